@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
+.PHONY: help install demo test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock tiny tiny-programs tiny-page images web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -136,8 +136,8 @@ web:  ## build the web page from web/: src/segvoc/web
 web-check:  ## prove that src/segvoc/web is what web/ gives, and run the page's own tests
 	python3 tools/check_web.py
 
-pictures: install  ## draw the README's image again
-	$(BIN)/python tools/make_pictures.py
+images: install  ## draw the README's image again
+	$(BIN)/python tools/make_images.py
 
 # The variable silences an advertisement of the theme.
 docs: install  ## build the documentation site, strictly: build/site

@@ -26,7 +26,7 @@ from segvoc.inference import smoothing
 from segvoc.inference.segmenter import Segmenter
 
 PLAIN = 1e9
-"""A `MOVED` with which the mean doesn't look at the picture."""
+"""A `MOVED` with which the mean doesn't look at the image."""
 
 SETTINGS = [(0.0, 0.1), (0.5, 0.1), (0.8, 0.1), (0.9, 0.1), (0.8, 0.05), (0.8, 0.2), (0.5, PLAIN), (0.8, PLAIN)]
 """Weights, and color differences at which the mean lets go."""

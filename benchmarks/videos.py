@@ -59,8 +59,8 @@ def make_video(path: Path, photos: Sequence[Path], frames: int, size: tuple[int,
         stream: Any = video.add_stream("libx264", rate=RATE, options={"crf": "18"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         sound: Any = video.add_stream("aac", rate=48_000)
-        for picture in panned(photos, frames, size):
-            video.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        for image in panned(photos, frames, size):
+            video.mux(stream.encode(av.VideoFrame.from_image(image)))
         video.mux(stream.encode(None))
         silence = av.AudioFrame.from_ndarray(
             np.zeros((1, round(48_000 * frames / RATE)), np.int16), format="s16", layout="mono"

@@ -16,7 +16,7 @@ class Case:
     """A bad, or a doubtful, input."""
 
     family: str
-    """Row of the table ("pictures: truncated")."""
+    """Row of the table ("images: truncated")."""
     what: str
     """How it was made, for people ("png_rgb cut at 17")."""
     reader: str

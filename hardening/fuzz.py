@@ -1,6 +1,6 @@
 """Ten thousand bad inputs: `make soak` runs all, tests/hardening a few of each family.
 
-python -m hardening.fuzz [--seed 0] [--scale 1] [--jobs 2] [--only pictures] [--keep]
+python -m hardening.fuzz [--seed 0] [--scale 1] [--jobs 2] [--only images] [--keep]
 """
 
 import argparse

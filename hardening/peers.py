@@ -1,4 +1,4 @@
-"""Pictures that other projects test their own readers with: each is read, or refused in one line.
+"""Images that other projects test their own readers with: each is read, or refused in one line.
 
 python -m hardening.peers NAME=FOLDER ... [--jobs 2] [--keep]
 
@@ -18,7 +18,7 @@ from hardening.fuzz import RESULTS, table
 from hardening.pool import run_cases
 from segvoc.imaging.reading import IMAGE_SUFFIXES
 
-READERS = ("picture", "windows", "label map")
+READERS = ("image", "windows", "label map")
 OTHERS = (
     ".jp2",
     ".j2k",

@@ -53,21 +53,21 @@ def only_file(folder: Path) -> Path:
     return path
 
 
-# ---- pictures
+# ---- images
 
 
 COMPARED = 1_000_000
 """Pixels up to which values are compared, too."""
 
 
-def _picture(source: Path, out: Path) -> None:
+def _image(source: Path, out: Path) -> None:
     pixels = read_image(only_file(source))
     np.save(out / "size.npy", pixels.shape[:2])
     if pixels.shape[0] * pixels.shape[1] <= COMPARED:
         np.save(out / "pixels.npy", pixels)
 
 
-def _picture_bytes(source: Path, out: Path) -> None:
+def _image_bytes(source: Path, out: Path) -> None:
     np.save(out / "size.npy", decode_image(only_file(source).read_bytes()).shape[:2])
 
 
@@ -89,7 +89,7 @@ def _read_windows(image: Any, out: Path) -> None:
     np.save(out / "size.npy", (image.height, image.width))
 
 
-def _other_picture(source: Path, out: Path) -> str:
+def _other_image(source: Path, out: Path) -> str:
     """Pillow must read an image of the same sides and colors; GDAL one of the same sides where Pillow reads none."""
     path = only_file(source)
     if not (out / "size.npy").exists():
@@ -293,10 +293,10 @@ def _matlab(source: Path, out: Path) -> None:
 
 
 READERS: Mapping[str, Reader] = {
-    "picture": Reader(read=_picture, disagreement=_other_picture),
-    "picture in memory": Reader(read=_picture_bytes, disagreement=_other_picture),
-    "windows": Reader(read=_windows, disagreement=_other_picture),
-    "label map": Reader(read=_label_map, disagreement=_other_picture),
+    "image": Reader(read=_image, disagreement=_other_image),
+    "image in memory": Reader(read=_image_bytes, disagreement=_other_image),
+    "windows": Reader(read=_windows, disagreement=_other_image),
+    "label map": Reader(read=_label_map, disagreement=_other_image),
     "words": Reader(read=lambda source, out: Vocabulary.read(only_file(source)), disagreement=_other_words),
     "parts": Reader(read=lambda source, out: PartVocabulary.read(only_file(source)), disagreement=_other_json),
     "classes": Reader(read=lambda source, out: read_classes(only_file(source)), disagreement=_other_json),

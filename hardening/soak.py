@@ -3,7 +3,7 @@
     python -m hardening.soak [--minutes 120] [--keep]
 
 Four threads share one model, a child is forked from the process with the model loaded, 200 small models are loaded and
-dropped, good and bad pictures are labeled, and a service answers. Samples are taken every two seconds, of the memory
+dropped, good and bad images are labeled, and a service answers. Samples are taken every two seconds, of the memory
 that is left when the C library has given back what was freed: it may keep tens of megabytes for long after an image of
 60,000 columns. Growth is the slope of a line through the samples after the first tenth of the time, ten minutes of two
 hours.
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from hardening.cases import mutated
-from hardening.corpus.pictures import base_pictures
+from hardening.corpus.images import base_images
 from hardening.fuzz import RESULTS
 from segvoc.errors import SegvocError
 from segvoc.exported.shipped import open_tiny
@@ -63,12 +63,12 @@ class Work:
         self.client = client
         self.folder, self.model, self.shipped = folder, small_segmenter(), open_tiny()
         self.random = random.Random(0)
-        self.pictures = list(base_pictures().items())
+        self.images = list(base_images().items())
         self.image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
         self.expected = self.model.segment(self.image, WORDS).labels
         self.loaded, self.counts = (
             0,
-            dict.fromkeys(("threads", "pictures", "models", "forks", "shipped", "requests"), 0),
+            dict.fromkeys(("threads", "images", "models", "forks", "shipped", "requests"), 0),
         )
 
     def threads(self) -> None:
@@ -78,9 +78,9 @@ class Work:
         assert all(np.array_equal(labels, self.expected) for labels in results)
         self.counts["threads"] += 1
 
-    def bad_pictures(self) -> None:
-        """Good and damaged pictures of every format, from memory and from files."""
-        for name, content in self.random.sample(self.pictures, 5):
+    def bad_images(self) -> None:
+        """Good and damaged images of every format, from memory and from files."""
+        for name, content in self.random.sample(self.images, 5):
             damaged = content if self.random.random() < 0.5 else mutated(content, self.random)
             path = self.folder / name
             path.write_bytes(damaged)
@@ -89,7 +89,7 @@ class Work:
                     self.model.segment(source, WORDS, window="single")
                 except SegvocError:
                     continue
-        self.counts["pictures"] += 1
+        self.counts["images"] += 1
 
     def models(self) -> None:
         """A small model is built, saved, and dropped."""
@@ -117,14 +117,14 @@ class Work:
         self.counts["forks"] += 1
 
     def service(self) -> None:
-        """The service answers a good request, and refuses a bad picture."""
+        """The service answers a good request, and refuses a bad image."""
         for content, code in ((png(), 200), (png()[:60], 422)):
             answer = self.client.post("/v1/segment", files={"image": content}, data={"words": ",".join(WORDS)})
             assert answer.status_code == code or (code == 422 and answer.status_code == 400), answer.text
         self.counts["requests"] += 2
 
     def tiny(self) -> None:
-        """The shipped programs label a picture."""
+        """The shipped programs label an image."""
         assert self.shipped.segment(self.image, WORDS).labels.shape == (40, 60)
         self.counts["shipped"] += 1
 
@@ -143,7 +143,7 @@ def soak(minutes: float) -> dict[str, Any]:
     samples: dict[str, list[tuple[float, float]]] = {"megabytes": [], "files": [], "threads": []}
     with tempfile.TemporaryDirectory(prefix="segvoc-soak-") as folder, in_process(small_segmenter()) as client:
         work = Work(Path(folder), client)
-        pieces: list[Callable[[], None]] = [work.threads, work.bad_pictures, work.models, work.fork, work.tiny]
+        pieces: list[Callable[[], None]] = [work.threads, work.bad_images, work.models, work.fork, work.tiny]
         pieces.append(work.service)
         start, sampled, told = time.monotonic(), -2.0, 0.0
         while (now := time.monotonic() - start) < minutes * 60:

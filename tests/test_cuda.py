@@ -14,8 +14,8 @@ from tests.golden_sets import TOLERANCE, compact_case
 from tests.inference.small_network import small_segmenter
 from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
-from tests.networks.contract import assert_alike, picture, words
-from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, pictures
+from tests.networks.contract import assert_alike, make_image, words
+from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
@@ -45,7 +45,7 @@ def full_precision():
 def test_networks_answer_as_on_the_cpu(kind, selection):
     torch.manual_seed(0)
     network = NETWORKS[kind]().eval().requires_grad_(False)
-    image, text = picture(2, 96, 128), words(7, 1, network.image_encoder.channels)
+    image, text = make_image(2, 96, 128), words(7, 1, network.image_encoder.channels)
     expected = network(image, text, selection=selection)
     network.cuda()
     for chunk in (2, 7):
@@ -57,7 +57,7 @@ def test_logits_of_the_official_code(family):
     case, network = compact_case(FAMILIES[family].tiny), filled_tiny(family)
     with torch.no_grad():
         text = embed(network, compact_case("tiny_pca_eva").record["classes"])
-        logits = network.cuda()(pictures("image384_u8").cuda(), text.cuda())
+        logits = network.cuda()(images("image384_u8").cuda(), text.cuda())
     assert case.error("eval384.logits", logits.cpu()) <= TOLERANCE
 
 
@@ -65,7 +65,7 @@ def test_a_training_step_has_the_cpus_gradients():
     """In float64, where no rounding flips a ReLU."""
     torch.manual_seed(0)
     network, orthogonality = small().double().train(), OrthogonalityLoss()
-    image, text, labels = picture(2, 96, 96).double(), words(4, 1, 32).double(), torch.randint(0, 4, (2, 96, 96))
+    image, text, labels = make_image(2, 96, 96).double(), words(4, 1, 32).double(), torch.randint(0, 4, (2, 96, 96))
     gradients = {}
     for device in ("cpu", "cuda"):
         network.to(device).zero_grad()

@@ -1,7 +1,7 @@
 """Cut the goldens of the official code down to what every clone carries: tests/golden.
 
 Usage: python tools/cut_goldens.py GOLDEN_FOLDER. A stage keeps some thousand of its values, spread evenly over all of
-its axes, in fp32; pictures and labels are kept whole, as PNG files. Weights and random inputs are not kept: the rule
+its axes, in fp32; images and labels are kept whole, as PNG files. Weights and random inputs are not kept: the rule
 that made them is.
 """
 
@@ -23,8 +23,8 @@ VALUES = 6_000
 
 COMPACT = Path(__file__).resolve().parents[1] / "tests" / "golden"
 CASES = ("cat_aggregator", "pca_aggregator", "tiny_cat_openai", "tiny_pca_eva")
-PICTURES = "tiny_pca_eva"
-"""The case that keeps the pictures and labels, which all cases share."""
+IMAGES = "tiny_pca_eva"
+"""The case that keeps the images and labels, which all cases share."""
 
 _BY_RULE = ("trunc.text_feats", "c300.text_feats")
 
@@ -42,7 +42,7 @@ def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
         if name in _BY_RULE:
             continue
         if value.dtype == torch.uint8:
-            if case == PICTURES:
+            if case == IMAGES:
                 tensors[name] = value
         else:
             step = step_for(value.numel(), VALUES)
@@ -66,7 +66,7 @@ def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
 
 
 def similar_cells(full: Path) -> Tensor:
-    """Cells (B H W) of the aggregator's picture features to which the rule adds twice the first word's embedding."""
+    """Cells (B H W) of the aggregator's image features to which the rule adds twice the first word's embedding."""
     features = load_file(full / "cat_pca" / "aggregator_inputs.safetensors")["img_feats"].numpy()
     by_rule = runpy.run_path(str(full / "rules.py"))["input_rule"]("img", features.shape)
     return torch.from_numpy((np.abs(features - by_rule) > 0.1).any(axis=1)).to(torch.uint8)

@@ -23,7 +23,7 @@ segvoc prepare BENCHMARK [BENCHMARK ...] --data ROOT [--jobs N] [--partial]
 converts the original downloads of a benchmark to label maps. Put the downloaded archives into ROOT, or unpack them
 there; if something is missing, the command says where to get it and where to put it. You can stop the command at
 any time and run it again to go on; once everything is prepared, it does nothing. `ROOT/segvoc/BENCHMARK.json` is
-the manifest: the number of images (as `pictures`), a digest of all files written, the images that were left out,
+the manifest: the number of images (as `images`), a digest of all files written, the images that were left out,
 missing or damaged, the folders that were read, and versions. Label maps that another program wrote to the same
 place are overwritten.
 

@@ -52,7 +52,7 @@ def soak_table(found: dict[str, Any] | None) -> str:
 
 
 def peers_table(found: dict[str, Any] | None) -> str:
-    """Pictures of other projects' tests."""
+    """Images of other projects' tests."""
     if found is None:
         return NOT_RUN
     lines = ["| project | suffix | files | readings refused | accepted | defects |", "|---|---|---:|---:|---:|---:|"]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator
 from hardening.cases import Case
 from hardening.corpus.archives import archive_cases
 from hardening.corpus.folders import dataset_cases, export_cases, run_cases
-from hardening.corpus.pictures import picture_cases
+from hardening.corpus.images import image_cases
 from hardening.corpus.texts import text_cases
 from hardening.corpus.weights import weight_cases
 
 _FAMILIES: dict[str, Callable[[random.Random, float], Iterator[Case]]] = {
-    "pictures": picture_cases,
+    "images": image_cases,
     "texts": text_cases,
     "weights": weight_cases,
     "archives": archive_cases,
@@ -27,7 +27,7 @@ def corpus(rng: random.Random, scale: float, only: Collection[str] = ()) -> Iter
     Args:
         rng: seeded by the caller.
         scale: 1 for some ten thousand.
-        only: names of groups, such as "pictures".
+        only: names of groups, such as "images".
     """
     for name, cases in _FAMILIES.items():
         own = random.Random(rng.random())

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 
 from hardening.cases import Build, Case, file, files, mutated, spread
-from hardening.corpus.pictures import base_pictures
+from hardening.corpus.images import base_images
 from segvoc.storage.resume import done_entry
 
 WORDS = "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"
@@ -209,7 +209,7 @@ def text_cases(rng: random.Random, scale: float) -> Iterator[Case]:
 
 
 def _captions(rng: random.Random, scale: float) -> Iterator[Case]:
-    image = base_pictures()["rgb.jpg"]
+    image = base_images()["rgb.jpg"]
     coco = json.dumps(
         {
             "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "sub/b.jpg"}],
@@ -286,7 +286,7 @@ _KINDS = (
 
 def caption_tars(rng: random.Random) -> Iterator[tuple[str, bytes]]:
     """WebDataset tars with hostile names, links and devices, sizes that lie, cut and changed."""
-    image = base_pictures()["rgb.jpg"]
+    image = base_images()["rgb.jpg"]
     good = [
         member("0.jpg", image),
         member("0.txt", b"A cat."),

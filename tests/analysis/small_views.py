@@ -1,4 +1,4 @@
-"""Segmenters of a few thousand random parameters with blocks of every kind, and a picture for them."""
+"""Segmenters of a few thousand random parameters with blocks of every kind, and an image for them."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def segmenter(**options) -> NetworkSegmenter:
     )
 
 
-def picture(seed: int = 0, height: int = 64, width: int = 96) -> np.ndarray:
+def make_image(seed: int = 0, height: int = 64, width: int = 96) -> np.ndarray:
     """Colored squares of 16 pixels."""
     squares = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     return np.kron(squares, np.ones((16, 16, 1), np.uint8))

@@ -40,10 +40,10 @@ def ablation(tmp_path, monkeypatch):
 
 
 def test_parts_are_disjoint_and_whole(ablation):
-    stems = [[picture.stem for picture in ablation.held_out(fold).images] for fold in range(2)]
+    stems = [[image.stem for image in ablation.held_out(fold).images] for fold in range(2)]
     assert sorted(stems[0] + stems[1]) == ["0", "1", "2", "3", "4"]
     for fold in range(2):
-        assert {picture.stem for picture in ablation.training_images(fold).images} == set(stems[1 - fold])
+        assert {image.stem for image in ablation.training_images(fold).images} == set(stems[1 - fold])
 
 
 def test_every_cell_is_a_network_that_differs_from_the_others_of_its_grid(ablation):
@@ -112,7 +112,7 @@ def test_a_run_scores_the_part_that_it_did_not_learn_from(ablation, tmp_path, mo
     monkeypatch.setattr(module, "train_and_score", lambda job: jobs.append(job) or _result(job))
     run_grids(ablation, ["aggregation"], tmp_path / "out")
     for job in jobs:
-        learned, held_out = ({picture.stem for picture in part.images} for part in (job.training_images, job.held_out))
+        learned, held_out = ({image.stem for image in part.images} for part in (job.training_images, job.held_out))
         assert learned and held_out and not learned & held_out
     first = [(job.seed, job.fold, job.recipe.network_config().aggregation.kind) for job in jobs[:3]]
     assert first == [(0, 0, "none"), (0, 0, "cost"), (0, 0, "cost")]
@@ -170,7 +170,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out(tmp_path, monkeypatch):
+def test_tinys_projections_are_fitted_anew_to_the_images_that_are_not_held_out(tmp_path, monkeypatch):
     settings = [
         "crop_size=32",
         "short_sides=40",

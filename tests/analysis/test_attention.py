@@ -19,7 +19,7 @@ from segvoc.inference.windows import views
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import Voted
 from segvoc.vocabulary import Vocabulary
-from tests.analysis.small_views import picture
+from tests.analysis.small_views import make_image
 from tests.analysis.small_views import segmenter as serial_segmenter
 from tests.networks.contract import assert_alike
 from tests.networks.test_err_seg import small
@@ -47,7 +47,7 @@ def segmenter() -> NetworkSegmenter:
 
 @pytest.fixture(scope="module")
 def maps(segmenter):
-    return attention_maps(segmenter, picture(), WORDS, LabelOptions(keep_classes=4))
+    return attention_maps(segmenter, make_image(), WORDS, LabelOptions(keep_classes=4))
 
 
 def test_by_default_found_words_are_shown_where_they_are_likeliest(maps):
@@ -71,7 +71,7 @@ def test_the_first_block_does_not_know_the_other_classes_and_later_ones_do(maps)
 def test_the_weights_are_those_that_the_layer_attends_with(segmenter, maps):
     layer, inputs = segmenter.network.aggregation.blocks[1].spatial, []
     handle = layer.register_forward_pre_hook(lambda module, given: inputs.append(given))
-    pixels = torch.from_numpy(views(picture(), segmenter.protocol(LabelOptions(keep_classes=4), 12))[-1:])
+    pixels = torch.from_numpy(views(make_image(), segmenter.protocol(LabelOptions(keep_classes=4), 12))[-1:])
     text = segmenter.encode_words(Vocabulary(WORDS))
     _, kept = segmenter.network.selected_logits(pixels, text, selection=Voted(4))
     handle.remove()
@@ -96,7 +96,7 @@ def test_equal_weights_reach_as_far_as_cells_are_apart(segmenter):
         layer.project.q.weight.zero_()
         layer.project.q.bias.zero_()
     try:
-        found = attention_maps(segmenter, picture(), WORDS, LabelOptions(keep_classes=4), point=(0, 0))
+        found = attention_maps(segmenter, make_image(), WORDS, LabelOptions(keep_classes=4), point=(0, 0))
     finally:
         for layer, weight, bias in zip(layers, *before, strict=True):
             layer.project.q.weight.copy_(weight)
@@ -124,7 +124,7 @@ def test_the_figure_and_the_numbers_of_every_block_are_written(maps, tmp_path):
 def test_what_can_not_be_shown_is_refused(segmenter, maps):
     def refused(said, *, words=WORDS, show=(), keep=4, **options):
         with pytest.raises(UsageError, match=said):
-            attention_maps(segmenter, picture(), words, LabelOptions(keep_classes=keep), show=show, **options)
+            attention_maps(segmenter, make_image(), words, LabelOptions(keep_classes=keep), show=show, **options)
 
     refused("all 12 words are kept", keep=12)
     refused("outside the image, which has 96 x 64 pixels", point=(96, 0))
@@ -135,10 +135,10 @@ def test_what_can_not_be_shown_is_refused(segmenter, maps):
 
 
 def is_kept(segmenter, word) -> bool:
-    found = segmenter.segment(picture(), WORDS, keep_classes=4)
+    found = segmenter.segment(make_image(), WORDS, keep_classes=4)
     return bool(found.selected[WORDS.index(word)])
 
 
 def test_networks_without_such_attention_are_refused():
     with pytest.raises(UsageError, match="no spatial attention over the whole image; use ERR-Seg"):
-        attention_maps(serial_segmenter(), picture(), WORDS, LabelOptions(keep_classes=4))
+        attention_maps(serial_segmenter(), make_image(), WORDS, LabelOptions(keep_classes=4))

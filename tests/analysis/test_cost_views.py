@@ -14,15 +14,15 @@ from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.vocabulary import Vocabulary
-from tests.analysis.small_views import WORDS, picture, segmenter
+from tests.analysis.small_views import WORDS, make_image, segmenter
 from tests.inference.tensor_views import views
 
 
 def test_before_are_the_cosines_and_after_the_networks_probabilities():
     small = segmenter()
-    seen = cost_views(small, picture(), WORDS, show=["wall", "cat"], window="single")
+    seen = cost_views(small, make_image(), WORDS, show=["wall", "cat"], window="single")
     assert seen.words == ("wall", "cat")
-    image = np.asarray(Image.fromarray(picture()).resize((64, 64), Image.Resampling.BILINEAR))
+    image = np.asarray(Image.fromarray(make_image()).resize((64, 64), Image.Resampling.BILINEAR))
     pixels = torch.tensor(image).permute(2, 0, 1)[None].float()
     text = small.encode_words(Vocabulary(WORDS))
     with torch.no_grad():
@@ -34,27 +34,27 @@ def test_before_are_the_cosines_and_after_the_networks_probabilities():
 
 
 def test_each_block_is_seen_once_with_all_words():
-    seen = forward_single_view(segmenter(), picture(), WORDS)
+    seen = forward_single_view(segmenter(), make_image(), WORDS)
     assert len(seen.streams) == 2
     assert all(stream.shape == (1, 5, 4, 4, 32) for pair in seen.streams for stream in pair)
 
 
 def test_what_the_encoder_knows_of_classes_is_a_cost_too():
-    seen = forward_single_view(segvoc.load("tiny", device="cpu"), picture(), WORDS)
+    seen = forward_single_view(segvoc.load("tiny", device="cpu"), make_image(), WORDS)
     assert len(seen.costs) == 4
     assert len({tuple(cost.shape) for cost in seen.costs}) == 1
 
 
 def test_sliding_windows_are_looked_at_as_a_whole():
     small = segmenter()
-    whole = views(picture(), small.protocol(LabelOptions(window="official", keep_classes="all"), 5))[-1:]
+    whole = views(make_image(), small.protocol(LabelOptions(window="official", keep_classes="all"), 5))[-1:]
     with torch.no_grad():
         logits = small.network(whole, small.encode_words(Vocabulary(WORDS)), pooling=(1, 1))[0]
-    torch.testing.assert_close(forward_single_view(small, picture(), WORDS, "official").logits, logits)
+    torch.testing.assert_close(forward_single_view(small, make_image(), WORDS, "official").logits, logits)
 
 
-def test_the_picture_and_the_ranges_are_written(tmp_path):
-    seen = cost_views(segmenter(), picture(), WORDS)
+def test_the_image_and_the_ranges_are_written(tmp_path):
+    seen = cost_views(segmenter(), make_image(), WORDS)
     seen.write(tmp_path, {"model": "small"})
     metadata = json.loads((tmp_path / "costs.json").read_text())
     assert [entry["word"] for entry in metadata["words"]] == list(WORDS)
@@ -64,6 +64,6 @@ def test_the_picture_and_the_ranges_are_written(tmp_path):
 
 def test_unknown_and_too_many_words_are_refused():
     with pytest.raises(UsageError, match="'lamp' can't be shown, it isn't one of the words: cat"):
-        cost_views(segmenter(), picture(), WORDS, show=["lamp"])
+        cost_views(segmenter(), make_image(), WORDS, show=["lamp"])
     with pytest.raises(UsageError, match="don't fit into one figure"):
-        cost_views(segmenter(), picture(), WORDS, show=["cat"] * (MAX_WORDS + 1))
+        cost_views(segmenter(), make_image(), WORDS, show=["cat"] * (MAX_WORDS + 1))

@@ -49,7 +49,7 @@ def test_equal_maps_do_not_differ():
     assert (found.facts()["differing"], found.pairs()) == (0, [])
 
 
-def test_picture_and_figures_are_written(tmp_path):
+def test_image_and_figures_are_written(tmp_path):
     found = Disagreement(first=FIRST, second=SECOND, names=("a", "b"))
     found.write(tmp_path, {"model": "drawn"})
     assert json.loads((tmp_path / "compare.json").read_text()) == {"model": "drawn", **found.facts()}

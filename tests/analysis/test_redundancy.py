@@ -9,7 +9,7 @@ import torch
 from segvoc.analysis.redundancy import PrincipalDirections, canonical_correlations, expert_redundancy
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
-from tests.analysis.small_views import WORDS, picture, segmenter
+from tests.analysis.small_views import WORDS, make_image, segmenter
 
 ROWS = np.random.default_rng(0)
 
@@ -66,7 +66,7 @@ def test_experts_of_equal_weights_are_redundant_and_others_less():
     small = segmenter()
     for block in small.network.aggregation.blocks:
         copy_expert(block.fuse.parse, source=0, target=2)
-    found = expert_redundancy(small, [picture(), picture(1)], WORDS)
+    found = expert_redundancy(small, [make_image(), make_image(1)], WORDS)
     assert found.rows == 2 * len(WORDS) * 16
     assert len(found.cca) == len(found.svcca)
     for block in (*found.cca, *found.svcca):
@@ -92,7 +92,7 @@ def copy_expert(parse, source: int, target: int) -> None:
 
 
 def test_figure_and_figures_are_written(tmp_path):
-    found = expert_redundancy(segmenter(), [picture()], WORDS)
+    found = expert_redundancy(segmenter(), [make_image()], WORDS)
     found.write(tmp_path, {"model": "small"})
     metadata = json.loads((tmp_path / "redundancy.json").read_text())
     assert metadata["model"] == "small"
@@ -111,4 +111,4 @@ def test_figure_and_figures_are_written(tmp_path):
 )
 def test_networks_without_experts_are_refused(options, said):
     with pytest.raises(UsageError, match=said), torch.inference_mode():
-        expert_redundancy(segmenter(**options), [picture()], WORDS)
+        expert_redundancy(segmenter(**options), [make_image()], WORDS)

@@ -1,4 +1,4 @@
-"""How alike the two streams are: of tensors made by hand, on a picture, over runs."""
+"""How alike the two streams are: of tensors made by hand, on an image, over runs."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from segvoc.analysis.streams import CURVE_POINTS, StreamCurves, image_similarity
 from segvoc.analysis.streams import write_image_similarity as write_similarity
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import read_image
-from tests.analysis.small_views import WORDS, picture, segmenter
+from tests.analysis.small_views import WORDS, make_image, segmenter
 
 
 @pytest.mark.parametrize("degrees", [0, 45, 60, 90, 135, 180])
@@ -40,13 +40,13 @@ def test_serial_streams_are_more_alike_than_parallel_ones_where_class_aggregatio
         for block in small.network.aggregation.blocks:  # the class stream is then x and its pooled, smoothed self
             for parameter in (*block.semantic.mlp.parameters(), *block.semantic.project.v.parameters()):
                 parameter.zero_()
-        means[order] = np.mean([block["squared_cosine"] for block in image_similarity(small, picture(), WORDS)])
+        means[order] = np.mean([block["squared_cosine"] for block in image_similarity(small, make_image(), WORDS)])
     assert 0 < means["parallel"] < 0.8 * means["serial"] < 0.8
 
 
 def test_a_network_without_blocks_is_refused():
     with pytest.raises(UsageError, match="no blocks"):
-        image_similarity(segmenter(aggregation="none"), picture(), WORDS)
+        image_similarity(segmenter(aggregation="none"), make_image(), WORDS)
 
 
 def run_folder(folder, values, **recipe):
@@ -100,8 +100,8 @@ def test_folders_without_streams_are_refused(tmp_path):
         StreamCurves.of_run(tmp_path / "nowhere")
 
 
-def test_a_pictures_streams_are_drawn(tmp_path):
-    blocks = image_similarity(segmenter(), picture(), WORDS)
-    write_similarity(tmp_path, blocks, {"picture": "p"})
-    assert json.loads((tmp_path / "streams_picture.json").read_text()) == {"picture": "p", "blocks": blocks}
-    assert min(read_image(tmp_path / "streams_picture.png").shape[:2]) > 100
+def test_a_images_streams_are_drawn(tmp_path):
+    blocks = image_similarity(segmenter(), make_image(), WORDS)
+    write_similarity(tmp_path, blocks, {"image": "p"})
+    assert json.loads((tmp_path / "streams_image.json").read_text()) == {"image": "p", "blocks": blocks}
+    assert min(read_image(tmp_path / "streams_image.png").shape[:2]) > 100

@@ -85,9 +85,9 @@ def label(source: object, out: object, engine: Loop | None = None, **options: An
 
 
 def jpeg(seed: int) -> bytes:
-    picture = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    image = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(picture).resize((60, 40), Image.Resampling.NEAREST).save(buffer, "JPEG")
+    Image.fromarray(image).resize((60, 40), Image.Resampling.NEAREST).save(buffer, "JPEG")
     return buffer.getvalue()
 
 

@@ -37,7 +37,7 @@ from tests.batch.runs import (
     table_of,
     tar_of,
 )
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg", "sub/d.jpg"]
 
@@ -145,7 +145,7 @@ def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
     files = [f"images/{n}.jpg" for n in range(4)]
     contents_of = [(tmp_path / "in" / name).read_bytes() for name in files]
     columns: dict[str, list[Any]] = {
-        "bytes": {"picture": [*contents_of, BAD, None]},
+        "bytes": {"image": [*contents_of, BAD, None]},
         "struct": {"image": [*({"bytes": content, "path": "x"} for content in contents_of), {"bytes": BAD}, None]},
         "path": {"path": [*files, "images/missing.jpg", "s3://elsewhere/a.jpg"]},
     }[form]
@@ -196,13 +196,13 @@ def test_any_storage_of_fsspec(tmp_path: Path) -> None:
 def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, kind: str) -> None:
     folder = folder_of(tmp_path / "in", [f"{n}.jpg" for n in range(5)])
     if kind != "images":
-        pictures = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        images = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
         shutil.rmtree(folder)
         if kind == "parquet":
-            table_of(folder / "t.parquet", {"image": list(pictures.values())}, rows=5)
+            table_of(folder / "t.parquet", {"image": list(images.values())}, rows=5)
         else:
             folder.mkdir()
-            (folder / "t.tar").write_bytes(tar_of(pictures))
+            (folder / "t.tar").write_bytes(tar_of(images))
     label(folder, tmp_path / "whole", sink=sink)
     seen = 0
     for stop in (0, 1, 1):

@@ -14,7 +14,7 @@ from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
 from tests.batch.quick_model import QuickSegmenter
 from tests.batch.runs import WORDS, contents, folder_of, label
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 
 engine = pytest.importorskip("segvoc.batch.engine", reason='needs the extra "cluster"')
 

@@ -13,7 +13,7 @@ from segvoc.batch.places import place_of, retried
 from segvoc.errors import OutputError, UnavailableError, UsageError
 from tests.batch.flaky_s3 import FlakyS3, flaky_s3
 from tests.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg"]
 
@@ -50,8 +50,8 @@ def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -
 
 
 def test_tars_stream_from_s3(s3: FlakyS3) -> None:
-    pictures = {f"{n}.jpg": (b"x" if n == 2 else b"") for n in range(3)}
-    place_of("s3://bucket/tars/0.tar").write(tar_of(pictures))
+    images = {f"{n}.jpg": (b"x" if n == 2 else b"") for n in range(3)}
+    place_of("s3://bucket/tars/0.tar").write(tar_of(images))
     done = label("s3://bucket/tars/0.tar", "s3://bucket/from_tars")
     assert (done.images, len(done.failed)) == (3, 3)
 

@@ -13,9 +13,9 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
+from tests.images import saved
 from tests.imaging.rasters import UTM, utm, write_raster
 from tests.inference.small_network import small_segmenter
-from tests.pictures import saved
 
 WORDS = ["cat", "sofa", "wall", "tree"]
 
@@ -26,15 +26,15 @@ def model() -> NetworkSegmenter:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def make_image() -> np.ndarray:
     small = np.random.default_rng(0).integers(0, 256, (8, 11, 3), dtype=np.uint8)
     return np.array(Image.fromarray(small).resize((220, 160), Image.Resampling.BICUBIC))
 
 
 @pytest.fixture
-def scene(tmp_path: Path, picture: np.ndarray) -> Path:
+def scene(tmp_path: Path, image: np.ndarray) -> Path:
     """A GeoTIFF without values in one corner."""
-    values = picture.transpose(2, 0, 1).astype(np.uint16) + np.uint16(1)
+    values = image.transpose(2, 0, 1).astype(np.uint16) + np.uint16(1)
     values[:, :70, :90] = 0
     options = {**utm(), "nodata": 0, "tiled": True, "blockxsize": 16, "blockysize": 16}
     return write_raster(tmp_path / "scene.tif", values, photometric="rgb", **options)
@@ -52,9 +52,9 @@ def _report(path: Path) -> dict[str, Any]:
     ],
 )
 def test_files_hold_what_labeling_in_memory_gives(
-    model: NetworkSegmenter, picture: np.ndarray, tmp_path: Path, words: list[str], width: int
+    model: NetworkSegmenter, image: np.ndarray, tmp_path: Path, words: list[str], width: int
 ) -> None:
-    path = saved(Image.fromarray(picture[:80, :width]), tmp_path / "photo.png")
+    path = saved(Image.fromarray(image[:80, :width]), tmp_path / "photo.png")
     result = label_big_image(model, path, words, tmp_path / "out", tile=80, overlap=20, wrap=True, threshold=0.4)
     expected = model.segment(path, words, tile=80, overlap=20, wrap=True, threshold=0.4)
     np.testing.assert_array_equal(read_label_map(result.label_map), expected.labels)
@@ -74,13 +74,13 @@ def test_files_hold_what_labeling_in_memory_gives(
         assert overlay.width >= width
 
 
-def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, picture: np.ndarray) -> None:
+def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, image: np.ndarray) -> None:
     import rasterio
 
     result = label_big_image(
         model, scene, WORDS, scene.parent / "out", tile=80, overlap=20, bands=[3, 2, 1], stretch="1,256"
     )
-    expected = model.segment(np.ascontiguousarray(picture[..., ::-1]), WORDS, tile=80, overlap=20).labels
+    expected = model.segment(np.ascontiguousarray(image[..., ::-1]), WORDS, tile=80, overlap=20).labels
     with rasterio.open(result.label_map) as labels, rasterio.open(scene) as source:
         assert (labels.crs, labels.transform, labels.shape) == (source.crs, source.transform, source.shape)
         assert (labels.nodata, labels.dtypes, labels.count) == (255, ("uint8",), 1)
@@ -117,15 +117,15 @@ def test_polygons_cover_the_labels(model: NetworkSegmenter, scene: Path) -> None
 
 
 def test_polygons_of_an_image_without_coordinates_are_in_pixels(
-    model: NetworkSegmenter, picture: np.ndarray, tmp_path: Path
+    model: NetworkSegmenter, image: np.ndarray, tmp_path: Path
 ) -> None:
     features = pytest.importorskip("rasterio.features", reason="needs the extra geo")
-    path = saved(Image.fromarray(picture), tmp_path / "photo.png")
+    path = saved(Image.fromarray(image), tmp_path / "photo.png")
     result = label_big_image(model, path, WORDS, tmp_path / "out", tile=100, polygons=True)
     assert result.polygons is not None
     collection = json.loads(result.polygons.read_text())
     shapes = [(feature["geometry"], feature["properties"]["id"]) for feature in collection["features"]]
-    drawn = features.rasterize(shapes, picture.shape[:2], fill=255, dtype="uint8")
+    drawn = features.rasterize(shapes, image.shape[:2], fill=255, dtype="uint8")
     np.testing.assert_array_equal(drawn, read_label_map(result.label_map))
 
 

@@ -211,7 +211,7 @@ def test_tensors_that_do_not_fit_the_file_are_refused(tmp_path: Path, tensors: d
         (b"PK\x03\x04" + b"\0" * 600, "damaged"),
         (b"\x80\x02", "damaged"),
     ],
-    ids=["page", "page with mark", "refusal", "LFS pointer", "JSON", "text", "picture", "zip", "pickle"],
+    ids=["page", "page with mark", "refusal", "LFS pointer", "JSON", "text", "image", "zip", "pickle"],
 )
 def test_what_the_file_is_is_told(tmp_path: Path, suffix: str, content: bytes, said: str) -> None:
     (tmp_path / f"w{suffix}").write_bytes(content)

@@ -18,7 +18,7 @@ from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16, vit_l14
 from segvoc.errors import CheckpointError
-from tests.encoders.image_tower_contract import TINY_VIT, picture
+from tests.encoders.image_tower_contract import TINY_VIT, make_image
 from tests.golden_rules import CLIP_PREFIX, golden_clip_weights
 
 TINY_TEXT = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
@@ -54,7 +54,7 @@ class TestOpenAI:
         image_state, text_state = openai_clip_states(open_clip_model.state_dict(), image, text)
         image.load_state_dict(image_state)
         text.load_state_dict(text_state)
-        tokens, pixels = text.tokenize(["cat", "a red car"]), picture(2, 224, 224) / 255
+        tokens, pixels = text.tokenize(["cat", "a red car"]), make_image(2, 224, 224) / 255
         with torch.no_grad():
             torch.testing.assert_close(image.tower(pixels), open_clip_model.encode_image(pixels), rtol=1e-4, atol=1e-5)
             padded = F.pad(tokens, (0, 77 - tokens.shape[1]))
@@ -133,7 +133,7 @@ class TestTimm:
         tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense="vanilla")).eval()
         state, _ = eva_clip_states(weights, tower, ClipTextEncoder(TINY_TEXT))
         tower.load_state_dict(state)
-        pixels = picture(2, 224, 224)
+        pixels = make_image(2, 224, 224)
         mean, std = torch.tensor((open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)).view(2, 3, 1, 1)
         with torch.no_grad():
             theirs = trunk.head(trunk.forward_features((pixels / 255 - mean) / std)[:, 1:])

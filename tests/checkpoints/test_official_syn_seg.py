@@ -250,11 +250,11 @@ def test_convert_writes_a_file_that_segments(network, tmp_path, monkeypatch, cap
     segvoc_command(*call).refused("CLIPSeg's decoder without its CLIP", "--encoder-weights")
     assert segvoc_command(*call, "--encoder-weights", "clip.pt").code == 0
     assert segvoc_command("convert", "whole.bin", "other.safetensors", "--model", "syn-seg-b").code == 0
-    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     answers = []
     for path in (tmp_path / "out.safetensors", tmp_path / "other.safetensors"):
         model = load_network(path, device="cpu")
-        answers.append(model.segment(picture, ["cat", "sofa"], window="official").confidence)
+        answers.append(model.segment(image, ["cat", "sofa"], window="official").confidence)
     assert np.allclose(answers[0], answers[1], atol=1e-6)
     segvoc_command(*call, "--overwrite", "--encoder-weights", "rd64-uni.pth").refused("is no plain CLIP")
     loaded = load_network("syn-seg-b", weights="whole.bin", device="cpu")

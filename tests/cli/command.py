@@ -61,8 +61,8 @@ def draw_photos(*names: str) -> None:
     """Write images of 60 x 40 pixels, each with other colors."""
     for number, name in enumerate(names):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        picture = np.random.default_rng(number).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-        Image.fromarray(picture).resize((60, 40), Image.Resampling.NEAREST).save(name)
+        image = np.random.default_rng(number).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        Image.fromarray(image).resize((60, 40), Image.Resampling.NEAREST).save(name)
 
 
 def result_files(folder: str | Path = "out") -> list[str]:

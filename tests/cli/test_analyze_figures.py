@@ -1,4 +1,4 @@
-"""`segvoc analyze` as people call it: figures of a network, a picture, runs and labeled pictures."""
+"""`segvoc analyze` as people call it: figures of a network, an image, runs and labeled images."""
 
 import json
 from pathlib import Path
@@ -24,8 +24,8 @@ DATA = ("--images", "images", "--labels", "labels", "--classes", "classes.json")
 def small(tmp_path: Path) -> Path:
     """A photograph of a hundred pixels."""
     path = tmp_path / "small.jpg"
-    with Image.open(CAT) as picture:
-        picture.resize((100, 80)).save(path)
+    with Image.open(CAT) as image:
+        image.resize((100, 80)).save(path)
     return path
 
 
@@ -60,7 +60,7 @@ def test_costs_gates_redundancy_and_streams_of_a_network_with_blocks(
         assert all(Path("out", file).exists() for file in written)
         metadata = json.loads(Path("out", written[-1]).read_text())
         assert (metadata["options"], metadata["window"], metadata["images"]) == ({"blocks": 2}, "single", [str(small)])
-    outcome = segvoc_command("analyze", "streams", "--picture", small, *WORDS)
+    outcome = segvoc_command("analyze", "streams", "--image", small, *WORDS)
     assert "block 2: squared cosine" in outcome.out
 
 
@@ -83,7 +83,7 @@ def test_wrong_radars_are_refused(segvoc_command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_over_pictures_of_ones_own(
+def test_a_sweep_over_images_of_ones_own(
     segvoc_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = arguments(draw_set(tmp_path / "set", 1))
@@ -120,9 +120,9 @@ def test_costs_of_a_network_are_told(segvoc_command: Command) -> None:
     assert (row["model"], row["module"], row["classes"]) == ("tiny aggregation=none", "network", 2)
 
 
-def test_a_picture_is_not_overwritten(segvoc_command: Command, small: Path) -> None:
-    with Image.open(small) as picture:
-        picture.save("costs.png")
+def test_a_image_is_not_overwritten(segvoc_command: Command, small: Path) -> None:
+    with Image.open(small) as image:
+        image.save("costs.png")
     content = Path("costs.png").read_bytes()
     segvoc_command("analyze", "costs", "costs.png", *WORDS, "--out", ".").refused("choose another --out")
     assert Path("costs.png").read_bytes() == content

@@ -10,7 +10,7 @@ from PIL import Image
 from segvoc.analysis import requirements
 from segvoc.cli.options import ModelOptions
 from segvoc.imaging.reading import read_image
-from tests.analysis.small_views import picture
+from tests.analysis.small_views import make_image
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set
@@ -116,7 +116,7 @@ def test_seen_classes_of_reports_are_scored_apart(segvoc_command: Command) -> No
 def test_attention_of_other_networks_and_wrong_points_are_refused(
     segvoc_command: Command, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Image.fromarray(picture()).save("photo.png")
+    Image.fromarray(make_image()).save("photo.png")
     call = ("analyze", "attention", "photo.png", "--words", "cat, sofa", "--out", "drawn")
     segvoc_command(*call).refused("no spatial attention over the whole image", "--model err-seg-b")
     segvoc_command(*call, "--at", "12").refused("--at '12' is no pixel", "120,80")
@@ -127,7 +127,7 @@ def test_attention_of_other_networks_and_wrong_points_are_refused(
 
 @pytest.mark.slow
 def test_attention_is_drawn(segvoc_command: Command) -> None:
-    Image.fromarray(picture()).save("photo.png")
+    Image.fromarray(make_image()).save("photo.png")
     words = ", ".join(f"word {number}" for number in range(20))
     options = ("--model", "err-seg-b", "--weights", "random", "--set", "side=64", "--keep-classes", 3)
     done = segvoc_command("analyze", "attention", "photo.png", "--words", words, *options, "--at", "50,30")

@@ -33,7 +33,7 @@ from tests.built import built
 from tests.cli.command import Command
 from tests.official_checkpoints import KINDS, official_weights, plain_clip, small_preset
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 REPOSITORY = Path(__file__).resolve().parents[2]
 WRAPPERS = ("-", "-/module.", "model", "module/module.", "state_dict/module.")
 """How frameworks save weights: `root/prefix of names`."""
@@ -55,7 +55,7 @@ def convert(segvoc_command: Command, small: None) -> Command:
 
 def _same(first: NetworkSegmenter, second: NetworkSegmenter) -> bool:
     """Equal up to the last bit of a few numbers: weights lie at other places in memory, and sums take another order."""
-    one, other = (model.segment(PICTURE, ["cat", "sofa", "wall"], window="single") for model in (first, second))
+    one, other = (model.segment(IMAGE, ["cat", "sofa", "wall"], window="single") for model in (first, second))
     assert len(np.unique(one.labels)) > 1
     close = np.allclose(one.confidence, other.confidence, rtol=0, atol=1e-6)
     return close and bool((one.labels == other.labels).mean() > 0.999)
@@ -225,7 +225,7 @@ def test_towers_alone_are_refused_as_a_network_and_segment_by_the_cosines(
 def test_towers_alone_segment_on_the_command_line(convert: Command, segvoc_command: Command) -> None:
     from PIL import Image
 
-    Image.fromarray(PICTURE).save("photo.png")
+    Image.fromarray(IMAGE).save("photo.png")
     torch.save(plain_clip("cat-seg-b"), "clip.pt")
     convert("clip.pt", "towers.safetensors", "--model", "cat-seg-b")
     segment = ("segment", "photo.png", "--words", "cat, sofa", "--window", "single", "--model", "towers.safetensors")
@@ -304,7 +304,7 @@ def test_bad_files_are_one_line_and_exit_code_2(convert: Command, segvoc_command
 
     sprung = tmp_path / "sprung"
     said = _bad_files(tmp_path, sprung)
-    Image.fromarray(PICTURE).save("photo.png")
+    Image.fromarray(IMAGE).save("photo.png")
     before = sorted(os.listdir(tmp_path))
     for name, part in said.items():
         convert(name, "out.safetensors", "--model", "cat-seg-b").refused(part, repr(name))

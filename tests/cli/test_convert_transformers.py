@@ -17,7 +17,7 @@ from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 from tests.cli.command import Command
 from tests.transformers_models import small_clipseg, small_towers, weights_of
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
 def syn_seg(configuration: SynSegConfig) -> SynSeg:
@@ -47,7 +47,7 @@ def test_clipseg_is_converted_and_segments(convert):
         load_network("out.safetensors", device="cpu"),
         load_network("syn-seg-b", weights="clipseg.safetensors", device="cpu"),
     )
-    one, other = (model.segment(PICTURE, ["cat", "sofa"], window="single") for model in (ours, theirs))
+    one, other = (model.segment(IMAGE, ["cat", "sofa"], window="single") for model in (ours, theirs))
     assert np.array_equal(one.confidence, other.confidence) and len(np.unique(one.confidence)) > 100
 
 

@@ -55,7 +55,7 @@ def test_prints_a_table_and_writes_the_report(evaluated, drawn):
     assert row.split()[:3] == ["set", "3", f"{read('report/report.json')['miou']:.2f}"]
     assert page == "-> report/index.html"
     files = {path.name for path in Path("report").iterdir()}
-    assert files == {"report.json", "classes.csv", "row.md", "index.html", "pictures", "journal"}
+    assert files == {"report.json", "classes.csv", "row.md", "index.html", "images", "journal"}
 
 
 def test_without_jinja2_the_command_names_the_report_that_it_wrote(evaluated, drawn, monkeypatch):
@@ -72,7 +72,7 @@ def test_json_is_the_report_on_one_line(evaluated, drawn):
     assert done.code == 0
     (line,) = done.out.splitlines()
     assert json.loads(line) == read("report/report.json")
-    assert json.loads(line)["data"]["pictures"] == 2
+    assert json.loads(line)["data"]["images"] == 2
 
 
 def test_options_reach_the_network(evaluated, drawn):
@@ -191,7 +191,7 @@ def test_killed_and_called_again_it_gives_the_same_report(photographs, whole):
     assert not (out / "report.json").exists()
     subprocess.run(call(photographs, out), check=True, env=environment(), stdout=subprocess.DEVNULL)
     report = read(out / "report.json")
-    assert report["run"]["resumed_pictures"] >= 2
+    assert report["run"]["resumed_images"] >= 2
     assert scores_of(report) == whole
 
 

@@ -300,7 +300,7 @@ def test_published_weights_are_read_and_scored_as_evaluate_does_it(
     evaluated = segvoc_command("evaluate", "cat-seg-b", *same, "--device", "cpu", "--json")
     assert evaluated.code == 0, evaluated.err
     assert json.loads(evaluated.out)["miou"] == rows()["pas-20"]["miou"]
-    assert json.loads(evaluated.out)["run"]["resumed_pictures"] == 2
+    assert json.loads(evaluated.out)["run"]["resumed_images"] == 2
 
 
 def test_the_help_tells_the_exit_codes(segvoc_command: Command) -> None:

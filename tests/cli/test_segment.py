@@ -115,7 +115,7 @@ def test_label_map_has_16_bits_where_8_do_not_do(segment: Command, number: int, 
 
 def test_tree_of_a_folder_is_kept(segment: Command) -> None:
     draw_photos("in/a.jpg", "in/sub/a.png", "in/sub/deep/b.webp", "c.jpg", "d1.jpg", "d2.jpg")
-    Path("in/notes.txt").write_text("no picture")
+    Path("in/notes.txt").write_text("no image")
     assert segment("in", "c.jpg", "d*.jpg", "--words", WORDS, "--out", "new/place").code == 0
     stems = ["a", "c", "d1", "d2", "sub/a", "sub/deep/b"]
     assert result_files("new/place") == sorted(
@@ -131,7 +131,7 @@ def test_second_run_replaces_the_results(segment: Command) -> None:
     assert [entry["name"] for entry in _strict(Path("out/photo.json").read_text())["classes"]] == ["dog"]
     assert (read_label_map("out/photo.png") == 0).all()
     draw_photos("more.jpg")
-    assert segment(".", "--words", "dog").code == 0  # results among the pictures are no pictures
+    assert segment(".", "--words", "dog").code == 0  # results among the images are no images
     assert len(result_files()) == 6
 
 
@@ -167,7 +167,7 @@ def test_background_is_listed_last_unless_named(segment: Command) -> None:
     assert report["unlabelled"] == 0
 
 
-def test_json_is_one_line_for_each_picture_and_nothing_else(segment: Command) -> None:
+def test_json_is_one_line_for_each_image_and_nothing_else(segment: Command) -> None:
     draw_photos("a.jpg", "b.jpg", "ü 猫.jpg")
     done = segment("a.jpg", "b.jpg", "missing.jpg", "ü 猫.jpg", "--words", "cat, 猫", "--json")
     assert done.code == 1
@@ -198,11 +198,11 @@ def test_warnings_are_one_line_on_standard_error(segment: Command, monkeypatch: 
 # ---- inputs that fail
 
 
-def test_rest_is_done_where_some_pictures_fail(segment: Command) -> None:
+def test_rest_is_done_where_some_images_fail(segment: Command) -> None:
     draw_photos("a.jpg", "z.jpg")
     Path("empty.jpg").touch()
     Path("damaged.png").write_bytes(Path("a.jpg").read_bytes()[:200])
-    Path("notes.txt").write_text("no picture")
+    Path("notes.txt").write_text("no image")
     Path("folder").mkdir()
     named = ["missing.jpg", "empty.jpg", "damaged.png", "notes.txt", "folder", "none*.jpg"]
     done = segment("a.jpg", *named, "z.jpg", "--words", WORDS)
@@ -270,7 +270,7 @@ def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
     assert _strict(done.out)["image"] == name
 
 
-def test_folder_that_cannot_be_written_fails_each_picture(segment: Command) -> None:
+def test_folder_that_cannot_be_written_fails_each_image(segment: Command) -> None:
     draw_photos("a.jpg", "b.jpg", "in/sub/c.jpg")
     Path("out").mkdir()
     Path("out/sub").write_text("a file where a folder should be")

@@ -23,8 +23,8 @@ LINE = "cat: head, leg; sofa: leg, cushion"
 @pytest.fixture
 def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`segvoc segment photo.jpg` with a small random network in place of the embedded model."""
-    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    Image.fromarray(picture).resize((60, 40), Image.Resampling.NEAREST).save("photo.jpg")
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    Image.fromarray(image).resize((60, 40), Image.Resampling.NEAREST).save("photo.jpg")
     small = small_segmenter()
     monkeypatch.setattr(loading, "load_network", lambda *_, **__: small)
     return lambda *arguments: segvoc_command("segment", "photo.jpg", *arguments)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from tests.encoders.image_tower_contract import TINY_VIT, picture
+from tests.encoders.image_tower_contract import TINY_VIT, make_image
 from tests.networks.contract import assert_alike
 
 SMALL = {"width": 64, "depth": 2, "heads": 2, "pretrained_size": 70}
@@ -21,8 +21,8 @@ def tower() -> ClipWithDino:
 
 
 @pytest.mark.parametrize("size", [(448, 448), (614, 768), (97, 31)])
-def test_a_picture_of_any_size_is_squashed_to_both_squares(tower, size):
-    image = picture(1, *size)
+def test_a_image_of_any_size_is_squashed_to_both_squares(tower, size):
+    image = make_image(1, *size)
     with torch.no_grad():
         features = tower(image)
         squashed = [F.interpolate(image, size=(side, side), mode="bilinear") for side in (384, 448)]
@@ -40,7 +40,7 @@ def test_dinov2_is_timms(tower):
     ours = DinoTokens(pretrained_size=70).eval()
     ours.tower.load_state_dict(theirs.state_dict())
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
-    image = picture(2, 70, 70)
+    image = make_image(2, 70, 70)
     with torch.no_grad():
         tokens = theirs.forward_features((image / 255 - mean) / std)[:, 1:]
         assert_alike(ours(image).flatten(2).mT, tokens)

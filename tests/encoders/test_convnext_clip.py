@@ -18,7 +18,7 @@ from segvoc.encoders.convnext_clip import (
     convnext_base_w,
     convnext_large_d,
 )
-from tests.encoders.image_tower_contract import picture
+from tests.encoders.image_tower_contract import make_image
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE
 
@@ -80,7 +80,7 @@ class TestGolden:
 class TestMaps:
     @pytest.mark.parametrize(("rows", "columns"), [(3, 3), (2, 5), (5, 1), (1, 1)])
     def test_any_grid_gives_maps_and_taps_of_its_strides(self, tower, rows, columns):
-        features = tower(picture(2, 32 * rows, 32 * columns))
+        features = tower(make_image(2, 32 * rows, 32 * columns))
         assert [tuple(x.shape) for x in features.maps] == [(2, 40, s * rows, s * columns) for s in (2, 1)]
         assert [tuple(x.shape) for x in features.taps] == [
             (2, channels, finer * rows, finer * columns)
@@ -88,13 +88,13 @@ class TestMaps:
         ]
 
     def test_a_transposed_grid_is_no_reshaped_one(self, tower):
-        wide = tower(picture(1, 64, 128)).maps
-        tall = tower(picture(1, 64, 128).reshape(1, 3, 128, 64)).maps
+        wide = tower(make_image(1, 64, 128)).maps
+        tall = tower(make_image(1, 64, 128).reshape(1, 3, 128, 64)).maps
         for one, other in zip(wide, tall, strict=True):
             assert not torch.allclose(one.flatten(), other.flatten(), atol=1e-3)
 
-    def test_a_batch_gives_what_its_pictures_give_alone(self, tower):
-        batch = picture(3, 96, 64)
+    def test_a_batch_gives_what_its_images_give_alone(self, tower):
+        batch = make_image(3, 96, 64)
         together, alone = tower(batch), [tower(one[None]) for one in batch]
         for kind in ("maps", "taps"):
             for index, stage in enumerate(getattr(together, kind)):
@@ -102,12 +102,12 @@ class TestMaps:
                 torch.testing.assert_close(stage, parts, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize(("height", "width"), [(100, 64), (64, 48)])
-    def test_a_picture_between_two_grids_is_refused(self, tower, height, width):
+    def test_a_image_between_two_grids_is_refused(self, tower, height, width):
         with pytest.raises(ValueError, match=f"{height}x{width}"):
-            tower(picture(1, height, width))
+            tower(make_image(1, height, width))
 
     def test_bfloat16_stays_near_float32(self, tower):
-        image = picture(1, 96, 64)
+        image = make_image(1, 96, 64)
         with torch.no_grad():
             exact, rough = tower(image).maps, tower.to(torch.bfloat16)(image).maps
         for one, other in zip(exact, rough, strict=True):
@@ -123,7 +123,7 @@ class TestMaps:
     def test_without_the_hierarchy_the_rest_is_the_same(self, tower):
         single = build(replace(tower.config, hierarchical=False))
         single.load_state_dict({n: x for n, x in tower.state_dict().items() if not n.startswith("stride_one.")})
-        image = picture(1, 64, 96)
+        image = make_image(1, 64, 96)
         ours, both = single(image), tower(image)
         assert len(ours.maps) == 1
         for one, other in zip((*ours.maps, *ours.taps), (both.maps[1], *both.taps), strict=True):
@@ -131,7 +131,7 @@ class TestMaps:
 
     def test_drop_path_and_dropout_are_for_training_alone(self):
         tower = build(replace(TINY_MLP, drop_path=0.5, head_dropout=0.5))
-        image = picture(1, 64, 64)
+        image = make_image(1, 64, 64)
         quiet = [tower(image).maps[0] for _ in range(2)]
         loud = [tower.train()(image).maps[0] for _ in range(2)]
         assert torch.equal(*quiet) and not torch.equal(*loud)
@@ -145,18 +145,18 @@ class TestGradients:
         return {n for n, parameter in tower.named_parameters() if parameter.grad is not None and parameter.grad.any()}
 
     def test_they_reach_the_pixels_and_every_parameter(self, tower):
-        image = picture(1, 64, 96).requires_grad_()
+        image = make_image(1, 64, 96).requires_grad_()
         features = tower(image)
         assert self.gradients(tower, (*features.maps, *features.taps)) == set(dict(tower.named_parameters()))
         assert image.grad is not None and image.grad.any()
 
     def test_the_taps_at_stride_8_and_4_teach_nothing(self, tower):
-        taps = tower(picture(1, 64, 64)).taps
+        taps = tower(make_image(1, 64, 64)).taps
         assert [tap.requires_grad for tap in taps] == [True, True, False, False]
 
     @pytest.mark.parametrize(("source", "teachers"), [("both", {0, 1}), ("stride_16", {0}), ("stride_32", {1})])
     def test_the_last_stage_learns_from_the_chosen_map_alone(self, source, teachers):
-        tower, image = build(replace(TINY, stage_4_gradient=source)), picture(1, 64, 64)
+        tower, image = build(replace(TINY, stage_4_gradient=source)), make_image(1, 64, 64)
         for index, expected in enumerate(build(TINY)(image).maps):
             stage = tower(image).maps[index]
             reached = self.gradients(tower, [stage])
@@ -167,7 +167,7 @@ class TestGradients:
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_it_computes_what_open_clip_computes(head):
-    """Of a picture of one stride-32 cell, CLIP's embedding is the dense map."""
+    """Of an image of one stride-32 cell, CLIP's embedding is the dense map."""
     torch.manual_seed(0)
     published = TimmModel("convnext_tiny", embed_dim=40, proj=head, pool="").eval()
     config = replace(TINY, widths=(96, 192, 384, 768), depths=(3, 3, 9, 3), head_width=80 if head == "mlp" else None)
@@ -175,7 +175,7 @@ def test_it_computes_what_open_clip_computes(head):
     published.load_state_dict({name.removeprefix("visual."): x for name, x in weights.items()})
     tower = ConvNextClipImageEncoder(config).eval()
     tower.load_state_dict(convnext_image_state(with_stride_one(weights), tower))
-    pixels = picture(2, 32, 32)
+    pixels = make_image(2, 32, 32)
     with torch.no_grad():
         theirs, ours = published((pixels / 255 - MEAN) / STD), tower(pixels).maps[1]
     torch.testing.assert_close(ours.flatten(1), theirs, rtol=1e-4, atol=1e-5)

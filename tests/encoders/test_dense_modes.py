@@ -10,11 +10,11 @@ from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, OpenAIDens
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
-from tests.encoders.image_tower_contract import picture
+from tests.encoders.image_tower_contract import make_image
 
 VIT = VitConfig(channels=8, width=16, layers=2, heads=2, patch_size=16, pretrained_size=64, input_size=64, taps=(0,))
 GRID = (3, 4)
-IMAGE = picture(2, 48, 64)
+IMAGE = make_image(2, 48, 64)
 
 
 def openai(dense: OpenAIDenseMode = "cat-seg") -> OpenAIClipImageEncoder:

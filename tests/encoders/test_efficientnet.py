@@ -27,7 +27,7 @@ def test_maps_lie_on_the_stride_16_grid(tower: EfficientNetLite, height: int, wi
 
 
 @torch.inference_mode()
-def test_a_batch_gives_what_single_pictures_give(tower: EfficientNetLite) -> None:
+def test_a_batch_gives_what_single_images_give(tower: EfficientNetLite) -> None:
     images = torch.rand(3, 3, 64, 96) * 255
     together = tower(images).maps
     for index, image in enumerate(images):

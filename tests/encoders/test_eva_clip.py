@@ -11,7 +11,7 @@ from segvoc.checkpoints.official_clip import eva_clip_states
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.vit import VitConfig
-from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, picture
+from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, make_image
 from tests.golden_rules import golden_clip_weights
 from tests.golden_sets import TOLERANCE, full_case
 
@@ -26,7 +26,7 @@ class TestEvaClipImageEncoder(ImageTowerContract):
         return {name for name, _ in tower.named_parameters() if name.startswith(_FFN)}
 
     def test_the_map_has_unit_vectors(self, tower):
-        norms = tower(picture(1, 64, 96)).maps[0].norm(dim=1)
+        norms = tower(make_image(1, 64, 96)).maps[0].norm(dim=1)
         torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
@@ -72,5 +72,5 @@ class TestGolden:
         tower.tower.blocks[0].register_forward_pre_hook(lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True)
         side = TINY_VIT.patch_size * math.isqrt(len(cosine))
         with torch.no_grad():
-            tower(picture(1, side, side))
+            tower(make_image(1, side, side))
         torch.testing.assert_close(seen["rope"], torch.cat([sine, cosine], dim=-1), rtol=0, atol=1e-5)

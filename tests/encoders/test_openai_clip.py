@@ -65,7 +65,7 @@ class TestGolden:
         assert relative_error(ours, case.tensors["dense"][:, 1:]) <= TOLERANCE
         assert case.error("eval384.res3", features.maps[0]) <= TOLERANCE
 
-    def test_the_whole_tower_still_embeds_a_picture(self, tower, case):
+    def test_the_whole_tower_still_embeds_a_image(self, tower, case):
         """The dense reading leaves the last block's queries and keys out; this one needs them."""
         pixels = F.interpolate(normalized_pixels(tower, case), size=224, mode="bilinear")
         with torch.no_grad():

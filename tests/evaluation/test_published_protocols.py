@@ -156,7 +156,7 @@ def test_the_official_window_is_the_default_to_the_last_digit(evaluated):
     assert other["protocol"]["deviations"] == ["window auto instead of official"]
     # the same evaluation: the command goes on in its folder
     again = evaluated(network, "pas-20", "--window", "official")
-    assert again["run"]["resumed_pictures"] == 2
+    assert again["run"]["resumed_images"] == 2
 
 
 def test_a_report_that_another_protocol_began_is_refused_in_one_line(evaluated, command, err_seg):

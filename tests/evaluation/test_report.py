@@ -105,7 +105,7 @@ def test_page_shows_names_as_text_and_fetches_nothing(out):
         assert "//" not in link
         with Image.open(out / link) as image:
             assert image.size == (60, 40)
-    assert {Path(link).name for link in page.links} == {path.name for path in (out / "pictures").iterdir()}
+    assert {Path(link).name for link in page.links} == {path.name for path in (out / "images").iterdir()}
 
 
 def test_best_and_worst_are_the_extremes(out):
@@ -120,8 +120,8 @@ def test_best_and_worst_are_the_extremes(out):
         iou = table.diagonal() / np.maximum(1, true + table.sum(0)[:5] - table.diagonal())
         by_stem[entry["item"]] = 100 * iou[true > 0].mean()
     order = sorted(by_stem, key=lambda stem: by_stem[stem])
-    assert [entry["picture"] for entry in report["worst"]] == order[:3]
-    assert [entry["picture"] for entry in report["best"]] == order[:2:-1]
+    assert [entry["image"] for entry in report["worst"]] == order[:3]
+    assert [entry["image"] for entry in report["best"]] == order[:2:-1]
     assert report["worst"][0]["miou"] == pytest.approx(by_stem[order[0]])
 
 
@@ -151,7 +151,7 @@ def reported(title: str = "drawn", model: str = "small", **changes: Any) -> dict
     """As much of a report as tables read."""
     return {
         "model": {"name": model, "weights": "random"},
-        "data": {"title": title, "evaluated": 3, "pictures": 3},
+        "data": {"title": title, "evaluated": 3, "images": 3},
         "protocol": {"window": "auto", "kept_classes": None},
         "miou": 12.3,
         "fwiou": None,
@@ -223,11 +223,11 @@ def test_many_classes_are_collapsed_and_can_be_expanded(tmp_path):
 def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):
     folder = draw_set(tmp_path / "set")
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
-    (tmp_path / "out/pictures/mine.txt").write_text("kept")
+    (tmp_path / "out/images/mine.txt").write_text("kept")
     (tmp_path / "out/report.json").unlink()  # a finished one isn't made again
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
-    names = sorted(path.name for path in (tmp_path / "out/pictures").iterdir())
+    names = sorted(path.name for path in (tmp_path / "out/images").iterdir())
     assert len(names) == 7
     assert names[3] == "mine.txt"
 

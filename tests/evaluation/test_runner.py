@@ -97,7 +97,7 @@ def test_batches_give_the_same_counts(drawn, tmp_path):
 def test_limit_takes_the_first(small, drawn, tmp_path):
     report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(limit=2))
     assert report is not None
-    assert report["data"]["pictures"] == 2
+    assert report["data"]["images"] == 2
     assert [json.loads(line)["item"] for line in lines(tmp_path / "out")[1:]] == ["0", "1"]
     with pytest.raises(UsageError, match="limit=0"):
         EvaluationSettings(limit=0)
@@ -126,7 +126,7 @@ def test_an_interrupted_evaluation_is_continued_to_the_same_report(drawn, tmp_pa
     )
     assert again is not None
     assert scores_of(again) == scores_of(whole)
-    assert again["run"]["resumed_pictures"] == (int(kept) if kept < 5 else 0)  # a finished report stays
+    assert again["run"]["resumed_images"] == (int(kept) if kept < 5 else 0)  # a finished report stays
     # a batch with a missing image is evaluated again
     assert done == [str(number) for number in range(int(kept) // batch * batch if kept < 5 else 5, 5)]
 
@@ -221,7 +221,7 @@ def test_damaged_images_are_reported_and_the_others_are_scored(small, drawn, tmp
         small, task_of(drawn), tmp_path / "out", on_result=lambda image, error: errors.update({image.stem: error})
     )
     assert report is not None
-    assert (report["data"]["pictures"], report["data"]["evaluated"], report["data"]["failed"]) == (5, 2, 3)
+    assert (report["data"]["images"], report["data"]["evaluated"], report["data"]["failed"]) == (5, 2, 3)
     assert [entry["stem"] for entry in report["failures"]] == ["1", "2", "4"]
     assert "does not exist" in report["failures"][2]["error"]
     assert {stem for stem, error in errors.items() if error} == {"1", "2", "4"}

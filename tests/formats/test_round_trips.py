@@ -150,7 +150,7 @@ def test_voc_and_cityscapes_are_plain_maps(datasets: Path) -> None:
         np.testing.assert_array_equal(ids == number, hard_labels() == WORDS.index(word))
 
 
-def test_cut_outs_are_the_picture_where_the_word_is(datasets: Path) -> None:
+def test_cut_outs_are_the_image_where_the_word_is(datasets: Path) -> None:
     cut = np.array(Image.open(datasets / "rgba/cutouts/photo/cat.png"))
     inside = hard_labels() == 0
     np.testing.assert_array_equal(cut[..., 3], inside * 255)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 
-from hardening.corpus.pictures import base_pictures, png_of
+from hardening.corpus.images import base_images, png_of
 from hardening.corpus.texts import member, tar_of
 from segvoc.analysis.ablation import FINISHED_RUNS, read_results
 from segvoc.data.captions.sources import find_captions
@@ -37,7 +37,7 @@ DEEP = "[" * 100_000
 
 
 def test_a_palette_image_without_its_palette_is_damaged_not_black() -> None:
-    content, chunks, at = base_pictures()["palette.png"], [], 8
+    content, chunks, at = base_images()["palette.png"], [], 8
     while at < len(content):
         (length,) = struct.unpack(">I", content[at : at + 4])
         chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))

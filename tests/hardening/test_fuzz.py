@@ -20,7 +20,7 @@ from hardening.readers import READERS, Reader
 from segvoc.errors import InputError
 from tests.hardening.programs import run
 
-QUICK = ("pictures", "texts", "weights", "datasets")
+QUICK = ("images", "texts", "weights", "datasets")
 
 
 def test_bad_inputs_of_every_family_are_refused_or_agreed_upon() -> None:
@@ -32,13 +32,13 @@ def test_bad_inputs_of_every_family_are_refused_or_agreed_upon() -> None:
     assert cases > 150 and refused > 50 and accepted > 10 and defects == 0
 
 
-def test_pictures_of_other_projects_are_counted_by_project_and_suffix(tmp_path: Path) -> None:
-    pictures = tmp_path / "project" / "images"
-    pictures.mkdir(parents=True)
-    Image.new("RGB", (8, 6), "red").save(pictures / "good.png")
-    (pictures / "cut.png").write_bytes((pictures / "good.png").read_bytes()[:40])
-    (pictures / "other.tga").write_bytes(b"x" * 30)
-    (pictures / "notes.txt").write_text("no picture")
+def test_images_of_other_projects_are_counted_by_project_and_suffix(tmp_path: Path) -> None:
+    images = tmp_path / "project" / "images"
+    images.mkdir(parents=True)
+    Image.new("RGB", (8, 6), "red").save(images / "good.png")
+    (images / "cut.png").write_bytes((images / "good.png").read_bytes()[:40])
+    (images / "other.tga").write_bytes(b"x" * 30)
+    (images / "notes.txt").write_text("no image")
     lines = run("peers", f"project={tmp_path / 'project'}", "--jobs=1").splitlines()
     assert [line.split() for line in lines] == [
         ["project", "png", "2", "4", "2", "0"],
@@ -106,7 +106,7 @@ def test_every_kind_of_defect_is_found(
 
 
 def test_what_another_reading_refuses_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = Reader(read=_kept, disagreement=lambda source, out: "it is no picture")
+    reader = Reader(read=_kept, disagreement=lambda source, out: "it is no image")
     monkeypatch.setattr(pool, "READERS", {"test": reader})
     (found,) = run_cases([Case(family="f", what="w", reader="test", build=file("x", b"x"))])
-    assert (found.verdict, found.detail) == ("defect", "accepted, but it is no picture")
+    assert (found.verdict, found.detail) == ("defect", "accepted, but it is no image")

@@ -95,7 +95,7 @@ def test_missing_label_map_is_named(tmp_path: Path) -> None:
         read_label_map(tmp_path / "gone.png")
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", None])
+@pytest.mark.parametrize("content", [b"", b"no image", None])
 def test_damaged_label_map_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "map.png"
     write_label_map(path, _labels(9), class_colors(9))

@@ -13,8 +13,8 @@ from PIL import Image
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
 from segvoc.imaging.reading import decode_image, read_image
+from tests.images import assert_one_line, made_photograph
 from tests.imaging.rasters import utm, write_raster
-from tests.pictures import assert_one_line, made_photograph
 
 ALL = slice(0, 32), slice(0, 48)
 PHOTO = made_photograph()

@@ -26,7 +26,7 @@ from segvoc.imaging.reading import (
     image_size,
     read_image,
 )
-from tests.pictures import made_photograph, png, saved
+from tests.images import made_photograph, png, saved
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -61,7 +61,7 @@ def test_one_pixel_is_an_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
     upright = made_photograph()
-    # How each orientation stores the picture (EXIF 2.32): what is the top row, and what the left column.
+    # How each orientation stores the image (EXIF 2.32): what is the top row, and what the left column.
     stored = {
         1: upright,
         2: upright[:, ::-1],

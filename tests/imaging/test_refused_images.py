@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import MAX_PIXELS, MAX_SIDE, read_image
-from tests.pictures import assert_one_line, made_photograph, png, saved
+from tests.images import assert_one_line, made_photograph, png, saved
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -86,9 +86,7 @@ def test_corrupt_png_is_named(tmp_path: Path) -> None:
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_random_damage_gives_a_picture_or_one_line(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_random_damage_gives_a_image_or_one_line(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     suffix = data.draw(st.sampled_from(["png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm"]))
     buffer = io.BytesIO()
     Image.fromarray(made_photograph(20, 15)).save(buffer, suffix)

@@ -10,7 +10,7 @@ from segvoc.errors import ImageTooLargeError
 from segvoc.imaging import windowed_images
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.windowed_images import ArrayImage, DecodedImage
-from tests.pictures import made_photograph, saved
+from tests.images import made_photograph, saved
 
 WINDOWS = [(slice(0, 5), slice(0, 7)), (slice(10, 20), slice(3, 30)), (slice(0, 20), slice(0, 30))]
 

@@ -8,7 +8,7 @@ from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from tests.inference.small_network import small_segmenter
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
-PICTURE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
+IMAGE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
 
 small = pytest.fixture(scope="module")(small_segmenter)
 
@@ -16,7 +16,7 @@ small = pytest.fixture(scope="module")(small_segmenter)
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
     groups = ((1, 3, 4), (2,), (0, 1, 2, 3, 4))
-    result = small.segment(PICTURE, WORDS, window=window, groups=groups, return_probabilities=True)
+    result = small.segment(IMAGE, WORDS, window=window, groups=groups, return_probabilities=True)
     assert result.group_labels.shape == (3, 90, 120)
     for group, labels in zip(groups, result.group_labels, strict=True):
         best = result.probabilities[list(group)].argmax(0)
@@ -28,13 +28,13 @@ def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
 
 
 def test_the_rest_of_the_result_is_the_same(small):
-    plain, grouped = small.segment(PICTURE, WORDS), small.segment(PICTURE, WORDS, groups=[(4, 1)])
+    plain, grouped = small.segment(IMAGE, WORDS), small.segment(IMAGE, WORDS, groups=[(4, 1)])
     assert (plain.labels == grouped.labels).all()
     assert plain.group_labels is None
 
 
 def test_words_that_were_dropped_leave_the_group_to_the_others(small):
-    result = small.segment(PICTURE, WORDS, keep_classes=1, groups=[(0, 1, 2, 3, 4), (1, 2)])
+    result = small.segment(IMAGE, WORDS, keep_classes=1, groups=[(0, 1, 2, 3, 4), (1, 2)])
     (kept,) = np.flatnonzero(result.selected)
     assert (result.group_labels[0] == kept).all()
     assert (result.group_labels[1] == (kept if kept in (1, 2) else 1)).all()
@@ -43,4 +43,4 @@ def test_words_that_were_dropped_leave_the_group_to_the_others(small):
 @pytest.mark.parametrize("group", [(), (5,), (-1, 2)])
 def test_a_group_of_no_words_is_refused(small, group):
     with pytest.raises(UsageError, match="names no words"):
-        small.segment(PICTURE, WORDS, groups=[group])
+        small.segment(IMAGE, WORDS, groups=[group])

@@ -123,11 +123,11 @@ def test_map_of_an_earlier_run_goes_where_no_parts_are_asked_for(tmp_path: Path)
     assert len(os.listdir(tmp_path)) == 4
 
 
-def test_label_map_of_a_picture_called_parts_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_label_map_of_a_image_called_parts_is_not_taken_for_it(tmp_path: Path) -> None:
     _small(parts=False).save(tmp_path, "photo.parts")
     _small(parts=False).save(tmp_path, "photo")
     assert (tmp_path / "photo.parts.png").exists()
-    _small().save(tmp_path, "sub/photo")  # a map of parts, which the next picture overwrites
+    _small().save(tmp_path, "sub/photo")  # a map of parts, which the next image overwrites
     _small(parts=False).save(tmp_path, "sub/photo.parts")
     _small(parts=False).save(tmp_path, "sub/photo")
     assert np.array_equal(read_label_map(tmp_path / "sub/photo.parts.png"), _small().labels)
@@ -135,10 +135,10 @@ def test_label_map_of_a_picture_called_parts_is_not_taken_for_it(tmp_path: Path)
 
 @pytest.mark.parametrize("report", ["", "[]", '{"classes": []}', "\udcff", "[" * 100_000])
 def test_file_of_others_is_left_alone(tmp_path: Path, report: str) -> None:
-    (tmp_path / "photo.parts.png").write_bytes(b"a picture of mine")
+    (tmp_path / "photo.parts.png").write_bytes(b"an image of mine")
     (tmp_path / "photo.json").write_bytes(report.encode("utf-8", "surrogateescape"))
     _small(parts=False).save(tmp_path)
-    assert (tmp_path / "photo.parts.png").read_bytes() == b"a picture of mine"
+    assert (tmp_path / "photo.parts.png").read_bytes() == b"an image of mine"
 
 
 def test_map_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_map_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest
         _small(parts=False).save(tmp_path)
 
 
-def test_map_of_parts_never_overwrites_the_picture(tmp_path: Path) -> None:
+def test_map_of_parts_never_overwrites_the_image(tmp_path: Path) -> None:
     source = tmp_path / "photo.parts.png"
     Image.new("RGB", (3, 2)).save(source)
     before = source.read_bytes()

@@ -1,4 +1,4 @@
-"""Parts in a picture: they lie inside their objects, whatever else is asked for."""
+"""Parts in an image: they lie inside their objects, whatever else is asked for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,13 +29,13 @@ NO_PART = 65_535
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = ("sofa", "wall")
 PARTS = {"cat": ["head", "leg", "tail"], "sofa": ["leg", "cushion"], "*": ["edge"]}
-PICTURE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
+IMAGE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
 
 small = pytest.fixture(scope="module")(small_segmenter)
 
 
 class Noise(SegmentationNetwork):
-    """A network whose logits are random, whatever the picture: for each class its own, the same in every call."""
+    """A network whose logits are random, whatever the image: for each class its own, the same in every call."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(nn.Identity(), Letters(), nn.Identity())
@@ -76,7 +76,7 @@ def check_nesting(result: Segmentation) -> None:
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_result_has_both_maps(small: NetworkSegmenter, window: Window) -> None:
-    result = small.segment(PICTURE, WORDS, parts=PARTS, window=window)
+    result = small.segment(IMAGE, WORDS, parts=PARTS, window=window)
     check_nesting(result)
     assert result.words == ("sofa", "wall", "cat")  # objects that only the parts name come last
     assert [part.name for part in result.parts] == [
@@ -88,14 +88,14 @@ def test_result_has_both_maps(small: NetworkSegmenter, window: Window) -> None:
 
 
 def test_nothing_of_parts_is_there_unless_asked_for(small: NetworkSegmenter) -> None:
-    result = small.segment(PICTURE, WORDS)
+    result = small.segment(IMAGE, WORDS)
     assert (result.parts, result.part_labels, result.part_confidence) == ((), None, None)
 
 
 def test_parts_alone_bring_their_objects(small: NetworkSegmenter) -> None:
-    alone = small.segment(PICTURE, parts={"cat": ["head"], "dog": []})
+    alone = small.segment(IMAGE, parts={"cat": ["head"], "dog": []})
     assert alone.words == ("cat", "dog")
-    again = small.segment(PICTURE, ["cat", "dog"], parts=PartVocabulary.parse("cat: head"))
+    again = small.segment(IMAGE, ["cat", "dog"], parts=PartVocabulary.parse("cat: head"))
     assert np.array_equal(alone.labels, again.labels)
     assert np.array_equal(alone.part_labels, again.part_labels)
 
@@ -106,11 +106,11 @@ def test_parts_alone_bring_their_objects(small: NetworkSegmenter) -> None:
 )
 def test_part_is_the_likeliest_of_its_object_where_the_rule_lets_it(window: Window, against: PartsAgainst) -> None:
     segmenter = noise_segmenter(7, against)
-    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts=PARTS, window=window)
+    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts=PARTS, window=window)
     # what the parts are asked as, asked as words
     words = [*result.words, *(f"cat's {part}" for part in ("head", "leg", "tail", "edge"))]
     words += [f"sofa's {part}" for part in ("leg", "cushion", "edge")]
-    probabilities = segmenter.segment(PICTURE, words, window=window, return_probabilities=True).probabilities
+    probabilities = segmenter.segment(IMAGE, words, window=window, return_probabilities=True).probabilities
     assert probabilities is not None
     assert np.array_equal(result.labels, probabilities[:2].argmax(0))
     for label, (asked, indices) in enumerate((([2, 3, 4, 5], [0, 1, 2, 5]), ([6, 7, 8], [3, 4, 5]))):
@@ -125,7 +125,7 @@ def test_part_is_the_likeliest_of_its_object_where_the_rule_lets_it(window: Wind
 
 def test_words_are_asked_once_and_parts_are_no_labels() -> None:
     segmenter = noise_segmenter(0)
-    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts=PARTS, window="single", return_probabilities=True)
+    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts=PARTS, window="single", return_probabilities=True)
     assert segmenter.network.asked == [2 + 4 + 3]  # "edge" is asked of each of the two
     assert result.labels.max() <= 1
     assert result.probabilities.shape[0] == 2
@@ -134,7 +134,7 @@ def test_words_are_asked_once_and_parts_are_no_labels() -> None:
 
 def test_part_of_any_object_counts_where_an_object_has_no_such_part() -> None:
     segmenter = noise_segmenter(1, "half")
-    result = segmenter.segment(PICTURE, ["cat", "dog"], parts={"*": ["head"], "cat": ["head"]}, window="single")
+    result = segmenter.segment(IMAGE, ["cat", "dog"], parts={"*": ["head"], "cat": ["head"]}, window="single")
     found = {label: set(np.unique(result.part_labels[result.labels == label])) for label in (0, 1)}
     assert found == {0: {1, NO_PART}, 1: {0, NO_PART}}
 
@@ -150,7 +150,7 @@ def test_absent_object_gives_no_parts() -> None:
         return logits, kept
 
     segmenter.network.selected_logits = without_cat
-    result = segmenter.segment(PICTURE, ["wall", "cat"], parts={"cat": ["head", "leg"]}, window="single")
+    result = segmenter.segment(IMAGE, ["wall", "cat"], parts={"cat": ["head", "leg"]}, window="single")
     assert (result.labels == 0).all()
     assert (result.part_labels == NO_PART).all()
     assert [entry["pixels"] for entry in result.report()["parts"]] == [0, 0]
@@ -158,7 +158,7 @@ def test_absent_object_gives_no_parts() -> None:
 
 @pytest.mark.parametrize("way", [{"threshold": 0.6}, {"background": "rest"}, {"background": "wall", "threshold": 0.7}])
 def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
-    result = noise_segmenter(3, "half").segment(PICTURE, WORDS, parts=PARTS, **way)
+    result = noise_segmenter(3, "half").segment(IMAGE, WORDS, parts=PARTS, **way)
     check_nesting(result)
     none = result.labels == (NO_PART if "background" not in way else result.words.index(way["background"]))
     assert 0.02 < none.mean() < 0.98
@@ -168,10 +168,10 @@ def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("keep", [None, 2])
 def test_results_of_a_list_are_those_of_each(small: NetworkSegmenter, keep: int | None) -> None:
-    pictures = [PICTURE, PICTURE[::-1].copy(), PICTURE[:40]]
-    together = small_segmenter(batch=3).segment(pictures, WORDS, parts=PARTS, keep_classes=keep)
-    for picture, result in zip(pictures, together, strict=True):
-        alone = small.segment(picture, WORDS, parts=PARTS, keep_classes=keep)
+    images = [IMAGE, IMAGE[::-1].copy(), IMAGE[:40]]
+    together = small_segmenter(batch=3).segment(images, WORDS, parts=PARTS, keep_classes=keep)
+    for image, result in zip(images, together, strict=True):
+        alone = small.segment(image, WORDS, parts=PARTS, keep_classes=keep)
         assert (result.part_labels == alone.part_labels).mean() > 0.998
 
 
@@ -240,14 +240,14 @@ def contrast_segmenter(offsets: Sequence[float], spread: float = 1.0) -> Network
 
 def logits_of(segmenter: NetworkSegmenter, words: Sequence[str]) -> np.ndarray:
     """The logits of words at every pixel, as `segment` interpolates them."""
-    p = segmenter.segment(PICTURE, words, window="single", return_probabilities=True).probabilities.astype(np.float64)
+    p = segmenter.segment(IMAGE, words, window="single", return_probabilities=True).probabilities.astype(np.float64)
     return np.log(p / (1 - p))
 
 
 @pytest.mark.parametrize("offset", [-6.0, -9.0])
 def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> None:
     segmenter = contrast_segmenter([2, 1, offset, offset + 1, offset - 1])
-    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts={"cat": ["head", "leg", "tail"]}, window="single")
+    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"cat": ["head", "leg", "tail"]}, window="single")
     check_nesting(result)
     logits = logits_of(segmenter, ["cat", "sofa", "cat's head", "cat's leg", "cat's tail"])
     here = result.labels == 0
@@ -261,22 +261,22 @@ def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> Non
     chosen = logits[2:][result.part_labels[there], there.nonzero()[0], there.nonzero()[1]]
     np.testing.assert_allclose(result.part_confidence[there], 1 / (1 + np.exp(-chosen)), atol=1e-5)  # unlifted
     segmenter.parts_against = "object"
-    before = segmenter.segment(PICTURE, ["cat", "sofa"], parts={"cat": ["head", "leg", "tail"]}, window="single")
+    before = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"cat": ["head", "leg", "tail"]}, window="single")
     assert (before.part_labels == NO_PART).all()
 
 
 def test_single_part_does_not_take_the_whole_object() -> None:
     segmenter = contrast_segmenter([2, 1, -6])
-    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts={"cat": ["head"]}, window="single")
+    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"cat": ["head"]}, window="single")
     assert 0.2 < (result.part_labels == 0)[result.labels == 0].mean() < 0.8
 
 
 def test_parts_that_are_found_keep_their_pixels_and_get_no_more() -> None:
     parts = {"cat": ["head", "leg", "tail"]}
     segmenter = contrast_segmenter([1, 0, 0, -9, -9])
-    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts=parts, window="single")
+    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts=parts, window="single")
     segmenter.parts_against = "object"
-    before = segmenter.segment(PICTURE, ["cat", "sofa"], parts=parts, window="single")
+    before = segmenter.segment(IMAGE, ["cat", "sofa"], parts=parts, window="single")
     head = before.part_labels == 0
     assert FOUND_SHARE < head[before.labels == 0].mean() < 0.9
     assert np.array_equal(result.part_labels == 0, head)
@@ -285,7 +285,7 @@ def test_parts_that_are_found_keep_their_pixels_and_get_no_more() -> None:
 
 def test_part_of_any_object_is_not_found_by_contrast() -> None:
     segmenter = contrast_segmenter([1, 1, -9, -9])
-    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts={"*": ["head"]}, window="single")
+    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"*": ["head"]}, window="single")
     assert (result.part_labels == NO_PART).all()
 
 
@@ -309,8 +309,8 @@ def test_parts_neither_push_objects_out_nor_are_counted(window: Window, keep: An
     words = [f"word {number}" for number in range(30)]
     parts = {word: [f"part {number}" for number in range(4)] for word in words[::3]}
     segmenter = noise_segmenter(4, "half")
-    plain = segmenter.segment(PICTURE, words, window=window, keep_classes=keep)
-    result = segmenter.segment(PICTURE, words, parts=parts, window=window, keep_classes=keep)
+    plain = segmenter.segment(IMAGE, words, window=window, keep_classes=keep)
+    result = segmenter.segment(IMAGE, words, parts=parts, window=window, keep_classes=keep)
     check_nesting(result)
     assert np.array_equal(result.labels, plain.labels)
     assert result.selected.tolist() == plain.selected.tolist()
@@ -394,7 +394,7 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(
         (list(map(str, range(999))), {"*": list(map(str, range(99)))}, {}, "more than 65535 together; ask for fewer"),
     ],
 )
-def test_wrong_call_is_refused_before_pictures_are_read(
+def test_wrong_call_is_refused_before_images_are_read(
     small: NetworkSegmenter, words: Sequence[str] | None, parts: Any, way: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError) as refusal:
@@ -404,7 +404,7 @@ def test_wrong_call_is_refused_before_pictures_are_read(
 
 def test_many_words_of_parts_are_one_question(small: NetworkSegmenter) -> None:
     words = [f"word {number}" for number in range(300)]
-    result = small_segmenter(blocks=0).segment(PICTURE, words, parts={"*": ["edge", "middle"]})
+    result = small_segmenter(blocks=0).segment(IMAGE, words, parts={"*": ["edge", "middle"]})
     check_nesting(result)
     assert len(np.unique(result.labels)) > 20
 
@@ -441,6 +441,6 @@ def test_text_is_what_the_encoder_makes_of_it() -> None:
     segmenter = noise_segmenter(0)
     segmenter.network.selected_logits = selected_logits
     segmenter.encode_words = NamedEncoder()
-    result = segmenter.segment(PICTURE, ["wall"], parts={"cat": ["head"], "*": ["edge"]}, window="single")
+    result = segmenter.segment(IMAGE, ["wall"], parts={"cat": ["head"], "*": ["edge"]}, window="single")
     assert seen == [("wall", "cat", "wall's edge", "cat's head", "cat's edge")]
     assert (result.part_labels == NO_PART).all()  # no part is likelier than its object

@@ -1,6 +1,6 @@
-"""The published test protocols against the official code: rectangular pictures and sliding windows.
+"""The published test protocols against the official code: rectangular images and sliding windows.
 
-The goldens feed the picture to the network's own protocol: no loader's resize, class pooling (2, 2).
+The goldens feed the image to the network's own protocol: no loader's resize, class pooling (2, 2).
 """
 
 from dataclasses import replace
@@ -29,16 +29,16 @@ PROTOCOLS = {
 
 
 def answered(network: SegmentationNetwork, protocol: Protocol, names: list[str]) -> tuple[Tensor, Tensor]:
-    """Logits of all views of the golden rectangular picture, and the map that they are put together to."""
-    picture = compact_case("tiny_pca_eva").tensors["image_rect_u8"].permute(1, 2, 0).contiguous().numpy()
+    """Logits of all views of the golden rectangular image, and the map that they are put together to."""
+    image = compact_case("tiny_pca_eva").tensors["image_rect_u8"].permute(1, 2, 0).contiguous().numpy()
     with torch.no_grad():
         text = embed(network, names)
-        seen = views(picture, protocol)
+        seen = views(image, protocol)
         logits = network(seen, text, pooling=protocol.pooling, selection=protocol.selection, chunk=8)
     return logits, merged(logits, protocol)
 
 
-def at_picture_size(maps: Tensor) -> Tensor:
+def at_image_size(maps: Tensor) -> Tensor:
     return F.interpolate(maps[None], size=SIZE, mode="bilinear")[0]
 
 
@@ -67,8 +67,8 @@ class TestProtocols:
         assert of(family).error(f"{protocol}.logits", logits) <= TOLERANCE
 
     @pytest.mark.parametrize("protocol", PROTOCOLS)
-    def test_probabilities_at_picture_size(self, of, family, protocol):
-        maps = at_picture_size(tiny_answer(family, protocol)[1])
+    def test_probabilities_at_image_size(self, of, family, protocol):
+        maps = at_image_size(tiny_answer(family, protocol)[1])
         assert of(family).error(f"{protocol}.sem_seg_s3", maps[:, ::3, ::3]) <= TOLERANCE
 
     def test_labels_of_sliding_windows(self, golden, family):
@@ -83,6 +83,6 @@ def test_sliding_windows_at_full_size(golden, family):
     case = full_case(golden, FAMILIES[family].full)
     _, maps = answered(full_network(golden, family), PROTOCOLS["sliding"], FULL_WORDS)
     theirs = case.tensors["sliding.sem_seg_s6"]
-    probabilities = at_picture_size(maps)[:, ::6, ::6].reshape(theirs.shape)
+    probabilities = at_image_size(maps)[:, ::6, ::6].reshape(theirs.shape)
     assert case.error("sliding.sem_seg_s6", probabilities) <= TOLERANCE
     assert case.agreement("sliding.argmax_s2", labels(maps)[::2, ::2], case.tensors["sliding.argmax_s2"]) >= 0.999

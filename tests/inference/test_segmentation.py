@@ -1,4 +1,4 @@
-"""The result of labeling one picture: what it reports, shows and writes."""
+"""The result of labeling one image: what it reports, shows and writes."""
 
 import errno
 import json
@@ -112,7 +112,7 @@ def test_stem_may_name_sub_folders(tmp_path: Path) -> None:
     assert all(path.is_file() for path in paths)
 
 
-def test_picture_from_memory_has_a_name_too(tmp_path: Path) -> None:
+def test_image_from_memory_has_a_name_too(tmp_path: Path) -> None:
     paths = _segmentation(_halves(), WORDS).save(tmp_path)
     assert paths.report.name == "segmentation.json"
     assert json.loads(paths.report.read_text("utf-8"))["image"] is None
@@ -154,7 +154,7 @@ def test_file_name_that_is_no_unicode_is_kept(tmp_path: Path) -> None:
     assert json.loads(paths.report.read_bytes())["image"] == name
 
 
-def test_picture_is_never_overwritten(tmp_path: Path) -> None:
+def test_image_is_never_overwritten(tmp_path: Path) -> None:
     source = tmp_path / "photo.png"
     Image.new("RGB", (300, 200)).save(source)
     content = source.read_bytes()

@@ -1,4 +1,4 @@
-"""From pictures and words to label maps."""
+"""From images and words to label maps."""
 
 import inspect
 import io
@@ -33,7 +33,7 @@ def tiny() -> NetworkSegmenter:
     return segvoc.load("tiny", device="cpu")
 
 
-def _picture(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
+def _image(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
     """Colored squares of 15 pixels."""
     squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
     return np.kron(squares, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
@@ -52,8 +52,8 @@ def _same(first: Segmentation, second: Segmentation, tolerance: float = 0) -> No
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("size", [(90, 120), (1, 1), (1, 20), (20, 1), (200, 10)])
 def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window, size: tuple[int, int]) -> None:
-    picture = _picture(*size)
-    result = small.segment(picture, WORDS, window=window, return_probabilities=True)
+    image = _image(*size)
+    result = small.segment(image, WORDS, window=window, return_probabilities=True)
     assert (result.labels.shape, result.labels.dtype) == (size, np.uint16)
     assert (result.confidence.shape, result.confidence.dtype) == (size, np.float32)
     assert result.probabilities is not None
@@ -65,14 +65,14 @@ def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window,
     assert result.probabilities.min() >= 0
     assert result.probabilities.max() <= 1
     assert result.seconds > 0
-    assert np.array_equal(result.image, picture)
+    assert np.array_equal(result.image, image)
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_label_is_the_most_probable_word_and_confidence_its_probability(
     small: NetworkSegmenter, window: Window
 ) -> None:
-    result = small.segment(_picture(), WORDS, window=window, return_probabilities=True)
+    result = small.segment(_image(), WORDS, window=window, return_probabilities=True)
     assert result.probabilities is not None
     assert len(np.unique(result.labels)) > 1
     best = result.probabilities.max(0)
@@ -83,97 +83,97 @@ def test_label_is_the_most_probable_word_and_confidence_its_probability(
 
 
 def test_probabilities_are_independent_sigmoids(small: NetworkSegmenter) -> None:
-    both = small.segment(_picture(), WORDS, return_probabilities=True).probabilities
+    both = small.segment(_image(), WORDS, return_probabilities=True).probabilities
     assert both is not None
     assert np.abs(both.sum(0) - 1).max() > 0.1
 
 
 def test_probabilities_come_only_on_demand(small: NetworkSegmenter) -> None:
-    assert small.segment(_picture(), WORDS).probabilities is None
+    assert small.segment(_image(), WORDS).probabilities is None
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_results_repeat_to_the_bit(window: Window) -> None:
-    results = [small_segmenter().segment(_picture(), WORDS, window=window) for _ in range(2)]
+    results = [small_segmenter().segment(_image(), WORDS, window=window) for _ in range(2)]
     _same(*results)
 
 
 def test_windows_are_different_ways(small: NetworkSegmenter) -> None:
-    seen = {small.segment(_picture(100, 190), WORDS, window=window).confidence.tobytes() for window in COMMON_WINDOWS}
+    seen = {small.segment(_image(100, 190), WORDS, window=window).confidence.tobytes() for window in COMMON_WINDOWS}
     assert len(seen) == 4
 
 
-# ---- pictures
+# ---- images
 
 
 def test_path_pil_image_and_array_give_the_same(small: NetworkSegmenter, tmp_path: Path) -> None:
-    picture = _picture()
-    Image.fromarray(picture).save(tmp_path / "photo.png")
-    expected = small.segment(picture, WORDS)
-    for source in (str(tmp_path / "photo.png"), tmp_path / "photo.png", Image.fromarray(picture)):
+    image = _image()
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    expected = small.segment(image, WORDS)
+    for source in (str(tmp_path / "photo.png"), tmp_path / "photo.png", Image.fromarray(image)):
         result = small.segment(source, WORDS)
         _same(result, expected)
         assert result.source == (None if isinstance(source, Image.Image) else str(tmp_path / "photo.png"))
 
 
-def test_list_of_pictures_of_different_sizes_equals_one_by_one(small: NetworkSegmenter) -> None:
-    pictures = [_picture(90, 120, 1), _picture(64, 64, 2), _picture(90, 120, 3), _picture(31, 200, 4)]
-    results = small.segment(pictures, WORDS)
+def test_list_of_images_of_different_sizes_equals_one_by_one(small: NetworkSegmenter) -> None:
+    images = [_image(90, 120, 1), _image(64, 64, 2), _image(90, 120, 3), _image(31, 200, 4)]
+    results = small.segment(images, WORDS)
     assert isinstance(results, list)
-    for picture, result in zip(pictures, results, strict=True):
-        _same(result, small.segment(picture, WORDS))
+    for image, result in zip(images, results, strict=True):
+        _same(result, small.segment(image, WORDS))
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window) -> None:
-    pictures = [_picture(90, 120, 1), _picture(64, 64, 2), _picture(90, 120, 3), _picture(50, 200, 4)]
-    together = small_segmenter(batch=3).segment(pictures, WORDS, window=window)
-    for picture, result in zip(pictures, together, strict=True):
-        _same(result, small.segment(picture, WORDS, window=window), tolerance=1e-5)
+    images = [_image(90, 120, 1), _image(64, 64, 2), _image(90, 120, 3), _image(50, 200, 4)]
+    together = small_segmenter(batch=3).segment(images, WORDS, window=window)
+    for image, result in zip(images, together, strict=True):
+        _same(result, small.segment(image, WORDS, window=window), tolerance=1e-5)
 
 
 def test_list_of_one_and_none(small: NetworkSegmenter) -> None:
-    results = small.segment([_picture()], WORDS)
+    results = small.segment([_image()], WORDS)
     assert isinstance(results, list)
     assert len(results) == 1
-    assert small.segment((_picture(), _picture()), WORDS)[1].labels.shape == (90, 120)
+    assert small.segment((_image(), _image()), WORDS)[1].labels.shape == (90, 120)
     assert small.segment([], WORDS) == []
 
 
-def test_picture_is_left_as_it_was(small: NetworkSegmenter) -> None:
-    picture, image = _picture(), Image.fromarray(_picture())
+def test_image_is_left_as_it_was(small: NetworkSegmenter) -> None:
+    pixels, image = _image(), Image.fromarray(_image())
     for window in COMMON_WINDOWS:
-        small.segment([picture, image], WORDS, window=window)
-    assert np.array_equal(picture, _picture())
-    assert np.array_equal(np.asarray(image), _picture())
+        small.segment([pixels, image], WORDS, window=window)
+    assert np.array_equal(pixels, _image())
+    assert np.array_equal(np.asarray(image), _image())
 
 
 def test_read_only_and_turned_arrays_are_taken(small: NetworkSegmenter) -> None:
-    picture = _picture()
-    frozen = picture.copy()
+    image = _image()
+    frozen = image.copy()
     frozen.flags.writeable = False
-    expected = small.segment(picture, WORDS)
+    expected = small.segment(image, WORDS)
     _same(small.segment(frozen, WORDS), expected)
-    _same(small.segment(np.asfortranarray(picture), WORDS), expected)
-    _same(small.segment(picture[:, ::-1][:, ::-1], WORDS), expected)
+    _same(small.segment(np.asfortranarray(image), WORDS), expected)
+    _same(small.segment(image[:, ::-1][:, ::-1], WORDS), expected)
 
 
 def test_turned_photograph_is_labeled_upright(small: NetworkSegmenter, tmp_path: Path) -> None:
-    picture = _picture(60, 100)
+    image = _image(60, 100)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by whoever shows it
-    Image.fromarray(np.rot90(picture).copy()).save(tmp_path / "phone.png", exif=exif)
+    Image.fromarray(np.rot90(image).copy()).save(tmp_path / "phone.png", exif=exif)
     result = small.segment(tmp_path / "phone.png", WORDS)
     assert result.labels.shape == (60, 100)
     assert result.overlay(legend=False).size == (100, 60)
-    _same(result, small.segment(picture, WORDS))
+    _same(result, small.segment(image, WORDS))
 
 
-def test_picture_that_cannot_be_read_is_named(small: NetworkSegmenter, tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+def test_image_that_cannot_be_read_is_named(small: NetworkSegmenter, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     for name in ("bad.jpg", "missing.jpg"):
         with pytest.raises(InputError, match=name):
-            small.segment([_picture(), tmp_path / name], WORDS)
+            small.segment([_image(), tmp_path / name], WORDS)
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -187,9 +187,9 @@ def test_what_is_no_image_is_refused(small: NetworkSegmenter, source: object) ->
 
 
 def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None:
-    plain = small.segment(_picture(), WORDS, return_probabilities=True)
+    plain = small.segment(_image(), WORDS, return_probabilities=True)
     order = [3, 0, 4, 2, 1]
-    mixed = small.segment(_picture(), [WORDS[index] for index in order], return_probabilities=True)
+    mixed = small.segment(_image(), [WORDS[index] for index in order], return_probabilities=True)
     assert plain.probabilities is not None
     assert mixed.probabilities is not None
     np.testing.assert_allclose(mixed.probabilities, plain.probabilities[order], atol=1e-5)
@@ -197,15 +197,15 @@ def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None
 
 
 def test_one_word_takes_every_pixel(small: NetworkSegmenter) -> None:
-    result = small.segment(_picture(), ["cat"])
+    result = small.segment(_image(), ["cat"])
     assert (result.labels == 0).all()
 
 
 @pytest.mark.parametrize("window", ["auto", "official"])
 def test_classes_in_chunks_give_the_same(small: NetworkSegmenter, window: Window) -> None:
     words = [f"word {number}" for number in range(40)]
-    whole = small_segmenter(class_chunk=1000).segment(_picture(), words, window=window, return_probabilities=True)
-    parts = small_segmenter(class_chunk=7).segment(_picture(), words, window=window, return_probabilities=True)
+    whole = small_segmenter(class_chunk=1000).segment(_image(), words, window=window, return_probabilities=True)
+    parts = small_segmenter(class_chunk=7).segment(_image(), words, window=window, return_probabilities=True)
     assert whole.probabilities is not None
     assert parts.probabilities is not None
     assert len(np.unique(whole.labels)) > 3
@@ -226,10 +226,10 @@ def test_label_beyond_8_bits_is_saved_as_it_is(tiny: NetworkSegmenter, tmp_path:
 def test_ten_thousand_words_are_exact() -> None:
     segmenter = small_segmenter(blocks=0)
     words = [f"word {number}" for number in range(10_000)]
-    result = segmenter.segment(_picture(), words)
+    result = segmenter.segment(_image(), words)
     assert result.labels.max() > 255
     present = np.unique(result.labels)
-    fewer = segmenter.segment(_picture(), [words[index] for index in present])
+    fewer = segmenter.segment(_image(), [words[index] for index in present])
     assert np.array_equal(present[fewer.labels], result.labels)
 
 
@@ -240,17 +240,17 @@ def test_words_are_literal(tiny: NetworkSegmenter) -> None:
 
 
 def test_words_may_be_a_vocabulary(small: NetworkSegmenter) -> None:
-    _same(small.segment(_picture(), Vocabulary(WORDS)), small.segment(_picture(), iter(WORDS)))
-    averaged = small.segment(_picture(), Vocabulary(["cat, kitten", "sofa"], synonyms="average"))
-    first = small.segment(_picture(), ["cat, kitten", "sofa"])
+    _same(small.segment(_image(), Vocabulary(WORDS)), small.segment(_image(), iter(WORDS)))
+    averaged = small.segment(_image(), Vocabulary(["cat, kitten", "sofa"], synonyms="average"))
+    first = small.segment(_image(), ["cat, kitten", "sofa"])
     assert averaged.words == first.words == ("cat, kitten", "sofa")
     assert np.abs(averaged.confidence - first.confidence).max() > 1e-3
-    _same(first, Segmentation(**{**vars(small.segment(_picture(), ["cat", "sofa"])), "words": first.words}))
+    _same(first, Segmentation(**{**vars(small.segment(_image(), ["cat", "sofa"])), "words": first.words}))
 
 
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("words", ["cat, sofa", [], [""], ["cat", "cat "], ["cat", 3], None])
-def test_wrong_words_are_refused_before_pictures_are_read(small: NetworkSegmenter, words: object) -> None:
+def test_wrong_words_are_refused_before_images_are_read(small: NetworkSegmenter, words: object) -> None:
     with pytest.raises(UsageError) as refusal:
         small.segment("missing.jpg", words)  # type: ignore[call-overload]
     assert "missing.jpg" not in str(refusal.value)
@@ -282,7 +282,7 @@ def test_word_that_the_text_tower_cannot_read_is_named(tiny: NetworkSegmenter) -
 
 
 def _plain(small: NetworkSegmenter, window: Window = "auto") -> tuple[np.ndarray, np.ndarray]:
-    result = small.segment(_picture(), WORDS, window=window)
+    result = small.segment(_image(), WORDS, window=window)
     return result.labels, result.confidence
 
 
@@ -290,7 +290,7 @@ def _plain(small: NetworkSegmenter, window: Window = "auto") -> tuple[np.ndarray
 def test_pixels_below_the_threshold_are_unlabeled(small: NetworkSegmenter, window: Window) -> None:
     labels, confidence = _plain(small, window)
     threshold = float(np.quantile(confidence, 0.6))
-    result = small.segment(_picture(), WORDS, window=window, threshold=threshold)
+    result = small.segment(_image(), WORDS, window=window, threshold=threshold)
     assert 0.3 < (result.labels == UNLABELED).mean() < 0.9
     assert np.array_equal(result.labels, np.where(confidence < threshold, UNLABELED, labels))
     assert np.array_equal(result.confidence, confidence)
@@ -299,15 +299,15 @@ def test_pixels_below_the_threshold_are_unlabeled(small: NetworkSegmenter, windo
 
 def test_extreme_thresholds(small: NetworkSegmenter) -> None:
     labels, confidence = _plain(small)
-    assert np.array_equal(small.segment(_picture(), WORDS, threshold=0.0).labels, labels)
+    assert np.array_equal(small.segment(_image(), WORDS, threshold=0.0).labels, labels)
     # only what is certain, a sigmoid of 1 after rounding, is left
-    assert np.array_equal(small.segment(_picture(), WORDS, threshold=1.0).labels == UNLABELED, confidence < 1)
+    assert np.array_equal(small.segment(_image(), WORDS, threshold=1.0).labels == UNLABELED, confidence < 1)
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1, float("inf")])
 def test_threshold_that_is_no_probability_is_refused(small: NetworkSegmenter, threshold: float) -> None:
     with pytest.raises(UsageError, match="no probability"):
-        small.segment(_picture(), WORDS, threshold=threshold)
+        small.segment(_image(), WORDS, threshold=threshold)
 
 
 @pytest.mark.parametrize("words", [WORDS, ("none", *WORDS), (*WORDS[:2], "none", *WORDS[2:])])
@@ -317,7 +317,7 @@ def test_background_takes_what_no_other_word_reaches(
 ) -> None:
     labels, confidence = _plain(small, window)
     threshold = float(np.quantile(confidence, 0.4))
-    result = small.segment(_picture(), words, window=window, background=" none ", threshold=threshold)
+    result = small.segment(_image(), words, window=window, background=" none ", threshold=threshold)
     assert result.words == (words if "none" in words else (*words, "none"))
     named = np.array(result.words)[result.labels]
     below = confidence < threshold
@@ -328,7 +328,7 @@ def test_background_takes_what_no_other_word_reaches(
 
 
 def test_background_is_more_probable_than_every_word_by_default(small: NetworkSegmenter) -> None:
-    result = small.segment(_picture(), ("none", *WORDS), background="none", return_probabilities=True)
+    result = small.segment(_image(), ("none", *WORDS), background="none", return_probabilities=True)
     assert result.probabilities is not None
     best_other = result.probabilities[1:].max(0)
     np.testing.assert_allclose(result.probabilities[0], 1 - best_other, atol=1e-5)
@@ -340,15 +340,15 @@ def test_background_is_more_probable_than_every_word_by_default(small: NetworkSe
 
 
 def test_background_is_not_looked_for(small: NetworkSegmenter) -> None:
-    results = [small.segment(_picture(), [*WORDS, name], background=name) for name in ("none", "background", "猫")]
+    results = [small.segment(_image(), [*WORDS, name], background=name) for name in ("none", "background", "猫")]
     for result in results[1:]:
         assert np.array_equal(result.labels, results[0].labels)
 
 
 def test_background_with_extreme_thresholds(small: NetworkSegmenter) -> None:
     labels, _ = _plain(small)
-    assert np.array_equal(small.segment(_picture(), WORDS, background="none", threshold=0.0).labels, labels)
-    everything = small.segment(_picture(), ["cat"], background="none", threshold=1.0)
+    assert np.array_equal(small.segment(_image(), WORDS, background="none", threshold=0.0).labels, labels)
+    everything = small.segment(_image(), ["cat"], background="none", threshold=1.0)
     assert (everything.labels == 1).mean() > 0.9
 
 
@@ -366,7 +366,7 @@ def test_impossible_background_is_refused(
     small: NetworkSegmenter, words: list[str], background: str, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        small.segment(_picture(), words, background=background)
+        small.segment(_image(), words, background=background)
 
 
 def test_background_spares_the_cat(tiny: NetworkSegmenter) -> None:
@@ -382,7 +382,7 @@ def test_background_spares_the_cat(tiny: NetworkSegmenter) -> None:
 @pytest.mark.parametrize("window", ["sliding", "", None])
 def test_unknown_window_is_refused_with_those_that_there_are(small: NetworkSegmenter, window: str) -> None:
     with pytest.raises(UsageError, match="auto, single, official, official-single"):
-        small.segment(_picture(), WORDS, window=window)  # type: ignore[call-overload]
+        small.segment(_image(), WORDS, window=window)  # type: ignore[call-overload]
 
 
 def test_options_are_named() -> None:
@@ -394,30 +394,30 @@ def test_options_are_one_value_or_keywords_or_both(small: NetworkSegmenter) -> N
     options = LabelOptions(window="single", threshold=0.9)
     for one, other in (
         (
-            small.segment(_picture(), WORDS, options=options),
-            small.segment(_picture(), WORDS, window="single", threshold=0.9),
+            small.segment(_image(), WORDS, options=options),
+            small.segment(_image(), WORDS, window="single", threshold=0.9),
         ),
         (
-            small.segment(_picture(), WORDS, options=options, threshold=None),
-            small.segment(_picture(), WORDS, window="single"),
+            small.segment(_image(), WORDS, options=options, threshold=None),
+            small.segment(_image(), WORDS, window="single"),
         ),
     ):
         np.testing.assert_array_equal(one.labels, other.labels)
     with pytest.raises(TypeError, match="treshold"):
-        small.segment(_picture(), WORDS, treshold=0.5)  # type: ignore[call-overload]
+        small.segment(_image(), WORDS, treshold=0.5)  # type: ignore[call-overload]
 
 
 def test_frames_of_a_video_are_no_images(small: NetworkSegmenter) -> None:
     with pytest.raises(UsageError, match="smooth is for the frames of a video"):
-        small.segment(_picture(), WORDS, smooth=0.5)
+        small.segment(_image(), WORDS, smooth=0.5)
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_half_precision_mostly_agrees(window: Window) -> None:
     half = small_segmenter()
     reduce_precision(half.network, torch.bfloat16)
-    result = half.segment(_picture(), WORDS, window=window)
-    expected = small_segmenter().segment(_picture(), WORDS, window=window)
+    result = half.segment(_image(), WORDS, window=window)
+    expected = small_segmenter().segment(_image(), WORDS, window=window)
     assert result.confidence.dtype == np.float32
     # random weights keep the classes close together: many pixels all but tie
     assert (result.labels == expected.labels).mean() > 0.6
@@ -425,7 +425,7 @@ def test_half_precision_mostly_agrees(window: Window) -> None:
 
 
 def test_gradients_stay_off_and_training_state_stays(small: NetworkSegmenter) -> None:
-    small.segment(_picture(), WORDS)
+    small.segment(_image(), WORDS)
     assert not small.network.training
     assert all(parameter.grad is None for parameter in small.network.parameters())
 
@@ -459,26 +459,26 @@ def test_embedded_model_in_half_precision_mostly_agrees(tiny: NetworkSegmenter) 
 
 @given(height=st.integers(1, 80), width=st.integers(1, 80), words=st.integers(1, 12), seed=st.integers(0, 9))
 @settings(max_examples=15, deadline=None)
-def test_any_picture_and_any_number_of_words_give_a_label_for_each_pixel(
+def test_any_image_and_any_number_of_words_give_a_label_for_each_pixel(
     small: NetworkSegmenter, height: int, width: int, words: int, seed: int
 ) -> None:
-    result = small.segment(_picture(height, width, seed), [f"word {number}" for number in range(words)])
+    result = small.segment(_image(height, width, seed), [f"word {number}" for number in range(words)])
     assert result.labels.shape == (height, width)
     assert result.labels.max() < words
 
 
 def test_changed_text_tower_is_seen_at_once() -> None:
     segmenter = small_segmenter()
-    before = segmenter.segment(_picture(), WORDS).confidence
+    before = segmenter.segment(_image(), WORDS).confidence
     segmenter.network.get_parameter("text_encoder.table.weight").data.mul_(torch.linspace(-1, 1, 12))
-    assert np.abs(segmenter.segment(_picture(), WORDS).confidence - before).max() > 1e-3
+    assert np.abs(segmenter.segment(_image(), WORDS).confidence - before).max() > 1e-3
 
 
 # ---- images from memory
 
 
 def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_path: Path) -> None:
-    array = _picture()
+    array = _image()
     path = tmp_path / "photo.png"
     Image.fromarray(array).save(path)
     tensor = torch.from_numpy(array).permute(2, 0, 1)

@@ -115,7 +115,7 @@ def test_classes_that_were_dropped_lose() -> None:
     assert (_strongest(maps, (30, 30)).index == 1).all()
 
 
-def test_memory_does_not_hold_all_classes_at_picture_size() -> None:
+def test_memory_does_not_hold_all_classes_at_image_size() -> None:
     # 20,000 classes at 600 x 600 pixels would be 29 GB
     maps = torch.rand(20_000, 4, 4, generator=torch.Generator().manual_seed(0))
     maps[12_345] += 1

@@ -26,17 +26,17 @@ from tests.inference.small_network import small_segmenter
 WORDS = ["cat", "sofa", "wall", "tree", "sky"]
 
 
-def _picture(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:
+def _image(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:
     """Smooth colors."""
     small = np.random.default_rng(seed).integers(0, 256, (height // cells, width // cells, 3), dtype=np.uint8)
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _blended(model: NumpySegmenter, picture: np.ndarray, tiling: Tiling, window: str) -> tuple[np.ndarray, np.ndarray]:
+def _blended(model: NumpySegmenter, image: np.ndarray, tiling: Tiling, window: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels and confidences by the definition: interpolate all words in all tiles, weigh, add up, take the highest."""
-    rows, columns = tiling.rows(picture.shape[0]), tiling.columns(picture.shape[1])
+    rows, columns = tiling.rows(image.shape[0]), tiling.columns(image.shape[1])
     protocol = replace(model.protocols[window], selection=None)  # type: ignore[index]
-    text, total = model.encode_words(model.encode(WORDS).vocabulary), np.zeros((len(WORDS), *picture.shape[:2]))
+    text, total = model.encode_words(model.encode(WORDS).vocabulary), np.zeros((len(WORDS), *image.shape[:2]))
     weights = [np.zeros((len(axis), axis.side)) for axis in (rows, columns)]
     for one, axis in zip(weights, (rows, columns), strict=True):
         for piece, shares in axis.shares(slice(0, axis.side)):
@@ -44,8 +44,8 @@ def _blended(model: NumpySegmenter, picture: np.ndarray, tiling: Tiling, window:
                 one[share.tile, piece] = share.weights
     for row, top in enumerate(rows.starts):
         for column, left in enumerate(columns.starts):
-            along = np.arange(left, left + columns.size) % picture.shape[1]
-            tile = picture[top : top + rows.size][:, along]
+            along = np.arange(left, left + columns.size) % image.shape[1]
+            tile = image[top : top + rows.size][:, along]
             logits, _ = model.run(views(tile, protocol), text, protocol)
             [(maps, _)] = ViewLogits(logits, None, len(WORDS)).maps(protocol, tile.shape[:2])
             full = np.zeros_like(total)
@@ -67,9 +67,9 @@ def _blended(model: NumpySegmenter, picture: np.ndarray, tiling: Tiling, window:
     ],
 )
 def test_labels_are_those_of_the_blended_logits(window: str, tile: int, overlap: int, wrap: bool) -> None:
-    model, picture = NumpySegmenter(), _picture(140, 250)
-    result = model.segment(picture, WORDS, window=window, tile=tile, overlap=overlap, wrap=wrap)  # type: ignore[call-overload]
-    labels, confidence = _blended(model, picture, Tiling.checked(tile, overlap, wrap=wrap), window)
+    model, image = NumpySegmenter(), _image(140, 250)
+    result = model.segment(image, WORDS, window=window, tile=tile, overlap=overlap, wrap=wrap)  # type: ignore[call-overload]
+    labels, confidence = _blended(model, image, Tiling.checked(tile, overlap, wrap=wrap), window)
     assert (result.labels == labels).mean() > 0.9999
     np.testing.assert_allclose(result.confidence, confidence, atol=1e-5)
     assert len(np.unique(labels)) > 2
@@ -78,16 +78,16 @@ def test_labels_are_those_of_the_blended_logits(window: str, tile: int, overlap:
 @pytest.mark.parametrize("options", [{}, {"threshold": 0.6}, {"background": "rest"}])
 @pytest.mark.parametrize("model", [NumpySegmenter(), small_segmenter()], ids=["numpy", "torch"])
 def test_one_tile_is_the_whole_image(model: Any, options: dict[str, Any]) -> None:
-    picture = _picture(120, 160)
-    one, whole = model.segment(picture, WORDS, tile=160, **options), model.segment(picture, WORDS, **options)
+    image = _image(120, 160)
+    one, whole = model.segment(image, WORDS, tile=160, **options), model.segment(image, WORDS, **options)
     assert np.array_equal(one.labels, whole.labels)
     assert np.array_equal(one.confidence, whole.confidence)
     assert one.words == whole.words
 
 
 def test_lists_of_images_and_batches_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = [_picture(200, 300, seed) for seed in range(2)]
-    one, four = (small_segmenter(batch=batch).segment(pictures, WORDS, tile=90) for batch in (1, 4))
+    images = [_image(200, 300, seed) for seed in range(2)]
+    one, four = (small_segmenter(batch=batch).segment(images, WORDS, tile=90) for batch in (1, 4))
     assert len(one) == len(four) == 2
     for a, b in zip(one, four, strict=True):
         assert (a.labels == b.labels).mean() > 0.999
@@ -96,13 +96,13 @@ def test_lists_of_images_and_batches_give_the_same(monkeypatch: pytest.MonkeyPat
 def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
     """With the embedded model; tiles that merely meet show seams, so the measure can tell."""
     photos = [Image.open(f"samples/{name}.jpg").convert("RGB").resize((520, 520)) for name in ("coffee", "chelsea")]
-    picture = np.concatenate([np.asarray(photo) for photo in photos], axis=1)
+    image = np.concatenate([np.asarray(photo) for photo in photos], axis=1)
     model = open_tiny()
     words = model.encode(["cat", "cup", "table", "spoon", "wall", "blanket", "coffee", "person"])
     found = {}
     for overlap in (64, 0):
         tiling = Tiling.checked(300, overlap)
-        labels = model.segment(picture, words, tile=300, overlap=overlap).labels
+        labels = model.segment(image, words, tile=300, overlap=overlap).labels
         assert len(np.unique(labels)) > 3
         found[overlap] = seams(labels, tiling.rows(520), tiling.columns(1040))
     assert found[64]["across"] <= 1.1 * found[64]["elsewhere"]
@@ -110,11 +110,11 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
 
 
 def test_a_panorama_has_no_seam_where_its_edges_meet() -> None:
-    model, picture = NumpySegmenter(), _picture(160, 800)
-    wide = np.concatenate([picture, picture], 1)
+    model, image = NumpySegmenter(), _image(160, 800)
+    wide = np.concatenate([image, image], 1)
     around = np.roll(model.segment(wide, WORDS, tile=160, overlap=40, wrap=True).labels, 400, axis=1)
-    wrapped = np.roll(model.segment(picture, WORDS, tile=160, overlap=40, wrap=True).labels, 400, axis=1)
-    cut = np.roll(model.segment(picture, WORDS, tile=160, overlap=40).labels, 400, axis=1)
+    wrapped = np.roll(model.segment(image, WORDS, tile=160, overlap=40, wrap=True).labels, 400, axis=1)
+    cut = np.roll(model.segment(image, WORDS, tile=160, overlap=40).labels, 400, axis=1)
     assert np.array_equal(around[:, :800], wrapped)
     assert (around[:, 390:410] == cut[:, 390:410]).mean() < 1
 
@@ -144,7 +144,7 @@ class _Selecting(NumpySegmenter):
 
 def test_words_are_selected_once_for_the_whole_image() -> None:
     model, words = _Selecting(), [f"word {number}" for number in range(20)]
-    result = model.segment(_picture(420, 420, cells=60), words, tile=120, keep_classes=3)
+    result = model.segment(_image(420, 420, cells=60), words, tile=120, keep_classes=3)
     looks = [rule for rule in model.rules if isinstance(rule, Voted)]
     [listed] = {rule for rule in model.rules if isinstance(rule, Listed)}
     tiles = len(Tiling.checked(120).rows(420)) ** 2
@@ -156,7 +156,7 @@ def test_words_are_selected_once_for_the_whole_image() -> None:
 
 def test_no_look_is_needed_where_no_word_can_be_dropped() -> None:
     model = _Selecting()
-    result = model.segment(_picture(300, 300), WORDS, tile=150, keep_classes=5)
+    result = model.segment(_image(300, 300), WORDS, tile=150, keep_classes=5)
     assert set(model.rules) == {None}
     assert result.selected.all()
 
@@ -164,7 +164,7 @@ def test_no_look_is_needed_where_no_word_can_be_dropped() -> None:
 def test_small_things_that_the_overview_misses_are_seen_in_tiles() -> None:
     model = _Selecting()
     tiled = model.in_tiles([f"word {number}" for number in range(20)], tile=100, keep_classes=1)
-    image = ArrayImage(_picture(600, 1200, cells=30))
+    image = ArrayImage(_image(600, 1200, cells=30))
     found = tiled.select(image)
     assert found is not None
     assert len(found) > 1
@@ -191,20 +191,20 @@ def _assembled(tiled: TiledLabeling, image: ArrayImage, **options: Any) -> tuple
 
 
 def test_pixels_without_an_image_are_unlabeled_and_their_tiles_skipped() -> None:
-    model, picture = _Selecting(), _picture(160, 480)
+    model, image = _Selecting(), _image(160, 480)
     tiled = model.in_tiles(WORDS, tile=100, overlap=20)
-    labels, confidence = _assembled(tiled, _Holed(picture))
+    labels, confidence = _assembled(tiled, _Holed(image))
     calls = len(model.rules)
     assert (labels[:, :250] == UNLABELED).all()
     assert (confidence[:, :250] == 0).all()
-    whole, _ = _assembled(tiled, ArrayImage(picture))
+    whole, _ = _assembled(tiled, ArrayImage(image))
     assert np.array_equal(labels[:, 250:], whole[:, 250:])
     assert calls < len(model.rules) - calls
 
 
 def test_a_later_row_can_come_first() -> None:
     tiled = NumpySegmenter().in_tiles(WORDS, tile=100, overlap=50, window="single")
-    image = ArrayImage(_picture(270, 80))
+    image = ArrayImage(_image(270, 80))
     whole, _ = _assembled(tiled, image)
     for first in range(len(tiled.tiling.rows(270))):
         rest, _ = _assembled(tiled, image, first_row=first)
@@ -214,22 +214,22 @@ def test_a_later_row_can_come_first() -> None:
 
 
 def test_what_tiles_cannot_do_is_refused() -> None:
-    model, picture = NumpySegmenter(), _picture(80, 80)
+    model, image = NumpySegmenter(), _image(80, 80)
     for options in ({"parts": {"cat": ["head"]}}, {"return_probabilities": True}, {"groups": [[0]]}):
         with pytest.raises(UsageError, match=r"tiles have no (parts|probabilities)"):
-            model.segment(picture, WORDS, tile=64, **options)  # type: ignore[call-overload]
+            model.segment(image, WORDS, tile=64, **options)  # type: ignore[call-overload]
     with pytest.raises(UsageError, match="tiles have no parts"):
-        model.segment(picture, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
+        model.segment(image, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
     with pytest.raises(UsageError, match="there is no tile"):
         model.in_tiles(WORDS)
 
 
 def test_streams_have_tiles_too(tmp_path: Path) -> None:
-    model, picture = NumpySegmenter(), _picture(130, 170)
+    model, image = NumpySegmenter(), _image(130, 170)
     missing = str(tmp_path / "missing.png")
-    one, error, other = model.segment_many([picture, missing, picture], WORDS, tile=64, yield_errors=True)
+    one, error, other = model.segment_many([image, missing, image], WORDS, tile=64, yield_errors=True)
     assert isinstance(error, InputError)
-    expected = model.segment(picture, WORDS, tile=64)
+    expected = model.segment(image, WORDS, tile=64)
     for found in (one, other):
         assert isinstance(found, Segmentation)
         np.testing.assert_array_equal(found.labels, expected.labels)
@@ -240,4 +240,4 @@ def test_output_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     model = NumpySegmenter()
     model.colors[0, 0] = np.nan
     with pytest.raises(InputError, match="not finite"):
-        model.segment(_picture(80, 120), WORDS, tile=64)
+        model.segment(_image(80, 120), WORDS, tile=64)

@@ -1,4 +1,4 @@
-"""Views of SynSeg: even tiles with the whole picture, and mmseg's sliding windows."""
+"""Views of SynSeg: even tiles with the whole image, and mmseg's sliding windows."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ SLIDING = Protocol(
 
 
 def _quarters(height: int, width: int) -> np.ndarray:
-    """A picture whose quarters have the colors 40, 80, 120 and 160."""
+    """An image whose quarters have the colors 40, 80, 120 and 160."""
     colors = np.array([[40, 80], [120, 160]], np.uint8)
     rows, columns = np.arange(height) * 2 // height, np.arange(width) * 2 // width
     return np.repeat(colors[rows][:, columns, None], 3, axis=2)
@@ -41,7 +41,7 @@ def test_five_views_are_the_quarters_and_the_whole():
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (3, 2), (301, 199)])
 @pytest.mark.parametrize("window", ["auto", "single", "official", "official-single", "tcl"])
-def test_any_picture_is_seen_and_answered(height, width, window):
+def test_any_image_is_seen_and_answered(height, width, window):
     protocol = syn_protocols()[window]
     seen = views(np.zeros((height, width, 3), np.uint8), protocol)
     assert seen.shape[2] % 16 == seen.shape[3] % 16 == 0
@@ -58,10 +58,10 @@ def test_tiles_stand_where_they_were_cut_and_count_as_much_as_the_whole():
 
 
 def test_windows_follow_mmsegs_places():
-    """mmseg's `slide_inference`: a window at every stride, the last one moved back to end with the picture."""
-    picture = np.zeros((64, 100, 3), np.uint8)
-    picture[:, 36:] = 200  # the second of three windows would begin at 32, the last begins at 36
-    seen = views(picture, SLIDING)
+    """mmseg's `slide_inference`: a window at every stride, the last one moved back to end with the image."""
+    image = np.zeros((64, 100, 3), np.uint8)
+    image[:, 36:] = 200  # the second of three windows would begin at 32, the last begins at 36
+    seen = views(image, SLIDING)
     assert len(seen) == 3
     assert (seen[2] == 200).all() and not (seen[1] == 200).all()
     logits = torch.stack([torch.full((1, 4, 4), value) for value in (0.0, 2.0, 4.0)])
@@ -91,11 +91,11 @@ segmenter = pytest.fixture(scope="module")(tiles_and_strides)
 
 
 @pytest.mark.parametrize("window", ["single", "official", "tcl"])
-def test_every_window_labels_the_whole_picture(segmenter, window):
-    picture = _quarters(70, 120)
-    alone = segmenter.segment(picture, ["cat", "sofa", "wall"], window=window, return_probabilities=True)
+def test_every_window_labels_the_whole_image(segmenter, window):
+    image = _quarters(70, 120)
+    alone = segmenter.segment(image, ["cat", "sofa", "wall"], window=window, return_probabilities=True)
     assert alone.labels.shape == (70, 120) and alone.probabilities.shape == (3, 70, 120)
-    together = segmenter.segment([picture, picture[:, ::-1].copy()], ["cat", "sofa", "wall"], window=window)
+    together = segmenter.segment([image, image[:, ::-1].copy()], ["cat", "sofa", "wall"], window=window)
     assert_alike(torch.from_numpy(together[0].confidence), torch.from_numpy(alone.confidence))
 
 

@@ -1,4 +1,4 @@
-"""The way of a picture to a network and back: sizes, views and how they are put together."""
+"""The way of an image to a network and back: sizes, views and how they are put together."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ CLIP_B, CLIP_L = clip_protocols(384, 16), clip_protocols(336, 14)
 SLIDING = Sliding(canvas=640, window=384, stride=256)
 
 
-def _picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -53,10 +53,10 @@ def test_auto_keeps_the_shape_and_the_area(preset: str, height: int, width: int)
 
 
 @pytest.mark.parametrize("preset", SQUASHING)
-def test_towers_that_squash_get_the_loaders_picture_in_the_official_windows(preset: str) -> None:
+def test_towers_that_squash_get_the_loaders_image_in_the_official_windows(preset: str) -> None:
     protocols = PRESETS[preset].protocols
-    picture = np.zeros((400, 500, 3), np.uint8)
-    shapes = {window: tuple(views(picture, protocols[window]).shape[2:]) for window in protocols}
+    image = np.zeros((400, 500, 3), np.uint8)
+    shapes = {window: tuple(views(image, protocols[window]).shape[2:]) for window in protocols}
     assert shapes == {"auto": (448, 448), "single": (448, 448), "official": (614, 768), "official-single": (640, 768)}
 
 
@@ -72,7 +72,7 @@ def test_published_squares_are_squares(preset: str) -> None:
 
 
 @given(SIDES, SIDES)
-def test_auto_turns_with_the_picture(height: int, width: int) -> None:
+def test_auto_turns_with_the_image(height: int, width: int) -> None:
     auto = CLIP_B["auto"]
     assert auto.input_size(height, width) == auto.input_size(width, height)[::-1]
 
@@ -135,14 +135,14 @@ def test_any_shape_gives_views_of_the_protocol_within_the_range_of_pixels(
     protocols: dict, window: str, size: tuple[int, int]
 ) -> None:
     protocol: Protocol = protocols[window]
-    seen = views(_picture(*size), protocol)
+    seen = views(_image(*size), protocol)
     assert seen.shape == (5 if protocol.sliding else 1, 3, *protocol.input_size(*size))
     assert seen.min() >= -1e-3
     assert seen.max() <= 255 + 1e-3  # interpolation rounds
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_plain_picture_stays_plain(window: str) -> None:
+def test_plain_image_stays_plain(window: str) -> None:
     color = np.array([10, 200, 90], np.uint8)
     seen = views(np.broadcast_to(color, (77, 130, 3)).copy(), CLIP_B[window])
     if window == "official-single":
@@ -150,30 +150,30 @@ def test_plain_picture_stays_plain(window: str) -> None:
     assert torch.allclose(seen, torch.tensor(color).view(3, 1, 1).float(), atol=1e-3)
 
 
-def test_picture_of_the_right_size_is_not_touched() -> None:
-    picture = _picture(384, 384)
-    assert np.array_equal(views(picture, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), picture)
+def test_image_of_the_right_size_is_not_touched() -> None:
+    image = _image(384, 384)
+    assert np.array_equal(views(image, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), image)
 
 
-def test_upright_pictures_are_resized_along_the_rows_first() -> None:
+def test_upright_images_are_resized_along_the_rows_first() -> None:
     # Pillow 13 would take the columns first: labels would depend on its version
-    picture = np.random.default_rng(0).integers(0, 256, (600, 400, 3), np.uint8)
-    rows = Image.fromarray(picture).resize((384, 600), Image.Resampling.BILINEAR)
+    image = np.random.default_rng(0).integers(0, 256, (600, 400, 3), np.uint8)
+    rows = Image.fromarray(image).resize((384, 600), Image.Resampling.BILINEAR)
     expected = np.asarray(rows.resize((384, 384), Image.Resampling.BILINEAR))
-    view = views(picture, Protocol(size=384))[0].permute(1, 2, 0).numpy()
+    view = views(image, Protocol(size=384))[0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(view, expected)
 
 
-def test_small_pictures_are_resized_with_antialiasing() -> None:
-    picture = _picture(1000, 900)
-    expected = np.asarray(Image.fromarray(picture).resize((384, 384), Image.Resampling.BILINEAR))
-    assert np.array_equal(views(picture, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), expected)
+def test_small_images_are_resized_with_antialiasing() -> None:
+    image = _image(1000, 900)
+    expected = np.asarray(Image.fromarray(image).resize((384, 384), Image.Resampling.BILINEAR))
+    assert np.array_equal(views(image, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), expected)
 
 
 def test_windows_are_crops_of_the_canvas_and_last_the_whole() -> None:
-    picture = _picture(640, 640)
-    seen = views(picture, Protocol(size=384, sliding=SLIDING))
-    pixels = torch.tensor(picture).permute(2, 0, 1).float()
+    image = _image(640, 640)
+    seen = views(image, Protocol(size=384, sliding=SLIDING))
+    pixels = torch.tensor(image).permute(2, 0, 1).float()
     corners = [(0, 0), (0, 256), (256, 0), (256, 256)]
     for view, (y, x) in zip(seen, corners, strict=False):
         assert torch.equal(view, pixels[:, y : y + 384, x : x + 384])
@@ -182,12 +182,12 @@ def test_windows_are_crops_of_the_canvas_and_last_the_whole() -> None:
 
 def test_official_single_pads_with_what_normalizes_to_zero_and_does_not_cut_it_off() -> None:
     # 480 x 600 becomes 640 x 800: both divide by 32; 480 x 610 becomes 640 x 813, padded to 832
-    assert views(_picture(480, 600), CLIP_B["official-single"]).shape == (1, 3, 384, 384)
+    assert views(_image(480, 600), CLIP_B["official-single"]).shape == (1, 3, 384, 384)
     white = np.full((480, 610, 3), 255, np.uint8)
     seen = views(white, CLIP_B["official-single"])[0]
-    picture_columns = 384 * 813 / 832
-    assert torch.allclose(seen[:, :, : int(picture_columns) - 1], torch.tensor(255.0), atol=1e-3)
-    padding = seen[:, :, int(picture_columns) + 2 :]
+    image_columns = 384 * 813 / 832
+    assert torch.allclose(seen[:, :, : int(image_columns) - 1], torch.tensor(255.0), atol=1e-3)
+    padding = seen[:, :, int(image_columns) + 2 :]
     assert padding.numel()
     assert torch.allclose(padding, torch.tensor(MEAN_COLOR).view(3, 1, 1).expand_as(padding), atol=1e-3)
 

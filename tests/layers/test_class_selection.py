@@ -94,14 +94,14 @@ def test_views_keep_as_many_as_the_one_that_needs_most():
     assert together.shape == (2, 4) and set(alone[0]) < set(together[0].tolist())
 
 
-def test_each_picture_keeps_its_own_classes_and_they_return_to_their_places():
+def test_each_image_keeps_its_own_classes_and_they_return_to_their_places():
     cost = torch.randn(2, 1, 6, 4, 5)
     text = torch.randn(2, 6, 1, 8)
     kept_cost, kept_text, kept = select_classes(cost, text, MostSimilar(2))
     assert kept_cost.shape == (2, 1, 2, 4, 5) and kept_text.shape == (2, 2, 1, 8)
-    for picture in range(2):
-        assert torch.equal(kept_cost[picture], cost[picture][:, kept[picture]])
-        assert torch.equal(kept_text[picture], text[picture][kept[picture]])
+    for image in range(2):
+        assert torch.equal(kept_cost[image], cost[image][:, kept[image]])
+        assert torch.equal(kept_text[image], text[image][kept[image]])
     everyone = scatter_to_all(kept_cost[:, 0], kept, 6)
     assert torch.equal(gather_classes(everyone, kept, 1), kept_cost[:, 0])
     assert (everyone == DROPPED).sum() == 2 * 4 * 4 * 5

@@ -35,7 +35,7 @@ PUBLISHED_FILES = {
     "eva-clip-l": "eva02-clip-l",
 }
 """The file that each preset with published weights fetches."""
-PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -285,9 +285,9 @@ def test_shipped_weights_are_not_random(random_tiny: NetworkSegmenter) -> None:
 
 
 def test_own_file_is_loaded_by_its_path_or_as_weights(random_tiny: NetworkSegmenter, saved: Path) -> None:
-    expected = random_tiny.segment(PICTURE, ["cat", "sofa"])
+    expected = random_tiny.segment(IMAGE, ["cat", "sofa"])
     for name, weights in ((saved, None), (str(saved), None), ("tiny", saved), ("tiny", str(saved))):
-        result = load_network(name, weights=weights).segment(PICTURE, ["cat", "sofa"])
+        result = load_network(name, weights=weights).segment(IMAGE, ["cat", "sofa"])
         assert np.array_equal(result.labels, expected.labels)
         assert np.array_equal(result.confidence, expected.confidence)
     assert load_network(saved).name == str(saved)
@@ -380,10 +380,10 @@ def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatc
     original = load_network(name, weights="random", device="cpu")
     write_weights(tmp_path / "w.safetensors", original.network.state_dict(), name)
     again = load_network(tmp_path / "w.safetensors", device="cpu")
-    expected, result = (model.segment(PICTURE, ["cat", "sofa"], window="single") for model in (original, again))
+    expected, result = (model.segment(IMAGE, ["cat", "sofa"], window="single") for model in (original, again))
     assert np.array_equal(result.labels, expected.labels)
     assert np.array_equal(result.confidence, expected.confidence)
-    half = load_network(tmp_path / "w.safetensors", device="cpu", dtype="bfloat16").segment(PICTURE, ["cat", "sofa"])
+    half = load_network(tmp_path / "w.safetensors", device="cpu", dtype="bfloat16").segment(IMAGE, ["cat", "sofa"])
     assert np.isfinite(half.confidence).all()
 
 

@@ -64,7 +64,7 @@ class SelectionContract(NetworkContract):
         image, text = self.inputs(network, batch=2, classes=6)
         with torch.no_grad():
             logits = network(image, text, selection=MostSimilar(2))
-            kept = [(picture != DROPPED).any(dim=(1, 2)).nonzero().flatten() for picture in logits]
+            kept = [(each != DROPPED).any(dim=(1, 2)).nonzero().flatten() for each in logits]
             assert [len(classes) for classes in kept] == [2, 2]
             for number, classes in enumerate(kept):
                 alone = network(image[number : number + 1], text[classes])[0]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segvoc.layers.precision import reduce_precision
 
 
-def picture(batch: int, height: int, width: int) -> Tensor:
+def make_image(batch: int, height: int, width: int) -> Tensor:
     """Random pixels in [0, 255], smooth enough that cells differ from each other."""
     generator = torch.Generator().manual_seed(100 * height + width)
     coarse = torch.rand(batch, 3, height // 8, width // 8, generator=generator)
@@ -65,7 +65,7 @@ class NetworkContract:
 
     def inputs(self, network: nn.Module, *, batch=1, rows=6, columns=6, classes=3) -> tuple[Tensor, Tensor]:
         text = words(classes, self.prompts, network.image_encoder.channels)
-        return picture(batch, *self.size(network, rows, columns)), text
+        return make_image(batch, *self.size(network, rows, columns)), text
 
     def test_the_backward_pass_reaches_every_trainable_parameter(self, network):
         network.train()
@@ -82,20 +82,20 @@ class NetworkContract:
         ("rows", "columns"),
         [(2, 7), (1, 1), pytest.param(6, 6, marks=pytest.mark.slow), pytest.param(13, 3, marks=pytest.mark.slow)],
     )
-    def test_any_picture_of_whole_cells(self, network, rows, columns):
+    def test_any_image_of_whole_cells(self, network, rows, columns):
         with torch.no_grad():
             logits = network(*self.inputs(network, rows=rows, columns=columns))
         assert logits.shape == (1, 3, self.finer * rows, self.finer * columns)
         assert logits.isfinite().all()
 
-    def test_a_wide_picture_is_no_reshaped_tall_one(self, network):
+    def test_a_wide_image_is_no_reshaped_tall_one(self, network):
         image, text = self.inputs(network, rows=3, columns=6)
         with torch.no_grad():
             wide, tall = network(image, text), network(image.mT, text)
         assert wide.shape == tall.mT.shape
         assert not torch.allclose(wide, tall.mT, atol=1e-3)
 
-    def test_a_batch_gives_what_its_pictures_give_alone(self, network):
+    def test_a_batch_gives_what_its_images_give_alone(self, network):
         images, text = self.inputs(network, batch=3, rows=4)
         with torch.no_grad():
             together, alone = network(images, text), [network(image[None], text) for image in images]

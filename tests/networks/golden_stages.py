@@ -108,7 +108,7 @@ def record(module: nn.Module, into: dict[str, Tensor], name: str) -> None:
 
 
 def classes_second(tokens: Tensor, step: int = 1) -> Tensor:
-    """(B T H W C) of the first picture as (1 C T H W), every `step`-th cell."""
+    """(B T H W C) of the first image as (1 C T H W), every `step`-th cell."""
     return tokens[:1].permute(0, 4, 1, 2, 3)[..., ::step, ::step]
 
 
@@ -283,8 +283,8 @@ def embed(network: SegmentationNetwork, names: list[str]) -> Tensor:
     return encoder(encoder.tokenize(prompts))[:, None]
 
 
-def pictures(*names: str) -> Tensor:
-    """The goldens' pictures, which all cases share."""
+def images(*names: str) -> Tensor:
+    """The goldens' images, which all cases share."""
     return torch.stack([compact_case("tiny_pca_eva").tensors[name] for name in names]).float()
 
 
@@ -319,7 +319,7 @@ def tiny_stages(name: str) -> dict[str, Tensor]:
     names = compact_case("tiny_pca_eva").record["classes"]
     with torch.no_grad():
         text = embed(tiny(name), names)
-    stages = network_stages(name, tiny(name), pictures("image384_u8"), text)
+    stages = network_stages(name, tiny(name), images("image384_u8"), text)
     return {
         "eval384.res4_in": stages["taps"][0],
         "eval384.res5_in": stages["taps"][1],
@@ -337,12 +337,12 @@ def tiny_stages(name: str) -> dict[str, Tensor]:
 
 @cache
 def tiny_training(name: str) -> tuple[SegmentationNetwork, Tensor, dict[str, float]]:
-    """The network after one backward pass of the released losses over two pictures, its logits, the losses."""
+    """The network after one backward pass of the released losses over two images, its logits, the losses."""
     names = compact_case("tiny_pca_eva").record["classes"]
     labels = compact_case("tiny_pca_eva").tensors["train.sem_seg_u8"].long()
     network, orthogonality = filled_tiny(name).train(), OrthogonalityLoss(RELEASED_WEIGHT)
     text = embed(network, names)
-    logits = network(pictures("image384_u8", "train.image1_u8"), text, observe=orthogonality.observe)
+    logits = network(images("image384_u8", "train.image1_u8"), text, observe=orthogonality.observe)
     losses = {"loss_sem_seg": released_segmentation_loss(logits, labels)}
     if name == "pca":
         losses["loss_organ"] = orthogonality()

@@ -26,7 +26,7 @@ from tests.networks.aggregation_contract import (
     small,
     text_tower,
 )
-from tests.networks.contract import NetworkContract, assert_alike, picture
+from tests.networks.contract import NetworkContract, assert_alike, make_image
 
 MILLION = 2**20
 """The paper's unit: 100,761,600 attention parameters and 590,848 of positions are its 96.7 M."""
@@ -157,7 +157,7 @@ def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():
         network = small(CAT_SEG, eva=False)
         network.aggregation.cost_gradient = flows
         text = nn.functional.normalize(torch.randn(3, 1, 32), dim=-1)
-        network(picture(1, 96, 96), text).square().mean().backward()
+        network(make_image(1, 96, 96), text).square().mean().backward()
         gradients[flows] = network.image_encoder.tower.conv1.weight.grad
     assert gradients[False].abs().max() > 0
     assert not torch.allclose(gradients[True], gradients[False])
@@ -220,5 +220,5 @@ def test_the_sizes_of_table_2_are_similar():
 def test_positions_are_resampled_and_prompts_leave_the_grid_alone():
     torch.manual_seed(0)
     tower = OpenAIClipImageEncoder(VIT, visual_prompts=2, activation="gelu", mlp_width=100).eval()
-    assert tower(picture(1, 48, 80)).maps[0].shape == (1, 32, 3, 5)
+    assert tower(make_image(1, 48, 80)).maps[0].shape == (1, 32, 3, 5)
     assert tower.tower.transformer.resblocks[0].mlp.c_fc.out_features == 100

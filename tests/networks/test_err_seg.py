@@ -251,7 +251,7 @@ def model():
 
 
 def test_side_and_votes_are_those_of_the_segmenter(model):
-    """Table 14, Table 7, Fig. 6: what the command line's --set asks for is what pictures get."""
+    """Table 14, Table 7, Fig. 6: what the command line's --set asks for is what images get."""
     assert model.protocols["single"].size == model.protocols["official"].size == 64
     assert model.votes == Votes(top=1, decay=0.5)
     found = model.segment(np.zeros((90, 70, 3), np.uint8), ["cat", "dog", "sofa"], keep_classes=2)
@@ -261,9 +261,9 @@ def test_side_and_votes_are_those_of_the_segmenter(model):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (21, 420), (33, 47)])
 @pytest.mark.parametrize("window", ["auto", pytest.param("single", marks=pytest.mark.slow), "official"])
-def test_pictures_of_any_size(model, size, window):
-    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    found = model.segment(picture, ["cat", "dog", "sofa"], window=window, keep_classes=32)
+def test_images_of_any_size(model, size, window):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    found = model.segment(image, ["cat", "dog", "sofa"], window=window, keep_classes=32)
     assert found.labels.shape == size and found.labels.max() < 3 and found.selected.all()
     assert np.isfinite(found.confidence).all()
 

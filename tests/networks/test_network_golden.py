@@ -12,7 +12,7 @@ from tests.networks.golden_stages import (
     FAMILIES,
     FULL_WORDS,
     full_stages,
-    pictures,
+    images,
     tiny,
     tiny_gradient,
     tiny_stages,
@@ -63,13 +63,13 @@ def test_dense_mode_of_the_eva_tower(of, mode):
     tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=mode)).eval()
     tower.load_state_dict(tiny("pca").image_encoder.state_dict())
     with torch.no_grad():
-        dense = tower(pictures("image384_u8")).maps[0].flatten(2).mT
+        dense = tower(images("image384_u8")).maps[0].flatten(2).mT
     assert of("pca").error(f"dense_{mode}", dense) <= TOLERANCE
 
 
 @pytest.fixture(scope="module")
 def stages(golden):
-    return cache(lambda family: full_stages(golden, family, pictures("image384_u8"), FULL_WORDS))
+    return cache(lambda family: full_stages(golden, family, images("image384_u8"), FULL_WORDS))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -24,7 +24,7 @@ from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import OrthogonalityLoss
 from segvoc.vocabulary import Vocabulary
 from tests.networks.aggregation_contract import ThreeMaps, text_tower
-from tests.networks.contract import NetworkContract, assert_alike, picture, words
+from tests.networks.contract import NetworkContract, assert_alike, make_image, words
 
 WORDS = ["dog's head", "dog's leg", "cat", "cat's head", "sofa"]
 
@@ -66,7 +66,7 @@ class PartContract(NetworkContract):
     prompts = 2
 
     def inputs(self, network, *, batch=1, rows=6, columns=6, classes=3):
-        return picture(batch, *self.size(network, rows, columns)), part_words(classes)
+        return make_image(batch, *self.size(network, rows, columns)), part_words(classes)
 
     def test_the_backward_pass_reaches_every_trainable_parameter(self, network):
         network.train()
@@ -191,7 +191,7 @@ def network() -> PartNetwork:
 
 
 def test_every_word_is_answered_by_its_level(network):
-    image, text = picture(1, 64, 96), encoded(network, WORDS)
+    image, text = make_image(1, 64, 96), encoded(network, WORDS)
     with torch.no_grad():
         logits, (first, second) = network(image, text), network.levels(image, text)
     for place, word in enumerate(WORDS):
@@ -216,7 +216,7 @@ def test_the_embeddings_are_those_of_the_names(network):
     ("asked", "level"), [(["dog's head", "dog's leg"], 1), (["dog's head", "dog"], 0), (["dog", "cat"], 0)]
 )
 def test_none_is_the_last_map_of_the_level_that_decides(network, asked, level):
-    image, text = picture(1, 64, 96), encoded(network, ["nothing", *asked], none="nothing")
+    image, text = make_image(1, 64, 96), encoded(network, ["nothing", *asked], none="nothing")
     with torch.no_grad():
         logits, levels = network(image, text), network.levels(image, text)
     assert torch.equal(logits[:, 0], levels[level].logits[:, -1])
@@ -224,13 +224,13 @@ def test_none_is_the_last_map_of_the_level_that_decides(network, asked, level):
 
 def test_objects_alone_take_one_level(network):
     with torch.no_grad():
-        first, second = network.levels(picture(1, 64, 96), encoded(network, ["dog", "cat"]))
+        first, second = network.levels(make_image(1, 64, 96), encoded(network, ["dog", "cat"]))
     assert second is None and first.logits.shape[1] == 3
 
 
 def test_a_part_sees_the_other_level(network):
     """The second level is made of the first one's features: another object beside the dog changes the dog's head."""
-    image = picture(1, 64, 96)
+    image = make_image(1, 64, 96)
     with torch.no_grad():
         alone = network(image, encoded(network, ["dog's head", "dog's leg"]))
         beside = network(image, encoded(network, ["dog's head", "dog's leg", "sofa"]))

@@ -9,7 +9,7 @@ from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.selection_rules import MostSimilar
 from tests.built import built
-from tests.networks.contract import NetworkContract, assert_alike, picture, words
+from tests.networks.contract import NetworkContract, assert_alike, make_image, words
 from tests.networks.small_syn_seg import small_syn_seg, small_with_costs
 
 PROJECTOR = {"aggregation.projector.weight", "aggregation.projector.bias"}
@@ -44,11 +44,11 @@ def network() -> nn.Module:
 def test_variants_segment(options):
     network = small_syn_seg(**options).eval()
     with torch.no_grad():
-        assert network(picture(1, 64, 96), words(3, 2, 32)).shape == (1, 3, 64, 96)
+        assert network(make_image(1, 64, 96), words(3, 2, 32)).shape == (1, 3, 64, 96)
 
 
 def test_words_that_go_on_keep_their_logits(network):
-    image, text = picture(2, 64, 64), words(7, 1, 32)
+    image, text = make_image(2, 64, 64), words(7, 1, 32)
     with torch.no_grad():
         every = network(image, text)
         logits, kept = network.selected_logits(image, text, selection=MostSimilar(3), chunk=2)
@@ -62,16 +62,16 @@ def test_blocks_behind_the_deepest_tap_run_only_to_choose_words(network):
     ran = []
     network.image_encoder.tower.transformer.resblocks[3].ln_1.register_forward_hook(lambda *_: ran.append(1))
     with torch.no_grad():
-        network(picture(1, 64, 64), words(3, 1, 32))
+        network(make_image(1, 64, 64), words(3, 1, 32))
         assert not ran
-        network(picture(1, 64, 64), words(3, 1, 32), selection=MostSimilar(2))
+        network(make_image(1, 64, 64), words(3, 1, 32), selection=MostSimilar(2))
     assert ran
 
 
 @pytest.mark.parametrize("build", [small_syn_seg, small_with_costs])
 def test_what_is_learned_is_what_segments(build):
     torch.manual_seed(0)
-    network, images, text = build().eval(), picture(2, 64, 64), words(5, 1, 32)
+    network, images, text = build().eval(), make_image(2, 64, 64), words(5, 1, 32)
     owner = torch.tensor([0, 0, 1, 1, 1])
     with torch.no_grad():
         taps = network.image_encoder.tokens(images, dense=False).taps
@@ -93,7 +93,7 @@ def test_synergy_vectors_are_the_papers_sums_over_the_full_map(network):
 
 def test_a_decoder_that_begins_as_the_cost_says_the_cost():
     torch.manual_seed(0)
-    network, image, text = small_with_costs().eval(), picture(1, 64, 64), words(4, 1, 32)
+    network, image, text = small_with_costs().eval(), make_image(1, 64, 64), words(4, 1, 32)
     network.aggregation.begin_as_cost(words(60, 1, 32)[:, 0])
     with torch.no_grad():
         logits = network(image, text)

@@ -23,7 +23,7 @@ from segvoc.training.caption_task import (
 )
 from segvoc.training.recipe import Recipe
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 from tests.transformers_models import small_clipseg
 
 RECIPE = Recipe(model="small", supervision="captions").with_settings(crop_size=SIDE, num_workers=0)

@@ -213,7 +213,7 @@ def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None
         still = np.full((height, width, 3), 128.0)
         return np.clip(still + np.random.default_rng(number).normal(0, 40, still.shape), 0, 255).astype(np.uint8)
 
-    path = write_video(tmp_path / "video.mkv", 8, codec="ffv1", picture=noisy)
+    path = write_video(tmp_path / "video.mkv", 8, codec="ffv1", image=noisy)
 
     def changes(smooth: float) -> float:
         with OpenVideo(path) as video:

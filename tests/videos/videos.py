@@ -14,13 +14,13 @@ CLOCKWISE = [0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]
 
 
 def scenery(width: int, height: int, seed: int = 0) -> np.ndarray:
-    """A picture of smooth colors."""
+    """An image of smooth colors."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def panned(number: int, width: int = 64, height: int = 48) -> np.ndarray:
-    """A frame of a video whose window moves over a picture."""
+    """A frame of a video whose window moves over an image."""
     return np.ascontiguousarray(scenery(width + 200, height)[:, number : number + width])
 
 
@@ -35,7 +35,7 @@ def write_video(
     sound: str | None = None,
     matrix: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
-    picture: Callable[[int, int, int], np.ndarray] = panned,
+    image: Callable[[int, int, int], np.ndarray] = panned,
 ) -> Path:
     """Write a video.
 
@@ -45,11 +45,11 @@ def write_video(
         size: width and height [px].
         rate: frames per second.
         times: when each frame is shown [ms], in place of a constant rate.
-        codec: of the pictures.
+        codec: of the images.
         sound: codec of a second of silence for each second of video.
         matrix: how players turn the video.
         options: of the container.
-        picture: makes a frame from its number, width and height.
+        image: makes a frame from its number, width and height.
     """
     with av.open(str(path), "w", options=options or {}) as video:
         # with B-frames, x264 encodes the same frames differently about once in four times
@@ -62,7 +62,7 @@ def write_video(
             stream.set_display_matrix(matrix)
         audio: Any = None if sound is None else video.add_stream(sound, rate=48_000)
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(number, *size))
+            frame = av.VideoFrame.from_ndarray(image(number, *size))
             if times is not None:
                 frame.pts, frame.time_base = times[number], Fraction(1, 1000)
             video.mux(stream.encode(frame))

@@ -111,7 +111,7 @@ class Site:
         """What the page says of the place under the pointer."""
         return " ".join(self.tab.locator("output").inner_text().split())
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         """What the stage shows while the pointer is elsewhere, RGB."""
         self.tab.mouse.move(1, 1)
         seen = b""

@@ -24,7 +24,7 @@ def coffee(served: Site) -> Site:
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two pictures of the stage are equal, but for the shadows of the buttons on it."""
+    """Whether two images of the stage are equal, but for the shadows of the buttons on it."""
     return bool((one != other).mean() < 0.001)
 
 
@@ -105,23 +105,23 @@ def test_words_are_typed_pasted_dropped_spelled_and_removed(served: Site, tmp_pa
 
 
 def test_the_overlay_changes_with_opacity_names_and_words_that_are_hidden_or_alone(coffee: Site):
-    first = coffee.picture()
+    first = coffee.image()
     coffee.tab.get_by_label("Opacity of the colors").fill("90")
-    stronger = coffee.picture()
+    stronger = coffee.image()
     assert (first != stronger).mean() > 0.2
     coffee.tab.get_by_label("Names in the regions").uncheck()
-    nameless = coffee.picture()
+    nameless = coffee.image()
     assert 0 < (stronger != nameless).mean() < 0.1
     coffee.press("Hide table")
-    hidden = coffee.picture()
+    hidden = coffee.image()
     assert (hidden != nameless).mean() > 0.1
     coffee.press("Show cup alone")
-    alone = coffee.picture()
+    alone = coffee.image()
     assert (alone != hidden).any()
     coffee.press("Show cup alone")
-    assert same(coffee.picture(), hidden)
+    assert same(coffee.image(), hidden)
     coffee.press("Show table", exact=True)
-    assert same(coffee.picture(), nameless)
+    assert same(coffee.image(), nameless)
     assert next(line for line in names(coffee, "What is where") if "%" not in line) == "table"
 
 
@@ -141,10 +141,10 @@ def test_threshold_and_background_act_without_a_request(coffee: Site):
 
 
 def test_before_and_after_are_compared(coffee: Site):
-    labeled = coffee.picture()
+    labeled = coffee.image()
     coffee.press("Compare before and after")
     slider = coffee.tab.get_by_role("slider", name="Before and after")
-    half = coffee.picture()
+    half = coffee.image()
     width = half.shape[1]
     assert (half != labeled)[:, : width // 2 - 30].mean() > 0.1
     slider.press("Home")
@@ -159,31 +159,31 @@ def test_before_and_after_are_compared(coffee: Site):
     coffee.tab.mouse.up()
     assert slider.get_attribute("aria-valuenow") == "25"
     coffee.press("Compare before and after")
-    assert same(coffee.picture(), labeled)
+    assert same(coffee.image(), labeled)
 
 
 def test_the_image_is_zoomed_and_moved_by_wheel_buttons_fingers_and_keys(coffee: Site):
-    fitted = coffee.picture()
+    fitted = coffee.image()
     coffee.tab.mouse.move(*coffee.place(0.5, 0.5))
     coffee.tab.mouse.wheel(0, -500)
-    near = coffee.picture()
+    near = coffee.image()
     assert (near != fitted).mean() > 0.2
     coffee.drag((0.5, 0.5), (0.6, 0.6))
-    moved = coffee.picture()
+    moved = coffee.image()
     assert (moved != near).mean() > 0.1
     coffee.press("Show all of the image")
-    assert same(coffee.picture(), fitted)
+    assert same(coffee.image(), fitted)
     for zoom in ("Zoom in", "Zoom out"):
         coffee.press(zoom)
-    assert same(coffee.picture(), fitted)
+    assert same(coffee.image(), fitted)
     _pinch(coffee)
-    assert (coffee.picture() != fitted).mean() > 0.2
+    assert (coffee.image() != fitted).mean() > 0.2
     coffee.stage_key("0")
     coffee.tab.get_by_role("button", name="Help").focus()
-    assert same(coffee.picture(), fitted)
+    assert same(coffee.image(), fitted)
     coffee.stage_key("+", "+")
     coffee.tab.get_by_role("button", name="Help").focus()
-    assert (coffee.picture() != fitted).mean() > 0.2
+    assert (coffee.image() != fitted).mean() > 0.2
 
 
 def _pinch(served: Site) -> None:

@@ -82,9 +82,9 @@ PCA_SEG = PaperRows(
                 "segvoc train cat-seg-eva-b --set log_stream_similarity=true --encoder-weights DECLIP-B.pt --data ROOT "
                 "--out RUN_SERIAL",
                 "segvoc analyze streams RUN RUN_SERIAL --out FOLDER",
-                f"segvoc analyze streams --picture photo.jpg {_WORDS} --model pca-seg-b.safetensors --out FOLDER",
+                f"segvoc analyze streams --image photo.jpg {_WORDS} --model pca-seg-b.safetensors --out FOLDER",
             ),
-            leaves={"FOLDER/streams.png": (), "FOLDER/streams.json": ("runs",), "FOLDER/streams_picture.png": ()},
+            leaves={"FOLDER/streams.png": (), "FOLDER/streams.json": ("runs",), "FOLDER/streams_image.png": ()},
             note="the signed and the squared cosine; the last command is for one photograph and a trained network",
         ),
         Row(

@@ -137,19 +137,19 @@ def image_similarity(
 
 
 def write_image_similarity(folder: Path, blocks: Sequence[dict[str, float]], metadata: dict[str, object]) -> None:
-    """Write streams_picture.png, with a bar for each block, and streams_picture.json, which starts with `metadata`.
+    """Write streams_image.png, with a bar for each block, and streams_image.json, which starts with `metadata`.
 
     Raises:
         OutputError: a file can't be written.
         UsageError: matplotlib isn't installed.
     """
-    write_json(folder / "streams_picture.json", {**metadata, "blocks": list(blocks)})
+    write_json(folder / "streams_image.json", {**metadata, "blocks": list(blocks)})
     figure = new_figure(1.4, 1)
     axes = figure.subplots()
     names = [str(number) for number in range(1, len(blocks) + 1)]
     axes.bar(names, [100 * block["squared_cosine"] for block in blocks])
     axes.set(xlabel="block", ylabel="squared cosine of the streams [%]")
-    save_figure(folder / "streams_picture.png", figure)
+    save_figure(folder / "streams_image.png", figure)
 
 
 def _column(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Float[np.ndarray, "steps blocks"]:

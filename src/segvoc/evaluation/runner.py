@@ -79,7 +79,7 @@ def evaluate(
     Args:
         model: the network, from `segvoc.load`.
         task: labeled images, which are scored in all their classes; or images with rules for scoring them.
-        out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `pictures/`).
+        out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `images/`).
         settings: how to segment and score; by default a benchmark as published, other images as in `model.segment`.
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
             of unknown origin for the preset that the network was built from.

@@ -8,7 +8,7 @@ from PIL import Image
 
 from segvoc.errors import UsageError
 from segvoc.formats.connected_regions import connected_regions
-from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, write_text
+from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_text
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
@@ -55,7 +55,7 @@ def cityscapes_ids(words: Sequence[str]) -> dict[str, int]:
 
 
 def split_stem(stem: str) -> tuple[str, str]:
-    """The city and the picture's name of a stem."""
+    """The city and the image's name of a stem."""
     path = PurePosixPath(stem)
     return ("images" if path.parent == PurePosixPath() else path.parent.as_posix()), path.name
 
@@ -110,10 +110,10 @@ class Cityscapes(DatasetFormat):
             write_atomically(folder / file, lambda file, png=png: png.save(file, "PNG"))
         return {}
 
-    def finish(self, folder: Path, pictures: Pictures) -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""
-        entries = [
+        classes = [
             {"name": word, "id": self.ids[word], "color": color}
             for word, color in zip(self.words, class_colors(len(self.words)).tolist(), strict=True)
         ]
-        write_text(folder / LABELS_FILE, ["[", ",\n".join(map(strict_json, entries)), "]"])
+        write_text(folder / LABELS_FILE, ["[", ",\n".join(map(strict_json, classes)), "]"])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from segvoc.errors import missing_extra
 from segvoc.formats.connected_regions import segments
-from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, write_json_lists
+from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_json_lists
 from segvoc.formats.stuff import stuff_classes
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
@@ -20,25 +20,25 @@ _SEGMENT_IDS = 256**3
 
 
 class _Coco(DatasetFormat):
-    """What both have in common: `annotations/....json` about all pictures; the id of a category is label + 1."""
+    """What both have in common: `annotations/....json` about all images; the id of a category is label + 1."""
 
     _file: str
 
-    def finish(self, folder: Path, pictures: Pictures) -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""
         head = {"info": {"description": "labeled by segvoc", "version": "1.0"}, "licenses": []}
         lists = {
-            "images": self._images(pictures),
-            "annotations": self._annotations(pictures),
+            "images": self._images(entries),
+            "annotations": self._annotations(entries),
             "categories": self._categories(),
         }
         write_json_lists(folder / self._file, head, lists)
 
-    def _images(self, pictures: Pictures) -> Iterator[Facts]:
-        for number, picture in enumerate(pictures, 1):
-            height, width = picture.facts["size"]
+    def _images(self, entries: DatasetEntries) -> Iterator[Facts]:
+        for number, entry in enumerate(entries, 1):
+            height, width = entry.facts["size"]
             # below "images", as it is usual
-            yield {"id": number, "file_name": picture.image.removeprefix("images/"), "width": width, "height": height}
+            yield {"id": number, "file_name": entry.image.removeprefix("images/"), "width": width, "height": height}
 
     def _categories(self) -> Iterator[Facts]:
         stuff = stuff_classes(self.words, self.background)
@@ -47,7 +47,7 @@ class _Coco(DatasetFormat):
             yield {"id": label + 1, "name": word, **kind, "color": color}
 
     @abstractmethod
-    def _annotations(self, pictures: Pictures) -> Iterator[Facts]: ...
+    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]: ...
 
 
 class CocoPanoptic(_Coco):
@@ -91,10 +91,10 @@ class CocoPanoptic(_Coco):
         write_atomically(folder / self.files(stem)[0], lambda file: png.save(file, "PNG"))
         return {"size": list(ids.shape), "segments": entries}
 
-    def _annotations(self, pictures: Pictures) -> Iterator[Facts]:
-        for number, picture in enumerate(pictures, 1):
-            segments_info = picture.facts["segments"]
-            yield {"image_id": number, "file_name": f"{picture.stem}.png", "segments_info": segments_info}
+    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
+        for number, entry in enumerate(entries, 1):
+            segments_info = entry.facts["segments"]
+            yield {"image_id": number, "file_name": f"{entry.stem}.png", "segments_info": segments_info}
 
 
 class CocoInstances(_Coco):
@@ -127,9 +127,9 @@ class CocoInstances(_Coco):
             )
         return {"size": list(mask.shape), "segments": entries}
 
-    def _annotations(self, pictures: Pictures) -> Iterator[Facts]:
+    def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
         annotation = 0
-        for number, picture in enumerate(pictures, 1):
-            for entry in picture.facts["segments"]:
+        for number, entry in enumerate(entries, 1):
+            for segment in entry.facts["segments"]:
                 annotation += 1
-                yield {"id": annotation, "image_id": number, **entry}
+                yield {"id": annotation, "image_id": number, **segment}

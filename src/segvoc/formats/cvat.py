@@ -8,7 +8,7 @@ from xml.sax.xmlreader import AttributesImpl
 import numpy as np
 
 from segvoc.formats.connected_regions import Region, connected_regions
-from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, xml_text
+from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, xml_text
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
@@ -26,11 +26,11 @@ class Cvat(DatasetFormat):
         masks = [{"label": region.label, "box": region.box, "rle": run_lengths(region)} for region in regions]
         return {"size": [result.height, result.width], "masks": masks}
 
-    def finish(self, folder: Path, pictures: Pictures) -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""
-        write_atomically(folder / "annotations.xml", lambda file: self._write_xml(file, pictures))
+        write_atomically(folder / "annotations.xml", lambda file: self._write_xml(file, entries))
 
-    def _write_xml(self, file: BinaryIO, pictures: Pictures) -> None:
+    def _write_xml(self, file: BinaryIO, entries: DatasetEntries) -> None:
         xml = XMLGenerator(file, "utf-8", short_empty_elements=True)  # pyright: ignore[reportArgumentType]
         xml.startDocument()
         _start(xml, "annotations")
@@ -47,13 +47,13 @@ class Cvat(DatasetFormat):
             xml.endElement("label")
         for name in ("labels", "task", "meta"):
             xml.endElement(name)
-        for number, picture in enumerate(pictures):
-            height, width = picture.facts["size"]
+        for number, entry in enumerate(entries):
+            height, width = entry.facts["size"]
             # CVAT finds its image by this name, as it was uploaded
-            name = picture.image.removeprefix("images/")
+            name = entry.image.removeprefix("images/")
             xml.characters("\n")
             _start(xml, "image", id=number, name=name, width=width, height=height)
-            for mask in picture.facts["masks"]:
+            for mask in entry.facts["masks"]:
                 left, top, columns, rows = mask["box"]
                 kind = {"label": self.words[mask["label"]], "source": "auto", "occluded": 0, "rle": mask["rle"]}
                 _start(xml, "mask", **kind, left=left, top=top, width=columns, height=rows, z_order=0)

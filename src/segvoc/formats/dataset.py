@@ -1,7 +1,7 @@
-"""A folder of results as a dataset: files for each picture as soon as it is labeled, and files about all at the end.
+"""A folder of results as a dataset: files for each image as soon as it is labeled, and files about all at the end.
 
-What the latter need of each picture is kept in `.segvoc/<format>/photo.json`, its piece, which is written last. Any
-number of processes may write pictures into the folder; at the end, each of them makes the same files from all pieces.
+What the latter need of each image is kept in `.segvoc/<format>/photo.json`, its piece, which is written last. Any
+number of processes may write images into the folder; at the end, each of them makes the same files from all pieces.
 """
 
 import os
@@ -19,7 +19,7 @@ from segvoc.errors import InputError, OutputError, UsageError, missing_extra, on
 from segvoc.formats.cityscapes import Cityscapes
 from segvoc.formats.coco import CocoInstances, CocoPanoptic
 from segvoc.formats.cvat import Cvat
-from segvoc.formats.dataset_format import DatasetFormat, LabeledPicture, Pictures
+from segvoc.formats.dataset_format import DatasetEntries, DatasetEntry, DatasetFormat
 from segvoc.formats.label_studio import LabelStudio
 from segvoc.formats.labelme import LabelMe
 from segvoc.formats.names import FORMAT_NAMES, FormatName
@@ -53,11 +53,11 @@ FORMATS: dict[str, type[DatasetFormat]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureFiles:
-    """The files of one picture in a dataset."""
+class EntryFiles:
+    """The files of one image in a dataset."""
 
     stem: str
-    """The picture's name, which may begin with sub-folders."""
+    """The image's name, which may begin with sub-folders."""
     folder: Path
     """The dataset."""
     own: tuple[str, ...]
@@ -72,7 +72,7 @@ class PictureFiles:
     """Whether the piece lists more files."""
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing; with those that depend on what the picture shows, once it is labeled."""
+        """In the order of writing; with those that depend on what the image shows, once it is labeled."""
         if self.image is not None:
             yield self.folder / self.image
         for path in self.own:
@@ -99,7 +99,7 @@ class PictureFiles:
         return [path for path in names if not os.path.isabs(path) and ".." not in Path(path).parts]
 
     def read_report(self) -> Any:
-        """The picture's report.
+        """The image's report.
 
         Raises:
             OSError: the piece can't be read.
@@ -143,8 +143,8 @@ class Dataset:
                 raise missing_extra(package, "formats")
         FORMATS[self.format](words, self.background)
 
-    def files(self, stem: str, image: str | os.PathLike[str] | None) -> PictureFiles:
-        """The files of a picture; nothing is read or written.
+    def files(self, stem: str, image: str | os.PathLike[str] | None) -> EntryFiles:
+        """The files of an image; nothing is read or written.
 
         Args:
             stem: its name in the dataset.
@@ -156,7 +156,7 @@ class Dataset:
         # an image that isn't copied keeps its name, which its stem may hold with the suffix
         name = kind.image_file(stem, suffix if is_copied or not stem.endswith(suffix) else "")
         report = folder / PIECE_FOLDER / self.format / f"{stem}.json"
-        return PictureFiles(
+        return EntryFiles(
             stem=stem,
             folder=folder,
             own=kind.files(stem),
@@ -166,11 +166,11 @@ class Dataset:
             lists_files=kind.lists_files,
         )
 
-    def write(self, result: Segmentation, files: PictureFiles, *, compact: bool = False) -> None:
-        """Write the files of a picture, each atomically.
+    def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
+        """Write the files of an image, each atomically.
 
         Args:
-            result: the labeled picture.
+            result: the labeled image.
             files: from `files`.
             compact: whether the report lists only words that were found.
 
@@ -189,17 +189,17 @@ class Dataset:
             with suppress(OSError):
                 (files.folder / path).unlink()
 
-    def finish(self, words: Sequence[str], pictures: Iterable[PictureFiles]) -> None:
-        """Write the files about all pictures.
+    def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
+        """Write the files about all images.
 
         Args:
             words: the words.
-            pictures: the pictures that have been written.
+            entries: the images that have been written.
 
         Raises:
             OutputError: a file can't be written, or a piece is damaged.
         """
-        ordered = sorted(pictures, key=lambda picture: picture.stem)
+        ordered = sorted(entries, key=lambda entry: entry.stem)
         FORMATS[self.format](words, self.background).finish(Path(self.folder), _Pieces(ordered))
 
     def refuse_inputs(self, images: Iterable[InputImage]) -> None:
@@ -220,15 +220,15 @@ class Dataset:
                 )
 
 
-class _Pieces(Pictures):
-    def __init__(self, files: Sequence[PictureFiles]) -> None:
+class _Pieces(DatasetEntries):
+    def __init__(self, files: Sequence[EntryFiles]) -> None:
         self.files = files
 
-    def __iter__(self) -> Iterator[LabeledPicture]:
+    def __iter__(self) -> Iterator[DatasetEntry]:
         for files in self.files:
             try:
                 piece = read_json(files.report)
-                yield LabeledPicture(stem=files.stem, image=piece["image"], facts=piece["facts"])
+                yield DatasetEntry(stem=files.stem, image=piece["image"], facts=piece["facts"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise OutputError(f"{str(files.report)!r} can't be read ({one_line(error)}); label it again") from None
 
@@ -264,7 +264,7 @@ class DatasetWriter:
             for result in model.segment_many(photos, words):
                 dataset.add(result)
 
-    The files about all pictures are written at the end of the block, unless it ends with an error.
+    The files about all images are written at the end of the block, unless it ends with an error.
 
     Args:
         folder: where the dataset is to be.
@@ -286,7 +286,7 @@ class DatasetWriter:
         copy_images: bool = True,
     ) -> None:
         self._dataset = Dataset(folder=os.fspath(folder), format=format, background=background, copy_images=copy_images)
-        self._files: dict[str, PictureFiles] = {}
+        self._files: dict[str, EntryFiles] = {}
         self._words: tuple[str, ...] | None = None
 
     def __enter__(self) -> "DatasetWriter":
@@ -297,10 +297,10 @@ class DatasetWriter:
             self.finish()
 
     def add(self, result: Segmentation, stem: str | None = None) -> None:
-        """Write a picture.
+        """Write an image.
 
         Args:
-            result: the labeled picture; all of a dataset have the same words.
+            result: the labeled image; all of a dataset have the same words.
             stem: its name in the dataset, which may begin with sub-folders; by default the image's own name without
                 suffix.
 
@@ -328,7 +328,7 @@ class DatasetWriter:
         self._files[stem] = files
 
     def finish(self) -> None:
-        """Write the files about all pictures so far.
+        """Write the files about all images so far.
 
         Raises:
             OutputError: a file can't be written.

@@ -1,4 +1,4 @@
-"""What all formats of datasets have in common: files for each picture, and files about all of them at the end."""
+"""What all formats of datasets have in common: files for each image, and files about all of them at the end."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import strict_json
 
 Facts = Mapping[str, Any]
-"""What the files about all pictures have to know of one, as plain values."""
+"""What the files about all images have to know of one, as plain values."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabeledPicture:
-    """A picture in a dataset."""
+class DatasetEntry:
+    """An image in a dataset."""
 
     stem: str
     """Its name in the dataset, which may begin with sub-folders, without suffix."""
@@ -46,33 +46,33 @@ class DatasetFormat(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     """The modules of the extra `formats` that `write` needs."""
     lists_files: ClassVar[bool] = False
-    """Whether what `write` returns has "files": those that depend on what a picture shows."""
+    """Whether what `write` returns has "files": those that depend on what an image shows."""
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         self.words, self.background = tuple(words), background
 
     @classmethod
     def image_file(cls, stem: str, suffix: str) -> str:
-        """Where the format wants a picture's image.
+        """Where the format wants an image's image.
 
         Args:
-            stem: the picture's name.
+            stem: the image's name.
             suffix: the suffix of its file.
         """
         return f"images/{stem}{suffix}"
 
     @classmethod
     def files(cls, stem: str) -> tuple[str, ...]:
-        """The files that `write` writes for a picture, whatever it shows; none if all is in those about all."""
+        """The files that `write` writes for an image, whatever it shows; none if all is in those about all."""
         return ()
 
     @abstractmethod
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
-        """Write the files of a picture, each atomically.
+        """Write the files of an image, each atomically.
 
         Args:
             folder: the dataset.
-            stem: the picture's name.
+            stem: the image's name.
             image: path of the image: below `folder`, or absolute.
             result: its labels.
 
@@ -84,23 +84,23 @@ class DatasetFormat(ABC):
         """
 
     @abstractmethod
-    def finish(self, folder: Path, pictures: "Pictures") -> None:
-        """Write the files about all pictures, each atomically.
+    def finish(self, folder: Path, entries: "DatasetEntries") -> None:
+        """Write the files about all images, each atomically.
 
         Args:
             folder: the dataset.
-            pictures: all of them, in the order of their names; can be gone through several times.
+            entries: all of them, in the order of their names; can be gone through several times.
 
         Raises:
             OutputError: a file can't be written.
         """
 
 
-class Pictures(ABC):
-    """The pictures of a dataset, which are read from the disk one at a time."""
+class DatasetEntries(ABC):
+    """The images of a dataset, which are read from the disk one at a time."""
 
     @abstractmethod
-    def __iter__(self) -> Iterator[LabeledPicture]:
+    def __iter__(self) -> Iterator[DatasetEntry]:
         """In the order of their names."""
 
 
@@ -172,7 +172,7 @@ def relative(path: str, start: str) -> str:
     """Path of an image as seen from a file of the dataset.
 
     Args:
-        path: as in `LabeledPicture.image`.
+        path: as in `DatasetEntry.image`.
         start: path of the file below the dataset's folder.
     """
     if os.path.isabs(path):

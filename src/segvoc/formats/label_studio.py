@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from segvoc.formats.connected_regions import connected_regions
-from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, write_json_list, write_text, xml_text
+from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_json_list, write_text, xml_text
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
@@ -41,11 +41,11 @@ class LabelStudio(DatasetFormat):
             entries.append({**place, "origin": "prediction", "value": value})
         return {"model": result.model, "result": entries}
 
-    def finish(self, folder: Path, pictures: Pictures) -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""
 
         def write(file: BinaryIO) -> None:
-            write_json_list(file, self._tasks(pictures))
+            write_json_list(file, self._tasks(entries))
             file.write(b"\n")
 
         write_atomically(folder / "tasks.json", write)
@@ -58,10 +58,10 @@ class LabelStudio(DatasetFormat):
         view += ['  <BrushLabels name="label" toName="image">', *labels, "  </BrushLabels>", "</View>"]
         write_text(folder / "label_config.xml", view)
 
-    def _tasks(self, pictures: Pictures) -> Iterator[Facts]:
-        for picture in pictures:
-            address = LOCAL_FILES + quote(picture.image, errors="surrogateescape")
-            prediction: dict[str, Any] = {"model_version": picture.facts["model"], "result": picture.facts["result"]}
+    def _tasks(self, entries: DatasetEntries) -> Iterator[Facts]:
+        for entry in entries:
+            address = LOCAL_FILES + quote(entry.image, errors="surrogateescape")
+            prediction: dict[str, Any] = {"model_version": entry.facts["model"], "result": entry.facts["result"]}
             yield {"data": {"image": address}, "predictions": [prediction]}
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from segvoc.formats.connected_regions import connected_regions
-from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, relative, write_text
+from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, relative, write_text
 from segvoc.formats.outlines import polygon_of
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.json_files import write_json
@@ -60,6 +60,6 @@ class LabelMe(DatasetFormat):
         write_json(folder / file, content)
         return {}
 
-    def finish(self, folder: Path, pictures: Pictures) -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""
         write_text(folder / "labels.txt", ["__ignore__", *self.words])

@@ -1,4 +1,4 @@
-"""Cut-outs: for each word of a picture an RGBA image, transparent wherever another word is."""
+"""Cut-outs: for each word of an image an RGBA image, transparent wherever another word is."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, write_text
+from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import strict_json
@@ -17,7 +17,7 @@ _LONGEST_NAME = 120
 
 
 class Rgba(DatasetFormat):
-    """`cutouts/photo/cat.png` for each word that was found but the background, of the picture's own size.
+    """`cutouts/photo/cat.png` for each word that was found but the background, of the image's own size.
 
     `classes.json` has the words.
     """
@@ -41,7 +41,7 @@ class Rgba(DatasetFormat):
             write_atomically(folder / files[-1], lambda file, png=png: png.save(file, "PNG", compress_level=4))
         return {"files": files}
 
-    def finish(self, folder: Path, pictures: Pictures) -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""
         write_text(folder / "classes.json", [strict_json(list(self.words))])
 

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, refuse_words, write_text
+from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, refuse_words, write_text
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
@@ -78,10 +78,10 @@ class Voc(DatasetFormat):
         write_atomically(folder / self.files(stem)[0], lambda file: png.save(file, "PNG"))
         return {}
 
-    def finish(self, folder: Path, pictures: Pictures) -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""
         colors = voc_colors().tolist()
         lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(self.names, colors, strict=False)]
         lines.append(f"{VOC_IGNORED}:{','.join(map(str, colors[VOID]))}::")
         write_text(folder / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
-        write_text(folder / "ImageSets/Segmentation/default.txt", (picture.stem for picture in pictures))
+        write_text(folder / "ImageSets/Segmentation/default.txt", (entry.stem for entry in entries))

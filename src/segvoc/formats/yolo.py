@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from segvoc.formats.connected_regions import connected_regions
-from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, write_text
+from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_text
 from segvoc.formats.outlines import polygon_of
 from segvoc.inference.segmentation import Segmentation
 
@@ -32,7 +32,7 @@ class YoloSegmentation(DatasetFormat):
         write_text(folder / self.files(stem)[0], lines)
         return {}
 
-    def finish(self, folder: Path, pictures: Pictures) -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""
         # a JSON string is one of YAML too
         names = [f"  {label}: {json.dumps(word)}" for label, word in enumerate(self.words)]

@@ -27,7 +27,7 @@ class SmoothingState:
     """Its classes among the queried ones, ascending; those of all others are 0."""
     probabilities: Float32[np.ndarray, "N h w"]
     """Their mean probabilities in each cell."""
-    picture: Float32[np.ndarray, "h w 3"]
+    frame: Float32[np.ndarray, "h w 3"]
     """The frame, reduced to the cells [0..1]."""
 
 
@@ -40,7 +40,7 @@ class Smoothing:
     was there before. A class that class selection has dropped has the probability 0.
 
     Args:
-        weight: of the mean of earlier frames in a still picture, from 0 (none) to below 1. The mean reaches over about
+        weight: of the mean of earlier frames in a still image, from 0 (none) to below 1. The mean reaches over about
             1 / (1 - weight) frames.
 
     Raises:
@@ -53,18 +53,18 @@ class Smoothing:
         self.weight = weight
         self._classes: Int[Array, " N"] | None = None
         self._mean: Float[Array, "N h w"] | None = None
-        self._picture: Float32[np.ndarray, "h w 3"] | None = None
+        self._frame: Float32[np.ndarray, "h w 3"] | None = None
 
     @property
     def state(self) -> SmoothingState | None:
         """The mean after the last frame; None before the first one."""
-        if self._classes is None or self._mean is None or self._picture is None:
+        if self._classes is None or self._mean is None or self._frame is None:
             return None
-        return SmoothingState(to_numpy(self._classes).astype(np.int64), to_numpy(self._mean), self._picture)
+        return SmoothingState(to_numpy(self._classes).astype(np.int64), to_numpy(self._mean), self._frame)
 
     def restore(self, state: SmoothingState) -> None:
         """Go on after the frame that a state is from, with the same results to the last bit."""
-        self._classes, self._mean, self._picture = state.classes, state.probabilities, state.picture
+        self._classes, self._mean, self._frame = state.classes, state.probabilities, state.frame
 
     def __call__(self, output: ViewLogits, protocol: Protocol, image: UInt8[np.ndarray, "H W 3"]) -> ViewLogits:
         """Take the next frame into the mean.
@@ -80,11 +80,11 @@ class Smoothing:
         xp, where = array_namespace(output.logits), device(output.logits)
         now, classes = _probabilities(output, protocol, image.shape[:2])
         small = Image.fromarray(image).resize((now.shape[2], now.shape[1]), Image.Resampling.BOX)
-        picture = np.asarray(small, np.float32) / 255
-        if self._mean is not None and self._classes is not None and self._picture is not None:
+        frame = np.asarray(small, np.float32) / 255
+        if self._mean is not None and self._classes is not None and self._frame is not None:
             before, known = xp.asarray(self._mean, device=where), xp.asarray(self._classes, device=where)
             if before.shape[1:] == now.shape[1:]:
-                moved = np.abs(picture - self._picture).max(axis=2)
+                moved = np.abs(frame - self._frame).max(axis=2)
                 share = xp.asarray(self.weight * np.exp(-((moved / MOVED) ** 2)), device=where)
                 current, fresh = classes, now
                 classes = xp.sort(xp.unique_values(xp.concat([known, current])))
@@ -93,7 +93,7 @@ class Smoothing:
                 lively = xp.isin(classes, current) | (xp.max(now, axis=(1, 2)) >= FORGOTTEN)
                 if not bool(xp.all(lively)):
                     classes, now = classes[lively], now[lively]
-        self._classes, self._mean, self._picture = classes, now, picture
+        self._classes, self._mean, self._frame = classes, now, frame
         bounded = xp.clip(now, min=1e-30, max=1 - 2**-24)
         logits = xp.log(bounded) - xp.log1p(-bounded)
         return ViewLogits(logits[None, ...], classes[None, ...], output.classes)

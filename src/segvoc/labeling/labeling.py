@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segvoc import __version__
 from segvoc.errors import InputError, SegvocError
-from segvoc.formats.dataset import Dataset, PictureFiles
+from segvoc.formats.dataset import Dataset, EntryFiles
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.result_paths import ResultFiles
 from segvoc.inference.label_options import LabelOptions
@@ -72,7 +72,7 @@ class Labeling:
         Raises:
             OutputError: a file can't be written.
         """
-        if self.dataset is not None and isinstance(files, PictureFiles):
+        if self.dataset is not None and isinstance(files, EntryFiles):
             self.dataset.write(result, files, compact=self.compact)
         else:
             result.save(self.out, files.stem, overlay=self.overlay, compact=self.compact)
@@ -157,9 +157,9 @@ def dataset_words(labeling: Labeling, model: Segmenter) -> Sequence[str]:
 
 
 def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key | None) -> None:
-    """Write the files about all pictures of a dataset, from what all calls with the same settings have written so far.
+    """Write the files about all images of a dataset, from what all calls with the same settings have written so far.
 
-    Of calls that end at the same time, one waits for the other, so the last one knows all pictures.
+    Of calls that end at the same time, one waits for the other, so the last one knows all images.
 
     Args:
         dataset: the dataset; without one, there is nothing to do.
@@ -172,9 +172,9 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key 
     if dataset is None or settings is None:
         return
     lock = lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True)
-    pictures = list(written(dataset.folder, settings, dataset.files))
-    if pictures:
-        dataset.finish(words, pictures)
+    images = list(written(dataset.folder, settings, dataset.files))
+    if images:
+        dataset.finish(words, images)
     del lock
 
 

@@ -77,7 +77,7 @@ def evaluated_row(
         "why": why,
         "scores": scores,
         **{name: report[name] for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy", "parts")},
-        "images": data["pictures"],
+        "images": data["images"],
         "failed": data["failed"],
         "left_out": data["source"].get("left_out", 0),
         "labels_sha256": data["source"].get("sha256", ""),

@@ -68,7 +68,7 @@ class PartialVideo(StepwiseWork):
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return SmoothingState(arrays["classes"], arrays["probabilities"], arrays["picture"])
+                return SmoothingState(arrays["classes"], arrays["probabilities"], arrays["frame"])
         except (OSError, ValueError, KeyError) as error:
             raise OutputError(f"{str(path)!r} can't be read ({error}); label the video without --resume") from None
 
@@ -90,7 +90,7 @@ class PartialVideo(StepwiseWork):
             write_atomically(
                 self._state(self.pieces),
                 lambda file: np.savez(
-                    file, classes=state.classes, probabilities=state.probabilities, picture=state.picture
+                    file, classes=state.classes, probabilities=state.probabilities, frame=state.frame
                 ),
             )
         self.add({"times": times, "frames": frames, "seconds": seconds, "state": state is not None})

@@ -140,11 +140,11 @@ class OpenVideo:
 
     def _video(self) -> Any:
         av = require_av()
-        pictures = av.stream.Disposition.attached_pic  # the cover of a piece of music
+        covers = av.stream.Disposition.attached_pic  # the cover of a piece of music
         if not len(self._container.streams):
             raise InputError(f"{self._name} is incomplete: it doesn't say what it holds; save it again")
         for stream in self._container.streams.video:
-            if not stream.disposition & pictures:
+            if not stream.disposition & covers:
                 break
         else:
             raise InputError(f"{self._name} has no video stream; give a video")

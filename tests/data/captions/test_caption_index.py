@@ -18,7 +18,7 @@ from segvoc.data.captions.images import CaptionedImage, ImageLocation
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, find_captions
 from segvoc.errors import InputError, OutputError, UsageError
 from tests.data.captions.test_sources import member, png
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 
 RULES = CleaningRules()
 

@@ -14,7 +14,7 @@ from segvoc.data.captions.feature_encoding import CacheSettings
 from segvoc.data.captions.sources import find_captions
 from segvoc.errors import InputError, OutputError, UsageError
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set, open_dataset
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 
 SETTINGS = CacheSettings(shard=4, batch=3)
 

@@ -10,7 +10,7 @@ import pytest
 from segvoc.data.captions.phrases import phrase_extractor, resolve_extractor
 from segvoc.data.captions.spacy_phrases import SpacyPhrases, chunks_with_nouns
 from segvoc.errors import UsageError
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 
 
 def test_an_unknown_extractor_is_named():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from segvoc.data.captions.sources import find_captions
 from segvoc.errors import InputError, UsageError
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 
 
 def png(shade):

@@ -14,7 +14,7 @@ import segvoc
 from segvoc.errors import InputError, UsageError
 from segvoc.formats.dataset import DatasetWriter
 from tests.formats.drawn_results import drawn_result
-from tests.pictures import assert_one_line
+from tests.images import assert_one_line
 
 WORDS = ("cat", "road")
 

@@ -18,7 +18,7 @@ SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]
 """The polygon around the pixels 2 to 5."""
 
 
-def picture(path: Path) -> Path:
+def make_image(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (WIDTH, HEIGHT), (10, 200, 30)).save(path)
     return path
@@ -51,7 +51,7 @@ def coco(*annotations: dict[str, Any], file_name: str = "photo.png") -> dict[str
 
 
 def test_coco_with_polygons_gaps_in_ids_and_crowds(tmp_path: Path) -> None:
-    picture(tmp_path / "images/photo.png")
+    make_image(tmp_path / "images/photo.png")
     crowd = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT, HEIGHT * (WIDTH - 1)]}
     annotations = [{"category_id": 3, "segmentation": [SQUARE]}]
     annotations += [{"category_id": 90, "segmentation": crowd, "iscrowd": 1}]  # type: ignore[dict-item]
@@ -63,7 +63,7 @@ def test_coco_with_polygons_gaps_in_ids_and_crowds(tmp_path: Path) -> None:
 
 def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
     for split, category in (("train2017", 90), ("val2017", 3)):
-        picture(tmp_path / split / "photo.png")
+        make_image(tmp_path / split / "photo.png")
         content = json.dumps(coco({"category_id": category, "segmentation": [SQUARE]}))
         write(tmp_path / f"annotations/instances_{split}.json", f"\ufeff{content}")
     with pytest.raises(UsageError, match=r"several files: train2017, val2017; choose one with --split"):
@@ -78,15 +78,15 @@ def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
 def test_coco_with_backslashes_and_images_elsewhere(tmp_path: Path) -> None:
     content = coco({"category_id": 90, "segmentation": [SQUARE]}, file_name="set\\photo.png")
     file = write(tmp_path / "export.json", content)
-    picture(tmp_path / "set/photo.png")
+    make_image(tmp_path / "set/photo.png")
     np.testing.assert_array_equal(labels_of(file), square())
-    picture(tmp_path / "elsewhere/photo.png")
+    make_image(tmp_path / "elsewhere/photo.png")
     dataset = segvoc.read_dataset(file, images=tmp_path / "elsewhere")
     assert dataset.images[0].image == tmp_path / "elsewhere/photo.png"
 
 
 def test_panoptic_pngs_beside_their_json(tmp_path: Path) -> None:
-    picture(tmp_path / "val2017/photo.png")
+    make_image(tmp_path / "val2017/photo.png")
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     pixels[2:6, 2:6] = 1, 2, 3
     (tmp_path / "annotations/panoptic_val2017").mkdir(parents=True)
@@ -103,7 +103,7 @@ def labelme(*shapes: dict[str, Any], image: str = "photo.png") -> dict[str, Any]
 
 
 def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
-    picture(tmp_path / "photo.png")
+    make_image(tmp_path / "photo.png")
     ignored = {"label": "__ignore__", "points": [[0, 0], [9, 0], [9, 9]]}
     cat = {"label": "cat", "points": [[2, 2], [5, 2], [5, 5], [2, 5]]}
     write(tmp_path / "photo.json", labelme(ignored, cat))
@@ -112,7 +112,7 @@ def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
 
 
 def test_labelme_with_other_shapes_beside_an_image_folder(tmp_path: Path) -> None:
-    picture(tmp_path / "images/photo.png")
+    make_image(tmp_path / "images/photo.png")
     box = {"label": "dog", "shape_type": "rectangle", "points": [[5, 5], [2, 2]]}
     circle = {"label": "cat", "shape_type": "circle", "points": [[9, 7], [9, 8]]}
     write(tmp_path / "json/photo.json", labelme(circle, box, image="..\\images\\photo.png"))
@@ -128,10 +128,10 @@ def test_labelme_with_other_shapes_beside_an_image_folder(tmp_path: Path) -> Non
 
 
 def test_yolo_of_roboflow(tmp_path: Path) -> None:
-    picture(tmp_path / "train/images/photo.PNG")
+    make_image(tmp_path / "train/images/photo.PNG")
     corners = " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in np.reshape(SQUARE, (4, 2)))
     write(tmp_path / "train/labels/photo.txt", f"1 {corners}\r\n\r\n")
-    picture(tmp_path / "valid/images/other.png")  # nothing in it, so no text file
+    make_image(tmp_path / "valid/images/other.png")  # nothing in it, so no text file
     names = "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['cat', 'dog']\n"
     write(tmp_path / "data.yaml", names)
     np.testing.assert_array_equal(labels_of(tmp_path, split="train"), square(1))
@@ -140,7 +140,7 @@ def test_yolo_of_roboflow(tmp_path: Path) -> None:
 
 def test_yolo_with_a_list_of_images(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        picture(tmp_path / f"images/{name}.png")
+        make_image(tmp_path / f"images/{name}.png")
     write(tmp_path / "train.txt", "./images/b.png\n")
     write(tmp_path / "dataset.yaml", "path: /home/somebody/data\ntrain: train.txt\nnames: {0: cat}\n")
     dataset = segvoc.read_dataset(tmp_path)
@@ -150,7 +150,7 @@ def test_yolo_with_a_list_of_images(tmp_path: Path) -> None:
 def test_official_voc(tmp_path: Path) -> None:
     root = tmp_path / "VOCdevkit/VOC2012"
     for name in ("a", "b"):
-        picture(root / f"JPEGImages/{name}.jpg")
+        make_image(root / f"JPEGImages/{name}.jpg")
     (root / "SegmentationClass").mkdir()
     labels = square(8, outside=255).astype(np.uint8)
     for name in ("a", "b"):
@@ -166,7 +166,7 @@ def test_official_voc(tmp_path: Path) -> None:
 
 
 def test_voc_in_the_colors_of_its_label_map(tmp_path: Path) -> None:
-    picture(tmp_path / "JPEGImages/photo.jpg")
+    make_image(tmp_path / "JPEGImages/photo.jpg")
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     pixels[2:6, 2:6] = 5, 200, 7
     (tmp_path / "SegmentationClass").mkdir()
@@ -184,7 +184,7 @@ def cvat(shapes: str, *, name: str = "photo.png") -> str:
 
 
 def test_cvat_with_polygons_boxes_and_layers(tmp_path: Path) -> None:
-    picture(tmp_path / "images/default/photo.png")
+    make_image(tmp_path / "images/default/photo.png")
     front = '<polygon label="cat" points="2,2;6,2;6,6;2,6" z_order="3"><attribute name="id">7</attribute></polygon>'
     back = '<box label="dog" xtl="0" ytl="0" xbr="8.0" ybr="8.0" z_order="-1"/>'
     write(tmp_path / "annotations.xml", cvat(front + back))
@@ -195,7 +195,7 @@ def test_cvat_with_polygons_boxes_and_layers(tmp_path: Path) -> None:
 
 
 def test_cvat_turns_shapes(tmp_path: Path) -> None:
-    picture(tmp_path / "photo.png")
+    make_image(tmp_path / "photo.png")
     box = '<box label="cat" xtl="2" ytl="3" xbr="10" ybr="5" rotation="90"/>'
     ellipse = '<ellipse label="dog" cx="2" cy="8" rx="1.5" ry="1.5"/>'
     write(tmp_path / "annotations.xml", cvat(box + ellipse))
@@ -212,7 +212,7 @@ def label_studio(*results: dict[str, Any], image: str = "/data/upload/1/0a1b2c3d
 
 
 def test_label_studio_export(tmp_path: Path) -> None:
-    picture(tmp_path / "images/photo.png")
+    make_image(tmp_path / "images/photo.png")
     points = [[x * 100 / WIDTH, y * 100 / HEIGHT] for x, y in np.reshape(SQUARE, (4, 2)).tolist()]
     polygon = {"type": "polygonlabels", "value": {"points": points, "polygonlabels": ["cat"]}}
     task = label_studio(polygon, {"type": "choices", "value": {"choices": ["blurred"]}})
@@ -227,7 +227,7 @@ def test_label_studio_export(tmp_path: Path) -> None:
 def test_official_cityscapes(tmp_path: Path) -> None:
     for split in ("train", "val"):
         name = f"{split}/ulm/ulm_000000_000019"
-        picture(tmp_path / f"leftImg8bit/{name}_leftImg8bit.png")
+        make_image(tmp_path / f"leftImg8bit/{name}_leftImg8bit.png")
         (tmp_path / f"gtFine/{split}/ulm").mkdir(parents=True)
         Image.fromarray(square(26, outside=1).astype(np.uint8)).save(tmp_path / f"gtFine/{name}_gtFine_labelIds.png")
     dataset = segvoc.read_dataset(tmp_path, split="val")
@@ -236,7 +236,7 @@ def test_official_cityscapes(tmp_path: Path) -> None:
 
 
 def test_cut_outs_of_another_program(tmp_path: Path) -> None:
-    picture(tmp_path / "images/photo.jpg")
+    make_image(tmp_path / "images/photo.jpg")
     (tmp_path / "cutouts/photo").mkdir(parents=True)
     rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     rgba[2:6, 2:6] = 255
@@ -251,7 +251,7 @@ def test_cut_outs_of_another_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("background", "words"), [("cat", ("cat", "dog")), ("rest", ("cat", "dog", "rest"))])
 def test_background_is_what_lies_outside(tmp_path: Path, background: str, words: tuple[str, ...]) -> None:
-    picture(tmp_path / "images/photo.png")
+    make_image(tmp_path / "images/photo.png")
     write(tmp_path / "annotations/instances.json", coco({"category_id": 3, "segmentation": [SQUARE]}))
     dataset = segvoc.read_dataset(tmp_path, background=background)
     assert dataset.vocabulary.words == words and dataset.background == background
@@ -280,7 +280,7 @@ def test_missing_images(tmp_path: Path) -> None:
         segvoc.read_dataset(tmp_path)
     content["images"].append({"id": 78, "file_name": "other.png"})
     write(tmp_path / "annotations/instances.json", content)
-    picture(tmp_path / "images/other.png")
+    make_image(tmp_path / "images/other.png")
     dataset = segvoc.read_dataset(tmp_path)
     assert (dataset.read(0).labels == UNLABELED).all()
     with pytest.raises(InputError, match=r"photo\.png' does not exist"):

@@ -103,7 +103,7 @@ def test_the_manifest_lists_missing_and_left_out_images(tmp_path):
     replica("pc-459", tmp_path)
     manifest = run("pc-459", tmp_path).manifest
     content = json.loads(Manifest.path(tmp_path, "pc-459").read_text())
-    assert content["pictures"] == len(manifest.records) == 2
+    assert content["images"] == len(manifest.records) == 2
     assert list(manifest.left_out.values()) == ["it has no MATLAB file"]
     assert len(manifest.missing) == 5101  # of the list of 5104
     assert manifest.partial

@@ -20,7 +20,7 @@ export class Item implements ImageSource {
   readonly file: Blob;
   readonly width: number;
   readonly height: number;
-  /** Address of a small picture of it. */
+  /** Address of a small image of it. */
   readonly thumbnail: string;
   readonly state = signal<State>({ kind: "waiting" });
 

@@ -15,12 +15,12 @@ from segvoc.inference.label_options import LabelOptions
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN...]")
-@click.option("--picture", metavar="FILE", help="An image to measure too, with --model and --words.")
+@click.option("--image", metavar="FILE", help="An image to measure too, with --model and --words.")
 @view_options
 @network_options
 @label_options("window")
 def streams(
-    runs: Sequence[str], picture: str | None, view: ViewOptions, chosen: ModelOptions, labels: LabelOptions
+    runs: Sequence[str], image: str | None, view: ViewOptions, chosen: ModelOptions, labels: LabelOptions
 ) -> None:
     """Draw the similarity of the spatial and the class stream over training RUNs (PCA-Seg, Fig. 6).
 
@@ -30,11 +30,11 @@ def streams(
     --set log_stream_similarity=true --out serial
     segvoc analyze streams parallel serial --out figures
 
-    Writes streams.png and streams.json, and for an image streams_picture.png and streams_picture.json.
+    Writes streams.png and streams.json, and for an image streams_image.png and streams_image.json.
     """
-    if not runs and picture is None:
-        raise UsageError("nothing to draw; give folders of runs, or an image with --picture and --words")
-    vocabulary = None if picture is None else view.vocabulary([picture])
+    if not runs and image is None:
+        raise UsageError("nothing to draw; give folders of runs, or an image with --image and --words")
+    vocabulary = None if image is None else view.vocabulary([image])
     require_matplotlib()
     from segvoc.analysis.streams import (  # here, since PyTorch takes seconds to import
         StreamCurves,
@@ -46,9 +46,9 @@ def streams(
     if runs:
         write_curves(view.folder, [StreamCurves.of_run(Path(run)) for run in runs])
         echo(view.folder / "streams.png")
-    if picture is not None and vocabulary is not None:
-        blocks = image_similarity(chosen.load(view.model), picture, vocabulary, labels.window)
-        write_image_similarity(view.folder, blocks, view.metadata([picture], vocabulary, chosen, labels))
+    if image is not None and vocabulary is not None:
+        blocks = image_similarity(chosen.load(view.model), image, vocabulary, labels.window)
+        write_image_similarity(view.folder, blocks, view.metadata([image], vocabulary, chosen, labels))
         for number, block in enumerate(blocks, 1):
             echo(f"block {number}: squared cosine {block['squared_cosine']:.2%}, cosine {block['cosine']:.3f}")
-        echo(view.folder / "streams_picture.png")
+        echo(view.folder / "streams_image.png")

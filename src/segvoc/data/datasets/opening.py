@@ -74,15 +74,15 @@ def read_dataset(
         vocabulary = Vocabulary(names)
     except UsageError as error:
         raise UsageError(f"{os.fspath(path)!r}: the classes can't be used as words: {error}") from None
-    pictures = found.images
+    found_images = found.images
     if background is not None and found.has_outside:
-        pictures = [replace(picture, outside=vocabulary.words.index(background)) for picture in pictures]
-    if not any(picture.image.exists() for picture in pictures):
+        found_images = [replace(image, outside=vocabulary.words.index(background)) for image in found_images]
+    if not any(image.image.exists() for image in found_images):
         raise UsageError(
-            f"no image of {os.fspath(path)!r} is there: {str(pictures[0].image)[:300]!r} is missing; "
+            f"no image of {os.fspath(path)!r} is there: {str(found_images[0].image)[:300]!r} is missing; "
             "give their folder with --images"
         )
-    ordered = tuple(sorted(pictures, key=lambda picture: picture.stem))
+    ordered = tuple(sorted(found_images, key=lambda image: image.stem))
     return LabeledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
 
 

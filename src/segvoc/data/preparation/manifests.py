@@ -81,7 +81,7 @@ class Manifest:
             content: dict[str, Any] = read_json(path)
             if content.pop("layout") != PREPARED_LAYOUT:
                 return None
-            content.pop("pictures")
+            content.pop("images")
             manifest = from_json(cls, content)
             check_amounts(manifest)
             return manifest
@@ -98,7 +98,7 @@ class Manifest:
         Raises:
             OutputError: the file can't be written.
         """
-        content = {"layout": PREPARED_LAYOUT, "pictures": len(self.records), **to_json(self)}
+        content = {"layout": PREPARED_LAYOUT, "images": len(self.records), **to_json(self)}
         content["records"] = [
             {name: value for name, value in record.items() if value is not None} for record in content["records"]
         ]

@@ -24,7 +24,7 @@ _BROKEN = (
 
 
 MOST_BLOWN_UP = 200
-"""How many times its packed size a file of an archive may have; pictures hardly shrink, indices ten times."""
+"""How many times its packed size a file of an archive may have; images hardly shrink, indices ten times."""
 
 LARGEST_BLOWN_UP = 64 << 20
 """Size up to which a file may have any [bytes]."""

@@ -19,7 +19,7 @@ from segvoc.imaging.regions import class_regions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 
-EXAMPLE_FOLDER = "pictures"
+EXAMPLE_FOLDER = "images"
 """Name of the folder of the examples, in the folder of the report."""
 
 EXAMPLE_FILES = ("photograph", "truth", "prediction")
@@ -74,7 +74,7 @@ def write_examples(
                 written.add(folder / files[name])
             accuracy = score.confusion.scores().pixel_accuracy
             entries[kind].append(
-                {"picture": score.stem, "miou": miou, "pixel_accuracy": accuracy, **files}
+                {"image": score.stem, "miou": miou, "pixel_accuracy": accuracy, **files}
                 | {"classes": _listed(task, score.confusion, colors)}
             )
     earlier = {*folder.glob(f"{EXAMPLE_FOLDER}/worst-*.jpg"), *folder.glob(f"{EXAMPLE_FOLDER}/best-*.jpg")}

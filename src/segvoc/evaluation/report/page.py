@@ -123,7 +123,7 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """The settings and circumstances of the evaluation, as names and values."""
     data, protocol, run, found = report["data"], report["protocol"], report["run"], report["classes_per_image"]
     weights = f"{report['model']['weights'] or 'not given'} (digest {protocol['weights_digest']})"
-    resumed = f", {run['resumed_pictures']} images from an earlier run" if run["resumed_pictures"] else ""
+    resumed = f", {run['resumed_images']} images from an earlier run" if run["resumed_images"] else ""
     facts = [
         ("weights", weights),
         *((name, str(value)) for name, value in data["source"].items() if value not in ("", None)),

@@ -49,7 +49,7 @@ def write_report(
     protocol: EvaluationProtocol,
     segment: SegmentBatch,
 ) -> Report:
-    """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `pictures/`, each file atomically.
+    """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `images/`, each file atomically.
 
     Args:
         folder: folder of the report; the files of an earlier one are replaced.
@@ -105,7 +105,7 @@ def build_report(
         "data": {
             "name": task.name,
             "title": task.title,
-            "pictures": len(result.images),
+            "images": len(result.images),
             "evaluated": len(result.scores),
             "failed": len(result.failures),
             "labeled_pixels": int(confusion.pixels.sum()),
@@ -138,7 +138,7 @@ def build_report(
         "run": {
             "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "processes": result.processes,
-            "resumed_pictures": result.resumed,
+            "resumed_images": result.resumed,
             "seconds": round(result.seconds, 3),
         },
     }

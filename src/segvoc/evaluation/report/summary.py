@@ -23,7 +23,7 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 "name": name,
                 "title": report["data"]["title"],
                 "report": f"{name}/report.json",
-                "pictures": report["data"]["pictures"],
+                "images": report["data"]["images"],
                 "failed": report["data"]["failed"],
                 **{score: report[score] for score in _SCORES},
                 "parts": report["parts"],

@@ -1,4 +1,4 @@
-"""Pictures that the tests make, and what an error of one line looks like."""
+"""Images that the tests make, and what an error of one line looks like."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def made_photograph(width: int = 48, height: int = 32) -> np.ndarray:
-    """Smooth, without symmetry: every turn and flip of it is another picture."""
+    """Smooth, without symmetry: every turn and flip of it is another image."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x * 255 / width, y * 255 / height, (x + 2 * y) * 80 / width], axis=-1).astype(np.uint8)
 

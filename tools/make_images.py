@@ -1,6 +1,6 @@
-"""The picture of the README: the sample photographs and, below each, what `tiny` makes of it.
+"""The image of the README: the sample photographs and, below each, what `tiny` makes of it.
 
-Usage: python tools/make_pictures.py
+Usage: python tools/make_images.py
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ WORDS = {
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the image."""
     model = segvoc.load("tiny", dtype="float32")
     sheet = Image.new("RGB", (len(WORDS) * WIDTH, 2 * HEIGHT), "white")
     for column, (name, words) in enumerate(WORDS.items()):
@@ -29,8 +29,8 @@ def main() -> None:
         # names and outlines suit the size of the photograph, so it is made smaller first
         photo.thumbnail((WIDTH - GAP, HEIGHT - GAP), Image.Resampling.LANCZOS)
         left = column * WIDTH + (WIDTH - photo.width) // 2
-        for row, picture in enumerate((photo, model.segment(photo, words).overlay(legend=False))):
-            sheet.paste(picture, (left, row * HEIGHT + (HEIGHT - photo.height) // 2))
+        for row, image in enumerate((photo, model.segment(photo, words).overlay(legend=False))):
+            sheet.paste(image, (left, row * HEIGHT + (HEIGHT - photo.height) // 2))
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(TARGET, quality=41, optimize=True, progressive=True)
 

@@ -1,6 +1,6 @@
-"""Takes the pictures of the web page: docs/images/page.jpg and page_phone.jpg.
+"""Takes the images of the web page: docs/images/page.jpg and page_phone.jpg.
 
-Usage: python tools/make_web_picture.py PAGE, a folder that `segvoc export tiny PAGE --page` wrote. Needs Chromium.
+Usage: python tools/make_web_image.py PAGE, a folder that `segvoc export tiny PAGE --page` wrote. Needs Chromium.
 """
 
 import functools
@@ -59,7 +59,7 @@ class _Isolated(http.server.SimpleHTTPRequestHandler):
 
 
 def take(page: Path) -> dict[str, Image.Image]:
-    """The pictures, by file name."""
+    """The images, by file name."""
     handler = functools.partial(_Isolated, directory=str(page))
     taken = {}
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as driver:
@@ -82,6 +82,6 @@ def take(page: Path) -> dict[str, Image.Image]:
 
 
 if __name__ == "__main__":
-    for name, picture in take(Path(sys.argv[1])).items():
-        picture.save(IMAGES / name, quality=60, optimize=True, progressive=True)
+    for name, image in take(Path(sys.argv[1])).items():
+        image.save(IMAGES / name, quality=60, optimize=True, progressive=True)
         print(f"{name}: {(IMAGES / name).stat().st_size} bytes")

@@ -1,4 +1,4 @@
-"""Pictures: cut, changed, with headers that lie, bombs."""
+"""Images: cut, changed, with headers that lie, bombs."""
 
 import io
 import random
@@ -51,17 +51,17 @@ def _tiff(*arrays: np.ndarray, **options: object) -> bytes:
 def _exif() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
-    exif[0x010E] = "a picture"
+    exif[0x010E] = "an image"
     return exif.tobytes()
 
 
-def base_pictures() -> dict[str, bytes]:
+def base_images() -> dict[str, bytes]:
     """A small good file of every kind that is read, by name with suffix."""
     frames = [_noise(mode).convert("P") for mode in ("RGB", "L", "1")]
     rng = np.random.default_rng(3)
     gray = rng.integers(0, 60_000, (16, 24)).astype(np.uint16)
     rgb = rng.integers(0, 256, (16, 24, 3)).astype(np.uint8)
-    pictures = {
+    images = {
         "rgb.jpg": _saved("RGB", "JPEG", quality=30),
         "progressive.jpg": _saved("RGB", "JPEG", progressive=True, quality=50, subsampling=0),
         "cmyk.jpg": _saved("CMYK", "JPEG", quality=30),
@@ -114,7 +114,7 @@ def base_pictures() -> dict[str, bytes]:
         "rgba.jp2": _saved("RGBA", "JPEG2000"),
         "16.j2k": _saved("I;16", "JPEG2000", no_jp2=True),
     }
-    return pictures
+    return images
 
 
 def _multiple(mode: str, kind: str) -> bytes:
@@ -300,7 +300,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
         yield f"{frames} frames.png", png_of([small[0], control, *extra, *small[1:]])
     for width, height in ((65_535, 65_535), (30_000, 30_000), (14_000, 14_000), (65_535, 1)):
         for name in ("rgb.jpg", "progressive.jpg"):
-            jpeg = bytearray(base_pictures()[name])
+            jpeg = bytearray(base_images()[name])
             at = next(i for i in range(len(jpeg)) if jpeg[i] == 0xFF and jpeg[i + 1] in (0xC0, 0xC2))
             jpeg[at + 5 : at + 9] = struct.pack(">HH", height, width)
             yield f"{name[:-4]} {width} x {height}.jpg", bytes(jpeg)
@@ -313,7 +313,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
                 f"{magic.decode()} {width} x {height}.ppm",
                 magic + b"\n%d %d\n%s\n" % (width, height, more) + b"01 " * 99,
             )
-    jpeg = base_pictures()["progressive.jpg"]
+    jpeg = base_images()["progressive.jpg"]
     scan = jpeg[jpeg.index(b"\xff\xda") : -2]
     for count in (50, 101, 3_000):
         yield f"{count} scans.jpg", jpeg[:-2] + scan[: 400 if count > 100 else None] * count + b"\xff\xd9"
@@ -323,42 +323,42 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 # ---- all
 
 
-def picture_cases(rng: random.Random, scale: float) -> Iterator[Case]:
-    """All families of pictures; `scale` 1 gives some 6,000."""
-    pictures = base_pictures()
+def image_cases(rng: random.Random, scale: float) -> Iterator[Case]:
+    """All families of images; `scale` 1 gives some 6,000."""
+    images = base_images()
     each = max(2, round(60 * scale))
-    for name, content in pictures.items():
+    for name, content in images.items():
         for length in cuts(len(content), each, rng):
-            yield _case("pictures: cut", f"{name} at {length}", name, content[:length], rng)
+            yield _case("images: cut", f"{name} at {length}", name, content[:length], rng)
         for number in range(each):
             last = None if number % 2 else 200
-            yield _case("pictures: bytes", f"{name} {number}", name, mutated(content, rng, last=last), rng)
-        yield from _swapped(name, content, pictures, each // 10, rng)
+            yield _case("images: bytes", f"{name} {number}", name, mutated(content, rng, last=last), rng)
+        yield from _swapped(name, content, images, each // 10, rng)
     changes: tuple[tuple[str, str, Callable[[str, bytes, random.Random], Iterator[tuple[str, bytes]]], int], ...] = (
-        ("pictures: PNG chunks", ".png .apng", changed_pngs, 110),
-        ("pictures: TIFF tags", ".tif", changed_tiffs, 110),
-        ("pictures: JPEG segments", ".jpg .mpo", changed_jpegs, 70),
-        ("pictures: lengths", ".avif .jp2 .webp .gif .bmp", changed_boxes, 60),
+        ("images: PNG chunks", ".png .apng", changed_pngs, 110),
+        ("images: TIFF tags", ".tif", changed_tiffs, 110),
+        ("images: JPEG segments", ".jpg .mpo", changed_jpegs, 70),
+        ("images: lengths", ".avif .jp2 .webp .gif .bmp", changed_boxes, 60),
     )
     for family, suffixes, change, most in changes:
-        for name, content in pictures.items():
+        for name, content in images.items():
             if f".{name.rpartition('.')[2]}" in suffixes.split():
                 made = (_case(family, what, name, bad, rng) for what, bad in change(name, content, rng))
                 yield from spread(made, max(2, round(most * scale)), rng)
-    made = (_case("pictures: bombs", what, what, bad, rng) for what, bad in bombs())
+    made = (_case("images: bombs", what, what, bad, rng) for what, bad in bombs())
     yield from spread(made, round(200 * min(1, scale * 2)) or 1, rng)
 
 
-def _swapped(name: str, content: bytes, pictures: dict[str, bytes], count: int, rng: random.Random) -> Iterator[Case]:
+def _swapped(name: str, content: bytes, images: dict[str, bytes], count: int, rng: random.Random) -> Iterator[Case]:
     """Another format's content under this name, or its head before this body."""
-    for other in rng.sample(sorted(pictures), count):
+    for other in rng.sample(sorted(images), count):
         at = rng.randrange(4, 40)
-        yield _case("pictures: swapped", f"{other} as {name}", name, pictures[other] + content[-at:], rng)
-        yield _case("pictures: swapped", f"{other}[:{at}] + {name}", name, pictures[other][:at] + content[at:], rng)
+        yield _case("images: swapped", f"{other} as {name}", name, images[other] + content[-at:], rng)
+        yield _case("images: swapped", f"{other}[:{at}] + {name}", name, images[other][:at] + content[at:], rng)
 
 
 def _case(family: str, what: str, name: str, content: bytes, rng: random.Random) -> Case:
     suffix = name.rpartition(".")[2]
-    readers = ("picture", "picture", "picture in memory", "windows")
+    readers = ("image", "image", "image in memory", "windows")
     reader = "label map" if suffix in ("png", "tif") and rng.random() < 0.2 else rng.choice(readers)
-    return Case(family=family, what=what, reader=reader, build=file(f"picture.{suffix}", content))
+    return Case(family=family, what=what, reader=reader, build=file(f"image.{suffix}", content))
