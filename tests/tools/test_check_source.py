@@ -186,7 +186,7 @@ def test_fields_are_explained_below_themselves(tmp_path: Path):
 
 
 def test_a_retired_word_is_a_violation(tmp_path: Path):
-    files = {"src/a.py": module("# each lesson"), "docs/b.md": "Two Wings.\n", "LOG.md": "The lesson.\n"}
+    files = {"src/a.py": module("# each lesson"), "docs/b.md": "Two Wings.\n", "docs/dev/log/tests.md": "The lesson.\n"}
     first, second = violations(tmp_path, files)
     assert "'lesson' is retired; write 'task'" in first + second
     assert "b.md:1: 'wings' is retired; write 'layers'" in first + second
