@@ -1,4 +1,4 @@
-"""The rules by which a pixel gets a part, on photographs whose parts are labeled (docs/how_to/parts.md, docs/dev/log/tiny.md).
+"""The rules by which a pixel gets a part, on photographs whose parts are labeled (docs/how_to/parts.md).
 
     python -m benchmarks.part_rules ../shared/data/photos/car-parts car "road, sky, trees, building" --images 50
     python -m benchmarks.part_rules ../shared/data/photos/clothing person "wall, floor, street, trees" --images 40
