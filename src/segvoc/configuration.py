@@ -169,7 +169,7 @@ def _find(paths: Collection[_Path], name: str) -> _Path | None:
 def _suggestion(paths: Collection[_Path], name: str) -> str:
     """The settings that an unknown name may mean, otherwise all settings."""
     shortest = {path: _shortest(path, paths) for path in paths}
-    similar: list[str] = []
+    similar = [short for path, short in shortest.items() if path[-1] == name.rpartition(".")[2]]
     for length in range(1, 1 + max(map(len, paths), default=0)):
         ends = {path: ".".join(path[-length:]) for path in paths}
         close = difflib.get_close_matches(name, ends.values(), n=1, cutoff=0.75)

@@ -100,6 +100,6 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     analyze(*folders, "--grid", "9").refused("grid '9' is unknown; it is one of aggregation, 5a")
     analyze(*folders, "--grid", "9", "--only-table").refused("grid '9' is unknown")
     analyze(*folders, "--folds", 5).refused("folds=5 don't work for 4 images")
-    analyze(*folders, "--set", "lr=1").refused("no setting 'lr'")
+    analyze(*folders, "--set", "speed=1").refused("no setting 'speed'")
     call = (*folders, "--grid", "5a", "--recipe", "err-seg-b", "--weights", "random")
-    analyze(*call).refused("err-seg-b, has no setting")
+    analyze(*call).refused("a recipe for err-seg-b has no setting")

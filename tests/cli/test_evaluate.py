@@ -106,7 +106,7 @@ def test_the_report_is_drawn_beside_the_papers_scores(evaluated, drawn, segvoc_c
 def test_a_changed_call_is_refused(evaluated, drawn):
     evaluated("tiny", *arguments(drawn), "--out", "report")
     refused = evaluated("tiny", *arguments(drawn), "--out", "report", "--window", "single")
-    refused.refused("'report' holds an evaluation with window auto, and this call has single", "give another --out")
+    refused.refused("'report' has results of another call (window: auto, now single;", "give another --out")
 
 
 @pytest.mark.parametrize(

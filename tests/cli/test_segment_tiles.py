@@ -72,7 +72,7 @@ def test_resume_makes_polygons_that_are_gone(segment: Command) -> None:
 def test_wrong_calls_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_photos("photo.png")
     _draw_scene("scene.tif")
-    segment("photo.png", *WORDS, "--tile=9").refused("tile=9 is too small")
+    segment("photo.png", *WORDS, "--tile=9").refused("--tile 9 is too small")
     segment("photo.png", *WORDS, "--tile=64", "--overlap=40").refused("give 0 to 32")
     segment("photo.png", *WORDS, "--tile=64", "--parts", "cat: head").refused("leave out --parts")
     segment("photo.png", *WORDS, "--tile=64", "--jobs=2").refused("leave out --jobs")

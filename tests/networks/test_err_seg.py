@@ -229,7 +229,7 @@ def test_the_plain_clip_is_an_option_and_a_preset():
         ("side=0", "from 64 to 4096"),
         ("top=0", "from 1 to 1000"),
         ("decay=1.5", "decay=1.5 is out of range; give a number from 0 to 1"),
-        ("decay=nan", "decay=nan is out of range"),
+        ("decay=nan", "decay=nan is not a number"),
         ("streams=all", "streams=all is not one of both, spatial, class, none"),
         ("encoder=vit_b16", "no map at a second stride; give maps=single"),
     ],

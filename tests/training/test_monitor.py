@@ -34,7 +34,7 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     recipe = finetune(model, model).with_settings([*small, *settings])
     trained = train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
     watched = trained.validation
-    assert watched is not None and watched["step"] == trained.metrics["step"] == 1
+    assert watched is not None and watched["step"] == trained.metrics["step"] == 2
     report = evaluate(
         load_network(trained.weights, device="cpu"), EvaluationTask.of_images(images), tmp_path / "report"
     )

@@ -44,7 +44,7 @@ def test_a_recipe_is_written_as_json_and_read_back(name):
     ("text", "said"),
     [
         ("stpes=1", "a recipe for tiny has no setting 'stpes'; did you mean steps"),
-        ("optimizer.lr=1", "no setting 'optimizer.lr'; did you mean lr"),
+        ("optimizer.color_jitter=1", "no setting 'optimizer.color_jitter'; did you mean color_jitter"),
         ("agregat.blocks=1", "did you mean blocks"),
         ("crop=1", "did you mean crop_size or resize_crop_to\\?"),
         ("zzz=1", "no setting 'zzz'; it has init_from, .*lr, .*max_bad_steps, aggregation, order, blocks"),
