@@ -26,7 +26,7 @@ def model() -> NetworkSegmenter:
 
 
 @pytest.fixture(scope="module")
-def make_image() -> np.ndarray:
+def image() -> np.ndarray:
     small = np.random.default_rng(0).integers(0, 256, (8, 11, 3), dtype=np.uint8)
     return np.array(Image.fromarray(small).resize((220, 160), Image.Resampling.BICUBIC))
 

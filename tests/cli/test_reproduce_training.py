@@ -77,7 +77,7 @@ def test_weights_of_ones_own_are_scored_beside_the_published_score(segvoc_comman
     other = (*CALL, "--weights", "report/seed-0/run/model.safetensors")
     segvoc_command("reproduce", *other).refused("has results of another call (", "choose another --out")
     changed = ("--set", "lr=0.5")
-    segvoc_command("reproduce", *TRAIN, *changed).refused("has results of another call (training: ", "lr=0.5")
+    segvoc_command("reproduce", *TRAIN, *changed).refused("has results of another call (training.settings: ", "lr=0.5")
     Path("report/report.json").unlink()
     segvoc_command("reproduce", *TRAIN, *changed).failed(2, "recipe.optimizer.lr", "a new --out")
 

@@ -68,9 +68,7 @@ def done_entry(key: Key, item: str, stamp: object = None, value: object = None) 
 
 def difference(before: Mapping[str, Any], key: Key) -> str:
     """How the settings of an earlier call, as read from JSON, differ from those of this one; empty if they don't."""
-    old, now = dict(_leaves(before)), dict(_leaves(json.loads(strict_json(key))))
-    names = [name for name in {**old, **now} if old.get(name) != now.get(name)]
-    return "; ".join(f"{name}: {_told(old.get(name))}, now {_told(now.get(name))}" for name in names)
+    return "; ".join(_differences(before, json.loads(strict_json(key))))
 
 
 class DoneItems(Generic[Value]):
@@ -304,13 +302,15 @@ def _digest(key: Key) -> str:
     return digest_of(RESUME_FORMAT, strict_json(key, sort_keys=True))[:16]
 
 
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The settings under dotted names."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in {**before, **now}:
+        then, value = before.get(name), now.get(name)
+        if then == value:
+            continue
+        if isinstance(then, Mapping) and isinstance(value, Mapping):
+            yield from _differences(then, value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}: {_told(then)}, now {_told(value)}"
 
 
 def _told(value: object) -> str:
