@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell tools/jobs.sh)
 ARGS ?=
 PHOTOS ?= ../shared/data/photos
-DEMO_PHOTO := samples/chelsea.jpg
-DEMO_WORDS := cat, blanket, wall, dog, sofa, grass
+DEMO_PHOTO := samples/coffee.jpg
+DEMO_WORDS := cup, coffee, plate, table
 
 # Threads that spin for long while they wait make runs on shared cores many times slower.
 export GOMP_SPINCOUNT := 1000
