@@ -11,7 +11,7 @@ Kinds of rows:
 - protocol: from a 640x640 image to its labels by the published test protocol of CAT-Seg and PCA-Seg (five views, class
   pooling (1, 1)), with cached words
 - training: forward and backward pass of a 384x384 image, which trains what the recipes train, text encoder included;
-  all gradients have to agree. PCA-Seg's released step fails; it is measured with its two wrong calls mended
+  all gradients have to agree. PCA-Seg's released step fails; it is measured with its two wrong calls fixed
 - training-cached: the same with cached words and a frozen text encoder, which the official code has no option for
 - aggregation: from the image encoder's features to logits
 --keep lets our network refine only that many words, which is not exact.

@@ -188,7 +188,7 @@ class OfficialTraining(OfficialCall):
     """Forward and backward pass of an image.
 
     PCA-Seg's released code can't be trained: `CATSeg.forward` calls the head without one of its arguments, and
-    `Aggregator.forward` hands `need_loss` to its layers in the place of another one. Both calls are mended here.
+    `Aggregator.forward` hands `need_loss` to its layers in the place of another one. Both calls are fixed here.
     """
 
     def __init__(self, folder: Path, setting: Setting) -> None:

@@ -44,7 +44,7 @@ class ServiceError(SegvocError):
     """The service refused a request, failed, or can't be reached.
 
     Args:
-        message: what is wrong and how to mend it.
+        message: what is wrong and how to fix it.
         code: the service's code of the failure, such as "queue_full"; "unreachable" without an answer.
         status: HTTP status; 0 without an answer.
         request_id: id of the request in the service's log.

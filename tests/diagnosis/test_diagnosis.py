@@ -1,4 +1,4 @@
-"""What `segvoc doctor` prints, and each mistake that it finds, on machines that have it."""
+"""What `segvoc doctor` prints, and each problem that it finds, on machines that have it."""
 
 import json
 import shutil
@@ -12,8 +12,8 @@ from segvoc.cli import doctor as command
 from segvoc.diagnosis import diagnosis, engines, machine, places
 from segvoc.diagnosis.diagnosis import Diagnosis, diagnose
 from segvoc.diagnosis.engines import find_engines
-from segvoc.diagnosis.machine import mistakes_of_machine
-from segvoc.diagnosis.places import mistakes_of_places
+from segvoc.diagnosis.machine import problems_of_machine
+from segvoc.diagnosis.places import problems_of_places
 from segvoc.diagnosis.requirements import missing_of_extras, packages
 from tests.cli.command import Command
 
@@ -37,23 +37,23 @@ def test_this_installation_is_complete(found: Diagnosis) -> None:
     assert found.facts["extras"]["torch"] == "complete"
     assert found.facts["packages"]["onnxruntime"] == metadata.version("onnxruntime")
     assert set(found.facts["folders"]) >= {"working directory", "temporary files"}
-    assert [mistake for mistake in found.mistakes if "install" in mistake] == []
+    assert [problem for problem in found.problems if "install" in problem] == []
 
 
 def test_the_command_prints_all_of_it(doctor: Command, found: Diagnosis) -> None:
     done = doctor()
-    assert done.code == (1 if found.mistakes else 0)
+    assert done.code == (1 if found.problems else 0)
     for section, facts in found.facts.items():
         assert f"{section}\n" in done.out
         assert all(f"{value}\n" in done.out for value in facts.values())
-    assert f"\nmistakes: {len(found.mistakes)}\n" in done.out
+    assert f"\nproblems: {len(found.problems)}\n" in done.out
     assert json.loads(doctor("--json").out) == found.to_json()
 
 
-def test_mistakes_end_with_1(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "diagnose", lambda: Diagnosis(facts={}, mistakes=["this; do that"]))
+def test_problems_end_with_1(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "diagnose", lambda: Diagnosis(facts={}, problems=["this; do that"]))
     done = segvoc_command("doctor")
-    assert done.code == 1 and done.out == "mistakes: 1\n  - this; do that\n"
+    assert done.code == 1 and done.out == "problems: 1\n  - this; do that\n"
     assert command.doctor.name == "doctor"
 
 
@@ -76,7 +76,7 @@ def test_packages_that_are_missing_or_too_old_are_named(monkeypatch: pytest.Monk
     monkeypatch.setattr(metadata, "version", version)
     found = packages()
     assert [package.name for package in found] == ["present", "absent", "old", "away"]
-    assert [package.mistake for package in found] == [
+    assert [package.problem for package in found] == [
         None,
         "absent is missing, without which segvoc doesn't run; install it with: pip install segvoc",
         'old 1.0 is installed, but segvoc needs >=3; install it with: pip install "old>=3"',
@@ -88,7 +88,7 @@ def test_packages_that_are_missing_or_too_old_are_named(monkeypatch: pytest.Monk
 def test_sources_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert packages("no-such-distribution") == []
     monkeypatch.setattr(diagnosis, "packages", list)
-    assert any("without being installed" in mistake for mistake in diagnose().mistakes)
+    assert any("without being installed" in problem for problem in diagnose().problems)
 
 
 def test_an_engine_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +97,8 @@ def test_an_engine_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
             raise RuntimeError("operator torchvision::nms does not exist\nand more")
 
     monkeypatch.setattr(engines, "import_module", broken)
-    (mistake,) = find_engines().mistakes
-    assert mistake.startswith("torchvision can't be imported (operator torchvision::nms does not exist); install ")
+    (problem,) = find_engines().problems
+    assert problem.startswith("torchvision can't be imported (operator torchvision::nms does not exist); install ")
 
 
 @pytest.mark.parametrize("built", ["13.2", None])
@@ -111,8 +111,8 @@ def test_a_gpu_that_pytorch_cannot_use_is_named(
     monkeypatch.setattr(torch.version, "cuda", built)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(engines, "NVIDIA_DRIVER", tmp_path)
-    (mistake,) = find_engines().mistakes
-    assert ("built for CPUs alone" in mistake) == (built is None)
+    (problem,) = find_engines().problems
+    assert ("built for CPUs alone" in problem) == (built is None)
 
 
 def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_threads_that_do_not_fit_the_cores(
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     if quota is not None:
         (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    found = list(mistakes_of_machine())
+    found = list(problems_of_machine())
     assert (found == []) if said is None else (len(found) == 1 and said in found[0])
 
 
@@ -154,7 +154,7 @@ def test_little_memory_and_busy_cores(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(machine, "CONTROL_GROUP", tmp_path)
     monkeypatch.setattr(machine.os, "getloadavg", lambda: (99.0, 1.0, 1.0))
-    memory, load = mistakes_of_machine()
+    memory, load = problems_of_machine()
     assert "only 0.5 GB of memory" in memory and "other programs" in load
     assert machine.describe_machine()["memory"].endswith("of which this container may use 0.5 GB")
 
@@ -164,11 +164,11 @@ def test_folders_without_room_or_permission(monkeypatch: pytest.MonkeyPatch, tmp
     usage = SimpleNamespace(total=64 << 20, used=0, free=5_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     monkeypatch.setattr(places, "SHARED_MEMORY", tmp_path)
-    room, shared = mistakes_of_places()
+    room, shared = problems_of_places()
     assert room.startswith(f"'{tmp_path}' has 5 MB of free space, which is for results;")
     assert "--shm-size" in shared
     monkeypatch.setattr(places.os, "access", lambda folder, mode: False)
-    assert "can't be written, which is for results" in next(mistakes_of_places())
+    assert "can't be written, which is for results" in next(problems_of_places())
 
 
 def test_damaged_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ def test_damaged_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     shutil.copytree(diagnosis.SHIPPED, folder)
     (folder / "tiny.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     monkeypatch.setattr(diagnosis, "SHIPPED", folder)
-    (mistake,) = diagnosis._of_weights()
-    assert "tiny.safetensors" in mistake and mistake.endswith("install segvoc again")
+    (problem,) = diagnosis._of_weights()
+    assert "tiny.safetensors" in problem and problem.endswith("install segvoc again")
 
 
 def test_a_model_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

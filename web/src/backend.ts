@@ -87,7 +87,7 @@ export interface Backend {
    * Label every pixel with one of the words.
    *
    * @param signal ends the request early.
-   * @throws PageError one sentence that says what is wrong and how to mend it.
+   * @throws PageError one sentence that says what is wrong and how to fix it.
    */
   segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation>;
 }

@@ -140,8 +140,8 @@ def _check_family(official: Mapping[str, Tensor], *, has_experts: bool, has_bloc
     """Report the most common mistake, a checkpoint of the other network, in its own words."""
     parallel = any(_PARALLEL.match(name) for name in official)
     if has_blocks and parallel != has_experts and any(_SERIAL.match(name) or parallel for name in official):
-        theirs, mend = ("PCA-Seg", "pca-seg") if parallel else ("CAT-Seg", "cat-seg")
-        raise CheckpointError(f"these are weights of {theirs}; load them as one of the {mend} models")
+        theirs, ours = ("PCA-Seg", "pca-seg") if parallel else ("CAT-Seg", "cat-seg")
+        raise CheckpointError(f"these are weights of {theirs}; load them as one of the {ours} models")
 
 
 def _our_shape(name: str, value: Tensor) -> Tensor:

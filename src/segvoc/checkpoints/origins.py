@@ -20,7 +20,7 @@ class _Origin:
     """What errors call it."""
     mark: str
     """A regular expression for the beginning of names that only its weights have."""
-    mend: str
+    fix: str
     """What to do with them."""
 
 
@@ -61,4 +61,4 @@ def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
     """
     origin = next((one for one in _ORIGINS if any(re.match(one.mark, name) for name in official)), None)
     if origin is not None and origin.name not in wanted:
-        raise CheckpointError(f"these are weights of {origin.name}, not of {wanted[0]}; {origin.mend}")
+        raise CheckpointError(f"these are weights of {origin.name}, not of {wanted[0]}; {origin.fix}")

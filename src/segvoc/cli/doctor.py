@@ -1,4 +1,4 @@
-"""`segvoc doctor`: what a bug report needs, and the usual mistakes."""
+"""`segvoc doctor`: what a bug report needs, and the usual problems."""
 
 import json
 
@@ -11,10 +11,10 @@ from segvoc.cli.output import echo
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Print what a bug report needs, and find the usual mistakes of an installation.
+    """Check the installation, and print what a bug report needs.
 
-    Versions, processor, GPUs, threads, folders with their free space, and variables that change how segvoc runs; the
-    shipped model labels a small image. Secrets are not among them. Exits with 1 if a mistake is found.
+    Prints versions, processor, GPUs, threads, folders with their free space, and environment variables that affect
+    segvoc, but no secrets, and labels a small image with the shipped model. The exit code is 1 if it finds a problem.
     """
     from segvoc.diagnosis.diagnosis import diagnose  # here, since it imports both engines
 
@@ -26,7 +26,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
             width = max(map(len, facts), default=0)
             lines = [f"  {name:{width}}  {value}" for name, value in facts.items()] or ["  none"]
             echo("\n".join([section, *lines, ""]))
-        mistakes = [f"  - {mistake}" for mistake in found.mistakes]
-        echo("\n".join([f"mistakes: {len(mistakes)}", *mistakes]))
-    if found.mistakes:
+        problems = [f"  - {problem}" for problem in found.problems]
+        echo("\n".join([f"problems: {len(problems)}", *problems]))
+    if found.problems:
         context.exit(1)

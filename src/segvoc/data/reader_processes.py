@@ -10,22 +10,22 @@ from segvoc.errors import ProcessError
 _Batch = TypeVar("_Batch")
 
 
-def batches_of(loader: DataLoader[Any], what: str, mend: str) -> Iterator[Any]:
+def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
     """Start the reader processes of a data loader now, and give its batches.
 
     Args:
         loader: the data loader; without processes, its batches come as they are.
         what: what its processes do, e.g. "reads images".
-        mend: how to go on without them.
+        fix: how to go on without them.
 
     Raises:
         ProcessError: (while iterating) a reader process was killed.
     """
     batches = iter(loader)
-    return _naming_killed_readers(batches, what, mend) if loader.num_workers else batches
+    return _naming_killed_readers(batches, what, fix) if loader.num_workers else batches
 
 
-def _naming_killed_readers(batches: Iterator[_Batch], what: str, mend: str) -> Iterator[_Batch]:
+def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str) -> Iterator[_Batch]:
     try:
         yield from batches
     except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
@@ -34,4 +34,4 @@ def _naming_killed_readers(batches: Iterator[_Batch], what: str, mend: str) -> I
         killed = str(error).startswith("DataLoader worker (pid") if isinstance(error, RuntimeError) else True
         if not killed or str(error).startswith("Caught "):
             raise
-        raise ProcessError(f"a process that {what} was killed, probably because memory ran out; {mend}") from None
+        raise ProcessError(f"a process that {what} was killed, probably because memory ran out; {fix}") from None

@@ -1,1 +1,1 @@
-"""What a bug report needs to know of a machine, and the usual mistakes of an installation."""
+"""What a bug report needs to know about a machine, and the usual problems of an installation."""

@@ -11,8 +11,8 @@ from PIL import features
 
 from segvoc import __version__
 from segvoc.diagnosis.engines import find_engines
-from segvoc.diagnosis.machine import describe_machine, mistakes_of_machine, set_variables
-from segvoc.diagnosis.places import described, mistakes_of_places, places
+from segvoc.diagnosis.machine import describe_machine, problems_of_machine, set_variables
+from segvoc.diagnosis.places import described, problems_of_places, places
 from segvoc.diagnosis.requirements import Package, installed_version, missing_of_extras, packages
 from segvoc.errors import SegvocError, one_line
 from segvoc.exported.shipped import SHIPPED, open_tiny
@@ -28,8 +28,8 @@ class Diagnosis:
 
     facts: dict[str, dict[str, str]]
     """By section and name, for people."""
-    mistakes: list[str]
-    """One line each: what is wrong, and the mend."""
+    problems: list[str]
+    """One line each: what is wrong, and the fix."""
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -51,8 +51,8 @@ def diagnose() -> Diagnosis:
         "folders": {purpose: described(folder) for purpose, folder in places().items()},
         "variables": set_variables(),
     }
-    mistakes = [*_of_packages(found), *engines.mistakes, *_of_weights(), *failure]
-    return Diagnosis(facts=facts, mistakes=[*mistakes, *mistakes_of_machine(), *mistakes_of_places()])
+    problems = [*_of_packages(found), *engines.problems, *_of_weights(), *failure]
+    return Diagnosis(facts=facts, problems=[*problems, *problems_of_machine(), *problems_of_places()])
 
 
 def _of_packages(found: list[Package]) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _of_packages(found: list[Package]) -> Iterator[str]:
         yield "segvoc runs from its sources without being installed; install it with: pip install --editable ."
     incomplete = {extra for extra, lacking in missing_of_extras(found).items() if lacking}
     used = [package for package in found if package.extra not in incomplete]  # nobody has asked for the others
-    yield from dict.fromkeys(package.mistake for package in used if package.mistake is not None)
+    yield from dict.fromkeys(package.problem for package in used if package.problem is not None)
     if installed_version("onnxruntime") is not None and installed_version("onnxruntime-gpu") is not None:
         yield (
             "onnxruntime and onnxruntime-gpu are both installed and overwrite one another; remove both, and install "

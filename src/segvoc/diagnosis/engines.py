@@ -18,7 +18,7 @@ class Engines:
 
     facts: dict[str, str] = field(default_factory=dict)
     """By name."""
-    mistakes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     """One line each."""
 
 
@@ -42,10 +42,10 @@ def _imports(module: str, name: str, found: Engines) -> bool:
             import_module(module)
     except Exception as error:  # whatever a broken installation raises
         found.facts[name] = "can't be imported"
-        mend = "install versions that belong together: pip install --upgrade --force-reinstall torch torchvision"
+        fix = "install versions that belong together: pip install --upgrade --force-reinstall torch torchvision"
         if module == "onnxruntime":
-            mend = "install it again: pip install --force-reinstall onnxruntime"
-        found.mistakes.append(f"{name} can't be imported ({one_line(error)}); {mend}")
+            fix = "install it again: pip install --force-reinstall onnxruntime"
+        found.problems.append(f"{name} can't be imported ({one_line(error)}); {fix}")
         return False
     return True
 
@@ -83,7 +83,7 @@ def _torch(found: Engines) -> None:
         why = one_line(said[0].message) if said and isinstance(said[0].message, Warning) else "it finds no device"
         if built is None:
             why = "it is built for CPUs alone"
-        found.mistakes.append(
+        found.problems.append(
             f"a driver for NVIDIA's GPUs is loaded, but PyTorch can't use it ({why}); look at CUDA_VISIBLE_DEVICES and "
             "nvidia-smi, and install the PyTorch that fits the driver"
         )

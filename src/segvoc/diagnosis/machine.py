@@ -23,7 +23,7 @@ _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "a
 """Instruction sets that make networks faster, as Linux calls them."""
 
 LEAST_MEMORY = 2_000_000_000
-"""Memory of which less is called a mistake [bytes]."""
+"""Memory of which less is called a problem [bytes]."""
 
 
 def describe_machine() -> dict[str, str]:
@@ -51,7 +51,7 @@ def set_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
-def mistakes_of_machine() -> Iterator[str]:
+def problems_of_machine() -> Iterator[str]:
     """Settings that make segvoc slow or let it end."""
     quota, available = cpu_quota(), cores()
     told = os.environ.get("OMP_NUM_THREADS", "")

@@ -10,13 +10,13 @@ from pathlib import Path
 from segvoc.storage.user_cache import CACHE_VARIABLE, cache_folder
 
 LEAST_SPACE = 1_000_000_000
-"""Free space of which less is called a mistake [bytes]."""
+"""Free space of which less is called a problem [bytes]."""
 
 SHARED_MEMORY = Path("/dev/shm")
 """Through which the processes that read images hand them on in training."""
 
 LEAST_SHARED_MEMORY = 256 << 20
-"""Size of it of which less is called a mistake [bytes]; containers often have 64 MiB."""
+"""Size of it of which less is called a problem [bytes]; containers often have 64 MiB."""
 
 
 def places() -> dict[str, Path]:
@@ -39,7 +39,7 @@ def described(folder: Path) -> str:
     return f"{shown} ({_free(folder) / 1e9:.1f} GB free)"
 
 
-def mistakes_of_places() -> Iterator[str]:
+def problems_of_places() -> Iterator[str]:
     """Folders that can't be written, or have no room."""
     for purpose, folder in places().items():
         existing = _existing(folder)

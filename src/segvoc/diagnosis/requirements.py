@@ -29,8 +29,8 @@ class Package:
     """Whether that version is one of them."""
 
     @property
-    def mistake(self) -> str | None:
-        """What is wrong with it, and the mend; None if nothing is, or if an extra is just not installed."""
+    def problem(self) -> str | None:
+        """What is wrong with it, and the fix; None if nothing is, or if an extra is just not installed."""
         if self.installed is None:
             missing = f"{self.name} is missing, without which segvoc doesn't run; install it with: pip install segvoc"
             return None if self.extra else missing

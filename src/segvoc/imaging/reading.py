@@ -199,8 +199,8 @@ def url_problem(path: str | os.PathLike[str]) -> str | None:
     url = f"{scheme[1]}:{slashes}{name[scheme.end() :]}"
     if len(url) > 200:
         url = f"{url[:199]}…"
-    mend = "give the path alone" if slashes == "///" else "download the image first, and give its path"
-    return f"{url!r} is a URL, which isn't fetched; {mend}"
+    fix = "give the path alone" if slashes == "///" else "download the image first, and give its path"
+    return f"{url!r} is a URL, which isn't fetched; {fix}"
 
 
 def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -247,9 +247,9 @@ def _decoded_if(text: str | None, opening: str, validate: Callable[..., Any]) ->
         raise _failure_of(error, "; begin a word otherwise if it isn't meant as JSON") from None
 
 
-def _failure_of(error: ValidationError, mend: str) -> ServiceFailure:
+def _failure_of(error: ValidationError, fix: str) -> ServiceFailure:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if problem["type"] == "json_invalid":
         return ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}")
     place = ".".join(str(step)[:60] for step in problem["loc"]) or "the body"
-    return ServiceFailure("invalid_request", f"{place}: {problem['msg']}{mend}")
+    return ServiceFailure("invalid_request", f"{place}: {problem['msg']}{fix}")

@@ -32,7 +32,7 @@ class ServiceFailure(Exception):
 
     Args:
         code: one of `FAILURES`.
-        message: one line for the caller: what is wrong and how to mend it.
+        message: one line for the caller: what is wrong and how to fix it.
         retry_after: time after which to try again [s].
         headers: further headers of the answer.
     """

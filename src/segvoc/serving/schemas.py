@@ -187,7 +187,7 @@ class FailureText(BaseModel):
     """What went wrong."""
 
     code: str
-    message: str = Field(description="One line: what is wrong and how to mend it.")
+    message: str = Field(description="One line: what is wrong and how to fix it.")
     request_id: str = Field(description="The id of the request in the service's log; also in X-Request-ID.")
 
 

@@ -12,7 +12,7 @@ from segvoc.errors import DiskFullError, OutputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-_MENDS = {
+_FIXES = {
     **dict.fromkeys(_FULL, "free some space or choose another folder"),
     errno.EFBIG: "raise the limit on file sizes (ulimit -f) or choose another folder",
     errno.EACCES: "change the permissions or choose another folder",
@@ -91,7 +91,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
-    """The error for a file that the system refused to write: what is wrong and how to mend it, in one line."""
-    mend = _MENDS.get(error.errno or 0, "check the folder and the disk")
+    """The error for a file that the system refused to write: what is wrong and how to fix it, in one line."""
+    fix = _FIXES.get(error.errno or 0, "check the folder and the disk")
     kind = DiskFullError if error.errno in _FULL else OutputError
-    return kind(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {mend}")
+    return kind(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {fix}")

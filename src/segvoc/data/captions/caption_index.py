@@ -150,8 +150,8 @@ def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
     total = sum(sizes)
     done = total - sum(sizes[position] for position in missing)
     with Progress("extracting noun phrases", total=total, unit=unit, done=done, silent=silent) as progress:
-        mend = "run the same call again, with fewer workers if it happens again"
-        for position, error in zip(missing, batches_of(loader, "extracts noun phrases", mend), strict=True):
+        fix = "run the same call again, with fewer workers if it happens again"
+        for position, error in zip(missing, batches_of(loader, "extracts noun phrases", fix), strict=True):
             if error:
                 raise OutputError(error)
             progress.update(sizes[position])

@@ -245,8 +245,8 @@ def _read(images: _Images, groups: list[list[int]], workers: int) -> Iterator[_R
         collate_fn=_collate,
         multiprocessing_context="forkserver" if workers else None,
     )
-    mend = "run the same call again, with fewer workers if it happens again"
-    return batches_of(loader, "reads images", mend)
+    fix = "run the same call again, with fewer workers if it happens again"
+    return batches_of(loader, "reads images", fix)
 
 
 def _collate(samples: list[tuple[Tensor, str]]) -> _Read:

@@ -26,16 +26,16 @@ class SpacyPhrases:
         Raises:
             UsageError: spaCy or the model is not installed.
         """
-        mend = f"install both (pip install spacy; python -m spacy download {model}), or choose the extractor 'rules'"
+        fix = f"install both (pip install spacy; python -m spacy download {model}), or choose the extractor 'rules'"
         try:
             import spacy  # pyright: ignore[reportMissingImports]
         except ImportError:
-            raise UsageError(f"spaCy is not installed; {mend}") from None
+            raise UsageError(f"spaCy is not installed; {fix}") from None
         try:
             # noun chunks don't depend on entities and lemmas, which take time
             return cls(spacy.load(model, exclude=["ner", "lemmatizer"]))
         except OSError:
-            raise UsageError(f"spaCy's model {model!r} is not installed; {mend}") from None
+            raise UsageError(f"spaCy's model {model!r} is not installed; {fix}") from None
 
     @property
     def identity(self) -> str:

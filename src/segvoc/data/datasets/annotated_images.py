@@ -36,7 +36,7 @@ class Broken:
     """The annotation of an image whose files can't be used."""
 
     problem: str
-    """What is wrong, and how to mend it."""
+    """What is wrong, and how to fix it."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""

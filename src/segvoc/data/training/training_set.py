@@ -227,8 +227,8 @@ def read_ahead(
         # it draws the workers' seeds: from the common generator, dropout would differ after a resume
         generator=torch.Generator(),
     )
-    mend = "continue the run with --resume, and with fewer workers (--set num_workers=N) if it happens again"
-    return batches_of(loader, "reads training data", mend)
+    fix = "continue the run with --resume, and with fewer workers (--set num_workers=N) if it happens again"
+    return batches_of(loader, "reads training data", fix)
 
 
 def _isolate_worker(worker: int) -> None:

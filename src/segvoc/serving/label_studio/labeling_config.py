@@ -159,5 +159,5 @@ def _parsed(text: str) -> _Elements:
         parser.Parse(text.encode("utf-8", "replace"), True)
     except expat.ExpatError as error:
         place = f"{expat.ErrorString(error.code)}, line {error.lineno}"
-        raise UsageError(f"the labeling configuration isn't valid XML: {place}; mend it there") from None
+        raise UsageError(f"the labeling configuration isn't valid XML: {place}; fix it there") from None
     return found
