@@ -41,6 +41,9 @@ SAVE_EVERY = 10
 ABOVE_CHANCE = 3.0
 """Expectation: the mean of the scores is at least this often that of classes drawn at random."""
 
+PARTS_ABOVE_CHANCE = 2.0
+"""The same for parts, whose harmonic mean counts the parts of objects that no training shows as much as the others."""
+
 LOSS_FALLS_TO = 0.95
 """Expectation: the mean loss of the last tenth of the steps is at most this share of that of the first."""
 
@@ -184,8 +187,9 @@ class Trial:
         if len(scores) < len(self.benchmarks):
             return ["a benchmark has no score"]
         found, losses = [], self.losses()
-        if fmean(scores) < ABOVE_CHANCE * chance:
-            found.append(f"mean score {fmean(scores):.1f} is below {ABOVE_CHANCE:g} x chance, {chance:.1f}")
+        least = PARTS_ABOVE_CHANCE if any(find_benchmark(name).parts for name in self.benchmarks) else ABOVE_CHANCE
+        if fmean(scores) < least * chance:
+            found.append(f"mean score {fmean(scores):.1f} is below {least:g} x chance, {chance:.1f}")
         tenth = max(1, len(losses) // 10)
         first, last = fmean(losses[:tenth]), fmean(losses[-tenth:])
         if last > LOSS_FALLS_TO * first:
