@@ -18,7 +18,8 @@ class NoGuidance(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.register_buffer("weight", torch.empty(0), persistent=False)  # it has the dtype of the other layers
+        # it has the dtype of the other layers; no file holds it, so it is real also in a network that a file fills
+        self.register_buffer("weight", torch.empty(0, device="cpu"), persistent=False)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape_without"]:
         """The same tensor with 0 channels."""

@@ -204,7 +204,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     if file.preset is not None:
         if others:
             raise UsageError(f"{file.path!r} is a file of segvoc, which holds all encoders; name it alone")
-        return begin_with(file, network)
+        return _with_own_additions(begin_with(file, network), network.state_dict())
     from segvoc.encoders.guided_clip import GuidedClip  # here, since timm takes seconds to import
 
     if others and not isinstance(network.image_encoder, GuidedClip):
@@ -218,6 +218,17 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     from segvoc.checkpoints.official_towers import clip_state
 
     return clip_state(file.tensors, network)
+
+
+_ADDITIONS = (".prompts.", ".stride_one.")
+"""Parts of names: what a setting adds to an encoder, which training has to learn."""
+
+
+def _with_own_additions(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of encoders, with the additions that the network has, as it has them, in place of the file's."""
+    added = {name: value for name, value in own.items() if any(part in name for part in _ADDITIONS)}
+    kept = {name: value for name, value in state.items() if name in own or not any(part in name for part in _ADDITIONS)}
+    return added | kept
 
 
 def _fill(network: SegmentationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:

@@ -1,0 +1,12 @@
+"""Layers in networks that a file fills."""
+
+import torch
+
+from segvoc.layers.no_guidance import NoGuidance
+from segvoc.models.weightless import weightless
+
+
+def test_no_guidance_needs_nothing_from_a_file() -> None:
+    with weightless():
+        layer = NoGuidance(dim=1)
+    assert layer.to("cpu")(torch.zeros(2, 3, 4, 4)).shape == (2, 0, 4, 4)
