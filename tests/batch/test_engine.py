@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray", reason='needs the extra "cluster"')
-from segvoc.batch.run import Batch, Silent, Workers, run_batch
+from segvoc.batch.batch import Batch, Workers
+from segvoc.batch.run import Silent, run_batch
 from segvoc.batch.shards import ShardLimits
 from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions

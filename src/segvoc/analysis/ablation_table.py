@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from segvoc import __version__
 from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.grids import Cell, find_grid
 from segvoc.records import to_json
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
+from segvoc.version import __version__
 
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 

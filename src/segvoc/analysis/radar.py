@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segvoc import __version__
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import find_rows
@@ -21,6 +20,7 @@ from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.report.markdown import percent
 from segvoc.evaluation.report.summary import aligned
 from segvoc.storage.json_files import read_json, strict_json, write_json
+from segvoc.version import __version__
 
 CENTER = 0.8
 """Score at the center of an axis, relative to the lowest on it."""

@@ -20,9 +20,9 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
 from segvoc import process_settings
+from segvoc.batch.batch import Batch, Workers
 from segvoc.batch.done import Record
 from segvoc.batch.reading import read_shards
-from segvoc.batch.run import Batch, Workers
 from segvoc.batch.shards import Container, ShardLimits
 from segvoc.batch.sources import BatchSource
 from segvoc.batch.work import Gone, ModelFacts, ShardLabeler, find_facts, write_labeled

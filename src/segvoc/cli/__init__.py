@@ -9,10 +9,11 @@ import warnings
 
 import click
 
-from segvoc import __version__, process_settings
+from segvoc import process_settings
 from segvoc.cli.lazy_group import LazyGroup
 from segvoc.cli.output import echo
 from segvoc.errors import SegvocError, UsageError, naming_torch
+from segvoc.version import __version__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing that are no fault of the call."""

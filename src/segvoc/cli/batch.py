@@ -5,9 +5,10 @@ from functools import partial
 
 import click
 
+from segvoc.batch.batch import Batch, Workers
 from segvoc.batch.done import Record
 from segvoc.batch.results import Sink
-from segvoc.batch.run import Batch, Workers, run_batch
+from segvoc.batch.run import run_batch
 from segvoc.batch.shards import ShardLimits, SourceKind
 from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints

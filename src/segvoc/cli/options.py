@@ -3,18 +3,18 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError
+from segvoc.hardware import DtypeName
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
-    from segvoc.models.opening import DtypeName
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -29,7 +29,7 @@ class ModelOptions:
     """--set: each NAME=VALUE."""
     device: str = "auto"
     """--device: where the network runs."""
-    dtype: "DtypeName" = "float32"
+    dtype: DtypeName = "float32"
     """--dtype: the precision it runs in."""
     trust_code: bool = False
     """--trust-code: whether archives of `torch.export` are opened."""
@@ -102,7 +102,7 @@ def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_model_options(
-    function: Callable[..., Any], names: Sequence[str], dtype: "DtypeName" = "float32"
+    function: Callable[..., Any], names: Sequence[str], dtype: DtypeName = "float32"
 ) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_options(**given: Any) -> Any:
@@ -114,12 +114,12 @@ def _with_model_options(
     return functools.reduce(lambda command, name: options[name](command), reversed(names), with_options)
 
 
-def _dtype_option(default: "DtypeName") -> Decorator:
+def _dtype_option(default: DtypeName) -> Decorator:
     return click.option(
         "--dtype",
         default=default,
         show_default=True,
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        type=click.Choice(get_args(DtypeName)),
         help="Precision; auto: bfloat16 for tiny's own weights where the hardware multiplies it, else float32.",
     )
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from segvoc import __version__
 from segvoc.cli.options import ModelOptions
 from segvoc.cli.word_options import vocabulary_of, word_options
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
+from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 

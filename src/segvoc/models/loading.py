@@ -14,14 +14,13 @@ from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.hardware import bfloat16_instructions
+from segvoc.hardware import DtypeName, bfloat16_instructions
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.digests import keep_words
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.opening import DtypeName
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork

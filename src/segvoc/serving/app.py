@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from segvoc import __version__
 from segvoc.errors import SegvocError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.answers import ANSWERS
@@ -29,6 +28,7 @@ from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
+from segvoc.version import __version__
 
 
 def create_app(

@@ -18,8 +18,9 @@ from ray.exceptions import RayError
 
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
+from segvoc.hardware import DtypeName
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.opening import DtypeName, load
+from segvoc.models.opening import load
 from segvoc.serving.app import create_app
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import BATCHES

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from segvoc import __version__
 from segvoc.cli.output import echo
+from segvoc.version import __version__
 
 
 @click.command()

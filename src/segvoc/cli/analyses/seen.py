@@ -33,7 +33,6 @@ def seen(
     A class is seen if its name is more similar than 0.95 to a training label, by the text encoder of --model, which is
     the same for all REPORTs whatever model they are of. Writes seen.md and seen.json.
     """
-    from segvoc import __version__
     from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
         read_reports,
         scores_of_report,
@@ -44,6 +43,7 @@ def seen(
     from segvoc.evaluation.label_similarity import SEEN_ABOVE, nearest_labels
     from segvoc.storage.atomic_writes import write_atomically
     from segvoc.storage.json_files import write_json
+    from segvoc.version import __version__
 
     found = [report for folder in reports for report in read_reports(Path(folder))]
     known, limit = training_labels(training), SEEN_ABOVE if above is None else above

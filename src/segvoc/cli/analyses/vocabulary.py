@@ -49,7 +49,6 @@ def vocabulary(
     training label of each label, which needs no data. Writes vocabulary.md and vocabulary.json.
     """
     _check(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, model)
-    from segvoc import __version__
     from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
         count_classes,
         image_classes_table,
@@ -62,6 +61,7 @@ def vocabulary(
     from segvoc.progress import print_line
     from segvoc.storage.atomic_writes import write_atomically
     from segvoc.storage.json_files import write_json
+    from segvoc.version import __version__
 
     names = {name: find_benchmark(name) for name in benchmarks}
     lists = {found.title: found.classes for found in names.values()}

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from starlette.responses import JSONResponse, Response
 
-from segvoc import __version__
 from segvoc.errors import InputError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
@@ -27,6 +26,7 @@ from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES
 from segvoc.serving.vocabularies import VocabularyDefinition
 from segvoc.storage.json_files import strict_json
+from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 MOST_VALUES = 4_000_000
