@@ -12,7 +12,7 @@ from segvoc.batch.run import run_batch
 from segvoc.batch.shards import ShardLimits, SourceKind
 from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.options import ModelOptions, label_options, model_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
 from segvoc.cli.output import echo
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.imaging.overlay import SAVED_OVERLAY
@@ -29,7 +29,7 @@ NAMED_FAILURES = 20
 @word_options
 @part_options
 @click.option("--model", default="tiny", show_default=True, metavar="NAME", help="A preset, or what all nodes have.")
-@model_options
+@model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @label_options(*IMAGE_OPTIONS)
 @click.option(
     "--to",

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.options import ModelOptions, label_options, speed_options
+from segvoc.cli.options import ModelOptions, label_options, model_options
 from segvoc.cli.output import echo
-from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.progress import Progress, print_line
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default as many as other commands use."
 )
-@speed_options
+@model_options("options", "device")
 @label_options("window")
 @click.option("--out", metavar="FOLDER", help="Also write bench.json and bench.png to this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one line of JSON.")
@@ -159,15 +158,10 @@ def _needs_random_weights(name: str, chosen: ModelOptions, labels: LabelOptions)
         CheckpointError: it is a file that can't be read.
     """
     from segvoc.checkpoints.fetching import cached
-    from segvoc.checkpoints.files import read_header
-    from segvoc.models.headers import configuration_of
-    from segvoc.models.loading import is_own_path, named_preset
-    from segvoc.models.presets import find_preset
+    from segvoc.models.loading import named_model
 
-    file = read_header(name) if is_own_path(name) else None
-    preset = find_preset(name if file is None else named_preset(file))
-    configuration = preset.configuration if file is None else configuration_of(file, preset)
-    windows = preset.protocols_of(with_settings(configuration, chosen.departures(), name))
+    file, preset, configuration = named_model(name, chosen.departures())
+    windows = preset.protocols_of(configuration)
     if labels.window not in windows:
         raise UsageError(f"--window {labels.window} is unknown to {name}; it is one of {', '.join(windows)}")
     if file is not None or preset.shipped:

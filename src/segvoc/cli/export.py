@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from segvoc.cli.options import ModelOptions, export_options
+from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import missing_extra, naming_torch
 from segvoc.exported.shipped import copy_tiny
@@ -18,7 +18,7 @@ from segvoc.vocabulary import Vocabulary
 @click.command()
 @click.argument("model")
 @click.argument("out")
-@export_options
+@model_options("weights", "options")
 @click.option(
     "--format",
     type=click.Choice(["onnx", "torch", "triton"]),

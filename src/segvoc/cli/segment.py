@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.options import ModelOptions, label_options, model_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
 from segvoc.cli.result_lines import disk_full, print_result
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A preset, a .safetensors of segvoc, or an exported folder.",
 )
-@model_options
+@model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @label_options(*OPTION_TEXTS)
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
 @click.option(

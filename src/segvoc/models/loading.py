@@ -3,13 +3,13 @@
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from segvoc.checkpoints.fetching import fetch
-from segvoc.checkpoints.files import WeightsFile, read_weights
+from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
@@ -114,6 +114,34 @@ def segmenter_of(
         background_words=None if trained else preset.background_words,
         origin={"preset": preset_name(preset), **configuration_record(configuration), **trained},
     )
+
+
+class NamedModel(NamedTuple):
+    """What a model's name says of its network before any weights are read."""
+
+    file: WeightsFile | None
+    """The header of a file of segvoc; None for a preset."""
+    preset: Preset
+    """The preset."""
+    configuration: NetworkConfig
+    """The configuration, with the changes."""
+
+
+def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
+    """Look up a preset, or read the header of a file of segvoc.
+
+    Args:
+        model: the name of the preset, or the path.
+        changes: settings of the network that differ.
+
+    Raises:
+        UsageError: there is no such preset or setting.
+        CheckpointError: the file can't be read, or segvoc didn't write it.
+    """
+    file = read_header(model) if is_own_path(model) else None
+    preset = find_preset(model if file is None else named_preset(file))
+    configuration = preset.configuration if file is None else configuration_of(file, preset)
+    return NamedModel(file, preset, with_settings(configuration, changes or {}, model))
 
 
 def is_own_path(name: str) -> bool:

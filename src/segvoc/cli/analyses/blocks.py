@@ -39,19 +39,14 @@ def blocks(
     blocks.md and blocks.json.
     """
     from segvoc.analysis.block_costs import costs_table, measure_costs, write_costs  # here, since PyTorch takes seconds
-    from segvoc.checkpoints.files import read_header
-    from segvoc.configuration import parse_settings, with_settings
-    from segvoc.models.headers import configuration_of
-    from segvoc.models.loading import find_device, is_own_path, named_preset
-    from segvoc.models.presets import find_preset
+    from segvoc.configuration import parse_settings
+    from segvoc.models.loading import find_device, named_model
+    from segvoc.models.presets import preset_name
 
     where, chosen, rows = find_device(device), parse_settings(options), []
     for model in models:
-        file = read_header(model) if is_own_path(model) else None
-        preset = model if file is None else named_preset(file)
-        found = find_preset(preset)
-        configuration = found.configuration if file is None else configuration_of(file, found)
-        configuration = with_settings(configuration, chosen, model)
-        rows += measure_costs(preset, configuration, classes=classes, device=where, repeat=repeat, chunk=chunk)
+        _, preset, configuration = named_model(model, chosen)
+        given = {"classes": classes, "device": where, "repeat": repeat, "chunk": chunk}
+        rows += measure_costs(preset_name(preset), configuration, **given)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
     echo(costs_table(rows), nl=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from segvoc.cli.options import ModelOptions, network_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.cli.training_labels import training_labels_option
 
@@ -21,7 +21,7 @@ from segvoc.cli.training_labels import training_labels_option
     help="Labels that are more similar than this to a training label are seen; by default 0.95.",
 )
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the table.")
-@network_options
+@model_options(*NETWORK_OPTIONS)
 def seen(
     reports: Sequence[str], model: str, training: str, above: float | None, out: str, chosen: ModelOptions
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
-from segvoc.cli.options import ModelOptions, network_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.cli.training_labels import training_labels_option
 from segvoc.errors import UsageError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="NAME", help="Compare labels by its text encoder: a preset or a .safetensors file.")
 @training_labels_option
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the tables.")
-@network_options
+@model_options(*NETWORK_OPTIONS)
 def vocabulary(
     benchmarks: Sequence[str],
     data: str | None,
