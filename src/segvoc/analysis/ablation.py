@@ -54,7 +54,6 @@ class Ablation:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     """How a fold is scored; `limit` applies to each fold."""
     start: Start = field(default_factory=Start)
-    """The weights to start from."""
     align: int = 0
     """For tiny: for each seed and fold, train new projections for this many steps without aggregation, and start all
     cells from them. 0: start as `start` says."""

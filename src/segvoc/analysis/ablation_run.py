@@ -44,12 +44,10 @@ class Job:
     held_out: LabeledImages
     """Images that the run is scored on."""
     evaluation: EvaluationSettings
-    """How they are scored."""
     seed: int
     fold: int
     start: Start
     folder: Path
-    """Folder of the run."""
     device: str
 
 

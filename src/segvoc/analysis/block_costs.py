@@ -44,7 +44,6 @@ class CostRow:
     model: str
     """Name of the preset, with the options that differ from it."""
     module: str
-    """"block" or "network"."""
     classes: int
     parameters: int
     trainable: int

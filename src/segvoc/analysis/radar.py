@@ -36,9 +36,7 @@ class AxisScore(NamedTuple):
     """A score on one axis."""
 
     network: str
-    """Identifies the network."""
     name: str
-    """Name of the network."""
     axis: str
     """Name of the axis."""
     title: str
@@ -54,7 +52,6 @@ class Line:
     """The scores of a network, measured or published."""
 
     name: str
-    """Name in the legend."""
     scores: dict[str, float] = field(default_factory=dict)
     """Score by the name of the axis, in percent."""
     sources: dict[str, str] = field(default_factory=dict)

@@ -37,11 +37,9 @@ class StreamCurves:
     """The similarity of the two streams over one training run."""
 
     name: str
-    """Name of the run's folder."""
     recipe: dict[str, Any]
     """Recipe that the run was started with."""
     steps: np.ndarray
-    """Numbers of the steps."""
     squared: Float[np.ndarray, "steps blocks"]
     """Squared cosine of the streams in each block, in [0, 1]; NaN for a step that was not finite."""
     cosine: Float[np.ndarray, "steps blocks"]

@@ -33,9 +33,7 @@ class ImageClasses:
     """How many classes of a vocabulary an image contains (ERR-Seg, Table 1)."""
 
     title: str
-    """Name of the data."""
     classes: int
-    """Classes of the vocabulary."""
     counts: tuple[int, ...]
     """For each image the number of classes with at least one pixel."""
 

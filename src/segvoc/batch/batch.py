@@ -63,7 +63,6 @@ class Batch:
     parts: PartVocabulary | None = None
     """As for `Segmenter.segment`."""
     options: LabelOptions = field(default_factory=LabelOptions)
-    """How images are labeled."""
     kind: SourceKind | None = None
     """What the source is made of (default: found by its files' suffixes)."""
     image_column: str | None = None
@@ -71,7 +70,6 @@ class Batch:
     key_column: str | None = None
     """Of Parquet: the column that names the images."""
     sink: Sink = "parquet"
-    """The form of the results."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
     """What overlays show, for results in files; None: none are drawn."""
     compact: bool = False
@@ -81,7 +79,6 @@ class Batch:
     retry_failed: bool = False
     """Whether to do shards again in which images failed."""
     workers: Workers = field(default_factory=Workers)
-    """The workers."""
 
     def __post_init__(self) -> None:
         if self.limits.images < 1 or self.limits.bytes < 1:

@@ -35,13 +35,11 @@ class Record:
     """A shard that is done."""
 
     key: str
-    """Of the shard."""
     units: tuple[Unit, ...]
     """The files of the source that it is of."""
     row_group: int | None
     """Of a Parquet file."""
     number: int
-    """Of the shard in there."""
     last: bool
     """Whether it is the last one in there."""
     images: int
@@ -84,11 +82,6 @@ def write_shard(out: Location, settings: Key, record: Record, files: Sequence[Re
 
 class DoneShards:
     """What is done in a folder of results; at most one run at a time may work there.
-
-    Args:
-        out: the folder.
-        sink: the form of its results.
-        settings: of this run.
 
     Raises:
         UsageError: it has results of other settings, or of another program.

@@ -50,9 +50,6 @@ class RayEngine:
     """Does the work of a run on Ray; see `segvoc.batch.run.Engine`.
 
     Ray is started here, or its cluster joined, on first use. A program that has started Ray keeps it as it is.
-
-    Args:
-        workers: the workers.
     """
 
     def __init__(self, workers: Workers) -> None:

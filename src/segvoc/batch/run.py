@@ -154,11 +154,7 @@ def _tasks(batch: Batch, source: BatchSource, stems: list[str], done: DoneShards
 
 
 def _refuse_inside(source: Location, out: Location) -> None:
-    """Results don't go over the source.
-
-    Raises:
-        UsageError: they would.
-    """
+    """Results don't go over the source."""
     results = out.path.rstrip("/") + "/"
     if source.scheme == out.scheme and (source.path.rstrip("/") + "/").startswith(results):
         raise UsageError(f"the results would go into the source's own folder, {out.address!r}; give another --out")

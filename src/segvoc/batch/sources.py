@@ -42,7 +42,6 @@ class BatchSource:
     address: str
     """Where it is; of a single file, the folder that it is in."""
     kind: SourceKind
-    """What it is made of."""
     units: tuple[Unit, ...]
     """Its files, sorted by path."""
     column: str | None = None
@@ -178,11 +177,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _parquet(place: Location, path: str) -> Any:
-    """An open Parquet file.
-
-    Raises:
-        InputError: it is damaged.
-    """
+    """An open Parquet file."""
     from pyarrow.lib import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 

@@ -127,11 +127,7 @@ def _show(measurement: "Bench", seconds: float, out: str | None, *, complete: bo
 
 
 def _numbers(text: str, separator: str, option: str, example: str) -> tuple[int, ...]:
-    """Whole numbers from 1.
-
-    Raises:
-        UsageError: the text is something else.
-    """
+    """Whole numbers from 1."""
     parts = [part.strip() for part in text.split(separator)]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(f"{option} {text!r} is invalid; give numbers from 1, for example {example}")
@@ -139,11 +135,7 @@ def _numbers(text: str, separator: str, option: str, example: str) -> tuple[int,
 
 
 def _size(text: str) -> tuple[int, int]:
-    """Width and height.
-
-    Raises:
-        UsageError: the text isn't two numbers from 1.
-    """
+    """Width and height."""
     sides = _numbers(text.lower(), "x", "--size", "640x480")
     if len(sides) != 2:
         raise UsageError(f"--size {text!r} is not a width and a height; give both, for example 640x480")
@@ -151,12 +143,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _needs_random_weights(name: str, chosen: ModelOptions, labels: LabelOptions) -> bool:
-    """Whether a model's weights aren't on this machine.
-
-    Raises:
-        UsageError: there is no such model, or it has no such setting or window.
-        CheckpointError: it is a file that can't be read.
-    """
+    """Whether a model's weights aren't on this machine."""
     from segvoc.checkpoints.fetching import cached
     from segvoc.models.loading import named_model
 

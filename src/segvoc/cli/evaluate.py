@@ -124,11 +124,7 @@ def _check_sources(
     classes: str | None,
     background: str | None,
 ) -> None:
-    """Check that either benchmarks with --data are given, or images with labels and classes.
-
-    Raises:
-        UsageError: neither is given, or both, or one of them is incomplete.
-    """
+    """Check that either benchmarks with --data are given, or images with labels and classes."""
     own = {"--images": images, "--labels": labels, "--classes": classes}
     given = [name for name, value in own.items() if value is not None]
     if benchmarks and given:
@@ -151,11 +147,7 @@ def _check_sources(
 
 
 def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
-    """Check that the images of the report won't be written among those that are evaluated.
-
-    Raises:
-        UsageError: they would be, or the folder of the report is a file.
-    """
+    """Check that the images of the report won't be written among those that are evaluated."""
     report = Path(out).resolve()
     if report.exists() and not report.is_dir():
         raise UsageError(f"the folder of the report {out!r} is a file; choose another --out")

@@ -24,11 +24,8 @@ class ModelOptions:
     """The values of the options that `model_options` adds, or of some of them."""
 
     weights: str | None = None
-    """--weights: a weights file."""
     options: tuple[str, ...]
-    """--set: each NAME=VALUE."""
     device: str = "auto"
-    """--device: where the network runs."""
     dtype: DtypeName = "float32"
     """--dtype: the precision it runs in."""
     trust_code: bool = False

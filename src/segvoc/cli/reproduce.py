@@ -177,11 +177,7 @@ def _training(options: Mapping[str, Any]) -> "TrainingCall":
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Seeds from a text such as "42,43".
-
-    Raises:
-        UsageError: one of them is not a whole number, or is given twice.
-    """
+    """Seeds from a text such as "42,43"."""
     try:
         seeds = tuple(int(piece) for piece in text.split(","))
     except ValueError:

@@ -212,11 +212,7 @@ def _plans(
 
 
 def _share(inputs: Sequence[InputImage], shard: str | None) -> list[bool]:
-    """Whether each image is in the share K/N: by its name alone, whatever other images there are.
-
-    Raises:
-        UsageError: it is none.
-    """
+    """Whether each image is in the share K/N: by its name alone, whatever other images there are."""
     if shard is None:
         return [True] * len(inputs)
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)

@@ -100,11 +100,7 @@ def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
 
 
 def _planned(work: Work, out: str, options: BigImageOptions) -> list[BigResultPaths | None]:
-    """Where the results go; no package that is needed is missing, and no result is an input.
-
-    Raises:
-        UsageError: otherwise.
-    """
+    """Where the results go; no package that is needed is missing, and no result is an input."""
     images = [image.path for image, files in work if files is not None]
     overlay = options.overlay is not None
     paths = [

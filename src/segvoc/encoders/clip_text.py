@@ -32,9 +32,7 @@ class ClipTextConfig:
     width: int
     """Channels of the tokens; the MLPs are 4 times as wide."""
     layers: int
-    """Transformer blocks."""
     heads: int
-    """Attention heads."""
     quick_gelu: bool
     """Use x sigmoid(1.702 x) in the MLPs instead of the exact GELU."""
     fine_tuned: str

@@ -27,9 +27,7 @@ class VitConfig:
     width: int
     """Channels of the tokens."""
     layers: int
-    """Transformer blocks."""
     heads: int
-    """Attention heads."""
     patch_size: int
     """Side of a patch [pixels]."""
     pretrained_size: int

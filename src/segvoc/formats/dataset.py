@@ -49,7 +49,6 @@ FORMATS: dict[str, type[DatasetFormat]] = {
     "label-studio": LabelStudio,
     "rgba": Rgba,
 }
-"""The class of each format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,6 @@ class EntryFiles:
     stem: str
     """The image's name, which may begin with sub-folders."""
     folder: Path
-    """The dataset."""
     own: tuple[str, ...]
     """Files of the format, below the folder."""
     image: str | None
@@ -116,9 +114,7 @@ class Dataset:
     """A dataset that is written. Other processes can be told."""
 
     folder: str
-    """Where it is."""
     format: FormatName | str
-    """Its format."""
     background: str | None = None
     """The word that stands for "none of the others"."""
     copy_images: bool = True
@@ -191,10 +187,6 @@ class Dataset:
 
     def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
         """Write the files about all images.
-
-        Args:
-            words: the words.
-            entries: the images that have been written.
 
         Raises:
             OutputError: a file can't be written, or a piece is damaged.

@@ -53,12 +53,7 @@ class DatasetFormat(ABC):
 
     @classmethod
     def image_file(cls, stem: str, suffix: str) -> str:
-        """Where the format wants an image's image.
-
-        Args:
-            stem: the image's name.
-            suffix: the suffix of its file.
-        """
+        """Where the format wants an image's image."""
         return f"images/{stem}{suffix}"
 
     @classmethod

@@ -53,11 +53,7 @@ class WindowedImage(Protocol):
 
 
 class ArrayImage:
-    """An image in memory.
-
-    Args:
-        pixels: RGB.
-    """
+    """An image in memory."""
 
     def __init__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
         self.pixels = pixels

@@ -47,11 +47,9 @@ class OptionText:
     choices: tuple[str, ...] = ()
     """All texts that are valid; empty: any."""
     use: OptionUse = "all"
-    """What it is for."""
     minimum: float | None = None
     """Least number, where the value is one."""
     maximum: float | None = None
-    """Largest number."""
 
 
 def _text(help: str, parse: Callable[[str], Any] | None = None, **about: Any) -> dict[str, OptionText]:

@@ -71,7 +71,6 @@ class AskedParts:
     """The requested words, followed by those of parts ("dog's head"); a part of any object has a word for each
     object."""
     words: int
-    """Number of requested words."""
     candidates: tuple[Candidate, ...]
     """Candidates, grouped by object in ascending order of their parts."""
 

@@ -13,7 +13,6 @@ from segvoc.storage.digests import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 Parts = Mapping[str, Sequence[str]] | PartVocabulary
-"""Part names by object."""
 
 DEFAULT_THRESHOLD = 0.5
 """Default probability below which a pixel is background."""
@@ -30,7 +29,6 @@ class ClassQuery:
     background: int | None
     """Index of the class that is decided by a threshold, if any."""
     parts: PartVocabulary | None
-    """The requested parts."""
     asked_parts: AskedParts | None
     """The query that includes these parts."""
     none: str | None = None

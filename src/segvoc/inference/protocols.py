@@ -48,9 +48,7 @@ class Tiles:
     kind: Literal["tiles"] = "tiles"
     """Tells the ways to split an image apart."""
     rows: int = 2
-    """Number of rows."""
     columns: int = 2
-    """Number of columns."""
 
 
 @dataclass(frozen=True, kw_only=True)

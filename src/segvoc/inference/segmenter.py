@@ -318,10 +318,6 @@ class Segmenter(ABC):
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
         """The protocol of the options' window, with the class selection that they ask for.
 
-        Args:
-            options: how to label.
-            words: number of queried words.
-
         Returns:
             The protocol.
 

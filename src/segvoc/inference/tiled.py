@@ -49,9 +49,7 @@ class LabeledCell:
     row: int
     """Row of the tile; cells come row by row."""
     rows: slice
-    """Rows of the image."""
     columns: slice
-    """Columns of the image."""
     labels: UInt16[np.ndarray, "h w"]
     """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "h w"]

@@ -12,13 +12,11 @@ class ClipTowers:
     """A pair of published image and text encoders."""
 
     name: str
-    """Common name."""
     start: str
     """What training starts from."""
     file: PublishedFile | UnconfirmedFile
     """The file of it."""
     encoders: EvaEncoders | OpenAIEncoders
-    """Their configuration."""
 
 
 def _declip(size: str, original: str) -> str:

@@ -122,7 +122,6 @@ class NamedModel(NamedTuple):
     file: WeightsFile | None
     """The header of a file of segvoc; None for a preset."""
     preset: Preset
-    """The preset."""
     configuration: NetworkConfig
     """The configuration, with the changes."""
 

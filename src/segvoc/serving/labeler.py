@@ -38,9 +38,7 @@ class ImageWork(Generic[_T]):
     """An image to label."""
 
     definition: VocabularyDefinition
-    """What to label it with."""
     options: LabelOptions
-    """How to label it."""
     read: Callable[[], UInt8[np.ndarray, "H W 3"]]
     """Reads the image; called in a thread, shortly before the network needs it."""
     answer: Callable[[Segmentation, tuple[str, ...]], _T]
@@ -52,9 +50,7 @@ class WordWork:
     """A vocabulary to encode."""
 
     definition: VocabularyDefinition
-    """The vocabulary."""
     options: None = None
-    """Words have no options."""
 
 
 @dataclass(eq=False)
@@ -79,11 +75,6 @@ class Labeler:
     """Labels images with one model, in the order of their arrival but for those that join an earlier batch.
 
     Use it in one event loop, between `start` and `stop`. The model runs in a thread of its own.
-
-    Args:
-        model: the model.
-        settings: limits and times.
-        metrics: notes what happens.
     """
 
     def __init__(self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics) -> None:

@@ -30,12 +30,7 @@ def failure_response(failure: ServiceFailure) -> Response:
 
 
 class Observation:
-    """Observes all requests.
-
-    Args:
-        app: the application.
-        metrics: counts requests.
-    """
+    """Observes all requests."""
 
     def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
         self.app, self.metrics = app, metrics

@@ -67,7 +67,6 @@ class VideoResult:
     width: int
     """Of the frames, upright [px]."""
     words: tuple[str, ...]
-    """Names of the classes."""
     statistics: LabelStatistics
     """Pixels and confidences of the labels of all labeled frames."""
     timing: Timing
@@ -91,7 +90,6 @@ class VideoResult:
     seconds: float
     """Time that all calls together took for reading, labeling and drawing [s]."""
     paths: VideoPaths
-    """The files."""
 
     @property
     def number(self) -> int:

@@ -46,7 +46,6 @@ class BenchSettings:
     size: tuple[int, int]
     """Width and height of the images [px]."""
     window: Window
-    """The protocol."""
     options: Mapping[str, object]
     """Settings of the models that differ from their own."""
     seconds: float

@@ -11,7 +11,6 @@ from segvoc.inference.window_names import Window
 Dtype = Literal["float32", "bfloat16"]
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
-"""The dtypes that are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +22,6 @@ class Case:
     dtype: Dtype
     """Dtype of the weights and of most computations."""
     words: int
-    """Number of words."""
     threads: int
     """CPU threads of each process."""
     keep_classes: int | None = None
@@ -86,11 +84,9 @@ class SpeedRow:
     """A row of the table."""
 
     case: Case
-    """What was to be measured."""
     status: Literal["measured", "skipped", "failed"]
     """Whether it was measured; skipped, since there was no time or it isn't possible; or failed."""
     note: str = ""
-    """Why it wasn't measured."""
     seconds: float | None = None
     """Median time for an image, from the image in memory to its label map [s]."""
     fastest: float | None = None

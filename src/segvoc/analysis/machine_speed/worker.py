@@ -58,13 +58,9 @@ class Load:
     options: Mapping[str, object]
     """Settings of the model that differ from its own."""
     device: str
-    """Where it runs."""
     dtype: Dtype
-    """Dtype of the weights."""
     window: Window
-    """The protocol."""
     threads: int
-    """CPU threads."""
     size: tuple[int, int]
     """Width and height of the images [px]."""
 
@@ -74,7 +70,6 @@ class Loaded:
     """The answer to `Load`."""
 
     random: bool
-    """Whether the weights are random."""
     load_seconds: float
     """Time to load the model [s]."""
     word_seconds: float
@@ -86,11 +81,9 @@ class Measure:
     """Asks a process to measure a case with the model that it holds."""
 
     case: Case
-    """The case."""
     seconds: float
     """Time to use, after which no other call begins [s]."""
     repeats: int
-    """Most calls to time."""
 
 
 class Worker:

@@ -92,11 +92,7 @@ def sweep(
 
 
 def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
-    """Build each network without weights, to find unknown options before the first evaluation.
-
-    Raises:
-        UsageError: a network doesn't have an option.
-    """
+    """Build each network without weights, to find unknown options before the first evaluation."""
     from segvoc.evaluation.task import EvaluationSettings
     from segvoc.models.loading import named_model
     from segvoc.models.weightless import weightless

@@ -99,11 +99,7 @@ def vocabulary(
 
 
 def _check(benchmarks: Sequence[str], data: str | None, own: Mapping[str, str | None], model: str | None) -> None:
-    """Check what the statistics are of, before anything is imported.
-
-    Raises:
-        UsageError: nothing is named, or things that don't go together.
-    """
+    """Check what the statistics are of, before anything is imported."""
     refuse_twice(benchmarks)
     given = [option for option, value in own.items() if value is not None]
     if bool(benchmarks) == bool(given):

@@ -14,11 +14,7 @@ FETCHING_THREADS = 4
 
 
 class TaskImages:
-    """Gets the image files of tasks.
-
-    Args:
-        settings: the service's settings.
-    """
+    """Gets the image files of tasks."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._limit = settings.max_bytes

@@ -25,11 +25,8 @@ class LabelingConfig:
     """What the first tool for masks of a configuration asks for."""
 
     tool: Tool
-    """Masks or polygons."""
     from_name: str
-    """Name of the tool."""
     to_name: str
-    """Name of the image."""
     image_field: str
     """Field of a task's data with the image."""
     labels: tuple[str, ...]

@@ -37,11 +37,7 @@ MOST_LISTS = 200_000
 
 
 class LabelStudioRoutes:
-    """Label Studio's addresses.
-
-    Args:
-        service: labels the images.
-    """
+    """Label Studio's addresses."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
