@@ -31,9 +31,8 @@ class BatchSummary:
     """What couldn't be read, and may be another time: the same call tries again."""
 
 
-@runtime_checkable
-class OnShard(Protocol):
-    """Is told of the run: of what is done before it, and of each shard."""
+class OnShard:
+    """Is told of a run: of what is done before it, and of each shard. This one does nothing."""
 
     def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
         """The run begins.
@@ -43,11 +42,9 @@ class OnShard(Protocol):
             before: images that were done before.
             warnings: about the words.
         """
-        ...
 
     def shard(self, outcome: Record | Gone) -> None:
         """A shard is done, or couldn't be."""
-        ...
 
 
 @runtime_checkable
@@ -73,16 +70,6 @@ class Engine(Protocol):
         ...
 
 
-class Silent:
-    """Tells nobody."""
-
-    def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
-        """See `OnShard.start`."""
-
-    def shard(self, outcome: Record | Gone) -> None:
-        """See `OnShard.shard`."""
-
-
 def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | None = None) -> BatchSummary:
     """Label a source on Ray; run it again after any interruption, and it goes on.
 
@@ -104,7 +91,7 @@ def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | Non
         UnavailableError: a storage doesn't answer.
         ProcessError: the workers can't go on.
     """
-    tell = Silent() if tell is None else tell
+    tell = OnShard() if tell is None else tell
     if batch.sink == "parquet":
         parquet_schema(parts=False)  # names the extra if it is missing
     out = place_of(batch.out)

@@ -2,14 +2,14 @@
 
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import click
 
 from segvoc.batch.batch import Batch, Workers
 from segvoc.batch.done import Record
-from segvoc.batch.results import Sink
-from segvoc.batch.run import run_batch
-from segvoc.batch.shards import ShardLimits, SourceKind
+from segvoc.batch.run import OnShard, run_batch
+from segvoc.batch.shards import ShardLimits
 from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
@@ -75,19 +75,14 @@ def batch(
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
-    sink: Sink,
-    kind: SourceKind | None,
-    image_column: str | None,
-    key_column: str | None,
     address: str | None,
     workers: int | None,
     cpus: float | None,
     gpus: float,
     shard_images: int,
     shard_megabytes: float,
-    retry_failed: bool,
-    compact: bool,
     overlay: bool,
+    **asked: Any,
 ) -> int:
     """Label all images of SOURCE with words, on a cluster of Ray's, or here.
 
@@ -100,29 +95,24 @@ def batch(
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
-    asked = Batch(
+    run = Batch(
         source=source,
         out=out,
         words=vocabulary,
         load=partial(chosen.open, model),
         parts=asked_parts,
         options=labels,
-        kind=kind,
-        image_column=image_column,
-        key_column=key_column,
-        sink=sink,
         overlay=SAVED_OVERLAY if overlay else None,
-        compact=compact,
         limits=ShardLimits(images=shard_images, bytes=round(shard_megabytes * 1e6)),
-        retry_failed=retry_failed,
         workers=Workers(address=address, number=workers, cpus=cpus, gpus=gpus),
+        **asked,
     )
     if vocabulary is not None:
         fills_image = labels.fills_image and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
     told = _Told()
     with told:
-        summary = run_batch(asked, tell=told)
+        summary = run_batch(run, tell=told)
     if told.hidden:
         print_line(f"segvoc: {told.hidden} more images failed; {out} names them")
     again = len(summary.failed) - told.failed
@@ -134,7 +124,7 @@ def batch(
     return 1 if summary.failed or summary.problems else 0
 
 
-class _Told(ExitStack):
+class _Told(OnShard, ExitStack):
     """Shows how far a run is."""
 
     def __init__(self) -> None:
@@ -143,7 +133,7 @@ class _Told(ExitStack):
         self._progress: Progress | None = None
 
     def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
-        """See `segvoc.batch.run.OnShard`."""
+        """See `OnShard`."""
         for warning in warnings:
             print_line(f"segvoc: warning: {warning}")
         if before:
@@ -151,7 +141,7 @@ class _Told(ExitStack):
         self._progress = self.enter_context(Progress("labeling", total=total, done=before))
 
     def shard(self, outcome: Record | Gone) -> None:
-        """See `segvoc.batch.run.OnShard`."""
+        """See `OnShard`."""
         if isinstance(outcome, Gone):
             return
         for _, problem in outcome.failed:

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
-from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.benchmark_options import SeveralBenchmarks, data_option, data_root, refuse_twice
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
 from segvoc.cli.output import echo

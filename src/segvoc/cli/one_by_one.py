@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
-from segvoc.cli.result_lines import Describe, disk_full, print_result
 from segvoc.errors import DiskFullError, InputError
 from segvoc.imaging.result_paths import InputImage, ResultFiles
 from segvoc.labeling.done_images import BeginWork, finished, result_stamp
@@ -13,6 +12,30 @@ from segvoc.progress import Progress, print_line
 from segvoc.storage.resume import Key, stamp_of
 
 _Files = TypeVar("_Files", bound=ResultFiles)
+
+
+Describe = Callable[[Any, ResultFiles], str]
+"""Returns a line about a result, which has a `source` and a `report`."""
+
+
+def disk_full(error: DiskFullError, done: int, total: int, what: str) -> DiskFullError:
+    """The error that ends a call on a full disk.
+
+    Args:
+        error: that of one result.
+        done: how many are done.
+        total: how many there are.
+        what: "images" or "videos".
+    """
+    if total == 1:
+        return error
+    return DiskFullError(f"{error}; {done} of {total} {what} are done, and the same call with --resume does the others")
+
+
+def print_result(line: str | None) -> None:
+    """Print a line to standard output, beside any bar; None prints nothing."""
+    if line is not None:
+        print_line(line, err=False)
 
 
 class Steps:

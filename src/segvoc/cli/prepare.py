@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.benchmark_options import data_option, data_root
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from segvoc.data.manifests import Manifest

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.hints import show_hints, word_hints
+from segvoc.cli.one_by_one import disk_full, print_result
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
-from segvoc.cli.result_lines import disk_full, print_result
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
 from segvoc.cli.tile_options import TileOptions, tile_options

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segvoc.big_images.labeling import BigImageOptions, BigResult, BigResultPaths, label_in_tiles
-from segvoc.cli.one_by_one import Steps, label_one_by_one
-from segvoc.cli.result_lines import Describe
+from segvoc.cli.one_by_one import Describe, Steps, label_one_by_one
 from segvoc.cli.tile_options import TileOptions
 from segvoc.errors import UsageError
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.benchmark_options import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError

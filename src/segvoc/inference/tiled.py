@@ -229,8 +229,8 @@ class TiledLabeling:
         best, stand_in = StrongestBlend(*size, like), StrongestBlend(*size, like)
         cover.update(best, pieces, protocol, xp.arange(len(indices), device=where), indices)
         if query.stand_ins:
-            others = xp.arange(len(indices), len(query.asked), device=where)
-            cover.update(stand_in, pieces, protocol, others, xp.arange(len(query.asked), device=where))
+            others = xp.arange(len(indices), query.named, device=where)
+            cover.update(stand_in, pieces, protocol, others, xp.arange(query.named, device=where))
         labels, confidence = decided(best, stand_in, query, protocol, self.job.threshold)
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0

@@ -179,9 +179,6 @@ def filled(
         configuration: configuration of the network to build.
         network: the network to load the weights into; None builds one.
 
-    Returns:
-        The network with these weights.
-
     Raises:
         CheckpointError: the weights are for another network.
     """

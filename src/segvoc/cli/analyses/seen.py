@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
+from segvoc.cli.benchmark_options import training_labels_option
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
-from segvoc.cli.training_labels import training_labels_option
 
 
 @click.command()

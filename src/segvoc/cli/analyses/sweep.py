@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.benchmark_options import data_option, data_root
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
+from segvoc.cli.benchmark_options import SeveralBenchmarks, refuse_twice, training_labels_option
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
-from segvoc.cli.training_labels import training_labels_option
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
