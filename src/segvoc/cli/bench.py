@@ -72,7 +72,8 @@ def bench(
     import torch  # here, since PyTorch takes seconds to import
 
     from segvoc.analysis.machine_speed.machine import Machine
-    from segvoc.analysis.machine_speed.measurement import Bench, BenchSettings
+    from segvoc.analysis.machine_speed.measurement import Bench
+    from segvoc.analysis.machine_speed.rows import BenchSettings
     from segvoc.models.loading import find_device
 
     settings = BenchSettings(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.one_by_one import disk_full, print_result
+from segvoc.cli.one_by_one import OneByOne, disk_full, print_result
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
@@ -152,12 +152,12 @@ def segment(
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
     begin = partial(image_work, out, sources=images, shard=shard)
+    call = OneByOne(labeling=labeling, model=segmenter, begin=begin, as_json=as_json, resume=resume)
     if videos:
-        return segment_videos(labeling, segmenter, work, every or 1, begin, as_json=as_json, resume=resume)
+        return segment_videos(call, work, every or 1)
     if in_tiles:
-        return segment_in_tiles(
-            labeling, segmenter, work, tiles, labeling.describe, begin, as_json=as_json, resume=resume, jobs=jobs
-        )
+        return segment_in_tiles(call, work, tiles, jobs)
+    del call  # with several processes, each has a model of its own
     # a call with one image has nothing to go on with, and leaves nothing but its results
     keeps_done = resume or len(inputs) > 1 or dataset is not None
     all_words = dataset_words(labeling, segmenter)

@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 
 from segvoc.analysis.machine_speed.advice import fastest_dtype
 from segvoc.analysis.machine_speed.machine import Machine
 from segvoc.analysis.machine_speed.prediction import predicted_seconds
-from segvoc.analysis.machine_speed.rows import DTYPES, Case, Dtype, Sample, SpeedRow, measured_rows
+from segvoc.analysis.machine_speed.rows import DTYPES, BenchSettings, Case, Dtype, Sample, SpeedRow, measured_rows
 from segvoc.analysis.machine_speed.worker import Load, Loaded, Measure, Worker, WorkerFailed, WorkerLate, WorkerRefused
-from segvoc.inference.window_names import Window
 
 KEPT = 32
 """Classes to keep in the row that shows what this is worth."""
@@ -33,23 +32,6 @@ MEMORY_SHARE = 0.5
 
 PATIENCE = 0.25
 """Share of the time left that a row may take while others wait."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchSettings:
-    """What to measure."""
-
-    models: Mapping[str, bool]
-    """Presets or files of segvoc, and whether their weights are random."""
-    words: tuple[int, ...]
-    """Numbers of words, in ascending order."""
-    size: tuple[int, int]
-    """Width and height of the images [px]."""
-    window: Window
-    options: Mapping[str, object]
-    """Settings of the models that differ from their own."""
-    seconds: float
-    """Time for all of it [s]."""
 
 
 class Bench:
@@ -220,30 +202,17 @@ class Bench:
             self._close()
             started = time.monotonic()
             self._worker = Worker()
-            self._worker.send(self._load(case))
+            self._worker.send(Load(case=case, settings=self.settings, device=self.machine.device))
             self.loaded[case.model, case.dtype] = self._worker.receive(self._deadline)
             self._holds = case.model, case.dtype
             self._start_seconds = time.monotonic() - started
         return self._worker
 
-    def _load(self, case: Case) -> Load:
-        settings = self.settings
-        return Load(
-            model=case.model,
-            random=settings.models[case.model],
-            options=settings.options,
-            device=self.machine.device,
-            dtype=case.dtype,
-            window=settings.window,
-            threads=case.threads,
-            size=settings.size,
-        )
-
     def _together(self, case: Case, seconds: float) -> list[Sample]:
         """Measure a case in several processes at once."""
         self._close()
         requests = (
-            self._load(case),
+            Load(case=case, settings=self.settings, device=self.machine.device),
             Measure(case=case, seconds=0.0, repeats=1),  # only to begin together
             Measure(case=case, seconds=seconds, repeats=10_000),
         )

@@ -14,6 +14,23 @@ DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """What to measure."""
+
+    models: Mapping[str, bool]
+    """Presets or files of segvoc, and whether their weights are random."""
+    words: tuple[int, ...]
+    """Numbers of words, in ascending order."""
+    size: tuple[int, int]
+    """Width and height of the images [px]."""
+    window: Window
+    options: Mapping[str, object]
+    """Settings of the models that differ from their own."""
+    seconds: float
+    """Time for all of it [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A model with the settings of a row."""
 
