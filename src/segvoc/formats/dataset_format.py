@@ -4,7 +4,7 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar
@@ -28,6 +28,10 @@ class DatasetEntry:
     """Path of the image below the dataset's folder, where it is or would be if it had gone along."""
     facts: Facts
     """What `DatasetFormat.write` has returned."""
+
+
+DatasetEntries = Iterable[DatasetEntry]
+"""The images of a dataset in the order of their names; each time they are gone through, they are read one by one."""
 
 
 class DatasetFormat(ABC):
@@ -79,7 +83,7 @@ class DatasetFormat(ABC):
         """
 
     @abstractmethod
-    def finish(self, folder: Path, entries: "DatasetEntries") -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """Write the files about all images, each atomically.
 
         Args:
@@ -89,14 +93,6 @@ class DatasetFormat(ABC):
         Raises:
             OutputError: a file can't be written.
         """
-
-
-class DatasetEntries(ABC):
-    """The images of a dataset, which are read from the disk one at a time."""
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[DatasetEntry]:
-        """In the order of their names."""
 
 
 def refuse_words(words: Iterable[str], characters: str, name: str) -> None:

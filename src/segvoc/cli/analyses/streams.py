@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
@@ -27,6 +28,7 @@ def streams(runs: Sequence[str], image: str | None, view: ViewOptions) -> None:
     """
     if not runs and image is None:
         raise UsageError("nothing to draw; give folders of runs, or an image with --image and --words")
+    require_matplotlib()
     vocabulary = None if image is None else view.vocabulary([image])
     from segvoc.analysis.streams import (  # here, since PyTorch takes seconds to import
         StreamCurves,
