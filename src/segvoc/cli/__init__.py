@@ -43,7 +43,7 @@ COMMANDS = {
     lines=COMMANDS,
     package="segvoc.cli",
     no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name="segvoc")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -28,7 +28,7 @@ NAMED_FAILURES = 20
 @click.option("--out", required=True, metavar="SINK", help="Folder of the results: a path, or an address.")
 @word_options
 @part_options
-@click.option("--model", default="tiny", show_default=True, metavar="NAME", help="A preset, or what all nodes have.")
+@click.option("--model", default="tiny", metavar="NAME", help="A preset, or what all nodes have.")
 @model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @label_options(*IMAGE_OPTIONS)
 @click.option(
@@ -36,7 +36,6 @@ NAMED_FAILURES = 20
     "sink",
     type=click.Choice(("parquet", "webdataset", "files")),
     default="parquet",
-    show_default=True,
     help="Form of the results; files: those of segvoc segment.",
 )
 @click.option(
@@ -51,14 +50,11 @@ NAMED_FAILURES = 20
 @click.option("--workers", type=int, metavar="N", help="Models side by side; by default all that there is room for.")
 @click.option("--cpus", type=float, metavar="C", help="Cores of each; by default 2.")
 @click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs of each; 0.5: two share one.")
-@click.option(
-    "--shard-images", type=int, default=ShardLimits.images, show_default=True, metavar="N", help="Images of a shard."
-)
+@click.option("--shard-images", type=int, default=ShardLimits.images, metavar="N", help="Images of a shard.")
 @click.option(
     "--shard-megabytes",
     type=float,
     default=ShardLimits.bytes / 1e6,
-    show_default=True,
     metavar="M",
     help="Size from which on a shard takes no more images.",
 )

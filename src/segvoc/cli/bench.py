@@ -22,15 +22,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--words", default="20,171,1000", show_default=True, metavar="N,...", help="Numbers of words.")
-@click.option("--size", default="640x480", show_default=True, metavar="WxH", help="Width and height of the images.")
+@click.option("--words", default="20,171,1000", metavar="N,...", help="Numbers of words.")
+@click.option("--size", default="640x480", metavar="WxH", help="Width and height of the images.")
 @click.option(
-    "--seconds",
-    type=float,
-    default=120,
-    show_default=True,
-    metavar="S",
-    help="Time for all of it; rows that don't fit are skipped.",
+    "--seconds", type=float, default=120, metavar="S", help="Time for all of it; rows that don't fit are skipped."
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default as many as other commands use."

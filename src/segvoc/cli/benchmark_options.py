@@ -66,7 +66,6 @@ def refuse_twice(benchmarks: Sequence[str]) -> None:
 training_labels_option = click.option(
     "--training",
     default="coco-stuff",
-    show_default=True,
     metavar="NAME",
     help="The training labels: a benchmark, or a JSON list of names.",
 )

@@ -23,7 +23,6 @@ from segvoc.vocabulary import Vocabulary
     "--format",
     type=click.Choice(["onnx", "torch", "triton"]),
     default="onnx",
-    show_default=True,
     help="ONNX programs, torch.export archives, or ONNX programs as a model repository of Triton.",
 )
 @click.option(
@@ -31,7 +30,6 @@ from segvoc.vocabulary import Vocabulary
     "precision",
     type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
-    show_default=True,
     help="Precision of most weights; int8 computes in float32.",
 )
 @click.option("--words-file", metavar="F", help="Fix the words: one a line. The folder then has no text encoder.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: blocks=2, ...")
 @click.option("--macs", is_flag=True, help="Count the multiply-adds for one image too.")
-@click.option("--classes", default=150, show_default=True, type=click.IntRange(1, 100_000), help="Words, for --macs.")
+@click.option("--classes", default=150, type=click.IntRange(1, 100_000), help="Words, for --macs.")
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
     """Show the parts of MODEL, its parameters, and the origin, license and scores of its weights.
 

@@ -104,7 +104,6 @@ def _dtype_option(default: DtypeName) -> Decorator:
     return click.option(
         "--dtype",
         default=default,
-        show_default=True,
         type=click.Choice(get_args(DtypeName)),
         help="Precision; auto: bfloat16 for tiny's own weights where the hardware multiplies it, else float32.",
     )
@@ -121,9 +120,7 @@ _OPTIONS: Mapping[str, Decorator] = {
         metavar="NAME=VALUE",
         help="Change a setting of the model, such as dense=qq; repeatable.",
     ),
-    "device": click.option(
-        "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."
-    ),
+    "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."),
     "trust_code": click.option(
         "--trust-code", is_flag=True, help="Open a MODEL of torch.export, which can run any code of its maker."
     ),
@@ -197,7 +194,6 @@ def _label_option(name: str, prefix: str, default: str | None) -> Decorator:
         flag,
         type=click.Choice(text.choices) if text.choices else text.parse,
         default=default,
-        show_default=default is not None,
         metavar=text.metavar,
         help=about,
     )

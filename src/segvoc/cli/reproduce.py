@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 )
 @data_option("The data folder, as for `segvoc prepare`.")
 @click.option("--out", required=True, metavar="REPORT", help="Folder of the report; an unfinished one is continued.")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--jobs", type=int, metavar="N", help="Processes that prepare downloads; by default one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
 def reproduce(

@@ -40,19 +40,14 @@ if TYPE_CHECKING:
 @word_options
 @part_options
 @click.option(
-    "--model",
-    default="tiny",
-    show_default=True,
-    metavar="NAME",
-    help="A preset, a .safetensors of segvoc, or an exported folder.",
+    "--model", default="tiny", metavar="NAME", help="A preset, a .safetensors of segvoc, or an exported folder."
 )
 @model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @label_options(*OPTION_TEXTS)
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
+@click.option("--out", default="out", metavar="FOLDER", help="Where the results go.")
 @click.option(
     "--opacity",
     default=0.5,
-    show_default=True,
     metavar="A",
     type=click.FloatRange(0, 1),
     help="Weight of the colors in the overlay, from 0 to 1.",
@@ -74,7 +69,6 @@ if TYPE_CHECKING:
     "--overlay-megapixels",
     type=click.FloatRange(min=0, min_open=True),
     default=4,
-    show_default=True,
     metavar="M",
     help="Draw overlays of larger images smaller.",
 )

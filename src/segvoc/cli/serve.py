@@ -50,14 +50,10 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("model", default="tiny")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all of them.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="Port to listen at.")
+@click.option("--host", default="127.0.0.1", help="Address to listen at; 0.0.0.0: all of them.")
+@click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen at.")
 @click.option(
-    "--workers",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help="Processes, each with a model and a queue of its own.",
+    "--workers", default=1, type=click.IntRange(1, 64), help="Processes, each with a model and a queue of its own."
 )
 @model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @click.option("--api-key-file", metavar="FILE", help=f"File with the API key; or set {KEY_VARIABLE}.")

@@ -81,13 +81,9 @@ def view_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., An
             return function(**given, view=view)
 
         model = click.option(
-            "--model",
-            default="tiny",
-            show_default=True,
-            metavar="NAME",
-            help="A preset, or a .safetensors file of segvoc.",
+            "--model", default="tiny", metavar="NAME", help="A preset, or a .safetensors file of segvoc."
         )
-        out = click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the results.")
+        out = click.option("--out", default="out", metavar="FOLDER", help="Folder for the results.")
         of_network = model_options(*NETWORK_OPTIONS)(label_options(*names)(with_options))
         return word_options(model(out(of_network)))
 

@@ -14,13 +14,11 @@ from segvoc.version import __version__
 @click.option(
     "--set", "options", multiple=True, metavar="NAME=VALUE", help="Change an option of the presets, e.g. ssr=1."
 )
-@click.option("--classes", type=click.IntRange(1, 100_000), default=171, show_default=True, help="Number of words.")
-@click.option(
-    "--repeat", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Time the fastest of N runs."
-)
+@click.option("--classes", type=click.IntRange(1, 100_000), default=171, help="Number of words.")
+@click.option("--repeat", type=click.IntRange(1), default=3, metavar="N", help="Time the fastest of N runs.")
 @click.option("--chunk", type=click.IntRange(1), metavar="N", help="Words that are processed at a time.")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the table.")
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the table.")
 def blocks(
     models: Sequence[str],
     options: Sequence[str],

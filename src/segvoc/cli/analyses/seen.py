@@ -20,7 +20,7 @@ from segvoc.cli.output import echo
     metavar="S",
     help="Labels that are more similar than this to a training label are seen; by default 0.95.",
 )
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the table.")
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the table.")
 @model_options(*NETWORK_OPTIONS)
 def seen(
     reports: Sequence[str], model: str, training: str, above: float | None, out: str, chosen: ModelOptions

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Count in the first N images only.")
 @click.option("--model", metavar="NAME", help="Compare labels by its text encoder: a preset or a .safetensors file.")
 @training_labels_option
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the tables.")
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the tables.")
 @model_options(*NETWORK_OPTIONS)
 def vocabulary(
     benchmarks: Sequence[str],
