@@ -21,7 +21,7 @@ from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.single_view import WordInput, forward_single_view, parallel_blocks
 from segvoc.errors import InputError, one_line
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.window_names import Window
+from segvoc.inference.protocols import Window
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json

@@ -11,9 +11,9 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from segvoc.errors import UsageError
+from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
-from segvoc.inference.window_names import WINDOWS, Window
 from segvoc.selection_rules import KeepClasses, requested_selection
 
 OptionUse = Literal["all", "tiles", "video"]

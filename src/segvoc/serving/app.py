@@ -14,9 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segvoc.errors import SegvocError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.serving.answers import ANSWERS
+from segvoc.serving.answers import ANSWERS, ZIP, negotiated
 from segvoc.serving.bodies import segment_call, vocabulary_call
-from segvoc.serving.content_types import ZIP, negotiated
 from segvoc.serving.description import DESCRIPTIONS, model_facts
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.guard import SecurityHeaders, check_key, check_origin

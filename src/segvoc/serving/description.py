@@ -10,8 +10,8 @@ from PIL import Image
 from pydantic import BaseModel
 
 from segvoc.inference.segmenter import Segmenter
+from segvoc.serving.answers import JSON, PNG, ZIP
 from segvoc.serving.bodies import FORM, JSON_BODY
-from segvoc.serving.content_types import JSON, PNG, ZIP
 from segvoc.serving.failures import FAILURES
 from segvoc.serving.schemas import (
     FailureAnswer,

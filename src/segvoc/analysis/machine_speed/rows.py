@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any, Literal
 
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.window_names import Window
+from segvoc.inference.protocols import Window
 
 Dtype = Literal["float32", "bfloat16"]
 

@@ -13,12 +13,12 @@ from starlette.responses import JSONResponse, Response
 from segvoc.errors import InputError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
+from segvoc.serving.answers import JSON
 from segvoc.serving.bodies import discard_body, json_request
-from segvoc.serving.content_types import JSON
 from segvoc.serving.description import DESCRIPTIONS
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.guard import check_key
-from segvoc.serving.label_studio.images import TaskImages
+from segvoc.serving.label_studio.host import TaskImages
 from segvoc.serving.label_studio.labeling_config import LabelingConfig, check_config, read_config
 from segvoc.serving.label_studio.predictions import prediction_json
 from segvoc.serving.schemas import LabelStudioTask, PredictJson, SetupJson
