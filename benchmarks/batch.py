@@ -34,9 +34,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 from benchmarks.machine import update
+from segvoc.batch.batch import Batch, Workers
 from segvoc.batch.done import Record
 from segvoc.batch.places import place_of
-from segvoc.batch.run import Batch, BatchSummary, Silent, Workers, run_batch
+from segvoc.batch.run import BatchSummary, OnShard, run_batch
 from segvoc.batch.shards import ShardLimits
 from segvoc.batch.work import Gone
 from tests.batch.flaky_s3 import flaky_s3
@@ -48,7 +49,7 @@ SHARD = 5
 """Images of a shard."""
 
 
-class Watch(Silent):
+class Watch(OnShard):
     """Notes when shards are done, and does something at one of them.
 
     Args:

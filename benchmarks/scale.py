@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS
+from segvoc.batch.batch import Batch
 from segvoc.batch.places import place_of
 from segvoc.batch.reading import read_shards
-from segvoc.batch.run import Batch
 from segvoc.batch.shards import Shard, ShardLimits, in_groups
 from segvoc.batch.sources import find_source, result_stems
 from segvoc.batch.work import Labeled, ModelFacts, ShardLabeler, find_facts

@@ -7,9 +7,11 @@ import sys
 import threading
 import tokenize
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 from types import FrameType
 
+import grimp
 import pytest
 import torch
 
@@ -177,3 +179,25 @@ def test_every_layer_has_its_row_in_order() -> None:
     layers = [layer.strip("()") for layer in contract["layers"]]
     rows = re.findall(r"^\| `(\w+)[./]", section_text("Layers"), re.MULTILINE)
     assert rows == layers
+
+
+def test_modules_import_one_another_without_circles() -> None:
+    graph = grimp.build_graph("segvoc", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert "segvoc.errors" in imports["segvoc.cli"]
+    TopologicalSorter(imports).prepare()  # raises CycleError, also for a module that imports its own package
+
+
+def test_the_page_s_modules_import_one_another_without_circles() -> None:
+    sources = {path for path in (REPOSITORY / "web" / "src").rglob("*") if path.suffix in (".ts", ".tsx")}
+    imports = {
+        path: {
+            found
+            for name in re.findall(r'from "(\.[^"]+)"', path.read_text())
+            for found in (path.parent.joinpath(f"{name}{suffix}").resolve() for suffix in (".ts", ".tsx"))
+            if found in sources
+        }
+        for path in sources
+    }
+    assert sum(map(len, imports.values())) > len(imports)
+    TopologicalSorter(imports).prepare()

@@ -66,7 +66,8 @@ def command_line_page() -> Iterator[str]:
 
 def helps(path: Sequence[str], command: click.Command) -> Iterator[tuple[Sequence[str], str]]:
     """The names that lead to a command and its help; then those of its subcommands."""
-    context = click.Context(command, info_name=" ".join(("segvoc", *path)), max_content_width=100, terminal_width=100)
+    settings = {"max_content_width": 100, "terminal_width": 100, "show_default": True}
+    context = click.Context(command, info_name=" ".join(("segvoc", *path)), **settings)
     yield path, command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

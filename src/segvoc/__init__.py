@@ -14,6 +14,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from segvoc.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from segvoc.data.datasets.opening import read_dataset
     from segvoc.data.labeled_images import LabeledImages
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from segvoc.training.recipe import Recipe
     from segvoc.training.run import TrainingResult, train
     from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
-
-__version__ = "0.1.0"
 
 # Otherwise ONNX Runtime, from 1.29 on, reports models and machine to its makers, keeps an identifier in the user's home
 # and prints a warning where it can't. It reads the variable when it is imported.

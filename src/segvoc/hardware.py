@@ -8,6 +8,10 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Literal
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+"""Names of dtypes; "auto" chooses between float32 and bfloat16, by the hardware."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 

@@ -13,10 +13,11 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet
 
+from segvoc.batch.batch import Batch
 from segvoc.batch.done import Record
 from segvoc.batch.places import Location
 from segvoc.batch.reading import read_shards
-from segvoc.batch.run import Batch, BatchSummary, run_batch
+from segvoc.batch.run import BatchSummary, run_batch
 from segvoc.batch.shards import Container, ShardLimits
 from segvoc.batch.sources import BatchSource
 from segvoc.batch.work import Gone, ModelFacts, ShardLabeler, find_facts, write_labeled

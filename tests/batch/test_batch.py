@@ -15,8 +15,8 @@ from PIL import Image
 pytest.importorskip("pyarrow", reason='needs the extra "cluster"')
 from pycocotools import mask as coco
 
+from segvoc.batch.batch import Workers
 from segvoc.batch.done import DoneShards, problems_of
-from segvoc.batch.run import Workers
 from segvoc.batch.shards import ShardLimits
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import labels_of
@@ -356,7 +356,7 @@ def test_numbers_of_workers_are_positive(options: dict[str, Any]) -> None:
 def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from segvoc.batch.run import Batch
+    from segvoc.batch.batch import Batch
     from segvoc.batch.work import ModelFacts, ShardLabeler, find_facts
 
     batch = Batch(source="in", out="out", words=WORDS, load=quick)

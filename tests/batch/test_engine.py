@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray", reason='needs the extra "cluster"')
-from segvoc.batch.run import Batch, Silent, Workers, run_batch
+from segvoc.batch.batch import Batch, Workers
+from segvoc.batch.run import OnShard, run_batch
 from segvoc.batch.shards import ShardLimits
 from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
@@ -57,7 +58,7 @@ def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_pa
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "bad.jpg", "c.jpg", "d.jpg"])
 
-    class Killed(Silent):
+    class Killed(OnShard):
         def shard(self, outcome: object) -> None:
             raise KeyboardInterrupt
 

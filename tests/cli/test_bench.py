@@ -69,7 +69,9 @@ class Imitation(Worker):
 
     def receive(self, deadline: float) -> Any:
         if isinstance(self.request, Load):
-            return Loaded(random=self.request.random, load_seconds=1.0, word_seconds=0.01)
+            return Loaded(
+                random=self.request.settings.models[self.request.case.model], load_seconds=1.0, word_seconds=0.01
+            )
         if self.request.case.words == 3 and self.three is not None:
             raise self.three
         return Sample(seconds=(0.5,), memory=1.0)

@@ -109,10 +109,10 @@ def test_debug_shows_the_traceback_wherever_it_stands(segvoc_command: Command, a
 
 
 def test_unforeseen_error_is_one_line_too(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: str) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("first line\nsecond line")
 
-    monkeypatch.setattr("segvoc.models.presets.find_preset", broken)
+    monkeypatch.setattr("segvoc.models.loading.named_model", broken)
     segvoc_command("info", "tiny").failed(1, "unexpected ZeroDivisionError: first line", "--debug")
     assert "second line" in segvoc_command("info", "tiny", "--debug").err
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvoc.cli.data_option import DATASETS
+from segvoc.cli.benchmark_options import DATASETS
 from tests.cli.command import Command
 
 OWN = ("--images", "i", "--labels", "l", "--classes", "c")

@@ -81,9 +81,8 @@ def test_where_class_selection_keeps_only_stand_ins_all_is_background() -> None:
 
 def test_stand_ins_have_no_parts() -> None:
     query = _query("wall", parts=PartVocabulary({"*": ["edge"], "cat": ["head"]}))
-    assert query.asked_parts is not None
-    assert query.asked_parts.asked.words == ("cat", "dog", "wall", "cat's edge", "cat's head", "dog's edge")
-    assert {candidate.owner for candidate in query.asked_parts.candidates} == {0, 1}
+    assert query.asked.words == ("cat", "dog", "wall", "cat's edge", "cat's head", "dog's edge")
+    assert {candidate.owner for candidate in query.candidates} == {0, 1}
 
 
 def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:

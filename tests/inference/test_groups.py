@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.inference.window_names import COMMON_WINDOWS, Window
+from segvoc.inference.protocols import COMMON_WINDOWS, Window
 from tests.inference.small_network import small_segmenter
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")

@@ -11,10 +11,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvoc.errors import UsageError
-from segvoc.inference.protocols import Protocols, Sliding, clip_protocols
+from segvoc.inference.protocols import COMMON_WINDOWS, Protocols, Sliding, Window, clip_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.view_logits import ViewLogits
-from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS

@@ -13,8 +13,7 @@ import torch
 
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.protocols import Protocol
-from segvoc.inference.window_names import WINDOWS, Window
+from segvoc.inference.protocols import WINDOWS, Protocol, Window
 from tests.inference.numpy_engine import NumpySegmenter
 
 REPOSITORY = Path(__file__).parents[2]

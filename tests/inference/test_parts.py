@@ -15,9 +15,9 @@ from torch.nn import functional as F
 import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
+from segvoc.inference.protocols import COMMON_WINDOWS, Window
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
-from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.layers.class_selection import kept_classes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork

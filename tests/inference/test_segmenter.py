@@ -14,8 +14,8 @@ from PIL import Image
 import segvoc
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
 from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.protocols import COMMON_WINDOWS, Window
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, clip_protocols
-from segvoc.inference.window_names import COMMON_WINDOWS
+from segvoc.inference.protocols import COMMON_WINDOWS, LoaderResize, Protocol, Sliding, clip_protocols
 from segvoc.inference.windows import MEAN_COLOR, merged
 from segvoc.models.presets import PRESETS
 from segvoc.selection_rules import MostSimilar

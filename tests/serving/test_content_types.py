@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvoc.serving.content_types import negotiated
+from segvoc.serving.answers import negotiated
 from segvoc.serving.failures import ServiceFailure
 
 JSON, PNG, ZIP = "application/json", "image/png", "application/zip"

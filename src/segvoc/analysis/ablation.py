@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from segvoc.analysis.ablation_run import Alignment, Job, align, aligned_start, train_and_score
+from segvoc.analysis.ablation_run import Job, align, aligned_file, aligned_start, train_and_score
 from segvoc.analysis.grids import Cell, find_grid
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import seed_of
@@ -54,7 +54,6 @@ class Ablation:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     """How a fold is scored; `limit` applies to each fold."""
     start: Start = field(default_factory=Start)
-    """The weights to start from."""
     align: int = 0
     """For tiny: for each seed and fold, train new projections for this many steps without aggregation, and start all
     cells from them. 0: start as `start` says."""
@@ -131,9 +130,9 @@ def run_grids(
         if ablation.align:
             pairs = sorted({(job.seed, job.fold) for _, job in jobs})
             starts = [_alignment(ablation, seed, fold, folder, device) for seed, fold in pairs]
-            for alignment, future in _done(executor, align, {alignment: alignment.file.stem for alignment in starts}):
+            for job, future in _done(executor, align, {start: start.folder.name for start in starts}):
                 future.result()
-                log(f"{alignment.file.stem}: aligned")
+                log(f"{job.folder.name}: aligned")
         names = {job: f"{name}, seed {job.seed}, fold {job.fold}" for name, job in jobs}
         for number, (job, future) in enumerate(_done(executor, train_and_score, names), 1):
             try:
@@ -174,7 +173,8 @@ def _jobs(ablation: Ablation, grids: Sequence[str], folder: Path, device: str) -
                     recipe = ablation.recipe_of(cell)
                     start = ablation.start
                     if ablation.align:
-                        start = aligned_start(_aligned_file(ablation, seed, fold, folder), recipe.network_config())
+                        aligned = aligned_file(_alignment(ablation, seed, fold, folder, device))
+                        start = aligned_start(aligned, recipe.network_config())
                     job = _job(ablation, recipe, seed, fold, folder, device, start)
                     if job.key not in seen:
                         seen.add(job.key)
@@ -197,20 +197,11 @@ def _job(ablation: Ablation, recipe: Recipe, seed: int, fold: int, folder: Path,
     )
 
 
-def _alignment(ablation: Ablation, seed: int, fold: int, folder: Path, device: str) -> Alignment:
-    file = _aligned_file(ablation, seed, fold, folder)
-    job = _job(ablation, _alignment_recipe(ablation), seed, fold, folder, device, ablation.start)
-    return Alignment(job=replace(job, folder=file.with_suffix("")), file=file)
-
-
-def _aligned_file(ablation: Ablation, seed: int, fold: int, folder: Path) -> Path:
-    key = ablation.key(_alignment_recipe(ablation), seed, fold)
-    return folder / "aligned" / f"seed-{seed}-fold-{fold}-{key}.safetensors"
-
-
-def _alignment_recipe(ablation: Ablation) -> Recipe:
-    """The recipe without aggregation; the projections, all that is left to train, have the full learning rate."""
-    return ablation.recipe.with_settings(aggregation="none", steps=ablation.align, fod_weight=0.0, encoder_lr_scale=1.0)
+def _alignment(ablation: Ablation, seed: int, fold: int, folder: Path, device: str) -> Job:
+    """Training without aggregation; the projections, all that is left to train, have the full learning rate."""
+    settings = {"aggregation": "none", "steps": ablation.align, "fod_weight": 0.0, "encoder_lr_scale": 1.0}
+    job = _job(ablation, ablation.recipe.with_settings(**settings), seed, fold, folder, device, ablation.start)
+    return replace(job, folder=folder / "aligned" / f"seed-{seed}-fold-{fold}-{job.key}")
 
 
 @contextmanager

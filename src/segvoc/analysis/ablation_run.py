@@ -44,12 +44,10 @@ class Job:
     held_out: LabeledImages
     """Images that the run is scored on."""
     evaluation: EvaluationSettings
-    """How they are scored."""
     seed: int
     fold: int
     start: Start
     folder: Path
-    """Folder of the run."""
     device: str
 
 
@@ -109,26 +107,20 @@ def held_out_scores(
     return {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}, len(failures)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Alignment:
-    """The common start of all cells of a seed and fold: tiny with new projections, trained without aggregation.
-
-    The projections that ship were trained on photographs which may be held out here.
-    """
-
-    job: Job
-    """The training of the projections."""
-    file: Path
-    """Where the trained weights go."""
+def aligned_file(job: Job) -> Path:
+    """Where `align` puts the weights."""
+    return job.folder.with_suffix(".safetensors")
 
 
-def align(alignment: Alignment) -> None:
-    """Train the projections, unless the file exists.
+def align(job: Job) -> None:
+    """Train the common start of all cells of a seed and fold, unless it is there: tiny with new projections.
+
+    It is trained without aggregation. The projections that ship were trained on photographs which may be held out here.
 
     Raises:
         UsageError: the recipe's network doesn't have tiny's projections.
     """
-    job, file = alignment.job, alignment.file
+    file = aligned_file(job)
     if file.exists():
         return
     built = build(job.recipe, job.start, job.seed)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from segvoc import __version__
 from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.grids import Cell, find_grid
+from segvoc.analysis.tables import markdown_table
 from segvoc.records import to_json
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
+from segvoc.version import __version__
 
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
@@ -128,18 +129,18 @@ def _cosines(run: Mapping[str, Any]) -> list[float]:
 def table_markdown(table: Mapping[str, Any], plot: str = "ablation.png") -> str:
     """The table as Markdown, with a link to the plot."""
     lines = ["# Ablation", "", *_setting(table), "", f"![scores of the cells]({plot})"]
+    head = ("cell", "runs", "mIoU", "difference", "better", "pixel accuracy", "difference", "cos²", "published")
     for grid in table["grids"].values():
         lines += ["", f"## {grid['title']}", ""]
-        lines.append("| cell | runs | mIoU | difference | better | pixel accuracy | difference | cos² | published |")
-        lines.append("|---|---|---|---|---|---|---|---|---|")
+        rows = []
         for cell in grid["cells"]:
             miou, accuracy = cell["miou"], cell["pixel_accuracy"]
             apart = miou["difference"]
             better = "" if apart is None else f"{apart['better']} of {apart['pairs']}"
             cosine = "" if cell["squared_cosine"] is None else f"{cell['squared_cosine']:.3f}"
             columns = [cell["name"], str(len(cell["runs"])), _text(miou), _apart(apart), better, _text(accuracy)]
-            columns += [_apart(accuracy["difference"]), cosine, cell["published"]]
-            lines.append(f"| {' | '.join(columns)} |")
+            rows.append([*columns, _apart(accuracy["difference"]), cosine, cell["published"]])
+        lines.append(markdown_table(head, rows).rstrip())
     return "\n".join(lines) + "\n"
 
 

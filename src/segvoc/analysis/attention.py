@@ -4,7 +4,7 @@ The network computes attention without ever forming its weights. Here the inputs
 recorded, and the weights softmax(q kᵀ / √d) of a few classes are formed from them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
-from segvoc.analysis.cost_views import MAX_WORDS
+from segvoc.analysis.cost_views import shown_words
 from segvoc.analysis.single_view import WordInput
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
@@ -149,23 +149,27 @@ def attention_maps(
         raise UsageError(f"the point {point[0]},{point[1]} is outside the image, which has {width} x {height} pixels")
     pixels = torch.from_numpy(views(array, protocol)[-1:]).to(segmenter.device)
     text = cast(Tensor, segmenter.encode_words(vocabulary))
-    run = _Run(segmenter, layers, pixels, text)
-    logits, kept = run.logits(protocol)
+    logits, kept = _logits(segmenter, pixels, text, protocol)
     if kept is None:
         raise UsageError(f"all {len(vocabulary)} words are kept; give more words, or fewer to keep with --keep-classes")
     labels = scatter_to_all(logits[None], kept[None], len(vocabulary))[0].argmax(dim=0)
-    chosen = _shown(vocabulary.words, show, kept, labels)
-    points = {at: point or _strongest(logits[kept.tolist().index(at)], height, width) for at in chosen}
-    areas = {at: (labels == at).cpu().numpy() for at in chosen}
-    where = [_Query(points[at][0] / width, points[at][1] / height, areas[at], width / height) for at in chosen]
-    reduced = run.attention(protocol, [kept.tolist().index(at) for at in chosen], where)
-    full = run.attention(segmenter.protocol(options.keeping_all(), len(vocabulary)), chosen, where)
+    chosen, places = _shown(vocabulary.words, show, kept, labels), {at: place for place, at in enumerate(kept.tolist())}
+    points = {at: point or _strongest(logits[places[at]], height, width) for at in chosen}
+    queries = {
+        at: _Query(points[at][0] / width, points[at][1] / height, (labels == at).cpu().numpy(), width / height)
+        for at in chosen
+    }
+    everything = segmenter.protocol(options.keeping_all(), len(vocabulary))
+    with _observed(layers, {places[at]: query for at, query in queries.items()}) as reduced:
+        _logits(segmenter, pixels, text, protocol)
+    with _observed(layers, queries) as full:
+        _logits(segmenter, pixels, text, everything)
     return AttentionMaps(
         image=array,
         classes=len(vocabulary),
         kept=len(kept),
         words=tuple(
-            WordAttention(word=vocabulary.words[at], point=points[at], reduced=less, full=more)
+            WordAttention(word=vocabulary.words[at], point=points[at], reduced=tuple(less), full=tuple(more))
             for at, less, more in zip(chosen, reduced, full, strict=True)
         ),
     )
@@ -190,11 +194,7 @@ def _shown(
     words: tuple[str, ...], show: Sequence[str], kept: Int64[Tensor, " K"], labels: Int64[Tensor, "h w"]
 ) -> list[int]:
     """Indices of the words to look at."""
-    if len(show) > MAX_WORDS:
-        raise UsageError(f"{len(show)} words don't fit into one figure; show at most {MAX_WORDS}")
-    if unknown := [word for word in show if word not in words]:
-        raise UsageError(f"{unknown[0]!r} can't be shown, it isn't one of the words: {', '.join(words)}")
-    chosen, there = [words.index(word) for word in show], kept.tolist()
+    chosen, there = shown_words(show, words), kept.tolist()
     if dropped := [index for index in chosen if index not in there]:
         names = ", ".join(words[index] for index in there)
         raise UsageError(f"{words[dropped[0]]!r} isn't kept and has no attention; show some of: {names}")
@@ -259,72 +259,50 @@ def _distances(grid: tuple[int, int], reduced: tuple[int, int], factor: int, asp
     return torch.cdist(middles(grid, 1), middles(reduced, factor)) / (1 + aspect**2) ** 0.5
 
 
-class _Run:
-    """Forward passes of one image."""
-
-    def __init__(
-        self,
-        segmenter: NetworkSegmenter,
-        layers: Sequence[ReducedSpatialAggregation],
-        pixels: Float[Tensor, "1 3 H W"],
-        text: Float[Tensor, "T P C"],
-    ) -> None:
-        self.segmenter, self.layers, self.pixels, self.text = segmenter, layers, pixels, text
-
-    @torch.inference_mode()
-    def logits(self, protocol: Protocol) -> tuple[Float[Tensor, "K h w"], Int64[Tensor, " K"] | None]:
-        """Logits of the selected classes, and their indices; None if all are."""
-        logits, kept = self.segmenter.network.selected_logits(
-            self.pixels,
-            self.text,
-            pooling=protocol.pooling,
-            selection=protocol.selection,
-            chunk=self.segmenter.class_chunk,
+def _logits(
+    segmenter: NetworkSegmenter, pixels: Float[Tensor, "1 3 H W"], text: Float[Tensor, "T P C"], protocol: Protocol
+) -> tuple[Float[Tensor, "K h w"], Int64[Tensor, " K"] | None]:
+    """Logits of the selected classes, and their indices; None if all are."""
+    with torch.inference_mode():
+        logits, kept = segmenter.network.selected_logits(
+            pixels, text, pooling=protocol.pooling, selection=protocol.selection, chunk=segmenter.class_chunk
         )
-        return logits[0].float(), None if kept is None else kept[0]
-
-    def attention(
-        self, protocol: Protocol, places: Sequence[int], queries: Sequence[_Query]
-    ) -> list[tuple[BlockAttention, ...]]:
-        """For each query the attention of every block.
-
-        Args:
-            protocol: selects the classes.
-            places: for each query, the place of its class among those that are selected.
-            queries: where to look.
-        """
-        found: list[list[BlockAttention]] = [[] for _ in queries]
-        with ExitStack() as hooks:
-            for layer in self.layers:
-                hooks.enter_context(_observed(layer, places, queries, found))
-            self.logits(protocol)
-        return [tuple(blocks) for blocks in found]
+    return logits[0].float(), None if kept is None else kept[0]
 
 
 @contextmanager
 def _observed(
-    layer: ReducedSpatialAggregation,
-    places: Sequence[int],
-    queries: Sequence[_Query],
-    found: Sequence[list[BlockAttention]],
-) -> Iterator[None]:
-    """While the context lasts, look at the inputs of a layer, which come in chunks of classes."""
-    before = 0
+    layers: Sequence[ReducedSpatialAggregation], queries: Mapping[int, "_Query"]
+) -> Iterator[list[list[BlockAttention]]]:
+    """While the context lasts, look at the inputs of the blocks' layers, which come in chunks of classes.
 
-    def look(module: nn.Module, inputs: tuple[ClassTokens, GuidedQueriesKeys]) -> None:
-        nonlocal before
-        x, guided = inputs
-        for place, query, blocks in zip(places, queries, found, strict=True):
-            if before <= place < before + x.shape[1]:
-                own = x[:, place - before : place - before + 1]
-                blocks.append(query.look(_mean_weights(layer, own, guided), (x.shape[2], x.shape[3])))
-        before += x.shape[1]
+    Args:
+        layers: that of each block.
+        queries: where to look, by the place of the class among those that are selected.
 
-    handle = layer.register_forward_pre_hook(cast(Any, look))
-    try:
-        yield
-    finally:
-        handle.remove()
+    Yields:
+        For each query the attention of every block, once the network has run.
+    """
+    found: list[list[BlockAttention]] = [[] for _ in queries]
+
+    def observe(layer: ReducedSpatialAggregation) -> Callable[[nn.Module, Any], None]:
+        before = 0
+
+        def look(module: nn.Module, inputs: tuple[ClassTokens, GuidedQueriesKeys]) -> None:
+            nonlocal before
+            x, guided = inputs
+            for (place, query), blocks in zip(queries.items(), found, strict=True):
+                if before <= place < before + x.shape[1]:
+                    own = x[:, place - before : place - before + 1]
+                    blocks.append(query.look(_mean_weights(layer, own, guided), (x.shape[2], x.shape[3])))
+            before += x.shape[1]
+
+        return look
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(layer.register_forward_pre_hook(cast(Any, observe(layer))).remove)
+        yield found
 
 
 def _mean_weights(layer: ReducedSpatialAggregation, x: ClassTokens, guided: GuidedQueriesKeys) -> Float[Tensor, "L S"]:

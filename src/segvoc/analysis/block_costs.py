@@ -3,19 +3,19 @@
 Weights and inputs are random, since costs don't depend on them. Encoding the words is not included.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from segvoc.analysis.measuring import measure
-from segvoc.analysis.multiply_adds import count_multiply_adds, err_block, published_err_seg
+from segvoc.analysis.multiply_adds import count_multiply_adds, err_block, multiply_adds_of, published_err_seg
 from segvoc.analysis.published_blocks import published_block
 from segvoc.analysis.single_view import require_single_level
+from segvoc.analysis.tables import markdown_table
 from segvoc.configuration import differences
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
@@ -24,7 +24,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
-from segvoc.networks.base import CostAggregation, SegmentationNetwork
+from segvoc.networks.base import CostAggregation
 from segvoc.networks.err_seg import ErrAggregation
 from segvoc.selection_rules import Voted
 from segvoc.storage.atomic_writes import write_atomically
@@ -44,7 +44,6 @@ class CostRow:
     model: str
     """Name of the preset, with the options that differ from it."""
     module: str
-    """"block" or "network"."""
     classes: int
     parameters: int
     trainable: int
@@ -96,75 +95,39 @@ def measure_costs(
     reduced = isinstance(network.aggregation, ErrAggregation)
     kept = err_seg_kept(classes) if reduced else classes
     chunk = chunk or (8 if device.type == "cpu" else 128)
+
+    def row(module: str, work: Callable[[], object], words: int, **figures: Any) -> CostRow:
+        with torch.inference_mode():
+            took = measure(work, device, repeat)
+        return CostRow(model=name, module=module, classes=words, memory=took.memory, seconds=took.seconds, **figures)
+
     rows = []
     if len(getattr(network.aggregation, "blocks", ())):
-        rows.append(_block_row(name, network, shape, side, kept, chunk, device, repeat))
-    return [*rows, _network_row(name, network, shape, side, classes, kept, chunk, device, repeat)]
-
-
-def _block_row(
-    name: str,
-    network: SegmentationNetwork,
-    shape: SegmentationNetwork,
-    side: int,
-    classes: int,
-    chunk: int,
-    device: torch.device,
-    repeat: int,
-) -> CostRow:
-    block = cast(nn.ModuleList, network.aggregation.blocks)[0]
-    err = isinstance(network.aggregation, ErrAggregation)
-    cells = side // (COARSE_TAP if err else cast(ImageEncoder, network.image_encoder).stride)
-    inputs = _block_inputs(network.aggregation, cells, classes, device)
-    context = AggregationContext(POOLING, None, chunk)
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"), counter:
-        meta = _block_inputs(shape.aggregation, cells, classes, torch.device("meta"))
-        cast(nn.ModuleList, shape.aggregation.blocks)[0](*meta, context)
-    with torch.inference_mode():
-        took = measure(lambda: block(*inputs, context), device, repeat)
-    return CostRow(
-        model=name,
-        module="block",
-        classes=classes,
-        parameters=_size(block),
-        trainable=_size(block),
-        published=_published_block(network.aggregation, block, cells, classes),
-        counted=counter.get_total_flops() // 2,
-        memory=took.memory,
-        seconds=took.seconds,
-    )
-
-
-def _network_row(
-    name: str,
-    network: SegmentationNetwork,
-    shape: SegmentationNetwork,
-    side: int,
-    classes: int,
-    kept: int,
-    chunk: int,
-    device: torch.device,
-    repeat: int,
-) -> CostRow:
-    err = isinstance(network.aggregation, ErrAggregation)
+        block, plain = (cast(nn.ModuleList, one.aggregation.blocks)[0] for one in (network, shape))
+        cells = side // (COARSE_TAP if reduced else cast(ImageEncoder, network.image_encoder).stride)
+        inputs, context = (
+            _block_inputs(network.aggregation, cells, kept, device),
+            AggregationContext(POOLING, None, chunk),
+        )
+        with torch.device("meta"):
+            meta = _block_inputs(shape.aggregation, cells, kept, torch.device("meta"))
+            counted = multiply_adds_of(lambda: plain(*meta, context))
+        figures = {"parameters": _size(block), "trainable": _size(block), "counted": counted}
+        published = _published_block(network.aggregation, block, cells, kept)
+        rows.append(row("block", lambda: block(*inputs, context), kept, published=published, **figures))
     image = torch.rand(1, 3, side, side, device=device) * 255
     text = torch.randn(classes, 1, cast(ImageEncoder, network.image_encoder).channels, device=device)
-    selection = Voted(kept) if err else None
-    parameters = dict(network.named_parameters())
-    with torch.inference_mode():
-        took = measure(lambda: network.selected_logits(image, text, selection=selection, chunk=chunk), device, repeat)
-    return CostRow(
-        model=name,
-        module="network",
-        classes=classes,
+    selection, parameters = Voted(kept) if reduced else None, dict(network.named_parameters())
+    whole = row(
+        "network",
+        lambda: network.selected_logits(image, text, selection=selection, chunk=chunk),
+        classes,
         parameters=_size(network),
         trainable=sum(parameters[key].numel() for key in network.trainable_parameters()),
-        published=published_err_seg(shape, side, classes, kept) if err else None,
-        counted=count_multiply_adds(shape, side, classes, kept if err else None),
-        memory=took.memory,
-        seconds=took.seconds,
+        published=published_err_seg(shape, side, classes, kept) if reduced else None,
+        counted=count_multiply_adds(shape, side, classes, kept if reduced else None),
     )
+    return [*rows, whole]
 
 
 def _block_inputs(
@@ -201,17 +164,16 @@ def _size(module: nn.Module) -> int:
 
 def costs_table(rows: Sequence[CostRow]) -> str:
     """The rows as a Markdown table."""
-    head = (
-        "| model | module | words | parameters [M] | multiply-adds, published [G] | ours [G] | memory [GB] | time [s] |"
+    head = ("model", "module", "words", "parameters [M]", "multiply-adds, published [G]", "ours [G]", "memory [GB]")
+    cells = (
+        (
+            *(row.model, row.module, str(row.classes), f"{row.parameters / 1e6:.2f}"),
+            *("" if row.published is None else f"{row.published / 1e9:.2f}", f"{row.counted / 1e9:.2f}"),
+            *("" if row.memory is None else f"{row.memory:.2f}", f"{row.seconds:.3f}"),
+        )
+        for row in rows
     )
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
-    for row in rows:
-        published = "" if row.published is None else f"{row.published / 1e9:.2f}"
-        memory = "" if row.memory is None else f"{row.memory:.2f}"
-        cells = [row.model, row.module, str(row.classes), f"{row.parameters / 1e6:.2f}", published]
-        cells += [f"{row.counted / 1e9:.2f}", memory, f"{row.seconds:.3f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return markdown_table((*head, "time [s]"), cells)
 
 
 def write_costs(folder: Path, rows: Sequence[CostRow], metadata: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
 from segvoc.analysis.single_view import WordInput, forward_single_view
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.window_names import Window
+from segvoc.inference.protocols import Window
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.json_files import write_json
 
@@ -78,18 +78,27 @@ def cost_views(
         InputError: the image can't be read.
         UsageError: `show` names an unknown word or too many words.
     """
-    if len(show) > MAX_WORDS:
-        raise UsageError(f"{len(show)} words don't fit into one figure; show at most {MAX_WORDS}")
     view = forward_single_view(segmenter, image, words, window)
-    if unknown := [word for word in show if word not in view.words]:
-        raise UsageError(f"{unknown[0]!r} can't be shown, it isn't one of the words: {', '.join(view.words)}")
-    chosen = [view.words.index(word) for word in show] or list(range(len(view.words)))[:MAX_WORDS]
+    chosen = shown_words(show, view.words) or list(range(len(view.words)))[:MAX_WORDS]
     return CostViews(
         image=view.image,
         words=tuple(view.words[index] for index in chosen),
         before=tuple(cost[chosen].cpu().numpy() for cost in view.costs),
         after=view.logits[chosen].sigmoid().cpu().numpy(),
     )
+
+
+def shown_words(show: Sequence[str], words: Sequence[str]) -> list[int]:
+    """The indices of the words that a figure is to show.
+
+    Raises:
+        UsageError: they are too many for one figure, or one of them is unknown.
+    """
+    if len(show) > MAX_WORDS:
+        raise UsageError(f"{len(show)} words don't fit into one figure; show at most {MAX_WORDS}")
+    if unknown := [word for word in show if word not in words]:
+        raise UsageError(f"{unknown[0]!r} can't be shown, it isn't one of the words: {', '.join(words)}")
+    return [words.index(word) for word in show]
 
 
 def _range(values: Float[np.ndarray, "h w"]) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
 from segvoc.analysis.single_view import WordInput, block_fusions, chunked_streams, forward_single_view
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.window_names import Window
+from segvoc.inference.protocols import Window
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.pca_seg import CoefficientMapper
 from segvoc.storage.json_files import write_json

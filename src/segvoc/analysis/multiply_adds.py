@@ -40,21 +40,10 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
         network = found.build(configuration).eval()
     require_single_level(network)
     side = found.protocols_of(configuration)["single"].size
-    if not isinstance(network.aggregation, ErrAggregation):
-        return {
-            "side": side,
-            "classes": classes,
-            "kept": classes,
-            "counted": count_multiply_adds(network, side, classes, None),
-        }
-    keep = err_seg_kept(classes)
-    facts = {
-        "side": side,
-        "classes": classes,
-        "kept": keep,
-        "counted": count_multiply_adds(network, side, classes, keep),
-    }
-    published = published_err_seg(network, side, classes, keep)
+    keep = err_seg_kept(classes) if isinstance(network.aggregation, ErrAggregation) else None
+    counted = count_multiply_adds(network, side, classes, keep)
+    facts = {"side": side, "classes": classes, "kept": classes if keep is None else keep, "counted": counted}
+    published = None if keep is None else published_err_seg(network, side, classes, keep)
     return facts if published is None else facts | {"as_published": published}
 
 

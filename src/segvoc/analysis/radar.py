@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segvoc import __version__
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import find_rows
@@ -21,6 +20,7 @@ from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.report.markdown import percent
 from segvoc.evaluation.report.summary import aligned
 from segvoc.storage.json_files import read_json, strict_json, write_json
+from segvoc.version import __version__
 
 CENTER = 0.8
 """Score at the center of an axis, relative to the lowest on it."""
@@ -36,9 +36,7 @@ class AxisScore(NamedTuple):
     """A score on one axis."""
 
     network: str
-    """Identifies the network."""
     name: str
-    """Name of the network."""
     axis: str
     """Name of the axis."""
     title: str
@@ -54,13 +52,8 @@ class Line:
     """The scores of a network, measured or published."""
 
     name: str
-    """Name in the legend."""
-    scores: dict[str, float] = field(default_factory=dict)
-    """Score by the name of the axis, in percent."""
-    sources: dict[str, str] = field(default_factory=dict)
-    """For each axis, the report or the row of a paper that the score is from."""
-    titles: dict[str, str] = field(default_factory=dict)
-    """For each axis, what stands beside it."""
+    axes: dict[str, AxisScore] = field(default_factory=dict)
+    """Scores by the name of the axis."""
     published: bool = False
     """Whether the scores are a paper's."""
 
@@ -70,11 +63,21 @@ class Line:
         Raises:
             UsageError: the line has another one on the same axis.
         """
-        if score.axis in self.scores:
-            title, first = score.title.replace("\n", " "), self.sources[score.axis]
-            raise UsageError(f"{first!r} and {score.source!r} both have {title} of {self.name}; give one of them")
-        self.scores[score.axis], self.sources[score.axis] = score.score, score.source
-        self.titles[score.axis] = score.title
+        if (first := self.axes.setdefault(score.axis, score)) is not score:
+            title = first.title.replace("\n", " ")
+            raise UsageError(
+                f"{first.source!r} and {score.source!r} both have {title} of {self.name}; give one of them"
+            )
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Score by the name of the axis, in percent."""
+        return {axis: score.score for axis, score in self.axes.items()}
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """For each axis, the report or the row of a paper that the score is from."""
+        return {axis: score.source for axis, score in self.axes.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +125,7 @@ class Radar:
                 for source, is_report in zip(sources, reported, strict=True)
             ]
             lines.append(_joined(name, scores, published=not any(reported)))
-        titles = {axis: title for line in lines for axis, title in line.titles.items()}
+        titles = {axis: score.title for line in lines for axis, score in line.axes.items()}
         names = sorted(titles, key=lambda axis: ORDER.index(axis) if axis in ORDER else len(ORDER))
         if len(names) < FEWEST:
             found = ", ".join(titles[name].replace("\n", " ") for name in names) or "none"

@@ -22,7 +22,7 @@ from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.single_view import WordInput, block_fusions, chunked_streams, forward_single_view
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.window_names import Window
+from segvoc.inference.protocols import Window
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.pca_seg import ExpertParser
 from segvoc.shapes import ClassTokens

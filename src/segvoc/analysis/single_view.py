@@ -13,7 +13,7 @@ from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.window_names import Window
+from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers

@@ -21,7 +21,7 @@ from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.single_view import WordInput, forward_single_view, parallel_blocks
 from segvoc.errors import InputError, one_line
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.window_names import Window
+from segvoc.inference.protocols import Window
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
@@ -37,11 +37,9 @@ class StreamCurves:
     """The similarity of the two streams over one training run."""
 
     name: str
-    """Name of the run's folder."""
     recipe: dict[str, Any]
     """Recipe that the run was started with."""
     steps: np.ndarray
-    """Numbers of the steps."""
     squared: Float[np.ndarray, "steps blocks"]
     """Squared cosine of the streams in each block, in [0, 1]; NaN for a step that was not finite."""
     cosine: Float[np.ndarray, "steps blocks"]

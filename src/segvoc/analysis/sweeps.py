@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segvoc.analysis.charts import new_figure, save_figure
+from segvoc.analysis.tables import markdown_table
 from segvoc.errors import UsageError
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
@@ -92,13 +93,15 @@ def sweep(
         UsageError: the network doesn't have an option, or a folder holds another evaluation.
         OutputError: a file can't be written.
     """
-    rows = [_row("unchanged", "", _report(load, task, out / "unchanged", None, {}, settings))]
-    log(_summary(rows[-1]))
-    for axis in axes:
-        for value in axis.values:
-            folder = out / _folder_name(f"{axis.name}={value}")
-            rows.append(_row(axis.name, value, _report(load, task, folder, *axis.changed(value, settings))))
-            log(_summary(rows[-1]))
+    rows = []
+    asked = [("unchanged", "", (None, {}, settings))]
+    asked += [(axis.name, value, axis.changed(value, settings)) for axis in axes for value in axis.values]
+    for name, value, (model, options, changed) in asked:
+        title = f"{name}={value}" if value else name
+        segmenter, origin = load(model, options)
+        report = evaluate(segmenter, task, out / re.sub(r"[^\w=.-]+", "_", title), changed, origin=origin)
+        rows.append(_row(name, value, report))
+        log(f"{title}: mIoU {_percent(report['miou'])}")
     write_sweep(out, rows, {"data": task.title, "limit": settings.limit})
     return rows
 
@@ -111,14 +114,17 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
         UsageError: matplotlib isn't installed.
     """
     write_json(folder / "sweep.json", {**metadata, "rows": [dict(row) for row in rows]})
-    head = "| setting | value | mIoU | pixel accuracy | true classes | found | seconds per image | images |"
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
-    for row in rows:
-        cells = [row["setting"], row["value"], _percent(row["miou"]), _percent(row["pixel_accuracy"])]
-        cells += ["" if row[name] is None else f"{row[name]:.2f}" for name in ("true", "found")]
-        cells += ["" if row["seconds"] is None else f"{row['seconds']:.3f}", str(row["images"])]
-        lines.append(f"| {' | '.join(cells)} |")
-    write_atomically(folder / "sweep.md", lambda file: file.write(("\n".join(lines) + "\n").encode()))
+    lines = [
+        (
+            *(row["setting"], row["value"], _percent(row["miou"]), _percent(row["pixel_accuracy"])),
+            *("" if row[name] is None else f"{row[name]:.2f}" for name in ("true", "found")),
+            *("" if row["seconds"] is None else f"{row['seconds']:.3f}", str(row["images"])),
+        )
+        for row in rows
+    ]
+    head = ("setting", "value", "mIoU", "pixel accuracy", "true classes", "found", "seconds per image", "images")
+    table = markdown_table(head, lines)
+    write_atomically(folder / "sweep.md", lambda file: file.write(table.encode()))
     unchanged, *others = rows
     names = list(dict.fromkeys(row["setting"] for row in others))
     if not names:
@@ -138,18 +144,6 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
     save_figure(folder / "sweep.png", figure)
 
 
-def _report(
-    load: ModelLoader,
-    task: EvaluationTask,
-    out: Path,
-    model: str | None,
-    options: Mapping[str, object],
-    settings: EvaluationSettings,
-) -> dict[str, Any]:
-    segmenter, origin = load(model, options)
-    return evaluate(segmenter, task, out, settings, origin=origin)
-
-
 def _row(setting: str, value: str, report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "setting": setting,
@@ -161,15 +155,6 @@ def _row(setting: str, value: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "images": report["data"]["evaluated"],
         **(report["classes_per_image"] or {"true": None, "found": None}),
     }
-
-
-def _summary(row: Mapping[str, Any]) -> str:
-    name = f"{row['setting']}={row['value']}" if row["value"] else row["setting"]
-    return f"{name}: mIoU {_percent(row['miou'])}"
-
-
-def _folder_name(text: str) -> str:
-    return re.sub(r"[^\w=.-]+", "_", text)
 
 
 def _percent(score: float | None) -> str:

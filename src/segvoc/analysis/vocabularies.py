@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from segvoc.analysis.tables import markdown_table
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
 from segvoc.data.labeled_images import read_classes
 from segvoc.errors import InputError, UsageError
@@ -32,9 +33,7 @@ class ImageClasses:
     """How many classes of a vocabulary an image contains (ERR-Seg, Table 1)."""
 
     title: str
-    """Name of the data."""
     classes: int
-    """Classes of the vocabulary."""
     counts: tuple[int, ...]
     """For each image the number of classes with at least one pixel."""
 
@@ -111,20 +110,17 @@ def training_labels(source: str) -> Sequence[str]:
 def image_classes_table(sets: Sequence[ImageClasses]) -> str:
     """Table 1 as Markdown, a row for each set."""
     rows = [
-        f"| {found.title} | {len(found.counts)} | {found.classes} | {found.mean:.1f} | {found.redundancy:.1%} |\n"
+        (found.title, str(len(found.counts)), str(found.classes), f"{found.mean:.1f}", f"{found.redundancy:.1%}")
         for found in sets
     ]
-    return "| data | images | classes | average in an image | redundancy |\n|---|---|---|---|---|\n" + "".join(rows)
+    return markdown_table(("data", "images", "classes", "average in an image", "redundancy"), rows)
 
 
 def similarity_table(labels: Mapping[str, NearestLabels]) -> str:
     """Table 2 as Markdown, a row for each list of labels by its title."""
-    head = " | ".join("1.00" if value == 1 else f">= {value:.2f}" for value in SIMILARITIES)
-    rows = [
-        f"| {title} | {' | '.join(f'{found.share(value):.2f}' for value in SIMILARITIES)} |\n"
-        for title, found in labels.items()
-    ]
-    return f"| labels | {head} |\n|---{'|---' * len(SIMILARITIES)}|\n" + "".join(rows)
+    head = ("1.00" if value == 1 else f">= {value:.2f}" for value in SIMILARITIES)
+    rows = ((title, *(f"{found.share(value):.2f}" for value in SIMILARITIES)) for title, found in labels.items())
+    return markdown_table(("labels", *head), rows)
 
 
 def similarity_facts(found: NearestLabels) -> dict[str, object]:
@@ -174,13 +170,12 @@ def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenSco
 
 def seen_table(rows: Sequence[tuple[str, str, SeenScores]]) -> str:
     """Table 5 as Markdown: a row for each model and data."""
-    head = "| model | data | mIoU of seen classes | classes | mIoU of unseen classes | classes |\n"
+    head = ("model", "data", "mIoU of seen classes", "classes", "mIoU of unseen classes", "classes")
     lines = (
-        f"| {model} | {title} | {_percent(scores.seen)} | {scores.seen_count} | {_percent(scores.unseen)} | "
-        f"{scores.unseen_count} |\n"
-        for model, title, scores in rows
+        (model, title, _percent(own.seen), str(own.seen_count), _percent(own.unseen), str(own.unseen_count))
+        for model, title, own in rows
     )
-    return head + "|---|---|---|---|---|---|\n" + "".join(lines)
+    return markdown_table(head, lines)
 
 
 def seen_facts(scores: SeenScores) -> dict[str, object]:

@@ -35,13 +35,11 @@ class Record:
     """A shard that is done."""
 
     key: str
-    """Of the shard."""
     units: tuple[Unit, ...]
     """The files of the source that it is of."""
     row_group: int | None
     """Of a Parquet file."""
     number: int
-    """Of the shard in there."""
     last: bool
     """Whether it is the last one in there."""
     images: int
@@ -65,11 +63,6 @@ class Record:
             files=tuple((name, len(content), _digest(content)) for name, content in files),
         )
 
-    def to_json(self, settings: Key) -> bytes:
-        """Its file."""
-        fields = dict(self.__dict__)
-        return _file(done_entry(settings, fields.pop("key"), fields.pop("units"), fields))
-
 
 def write_shard(out: Location, settings: Key, record: Record, files: Sequence[ResultFile]) -> None:
     """Write the files of a shard, and then its record.
@@ -79,16 +72,13 @@ def write_shard(out: Location, settings: Key, record: Record, files: Sequence[Re
     """
     for name, content in files:
         (out / name).write(content)
-    (out / RECORDS / f"{record.key}.json").write(record.to_json(settings))
+    fields = dict(record.__dict__)
+    entry = done_entry(settings, fields.pop("key"), fields.pop("units"), fields)
+    (out / RECORDS / f"{record.key}.json").write(_file(entry))
 
 
 class DoneShards:
     """What is done in a folder of results; at most one run at a time may work there.
-
-    Args:
-        out: the folder.
-        sink: the form of its results.
-        settings: of this run.
 
     Raises:
         UsageError: it has results of other settings, or of another program.

@@ -20,9 +20,9 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
 from segvoc import process_settings
+from segvoc.batch.batch import Batch, Workers
 from segvoc.batch.done import Record
 from segvoc.batch.reading import read_shards
-from segvoc.batch.run import Batch, Workers
 from segvoc.batch.shards import Container, ShardLimits
 from segvoc.batch.sources import BatchSource
 from segvoc.batch.work import Gone, ModelFacts, ShardLabeler, find_facts, write_labeled
@@ -50,9 +50,6 @@ class RayEngine:
     """Does the work of a run on Ray; see `segvoc.batch.run.Engine`.
 
     Ray is started here, or its cluster joined, on first use. A program that has started Ray keeps it as it is.
-
-    Args:
-        workers: the workers.
     """
 
     def __init__(self, workers: Workers) -> None:

@@ -23,7 +23,6 @@ from segvoc.storage.json_files import strict_json
 from segvoc.storage.scratch import scratch_folder
 
 Sink = Literal["parquet", "webdataset", "files"]
-"""The forms of results."""
 
 PART = {"parquet": "part-{}.parquet", "webdataset": "part-{}.tar"}
 """Names of the files of a shard, by its key; results in files have their images' names."""
@@ -37,13 +36,11 @@ class ResultForm:
     """How results are written."""
 
     sink: Sink
-    """Their form."""
     overlay: OverlayStyle | None = None
     """What overlays show, for results in files; None: none are drawn."""
     compact: bool = False
     """Whether reports list only words that were found. Rows of Parquet always do."""
     parts: bool = False
-    """Whether parts were asked for."""
 
     def image(self, image: BatchImage, result: Segmentation | str) -> Any:
         """The results of an image, for `shard`; in threads.
@@ -61,13 +58,7 @@ class ResultForm:
         return self._files(image, result)
 
     def shard(self, key: str, images: Sequence[BatchImage], results: Sequence[Any]) -> list[ResultFile]:
-        """The files of a shard.
-
-        Args:
-            key: of the shard.
-            images: its images.
-            results: of `image`, for each of them.
-        """
+        """The files of a shard."""
         if self.sink == "parquet":
             return [(PART["parquet"].format(key), _parquet(results, parts=self.parts))]
         if self.sink == "webdataset":

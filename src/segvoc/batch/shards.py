@@ -23,7 +23,6 @@ class Container:
     """What one task reads."""
 
     kind: SourceKind
-    """What its files are."""
     units: tuple[Unit, ...]
     """Its files: images, or one tar or Parquet file."""
     row_group: int | None = None
@@ -53,9 +52,7 @@ class BatchImage:
     stem: str
     """Name of its results, for results in files."""
     content: bytes = b""
-    """Its file."""
     problem: str | None = None
-    """Why it couldn't be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +60,6 @@ class Shard:
     """What is labeled and written as a whole."""
 
     container: Container
-    """Where it is from."""
     number: int
     """Its number in there, from 0."""
     last: bool
@@ -82,7 +78,6 @@ class ShardLimits:
     """Where shards end."""
 
     images: int = 128
-    """Most images."""
     bytes: int = 32_000_000
     """Bytes from which on a shard takes no more images; a larger image is a shard of its own."""
 

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,7 +42,6 @@ class BatchSource:
     address: str
     """Where it is; of a single file, the folder that it is in."""
     kind: SourceKind
-    """What it is made of."""
     units: tuple[Unit, ...]
     """Its files, sorted by path."""
     column: str | None = None
@@ -144,9 +143,7 @@ def _with_columns(source: BatchSource) -> BatchSource:
             f"the column {column!r} holds {schema.field(column).type}, neither bytes nor paths of images; "
             "name another: --image-column"
         )
-    return BatchSource(
-        address=source.address, kind=source.kind, units=source.units, column=column, key_column=source.key_column
-    )
+    return replace(source, column=column)
 
 
 def _image_column(source: BatchSource, schema: Any) -> str:
@@ -178,11 +175,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _parquet(place: Location, path: str) -> Any:
-    """An open Parquet file.
-
-    Raises:
-        InputError: it is damaged.
-    """
+    """An open Parquet file."""
     from pyarrow.lib import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 

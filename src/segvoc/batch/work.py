@@ -39,9 +39,7 @@ class Labeled:
     """A shard that was labeled."""
 
     record: Record
-    """What is kept of it."""
     files: Sequence[ResultFile]
-    """Its results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,6 @@ class Gone:
     """A shard that couldn't be read or written; the next run does it."""
 
     problem: str
-    """Why."""
     ends_run: bool = False
     """Whether the others needn't be tried."""
 
@@ -63,9 +60,7 @@ class ModelFacts:
     model: dict[str, str]
     """The model's part of them."""
     words: PreparedVocabulary
-    """The encoded words."""
     warnings: tuple[str, ...]
-    """Warnings about the words."""
 
 
 def find_facts(labeling: Labeling) -> ModelFacts | SegvocError:
@@ -85,12 +80,6 @@ def find_facts(labeling: Labeling) -> ModelFacts | SegvocError:
 
 class ShardLabeler:
     """Labels shards with a model that is loaded once; belongs in a process of its own.
-
-    Args:
-        labeling: how.
-        form: what results are made into.
-        facts: of `find_facts`.
-        threads: of the CPU, for the network.
 
     Raises:
         UsageError: the model isn't the same here as where the facts were found.
@@ -185,13 +174,7 @@ def _decoded(
 
 
 def write_labeled(out: str, settings: Key, labeled: Labeled | Gone) -> Record | Gone:
-    """Write a shard that was labeled, with its record.
-
-    Args:
-        out: the address of the results.
-        settings: all that they depend on.
-        labeled: the shard.
-    """
+    """Write a shard that was labeled, with its record."""
     if isinstance(labeled, Gone):
         return labeled
     try:

@@ -23,7 +23,7 @@ from segvoc.imaging.regions import class_regions
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
-from segvoc.inference.reports import LabelStatistics, json_text, report_head
+from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabeling
@@ -59,25 +59,9 @@ class BigImageOptions:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BigResult:
+class BigResult(LabeledFile):
     """What was found in a big image; its labels are in files."""
 
-    source: str
-    """Path of the image as it was given."""
-    height: int
-    """[px]"""
-    width: int
-    """[px]"""
-    words: tuple[str, ...]
-    """Names of the classes."""
-    statistics: LabelStatistics
-    """Pixels and confidences of the labels."""
-    model: str
-    """Name of the model that labeled it."""
-    dtype: str
-    """Precision of most of the network's computations."""
-    seconds: float
-    """Time for reading and labeling it [s], in all calls together."""
     tiling: Tiling
     """The tiles."""
     label_map: Path
@@ -95,13 +79,9 @@ class BigResult:
         Args:
             compact: list only the words that have pixels.
         """
-        return {
-            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
-            "classes": self.statistics.classes(self.words, class_colors(len(self.words)), compact=compact),
-            "unlabelled": self.statistics.unlabeled,
-            "tiles": asdict(self.tiling),
-            "seconds": round(self.seconds, 3),
-        }
+        report = super().report(compact=compact)
+        seconds = report.pop("seconds")
+        return {**report, "tiles": asdict(self.tiling), "seconds": seconds}
 
 
 @dataclass(frozen=True, kw_only=True)

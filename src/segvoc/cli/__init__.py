@@ -9,10 +9,11 @@ import warnings
 
 import click
 
-from segvoc import __version__, process_settings
+from segvoc import process_settings
 from segvoc.cli.lazy_group import LazyGroup
 from segvoc.cli.output import echo
 from segvoc.errors import SegvocError, UsageError, naming_torch
+from segvoc.version import __version__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing that are no fault of the call."""
@@ -42,7 +43,7 @@ COMMANDS = {
     lines=COMMANDS,
     package="segvoc.cli",
     no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name="segvoc")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -2,16 +2,17 @@
 
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import click
 
+from segvoc.batch.batch import Batch, Workers
 from segvoc.batch.done import Record
-from segvoc.batch.results import Sink
-from segvoc.batch.run import Batch, Workers, run_batch
-from segvoc.batch.shards import ShardLimits, SourceKind
+from segvoc.batch.run import OnShard, run_batch
+from segvoc.batch.shards import ShardLimits
 from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.options import ModelOptions, label_options, model_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
 from segvoc.cli.output import echo
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.imaging.overlay import SAVED_OVERLAY
@@ -27,15 +28,14 @@ NAMED_FAILURES = 20
 @click.option("--out", required=True, metavar="SINK", help="Folder of the results: a path, or an address.")
 @word_options
 @part_options
-@click.option("--model", default="tiny", show_default=True, metavar="NAME", help="A preset, or what all nodes have.")
-@model_options
+@click.option("--model", default="tiny", metavar="NAME", help="A preset, or what all nodes have.")
+@model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @label_options(*IMAGE_OPTIONS)
 @click.option(
     "--to",
     "sink",
     type=click.Choice(("parquet", "webdataset", "files")),
     default="parquet",
-    show_default=True,
     help="Form of the results; files: those of segvoc segment.",
 )
 @click.option(
@@ -50,14 +50,11 @@ NAMED_FAILURES = 20
 @click.option("--workers", type=int, metavar="N", help="Models side by side; by default all that there is room for.")
 @click.option("--cpus", type=float, metavar="C", help="Cores of each; by default 2.")
 @click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs of each; 0.5: two share one.")
-@click.option(
-    "--shard-images", type=int, default=ShardLimits.images, show_default=True, metavar="N", help="Images of a shard."
-)
+@click.option("--shard-images", type=int, default=ShardLimits.images, metavar="N", help="Images of a shard.")
 @click.option(
     "--shard-megabytes",
     type=float,
     default=ShardLimits.bytes / 1e6,
-    show_default=True,
     metavar="M",
     help="Size from which on a shard takes no more images.",
 )
@@ -74,19 +71,14 @@ def batch(
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
-    sink: Sink,
-    kind: SourceKind | None,
-    image_column: str | None,
-    key_column: str | None,
     address: str | None,
     workers: int | None,
     cpus: float | None,
     gpus: float,
     shard_images: int,
     shard_megabytes: float,
-    retry_failed: bool,
-    compact: bool,
     overlay: bool,
+    **asked: Any,
 ) -> int:
     """Label all images of SOURCE with words, on a cluster of Ray's, or here.
 
@@ -99,29 +91,24 @@ def batch(
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
-    asked = Batch(
+    run = Batch(
         source=source,
         out=out,
         words=vocabulary,
         load=partial(chosen.open, model),
         parts=asked_parts,
         options=labels,
-        kind=kind,
-        image_column=image_column,
-        key_column=key_column,
-        sink=sink,
         overlay=SAVED_OVERLAY if overlay else None,
-        compact=compact,
         limits=ShardLimits(images=shard_images, bytes=round(shard_megabytes * 1e6)),
-        retry_failed=retry_failed,
         workers=Workers(address=address, number=workers, cpus=cpus, gpus=gpus),
+        **asked,
     )
     if vocabulary is not None:
         fills_image = labels.fills_image and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
     told = _Told()
     with told:
-        summary = run_batch(asked, tell=told)
+        summary = run_batch(run, tell=told)
     if told.hidden:
         print_line(f"segvoc: {told.hidden} more images failed; {out} names them")
     again = len(summary.failed) - told.failed
@@ -133,7 +120,7 @@ def batch(
     return 1 if summary.failed or summary.problems else 0
 
 
-class _Told(ExitStack):
+class _Told(OnShard, ExitStack):
     """Shows how far a run is."""
 
     def __init__(self) -> None:
@@ -142,7 +129,7 @@ class _Told(ExitStack):
         self._progress: Progress | None = None
 
     def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
-        """See `segvoc.batch.run.OnShard`."""
+        """See `OnShard`."""
         for warning in warnings:
             print_line(f"segvoc: warning: {warning}")
         if before:
@@ -150,7 +137,7 @@ class _Told(ExitStack):
         self._progress = self.enter_context(Progress("labeling", total=total, done=before))
 
     def shard(self, outcome: Record | Gone) -> None:
-        """See `segvoc.batch.run.OnShard`."""
+        """See `OnShard`."""
         if isinstance(outcome, Gone):
             return
         for _, problem in outcome.failed:

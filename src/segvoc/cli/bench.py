@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.options import ModelOptions, label_options, speed_options
+from segvoc.cli.options import ModelOptions, label_options, model_options
 from segvoc.cli.output import echo
-from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.progress import Progress, print_line
@@ -23,20 +22,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--words", default="20,171,1000", show_default=True, metavar="N,...", help="Numbers of words.")
-@click.option("--size", default="640x480", show_default=True, metavar="WxH", help="Width and height of the images.")
+@click.option("--words", default="20,171,1000", metavar="N,...", help="Numbers of words.")
+@click.option("--size", default="640x480", metavar="WxH", help="Width and height of the images.")
 @click.option(
-    "--seconds",
-    type=float,
-    default=120,
-    show_default=True,
-    metavar="S",
-    help="Time for all of it; rows that don't fit are skipped.",
+    "--seconds", type=float, default=120, metavar="S", help="Time for all of it; rows that don't fit are skipped."
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default as many as other commands use."
 )
-@speed_options
+@model_options("options", "device")
 @label_options("window")
 @click.option("--out", metavar="FOLDER", help="Also write bench.json and bench.png to this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one line of JSON.")
@@ -73,7 +67,8 @@ def bench(
     import torch  # here, since PyTorch takes seconds to import
 
     from segvoc.analysis.machine_speed.machine import Machine
-    from segvoc.analysis.machine_speed.measurement import Bench, BenchSettings
+    from segvoc.analysis.machine_speed.measurement import Bench
+    from segvoc.analysis.machine_speed.rows import BenchSettings
     from segvoc.models.loading import find_device
 
     settings = BenchSettings(
@@ -128,11 +123,7 @@ def _show(measurement: "Bench", seconds: float, out: str | None, *, complete: bo
 
 
 def _numbers(text: str, separator: str, option: str, example: str) -> tuple[int, ...]:
-    """Whole numbers from 1.
-
-    Raises:
-        UsageError: the text is something else.
-    """
+    """Whole numbers from 1."""
     parts = [part.strip() for part in text.split(separator)]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(f"{option} {text!r} is invalid; give numbers from 1, for example {example}")
@@ -140,11 +131,7 @@ def _numbers(text: str, separator: str, option: str, example: str) -> tuple[int,
 
 
 def _size(text: str) -> tuple[int, int]:
-    """Width and height.
-
-    Raises:
-        UsageError: the text isn't two numbers from 1.
-    """
+    """Width and height."""
     sides = _numbers(text.lower(), "x", "--size", "640x480")
     if len(sides) != 2:
         raise UsageError(f"--size {text!r} is not a width and a height; give both, for example 640x480")
@@ -152,22 +139,12 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _needs_random_weights(name: str, chosen: ModelOptions, labels: LabelOptions) -> bool:
-    """Whether a model's weights aren't on this machine.
-
-    Raises:
-        UsageError: there is no such model, or it has no such setting or window.
-        CheckpointError: it is a file that can't be read.
-    """
+    """Whether a model's weights aren't on this machine."""
     from segvoc.checkpoints.fetching import cached
-    from segvoc.checkpoints.files import read_header
-    from segvoc.models.headers import configuration_of
-    from segvoc.models.loading import is_own_path, named_preset
-    from segvoc.models.presets import find_preset
+    from segvoc.models.loading import named_model
 
-    file = read_header(name) if is_own_path(name) else None
-    preset = find_preset(name if file is None else named_preset(file))
-    configuration = preset.configuration if file is None else configuration_of(file, preset)
-    windows = preset.protocols_of(with_settings(configuration, chosen.departures(), name))
+    file, preset, configuration = named_model(name, chosen.departures())
+    windows = preset.protocols_of(configuration)
     if labels.window not in windows:
         raise UsageError(f"--window {labels.window} is unknown to {name}; it is one of {', '.join(windows)}")
     if file is not None or preset.shipped:

@@ -23,7 +23,6 @@ class DatasetOptions:
     format: FormatName | None
     """Its format; None: find it out."""
     split: str | None
-    """Which of its sets."""
 
     def read(self, images: str | None, background: str | None) -> "LabeledImages | None":
         """The dataset; None if none is given.

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
-from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.benchmark_options import SeveralBenchmarks, data_option, data_root, refuse_twice
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.options import ModelOptions, given_options, network_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
@@ -33,7 +32,7 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to 
 @dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder of the report; an unfinished one is continued.")
-@network_options
+@model_options(*NETWORK_OPTIONS)
 @given_options(*IMAGE_OPTIONS)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
 @click.option("--boundary", is_flag=True, help="Compute the boundary F-score too (slow).")
@@ -124,11 +123,7 @@ def _check_sources(
     classes: str | None,
     background: str | None,
 ) -> None:
-    """Check that either benchmarks with --data are given, or images with labels and classes.
-
-    Raises:
-        UsageError: neither is given, or both, or one of them is incomplete.
-    """
+    """Check that either benchmarks with --data are given, or images with labels and classes."""
     own = {"--images": images, "--labels": labels, "--classes": classes}
     given = [name for name, value in own.items() if value is not None]
     if benchmarks and given:
@@ -151,11 +146,7 @@ def _check_sources(
 
 
 def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
-    """Check that the images of the report won't be written among those that are evaluated.
-
-    Raises:
-        UsageError: they would be, or the folder of the report is a file.
-    """
+    """Check that the images of the report won't be written among those that are evaluated."""
     report = Path(out).resolve()
     if report.exists() and not report.is_dir():
         raise UsageError(f"the folder of the report {out!r} is a file; choose another --out")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from segvoc.cli.options import ModelOptions, export_options
+from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import missing_extra, naming_torch
 from segvoc.exported.shipped import copy_tiny
@@ -18,12 +18,11 @@ from segvoc.vocabulary import Vocabulary
 @click.command()
 @click.argument("model")
 @click.argument("out")
-@export_options
+@model_options("weights", "options")
 @click.option(
     "--format",
     type=click.Choice(["onnx", "torch", "triton"]),
     default="onnx",
-    show_default=True,
     help="ONNX programs, torch.export archives, or ONNX programs as a model repository of Triton.",
 )
 @click.option(
@@ -31,7 +30,6 @@ from segvoc.vocabulary import Vocabulary
     "precision",
     type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
-    show_default=True,
     help="Precision of most weights; int8 computes in float32.",
 )
 @click.option("--words-file", metavar="F", help="Fix the words: one a line. The folder then has no text encoder.")

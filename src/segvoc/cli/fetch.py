@@ -41,11 +41,7 @@ def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
 
 
 def _files_of(name: str) -> Sequence[PublishedFile]:
-    """The files that a name stands for; says so if it needs none.
-
-    Raises:
-        UsageError: the name is unknown, or segvoc doesn't fetch what it stands for.
-    """
+    """The files that a name stands for; says so if it needs none."""
     if name in UNCONFIRMED:
         raise _not_fetched(name, [UNCONFIRMED[name]])
     if name in PUBLISHED and PUBLISHED[name].kind == "encoders":

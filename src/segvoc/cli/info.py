@@ -9,7 +9,7 @@ import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo
-from segvoc.configuration import differences, parse_settings, with_settings
+from segvoc.configuration import differences, parse_settings
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: blocks=2, ...")
 @click.option("--macs", is_flag=True, help="Count the multiply-adds for one image too.")
-@click.option("--classes", default=150, show_default=True, type=click.IntRange(1, 100_000), help="Words, for --macs.")
+@click.option("--classes", default=150, type=click.IntRange(1, 100_000), help="Words, for --macs.")
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
     """Show the parts of MODEL, its parameters, and the origin, license and scores of its weights.
 
@@ -53,17 +53,12 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
             raise UsageError(f"{model} is a published file, which has no settings; leave out --set")
         return {"name": model, "summary": PUBLISHED[model].summary, "weights": _published(PUBLISHED[model])}
 
-    from segvoc.checkpoints.files import read_header
-    from segvoc.models.headers import configuration_of
-    from segvoc.models.loading import find_device, find_dtype, is_own_path, named_preset
-    from segvoc.models.presets import find_preset
+    from segvoc.models.loading import find_device, find_dtype, named_model
+    from segvoc.models.presets import preset_name
     from segvoc.models.weightless import weightless
 
-    file = read_header(model) if is_own_path(model) else None
-    name, record = (model, {}) if file is None else (named_preset(file), file.record)
-    preset = find_preset(name)
-    configuration = preset.configuration if file is None else configuration_of(file, preset)
-    configuration = with_settings(configuration, parse_settings(options), model)
+    file, preset, configuration = named_model(model, parse_settings(options))
+    name, record = preset_name(preset), {} if file is None else file.record
     changes = differences(configuration, preset.configuration)
     keeps = preset.keeps_labels_in_bfloat16 and file is None and not changes
     with weightless():

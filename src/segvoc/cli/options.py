@@ -1,20 +1,20 @@
 """Options of commands that label images: the model with its weights, device and precision, and `LabelOptions`."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError
+from segvoc.hardware import DtypeName
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
-    from segvoc.models.opening import DtypeName
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -24,12 +24,9 @@ class ModelOptions:
     """The values of the options that `model_options` adds, or of some of them."""
 
     weights: str | None = None
-    """--weights: a weights file."""
     options: tuple[str, ...]
-    """--set: each NAME=VALUE."""
     device: str = "auto"
-    """--device: where the network runs."""
-    dtype: "DtypeName" = "float32"
+    dtype: DtypeName = "float32"
     """--dtype: the precision it runs in."""
     trust_code: bool = False
     """--trust-code: whether archives of `torch.export` are opened."""
@@ -78,55 +75,40 @@ class ModelOptions:
         )
 
 
-def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add all options in `ModelOptions` to a command, which gets their values as its argument `chosen`."""
-    return _with_model_options(function, (*_OPTIONS, "trust_code"), dtype="auto")
+NETWORK_OPTIONS = ("weights", "options", "device", "dtype")
+"""Options of a command that looks into a network, or compares its numbers."""
 
 
-def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options without --trust-code, for a command that looks into a network, or compares its numbers.
+def model_options(*names: str, dtype: DtypeName = "float32") -> Decorator:
+    """Add options of a model to a command, which gets their values as its argument `chosen`.
 
-    --dtype is float32 by default.
+    Args:
+        names: the fields of `ModelOptions`.
+        dtype: the default of --dtype.
     """
-    return _with_model_options(function, tuple(_OPTIONS))
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_options(**given: Any) -> Any:
+            chosen = {name: given.pop(name) for name in names}
+            return function(**given, chosen=ModelOptions(**chosen))
+
+        # decorators apply bottom-up
+        options = {**_OPTIONS, "dtype": _dtype_option(dtype)}
+        return functools.reduce(lambda command, name: options[name](command), reversed(names), with_options)
+
+    return add
 
 
-def export_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --weights and --set, for a command that decides the rest itself."""
-    return _with_model_options(function, ("weights", "options"))
-
-
-def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --set and --device, for a command that takes several models and tries the other options itself."""
-    return _with_model_options(function, ("options", "device"))
-
-
-def _with_model_options(
-    function: Callable[..., Any], names: Sequence[str], dtype: "DtypeName" = "float32"
-) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def with_options(**given: Any) -> Any:
-        chosen = {name: given.pop(name) for name in names}
-        return function(**given, chosen=ModelOptions(**chosen))
-
-    # decorators apply bottom-up, and the help lists options in the order of the table
-    options = {**_OPTIONS, "dtype": _dtype_option(dtype), "trust_code": _TRUST_CODE}
-    return functools.reduce(lambda command, name: options[name](command), reversed(names), with_options)
-
-
-def _dtype_option(default: "DtypeName") -> Decorator:
+def _dtype_option(default: DtypeName) -> Decorator:
     return click.option(
         "--dtype",
         default=default,
-        show_default=True,
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        type=click.Choice(get_args(DtypeName)),
         help="Precision; auto: bfloat16 for tiny's own weights where the hardware multiplies it, else float32.",
     )
 
 
-_TRUST_CODE = click.option(
-    "--trust-code", is_flag=True, help="Open a MODEL of torch.export, which can run any code of its maker."
-)
 _OPTIONS: Mapping[str, Decorator] = {
     "weights": click.option(
         "--weights", metavar="FILE", help="Weights for the model: a segvoc file or an official checkpoint."
@@ -138,12 +120,12 @@ _OPTIONS: Mapping[str, Decorator] = {
         metavar="NAME=VALUE",
         help="Change a setting of the model, such as dense=qq; repeatable.",
     ),
-    "device": click.option(
-        "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."
+    "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."),
+    "trust_code": click.option(
+        "--trust-code", is_flag=True, help="Open a MODEL of torch.export, which can run any code of its maker."
     ),
-    "dtype": _dtype_option("float32"),
 }
-"""The options by their names in `ModelOptions`."""
+"""The options by their names in `ModelOptions`; --dtype has several defaults."""
 
 
 def label_options(*names: str) -> Decorator:
@@ -212,7 +194,6 @@ def _label_option(name: str, prefix: str, default: str | None) -> Decorator:
         flag,
         type=click.Choice(text.choices) if text.choices else text.parse,
         default=default,
-        show_default=default is not None,
         metavar=text.metavar,
         help=about,
     )

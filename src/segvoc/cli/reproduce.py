@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
-from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.benchmark_options import SeveralBenchmarks, data_option, data_root, refuse_twice
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.progress import print_line
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--train", "trains", is_flag=True, help="Train by the recipe NAME first, or by that of a row's NAME.")
 @click.option("--seeds", metavar="N,N", help="Train once for each seed; by default the recipe's, mostly one.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of training, in place of the recipe's.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: lr=1e-4.")
+@click.option("--set", multiple=True, metavar="NAME=VALUE", help="Change the recipe: lr=1e-4.")
 @click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from, as in segvoc train.")
 @click.option("--start-weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--captions", metavar="PATH", help="Captions to train on, as in segvoc train.")
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 )
 @data_option("The data folder, as for `segvoc prepare`.")
 @click.option("--out", required=True, metavar="REPORT", help="Folder of the report; an unfinished one is continued.")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--jobs", type=int, metavar="N", help="Processes that prepare downloads; by default one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
 def reproduce(
@@ -55,20 +54,13 @@ def reproduce(
     everything: bool,
     weights: str | None,
     trains: bool,
-    seeds: str | None,
-    steps: int | None,
-    settings: Sequence[str],
-    encoder_weights: str | None,
-    start_weights: str | None,
-    captions: str | None,
-    images: str | None,
-    features: str | None,
     benchmarks: Sequence[str],
     data: str | None,
     out: str,
     device: str,
     jobs: int | None,
     as_json: bool,
+    **training: Any,
 ) -> int:
     """Score the networks NAME by their papers' protocol, beside the published scores.
 
@@ -85,16 +77,7 @@ def reproduce(
     """
     refuse_twice(benchmarks)
     _check(names, everything, jobs, out)
-    only_training = {
-        "--seeds": seeds,
-        "--steps": steps,
-        "--set": settings or None,
-        "--encoder-weights": encoder_weights,
-        "--start-weights": start_weights,
-        "--captions": captions,
-        "--images": images,
-        "--features": features,
-    }
+    only_training = {f"--{name.replace('_', '-')}": None if value == () else value for name, value in training.items()}
     given = [option for option, value in only_training.items() if value is not None]
     if trains:
         _check_training(everything, weights, given)
@@ -177,11 +160,7 @@ def _training(options: Mapping[str, Any]) -> "TrainingCall":
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Seeds from a text such as "42,43".
-
-    Raises:
-        UsageError: one of them is not a whole number, or is given twice.
-    """
+    """Seeds from a text such as "42,43"."""
     try:
         seeds = tuple(int(piece) for piece in text.split(","))
     except ValueError:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.options import ModelOptions, label_options, model_options
-from segvoc.cli.result_lines import disk_full, print_result
+from segvoc.cli.one_by_one import OneByOne, disk_full, print_result
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
 from segvoc.cli.tile_options import TileOptions, tile_options
@@ -40,19 +40,14 @@ if TYPE_CHECKING:
 @word_options
 @part_options
 @click.option(
-    "--model",
-    default="tiny",
-    show_default=True,
-    metavar="NAME",
-    help="A preset, a .safetensors of segvoc, or an exported folder.",
+    "--model", default="tiny", metavar="NAME", help="A preset, a .safetensors of segvoc, or an exported folder."
 )
-@model_options
+@model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @label_options(*OPTION_TEXTS)
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
+@click.option("--out", default="out", metavar="FOLDER", help="Where the results go.")
 @click.option(
     "--opacity",
     default=0.5,
-    show_default=True,
     metavar="A",
     type=click.FloatRange(0, 1),
     help="Weight of the colors in the overlay, from 0 to 1.",
@@ -74,7 +69,6 @@ if TYPE_CHECKING:
     "--overlay-megapixels",
     type=click.FloatRange(min=0, min_open=True),
     default=4,
-    show_default=True,
     metavar="M",
     help="Draw overlays of larger images smaller.",
 )
@@ -152,12 +146,12 @@ def segment(
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
     begin = partial(image_work, out, sources=images, shard=shard)
+    call = OneByOne(labeling=labeling, model=segmenter, begin=begin, as_json=as_json, resume=resume)
     if videos:
-        return segment_videos(labeling, segmenter, work, every or 1, begin, as_json=as_json, resume=resume)
+        return segment_videos(call, work, every or 1)
     if in_tiles:
-        return segment_in_tiles(
-            labeling, segmenter, work, tiles, labeling.describe, begin, as_json=as_json, resume=resume, jobs=jobs
-        )
+        return segment_in_tiles(call, work, tiles, jobs)
+    del call  # with several processes, each has a model of its own
     # a call with one image has nothing to go on with, and leaves nothing but its results
     keeps_done = resume or len(inputs) > 1 or dataset is not None
     all_words = dataset_words(labeling, segmenter)
@@ -212,11 +206,7 @@ def _plans(
 
 
 def _share(inputs: Sequence[InputImage], shard: str | None) -> list[bool]:
-    """Whether each image is in the share K/N: by its name alone, whatever other images there are.
-
-    Raises:
-        UsageError: it is none.
-    """
+    """Whether each image is in the share K/N: by its name alone, whatever other images there are."""
     if shard is None:
         return [True] * len(inputs)
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)

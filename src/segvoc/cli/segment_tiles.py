@@ -1,49 +1,27 @@
 """`segvoc segment --tile`: big images, one after the other, each in tiles."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from segvoc.big_images.labeling import BigImageOptions, BigResult, BigResultPaths, label_in_tiles
-from segvoc.cli.one_by_one import Steps, label_one_by_one
-from segvoc.cli.result_lines import Describe
+from segvoc.cli.one_by_one import OneByOne, Steps
 from segvoc.cli.tile_options import TileOptions
 from segvoc.errors import UsageError
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
 from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, refuse_overwriting
-from segvoc.labeling.done_images import BeginWork
 from segvoc.labeling.labeling import Labeling
-
-if TYPE_CHECKING:
-    from segvoc.inference.segmenter import Segmenter
 
 Work = Sequence[tuple[InputImage, ResultFiles | None]]
 """The images of a call, and where their results would go if they were small; None if there is nothing to read."""
 
 
-def segment_in_tiles(
-    labeling: Labeling,
-    model: "Segmenter",
-    work: Work,
-    tiles: TileOptions,
-    describe: Describe,
-    begin: BeginWork,
-    *,
-    as_json: bool,
-    resume: bool,
-    jobs: int,
-) -> int:
+def segment_in_tiles(call: OneByOne, work: Work, tiles: TileOptions, jobs: int) -> int:
     """Label big images and print a line for each.
 
     Args:
-        labeling: the words and options.
-        model: the model.
+        call: the words and options.
         work: the images.
         tiles: how they are read.
-        describe: the line to print about an image.
-        begin: begins the work of the call.
-        as_json: whether these lines are reports, which are then printed of images that were done before, too.
-        resume: go on with what an earlier call has done.
         jobs: processes that were asked for.
 
     Returns:
@@ -52,6 +30,7 @@ def segment_in_tiles(
     Raises:
         UsageError: the options don't fit together.
     """
+    labeling, model = call.labeling, call.model
     _refuse_what_has_no_tiles(labeling, jobs)
     options = _options(labeling, tiles)
     paths = _planned(work, labeling.out, options)
@@ -59,24 +38,11 @@ def segment_in_tiles(
     settings = {**labeling.settings(model), **options.settings()}
 
     def label(image: InputImage, files: BigResultPaths, steps: Steps) -> tuple[BigResult, bool]:
-        return (
-            label_in_tiles(
-                model, tiled, image.path, labeling.out, files, options, settings, resume=resume, progress=steps
-            ),
-            True,
-        )
+        how = {"resume": call.resume, "progress": steps}
+        return label_in_tiles(model, tiled, image.path, labeling.out, files, options, settings, **how), True
 
-    return label_one_by_one(
-        [(image, files) for (image, _), files in zip(work, paths, strict=True)],
-        label,
-        describe,
-        settings,
-        begin,
-        what="images",
-        unit="row",
-        as_json=as_json,
-        resume=resume,
-    )
+    planned = [(image, files) for (image, _), files in zip(work, paths, strict=True)]
+    return call.label(planned, label, settings, what="images", unit="row")
 
 
 def _refuse_what_has_no_tiles(labeling: Labeling, jobs: int) -> None:
@@ -100,11 +66,7 @@ def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
 
 
 def _planned(work: Work, out: str, options: BigImageOptions) -> list[BigResultPaths | None]:
-    """Where the results go; no package that is needed is missing, and no result is an input.
-
-    Raises:
-        UsageError: otherwise.
-    """
+    """Where the results go; no package that is needed is missing, and no result is an input."""
     images = [image.path for image, files in work if files is not None]
     overlay = options.overlay is not None
     paths = [

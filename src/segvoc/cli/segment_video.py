@@ -1,22 +1,16 @@
 """`segvoc segment video.mp4`: videos, one after the other, each frame by frame."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from segvoc.cli.one_by_one import Steps, label_one_by_one
+from segvoc.cli.one_by_one import OneByOne, Steps
 from segvoc.errors import UsageError
 from segvoc.imaging.result_paths import InputImage, ResultFiles, plan_files
 from segvoc.inference.label_options import LabelOptions
-from segvoc.labeling.done_images import BeginWork
-from segvoc.labeling.labeling import Labeling
 from segvoc.progress import print_line
 from segvoc.videos.labeling import write_video
 from segvoc.videos.options import VideoOptions
 from segvoc.videos.reading import is_video, require_av
 from segvoc.videos.result import VideoPaths, VideoResult
-
-if TYPE_CHECKING:
-    from segvoc.inference.segmenter import Segmenter
 
 
 def has_videos(
@@ -73,26 +67,13 @@ def plan_videos(inputs: Sequence[InputImage], out: str, *, overlay: bool) -> Seq
     return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=overlay))
 
 
-def segment_videos(
-    labeling: Labeling,
-    model: "Segmenter",
-    work: Sequence[tuple[InputImage, ResultFiles | None]],
-    every: int,
-    begin: BeginWork,
-    *,
-    as_json: bool,
-    resume: bool,
-) -> int:
+def segment_videos(call: OneByOne, work: Sequence[tuple[InputImage, ResultFiles | None]], every: int) -> int:
     """Label videos and print a line for each.
 
     Args:
-        labeling: the words and options.
-        model: the model.
+        call: the words and options.
         work: the videos, and where their results go (`plan_videos`); None if there is nothing to read.
         every: label every such frame.
-        begin: begins the work of the call.
-        as_json: whether lines are reports, which are then printed of videos that were done before, too.
-        resume: go on with what an earlier call has done.
 
     Returns:
         The exit code: 1 if a video failed, or is damaged.
@@ -100,28 +81,19 @@ def segment_videos(
     Raises:
         UsageError: the options don't fit together.
     """
+    labeling, model = call.labeling, call.model
     options = VideoOptions(labels=labeling.options, every=every, overlay=labeling.overlay, compact=labeling.compact)
     words = labeling.encoded(model)
     settings = {**labeling.settings(model), **options.settings()}
 
     def label(video: InputImage, paths: VideoPaths, steps: Steps) -> tuple[VideoResult, bool]:
-        result = write_video(
-            model, words, video.path, labeling.out, paths, options, settings, resume=resume, progress=steps
-        )
+        how = {"resume": call.resume, "progress": steps}
+        result = write_video(model, words, video.path, labeling.out, paths, options, settings, **how)
         _print_losses(result)
         return result, result.damage is None
 
-    return label_one_by_one(
-        [(video, paths if isinstance(paths, VideoPaths) else None) for video, paths in work],
-        label,
-        labeling.describe,  # pyright: ignore[reportArgumentType]
-        settings,
-        begin,
-        what="videos",
-        unit="frame",
-        as_json=as_json,
-        resume=resume,
-    )
+    planned = [(video, paths if isinstance(paths, VideoPaths) else None) for video, paths in work]
+    return call.label(planned, label, settings, what="videos", unit="frame")
 
 
 def _print_losses(result: VideoResult) -> None:

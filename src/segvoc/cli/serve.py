@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from segvoc.cli.options import ModelOptions, model_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.errors import UsageError, missing_extra
 from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, read_label_studio_token, read_secret
 
@@ -50,16 +50,12 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("model", default="tiny")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all of them.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="Port to listen at.")
+@click.option("--host", default="127.0.0.1", help="Address to listen at; 0.0.0.0: all of them.")
+@click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen at.")
 @click.option(
-    "--workers",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help="Processes, each with a model and a queue of its own.",
+    "--workers", default=1, type=click.IntRange(1, 64), help="Processes, each with a model and a queue of its own."
 )
-@model_options
+@model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @click.option("--api-key-file", metavar="FILE", help=f"File with the API key; or set {KEY_VARIABLE}.")
 @click.option("--public", is_flag=True, help="Listen elsewhere than on this machine without an API key.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service; repeatable.")

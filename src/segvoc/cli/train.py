@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.benchmark_options import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
@@ -77,7 +77,7 @@ EXAMPLES = (
     help="Continue the run in the folder. num_workers, save_every, eval_every, max_bad_steps, class_chunk_size, "
     "activation_checkpointing and compile may differ from before; nothing else may.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 def train(
     recipe: str,
     images: str | None,

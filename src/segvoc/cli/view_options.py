@@ -1,19 +1,23 @@
-"""Options of the commands that draw a network's intermediate maps: words, model and output folder."""
+"""Options of the commands that look into a network on an image: words, model, labeling and output folder."""
 
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc import __version__
-from segvoc.cli.options import ModelOptions
+from segvoc.analysis.requirements import require_matplotlib
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
 from segvoc.cli.word_options import vocabulary_of, word_options
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
+from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from segvoc.models.network_segmenter import NetworkSegmenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,8 @@ class ViewOptions:
     words_file: str | None
     model: str
     out: str
+    chosen: ModelOptions
+    labels: LabelOptions
 
     @property
     def folder(self) -> Path:
@@ -31,41 +37,54 @@ class ViewOptions:
         return Path(self.out)
 
     def vocabulary(self, images: Sequence[str]) -> Vocabulary:
-        """Read the words, and check the output folder before a network is loaded.
+        """Read the words; before a network is loaded, check the output folder and that figures can be drawn.
 
         Raises:
-            UsageError: there are no words, or the results could overwrite an image.
+            UsageError: there are no words, the results could overwrite an image, or matplotlib isn't installed.
         """
         for image in images:
             if Path(image).resolve().parent == self.folder.resolve() and Path(image).suffix.lower() == ".png":
                 raise UsageError(f"results could overwrite {image!r}, which is in {self.out!r}; choose another --out")
-        return vocabulary_of(self.words, self.words_file)
+        vocabulary = vocabulary_of(self.words, self.words_file)
+        require_matplotlib()
+        return vocabulary
 
-    def metadata(
-        self, images: Sequence[str], vocabulary: Vocabulary, chosen: ModelOptions, labels: LabelOptions
-    ) -> dict[str, object]:
+    def load(self) -> "NetworkSegmenter":
+        """Load the network; see `ModelOptions.load`."""
+        return self.chosen.load(self.model)
+
+    def metadata(self, images: Sequence[str], vocabulary: Vocabulary) -> dict[str, object]:
         """All that a figure depends on, for the JSON file beside it."""
         return {
             "segvoc": __version__,
             "images": list(images),
             "words": list(vocabulary.words),
             "model": self.model,
-            "weights": chosen.weights,
-            "options": dict(chosen.departures()),
-            **labels.record(),
+            "weights": self.chosen.weights,
+            "options": dict(self.chosen.departures()),
+            **self.labels.record(),
         }
 
 
-def view_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets their values as its argument `view`."""
+def view_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options to a command, which gets their values as its argument `view`.
 
-    @functools.wraps(function)
-    def with_options(*, words: str | None, words_file: str | None, model: str, out: str, **given: Any) -> Any:
-        view = ViewOptions(words=words, words_file=words_file, model=model, out=out)
-        return function(**given, view=view)
+    Args:
+        names: fields of `LabelOptions`.
+    """
 
-    model = click.option(
-        "--model", default="tiny", show_default=True, metavar="NAME", help="A preset, or a .safetensors file of segvoc."
-    )
-    out = click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the results.")
-    return word_options(model(out(with_options)))
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_options(*, words: str | None, words_file: str | None, model: str, out: str, **given: Any) -> Any:
+            chosen, labels = given.pop("chosen"), given.pop("labels")
+            view = ViewOptions(words=words, words_file=words_file, model=model, out=out, chosen=chosen, labels=labels)
+            return function(**given, view=view)
+
+        model = click.option(
+            "--model", default="tiny", metavar="NAME", help="A preset, or a .safetensors file of segvoc."
+        )
+        out = click.option("--out", default="out", metavar="FOLDER", help="Folder for the results.")
+        of_network = model_options(*NETWORK_OPTIONS)(label_options(*names)(with_options))
+        return word_options(model(out(of_network)))
+
+    return add

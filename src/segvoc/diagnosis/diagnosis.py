@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import features
 
-from segvoc import __version__
 from segvoc.diagnosis.engines import find_engines
 from segvoc.diagnosis.machine import describe_machine, problems_of_machine, set_variables
 from segvoc.diagnosis.places import described, places, problems_of_places
@@ -17,6 +16,7 @@ from segvoc.diagnosis.requirements import Package, installed_version, missing_of
 from segvoc.errors import SegvocError, one_line
 from segvoc.exported.shipped import SHIPPED, open_tiny
 from segvoc.storage.digests import file_sha256
+from segvoc.version import __version__
 
 PILLOW_FEATURES = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "compressed TIFF"}
 """What Pillow can be built without, by its own names."""

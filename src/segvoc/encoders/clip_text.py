@@ -7,7 +7,7 @@ architecture, byte-pair merges and tokeniser are open_clip's.
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -32,9 +32,7 @@ class ClipTextConfig:
     width: int
     """Channels of the tokens; the MLPs are 4 times as wide."""
     layers: int
-    """Transformer blocks."""
     heads: int
-    """Attention heads."""
     quick_gelu: bool
     """Use x sigmoid(1.702 x) in the MLPs instead of the exact GELU."""
     fine_tuned: str
@@ -51,28 +49,17 @@ class ClipTextConfig:
 
 def openai_text(channels: int) -> ClipTextConfig:
     """The text encoder of OpenAI's ViT-B/16 (512 channels) or ViT-L/14 (768)."""
-    return ClipTextConfig(
-        channels=channels, width=channels, layers=12, heads=channels // 64, quick_gelu=True, fine_tuned="qv"
-    )
+    return _config(channels, layers=12, quick_gelu=True)
 
 
 def open_clip_text(channels: int) -> ClipTextConfig:
     """The text encoder of open_clip's ViT-H/14 (1024 channels) or ViT-bigG/14 (1280)."""
-    return ClipTextConfig(
-        channels=channels,
-        width=channels,
-        layers=24 if channels <= 1024 else 32,
-        heads=channels // 64,
-        quick_gelu=False,
-        fine_tuned="qv",
-    )
+    return _config(channels, layers=24 if channels <= 1024 else 32)
 
 
 def eva_text(channels: int) -> ClipTextConfig:
     """The text encoder of EVA02-CLIP-B-16 (512 channels) or -L-14-336 (768); its recipe trains q, k and v."""
-    return ClipTextConfig(
-        channels=channels, width=channels, layers=12, heads=channels // 64, quick_gelu=False, fine_tuned="qkv"
-    )
+    return _config(channels, layers=12, fine_tuned="qkv")
 
 
 def convnext_text(channels: int, layers: int) -> ClipTextConfig:
@@ -80,14 +67,14 @@ def convnext_text(channels: int, layers: int) -> ClipTextConfig:
 
     ERR-Seg's recipe trains q, k and v, and the first layer of each MLP.
     """
+    config = _config(channels, layers=layers, fine_tuned="qkv")
+    return replace(config, also_fine_tuned=(".mlp.c_fc.weight",))
+
+
+def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned: str = "qv") -> ClipTextConfig:
+    heads = channels // 64
     return ClipTextConfig(
-        channels=channels,
-        width=channels,
-        layers=layers,
-        heads=channels // 64,
-        quick_gelu=False,
-        fine_tuned="qkv",
-        also_fine_tuned=(".mlp.c_fc.weight",),
+        channels=channels, width=channels, layers=layers, heads=heads, quick_gelu=quick_gelu, fine_tuned=fine_tuned
     )
 
 

@@ -28,7 +28,6 @@ class Stage(NamedTuple):
     """Inverted residuals with equal outputs."""
 
     blocks: int
-    """Number of blocks."""
     channels: int
     """Channels of their output."""
     kernel: int

@@ -28,7 +28,6 @@ class EvaClipConfig:
     """Sizes of the encoder, and how its last block attends."""
 
     vit: VitConfig
-    """Sizes of the transformer."""
     dense: DenseMode = "csa"
     """How the last block attends: the mode in which the weights were distilled, or one for weights that weren't."""
 

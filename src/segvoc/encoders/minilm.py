@@ -32,9 +32,7 @@ class MiniLMConfig:
     hidden_channels: int = 1536
     """Channels inside the MLPs."""
     layers: int = 6
-    """Transformer layers."""
     heads: int = 12
-    """Attention heads."""
     max_tokens: int = 256
     """Tokens of the longest prompt, including [CLS] and [SEP]."""
 

@@ -3,6 +3,8 @@
 import unicodedata
 import warnings
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from segvoc.errors import UnknownWordWarning
 
@@ -34,3 +36,19 @@ def in_another_script(word: str) -> bool:
     letters = [char for char in unicodedata.normalize("NFKD", word) if char.isalpha()]
     other = [char for char in letters if not unicodedata.name(char, "LATIN").startswith("LATIN")]
     return 2 * len(other) > len(letters)
+
+
+WORDS_FILE = Path(__file__).parent.parent / "weights" / "clip_words.txt"
+"""The words that are single tokens of CLIP's vocabulary, as most English words are: one per line, in lower case.
+
+The list is that of open_clip's tokenizer (tools/make_clip_words.py), so that it can be asked without open_clip."""
+
+
+def is_known_to_clip(name: str) -> bool:
+    """Whether one of a name's words is a single token of CLIP's vocabulary."""
+    return not _words().isdisjoint(name.lower().split())
+
+
+@cache
+def _words() -> frozenset[str]:
+    return frozenset(WORDS_FILE.read_text(encoding="utf-8").splitlines())

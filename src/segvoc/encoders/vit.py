@@ -27,9 +27,7 @@ class VitConfig:
     width: int
     """Channels of the tokens."""
     layers: int
-    """Transformer blocks."""
     heads: int
-    """Attention heads."""
     patch_size: int
     """Side of a patch [pixels]."""
     pretrained_size: int
@@ -65,30 +63,14 @@ def vit_l14() -> VitConfig:
 
 def vit_h14() -> VitConfig:
     """ViT-H/14 of open_clip, pre-trained at 224 px, used at 336."""
-    return VitConfig(
-        channels=1024,
-        width=1280,
-        layers=32,
-        heads=16,
-        patch_size=14,
-        pretrained_size=224,
-        input_size=336,
-        taps=(10, 21),
-    )
+    sizes = {"channels": 1024, "width": 1280, "layers": 32, "taps": (10, 21)}
+    return replace(vit_l14(), pretrained_size=224, **sizes)
 
 
 def vit_big_g14() -> VitConfig:
     """ViT-bigG/14 of open_clip, pre-trained at 224 px, used at 336."""
-    return VitConfig(
-        channels=1280,
-        width=1664,
-        layers=48,
-        heads=16,
-        patch_size=14,
-        pretrained_size=224,
-        input_size=336,
-        taps=(15, 31),
-    )
+    sizes = {"channels": 1280, "width": 1664, "layers": 48, "taps": (15, 31)}
+    return replace(vit_l14(), pretrained_size=224, **sizes)
 
 
 def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, int]:

@@ -8,12 +8,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from segvoc import __version__
 from segvoc.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.encoders.unknown_words import warn_of_unknown_words
 from segvoc.storage.digests import digest_of
 from segvoc.storage.kept_arrays import KeptArrays
 from segvoc.storage.user_cache import cache_folder
+from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 CPU_BATCH = 16

@@ -73,11 +73,9 @@ class _Settings:
     """What was asked for; see `export`."""
 
     format: ExportFormat
-    """What is written."""
     dtype: ExportDtype = "float32"
     """Precision of most weights."""
     vocabulary: Vocabulary | None = None
-    """The fixed words."""
     compiled: bool = False
     """Whether programs are compiled, too."""
 

@@ -39,7 +39,6 @@ class _Tensor:
     """An input or output of a model."""
 
     name: str
-    """Its name."""
     type: str
     """Its type, as Triton calls it."""
     dims: tuple[int, ...]
@@ -66,9 +65,7 @@ class _Model:
     name: str
     """Its name, which is that of its folder."""
     inputs: tuple[_Tensor, ...]
-    """What goes in."""
     outputs: tuple[_Tensor, ...]
-    """What comes out."""
 
     def write(self, repository: Path, batch: int, rest: Iterable[str]) -> None:
         """Write its configuration; `batch` is the largest number of images or prompts, 0: not batched."""

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from segvoc.errors import missing_extra
-from segvoc.formats.connected_regions import segments
+from segvoc.formats.connected_regions import Region, segments
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_json_lists
 from segvoc.formats.stuff import stuff_classes
 from segvoc.imaging.palette import class_colors
@@ -50,6 +50,10 @@ class _Coco(DatasetFormat):
     def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]: ...
 
 
+def _facts(region: Region) -> Facts:
+    return {"category_id": region.label + 1, "area": region.area, "bbox": region.box, "iscrowd": 0}
+
+
 class CocoPanoptic(_Coco):
     """`annotations/panoptic_default/photo.png`, whose colors are ids of segments, and `panoptic_default.json`.
 
@@ -77,15 +81,7 @@ class CocoPanoptic(_Coco):
                 number = (number + 0x0B0705) % _SEGMENT_IDS
             taken.add(number)
             ids[region.place][region.inside] = number
-            entries.append(
-                {
-                    "id": number,
-                    "category_id": region.label + 1,
-                    "area": region.area,
-                    "bbox": region.box,
-                    "iscrowd": 0,
-                }
-            )
+            entries.append({"id": number, **_facts(region)})
         rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
         png = Image.fromarray(rgb)
         write_atomically(folder / self.files(stem)[0], lambda file: png.save(file, "PNG"))
@@ -116,15 +112,8 @@ class CocoInstances(_Coco):
             mask[region.place] = region.inside
             runs: Any = encode(mask)
             mask[region.place] = 0
-            entries.append(
-                {
-                    "category_id": region.label + 1,
-                    "segmentation": {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")},
-                    "area": region.area,
-                    "bbox": region.box,
-                    "iscrowd": 0,
-                }
-            )
+            lengths = {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
+            entries.append({"segmentation": lengths, **_facts(region)})
         return {"size": list(mask.shape), "segments": entries}
 
     def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:

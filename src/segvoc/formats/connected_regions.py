@@ -15,7 +15,6 @@ class Region:
     """Pixels of one class: those that touch one another, or all of an image."""
 
     label: int
-    """Index of the class."""
     left: int
     """First column of the bounding box."""
     top: int
@@ -70,13 +69,7 @@ def connected_regions(labels: UInt16[np.ndarray, "H W"], classes: int) -> list[R
 
 
 def segments(labels: UInt16[np.ndarray, "H W"], classes: int, stuff: Set[int]) -> Iterator[Region]:
-    """The segments of an image: each connected region of a thing, and all pixels of a kind of stuff together.
-
-    Args:
-        labels: as for `connected_regions`.
-        classes: number of classes.
-        stuff: the classes that are stuff.
-    """
+    """The segments of an image: each connected region of a thing, and all pixels of a kind of stuff together."""
     same: list[Region] = []
     for region in [*connected_regions(labels, classes), None]:
         if same and (region is None or region.label != same[0].label):

@@ -19,7 +19,7 @@ from segvoc.errors import InputError, OutputError, UsageError, missing_extra, on
 from segvoc.formats.cityscapes import Cityscapes
 from segvoc.formats.coco import CocoInstances, CocoPanoptic
 from segvoc.formats.cvat import Cvat
-from segvoc.formats.dataset_format import DatasetEntries, DatasetEntry, DatasetFormat
+from segvoc.formats.dataset_format import DatasetEntry, DatasetFormat
 from segvoc.formats.label_studio import LabelStudio
 from segvoc.formats.labelme import LabelMe
 from segvoc.formats.names import FORMAT_NAMES, FormatName
@@ -38,18 +38,9 @@ PIECE_FOLDER = ".segvoc"
 _PACKAGES = {"pycocotools": "pycocotools", "skimage": "scikit-image"}
 """What pip calls the modules of the extra."""
 
-FORMATS: dict[str, type[DatasetFormat]] = {
-    "coco-panoptic": CocoPanoptic,
-    "coco-instances": CocoInstances,
-    "labelme": LabelMe,
-    "cvat": Cvat,
-    "yolo-seg": YoloSegmentation,
-    "voc": Voc,
-    "cityscapes": Cityscapes,
-    "label-studio": LabelStudio,
-    "rgba": Rgba,
-}
-"""The class of each format."""
+_KINDS = (CocoPanoptic, CocoInstances, LabelMe, Cvat, YoloSegmentation, Voc, Cityscapes, LabelStudio, Rgba)
+
+FORMATS: dict[str, type[DatasetFormat]] = {kind.name: kind for kind in _KINDS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +50,6 @@ class EntryFiles:
     stem: str
     """The image's name, which may begin with sub-folders."""
     folder: Path
-    """The dataset."""
     own: tuple[str, ...]
     """Files of the format, below the folder."""
     image: str | None
@@ -116,9 +106,7 @@ class Dataset:
     """A dataset that is written. Other processes can be told."""
 
     folder: str
-    """Where it is."""
     format: FormatName | str
-    """Its format."""
     background: str | None = None
     """The word that stands for "none of the others"."""
     copy_images: bool = True
@@ -192,10 +180,6 @@ class Dataset:
     def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
         """Write the files about all images.
 
-        Args:
-            words: the words.
-            entries: the images that have been written.
-
         Raises:
             OutputError: a file can't be written, or a piece is damaged.
         """
@@ -220,7 +204,7 @@ class Dataset:
                 )
 
 
-class _Pieces(DatasetEntries):
+class _Pieces:
     def __init__(self, files: Sequence[EntryFiles]) -> None:
         self.files = files
 

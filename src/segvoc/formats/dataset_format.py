@@ -4,7 +4,7 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar
@@ -30,6 +30,10 @@ class DatasetEntry:
     """What `DatasetFormat.write` has returned."""
 
 
+DatasetEntries = Iterable[DatasetEntry]
+"""The images of a dataset in the order of their names; each time they are gone through, they are read one by one."""
+
+
 class DatasetFormat(ABC):
     """A format. Objects know the words of a dataset, classes where its files are.
 
@@ -53,12 +57,7 @@ class DatasetFormat(ABC):
 
     @classmethod
     def image_file(cls, stem: str, suffix: str) -> str:
-        """Where the format wants an image's image.
-
-        Args:
-            stem: the image's name.
-            suffix: the suffix of its file.
-        """
+        """Where the format wants an image's image."""
         return f"images/{stem}{suffix}"
 
     @classmethod
@@ -84,7 +83,7 @@ class DatasetFormat(ABC):
         """
 
     @abstractmethod
-    def finish(self, folder: Path, entries: "DatasetEntries") -> None:
+    def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """Write the files about all images, each atomically.
 
         Args:
@@ -94,14 +93,6 @@ class DatasetFormat(ABC):
         Raises:
             OutputError: a file can't be written.
         """
-
-
-class DatasetEntries(ABC):
-    """The images of a dataset, which are read from the disk one at a time."""
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[DatasetEntry]:
-        """In the order of their names."""
 
 
 def refuse_words(words: Iterable[str], characters: str, name: str) -> None:

@@ -9,7 +9,6 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.json_files import write_json
 
 LABELME_VERSION = "5.5.0"
-"""Version of the format."""
 
 
 class LabelMe(DatasetFormat):

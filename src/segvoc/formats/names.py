@@ -8,4 +8,3 @@ FormatName = Literal[
 """A format of datasets; docs/how_to/formats.md says what each keeps."""
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
-"""All of them."""

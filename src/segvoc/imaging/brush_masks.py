@@ -47,10 +47,11 @@ def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UIn
     if labels.size > _MOST_PIXELS:
         raise UsageError(f"a brush mask has at most {_MOST_PIXELS} pixels, not {labels.size}; make the image smaller")
     for changes in class_runs(labels.ravel(), classes):
-        yield _packed(changes, labels.size) if changes.size else np.empty(0, np.uint8)
+        yield packed_runs(changes, labels.size) if changes.size else np.empty(0, np.uint8)
 
 
-def _packed(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.ndarray, " N"]:
+def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.ndarray, " N"]:
+    """The bytes of a mask of so many pixels whose runs begin and end where `class_runs` says."""
     lengths = np.diff(changes, prepend=0, append=pixels) * CHANNELS
     values = np.resize(np.array([0, _INSIDE]), lengths.size)
     lengths, values = lengths[lengths > 0], values[lengths > 0]

@@ -26,7 +26,6 @@ class LegendEntry:
     name: str
     """Any text, in any script."""
     color: tuple[int, int, int]
-    """RGB."""
     fraction: float
     """Share of the image's pixels, in [0, 1]."""
     of_part: bool = False

@@ -35,7 +35,6 @@ class OverlayStyle:
     names: bool = True
     """Write the names into the regions that have room for them."""
     legend: bool = True
-    """List the classes."""
     max_pixels: int | None = None
     """Draw an image of more pixels smaller, with about so many; None: as large as it is."""
 

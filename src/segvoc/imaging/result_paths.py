@@ -252,11 +252,7 @@ def plan_files(
 
 
 def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], out_dir: PathLike) -> set[int]:
-    """Images that need their suffixes, since their results meet others; `short` are those that don't have them yet.
-
-    Raises:
-        UsageError: results meet, and suffixes would not help.
-    """
+    """Images that need their suffixes, since their results meet others; `short` are those that don't have them yet."""
     owners: dict[str, int] = {}
     exact: dict[Path, int] = {}
     meeting: set[int] = set()
@@ -297,12 +293,7 @@ def _hidden_by_folders(
 
 
 def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[InputImage]:
-    """The images, with a problem for those whose names differ in case alone if the disk doesn't tell these apart.
-
-    Args:
-        images: the images of a call.
-        out_dir: the output folder.
-    """
+    """The images, with a problem for those whose names differ in case alone if the disk doesn't tell these apart."""
     groups: dict[str, dict[str, int]] = defaultdict(dict)
     for index, image in enumerate(images):
         if image.problem is None:

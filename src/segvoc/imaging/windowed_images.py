@@ -53,11 +53,7 @@ class WindowedImage(Protocol):
 
 
 class ArrayImage:
-    """An image in memory.
-
-    Args:
-        pixels: RGB.
-    """
+    """An image in memory, all of whose pixels hold an image."""
 
     def __init__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
         self.pixels = pixels
@@ -75,7 +71,7 @@ class ArrayImage:
         return reduced(self, longest)
 
 
-class DecodedImage:
+class DecodedImage(ArrayImage):
     """An image of a format that can only be decoded as a whole, such as JPEG: 1 to 4 bytes per pixel stay in memory.
 
     Args:
@@ -93,13 +89,6 @@ class DecodedImage:
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
         """RGB of a window."""
         return rgb_window(self._image, rows, columns)
-
-    def valid(self, rows: slice, columns: slice) -> None:
-        """All pixels hold an image; transparent ones are white."""
-
-    def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The reduced image."""
-        return reduced(self, longest)
 
 
 def reduced(image: WindowedImage, longest: int) -> UInt8[np.ndarray, "h w 3"]:

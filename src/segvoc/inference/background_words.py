@@ -29,7 +29,6 @@ class BackgroundWords:
     """
 
     words: tuple[str, ...] = STUFF
-    """The words."""
     similarity: float = 0.6
     """Largest cosine similarity to a requested word or part; words that are more similar to one mean the same."""
 
@@ -38,13 +37,7 @@ class BackgroundWords:
     they catch most of it, and a false background costs a small object more than its surroundings."""
 
     def beside(self, requested: Vocabulary, parts: Sequence[str], encode: WordEncoder) -> tuple[str, ...]:
-        """The words that differ from everything that is requested.
-
-        Args:
-            requested: the requested words without the background.
-            parts: names of the requested parts.
-            encode: encodes words for the network.
-        """
+        """The words that differ from everything that is requested."""
         taken = {name.casefold() for name in (*requested.words, *parts)}
         others = [word for word in self.words if word.casefold() not in taken]
         if not others:

@@ -23,13 +23,9 @@ class LabelingJob:
     """
 
     options: LabelOptions
-    """How to label."""
     query: ClassQuery
-    """The words to look for."""
     text: EncodedWords
-    """Their embeddings."""
     protocol: Protocol
-    """Protocol for all images."""
     threshold: float | None
     """Probability below which pixels are unlabeled, or background."""
     groups: list[list[int]]

@@ -11,9 +11,9 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from segvoc.errors import UsageError
+from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
-from segvoc.inference.window_names import WINDOWS, Window
 from segvoc.selection_rules import KeepClasses, requested_selection
 
 OptionUse = Literal["all", "tiles", "video"]
@@ -47,11 +47,9 @@ class OptionText:
     choices: tuple[str, ...] = ()
     """All texts that are valid; empty: any."""
     use: OptionUse = "all"
-    """What it is for."""
     minimum: float | None = None
     """Least number, where the value is one."""
     maximum: float | None = None
-    """Largest number."""
 
 
 def _text(help: str, parse: Callable[[str], Any] | None = None, **about: Any) -> dict[str, OptionText]:

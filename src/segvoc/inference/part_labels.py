@@ -14,7 +14,6 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner, mean_weights
 from segvoc.inference.view_logits import ViewLogits
-from segvoc.selection_rules import WithParts
 from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
 PartsAgainst = Literal["object", "contrast", "half"]
@@ -63,108 +62,89 @@ class Candidate:
     """Whether the part was requested of any object rather than of this one."""
 
 
-@dataclass(frozen=True)
-class AskedParts:
-    """A query that includes parts."""
+def beside_parts(
+    vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None, stand_ins: Sequence[str] = ()
+) -> tuple[Vocabulary, tuple[Candidate, ...]]:
+    """Add the parts of the requested words to the query.
 
-    asked: Vocabulary
-    """The requested words, followed by those of parts ("dog's head"); a part of any object has a word for each
-    object."""
-    words: int
-    """Number of requested words."""
-    candidates: tuple[Candidate, ...]
-    """Candidates, grouped by object in ascending order of their parts."""
+    Args:
+        vocabulary: the requested words.
+        parts: the parts to label.
+        none: the background, which has no parts.
+        stand_ins: words that stand for the background, which have no parts either.
 
-    @classmethod
-    def beside(
-        cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None, stand_ins: Sequence[str] = ()
-    ) -> "AskedParts":
-        """Add the parts of the requested words to the query.
+    Returns:
+        The requested words, followed by those of parts ("dog's head"), of which a part of any object has one for each
+        object; and the candidates, grouped by object in ascending order of their parts.
 
-        Args:
-            vocabulary: the requested words.
-            parts: the parts to label.
-            none: the background, which has no parts.
-            stand_ins: words that stand for the background, which have no parts either.
+    Raises:
+        UsageError: a part's word is also a requested word, an object is the background, or there are too many words.
+    """
+    places = {word: place for place, word in enumerate(vocabulary.words)}
+    for name in parts.objects:
+        if name not in places or name == none:
+            raise UsageError(f"{name!r} is the background, which has no parts; take it out of the parts")
+    candidates: list[Candidate] = []
+    of_objects = parts_by_object(vocabulary.words, parts.parts)
+    for owner, (name, of_object) in enumerate(zip(vocabulary.words, of_objects, strict=True)):
+        for index, part in () if name == none or name in stand_ins else of_object:
+            place = places.setdefault(part.word(name), len(places))
+            if place < len(vocabulary):
+                raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")
+            candidates.append(Candidate(owner, index, place, of_any=part.object is None))
+        if len(places) > MAX_CLASSES:
+            raise UsageError(f"the words and their parts are more than {MAX_CLASSES} together; ask for fewer at a time")
+    return Vocabulary(places, synonyms=vocabulary.synonyms), tuple(candidates)
 
-        Raises:
-            UsageError: a part's word is also a requested word, an object is the background, or there are too many
-                words.
-        """
-        places = {word: place for place, word in enumerate(vocabulary.words)}
-        for name in parts.objects:
-            if name not in places or name == none:
-                raise UsageError(f"{name!r} is the background, which has no parts; take it out of the parts")
-        candidates: list[Candidate] = []
-        of_objects = parts_by_object(vocabulary.words, parts.parts)
-        for owner, (name, of_object) in enumerate(zip(vocabulary.words, of_objects, strict=True)):
-            for index, part in () if name == none or name in stand_ins else of_object:
-                place = places.setdefault(part.word(name), len(places))
-                if place < len(vocabulary):
-                    raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")
-                candidates.append(Candidate(owner, index, place, of_any=part.object is None))
-            if len(places) > MAX_CLASSES:
-                raise UsageError(
-                    f"the words and their parts are more than {MAX_CLASSES} together; ask for fewer at a time"
-                )
-        return cls(Vocabulary(places, synonyms=vocabulary.synonyms), len(vocabulary), tuple(candidates))
 
-    def adapted(self, protocol: Protocol) -> Protocol:
-        """The protocol with class selection restricted to the requested words; selected objects keep their parts."""
-        if protocol.selection is None:
-            return protocol
-        owners: list[list[int]] = [[] for _ in range(len(self.asked) - self.words)]
-        for candidate in self.candidates:
-            owners[candidate.place - self.words].append(candidate.owner)
-        return replace(protocol, selection=WithParts(protocol.selection, self.words, tuple(map(tuple, owners))))
+def label_parts(
+    candidates: Sequence[Candidate],
+    output: ViewLogits,
+    labels: UInt16[np.ndarray, "H W"],
+    objects: Float[Array, "H W"],
+    label_of: Sequence[int],
+    against: PartsAgainst,
+    protocol: Protocol,
+) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
+    """Label the part at each pixel.
 
-    def label(
-        self,
-        output: ViewLogits,
-        labels: UInt16[np.ndarray, "H W"],
-        objects: Float[Array, "H W"],
-        label_of: Sequence[int],
-        against: PartsAgainst,
-        protocol: Protocol,
-    ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-        """Label the part at each pixel.
+    Args:
+        candidates: what `beside_parts` has found.
+        output: the network's logits for the whole query.
+        labels: the word at each pixel, or 65535; only the parts of this word are considered there.
+        objects: the network's score for that word: a logit or, with `sigmoid_first`, a probability.
+        label_of: the label of each requested word, without stand-ins of the background.
+        against: the rule by which a pixel gets a part.
+        protocol: the protocol that the image was segmented with.
 
-        Args:
-            output: the network's logits for the whole query.
-            labels: the word at each pixel, or 65535; only the parts of this word are considered there.
-            objects: the network's score for that word: a logit or, with `sigmoid_first`, a probability.
-            label_of: the label of each requested word, without stand-ins of the background.
-            against: the rule by which a pixel gets a part.
-            protocol: the protocol that the image was segmented with.
-
-        Returns:
-            Index of the part at each pixel, `NO_PART` where there is none, and its probability (0 there).
-        """
-        xp, where = array_namespace(objects), device(objects)
-        place_of = np.full(UNLABELED + 1, -1, np.int32)
-        place_of[list(label_of)] = np.arange(len(label_of))
-        present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
-        chosen = tuple(candidate for candidate in self.candidates if candidate.owner in present)
-        if not chosen:
-            return np.full(labels.shape, NO_PART, np.uint16), np.zeros(labels.shape, np.float32)
-        owner = xp.asarray(place_of[labels], device=where)
-        maps = _CandidateMaps(chosen, output, protocol)
-        best = maps.strongest(owner)
-        half = 0.5 if protocol.sigmoid_first else 0.0
-        found = best.value > (half if against == "half" else objects)
-        winner, score = best.index, best.value
-        if against == "contrast" and (missing := _missing(chosen, winner[found], owner)):
-            maps = replace(maps, candidates=tuple(chosen[number] for number in missing))
-            lift = maps.lift_to_object(owner, objects)
-            lifted = maps.strongest(xp.where(found, -1, owner), lift)
-            more = lifted.value > objects
-            winner = xp.where(more, xp.asarray(missing, device=where)[lifted.index], winner)
-            score = xp.where(more, lifted.value - lift[lifted.index], score)
-            found |= more
-        probability = xp.clip(score, min=0, max=1) if protocol.sigmoid_first else sigmoid(score)
-        parts = xp.asarray([candidate.part for candidate in chosen], device=where)
-        part_labels = xp.where(found, parts[winner], NO_PART)
-        return to_numpy(part_labels).astype(np.uint16), to_numpy(xp.where(found, probability, 0))
+    Returns:
+        Index of the part at each pixel, `NO_PART` where there is none, and its probability (0 there).
+    """
+    xp, where = array_namespace(objects), device(objects)
+    place_of = np.full(UNLABELED + 1, -1, np.int32)
+    place_of[list(label_of)] = np.arange(len(label_of))
+    present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
+    chosen = tuple(candidate for candidate in candidates if candidate.owner in present)
+    if not chosen:
+        return np.full(labels.shape, NO_PART, np.uint16), np.zeros(labels.shape, np.float32)
+    owner = xp.asarray(place_of[labels], device=where)
+    maps = _CandidateMaps(chosen, output, protocol)
+    best = maps.strongest(owner)
+    half = 0.5 if protocol.sigmoid_first else 0.0
+    found = best.value > (half if against == "half" else objects)
+    winner, score = best.index, best.value
+    if against == "contrast" and (missing := _missing(chosen, winner[found], owner)):
+        maps = replace(maps, candidates=tuple(chosen[number] for number in missing))
+        lift = maps.lift_to_object(owner, objects)
+        lifted = maps.strongest(xp.where(found, -1, owner), lift)
+        more = lifted.value > objects
+        winner = xp.where(more, xp.asarray(missing, device=where)[lifted.index], winner)
+        score = xp.where(more, lifted.value - lift[lifted.index], score)
+        found |= more
+    probability = xp.clip(score, min=0, max=1) if protocol.sigmoid_first else sigmoid(score)
+    parts = xp.asarray([candidate.part for candidate in chosen], device=where)
+    part_labels = xp.where(found, parts[winner], NO_PART)
+    return to_numpy(part_labels).astype(np.uint16), to_numpy(xp.where(found, probability, 0))
 
 
 def _missing(chosen: Sequence[Candidate], found: Int[Array, " N"], owner: Int[Array, "H W"]) -> list[int]:

@@ -49,9 +49,6 @@ def label_classes(
         threshold: probability in [0, 1] below which a pixel is background, or unlabeled if there is no background. A
             pixel is also background where one of its stand-ins is likelier than all words.
         return_probabilities: keep the probability of every class.
-
-    Returns:
-        Labels, confidences and scores of all pixels.
     """
     xp, where = array_namespace(output.logits), device(output.logits)
     best = StrongestClass(*size, output.logits)
@@ -64,7 +61,7 @@ def label_classes(
             full = bilinear(maps[None, ...], size)[0, ...]
             probabilities[to_numpy(chosen)] = to_numpy(full if protocol.sigmoid_first else sigmoid(full))
     stand_in = StrongestClass(*size, output.logits)
-    stand_ins = xp.arange(len(indices), len(query.asked), device=where)
+    stand_ins = xp.arange(len(indices), query.named, device=where)
     for maps, classes in output.maps(protocol, size, classes=stand_ins):
         stand_in.update(maps, classes)
     labels, confidence = decided(best, stand_in, query, protocol, threshold)

@@ -2,42 +2,45 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.label_options import checked_background
-from segvoc.inference.part_labels import AskedParts, words_with_objects
+from segvoc.inference.part_labels import Candidate, beside_parts, words_with_objects
+from segvoc.inference.protocols import Protocol
+from segvoc.selection_rules import WithParts
 from segvoc.storage.digests import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 Parts = Mapping[str, Sequence[str]] | PartVocabulary
-"""Part names by object."""
 
 DEFAULT_THRESHOLD = 0.5
 """Default probability below which a pixel is background."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClassQuery:
-    """The words to query the network with, and the class that stands for "none of the others"."""
+    """What a network is asked for, and how its answers become the classes of a result."""
 
     words: tuple[str, ...]
     """All classes of the result."""
     asked: Vocabulary
-    """The words to query: all classes except a background that is decided by a threshold, then its `stand_ins`."""
+    """All that is asked: the classes except a background that is decided by a threshold, its `stand_ins`, and the words
+    of parts ("dog's head")."""
+    named: int
+    """How many of these aren't parts."""
     background: int | None
     """Index of the class that is decided by a threshold, if any."""
     parts: PartVocabulary | None
-    """The requested parts."""
-    asked_parts: AskedParts | None
-    """The query that includes these parts."""
-    none: str | None = None
+    candidates: tuple[Candidate, ...]
+    """The parts that pixels may be labeled as."""
+    none: str | None
     """Name of the background, if the network was trained with "none of the words"; it is queried like a word."""
-    stand_ins: tuple[str, ...] = ()
+    stand_ins: tuple[str, ...]
     """Words that are queried on behalf of the background."""
-    own_threshold: float = DEFAULT_THRESHOLD
+    own_threshold: float
     """Default probability below which a pixel is background."""
 
     @classmethod
@@ -64,14 +67,24 @@ class ClassQuery:
         Raises:
             UsageError: the words and parts don't fit together.
         """
-        index, asked, none = None, vocabulary, None
-        if background is not None and learned:
-            none = background
-        elif background is not None:
+        index, asked, none = None, vocabulary, background if learned else None
+        if background is not None and not learned:
             index, asked = vocabulary.words.index(background), vocabulary.without(background)
             asked = Vocabulary((*asked.words, *stand_ins), synonyms=asked.synonyms)
-        asked_parts = None if parts is None else AskedParts.beside(asked, parts, none, stand_ins)
-        return cls(vocabulary.words, asked, index, parts, asked_parts, none, stand_ins, own_threshold)
+        named, candidates = len(asked), ()
+        if parts is not None:
+            asked, candidates = beside_parts(asked, parts, none, stand_ins)
+        return cls(
+            words=vocabulary.words,
+            asked=asked,
+            named=named,
+            background=index,
+            parts=parts,
+            candidates=candidates,
+            none=none,
+            stand_ins=stand_ins,
+            own_threshold=own_threshold,
+        )
 
     @property
     def asked_indices(self) -> list[int]:
@@ -82,9 +95,14 @@ class ClassQuery:
         """The effective threshold: the given one, or the query's own if it is needed to decide the background."""
         return self.own_threshold if given is None and self.background is not None else given
 
-    def encoded(self, encode: WordEncoder) -> EncodedWords:
-        """Encode all queried words, including parts."""
-        return encode(self.asked if self.asked_parts is None else self.asked_parts.asked, self.none)
+    def adapted(self, protocol: Protocol) -> Protocol:
+        """The protocol with class selection restricted to the requested words; selected objects keep their parts."""
+        if self.parts is None or protocol.selection is None:
+            return protocol
+        owners: list[list[int]] = [[] for _ in range(len(self.asked) - self.named)]
+        for candidate in self.candidates:
+            owners[candidate.place - self.named].append(candidate.owner)
+        return replace(protocol, selection=WithParts(protocol.selection, self.named, tuple(map(tuple, owners))))
 
 
 class PreparedVocabulary:
@@ -135,14 +153,11 @@ class PreparedVocabulary:
         return copied
 
     def query(self, threshold: float | None) -> tuple[ClassQuery, EncodedWords]:
-        """The query and its encoding.
+        """The query, and its encoded words.
 
         Args:
             threshold: None lets a network that was trained with a background predict it; otherwise the threshold
                 decides it.
-
-        Returns:
-            The query, and its encoded words.
         """
         learned = self._learns_background and threshold is None
         if learned not in self._encoded:
@@ -155,7 +170,7 @@ class PreparedVocabulary:
                 stand_ins=() if learned else self._stand_ins(),
                 own_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
             )
-            self._encoded[learned] = query, query.encoded(self.encode)
+            self._encoded[learned] = query, self.encode(query.asked, query.none)
         return self._encoded[learned]
 
     def _stand_ins(self) -> tuple[str, ...]:

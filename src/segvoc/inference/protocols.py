@@ -1,10 +1,25 @@
 """Protocols: preprocessing of an image for a network, and mapping of the logits back to the image."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from segvoc.inference.window_names import Window
 from segvoc.selection_rules import MostSimilar, SelectionRule
+
+Window = Literal["auto", "single", "official", "official-single", "tcl"]
+"""The protocol by which an image is segmented.
+
+- "auto": our best trade-off for the image's size and aspect ratio
+- "single": one pass over the squashed image
+- "official": the published test protocol
+- "official-single": the released code's path without sliding windows, including its defects
+- "tcl": the protocol of TCL (Cha et al., CVPR 2023), the standard for comparing networks trained on captions; only
+  these networks have it
+"""
+
+WINDOWS: tuple[Window, ...] = get_args(Window)
+
+COMMON_WINDOWS: tuple[Window, ...] = WINDOWS[:4]
+"""Windows that every network has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +63,7 @@ class Tiles:
     kind: Literal["tiles"] = "tiles"
     """Tells the ways to split an image apart."""
     rows: int = 2
-    """Number of rows."""
     columns: int = 2
-    """Number of columns."""
 
 
 @dataclass(frozen=True, kw_only=True)

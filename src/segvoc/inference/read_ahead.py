@@ -22,7 +22,6 @@ class ReadImage:
     """An image in memory."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
-    """RGB values."""
     source: str | None
     """Name of its file, if any."""
     seconds: float

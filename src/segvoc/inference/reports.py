@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.palette import class_colors
 
 _AT_ONCE = 1 << 24
 """Pixels that are counted at a time: counting takes 16 bytes for each."""
@@ -78,6 +79,40 @@ class LabelStatistics:
 def report_head(*, source: str | None, height: int, width: int, model: str, dtype: str) -> dict[str, Any]:
     """What every report begins with: the image and the model."""
     return {"image": source, "width": width, "height": height, "model": model, "dtype": dtype}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabeledFile:
+    """What was found in a file, a big image or a video, whose labels are in files too."""
+
+    source: str
+    """Path of the file as it was given."""
+    height: int
+    """Of the image, or of the frames, upright [px]."""
+    width: int
+    """Likewise."""
+    words: tuple[str, ...]
+    statistics: LabelStatistics
+    """Pixels and confidences of all labels."""
+    model: str
+    """Name of the model that labeled it."""
+    dtype: str
+    """Precision of most of the network's computations."""
+    seconds: float
+    """Time for reading, labeling and drawing it [s], in all calls together."""
+
+    def report(self, *, compact: bool = False) -> dict[str, Any]:
+        """What all reports of files have.
+
+        Args:
+            compact: list only the words that have pixels.
+        """
+        return {
+            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
+            "classes": self.statistics.classes(self.words, class_colors(len(self.words)), compact=compact),
+            "unlabelled": self.statistics.unlabeled,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 def json_text(report: dict[str, Any]) -> bytes:

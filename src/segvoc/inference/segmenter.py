@@ -17,7 +17,7 @@ from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.job import LabelingJob, NotFinite
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
-from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
@@ -318,13 +318,6 @@ class Segmenter(ABC):
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
         """The protocol of the options' window, with the class selection that they ask for.
 
-        Args:
-            options: how to label.
-            words: number of queried words.
-
-        Returns:
-            The protocol.
-
         Raises:
             UsageError: the model doesn't have the window.
         """
@@ -365,9 +358,7 @@ class Segmenter(ABC):
         prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
         query, text = prepared.query(options.threshold)
-        protocol = self.protocol(options, len(query.asked))
-        if query.asked_parts is not None:
-            protocol = query.asked_parts.adapted(protocol)
+        protocol = query.adapted(self.protocol(options, query.named))
         # the classes kept for an image must not depend on the other images in its batch
         alone = options.tiling is not None or isinstance(protocol.selection, VotedShare | WithParts)
         return LabelingJob(
@@ -413,9 +404,10 @@ class Segmenter(ABC):
             return_probabilities=job.options.return_probabilities,
         )
         part_labels, part_confidence = None, None
-        if query.asked_parts is not None:
-            part_labels, part_confidence = query.asked_parts.label(
-                output, found.labels, found.strongest, query.asked_indices, self.parts_against, job.protocol
+        if query.parts is not None:
+            asked, against = query.asked_indices, self.parts_against
+            part_labels, part_confidence = label_parts(
+                query.candidates, output, found.labels, found.strongest, asked, against, job.protocol
             )
         return Segmentation(
             labels=found.labels,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import device
-from jaxtyping import Float, Float32, Int, Int64, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
 from segvoc.arrays import Array, array_namespace, sigmoid, to_numpy
@@ -21,11 +21,11 @@ FORGOTTEN = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class SmoothingState:
-    """The mean after a frame, in main memory."""
+    """The mean after a frame."""
 
-    classes: Int64[np.ndarray, " N"]
+    classes: Int[Array, " N"]
     """Its classes among the queried ones, ascending; those of all others are 0."""
-    probabilities: Float32[np.ndarray, "N h w"]
+    probabilities: Float[Array, "N h w"]
     """Their mean probabilities in each cell."""
     frame: Float32[np.ndarray, "h w 3"]
     """The frame, reduced to the cells [0..1]."""
@@ -51,20 +51,18 @@ class Smoothing:
         if not 0 <= weight < 1:
             raise UsageError(f"smooth={weight} is out of range; give the weight of earlier frames, 0 to 0.99")
         self.weight = weight
-        self._classes: Int[Array, " N"] | None = None
-        self._mean: Float[Array, "N h w"] | None = None
-        self._frame: Float32[np.ndarray, "h w 3"] | None = None
+        self._last: SmoothingState | None = None
 
     @property
     def state(self) -> SmoothingState | None:
-        """The mean after the last frame; None before the first one."""
-        if self._classes is None or self._mean is None or self._frame is None:
+        """The mean after the last frame, in main memory; None before the first one."""
+        if (last := self._last) is None:
             return None
-        return SmoothingState(to_numpy(self._classes).astype(np.int64), to_numpy(self._mean), self._frame)
+        return SmoothingState(to_numpy(last.classes).astype(np.int64), to_numpy(last.probabilities), last.frame)
 
     def restore(self, state: SmoothingState) -> None:
         """Go on after the frame that a state is from, with the same results to the last bit."""
-        self._classes, self._mean, self._frame = state.classes, state.probabilities, state.frame
+        self._last = state
 
     def __call__(self, output: ViewLogits, protocol: Protocol, image: UInt8[np.ndarray, "H W 3"]) -> ViewLogits:
         """Take the next frame into the mean.
@@ -81,19 +79,18 @@ class Smoothing:
         now, classes = _probabilities(output, protocol, image.shape[:2])
         small = Image.fromarray(image).resize((now.shape[2], now.shape[1]), Image.Resampling.BOX)
         frame = np.asarray(small, np.float32) / 255
-        if self._mean is not None and self._classes is not None and self._frame is not None:
-            before, known = xp.asarray(self._mean, device=where), xp.asarray(self._classes, device=where)
-            if before.shape[1:] == now.shape[1:]:
-                moved = np.abs(frame - self._frame).max(axis=2)
-                share = xp.asarray(self.weight * np.exp(-((moved / MOVED) ** 2)), device=where)
-                current, fresh = classes, now
-                classes = xp.sort(xp.unique_values(xp.concat([known, current])))
-                before, now = _spread(before, known, classes), _spread(fresh, current, classes)
-                now = now + share * (before - now)
-                lively = xp.isin(classes, current) | (xp.max(now, axis=(1, 2)) >= FORGOTTEN)
-                if not bool(xp.all(lively)):
-                    classes, now = classes[lively], now[lively]
-        self._classes, self._mean, self._frame = classes, now, frame
+        if (last := self._last) is not None and last.probabilities.shape[1:] == now.shape[1:]:
+            before, known = (xp.asarray(kept, device=where) for kept in (last.probabilities, last.classes))
+            moved = np.abs(frame - last.frame).max(axis=2)
+            share = xp.asarray(self.weight * np.exp(-((moved / MOVED) ** 2)), device=where)
+            current, fresh = classes, now
+            classes = xp.sort(xp.unique_values(xp.concat([known, current])))
+            before, now = _spread(before, known, classes), _spread(fresh, current, classes)
+            now = now + share * (before - now)
+            lively = xp.isin(classes, current) | (xp.max(now, axis=(1, 2)) >= FORGOTTEN)
+            if not bool(xp.all(lively)):
+                classes, now = classes[lively], now[lively]
+        self._last = SmoothingState(classes, now, frame)
         bounded = xp.clip(now, min=1e-30, max=1 - 2**-24)
         logits = xp.log(bounded) - xp.log1p(-bounded)
         return ViewLogits(logits[None, ...], classes[None, ...], output.classes)

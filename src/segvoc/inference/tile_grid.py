@@ -116,9 +116,6 @@ class TileAxis:
     def shares(self, pixels: slice) -> Iterator[tuple[slice, list[Share]]]:
         """Cut a range of pixels so that each piece is covered by the same tiles all over.
 
-        Args:
-            pixels: part of the axis.
-
         Yields:
             Each piece, and the shares of the tiles that cover it.
         """

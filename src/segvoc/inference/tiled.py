@@ -49,9 +49,7 @@ class LabeledCell:
     row: int
     """Row of the tile; cells come row by row."""
     rows: slice
-    """Rows of the image."""
     columns: slice
-    """Columns of the image."""
     labels: UInt16[np.ndarray, "h w"]
     """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "h w"]
@@ -231,8 +229,8 @@ class TiledLabeling:
         best, stand_in = StrongestBlend(*size, like), StrongestBlend(*size, like)
         cover.update(best, pieces, protocol, xp.arange(len(indices), device=where), indices)
         if query.stand_ins:
-            others = xp.arange(len(indices), len(query.asked), device=where)
-            cover.update(stand_in, pieces, protocol, others, xp.arange(len(query.asked), device=where))
+            others = xp.arange(len(indices), query.named, device=where)
+            cover.update(stand_in, pieces, protocol, others, xp.arange(query.named, device=where))
         labels, confidence = decided(best, stand_in, query, protocol, self.job.threshold)
         if valid is not None:
             labels[~valid], confidence[~valid] = UNLABELED, 0

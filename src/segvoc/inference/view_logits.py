@@ -24,7 +24,6 @@ class ViewLogits:
     kept: Int[Array, "V P"] | None
     """Indices of these classes among the queried ones; None: all of them, in order."""
     classes: int
-    """Number of queried classes."""
 
     def kept_anywhere(self) -> Int[Array, " N"]:
         """The classes that were kept in at least one view, ascending."""

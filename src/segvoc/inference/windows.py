@@ -21,10 +21,6 @@ def views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float32[np.n
 
     `Strides` has no view of the whole image.
 
-    Args:
-        image: RGB pixels.
-        protocol: the protocol to follow.
-
     Returns:
         V views of equal size, with values in [0, 255].
     """

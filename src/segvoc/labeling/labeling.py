@@ -6,7 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from segvoc import __version__
 from segvoc.errors import InputError, SegvocError
 from segvoc.formats.dataset import Dataset, EntryFiles
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
@@ -20,6 +19,7 @@ from segvoc.models.digests import model_record
 from segvoc.storage.digests import digest_of
 from segvoc.storage.locks import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, stamp_of
+from segvoc.version import __version__
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 WRITERS = 4

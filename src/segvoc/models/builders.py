@@ -21,7 +21,6 @@ from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig
 from segvoc.networks.tiny import TinyConfig
 
 NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegConfig | TinyConfig
-"""The configuration of any network."""
 
 
 def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:

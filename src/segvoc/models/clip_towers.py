@@ -1,24 +1,21 @@
 """The published CLIP encoders that presets are built on, and the backbones that guide beside them."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.vit import vit_b16, vit_big_g14, vit_h14, vit_l14
 from segvoc.networks.cost_aggregation_config import EvaEncoders, OpenAIEncoders
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClipTowers:
+class ClipTowers(NamedTuple):
     """A pair of published image and text encoders."""
 
     name: str
-    """Common name."""
     start: str
     """What training starts from."""
     file: PublishedFile | UnconfirmedFile
     """The file of it."""
     encoders: EvaEncoders | OpenAIEncoders
-    """Their configuration."""
 
 
 def _declip(size: str, original: str) -> str:
@@ -26,40 +23,31 @@ def _declip(size: str, original: str) -> str:
 
 
 EVA_B = ClipTowers(
-    name="EVA02-CLIP-B/16",
-    start=_declip("B-16", "EVA02_CLIP_B_psz16_s8B.pt"),
-    file=UNCONFIRMED["declip-b"],
-    encoders=EvaEncoders(vit=vit_b16()),
+    "EVA02-CLIP-B/16", _declip("B-16", "EVA02_CLIP_B_psz16_s8B.pt"), UNCONFIRMED["declip-b"], EvaEncoders(vit=vit_b16())
 )
 EVA_L = ClipTowers(
-    name="EVA02-CLIP-L/14",
-    start=_declip("L-14-336", "EVA02_CLIP_L_336_psz14_s6B.pt"),
-    file=UNCONFIRMED["declip-l"],
-    encoders=EvaEncoders(vit=vit_l14()),
+    "EVA02-CLIP-L/14",
+    _declip("L-14-336", "EVA02_CLIP_L_336_psz14_s6B.pt"),
+    UNCONFIRMED["declip-l"],
+    EvaEncoders(vit=vit_l14()),
 )
 OPENAI_B = ClipTowers(
-    name="OpenAI CLIP ViT-B/16",
-    start="OpenAI's ViT-B-16.pt",
-    file=PUBLISHED["openai-clip-b"],
-    encoders=OpenAIEncoders(vit=vit_b16()),
+    "OpenAI CLIP ViT-B/16", "OpenAI's ViT-B-16.pt", PUBLISHED["openai-clip-b"], OpenAIEncoders(vit=vit_b16())
 )
 OPENAI_L = ClipTowers(
-    name="OpenAI CLIP ViT-L/14",
-    start="OpenAI's ViT-L-14-336px.pt",
-    file=PUBLISHED["openai-clip-l"],
-    encoders=OpenAIEncoders(vit=vit_l14()),
+    "OpenAI CLIP ViT-L/14", "OpenAI's ViT-L-14-336px.pt", PUBLISHED["openai-clip-l"], OpenAIEncoders(vit=vit_l14())
 )
 OPEN_CLIP_H = ClipTowers(
-    name="open_clip's ViT-H/14",
-    start="open_clip's ViT-H-14 of LAION-2B",
-    file=UNCONFIRMED["open-clip-h"],
-    encoders=OpenAIEncoders(vit=vit_h14(), activation="gelu"),
+    "open_clip's ViT-H/14",
+    "open_clip's ViT-H-14 of LAION-2B",
+    UNCONFIRMED["open-clip-h"],
+    OpenAIEncoders(vit=vit_h14(), activation="gelu"),
 )
 OPEN_CLIP_G = ClipTowers(
-    name="open_clip's ViT-bigG/14",
-    start="open_clip's ViT-bigG-14 of LAION-2B",
-    file=UNCONFIRMED["open-clip-g"],
-    encoders=OpenAIEncoders(vit=vit_big_g14(), activation="gelu", mlp_width=8192),
+    "open_clip's ViT-bigG/14",
+    "open_clip's ViT-bigG-14 of LAION-2B",
+    UNCONFIRMED["open-clip-g"],
+    OpenAIEncoders(vit=vit_big_g14(), activation="gelu", mlp_width=8192),
 )
 
 BACKBONES: dict[str, UnconfirmedFile] = {"resnet101": UNCONFIRMED["resnet101"], "swin_b": UNCONFIRMED["swin-b"]}

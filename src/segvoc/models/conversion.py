@@ -8,7 +8,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
 from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
@@ -22,6 +21,7 @@ from segvoc.models.presets import Preset, find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.storage.digests import file_sha256
+from segvoc.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)

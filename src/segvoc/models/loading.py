@@ -3,25 +3,24 @@
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from segvoc.checkpoints.fetching import fetch
-from segvoc.checkpoints.files import WeightsFile, read_weights
+from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.hardware import bfloat16_instructions
+from segvoc.hardware import DtypeName, bfloat16_instructions
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.digests import keep_words
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.opening import DtypeName
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
@@ -117,6 +116,33 @@ def segmenter_of(
     )
 
 
+class NamedModel(NamedTuple):
+    """What a model's name says of its network before any weights are read."""
+
+    file: WeightsFile | None
+    """The header of a file of segvoc; None for a preset."""
+    preset: Preset
+    configuration: NetworkConfig
+    """The configuration, with the changes."""
+
+
+def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
+    """Look up a preset, or read the header of a file of segvoc.
+
+    Args:
+        model: the name of the preset, or the path.
+        changes: settings of the network that differ.
+
+    Raises:
+        UsageError: there is no such preset or setting.
+        CheckpointError: the file can't be read, or segvoc didn't write it.
+    """
+    file = read_header(model) if is_own_path(model) else None
+    preset = find_preset(model if file is None else named_preset(file))
+    configuration = preset.configuration if file is None else configuration_of(file, preset)
+    return NamedModel(file, preset, with_settings(configuration, changes or {}, model))
+
+
 def is_own_path(name: str) -> bool:
     """Whether a model name is the path of a file that segvoc should have written."""
     return name not in PRESETS and name.lower().endswith(".safetensors")
@@ -152,9 +178,6 @@ def filled(
         file: the weights.
         configuration: configuration of the network to build.
         network: the network to load the weights into; None builds one.
-
-    Returns:
-        The network with these weights.
 
     Raises:
         CheckpointError: the weights are for another network.

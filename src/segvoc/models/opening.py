@@ -3,21 +3,19 @@
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 from segvoc.errors import UsageError, naming_torch
 from segvoc.exported.manifest import is_exported
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
+from segvoc.hardware import DtypeName
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import keep_words
 
 if TYPE_CHECKING:
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
-
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
-"""Names of dtypes; "auto" chooses between float32 and bfloat16."""
 
 
 def list_models() -> tuple[str, ...]:

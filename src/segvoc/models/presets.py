@@ -434,7 +434,6 @@ PRESETS: dict[str, Preset] = {
     "eva-clip-b": _frozen_clip_preset("EVA02-CLIP-B/16", EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
     "eva-clip-l": _frozen_clip_preset("EVA02-CLIP-L/14", EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
 }
-"""All presets, by name."""
 
 
 def find_preset(name: str) -> Preset:

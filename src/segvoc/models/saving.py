@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, WeightsFile, write_weights
 from segvoc.errors import UsageError
 from segvoc.models.headers import configuration_of
@@ -15,6 +14,7 @@ from segvoc.models.loading import CUSTOM
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
+from segvoc.version import __version__
 
 
 def save(

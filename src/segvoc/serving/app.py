@@ -12,12 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from segvoc import __version__
 from segvoc.errors import SegvocError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.serving.answers import ANSWERS
+from segvoc.serving.answers import ANSWERS, ZIP, negotiated
 from segvoc.serving.bodies import segment_call, vocabulary_call
-from segvoc.serving.content_types import ZIP, negotiated
 from segvoc.serving.description import DESCRIPTIONS, model_facts
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.guard import SecurityHeaders, check_key, check_origin
@@ -29,6 +27,7 @@ from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
+from segvoc.version import __version__
 
 
 def create_app(

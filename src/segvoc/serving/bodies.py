@@ -31,13 +31,11 @@ class SegmentCall:
     """What a request asks for."""
 
     image: bytes
-    """The image file."""
     name: str | None
     """Its name, as the form gave it."""
     vocabulary: str | VocabularyDefinition
     """What to label it with, or the name of that."""
     options: LabelOptions
-    """How to label it."""
 
 
 async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCall:

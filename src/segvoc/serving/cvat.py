@@ -3,10 +3,10 @@
 CVAT's labels are the words: a task with the labels "cat" and "sofa" gets masks of both.
 """
 
-from collections.abc import Iterator
 from typing import Unpack
 
 import cvat_sdk.auto_annotation as cvataa
+import numpy as np
 from cvat_sdk.masks import encode_mask
 from cvat_sdk.models import LabeledShapeRequest
 from PIL import Image
@@ -14,7 +14,7 @@ from PIL import Image
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.models.opening import load
-from segvoc.serving.label_regions import label_regions
+from segvoc.serving.label_regions import coarse_polygons, label_regions
 from segvoc.vocabulary import Vocabulary
 
 
@@ -71,22 +71,22 @@ class SegvocFunction:
             image: the frame.
         """
         result = self._model.segment(image, self._words, options=self._options)
-        found = label_regions(
+        shapes: list[LabeledShapeRequest] = []
+        for region, _ in label_regions(
             result,
             without=self._options.background,
             smallest=self._smallest,
             least_confidence=context.conf_threshold or 0.0,
-        )
-
-        def shapes() -> Iterator[LabeledShapeRequest]:
-            for region in found:
-                if context.conv_mask_to_poly:
-                    for polygon in region.polygons():
-                        yield cvataa.polygon(region.label, polygon.ravel().tolist())
-                else:
-                    yield cvataa.mask(region.label, encode_mask(region.mask(*result.labels.shape)))
-
-        return list(shapes())
+        ):
+            if context.conv_mask_to_poly:
+                shapes += [
+                    cvataa.polygon(region.label, outline.ravel().tolist()) for outline in coarse_polygons(region)
+                ]
+            else:
+                mask = np.zeros(result.labels.shape, bool)
+                mask[region.place] = region.inside
+                shapes.append(cvataa.mask(region.label, encode_mask(mask)))
+        return shapes
 
 
 create = SegvocFunction

@@ -5,13 +5,13 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from PIL import Image
 from pydantic import BaseModel
 
 from segvoc.inference.segmenter import Segmenter
+from segvoc.serving.answers import JSON, PNG, ZIP
 from segvoc.serving.bodies import FORM, JSON_BODY
-from segvoc.serving.content_types import JSON, PNG, ZIP
 from segvoc.serving.failures import FAILURES
 from segvoc.serving.schemas import (
     FailureAnswer,
@@ -114,7 +114,6 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "the report with a mask for each class (application/json), the label map (image/png), or both with the "
         "confidence and an overlay (application/zip).",
         "operation_id": "segment",
-        "response_class": JSONResponse,
         "responses": {
             200: {
                 "model": SegmentAnswer,
@@ -147,7 +146,6 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "description": "Encodes words once and keeps them under a name, which POST /v1/segment takes in their place. "
         "Equal vocabularies have equal names. The oldest are forgotten.",
         "operation_id": "add_vocabulary",
-        "response_class": JSONResponse,
         "status_code": 201,
         "responses": {
             201: {"model": VocabularyAnswer, "description": "The vocabulary's name."},
@@ -165,7 +163,6 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     "/v1/models": {
         "summary": "The model and the limits",
         "operation_id": "models",
-        "response_class": JSONResponse,
         "responses": {200: {"model": ModelsAnswer, "description": "The model."}, **_failures(*_ANYWHERE)},
     },
     "/metrics": {
@@ -177,13 +174,11 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     "/healthz": {
         "summary": "Whether the process is alive",
         "operation_id": "healthz",
-        "response_class": JSONResponse,
         "responses": {200: {"model": HealthAnswer, "description": "It is."}, **_failures("forbidden", "busy")},
     },
     "/readyz": {
         "summary": "Whether the service takes requests",
         "operation_id": "readyz",
-        "response_class": JSONResponse,
         "responses": {200: {"model": HealthAnswer, "description": "It does."}, **_failures("forbidden", "busy")},
     },
     "/predict": {
@@ -191,7 +186,6 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "description": "Label Studio's contract of an ML backend. The labels of the project are the words. Images are "
         "`data:` URIs, or in the Label Studio that the service was started with.",
         "operation_id": "label_studio_predict",
-        "response_class": JSONResponse,
         "responses": {
             200: {"model": PredictAnswer, "description": "A prediction for each task."},
             **_failures(*_ANYWHERE, *_OF_BODIES, "invalid_image", *_OF_WORK),
@@ -201,7 +195,6 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     "/setup": {
         "summary": "Connect a project of Label Studio's",
         "operation_id": "label_studio_setup",
-        "response_class": JSONResponse,
         "responses": {
             200: {"model": SetupAnswer, "description": "The model."},
             **_failures(*_ANYWHERE, *_OF_BODIES),
@@ -211,7 +204,6 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     "/webhook": {
         "summary": "Take an event of Label Studio's, and do nothing",
         "operation_id": "label_studio_webhook",
-        "response_class": JSONResponse,
         "responses": {
             200: {"model": WebhookAnswer, "description": "Nothing was done: the model doesn't learn."},
             **_failures(*_ANYWHERE, "upload_timeout", "too_large"),
@@ -220,7 +212,6 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     "/health": {
         "summary": "Whether Label Studio can use the service",
         "operation_id": "label_studio_health",
-        "response_class": JSONResponse,
         "responses": {200: {"model": LabelStudioHealth, "description": "It can."}, **_failures(*_ANYWHERE, "busy")},
     },
 }

@@ -38,7 +38,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""Headers of every answer."""
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """Names of this machine, by which a service that listens to nobody else is addressed."""
@@ -55,11 +54,7 @@ def is_loopback(host: str) -> bool:
 
 
 class SecurityHeaders:
-    """Adds the headers to every answer.
-
-    Args:
-        app: the application.
-    """
+    """Adds the headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -83,9 +78,6 @@ def check_origin(settings: ServiceSettings) -> Callable[[Headers, str], None]:
 
     A page of another site could otherwise use a service on the machine of its visitor: by a form, or (for answers too)
     by a name of its own that it lets point to this machine.
-
-    Args:
-        settings: the service's settings.
     """
     known = {name.lower() for name in settings.hosts}
 

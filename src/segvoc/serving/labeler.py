@@ -38,37 +38,29 @@ class ImageWork(Generic[_T]):
     """An image to label."""
 
     definition: VocabularyDefinition
-    """What to label it with."""
     options: LabelOptions
-    """How to label it."""
     read: Callable[[], UInt8[np.ndarray, "H W 3"]]
     """Reads the image; called in a thread, shortly before the network needs it."""
     answer: Callable[[Segmentation, tuple[str, ...]], _T]
     """Makes the answer of the result and of hints about the words; called in a thread."""
 
 
-@dataclass(frozen=True)
-class WordWork:
-    """A vocabulary to encode."""
-
-    definition: VocabularyDefinition
-    """The vocabulary."""
-    options: None = None
-    """Words have no options."""
-
-
 @dataclass(eq=False)
 class _Job:
-    """Work that waits or runs."""
+    """An image to label, or a vocabulary to encode, that waits or is in hand."""
 
-    work: ImageWork[Any] | WordWork
+    work: ImageWork[Any] | VocabularyDefinition
     future: asyncio.Future[Any]
     arrived: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
 
     @property
     def key(self) -> tuple[VocabularyDefinition, LabelOptions | None]:
-        return self.work.definition, self.work.options
+        return (
+            (self.work, None)
+            if isinstance(self.work, VocabularyDefinition)
+            else (self.work.definition, self.work.options)
+        )
 
     def fail(self, error: BaseException) -> None:
         if not self.future.done():
@@ -79,11 +71,6 @@ class Labeler:
     """Labels images with one model, in the order of their arrival but for those that join an earlier batch.
 
     Use it in one event loop, between `start` and `stop`. The model runs in a thread of its own.
-
-    Args:
-        model: the model.
-        settings: limits and times.
-        metrics: notes what happens.
     """
 
     def __init__(self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
@@ -142,9 +129,6 @@ class Labeler:
     async def label(self, work: ImageWork[_T]) -> _T:
         """Label an image; a caller who is cancelled gives the place in the queue back.
 
-        Returns:
-            The answer that the work makes.
-
         Raises:
             ServiceFailure: the queue is full, or the wait or the run took too long.
             InputError: the image can't be read.
@@ -159,9 +143,9 @@ class Labeler:
             ServiceFailure: as for `label`.
             UsageError: as for `label`.
         """
-        return await self._do(WordWork(definition))
+        return await self._do(definition)
 
-    async def _do(self, work: ImageWork[Any] | WordWork) -> Any:
+    async def _do(self, work: ImageWork[Any] | VocabularyDefinition) -> Any:
         self.check_room()
         loop = asyncio.get_running_loop()
         job = _Job(work, loop.create_future())
@@ -258,7 +242,7 @@ class Labeler:
         return await running
 
     async def _read(self, job: _Job) -> np.ndarray | None:
-        if job.future.done() or isinstance(job.work, WordWork):
+        if job.future.done() or isinstance(job.work, VocabularyDefinition):
             return None
         try:
             return await self._in_thread(self._images, job.work.read)
@@ -289,7 +273,7 @@ class Labeler:
     async def _answer(self, job: _Job, found: EncodedVocabulary, result: Segmentation | InputError | None) -> None:
         if job.future.done():
             return
-        if isinstance(job.work, WordWork):
+        if isinstance(job.work, VocabularyDefinition):
             job.future.set_result(found)
         elif isinstance(result, Segmentation):
             try:

@@ -10,7 +10,6 @@ REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
 """Id of the request that is being answered."""
 
 LOGGER = logging.getLogger("segvoc.serving")
-"""The service's log."""
 
 FIELDS = "fields"
 """Attribute of a log record with further fields of its line."""

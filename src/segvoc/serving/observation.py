@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segvoc.serving.content_types import JSON
+from segvoc.serving.answers import JSON
 from segvoc.serving.failures import ServiceFailure, internal_failure
 from segvoc.serving.logs import FIELDS, LOGGER, REQUEST_ID
 from segvoc.serving.metrics import ServiceMetrics
@@ -30,12 +30,7 @@ def failure_response(failure: ServiceFailure) -> Response:
 
 
 class Observation:
-    """Observes all requests.
-
-    Args:
-        app: the application.
-        metrics: counts requests.
-    """
+    """Observes all requests."""
 
     def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
         self.app, self.metrics = app, metrics

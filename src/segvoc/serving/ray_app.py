@@ -18,8 +18,9 @@ from ray.exceptions import RayError
 
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
+from segvoc.hardware import DtypeName
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.opening import DtypeName, load
+from segvoc.models.opening import load
 from segvoc.serving.app import create_app
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import BATCHES
@@ -54,13 +55,11 @@ class ClusterSettings:
     weights: str | None = None
     """A weights file for the model, likewise."""
     device: str = "auto"
-    """"auto", "cpu", "cuda", ..."""
     dtype: DtypeName = "auto"
     """The precision that the model runs in."""
     min_replicas: int = 1
     """Replicas that are always there; 2 or more where a lost node shouldn't be noticed."""
     max_replicas: int = 4
-    """Most replicas."""
     ongoing: float | None = None
     """Requests per replica, running or waiting, that Ray aims at by adding or removing replicas; None: two batches."""
     upscale_seconds: float = 10.0
@@ -70,7 +69,6 @@ class ClusterSettings:
     cpus: float = 2.0
     """Cores of a replica, which are also its threads."""
     gpus: float = 0.0
-    """GPUs of a replica."""
     api_key_file: str | None = None
     """File with the API key, on all nodes; or the environment has it."""
     label_studio_token_file: str | None = None
@@ -78,7 +76,6 @@ class ClusterSettings:
     public: bool = False
     """Whether to serve everybody, without an API key."""
     service: ServiceSettings = field(default_factory=ServiceSettings)
-    """Settings of each replica."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_replicas <= self.max_replicas:
@@ -167,12 +164,7 @@ def application(open_model: Callable[[], Segmenter], settings: ClusterSettings) 
 
 
 class Replica:
-    """One service, in a process of its own on some node.
-
-    Args:
-        open_model: loads the model.
-        settings: the settings.
-    """
+    """One service, in a process of its own on some node."""
 
     _app: "FastAPI"
 

@@ -183,6 +183,13 @@ class HealthAnswer(BaseModel):
     status: Literal["ok"]
 
 
+class TaskFailureText(BaseModel):
+    """Why there is no prediction."""
+
+    code: str
+    message: str
+
+
 class FailureText(BaseModel):
     """What went wrong."""
 
@@ -220,13 +227,6 @@ class PredictionAnswer(BaseModel):
     result: list[dict[str, JsonValue]] = Field(description="Regions in Label Studio's form.")
     score: float = Field(description="Mean probability of the labeled pixels.")
     model_version: str
-
-
-class TaskFailureText(BaseModel):
-    """Why there is no prediction."""
-
-    code: str
-    message: str
 
 
 class TaskFailure(BaseModel):

@@ -68,7 +68,6 @@ class ServiceSettings:
     label_studio: str | None = None
     """Address of the Label Studio whose images may be fetched; None: none is."""
     label_studio_token: str | None = field(default=None, repr=False)
-    """Its token."""
     fetch_seconds: float = 30.0
     """Time for fetching an image from Label Studio [s]."""
     tasks: int = 100

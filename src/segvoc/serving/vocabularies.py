@@ -15,7 +15,6 @@ from segvoc.serving.failures import ServiceFailure
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 
 LONGEST_WORD = 500
-"""Characters of the longest word."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class VocabularyDefinition:
     words: Vocabulary | None
     """The words; None: the objects of `parts`."""
     parts: PartVocabulary | None
-    """The parts."""
     background: str | None
     """The class for "none of the others"."""
 
@@ -65,18 +63,12 @@ class EncodedVocabulary:
     """A vocabulary that the model has encoded."""
 
     prepared: PreparedVocabulary
-    """The encoding."""
     hints: tuple[str, ...]
     """What the model says of some words, for example that it doesn't know them."""
 
 
 class EncodedVocabularies:
-    """Encodes vocabularies with a model, and keeps those that were used last; for one thread.
-
-    Args:
-        model: the model.
-        number: how many to keep.
-    """
+    """Encodes vocabularies with a model, and keeps those that were used last; for one thread."""
 
     def __init__(self, model: Segmenter, number: int) -> None:
         self.model, self.number = model, number

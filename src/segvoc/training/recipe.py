@@ -12,7 +12,6 @@ from segvoc.data.captions.phrases import Extractor
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import PRESETS, find_preset
-from segvoc.training.objectives.synergy_losses import Version
 
 Loss = Literal["released", "masked", "competing"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -22,6 +21,12 @@ Fill = Literal["strongest", "released"]
 Parallel = Literal["ddp", "fsdp"]
 Supervision = Literal["labels", "captions"]
 InitFrom = Literal["encoders", "network"]
+Version = Literal["v3", "v2"]
+"""Version of SynSeg's paper, for its losses (`segvoc.training.objectives.synergy_losses`).
+
+v3: b maps [-1, 1] linearly to [eps, 1 - eps]; cont ignores pairs whose cosine is not above a threshold; back and sep
+sum over ordered pairs j != k, M = N (N - 1). v2: b clips the cosine to [eps, 1 - eps]; all pairs count, M = N².
+"""
 
 
 _COUNT: tuple[float, float] = (1, math.inf)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segvoc import __version__
 from segvoc.checkpoints.content_hash import content_hash
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.data.labeled_images import LabeledImages
@@ -34,6 +33,7 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, Run, training_data_of
+from segvoc.version import __version__
 
 MODEL_FILE = "model.safetensors"
 """The trained weights in the run folder."""

@@ -27,7 +27,6 @@ class LabelLayer:
     """A label map as it is laid over frames."""
 
     regions: Regions
-    """What is where."""
     paint: Paint
     """Its colors and outlines."""
 

@@ -63,10 +63,6 @@ class Piece:
 
     Odd sides get another column or row, since H.264 has half as many pixels of color along each side.
 
-    Args:
-        path: the file.
-        shape: size and rate.
-
     Raises:
         OutputError: the file can't be written.
     """

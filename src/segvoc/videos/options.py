@@ -22,7 +22,6 @@ class VideoOptions:
     every: int = 1
     """Label every such frame, from the first one on; the frames between keep its labels."""
     labels: LabelOptions = field(default_factory=LabelOptions)
-    """How frames are labeled."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
     """What the overlay video shows; None: none is made."""
     compact: bool = False

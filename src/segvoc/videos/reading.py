@@ -66,9 +66,6 @@ class Frame:
 class OpenVideo:
     """A video that is open for reading; use it in a `with` block, in one thread at a time.
 
-    Args:
-        path: the file.
-
     Raises:
         InputError: it is missing, damaged, no video, without a video stream, without a frame, or has huge frames.
         UsageError: PyAV isn't installed.

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from segvoc.imaging.palette import class_colors
-from segvoc.inference.reports import LabelStatistics, report_head
+from segvoc.inference.reports import LabeledFile
 from segvoc.storage.json_files import read_json
 from segvoc.videos.encoding import Sound, Timing
 
@@ -57,19 +56,9 @@ class VideoPaths:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class VideoResult:
+class VideoResult(LabeledFile):
     """What was found in a video; its labels are in files."""
 
-    source: str
-    """Path of the video as it was given."""
-    height: int
-    """Of the frames, upright [px]."""
-    width: int
-    """Of the frames, upright [px]."""
-    words: tuple[str, ...]
-    """Names of the classes."""
-    statistics: LabelStatistics
-    """Pixels and confidences of the labels of all labeled frames."""
     timing: Timing
     """When frames are shown."""
     every: int
@@ -84,14 +73,7 @@ class VideoResult:
     """The audio streams; none without an overlay video."""
     damage: str | None
     """Why the video ends early, or what is missing; None if it is whole."""
-    model: str
-    """Name of the model that labeled it."""
-    dtype: str
-    """Precision of most of the network's computations."""
-    seconds: float
-    """Time that all calls together took for reading, labeling and drawing [s]."""
     paths: VideoPaths
-    """The files."""
 
     @property
     def number(self) -> int:
@@ -129,22 +111,20 @@ class VideoResult:
             }
             for frame in self.frames
         ]
-        return {
-            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
-            "video": {
-                "frames": self.number,
-                "labeled": self.labeled,
-                "every": self.every,
-                "smooth": self.smooth,
-                "rate": None if timing.rate is None else str(timing.rate),
-                "fps": round(float(timing.average), 6),
-                "duration": timing.duration,
-                "rotation": self.rotation,
-                "audio": [asdict(sound) for sound in self.sound],
-                "damage": self.damage,
-            },
-            "classes": self.statistics.classes(self.words, class_colors(len(self.words)), compact=compact),
-            "unlabelled": self.statistics.unlabeled,
-            "timeline": timeline if len(timeline) == self.labeled else None,
-            "seconds": round(self.seconds, 3),
+        report = super().report(compact=compact)
+        counts = {name: report.pop(name) for name in ("classes", "unlabelled", "seconds")}
+        seconds = counts.pop("seconds")
+        about = {
+            "frames": self.number,
+            "labeled": self.labeled,
+            "every": self.every,
+            "smooth": self.smooth,
+            "rate": None if timing.rate is None else str(timing.rate),
+            "fps": round(float(timing.average), 6),
+            "duration": timing.duration,
+            "rotation": self.rotation,
+            "audio": [asdict(sound) for sound in self.sound],
+            "damage": self.damage,
         }
+        listed = {"timeline": timeline if len(timeline) == self.labeled else None, "seconds": seconds}
+        return {**report, "video": about, **counts, **listed}

@@ -9,8 +9,8 @@ import pytest
 
 from segvoc.analysis.machine_speed import measurement
 from segvoc.analysis.machine_speed.machine import Machine
-from segvoc.analysis.machine_speed.measurement import Bench, BenchSettings
-from segvoc.analysis.machine_speed.rows import Case, Sample, SpeedRow
+from segvoc.analysis.machine_speed.measurement import Bench
+from segvoc.analysis.machine_speed.rows import BenchSettings, Case, Sample, SpeedRow
 from segvoc.analysis.machine_speed.worker import Load, Loaded, Measure, Worker, WorkerFailed, WorkerLate, WorkerRefused
 from tests.analysis.machine_speed.made_up import GPU, MACHINE
 
@@ -48,7 +48,7 @@ class Imitation(Worker):
         request, clock = self.asked[-1], self.clock
         if isinstance(request, Load):
             clock.now += START
-            return Loaded(random=request.random, load_seconds=1.0, word_seconds=0.01)
+            return Loaded(random=request.settings.models[request.case.model], load_seconds=1.0, word_seconds=0.01)
         seconds = clock.speed(request.case)
         repeats = max(1, min(request.repeats, int(request.seconds / seconds) - 1))
         needed = seconds * request.case.batch * (1 + repeats)

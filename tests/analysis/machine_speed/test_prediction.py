@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from segvoc.analysis.machine_speed.prediction import predicted_seconds
+from segvoc.analysis.machine_speed.measurement import predicted_seconds
 from segvoc.analysis.machine_speed.rows import Dtype
 from tests.analysis.machine_speed.made_up import case, row, unmeasured
 

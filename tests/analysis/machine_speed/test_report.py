@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segvoc.analysis.machine_speed.measurement import Bench, BenchSettings
+from segvoc.analysis.machine_speed.measurement import Bench
 from segvoc.analysis.machine_speed.report import draw_figure, record_of, text_of
+from segvoc.analysis.machine_speed.rows import BenchSettings
 from segvoc.analysis.machine_speed.worker import Loaded
 from segvoc.storage.json_files import strict_json
 from tests.analysis.machine_speed.made_up import GPU, MACHINE, row, unmeasured

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from segvoc.analysis.machine_speed import worker
-from segvoc.analysis.machine_speed.rows import Sample
+from segvoc.analysis.machine_speed.rows import BenchSettings, Sample
 from segvoc.analysis.machine_speed.worker import Load, Measure, Worker, WorkerFailed, WorkerLate, WorkerRefused
 from segvoc.errors import CheckpointError
 from tests.analysis.machine_speed.made_up import case
@@ -33,9 +33,11 @@ def asked(one: Worker, request: Load | Measure):
     return one.receive(time.monotonic() + PATIENCE)
 
 
-def load(model: str = "tiny", **given) -> Load:
-    settings = {"random": False, "options": {}, "device": "cpu", "dtype": "float32", "window": "auto"}
-    return Load(**{"model": model, "threads": 1, "size": (40, 30), **settings, **given})
+def load(model: str = "tiny", *, random: bool = False, **options) -> Load:
+    settings = BenchSettings(
+        models={model: random}, words=(20,), size=(40, 30), window="auto", options=options, seconds=1.0
+    )
+    return Load(case=case(model=model, threads=1), settings=settings, device="cpu")
 
 
 def measure(**settings) -> Measure:
@@ -59,7 +61,7 @@ def test_errors_are_answers_and_the_process_lives_on(running: Worker) -> None:
         asked(running, load("none.safetensors"))
     assert not isinstance(error.value, WorkerRefused)
     # settings that the weights don't fit, and weights that aren't here
-    assert asked(running, load(options={"blocks": 2})).random
+    assert asked(running, load(blocks=2)).random
     assert asked(running, load(random=True)).random
 
 

@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { Camera } from "./camera";
+import { FileButton } from "./file_button";
 import { Icon, IconButton } from "./icons";
 import type { Page } from "./page";
 
@@ -35,34 +36,5 @@ export function AddImages({ page: { session }, isCompact = false }: { page: Page
         />
       )}
     </>
-  );
-}
-
-export interface FileButtonProps {
-  label: string;
-  isPrimary?: boolean;
-  /** Take a photograph with the device's own camera program. */
-  isCamera?: boolean;
-  onFiles: (files: readonly File[]) => void;
-}
-
-export function FileButton({ label, isPrimary = false, isCamera = false, onFiles }: FileButtonProps) {
-  return (
-    <label class={isPrimary ? "file primary" : "file"}>
-      <Icon name={isCamera ? "camera" : "image"} />
-      {label}
-      <input
-        type="file"
-        accept="image/*"
-        multiple={!isCamera}
-        {...(isCamera && { capture: "environment" })}
-        onChange={({ currentTarget }) => {
-          const files = [...(currentTarget.files ?? [])];
-          // the same file can be chosen again
-          currentTarget.value = "";
-          if (files.length) onFiles(files);
-        }}
-      />
-    </label>
   );
 }

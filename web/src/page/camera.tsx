@@ -2,8 +2,8 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { FileButton } from "./add_images";
 import { Dialog } from "./dialog";
+import { FileButton } from "./file_button";
 
 export interface CameraProps {
   onPhotograph: (file: File) => void;

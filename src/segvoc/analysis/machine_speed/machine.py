@@ -24,7 +24,6 @@ class Machine:
     """A machine, and the device on it that is measured."""
 
     cpu: str
-    """Name of the processor."""
     cores: int
     """Number of logical cores that this process may use."""
     threads: int
@@ -46,11 +45,8 @@ class Machine:
     load: float
     """Programs that were running on average in the minute before (1-minute load average)."""
     pytorch: str
-    """Version of PyTorch."""
     python: str
-    """Version of Python."""
     system: str
-    """Operating system."""
 
     @classmethod
     def of(cls, device: torch.device, threads: int) -> "Machine":

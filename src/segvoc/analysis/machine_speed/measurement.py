@@ -3,15 +3,15 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
+
+import numpy as np
 
 from segvoc.analysis.machine_speed.advice import fastest_dtype
 from segvoc.analysis.machine_speed.machine import Machine
-from segvoc.analysis.machine_speed.prediction import predicted_seconds
-from segvoc.analysis.machine_speed.rows import DTYPES, Case, Dtype, Sample, SpeedRow, measured_rows
+from segvoc.analysis.machine_speed.rows import DTYPES, BenchSettings, Case, Dtype, Sample, SpeedRow, measured_rows
 from segvoc.analysis.machine_speed.worker import Load, Loaded, Measure, Worker, WorkerFailed, WorkerLate, WorkerRefused
-from segvoc.inference.window_names import Window
 
 KEPT = 32
 """Classes to keep in the row that shows what this is worth."""
@@ -33,24 +33,6 @@ MEMORY_SHARE = 0.5
 
 PATIENCE = 0.25
 """Share of the time left that a row may take while others wait."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchSettings:
-    """What to measure."""
-
-    models: Mapping[str, bool]
-    """Presets or files of segvoc, and whether their weights are random."""
-    words: tuple[int, ...]
-    """Numbers of words, in ascending order."""
-    size: tuple[int, int]
-    """Width and height of the images [px]."""
-    window: Window
-    """The protocol."""
-    options: Mapping[str, object]
-    """Settings of the models that differ from their own."""
-    seconds: float
-    """Time for all of it [s]."""
 
 
 class Bench:
@@ -221,30 +203,17 @@ class Bench:
             self._close()
             started = time.monotonic()
             self._worker = Worker()
-            self._worker.send(self._load(case))
+            self._worker.send(Load(case=case, settings=self.settings, device=self.machine.device))
             self.loaded[case.model, case.dtype] = self._worker.receive(self._deadline)
             self._holds = case.model, case.dtype
             self._start_seconds = time.monotonic() - started
         return self._worker
 
-    def _load(self, case: Case) -> Load:
-        settings = self.settings
-        return Load(
-            model=case.model,
-            random=settings.models[case.model],
-            options=settings.options,
-            device=self.machine.device,
-            dtype=case.dtype,
-            window=settings.window,
-            threads=case.threads,
-            size=settings.size,
-        )
-
     def _together(self, case: Case, seconds: float) -> list[Sample]:
         """Measure a case in several processes at once."""
         self._close()
         requests = (
-            self._load(case),
+            Load(case=case, settings=self.settings, device=self.machine.device),
             Measure(case=case, seconds=0.0, repeats=1),  # only to begin together
             Measure(case=case, seconds=seconds, repeats=10_000),
         )
@@ -264,3 +233,48 @@ class Bench:
         if self._worker is not None:
             self._worker.close()
         self._worker = self._holds = None
+
+
+def predicted_seconds(case: Case, rows: Sequence[SpeedRow], rates: Mapping[Dtype, float]) -> float | None:
+    """Time of one call [s]; None if nothing of the model has been measured yet.
+
+    Time is linear between numbers of words and beyond them; with a single row it grows with their square root, since
+    much of the work doesn't depend on them. Fewer threads are taken to be as slow as they can be, batches to save
+    nothing.
+
+    Args:
+        case: the case.
+        rows: the rows so far.
+        rates: rate of a matrix product in each dtype, by which the first row of a dtype is predicted.
+    """
+    plain = measured_rows(rows, case.model, is_plain=True)
+    if not plain:
+        return None
+    threads = max(row.case.threads for row in plain)
+    own, other = {}, {}
+    for row in plain:
+        if row.case.threads == threads:
+            (own if row.case.dtype == case.dtype else other)[row.case.words] = row.seconds or 0.0
+    common = own.keys() & other.keys()
+    if common:
+        slower = own[max(common)] / other[max(common)]
+    else:
+        (other_dtype,) = rates.keys() - {case.dtype}
+        slower = rates[other_dtype] / rates[case.dtype]
+    known = {words: slower * seconds for words, seconds in other.items()} | own
+    # dropped words are only compared with the image
+    words = min(case.words, case.refined + case.words // 10)
+    return _at(words, known) * case.batch * threads / case.threads
+
+
+def _at(words: int, known: Mapping[int, float]) -> float:
+    """Time for a number of words [s], between the numbers that are known, or beyond them."""
+    numbers = sorted(known)
+    largest = numbers[-1]
+    if words <= largest:
+        return float(np.interp(words, numbers, [known[number] for number in numbers]))
+    if len(numbers) == 1:
+        return known[largest] * (words / largest) ** 0.5
+    before = numbers[-2]
+    slope = (known[largest] - known[before]) / (largest - before)
+    return known[largest] + max(0.0, slope) * (words - largest)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segvoc import __version__
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.machine_speed.advice import advice_from
 from segvoc.analysis.machine_speed.machine import Machine
 from segvoc.analysis.machine_speed.measurement import Bench
 from segvoc.analysis.machine_speed.rows import SpeedRow, count_text, in_order, rounded
+from segvoc.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

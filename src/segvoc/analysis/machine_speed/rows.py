@@ -6,12 +6,28 @@ from statistics import median
 from typing import Any, Literal
 
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.window_names import Window
+from segvoc.inference.protocols import Window
 
 Dtype = Literal["float32", "bfloat16"]
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
-"""The dtypes that are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """What to measure."""
+
+    models: Mapping[str, bool]
+    """Presets or files of segvoc, and whether their weights are random."""
+    words: tuple[int, ...]
+    """Numbers of words, in ascending order."""
+    size: tuple[int, int]
+    """Width and height of the images [px]."""
+    window: Window
+    options: Mapping[str, object]
+    """Settings of the models that differ from their own."""
+    seconds: float
+    """Time for all of it [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +39,6 @@ class Case:
     dtype: Dtype
     """Dtype of the weights and of most computations."""
     words: int
-    """Number of words."""
     threads: int
     """CPU threads of each process."""
     keep_classes: int | None = None
@@ -86,11 +101,9 @@ class SpeedRow:
     """A row of the table."""
 
     case: Case
-    """What was to be measured."""
     status: Literal["measured", "skipped", "failed"]
     """Whether it was measured; skipped, since there was no time or it isn't possible; or failed."""
     note: str = ""
-    """Why it wasn't measured."""
     seconds: float | None = None
     """Median time for an image, from the image in memory to its label map [s]."""
     fastest: float | None = None

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.analysis.machine_speed.rows import Case, Dtype, Sample
+from segvoc.analysis.machine_speed.rows import BenchSettings, Case, Sample
 from segvoc.analysis.measuring import peak_bytes, reset_peak
 from segvoc.encoders.base import TextEncoder
 from segvoc.encoders.vocabulary_encoder import GPU_BATCH
@@ -25,7 +25,6 @@ from segvoc.encoders.word_encoder import CPU_BATCH
 from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
 from segvoc.evaluation.runner import peak_memory
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.window_names import Window
 from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.process_settings import end_with_parent, how_it_ended, interrupts_ignored, keep_freed_memory
@@ -49,24 +48,11 @@ class WorkerLate(WorkerFailed):
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Asks a process to load a model."""
+    """Asks a process to load the model of a case."""
 
-    model: str
-    """A preset or a file of segvoc."""
-    random: bool
-    """Whether its weights are random, since there are none here."""
-    options: Mapping[str, object]
-    """Settings of the model that differ from its own."""
+    case: Case
+    settings: BenchSettings
     device: str
-    """Where it runs."""
-    dtype: Dtype
-    """Dtype of the weights."""
-    window: Window
-    """The protocol."""
-    threads: int
-    """CPU threads."""
-    size: tuple[int, int]
-    """Width and height of the images [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +60,6 @@ class Loaded:
     """The answer to `Load`."""
 
     random: bool
-    """Whether the weights are random."""
     load_seconds: float
     """Time to load the model [s]."""
     word_seconds: float
@@ -86,11 +71,9 @@ class Measure:
     """Asks a process to measure a case with the model that it holds."""
 
     case: Case
-    """The case."""
     seconds: float
     """Time to use, after which no other call begins [s]."""
     repeats: int
-    """Most calls to time."""
 
 
 class Worker:
@@ -175,12 +158,12 @@ class _Model:
     """A model, with the image that it labels."""
 
     def __init__(self, request: Load) -> None:
-        torch.set_num_threads(request.threads)
+        torch.set_num_threads(request.case.threads)
         start = time.perf_counter()
         self.segmenter, random = _segmenter(request)
         load_seconds = time.perf_counter() - start
-        self.window: Window = request.window
-        self.image = drawn_image(*request.size)
+        self.settings = request.settings
+        self.image = drawn_image(*request.settings.size)
         word_seconds = self._encode()
         self.loaded = Loaded(random=random, load_seconds=load_seconds, word_seconds=word_seconds)
 
@@ -211,7 +194,7 @@ class _Model:
         end = time.perf_counter() + request.seconds
         while len(times) < 2 or (len(times) <= request.repeats and time.perf_counter() < end):
             start = time.perf_counter()
-            model.segment(images, words, options=case.options(self.window))
+            model.segment(images, words, options=case.options(self.settings.window))
             times.append((time.perf_counter() - start) / case.batch)
         peak = peak_bytes(model.device)
         memory = peak_memory(model.device) if peak is None else peak / 1e9
@@ -223,15 +206,16 @@ class _Model:
 
 def _segmenter(request: Load) -> tuple[NetworkSegmenter, bool]:
     """The model, and whether its weights are random."""
-    options: Mapping[str, Any] = {"device": request.device, "dtype": request.dtype, "options": request.options}
-    if not request.random:
+    case, settings = request.case, request.settings
+    options: Mapping[str, Any] = {"device": request.device, "dtype": case.dtype, "options": settings.options}
+    if not settings.models[case.model]:
         try:
-            return load_network(request.model, **options), False
+            return load_network(case.model, **options), False
         except CheckpointError:
-            if not request.options:
+            if not settings.options:
                 raise
             # the settings change the network, which the weights don't fit any more
-    return load_network(request.model, weights="random", **options), True
+    return load_network(case.model, weights="random", **options), True
 
 
 class DrawnTexts(nn.Module):

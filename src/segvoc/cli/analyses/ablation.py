@@ -23,7 +23,7 @@ RECIPE = "tiny-aggregation"
 @click.option("--images", required=True, metavar="DIR", help="Folder of your images.")
 @click.option("--labels", required=True, metavar="DIR", help="Folder of their label maps.")
 @click.option("--classes", required=True, metavar="FILE", help="Class names: a JSON list, in the order of the labels.")
-@click.option("--recipe", default=RECIPE, show_default=True, metavar="NAME", help="The recipe that the rows change.")
+@click.option("--recipe", default=RECIPE, metavar="NAME", help="The recipe that the rows change.")
 @click.option(
     "--set",
     "settings",
@@ -32,12 +32,8 @@ RECIPE = "tiny-aggregation"
     help="Change a setting of the recipe, e.g. lr=1e-4.",
 )
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of a run, instead of the recipe's.")
-@click.option(
-    "--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Runs of each row and fold."
-)
-@click.option(
-    "--folds", type=click.IntRange(2), default=2, show_default=True, metavar="N", help="Folds of the cross-validation."
-)
+@click.option("--seeds", type=click.IntRange(1), default=3, metavar="N", help="Runs of each row and fold.")
+@click.option("--folds", type=click.IntRange(2), default=2, metavar="N", help="Folds of the cross-validation.")
 @click.option(
     "--scored", type=click.IntRange(1), metavar="N", help="Score the first N images of a fold; by default all."
 )
@@ -48,8 +44,8 @@ RECIPE = "tiny-aggregation"
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from: a CLIP or DeCLIP.")
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for runs and table; finished runs are kept.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of processes.")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--workers", type=click.IntRange(1), default=1, help="Number of processes.")
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--only-table", is_flag=True, help="Don't train; make the table of the finished runs.")
 def ablation(
     grids: Sequence[str],

@@ -4,30 +4,23 @@ from collections.abc import Sequence
 
 import click
 
-from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.options import ModelOptions, label_options, network_options
 from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
-from segvoc.inference.label_options import LabelOptions
 
 
 @click.command()
 @click.argument("image")
-@view_options
+@view_options("window", "keep_classes")
 @click.option("--show", multiple=True, metavar="WORD", help="Show this word only; repeat for more.")
 @click.option("--at", metavar="X,Y", help="The pixel whose attention is shown; by default each word's likeliest.")
 @click.option("--block", type=click.IntRange(1), metavar="N", help="The block that is drawn; by default the last.")
-@network_options
-@label_options("window", "keep_classes")
 def attention(
     image: str,
     show: Sequence[str],
     at: str | None,
     block: int | None,
     view: ViewOptions,
-    chosen: ModelOptions,
-    labels: LabelOptions,
 ) -> None:
     """Draw ERR-Seg's spatial attention on IMAGE with the kept classes alone and with all classes (ERR-Seg, Fig. 2).
 
@@ -37,15 +30,14 @@ def attention(
     Writes attention.png, and attention.json with the distance that cells attend over in every block.
     """
     vocabulary, point = view.vocabulary([image]), _point(at)
-    require_matplotlib()
     from segvoc.analysis.attention import attention_maps, spatial_aggregations  # here, since PyTorch takes seconds
 
-    segmenter = chosen.load(view.model)
+    segmenter = view.load()
     blocks = len(spatial_aggregations(segmenter))
     if block is not None and block > blocks:
         raise UsageError(f"--block {block} isn't there; {segmenter.name} has {blocks} blocks")
-    maps = attention_maps(segmenter, image, vocabulary, labels, show=show, point=point)
-    maps.write(view.folder, view.metadata([image], vocabulary, chosen, labels), block)
+    maps = attention_maps(segmenter, image, vocabulary, view.labels, show=show, point=point)
+    maps.write(view.folder, view.metadata([image], vocabulary), block)
     shown = (block or blocks) - 1
     for word in maps.words:
         less, more = word.reduced[shown].mean_distance, word.full[shown].mean_distance

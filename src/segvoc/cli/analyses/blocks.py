@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from segvoc import __version__
 from segvoc.cli.output import echo
+from segvoc.version import __version__
 
 
 @click.command()
@@ -14,13 +14,11 @@ from segvoc.cli.output import echo
 @click.option(
     "--set", "options", multiple=True, metavar="NAME=VALUE", help="Change an option of the presets, e.g. ssr=1."
 )
-@click.option("--classes", type=click.IntRange(1, 100_000), default=171, show_default=True, help="Number of words.")
-@click.option(
-    "--repeat", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Time the fastest of N runs."
-)
+@click.option("--classes", type=click.IntRange(1, 100_000), default=171, help="Number of words.")
+@click.option("--repeat", type=click.IntRange(1), default=3, metavar="N", help="Time the fastest of N runs.")
 @click.option("--chunk", type=click.IntRange(1), metavar="N", help="Words that are processed at a time.")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the table.")
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the table.")
 def blocks(
     models: Sequence[str],
     options: Sequence[str],
@@ -39,19 +37,14 @@ def blocks(
     blocks.md and blocks.json.
     """
     from segvoc.analysis.block_costs import costs_table, measure_costs, write_costs  # here, since PyTorch takes seconds
-    from segvoc.checkpoints.files import read_header
-    from segvoc.configuration import parse_settings, with_settings
-    from segvoc.models.headers import configuration_of
-    from segvoc.models.loading import find_device, is_own_path, named_preset
-    from segvoc.models.presets import find_preset
+    from segvoc.configuration import parse_settings
+    from segvoc.models.loading import find_device, named_model
+    from segvoc.models.presets import preset_name
 
     where, chosen, rows = find_device(device), parse_settings(options), []
     for model in models:
-        file = read_header(model) if is_own_path(model) else None
-        preset = model if file is None else named_preset(file)
-        found = find_preset(preset)
-        configuration = found.configuration if file is None else configuration_of(file, found)
-        configuration = with_settings(configuration, chosen, model)
-        rows += measure_costs(preset, configuration, classes=classes, device=where, repeat=repeat, chunk=chunk)
+        _, preset, configuration = named_model(model, chosen)
+        given = {"classes": classes, "device": where, "repeat": repeat, "chunk": chunk}
+        rows += measure_costs(preset_name(preset), configuration, **given)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
     echo(costs_table(rows), nl=False)

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import click
 
-from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.options import ModelOptions, given_options, label_options, network_options
+from segvoc.cli.options import given_options
 from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
@@ -15,9 +14,7 @@ from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOp
 
 @click.command()
 @click.argument("image")
-@view_options
-@network_options
-@label_options(*IMAGE_OPTIONS)
+@view_options(*IMAGE_OPTIONS)
 @click.option("--other", metavar="NAME", help="The second model; by default the first with other settings.")
 @click.option(
     "--other-weights", metavar="FILE", help="Its weights; by default those of the first, if it is the same model."
@@ -32,8 +29,6 @@ def compare(
     other_weights: str | None,
     other_options: Sequence[str],
     view: ViewOptions,
-    chosen: ModelOptions,
-    labels: LabelOptions,
     given: LabelKeywords,
 ) -> None:
     """Segment IMAGE with two networks and draw the results side by side (PCA-Seg, Figs. 1a and 4).
@@ -45,44 +40,41 @@ def compare(
     """
     vocabulary = view.vocabulary([image])
     second = replace(
-        chosen,
-        weights=other_weights or (chosen.weights if other is None else None),
-        options=tuple(other_options),
+        view,
+        model=other or view.model,
+        chosen=replace(
+            view.chosen,
+            weights=other_weights or (view.chosen.weights if other is None else None),
+            options=tuple(other_options),
+        ),
+        labels=LabelOptions.of(view.labels, given),
     )
-    other_labels = LabelOptions.of(labels, given)
-    model = other or view.model
-    if (model, second, other_labels) == (view.model, chosen, labels):
+    if second == view:
         raise UsageError("both networks are the same; give --other, --other-weights, --other-set or --other-window")
-    require_matplotlib()
     from segvoc.analysis.disagreement import Disagreement  # here, since PyTorch takes seconds to import
 
-    variants = ((view.model, chosen, labels), (model, second, other_labels))
-    first = chosen.load(view.model)
-    same = (model, second.weights, second.options) == (view.model, chosen.weights, chosen.options)
-    segmenters = (first, first if same else second.load(model))
+    first = view.load()
+    same = (second.model, second.chosen) == (view.model, view.chosen)
     results = [
-        segmenter.segment(image, vocabulary, options=options)
-        for segmenter, options in zip(segmenters, (labels, other_labels), strict=True)
+        segmenter.segment(image, vocabulary, options=one.labels)
+        for segmenter, one in ((first, view), (first if same else second.load(), second))
     ]
-    names = _name(*variants[0], *variants[1][1:]), _name(*variants[1], *variants[0][1:])
+    names = _name(view, second), _name(second, view)
     found = Disagreement(first=results[0], second=results[1], names=names)
-    metadata = view.metadata([image], vocabulary, chosen, labels)
-    other_metadata = replace(view, model=model).metadata([image], vocabulary, second, other_labels)
-    keys = ("model", "weights", "options", *labels.record())
-    metadata |= {"other": {key: other_metadata[key] for key in keys}}
+    other_metadata = second.metadata([image], vocabulary)
+    keys = ("model", "weights", "options", *view.labels.record())
+    metadata = view.metadata([image], vocabulary) | {"other": {key: other_metadata[key] for key in keys}}
     found.write(view.folder, metadata)
     echo(f"{view.folder / 'compare.png'}: {found.differing.mean():.1%} of the pixels differ")
 
 
-def _name(
-    model: str, options: ModelOptions, labels: LabelOptions, other: ModelOptions, other_labels: LabelOptions
-) -> str:
+def _name(view: ViewOptions, other: ViewOptions) -> str:
     """A model's name, with the settings in which it differs from the other."""
-    words = [model, *options.options]
-    if options.weights != other.weights and options.weights is not None:
-        words.append(options.weights)
-    usual = other_labels.record()
-    for name, value in labels.record().items():
+    words = [view.model, *view.chosen.options]
+    if view.chosen.weights not in (None, other.chosen.weights):
+        words.append(str(view.chosen.weights))
+    usual = other.labels.record()
+    for name, value in view.labels.record().items():
         if value != usual[name]:
             words.append(f"{name.replace('_', '-')}={'own' if value is None else value}")
     return " ".join(words)

@@ -2,29 +2,23 @@
 
 import click
 
-from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.options import ModelOptions, label_options, network_options
 from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
-from segvoc.inference.label_options import LabelOptions
 
 
 @click.command()
 @click.argument("image")
-@view_options
-@network_options
-@label_options("window")
-def gates(image: str, view: ViewOptions, chosen: ModelOptions, labels: LabelOptions) -> None:
+@view_options("window")
+def gates(image: str, view: ViewOptions) -> None:
     """Draw the weights that PCA-Seg's coefficient mapper gives to its experts on IMAGE (Eq. 5).
 
     Writes gates_1.png, gates_2.png, ... for the blocks, and gates.json.
     """
     vocabulary = view.vocabulary([image])
-    require_matplotlib()
     from segvoc.analysis.gates import gate_maps  # here, since PyTorch takes seconds to import
 
-    maps = gate_maps(chosen.load(view.model), image, vocabulary, labels.window)
-    maps.write(view.folder, view.metadata([image], vocabulary, chosen, labels))
+    maps = gate_maps(view.load(), image, vocabulary, view.labels.window)
+    maps.write(view.folder, view.metadata([image], vocabulary))
     for number, (block, entropy) in enumerate(zip(maps.blocks, maps.entropies(), strict=True), 1):
         weights = ", ".join(f"{weight:.0%}" for weight in block.mean(axis=(0, 1, 2)))
         echo(f"{view.folder / f'gates_{number}.png'}: mean weights {weights}; entropy {entropy:.2f} of 1")

@@ -23,22 +23,11 @@ PROBLEMS_SHOWN = 20
     "--match",
     type=click.Choice(("word", "substring")),
     default="word",
-    show_default=True,
     help="Excluded words match whole words, or any substring (as in the paper).",
 )
-@click.option(
-    "--most", type=click.IntRange(min=1), default=8, show_default=True, help="Most phrases that an image keeps."
-)
-@click.option(
-    "--same-head", default="keep", show_default=True, help="Whether to keep or drop 'small cat' beside 'cat'."
-)
-@click.option(
-    "--show",
-    type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="Number of most common phrases to print.",
-)
+@click.option("--most", type=click.IntRange(min=1), default=8, help="Most phrases that an image keeps.")
+@click.option("--same-head", default="keep", help="Whether to keep or drop 'small cat' beside 'cat'.")
+@click.option("--show", type=click.IntRange(min=0), default=20, help="Number of most common phrases to print.")
 @click.option(
     "--out", metavar="FILE", help="Write a CSV table of every phrase of every caption and whether it is kept."
 )

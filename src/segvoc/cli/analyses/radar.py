@@ -25,7 +25,7 @@ from segvoc.errors import UsageError
     metavar="NAME=SOURCE,...",
     help="Draw one line of several reports, or presets with published scores; repeat for more.",
 )
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the figure.")
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the figure.")
 def radar(reports: Sequence[str], published: Sequence[str], lines: Sequence[str], out: str) -> None:
     """Draw the scores of REPORTs on their benchmarks as a radar plot (PCA-Seg, Fig. 2).
 

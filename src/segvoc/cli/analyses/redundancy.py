@@ -4,19 +4,14 @@ from collections.abc import Sequence
 
 import click
 
-from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.options import ModelOptions, label_options, network_options
 from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
-from segvoc.inference.label_options import LabelOptions
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@view_options
-@network_options
-@label_options("window")
-def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions, labels: LabelOptions) -> None:
+@view_options("window")
+def redundancy(images: Sequence[str], view: ViewOptions) -> None:
     """Measure how redundant PCA-Seg's experts are on some IMAGEs (PCA-Seg, Fig. 5).
 
     The redundancy of two experts is the mean canonical correlation of their outputs; 0% means that they have nothing in
@@ -24,11 +19,10 @@ def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions, l
     redundancy.png and redundancy.json.
     """
     vocabulary = view.vocabulary(images)
-    require_matplotlib()
     from segvoc.analysis.redundancy import expert_redundancy  # here, since PyTorch takes seconds to import
 
-    found = expert_redundancy(chosen.load(view.model), images, vocabulary, labels.window)
-    found.write(view.folder, view.metadata(images, vocabulary, chosen, labels))
+    found = expert_redundancy(view.load(), images, vocabulary, view.labels.window)
+    found.write(view.folder, view.metadata(images, vocabulary))
     for number in range(len(found.cca)):
         measured = ((name, blocks[number]) for name, blocks in found.measures().items())
         told = ", ".join(f"{name} {block.mean:.1%} (by chance {block.chance:.1%})" for name, block in measured)

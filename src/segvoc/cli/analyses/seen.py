@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from segvoc.cli.options import ModelOptions, network_options
+from segvoc.cli.benchmark_options import training_labels_option
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
-from segvoc.cli.training_labels import training_labels_option
 
 
 @click.command()
@@ -20,8 +20,8 @@ from segvoc.cli.training_labels import training_labels_option
     metavar="S",
     help="Labels that are more similar than this to a training label are seen; by default 0.95.",
 )
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the table.")
-@network_options
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the table.")
+@model_options(*NETWORK_OPTIONS)
 def seen(
     reports: Sequence[str], model: str, training: str, above: float | None, out: str, chosen: ModelOptions
 ) -> None:
@@ -33,7 +33,6 @@ def seen(
     A class is seen if its name is more similar than 0.95 to a training label, by the text encoder of --model, which is
     the same for all REPORTs whatever model they are of. Writes seen.md and seen.json.
     """
-    from segvoc import __version__
     from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
         read_reports,
         scores_of_report,
@@ -44,6 +43,7 @@ def seen(
     from segvoc.evaluation.label_similarity import SEEN_ABOVE, nearest_labels
     from segvoc.storage.atomic_writes import write_atomically
     from segvoc.storage.json_files import write_json
+    from segvoc.version import __version__
 
     found = [report for folder in reports for report in read_reports(Path(folder))]
     known, limit = training_labels(training), SEEN_ABOVE if above is None else above

@@ -6,22 +6,16 @@ from pathlib import Path
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.options import ModelOptions, label_options, network_options
 from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
-from segvoc.inference.label_options import LabelOptions
 
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN...]")
 @click.option("--image", metavar="FILE", help="An image to measure too, with --model and --words.")
-@view_options
-@network_options
-@label_options("window")
-def streams(
-    runs: Sequence[str], image: str | None, view: ViewOptions, chosen: ModelOptions, labels: LabelOptions
-) -> None:
+@view_options("window")
+def streams(runs: Sequence[str], image: str | None, view: ViewOptions) -> None:
     """Draw the similarity of the spatial and the class stream over training RUNs (PCA-Seg, Fig. 6).
 
     \b
@@ -34,8 +28,8 @@ def streams(
     """
     if not runs and image is None:
         raise UsageError("nothing to draw; give folders of runs, or an image with --image and --words")
-    vocabulary = None if image is None else view.vocabulary([image])
     require_matplotlib()
+    vocabulary = None if image is None else view.vocabulary([image])
     from segvoc.analysis.streams import (  # here, since PyTorch takes seconds to import
         StreamCurves,
         image_similarity,
@@ -47,8 +41,8 @@ def streams(
         write_curves(view.folder, [StreamCurves.of_run(Path(run)) for run in runs])
         echo(view.folder / "streams.png")
     if image is not None and vocabulary is not None:
-        blocks = image_similarity(chosen.load(view.model), image, vocabulary, labels.window)
-        write_image_similarity(view.folder, blocks, view.metadata([image], vocabulary, chosen, labels))
+        blocks = image_similarity(view.load(), image, vocabulary, view.labels.window)
+        write_image_similarity(view.folder, blocks, view.metadata([image], vocabulary))
         for number, block in enumerate(blocks, 1):
             echo(f"block {number}: squared cosine {block['squared_cosine']:.2%}, cosine {block['cosine']:.3f}")
         echo(view.folder / "streams_image.png")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.data_option import data_option, data_root
-from segvoc.cli.options import ModelOptions, given_options, network_options
+from segvoc.cli.benchmark_options import data_option, data_root
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", required=True, metavar="FOLDER", help="Folder for reports and table; finished evaluations are kept."
 )
-@network_options
+@model_options(*NETWORK_OPTIONS)
 @given_options(*IMAGE_OPTIONS)
 def sweep(
     model: str,
@@ -92,28 +92,18 @@ def sweep(
 
 
 def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
-    """Build each network without weights, to find unknown options before the first evaluation.
-
-    Raises:
-        UsageError: a network doesn't have an option.
-    """
-    from segvoc.checkpoints.files import read_header
-    from segvoc.configuration import with_settings
+    """Build each network without weights, to find unknown options before the first evaluation."""
     from segvoc.evaluation.task import EvaluationSettings
-    from segvoc.models.headers import configuration_of
-    from segvoc.models.loading import is_own_path, named_preset
-    from segvoc.models.presets import find_preset
+    from segvoc.models.loading import named_model
     from segvoc.models.weightless import weightless
 
-    file = read_header(model) if is_own_path(model) else None
-    preset = find_preset(model if file is None else named_preset(file))
     for axis in axes:
         for value in axis.values:
             _, options, _ = axis.changed(value, EvaluationSettings())
             if options:
-                configuration = preset.configuration if file is None else configuration_of(file, preset)
+                _, preset, configuration = named_model(model, {**chosen.departures(), **options})
                 with weightless():
-                    preset.build(with_settings(configuration, {**chosen.departures(), **options}, model))
+                    preset.build(configuration)
 
 
 def _task(

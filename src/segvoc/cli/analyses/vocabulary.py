@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
-from segvoc.cli.options import ModelOptions, network_options
+from segvoc.cli.benchmark_options import SeveralBenchmarks, refuse_twice, training_labels_option
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
-from segvoc.cli.training_labels import training_labels_option
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Count in the first N images only.")
 @click.option("--model", metavar="NAME", help="Compare labels by its text encoder: a preset or a .safetensors file.")
 @training_labels_option
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the tables.")
-@network_options
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the tables.")
+@model_options(*NETWORK_OPTIONS)
 def vocabulary(
     benchmarks: Sequence[str],
     data: str | None,
@@ -49,7 +48,6 @@ def vocabulary(
     training label of each label, which needs no data. Writes vocabulary.md and vocabulary.json.
     """
     _check(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, model)
-    from segvoc import __version__
     from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
         count_classes,
         image_classes_table,
@@ -62,6 +60,7 @@ def vocabulary(
     from segvoc.progress import print_line
     from segvoc.storage.atomic_writes import write_atomically
     from segvoc.storage.json_files import write_json
+    from segvoc.version import __version__
 
     names = {name: find_benchmark(name) for name in benchmarks}
     lists = {found.title: found.classes for found in names.values()}
@@ -99,11 +98,7 @@ def vocabulary(
 
 
 def _check(benchmarks: Sequence[str], data: str | None, own: Mapping[str, str | None], model: str | None) -> None:
-    """Check what the statistics are of, before anything is imported.
-
-    Raises:
-        UsageError: nothing is named, or things that don't go together.
-    """
+    """Check what the statistics are of, before anything is imported."""
     refuse_twice(benchmarks)
     given = [option for option, value in own.items() if value is not None]
     if bool(benchmarks) == bool(given):

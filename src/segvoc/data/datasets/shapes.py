@@ -193,7 +193,7 @@ class PngMask:
 
 @dataclass(frozen=True, kw_only=True)
 class BrushRuns:
-    """A mask as Label Studio's run lengths of RGBA pixels (see `segvoc.formats.label_studio.brush_run_lengths`)."""
+    """A mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
 
     label: int
     """The index of its class."""

@@ -25,11 +25,8 @@ class LabelingConfig:
     """What the first tool for masks of a configuration asks for."""
 
     tool: Tool
-    """Masks or polygons."""
     from_name: str
-    """Name of the tool."""
     to_name: str
-    """Name of the image."""
     image_field: str
     """Field of a task's data with the image."""
     labels: tuple[str, ...]
@@ -57,14 +54,6 @@ class _ToolElement:
     labels: list[dict[str, str]] = field(default_factory=list)
 
 
-@dataclass
-class _Elements:
-    """The elements of a configuration that matter here."""
-
-    tools: list[_ToolElement] = field(default_factory=list)
-    images: dict[str, str] = field(default_factory=dict)
-
-
 def read_config(text: str) -> LabelingConfig:
     """The first `BrushLabels` or `PolygonLabels` of a configuration that belongs to an `Image`.
 
@@ -74,12 +63,12 @@ def read_config(text: str) -> LabelingConfig:
     Raises:
         UsageError: the XML is damaged, unsafe or nested too deeply, there is no such tool, or it has no labels.
     """
-    elements = _parsed(text)
-    for tool in elements.tools:
+    tools, images = _parsed(text)
+    for tool in tools:
         names = [name.strip() for name in tool.attributes.get("toName", "").split(",")]
-        image = next((name for name in names if name in elements.images), None)
+        image = next((name for name in names if name in images), None)
         if image is not None and tool.attributes.get("name") and tool.labels:
-            return _config(tool, image, elements.images[image])
+            return _config(tool, image, images[image])
     raise UsageError(
         "the labeling configuration has no BrushLabels or PolygonLabels with labels for an Image; add "
         '<BrushLabels name="masks" toName="image"><Label value="cat"/></BrushLabels> beside '
@@ -128,8 +117,10 @@ def _threshold(text: str | None) -> float | None:
     return value
 
 
-def _parsed(text: str) -> _Elements:
-    found = _Elements()
+def _parsed(text: str) -> tuple[list[_ToolElement], dict[str, str]]:
+    """The elements of labels, and the fields of the images by name."""
+    tools: list[_ToolElement] = []
+    images: dict[str, str] = {}
     open_elements: list[_ToolElement | None] = []
     parser = expat.ParserCreate("utf-8")
 
@@ -140,11 +131,11 @@ def _parsed(text: str) -> _Elements:
         tool = None
         if name in _TOOLS:
             tool = _ToolElement(name, attributes)
-            found.tools.append(tool)
+            tools.append(tool)
         elif name == "Label" and inside is not None and attributes.get("value"):
             inside.labels.append(attributes)
         elif name == "Image" and attributes.get("name") and attributes.get("value", "").startswith("$"):
-            found.images[attributes["name"]] = attributes["value"][1:]
+            images[attributes["name"]] = attributes["value"][1:]
         open_elements.append(tool)
 
     def end(_: str) -> None:
@@ -160,4 +151,4 @@ def _parsed(text: str) -> _Elements:
     except expat.ExpatError as error:
         place = f"{expat.ErrorString(error.code)}, line {error.lineno}"
         raise UsageError(f"the labeling configuration isn't valid XML: {place}; fix it there") from None
-    return found
+    return tools, images

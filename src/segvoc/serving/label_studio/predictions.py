@@ -9,7 +9,7 @@ import numpy as np
 from segvoc.imaging.brush_masks import brush_masks
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
-from segvoc.serving.label_regions import label_regions
+from segvoc.serving.label_regions import coarse_polygons, label_regions
 from segvoc.serving.label_studio.labeling_config import LabelingConfig
 from segvoc.storage.json_files import strict_json
 
@@ -66,9 +66,9 @@ def _masks(result: Segmentation, config: LabelingConfig) -> _Values:
 def _polygons(result: Segmentation, config: LabelingConfig) -> _Values:
     label_of_class = config.label_of_class(result.words)
     percent = 100 / np.array([result.width, result.height])
-    for region in label_regions(result, smallest=SMALLEST_REGION):
+    for region, confidence in label_regions(result, smallest=SMALLEST_REGION):
         label = label_of_class[region.label]
         if label != UNLABELED:
-            for polygon in region.polygons():
+            for polygon in coarse_polygons(region):
                 points = np.minimum(polygon * percent, 100).round(4).tolist()
-                yield label, region.confidence, {"points": points, "closed": True}
+                yield label, confidence, {"points": points, "closed": True}

@@ -10,16 +10,15 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from starlette.responses import JSONResponse, Response
 
-from segvoc import __version__
 from segvoc.errors import InputError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
+from segvoc.serving.answers import JSON
 from segvoc.serving.bodies import discard_body, json_request
-from segvoc.serving.content_types import JSON
 from segvoc.serving.description import DESCRIPTIONS
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.guard import check_key
-from segvoc.serving.label_studio.images import TaskImages
+from segvoc.serving.label_studio.host import TaskImages
 from segvoc.serving.label_studio.labeling_config import LabelingConfig, check_config, read_config
 from segvoc.serving.label_studio.predictions import prediction_json
 from segvoc.serving.schemas import LabelStudioTask, PredictJson, SetupJson
@@ -27,6 +26,7 @@ from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES
 from segvoc.serving.vocabularies import VocabularyDefinition
 from segvoc.storage.json_files import strict_json
+from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 MOST_VALUES = 4_000_000
@@ -37,11 +37,7 @@ MOST_LISTS = 200_000
 
 
 class LabelStudioRoutes:
-    """Label Studio's addresses.
-
-    Args:
-        service: labels the images.
-    """
+    """Label Studio's addresses."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

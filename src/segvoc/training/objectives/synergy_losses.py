@@ -10,19 +10,13 @@ b is the cosine similarity, mapped or clipped into (0, 1).
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-Version = Literal["v3", "v2"]
-"""Version of the paper.
-
-v3: b maps [-1, 1] linearly to [eps, 1 - eps]; cont ignores pairs whose cosine is not above a threshold; back and sep
-sum over ordered pairs j != k, M = N (N - 1). v2: b clips the cosine to [eps, 1 - eps]; all pairs count, M = N².
-"""
+from segvoc.training.recipe import Version
 
 TERMS = ("align", "cont", "back", "sep")
 

@@ -1,11 +1,18 @@
-"""The recipes of the papers, one function for each published row, and a table of all recipes.
+"""The recipes of the papers, one function for each published row, a table of all recipes, and `finetune`.
 
 Change a recipe with `Recipe.with_settings`, or on the command line with `--set`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from segvoc.training.recipe import Recipe
+from segvoc.checkpoints.files import read_header
+from segvoc.models.headers import configuration_of
+from segvoc.models.loading import is_own_path, named_preset
+from segvoc.models.presets import find_preset
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.networks.syn_seg import SynSegConfig
+from segvoc.training.recipe import DataConfig, OptimizerConfig, Recipe
 from segvoc.training.recipes.cat_seg import (
     cat_seg_b,
     cat_seg_eva_b,
@@ -28,7 +35,7 @@ from segvoc.training.recipes.pca_seg import (
     pca_seg_l_released,
 )
 from segvoc.training.recipes.syn_seg import syn_seg_b, tiny_syn
-from segvoc.training.recipes.tiny import finetune, tiny, tiny_aggregation, tiny_parts
+from segvoc.training.recipes.tiny import tiny, tiny_aggregation, tiny_parts
 
 __all__ = ["RECIPES", "finetune"]
 
@@ -62,3 +69,56 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny-syn": tiny_syn,
 }
 """Every recipe, by name."""
+
+
+def finetune(model: str, preset: str | None = None) -> Recipe:
+    """Fine-tune a model on your own images, or train a new aggregation on its encoders.
+
+    The published networks keep their learning rates and losses, but train for a thousand steps, ignore unlabeled
+    pixels, and swap left and right in mirror images. Without `--weights`, a network whose authors published their
+    weights starts from these (`--set init_from=encoders`: from its encoders alone).
+
+    Args:
+        model: a preset, or the path of a .safetensors file that segvoc wrote.
+        preset: the preset that the model was made from; None reads it from the file.
+
+    Raises:
+        UsageError: there is no such preset.
+        CheckpointError: the file can't be read, or segvoc didn't write it.
+    """
+    network = None
+    if is_own_path(model):
+        file = read_header(model)
+        preset = preset or named_preset(file)
+        network = configuration_of(file, find_preset(preset))
+    preset = preset or model
+    find_preset(preset)
+    if preset == "tiny":
+        return replace(tiny(), model=model, network=network)
+    recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
+    recipe = recipe.with_settings(
+        init_from="network",
+        steps=1000,
+        loss="masked",
+        dataset="",
+        swap_left_right=True,
+        save_every=100,
+        eval_every=0,
+    )
+    return replace(recipe, model=model, network=network)
+
+
+def _on_labels(preset: str) -> Recipe:
+    """How a network without a recipe learns from label maps: CLIPSeg's decoder, or the image encoder of a CLIP alone.
+
+    No paper trains them so; the learning rates are those of CLIPSeg's and CAT-Seg's recipes.
+    """
+    configuration = find_preset(preset).configuration
+    if isinstance(configuration, SynSegConfig):
+        side = configuration.vit.input_size
+        optimizer, sides = OptimizerConfig(trainable="none", lr=1e-4), DataConfig(short_sides=(side,), crop_size=side)
+        return Recipe(model=preset, optimizer=optimizer, data=sides)
+    assert isinstance(configuration, ClipNetworkConfig)
+    side = configuration.encoders.vit.input_size
+    sides = DataConfig(short_sides=(side * 3 // 2,), crop_size=side)
+    return Recipe(model=preset, optimizer=OptimizerConfig(trainable_encoders="image"), data=sides)

@@ -1,13 +1,7 @@
-"""Recipes for the embedded model, and for fine-tuning any model on your own images."""
+"""Recipes for the embedded model."""
 
 from dataclasses import replace
 
-from segvoc.checkpoints.files import read_header
-from segvoc.models.headers import configuration_of
-from segvoc.models.loading import is_own_path, named_preset
-from segvoc.models.presets import find_preset
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
-from segvoc.networks.syn_seg import SynSegConfig
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig, TinyPartsConfig
 from segvoc.training.recipe import DataConfig, ObjectiveConfig, OptimizerConfig, Recipe, RuntimeConfig
 
@@ -75,58 +69,3 @@ def tiny_parts() -> Recipe:
         class_chunk_size=0,
     )
     return replace(recipe, network=TinyConfig(aggregation=TinyPartsConfig()))
-
-
-def finetune(model: str, preset: str | None = None) -> Recipe:
-    """Fine-tune a model on your own images, or train a new aggregation on its encoders.
-
-    The published networks keep their learning rates and losses, but train for a thousand steps, ignore unlabeled
-    pixels, and swap left and right in mirror images. Without `--weights`, a network whose authors published their
-    weights starts from these (`--set init_from=encoders`: from its encoders alone).
-
-    Args:
-        model: a preset, or the path of a .safetensors file that segvoc wrote.
-        preset: the preset that the model was made from; None reads it from the file.
-
-    Raises:
-        UsageError: there is no such preset.
-        CheckpointError: the file can't be read, or segvoc didn't write it.
-    """
-    from segvoc.training.recipes import RECIPES  # here, since that module imports this one
-
-    network = None
-    if is_own_path(model):
-        file = read_header(model)
-        preset = preset or named_preset(file)
-        network = configuration_of(file, find_preset(preset))
-    preset = preset or model
-    find_preset(preset)
-    if preset == "tiny":
-        return replace(tiny(), model=model, network=network)
-    recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
-    recipe = recipe.with_settings(
-        init_from="network",
-        steps=1000,
-        loss="masked",
-        dataset="",
-        swap_left_right=True,
-        save_every=100,
-        eval_every=0,
-    )
-    return replace(recipe, model=model, network=network)
-
-
-def _on_labels(preset: str) -> Recipe:
-    """How a network without a recipe learns from label maps: CLIPSeg's decoder, or the image encoder of a CLIP alone.
-
-    No paper trains them so; the learning rates are those of CLIPSeg's and CAT-Seg's recipes.
-    """
-    configuration = find_preset(preset).configuration
-    if isinstance(configuration, SynSegConfig):
-        side = configuration.vit.input_size
-        optimizer, sides = OptimizerConfig(trainable="none", lr=1e-4), DataConfig(short_sides=(side,), crop_size=side)
-        return Recipe(model=preset, optimizer=optimizer, data=sides)
-    assert isinstance(configuration, ClipNetworkConfig)
-    side = configuration.encoders.vit.input_size
-    sides = DataConfig(short_sides=(side * 3 // 2,), crop_size=side)
-    return Recipe(model=preset, optimizer=OptimizerConfig(trainable_encoders="image"), data=sides)
