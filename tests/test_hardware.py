@@ -61,13 +61,6 @@ def test_instructions_as_older_versions_tell_them(
     assert hardware.bfloat16_instructions() == name
 
 
-def test_a_pytorch_that_tells_nothing_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for asks in ("get_capabilities", "_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.delattr(torch.cpu, asks, raising=False)
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    assert hardware.bfloat16_instructions() is None
-
-
 def test_instructions_that_pytorch_was_built_without_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)

@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 
 from benchmarks.compared_calls import (
@@ -10,7 +9,6 @@ from benchmarks.compared_calls import (
     OurNetwork,
     Setting,
     clear_words,
-    countable_votes,
     difference,
     equal_labels,
 )
@@ -45,10 +43,3 @@ def test_as_many_words_are_kept_as_in_the_official_code(small: None):
     assert OurNetwork(Setting("cat-seg-b", 256)).selection is None
     assert OurNetwork(Setting("cat-seg-b", 258)).selection is not None
     assert OurNetwork(Setting("cat-seg-b", 9, keep=2)).selection == Voted(2)
-
-
-def test_votes_can_be_counted():
-    with countable_votes():
-        assert torch.histc(torch.tensor([1, 2, 2]), bins=2, min=1, max=2).tolist() == [1, 2]
-    with pytest.raises(RuntimeError):
-        torch.histc(torch.tensor([1, 2, 2]), bins=2, min=1, max=2)

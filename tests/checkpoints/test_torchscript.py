@@ -113,13 +113,6 @@ def test_shared_weights_stay_shared(mixed: Path) -> None:
     assert state["tied.weight"].data_ptr() == state["net.0.weight"].data_ptr()
 
 
-@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w.safetensors", "w"])
-def test_the_suffix_does_not_matter(openai_like: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(openai_like.read_bytes())
-    file = read_weights(tmp_path / name)
-    assert file.preset is None and file.tensors["visual.proj"].dtype == torch.float16
-
-
 def test_towers_are_filled_from_such_a_file(openai_like: Path) -> None:
     image = OpenAIClipImageEncoder(TINY_VIT)
     sizes = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")

@@ -173,24 +173,7 @@ def test_shares_give_results_the_same_names(segment: Command) -> None:
     assert result_files() == ["a.jpg.json", "a.jpg.png", "a.png.json", "a.png.png", "b.json", "b.png"]
 
 
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", ""])
-def test_what_is_no_share_is_refused(segment: Command, shard: str) -> None:
-    draw_photos("in/a.jpg")
-    segment("in", *WORDS, "--shard", shard).refused(repr(shard), "1/4")
-
-
 # ---- what is written
-
-
-def test_results_of_two_images_with_one_stem_keep_the_suffix(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/a.png", "in/b.jpg")
-    done = segment("in", *WORDS)
-    assert done.code == 0
-    assert "in/a.png: " in done.out
-    assert "out/a.png.overlay.png" in done.out
-    ends = (".json", ".overlay.png", ".png")
-    assert result_files() == [f"{stem}{end}" for stem in ("a.jpg", "a.png", "b") for end in ends]
-    assert _report("out/a.png.json")["image"] == "in/a.png"
 
 
 def test_compact_lists_only_what_was_found(segment: Command) -> None:
@@ -252,12 +235,6 @@ def test_processes_share_the_images(tmp_path: Path) -> None:
     assert [entry["name"] for entry in found] == ["cat", "cup", "rocket"]
     assert len(result_files(tmp_path / "out")) == 9
     assert len(list((tmp_path / "out" / RESUME_FOLDER).iterdir())) == 2
-
-
-@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
-def test_what_is_no_number_of_processes_is_refused(segment: Command, jobs: str) -> None:
-    draw_photos("a.jpg")
-    segment("a.jpg", *WORDS, "--jobs", jobs).refused("--jobs")
 
 
 # ---- calls that go on beside each other, and disks without room

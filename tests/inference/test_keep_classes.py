@@ -10,14 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocols, Sliding, clip_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS
 from segvoc.selection_rules import (
     DROPPED,
     KeepClasses,
@@ -26,7 +24,6 @@ from segvoc.selection_rules import (
     SelectionRule,
     Voted,
     VotedShare,
-    Votes,
 )
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
@@ -126,11 +123,6 @@ def test_of_several_windows_each_keeps_its_own(small: NetworkSegmenter) -> None:
     assert seen.min() < result.selected.sum()  # here and there one window alone kept a word
 
 
-def test_fewer_words_change_the_result_and_keep_most_of_it(small: NetworkSegmenter) -> None:
-    agreement = [(_segment(small, n).labels == _segment(small, "all").labels).mean() for n in (1, 39)]
-    assert agreement[0] < agreement[1]
-
-
 @pytest.mark.parametrize("keep", [1, 3, "auto", "all"])
 def test_one_word_takes_every_pixel(small: NetworkSegmenter, keep: KeepClasses) -> None:
     result = _segment(small, keep, words=["cat"])
@@ -212,18 +204,6 @@ def test_network_may_have_a_rule_of_its_own() -> None:
     assert _segment(own, 7).selected.sum() == 7
 
 
-def test_published_presets_that_keep_all_words_have_no_rule() -> None:
-    for name in ("pca-seg-b", "cat-seg-b"):
-        assert PRESETS[name].own_selection is None
-        assert PRESETS[name].protocols["auto"].selection is None
-
-
-def test_tiny_goes_on_with_few_words_of_many() -> None:
-    rule = PRESETS["tiny"].own_selection
-    assert rule is not None
-    assert rule.rule(1000, Votes(top=2)) == VotedShare(share=0.98, least=24, votes=Votes(top=2))
-
-
 # ---- with the other options
 
 
@@ -249,13 +229,6 @@ def test_threshold_leaves_pixels_unlabeled(small: NetworkSegmenter, window: Wind
     result = _segment(small, 4, window=window, threshold=threshold)
     assert np.array_equal(result.labels, np.where(plain.confidence < threshold, 65_535, plain.labels))
     assert np.array_equal(result.selected, plain.selected)
-
-
-@pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("keep", [0, -4, True, 1.5, "most", "", float("nan")])
-def test_what_is_no_number_of_classes_is_refused_before_images_are_read(small: NetworkSegmenter, keep: Any) -> None:
-    with pytest.raises(UsageError, match="give a number of classes from 1, 'auto' or 'all'"):
-        small.segment("missing.jpg", WORDS, keep_classes=keep)
 
 
 # ---- memory

@@ -1,6 +1,5 @@
 """From images and words to label maps."""
 
-import inspect
 import io
 from pathlib import Path
 
@@ -92,36 +91,12 @@ def test_probabilities_come_only_on_demand(small: NetworkSegmenter) -> None:
     assert small.segment(_image(), WORDS).probabilities is None
 
 
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_results_repeat_to_the_bit(window: Window) -> None:
-    results = [small_segmenter().segment(_image(), WORDS, window=window) for _ in range(2)]
-    _same(*results)
-
-
 def test_windows_are_different_ways(small: NetworkSegmenter) -> None:
     seen = {small.segment(_image(100, 190), WORDS, window=window).confidence.tobytes() for window in COMMON_WINDOWS}
     assert len(seen) == 4
 
 
 # ---- images
-
-
-def test_path_pil_image_and_array_give_the_same(small: NetworkSegmenter, tmp_path: Path) -> None:
-    image = _image()
-    Image.fromarray(image).save(tmp_path / "photo.png")
-    expected = small.segment(image, WORDS)
-    for source in (str(tmp_path / "photo.png"), tmp_path / "photo.png", Image.fromarray(image)):
-        result = small.segment(source, WORDS)
-        _same(result, expected)
-        assert result.source == (None if isinstance(source, Image.Image) else str(tmp_path / "photo.png"))
-
-
-def test_list_of_images_of_different_sizes_equals_one_by_one(small: NetworkSegmenter) -> None:
-    images = [_image(90, 120, 1), _image(64, 64, 2), _image(90, 120, 3), _image(31, 200, 4)]
-    results = small.segment(images, WORDS)
-    assert isinstance(results, list)
-    for image, result in zip(images, results, strict=True):
-        _same(result, small.segment(image, WORDS))
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
@@ -196,11 +171,6 @@ def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None
     assert (np.array(order)[mixed.labels] == plain.labels).mean() > 0.998
 
 
-def test_one_word_takes_every_pixel(small: NetworkSegmenter) -> None:
-    result = small.segment(_image(), ["cat"])
-    assert (result.labels == 0).all()
-
-
 @pytest.mark.parametrize("window", ["auto", "official"])
 def test_classes_in_chunks_give_the_same(small: NetworkSegmenter, window: Window) -> None:
     words = [f"word {number}" for number in range(40)]
@@ -211,16 +181,6 @@ def test_classes_in_chunks_give_the_same(small: NetworkSegmenter, window: Window
     assert len(np.unique(whole.labels)) > 3
     np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-5)
     assert (whole.labels == parts.labels).mean() > 0.998
-
-
-def test_label_beyond_8_bits_is_saved_as_it_is(tiny: NetworkSegmenter, tmp_path: Path) -> None:
-    words = [*(f"{number}" for number in range(1000, 1299)), "cat"]
-    result = tiny.segment(SAMPLES / "chelsea.jpg", words)
-    assert np.bincount(result.labels.ravel(), minlength=300).argmax() == 299
-    saved = result.save(tmp_path)
-    with Image.open(saved.label_map) as label_map:
-        assert label_map.mode == "I;16"
-    assert np.array_equal(segvoc.read_label_map(saved.label_map), result.labels)
 
 
 def test_ten_thousand_words_are_exact() -> None:
@@ -265,17 +225,10 @@ def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: Networ
 
 
 def test_words_of_other_scripts_are_words_with_a_warning(tiny: NetworkSegmenter) -> None:
-    with pytest.warns(UnknownWordWarning, match='"кошка" and "γάτα"; use English') as caught:
-        result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "crème brûlée", "naïve café"])
+    with pytest.warns(UnknownWordWarning, match='"кошка", "γάτα" and "🐈"; use English') as caught:
+        result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "🐈", "crème brûlée", "naïve café"])
     assert len(caught) == 1
     assert result.words[0] == "кошка"
-
-
-def test_word_that_the_text_tower_cannot_read_is_named(tiny: NetworkSegmenter) -> None:
-    with pytest.warns(UnknownWordWarning, match="🐈") as told:
-        result = tiny.segment(SAMPLES / "chelsea.jpg", ["🐈", "rocket"])
-    assert len(told) == 1
-    assert result.words == ("🐈", "rocket")
 
 
 # ---- background and threshold
@@ -302,12 +255,6 @@ def test_extreme_thresholds(small: NetworkSegmenter) -> None:
     assert np.array_equal(small.segment(_image(), WORDS, threshold=0.0).labels, labels)
     # only what is certain, a sigmoid of 1 after rounding, is left
     assert np.array_equal(small.segment(_image(), WORDS, threshold=1.0).labels == UNLABELED, confidence < 1)
-
-
-@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1, float("inf")])
-def test_threshold_that_is_no_probability_is_refused(small: NetworkSegmenter, threshold: float) -> None:
-    with pytest.raises(UsageError, match="no probability"):
-        small.segment(_image(), WORDS, threshold=threshold)
 
 
 @pytest.mark.parametrize("words", [WORDS, ("none", *WORDS), (*WORDS[:2], "none", *WORDS[2:])])
@@ -369,12 +316,6 @@ def test_impossible_background_is_refused(
         small.segment(_image(), words, background=background)
 
 
-def test_background_spares_the_cat(tiny: NetworkSegmenter) -> None:
-    result = tiny.segment(SAMPLES / "chelsea.jpg", ["cat"], background="background")
-    assert result.words == ("cat", "background")
-    assert result.labels.max() <= 1
-
-
 # ---- options
 
 
@@ -383,11 +324,6 @@ def test_background_spares_the_cat(tiny: NetworkSegmenter) -> None:
 def test_unknown_window_is_refused_with_those_that_there_are(small: NetworkSegmenter, window: str) -> None:
     with pytest.raises(UsageError, match="auto, single, official, official-single"):
         small.segment(_image(), WORDS, window=window)  # type: ignore[call-overload]
-
-
-def test_options_are_named() -> None:
-    kinds = {parameter.kind for parameter in inspect.signature(LabelOptions).parameters.values()}
-    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_options_are_one_value_or_keywords_or_both(small: NetworkSegmenter) -> None:
@@ -467,13 +403,6 @@ def test_any_image_and_any_number_of_words_give_a_label_for_each_pixel(
     assert result.labels.max() < words
 
 
-def test_changed_text_tower_is_seen_at_once() -> None:
-    segmenter = small_segmenter()
-    before = segmenter.segment(_image(), WORDS).confidence
-    segmenter.network.get_parameter("text_encoder.table.weight").data.mul_(torch.linspace(-1, 1, 12))
-    assert np.abs(segmenter.segment(_image(), WORDS).confidence - before).max() > 1e-3
-
-
 # ---- images from memory
 
 
@@ -482,11 +411,11 @@ def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_
     path = tmp_path / "photo.png"
     Image.fromarray(array).save(path)
     tensor = torch.from_numpy(array).permute(2, 0, 1)
-    sources = [path, path.read_bytes(), io.BytesIO(path.read_bytes()), Image.fromarray(array), array, tensor]
+    sources = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.fromarray(array), array, tensor]
     results = small.segment(sources, WORDS)
     assert len(results) == len(sources)
     assert all(np.array_equal(result.labels, results[0].labels) for result in results)
-    assert [result.source for result in results] == [str(path), *[None] * 5]
+    assert [result.source for result in results] == [str(path)] * 2 + [None] * 5
     alone = [small.segment(source, WORDS) for source in sources]
     assert all(np.array_equal(result.labels, results[0].labels) for result in alone)
-    assert alone[1].save(tmp_path / "out").label_map == tmp_path / "out" / "segmentation.png"
+    assert alone[2].save(tmp_path / "out").label_map == tmp_path / "out" / "segmentation.png"
