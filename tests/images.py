@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,11 @@ def saved(image: Image.Image, path: Path, **options: object) -> Path:
     return path
 
 
-def assert_one_line(error: pytest.ExceptionInfo[Exception], *parts: str) -> None:
+@contextmanager
+def one_line_error(kind: type[Exception], *parts: str, match: str | None = None) -> Iterator[None]:
+    """Expects an error of one readable line that has all of `parts`, and what a pattern says."""
+    with pytest.raises(kind, match=match) as error:
+        yield
     message = str(error.value)
     assert "\n" not in message
     assert message.isprintable()

@@ -15,6 +15,7 @@ import torch
 from segvoc.checkpoints.files import FORMAT, read_header, read_weights, unwrap, write_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows
 from segvoc.errors import CheckpointError
+from tests.images import one_line_error
 
 TENSORS = {"a.weight": torch.arange(12.0).view(3, 4), "a.bias": torch.tensor([1.5, -2.5])}
 
@@ -117,9 +118,8 @@ def test_malformed_header_of_ours_is_refused(tmp_path: Path, header: str) -> Non
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     for name in ("none.safetensors", "none.pth", "a\nb.pth"):
-        with pytest.raises(CheckpointError, match="does not exist; check the path") as refusal:
+        with one_line_error(CheckpointError, match="does not exist; check the path"):
             read_weights(tmp_path / name)
-        assert "\n" not in str(refusal.value)
 
 
 def test_folder_is_no_file(tmp_path: Path) -> None:

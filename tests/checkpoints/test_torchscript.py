@@ -24,6 +24,7 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
 from tests.encoders.image_tower_contract import TINY_VIT
+from tests.images import one_line_error
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
 
@@ -352,9 +353,8 @@ def test_truncated_archives_are_refused(mixed: Path, tmp_path: Path) -> None:
     whole = mixed.read_bytes()
     for cut in [*range(1, len(whole), len(whole) // 40), len(whole) - 1]:
         (tmp_path / "w.pt").write_bytes(whole[:cut])
-        with pytest.raises(CheckpointError) as refusal:
+        with one_line_error(CheckpointError):
             read_weights(tmp_path / "w.pt")
-        assert "\n" not in str(refusal.value)
         with pytest.raises(CheckpointError, match="is damaged"):
             read_torchscript(tmp_path / "w.pt")
 

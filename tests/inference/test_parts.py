@@ -23,6 +23,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import MostSimilar, Voted, VotedShare, WithParts
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
+from tests.images import one_line_error
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
 NO_PART = 65_535
@@ -397,9 +398,8 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(
 def test_wrong_call_is_refused_before_images_are_read(
     small: NetworkSegmenter, words: Sequence[str] | None, parts: Any, way: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(UsageError) as refusal:
+    with one_line_error(UsageError, said):
         small.segment("missing.jpg", words, parts=parts, **way)
-    assert said in str(refusal.value)
 
 
 def test_many_words_of_parts_are_one_question(small: NetworkSegmenter) -> None:
