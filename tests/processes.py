@@ -1,5 +1,6 @@
 """Programs in a process of their own."""
 
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -16,3 +17,9 @@ def printed(*arguments: object, **options: Any) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]

@@ -33,9 +33,7 @@ def uncached() -> Iterator[None]:
         ({}, None),
     ],
 )
-def test_instructions_as_new_versions_of_pytorch_tell_them(
-    monkeypatch: pytest.MonkeyPatch, known: dict[str, object], name: str | None
-) -> None:
+def test_instructions_as_new_versions_of_pytorch_tell_them(monkeypatch, known, name):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
     assert hardware.bfloat16_instructions() == name
 
@@ -50,9 +48,7 @@ def test_instructions_as_new_versions_of_pytorch_tell_them(
         ("arm64", False, False, False, None),
     ],
 )
-def test_instructions_as_older_versions_tell_them(
-    monkeypatch: pytest.MonkeyPatch, machine: str, amx: bool, avx: bool, arm: bool, name: str | None
-) -> None:
+def test_instructions_as_older_versions_tell_them(monkeypatch, machine, amx, avx, arm, name):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)

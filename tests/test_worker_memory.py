@@ -43,9 +43,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux says how 
 
 
 @pytest.mark.parametrize(("workers", "limit", "code"), [((), None, 0), ((), "2", 0), (("-n", "1"), "0.3", 1)])
-def test_what_tests_leave_is_freed_and_the_largest_process_is_named(
-    tmp_path: Path, workers: tuple[str, ...], limit: str | None, code: int
-) -> None:
+def test_what_tests_leave_is_freed_and_the_largest_process_is_named(tmp_path, workers, limit, code):
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_leaves.py").write_text(TESTS)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "SEGVOC_TEST"))}

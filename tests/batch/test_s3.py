@@ -71,9 +71,7 @@ def test_a_storage_that_does_not_answer_is_one_line(s3: FlakyS3, monkeypatch: py
         s3.share = 0.0
 
 
-def test_what_could_not_be_read_is_tried_by_the_next_run(
-    s3: FlakyS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_could_not_be_read_is_tried_by_the_next_run(s3, tmp_path, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         place_of(f"s3://bucket/some/{name}").write(folder_of(tmp_path, [name]).joinpath(name).read_bytes())
     plain = places.Location.read

@@ -141,9 +141,7 @@ def test_rows_replace_earlier_ones_of_the_same_setting_and_machine(tmp_path: Pat
     assert with_earlier([half], earlier) == [half]
 
 
-def test_every_row_is_saved_with_the_memory_of_both(
-    tmp_path: Path, steady_machine: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_every_row_is_saved_with_the_memory_of_both(tmp_path, steady_machine, monkeypatch):
     def in_process(folder: Path, setting: Setting, *options: str) -> str:
         memory = {"official": "3.0", "ours": "1.5"}
         row = line(setting.model, setting.words, kind=setting.kind, official_gigabytes=None, gigabytes=None)

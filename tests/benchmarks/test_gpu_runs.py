@@ -61,9 +61,7 @@ def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.Monke
     assert len(sessions) == 2
 
 
-def test_what_a_run_lacks_is_a_line_and_the_others_go_on(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_run_lacks_is_a_line_and_the_others_go_on(place, monkeypatch, capsys):
     lacking = Place(**{**vars(place), "program": ending("the training needs coco-stuff-train: put it there", 2)})
     by_name = work(RUNS, lacking, minutes=5)
     assert [progress.state for progress in by_name.values()] == ["missing"] * len(RUNS)

@@ -68,7 +68,6 @@ def network(name: str, **options):
 )
 def test_a_foreign_file_is_called_by_its_origin(name, weights, said):
     read = PRESETS[name].from_official
-    assert read is not None
     with one_line_error(CheckpointError, match=said):
         read(weights, network(name))
 

@@ -249,9 +249,7 @@ def test_false_sizes_are_refused(tmp_path: Path, module_class: type, tensor: _Te
         ((), {"byteorder": "big"}, "big-endian"),
     ],
 )
-def test_false_records_are_refused(
-    tmp_path: Path, module_class: type, packed: tuple[str, ...], records: dict[str, bytes | str | None], said: str
-) -> None:
+def test_false_records_are_refused(tmp_path, module_class, packed, records, said):
     count = len(records.get("data/0") or b"\0" * 16) // 4
     program = _program(_module(module_class, w=_Tensor(_Storage(count), 0, (count,), (1,))))
     _refused(_archive(tmp_path / "w.pt", **{"program": program, "packed": packed, **records}), said)

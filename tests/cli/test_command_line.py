@@ -138,9 +138,7 @@ def test_info_tells_what_dtype_auto_means(segvoc_command: Command, monkeypatch: 
     assert found == ["bfloat16", "float32", "float32"]
 
 
-def test_info_tells_of_published_weights(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_info_tells_of_published_weights(segvoc_command, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
     facts = json.loads(segvoc_command("info", "cat-seg-b", "--json").out)
     file, weights = PUBLISHED["cat-seg-b"], facts["weights"]

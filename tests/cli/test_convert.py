@@ -111,7 +111,6 @@ def test_every_published_format_gives_the_same_file(convert: Command, name: str,
     assert convert("official", "out.safetensors", "--model", name).code == 0
     with torch.device("meta"):
         network = built(name)
-    assert PRESETS[name].from_official is not None
     assert _equal(read_weights("out.safetensors").tensors, PRESETS[name].from_official(weights, network))
 
 
@@ -191,9 +190,7 @@ def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str, wrappe
     assert _equal(file.tensors, {key: whole[key] for key in whole if not key.startswith("aggregation.")})
 
 
-def test_towers_alone_are_refused_as_a_network_and_segment_by_the_cosines(
-    convert: Command, segvoc_command: Command
-) -> None:
+def test_towers_alone_are_refused_as_a_network_and_segment_by_the_cosines(convert, segvoc_command):
     torch.save(plain_clip("pca-seg-b"), "clip.pt")
     convert("clip.pt", "towers.safetensors", "--model", "pca-seg-b", "--set", "dense=qq")
     for arguments in ({"name": "towers.safetensors"}, {"name": "pca-seg-b", "weights": "towers.safetensors"}):

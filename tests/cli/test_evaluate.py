@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
 from tests.inference.small_network import small_segmenter
+from tests.processes import free_port
 
 SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()")
 
@@ -178,10 +178,7 @@ def whole(photographs: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_two_processes_give_the_same_report(photographs, whole):
     out = photographs.parent / "shared"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
             call(photographs, out),

@@ -13,7 +13,6 @@ from segvoc.training.start import Start
 from tests.cli.command import Command
 from tests.cli.small_reproduction import CALL, TRAIN
 from tests.data.replicas import replica
-from tests.loopback_hub import LoopbackHub
 
 pytestmark = pytest.mark.usefixtures("small_reproduction")
 
@@ -27,9 +26,7 @@ def scores() -> dict[int, float]:
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_and_seeds_have_a_mean(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_training_goes_on_and_seeds_have_a_mean(segvoc_command, monkeypatch):
     done = segvoc_command("reproduce", *TRAIN, "--seeds", "3,4")
     assert done.code == 1 and Path("report/report.json").exists(), done.err
     whole, weights = scores(), Path("report/seed-4/run/model.safetensors").read_bytes()
@@ -82,9 +79,7 @@ def test_weights_of_ones_own_are_scored_beside_the_published_score(segvoc_comman
     segvoc_command("reproduce", *TRAIN, *changed).failed(2, "recipe.optimizer.lr", "a new --out")
 
 
-def test_the_training_set_is_looked_for_before_any_work(
-    segvoc_command: Command, hub: LoopbackHub, tmp_path: Path
-) -> None:
+def test_the_training_set_is_looked_for_before_any_work(segvoc_command, hub, tmp_path):
     replica("pas-20", tmp_path / "other")
     call = [*TRAIN[: TRAIN.index("data")], "other", *TRAIN[TRAIN.index("data") + 1 :]]
     segvoc_command("reproduce", *call).failed(2, "the training needs coco-stuff-train", "put it into 'other'")

@@ -278,8 +278,6 @@ def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert pipe.stdout is not None
-    assert pipe.stderr is not None
     _strict(pipe.stdout.readline())
     pipe.stdout.close()
     assert pipe.stderr.read() == ""
@@ -305,7 +303,6 @@ def test_stopped_run_leaves_whole_result_files(tmp_path: Path, kind: signal.Sign
         # a shell's background jobs ignore Ctrl-C, and what they start does too
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert run.stdout is not None
     run.stdout.readline()
     time.sleep(0.05)
     run.send_signal(kind)

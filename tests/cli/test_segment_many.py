@@ -59,9 +59,7 @@ def test_resume_skips_what_is_done(segment: Command, labeled: list[object]) -> N
 
 
 @pytest.mark.parametrize("change", ["results removed", "result replaced", "image changed", "other words meanwhile"])
-def test_what_is_no_longer_as_the_journal_says_is_done_again(
-    segment: Command, labeled: list[object], change: str
-) -> None:
+def test_what_is_no_longer_as_the_journal_says_is_done_again(segment, labeled, change):
     draw_photos("in/a.jpg", "in/b.jpg")
     segment("in", *WORDS)
     if change == "results removed":
@@ -248,9 +246,7 @@ def test_a_second_call_for_the_same_images_is_told_to_share_them(segment: Comman
 
 
 @pytest.mark.parametrize("tiles", [(), ("--tile", "64")])
-def test_a_full_disk_ends_a_call_with_what_is_done(
-    segment: Command, monkeypatch: pytest.MonkeyPatch, tiles: tuple[str, ...]
-) -> None:
+def test_a_full_disk_ends_a_call_with_what_is_done(segment, monkeypatch, tiles):
     draw_photos(*(f"in/{name}.jpg" for name in "abcd"))
     replace = Path.replace
 

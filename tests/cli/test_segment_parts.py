@@ -111,9 +111,7 @@ def test_malformed_list_is_refused_in_one_line(segment: Command, arguments: list
     assert not Path("out").exists()
 
 
-def test_embedded_model_nests_parts_and_gives_none_of_what_is_not_there(
-    segvoc_command: Command, tmp_path: Path
-) -> None:
+def test_embedded_model_nests_parts_and_gives_none_of_what_is_not_there(segvoc_command, tmp_path):
     line = "cup: coffee, saucer; elephant: trunk, ear"
     done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "table", "--parts", line, "--json")
     report = json.loads(done.out)

@@ -74,9 +74,7 @@ def _clip() -> nn.Module:
 
 @pytest.mark.parametrize("build", [_minilm, _clip])
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_an_embedding_is_the_same_to_the_bit_whatever_it_is_asked_with(
-    build: Callable[[], nn.Module], threads: int
-) -> None:
+def test_an_embedding_is_the_same_to_the_bit_whatever_it_is_asked_with(build, threads):
     torch.manual_seed(0)
     tower, words = (
         build(),

@@ -161,9 +161,7 @@ def test_sizes_in_tars_that_no_machine_has(tmp_path: Path) -> None:
             list(find_captions(path).images())
 
 
-def test_archives_that_blow_up_are_refused_before_anything_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_archives_that_blow_up_are_refused_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(originals, "LARGEST_BLOWN_UP", 1 << 20)
     zipped, tarred = tmp_path / "a.zip", tmp_path / "a.tar.gz"
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -57,9 +57,7 @@ def test_more_than_255_classes_make_a_16_bit_gray(tmp_path: Path) -> None:
 
 @given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 4, 5, 255, 256]), st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
-def test_any_size_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, classes: int, seed: int
-) -> None:
+def test_any_size_comes_back(tmp_path_factory, height, width, classes, seed):
     labels = np.random.default_rng(seed).integers(0, classes + 1, (height, width)).astype(np.uint16)
     labels[labels == classes] = UNLABELED
     path = tmp_path_factory.getbasetemp() / "map.png"

@@ -59,7 +59,6 @@ def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) 
     infrared = write_raster(tmp_path / "infrared.tif", four, photometric="rgb", alpha="unspecified")
     with RasterImage(alpha) as raster:
         valid = raster.valid(*ALL)
-        assert valid is not None
         assert not valid[:, :10].any()
         assert valid[:, 10:].all()
         assert (raster.read(*ALL)[:, :10] == NO_IMAGE).all()
@@ -121,7 +120,6 @@ def test_nodata_and_nan_hold_no_image(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=-9999, **utm())
     with RasterImage(path) as raster:
         valid = raster.valid(*ALL)
-        assert valid is not None
         expected = np.ones((32, 48), bool)
         expected[:5], expected[10:12], expected[:, 40:] = False, False, False
         np.testing.assert_array_equal(valid, expected)
@@ -134,7 +132,6 @@ def test_a_band_of_nodata_alone_leaves_a_pixel_valid(tmp_path: Path) -> None:
     values[0, :4], values[:, 20:] = 0, 0
     with RasterImage(write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=0)) as raster:
         valid = raster.valid(*ALL)
-        assert valid is not None
         assert valid[:20].all()
         assert not valid[20:].any()
 

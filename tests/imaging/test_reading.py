@@ -110,7 +110,6 @@ def test_adobe_jpeg_holds_inverted_cmyk(tmp_path: Path) -> None:
 def test_lab_becomes_rgb(tmp_path: Path) -> None:
     transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     lab = ImageCms.applyTransform(Image.new("RGB", (8, 8), (200, 40, 60)), transform)
-    assert lab is not None
     assert lab.mode == "LAB"
     for source in (lab, saved(lab, tmp_path / "lab.tif")):
         assert np.abs(read_image(source)[4, 4].astype(int) - (200, 40, 60)).max() <= 4

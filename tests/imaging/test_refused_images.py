@@ -3,7 +3,6 @@
 import inspect
 import io
 import os
-import stat
 import warnings
 from pathlib import Path
 
@@ -21,39 +20,42 @@ from tests.images import made_photograph, one_line_error, png, saved
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    with one_line_error(InputError, "nowhere.jpg", "does not exist", "check the path"):
-        read_image(tmp_path / "nowhere.jpg")
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("nowhere.jpg", None, ("does not exist", "check the path")),
+        ("empty.jpg", b"", ("empty", "download it again")),
+        ("byte.png", b"P", ("not an image", "JPEG or PNG")),
+        ("text.png", b"hello, I am no image at all", ("not an image", "JPEG or PNG")),
+        ("document.png", b"%PDF-1.7 and so on", ("not an image", "JPEG or PNG")),
+        ("zeros.png", bytes(5000), ("not an image", "JPEG or PNG")),
+        ("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), ("HEIC", "convert it to JPEG")),
+        ("huge.png", png(100_000, 100_000, 8, 2, bytes(1000)), ("too large", "100000 x 100000", "200 megapixels")),
+        ("wide.png", png(MAX_SIDE + 1, 1, 8, 0, b""), ("too large",)),
+        ("tall.png", png(1, 200_000, 8, 0, b""), ("too large",)),
+        ("large.png", png(20_000, 10_001, 8, 0, b""), ("too large",)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_files_that_are_no_images_are_named(tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with one_line_error(InputError, name, *said):
+        read_image(tmp_path / name)
 
 
-def test_folder_is_named(tmp_path: Path) -> None:
+def test_folders_and_named_pipes_are_named_and_do_not_hang(tmp_path: Path) -> None:
     with one_line_error(InputError, tmp_path.name, "is a folder", "give the images"):
         read_image(tmp_path)
-
-
-def test_empty_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "empty.jpg").touch()
-    with one_line_error(InputError, "empty.jpg", "empty", "download it again"):
-        read_image(tmp_path / "empty.jpg")
-
-
-@pytest.mark.parametrize("content", [b"P", b"hello, I am no image at all", b"%PDF-1.7 and so on", bytes(5000)])
-def test_other_files_are_named(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "notes.png").write_bytes(content)
-    with one_line_error(InputError, "notes.png", "not an image", "JPEG or PNG"):
-        read_image(tmp_path / "notes.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with one_line_error(InputError, "pipe.png", "pipe", "save the image"):
+        read_image(tmp_path / "pipe.png")
 
 
 def test_postscript_is_not_run(tmp_path: Path) -> None:
     path = saved(Image.new("RGB", (8, 8)), tmp_path / "drawing.eps")
     with pytest.raises(InputError, match="not an image of a known format"):
         read_image(path)
-
-
-def test_heic_says_how_to_convert(tmp_path: Path) -> None:
-    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
-    with one_line_error(InputError, "phone.heic", "HEIC", "convert it to JPEG"):
-        read_image(tmp_path / "phone.heic")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".jp2", ".ppm", ".avif"])
@@ -96,25 +98,6 @@ def test_random_damage_gives_a_image_or_one_line(tmp_path_factory: pytest.TempPa
             assert "\n" not in str(error)
 
 
-def test_huge_png_header_is_refused_before_decoding(tmp_path: Path) -> None:
-    path = tmp_path / "huge.png"
-    path.write_bytes(png(100_000, 100_000, 8, 2, bytes(1000)))
-    with (
-        warnings.catch_warnings(),
-        one_line_error(InputError, "huge.png", "too large", "100000 x 100000", "200 megapixels"),
-    ):
-        warnings.simplefilter("error")
-        read_image(path)
-
-
-@pytest.mark.parametrize(("width", "height"), [(MAX_SIDE + 1, 1), (1, 200_000), (20_000, 10_001)])
-def test_sizes_beyond_the_limits_are_refused(tmp_path: Path, width: int, height: int) -> None:
-    path = tmp_path / "large.png"
-    path.write_bytes(png(width, height, 8, 0, b""))
-    with one_line_error(InputError, "large.png", "too large"):
-        read_image(path)
-
-
 def test_limit_of_pillow_neither_counts_nor_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     path = saved(Image.new("RGB", (100, 100), RED), tmp_path / "photo.png")
@@ -133,14 +116,6 @@ def test_bomb_of_text_chunks_is_named(tmp_path: Path) -> None:
         read_image(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_forbidden_file_is_named(tmp_path: Path) -> None:
-    path = saved(Image.new("RGB", (2, 2)), tmp_path / "secret.png")
-    path.chmod(0)
-    with one_line_error(InputError, "secret.png", "permission denied", "chmod"):
-        read_image(path)
-
-
 def test_refused_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(Image.new("RGB", (2, 2)), tmp_path / "secret.png")
 
@@ -150,14 +125,6 @@ def test_refused_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "open", refuse)
     with one_line_error(InputError, "secret.png", "permission denied", "chmod"):
         read_image(path)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    assert stat.S_ISFIFO((tmp_path / "pipe.png").stat().st_mode)
-    with one_line_error(InputError, "pipe.png", "pipe", "save the image"):
-        read_image(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("name", ["a\nb.png", "a\0b.png", "x" * 5000 + ".png", "\udcff.png"])
@@ -183,7 +150,7 @@ def test_other_arrays_are_refused(array: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("source", [None, 7, ["a.jpg"], object()])
-def test_other_things_are_refused(source: object) -> None:
+def test_other_things_are_refused(source):
     # Under pytest the annotation refuses them first, which users don't see.
     unchecked = inspect.unwrap(read_image)
     with one_line_error(UsageError, "a path, the bytes of a file", "an (H, W, 3) uint8 array", type(source).__name__):

@@ -91,11 +91,8 @@ def test_as_many_as_there_are_is_all(small: NetworkSegmenter, window: Window, nu
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("number", [1, 6, 39])
-def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(
-    small: NetworkSegmenter, window: Window, number: int
-) -> None:
+def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small, window, number):
     result, expected = _segment(small, number, window=window), _probabilities(small, number, window)
-    assert result.probabilities is not None
     assert result.selected[np.unique(result.labels)].all()
     assert (result.probabilities[~result.selected] == 0).all()
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-6)
@@ -111,7 +108,6 @@ def test_selected_words_are_those_with_the_most_votes(small: NetworkSegmenter, w
     text, seen = small.encode_words(Vocabulary(WORDS)), views(_image(), protocol)
     with torch.no_grad():
         kept = small.network.selected_logits(seen, text, pooling=protocol.pooling, selection=Voted(6))[1]
-    assert kept is not None
     assert np.flatnonzero(_segment(small, 6, window=window).selected).tolist() == kept[0].tolist()
 
 
@@ -169,7 +165,6 @@ def test_auto_keeps_what_the_votes_tell(small: NetworkSegmenter) -> None:
     with torch.no_grad():
         kept = small.network.selected_logits(seen, text, selection=VotedShare())[1]
     result = _segment(small, "auto")
-    assert kept is not None
     assert np.flatnonzero(result.selected).tolist() == kept[0].tolist()
     assert 16 <= result.selected.sum() < 40
 
@@ -214,7 +209,6 @@ def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) 
         assert result.selected.sum() == 5
         assert result.selected[place]
         assert result.selected[np.unique(result.labels)].all()
-        assert result.probabilities is not None
         best = np.delete(result.probabilities, place, axis=0).max(0)
         np.testing.assert_allclose(result.probabilities[place], 1 - best, atol=1e-5)
     assert [named.words[i] for i in np.flatnonzero(named.selected) if i != 2] == [

@@ -48,9 +48,7 @@ def _same(first: Segmentation, second: Segmentation) -> None:
 @pytest.mark.parametrize("parts", [None, PARTS])
 @pytest.mark.parametrize("background", [None, "wall", "nothing"])
 @pytest.mark.parametrize("threshold", [None, 0.52])
-def test_prepared_words_give_what_words_give(
-    small: NetworkSegmenter, parts: dict[str, list[str]] | None, background: str | None, threshold: float | None
-) -> None:
+def test_prepared_words_give_what_words_give(small, parts, background, threshold):
     prepared = small.encode(WORDS, parts=parts, background=background)
     expected = small.segment(_image(), WORDS, parts=parts, background=background, threshold=threshold)
     assert prepared.words == expected.words

@@ -55,7 +55,6 @@ def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window,
     result = small.segment(image, WORDS, window=window, return_probabilities=True)
     assert (result.labels.shape, result.labels.dtype) == (size, np.uint16)
     assert (result.confidence.shape, result.confidence.dtype) == (size, np.float32)
-    assert result.probabilities is not None
     assert (result.probabilities.shape, result.probabilities.dtype) == ((5, *size), np.float32)
     assert (result.selected.shape, result.selected.dtype, result.selected.all()) == ((5,), bool, True)
     assert result.words == WORDS
@@ -68,11 +67,8 @@ def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window,
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_label_is_the_most_probable_word_and_confidence_its_probability(
-    small: NetworkSegmenter, window: Window
-) -> None:
+def test_label_is_the_most_probable_word_and_confidence_its_probability(small, window):
     result = small.segment(_image(), WORDS, window=window, return_probabilities=True)
-    assert result.probabilities is not None
     assert len(np.unique(result.labels)) > 1
     best = result.probabilities.max(0)
     chosen = np.take_along_axis(result.probabilities, result.labels[None].astype(int), 0)[0]
@@ -83,7 +79,6 @@ def test_label_is_the_most_probable_word_and_confidence_its_probability(
 
 def test_probabilities_are_independent_sigmoids(small: NetworkSegmenter) -> None:
     both = small.segment(_image(), WORDS, return_probabilities=True).probabilities
-    assert both is not None
     assert np.abs(both.sum(0) - 1).max() > 0.1
 
 
@@ -165,8 +160,6 @@ def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None
     plain = small.segment(_image(), WORDS, return_probabilities=True)
     order = [3, 0, 4, 2, 1]
     mixed = small.segment(_image(), [WORDS[index] for index in order], return_probabilities=True)
-    assert plain.probabilities is not None
-    assert mixed.probabilities is not None
     np.testing.assert_allclose(mixed.probabilities, plain.probabilities[order], atol=1e-5)
     assert (np.array(order)[mixed.labels] == plain.labels).mean() > 0.998
 
@@ -176,8 +169,6 @@ def test_classes_in_chunks_give_the_same(small: NetworkSegmenter, window: Window
     words = [f"word {number}" for number in range(40)]
     whole = small_segmenter(class_chunk=1000).segment(_image(), words, window=window, return_probabilities=True)
     parts = small_segmenter(class_chunk=7).segment(_image(), words, window=window, return_probabilities=True)
-    assert whole.probabilities is not None
-    assert parts.probabilities is not None
     assert len(np.unique(whole.labels)) > 3
     np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-5)
     assert (whole.labels == parts.labels).mean() > 0.998
@@ -259,9 +250,7 @@ def test_extreme_thresholds(small: NetworkSegmenter) -> None:
 
 @pytest.mark.parametrize("words", [WORDS, ("none", *WORDS), (*WORDS[:2], "none", *WORDS[2:])])
 @pytest.mark.parametrize("window", ["auto", "official"])
-def test_background_takes_what_no_other_word_reaches(
-    small: NetworkSegmenter, window: Window, words: tuple[str, ...]
-) -> None:
+def test_background_takes_what_no_other_word_reaches(small, window, words):
     labels, confidence = _plain(small, window)
     threshold = float(np.quantile(confidence, 0.4))
     result = small.segment(_image(), words, window=window, background=" none ", threshold=threshold)
@@ -276,7 +265,6 @@ def test_background_takes_what_no_other_word_reaches(
 
 def test_background_is_more_probable_than_every_word_by_default(small: NetworkSegmenter) -> None:
     result = small.segment(_image(), ("none", *WORDS), background="none", return_probabilities=True)
-    assert result.probabilities is not None
     best_other = result.probabilities[1:].max(0)
     np.testing.assert_allclose(result.probabilities[0], 1 - best_other, atol=1e-5)
     clear = np.abs(best_other - 0.5) > 1e-6
@@ -309,9 +297,7 @@ def test_background_with_extreme_thresholds(small: NetworkSegmenter) -> None:
         ([f"word {number}" for number in range(65_535)], "none", "one word too many"),
     ],
 )
-def test_impossible_background_is_refused(
-    small: NetworkSegmenter, words: list[str], background: str, said: str
-) -> None:
+def test_impossible_background_is_refused(small, words, background, said):
     with pytest.raises(UsageError, match=said):
         small.segment(_image(), words, background=background)
 
@@ -395,9 +381,7 @@ def test_embedded_model_in_half_precision_mostly_agrees(tiny: NetworkSegmenter) 
 
 @given(height=st.integers(1, 80), width=st.integers(1, 80), words=st.integers(1, 12), seed=st.integers(0, 9))
 @settings(max_examples=15, deadline=None)
-def test_any_image_and_any_number_of_words_give_a_label_for_each_pixel(
-    small: NetworkSegmenter, height: int, width: int, words: int, seed: int
-) -> None:
+def test_any_image_and_any_number_of_words_give_a_label_for_each_pixel(small, height, width, words, seed):
     result = small.segment(_image(height, width, seed), [f"word {number}" for number in range(words)])
     assert result.labels.shape == (height, width)
     assert result.labels.max() < words

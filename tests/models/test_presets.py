@@ -93,9 +93,7 @@ def test_float16_is_for_gpus() -> None:
 
 
 @pytest.mark.parametrize(("multiplies", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_dtype_is_bfloat16_for_tiny_where_the_processor_multiplies_it(
-    multiplies: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dtype_is_bfloat16_for_tiny_where_the_processor_multiplies_it(multiplies, expected, monkeypatch):
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: multiplies)
     segmenter = load_network("tiny", device="cpu")
     assert segmenter.dtype == str(expected).removeprefix("torch.")
@@ -104,9 +102,7 @@ def test_dtype_is_bfloat16_for_tiny_where_the_processor_multiplies_it(
     assert load_network("tiny", device="cpu", dtype="float32").dtype == "float32"
 
 
-def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(monkeypatch, tmp_path):
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: True)
     exact = load_network("tiny", device="cpu", dtype="float32")
     segvoc.save(exact, tmp_path / "own.safetensors")  # a file of tiny, as training writes it
@@ -122,17 +118,13 @@ def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(
 
 
 @pytest.mark.parametrize(("instructions", "expected"), [("AMX", True), (None, False)])
-def test_processors_with_instructions_multiply_bfloat16(
-    instructions: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processors_with_instructions_multiply_bfloat16(instructions, expected, monkeypatch):
     monkeypatch.setattr(loading, "bfloat16_instructions", lambda: instructions)
     assert multiplies_bfloat16(torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
-def test_gpus_since_ampere_multiply_bfloat16(
-    capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_since_ampere_multiply_bfloat16(capability, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert multiplies_bfloat16(torch.device("cuda")) == expected
 
@@ -207,9 +199,7 @@ def test_trainings_start_from_encoders_of_the_manifest() -> None:
 
 
 @pytest.mark.parametrize("name", ["cat-seg-b", "cat-seg-l"])
-def test_published_weights_are_fetched_where_none_are_given(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_published_weights_are_fetched_where_none_are_given(name, tmp_path, monkeypatch):
     small = small_preset("cat-seg-b")
     monkeypatch.setitem(PRESETS, name, replace(small, published=PUBLISHED[name]))
     torch.save({"model": official_weights("cat-seg-b"), "optimizer": {}}, tmp_path / "fetched.pth")
@@ -236,7 +226,6 @@ def test_without_network_the_file_and_its_page_are_named(name: str, tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     (line,) = done.stdout.splitlines()
     file = PRESETS[name].published
-    assert file is not None
     for part in (file.name, file.filename, file.place.page, "weights=FILE or --weights FILE", "OFFLINE"):
         assert part in line
 

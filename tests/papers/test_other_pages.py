@@ -136,7 +136,7 @@ def test_the_commands_of_a_block_run(segvoc_command: Command, block: list[str]) 
         }
     ),
 )
-def test_a_setting_exists(setting: str) -> None:
+def test_a_setting_exists(setting):
     # "loss_eps=..." stands for any number; where cells are tokens, there is no guidance
     tries = [[setting.replace("...", number), *more] for number in ("1", "0.1") for more in ((), ("guidance_dim=0",))]
     refused = []

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ import functools, sys, time
 from segvoc.serving.server import run
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
+from tests.processes import free_port
 
 class Slow(NumpySegmenter):
     def run(self, *arguments):
@@ -98,11 +98,6 @@ def script(tmp_path: Path) -> str:
     path = tmp_path / "service.py"
     path.write_text(SCRIPT)
     return str(path)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])

@@ -67,9 +67,7 @@ def test_full_disk_keeps_the_earlier_file(tmp_path: Path, number: int, mend: str
     assert "\n" not in message
 
 
-def test_disk_that_is_full_only_at_the_end_keeps_the_earlier_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_that_is_full_only_at_the_end_keeps_the_earlier_file(tmp_path, monkeypatch):
     target = tmp_path / "result.bin"
     target.write_bytes(b"earlier")
 

@@ -72,9 +72,7 @@ def test_fine_tuning_starts_from_the_published_network(hub: LoopbackHub, monkeyp
     assert not all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
-def test_fine_tuning_a_network_without_published_weights_starts_from_its_encoders(
-    hub: LoopbackHub, monkeypatch: Patch
-) -> None:
+def test_fine_tuning_a_network_without_published_weights_starts_from_its_encoders(hub, monkeypatch):
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     assert build(finetune("pca-seg-clip-b").with_settings(crop_size=96), Start(), 0).started_from == (
         encoders.record(),
@@ -82,9 +80,7 @@ def test_fine_tuning_a_network_without_published_weights_starts_from_its_encoder
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_files_that_are_given_are_recorded_and_nothing_is_fetched(
-    hub: LoopbackHub, monkeypatch: Patch, tmp_path: Path, known: bool
-) -> None:
+def test_files_that_are_given_are_recorded_and_nothing_is_fetched(hub, monkeypatch, tmp_path, known):
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     (content,) = hub.files.values()
     (tmp_path / "own.pt").write_bytes(content)
@@ -143,9 +139,7 @@ def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: 
         ("err-seg-b", "convnext-clip-b"),
     ],
 )
-def test_encoders_that_are_not_confirmed_are_named_with_page_and_option(
-    hub: LoopbackHub, monkeypatch: Patch, recipe: str, missing: str
-) -> None:
+def test_encoders_that_are_not_confirmed_are_named_with_page_and_option(hub, monkeypatch, recipe, missing):
     preset = PRESETS[RECIPES[recipe]().model]
     monkeypatch.setitem(PRESETS, RECIPES[recipe]().model, replace(preset, build=lambda _: tiny_network("cat")))
     with pytest.raises(UsageError) as refusal:

@@ -124,7 +124,6 @@ def test_a_process_ends_with_its_parent_and_says_nothing(tmp_path: Path, number:
         # a shell's background jobs ignore Ctrl-C, and what they start does too
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert parent.stdout is not None
     child = int(parent.stdout.readline())
     # Ctrl-C reaches both, at whatever the child is: it imports PyTorch at first
     (os.killpg if number is signal.SIGINT else os.kill)(parent.pid, number)

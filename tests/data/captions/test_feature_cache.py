@@ -3,17 +3,14 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from segvoc.data.captions import feature_encoding
 from segvoc.data.captions.feature_encoding import CacheSettings
-from segvoc.data.captions.sources import find_captions
 from segvoc.errors import InputError, OutputError, UsageError
-from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set, open_dataset
+from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
 from tests.images import one_line_error
 
 SETTINGS = CacheSettings(shard=4, batch=3)
@@ -77,37 +74,6 @@ def test_what_was_done_before_a_kill_is_not_done_again(tmp_path):
     assert again.images_seen == 0
     for shard in range(3):
         assert cache.path(shard).read_bytes() == whole.path(shard).read_bytes()
-
-
-KILLED_AT_THE_SECOND_WRITE = """
-import os, signal, sys
-from pathlib import Path
-from tests.data.captions.drawn_sets import Encoders, dataset_of
-from tests.data.captions.test_feature_cache import SETTINGS, encode_images
-
-replace, writes = Path.replace, 0
-
-def counted(path, target):
-    global writes
-    writes += 1
-    if writes == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(path, target)
-
-dataset = dataset_of(Path(sys.argv[1]), 10)
-Path.replace = counted
-encode_images(Path(sys.argv[1]) / "cache", dataset, Encoders().frozen(), SETTINGS)
-"""
-
-
-def test_a_killed_process_leaves_whole_shards_alone(tmp_path):
-    command = [sys.executable, "-c", KILLED_AT_THE_SECOND_WRITE, str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
-    assert subprocess.run(command, check=False, env=environment).returncode == -signal.SIGKILL
-    dataset, encoders = open_dataset(find_captions(tmp_path / "set"), tmp_path / "index"), Encoders()
-    cache = encode_images(tmp_path / "cache", dataset, encoders.frozen(), SETTINGS)
-    assert encoders.images_seen == 2 * 6  # the first four were there
-    assert reds(cache, dataset) == {str(number): 20.0 * number for number in range(10)}
 
 
 def test_a_damaged_file_is_made_anew_and_reading_it_is_an_error_of_one_line(tmp_path):

@@ -106,9 +106,7 @@ OF_ALL = [
 
 
 @pytest.mark.parametrize(("name", "damage", "told"), OF_ALL)
-def test_damage_to_what_is_about_all_images(
-    written: Callable[[str], Path], name: str, damage: Callable[[Path], object], told: str
-) -> None:
+def test_damage_to_what_is_about_all_images(written, name, damage, told):
     folder = written(name)
     damage(folder)
     with one_line_error(UsageError, told):
@@ -188,9 +186,7 @@ OF_ONE = [
 
 
 @pytest.mark.parametrize(("name", "damage", "told"), OF_ONE)
-def test_damage_to_one_image_leaves_the_others(
-    written: Callable[[str], Path], name: str, damage: Callable[[Path], object], told: str
-) -> None:
+def test_damage_to_one_image_leaves_the_others(written, name, damage, told):
     folder = written(name)
     damage(folder)
     dataset = segvoc.read_dataset(folder, name)
@@ -216,9 +212,7 @@ TRAVERSAL = [
 
 
 @pytest.mark.parametrize(("name", "damage", "told"), TRAVERSAL)
-def test_no_name_leads_out_of_the_dataset(
-    written: Callable[[str], Path], tmp_path: Path, name: str, damage: Callable[[Path], object], told: str
-) -> None:
+def test_no_name_leads_out_of_the_dataset(written, tmp_path, name, damage, told):
     folder = written(name)
     for outside in (tmp_path, tmp_path.parent):
         Image.new("RGB", (16, 12)).save(outside / "photo.png")
