@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from segvoc.client import Client, ServiceError
+from tests.processes import free_port
 from tests.serving.services import png
 
 SCRIPT = """
@@ -25,7 +26,6 @@ import functools, sys, time
 from segvoc.serving.server import run
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.processes import free_port
 
 class Slow(NumpySegmenter):
     def run(self, *arguments):
