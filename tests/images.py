@@ -41,6 +41,6 @@ def one_line_error(kind: type[Exception], *parts: str, match: str | None = None)
     message = str(error.value)
     assert "\n" not in message
     assert message.isprintable()
-    assert len(message) > 20
+    assert len(message) >= 20
     for part in parts:
         assert part in message, message

@@ -178,28 +178,6 @@ def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(reproduc
     assert any(line.startswith("A-847: not run: ") for line in report()["models"][0]["failures"])
 
 
-@pytest.mark.slow
-def test_an_interrupted_call_goes_on(reproduce: Command, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    evaluate_shown = reproduction.evaluate_shown
-
-    def interrupted(model: NetworkSegmenter, task: Any, *rest: Any) -> Any:
-        done.append(task.name)
-        if task.name == "pas-20b":
-            raise KeyboardInterrupt
-        return evaluate_shown(model, task, *rest)
-
-    monkeypatch.setattr(reproduction, "evaluate_shown", interrupted)
-    assert reproduce(*CALL).code == 130
-    assert [row["verdict"] for row in rows().values()] == ["outside", "waiting"]
-    assert "not run yet" in Path("report/index.html").read_text(encoding="utf-8")
-    assert reproduce(*CALL).code == 130
-    assert done == ["pas-20", "pas-20b", "pas-20b"]
-    monkeypatch.setattr(reproduction, "evaluate_shown", evaluate_shown)
-    assert reproduce(*CALL).code == 1
-    assert [row["verdict"] for row in rows().values()] == ["outside", "outside"]
-
-
 def test_incomplete_data_is_never_a_verdict(reproduce: Command, segvoc_command: Command, data: Path) -> None:
     (data / "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").unlink()
     done = reproduce(*CALL, "--benchmark", "pas-20")

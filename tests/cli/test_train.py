@@ -104,19 +104,6 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
 
 
-@pytest.mark.slow
-def test_a_folder_with_a_run_is_refused_without_resume_and_finished_with_it(segvoc_command, folders, tmp_path):
-    call = ["train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 1, *SMALL]
-    call += ["--background", "ground"]
-    assert segvoc_command(*call).code == 0
-    assert json.loads((tmp_path / "run/config.json").read_text())["images"]["background"] == "ground"
-    segvoc_command(*call).refused("'run' holds a run already; continue it with --resume")
-    (tmp_path / "run/model.safetensors").unlink()
-    assert segvoc_command(*call, "--resume").code == 0
-    assert (tmp_path / "run/model.safetensors").exists()
-    segvoc_command(*call, "--resume", "--seed", 3).refused("seed: 0, now 3")
-
-
 def test_of_several_processes_one_says_where_the_model_is(segvoc_command, folders, monkeypatch):
     call = ["train", "finetune", *folders, "--model", "tiny", "--steps", 1, *SMALL]
     monkeypatch.setenv("RANK", "1")
