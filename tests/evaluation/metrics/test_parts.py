@@ -216,7 +216,7 @@ class Answering(PartNetwork):
         return heights[None, :, None, None].expand(len(image), -1, 4, 6), None
 
 
-@pytest.mark.parametrize(("none", "unlabelled"), [(1.0, 24 * 3), (-1.0, 0)])
+@pytest.mark.parametrize(("none", "unlabeled"), [(1.0, 24 * 3), (-1.0, 0)])
 def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none, unlabeled):
     """Pred-All: what is given to "none" is a miss of its part; with the object given none has no say."""
     network = small(PART_CAT_SEG)
