@@ -17,6 +17,12 @@ def made_photograph(width: int = 48, height: int = 32) -> np.ndarray:
     return np.stack([x * 255 / width, y * 255 / height, (x + 2 * y) * 80 / width], axis=-1).astype(np.uint8)
 
 
+def squares(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
+    """An image of colored squares of 15 pixels."""
+    colors = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
+    return np.kron(colors, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
+
+
 def png(width: int, height: int, bit_depth: int, color_type: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
     """A hand-made PNG; `rows` begin with their filter bytes."""
 

@@ -26,6 +26,7 @@ from segvoc.selection_rules import (
     VotedShare,
 )
 from segvoc.vocabulary import Vocabulary
+from tests.images import squares
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
 from tests.inference.tensor_views import views
 
@@ -50,15 +51,9 @@ def _segmenter(protocols: Protocols | None = None, **rest: Any) -> NetworkSegmen
 small = pytest.fixture(scope="module")(_segmenter)
 
 
-def _image(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
-    """Colored squares of 15 pixels."""
-    squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
-    return np.kron(squares, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
-
-
 def _segment(segmenter: NetworkSegmenter, keep: KeepClasses | None, *, words: Any = WORDS, **way: Any) -> Segmentation:
     way.setdefault("return_probabilities", True)
-    return segmenter.segment(way.pop("image", _image()), words, keep_classes=keep, **way)
+    return segmenter.segment(way.pop("image", squares()), words, keep_classes=keep, **way)
 
 
 def _identical(first: Segmentation, second: Segmentation) -> None:
@@ -70,7 +65,7 @@ def _identical(first: Segmentation, second: Segmentation) -> None:
 def _probabilities(segmenter: NetworkSegmenter, keep: int, window: Window) -> Tensor:
     """(K H W) the plain way: logits of all words, with -100 where a view dropped one."""
     protocol = segmenter.protocols[window]
-    text, seen = segmenter.encode_words(Vocabulary(WORDS)), views(_image(), protocol)
+    text, seen = segmenter.encode_words(Vocabulary(WORDS)), views(squares(), protocol)
     with torch.no_grad():
         logits = segmenter.network(seen, text, pooling=protocol.pooling, selection=Voted(keep))
     full = F.interpolate(merged(logits, protocol)[None], size=(90, 120), mode="bilinear")[0]
@@ -105,7 +100,7 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small
 @pytest.mark.parametrize("window", ["auto", "single", "official-single"])
 def test_selected_words_are_those_with_the_most_votes(small: NetworkSegmenter, window: Window) -> None:
     protocol = small.protocols[window]
-    text, seen = small.encode_words(Vocabulary(WORDS)), views(_image(), protocol)
+    text, seen = small.encode_words(Vocabulary(WORDS)), views(squares(), protocol)
     with torch.no_grad():
         kept = small.network.selected_logits(seen, text, pooling=protocol.pooling, selection=Voted(6))[1]
     assert np.flatnonzero(_segment(small, 6, window=window).selected).tolist() == kept[0].tolist()
@@ -130,7 +125,7 @@ def test_one_word_takes_every_pixel(small: NetworkSegmenter, keep: KeepClasses) 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (200, 10), (31, 33)])
 @pytest.mark.parametrize("keep", [2, "auto"])
 def test_odd_images(small: NetworkSegmenter, window: Window, size: tuple[int, int], keep: KeepClasses) -> None:
-    result = _segment(small, keep, window=window, image=_image(*size))
+    result = _segment(small, keep, window=window, image=squares(*size))
     assert result.labels.shape == size
     assert result.selected[np.unique(result.labels)].all()
     assert result.selected.sum() < 40
@@ -148,7 +143,7 @@ def test_dropped_words_lose_against_words_below_their_mark() -> None:
 @pytest.mark.parametrize("keep", [pytest.param(5, marks=pytest.mark.slow), "auto"])
 def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)
-    images = [flat, _image(90, 120, 1), _image(64, 64, 2), flat, _image(90, 120, 3)]
+    images = [flat, squares(90, 120, 1), squares(64, 64, 2), flat, squares(90, 120, 3)]
     together = _segmenter(batch=5).segment(images, WORDS, window=window, keep_classes=keep)
     for image, result in zip(images, together, strict=True):
         alone = small.segment(image, WORDS, window=window, keep_classes=keep)
@@ -161,7 +156,7 @@ def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep:
 
 
 def test_auto_keeps_what_the_votes_tell(small: NetworkSegmenter) -> None:
-    text, seen = small.encode_words(Vocabulary(WORDS)), views(_image(), small.protocols["auto"])
+    text, seen = small.encode_words(Vocabulary(WORDS)), views(squares(), small.protocols["auto"])
     with torch.no_grad():
         kept = small.network.selected_logits(seen, text, selection=VotedShare())[1]
     result = _segment(small, "auto")
@@ -246,13 +241,13 @@ def test_ten_thousand_words_never_have_maps_of_their_own() -> None:
     segmenter, words = small_segmenter(), Vocabulary([f"word {number}" for number in range(10_000)])
     segmenter.encode_words(words)
     with _LargestTensor() as kept:
-        result = segmenter.segment(_image(), words, keep_classes=32)
+        result = segmenter.segment(squares(), words, keep_classes=32)
     assert result.selected.sum() == 32
     assert len(np.unique(result.labels)) > 3
     assert kept.elements < 10_000 * GRID / 2
     assert result.probabilities is None
     with _LargestTensor() as everyone:  # the measure sees such maps
-        small_segmenter().segment(_image(), words.words[:200], keep_classes="all")
+        small_segmenter().segment(squares(), words.words[:200], keep_classes="all")
     assert everyone.elements >= 200 * GRID
 
 

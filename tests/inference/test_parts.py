@@ -23,14 +23,14 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import MostSimilar, Voted, VotedShare, WithParts
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
-from tests.images import one_line_error
+from tests.images import one_line_error, squares
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
 NO_PART = 65_535
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = ("sofa", "wall")
 PARTS = {"cat": ["head", "leg", "tail"], "sofa": ["leg", "cushion"], "*": ["edge"]}
-IMAGE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
+IMAGE = squares()
 
 small = pytest.fixture(scope="module")(small_segmenter)
 

@@ -9,6 +9,7 @@ import pytest
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from tests.images import squares
 from tests.inference.small_network import small_segmenter
 from tests.inference.test_tiles_and_strides import tiles_and_strides
 from tests.networks.test_part_cat_seg import small as small_part_network
@@ -31,8 +32,7 @@ CASES = [
 
 
 def _image(seed: int = 0) -> np.ndarray:
-    squares = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    return np.kron(squares, np.ones((15, 15, 1), np.uint8))
+    return squares(75, 105, seed)
 
 
 @pytest.mark.parametrize(("build", "window"), CASES)

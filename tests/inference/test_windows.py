@@ -12,7 +12,6 @@ from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, clip_pro
 from segvoc.inference.window_names import COMMON_WINDOWS
 from segvoc.inference.windows import MEAN_COLOR, merged
 from segvoc.models.presets import PRESETS
-from segvoc.selection_rules import MostSimilar
 from tests.inference.tensor_views import views
 
 SIDES = st.integers(1, 5000)
@@ -94,34 +93,9 @@ def test_official_loader_rounds_as_the_released_code(height, width):
     assert LoaderResize(shortest=640, longest=2560).size(height, width) == expected
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [((480, 640), (640, 853)), ((100, 1000), (256, 2560)), ((69, 3072), (57, 2560)), ((1, 65_535), (1, 2560))],
-)
-def test_official_loader_sizes(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    loader = CLIP_B["official"].loader
-    assert loader.size(*size) == expected
-    assert loader.size(*size[::-1]) == expected[::-1]
-
-
-def test_class_pooling_and_selection_are_as_published() -> None:
-    for protocols in (CLIP_B, CLIP_L):
-        assert {window: (way.pooling, way.selection) for window, way in protocols.items()} == {
-            "auto": ((2, 2), None),
-            "single": ((2, 2), None),
-            "official": ((1, 1), MostSimilar(256)),
-            "official-single": ((2, 2), MostSimilar(256)),
-        }
-
-
 def test_every_preset_has_every_window() -> None:
     for preset in PRESETS.values():
         assert set(preset.protocols) >= set(COMMON_WINDOWS)
-
-
-def test_official_of_tiny_is_single() -> None:
-    protocols = PRESETS["tiny"].protocols
-    assert protocols["official"] == protocols["single"]
 
 
 # ---- views
