@@ -128,24 +128,6 @@ def test_an_archive_that_pytorch_cant_open_is_named(tmp_path: Path) -> None:
 class TestSettings:
     """What is asked for together with the format, without tracing."""
 
-    def test_int8_is_for_onnx(self, model: NetworkSegmenter, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="torch programs have no int8 weights; take the dtype float16"):
-            export(model, tmp_path / "out", format="torch", dtype="int8")
-
-    @pytest.mark.parametrize("format", ["onnx", "triton"])
-    def test_only_torch_programs_are_compiled(self, model: NetworkSegmenter, tmp_path: Path, format: str) -> None:
-        with pytest.raises(UsageError, match=f"only programs of the format torch are compiled, not those of {format}"):
-            export(model, tmp_path / "out", format=format, compiled=True)  # type: ignore[arg-type]
-
-    @pytest.mark.parametrize("format", ["torch", "triton"])
-    def test_pages_run_onnx(self, model: NetworkSegmenter, tmp_path: Path, format: str) -> None:
-        with pytest.raises(UsageError, match=f"a page runs ONNX programs; leave out the format {format}"):
-            export(model, tmp_path / "out", format=format, page=True)  # type: ignore[arg-type]
-
-    def test_other_formats_are_unknown(self, model: NetworkSegmenter, tmp_path: Path, untyped: None) -> None:
-        with pytest.raises(UsageError, match="format 'coreml' is unknown; it is one of onnx, torch, triton"):
-            export(model, tmp_path / "out", format="coreml")  # type: ignore[arg-type]
-
     def test_without_a_compiler_archives_are_written(self, model, tmp_path, monkeypatch):
         asked = []
 
