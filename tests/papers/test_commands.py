@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,25 @@ TRAINING = [command for command in COMMANDS if command.startswith("segvoc train 
 REPRODUCTIONS = [command for command in COMMANDS if command.startswith("segvoc reproduce ")]
 
 
+def kinds(row: Row) -> set[str]:
+    words = [command.split()[1:] for command in row.commands]
+    return {one[1] if one[0] == "analyze" else f"{one[0]}{' --train' * ('--train' in one)}" for one in words}
+
+
 def cases() -> Iterator[Any]:
-    """Rows with different commands; of a table's reproductions all but the first are slow, as are all but one grid."""
+    """Rows with different commands; slow are all but a paper's first with a kind of command, and all but one grid."""
     done: set[tuple[str, ...]] = set()
     for paper in PAPERS:
-        for where, rows in groupby(paper.rows, lambda row: row.where):
-            for number, row in enumerate(row for row in rows if row.commands):
-                if row.commands in done:
-                    continue
-                done.add(row.commands)
-                grid = re.search(r"--grid (\w+)", row.commands[0])
-                reproduces = row.commands[0].startswith("segvoc reproduce ")
-                slow = (reproduces and number > 0) or (grid is not None and grid[1] != "5e")
-                named = f"{paper.title.split(' ')[0]}, {where}, {row.what}"
-                yield pytest.param(row, id=named, marks=pytest.mark.slow if slow else ())
+        seen: set[str] = set()
+        for row in paper.rows:
+            if not row.commands or row.commands in done:
+                continue
+            done.add(row.commands)
+            grid = re.search(r"--grid (\w+)", row.commands[0])
+            slow = kinds(row) <= seen if grid is None else grid[1] != "5e"
+            seen |= kinds(row)
+            named = f"{paper.title.split(' ')[0]}, {row.where}, {row.what}"
+            yield pytest.param(row, id=named, marks=pytest.mark.slow if slow else ())
 
 
 def rows_of(words: list[str]) -> list[PublishedRow]:

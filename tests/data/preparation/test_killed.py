@@ -98,7 +98,7 @@ def run():
     def killed(value):
         Path(sys.argv[2]).write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
         os.kill(os.getpid(), signal.SIGKILL)
-    preparation.asdict = killed
+    preparation.to_json = killed
     preparation.prepare(find_benchmark("coco-stuff"), sys.argv[1], jobs=2, allow_missing=True)
 
 run()
