@@ -4,14 +4,7 @@ import math
 
 import torch
 
-from benchmarks.compared_calls import (
-    Inputs,
-    OurNetwork,
-    Setting,
-    clear_words,
-    difference,
-    equal_labels,
-)
+from benchmarks.compared_calls import Inputs, OurNetwork, Setting, clear_words, difference, equal_labels
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.class_selection import count_votes
 from segvoc.selection_rules import DROPPED, PUBLISHED_VOTES, Voted

@@ -181,10 +181,7 @@ def test_two_processes_give_the_same_report(photographs, whole):
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
-            call(photographs, out),
-            env=environment(**group, RANK=str(rank)),
-            stdout=subprocess.PIPE,
-            text=True,
+            call(photographs, out), env=environment(**group, RANK=str(rank)), stdout=subprocess.PIPE, text=True
         )
         for rank in range(2)
     ]

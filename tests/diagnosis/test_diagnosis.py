@@ -181,7 +181,4 @@ def test_a_model_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         raise ValueError("bad\nvery")
 
     monkeypatch.setattr(diagnosis, "open_tiny", broken)
-    assert diagnosis._label_something() == (
-        "doesn't run",
-        ["tiny can't label an image (ValueError: bad); report it"],
-    )
+    assert diagnosis._label_something() == ("doesn't run", ["tiny can't label an image (ValueError: bad); report it"])

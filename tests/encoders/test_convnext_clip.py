@@ -20,12 +20,7 @@ from tests.encoders.image_tower_contract import make_image
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE
 
-TINY = ConvNextClipConfig(
-    channels=40,
-    widths=(16, 32, 64, 128),
-    depths=(1, 1, 2, 2),
-    input_size=96,
-)
+TINY = ConvNextClipConfig(channels=40, widths=(16, 32, 64, 128), depths=(1, 1, 2, 2), input_size=96)
 TINY_MLP = replace(TINY, head_width=48)
 MEAN, STD = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)).view(2, 3, 1, 1)
 

@@ -186,10 +186,7 @@ def test_a_manifest_of_preparation_of_other_types(tmp_path: Path, changes: dict[
 
 
 def test_long_names_are_shortened_in_errors() -> None:
-    for make in (
-        lambda: Vocabulary(["a" * 5000] * 2),
-        lambda: PartVocabulary({"a" * 5000: ["b" * 5000] * 2}),
-    ):
+    for make in (lambda: Vocabulary(["a" * 5000] * 2), lambda: PartVocabulary({"a" * 5000: ["b" * 5000] * 2})):
         with pytest.raises(UsageError) as error:
             make()
         assert len(str(error.value)) < 400

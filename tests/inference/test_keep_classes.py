@@ -16,15 +16,7 @@ from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.selection_rules import (
-    DROPPED,
-    KeepClasses,
-    MostSimilar,
-    OwnQuarter,
-    SelectionRule,
-    Voted,
-    VotedShare,
-)
+from segvoc.selection_rules import DROPPED, KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import small_network, small_protocols, small_segmenter

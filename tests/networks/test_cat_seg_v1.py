@@ -59,10 +59,7 @@ class TestGuidedByABackbone(AggregationContract):
         assert torch.equal(features.maps[0], network.image_encoder.clip(image).maps[0])
         rows, columns = features.maps[0].shape[2:]
         assert features.appearance.shape == (1, 256, rows, columns)
-        assert [tap.shape[1:] for tap in features.taps] == [
-            (128, 2 * rows, 2 * columns),
-            (64, 4 * rows, 4 * columns),
-        ]
+        assert [tap.shape[1:] for tap in features.taps] == [(128, 2 * rows, 2 * columns), (64, 4 * rows, 4 * columns)]
         with torch.no_grad():
             before = network(image, text)
             network.image_encoder.backbone.model.layer1[0].conv1.weight.mul_(-1)

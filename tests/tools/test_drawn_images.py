@@ -67,22 +67,13 @@ def test_only_labeled_pixels_are_measured():
     assert counts["pixel_accuracy"] == round(100 * 5 / 7, 1)
     assert (counts["background_pixels"], counts["background_found"]) == (4, 3)
     assert (counts["word_pixels"], counts["word_pixels_lost"]) == (3, 0)
-    assert scores == (
-        WordScore(word="cat", fraction=0.25, iou=33.3),
-        WordScore(word="sofa", fraction=0.125, iou=50.0),
-    )
+    assert scores == (WordScore(word="cat", fraction=0.25, iou=33.3), WordScore(word="sofa", fraction=0.125, iou=50.0))
 
 
 def test_an_image_without_labels_has_figures_too():
     truth, prediction = maps([[UNLABELED]], [[1]])
     assert measured(truth, prediction, WORDS, None) == (
-        {
-            "pixel_accuracy": 0.0,
-            "background_pixels": 0,
-            "background_found": 0,
-            "word_pixels": 0,
-            "word_pixels_lost": 0,
-        },
+        {"pixel_accuracy": 0.0, "background_pixels": 0, "background_found": 0, "word_pixels": 0, "word_pixels_lost": 0},
         (),
     )
 

@@ -54,11 +54,7 @@ def test_the_record_holds_all_of_it_as_strict_json() -> None:
             "float32": {"load_seconds": 1.25, "seconds_per_new_word": 0.0075},
             "bfloat16": {"load_seconds": 1.0, "seconds_per_new_word": 0.005},
         },
-        {
-            "model": "large",
-            "weights": "random",
-            "float32": {"load_seconds": 9.0, "seconds_per_new_word": 0.125},
-        },
+        {"model": "large", "weights": "random", "float32": {"load_seconds": 9.0, "seconds_per_new_word": 0.125}},
     ]
     assert [(line["words"], line["dtype"], line["status"]) for line in record["rows"][:4]] == [
         (20, "float32", "measured"),
