@@ -16,6 +16,7 @@ from segvoc.analysis.machine_speed.rows import Sample
 from segvoc.analysis.machine_speed.worker import Load, Measure, Worker, WorkerFailed, WorkerLate, WorkerRefused
 from tests.analysis.machine_speed.made_up import case
 from tests.inference.small_network import Letters
+from tests.processes import survivors
 
 PATIENCE = 300.0
 
@@ -115,18 +116,7 @@ def test_a_process_ends_with_its_parent_and_says_nothing(tmp_path: Path, number:
     (os.killpg if number is signal.SIGINT else os.kill)(parent.pid, number)
     _, err = parent.communicate(timeout=PATIENCE)
     assert err.count("KeyboardInterrupt") == (number is signal.SIGINT)
-    end = time.monotonic() + PATIENCE
-    while _runs(child):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process runs; one that has ended may wait for its new parent as a zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+    assert survivors([child], PATIENCE) == []
 
 
 def test_drawn_texts_take_the_place_of_an_encoder() -> None:

@@ -1,12 +1,10 @@
 """A preparation that is killed, at any write, goes on where it was; the result is that of one that wasn't."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from segvoc.errors import UsageError
 from segvoc.storage.resume import done_entry, stamp_of
 from tests.data.original_files import pack
 from tests.data.replicas import replica
+from tests.processes import survivors
 
 
 def results(root: Path) -> dict[str, bytes]:
@@ -105,13 +104,6 @@ run()
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def test_no_worker_outlives_a_killed_preparation(tmp_path):
     replica("coco-stuff", tmp_path)
     pids = tmp_path / "pids"
@@ -120,10 +112,4 @@ def test_no_worker_outlives_a_killed_preparation(tmp_path):
     assert done.returncode == -signal.SIGKILL
     workers = [int(pid) for pid in pids.read_text().split()]
     assert len(workers) == 2
-    end = time.monotonic() + 20
-    while any(map(alive, workers)) and time.monotonic() < end:
-        time.sleep(0.05)
-    survivors = [pid for pid in workers if alive(pid)]
-    for pid in survivors:
-        os.kill(pid, signal.SIGKILL)
-    assert survivors == []
+    assert survivors(workers) == []
