@@ -41,10 +41,7 @@ from segvoc.training.run import train
 from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary
 
-NETWORKS = {
-    "serial": (),
-    "parallel": ("order=parallel", "fusion=experts", "fod_weight=0.01"),
-}
+NETWORKS = {"serial": (), "parallel": ("order=parallel", "fusion=experts", "fod_weight=0.01")}
 SETS = {"cars": "car", "clothing": "person"}
 """The data sets, and the object whose parts their classes are."""
 

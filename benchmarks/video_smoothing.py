@@ -66,10 +66,7 @@ def measure(
     ]
     right = [(found == true)[true != UNLABELED].mean() for found, true in zip(labels, truth, strict=True)]
     half = len(frames) // 2
-    return {
-        "flicker": float(np.mean(moved[half:])),
-        "accuracy": float(np.mean(right[half:])),
-    }
+    return {"flicker": float(np.mean(moved[half:])), "accuracy": float(np.mean(right[half:]))}
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ import http.server
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.machine import keep
+from tests.processes import free_port
 from tests.web.pages import HEADERS, ISOLATION, PageFiles
 from tests.web.site import SAMPLES, Site
 
@@ -103,9 +103,7 @@ def visit(browser: Browser, address: str, repeats: int) -> dict[str, object]:
 @contextmanager
 def served() -> Iterator[tuple[str, float]]:
     """`segvoc serve tiny`, killed and started again: its address, and the seconds until it was ready again."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}/"
     first, _ = _started(address, port)
     first.send_signal(signal.SIGKILL)

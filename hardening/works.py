@@ -269,12 +269,7 @@ WORKS = (
     Work(name="reproduce", set_up=_draw_originals, call=_reproduce, result=_scores),
     Work(name="train", set_up=lambda: drawn_images(Path("drawn"), count=2), call=_train, result=_trained),
     Work(name="train captions", set_up=lambda: Path("in").mkdir(), call=_train_captions, result=_trained),
-    Work(
-        name="train parts",
-        set_up=lambda: drawn_parts(Path("drawn"), count=2),
-        call=_train_parts,
-        result=_trained,
-    ),
+    Work(name="train parts", set_up=lambda: drawn_parts(Path("drawn"), count=2), call=_train_parts, result=_trained),
     Work(
         name="batch",
         set_up=lambda: draw_photos("in/a.png", "in/b.jpg", "in/sub/c.png"),

@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,12 @@ def made_photograph(width: int = 48, height: int = 32) -> np.ndarray:
     """Smooth, without symmetry: every turn and flip of it is another image."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x * 255 / width, y * 255 / height, (x + 2 * y) * 80 / width], axis=-1).astype(np.uint8)
+
+
+def squares(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
+    """An image of colored squares of 15 pixels."""
+    colors = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
+    return np.kron(colors, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
 
 
 def png(width: int, height: int, bit_depth: int, color_type: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -31,10 +39,14 @@ def saved(image: Image.Image, path: Path, **options: object) -> Path:
     return path
 
 
-def assert_one_line(error: pytest.ExceptionInfo[Exception], *parts: str) -> None:
+@contextmanager
+def one_line_error(kind: type[Exception], *parts: str, match: str | None = None) -> Iterator[None]:
+    """Expects an error of one readable line that has all of `parts`, and what a pattern says."""
+    with pytest.raises(kind, match=match) as error:
+        yield
     message = str(error.value)
     assert "\n" not in message
     assert message.isprintable()
-    assert len(message) > 20
+    assert len(message) >= 20
     for part in parts:
         assert part in message, message

@@ -68,11 +68,6 @@ def _kind(name: str) -> _Kind:
     return (KINDS | _ALONE)[name]
 
 
-def use_small_presets() -> None:
-    """Put them into the table; for a process of its own."""
-    PRESETS.update({name: small_preset(name) for name in KINDS})
-
-
 @cache
 def official_weights(name: str) -> dict[str, Tensor]:
     """The state dict of the released code for the small preset; not to be changed."""

@@ -21,9 +21,7 @@ from segvoc.distributed import Processes
         ("auto", 1, "auto"),
     ],
 )
-def test_each_rank_of_a_machine_has_a_gpu_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, asked: str, count: int, expected: str
-) -> None:
+def test_each_rank_of_a_machine_has_a_gpu_of_its_own(monkeypatch, asked, count, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")

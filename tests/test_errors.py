@@ -12,11 +12,7 @@ def test_a_missing_extra_is_one_line_that_says_how_to_install_it():
 
 @pytest.mark.parametrize(
     ("error", "line"),
-    [
-        (SegvocError("first\nsecond"), "first"),
-        (ValueError("  \n "), "ValueError"),
-        (ValueError("x" * 500), "x" * 120),
-    ],
+    [(SegvocError("first\nsecond"), "first"), (ValueError("  \n "), "ValueError"), (ValueError("x" * 500), "x" * 120)],
 )
 def test_another_library_s_error_becomes_one_line(error, line):
     assert one_line(error) == line

@@ -22,7 +22,7 @@ def test_importing_is_cheap() -> None:
     assert not {"torch", "numpy", "PIL", "timm", "open_clip", "tokenizers", "safetensors", "click"} & set(loaded)
 
 
-def test_onnx_runtime_sends_no_telemetry(tmp_path: Path) -> None:
+def test_onnx_runtime_sends_no_telemetry(tmp_path):
     # It stays silent by itself where CI is set. Elsewhere it begins with an identifier in the user's home.
     unset = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
     environment = {name: value for name, value in os.environ.items() if name not in unset}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
 from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
+from tests.images import one_line_error
 
 # ---- objects and parts
 
@@ -120,10 +121,8 @@ def test_what_a_line_can_say_is_what_a_mapping_says(mapping: dict[str, list[str]
     ],
 )
 def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, said: str) -> None:
-    with pytest.raises(UsageError) as refusal:
+    with one_line_error(UsageError, said):
         PartVocabulary.parse(line)
-    assert said in str(refusal.value)
-    assert str(refusal.value).isprintable()
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -148,9 +147,8 @@ def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, 
     ],
 )
 def test_malformed_mapping_is_refused(given: object, said: str) -> None:
-    with pytest.raises(UsageError) as refusal:
+    with one_line_error(UsageError, said):
         PartVocabulary(given)  # type: ignore[arg-type]
-    assert said in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -177,11 +175,8 @@ def test_malformed_mapping_is_refused(given: object, said: str) -> None:
 def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "parts.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError) as refusal:
+    with one_line_error(UsageError, said, repr(str(path))):
         PartVocabulary.read(path)
-    assert said in str(refusal.value)
-    assert repr(str(path)) in str(refusal.value)
-    assert str(refusal.value).isprintable()
 
 
 def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

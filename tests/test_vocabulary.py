@@ -1,6 +1,7 @@
 """The words of a call: what is a word, what is refused and how."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
 from segvoc.vocabulary import MAX_CLASSES, Vocabulary
+from tests.images import one_line_error
 
 # ---- words
 
@@ -22,46 +24,31 @@ def test_words_may_come_from_any_iterable() -> None:
     assert Vocabulary({"cat": 1, "sofa": 2}).words == ("cat", "sofa")
 
 
-@pytest.mark.parametrize("word", ["", " ", "\t\n", "\u3000"])
-def test_empty_word_is_refused_and_quoted(word: str) -> None:
-    with pytest.raises(UsageError, match="is empty") as refusal:
-        Vocabulary(["cat", word])
-    assert repr(word) in str(refusal.value)
-
-
-@pytest.mark.parametrize("words", [["cat", "dog", "cat"], ["cat", " cat "], ["a, b", "a, b"]])
-def test_word_given_twice_is_refused_and_quoted(words: list[str]) -> None:
-    with pytest.raises(UsageError, match=f"'{words[0]}' is given twice"):
-        Vocabulary(words)
-
-
 def test_words_are_compared_as_whole_strings() -> None:
     different = ("cat", "Cat", "cats", "cat, kitten", "kitten, cat", "cafe\u0301", "caf\u00e9", "big cat", "big  cat")
     assert Vocabulary(different).words == different
 
 
-def test_no_words_are_refused() -> None:
-    with pytest.raises(UsageError, match="no words"):
-        Vocabulary([])
-
-
-@pytest.mark.parametrize("words", ["cat, sofa", "", None, 3])
 @pytest.mark.usefixtures("as_users_call")
-def test_words_that_are_no_list_are_refused(words: object) -> None:
-    with pytest.raises(UsageError, match="give a list with one string per class"):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        *((["cat", word], f"{word!r}.* is empty") for word in ("", " ", "\t\n", "\u3000")),
+        *(
+            (words, f"'{words[0]}' is given twice")
+            for words in (["cat", "dog", "cat"], ["cat", " cat "], ["a, b", "a, b"])
+        ),
+        ([], "no words"),
+        *((words, "give a list with one string per class") for words in ("cat, sofa", "", None, 3)),
+        *((["cat", word], "isn't a string") for word in (None, 3, b"cat", ["cat"], float("nan"))),
+        ([os.fsdecode(b"caf\xe9")], "isn't valid Unicode"),
+        *(([word], "is empty") for word in (", couch", "sofa, , couch")),
+    ],
+)
+def test_what_are_no_words_is_refused_in_one_line(words: object, said: str) -> None:
+    with pytest.raises(UsageError) as refusal:
         Vocabulary(words)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("word", [None, 3, b"cat", ["cat"], float("nan")])
-@pytest.mark.usefixtures("as_users_call")
-def test_word_that_is_no_string_is_refused(word: object) -> None:
-    with pytest.raises(UsageError, match="isn't a string"):
-        Vocabulary(["cat", word])  # type: ignore[list-item]
-
-
-def test_word_whose_bytes_are_no_unicode_is_refused() -> None:
-    with pytest.raises(UsageError, match="isn't valid Unicode") as refusal:
-        Vocabulary([os.fsdecode(b"caf\xe9")])
+    assert re.search(said.replace("\\", r"\\"), str(refusal.value))
     assert str(refusal.value).isprintable()
 
 
@@ -70,10 +57,6 @@ def test_any_script_is_a_word(word: str) -> None:
     vocabulary = Vocabulary([word])
     assert vocabulary.words == (word,)
     assert vocabulary.prompts(["a photo of a {}"]) == [[[f"a photo of a {word}"]]]
-
-
-def test_one_word_is_enough() -> None:
-    assert len(Vocabulary(["cat"])) == 1
 
 
 def test_label_map_limits_the_number_of_words() -> None:
@@ -109,12 +92,6 @@ def test_comma_without_space_separates_nothing() -> None:
     assert Vocabulary(["1,000 roses"]).prompts(["{}"]) == [[["1,000 roses"]]]
 
 
-@pytest.mark.parametrize("word", [", couch", "sofa, , couch"])
-def test_empty_synonym_is_refused(word: str) -> None:
-    with pytest.raises(UsageError, match="is empty"):
-        Vocabulary([word])
-
-
 @pytest.mark.usefixtures("as_users_call")
 def test_unknown_rule_for_synonyms_is_refused() -> None:
     with pytest.raises(UsageError, match="'all' is unknown"):
@@ -133,15 +110,9 @@ def test_commas_separate_words_of_a_line() -> None:
     assert Vocabulary.parse("cat,sofa , traffic light").words == ("cat", "sofa", "traffic light")
 
 
-@pytest.mark.parametrize("text", ["cat,,sofa", ",cat", "cat,", "cat, ,sofa"])
-def test_empty_word_of_a_line_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is empty"):
-        Vocabulary.parse(text)
-
-
-@pytest.mark.parametrize("text", ["", "  "])
-def test_line_without_words_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="no words"):
+@pytest.mark.parametrize("text", ["cat,,sofa", ",cat", "cat,", "cat, ,sofa", "", "  "])
+def test_line_without_proper_words_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
         Vocabulary.parse(text)
 
 
@@ -170,16 +141,12 @@ def test_file_holds_one_class_a_line(tmp_path: Path, content: str) -> None:
     assert Vocabulary.read(str(tmp_path / "words.txt")).words == ("cat", "sofa, couch", "猫")
 
 
-@pytest.mark.parametrize(("content", "line"), [("cat\n\nsofa\n", 2), ("\ncat\n", 1), ("cat\nsofa\n \t\nwall", 3)])
-def test_empty_line_between_words_is_refused_by_number(tmp_path: Path, content: str, line: int) -> None:
-    (tmp_path / "words.txt").write_text(content)
-    with pytest.raises(UsageError, match=rf"line {line} of '.*words\.txt' is empty"):
-        Vocabulary.read(tmp_path / "words.txt")
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        (b"cat\n\nsofa\n", r"line 2 of '.*words\.txt' is empty"),
+        (b"\ncat\n", r"line 1 of '.*words\.txt' is empty"),
+        (b"cat\nsofa\n \t\nwall", r"line 3 of '.*words\.txt' is empty"),
         (b"", "no words"),
         (b"\xef\xbb\xbf\n", "no words"),
         (b"cat\ncat\n", "'cat' is given twice"),
@@ -190,16 +157,14 @@ def test_empty_line_between_words_is_refused_by_number(tmp_path: Path, content: 
 )
 def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "words.txt").write_bytes(content)
-    with pytest.raises(UsageError, match=said) as refusal:
+    with one_line_error(UsageError, match=said):
         Vocabulary.read(tmp_path / "words.txt")
-    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("name", ["missing.txt", ".", "a\0b"])
 def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="can't be read") as refusal:
+    with one_line_error(UsageError, repr(f"{tmp_path}/{name}"), match="can't be read"):
         Vocabulary.read(f"{tmp_path}/{name}")
-    assert repr(f"{tmp_path}/{name}") in str(refusal.value)
 
 
 def test_ten_thousand_words_are_read(tmp_path: Path) -> None:

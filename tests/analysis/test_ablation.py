@@ -211,16 +211,6 @@ def test_tinys_projections_are_fitted_anew_to_the_images_that_are_not_held_out(t
         assert (cell.name == "none") == all(name.startswith(("skip.", "synthesized.")) for name in weights)
 
 
-@pytest.mark.slow
-def test_a_process_takes_jobs_one_after_the_other_and_its_errors_come_back():
-    with module._executor(2, "cpu") as executor:
-        ((item, future),) = module._done(executor, math.sqrt, {9.0: ""})
-        assert (item, future.result()) == (9.0, 3.0)
-        ((_, future),) = module._done(executor, math.sqrt, {-1.0: ""})
-        with pytest.raises(ValueError):
-            future.result()
-
-
 def test_a_folder_is_for_one_call_at_a_time(ablation, tmp_path, monkeypatch):
     def calls_again(job):
         with pytest.raises(UsageError, match="another process is writing"):

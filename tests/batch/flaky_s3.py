@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 
 BUCKET = "bucket"
-ERRORS = {
-    "500 Internal Server Error": "InternalError",
-    "503 Service Unavailable": "SlowDown",
-}
+ERRORS = {"500 Internal Server Error": "InternalError", "503 Service Unavailable": "SlowDown"}
 SETTINGS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",

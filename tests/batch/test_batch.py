@@ -37,7 +37,7 @@ from tests.batch.runs import (
     table_of,
     tar_of,
 )
-from tests.images import assert_one_line
+from tests.images import one_line_error
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg", "sub/d.jpg"]
 
@@ -299,9 +299,8 @@ def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told:
     if "source" in options:
         source, options = folder_of(tmp_path / "other", ["a.jpg"]), {}
     before = contents(tmp_path / "out")
-    with pytest.raises(UsageError) as refused:
+    with one_line_error(UsageError, "has results of another call", told, "--out"):
         label(source, tmp_path / "out", **options)
-    assert_one_line(refused, "has results of another call", told, "--out")
     assert contents(tmp_path / "out") == before
 
 
@@ -334,17 +333,15 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, source: str, options: dict[str
     table_of(Path("two/t.parquet"), {"a": [b""], "b": [b""], "n": [1]})
     folder_of(Path("mixed"), ["a.jpg", "b.tar"])
     folder_of(Path("tars"), ["bad.tar"])
-    with pytest.raises(UsageError) as refused:
+    with one_line_error(UsageError, told):
         label(source, options.pop("out", "out"), **options)
-    assert_one_line(refused, told)
 
 
 def test_results_that_cannot_be_written_end_the_run(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", NAMES)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises((OutputError, UsageError)) as refused:
+    with one_line_error((OutputError, UsageError)):
         label(source, tmp_path / "file" / "out")
-    assert_one_line(refused)
 
 
 @pytest.mark.parametrize("options", [{"number": 0}, {"cpus": 0.0}, {"gpus": -1.0}])
@@ -363,6 +360,5 @@ def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:
     facts = find_facts(batch.labeling)
     assert isinstance(facts, ModelFacts)
     other = replace(facts, model={**facts.model, "dtype": "bfloat16"})
-    with pytest.raises(UsageError) as refused:
+    with one_line_error(UsageError, "dtype: bfloat16, now ", "differs between nodes"):
         ShardLabeler(batch.labeling, batch.form, other)
-    assert_one_line(refused, "dtype: bfloat16, now ", "differs between nodes")

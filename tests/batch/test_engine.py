@@ -15,7 +15,7 @@ from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
 from tests.batch.quick_model import QuickSegmenter
 from tests.batch.runs import WORDS, contents, folder_of, label
-from tests.images import assert_one_line
+from tests.images import one_line_error
 
 engine = pytest.importorskip("segvoc.batch.engine", reason='needs the extra "cluster"')
 
@@ -74,9 +74,8 @@ def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_pa
 @pytest.mark.slow
 def test_what_a_worker_refuses_is_one_line_here(started: None, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", ["a.jpg"])
-    with pytest.raises(UsageError) as refused:
+    with one_line_error(UsageError, "window='tcl' is unknown"):
         run_batch(ray_batch(source, tmp_path / "other", options=LabelOptions(window="tcl")))
-    assert_one_line(refused, "window='tcl' is unknown")
 
 
 def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> None:
@@ -103,12 +102,10 @@ def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(engine.ray, "init", no_cluster)
-    with pytest.raises(UsageError) as refused:
+    with one_line_error(UsageError, "'auto'", "--address"):
         engine.connect(Workers(address="auto"))
-    assert_one_line(refused, "'auto'", "--address")
-    with pytest.raises(ProcessError) as refused_here:
+    with one_line_error(ProcessError, "Ray doesn't start here"):
         engine.connect(Workers())
-    assert_one_line(refused_here, "Ray doesn't start here")
 
 
 def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:

@@ -13,7 +13,7 @@ from segvoc.batch.places import place_of, retried
 from segvoc.errors import OutputError, UnavailableError, UsageError
 from tests.batch.flaky_s3 import FlakyS3, flaky_s3
 from tests.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
-from tests.images import assert_one_line
+from tests.images import one_line_error
 
 NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg"]
 
@@ -63,19 +63,15 @@ def test_a_storage_that_does_not_answer_is_one_line(s3: FlakyS3, monkeypatch: py
         place_of(f"s3://bucket/down{name}")
     s3.share = 1.0
     try:
-        with pytest.raises(UnavailableError) as gone:
+        with one_line_error(UnavailableError, "s3://bucket/down/a.jpg", "run the same call again"):
             place_of("s3://bucket/down/a.jpg").read()
-        assert_one_line(gone, "s3://bucket/down/a.jpg", "run the same call again")
-        with pytest.raises(OutputError) as refused:
+        with one_line_error(OutputError, "s3://bucket/down/out", "can't be written"):
             place_of("s3://bucket/down/out").write(b"x")
-        assert_one_line(refused, "s3://bucket/down/out", "can't be written")
     finally:
         s3.share = 0.0
 
 
-def test_what_could_not_be_read_is_tried_by_the_next_run(
-    s3: FlakyS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_could_not_be_read_is_tried_by_the_next_run(s3, tmp_path, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         place_of(f"s3://bucket/some/{name}").write(folder_of(tmp_path, [name]).joinpath(name).read_bytes())
     plain = places.Location.read
@@ -116,6 +112,5 @@ def test_only_answers_that_may_change_are_asked_for_again() -> None:
 
 
 def test_a_bucket_that_is_not_there_is_refused(s3: FlakyS3, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as refused:
+    with one_line_error(UsageError, "s3://nobody/in"):
         label("s3://nobody/in", tmp_path / "out")
-    assert_one_line(refused, "s3://nobody/in")

@@ -2,18 +2,9 @@
 
 import math
 
-import pytest
 import torch
 
-from benchmarks.compared_calls import (
-    Inputs,
-    OurNetwork,
-    Setting,
-    clear_words,
-    countable_votes,
-    difference,
-    equal_labels,
-)
+from benchmarks.compared_calls import Inputs, OurNetwork, Setting, clear_words, difference, equal_labels
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.class_selection import count_votes
 from segvoc.selection_rules import DROPPED, PUBLISHED_VOTES, Voted
@@ -45,10 +36,3 @@ def test_as_many_words_are_kept_as_in_the_official_code(small: None):
     assert OurNetwork(Setting("cat-seg-b", 256)).selection is None
     assert OurNetwork(Setting("cat-seg-b", 258)).selection is not None
     assert OurNetwork(Setting("cat-seg-b", 9, keep=2)).selection == Voted(2)
-
-
-def test_votes_can_be_counted():
-    with countable_votes():
-        assert torch.histc(torch.tensor([1, 2, 2]), bins=2, min=1, max=2).tolist() == [1, 2]
-    with pytest.raises(RuntimeError):
-        torch.histc(torch.tensor([1, 2, 2]), bins=2, min=1, max=2)

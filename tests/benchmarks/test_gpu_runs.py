@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from benchmarks import gpu_runs
 from benchmarks.gpu_runs import RUNS, Place, Progress, Run, run_piece, work
 from rehearsal.originals import write_originals
-from segvoc.training.recipes import RECIPES
 
 SMALL = (
     "batch_size=2",
@@ -63,9 +61,7 @@ def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.Monke
     assert len(sessions) == 2
 
 
-def test_what_a_run_lacks_is_a_line_and_the_others_go_on(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_run_lacks_is_a_line_and_the_others_go_on(place, monkeypatch, capsys):
     lacking = Place(**{**vars(place), "program": ending("the training needs coco-stuff-train: put it there", 2)})
     by_name = work(RUNS, lacking, minutes=5)
     assert [progress.state for progress in by_name.values()] == ["missing"] * len(RUNS)
@@ -78,19 +74,6 @@ def test_what_a_run_lacks_is_a_line_and_the_others_go_on(
     assert work(RUNS[:1], failing, minutes=5)["cat-seg-b"].state == "failed"
     # the time is over before anything begins
     assert work(RUNS[2:3], failing, minutes=0)["cat-seg-b-trained"].state == "missing"
-
-
-@pytest.mark.parametrize(("states", "code"), [("finished", 0), ("missing", 1), ("unfinished", 3)])
-def test_the_exit_code_says_whether_to_call_again(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, states: str, code: int
-) -> None:
-    done = {"a": Progress(state="finished", told=("all within",)), "b": Progress(state=states)}  # type: ignore[arg-type]
-    monkeypatch.setattr(gpu_runs, "work", lambda *_: done)
-    monkeypatch.setattr(sys, "argv", ["gpu_runs", "--data", str(tmp_path), "--device", "cpu"])
-    with pytest.raises(SystemExit) as end:
-        gpu_runs.main()
-    assert end.value.code == code
-    assert capsys.readouterr().out.splitlines()[0] == "a: finished, 0.00 h in 0 pieces; all within"
 
 
 def test_wrong_calls_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,16 +91,3 @@ def test_wrong_calls_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(sys, "argv", ["gpu_runs", "--list"])
     gpu_runs.main()
     assert len(capsys.readouterr().out.splitlines()) == len(RUNS)
-
-
-def test_gpus_that_divide_the_batch_share_a_training(place: Place) -> None:
-    several = Place(**{**vars(place), "gpus": 4})
-    by_name: dict[str, Callable[[Place], list[str]]] = {
-        run.name: lambda place, run=run: place.command(run) for run in RUNS
-    }
-    assert "torch.distributed.run" in by_name["cat-seg-b-trained"](several)
-    assert "torch.distributed.run" not in by_name["cat-seg-b"](several)
-    odd = Place(**{**vars(place), "gpus": 3})
-    assert "torch.distributed.run" not in by_name["cat-seg-b-trained"](odd)
-    trained = {run.words[1]: run.batch for run in RUNS if run.batch}
-    assert {name: RECIPES[name]().optimizer.batch_size for name in trained} == trained

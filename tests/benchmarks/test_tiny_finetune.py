@@ -47,15 +47,6 @@ def test_one_seed_has_no_standard_error():
     assert "| 0 | mIoU, all pixels | 10.00 | 12.00 | +2.00 |\n" in text
 
 
-def test_the_page_states_the_settings_and_both_weights():
-    rows = compared(runs(50, seed0=10, seed1=20), runs(50, seed0=9, seed1=17))
-    text = page(rows, SETTINGS, {"against": "aaaa", "shipped": "bbbb"}, seeds=2)
-    assert "19 held-out photographs, means over 2 seeds. A run has\n40 steps of 2 photographs on squares of" in text
-    assert "(SHA-256 bbbb)" in text
-    assert "(aaaa)" in text
-    assert "| 50 | mIoU, all pixels | 15.00 | 13.00 | -2.00 ± 1.00 |" in text
-
-
 def test_a_run_is_made_again_when_anything_changes():
     other = Settings(steps=41, side=160, held_out=19)
     names = {run_name("aa", 20, 0, SETTINGS), run_name("bb", 20, 0, SETTINGS), run_name("aa", 20, 0, other)}

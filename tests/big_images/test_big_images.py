@@ -51,9 +51,7 @@ def _report(path: Path) -> dict[str, Any]:
         pytest.param([f"word {number}" for number in range(256)], 100, id="16 bits", marks=pytest.mark.slow),
     ],
 )
-def test_files_hold_what_labeling_in_memory_gives(
-    model: NetworkSegmenter, image: np.ndarray, tmp_path: Path, words: list[str], width: int
-) -> None:
+def test_files_hold_what_labeling_in_memory_gives(model, image, tmp_path, words, width):
     path = saved(Image.fromarray(image[:80, :width]), tmp_path / "photo.png")
     result = label_big_image(model, path, words, tmp_path / "out", tile=80, overlap=20, wrap=True, threshold=0.4)
     expected = model.segment(path, words, tile=80, overlap=20, wrap=True, threshold=0.4)
@@ -101,7 +99,6 @@ def test_polygons_cover_the_labels(model: NetworkSegmenter, scene: Path) -> None
     from rasterio import features, warp
 
     result = label_big_image(model, scene, WORDS, scene.parent / "out", tile=80, polygons=True)
-    assert result.polygons is not None
     collection = json.loads(result.polygons.read_text())
     assert collection["type"] == "FeatureCollection"
     assert {feature["properties"]["name"] for feature in collection["features"]} <= set(WORDS)
@@ -116,13 +113,10 @@ def test_polygons_cover_the_labels(model: NetworkSegmenter, scene: Path) -> None
         assert (drawn == labels.read(1)).mean() > 0.999
 
 
-def test_polygons_of_an_image_without_coordinates_are_in_pixels(
-    model: NetworkSegmenter, image: np.ndarray, tmp_path: Path
-) -> None:
+def test_polygons_of_an_image_without_coordinates_are_in_pixels(model, image, tmp_path):
     features = pytest.importorskip("rasterio.features", reason="needs the extra geo")
     path = saved(Image.fromarray(image), tmp_path / "photo.png")
     result = label_big_image(model, path, WORDS, tmp_path / "out", tile=100, polygons=True)
-    assert result.polygons is not None
     collection = json.loads(result.polygons.read_text())
     shapes = [(feature["geometry"], feature["properties"]["id"]) for feature in collection["features"]]
     drawn = features.rasterize(shapes, image.shape[:2], fill=255, dtype="uint8")
@@ -140,9 +134,7 @@ class _StoppedError(Exception):
         pytest.param([f"word {number}" for number in range(24)], id="selected", marks=pytest.mark.slow),
     ],
 )
-def test_a_stopped_call_goes_on_to_the_same_files(
-    model: NetworkSegmenter, scene: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
-) -> None:
+def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, words):
     import rasterio
 
     def label(out: str, **options: Any) -> Any:

@@ -99,9 +99,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @every_file
-def test_what_was_fetched_is_there_without_network(
-    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
-) -> None:
+def test_what_was_fetched_is_there_without_network(hub, home, monkeypatch, file):
     file = hub.publish(file)
     (content,) = hub.files.values()
     assert cached(file) is None and transfer_size(file) == BODY
@@ -128,9 +126,7 @@ def test_another_file_is_refused_and_removed(hub: LoopbackHub, home: Path, file:
 
 
 @every_file
-def test_a_transfer_that_breaks_off_is_taken_up(
-    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
-) -> None:
+def test_a_transfer_that_breaks_off_is_taken_up(hub, home, monkeypatch, file):
     monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
     file = hub.publish(file)
     ((path, content),) = hub.files.items()
@@ -149,9 +145,7 @@ def test_a_file_larger_than_the_disk_is_not_begun(hub: LoopbackHub, home: Path, 
 
 
 @every_file
-def test_a_disk_that_fills_up_is_told_and_the_next_call_succeeds(
-    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
-) -> None:
+def test_a_disk_that_fills_up_is_told_and_the_next_call_succeeds(hub, home, monkeypatch, file):
     file = hub.publish(file)
     (content,) = hub.files.values()
 
@@ -166,9 +160,7 @@ def test_a_disk_that_fills_up_is_told_and_the_next_call_succeeds(
 
 
 @every_file
-def test_a_read_only_cache_is_used_and_told_when_it_lacks_the_file(
-    hub: LoopbackHub, open_folder: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
-) -> None:
+def test_a_read_only_cache_is_used_and_told_when_it_lacks_the_file(hub, open_folder, monkeypatch, file):
     use_hub(monkeypatch, open_folder, hub.url)
     file = hub.publish(file)
     with _read_only(open_folder):
@@ -180,9 +172,7 @@ def test_a_read_only_cache_is_used_and_told_when_it_lacks_the_file(
 
 
 @every_file
-def test_without_network_file_page_and_place_are_told(
-    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
-) -> None:
+def test_without_network_file_page_and_place_are_told(hub, home, monkeypatch, file):
     without_network(monkeypatch)
     refusal = _refusal(file)
     assert f"{file.name}: {file.filename} can't be fetched: HF_HUB_OFFLINE is set; get it from " in refusal
@@ -225,9 +215,7 @@ def test_the_hub_s_own_variables_set_endpoint_cache_and_offline_mode(hub: Loopba
 
 
 @each_kind
-def test_a_server_that_is_not_there_is_told_at_once(
-    home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
-) -> None:
+def test_a_server_that_is_not_there_is_told_at_once(home, monkeypatch, file):
     use_hub(monkeypatch, home, "http://127.0.0.1:9")
     place = file.place if isinstance(file.place, HubPlace) else replace(file.place, url="http://127.0.0.1:9/w.pt")
     monkeypatch.setattr(file_download.time, "sleep", lambda _: pytest.fail("nobody waits for it"))
@@ -240,9 +228,7 @@ def test_a_server_that_is_not_there_is_told_at_once(
     ("status", "said"),
     [(404, "no longer has it"), (401, "no longer has it"), (403, "no longer has it"), (503, "answers 503")],
 )
-def test_refusals_of_the_server_are_told(
-    hub: LoopbackHub, home: Path, file: PublishedFile, status: int, said: str
-) -> None:
+def test_refusals_of_the_server_are_told(hub, home, file, status, said):
     file = hub.publish(file)
     hub.status = status
     refusal = _refusal(file)
@@ -250,9 +236,7 @@ def test_refusals_of_the_server_are_told(
 
 
 @each_kind
-def test_a_file_changed_in_the_cache_is_refused_and_removed(
-    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
-) -> None:
+def test_a_file_changed_in_the_cache_is_refused_and_removed(hub, home, monkeypatch, file):
     file = hub.publish(file)
     path = fetch(file).resolve()
     path.write_bytes(path.read_bytes()[:-1])
@@ -262,9 +246,7 @@ def test_a_file_changed_in_the_cache_is_refused_and_removed(
 
 
 @each_kind
-def test_a_file_outside_the_cache_is_never_removed(
-    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: PublishedFile
-) -> None:
+def test_a_file_outside_the_cache_is_never_removed(home, monkeypatch, tmp_path, file):
     (tmp_path / "own.pth").write_bytes(b"own")
     link = cache_path(file)
     link.parent.mkdir(parents=True)
@@ -283,9 +265,7 @@ def test_a_file_outside_the_cache_is_never_removed(
         (ValueError(), "the transfer broke off (ValueError)"),
     ],
 )
-def test_what_breaks_a_transfer_is_told(
-    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile, error: Exception, said: str
-) -> None:
+def test_what_breaks_a_transfer_is_told(hub, home, monkeypatch, file, error, said):
     def broken(*_: object, **__: object) -> None:
         raise error
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.official_convnext import ERR_CLIP, convnext_clip_states, convnext_image_state, with_stride_one
+from segvoc.checkpoints.official_convnext import ERR_CLIP, convnext_clip_states, with_stride_one
 from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, convnext_text
 from segvoc.encoders.convnext_clip import (
@@ -51,13 +51,6 @@ def plain() -> dict[str, Tensor]:
 @pytest.mark.golden
 @pytest.mark.parametrize("model", MODELS)
 class TestKeyLists:
-    @pytest.mark.parametrize("prefix", ["", ERR_CLIP])
-    def test_every_released_name_and_shape_fits(self, golden, model, prefix):
-        official = {f"{prefix}{n}": torch.empty(s, device="meta") for n, s in err_clip(golden, model).shapes.items()}
-        ours = towers(*MODELS[model])
-        for tower, state in zip(ours, convnext_clip_states(official, *ours), strict=True):
-            assert state.keys() == tower.state_dict().keys()
-
     def test_exactly_the_published_parameters_are_trained(self, golden, model):
         lists, ours = err_clip(golden, model), towers(*MODELS[model])
         # the map keeps dtypes, which tell what becomes of the trained ones
@@ -68,20 +61,6 @@ class TestKeyLists:
         for tower, state in zip(ours, convnext_clip_states(official, *ours), strict=True):
             trained = {name for name, value in state.items() if value.dtype == torch.float64}
             assert set(tower.fine_tuned_parameters()) == trained
-
-
-@pytest.mark.parametrize(
-    ("model", "visual", "total", "trained"),
-    [
-        ("convnext_base_w_320", 90_321_024, 181_484_545, 119_063_808),
-        ("convnext_large_d_320", 204_492_480, 356_494_273, 259_401_600),
-    ],
-)
-def test_parameters_are_counted_as_published(model, visual, total, trained):
-    ours = towers(*MODELS[model])
-    counts = [sum(parameter.numel() for parameter in tower.parameters()) for tower in ours]
-    tuned = [sum(tower.get_parameter(name).numel() for name in tower.fine_tuned_parameters()) for tower in ours]
-    assert (counts[0], sum(counts), sum(tuned)) == (visual, total, trained)
 
 
 @pytest.mark.parametrize("model", ["convnext_base_w_320", "convnext_large_d_320"])
@@ -155,23 +134,9 @@ class TestComplaints:
         with pytest.raises(CheckpointError, match=r"visual\.head\.proj\.weight \[8, 128\] instead of \[40, 128\]"):
             convnext_clip_states({**plain, "visual.head.proj.weight": torch.zeros(8, 128)}, *ours)
 
-    @pytest.mark.golden
-    def test_another_size_is_told(self, golden):
-        shapes = err_clip(golden, "convnext_base_w_320").shapes
-        official = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-        large, _ = towers(*MODELS["convnext_large_d_320"])
-        with pytest.raises(CheckpointError, match="instead of") as caught:
-            convnext_image_state(official, large)
-        assert "\n" not in str(caught.value)
-
 
 class TestFamily:
     """The class of the image tower chooses the map, and weights of another family are sent to their presets."""
-
-    def test_a_plain_file_fills_these_towers(self, plain):
-        ours = towers(TINY, TINY_TEXT)
-        for tower, state in zip(ours, towers_state(plain, *ours), strict=True):
-            assert state.keys() == tower.state_dict().keys()
 
     def test_its_weights_fit_no_towers_of_eva(self, plain):
         with torch.device("meta"):

@@ -20,6 +20,7 @@ from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 from tests.built import built
 from tests.cli.command import make_command
 from tests.golden_sets import TOLERANCE
+from tests.images import one_line_error
 from tests.networks.small_syn_seg import small_syn_seg
 from tests.transformers_models import (
     CLIPSEG_IMAGES,
@@ -75,54 +76,6 @@ def openai_clip(network: SynSeg) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in found.items()}
 
 
-def hugging_face(network: SynSeg) -> dict[str, Tensor]:
-    """As `CLIPSegForImageSegmentation` holds it (transformers' conversion script has the names)."""
-    found: dict[str, Tensor] = {"clipseg.logit_scale": network.text_encoder.logit_scale.detach()}
-    block = {
-        "resblocks": "encoder.layers",
-        "ln_1": "layer_norm1",
-        "ln_2": "layer_norm2",
-        "c_fc": "fc1",
-        "c_proj": "fc2",
-        "attn.": "self_attn.",
-    }
-    image = {
-        "transformer.": "vision_model.",
-        "class_embedding": "vision_model.embeddings.class_embedding",
-        "conv1": "vision_model.embeddings.patch_embedding",
-        "positional_embedding": "vision_model.embeddings.position_embedding.weight",
-        "ln_pre": "vision_model.pre_layrnorm",
-        "ln_post": "vision_model.post_layernorm",
-    }
-    text = {
-        "transformer.": "text_model.",
-        "token_embedding": "text_model.embeddings.token_embedding",
-        "positional_embedding": "text_model.embeddings.position_embedding.weight",
-        "ln_final": "text_model.final_layer_norm",
-    }
-    for name, value in network.image_encoder.tower.state_dict().items():
-        if name == "proj":
-            found["clipseg.visual_projection.weight"] = value.mT
-        else:
-            found["clipseg." + _replaced(_replaced(name, block), image)] = value
-    for name, value in network.text_encoder.tower.state_dict().items():
-        if name == "text_projection":
-            found["clipseg.text_projection.weight"] = value.mT
-        elif "attn_mask" not in name:
-            found["clipseg." + _replaced(_replaced(name, block), text)] = value
-    found["clipseg.text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    for name, value in authors_decoder(network).items():
-        name = name.replace("trans_conv", "transposed_convolution").replace("blocks.", "layers.")
-        name = name.replace("linear1", "mlp.fc1").replace("linear2", "mlp.fc2")
-        name = re.sub(r"\.norm([12])", r".layer_norm\1", name)
-        if "in_proj_" in name:
-            parts = zip("qkv", value.chunk(3), strict=True)
-            found |= {"decoder." + name.replace("in_proj_", f"{c}_proj."): part for c, part in parts}
-        elif not name.startswith("reduce."):
-            found["decoder." + name] = value
-    return found
-
-
 @pytest.fixture
 def network() -> SynSeg:
     torch.manual_seed(0)
@@ -138,14 +91,6 @@ def _assert_all_but_the_projector(state: dict[str, Tensor], network: SynSeg) -> 
 
 def test_the_authors_decoder_with_a_clip_is_the_network(network):
     _assert_all_but_the_projector(syn_seg_state(authors_decoder(network) | openai_clip(network), network), network)
-
-
-def test_hugging_faces_whole_network_is_the_network(network):
-    official = hugging_face(network)
-    assert "clipseg.vision_model.encoder.layers.0.self_attn.q_proj.weight" in official
-    assert "clipseg.text_model.encoder.layers.1.mlp.fc1.bias" in official
-    assert "decoder.layers.0.layer_norm1.weight" in official
-    _assert_all_but_the_projector(syn_seg_state(official, network), network)
 
 
 def test_the_refined_head_fits_the_option_alone(network):
@@ -222,9 +167,8 @@ def test_every_name_and_shape_of_the_published_sizes_fits(head):
 )
 def test_what_does_not_fit_in_transformers_files_is_refused(change, said):
     weights = {name: x for name, x in (weights_of("clipseg_plain") | change).items() if x is not None}
-    with pytest.raises(CheckpointError, match=said) as caught:
+    with one_line_error(CheckpointError, match=said):
         syn_seg_state(weights, small_clipseg("plain"))
-    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture
@@ -245,20 +189,14 @@ def test_convert_writes_a_file_that_segments(network, tmp_path, monkeypatch, cap
     segvoc_command = make_command(monkeypatch, capfd)
     torch.save(authors_decoder(network), tmp_path / "rd64-uni.pth")
     torch.save(openai_clip(network), tmp_path / "clip.pt")
-    torch.save(hugging_face(network), tmp_path / "whole.bin")
     call = ("convert", "rd64-uni.pth", "out.safetensors", "--model", "syn-seg-b")
     segvoc_command(*call).refused("CLIPSeg's decoder without its CLIP", "--encoder-weights")
     assert segvoc_command(*call, "--encoder-weights", "clip.pt").code == 0
-    assert segvoc_command("convert", "whole.bin", "other.safetensors", "--model", "syn-seg-b").code == 0
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    answers = []
-    for path in (tmp_path / "out.safetensors", tmp_path / "other.safetensors"):
-        model = load_network(path, device="cpu")
-        answers.append(model.segment(image, ["cat", "sofa"], window="official").confidence)
-    assert np.allclose(answers[0], answers[1], atol=1e-6)
+    model = load_network(tmp_path / "out.safetensors", device="cpu")
+    assert model.origin["configuration"]["decoder"]["film"] == "linear"
+    assert len(np.unique(model.segment(image, ["cat", "sofa"], window="official").confidence)) > 100
     segvoc_command(*call, "--overwrite", "--encoder-weights", "rd64-uni.pth").refused("is no plain CLIP")
-    loaded = load_network("syn-seg-b", weights="whole.bin", device="cpu")
-    assert loaded.origin["configuration"]["decoder"]["film"] == "linear"
     mlp = ("--overwrite", "--encoder-weights", "clip.pt", "--set", "film=mlp")
     segvoc_command(*call, *mlp).refused("CLIPSeg's linear FiLM; load them with the option film=linear")
     towers = segvoc_command("convert", "clip.pt", "towers.safetensors", "--model", "syn-seg-b")

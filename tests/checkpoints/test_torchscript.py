@@ -24,6 +24,7 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
 from tests.encoders.image_tower_contract import TINY_VIT
+from tests.images import one_line_error
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
 
@@ -111,13 +112,6 @@ def test_a_traced_module_is_read_as_well(tmp_path: Path) -> None:
 def test_shared_weights_stay_shared(mixed: Path) -> None:
     state = read_torchscript(mixed)
     assert state["tied.weight"].data_ptr() == state["net.0.weight"].data_ptr()
-
-
-@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w.safetensors", "w"])
-def test_the_suffix_does_not_matter(openai_like: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(openai_like.read_bytes())
-    file = read_weights(tmp_path / name)
-    assert file.preset is None and file.tensors["visual.proj"].dtype == torch.float16
 
 
 def test_towers_are_filled_from_such_a_file(openai_like: Path) -> None:
@@ -255,9 +249,7 @@ def test_false_sizes_are_refused(tmp_path: Path, module_class: type, tensor: _Te
         ((), {"byteorder": "big"}, "big-endian"),
     ],
 )
-def test_false_records_are_refused(
-    tmp_path: Path, module_class: type, packed: tuple[str, ...], records: dict[str, bytes | str | None], said: str
-) -> None:
+def test_false_records_are_refused(tmp_path, module_class, packed, records, said):
     count = len(records.get("data/0") or b"\0" * 16) // 4
     program = _program(_module(module_class, w=_Tensor(_Storage(count), 0, (count,), (1,))))
     _refused(_archive(tmp_path / "w.pt", **{"program": program, "packed": packed, **records}), said)
@@ -359,9 +351,8 @@ def test_truncated_archives_are_refused(mixed: Path, tmp_path: Path) -> None:
     whole = mixed.read_bytes()
     for cut in [*range(1, len(whole), len(whole) // 40), len(whole) - 1]:
         (tmp_path / "w.pt").write_bytes(whole[:cut])
-        with pytest.raises(CheckpointError) as refusal:
+        with one_line_error(CheckpointError):
             read_weights(tmp_path / "w.pt")
-        assert "\n" not in str(refusal.value)
         with pytest.raises(CheckpointError, match="is damaged"):
             read_torchscript(tmp_path / "w.pt")
 

@@ -3,11 +3,9 @@
 import json
 import re
 
-import click
 import pytest
 
 from segvoc.analysis import ablation
-from segvoc.cli.analyze import ANALYSES, analyze
 from segvoc.errors import TrainingError
 from segvoc.models.presets import PRESETS
 from segvoc.training import monitor
@@ -35,17 +33,6 @@ def test_the_help_lists_the_analyses_without_importing_them(segvoc_command):
     assert outcome.code == 0 and re.search(r"ablation +Train every row", outcome.out)
     assert "analyze" in segvoc_command("--help").out
     segvoc_command("analyze", "ablations").refused("No such command 'ablations'", "segvoc analyze --help")
-
-
-def test_examples_in_the_help_keep_their_lines():
-    group = click.Context(analyze, info_name="segvoc analyze")
-    for name in ANALYSES:
-        command = analyze.get_command(group, name)
-        assert command is not None
-        metadata = command.get_help(click.Context(command, parent=group, info_name=name))
-        assert "\\b" not in metadata
-        if "segvoc analyze" in (command.help or ""):
-            assert re.search(rf"(?m)^  segvoc analyze {name} ", metadata)
 
 
 def test_an_ablation_writes_a_table_and_makes_it_again_without_training(

@@ -43,9 +43,7 @@ def test_two_ways_of_one_network_are_compared(segvoc_command: Command, small: Pa
 
 
 @pytest.mark.slow
-def test_costs_gates_redundancy_and_streams_of_a_network_with_blocks(
-    segvoc_command: Command, small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_costs_gates_redundancy_and_streams_of_a_network_with_blocks(segvoc_command, small, monkeypatch):
     segvoc_command("analyze", "gates", small, *WORDS).refused("no coefficient mapper", "--set fusion=experts")
     segvoc_command("analyze", "gates", small, *WORDS, "--set", "aggregation=none").refused("has no blocks", "PCA-Seg")
     monkeypatch.setattr(ModelOptions, "load", lambda *_: segmenter())  # a network that is quick to make
@@ -83,9 +81,7 @@ def test_wrong_radars_are_refused(segvoc_command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_over_images_of_ones_own(
-    segvoc_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_over_images_of_ones_own(segvoc_command, tmp_path, monkeypatch):
     own = arguments(draw_set(tmp_path / "set", 1))
     call = ("analyze", "sweep", "tiny", "--vary", "top=1", *own, "--out", "x")
     segvoc_command(*call).refused("tiny has no setting 'top'; it has ")
@@ -110,7 +106,7 @@ def test_a_sweep_over_images_of_ones_own(
     assert rows[2]["miou"] == rows[0]["miou"]
 
 
-def test_costs_of_a_network_are_told(segvoc_command: Command) -> None:
+def test_costs_of_a_network_are_told(segvoc_command):
     # of a file, only what it says it is matters
     write_weights("own.safetensors", {"weight": torch.zeros(1)}, "tiny", options={"aggregation": "none"})
     call = ("blocks", "own.safetensors", "--classes", 2, "--repeat", 1, "--device", "cpu")
@@ -142,9 +138,7 @@ def test_a_image_is_not_overwritten(segvoc_command: Command, small: Path) -> Non
     ],
     ids=lambda call: call[0],
 )
-def test_a_missing_matplotlib_is_named_before_any_work(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, call: tuple[str, ...]
-) -> None:
+def test_a_missing_matplotlib_is_named_before_any_work(segvoc_command, monkeypatch, call):
     monkeypatch.setattr(requirements, "find_spec", lambda name: None)
     segvoc_command("analyze", *call, "--out", "figures").refused("matplotlib", 'pip install "segvoc[analysis]"')
     assert not Path("figures").exists()

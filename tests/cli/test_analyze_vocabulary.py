@@ -113,9 +113,7 @@ def test_seen_classes_of_reports_are_scored_apart(segvoc_command: Command) -> No
     }
 
 
-def test_attention_of_other_networks_and_wrong_points_are_refused(
-    segvoc_command: Command, small: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attention_of_other_networks_and_wrong_points_are_refused(segvoc_command, small, monkeypatch):
     Image.fromarray(make_image()).save("photo.png")
     call = ("analyze", "attention", "photo.png", "--words", "cat, sofa", "--out", "drawn")
     segvoc_command(*call).refused("no spatial attention over the whole image", "--model err-seg-b")

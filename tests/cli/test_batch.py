@@ -90,9 +90,7 @@ def test_results_of_other_settings_are_2(batch: Command) -> None:
 
 
 @pytest.mark.parametrize("missing", ["ray", "pyarrow"])
-def test_what_isnt_installed_is_named_with_its_extra(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
+def test_what_isnt_installed_is_named_with_its_extra(segvoc_command, monkeypatch, missing):
     folder_of(Path("in"), ["a.jpg"])
     for name in [name for name in sys.modules if name.partition(".")[0] == missing or name == "segvoc.batch.engine"]:
         monkeypatch.delitem(sys.modules, name)

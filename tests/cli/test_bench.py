@@ -95,9 +95,7 @@ def test_a_table_for_people(segvoc_command: Command) -> None:
 
 
 @pytest.mark.usefixtures("imitated")
-def test_models_without_weights_here_get_random_ones_and_nothing_is_fetched(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_models_without_weights_here_get_random_ones_and_nothing_is_fetched(segvoc_command, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr("segvoc.checkpoints.fetching.cached", lambda file: None)
     done = segvoc_command("bench", "tiny", "cat-seg-b", "pca-seg-b", "tiny", *SMALL, "--json")
@@ -107,9 +105,7 @@ def test_models_without_weights_here_get_random_ones_and_nothing_is_fetched(
 
 
 @pytest.mark.usefixtures("imitated")
-def test_a_row_that_fails_is_named_and_the_others_are_told(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_that_fails_is_named_and_the_others_are_told(segvoc_command, monkeypatch):
     monkeypatch.setattr(Imitation, "three", WorkerFailed("memory ran out"))
     done = segvoc_command("bench", *SMALL)
     assert done.code == 1
@@ -119,9 +115,7 @@ def test_a_row_that_fails_is_named_and_the_others_are_told(
 
 
 @pytest.mark.usefixtures("imitated")
-def test_an_interruption_tells_and_writes_what_was_measured(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_tells_and_writes_what_was_measured(segvoc_command, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(Imitation, "three", KeyboardInterrupt())
     done = segvoc_command("bench", *SMALL, "--out", "results")
@@ -132,9 +126,7 @@ def test_an_interruption_tells_and_writes_what_was_measured(
 
 
 @pytest.mark.usefixtures("imitated")
-def test_an_interruption_before_the_first_row_tells_and_writes_nothing(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_before_the_first_row_tells_and_writes_nothing(segvoc_command, monkeypatch):
     def interrupted(self: Imitation, deadline: float) -> None:
         raise KeyboardInterrupt
 
@@ -173,9 +165,7 @@ def test_wrong_calls(segvoc_command: Command, arguments: list[str], said: str) -
     segvoc_command("bench", *arguments).refused(said)
 
 
-def test_a_missing_matplotlib_is_named_before_anything_is_measured(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_matplotlib_is_named_before_anything_is_measured(segvoc_command, monkeypatch):
     monkeypatch.setattr(requirements, "find_spec", lambda name: None)
     segvoc_command("bench", "--out", "results").refused("matplotlib", 'pip install "segvoc[analysis]"')
 

@@ -3,7 +3,6 @@
 import pytest
 
 from segvoc.cli.benchmark_options import DATASETS
-from tests.cli.command import Command
 
 OWN = ("--images", "i", "--labels", "l", "--classes", "c")
 CALLS = {
@@ -19,9 +18,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_it_is_given_or_from_the_environment(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_it_is_given_or_from_the_environment(segvoc_command, monkeypatch, name):
     call, said = CALLS[name]
     segvoc_command(*call).refused("--data", f"or set {DATASETS}")
     monkeypatch.setenv(DATASETS, "")
@@ -36,9 +33,7 @@ def test_it_is_given_or_from_the_environment(
 @pytest.mark.parametrize(
     "call", [("evaluate", "tiny"), ("train", "tiny"), ("analyze", "sweep", "tiny", "--vary", "window=single")]
 )
-def test_images_of_your_own_need_none(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, call: tuple[str, ...]
-) -> None:
+def test_images_of_your_own_need_none(segvoc_command, monkeypatch, call):
     without = segvoc_command(*call, *OWN, "--out", "x")
     monkeypatch.setenv(DATASETS, "there")
     assert segvoc_command(*call, *OWN, "--out", "x") == without

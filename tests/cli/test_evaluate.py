@@ -2,18 +2,13 @@
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
-import segvoc
 from segvoc.evaluation.report import examples
 from segvoc.models import loading
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -21,6 +16,7 @@ from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
 from tests.inference.small_network import small_segmenter
+from tests.processes import free_port
 
 SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()")
 
@@ -180,34 +176,12 @@ def whole(photographs: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_killed_and_called_again_it_gives_the_same_report(photographs, whole):
-    out = photographs.parent / "killed"
-    journal = out / "journal/rank-0.jsonl"
-    with subprocess.Popen(call(photographs, out), env=environment()) as process:
-        while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    assert not (out / "report.json").exists()
-    subprocess.run(call(photographs, out), check=True, env=environment(), stdout=subprocess.DEVNULL)
-    report = read(out / "report.json")
-    assert report["run"]["resumed_images"] >= 2
-    assert scores_of(report) == whole
-
-
-@pytest.mark.slow
 def test_two_processes_give_the_same_report(photographs, whole):
     out = photographs.parent / "shared"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
-            call(photographs, out),
-            env=environment(**group, RANK=str(rank)),
-            stdout=subprocess.PIPE,
-            text=True,
+            call(photographs, out), env=environment(**group, RANK=str(rank)), stdout=subprocess.PIPE, text=True
         )
         for rank in range(2)
     ]
@@ -220,23 +194,3 @@ def test_two_processes_give_the_same_report(photographs, whole):
     report = read(out / "report.json")
     assert report["run"]["processes"] == 2
     assert scores_of(report) == whole
-
-
-@pytest.mark.slow
-def test_sample_photographs_with_the_embedded_model(segvoc_command, tmp_path, monkeypatch):
-    """Labels that the model itself predicted score 100."""
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
-    folder = tmp_path / "own"
-    (folder / "images").mkdir(parents=True)
-    words = ["cat", "rocket", "sky", "cup"]
-    (folder / "classes.json").write_text(json.dumps(words))
-    for name in ("chelsea", "rocket"):
-        source = Path(__file__).resolve().parents[2] / f"samples/{name}.jpg"
-        with Image.open(source) as image:
-            image.resize((96, 64)).save(folder / f"images/{name}.png")
-        segvoc.load("tiny").segment(folder / f"images/{name}.png", words).save(folder / "labels")
-    done = segvoc_command("evaluate", "tiny", *arguments(folder), "--out", "report")
-    assert done.code == 0, done.err
-    report = read("report/report.json")
-    assert (report["miou"], report["pixel_accuracy"]) == (100, 100)
-    assert report["model"]["weights"] == "shipped with segvoc"

@@ -1,11 +1,6 @@
 """`segvoc export` as people use it: a small network on its way from a preset to label maps."""
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,56 +136,3 @@ class TestTiny:
         assert done.code == 0
         (line,) = done.err.splitlines()
         assert line.startswith('segvoc: warning: "very very') and line.endswith("tokens; shorten it")
-
-
-KILLED = """
-import sys, time
-from pathlib import Path
-from segvoc.exporting import export as exporting
-from tests.exporting.small_export import small_cat_seg
-from tests.versions import needs_export
-
-def write(program, path, weights):
-    path.write_bytes(b"program")
-
-def compare(*arguments):
-    print("comparing", flush=True)
-    time.sleep(600)
-
-exporting.write_onnx, exporting.compare_with_export = write, compare
-exporting.image_program = exporting.word_program = exporting.text_program = lambda *arguments: None
-exporting.export(small_cat_seg(), "model")
-"""
-"""An export that has written all of its files and doesn't come to the end of the comparison."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("earlier", [False, True])
-def test_a_killed_export_leaves_nothing_that_looks_done(command: Command, earlier: bool) -> None:
-    if earlier:
-        Path("model").mkdir()
-        copy_tiny(Path("model"))
-    before = _contents(Path("model"))
-    paths = [str(Path(__file__).parents[2]), *sys.path]
-    exporting = subprocess.Popen(
-        [sys.executable, "-c", KILLED],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-    )
-    assert exporting.stdout is not None
-    assert exporting.stdout.readline() == "comparing\n"
-    exporting.kill()
-    assert exporting.wait() == -signal.SIGKILL
-    exporting.stdout.close()
-    assert _contents(Path("model")) == before
-    (left,) = (path for path in Path().iterdir() if path.name not in ("model", "photo.png", "words.txt"))
-    assert left.name.startswith(".segvoc-") and left.suffix == ".tmp"
-    shutil.rmtree(left)
-    if not earlier:
-        refused = command("segment", "photo.png", "--words", WORDS, "--model", "./model")
-        refused.refused("model './model' is unknown")
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}

@@ -42,9 +42,7 @@ def _names(out: str) -> list[str]:
         (["--all"], list(PUBLISHED)),
     ],
 )
-def test_models_recipes_and_files_are_fetched_once(
-    segvoc_command: Command, files: dict[str, PublishedFile], hub: LoopbackHub, arguments: list[str], fetched: list[str]
-) -> None:
+def test_models_recipes_and_files_are_fetched_once(segvoc_command, files, hub, arguments, fetched):
     done = segvoc_command("fetch", *arguments)
     assert done.code == 0, done.err
     assert _names(done.out) == fetched
@@ -61,9 +59,7 @@ def test_models_recipes_and_files_are_fetched_once(
     assert "to fetch" not in again.err and len(hub.transfers()) == transfers == len(fetched)
 
 
-def test_the_total_is_told_before_the_first_transfer(
-    segvoc_command: Command, files: dict[str, PublishedFile], hub: LoopbackHub
-) -> None:
+def test_the_total_is_told_before_the_first_transfer(segvoc_command, files, hub):
     hub.stated_size = 1 << 59
     done = segvoc_command("fetch", "pca-part-b")
     assert "segvoc: 2 files to fetch, 1.15e+09 GB\n" in done.err
@@ -71,9 +67,7 @@ def test_the_total_is_told_before_the_first_transfer(
     assert hub.transfers() == []
 
 
-def test_a_model_with_a_recipe_names_what_its_training_starts_from(
-    segvoc_command: Command, files: dict[str, PublishedFile]
-) -> None:
+def test_a_model_with_a_recipe_names_what_its_training_starts_from(segvoc_command, files):
     done = segvoc_command("fetch", "cat-seg-b")
     assert "training by the recipe cat-seg-b starts from openai-clip-b: segvoc fetch openai-clip-b\n" in done.err
 
@@ -84,9 +78,7 @@ def test_a_model_that_ships_needs_nothing(segvoc_command: Command, files: dict[s
     assert done.out == "tiny: ships with segvoc, nothing to fetch\ntiny-parts: ships with segvoc, nothing to fetch\n"
 
 
-def test_the_list_tells_size_license_place_and_use(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_list_tells_size_license_place_and_use(segvoc_command, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
     path = cache_path(PUBLISHED["dinov2-s"])
     path.parent.mkdir(parents=True)
@@ -106,9 +98,7 @@ def test_the_list_tells_size_license_place_and_use(
     assert cells["clipseg-rd64-refined"][-1].strip() == "model clipseg"
 
 
-def test_without_network_each_file_is_named_with_page_and_place(
-    segvoc_command: Command, files: dict[str, PublishedFile], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_network_each_file_is_named_with_page_and_place(segvoc_command, files, monkeypatch):
     assert segvoc_command("fetch", "dinov2-s").code == 0
     without_network(monkeypatch)
     done = segvoc_command("fetch", "pca-part-b", "cat-seg-l")
@@ -121,9 +111,7 @@ def test_without_network_each_file_is_named_with_page_and_place(
     assert done.err.splitlines()[-1] == "segvoc: 2 of 3 files failed"
 
 
-def test_a_false_file_fails_and_the_others_are_fetched(
-    segvoc_command: Command, files: dict[str, PublishedFile], hub: LoopbackHub
-) -> None:
+def test_a_false_file_fails_and_the_others_are_fetched(segvoc_command, files, hub):
     first = next(iter(hub.files))
     hub.files[first] = bytes(BODY)
     done = segvoc_command("fetch", "cat-seg-b", "cat-seg-l")
@@ -149,12 +137,6 @@ def test_a_false_file_fails_and_the_others_are_fetched(
         (["dinov2-s", "--all"], ["or --all, or --list"]),
     ],
 )
-def test_wrong_calls_are_refused_before_anything_is_fetched(
-    segvoc_command: Command,
-    files: dict[str, PublishedFile],
-    hub: LoopbackHub,
-    arguments: list[str],
-    said: list[str],
-) -> None:
+def test_wrong_calls_are_refused_before_anything_is_fetched(segvoc_command, files, hub, arguments, said):
     segvoc_command("fetch", *arguments).refused(*said)
     assert hub.asked == []

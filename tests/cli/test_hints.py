@@ -57,9 +57,3 @@ def test_hints_and_warnings_go_to_standard_error_and_refuse_nothing(segvoc_comma
     assert done.out.count("\n") == 1
     assert 'segvoc: hint: "кошка" is the only word' in done.err
     assert 'segvoc: warning: the model was trained on English words and probably doesn\'t know "кошка"' in done.err
-
-
-def test_url_is_one_failed_input(segvoc_command: Command) -> None:
-    done = segvoc_command("segment", "https://example.com/photo.jpg?w=9", "--words", "cat, sofa")
-    assert done.code == 1
-    assert "segvoc: error: 'https://example.com/photo.jpg?w=9' is a URL, which isn't fetched; download" in done.err

@@ -151,9 +151,7 @@ def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, sc
 
 
 @pytest.mark.slow
-def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(
-    reproduce: Command, data: Path, scores: Scores, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(reproduce, data, scores, hub, monkeypatch):
     scores(a_847=12.0, pas_20=94.6, pas_20b=77.3)
     pack("pas-20", data)
     asked: list[int] = []
@@ -178,28 +176,6 @@ def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(
     assert not any("A-847" in line for line in report()["models"][0]["failures"])
     reproduce(*CALL, "--benchmark", "a-847", "pas-20")
     assert any(line.startswith("A-847: not run: ") for line in report()["models"][0]["failures"])
-
-
-@pytest.mark.slow
-def test_an_interrupted_call_goes_on(reproduce: Command, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    evaluate_shown = reproduction.evaluate_shown
-
-    def interrupted(model: NetworkSegmenter, task: Any, *rest: Any) -> Any:
-        done.append(task.name)
-        if task.name == "pas-20b":
-            raise KeyboardInterrupt
-        return evaluate_shown(model, task, *rest)
-
-    monkeypatch.setattr(reproduction, "evaluate_shown", interrupted)
-    assert reproduce(*CALL).code == 130
-    assert [row["verdict"] for row in rows().values()] == ["outside", "waiting"]
-    assert "not run yet" in Path("report/index.html").read_text(encoding="utf-8")
-    assert reproduce(*CALL).code == 130
-    assert done == ["pas-20", "pas-20b", "pas-20b"]
-    monkeypatch.setattr(reproduction, "evaluate_shown", evaluate_shown)
-    assert reproduce(*CALL).code == 1
-    assert [row["verdict"] for row in rows().values()] == ["outside", "outside"]
 
 
 def test_incomplete_data_is_never_a_verdict(reproduce: Command, segvoc_command: Command, data: Path) -> None:
@@ -233,9 +209,7 @@ def test_all_models_with_scores_get_a_folder_each(reproduce: Command, data: Path
     assert all(Path(f"report/{name}/pas-20/index.html").exists() for name in names)
 
 
-def test_without_network_nothing_is_prepared(
-    reproduce: Command, data: Path, file: PublishedFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_network_nothing_is_prepared(reproduce, data, file, monkeypatch):
     without_network(monkeypatch)
     done = reproduce(*CALL)
     done.refused("HF_HUB_OFFLINE is set", file.place.page, str(cache_path(file)))
@@ -269,26 +243,20 @@ def test_without_network_nothing_is_prepared(
         (("cat-seg-b", "--data", "empty", "--out", "file"), "the folder of the report 'file' is a file"),
     ],
 )
-def test_wrong_calls_are_refused_before_any_transfer(
-    segvoc_command: Command, file: PublishedFile, scores: Scores, hub: LoopbackHub, arguments: list[str], said: str
-) -> None:
+def test_wrong_calls_are_refused_before_any_transfer(segvoc_command, file, scores, hub, arguments, said):
     Path("empty").mkdir()
     Path("file").touch()
     segvoc_command("reproduce", *arguments).refused(said)
     assert hub.asked == [] and not Path("report").exists()
 
 
-def test_a_model_without_published_scores_needs_benchmarks(
-    segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_without_published_scores_needs_benchmarks(segvoc_command, file, monkeypatch):
     monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", ())
     segvoc_command("reproduce", *CALL).refused("no paper that segvoc knows reports scores of cat-seg-b", "--benchmark")
 
 
 @pytest.mark.slow
-def test_published_weights_are_read_and_scored_as_evaluate_does_it(
-    segvoc_command: Command, hub: LoopbackHub, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_published_weights_are_read_and_scored_as_evaluate_does_it(segvoc_command, hub, data, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path / "home", hub.url)
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
     (_, file) = use_small_published(hub, monkeypatch, "cat-seg-b")

@@ -84,9 +84,7 @@ def test_damaged_data_is_one_line(segvoc_command: Command, kind: str) -> None:
     assert not Path("report").exists()
 
 
-def test_weights_of_another_network_change_nothing(
-    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, hub: LoopbackHub
-) -> None:
+def test_weights_of_another_network_change_nothing(segvoc_command, monkeypatch, hub):
     assert segvoc_command("reproduce", *TRAIN).code == 1
     own = "report/seed-0/run/model.safetensors"
     before = files()

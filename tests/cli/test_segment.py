@@ -1,9 +1,7 @@
 """`segvoc segment` as people and programs use it."""
 
-import errno
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +15,7 @@ import pytest
 from PIL import Image
 
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.imaging.label_maps import read_label_map
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, draw_photos, result_files
@@ -51,24 +49,6 @@ def test_three_files_for_a_photograph(segment: Command) -> None:
         assert overlay.width > 60  # a small image has its legend beside it
 
 
-def test_report_is_as_the_contract_says(segment: Command) -> None:
-    draw_photos("in/photo.jpg")
-    segment("in/photo.jpg", "--words", " cat ,sofa, traffic light", "--threshold", "0.55")
-    report = _strict(Path("out/photo.json").read_text(encoding="utf-8"))
-    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "unlabelled", "seconds"]
-    assert (report["image"], report["width"], report["height"]) == ("in/photo.jpg", 60, 40)
-    assert [entry["name"] for entry in report["classes"]] == ["cat", "sofa", "traffic light"]
-    assert report["unlabelled"] + sum(entry["pixels"] for entry in report["classes"]) == 60 * 40
-    labels = read_label_map("out/photo.png")
-    assert (labels == UNLABELED).sum() == report["unlabelled"]
-    for number, entry in enumerate(report["classes"]):
-        assert list(entry) == ["id", "name", "color", "pixels", "fraction", "mean_confidence"]
-        assert entry["id"] == number
-        assert entry["pixels"] == (labels == number).sum()
-        assert entry["fraction"] == pytest.approx(entry["pixels"] / 2400, abs=1e-6)
-        assert (entry["mean_confidence"] is None) == (entry["pixels"] == 0)
-
-
 def test_look_of_the_overlay_can_be_chosen(segment: Command) -> None:
     draw_photos("photo.jpg")
 
@@ -83,36 +63,6 @@ def test_look_of_the_overlay_can_be_chosen(segment: Command) -> None:
     assert not np.array_equal(plain, overlay("--no-legend", "--no-names", "--opacity", "0.9"))
 
 
-@pytest.mark.parametrize("opacity", ["-0.1", "1.5", "half"])
-def test_opacity_is_a_weight(segment: Command, opacity: str) -> None:
-    draw_photos("photo.jpg")
-    done = segment("photo.jpg", "--words", WORDS, "--opacity", opacity)
-    assert done.code == 2
-    assert "--opacity" in done.err
-
-
-def test_colors_of_palette_and_report_are_the_same(segment: Command) -> None:
-    draw_photos("photo.jpg")
-    segment("photo.jpg", "--words", WORDS)
-    with Image.open("out/photo.png") as label_map:
-        assert label_map.mode == "P"
-        palette = np.array(label_map.getpalette("RGB")).reshape(-1, 3)
-    for entry in _strict(Path("out/photo.json").read_text())["classes"]:
-        assert palette[entry["id"]].tolist() == entry["color"]
-    assert palette[255].tolist() == [0, 0, 0]
-
-
-@pytest.mark.parametrize(("number", "mode"), [(255, "P"), (256, "I;16")])
-def test_label_map_has_16_bits_where_8_do_not_do(segment: Command, number: int, mode: str) -> None:
-    draw_photos("photo.jpg")
-    Path("words.txt").write_text("\n".join(f"word {index}" for index in range(number)))
-    assert segment("photo.jpg", "--words-file", "words.txt", "--threshold", "1").code == 0
-    with Image.open("out/photo.png") as label_map:
-        assert label_map.mode == mode
-    assert len(_strict(Path("out/photo.json").read_text())["classes"]) == number
-    assert (read_label_map("out/photo.png") == UNLABELED).any()
-
-
 def test_tree_of_a_folder_is_kept(segment: Command) -> None:
     draw_photos("in/a.jpg", "in/sub/a.png", "in/sub/deep/b.webp", "c.jpg", "d1.jpg", "d2.jpg")
     Path("in/notes.txt").write_text("no image")
@@ -121,26 +71,6 @@ def test_tree_of_a_folder_is_kept(segment: Command) -> None:
     assert result_files("new/place") == sorted(
         f"{stem}{end}" for stem in stems for end in (".json", ".overlay.png", ".png")
     )
-
-
-def test_second_run_replaces_the_results(segment: Command) -> None:
-    draw_photos("photo.jpg")
-    segment("photo.jpg", "--words", WORDS)
-    segment("photo.jpg", "--words", "dog")
-    assert result_files() == ["photo.json", "photo.overlay.png", "photo.png"]
-    assert [entry["name"] for entry in _strict(Path("out/photo.json").read_text())["classes"]] == ["dog"]
-    assert (read_label_map("out/photo.png") == 0).all()
-    draw_photos("more.jpg")
-    assert segment(".", "--words", "dog").code == 0  # results among the images are no images
-    assert len(result_files()) == 6
-
-
-def test_words_of_a_file_and_synonyms(segment: Command) -> None:
-    draw_photos("photo.jpg")
-    Path("words.txt").write_text("\ufeffsofa, couch\r\n猫\r\ncat\r\n", encoding="utf-8")
-    assert segment("photo.jpg", "--words-file", "words.txt").code == 0
-    report = _strict(Path("out/photo.json").read_text(encoding="utf-8"))
-    assert [entry["name"] for entry in report["classes"]] == ["sofa, couch", "猫", "cat"]
 
 
 @pytest.mark.parametrize(("keep", "words"), [("1", 1), ("3", 3), ("all", None), ("auto", None), (None, None)])
@@ -157,14 +87,6 @@ def test_so_many_words_are_kept(segment: Command, keep: str | None, words: int |
     if words is None:  # fewer words than "auto" keeps at least, too
         expected = small_segmenter().segment("photo.jpg", [f"word {index}" for index in range(12)])
         assert np.array_equal(read_label_map("out/photo.png"), expected.labels)
-
-
-def test_background_is_listed_last_unless_named(segment: Command) -> None:
-    draw_photos("photo.jpg")
-    assert segment("photo.jpg", "--words", WORDS, "--background", "rest").code == 0
-    report = _strict(Path("out/photo.json").read_text())
-    assert [entry["name"] for entry in report["classes"]] == ["cat", "sofa", "wall", "rest"]
-    assert report["unlabelled"] == 0
 
 
 def test_json_is_one_line_for_each_image_and_nothing_else(segment: Command) -> None:
@@ -252,13 +174,6 @@ def test_output_that_is_not_finite_costs_its_image_alone(segment: Command, monke
     assert len(result_files()) == 6
 
 
-def test_hints_go_to_standard_error_alone(segment: Command) -> None:
-    draw_photos("photo.jpg")
-    done = segment("photo.jpg", "--words", "cat; wall; sofa", "--json")
-    assert (done.code, len(done.out.splitlines())) == (0, 1)
-    assert 'separate words with commas: "cat, wall, sofa"' in done.err
-
-
 def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     draw_photos("a.jpg", "z.jpg")
@@ -277,19 +192,6 @@ def test_folder_that_cannot_be_written_fails_each_image(segment: Command) -> Non
     done = segment("in", "a.jpg", "--words", WORDS)
     done.failed(1, "out/sub", "choose another folder")
     assert "a.json" in result_files()
-
-
-def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_photos("photo.jpg")
-    segment("photo.jpg", "--words", WORDS)
-    before = {name: Path("out", name).read_bytes() for name in result_files()}
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    segment("photo.jpg", "--words", "dog").failed(1, "No space left on device", "out/photo.png")
-    assert {name: Path("out", name).read_bytes() for name in os.listdir("out")} == before
 
 
 # ---- wrong calls
@@ -348,12 +250,6 @@ def test_result_over_an_input_is_refused(segment: Command) -> None:
     assert os.listdir() == ["photo.png"]
 
 
-def test_debug_shows_where_behind_the_command_too(segment: Command) -> None:
-    done = segment("photo.jpg", "--debug")
-    assert done.code == 2
-    assert "Traceback" in done.err
-
-
 # ---- the installed command, with the embedded model
 
 
@@ -382,8 +278,6 @@ def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert pipe.stdout is not None
-    assert pipe.stderr is not None
     _strict(pipe.stdout.readline())
     pipe.stdout.close()
     assert pipe.stderr.read() == ""
@@ -409,7 +303,6 @@ def test_stopped_run_leaves_whole_result_files(tmp_path: Path, kind: signal.Sign
         # a shell's background jobs ignore Ctrl-C, and what they start does too
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert run.stdout is not None
     run.stdout.readline()
     time.sleep(0.05)
     run.send_signal(kind)
@@ -426,25 +319,6 @@ def test_stopped_run_leaves_whole_result_files(tmp_path: Path, kind: signal.Sign
         else:
             with Image.open(tmp_path / "out" / name) as image:
                 image.load()
-
-
-def test_limit_of_file_sizes_is_one_line(tmp_path: Path) -> None:
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    done = subprocess.run(
-        [*SEGVOC, SAMPLES / "rocket.jpg", "--words", "rocket, sky", "--out", tmp_path / "out"],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=limit,
-    )
-    assert done.returncode == 1
-    assert "can't be written: File too large" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "rocket.overlay.png" not in os.listdir(tmp_path / "out")
-    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
 
 
 def test_names_with_escape_codes_never_reach_the_terminal(segment: Command, tmp_path: Path) -> None:

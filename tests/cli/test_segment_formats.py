@@ -121,10 +121,7 @@ def test_cut_outs_of_earlier_words_go(segment: Command) -> None:
         (["--format", "tfrecord"], "'tfrecord' is not one of 'coco-panoptic'"),
         (["--format", "voc", "--parts", "cat: head"], "voc has no place for parts"),
         (["--format", "voc", "--out", "in"], "is in 'in', where the dataset is to be; choose another --out"),
-        (
-            ["--format", "voc", "--resume"],
-            "format: none, now name=voc, images=True",
-        ),
+        (["--format", "voc", "--resume"], "format: none, now name=voc, images=True"),
     ],
 )
 def test_refused_calls(segment: Command, options: list[str], told: str) -> None:

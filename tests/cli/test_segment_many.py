@@ -59,9 +59,7 @@ def test_resume_skips_what_is_done(segment: Command, labeled: list[object]) -> N
 
 
 @pytest.mark.parametrize("change", ["results removed", "result replaced", "image changed", "other words meanwhile"])
-def test_what_is_no_longer_as_the_journal_says_is_done_again(
-    segment: Command, labeled: list[object], change: str
-) -> None:
+def test_what_is_no_longer_as_the_journal_says_is_done_again(segment, labeled, change):
     draw_photos("in/a.jpg", "in/b.jpg")
     segment("in", *WORDS)
     if change == "results removed":
@@ -173,24 +171,7 @@ def test_shares_give_results_the_same_names(segment: Command) -> None:
     assert result_files() == ["a.jpg.json", "a.jpg.png", "a.png.json", "a.png.png", "b.json", "b.png"]
 
 
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", ""])
-def test_what_is_no_share_is_refused(segment: Command, shard: str) -> None:
-    draw_photos("in/a.jpg")
-    segment("in", *WORDS, "--shard", shard).refused(repr(shard), "1/4")
-
-
 # ---- what is written
-
-
-def test_results_of_two_images_with_one_stem_keep_the_suffix(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/a.png", "in/b.jpg")
-    done = segment("in", *WORDS)
-    assert done.code == 0
-    assert "in/a.png: " in done.out
-    assert "out/a.png.overlay.png" in done.out
-    ends = (".json", ".overlay.png", ".png")
-    assert result_files() == [f"{stem}{end}" for stem in ("a.jpg", "a.png", "b") for end in ends]
-    assert _report("out/a.png.json")["image"] == "in/a.png"
 
 
 def test_compact_lists_only_what_was_found(segment: Command) -> None:
@@ -254,12 +235,6 @@ def test_processes_share_the_images(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / RESUME_FOLDER).iterdir())) == 2
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
-def test_what_is_no_number_of_processes_is_refused(segment: Command, jobs: str) -> None:
-    draw_photos("a.jpg")
-    segment("a.jpg", *WORDS, "--jobs", jobs).refused("--jobs")
-
-
 # ---- calls that go on beside each other, and disks without room
 
 
@@ -271,9 +246,7 @@ def test_a_second_call_for_the_same_images_is_told_to_share_them(segment: Comman
 
 
 @pytest.mark.parametrize("tiles", [(), ("--tile", "64")])
-def test_a_full_disk_ends_a_call_with_what_is_done(
-    segment: Command, monkeypatch: pytest.MonkeyPatch, tiles: tuple[str, ...]
-) -> None:
+def test_a_full_disk_ends_a_call_with_what_is_done(segment, monkeypatch, tiles):
     draw_photos(*(f"in/{name}.jpg" for name in "abcd"))
     replace = Path.replace
 

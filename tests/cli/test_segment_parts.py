@@ -60,11 +60,6 @@ def test_four_files_for_a_photograph(segment: Command) -> None:
     assert (part_labels != UNLABELED).any()
 
 
-def test_words_may_be_left_out(segment: Command) -> None:
-    assert segment("--parts", LINE).code == 0
-    assert [entry["name"] for entry in _report()["classes"]] == ["cat", "sofa"]
-
-
 def test_parts_of_a_file_with_any_names(segment: Command) -> None:
     parts = {"猫": ["头", "尾巴"], "driver's seat, chair": ["back, rest"], "wall": [], "*": ["edge"]}
     Path("parts.json").write_text(json.dumps(parts, ensure_ascii=False), encoding="utf-8")
@@ -85,45 +80,6 @@ def test_files_agree_with_python(segment: Command) -> None:
     check_nesting(result)
     assert np.array_equal(read_label_map("out/photo.parts.png"), result.part_labels)
     assert _report()["parts"] == result.report()["parts"]
-
-
-@pytest.mark.parametrize(
-    "way",
-    [
-        ("--background", "rest"),
-        ("--threshold", "0.55"),
-        ("--window", "official"),
-        ("--keep-classes", "1"),
-        ("--keep-classes", "auto", "--window", "single", "--background", "wall"),
-    ],
-)
-def test_all_other_options_work_with_parts(segment: Command, way: tuple[str, ...]) -> None:
-    assert segment("--words", "wall, sky", "--parts", LINE, *way).code == 0
-    labels, part_labels = read_label_map("out/photo.png"), read_label_map("out/photo.parts.png")
-    ids = {entry["name"]: entry["id"] for entry in _report()["classes"]}
-    for number, owner in enumerate(("cat", "cat", "sofa", "sofa")):
-        assert (labels[part_labels == number] == ids[owner]).all()
-
-
-def test_three_hundred_parts_give_a_16_bit_map(segment: Command) -> None:
-    Path("parts.json").write_text(json.dumps({"cat": [f"part {number}" for number in range(300)]}))
-    assert segment("--parts-file", "parts.json").code == 0
-    with Image.open("out/photo.parts.png") as image:
-        assert image.mode == "I;16"
-    with Image.open("out/photo.png") as image:
-        assert image.mode == "P"
-    assert len(_report()["parts"]) == 300
-
-
-def test_second_run_replaces_or_removes_the_map_of_parts(segment: Command) -> None:
-    assert segment("--parts", LINE).code == 0
-    first = Path("out/photo.parts.png").read_bytes()
-    assert segment("--words", "cat, sofa", "--parts", "*: edge").code == 0
-    assert (_files(), len(_report()["parts"])) == (ALL, 1)
-    assert Path("out/photo.parts.png").read_bytes() != first
-    assert segment("--words", "cat, sofa").code == 0
-    assert _files() == [name for name in ALL if name != "photo.parts.png"]
-    assert "parts" not in _report()
 
 
 @pytest.mark.parametrize(
@@ -155,9 +111,7 @@ def test_malformed_list_is_refused_in_one_line(segment: Command, arguments: list
     assert not Path("out").exists()
 
 
-def test_embedded_model_nests_parts_and_gives_none_of_what_is_not_there(
-    segvoc_command: Command, tmp_path: Path
-) -> None:
+def test_embedded_model_nests_parts_and_gives_none_of_what_is_not_there(segvoc_command, tmp_path):
     line = "cup: coffee, saucer; elephant: trunk, ear"
     done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "table", "--parts", line, "--json")
     report = json.loads(done.out)

@@ -1,11 +1,6 @@
 """`segvoc train` as people use it."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -85,29 +80,6 @@ def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_co
     assert configuration == to_json(configured("tiny", order="serial", fusion="last", blocks=1))
 
 
-def killed_and_resumed(segvoc_command, folder, call) -> tuple[list[tuple[int, float]], ...]:
-    """Steps and losses of a whole run, and of one whose process is killed in its third step and then resumed."""
-    assert segvoc_command(*call, "--out", "whole").code == 0
-    start = [sys.executable, "-c", "from segvoc.cli import main; main()"]
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # which decide in which order numbers are added
-    running = subprocess.Popen([*start, *call, "--out", "broken"], cwd=folder, env=os.environ | threads)
-    path = folder / "broken/metrics.jsonl"
-    while running.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 3):
-        time.sleep(0.01)
-    running.kill()
-    assert running.wait() in (-signal.SIGKILL, 0)
-    assert segvoc_command(*call, "--out", "broken", "--resume").code == 0
-    return tuple([(m["step"], m["loss"]) for m in metrics(folder / name)] for name in ("whole", "broken"))
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(segvoc_command, folders, tmp_path):
-    """With a real kill of a process of its own."""
-    call = ["train", "finetune", *folders, *SMALL, "--model", "tiny", "--steps", "4", "--set", "save_every=2"]
-    whole, broken = killed_and_resumed(segvoc_command, tmp_path, call)
-    assert len(whole) == 4 and broken == whole
-
-
 def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     def train(*arguments):
         return segvoc_command("train", *arguments, "--out", "run")
@@ -130,19 +102,6 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("cat-seg-b").refused("name the root of your data with --data")
     train("cat-seg-b", "--model", "tiny").refused("leave out --model")
     train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
-
-
-@pytest.mark.slow
-def test_a_folder_with_a_run_is_refused_without_resume_and_finished_with_it(segvoc_command, folders, tmp_path):
-    call = ["train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 1, *SMALL]
-    call += ["--background", "ground"]
-    assert segvoc_command(*call).code == 0
-    assert json.loads((tmp_path / "run/config.json").read_text())["images"]["background"] == "ground"
-    segvoc_command(*call).refused("'run' holds a run already; continue it with --resume")
-    (tmp_path / "run/model.safetensors").unlink()
-    assert segvoc_command(*call, "--resume").code == 0
-    assert (tmp_path / "run/model.safetensors").exists()
-    segvoc_command(*call, "--resume", "--seed", 3).refused("seed: 0, now 3")
 
 
 def test_of_several_processes_one_says_where_the_model_is(segvoc_command, folders, monkeypatch):
@@ -187,13 +146,6 @@ def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, tmp_
     trained = segvoc.load(tmp_path / "run/model.safetensors", device="cpu")
     result = trained.segment("set/images/0.png", ["red disc", "ground"], background="none")
     assert result.labels.shape == (48, 64)
-
-
-@pytest.mark.slow
-def test_learning_from_captions_goes_on_after_a_kill(segvoc_command, captioned, tmp_path):
-    call = ["train", *captioned, "--steps", "4", *SMALL_SYN]
-    whole, broken = killed_and_resumed(segvoc_command, tmp_path, call)
-    assert len(whole) == 4 and broken == whole
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from segvoc.checkpoints.files import read_header
-from tests.cli.command import Command
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.small_published import use_small_clip, use_small_clipseg, use_small_published
 from tests.training.runs import drawn_images
@@ -23,9 +22,7 @@ def folders(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     drawn_images(tmp_path / "set", 3)
 
 
-def test_a_recipe_fetches_its_encoders_and_records_them(
-    segvoc_command: Command, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, hub, monkeypatch):
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     call = ["train", "pca-seg-clip-b", *CALL, "--steps", 1]
     done = segvoc_command(*call)
@@ -43,9 +40,7 @@ def test_a_recipe_fetches_its_encoders_and_records_them(
     assert Path("run/model.safetensors").exists()
 
 
-def test_without_network_the_file_its_page_and_its_place_are_one_line(
-    segvoc_command: Command, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_network_the_file_its_page_and_its_place_are_one_line(segvoc_command, hub, monkeypatch):
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     without_network(monkeypatch)
     said = (f"get it from {encoders.place.page} and put it at ", "or with --encoder-weights FILE to train on it")
@@ -53,9 +48,7 @@ def test_without_network_the_file_its_page_and_its_place_are_one_line(
     assert not Path("run").exists()
 
 
-def test_finetune_goes_on_from_what_the_authors_published(
-    segvoc_command: Command, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finetune_goes_on_from_what_the_authors_published(segvoc_command, hub, monkeypatch):
     _, network = use_small_published(hub, monkeypatch, "cat-seg-b")
     done = segvoc_command("train", "finetune", "--model", "cat-seg-b", *CALL, "--steps", 1)
     assert done.code == 0, done.err
@@ -64,9 +57,7 @@ def test_finetune_goes_on_from_what_the_authors_published(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["clip-b", "eva-clip-b", "clipseg"])
-def test_finetune_trains_what_needs_no_training(
-    segvoc_command: Command, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, model: str
-) -> None:
+def test_finetune_trains_what_needs_no_training(segvoc_command, hub, monkeypatch, model):
     use = use_small_clipseg if model == "clipseg" else use_small_clip
     file = use(hub, monkeypatch, model)
     done = segvoc_command("train", "finetune", "--model", model, *CALL, "--steps", 1)

@@ -4,7 +4,7 @@ Files have the original layout, with hidden files of macOS among them. The expec
 originals, worked out by hand rather than by the code under test.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +60,16 @@ def halves(left: int, right: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     values = np.full(size[::-1], left, np.uint16)
     values[:, size[0] // 2 :] = right
     return values
+
+
+def _drawn(write: Callable[[Path], object], stems: Iterable[str], *labels: np.ndarray) -> Callable[[Path], Replica]:
+    """Writes the originals of several benchmarks, and expects these label maps."""
+
+    def build(root: Path) -> Replica:
+        write(root)
+        return Replica(labels=dict(zip(stems, labels, strict=True)))
+
+    return build
 
 
 def _coco(split: str) -> Callable[[Path], dict[str, np.ndarray]]:
@@ -144,23 +154,6 @@ def _context_masks(root: Path) -> dict[str, np.ndarray]:
     return {_CONTEXT[0]: halves(2, 458), _CONTEXT[1]: halves(0, 9), _CONTEXT[2]: halves(1, 458)}
 
 
-def _pc59(root: Path) -> Replica:
-    _context_masks(root)
-    labels = (halves(0, 58), halves(IGNORED, 1), halves(IGNORED, 58))
-    return Replica(labels=dict(zip(_CONTEXT, labels, strict=True)))
-
-
-def _pc59_train(root: Path) -> Replica:
-    _context_masks(root)
-    return Replica(labels={_CONTEXT_TRAIN: halves(IGNORED, 0)})
-
-
-def _pc60(root: Path) -> Replica:
-    _context_masks(root)
-    labels = (halves(1, 59), halves(0, 2), halves(IGNORED, 59))
-    return Replica(labels=dict(zip(_CONTEXT, labels, strict=True)))
-
-
 def _pc459(root: Path) -> Replica:
     """Ids count from 1: 1 accordion, 459 wool. The first file is of version 5, the second of 7.3; one is missing."""
     base = root / "VOCdevkit/VOC2010"
@@ -192,18 +185,6 @@ def _pas20(root: Path) -> Replica:
     _voc(root)
     first, empty, third = _VOC_IDS
     return Replica(labels={first: halves(0, 19), third: halves(IGNORED, 3)}, left_out=frozenset({empty}))
-
-
-def _pas20b(root: Path) -> Replica:
-    _voc(root)
-    labels = (halves(0, 19), halves(20, IGNORED), halves(20, 3))
-    return Replica(labels=dict(zip(_VOC_IDS, labels, strict=True)))
-
-
-def _voc21(root: Path) -> Replica:
-    _voc(root)
-    labels = (halves(1, 20), halves(0, IGNORED), halves(0, 4))
-    return Replica(labels=dict(zip(_VOC_IDS, labels, strict=True)))
 
 
 def _cityscapes(root: Path) -> Replica:
@@ -297,13 +278,13 @@ _BUILDERS: dict[str, Callable[[Path], Replica]] = {
     "a-150": _a150("validation"),
     "a-150-train": _a150("training"),
     "a-847": _a847,
-    "pc-59": _pc59,
-    "pc-59-train": _pc59_train,
+    "pc-59": _drawn(_context_masks, _CONTEXT, halves(0, 58), halves(IGNORED, 1), halves(IGNORED, 58)),
+    "pc-59-train": _drawn(_context_masks, [_CONTEXT_TRAIN], halves(IGNORED, 0)),
     "pc-459": _pc459,
     "pas-20": _pas20,
-    "pas-20b": _pas20b,
-    "voc-21": _voc21,
-    "pc-60": _pc60,
+    "pas-20b": _drawn(_voc, _VOC_IDS, halves(0, 19), halves(20, IGNORED), halves(20, 3)),
+    "voc-21": _drawn(_voc, _VOC_IDS, halves(1, 20), halves(0, IGNORED), halves(0, 4)),
+    "pc-60": _drawn(_context_masks, _CONTEXT, halves(1, 59), halves(0, 2), halves(IGNORED, 59)),
     "coco-object": _coco_object,
     "cityscapes": _cityscapes,
     "pascal-part-116": _pascal_part,

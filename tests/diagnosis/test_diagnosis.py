@@ -102,9 +102,7 @@ def test_an_engine_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("built", ["13.2", None])
-def test_a_gpu_that_pytorch_cannot_use_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: str | None
-) -> None:
+def test_a_gpu_that_pytorch_cannot_use_is_named(monkeypatch, tmp_path, built):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -136,9 +134,7 @@ def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("2", "150000 100000", "leaves most"),
     ],
 )
-def test_threads_that_do_not_fit_the_cores(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: str, quota: str | None, said: str | None
-) -> None:
+def test_threads_that_do_not_fit_the_cores(monkeypatch, tmp_path, threads, quota, said):
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setattr(machine, "CONTROL_GROUP", tmp_path)
     monkeypatch.setattr(machine.os, "getloadavg", lambda: (1.0, 1.0, 1.0))
@@ -185,7 +181,4 @@ def test_a_model_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         raise ValueError("bad\nvery")
 
     monkeypatch.setattr(diagnosis, "open_tiny", broken)
-    assert diagnosis._label_something() == (
-        "doesn't run",
-        ["tiny can't label an image (ValueError: bad); report it"],
-    )
+    assert diagnosis._label_something() == ("doesn't run", ["tiny can't label an image (ValueError: bad); report it"])

@@ -112,9 +112,7 @@ def test_short_lists_are_not_kept(tower: Letters, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["off", None])
-def test_nothing_is_kept_unless_it_may_be(
-    tower: Letters, cache: Path, monkeypatch: pytest.MonkeyPatch, setting: str | None
-) -> None:
+def test_nothing_is_kept_unless_it_may_be(tower, cache, monkeypatch, setting):
     encoder = _encoder(tower)
     if setting is None:
         encoder.digest = None

@@ -136,7 +136,6 @@ def test_words_of_other_languages_are_unknown(small: MiniLM, words: list[str], u
 def test_gradients_reach_the_token_embeddings(small: MiniLM) -> None:
     small(small.tokenize(["cat"])).sum().backward()
     gradient = small.token_embedding.weight.grad
-    assert gradient is not None
     assert gradient.abs().sum() > 0
 
 

@@ -136,12 +136,10 @@ def test_a_caption_network_is_scored_on_the_six_benchmarks_of_its_paper(name, co
 
 def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segmentation], report: dict) -> None:
     """Compare Oracle-Obj with the network's predictions among the parts of each record's object."""
-    assert benchmark.parts is not None
     object_of, pairs = np.array(benchmark.parts.object_of), []
     for stem, truth in drawn.labels.items():
         objects = sorted({drawn.objects[other] for other in drawn.labels if other.rpartition("/")[0] in stem})
         among = by_stem[stem].group_labels
-        assert among is not None
         given = among[objects.index(drawn.objects[stem])]
         assert set(object_of[given[truth != UNLABELED]]) <= {drawn.objects[stem]}
         pairs.append((truth, given))

@@ -197,11 +197,7 @@ def protocol_of(
     preset: str, benchmark: str | None, *, has_background: bool = False, **settings: Any
 ) -> EvaluationProtocol:
     """The protocol of a preset's own windows and prompts on a benchmark, or on images of one's own."""
-    protocols = {
-        "CAT-Seg": clip_protocols(384, 16),
-        "PCA-Seg": clip_protocols(384, 16),
-        "SynSeg": syn_protocols(),
-    }
+    protocols = {"CAT-Seg": clip_protocols(384, 16), "PCA-Seg": clip_protocols(384, 16), "SynSeg": syn_protocols()}
     network = NetworkSegmenter(
         name=preset,
         network=small_network(0),

@@ -63,14 +63,11 @@ def test_many_words_of_which_few_are_refined(network: NetworkSegmenter, exported
     assert not one.selected.all()
 
 
-def test_listed_words_are_refined_as_if_the_program_had_selected_them(
-    network: NetworkSegmenter, exported: ExportedSegmenter
-) -> None:
+def test_listed_words_are_refined_as_if_the_program_had_selected_them(network, exported):
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 448, 448)).astype(np.float32)
     for model in (network, exported):
         text, single = model.encode_words(Vocabulary(WORDS)), model.protocols["single"]
         chosen, kept = model.run(pixels[:1], text, replace(single, selection=Voted(5)))
-        assert kept is not None
         classes = tuple(np.asarray(kept)[0].tolist())
         listed, same = model.run(pixels, text, replace(single, selection=Listed(classes)))
         assert np.asarray(same).tolist() == [list(classes)] * 2

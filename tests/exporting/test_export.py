@@ -152,18 +152,14 @@ class TestWithoutTracing:
         same = Comparison(difference=0.0, tolerance=1.0, equal_labels=1.0)
         monkeypatch.setattr(exporting, "compare_with_export", lambda *_: same)
 
-    def test_programs_that_differ_are_not_exported(
-        self, model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_programs_that_differ_are_not_exported(self, model, tmp_path, monkeypatch):
         other = Comparison(difference=0.5, tolerance=1e-4, equal_labels=0.9)
         monkeypatch.setattr(exporting, "compare_with_export", lambda *_: other)
         with pytest.raises(UsageError, match=r"by 0\.5 of the largest logit \(0\.0001 allowed\)"):
             export(model, tmp_path / "out")
         assert not list(tmp_path.iterdir())
 
-    def test_an_interrupted_export_leaves_nothing_and_keeps_the_last_one(
-        self, model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_interrupted_export_leaves_nothing_and_keeps_the_last_one(self, model, tmp_path, monkeypatch):
         export(model, tmp_path / "out")
         before = (tmp_path / "out" / "segvoc.json").read_text()
 
@@ -187,9 +183,7 @@ class TestWithoutTracing:
 
     # words stay in float32, and most weights of this network are those of its tokens
     @pytest.mark.parametrize(("dtype", "share"), [("float16", 0.99), ("int8", 0.4)])
-    def test_the_network_keeps_its_weights(
-        self, model: NetworkSegmenter, tmp_path: Path, dtype: str, share: float
-    ) -> None:
+    def test_the_network_keeps_its_weights(self, model, tmp_path, dtype, share):
         before = {name: value.clone() for name, value in model.network.state_dict().items()}
         export(model, tmp_path / "out", dtype=dtype)  # type: ignore[arg-type]
         after = model.network.state_dict()

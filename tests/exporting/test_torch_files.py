@@ -99,9 +99,7 @@ def test_machine_code_runs_in_place_of_the_archive(compiled: Path, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("other", [True, False])
-def test_machine_code_for_another_processor_is_left_alone(
-    compiled: Path, tmp_path: Path, other: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machine_code_for_another_processor_is_left_alone(compiled, tmp_path, other, monkeypatch):
     (tmp_path / "scaled.pt2").write_bytes(compiled.read_bytes())
     code = compiled.with_suffix(COMPILED).read_bytes()
     (tmp_path / f"scaled{COMPILED}").write_bytes(code if other else code[:1000])
@@ -110,9 +108,7 @@ def test_machine_code_for_another_processor_is_left_alone(
     assert _scaled(tmp_path / "scaled.pt2") == [[3.0, 4.0]] * 3
 
 
-def test_where_the_compiler_fails_the_archive_is_written(
-    tmp_path: Path, untyped: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_the_compiler_fails_the_archive_is_written(tmp_path, untyped, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no header\nand more")
 
@@ -132,27 +128,7 @@ def test_an_archive_that_pytorch_cant_open_is_named(tmp_path: Path) -> None:
 class TestSettings:
     """What is asked for together with the format, without tracing."""
 
-    def test_int8_is_for_onnx(self, model: NetworkSegmenter, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="torch programs have no int8 weights; take the dtype float16"):
-            export(model, tmp_path / "out", format="torch", dtype="int8")
-
-    @pytest.mark.parametrize("format", ["onnx", "triton"])
-    def test_only_torch_programs_are_compiled(self, model: NetworkSegmenter, tmp_path: Path, format: str) -> None:
-        with pytest.raises(UsageError, match=f"only programs of the format torch are compiled, not those of {format}"):
-            export(model, tmp_path / "out", format=format, compiled=True)  # type: ignore[arg-type]
-
-    @pytest.mark.parametrize("format", ["torch", "triton"])
-    def test_pages_run_onnx(self, model: NetworkSegmenter, tmp_path: Path, format: str) -> None:
-        with pytest.raises(UsageError, match=f"a page runs ONNX programs; leave out the format {format}"):
-            export(model, tmp_path / "out", format=format, page=True)  # type: ignore[arg-type]
-
-    def test_other_formats_are_unknown(self, model: NetworkSegmenter, tmp_path: Path, untyped: None) -> None:
-        with pytest.raises(UsageError, match="format 'coreml' is unknown; it is one of onnx, torch, triton"):
-            export(model, tmp_path / "out", format="coreml")  # type: ignore[arg-type]
-
-    def test_without_a_compiler_archives_are_written(
-        self, model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_without_a_compiler_archives_are_written(self, model, tmp_path, monkeypatch):
         asked = []
 
         def write(program: object, path: Path, *, compiled: bool) -> None:

@@ -161,9 +161,7 @@ def test_sizes_in_tars_that_no_machine_has(tmp_path: Path) -> None:
             list(find_captions(path).images())
 
 
-def test_archives_that_blow_up_are_refused_before_anything_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_archives_that_blow_up_are_refused_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(originals, "LARGEST_BLOWN_UP", 1 << 20)
     zipped, tarred = tmp_path / "a.zip", tmp_path / "a.tar.gz"
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -188,10 +186,7 @@ def test_a_manifest_of_preparation_of_other_types(tmp_path: Path, changes: dict[
 
 
 def test_long_names_are_shortened_in_errors() -> None:
-    for make in (
-        lambda: Vocabulary(["a" * 5000] * 2),
-        lambda: PartVocabulary({"a" * 5000: ["b" * 5000] * 2}),
-    ):
+    for make in (lambda: Vocabulary(["a" * 5000] * 2), lambda: PartVocabulary({"a" * 5000: ["b" * 5000] * 2})):
         with pytest.raises(UsageError) as error:
             make()
         assert len(str(error.value)) < 400

@@ -5,7 +5,6 @@ import random
 import re
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +92,7 @@ def _killed(source: Path, out: Path) -> None:
         (lambda source, out: np.ones(1 << 40), "defect", "MemoryError"),
     ],
 )
-def test_every_kind_of_defect_is_found(
-    monkeypatch: pytest.MonkeyPatch, read: Callable[[Path, Path], object], verdict: str, said: str
-) -> None:
+def test_every_kind_of_defect_is_found(monkeypatch, read, verdict, said):
     """Also where another case comes after it in the same child."""
     readers = {**READERS, "test": Reader(read=read), "plain": Reader(read=_kept)}
     monkeypatch.setattr(pool, "READERS", readers)

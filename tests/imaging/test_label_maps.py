@@ -13,6 +13,7 @@ from PIL import Image
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map, write_label_map
 from segvoc.imaging.palette import class_colors
+from tests.images import one_line_error
 
 
 def _labels(classes: int, height: int = 20, width: int = 30) -> np.ndarray:
@@ -56,9 +57,7 @@ def test_more_than_255_classes_make_a_16_bit_gray(tmp_path: Path) -> None:
 
 @given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 4, 5, 255, 256]), st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
-def test_any_size_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, classes: int, seed: int
-) -> None:
+def test_any_size_comes_back(tmp_path_factory, height, width, classes, seed):
     labels = np.random.default_rng(seed).integers(0, classes + 1, (height, width)).astype(np.uint16)
     labels[labels == classes] = UNLABELED
     path = tmp_path_factory.getbasetemp() / "map.png"
@@ -100,9 +99,8 @@ def test_damaged_label_map_is_named(tmp_path: Path, content: bytes | None) -> No
     path = tmp_path / "map.png"
     write_label_map(path, _labels(9), class_colors(9))
     path.write_bytes(path.read_bytes()[:-120] if content is None else content)
-    with pytest.raises(InputError, match=r"map\.png") as error:
+    with one_line_error(InputError, match=r"map\.png"):
         read_label_map(path)
-    assert "\n" not in str(error.value)
 
 
 def test_huge_label_map_is_refused(tmp_path: Path) -> None:

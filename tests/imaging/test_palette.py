@@ -21,7 +21,7 @@ def test_color_of_a_class_does_not_depend_on_their_number(few: int, many: int) -
     assert np.array_equal(class_colors(few), class_colors(many)[:few])
 
 
-def test_colors_are_the_same_in_every_version() -> None:
+def test_colors_are_the_same_in_every_version():
     # Users know classes by their colors: a change belongs into the changelog.
     assert class_colors(3).tolist() == [[238, 52, 18], [49, 65, 205], [255, 184, 46]]
     assert class_colors(1000)[[20, 255, 256, 999]].tolist() == [
@@ -32,7 +32,7 @@ def test_colors_are_the_same_in_every_version() -> None:
     ]
 
 
-def test_no_color_hangs_on_the_rounding_of_a_processor(monkeypatch) -> None:
+def test_no_color_hangs_on_the_rounding_of_a_processor(monkeypatch):
     # in float32 two candidates were equally far, and AMD and Intel chose different ones
     colors, random = class_colors(2000), np.random.default_rng(0)
 

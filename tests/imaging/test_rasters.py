@@ -13,7 +13,7 @@ from PIL import Image
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
 from segvoc.imaging.reading import decode_image, read_image
-from tests.images import assert_one_line, made_photograph
+from tests.images import made_photograph, one_line_error
 from tests.imaging.rasters import utm, write_raster
 
 ALL = slice(0, 32), slice(0, 48)
@@ -49,9 +49,8 @@ def test_bands_in_any_order(tmp_path: Path, names: Any, bands: Any, expected: tu
 
 @pytest.mark.parametrize("bands", [(1, 2), (4,), (0, 1, 2)])
 def test_bands_that_are_not_there(tmp_path: Path, bands: tuple[int, ...]) -> None:
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, "has bands 1 to 3"):
         RasterImage(write_raster(tmp_path / "a.tif", BANDS, photometric="rgb"), bands=bands)
-    assert_one_line(error, "has bands 1 to 3")
 
 
 def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) -> None:
@@ -60,7 +59,6 @@ def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) 
     infrared = write_raster(tmp_path / "infrared.tif", four, photometric="rgb", alpha="unspecified")
     with RasterImage(alpha) as raster:
         valid = raster.valid(*ALL)
-        assert valid is not None
         assert not valid[:, :10].any()
         assert valid[:, 10:].all()
         assert (raster.read(*ALL)[:, :10] == NO_IMAGE).all()
@@ -122,7 +120,6 @@ def test_nodata_and_nan_hold_no_image(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=-9999, **utm())
     with RasterImage(path) as raster:
         valid = raster.valid(*ALL)
-        assert valid is not None
         expected = np.ones((32, 48), bool)
         expected[:5], expected[10:12], expected[:, 40:] = False, False, False
         np.testing.assert_array_equal(valid, expected)
@@ -135,7 +132,6 @@ def test_a_band_of_nodata_alone_leaves_a_pixel_valid(tmp_path: Path) -> None:
     values[0, :4], values[:, 20:] = 0, 0
     with RasterImage(write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=0)) as raster:
         valid = raster.valid(*ALL)
-        assert valid is not None
         assert valid[:20].all()
         assert not valid[20:].any()
 
@@ -152,13 +148,11 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", BANDS, photometric="rgb", compress="deflate")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError) as error, RasterImage(path) as raster:
+    with one_line_error(InputError, "a.tif", "copy it again"), RasterImage(path) as raster:
         raster.read(*ALL)
-    assert_one_line(error, "a.tif", "copy it again")
     path.write_bytes(b"no image")
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, "no TIFF"):
         RasterImage(path)
-    assert_one_line(error, "no TIFF")
     with pytest.raises(InputError, match="does not exist"):
         RasterImage(tmp_path / "missing.tif")
     assert is_raster("A.TIFF")
@@ -190,9 +184,7 @@ def test_unusual_tiffs_are_read_as_images(tmp_path: Path, bands: int, options: d
 def test_unusual_tiffs_name_what_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_raster(tmp_path / "a.tif", BANDS.astype(np.float32), photometric="rgb")
     monkeypatch.setitem(sys.modules, "rasterio", None)
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, "a.tif", 'pip install "segvoc[geo]"'):
         read_image(path)
-    assert_one_line(error, "a.tif", 'pip install "segvoc[geo]"')
-    with pytest.raises(UsageError) as usage:
+    with one_line_error(UsageError, "rasterio", "segvoc[geo]"):
         RasterImage(path)
-    assert_one_line(usage, "rasterio", "segvoc[geo]")

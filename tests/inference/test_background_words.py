@@ -52,7 +52,7 @@ def _query(*stand_ins: str, parts: PartVocabulary | None = None) -> ClassQuery:
 
 
 @pytest.mark.parametrize("sigmoid_first", [False, True])
-def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid_first: bool) -> None:
+def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid_first):
     # a sure word; a stand-in above a word; a word above a stand-in; nothing is likely; only a stand-in is
     cat, dog = [2.0, 1.0, 2.0, -2.0, -1.0], [0.0, -1.0, 3.0, -3.0, -1.0]
     wall, sky = [-1.0, 1.5, 1.0, -2.5, 0.5], [0.0, -3.0, 2.5, -4.0, -9.0]
@@ -62,7 +62,6 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
         ViewLogits(logits, None, 4), (1, 5), query, protocol, threshold=0.5, return_probabilities=True
     )
     assert found.labels.tolist() == [[1, 0, 2, 0, 0]]
-    assert found.probabilities is not None
     np.testing.assert_array_equal(found.probabilities.argmax(axis=0), found.labels)
     np.testing.assert_allclose(found.probabilities.max(axis=0), found.confidence)
     likely = torch.tensor([2.0, 1.5, 3.0, 2.0, 1.0]).sigmoid()  # of the last two, 1 - sigmoid(-2) and 1 - sigmoid(-1)

@@ -5,10 +5,11 @@ import pytest
 
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import COMMON_WINDOWS, Window
+from tests.images import squares
 from tests.inference.small_network import small_segmenter
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
-IMAGE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
+IMAGE = squares()
 
 small = pytest.fixture(scope="module")(small_segmenter)
 

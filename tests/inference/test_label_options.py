@@ -21,10 +21,10 @@ def test_keyword_arguments_are_the_fields() -> None:
     [
         ({"keep_classes": 0}, "keep_classes=0 is invalid; give a number of classes from 1"),
         ({"keep_classes": "most"}, "keep_classes='most' is invalid"),
-        ({"keep_classes": True}, "keep_classes=True is invalid"),
+        *(({"keep_classes": value}, "keep_classes=.* is invalid") for value in (True, -4, 1.5, "", float("nan"))),
         ({"background": "  "}, "the background's name '  ' is no word"),
         ({"threshold": 1.5}, "threshold=1.5 is no probability; give a number from 0 to 1"),
-        ({"threshold": float("nan")}, "threshold=nan is no probability"),
+        *(({"threshold": value}, "is no probability") for value in (-0.1, float("nan"), float("inf"))),
         ({"tile": 8}, "tile=8 is too small"),
         ({"overlap": DEFAULT_TILE}, f"overlap={DEFAULT_TILE} doesn't fit tiles of {DEFAULT_TILE} pixels"),
         ({"smooth": 1.0}, "smooth=1.0 is out of range; give the weight of earlier frames"),

@@ -17,6 +17,7 @@ from segvoc.inference.view_logits import ViewLogits
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary
+from tests.images import squares
 from tests.inference.small_network import Letters, small_segmenter
 from tests.networks.test_part_cat_seg import small as small_part_network
 
@@ -30,8 +31,7 @@ def small() -> NetworkSegmenter:
 
 
 def _image(seed: int = 0, height: int = 60, width: int = 90) -> np.ndarray:
-    squares = np.random.default_rng(seed).integers(0, 256, (height // 15, width // 15, 3), dtype=np.uint8)
-    return np.kron(squares, np.ones((15, 15, 1), np.uint8))
+    return squares(height, width, seed)
 
 
 def _same(first: Segmentation, second: Segmentation) -> None:
@@ -48,9 +48,7 @@ def _same(first: Segmentation, second: Segmentation) -> None:
 @pytest.mark.parametrize("parts", [None, PARTS])
 @pytest.mark.parametrize("background", [None, "wall", "nothing"])
 @pytest.mark.parametrize("threshold", [None, 0.52])
-def test_prepared_words_give_what_words_give(
-    small: NetworkSegmenter, parts: dict[str, list[str]] | None, background: str | None, threshold: float | None
-) -> None:
+def test_prepared_words_give_what_words_give(small, parts, background, threshold):
     prepared = small.encode(WORDS, parts=parts, background=background)
     expected = small.segment(_image(), WORDS, parts=parts, background=background, threshold=threshold)
     assert prepared.words == expected.words

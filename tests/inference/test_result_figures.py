@@ -9,6 +9,7 @@ import pytest
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from tests.images import squares
 from tests.inference.small_network import small_segmenter
 from tests.inference.test_tiles_and_strides import tiles_and_strides
 from tests.networks.test_part_cat_seg import small as small_part_network
@@ -31,17 +32,13 @@ CASES = [
 
 
 def _image(seed: int = 0) -> np.ndarray:
-    squares = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    return np.kron(squares, np.ones((15, 15, 1), np.uint8))
+    return squares(75, 105, seed)
 
 
 @pytest.mark.parametrize(("build", "window"), CASES)
 @pytest.mark.parametrize("options", [{}, {"threshold": 0.5}, {"background": "nothing", "threshold": 0.5}])
-def test_confidence_is_the_probability_of_the_class(
-    build: Callable[[], NetworkSegmenter], window: str, options: dict[str, object]
-) -> None:
+def test_confidence_is_the_probability_of_the_class(build, window, options):
     result = build().segment(_image(), WORDS, window=window, return_probabilities=True, **options)  # type: ignore[call-overload]
-    assert result.probabilities is not None
     assert result.confidence.min() >= 0
     assert result.confidence.max() <= 1
     labeled = result.labels < len(result.words)
@@ -65,7 +62,6 @@ def test_only_selected_words_have_pixels(build: Callable[[], NetworkSegmenter], 
     result = build().segment(
         _image(), WORDS, window=window, keep_classes=keep, background="nothing", return_probabilities=True
     )  # type: ignore[call-overload]
-    assert result.probabilities is not None
     assert result.selected[len(WORDS)]
     assert result.selected[np.unique(result.labels)].all()
     np.testing.assert_array_equal(result.probabilities[~result.selected], 0)

@@ -1,6 +1,5 @@
 """From images and words to label maps."""
 
-import inspect
 import io
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
+from tests.images import squares
 from tests.inference.small_network import small_segmenter
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -31,12 +31,6 @@ small = pytest.fixture(scope="module")(small_segmenter)
 @pytest.fixture(scope="module")
 def tiny() -> NetworkSegmenter:
     return segvoc.load("tiny", device="cpu")
-
-
-def _image(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
-    """Colored squares of 15 pixels."""
-    squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
-    return np.kron(squares, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
 
 
 def _same(first: Segmentation, second: Segmentation, tolerance: float = 0) -> None:
@@ -52,11 +46,10 @@ def _same(first: Segmentation, second: Segmentation, tolerance: float = 0) -> No
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("size", [(90, 120), (1, 1), (1, 20), (20, 1), (200, 10)])
 def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window, size: tuple[int, int]) -> None:
-    image = _image(*size)
+    image = squares(*size)
     result = small.segment(image, WORDS, window=window, return_probabilities=True)
     assert (result.labels.shape, result.labels.dtype) == (size, np.uint16)
     assert (result.confidence.shape, result.confidence.dtype) == (size, np.float32)
-    assert result.probabilities is not None
     assert (result.probabilities.shape, result.probabilities.dtype) == ((5, *size), np.float32)
     assert (result.selected.shape, result.selected.dtype, result.selected.all()) == ((5,), bool, True)
     assert result.words == WORDS
@@ -69,11 +62,8 @@ def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window,
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_label_is_the_most_probable_word_and_confidence_its_probability(
-    small: NetworkSegmenter, window: Window
-) -> None:
-    result = small.segment(_image(), WORDS, window=window, return_probabilities=True)
-    assert result.probabilities is not None
+def test_label_is_the_most_probable_word_and_confidence_its_probability(small, window):
+    result = small.segment(squares(), WORDS, window=window, return_probabilities=True)
     assert len(np.unique(result.labels)) > 1
     best = result.probabilities.max(0)
     chosen = np.take_along_axis(result.probabilities, result.labels[None].astype(int), 0)[0]
@@ -83,73 +73,48 @@ def test_label_is_the_most_probable_word_and_confidence_its_probability(
 
 
 def test_probabilities_are_independent_sigmoids(small: NetworkSegmenter) -> None:
-    both = small.segment(_image(), WORDS, return_probabilities=True).probabilities
-    assert both is not None
+    both = small.segment(squares(), WORDS, return_probabilities=True).probabilities
     assert np.abs(both.sum(0) - 1).max() > 0.1
 
 
 def test_probabilities_come_only_on_demand(small: NetworkSegmenter) -> None:
-    assert small.segment(_image(), WORDS).probabilities is None
-
-
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_results_repeat_to_the_bit(window: Window) -> None:
-    results = [small_segmenter().segment(_image(), WORDS, window=window) for _ in range(2)]
-    _same(*results)
+    assert small.segment(squares(), WORDS).probabilities is None
 
 
 def test_windows_are_different_ways(small: NetworkSegmenter) -> None:
-    seen = {small.segment(_image(100, 190), WORDS, window=window).confidence.tobytes() for window in COMMON_WINDOWS}
+    seen = {small.segment(squares(100, 190), WORDS, window=window).confidence.tobytes() for window in COMMON_WINDOWS}
     assert len(seen) == 4
 
 
 # ---- images
 
 
-def test_path_pil_image_and_array_give_the_same(small: NetworkSegmenter, tmp_path: Path) -> None:
-    image = _image()
-    Image.fromarray(image).save(tmp_path / "photo.png")
-    expected = small.segment(image, WORDS)
-    for source in (str(tmp_path / "photo.png"), tmp_path / "photo.png", Image.fromarray(image)):
-        result = small.segment(source, WORDS)
-        _same(result, expected)
-        assert result.source == (None if isinstance(source, Image.Image) else str(tmp_path / "photo.png"))
-
-
-def test_list_of_images_of_different_sizes_equals_one_by_one(small: NetworkSegmenter) -> None:
-    images = [_image(90, 120, 1), _image(64, 64, 2), _image(90, 120, 3), _image(31, 200, 4)]
-    results = small.segment(images, WORDS)
-    assert isinstance(results, list)
-    for image, result in zip(images, results, strict=True):
-        _same(result, small.segment(image, WORDS))
-
-
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window) -> None:
-    images = [_image(90, 120, 1), _image(64, 64, 2), _image(90, 120, 3), _image(50, 200, 4)]
+    images = [squares(90, 120, 1), squares(64, 64, 2), squares(90, 120, 3), squares(50, 200, 4)]
     together = small_segmenter(batch=3).segment(images, WORDS, window=window)
     for image, result in zip(images, together, strict=True):
         _same(result, small.segment(image, WORDS, window=window), tolerance=1e-5)
 
 
 def test_list_of_one_and_none(small: NetworkSegmenter) -> None:
-    results = small.segment([_image()], WORDS)
+    results = small.segment([squares()], WORDS)
     assert isinstance(results, list)
     assert len(results) == 1
-    assert small.segment((_image(), _image()), WORDS)[1].labels.shape == (90, 120)
+    assert small.segment((squares(), squares()), WORDS)[1].labels.shape == (90, 120)
     assert small.segment([], WORDS) == []
 
 
 def test_image_is_left_as_it_was(small: NetworkSegmenter) -> None:
-    pixels, image = _image(), Image.fromarray(_image())
+    pixels, image = squares(), Image.fromarray(squares())
     for window in COMMON_WINDOWS:
         small.segment([pixels, image], WORDS, window=window)
-    assert np.array_equal(pixels, _image())
-    assert np.array_equal(np.asarray(image), _image())
+    assert np.array_equal(pixels, squares())
+    assert np.array_equal(np.asarray(image), squares())
 
 
 def test_read_only_and_turned_arrays_are_taken(small: NetworkSegmenter) -> None:
-    image = _image()
+    image = squares()
     frozen = image.copy()
     frozen.flags.writeable = False
     expected = small.segment(image, WORDS)
@@ -159,7 +124,7 @@ def test_read_only_and_turned_arrays_are_taken(small: NetworkSegmenter) -> None:
 
 
 def test_turned_photograph_is_labeled_upright(small: NetworkSegmenter, tmp_path: Path) -> None:
-    image = _image(60, 100)
+    image = squares(60, 100)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by whoever shows it
     Image.fromarray(np.rot90(image).copy()).save(tmp_path / "phone.png", exif=exif)
@@ -173,7 +138,7 @@ def test_image_that_cannot_be_read_is_named(small: NetworkSegmenter, tmp_path: P
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     for name in ("bad.jpg", "missing.jpg"):
         with pytest.raises(InputError, match=name):
-            small.segment([_image(), tmp_path / name], WORDS)
+            small.segment([squares(), tmp_path / name], WORDS)
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -187,49 +152,30 @@ def test_what_is_no_image_is_refused(small: NetworkSegmenter, source: object) ->
 
 
 def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None:
-    plain = small.segment(_image(), WORDS, return_probabilities=True)
+    plain = small.segment(squares(), WORDS, return_probabilities=True)
     order = [3, 0, 4, 2, 1]
-    mixed = small.segment(_image(), [WORDS[index] for index in order], return_probabilities=True)
-    assert plain.probabilities is not None
-    assert mixed.probabilities is not None
+    mixed = small.segment(squares(), [WORDS[index] for index in order], return_probabilities=True)
     np.testing.assert_allclose(mixed.probabilities, plain.probabilities[order], atol=1e-5)
     assert (np.array(order)[mixed.labels] == plain.labels).mean() > 0.998
-
-
-def test_one_word_takes_every_pixel(small: NetworkSegmenter) -> None:
-    result = small.segment(_image(), ["cat"])
-    assert (result.labels == 0).all()
 
 
 @pytest.mark.parametrize("window", ["auto", "official"])
 def test_classes_in_chunks_give_the_same(small: NetworkSegmenter, window: Window) -> None:
     words = [f"word {number}" for number in range(40)]
-    whole = small_segmenter(class_chunk=1000).segment(_image(), words, window=window, return_probabilities=True)
-    parts = small_segmenter(class_chunk=7).segment(_image(), words, window=window, return_probabilities=True)
-    assert whole.probabilities is not None
-    assert parts.probabilities is not None
+    whole = small_segmenter(class_chunk=1000).segment(squares(), words, window=window, return_probabilities=True)
+    parts = small_segmenter(class_chunk=7).segment(squares(), words, window=window, return_probabilities=True)
     assert len(np.unique(whole.labels)) > 3
     np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-5)
     assert (whole.labels == parts.labels).mean() > 0.998
 
 
-def test_label_beyond_8_bits_is_saved_as_it_is(tiny: NetworkSegmenter, tmp_path: Path) -> None:
-    words = [*(f"{number}" for number in range(1000, 1299)), "cat"]
-    result = tiny.segment(SAMPLES / "chelsea.jpg", words)
-    assert np.bincount(result.labels.ravel(), minlength=300).argmax() == 299
-    saved = result.save(tmp_path)
-    with Image.open(saved.label_map) as label_map:
-        assert label_map.mode == "I;16"
-    assert np.array_equal(segvoc.read_label_map(saved.label_map), result.labels)
-
-
 def test_ten_thousand_words_are_exact() -> None:
     segmenter = small_segmenter(blocks=0)
     words = [f"word {number}" for number in range(10_000)]
-    result = segmenter.segment(_image(), words)
+    result = segmenter.segment(squares(), words)
     assert result.labels.max() > 255
     present = np.unique(result.labels)
-    fewer = segmenter.segment(_image(), [words[index] for index in present])
+    fewer = segmenter.segment(squares(), [words[index] for index in present])
     assert np.array_equal(present[fewer.labels], result.labels)
 
 
@@ -240,12 +186,12 @@ def test_words_are_literal(tiny: NetworkSegmenter) -> None:
 
 
 def test_words_may_be_a_vocabulary(small: NetworkSegmenter) -> None:
-    _same(small.segment(_image(), Vocabulary(WORDS)), small.segment(_image(), iter(WORDS)))
-    averaged = small.segment(_image(), Vocabulary(["cat, kitten", "sofa"], synonyms="average"))
-    first = small.segment(_image(), ["cat, kitten", "sofa"])
+    _same(small.segment(squares(), Vocabulary(WORDS)), small.segment(squares(), iter(WORDS)))
+    averaged = small.segment(squares(), Vocabulary(["cat, kitten", "sofa"], synonyms="average"))
+    first = small.segment(squares(), ["cat, kitten", "sofa"])
     assert averaged.words == first.words == ("cat, kitten", "sofa")
     assert np.abs(averaged.confidence - first.confidence).max() > 1e-3
-    _same(first, Segmentation(**{**vars(small.segment(_image(), ["cat", "sofa"])), "words": first.words}))
+    _same(first, Segmentation(**{**vars(small.segment(squares(), ["cat", "sofa"])), "words": first.words}))
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -265,24 +211,17 @@ def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: Networ
 
 
 def test_words_of_other_scripts_are_words_with_a_warning(tiny: NetworkSegmenter) -> None:
-    with pytest.warns(UnknownWordWarning, match='"кошка" and "γάτα"; use English') as caught:
-        result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "crème brûlée", "naïve café"])
+    with pytest.warns(UnknownWordWarning, match='"кошка", "γάτα" and "🐈"; use English') as caught:
+        result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "🐈", "crème brûlée", "naïve café"])
     assert len(caught) == 1
     assert result.words[0] == "кошка"
-
-
-def test_word_that_the_text_tower_cannot_read_is_named(tiny: NetworkSegmenter) -> None:
-    with pytest.warns(UnknownWordWarning, match="🐈") as told:
-        result = tiny.segment(SAMPLES / "chelsea.jpg", ["🐈", "rocket"])
-    assert len(told) == 1
-    assert result.words == ("🐈", "rocket")
 
 
 # ---- background and threshold
 
 
 def _plain(small: NetworkSegmenter, window: Window = "auto") -> tuple[np.ndarray, np.ndarray]:
-    result = small.segment(_image(), WORDS, window=window)
+    result = small.segment(squares(), WORDS, window=window)
     return result.labels, result.confidence
 
 
@@ -290,7 +229,7 @@ def _plain(small: NetworkSegmenter, window: Window = "auto") -> tuple[np.ndarray
 def test_pixels_below_the_threshold_are_unlabeled(small: NetworkSegmenter, window: Window) -> None:
     labels, confidence = _plain(small, window)
     threshold = float(np.quantile(confidence, 0.6))
-    result = small.segment(_image(), WORDS, window=window, threshold=threshold)
+    result = small.segment(squares(), WORDS, window=window, threshold=threshold)
     assert 0.3 < (result.labels == UNLABELED).mean() < 0.9
     assert np.array_equal(result.labels, np.where(confidence < threshold, UNLABELED, labels))
     assert np.array_equal(result.confidence, confidence)
@@ -299,25 +238,17 @@ def test_pixels_below_the_threshold_are_unlabeled(small: NetworkSegmenter, windo
 
 def test_extreme_thresholds(small: NetworkSegmenter) -> None:
     labels, confidence = _plain(small)
-    assert np.array_equal(small.segment(_image(), WORDS, threshold=0.0).labels, labels)
+    assert np.array_equal(small.segment(squares(), WORDS, threshold=0.0).labels, labels)
     # only what is certain, a sigmoid of 1 after rounding, is left
-    assert np.array_equal(small.segment(_image(), WORDS, threshold=1.0).labels == UNLABELED, confidence < 1)
-
-
-@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1, float("inf")])
-def test_threshold_that_is_no_probability_is_refused(small: NetworkSegmenter, threshold: float) -> None:
-    with pytest.raises(UsageError, match="no probability"):
-        small.segment(_image(), WORDS, threshold=threshold)
+    assert np.array_equal(small.segment(squares(), WORDS, threshold=1.0).labels == UNLABELED, confidence < 1)
 
 
 @pytest.mark.parametrize("words", [WORDS, ("none", *WORDS), (*WORDS[:2], "none", *WORDS[2:])])
 @pytest.mark.parametrize("window", ["auto", "official"])
-def test_background_takes_what_no_other_word_reaches(
-    small: NetworkSegmenter, window: Window, words: tuple[str, ...]
-) -> None:
+def test_background_takes_what_no_other_word_reaches(small, window, words):
     labels, confidence = _plain(small, window)
     threshold = float(np.quantile(confidence, 0.4))
-    result = small.segment(_image(), words, window=window, background=" none ", threshold=threshold)
+    result = small.segment(squares(), words, window=window, background=" none ", threshold=threshold)
     assert result.words == (words if "none" in words else (*words, "none"))
     named = np.array(result.words)[result.labels]
     below = confidence < threshold
@@ -328,8 +259,7 @@ def test_background_takes_what_no_other_word_reaches(
 
 
 def test_background_is_more_probable_than_every_word_by_default(small: NetworkSegmenter) -> None:
-    result = small.segment(_image(), ("none", *WORDS), background="none", return_probabilities=True)
-    assert result.probabilities is not None
+    result = small.segment(squares(), ("none", *WORDS), background="none", return_probabilities=True)
     best_other = result.probabilities[1:].max(0)
     np.testing.assert_allclose(result.probabilities[0], 1 - best_other, atol=1e-5)
     clear = np.abs(best_other - 0.5) > 1e-6
@@ -340,15 +270,15 @@ def test_background_is_more_probable_than_every_word_by_default(small: NetworkSe
 
 
 def test_background_is_not_looked_for(small: NetworkSegmenter) -> None:
-    results = [small.segment(_image(), [*WORDS, name], background=name) for name in ("none", "background", "猫")]
+    results = [small.segment(squares(), [*WORDS, name], background=name) for name in ("none", "background", "猫")]
     for result in results[1:]:
         assert np.array_equal(result.labels, results[0].labels)
 
 
 def test_background_with_extreme_thresholds(small: NetworkSegmenter) -> None:
     labels, _ = _plain(small)
-    assert np.array_equal(small.segment(_image(), WORDS, background="none", threshold=0.0).labels, labels)
-    everything = small.segment(_image(), ["cat"], background="none", threshold=1.0)
+    assert np.array_equal(small.segment(squares(), WORDS, background="none", threshold=0.0).labels, labels)
+    everything = small.segment(squares(), ["cat"], background="none", threshold=1.0)
     assert (everything.labels == 1).mean() > 0.9
 
 
@@ -362,17 +292,9 @@ def test_background_with_extreme_thresholds(small: NetworkSegmenter) -> None:
         ([f"word {number}" for number in range(65_535)], "none", "one word too many"),
     ],
 )
-def test_impossible_background_is_refused(
-    small: NetworkSegmenter, words: list[str], background: str, said: str
-) -> None:
+def test_impossible_background_is_refused(small, words, background, said):
     with pytest.raises(UsageError, match=said):
-        small.segment(_image(), words, background=background)
-
-
-def test_background_spares_the_cat(tiny: NetworkSegmenter) -> None:
-    result = tiny.segment(SAMPLES / "chelsea.jpg", ["cat"], background="background")
-    assert result.words == ("cat", "background")
-    assert result.labels.max() <= 1
+        small.segment(squares(), words, background=background)
 
 
 # ---- options
@@ -382,42 +304,37 @@ def test_background_spares_the_cat(tiny: NetworkSegmenter) -> None:
 @pytest.mark.parametrize("window", ["sliding", "", None])
 def test_unknown_window_is_refused_with_those_that_there_are(small: NetworkSegmenter, window: str) -> None:
     with pytest.raises(UsageError, match="auto, single, official, official-single"):
-        small.segment(_image(), WORDS, window=window)  # type: ignore[call-overload]
-
-
-def test_options_are_named() -> None:
-    kinds = {parameter.kind for parameter in inspect.signature(LabelOptions).parameters.values()}
-    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+        small.segment(squares(), WORDS, window=window)  # type: ignore[call-overload]
 
 
 def test_options_are_one_value_or_keywords_or_both(small: NetworkSegmenter) -> None:
     options = LabelOptions(window="single", threshold=0.9)
     for one, other in (
         (
-            small.segment(_image(), WORDS, options=options),
-            small.segment(_image(), WORDS, window="single", threshold=0.9),
+            small.segment(squares(), WORDS, options=options),
+            small.segment(squares(), WORDS, window="single", threshold=0.9),
         ),
         (
-            small.segment(_image(), WORDS, options=options, threshold=None),
-            small.segment(_image(), WORDS, window="single"),
+            small.segment(squares(), WORDS, options=options, threshold=None),
+            small.segment(squares(), WORDS, window="single"),
         ),
     ):
         np.testing.assert_array_equal(one.labels, other.labels)
     with pytest.raises(TypeError, match="treshold"):
-        small.segment(_image(), WORDS, treshold=0.5)  # type: ignore[call-overload]
+        small.segment(squares(), WORDS, treshold=0.5)  # type: ignore[call-overload]
 
 
 def test_frames_of_a_video_are_no_images(small: NetworkSegmenter) -> None:
     with pytest.raises(UsageError, match="smooth is for the frames of a video"):
-        small.segment(_image(), WORDS, smooth=0.5)
+        small.segment(squares(), WORDS, smooth=0.5)
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_half_precision_mostly_agrees(window: Window) -> None:
     half = small_segmenter()
     reduce_precision(half.network, torch.bfloat16)
-    result = half.segment(_image(), WORDS, window=window)
-    expected = small_segmenter().segment(_image(), WORDS, window=window)
+    result = half.segment(squares(), WORDS, window=window)
+    expected = small_segmenter().segment(squares(), WORDS, window=window)
     assert result.confidence.dtype == np.float32
     # random weights keep the classes close together: many pixels all but tie
     assert (result.labels == expected.labels).mean() > 0.6
@@ -425,7 +342,7 @@ def test_half_precision_mostly_agrees(window: Window) -> None:
 
 
 def test_gradients_stay_off_and_training_state_stays(small: NetworkSegmenter) -> None:
-    small.segment(_image(), WORDS)
+    small.segment(squares(), WORDS)
     assert not small.network.training
     assert all(parameter.grad is None for parameter in small.network.parameters())
 
@@ -459,34 +376,25 @@ def test_embedded_model_in_half_precision_mostly_agrees(tiny: NetworkSegmenter) 
 
 @given(height=st.integers(1, 80), width=st.integers(1, 80), words=st.integers(1, 12), seed=st.integers(0, 9))
 @settings(max_examples=15, deadline=None)
-def test_any_image_and_any_number_of_words_give_a_label_for_each_pixel(
-    small: NetworkSegmenter, height: int, width: int, words: int, seed: int
-) -> None:
-    result = small.segment(_image(height, width, seed), [f"word {number}" for number in range(words)])
+def test_any_image_and_any_number_of_words_give_a_label_for_each_pixel(small, height, width, words, seed):
+    result = small.segment(squares(height, width, seed), [f"word {number}" for number in range(words)])
     assert result.labels.shape == (height, width)
     assert result.labels.max() < words
-
-
-def test_changed_text_tower_is_seen_at_once() -> None:
-    segmenter = small_segmenter()
-    before = segmenter.segment(_image(), WORDS).confidence
-    segmenter.network.get_parameter("text_encoder.table.weight").data.mul_(torch.linspace(-1, 1, 12))
-    assert np.abs(segmenter.segment(_image(), WORDS).confidence - before).max() > 1e-3
 
 
 # ---- images from memory
 
 
 def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_path: Path) -> None:
-    array = _image()
+    array = squares()
     path = tmp_path / "photo.png"
     Image.fromarray(array).save(path)
     tensor = torch.from_numpy(array).permute(2, 0, 1)
-    sources = [path, path.read_bytes(), io.BytesIO(path.read_bytes()), Image.fromarray(array), array, tensor]
+    sources = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.fromarray(array), array, tensor]
     results = small.segment(sources, WORDS)
     assert len(results) == len(sources)
     assert all(np.array_equal(result.labels, results[0].labels) for result in results)
-    assert [result.source for result in results] == [str(path), *[None] * 5]
+    assert [result.source for result in results] == [str(path)] * 2 + [None] * 5
     alone = [small.segment(source, WORDS) for source in sources]
     assert all(np.array_equal(result.labels, results[0].labels) for result in alone)
-    assert alone[1].save(tmp_path / "out").label_map == tmp_path / "out" / "segmentation.png"
+    assert alone[2].save(tmp_path / "out").label_map == tmp_path / "out" / "segmentation.png"

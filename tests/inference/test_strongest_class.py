@@ -52,23 +52,19 @@ def _check_numpy(maps: Tensor, best: StrongestClass) -> None:
     seed=st.integers(0, 999),
 )
 @settings(max_examples=40, deadline=None)
-def test_is_that_of_the_interpolated_maps(
-    classes: int, cells: tuple[int, int], size: tuple[int, int], chunk: int, seed: int
-) -> None:
+def test_is_that_of_the_interpolated_maps(classes, cells, size, chunk, seed):
     _check(torch.rand((classes, *cells), generator=torch.Generator().manual_seed(seed)) * 4 - 2, size, chunk)
 
 
 @pytest.mark.parametrize(("cells", "size"), [((96, 96), (200, 301)), ((28, 28), (700, 20)), ((160, 160), (90, 50))])
-def test_many_classes_and_tiles(cells: tuple[int, int], size: tuple[int, int]) -> None:
+def test_many_classes_and_tiles(cells, size):
     # smooth maps, as networks give them: few classes contend in a tile
     coarse = torch.randn(100, 5, 5, generator=torch.Generator().manual_seed(0))
     _check(F.interpolate(coarse[None], size=cells, mode="bicubic")[0], size, chunk=64)
 
 
 @pytest.mark.parametrize("values", [1, 5000, 30_000])
-def test_contenders_that_are_too_many_at_once_go_one_after_the_other(
-    values: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contenders_that_are_too_many_at_once_go_one_after_the_other(values, monkeypatch):
     maps = torch.randn(30, 6, 5, generator=torch.Generator().manual_seed(0)).repeat(2, 1, 1)
     whole = _strongest(maps, (50, 41))
     monkeypatch.setattr("segvoc.inference.strongest_class.CPU_VALUES", values)
@@ -115,7 +111,7 @@ def test_classes_that_were_dropped_lose() -> None:
     assert (_strongest(maps, (30, 30)).index == 1).all()
 
 
-def test_memory_does_not_hold_all_classes_at_image_size() -> None:
+def test_memory_does_not_hold_all_classes_at_image_size():
     # 20,000 classes at 600 x 600 pixels would be 29 GB
     maps = torch.rand(20_000, 4, 4, generator=torch.Generator().manual_seed(0))
     maps[12_345] += 1
@@ -128,9 +124,7 @@ def test_memory_does_not_hold_all_classes_at_image_size() -> None:
     seed=st.integers(0, 999),
 )
 @settings(max_examples=40, deadline=None)
-def test_mean_over_a_region_is_that_of_the_interpolated_map(
-    cells: tuple[int, int], size: tuple[int, int], seed: int
-) -> None:
+def test_mean_over_a_region_is_that_of_the_interpolated_map(cells, size, seed):
     generator = torch.Generator().manual_seed(seed)
     maps = torch.randn(3, *cells, generator=generator)
     region = torch.rand(size, generator=generator) < 0.3

@@ -17,10 +17,7 @@ from tests.networks.small_syn_seg import small_syn_seg
 
 TILES = Protocol(size=64, sliding=Tiles(), sigmoid_first=True)
 SLIDING = Protocol(
-    size=64,
-    loader=LoaderResize(shortest=64, longest=256),
-    sliding=Strides(window=64, stride=32),
-    sigmoid_first=True,
+    size=64, loader=LoaderResize(shortest=64, longest=256), sliding=Strides(window=64, stride=32), sigmoid_first=True
 )
 
 

@@ -62,9 +62,7 @@ def test_wrong_call_is_told_before_the_first_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "most"), [(10**9, 9), (2400, 2)])
-def test_network_waits_for_results_to_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, most: int
-) -> None:
+def test_network_waits_for_results_to_be_written(tmp_path, monkeypatch, limit, most):
     """Neither too many results nor too many pixels wait, and none is kept once it is written."""
     monkeypatch.setattr(labeling_module, "WAITING_PIXELS", limit)
     alive: weakref.WeakSet[Segmentation] = weakref.WeakSet()

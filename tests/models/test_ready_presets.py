@@ -69,9 +69,7 @@ def photograph_logits(model: NetworkSegmenter) -> Tensor:
 
 
 @pytest.mark.parametrize("name", CLIPSEGS)
-def test_clipseg_is_fetched_and_its_logits_are_those_of_transformers(
-    name: str, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clipseg_is_fetched_and_its_logits_are_those_of_transformers(name, hub, monkeypatch):
     file = use_small_clipseg(hub, monkeypatch, name)
     assert cached(file) is None
     logits = photograph_logits(load_network(name, device="cpu"))
@@ -92,9 +90,7 @@ def test_pixels_are_normalized_by_imagenets_statistics(hub: LoopbackHub, monkeyp
     assert error > 10 * TOLERANCE
 
 
-def test_files_of_transformers_are_read_with_either_head(
-    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_files_of_transformers_are_read_with_either_head(hub, monkeypatch, tmp_path):
     use_small_clipseg(hub, monkeypatch, "clipseg")
     save_file(weights_of("clipseg_plain"), tmp_path / "plain.safetensors")
     with pytest.raises(CheckpointError, match="plain head; load them with the option head=plain"):
@@ -134,9 +130,7 @@ def test_parts_in_clipseg_are_phrases_that_are_likely(hub: LoopbackHub, monkeypa
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(
-    name: str, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(name, hub, monkeypatch):
     use_small_clip(hub, monkeypatch, name)
     model = load_network(name, device="cpu")
     assert len(hub.transfers()) == 1
@@ -170,9 +164,7 @@ def test_windows_of_a_clip_alone_are_averaged_as_cosines(hub: LoopbackHub, monke
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_stand_ins_decide_the_background_of_a_clip_alone(
-    name: str, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stand_ins_decide_the_background_of_a_clip_alone(name, hub, monkeypatch):
     use_small_clip(hub, monkeypatch, name)
     model = load_network(name, device="cpu")
     assert model.background_words is not None and model.background_words.threshold == 0
@@ -182,9 +174,7 @@ def test_stand_ins_decide_the_background_of_a_clip_alone(
     np.testing.assert_array_equal(found.labels == 2, plain.labels >= 2)
 
 
-def test_encoders_of_another_preset_are_read_as_a_clip_alone(
-    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_encoders_of_another_preset_are_read_as_a_clip_alone(hub, monkeypatch, tmp_path):
     use_small_clip(hub, monkeypatch, "clip-b")
     monkeypatch.setitem(PRESETS, "cat-seg-b", small_preset("cat-seg-b"))
     torch.save(plain_clip("clip-b"), tmp_path / "clip.pt")

@@ -23,10 +23,7 @@ from tests.networks.golden_stages import (
 pytestmark = pytest.mark.golden
 
 COMMON = ["conv1", "guidance_projection", "text_guidance_projection", "layer0", "layer1", "decoder1", "head", "logits"]
-STAGES = {
-    "cat": [*COMMON, "layer0.swin.block_1", *FAMILIES["cat"].streams],
-    "pca": [*COMMON, *FAMILIES["pca"].streams],
-}
+STAGES = {"cat": [*COMMON, "layer0.swin.block_1", *FAMILIES["cat"].streams], "pca": [*COMMON, *FAMILIES["pca"].streams]}
 
 
 def each(names: dict[str, list[str]]) -> list[tuple[str, str]]:

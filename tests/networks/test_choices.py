@@ -12,75 +12,29 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.choices import build_aggregation
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, small, text_tower
 from tests.networks.contract import CompilesWhole, assert_alike
 
 
-@pytest.mark.slow  # a golden output is compared, too
-class TestSoftmaxAttention(AggregationContract):
-    def build(self) -> nn.Module:
-        return small(class_attention="softmax")
+def choice(config: CostAggregationConfig = PCA_SEG, **options: object) -> type[AggregationContract]:
+    """The contract of a network with these options."""
+    return type("Choice", (AggregationContract,), {"build": lambda self: small(config, **options)})
 
 
-@pytest.mark.slow  # a golden output is compared, too
-class TestWithoutPads(AggregationContract):
-    def build(self) -> nn.Module:
-        return small(pad_classes=0)
-
-
-@pytest.mark.slow
-class TestExpertsOnASerialBlock(AggregationContract):
-    """PCA-Seg, Table 5b."""
-
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, fusion="experts")
-
-
-class TestPaperExperts(AggregationContract):
-    def build(self) -> nn.Module:
-        return small(fusion="experts-paper")
-
-
-@pytest.mark.slow
-class TestConcatenation(AggregationContract):
-    """PCA-Seg, Table 5a, baseline."""
-
-    def build(self) -> nn.Module:
-        return small(fusion="concatenation")
-
-
-@pytest.mark.slow
-class TestOneExpert(AggregationContract):
-    """PCA-Seg, Table 5e, first row."""
-
-    def build(self) -> nn.Module:
-        return small(fusion="single")
-
-
-@pytest.mark.slow
-class TestConvolvedExperts(AggregationContract):
-    def build(self) -> nn.Module:
-        return small(fusion="convolution")
-
-
-@pytest.mark.slow
-class TestAveragedExperts(AggregationContract):
-    def build(self) -> nn.Module:
-        return small(fusion="average")
-
-
-@pytest.mark.slow
-class TestAddedExperts(AggregationContract):
-    def build(self) -> nn.Module:
-        return small(fusion="addition")
-
-
-class TestBilinearDecoder(AggregationContract):
-    """CAT-Seg, arXiv v1."""
-
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, decoder="bilinear")
+slow = pytest.mark.slow
+TestPaperExperts = choice(fusion="experts-paper")
+TestBilinearDecoder = choice(CAT_SEG, decoder="bilinear")  # CAT-Seg, arXiv v1
+TestExpertsOnASerialBlock = slow(choice(CAT_SEG, fusion="experts"))  # PCA-Seg, Table 5b
+TestConcatenation = slow(choice(fusion="concatenation"))  # PCA-Seg, Table 5a, baseline
+TestOneExpert = slow(choice(fusion="single"))  # PCA-Seg, Table 5e, first row
+TestConvolvedExperts = slow(choice(fusion="convolution"))
+TestAveragedExperts = slow(choice(fusion="average"))
+TestAddedExperts = slow(choice(fusion="addition"))
+# of these two, a golden output is compared, too
+TestSoftmaxAttention = slow(choice(class_attention="softmax"))
+TestWithoutPads = slow(choice(pad_classes=0))
 
 
 class WithoutTaps:

@@ -115,11 +115,7 @@ def test_the_network_has_the_published_size():
     ("preset", "options", "said"),
     [
         ("syn-seg-b", {"blocks": 2}, "syn-seg-b has no setting 'blocks'; it has .*film, head"),
-        (
-            "tiny",
-            {"aggregation": "synergy", "head": "refined"},
-            "the refined head makes 16 logits of a cell",
-        ),
+        ("tiny", {"aggregation": "synergy", "head": "refined"}, "the refined head makes 16 logits of a cell"),
     ],
 )
 def test_options_that_it_does_not_have_are_refused(preset, options, said):

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,32 @@ from segvoc.training.start import Start
 from tests.cli.command import Command
 from tests.papers.small_networks import smaller
 from tools.make_tables_page import PAGE, PAPERS, page
-from tools.papers.rows import PaperRows, Row, commands
+from tools.papers.rows import Row, commands
 
-ROMAN = ("I", "II", "III", "IV")
 COMMANDS = tuple(commands(PAPERS))
 TRAINING = [command for command in COMMANDS if command.startswith("segvoc train ") or " --train " in command]
 REPRODUCTIONS = [command for command in COMMANDS if command.startswith("segvoc reproduce ")]
 
 
+def kinds(row: Row) -> set[str]:
+    words = [command.split()[1:] for command in row.commands]
+    return {one[1] if one[0] == "analyze" else f"{one[0]}{' --train' * ('--train' in one)}" for one in words}
+
+
 def cases() -> Iterator[Any]:
-    """Rows with different commands; of a table's reproductions all but the first are slow, as are all but one grid."""
+    """Rows with different commands; slow are all but a paper's first with a kind of command, and all but one grid."""
     done: set[tuple[str, ...]] = set()
     for paper in PAPERS:
-        for where, rows in groupby(paper.rows, lambda row: row.where):
-            for number, row in enumerate(row for row in rows if row.commands):
-                if row.commands in done:
-                    continue
-                done.add(row.commands)
-                grid = re.search(r"--grid (\w+)", row.commands[0])
-                reproduces = row.commands[0].startswith("segvoc reproduce ")
-                slow = (reproduces and number > 0) or (grid is not None and grid[1] != "5e")
-                named = f"{paper.title.split(' ')[0]}, {where}, {row.what}"
-                yield pytest.param(row, id=named, marks=pytest.mark.slow if slow else ())
+        seen: set[str] = set()
+        for row in paper.rows:
+            if not row.commands or row.commands in done:
+                continue
+            done.add(row.commands)
+            grid = re.search(r"--grid (\w+)", row.commands[0])
+            slow = kinds(row) <= seen if grid is None else grid[1] != "5e"
+            seen |= kinds(row)
+            named = f"{paper.title.split(' ')[0]}, {row.where}, {row.what}"
+            yield pytest.param(row, id=named, marks=pytest.mark.slow if slow else ())
 
 
 def rows_of(words: list[str]) -> list[PublishedRow]:
@@ -55,39 +59,6 @@ def rows_of(words: list[str]) -> list[PublishedRow]:
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == "\n".join(page()) + "\n", "run `python -m tools.make_tables_page`"
-
-
-@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.title)
-def test_every_table_and_figure_has_its_rows(paper: PaperRows) -> None:
-    named = [re.match(r"(Table|Fig\.) ([IV]+|\d+)", row.where) for row in paper.rows]
-    found = {(match[1], match[2]) for match in named if match}
-    tables = ROMAN[: paper.tables] if paper.roman else [str(number + 1) for number in range(paper.tables)]
-    # SynSeg's second version has a table of its own
-    assert {number for kind, number in found if kind == "Table"} - ({"1"} if paper.roman else set()) == set(tables)
-    assert {int(number) for kind, number in found if kind == "Fig."} == set(range(1, paper.figures + 1))
-
-
-def test_every_published_row_is_on_the_page() -> None:
-    on_page = {(row.where.split(", ")[0], row.what) for paper in PAPERS for row in paper.rows}
-    by_hand = {("Table 5", "ERR-Seg"), ("Table 5", "CAT-Seg")}
-    published = {(row.table.split("PCA-Seg, ")[-1], row.row) for row in PUBLISHED_ROWS}
-    assert published - on_page - by_hand == set()
-
-
-def test_rows_say_why_and_how() -> None:
-    for row in (row for paper in PAPERS for row in paper.rows):
-        assert row.commands or row.status in ("not ours", "missing"), row
-        assert row.note or row.status == "built", row
-        assert all(command.startswith("segvoc ") for command in row.commands)
-
-
-@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.title)
-def test_what_departs_is_on_the_page_of_differences(paper: PaperRows) -> None:
-    text = PAGE.with_name("differences.md").read_text(encoding="utf-8")
-    section = text.split(f"\n## {paper.title.split(' ')[0]}\n")[1].split("\n## ")[0]
-    for row in paper.rows:
-        if row.status == "departs":
-            assert re.search(rf"{row.where}\b|Tables [^|]*\b{row.where.split(' ')[1]}\b", section), row
 
 
 @pytest.mark.parametrize("command", TRAINING)

@@ -83,9 +83,7 @@ def test_originals_are_archives_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("other", "said"), [({}, []), ({"losses": [2.0]}, ["a: other losses after 1 kills"])])
-def test_other_numbers_after_a_kill_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict, said: list[str]
-) -> None:
+def test_other_numbers_after_a_kill_are_told(tmp_path, monkeypatch, other, said):
     whole, killed = (
         Trial(name="a", folder=tmp_path / name, start=tmp_path, benchmarks=(), code=1) for name in ("whole", "killed")
     )

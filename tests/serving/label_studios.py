@@ -41,13 +41,7 @@ def predict_body(*images: object, config: str = BRUSH) -> dict[str, Any]:
         for number, image in enumerate(images, 1)
     ]
     params = {"login": None, "password": None, "context": None}
-    return {
-        "tasks": tasks,
-        "model_version": "old",
-        "project": "7.1700000000",
-        "label_config": config,
-        "params": params,
-    }
+    return {"tasks": tasks, "model_version": "old", "project": "7.1700000000", "label_config": config, "params": params}
 
 
 @dataclass

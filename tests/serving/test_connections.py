@@ -10,7 +10,6 @@ import pytest
 
 from tests.serving.services import GatedSegmenter, listening, png
 
-BOUNDARY = "b"
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="words"\r\n\r\ncat, wall\r\n'
     b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + png() + b"\r\n--b--\r\n"

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import shutil
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from segvoc.client import Client, ServiceError
 from segvoc.errors import UsageError
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.settings import ServiceSettings
+from tests.processes import free_port
 from tests.serving.services import drawn_image, listening, png
 from tests.serving.slow_models import SlowSegmenter
 
@@ -114,8 +114,7 @@ def two_nodes() -> Iterator[tuple[Any, Any, int]]:
     from ray import serve
     from ray.cluster_utils import Cluster
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     folder = tempfile.mkdtemp(prefix="ray")  # a short path, since Ray's sockets are in it
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "temp_dir": folder}

@@ -116,6 +116,7 @@ def test_parts_have_masks(client):
         {"threshold": 0.9},
         {"window": "official"},
         {"window": "official", "keep_classes": "all"},
+        {"keep_classes": 2},
     ],
 )
 def test_options_are_those_of_the_library(client, options):
@@ -126,11 +127,6 @@ def test_options_are_those_of_the_library(client, options):
     for found in (report, by_form):
         assert found["unlabelled"] == expected["unlabelled"]
         assert [entry["pixels"] for entry in found["classes"]] == [entry["pixels"] for entry in expected["classes"]]
-
-
-def test_a_number_of_classes_to_keep_is_taken(client):
-    assert as_json(client, keep_classes=2).status_code == 200
-    assert as_form(client, words="cat, wall", keep_classes="2").status_code == 200
 
 
 def test_vocabularies_are_encoded_once_and_named():

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 from segvoc.client import Client, ServiceError
+from tests.processes import free_port
 from tests.serving.services import png
 
 SCRIPT = """
@@ -98,11 +98,6 @@ def script(tmp_path: Path) -> str:
     path = tmp_path / "service.py"
     path.write_text(SCRIPT)
     return str(path)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])

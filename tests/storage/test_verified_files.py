@@ -48,9 +48,7 @@ def test_other_content_is_noticed_though_size_and_time_are_the_same(path: Path, 
     assert not has_sha256(path, DIGEST)
 
 
-def test_without_a_cache_or_with_a_damaged_note_it_is_read(
-    path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_a_cache_or_with_a_damaged_note_it_is_read(path, reads, monkeypatch, tmp_path):
     assert has_sha256(path, DIGEST)
     (note,) = (tmp_path / "cache/verified").iterdir()
     note.write_text("{")
@@ -60,9 +58,7 @@ def test_without_a_cache_or_with_a_damaged_note_it_is_read(
     assert len(reads) == 3
 
 
-def test_a_cache_that_can_not_be_written_is_no_error(
-    path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_cache_that_can_not_be_written_is_no_error(path, reads, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path / "file"))
     assert has_sha256(path, DIGEST)

@@ -47,9 +47,7 @@ def test_every_locked_package_may_be_used() -> None:
     assert all(f"| {package.name} | {package.version} | " in check_licenses.table(found) for package in found)
 
 
-def test_a_package_that_may_not_be_used_fails_the_check(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_package_that_may_not_be_used_fails_the_check(monkeypatch, tmp_path, capsys):
     lock = tmp_path / "lock"
     lock.write_text("bad==1.0 \\\n    --hash=sha256:00\ngone==2.0 ; sys_platform == 'no'\n")
     monkeypatch.setattr(check_licenses.metadata, "metadata", lambda name: _about(License="AGPL-3.0"))

@@ -24,9 +24,7 @@ def _change(monkeypatch: pytest.MonkeyPatch, name: str, **changes: object) -> No
     monkeypatch.setitem(files, name, replace(files[name], **changes))
 
 
-def test_a_manifest_that_agrees_is_told_without_a_transfer(
-    hub: LoopbackHub, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_manifest_that_agrees_is_told_without_a_transfer(hub, capsys):
     assert check_published.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in lines] == list(PUBLISHED)
@@ -46,13 +44,7 @@ def test_a_manifest_that_agrees_is_told_without_a_transfer(
         ("openai-clip-b", {"size": 5, "exact_size": True}, "its size is 65,541 B, not 5 B"),
     ],
 )
-def test_what_differs_is_told(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    name: str,
-    changes: dict[str, object],
-    said: str,
-) -> None:
+def test_what_differs_is_told(monkeypatch, capsys, name, changes, said):
     _change(monkeypatch, name, **changes)
     assert check_published.main([]) == 1
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
@@ -65,18 +57,14 @@ def test_rounded_sizes_agree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert check_published.main(["cat-seg-b"]) == 0
 
 
-def test_without_network_one_line_and_an_exit_code_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_network_one_line_and_an_exit_code_of_its_own(monkeypatch, capsys):
     without_network(monkeypatch)
     assert check_published.main([]) == 3
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("check_published: no network (") and line.endswith("nothing was checked")
 
 
-def test_a_server_that_is_not_there_leaves_the_others_checked(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_server_that_is_not_there_leaves_the_others_checked(monkeypatch, capsys):
     gone = {"place": replace(PUBLISHED["openai-clip-b"].place, url="http://127.0.0.1:9/w.pt")}
     _change(monkeypatch, "openai-clip-b", **gone)
     assert check_published.main(["openai-clip-b", "dinov2-s"]) == 3

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.check_source import BLOCK_LINES, MAX_FILE_LINES, check, fields_in_prose
+from tools.check_source import BLOCK_LINES, MAX_FILE_LINES, check
 
 CLEAN = '"""A module."""\n'
 BLOCK = [f"_value_{i} = compute({i})" for i in range(BLOCK_LINES)]
+LONG = [f"_value_{i} = compute({i})" for i in range(3 * BLOCK_LINES)]
+SPREAD = [f"{line}\n\n# why number {i}" for i, line in enumerate(BLOCK)]
+DOC = '    """Doc."""'
+POSTPONED = ("TO" + "DO", "FIX" + "ME", "X" * 3)
 
 
 def violations(root: Path, files: dict[str, str]) -> list[str]:
@@ -25,171 +29,95 @@ def module(*lines: str) -> str:
     return CLEAN + "\n".join(lines) + "\n"
 
 
-def test_a_clean_tree_passes(tmp_path: Path):
-    source = module("def double(x: int) -> int:", '    """Twice x."""', "    return 2 * x")
-    assert violations(tmp_path, {"src/a.py": source, "README.md": "An address: https://example.com\n"}) == []
-
-
-@pytest.mark.parametrize("folder", ["src", "tests", "tools", "benchmarks"])
-def test_a_long_file_is_a_violation(tmp_path: Path, folder: str):
-    (violation,) = violations(tmp_path, {f"{folder}/a.py": CLEAN + "\n" * MAX_FILE_LINES})
-    assert f"{MAX_FILE_LINES + 1} lines" in violation
-
-
-def test_a_file_of_just_the_allowed_length_passes(tmp_path: Path):
-    assert violations(tmp_path, {"src/a.py": CLEAN + "\n" * (MAX_FILE_LINES - 1)}) == []
-
-
-def test_a_block_in_two_files_is_a_violation_whatever_its_indentation(tmp_path: Path):
-    indented = module("if True:", *(f"    {line}" for line in BLOCK))
-    (violation,) = violations(tmp_path, {"src/a.py": module(*BLOCK), "src/b.py": indented})
-    assert "b.py:3" in violation
-    assert "a.py:2" in violation
-
-
-def test_a_block_twice_in_one_file_is_a_violation(tmp_path: Path):
-    assert len(violations(tmp_path, {"src/a.py": module(*BLOCK, "other = 1", *BLOCK)})) == 1
-
-
-def test_a_long_repetition_is_reported_once(tmp_path: Path):
-    lines = [f"_value_{i} = compute({i})" for i in range(3 * BLOCK_LINES)]
-    assert len(violations(tmp_path, {"src/a.py": module(*lines), "src/b.py": module(*lines)})) == 1
-
-
-def test_comments_and_blank_lines_do_not_hide_a_repetition(tmp_path: Path):
-    spread = module(*(f"{line}\n\n# why number {i}" for i, line in enumerate(BLOCK)))
-    assert len(violations(tmp_path, {"src/a.py": module(*BLOCK), "src/b.py": spread})) == 1
-
-
-def test_five_equal_lines_pass(tmp_path: Path):
-    assert violations(tmp_path, {"src/a.py": module(*BLOCK[1:]), "src/b.py": module(*BLOCK[1:])}) == []
-
-
-def test_repeated_blocks_of_tests_pass(tmp_path: Path):
-    assert violations(tmp_path, {"tests/a.py": module(*BLOCK), "tests/b.py": module(*BLOCK)}) == []
+def box(docstring: str) -> str:
+    return module("@dataclass(frozen=True)", "class Box:", f'    """{docstring}"""', "    size: int = 1")
 
 
 @pytest.mark.parametrize(
-    "lines",
+    ("files", "parts"),
     [
-        [f"import module_{i}" for i in range(9)],
-        ["from module import (", *(f"    name_{i}," for i in range(9)), ")"],
-        [f"# reason {i}" for i in range(9)],
-        ['"""', *(f"line {i} of a text" for i in range(9)), '"""'],
-        ["_x = f(", *"(((((", *")))))", ")"],
-    ],
-    ids=["imports", "import over lines", "comments", "docstring", "punctuation"],
-)
-def test_what_is_no_code_may_be_equal(tmp_path: Path, lines: list[str]):
-    assert violations(tmp_path, {"src/a.py": module(*lines), "src/b.py": module(*lines)}) == []
-
-
-@pytest.mark.parametrize(
-    ("source", "complaint"),
-    [
-        ("x = 1\n", "the module has no docstring"),
-        (module("class Public:", "    size: int = 1"), "Public has no docstring"),
-        (module("def public() -> None:", "    pass"), "public has no docstring"),
-        (module("async def public() -> None:", "    pass"), "public has no docstring"),
-        (module("if True:", "    def public() -> None:", "        pass"), "public has no docstring"),
-        (
-            module("class _Private:", "    size: int = 1", "class P:", "    def go(self) -> None:", "        pass"),
-            "P.go has",
-        ),
-        (module("def public(x) -> None:", '    """Doc."""'), "public has no type for x"),
-        (module("def public(x: int):", '    """Doc."""'), "public has no type for return"),
-        (module("def public(*, x=1, **more) -> None:", '    """Doc."""'), "public has no type for x, more"),
-        (
-            module("class P:", '    """Doc."""', "    def __init__(self, x) -> None:", "        pass"),
-            "P.__init__ has no type",
+        *(
+            ({f"{top}/a.py": CLEAN + "\n" * MAX_FILE_LINES}, [f"{MAX_FILE_LINES + 1} lines"])
+            for top in ("src", "tests")
         ),
         (
-            module("class P:", '    """Doc."""', "    @staticmethod", "    def f(x) -> None:", '        """D."""'),
-            "for x",
+            {"src/a.py": module(*BLOCK), "src/b.py": module("if True:", *(f"    {x}" for x in BLOCK))},
+            ["b.py:3", "a.py:2"],
         ),
+        ({"src/a.py": module(*BLOCK, "other = 1", *BLOCK)}, ["repeats"]),
+        ({"src/a.py": module(*LONG), "src/b.py": module(*LONG)}, ["repeats"]),
+        ({"src/a.py": module(*BLOCK), "src/b.py": module(*SPREAD)}, ["repeats"]),
+        ({"src/a.py": "x = 1\n"}, ["the module has no docstring"]),
+        ({"src/a.py": module("class Public:", "    size: int = 1")}, ["Public has no docstring"]),
+        ({"src/a.py": module("async def public() -> None:", "    pass")}, ["public has no docstring"]),
+        ({"src/a.py": module("if True:", "    def public() -> None:", "        pass")}, ["public has no docstring"]),
+        ({"src/a.py": module("class P:", DOC, "    def go(self) -> None:", "        pass")}, ["P.go has no docstring"]),
+        ({"src/a.py": module("def public(*, x=1, **more):", DOC)}, ["public has no type for x, more, return"]),
+        ({"src/a.py": module("class P:", DOC, "    def __init__(self, x) -> None:", "        pass")}, ["for x"]),
+        ({"src/a.py": module("class P:", DOC, "    @staticmethod", "    def f(x) -> None:", f"    {DOC}")}, ["for x"]),
+        *(
+            ({"docs/page.html": f"see {'.'.join(host)}/simple\n"}, ["address"])
+            for host in (("pypi", "org"), ("files", "pythonhosted", "org"))
+        ),
+        *(
+            ({"requirements.lock": f"numpy==2.0\n{line}\n"}, ["hashes only"])
+            for line in ("--index-url here", "-i here", "x @ https://example.com/x.whl")
+        ),
+        *(
+            ({name: f"{CLEAN}# {mark}: later\n"}, [f"2: {mark}"])
+            for name in ("tests/a.py", "Makefile")
+            for mark in POSTPONED
+        ),
+        (
+            {"src/a.py": module("SIZE, OTHER = 1, 2"), "src/b.py": module("SIZE: int = 1")},
+            ["src/b.py:2: SIZE is also defined in", "src/a.py:2"],
+        ),
+        *(
+            ({"src/a.py": box(text)}, ["Box explains size in its docstring"])
+            for text in ("Doc. size: in cm.", "Doc.\n\n    size, other: in cm.\n    ")
+        ),
+        ({"docs/b.md": "Two Wings.\n", "LOG.md": "The lesson.\n"}, ["b.md:1: 'wings' is retired; write 'layers'"]),
     ],
 )
-def test_a_public_name_without_docstring_or_types_is_a_violation(tmp_path: Path, source: str, complaint: str):
-    found = violations(tmp_path, {"src/a.py": source})
-    assert any(complaint in violation for violation in found), found
+def test_what_breaks_a_rule_is_one_violation(tmp_path: Path, files: dict[str, str], parts: list[str]):
+    (violation,) = violations(tmp_path, files)
+    for part in parts:
+        assert part in violation
 
 
 @pytest.mark.parametrize(
-    "source",
+    "files",
     [
-        module("def _private(x):", "    pass"),
-        module("def public() -> None:", '    """Doc."""', "    def inner(x):", "        pass"),
-        module("class P:", '    """Doc."""', "    @overload", "    def f(self, x: int) -> int: ..."),
-        module("class P:", '    """Doc."""', "    def __len__(self) -> int:", "        return 1"),
-        module("class _Private:", "    def f(self, x):", "        pass"),
+        {"src/a.py": CLEAN + "\n" * (MAX_FILE_LINES - 1), "README.md": "An address: https://example.com\n"},
+        {"src/a.py": module(*BLOCK[1:]), "src/b.py": module(*BLOCK[1:])},
+        {"tests/a.py": module(*BLOCK), "tests/b.py": module(*BLOCK)},
+        *(
+            {"src/a.py": module(*lines), "src/b.py": module(*lines)}
+            for lines in (
+                [f"import module_{i}" for i in range(9)],
+                ["from module import (", *(f"    name_{i}," for i in range(9)), ")"],
+                [f"# reason {i}" for i in range(9)],
+                ['"""', *(f"line {i} of a text" for i in range(9)), '"""'],
+                ["_x = f(", *"(((((", *")))))", ")"],
+                ["_SIZE = 1", "def evaluate() -> None:", DOC],
+            )
+        ),
+        {"src/a.py": module("def _private(x):", "    pass", "class _Private:", "    def f(self, x):", "        pass")},
+        {"src/a.py": module("def public() -> None:", DOC, "    def inner(x):", "        pass")},
+        {"src/a.py": module("class P:", DOC, "    @overload", "    def f(self, x: int) -> int: ...")},
+        {"src/a.py": box("A box of a size.") + '    """In cm."""\n'},
     ],
-    ids=["private", "inner", "overload", "magic", "method of a private class"],
 )
-def test_what_is_not_public_needs_no_docstring(tmp_path: Path, source: str):
-    assert violations(tmp_path, {"src/a.py": source}) == []
-
-
-@pytest.mark.parametrize("host", [("pypi", "org"), ("files", "pythonhosted", "org"), ("download", "pytorch", "org")])
-@pytest.mark.parametrize("name", ["README.md", "requirements.lock", "docs/deep/page.html", "Makefile"])
-def test_the_address_of_an_index_is_a_violation_in_any_file(tmp_path: Path, name: str, host: tuple[str, ...]):
-    assert violations(tmp_path, {name: f"see {'.'.join(host)}/simple\n"})
-
-
-@pytest.mark.parametrize(
-    "line", ["--index-url here", "--find-links /wheels", "-i here", "x @ https://example.com/x.whl"]
-)
-def test_a_lock_with_an_address_or_index_option_is_a_violation(tmp_path: Path, line: str):
-    (violation,) = violations(tmp_path, {"requirements.lock": f"numpy==2.0\n{line}\n"})
-    assert "versions and hashes only" in violation
-
-
-@pytest.mark.parametrize("name", ["src/a.py", "tests/a.py", "Makefile", "pyproject.toml"])
-@pytest.mark.parametrize("mark", ["TO" + "DO", "FIX" + "ME", "X" * 3])
-def test_postponed_work_in_code_is_a_violation(tmp_path: Path, name: str, mark: str):
-    (violation,) = violations(tmp_path, {name: f'"""A module."""\n# {mark}: later\n'})
-    assert f"2: {mark}" in violation
+def test_what_is_allowed_passes(tmp_path: Path, files: dict[str, str]):
+    assert violations(tmp_path, files) == []
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_in_a_repository_hidden_files_count_and_ignored_ones_do_not(tmp_path: Path):
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    mark = "# " + "TO" + "DO\n"
+    mark = f"# {POSTPONED[0]}\n"
     (violation,) = violations(tmp_path, {".ci/run": mark, "src/ignored.py": CLEAN + mark, ".gitignore": "ignored.py\n"})
     assert ".ci/run:1" in violation
-
-
-def test_a_name_for_two_things_is_a_violation(tmp_path: Path):
-    for source in (module("SIZE = 1"), module("SIZE: int = 1"), module("class SIZE:", '    """Doc."""')):
-        files = {"src/a.py": module("SIZE, OTHER = 1, 2"), "src/b.py": source}
-        (violation,) = violations(tmp_path, files)
-        assert "src/b.py:2: SIZE is also defined in" in violation and "src/a.py:2" in violation
-
-
-def test_private_names_of_two_modules_and_listed_exceptions_may_be_equal(tmp_path: Path):
-    evaluate = ["def evaluate() -> None:", '    """Doc."""']
-    files = {"src/a.py": module("_SIZE = 1", *evaluate), "src/b.py": module("_SIZE = 1", *evaluate)}
-    assert violations(tmp_path, files) == []
-
-
-@pytest.mark.parametrize("docstring", ["Doc. size: in cm.", "size: in cm.", "Doc.\n\n    size, other: in cm.\n    "])
-def test_a_field_explained_in_the_class_docstring_is_a_violation(tmp_path: Path, docstring: str):
-    source = module("@dataclass(frozen=True)", "class Box:", f'    """{docstring}"""', "    size: int = 1")
-    path = tmp_path / "a.py"
-    path.write_text(source)
-    (violation,) = fields_in_prose([path])
-    assert "Box explains size in its docstring" in violation
-
-
-def test_fields_are_explained_below_themselves(tmp_path: Path):
-    source = module("@dataclass", "class Box:", '    """A box of a size."""', "    size: int = 1", '    """In cm."""')
-    assert violations(tmp_path, {"src/a.py": source}) == []
-
-
-def test_a_retired_word_is_a_violation(tmp_path: Path):
-    files = {"src/a.py": module("# each lesson"), "docs/b.md": "Two Wings.\n", "docs/dev/log/tests.md": "The lesson.\n"}
-    first, second = violations(tmp_path, files)
-    assert "'lesson' is retired; write 'task'" in first + second
-    assert "b.md:1: 'wings' is retired; write 'layers'" in first + second
 
 
 def test_the_exit_code_tells(tmp_path: Path):

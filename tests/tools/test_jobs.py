@@ -57,9 +57,7 @@ def test_each_has_a_core_and_3_gb(tmp_path: Path, cores: int, free: int, expecte
         ("/user.slice/run.scope", "user.slice/"),
     ],
 )
-def test_limits_of_the_group_or_of_one_around_it_count(
-    tmp_path: Path, limits: dict[str, str], expected: int, group: str | None, place: str
-) -> None:
+def test_limits_of_the_group_or_of_one_around_it_count(tmp_path, limits, expected, group, place):
     files = {f"sys/fs/cgroup/{place}{name}": text for name, text in limits.items()}
     if group is not None:
         files["proc/self/cgroup"] = f"4:memory:/other\n0::{group}\n"

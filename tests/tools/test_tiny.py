@@ -149,7 +149,6 @@ def test_gradients_of_the_upper_trunk_are_those_of_the_tower():
     (tower.last_stage(middle) * direction).sum().backward()
     scale = norm.get_parameter("weight") / (norm.get_buffer("running_var") + 1e-3).sqrt()
     gradient = convolution.get_parameter("weight").grad
-    assert gradient is not None
     expected = gradient / scale.detach()[:, None, None, None]
     found = upper.layers[0].get_parameter("weight").grad
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))

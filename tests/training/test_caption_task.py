@@ -23,7 +23,7 @@ from segvoc.training.caption_task import (
 )
 from segvoc.training.recipe import Recipe
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
-from tests.images import assert_one_line
+from tests.images import one_line_error
 from tests.transformers_models import small_clipseg
 
 RECIPE = Recipe(model="small", supervision="captions").with_settings(crop_size=SIDE, num_workers=0)
@@ -128,9 +128,8 @@ def test_where_no_image_can_be_read_the_cache_is_refused_and_batches_are_empty(o
     dataset = dataset_of(tmp_path, 2)
     for number in range(2):
         (tmp_path / f"set/{number}.png").write_bytes(b"broken")
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "no image", ".png"):
         open_task(dataset=dataset)
-    assert_one_line(error, "no image", ".png")
     (batch,) = batches(open_task(dataset=dataset, cached=False), 2)
     assert batch.taps == () and len(batch.owner) == 0 and len(batch.problems) == 4
 
@@ -160,9 +159,8 @@ def test_all_processes_deal_the_same_list(tmp_path):
 def test_processes_wait_for_each_other_and_say_whose_files_are_missing(open_task, tmp_path, monkeypatch):
     monkeypatch.setattr(caption_task, "CacheSettings", lambda mirrored: CacheSettings(mirrored=mirrored, shard=2))
     dataset, encoders, settings = dataset_of(tmp_path, 4), Encoders(), CacheSettings(shard=2)
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "images-000001", "same folder"):
         open_task(dataset=dataset, encoders=encoders, processes=Rank(0, 2))
-    assert_one_line(error, "images-000001", "same folder")
 
     def others_work():
         cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)

@@ -9,7 +9,6 @@ from segvoc.training.objectives.synergy_losses import SynergyLosses
 from segvoc.training.run_folder import RunFolder
 from tests.networks.small_syn_seg import small_syn_seg
 from tests.training.caption_runs import RECIPE, InMemory, open_captions
-from tests.training.runs import losses
 
 
 def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path):
@@ -39,29 +38,6 @@ def test_a_loss_without_weight_teaches_nothing(tmp_path):
     terms = objective(tuple(tap.float() for tap in batch.taps), batch.phrases, batch.owner)
     assert terms["loss"].item() == pytest.approx(terms["sep"].item())
     assert terms["align"].item() > 0
-
-
-@pytest.mark.parametrize("killed_in", [1, 3, 4])
-def test_a_run_that_is_killed_goes_on_with_the_same_numbers(tmp_path, monkeypatch, killed_in):
-    whole = open_captions(tmp_path / "whole")
-    whole.run()
-    training = open_captions(tmp_path / "run")
-    note = training.folder.note
-
-    def killed(name, entry):
-        if entry["step"] == killed_in:
-            raise KeyboardInterrupt
-        note(name, entry)
-
-    monkeypatch.setattr(training.folder, "note", killed)
-    with pytest.raises(KeyboardInterrupt):
-        training.run()
-    again = open_captions(tmp_path / "run", resume=True)
-    assert again.step == (killed_in - 1) // 2 * 2
-    again.run()
-    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
-    weights = again.weights()
-    assert all(torch.equal(value, weights[name]) for name, value in whole.weights().items())
 
 
 def test_without_a_readable_image_the_run_says_so(tmp_path):

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.distributed import Processes
-from segvoc.errors import CheckpointError, InputError, OutputError, TrainingError, UsageError
+from segvoc.errors import InputError, OutputError, TrainingError, UsageError
 from segvoc.training import run_folder
 from segvoc.training.loop import Training
 from segvoc.training.run_folder import RunFolder
+from tests.images import one_line_error
 from tests.inference.small_network import small_network
 from tests.training.runs import drawn_images, losses, open_run
 
@@ -169,20 +170,6 @@ def test_a_run_in_the_folder_is_not_overwritten_nor_continued_otherwise(images, 
         open_run(images, tmp_path / "other")
 
 
-def test_a_run_without_a_checkpoint_begins_anew(images, tmp_path):
-    open_run(images, tmp_path / "run")
-    training = open_run(images, tmp_path / "run", resume=True)
-    assert training.step == 0
-
-
-def test_a_damaged_checkpoint_is_named(images, tmp_path):
-    open_run(images, tmp_path / "run", steps=1).run()
-    path = tmp_path / "run/checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"checkpoint\.pt' is damaged"):
-        open_run(images, tmp_path / "run", steps=1, resume=True)
-
-
 def test_a_full_disk_keeps_the_last_checkpoint(images, tmp_path, monkeypatch):
     out = tmp_path / "run"
     training = open_run(images, out, steps=2, save_every=1)
@@ -221,17 +208,6 @@ def test_a_step_that_is_not_finite_is_named_and_skipped(images, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert lines[0]["loss"] is None and "not finite" in lines[0]["problem"]
     assert lines[1]["loss"] > 0 and "problem" not in lines[1]
-
-
-def test_a_run_that_is_never_finite_stops_and_keeps_its_checkpoint(images, tmp_path):
-    training = open_run(images, tmp_path / "run", max_bad_steps=3, save_every=1)
-    training.network.aggregation.decoder.head.register_forward_hook(
-        lambda module, given, result: result * (float("inf") if training.step >= 2 else 1)
-    )
-    with pytest.raises(TrainingError, match="3 steps in a row were not finite"):
-        training.run()
-    state = RunFolder(tmp_path / "run").state()
-    assert all(value.isfinite().all() for value in state["weights"].values())
 
 
 def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_path):
@@ -315,9 +291,8 @@ def test_images_none_of_which_can_be_read_end_the_run(tmp_path):
     images = drawn_images(tmp_path, 2)
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"none of the 2 images can be read; .*images/") as caught:
+    with one_line_error(InputError, match=r"none of the 2 images can be read; .*images/"):
         open_run(images, tmp_path / "run").run()
-    assert "\n" not in str(caught.value)
 
 
 def test_a_few_steps_learn(images, tmp_path):

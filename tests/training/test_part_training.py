@@ -10,10 +10,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
-from segvoc.networks.tiny import TinyConfig, TinyPartsConfig
 from segvoc.training.objectives.parts import PartObjective
-from segvoc.training.recipes import RECIPES
-from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run_folder import RunFolder
 from tests.training.part_runs import drawn_parts, network, open_parts
 from tests.training.runs import RECIPE, losses
@@ -97,12 +94,3 @@ def test_classes_without_any_part_are_refused(images, tmp_path):
     plain = LabeledImages.from_folders(tmp_path / "set/images", tmp_path / "set/labels", tmp_path / "set/classes.json")
     with pytest.raises(UsageError, match="none of the classes is a part of an object"):
         open_parts(plain, tmp_path / "run", PART_CAT_SEG).run()
-
-
-def test_recipes_have_the_papers_schedules():
-    steps = {name: RECIPES[name]().optimizer.steps for name in ("part-cat-seg-b", "pca-part-b", "pca-part-b-ade")}
-    assert steps == {"part-cat-seg-b": 20_000, "pca-part-b": 30_000, "pca-part-b-ade": 20_000}
-    pca = RECIPES["pca-part-b"]()
-    assert (pca.optimizer.batch_size, pca.objective.fod_weight) == (8, 0.01)
-    assert RECIPES["tiny-parts"]().network == TinyConfig(aggregation=TinyPartsConfig())
-    assert finetune("pca-part-b").objective.loss == "masked"

@@ -6,7 +6,6 @@ are as long for a gradient that is zero but for rounding as for any other.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 import torch
 
 from segvoc.distributed import SHARDS
+from tests.processes import free_port
 from tests.training.process_run import opened
 from tests.training.runs import losses
 from tests.versions import needs_shards
@@ -34,10 +34,7 @@ RUNS = {
 
 def run_two(root: Path, errors: Path, module: str, *arguments: object) -> None:
     """Run a module in two processes, as `torchrun` would; both must end well. What they warn of goes to `errors`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     with errors.open("w") as file:
         running = [
             subprocess.Popen(

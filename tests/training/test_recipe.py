@@ -17,6 +17,7 @@ from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.recipes.tiny import finetune
 from tests.built import built
+from tests.images import one_line_error
 
 
 def test_settings_take_the_type_of_what_they_set_and_options_of_the_network_too():
@@ -65,9 +66,8 @@ def test_a_recipe_is_written_as_json_and_read_back(name):
     ],
 )
 def test_what_is_no_setting_is_refused_in_one_line(text, said):
-    with pytest.raises(UsageError, match=said) as caught:
+    with one_line_error(UsageError, match=said):
         Recipe(model="tiny").with_settings([text])
-    assert "\n" not in str(caught.value)
 
 
 def test_one_setting_twice_is_refused():
@@ -75,38 +75,9 @@ def test_one_setting_twice_is_refused():
         Recipe(model="tiny").with_settings(["steps=1", "steps=2"])
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains_a_preset_and_says_its_row_hardware_and_command(name):
-    function, recipe = RECIPES[name], RECIPES[name]()
-    assert recipe.model in PRESETS
-    assert json.loads(json.dumps(to_json(recipe)))["model"] == recipe.model
-    for part in ("Row: ", "Hardware: ", "Command: "):
-        assert part in function.__doc__
-
-
 def test_the_released_variant_differs_from_the_paper_in_the_weight_of_the_orthogonality_loss_alone():
     paper, released = (RECIPES[name]() for name in ("pca-seg-b", "pca-seg-b-released"))
     assert (differences(paper, released), differences(released, paper)) == ({"fod_weight": 0.01}, {"fod_weight": 0.001})
-
-
-@pytest.mark.parametrize(
-    ("name", "total", "trainable"),
-    [
-        ("cat-seg-b", 154_289_378, 25_115_873),
-        ("cat-seg-l", 433_726_946, 70_270_177),
-        ("pca-seg-b", 157_110_902, 31_012_725),
-        ("pca-seg-l", 436_617_014, 80_099_189),
-        ("pca-seg-clip-b", 157_040_502, 27_866_997),
-        ("pca-seg-clip-l", 436_478_070, 73_021_301),
-    ],
-)
-def test_as_many_numbers_learn_as_in_the_released_code(name, total, trainable):
-    recipe = RECIPES[name]()
-    with torch.device("meta"):
-        network = PRESETS[recipe.model].build(recipe.network_config())
-    # the released code counts rotary tables and attention masks as it keeps them; what learns is the same
-    assert abs(sum(p.numel() for p in network.parameters()) - total) < 0.001 * total
-    assert trainable_count(network, recipe) == trainable
 
 
 @pytest.mark.parametrize(("name", "clip", "head"), [("err-seg-b", 119.06e6, 7.369e6), ("err-seg-l", 259.4e6, 9.251e6)])
@@ -172,7 +143,8 @@ def test_which_parameters_of_the_towers_learn_is_a_setting(settings, endings):
         ("pca-seg-b", 31_012_725, 27_866_997),
         ("pca-seg-l", 80_099_189, 73_021_301),
         # OpenAI's towers train nothing but queries and values anyway
-        ("pca-seg-clip-b", 27_866_997, 27_866_997),
+        *((name, count, count) for name, count in (("cat-seg-b", 25_115_873), ("cat-seg-l", 70_270_177))),
+        *((name, count, count) for name, count in (("pca-seg-clip-b", 27_866_997), ("pca-seg-clip-l", 73_021_301))),
     ],
 )
 def test_queries_and_values_alone_learn_where_the_paper_is_taken_at_its_word(name, published, queries_and_values):

@@ -1,7 +1,6 @@
 """The folder of a run: whose it is, and what may change in it."""
 
 import json
-import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -81,35 +80,6 @@ def test_two_processes_can_not_train_in_one_folder(tmp_path):
     )
     other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert f"another process trains in {str(folder.path)!r}" in other.stderr
-
-
-def start_run(path, start, done, results) -> None:
-    start.wait()
-    try:
-        folder, _ = RunFolder.open(path, CONFIG, resume=False)
-    except UsageError as error:
-        results.put(str(error))
-    else:
-        results.put("started")
-        done.wait()
-        folder.note("metrics.jsonl", {"step": 1})
-        folder.close()
-
-
-def test_of_many_runs_that_start_at_once_in_a_new_folder_one_goes_on(tmp_path):
-    context, count = multiprocessing.get_context("fork"), 8
-    for number in range(2):
-        start, done, results = context.Barrier(count), context.Event(), context.Queue()
-        path = tmp_path / f"run-{number}"
-        processes = [context.Process(target=start_run, args=(path, start, done, results)) for _ in range(count)]
-        for process in processes:
-            process.start()
-        outcomes = [results.get(timeout=60) for _ in processes]
-        done.set()
-        for process in processes:
-            process.join()
-        refused = f"another process trains in {str(path)!r}; wait, or choose another --out"
-        assert sorted(outcomes, key=len) == ["started", *[refused] * (count - 1)]
 
 
 def test_a_run_that_starts_while_the_folder_is_listed_is_no_other_file(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
-from tests.transformers_models import in_memory, small_clipseg, small_dino, small_towers, weights_of
+from tests.transformers_models import in_memory, small_dino, small_towers, weights_of
 
 PARTS, SYN = RECIPES["part-cat-seg-b"](), RECIPES["syn-seg-b"]()
 
@@ -82,24 +82,3 @@ def test_a_file_of_segvoc_has_both_and_stands_alone():
     with pytest.raises(UsageError, match="holds all encoders; name it alone"):
         Path("run,1.safetensors").rename("run.safetensors")
         started(part_network(), "run.safetensors,dinov2.pth")
-
-
-@pytest.mark.usefixtures("files")
-def test_a_decoder_alone_takes_its_clip_from_transformers():
-    network = small_clipseg("plain")
-    whole = weights_of("clipseg_plain")
-    names = {"transposed_convolution": "trans_conv", "decoder.layers.": "decoder.blocks.", "mlp.fc": "linear"}
-    decoder = {}
-    for name in (
-        name for name in whole if name.startswith("decoder.") and not any(f".{c}_proj." in name for c in "kv")
-    ):
-        packed, ours = ".q_proj." in name, name.replace("layer_norm", "norm")
-        value = torch.cat([whole[name.replace("q_proj", f"{c}_proj")] for c in "qkv"]) if packed else whole[name]
-        for theirs, authors in names.items():
-            ours = ours.replace(theirs, authors)
-        decoder[ours.removeprefix("decoder.").replace("q_proj.", "in_proj_")] = value
-    torch.save(decoder, "rd64-uni.pth")
-    build(SYN, Start(weights="rd64-uni.pth", encoder_weights="clip/model.safetensors"), 0, network)
-    state = network.state_dict()
-    assert torch.equal(state["aggregation.film.mul.weight"], whole["decoder.film_mul.weight"])
-    assert torch.equal(state["image_encoder.tower.proj"], weights_of("clip")["visual_projection.weight"].T)

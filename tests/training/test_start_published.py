@@ -11,7 +11,7 @@ from torch import nn
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
-from segvoc.errors import CheckpointError, UsageError
+from segvoc.errors import UsageError
 from segvoc.models.builders import part_segmentation_network
 from segvoc.models.presets import PRESETS, WEIGHTS
 from segvoc.networks.base import SegmentationNetwork
@@ -25,11 +25,6 @@ from tests.networks.golden_stages import tiny_network
 from tests.official_checkpoints import official_weights
 from tests.small_published import publish_tensors, use_small_published
 
-START_BY_THEMSELVES = (
-    *("cat-seg-b", "cat-seg-l", "pca-seg-clip-b", "pca-seg-clip-l", "err-seg-l"),
-    "err-seg-vit-b-frozen",
-    *("part-cat-seg-b", "pca-part-b", "pca-part-b-ade", "syn-seg-b"),
-)
 CLIP = "sem_seg_head.predictor.clip_model."
 Patch = pytest.MonkeyPatch
 
@@ -77,9 +72,7 @@ def test_fine_tuning_starts_from_the_published_network(hub: LoopbackHub, monkeyp
     assert not all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
-def test_fine_tuning_a_network_without_published_weights_starts_from_its_encoders(
-    hub: LoopbackHub, monkeypatch: Patch
-) -> None:
+def test_fine_tuning_a_network_without_published_weights_starts_from_its_encoders(hub, monkeypatch):
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     assert build(finetune("pca-seg-clip-b").with_settings(crop_size=96), Start(), 0).started_from == (
         encoders.record(),
@@ -87,9 +80,7 @@ def test_fine_tuning_a_network_without_published_weights_starts_from_its_encoder
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_files_that_are_given_are_recorded_and_nothing_is_fetched(
-    hub: LoopbackHub, monkeypatch: Patch, tmp_path: Path, known: bool
-) -> None:
+def test_files_that_are_given_are_recorded_and_nothing_is_fetched(hub, monkeypatch, tmp_path, known):
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     (content,) = hub.files.values()
     (tmp_path / "own.pt").write_bytes(content)
@@ -148,9 +139,7 @@ def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: 
         ("err-seg-b", "convnext-clip-b"),
     ],
 )
-def test_encoders_that_are_not_confirmed_are_named_with_page_and_option(
-    hub: LoopbackHub, monkeypatch: Patch, recipe: str, missing: str
-) -> None:
+def test_encoders_that_are_not_confirmed_are_named_with_page_and_option(hub, monkeypatch, recipe, missing):
     preset = PRESETS[RECIPES[recipe]().model]
     monkeypatch.setitem(PRESETS, RECIPES[recipe]().model, replace(preset, build=lambda _: tiny_network("cat")))
     with pytest.raises(UsageError) as refusal:
@@ -160,22 +149,8 @@ def test_encoders_that_are_not_confirmed_are_named_with_page_and_option(
     assert hub.asked == []
 
 
-def test_without_network_the_file_is_named_and_nothing_is_trained(hub: LoopbackHub, monkeypatch: Patch) -> None:
-    use_small_published(hub, monkeypatch, "pca-seg-clip-b")
-    without_network(monkeypatch)
-    with pytest.raises(CheckpointError, match=r"openai-clip-b: ViT-B-16\.pt can't be fetched: HF_HUB_OFFLINE is set"):
-        build(RECIPES["pca-seg-clip-b"]().with_settings(crop_size=96), Start(), 0)
-
-
 def test_a_crop_that_does_not_fit_is_refused_before_anything_is_fetched(hub: LoopbackHub, monkeypatch: Patch) -> None:
     use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     with pytest.raises(UsageError, match="crop_size=97 does not divide"):
         build(RECIPES["pca-seg-clip-b"]().with_settings(crop_size=97), Start(), 0)
     assert hub.asked == []
-
-
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_every_recipe_starts_from_weights_that_ship_are_published_or_have_a_page(name: str) -> None:
-    preset = PRESETS[RECIPES[name]().model]
-    assert bool(preset.shipped) != bool(preset.encoders)
-    assert bool(preset.fetched_encoders) == (name in START_BY_THEMSELVES)

@@ -102,9 +102,7 @@ def test_the_overlay_video_shows_the_labels_over_each_frame(model: NetworkSegmen
 
 @pytest.mark.parametrize("stop", [5, 9])
 @pytest.mark.parametrize("settings", [{}, {"every": 2, "smooth": 0.7}], ids=["plain", "smooth"])
-def test_a_stopped_video_goes_on_and_ends_the_same(
-    model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, settings: dict[str, Any]
-) -> None:
+def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch, stop, settings):
     path = write_video(tmp_path / "video.mp4", 11)
     label_video(model, path, WORDS, tmp_path / "whole", **settings)
     seen: list[int] = []
@@ -125,9 +123,7 @@ def test_a_stopped_video_goes_on_and_ends_the_same(
     assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
 
 
-def test_a_stop_while_results_are_written_loses_nothing(
-    model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeypatch):
     path = write_video(tmp_path / "video.mp4", 6)
     label_video(model, path, WORDS, tmp_path / "whole")
     with monkeypatch.context() as patched:
@@ -183,8 +179,6 @@ def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter,
     turned = write_video(tmp_path / "turned.mp4", 3, matrix=CLOCKWISE)
     with OpenVideo(plain) as one, OpenVideo(turned) as other:
         first, second = next(one.frames()).pixels, next(other.frames()).pixels
-    assert first is not None
-    assert second is not None
     np.testing.assert_array_equal(second, np.rot90(first, -1))
     result = label_video(model, turned, WORDS, tmp_path / "out")
     assert (result.height, result.width, result.rotation) == (64, 48, 270)
@@ -192,9 +186,7 @@ def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter,
 
 
 @pytest.mark.parametrize(("suffix", "codec", "copied"), [("mp4", "aac", True), ("mkv", "pcm_s16le", False)])
-def test_sound_is_copied_where_mp4_can_hold_it(
-    model: NetworkSegmenter, tmp_path: Path, suffix: str, codec: str, copied: bool
-) -> None:
+def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, codec, copied):
     path = write_video(tmp_path / f"video.{suffix}", 10, sound=codec)
     result = label_video(model, path, WORDS, tmp_path / "out", every=5)
     assert [(sound.codec, sound.copied) for sound in result.sound] == [(codec, copied)]
@@ -241,8 +233,6 @@ def test_a_mean_goes_on_exactly_and_ends_at_a_cut(model: NetworkSegmenter) -> No
     for one, two in zip(whole[2:4], again, strict=True):
         np.testing.assert_array_equal(one.probabilities, two.probabilities)
     alone = model.segment(other, WORDS, return_probabilities=True)
-    assert alone.probabilities is not None
-    assert whole[4].probabilities is not None
     np.testing.assert_allclose(whole[4].probabilities, alone.probabilities, atol=1e-4)
 
 

@@ -68,8 +68,7 @@ def opened(browser: Any, server: http.server.ThreadingHTTPServer, folder: Path, 
         site.tab.on("request", lambda request: site.requests.append(request.url))
         site.tab.on("pageerror", lambda error: site.complaints.append(str(error)))
         site.tab.on(
-            "console",
-            lambda line: site.complaints.append(line.text) if line.type in ("error", "warning") else None,
+            "console", lambda line: site.complaints.append(line.text) if line.type in ("error", "warning") else None
         )
         yield site
         context.close()

@@ -225,13 +225,7 @@ def train_aggregation(
     context = AggregationContext((2, 2), None, recipe.classes)
     # after all choices for the whole training, which a resumed one makes again
     training = Optimization(
-        "aggregation",
-        groups,
-        recipe.steps,
-        random,
-        decay=recipe.weight_decay,
-        progress=progress,
-        resumed=resumed,
+        "aggregation", groups, recipe.steps, random, decay=recipe.weight_decay, progress=progress, resumed=resumed
     )
     for step in training.steps():
         views, sets = drawn[step], data_set[drawn[step]]

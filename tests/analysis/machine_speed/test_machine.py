@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 
 from segvoc.analysis.machine_speed import machine
-from segvoc.analysis.machine_speed.machine import Machine, matrix_rate
-from segvoc.analysis.measuring import Measurement
+from segvoc.analysis.machine_speed.machine import Machine
 from segvoc.hardware import bfloat16_instructions, cpu_name
 from tests.analysis.machine_speed.made_up import GPU, MACHINE
 
@@ -24,20 +23,6 @@ def test_this_machine(monkeypatch):
     assert found.cores >= 1 and found.memory_gb > 0.1
     assert found.rate("float32") == found.float32_gflops > 0 and found.rate("bfloat16") == found.bfloat16_gflops > 0
     assert json.loads(json.dumps(found.record()))["pytorch"] == torch.__version__
-
-
-def test_a_product_that_is_long_enough_is_the_last(monkeypatch):
-    sides = []
-
-    def measure(work, device):
-        work()
-        sides.append(len(work.__defaults__[0]))
-        return Measurement(seconds=sides[-1] / 1000, memory=None)
-
-    monkeypatch.setattr(machine, "_SIDES", (4, 64))
-    monkeypatch.setattr(machine, "measure", measure)
-    assert matrix_rate(torch.float32, CPU) == 2 * 32**3 / 0.032 / 1e9
-    assert sides == [4, 8, 16, 32]
 
 
 def test_names_and_load():

@@ -55,11 +55,7 @@ def test_the_record_holds_all_of_it_as_strict_json() -> None:
             "float32": {"load_seconds": 1.25, "seconds_per_new_word": 0.0075},
             "bfloat16": {"load_seconds": 1.0, "seconds_per_new_word": 0.005},
         },
-        {
-            "model": "large",
-            "weights": "random",
-            "float32": {"load_seconds": 9.0, "seconds_per_new_word": 0.125},
-        },
+        {"model": "large", "weights": "random", "float32": {"load_seconds": 9.0, "seconds_per_new_word": 0.125}},
     ]
     assert [(line["words"], line["dtype"], line["status"]) for line in record["rows"][:4]] == [
         (20, "float32", "measured"),
@@ -77,19 +73,7 @@ def test_the_text_has_the_machine_a_table_and_advice() -> None:
     assert machine == "Quick CPU: 8 cores, 4 threads, 64 GB; bfloat16 by AMX; PyTorch 2.9"
     assert rates == "matrix products: float32 500, bfloat16 1,000 GFLOP/s"
     assert "640 x 480 pixels" in images and "window auto" in images
-    assert head.split() == [
-        "model",
-        "dtype",
-        "words",
-        "threads",
-        "settings",
-        "s/image",
-        "from",
-        "-",
-        "to",
-        "images/s",
-        "GB",
-    ]
+    assert head.split() == "model dtype words threads settings s/image from - to images/s GB".split()
     assert first.split() == ["tiny", "float32", "20", "4", "1.0", "0.90", "-", "1.2", "1.0", "1.0"]
     assert "skipped: would take about 99 s\n" in text and "failed: memory ran out\n" in text
     assert "large, float32: 9.0 s to load, 120 ms to encode a new word (random weights" in text

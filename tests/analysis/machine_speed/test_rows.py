@@ -2,8 +2,8 @@
 
 import pytest
 
-from segvoc.analysis.machine_speed.rows import Sample, SpeedRow, count_text, in_order, measured_rows, rounded
-from tests.analysis.machine_speed.made_up import case, row, unmeasured
+from segvoc.analysis.machine_speed.rows import Sample, SpeedRow, count_text, rounded
+from tests.analysis.machine_speed.made_up import case, unmeasured
 
 
 def test_a_row_adds_up_its_processes() -> None:
@@ -22,30 +22,6 @@ def test_a_record_is_flat_and_says_why_a_row_is_empty() -> None:
         **{"seconds": None, "fastest": None, "slowest": None, "repeats": 0},
         **{"images_per_second": None, "memory_gb": None},
     }
-
-
-def test_a_sample_without_calls_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one call"):
-        Sample(seconds=(), memory=1.0)
-
-
-def test_rows_are_chosen_by_their_settings() -> None:
-    rows = [row(1.0), row(2.0, words=171), row(3.0, keep_classes=8), unmeasured(words=9), row(4.0, model="other")]
-    assert measured_rows(rows, "tiny") == rows[:3]
-    assert measured_rows(rows, "tiny", is_plain=True) == rows[:2]
-    assert measured_rows(rows, "tiny", words=171) == [rows[1]]
-
-
-def test_rows_are_read_by_model_then_dtype_then_words() -> None:
-    kept, fewer, half, many, few = (
-        row(1.0, words=1000, keep_classes=8),
-        row(1.0, threads=2),
-        row(1.0, dtype="bfloat16"),
-        row(1.0, words=171),
-        row(1.0),
-    )
-    other = row(1.0, model="other")
-    assert in_order([kept, fewer, half, many, other, few]) == [few, many, half, kept, fewer, other]
 
 
 def test_figures_are_short_and_have_no_exponents() -> None:

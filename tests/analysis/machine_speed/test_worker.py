@@ -14,9 +14,9 @@ import torch
 from segvoc.analysis.machine_speed import worker
 from segvoc.analysis.machine_speed.rows import BenchSettings, Sample
 from segvoc.analysis.machine_speed.worker import Load, Measure, Worker, WorkerFailed, WorkerLate, WorkerRefused
-from segvoc.errors import CheckpointError
 from tests.analysis.machine_speed.made_up import case
 from tests.inference.small_network import Letters
+from tests.processes import survivors
 
 PATIENCE = 300.0
 
@@ -89,19 +89,6 @@ def test_a_process_that_dies_is_an_error_of_one_line(number: signal.Signals, sai
     one.close()
 
 
-@pytest.mark.parametrize(
-    ("error", "is_memory"),
-    [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
-        (RuntimeError("shapes don't match"), False),
-    ],
-)
-def test_errors_of_memory_are_told_from_others(error: Exception, is_memory: bool) -> None:
-    assert worker._is_memory(error) is is_memory
-
-
 SCRIPT = """
 import sys, time
 from segvoc.analysis.machine_speed.worker import Worker
@@ -126,24 +113,12 @@ def test_a_process_ends_with_its_parent_and_says_nothing(tmp_path: Path, number:
         # a shell's background jobs ignore Ctrl-C, and what they start does too
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert parent.stdout is not None
     child = int(parent.stdout.readline())
     # Ctrl-C reaches both, at whatever the child is: it imports PyTorch at first
     (os.killpg if number is signal.SIGINT else os.kill)(parent.pid, number)
     _, err = parent.communicate(timeout=PATIENCE)
     assert err.count("KeyboardInterrupt") == (number is signal.SIGINT)
-    end = time.monotonic() + PATIENCE
-    while _runs(child):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process runs; one that has ended may wait for its new parent as a zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+    assert survivors([child], PATIENCE) == []
 
 
 def test_drawn_texts_take_the_place_of_an_encoder() -> None:
@@ -156,22 +131,3 @@ def test_drawn_texts_take_the_place_of_an_encoder() -> None:
     torch.testing.assert_close(embeddings.norm(dim=-1).float(), torch.ones(3), rtol=0.02, atol=0.02)
     assert not torch.equal(embeddings[0], embeddings[1])
     assert len(encoder.calls) == calls and len(list(drawn.parameters())) == len(list(encoder.parameters()))
-
-
-def test_the_image_is_the_same_each_time() -> None:
-    image = worker.drawn_image(64, 48)
-    assert image.shape == (48, 64, 3) and image.std() > 20
-    assert (image == worker.drawn_image(64, 48)).all()
-
-
-@pytest.mark.slow
-def test_a_file_without_weights_fails_unless_settings_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, weights: str | None = None, **__: object) -> str:
-        if weights is None:
-            raise CheckpointError("they don't fit")
-        return weights
-
-    monkeypatch.setattr(worker, "load_network", refuse)
-    monkeypatch.setattr(worker, "NetworkSegmenter", object)
-    with pytest.raises(CheckpointError):
-        worker._segmenter(load())

@@ -18,7 +18,7 @@ from segvoc.data.captions.images import CaptionedImage, ImageLocation
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, find_captions
 from segvoc.errors import InputError, OutputError, UsageError
 from tests.data.captions.test_sources import member, png
-from tests.images import assert_one_line
+from tests.images import one_line_error
 
 RULES = CleaningRules()
 
@@ -72,9 +72,8 @@ def test_an_item_is_an_image_with_its_phrases(tmp_path):
 
 
 def test_captions_without_a_phrase_are_a_wrong_call(tmp_path):
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "drawn", "segvoc analyze phrases"):
         build_index(captioned(tmp_path, ("the background",)), tmp_path, "rules", RULES)
-    assert_one_line(error, "drawn", "segvoc analyze phrases")
     assert not list(tmp_path.glob("index-*")) and not list(tmp_path.glob(".segvoc-*"))
 
 
@@ -133,16 +132,14 @@ def test_damaged_files_are_an_error_or_made_anew(tmp_path, damage):
     source = captioned(tmp_path, ("A dog",))
     index = build_index(source, tmp_path / "index", "rules", RULES)
     index.write_bytes(damage)
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, index.name, "run the same command again"):
         CaptionDataset(index)
-    assert_one_line(error, index.name, "run the same command again")
     assert len(CaptionDataset(build_index(source, tmp_path / "index", "rules", RULES))) == 1
     (chunk,) = (tmp_path / "index").glob("captions-*")
     chunk.write_bytes(damage)
     index.unlink()
-    with pytest.raises(OutputError) as error:
+    with one_line_error(OutputError, chunk.name, "run the same command again"):
         build_index(source, tmp_path / "index", "rules", RULES)
-    assert_one_line(error, chunk.name, "run the same command again")
     assert len(CaptionDataset(build_index(source, tmp_path / "index", "rules", RULES))) == 1
 
 
@@ -176,9 +173,8 @@ def test_names_that_are_not_utf_8_are_kept(tmp_path):
 
 def test_a_full_disk_is_an_error_of_one_line(tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(OutputError) as error:
+    with one_line_error(OutputError, "captions-"):
         build_index(captioned(tmp_path, ("A dog",)), tmp_path / "taken", "rules", RULES)
-    assert_one_line(error, "captions-")
 
 
 def test_what_a_reader_is_given_and_keeps_does_not_grow_with_the_set(tmp_path):

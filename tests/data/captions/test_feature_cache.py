@@ -3,18 +3,15 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from segvoc.data.captions import feature_encoding
 from segvoc.data.captions.feature_encoding import CacheSettings
-from segvoc.data.captions.sources import find_captions
 from segvoc.errors import InputError, OutputError, UsageError
-from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set, open_dataset
-from tests.images import assert_one_line
+from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
+from tests.images import one_line_error
 
 SETTINGS = CacheSettings(shard=4, batch=3)
 
@@ -79,44 +76,12 @@ def test_what_was_done_before_a_kill_is_not_done_again(tmp_path):
         assert cache.path(shard).read_bytes() == whole.path(shard).read_bytes()
 
 
-KILLED_AT_THE_SECOND_WRITE = """
-import os, signal, sys
-from pathlib import Path
-from tests.data.captions.drawn_sets import Encoders, dataset_of
-from tests.data.captions.test_feature_cache import SETTINGS, encode_images
-
-replace, writes = Path.replace, 0
-
-def counted(path, target):
-    global writes
-    writes += 1
-    if writes == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(path, target)
-
-dataset = dataset_of(Path(sys.argv[1]), 10)
-Path.replace = counted
-encode_images(Path(sys.argv[1]) / "cache", dataset, Encoders().frozen(), SETTINGS)
-"""
-
-
-def test_a_killed_process_leaves_whole_shards_alone(tmp_path):
-    command = [sys.executable, "-c", KILLED_AT_THE_SECOND_WRITE, str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
-    assert subprocess.run(command, check=False, env=environment).returncode == -signal.SIGKILL
-    dataset, encoders = open_dataset(find_captions(tmp_path / "set"), tmp_path / "index"), Encoders()
-    cache = encode_images(tmp_path / "cache", dataset, encoders.frozen(), SETTINGS)
-    assert encoders.images_seen == 2 * 6  # the first four were there
-    assert reds(cache, dataset) == {str(number): 20.0 * number for number in range(10)}
-
-
 def test_a_damaged_file_is_made_anew_and_reading_it_is_an_error_of_one_line(tmp_path):
     dataset = dataset_of(tmp_path, 6)
     cache = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), SETTINGS)
     os.truncate(cache.path(1), 300)
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, "images-000001", "run the same command again"):
         cache.read(5)
-    assert_one_line(error, "images-000001", "run the same command again")
     assert cache.missing() == [1]
     encoders = Encoders()
     cache = encode_images(tmp_path / "cache", dataset, encoders.frozen(), SETTINGS)
@@ -129,9 +94,8 @@ def test_damaged_notes_are_a_damage_like_any_other(tmp_path):
     path = cache.path(1)
     path.write_bytes(path.read_bytes().replace(b'"problems":"{}"', b'"problems":"xx"'))
     assert cache.missing() == [1]
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, "images-000001", "run the same command again"):
         cache.problem(5)
-    assert_one_line(error, "images-000001", "run the same command again")
 
 
 def test_another_encoder_never_meets_these_features_and_a_changed_image_costs_its_own_shard(tmp_path):
@@ -167,12 +131,11 @@ def test_a_full_disk_is_an_error_that_says_how_much_is_needed_and_loses_nothing(
     # a shard of five images needs 1,700 bytes, one of a single image 700
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(OutputError) as error:
+        with one_line_error(OutputError, "images-000000", "finished shards are kept", "GB more"):
             encode_images(tmp_path / "cache", dataset, Encoders().frozen(), settings)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert_one_line(error, "images-000000", "finished shards are kept", "GB more")
     assert list((tmp_path / "cache").iterdir()) == []
     cache = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), settings)
     assert reds(cache, dataset)["5"] == 100
@@ -183,9 +146,8 @@ def test_features_beyond_float16_and_impossible_settings_are_wrong_calls(tmp_pat
     encoders = Encoders()
     large = encoders.frozen()
     object.__setattr__(large, "images", lambda pixels: (pixels.flatten(2) * 10_000,))
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "float16"):
         encode_images(tmp_path / "cache", dataset, large, SETTINGS)
-    assert_one_line(error, "float16")
     for wrong in ({"precision": "int8"}, {"shard": 0}, {"batch": -1}):
         with pytest.raises(UsageError):
             CacheSettings(**wrong)

@@ -5,25 +5,21 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pytest
-
 from segvoc.data.captions.phrases import phrase_extractor, resolve_extractor
 from segvoc.data.captions.spacy_phrases import SpacyPhrases, chunks_with_nouns
 from segvoc.errors import UsageError
-from tests.images import assert_one_line
+from tests.images import one_line_error
 
 
 def test_an_unknown_extractor_is_named():
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "'nltk'", "rules, spacy"):
         phrase_extractor("nltk")
-    assert_one_line(error, "'nltk'", "rules, spacy")
 
 
 def test_without_spacy_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'"):
         phrase_extractor("spacy")
-    assert_one_line(error, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'")
 
 
 def test_spacy_is_taken_where_it_and_its_model_are_installed(monkeypatch, tmp_path):
@@ -97,6 +93,5 @@ def test_the_model_is_loaded_when_it_is_chosen_and_its_absence_told(monkeypatch)
     extractor = phrase_extractor("spacy")
     assert list(extractor(["She rides"])) == [["a brown horse"]]
     assert extractor.identity == "spacy en_core_web_sm 3.8.0"
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "'en_core_web_xl' is not installed", "'rules'"):
         SpacyPhrases.load("en_core_web_xl")
-    assert_one_line(error, "'en_core_web_xl' is not installed", "'rules'")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from segvoc.data.captions.sources import find_captions
 from segvoc.errors import InputError, UsageError
-from tests.images import assert_one_line
+from tests.images import one_line_error
 
 
 def png(shade):
@@ -199,9 +199,8 @@ def test_an_image_outside_the_folder_is_named_as_if_it_were_inside(folder):
 
 def test_a_pipe_is_refused(folder):
     os.mkfifo(folder / "pipe")
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "pipe", "save them to a file"):
         find_captions(folder / "pipe", folder)
-    assert_one_line(error, "pipe", "save them to a file")
 
 
 def test_a_permission_that_is_given_later_changes_the_fingerprint(folder, monkeypatch):
@@ -225,22 +224,18 @@ def test_a_permission_that_is_given_later_changes_the_fingerprint(folder, monkey
     ],
 )
 def test_what_holds_no_captions_is_a_wrong_call_with_its_mend(folder, content, said):
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, said):
         find_captions(written(folder.parent / "captions.json", content), folder)
-    assert_one_line(error, said)
 
 
 def test_missing_paths_are_named(folder):
     for wrong in (("gone.json", folder), (folder.parent / "gone", None), (folder.parent / "shard-{0..3}.tar", None)):
-        with pytest.raises(UsageError) as error:
+        with one_line_error(UsageError, "check the p"):
             find_captions(*wrong)
-        assert_one_line(error, "check the p")
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "nowhere"):
         find_captions(written(folder / "captions.json", {"a": "A dog."}), folder / "nowhere")
-    assert_one_line(error, "nowhere")
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "photo.txt beside photo.jpg"):
         find_captions(folder)
-    assert_one_line(error, "photo.txt beside photo.jpg")
 
 
 def member(archive, name, content, **changes):
@@ -328,9 +323,8 @@ def test_a_tar_that_is_cut_off_gives_what_is_whole(tmp_path):
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path):
     with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
         member(archive, "1.png", png(1))
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "compressed", "gunzip"):
         find_captions(tmp_path / "set.tar.gz")
-    assert_one_line(error, "compressed", "gunzip")
 
 
 def test_a_damaged_image_in_a_tar_is_named_when_it_is_read(tmp_path):
@@ -338,19 +332,16 @@ def test_a_damaged_image_in_a_tar_is_named_when_it_is_read(tmp_path):
         member(archive, "1.jpg", b"\xff\xd8\xff\xe0 and no more")
         member(archive, "1.txt", b"A dog.")
     location = next(find_captions(tmp_path / "set.tar").images()).location
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, "set.tar: 1.jpg"):
         location.read()
-    assert_one_line(error, "set.tar: 1.jpg")
     (tmp_path / "set.tar").unlink()
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, "set.tar: 1.jpg"):
         location.read()
-    assert_one_line(error, "set.tar: 1.jpg")
     assert location.fingerprint()[0] == "missing"
 
 
 def test_a_tar_without_captions_is_refused_once_it_has_been_scanned(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
         member(archive, "1.png", png(1))
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "has a caption", "set.tar"):
         list(find_captions(tmp_path / "set.tar").images())
-    assert_one_line(error, "has a caption", "set.tar")

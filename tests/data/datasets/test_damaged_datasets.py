@@ -14,7 +14,7 @@ import segvoc
 from segvoc.errors import InputError, UsageError
 from segvoc.formats.dataset import DatasetWriter
 from tests.formats.drawn_results import drawn_result
-from tests.images import assert_one_line
+from tests.images import one_line_error
 
 WORDS = ("cat", "road")
 
@@ -106,14 +106,11 @@ OF_ALL = [
 
 
 @pytest.mark.parametrize(("name", "damage", "told"), OF_ALL)
-def test_damage_to_what_is_about_all_images(
-    written: Callable[[str], Path], name: str, damage: Callable[[Path], object], told: str
-) -> None:
+def test_damage_to_what_is_about_all_images(written, name, damage, told):
     folder = written(name)
     damage(folder)
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, told):
         segvoc.read_dataset(folder, name)
-    assert_one_line(error, told)
 
 
 def _segment(**change: object) -> Callable[[Path], object]:
@@ -189,15 +186,12 @@ OF_ONE = [
 
 
 @pytest.mark.parametrize(("name", "damage", "told"), OF_ONE)
-def test_damage_to_one_image_leaves_the_others(
-    written: Callable[[str], Path], name: str, damage: Callable[[Path], object], told: str
-) -> None:
+def test_damage_to_one_image_leaves_the_others(written, name, damage, told):
     folder = written(name)
     damage(folder)
     dataset = segvoc.read_dataset(folder, name)
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, told):
         dataset.read(0)
-    assert_one_line(error, told)
 
 
 TRAVERSAL = [
@@ -218,9 +212,7 @@ TRAVERSAL = [
 
 
 @pytest.mark.parametrize(("name", "damage", "told"), TRAVERSAL)
-def test_no_name_leads_out_of_the_dataset(
-    written: Callable[[str], Path], tmp_path: Path, name: str, damage: Callable[[Path], object], told: str
-) -> None:
+def test_no_name_leads_out_of_the_dataset(written, tmp_path, name, damage, told):
     folder = written(name)
     for outside in (tmp_path, tmp_path.parent):
         Image.new("RGB", (16, 12)).save(outside / "photo.png")
@@ -230,9 +222,8 @@ def test_no_name_leads_out_of_the_dataset(
     if not told:  # the folder that it names is passed over
         assert dataset.images[0].image == folder / "images/photo.png"
         return
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, told):
         dataset.read(0)
-    assert_one_line(error, told)
 
 
 def test_yaml_that_would_be_endless_as_a_text(written: Callable[[str], Path]) -> None:
@@ -242,9 +233,8 @@ def test_yaml_that_would_be_endless_as_a_text(written: Callable[[str], Path]) ->
     (folder / "data.yaml").write_text(content, encoding="utf-8")
     assert len(segvoc.read_dataset(folder)) == 1
     (folder / "data.yaml").write_text(content.replace("[cat, road]", "*a39"), encoding="utf-8")
-    with pytest.raises(UsageError) as error:
+    with one_line_error(UsageError, "a name is a list"):
         segvoc.read_dataset(folder)
-    assert_one_line(error, "a name is a list")
 
 
 def test_damaged_file_of_labelme_beside_a_sound_one(tmp_path: Path) -> None:
@@ -253,7 +243,6 @@ def test_damaged_file_of_labelme_beside_a_sound_one(tmp_path: Path) -> None:
             dataset.add(drawn_result(np.zeros((12, 16), np.uint16), ("cat",)), stem)
     (tmp_path / "a.json").write_text("{", encoding="utf-8")
     read = segvoc.read_dataset(tmp_path)
-    with pytest.raises(InputError) as error:
+    with one_line_error(InputError, "a.json' is damaged: it is no JSON"):
         read.read(0)
-    assert_one_line(error, "a.json' is damaged: it is no JSON")
     assert (read.read(1).labels == 0).all()

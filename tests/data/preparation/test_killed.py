@@ -1,12 +1,10 @@
 """A preparation that is killed, at any write, goes on where it was; the result is that of one that wasn't."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,28 +16,7 @@ from segvoc.errors import UsageError
 from segvoc.storage.resume import done_entry, stamp_of
 from tests.data.original_files import pack
 from tests.data.replicas import replica
-
-KILLED_AT_A_WRITE = """
-import os, signal, sys
-from pathlib import Path
-from segvoc.data.benchmarks import find_benchmark
-from segvoc.data.preparation.prepare import prepare
-
-name, root, moment, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
-replace, writes = Path.replace, 0
-
-def counted(path, target):
-    global writes
-    writes += 1
-    if writes == moment and not after:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(path, target)
-    if writes == moment:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Path.replace = counted
-prepare(find_benchmark(name), root, allow_missing=True)
-"""
+from tests.processes import survivors
 
 
 def results(root: Path) -> dict[str, bytes]:
@@ -49,33 +26,6 @@ def results(root: Path) -> dict[str, bytes]:
         for path in root.rglob("*")
         if path.is_file() and not path.name.endswith(".tmp")
     }
-
-
-@pytest.mark.parametrize(
-    ("name", "moment", "side"),
-    [
-        pytest.param("a-150", 3, "before", marks=pytest.mark.slow),
-        ("a-150", 2, "after"),
-        ("pascal-part-116", 6, "before"),
-    ],
-)
-def test_killed_again_and_again_it_comes_to_the_same_end(tmp_path, name, moment, side):
-    """Every run is killed at one of its first writes, so that the kills fall on all steps there are.
-
-    The moment is late enough for one step more: all files of an image, four for parts, are one step.
-    """
-    replica(name, tmp_path / "whole")
-    pack(name, tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
-    prepare(find_benchmark(name), tmp_path / "whole", allow_missing=True)
-    kills = 0
-    command = [sys.executable, "-c", KILLED_AT_A_WRITE, name, str(tmp_path / "killed"), str(moment), side]
-    while (code := subprocess.run(command, check=False).returncode) == -signal.SIGKILL:
-        kills += 1
-        assert kills < 30
-    assert code == 0
-    assert kills > 1
-    assert results(tmp_path / "killed") == results(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("name", list(BENCHMARKS))
@@ -154,13 +104,6 @@ run()
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def test_no_worker_outlives_a_killed_preparation(tmp_path):
     replica("coco-stuff", tmp_path)
     pids = tmp_path / "pids"
@@ -169,10 +112,4 @@ def test_no_worker_outlives_a_killed_preparation(tmp_path):
     assert done.returncode == -signal.SIGKILL
     workers = [int(pid) for pid in pids.read_text().split()]
     assert len(workers) == 2
-    end = time.monotonic() + 20
-    while any(map(alive, workers)) and time.monotonic() < end:
-        time.sleep(0.05)
-    survivors = [pid for pid in workers if alive(pid)]
-    for pid in survivors:
-        os.kill(pid, signal.SIGKILL)
-    assert survivors == []
+    assert survivors(workers) == []

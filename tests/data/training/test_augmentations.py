@@ -152,10 +152,7 @@ def test_each_step_of_the_jitter_has_probability_one_half_and_both_orders_occur(
     for name in ("brightness", "contrast", "saturation", "hue"):
         assert 150 < sum(name in run for run in runs) < 250
     whole = {run for run in runs if len(run) == 4}
-    assert whole == {
-        ("brightness", "contrast", "saturation", "hue"),
-        ("brightness", "saturation", "hue", "contrast"),
-    }
+    assert whole == {("brightness", "contrast", "saturation", "hue"), ("brightness", "saturation", "hue", "contrast")}
 
 
 def test_augmentations_depend_only_on_the_generator():

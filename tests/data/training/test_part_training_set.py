@@ -10,11 +10,9 @@ import torch
 from PIL import Image
 
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training import training_set
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.part_training_set import NONE, PartTrainingSet
 from segvoc.data.training.training_set import IGNORED
-from segvoc.encoders.part_names import PartNames
 from segvoc.errors import UsageError
 
 WHOLE = Augmentation(shortest=(6,), longest=100, crop=6, color=False, flip=0.0, ignored=IGNORED)
@@ -112,33 +110,3 @@ def test_flipping_swaps_left_and_right_parts_but_not_objects(root):
     changes = replace(WHOLE, flip=1.0)
     own = PartTrainingSet(images=labeled_images(root), augmentation=changes, seed=0, swap_sides=True)
     assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]
-
-
-class Counting(tuple):
-    """Counts how often it is searched."""
-
-    searches = 0
-
-    def __iter__(self):
-        type(self).searches += 1
-        return super().__iter__()
-
-
-def test_a_sample_repeats_no_work_of_the_one_before(root, monkeypatch):
-    """Names were sorted anew for every object word, and object maps were searched from the first one on."""
-    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
-    maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
-    own = PartTrainingSet(
-        images=labeled_images(root, background="background"),
-        augmentation=WHOLE,
-        seed=0,
-        swap_sides=True,
-        object_maps=replace(maps, images=Counting(maps.images)),
-    )
-    first = own[0]
-    monkeypatch.setattr(PartNames, "of", lambda words: pytest.fail("names are sorted again"))
-    monkeypatch.setattr(training_set, "other_sides", lambda names: pytest.fail("sides are searched again"))
-    monkeypatch.setattr(np, "full", lambda *_: pytest.fail("a table is made again"))
-    Counting.searches = 0
-    assert torch.equal(own[0].labels, first.labels)
-    assert Counting.searches == 0
