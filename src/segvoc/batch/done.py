@@ -72,9 +72,13 @@ def write_shard(out: Location, settings: Key, record: Record, files: Sequence[Re
     """
     for name, content in files:
         (out / name).write(content)
+    (out / RECORDS / f"{record.key}.json").write(record_content(settings, record))
+
+
+def record_content(settings: Key, record: Record) -> bytes:
+    """The content of a record's file."""
     fields = dict(record.__dict__)
-    entry = done_entry(settings, fields.pop("key"), fields.pop("units"), fields)
-    (out / RECORDS / f"{record.key}.json").write(_file(entry))
+    return _file(done_entry(settings, fields.pop("key"), fields.pop("units"), fields))
 
 
 class DoneShards:
