@@ -12,7 +12,7 @@ from PIL import features
 from segvoc import __version__
 from segvoc.diagnosis.engines import find_engines
 from segvoc.diagnosis.machine import describe_machine, problems_of_machine, set_variables
-from segvoc.diagnosis.places import described, problems_of_places, places
+from segvoc.diagnosis.places import described, places, problems_of_places
 from segvoc.diagnosis.requirements import Package, installed_version, missing_of_extras, packages
 from segvoc.errors import SegvocError, one_line
 from segvoc.exported.shipped import SHIPPED, open_tiny

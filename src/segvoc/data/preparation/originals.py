@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from segvoc.data.preparation.downloads import Download
+from segvoc.data.benchmarks import Download
 from segvoc.data.preparation.manifests import PREPARATION_FOLDER
 from segvoc.errors import InputError, SegvocError, UsageError, one_line
 from segvoc.progress import Progress
