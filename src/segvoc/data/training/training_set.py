@@ -73,8 +73,6 @@ class TrainingSet(Dataset[TrainingSample]):
     """How each image is changed."""
     seed: int
     """Determines the order and all augmentations."""
-    swap_sides: bool = False
-    """Whether a "left door" becomes a "right door" in a mirrored image, where both are classes."""
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -95,7 +93,7 @@ class TrainingSet(Dataset[TrainingSample]):
                 continue
             generator = torch.Generator().manual_seed(seed_of(self.seed, "changes", position))
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-            sides = {"swap_sides": self.with_other_sides} if self.swap_sides else {}
+            sides = {"swap_sides": self.with_other_sides} if self.augmentation.swap_left_right else {}
             pixels, labels = self.augmentation(pixels, labels, generator, **sides)
             return TrainingSample(pixels.contiguous(), labels.contiguous(), tuple(problems))
         # not an exception, since one that is raised in a worker loses its type
