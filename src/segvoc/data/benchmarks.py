@@ -221,10 +221,6 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     There may be fewer images than `Benchmark.image_count`: images were missing and `--partial` was given, or the
     published evaluations leave some out too.
 
-    Args:
-        benchmark: the benchmark.
-        root: the data folder.
-
     Returns:
         The images: `PartRecords` for part benchmarks, `PartTrainingImages` for training sets of parts.
 

@@ -209,13 +209,7 @@ def open_captions(
 ) -> CaptionDataset:
     """The data set of a recipe. The first process builds its index; all processes read it.
 
-    Args:
-        files: where the captions and images are.
-        recipe: provides the phrase extractor, the cleaning rules and the number of workers.
-        folder: where the index is stored.
-        processes: all processes of the run.
-        warn: receives a line for the first captions and images that are skipped, and the number of the others.
-        silent: show no progress.
+    `warn` receives a line for the first captions and images that are skipped, and the number of the others.
 
     Raises:
         UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.

@@ -93,13 +93,6 @@ def encode_phrases(
 ) -> None:
     """Compute and write some shards of phrase embeddings.
 
-    Args:
-        cache: the result of `phrase_cache`.
-        dataset: provides the phrases.
-        encoders: only the text encoder is used.
-        shards: their numbers.
-        silent: show no progress.
-
     Raises:
         OutputError: a file can't be written.
     """

@@ -48,10 +48,6 @@ class ImageLocation(NamedTuple):
             raise InputError(f"{name!r} can't be read: {error.strerror}; check the path and the disk") from None
         return decode_image(content, repr(name))
 
-    def fingerprint(self) -> tuple[object, ...]:
-        """A value that changes when the file does."""
-        return (*file_fingerprint(self.file), self.offset, self.size)
-
 
 class CaptionedImage(NamedTuple):
     """The location of an image, and its captions."""

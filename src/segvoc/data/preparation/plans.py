@@ -47,11 +47,6 @@ class Plan:
 def plan_preparation(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     """Plan the preparation of a benchmark.
 
-    Args:
-        benchmark: the benchmark.
-        root: the data folder.
-        originals: where the unpacked downloads are.
-
     Raises:
         UsageError: a list, index or annotation file of the originals can't be read.
     """

@@ -42,10 +42,7 @@ class _Failure(NamedTuple):
 def check_preparation(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:
     """Check whether a benchmark is prepared, or can be.
 
-    Args:
-        benchmark: the benchmark.
-        root: the data folder.
-        allow_missing: accept a benchmark that was prepared with missing images.
+    With `allow_missing`, a benchmark that was prepared with missing images counts as prepared.
 
     Returns:
         The manifest if the benchmark is prepared; None if it isn't, but its originals are there.
@@ -76,12 +73,7 @@ def prepare(
     goes on from there and writes the same manifest. Images with damaged files are reported to `on_failure`, and the
     next call tries them again. Archives are unpacked into the data folder.
 
-    Args:
-        benchmark: the benchmark.
-        root: the data folder.
-        jobs: number of processes.
-        allow_missing: prepare the benchmark even if images are missing; the manifest lists them.
-        on_failure: called for each damaged file, with an error of one line.
+    With `allow_missing`, the benchmark is prepared even if images are missing; the manifest lists them.
 
     Returns:
         The manifest, and whether there was anything to do.

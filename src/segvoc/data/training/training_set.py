@@ -181,14 +181,7 @@ class ShardedSampler:
 
 
 def batches(images: TrainingSet, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
-    """Read the batches of a training set.
-
-    Args:
-        images: the training set.
-        sampler: the positions of each batch.
-        workers: number of worker processes; 0 reads in this process.
-        pinned: whether to copy the batches to pinned memory, for a GPU.
-    """
+    """Read the batches of a training set."""
     return read_ahead(images, sampler, _collate, workers, pinned=pinned)
 
 

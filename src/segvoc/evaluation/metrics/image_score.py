@@ -59,12 +59,7 @@ def score_image(
 ) -> ImageScore:
     """Compare a prediction with the truth.
 
-    Args:
-        task: the scoring rules.
-        image: the image.
-        truth: its true labels.
-        result: the prediction; for parts, `among` holds one for each object of `present_objects`.
-        boundary: whether to compute the boundary F-score too.
+    For parts, the result's `group_labels` holds a prediction for each object of `present_objects`.
     """
     classes, prediction = len(task.classes), task.scored(result.labels)
     oracle = None
