@@ -55,13 +55,8 @@ class HubPlace:
 
     def record(self) -> dict[str, str]:
         """The entries that identify the file in records of conversions and runs."""
-        return {
-            "filename": self.filename,
-            "repository": self.repository,
-            "repository_type": self.repository_type,
-            "revision": self.revision,
-            "page": self.page,
-        }
+        names = ("filename", "repository", "repository_type", "revision", "page")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
