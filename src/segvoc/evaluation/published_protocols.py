@@ -92,10 +92,6 @@ PUBLISHED_PROTOCOLS: Mapping[Family, Mapping[str, PublishedProtocol]] = {
 def published_protocol(preset: str, benchmark: str) -> PublishedProtocol:
     """The protocol by which a paper scores a network on a benchmark.
 
-    Args:
-        preset: name of the network; one that no preset has belongs to no paper.
-        benchmark: name of the benchmark.
-
     Returns:
         The protocol; `NO_PAPER` if no paper scores this network there.
     """

@@ -227,11 +227,7 @@ def segment_and_score(
 ) -> list[FailedImage]:
     """Segment all images of some batches, and keep their scores.
 
-    Args:
-        segmenter: how.
-        batches: images that go through the network together.
-        keep: called with each image, its truth and its score, in a thread.
-        on_result: see `evaluate`.
+    `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
 
     Returns:
         The images that can't be read.

@@ -87,8 +87,7 @@ def mean_rows(runs: Sequence[Sequence[Row]]) -> list[Row]:
 
     A score has also the "deviation" of the runs (the sample's standard deviation, None of a single run), and "runs".
 
-    Args:
-        runs: the rows of each run, with the same benchmarks in the same order.
+    All runs have the same benchmarks in the same order.
     """
     return [_mean_row(rows) for rows in zip(*runs, strict=True)]
 

@@ -248,17 +248,9 @@ def open_caption_task(
 ) -> CaptionTask:
     """The task of a data set, after computing the features that are not cached yet.
 
-    Args:
-        encoders: compute the features.
-        dataset: the images and phrases.
-        folder: where features are stored.
-        seed: seed of the order of images and of mirroring.
-        mirror: whether half of the images are mirrored; the features of mirrored images are then stored as well.
-        cached: store the features of images; if false, images are encoded in every pass, and only phrases are stored.
-        workers: processes that read images (0: this one does).
-        processes: all processes of the run; they share the work.
-        warn: receives a line for each image that can't be read.
-        silent: show no progress.
+    With `mirror`, half of the images are mirrored, and the features of mirrored images are stored as well. Unless they
+    are `cached`, images are encoded in every pass, and only phrases are stored. `workers` processes read images (0:
+    this one does), and `warn` receives a line for each image that can't be read.
 
     Raises:
         OutputError: a file can't be written; finished ones are kept.

@@ -145,7 +145,7 @@ class CaptionConfig(_Group):
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Augmentation, _Group):
-    """Labeled images and their augmentation."""
+    """Labeled images and their augmentation; `Augmentation` documents the settings of the latter."""
 
     dataset: str = "coco-stuff-train"
     """The data set that the recipe was made for."""

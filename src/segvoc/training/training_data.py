@@ -65,10 +65,7 @@ class LabelTrainingData:
     def task(self, network: SegmentationNetwork, templates: Sequence[str], warn: Callable[[str], None]) -> LabelTask:
         """The task of training a network, on its device, on these images.
 
-        Args:
-            network: the network.
-            templates: prompt templates with "{}" in place of the word.
-            warn: called with each warning, as a readable line.
+        Prompt templates have "{}" in place of the word; `warn` gets each warning, as a readable line.
         """
         training_set = self._training_set(network)
         words = class_words(network, templates, training_set.vocabulary, self.recipe)

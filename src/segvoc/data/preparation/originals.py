@@ -33,10 +33,6 @@ LARGEST_BLOWN_UP = 64 << 20
 def files_below(folder: Path, suffix: str) -> list[str]:
     """Find files in a folder and its sub-folders, without hidden files such as macOS's `._*`.
 
-    Args:
-        folder: where to search.
-        suffix: how the file names end.
-
     Returns:
         Sorted paths relative to the folder.
     """

@@ -195,12 +195,8 @@ def read_ahead(
 ) -> Iterator[_Batch]:
     """Read the batches of a data set with PyTorch's data loader.
 
-    Args:
-        dataset: the samples.
-        sampler: the indices of each batch.
-        collate: makes a batch of samples.
-        workers: number of worker processes; 0 reads in this process.
-        pinned: whether to copy the batches to pinned memory, for a GPU.
+    `sampler` gives the indices of each batch. `workers` processes read them (0: this one does). `pinned` copies the
+    batches to pinned memory, for a GPU.
 
     Raises:
         ProcessError: (while iterating) a worker process was killed.

@@ -35,10 +35,7 @@ def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
 
     Without jinja2 there is no page, and a warning says how to get it: the scores don't need it.
 
-    Args:
-        path: the file to write.
-        template: name of the template, a file beside this module.
-        values: what the template shows.
+    The template is a file beside this module.
 
     Raises:
         OutputError: the system refused.
