@@ -15,8 +15,8 @@ from rehearsal.scenes import (
     labels_of,
     part_labels_of,
 )
+from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.class_lists import class_names, image_stems, read_class_list
-from segvoc.data.downloads import CONTEXT_59
 from tests.data.original_files import (
     compressed_runs,
     pack,
@@ -68,7 +68,7 @@ def write_originals(names: Sequence[str], root: Path) -> None:
         WRITERS[name](unpacked, scenes)
     first, *others = names
     pack(first, unpacked, *others)
-    listing = unpacked / CONTEXT_59.locations[0]
+    listing = unpacked / find_benchmark("pc-59").downloads[1].locations[0]
     for path in (*unpacked.glob("*.*"), *([listing] if listing.exists() else [])):
         path.rename(root / path.name)
     shutil.rmtree(unpacked)

@@ -6,8 +6,7 @@ import pytest
 
 from segvoc.configuration import parse_settings, with_settings
 from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.published_scores import find_rows, published_rows, published_scores, scored_benchmarks
-from segvoc.data.published_tables import PUBLISHED_ROWS
+from segvoc.data.published_scores import PUBLISHED_ROWS, find_rows, published_rows, published_scores, scored_benchmarks
 from segvoc.errors import UsageError
 from segvoc.training.recipes import RECIPES
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from segvoc.data import published_scores
 from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.published_tables.rows import Network, ScoreTable
+from segvoc.data.published_scores import find_rows
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.report.markdown import markdown_rows
 from segvoc.evaluation.report.summary import score_table
@@ -176,10 +177,11 @@ def test_table_for_the_terminal_keeps_its_columns_and_escapes_names():
 
 
 def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
-    table = ScoreTable(paper="CAT-Seg", table="Table 1", columns=("a-150",), main=True)
-
     def publish(**scores: float) -> None:
-        rows = [table.row(name, Network(preset=name, recipe=name), score) for name, score in scores.items()]
+        rows = [
+            replace(find_rows(name)[0], table="Table 1", scores={"a-150": {"miou": score}}, source="")
+            for name, score in scores.items()
+        ]
         monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", tuple(rows))
 
     publish(**{"cat-seg-b": 31.8, "cat-seg-l": 37.9})

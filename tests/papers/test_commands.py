@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.published_scores import find_rows
-from segvoc.data.published_tables import PUBLISHED_ROWS
-from segvoc.data.published_tables.rows import PublishedRow
+from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow, find_rows
 from segvoc.models.presets import PRESETS
 from segvoc.reproduction.subjects import trained_subject
 from segvoc.training.recipes import RECIPES

@@ -15,7 +15,7 @@ from segvoc.records import to_json
 from segvoc.training.loop import Training
 from segvoc.training.run_folder import open_together
 from segvoc.training.tasks import LabelTask
-from segvoc.training.training_data import augmentation, class_words
+from segvoc.training.training_data import class_words
 from tests.inference.small_network import Letters, Patches
 from tests.training.runs import RECIPE, drawn_images
 
@@ -51,7 +51,7 @@ def open_parts(
         **{"trainable": "all", "trainable_encoders": "image", "encoder_lr_scale": 1.0} | changes
     )
     own = network(config).to(dtype)
-    training_set = PartTrainingSet(images=images, augmentation=augmentation(recipe), seed=1)
+    training_set = PartTrainingSet(images=images, augmentation=recipe.data, seed=1)
     words = class_words(own, ("{}",), training_set.vocabulary, recipe)
     task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1)
     folder, state = open_together(Processes(), torch.device("cpu"), out, {"recipe": to_json(recipe)}, resume=resume)

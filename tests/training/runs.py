@@ -17,7 +17,6 @@ from segvoc.training.loop import Listeners, Training
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.tasks import LabelTask
-from segvoc.training.training_data import augmentation
 from tests.inference.small_network import small_network
 
 RECIPE = Recipe(model="small").with_settings(
@@ -78,7 +77,7 @@ def open_run(
     processes = processes or Processes()
     config = {"recipe": to_json(recipe)}
     folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)
-    training_set = TrainingSet(images=images, augmentation=augmentation(recipe), seed=1)
+    training_set = TrainingSet(images=images, augmentation=recipe.data, seed=1)
     with torch.no_grad():
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
     training = Training(

@@ -3,8 +3,8 @@
 import torch
 
 from segvoc.selection_rules import Voted
-from segvoc.training.class_sampling import chosen_words
 from segvoc.training.ground_truth_selection import GroundTruthFirst
+from segvoc.training.tasks import chosen_words
 
 
 def test_words_of_a_step_are_those_of_its_images_and_random_others():

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from segvoc.data.published_tables import PUBLISHED_ROWS
-from segvoc.data.published_tables.rows import Paper, PublishedRow
+from segvoc.data.published_scores import PUBLISHED_ROWS, Paper, PublishedRow
 from segvoc.models.presets import PRESETS
 
 Status = Literal["built", "option", "departs", "not ours", "missing"]
@@ -86,7 +85,7 @@ def score_rows(paper: Paper, table: str, version: str = "") -> tuple[Row, ...]:
 
     Args:
         paper: the paper.
-        table: the table as `segvoc.data.published_tables` has it.
+        table: the table as `segvoc.data.published_scores` has it.
         version: the version of the paper; empty: any.
     """
     found = [row for row in PUBLISHED_ROWS if (row.paper, row.table) == (paper, table)]

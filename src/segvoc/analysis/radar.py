@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segvoc.analysis.charts import new_figure, save_figure
-from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
 from segvoc.data.published_scores import find_rows
-from segvoc.data.published_tables.rows import SEMANTIC
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.report.markdown import percent
 from segvoc.evaluation.report.summary import aligned

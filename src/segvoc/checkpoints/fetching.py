@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,7 +78,11 @@ def transfer_size(published: PublishedFile) -> int | None:
     Raises:
         CheckpointError: The server can't be reached, or doesn't have the file for everybody.
     """
-    return _explained(published, lambda: _remote_size(published), f"{_server(published)} can't be reached")
+    from huggingface_hub import get_hf_file_metadata
+
+    # a single request without the hub's retries, which fails at once if there is no network
+    request = partial(get_hf_file_metadata, address(published), token=False)
+    return _explained(published, lambda: request().size, f"{_server(published)} can't be reached")
 
 
 def check_space(needed: int) -> None:
@@ -98,13 +103,6 @@ def check_space(needed: int) -> None:
         raise CheckpointError(_no_space(home, error)) from None
 
 
-def _remote_size(published: PublishedFile) -> int | None:
-    from huggingface_hub import get_hf_file_metadata
-
-    # a single request without the hub's retries, which fails at once if there is no network
-    return get_hf_file_metadata(address(published), token=False).size
-
-
 def address(published: PublishedFile) -> str:
     """The address that the file is fetched from; that of a file of the hub depends on HF_ENDPOINT."""
     import huggingface_hub
@@ -122,13 +120,12 @@ def _download(published: PublishedFile) -> Path:
     size_text = published.size_text if size is None else human_size(size)
     # of several processes of `torchrun` only the first says it
     silent = os.environ.get("RANK", "0") != "0"
-    with announced(f"fetching {published.name} ({published.filename}, {size_text})", silent=silent):
-        return _explained(published, lambda: _transfer(published, size), "the transfer broke off")
-
-
-def _transfer(published: PublishedFile, size: int | None) -> Path:
     place = published.place
-    return _web_download(published, place, size) if isinstance(place, WebPlace) else _hub_download(place, size)
+    transfer = (
+        partial(_web_download, published, place) if isinstance(place, WebPlace) else partial(_hub_download, place)
+    )
+    with announced(f"fetching {published.name} ({published.filename}, {size_text})", silent=silent):
+        return _explained(published, lambda: transfer(size), "the transfer broke off")
 
 
 def _hub_download(place: HubPlace, size: int | None) -> Path:

@@ -24,9 +24,7 @@ _AUTHORS_DOWNSAMPLING = "layers.0.downsample.reduction.weight"
 def backbone_state(official: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
     """State dict for a backbone.
 
-    Args:
-        official: the weights of the whole classifier.
-        backbone: see `build_backbone`; only names and shapes are read, so it may be on `meta`.
+    It reads the weights of the whole classifier.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
@@ -48,10 +46,7 @@ def guided_clip_state(
 ) -> dict[str, Tensor]:
     """State dict of the towers of a network on a CLIP and a backbone for guidance.
 
-    Args:
-        clip: a CLIP, see `towers_state`.
-        backbone: see `backbone_state`.
-        network: the network; only names and shapes are read, so it may be on `meta`.
+    See `towers_state` and `backbone_state`.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.

@@ -42,12 +42,9 @@ def openai_clip_states(
 ) -> TowerStates:
     """State dicts for an `OpenAIClipImageEncoder` and its `ClipTextEncoder`.
 
-    Args:
-        official: weights with the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), of
-            transformers' `CLIPModel` (`text_model.*`, `vision_model.*`), or of CAT-Seg and PCA-Seg
-            (`attn.q_proj_weight`, ...) without the prefix `sem_seg_head.predictor.clip_model.`.
-        image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
-        text_encoder: the text tower, likewise.
+    It reads the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), of transformers' `CLIPModel`
+    (`text_model.*`, `vision_model.*`), and of CAT-Seg and PCA-Seg (`attn.q_proj_weight`, ...) without the prefix
+    `sem_seg_head.predictor.clip_model.`.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
@@ -68,12 +65,8 @@ def _with_prompts(official: Mapping[str, Tensor], image_encoder: nn.Module) -> M
 def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
     """State dicts for an `EvaClipImageEncoder` and its `ClipTextEncoder`.
 
-    Args:
-        official: weights with the names of PCA-Seg, of EVA-CLIP's and DeCLIP's authors (names of the text tower with or
-            without "text."), or of open_clip ("visual.trunk."). Position embeddings of another grid are resized
-            (bicubic).
-        image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
-        text_encoder: the text tower, likewise.
+    It reads the names of PCA-Seg, of EVA-CLIP's and DeCLIP's authors (those of the text tower with or without "text."),
+    and of open_clip ("visual.trunk."). Position embeddings of another grid are resized (bicubic).
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.

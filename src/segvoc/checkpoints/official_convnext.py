@@ -29,11 +29,8 @@ def convnext_clip_states(
 ) -> TowerStates:
     """State dicts for a `ConvNextClipImageEncoder` and its `ClipTextEncoder`.
 
-    Args:
-        official: a plain CLIP as published by open_clip, or the whole state dict of the released ERR-Seg, of which only
-            the towers are read.
-        image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
-        text_encoder: the text tower, likewise.
+    It reads a plain CLIP as published by open_clip, or the whole state dict of the released ERR-Seg, of which only the
+    towers are read.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.

@@ -66,11 +66,8 @@ def network_state(
 ) -> dict[str, Tensor]:
     """State dict for a CAT-Seg or PCA-Seg network with the towers of OpenAI CLIP or EVA02-CLIP.
 
-    Args:
-        official: the whole released state dict (`sem_seg_head.predictor.*`, `upsample1.*`, `upsample2.*`), or that of a
-            plain CLIP for a network without aggregation.
-        network: the network; only names and shapes are read, so it may be on `meta`.
-        cosines: the logits of a plain CLIP.
+    It reads the whole released state dict (`sem_seg_head.predictor.*`, `upsample1.*`, `upsample2.*`), or that of a
+    plain CLIP, with its `cosines` as logits, for a network without aggregation.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.

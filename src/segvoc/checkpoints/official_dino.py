@@ -38,9 +38,7 @@ _MASK_TOKEN = "mask_token"
 def dino_state(official: Mapping[str, Tensor], dino: nn.Module) -> dict[str, Tensor]:
     """State dict for a `DinoTokens`.
 
-    Args:
-        official: the weights; a classifier on top of them is ignored.
-        dino: the tower; only names and shapes are read, so it may be on `meta`.
+    A classifier on top of the tower is ignored.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.

@@ -41,10 +41,8 @@ _RENAMED = (
 def err_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """State dict for an ERR-Seg network.
 
-    Args:
-        official: the whole released state dict (`sem_seg_head.clip_model.*`, `sem_seg_head.decoder.*`), or that of a
-            plain CLIP for a network without aggregation.
-        network: the network; only names and shapes are read, so it may be on `meta`.
+    It reads the whole released state dict (`sem_seg_head.clip_model.*`, `sem_seg_head.decoder.*`), or that of a plain
+    CLIP for a network without aggregation.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.

@@ -78,10 +78,7 @@ def clip_and_dino_state(
 ) -> dict[str, Tensor]:
     """State dict of the towers of a network on CLIP and DINOv2.
 
-    Args:
-        clip: OpenAI's CLIP, see `openai_clip_states`.
-        dino: DINOv2, see `dino_state`.
-        network: the network; only names and shapes are read, so it may be on `meta`.
+    See `openai_clip_states` and `dino_state`.
 
     Raises:
         CheckpointError: See `part_network_state`.

@@ -60,9 +60,7 @@ def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
 
     The projector, which inference doesn't use, gets random values that are the same each time.
 
-    Args:
-        official: a whole CLIPSeg with Hugging Face's names, or the authors' decoder together with a plain CLIP.
-        network: the network; only names and shapes are read, so it may be on `meta`.
+    It reads a whole CLIPSeg with Hugging Face's names, or the authors' decoder together with a plain CLIP.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, a parameter has no value, or the decoder or the CLIP is missing.

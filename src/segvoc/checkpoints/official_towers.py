@@ -66,10 +66,7 @@ _FAMILIES = (
 def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
     """State dicts for towers of any family; the class of the image encoder decides which.
 
-    Args:
-        official: a CLIP checkpoint in any format that the key maps of the family read.
-        image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
-        text_encoder: the text tower, likewise.
+    `official` is a CLIP in any format that the key maps of the family read.
 
     Raises:
         CheckpointError: The weights belong to another family (the message names its presets), a name or shape doesn't
@@ -91,10 +88,6 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
 
 def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """The towers' entries of a network's state dict.
-
-    Args:
-        clip: a CLIP checkpoint, see `towers_state`.
-        network: the network; only names and shapes are read, so it may be on `meta`.
 
     Raises:
         CheckpointError: See `towers_state`.

@@ -1,4 +1,8 @@
-"""Strict key maps: published weights fit exactly, or a one-line error lists the differences."""
+"""Strict key maps: published weights fit exactly, or a one-line error lists the differences.
+
+The maps of `segvoc.checkpoints.official_*` take the published weights by name, and read only names and shapes of the
+modules that they fill, which may be on `meta`.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping

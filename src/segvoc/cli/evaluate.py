@@ -84,8 +84,8 @@ def evaluate(
     _refuse_writing_among([folder for folder in (images, labels, dataset.path) if folder], out)
     own_dataset = dataset.read(images, background)
     from segvoc.distributed import join_processes
-    from segvoc.evaluation.origin import origin_of
-    from segvoc.evaluation.shown import evaluate_shown  # here, since PyTorch takes seconds to import
+    from segvoc.evaluation.result import origin_of
+    from segvoc.evaluation.runner import evaluate_shown  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 
     if own_dataset is not None:

@@ -1,4 +1,4 @@
-"""The table of benchmarks: classes, original downloads, scoring rules and published scores."""
+"""The benchmarks of `benchmarks.json`: classes, original downloads, scoring rules and published scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,23 +6,34 @@ from pathlib import Path
 from typing import Literal
 
 from segvoc.data.class_lists import ENGLISH_NAMES, class_names, read_class_list
-from segvoc.data.downloads import (
-    CONTEXT_59,
-    CONTEXT_459,
-    Download,
-    cityscapes,
-    coco_images,
-    coco_stuff_maps,
-    full_ade20k,
-    ov_parts,
-    scene_parsing,
-    voc,
-)
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore, published_scores
 from segvoc.errors import UsageError
+from segvoc.records import from_json
+from segvoc.storage.json_files import read_json
 from segvoc.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """One folder or file of an original download."""
+
+    archives: tuple[str, ...]
+    """Names of the archive, the current one first; empty if the file is downloaded as it is."""
+    member: str
+    """The folder or file in the archive, without leading folders."""
+    locations: tuple[str, ...]
+    """Where it may be after unpacking, below the data folder; `segvoc prepare` unpacks to the first location."""
+    suffix: str
+    """How the names of the files in the folder end; empty if `member` is a single file."""
+    page: str
+    """Address of the download page."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is a single file rather than a folder of files."""
+        return not self.suffix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,246 +150,13 @@ class Benchmark:
         return tuple(dict.fromkeys(download.page for download in self.downloads))
 
 
-_CAESAR = "Caesar, Uijlings, Ferrari: COCO-Stuff: Thing and Stuff Classes in Context. CVPR 2018"
-_LIN = "Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014"
-_ZHOU = "Zhou et al.: Scene Parsing through ADE20K Dataset. CVPR 2017"
-_MOTTAGHI = "Mottaghi et al.: The Role of Context for Object Detection and Semantic Segmentation in the Wild. CVPR 2014"
-_EVERINGHAM = "Everingham et al.: The PASCAL Visual Object Classes (VOC) Challenge. IJCV 2010"
-_CORDTS = "Cordts et al.: The Cityscapes Dataset for Semantic Urban Scene Understanding. CVPR 2016"
-_WEI = "Wei et al.: OV-PARTS: Toward Open-Vocabulary Part Segmentation. NeurIPS 2023"
-
-_LEARNED_PARTS = "parts of seen objects, for training part networks; images without any are left out"
-
-_VOC = (
-    voc(2012, "JPEGImages", ".jpg"),
-    voc(2012, "SegmentationClass", ".png"),
-    voc(2012, "ImageSets/Segmentation/val.txt", ""),
-)
-_VOC_FOLDER = "VOCdevkit/VOC2012"
-_CONTEXT_FOLDER = "VOCdevkit/VOC2010/annotations_detectron2"
-_CONTEXT_IMAGES = voc(2010, "JPEGImages", ".jpg")
-
 BENCHMARKS: Mapping[str, Benchmark] = {
-    benchmark.name: benchmark
-    for benchmark in (
-        Benchmark(
-            name="coco-stuff",
-            title="COCO-Stuff",
-            class_list="coco",
-            downloads=(coco_images("val2017"), coco_stuff_maps("val2017")),
-            label_folder="coco-stuff/annotations_detectron2/val2017",
-            image_count=5000,
-            citation=_CAESAR,
-        ),
-        Benchmark(
-            name="coco-stuff-train",
-            title="COCO-Stuff, training set",
-            class_list="coco",
-            downloads=(coco_images("train2017"), coco_stuff_maps("train2017")),
-            label_folder="coco-stuff/annotations_detectron2/train2017",
-            image_count=118_287,
-            citation=_CAESAR,
-            note="the training data of CAT-Seg, PCA-Seg and ERR-Seg",
-        ),
-        Benchmark(
-            name="a-150",
-            title="A-150",
-            class_list="ade150",
-            downloads=(scene_parsing("images", ".jpg"), scene_parsing("annotations", ".png")),
-            label_folder="ADEChallengeData2016/annotations_detectron2/validation",
-            image_count=2000,
-            citation=_ZHOU,
-        ),
-        Benchmark(
-            name="a-150-train",
-            title="A-150, training set",
-            class_list="ade150",
-            downloads=(scene_parsing("images", ".jpg", "training"), scene_parsing("annotations", ".png", "training")),
-            label_folder="ADEChallengeData2016/annotations_detectron2/training",
-            image_count=20_210,
-            citation=_ZHOU,
-            note="for training (CAT-Seg, arXiv v1, Table 6)",
-        ),
-        Benchmark(
-            name="a-847",
-            title="A-847",
-            class_list="ade847",
-            ignored=65535,
-            downloads=(
-                full_ade20k("images/ADE/validation", ".jpg"),
-                full_ade20k("images/ADE/validation", "_seg.png"),
-                full_ade20k("index_ade20k.pkl", ""),
-            ),
-            label_folder="ADE20K_2021_17_01/annotations_detectron2/validation",
-            label_suffix=".tif",
-            image_count=2000,
-            citation=_ZHOU,
-        ),
-        Benchmark(
-            name="pc-59",
-            title="PC-59",
-            class_list="pc59",
-            downloads=(_CONTEXT_IMAGES, CONTEXT_59),
-            label_folder=f"{_CONTEXT_FOLDER}/pc59_val",
-            image_count=5105,
-            citation=_MOTTAGHI,
-        ),
-        Benchmark(
-            name="pc-59-train",
-            title="PC-59, training set",
-            class_list="pc59",
-            downloads=(_CONTEXT_IMAGES, CONTEXT_59),
-            label_folder=f"{_CONTEXT_FOLDER}/pc59_train",
-            image_count=4998,
-            citation=_MOTTAGHI,
-            note="for training (CAT-Seg, arXiv v1, Table 6)",
-        ),
-        Benchmark(
-            name="pc-459",
-            title="PC-459",
-            class_list="pc459",
-            ignored=65535,
-            downloads=(_CONTEXT_IMAGES, CONTEXT_459),
-            label_folder=f"{_CONTEXT_FOLDER}/pc459_val",
-            label_suffix=".tif",
-            image_count=5104,
-            citation=_MOTTAGHI,
-            note="images without a MATLAB file are left out, as in the published evaluations",
-        ),
-        Benchmark(
-            name="pas-20",
-            title="PAS-20",
-            class_list="voc20",
-            downloads=_VOC,
-            label_folder=f"{_VOC_FOLDER}/annotations_detectron2/val",
-            image_count=1449,
-            citation=_EVERINGHAM,
-            note="background is ignored; images with nothing else are left out",
-        ),
-        Benchmark(
-            name="pas-20b",
-            title="PAS-20b",
-            class_list="voc20b",
-            downloads=_VOC,
-            label_folder=f"{_VOC_FOLDER}/annotations_detectron2_bg/val",
-            image_count=1449,
-            collapse_from=20,
-            citation=_EVERINGHAM,
-            note="the network is asked for the 59 classes of PC-59, and all but the 20 count as background",
-        ),
-        Benchmark(
-            name="voc-21",
-            title="VOC-21",
-            class_list="voc21",
-            downloads=_VOC,
-            label_folder=f"{_VOC_FOLDER}/annotations_voc21/val",
-            image_count=1449,
-            background="background",
-            citation=_EVERINGHAM,
-        ),
-        Benchmark(
-            name="pc-60",
-            title="PC-60",
-            class_list="pc60",
-            downloads=(_CONTEXT_IMAGES, CONTEXT_59),
-            label_folder=f"{_CONTEXT_FOLDER}/pc60_val",
-            image_count=5105,
-            background="background",
-            citation=_MOTTAGHI,
-        ),
-        Benchmark(
-            name="coco-object",
-            title="COCO-Object",
-            class_list="coco_object81",
-            downloads=(coco_images("val2017"), coco_stuff_maps("val2017")),
-            label_folder="coco-stuff/annotations_coco_object/val2017",
-            label_suffix="_instanceTrainIds.png",
-            image_count=5000,
-            background="background",
-            citation=_LIN,
-            note="everything that is not an object is background, including unlabeled pixels; nothing is ignored",
-        ),
-        Benchmark(
-            name="cityscapes",
-            title="Cityscapes",
-            class_list="cityscapes19",
-            downloads=(
-                cityscapes("leftImg8bit_trainvaltest.zip", "leftImg8bit", "_leftImg8bit.png"),
-                cityscapes("gtFine_trainvaltest.zip", "gtFine", "_gtFine_labelIds.png"),
-            ),
-            label_folder="cityscapes/gtFine/val",
-            label_suffix="_gtFine_labelTrainIds.png",
-            image_count=500,
-            citation=_CORDTS,
-        ),
-        Benchmark(
-            name="pascal-part-116",
-            title="Pascal-Part-116",
-            class_list="pascal_part116",
-            downloads=(
-                ov_parts("PascalPart116", "images/val", ".jpg"),
-                ov_parts("PascalPart116", "annotations_detectron2_obj/val", ".png"),
-                ov_parts("PascalPart116", "annotations_detectron2_part/val", ".png"),
-            ),
-            label_folder="PascalPart116/annotations_segvoc",
-            image_count=None,
-            parts=BenchmarkParts(class_list="pascal_part116"),
-            citation=_WEI,
-            note="one record for each object class in an image; parts of other classes are ignored",
-        ),
-        Benchmark(
-            name="pascal-part-116-train",
-            title="Pascal-Part-116, training set",
-            class_list="pascal_part116",
-            downloads=(
-                ov_parts("PascalPart116", "images/train", ".jpg"),
-                ov_parts("PascalPart116", "annotations_detectron2_obj/train", ".png"),
-                ov_parts("PascalPart116", "annotations_detectron2_part/train", ".png"),
-            ),
-            label_folder="PascalPart116/annotations_segvoc_train",
-            image_count=None,
-            training_parts=BenchmarkParts(class_list="pascal_part116"),
-            citation=_WEI,
-            note=_LEARNED_PARTS,
-        ),
-        Benchmark(
-            name="ade20k-part-234",
-            title="ADE20K-Part-234",
-            class_list="ade20k_part234",
-            ignored=65535,
-            downloads=(
-                ov_parts("ADE20KPart234", "images/validation", ".jpg"),
-                ov_parts("ADE20KPart234", "images/training", ".jpg"),
-                ov_parts("ADE20KPart234", "annotations_detectron2_part/validation", ".png"),
-                ov_parts("ADE20KPart234", "annotations_detectron2_part/training", ".png"),
-                ov_parts("ADE20KPart234", "ade20k_instance_val.json", ""),
-                ov_parts("ADE20KPart234", "ade20k_instance_train.json", ""),
-            ),
-            label_folder="ADE20KPart234/annotations_segvoc",
-            image_count=None,
-            parts=BenchmarkParts(class_list="ade20k_part234"),
-            citation=_WEI,
-            note="one record for each instance in the validation set, and for unseen objects in the training set",
-        ),
-        Benchmark(
-            name="ade20k-part-234-train",
-            title="ADE20K-Part-234, training set",
-            class_list="ade20k_part234",
-            ignored=65535,
-            downloads=(
-                ov_parts("ADE20KPart234", "images/training", ".jpg"),
-                ov_parts("ADE20KPart234", "annotations_detectron2_part/training", ".png"),
-                ov_parts("ADE20KPart234", "ade20k_instance_train.json", ""),
-            ),
-            label_folder="ADE20KPart234/annotations_segvoc_train",
-            image_count=None,
-            training_parts=BenchmarkParts(class_list="ade20k_part234"),
-            citation=_WEI,
-            note=_LEARNED_PARTS,
-        ),
-    )
+    entry["name"]: from_json(Benchmark, entry) for entry in read_json(Path(__file__).with_suffix(".json"))
 }
 """Every benchmark, by name."""
+
+SEMANTIC = ("a-847", "pc-459", "a-150", "pc-59", "pas-20", "pas-20b")
+"""The benchmarks in the tables of PCA-Seg and CAT-Seg, in order; ERR-Seg's have the first five."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -442,10 +220,6 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
 
     There may be fewer images than `Benchmark.image_count`: images were missing and `--partial` was given, or the
     published evaluations leave some out too.
-
-    Args:
-        benchmark: the benchmark.
-        root: the data folder.
 
     Returns:
         The images: `PartRecords` for part benchmarks, `PartTrainingImages` for training sets of parts.

@@ -1,12 +1,36 @@
-"""The scores that papers report: all rows of their tables, and those to set beside the scores of a preset."""
+"""The scores that papers report: all rows of their tables, and those to set beside the scores of a preset.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+`published_scores.json` has the rows, with notes on the tables.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
 
-from segvoc.data.published_tables import PUBLISHED_ROWS
-from segvoc.data.published_tables.rows import PartProtocol, PrintedScores, PublishedRow
 from segvoc.errors import UsageError
+from segvoc.inference.label_options import LabelKeywords
+from segvoc.records import from_json
+from segvoc.storage.json_files import read_json
+
+Paper = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg"]
+"""A paper, by the name of its network."""
+
+LAST_VERSIONS: Mapping[Paper, str] = {
+    "PCA-Seg": "CVPR 2026",
+    "CAT-Seg": "CVPR 2024",
+    "ERR-Seg": "journal",
+    "SynSeg": "ICME 2026",
+}
+"""The last version of each paper, which our networks follow."""
+
+PartProtocol = Literal["pred-all", "oracle-obj"]
+"""How parts are predicted: among all classes, or with the object given (OV-PARTS, PartCLIPSeg)."""
+
+PrintedScores = Mapping[str, float]
+"""Scores on one benchmark, in percent: "miou"; "seen" and "unseen"; for parts also "harmonic", as printed. "found" is
+the mean number of an image's classes that are found (ERR-Seg, Table 9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +47,74 @@ class PublishedScore:
     """For parts: how they were predicted."""
     source: str = ""
     """Address of the page with the scores, where there is one besides the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRow:
+    """A row of a paper's table of scores.
+
+    `segvoc train RECIPE --set TRAINING` trains its network, `segvoc evaluate MODEL --set OPTIONS` scores it.
+    """
+
+    paper: Paper
+    """The paper that prints the row."""
+    version: str
+    """The version of the paper."""
+    table: str
+    """The table: "Table 1"."""
+    row: str
+    """What tells the row from the others of its table."""
+    preset: str
+    """Our network; empty if there is none."""
+    recipe: str
+    """The recipe that trains it; empty if there is none."""
+    training: tuple[str, ...] = ()
+    """Settings of the recipe or its network, as NAME=VALUE."""
+    options: tuple[str, ...] = ()
+    """Settings of the trained network for the evaluation, as NAME=VALUE."""
+    labels: LabelKeywords = field(default_factory=LabelKeywords)
+    """Options of labels in the evaluation, in place of those of the published protocol."""
+    protocol: PartProtocol | None = None
+    """For parts: how they are predicted."""
+    scores: Mapping[str, PrintedScores]
+    """The printed scores, by benchmark."""
+    main: bool = False
+    """Whether these are the scores of the preset as it is, as the paper reports them first."""
+    departs: str = ""
+    """How our network differs from that of the row; empty: not in anything that the paper or its code states."""
+    source: str = ""
+    """Address of a page with the same scores, besides the paper."""
+
+    @property
+    def title(self) -> str:
+        """Paper and table: "PCA-Seg, Table 1"."""
+        version = "" if self.version == LAST_VERSIONS[self.paper] else f" ({self.version})"
+        return f"{self.paper}{version}, {self.table}"
+
+    @property
+    def name(self) -> str:
+        """Identifies the row: "PCA-Seg, Table 3, serial"."""
+        protocol = "" if self.protocol is None else f", {self.protocol}"
+        return f"{self.title}, {self.row}{protocol}"
+
+    def score_on(self, benchmark: str) -> PublishedScore:
+        """The printed score on one of the benchmarks of `scores`."""
+        return PublishedScore(
+            preset=self.preset,
+            table=self.title if self.main else self.name,
+            scores=self.scores[benchmark],
+            protocol=self.protocol,
+            source=self.source,
+        )
+
+
+def _row(entry: dict[str, Any]) -> PublishedRow:
+    labels: LabelKeywords = entry.pop("labels", {})
+    return replace(from_json(PublishedRow, entry), labels=labels)
+
+
+PUBLISHED_ROWS: tuple[PublishedRow, ...] = tuple(map(_row, read_json(Path(__file__).with_suffix(".json"))["rows"]))
+"""The rows of all tables, paper after paper."""
 
 
 def published_rows(preset: str) -> tuple[PublishedRow, ...]:
@@ -62,17 +154,7 @@ def scored_benchmarks(preset: str) -> tuple[str, ...]:
 
 def published_scores(benchmark: str) -> tuple[PublishedScore, ...]:
     """The scores that papers report for presets as they are, in the order of the tables; empty if there are none."""
-    return tuple(
-        PublishedScore(
-            preset=row.preset,
-            table=row.title,
-            scores=row.scores[benchmark],
-            protocol=row.protocol,
-            source=row.source,
-        )
-        for row in _main_rows()
-        if benchmark in row.scores
-    )
+    return tuple(row.score_on(benchmark) for row in _main_rows() if benchmark in row.scores)
 
 
 def _main_rows() -> Sequence[PublishedRow]:

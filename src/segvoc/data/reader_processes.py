@@ -13,10 +13,7 @@ _Batch = TypeVar("_Batch")
 def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
     """Start the reader processes of a data loader now, and give its batches.
 
-    Args:
-        loader: the data loader; without processes, its batches come as they are.
-        what: what its processes do, e.g. "reads images".
-        fix: how to go on without them.
+    The error says what the processes do ("reads images") and how to go on without them.
 
     Raises:
         ProcessError: (while iterating) a reader process was killed.

@@ -32,26 +32,16 @@ class ImageScore:
 
     def to_json(self) -> dict[str, Any]:
         """The score as plain values, for `from_json`."""
-        return {
-            "stem": self.stem,
-            "seconds": self.seconds,
-            "kept_classes": self.kept_classes,
-            "confusion": _packed(self.confusion),
-            "oracle": None if self.oracle is None else _packed(self.oracle),
-            "boundary": [[label, score] for label, score in self.boundary.items()],
-        }
+        oracle = None if self.oracle is None else _packed(self.oracle)
+        boundary = [[label, score] for label, score in self.boundary.items()]
+        return {**vars(self), "confusion": _packed(self.confusion), "oracle": oracle, "boundary": boundary}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "ImageScore":
         """The score from the values that `to_json` returned."""
-        return cls(
-            stem=entry["stem"],
-            seconds=entry["seconds"],
-            kept_classes=entry["kept_classes"],
-            confusion=_unpacked(entry["confusion"]),
-            oracle=None if entry["oracle"] is None else _unpacked(entry["oracle"]),
-            boundary={label: score for label, score in entry["boundary"]},
-        )
+        oracle = None if entry["oracle"] is None else _unpacked(entry["oracle"])
+        boundary = {label: score for label, score in entry["boundary"]}
+        return cls(**{**entry, "confusion": _unpacked(entry["confusion"]), "oracle": oracle, "boundary": boundary})
 
 
 def score_image(
@@ -59,12 +49,7 @@ def score_image(
 ) -> ImageScore:
     """Compare a prediction with the truth.
 
-    Args:
-        task: the scoring rules.
-        image: the image.
-        truth: its true labels.
-        result: the prediction; for parts, `among` holds one for each object of `present_objects`.
-        boundary: whether to compute the boundary F-score too.
+    For parts, the result's `group_labels` holds a prediction for each object of `present_objects`.
     """
     classes, prediction = len(task.classes), task.scored(result.labels)
     oracle = None
@@ -102,15 +87,9 @@ def shown_prediction(task: EvaluationTask, truth: GroundTruth, result: Segmentat
 
 
 def _packed(confusion: Confusion) -> dict[str, Any]:
-    return {
-        "classes": confusion.classes,
-        "truth": confusion.truth.tolist(),
-        "prediction": confusion.prediction.tolist(),
-        "pixels": confusion.pixels.tolist(),
-        "ignored": confusion.ignored,
-    }
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(confusion).items()}
 
 
 def _unpacked(entry: Mapping[str, Any]) -> Confusion:
     arrays = {name: np.array(entry[name], np.int64) for name in ("truth", "prediction", "pixels")}
-    return Confusion(classes=entry["classes"], ignored=entry["ignored"], **arrays)
+    return Confusion(**{**entry, **arrays})

@@ -53,11 +53,6 @@ def nearest_labels(segmenter: NetworkSegmenter, names: Sequence[str], training: 
     Labels are embedded as for segmentation: with the network's prompt templates, whose embeddings are averaged, and of
     several synonyms the first.
 
-    Args:
-        segmenter: the network.
-        names: the labels.
-        training: the training labels.
-
     Raises:
         UsageError: there is no label in a list, or one is empty or given twice.
     """

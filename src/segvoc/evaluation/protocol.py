@@ -70,11 +70,7 @@ def evaluation_protocol(
     On a benchmark, whatever the settings leave open is as published, or the network's `official` window where no
     paper scores this network. On other images it is as in `Segmenter.segment`.
 
-    Args:
-        segmenter: the network.
-        task: the images and the scoring rules.
-        settings: what the caller asks for.
-        preset: the network's preset, whose published protocol it is; by default the one that it was built from.
+    `preset` is the one whose published protocol it is; by default the one that the network was built from.
 
     Raises:
         UsageError: the network doesn't have the window, or the background is another than that of the images.

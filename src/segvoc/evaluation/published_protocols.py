@@ -7,7 +7,7 @@ otherwise.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from segvoc.data.benchmarks import find_benchmark
+from segvoc.data.benchmarks import SEMANTIC, find_benchmark
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.inference.label_options import LabelOptions
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE, Family
@@ -33,8 +33,6 @@ class PublishedProtocol:
 
 NO_PAPER = PublishedProtocol()
 """The protocol on benchmarks where no paper scores a network: its own `official` window."""
-
-_SEMANTIC = ("a-847", "pc-459", "a-150", "pc-59", "pas-20", "pas-20b")
 
 _SLIDING = PublishedProtocol(
     source="CAT-Seg, appendix A.3, and eval.sh of the released code", templates=(CLIP_TEMPLATE,)
@@ -73,9 +71,9 @@ _PARTS = PublishedProtocol(
 _PART_BENCHMARKS = ("pascal-part-116", "ade20k-part-234")
 
 PUBLISHED_PROTOCOLS: Mapping[Family, Mapping[str, PublishedProtocol]] = {
-    "CAT-Seg": dict.fromkeys(_SEMANTIC, _SLIDING),
-    "CAT-Seg v1": dict.fromkeys(_SEMANTIC, _SLIDING_V1),
-    "PCA-Seg": dict.fromkeys(_SEMANTIC, _SLIDING_PCA),
+    "CAT-Seg": dict.fromkeys(SEMANTIC, _SLIDING),
+    "CAT-Seg v1": dict.fromkeys(SEMANTIC, _SLIDING_V1),
+    "PCA-Seg": dict.fromkeys(SEMANTIC, _SLIDING_PCA),
     "ERR-Seg": {
         name: PublishedProtocol(
             source="ERR-Seg, Tables 8 and 14, and the released code",
@@ -93,10 +91,6 @@ PUBLISHED_PROTOCOLS: Mapping[Family, Mapping[str, PublishedProtocol]] = {
 
 def published_protocol(preset: str, benchmark: str) -> PublishedProtocol:
     """The protocol by which a paper scores a network on a benchmark.
-
-    Args:
-        preset: name of the network; one that no preset has belongs to no paper.
-        benchmark: name of the benchmark.
 
     Returns:
         The protocol; `NO_PAPER` if no paper scores this network there.

@@ -1,19 +1,21 @@
 """The evaluation loop: images are read ahead of the network and scored behind it, and each score is kept at once."""
 
+import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from segvoc.checkpoints.content_hash import content_hash
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
-from segvoc.evaluation.fingerprint import fingerprint_of
 from segvoc.evaluation.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.boundary import require_scipy
 from segvoc.evaluation.metrics.parts import guided_parts
@@ -26,6 +28,7 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
+from segvoc.progress import Progress, print_line, printable
 from segvoc.storage.digests import digest_of
 from segvoc.storage.json_files import read_json
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done, stamp_of
@@ -105,7 +108,7 @@ def evaluate(
     protocol = evaluation_protocol(model, task, settings, origin.preset)
     segmenter = TaskSegmenter(model, task, protocol, boundary=settings.boundary)
     start = time.perf_counter()
-    fingerprint = fingerprint_of(model, origin, task, images, settings, protocol)
+    fingerprint = _fingerprint(model, origin, task, images, settings, protocol)
     path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
     with ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
         work.done.require_key(report, "give another --out, or delete that folder")
@@ -154,6 +157,34 @@ def evaluate(
     return processes.gather(content)[0]
 
 
+def evaluate_shown(
+    model: NetworkSegmenter,
+    task: EvaluationTask,
+    out: Path,
+    settings: EvaluationSettings,
+    origin: ModelOrigin,
+    processes: Processes,
+) -> Report:
+    """`evaluate` with a bar or lines of progress, and a line for each image that can't be read."""
+
+    def count(_: EvaluationImage, error: str | None) -> None:
+        if error is not None:
+            print_line(f"segvoc: error: {error}")
+        progress.update()
+
+    with Progress(f"evaluating on {printable(task.title)}", silent=not processes.first) as progress:
+        return evaluate(
+            model,
+            task,
+            out,
+            settings,
+            origin=origin,
+            processes=processes,
+            on_start=progress.start,
+            on_result=count,
+        )
+
+
 class TaskSegmenter:
     """A segmenter with the words and the protocol of an evaluation."""
 
@@ -196,11 +227,7 @@ def segment_and_score(
 ) -> list[FailedImage]:
     """Segment all images of some batches, and keep their scores.
 
-    Args:
-        segmenter: how.
-        batches: images that go through the network together.
-        keep: called with each image, its truth and its score, in a thread.
-        on_result: see `evaluate`.
+    `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
 
     Returns:
         The images that can't be read.
@@ -271,3 +298,39 @@ def peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return peak_gigabytes()
+
+
+def _fingerprint(
+    segmenter: NetworkSegmenter,
+    origin: ModelOrigin,
+    task: EvaluationTask,
+    images: Sequence[EvaluationImage],
+    settings: EvaluationSettings,
+    protocol: EvaluationProtocol,
+) -> Key:
+    """All that may change a score, as plain values under readable names; long lists as their length and a digest."""
+    return {
+        "model": segmenter.name,
+        "weights": origin.weights,
+        "weights_digest": content_hash(segmenter.network),
+        "options": dict(origin.options),
+        "data": task.title,
+        "limit": settings.limit,
+        "images": _summary(record.stem for image in images for record in image.records),
+        "classes": _summary(task.images.vocabulary.words),
+        "collapse_from": task.collapse_from,
+        **protocol.facts(),
+        "boundary": settings.boundary,
+        "random_substitution": settings.random_substitution,
+        "dtype": segmenter.dtype,
+        "device": segmenter.device.type,
+        "batch": segmenter.batch,
+        "segvoc": version("segvoc"),
+        "torch": torch.__version__,
+    }
+
+
+def _summary(names: Iterable[str]) -> str:
+    names = list(names)
+    text = "\n".join(names).encode("utf-8", "surrogateescape")
+    return f"{len(names)} ({hashlib.blake2b(text, digest_size=4).hexdigest()})"

@@ -75,11 +75,7 @@ def prepare_downloaded(
 ) -> list[Availability]:
     """Prepare the benchmarks that are downloaded but not prepared, as `segvoc prepare` does without --partial.
 
-    Args:
-        found: what `availability` has found.
-        root: the data folder.
-        jobs: number of processes.
-        on_failure: called for each damaged file, with an error of one line.
+    `on_failure` is called for each damaged file, with an error of one line.
 
     Returns:
         The same benchmarks, none of which is only downloaded: they are prepared, or failed with an obstacle.

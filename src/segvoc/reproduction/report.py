@@ -33,9 +33,7 @@ CSV_COLUMNS: tuple[str, ...] = (
 def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
     """Write `scores.csv`, `index.html` and `report.json`, each atomically; those of an earlier call are replaced.
 
-    Args:
-        folder: folder of the report.
-        content: what `segvoc.reproduction.reproduce.reproduce` returns.
+    `content` is what `segvoc.reproduction.reproduce.reproduce` returns.
 
     Raises:
         OutputError: a file can't be written.

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.configuration import differences, parse_settings, plain_value
-from segvoc.data.published_scores import PublishedScore, find_rows, published_rows, recipe_rows
-from segvoc.data.published_tables.rows import PublishedRow
+from segvoc.data.published_scores import PublishedRow, PublishedScore, find_rows, published_rows, recipe_rows
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.presets import PRESETS, find_preset
@@ -49,17 +48,7 @@ class Subject:
 
     def published(self, benchmark: str) -> list[PublishedScore]:
         """The published scores on a benchmark."""
-        return [
-            PublishedScore(
-                preset=row.preset,
-                table=row.title if row.main else row.name,
-                scores=row.scores[benchmark],
-                protocol=row.protocol,
-                source=row.source,
-            )
-            for row in self.rows
-            if benchmark in row.scores
-        ]
+        return [row.score_on(benchmark) for row in self.rows if benchmark in row.scores]
 
     def network_options(self) -> dict[str, Any]:
         """The settings for the evaluation, as `segvoc.load` takes them."""

@@ -80,14 +80,6 @@ def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[st
 def trained(recipe: Recipe, seed: int, folder: Path, call: TrainingCall, data: Path, device: str) -> Path:
     """Train a network, or continue a run, or do nothing if it is finished.
 
-    Args:
-        recipe: the recipe with its settings.
-        seed: the seed of the run.
-        folder: the folder of the seed.
-        call: initial weights and captions.
-        data: the data folder, whose benchmarks are prepared.
-        device: see `segvoc.load`.
-
     Returns:
         The file of the trained weights.
 

@@ -31,12 +31,7 @@ Row = dict[str, Any]
 
 
 def empty_row(found: Availability, published: Sequence[PublishedScore]) -> Row:
-    """The row of a benchmark that isn't evaluated, or not yet.
-
-    Args:
-        found: the benchmark in the data folder.
-        published: the published scores on it.
-    """
+    """The row of a benchmark that isn't evaluated, or not yet."""
     return {
         "name": found.name,
         "title": found.benchmark.title,
@@ -59,12 +54,8 @@ def evaluated_row(
 ) -> Row:
     """The row of a benchmark that is evaluated.
 
-    Args:
-        found: the benchmark in the data folder.
-        report: the content of its `report.json`.
-        folder: folder of that report, relative to that of the whole.
-        published: the published scores on it.
-        deviations: what differs from how the published network was made.
+    `folder` is that of the benchmark's report, relative to that of the whole; `deviations` say what differs from how
+    the published network was made.
     """
     data, scores = report["data"], comparison({**report, "published": published_entries(published)})
     why = _incomplete(found, report)
@@ -96,8 +87,7 @@ def mean_rows(runs: Sequence[Sequence[Row]]) -> list[Row]:
 
     A score has also the "deviation" of the runs (the sample's standard deviation, None of a single run), and "runs".
 
-    Args:
-        runs: the rows of each run, with the same benchmarks in the same order.
+    All runs have the same benchmarks in the same order.
     """
     return [_mean_row(rows) for rows in zip(*runs, strict=True)]
 
@@ -168,9 +158,7 @@ def _incomplete(found: Availability, report: Mapping[str, Any]) -> str:
 def failures(rows: Iterable[Row], *, named: bool) -> list[str]:
     """What keeps the exit code from being 0, one line for each benchmark.
 
-    Args:
-        rows: the benchmarks of a model.
-        named: whether the user named them, so that a missing one is a failure too.
+    A missing benchmark is a failure if the user `named` it.
     """
     lines = []
     for row in rows:

@@ -209,13 +209,7 @@ def open_captions(
 ) -> CaptionDataset:
     """The data set of a recipe. The first process builds its index; all processes read it.
 
-    Args:
-        files: where the captions and images are.
-        recipe: provides the phrase extractor, the cleaning rules and the number of workers.
-        folder: where the index is stored.
-        processes: all processes of the run.
-        warn: receives a line for the first captions and images that are skipped, and the number of the others.
-        silent: show no progress.
+    `warn` receives a line for the first captions and images that are skipped, and the number of the others.
 
     Raises:
         UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
@@ -254,17 +248,9 @@ def open_caption_task(
 ) -> CaptionTask:
     """The task of a data set, after computing the features that are not cached yet.
 
-    Args:
-        encoders: compute the features.
-        dataset: the images and phrases.
-        folder: where features are stored.
-        seed: seed of the order of images and of mirroring.
-        mirror: whether half of the images are mirrored; the features of mirrored images are then stored as well.
-        cached: store the features of images; if false, images are encoded in every pass, and only phrases are stored.
-        workers: processes that read images (0: this one does).
-        processes: all processes of the run; they share the work.
-        warn: receives a line for each image that can't be read.
-        silent: show no progress.
+    With `mirror`, half of the images are mirrored, and the features of mirrored images are stored as well. Unless they
+    are `cached`, images are encoded in every pass, and only phrases are stored. `workers` processes read images (0:
+    this one does), and `warn` receives a line for each image that can't be read.
 
     Raises:
         OutputError: a file can't be written; finished ones are kept.

@@ -1,5 +1,6 @@
 """The training loop, which writes checkpoints and metrics; on a CPU, one GPU or several."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,9 +26,8 @@ from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.finiteness import all_finite, not_finite, tensors_finite
-from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.stop_signals import stop_signals
 from segvoc.training.tasks import StepInfo, TrainingTask
@@ -318,3 +318,21 @@ class Training:
             for module in tower.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+
+
+def rate_factor(optimizer: OptimizerConfig, step: int) -> float:
+    """The factor of all learning rates at a step (from 0), in [0, 1].
+
+    It follows half a cosine from 1 to 0 over all steps. With a warm-up of W steps, the first W factors increase
+    linearly from `warmup_start_factor` to the cosine's value at W (detectron2's WarmupCosineLR, which ERR-Seg was
+    trained with). W is at most half of the steps, so that short runs learn too.
+    """
+    warm_up = min(optimizer.warmup_steps, optimizer.steps // 2)
+    if step >= warm_up:
+        return _cosine(step / optimizer.steps)
+    end = _cosine(warm_up / optimizer.steps)
+    return optimizer.warmup_start_factor + (end - optimizer.warmup_start_factor) * step / warm_up
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))

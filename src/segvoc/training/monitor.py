@@ -32,14 +32,8 @@ _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gr
 class Monitor:
     """Monitors a run. Every process has a monitor and segments watched images; only rank 0 writes and prints.
 
-    Args:
-        folder: the run folder.
-        recipe: the recipe of the run.
-        segmenter: returns a segmenter with the network's current weights; its argument is the model name recorded in
-            the results.
-        watched: the images, with their scoring rules or with phrases from their captions.
-        processes: all processes of the run.
-        progress: whether to show progress.
+    `segmenter` returns a segmenter with the network's current weights; its argument is the model name recorded in the
+    results. Watched images have their scoring rules, or phrases from their captions.
     """
 
     def __init__(

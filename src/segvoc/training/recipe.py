@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from segvoc.configuration import check_range, parse_settings, with_settings
 from segvoc.data.captions.cleaning import EXCLUDED, Match, SameHead
 from segvoc.data.captions.phrases import Extractor
+from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import PRESETS, find_preset
@@ -148,29 +149,13 @@ class CaptionConfig(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(_Group):
-    """Labeled images and their augmentation."""
+class DataConfig(Augmentation, _Group):
+    """Labeled images and their augmentation; `Augmentation` documents the settings of the latter."""
 
     dataset: str = "coco-stuff-train"
     """The data set that the recipe was made for."""
-    short_sides: tuple[int, ...] = (384,)
-    """Lengths to which the shorter side is resized, drawn at random [px]."""
-    max_long_side: int = 1333
-    """Maximum length of the longer side [px]."""
-    crop_size: int = 384
-    """Side of the square crop [px]."""
     resize_crop_to: int = 0
     """Side to which the crop is resized, that of the network's input [px]; 0: the crop stays as it is."""
-    max_class_fraction: float = 1.0
-    """Maximum fraction of a crop that one class may cover; 1: no limit."""
-    color_jitter: bool = True
-    """Whether to apply color jitter (SSD's augmentation)."""
-    flip_prob: float = 0.5
-    """Probability of a horizontal flip."""
-    squash_prob: float = 0.0
-    """Probability of resizing the whole image to the square instead of cropping it."""
-    swap_left_right: bool = False
-    """Whether a flip swaps classes such as "left door" and "right door", if both exist."""
     num_val_images: int = 0
     """Number of images held out for validation."""
 

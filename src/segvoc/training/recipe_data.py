@@ -29,10 +29,6 @@ def held_out_benchmark(recipe: Recipe) -> str:
 def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, EvaluationTask]:
     """The training set of a paper's recipe, and the first images of its held-out benchmark.
 
-    Args:
-        recipe: a recipe that learns from labels.
-        root: the data folder.
-
     Raises:
         UsageError: one of them isn't prepared.
     """

@@ -32,7 +32,7 @@ from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
-from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, Run, training_data_of
+from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, training_data_of
 from segvoc.version import __version__
 
 MODEL_FILE = "model.safetensors"
@@ -143,17 +143,8 @@ def train(
             processes=processes,
             progress=progress,
         )
-        place = Run(
-            network=network,
-            templates=templates,
-            folder=folder,
-            seed=seed,
-            processes=processes,
-            warn=monitor.warn,
-            silent=quiet,
-        )
         with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
-            task = data.task(place)
+            task = data.task(network, templates, monitor.warn)
         for note in folder.notes():
             monitor.warn(note)
         # not kept in a variable here: a wrapped network must not outlive the process group

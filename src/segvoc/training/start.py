@@ -62,11 +62,7 @@ class BuiltNetwork:
 def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None) -> BuiltNetwork:
     """Build the network with its initial weights; published weights that it needs are fetched.
 
-    Args:
-        recipe: the training recipe.
-        start: the initial weights.
-        seed: seed for random weights.
-        network: the caller's own network, used instead of one built from the recipe's configuration.
+    The caller's own `network` is used instead of one built from the recipe's configuration.
 
     Raises:
         UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch, TrainingSet, batches, seed_of
 from segvoc.errors import InputError
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_words import PartWords
-from segvoc.training.class_sampling import chosen_words
 from segvoc.training.objectives.captions import CaptionObjective
 from segvoc.training.objectives.segmentation import AnyObjective, objective_of
 from segvoc.training.recipe import Recipe
@@ -86,3 +86,27 @@ class LabelTask:
             words = words[chosen.to(words.device)]
         to = {"device": device, "non_blocking": True}
         return batch.images.to(**to), labels.to(**to), words
+
+
+def chosen_words(
+    labels: Int[Tensor, "B H W"], classes: int, words: int, seed: int
+) -> tuple[Int[Tensor, "B H W"], Int[Tensor, " N"]]:
+    """Sample classes for a step.
+
+    Args:
+        labels: the class of every pixel; values from `classes` on are not classes.
+        classes: number of all classes.
+        words: number of classes to sample. All classes in the images are kept even if there are more.
+        seed: of the random distractors.
+
+    Returns:
+        The labels as indices into the sampled classes, where values that are not classes stay at or above their
+        number; and the sampled classes in ascending order.
+    """
+    there = labels.unique()
+    there = there[there < classes]
+    order = torch.randperm(classes, generator=torch.Generator().manual_seed(seed))
+    others = order[~torch.isin(order, there)][: max(0, words - len(there))]
+    chosen = torch.cat((there, others)).sort().values
+    place = torch.searchsorted(chosen, labels)
+    return torch.where(labels < classes, place, labels), chosen

@@ -11,9 +11,8 @@ from torch import Tensor
 from segvoc.data.benchmarks import PartTrainingImages
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.part_training_set import PartTrainingSet
-from segvoc.data.training.training_set import IGNORED, TrainingSet, seed_of
+from segvoc.data.training.training_set import TrainingSet, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
@@ -25,29 +24,9 @@ from segvoc.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import FEATURES, RunFolder
+from segvoc.training.run_folder import FEATURES
 from segvoc.training.tasks import LabelTask
 from segvoc.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """The context in which a training task is built from data."""
-
-    network: SegmentationNetwork
-    """The network to train, on its device."""
-    templates: Sequence[str]
-    """Prompt templates with "{}" in place of the word."""
-    folder: RunFolder
-    """The folder of the run."""
-    seed: int
-    """Seed of the run."""
-    processes: Processes
-    """All processes of the run."""
-    warn: Callable[[str], None]
-    """Called with each warning, as a readable line."""
-    silent: bool
-    """Whether to hide progress in this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +41,8 @@ class LabelTrainingData:
     """Images for validation during the run."""
     object_maps: LabeledImages | None
     """Label maps of objects, for part networks whose part label maps don't imply the object."""
+    seed: int
+    """Seed of the run."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -81,17 +62,29 @@ class LabelTrainingData:
         """The data's entries in the header of the weights file."""
         return {"classes": list(self.learned.vocabulary.words)}
 
-    def task(self, run: Run) -> LabelTask:
-        """The task of training a network on these images."""
-        training_set = _training_set(run.network, self.recipe, self.learned, self.object_maps, run.seed)
-        words = class_words(run.network, run.templates, training_set.vocabulary, self.recipe)
-        where = next(run.network.parameters()).device
+    def task(self, network: SegmentationNetwork, templates: Sequence[str], warn: Callable[[str], None]) -> LabelTask:
+        """The task of training a network, on its device, on these images.
+
+        Prompt templates have "{}" in place of the word; `warn` gets each warning, as a readable line.
+        """
+        training_set = self._training_set(network)
+        words = class_words(network, templates, training_set.vocabulary, self.recipe)
+        where = next(network.parameters()).device
         return LabelTask(
             training_set=training_set,
             words=words.to(where),
             chosen=self.recipe.objective.num_sampled_classes,
-            seed=run.seed,
+            seed=self.seed,
         )
+
+    def _training_set(self, network: SegmentationNetwork) -> TrainingSet:
+        recipe, images, object_maps = self.recipe, self.learned, self.object_maps
+        if isinstance(network, PartNetwork):
+            object_maps = images.object_maps if isinstance(images, PartTrainingImages) else object_maps
+            return PartTrainingSet(images=images, augmentation=recipe.data, seed=self.seed, object_maps=object_maps)
+        if object_maps is not None:
+            raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
+        return TrainingSet(images=images, augmentation=recipe.data, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +97,12 @@ class CaptionTrainingData:
     """All images, for training and for the overlays."""
     folder: Path
     """The folder of the cached features."""
+    seed: int
+    """Seed of the run."""
+    processes: Processes
+    """All processes of the run."""
+    silent: bool
+    """Whether to hide progress in this process."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -114,23 +113,22 @@ class CaptionTrainingData:
         """The data's entries in the header of the weights file."""
         return {"captioned_images": len(self.watched)}
 
-    def task(self, run: Run) -> CaptionTask:
-        """The task of training a network on these images; computes missing features first."""
-        network = run.network
+    def task(self, network: SegmentationNetwork, templates: Sequence[str], warn: Callable[[str], None]) -> CaptionTask:
+        """See `LabelTrainingData.task`; computes missing features first."""
         if not isinstance(network, SynSeg):
             raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
         network.eval()
         return open_caption_task(
-            frozen_encoders(network, run.templates, self.recipe.data.input_size),
+            frozen_encoders(network, templates, self.recipe.data.input_size),
             self.watched,
             self.folder,
-            seed=run.seed,
+            seed=self.seed,
             mirror=self.recipe.captions.flip,
             cached=self.recipe.captions.cache_features,
             workers=min(self.recipe.runtime.num_workers, available_cores()),
-            processes=run.processes,
-            warn=lambda problem: run.warn(f"passed over: {problem}"),
-            silent=run.silent,
+            processes=self.processes,
+            warn=lambda problem: warn(f"passed over: {problem}"),
+            silent=self.silent,
         )
 
 
@@ -154,48 +152,14 @@ def training_data_of(
         dataset = open_captions(
             images, recipe, folder, processes, lambda line: print_line(f"segvoc: warning: {line}"), silent=silent
         )
-        return CaptionTrainingData(recipe=recipe, watched=dataset, folder=folder)
+        return CaptionTrainingData(
+            recipe=recipe, watched=dataset, folder=folder, seed=seed, processes=processes, silent=silent
+        )
     if watched is None:
         images, watched = _split(recipe, images, seed)
     if not isinstance(watched, EvaluationTask):
         watched = EvaluationTask.of_images(watched)
-    return LabelTrainingData(recipe=recipe, learned=images, watched=watched, object_maps=object_maps)
-
-
-def _training_set(
-    network: SegmentationNetwork,
-    recipe: Recipe,
-    images: LabeledImages,
-    object_maps: LabeledImages | None,
-    seed: int,
-) -> TrainingSet:
-    changes = augmentation(recipe)
-    if isinstance(network, PartNetwork):
-        object_maps = images.object_maps if isinstance(images, PartTrainingImages) else object_maps
-        return PartTrainingSet(
-            images=images,
-            augmentation=changes,
-            seed=seed,
-            swap_sides=recipe.data.swap_left_right,
-            object_maps=object_maps,
-        )
-    if object_maps is not None:
-        raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
-    return TrainingSet(images=images, augmentation=changes, seed=seed, swap_sides=recipe.data.swap_left_right)
-
-
-def augmentation(recipe: Recipe) -> Augmentation:
-    """The data augmentation of a recipe."""
-    return Augmentation(
-        shortest=recipe.data.short_sides,
-        longest=recipe.data.max_long_side,
-        crop=recipe.data.crop_size,
-        single_class=recipe.data.max_class_fraction,
-        color=recipe.data.color_jitter,
-        flip=recipe.data.flip_prob,
-        squash=recipe.data.squash_prob,
-        ignored=IGNORED,
-    )
+    return LabelTrainingData(recipe=recipe, learned=images, watched=watched, object_maps=object_maps, seed=seed)
 
 
 def class_words(

@@ -25,7 +25,7 @@ def drawing(seed=0):
 
 
 def plain(**changes):
-    settings = {"shortest": (20,), "longest": 1000, "crop": 16, "color": False, "flip": 0.0, "ignored": IGNORED}
+    settings = {"short_sides": (20,), "max_long_side": 1000, "crop_size": 16, "color_jitter": False, "flip_prob": 0.0}
     return Augmentation(**settings | changes)
 
 
@@ -44,7 +44,7 @@ def test_images_are_resized_like_pillow_and_labels_to_the_nearest():
 )
 def test_the_shorter_side_gets_the_drawn_length_unless_the_longer_would_exceed_its_limit(height, width, longest, size):
     seen = []
-    augmentation = plain(longest=longest, crop=100)
+    augmentation = plain(max_long_side=longest, crop_size=100)
     original = Augmentation.random_crop
     try:
         Augmentation.random_crop = lambda self, image, labels, generator: (
@@ -58,9 +58,9 @@ def test_the_shorter_side_gets_the_drawn_length_unless_the_longer_would_exceed_i
 
 def test_all_windows_of_the_crop_size_are_drawn():
     image, labels = labeled_image(6, 7)
-    corners = {int(plain(crop=5).random_crop(image, labels, drawing(seed))[1][0, 0]) for seed in range(200)}
+    corners = {int(plain(crop_size=5).random_crop(image, labels, drawing(seed))[1][0, 0]) for seed in range(200)}
     assert corners == {7 * top + left for top in (0, 1) for left in (0, 1, 2)}
-    pixels, window = plain(crop=5).random_crop(image, labels, drawing())
+    pixels, window = plain(crop_size=5).random_crop(image, labels, drawing())
     top, left = divmod(int(window[0, 0]), 7)
     assert torch.equal(pixels, image[:, top : top + 5, left : left + 5])
 
@@ -69,14 +69,15 @@ def test_a_crop_of_one_class_is_drawn_again_where_that_is_too_much():
     labels = torch.zeros(8, 40, dtype=torch.int32)
     labels[:, 36:] = 1
     image = torch.zeros(3, 8, 40, dtype=torch.uint8)
-    both = [len(plain(crop=8, single_class=0.9).random_crop(image, labels, drawing(s))[1].unique()) for s in range(60)]
-    once = [len(plain(crop=8).random_crop(image, labels, drawing(s))[1].unique()) for s in range(60)]
+    limited, free = plain(crop_size=8, max_class_fraction=0.9), plain(crop_size=8)
+    both = [len(limited.random_crop(image, labels, drawing(s))[1].unique()) for s in range(60)]
+    once = [len(free.random_crop(image, labels, drawing(s))[1].unique()) for s in range(60)]
     assert sum(n == 2 for n in both) > 2 * sum(n == 2 for n in once) > 0
 
 
 def test_a_small_image_is_padded_at_the_bottom_and_the_right():
     image, labels = labeled_image(3, 4)
-    padded, filled = pad(image, labels, 6, IGNORED)
+    padded, filled = pad(image, labels, 6)
     assert torch.equal(padded[:, :3, :4], image) and torch.equal(filled[:3, :4], labels)
     assert (padded[:, 3:] == 128).all() and (padded[:, :, 4:] == 128).all()
     assert (filled[3:] == IGNORED).all() and (filled[:, 4:] == IGNORED).all()
@@ -84,13 +85,13 @@ def test_a_small_image_is_padded_at_the_bottom_and_the_right():
 
 def test_labels_are_flipped_with_the_image():
     image, labels = labeled_image(16, 16)
-    flipped = plain(shortest=(16,), flip=1.0)(image, labels, drawing())
+    flipped = plain(short_sides=(16,), flip_prob=1.0)(image, labels, drawing())
     assert torch.equal(flipped[0], image.flip(2)) and torch.equal(flipped[1], labels.flip(1))
 
 
 def test_squashing_keeps_the_whole_image():
     image, labels = labeled_image(40, 60)
-    squashed = plain(squash=1.0)(image, labels, drawing())
+    squashed = plain(squash_prob=1.0)(image, labels, drawing())
     expected = resize(image, labels, (16, 16))
     assert torch.equal(squashed[0], expected[0]) and torch.equal(squashed[1], expected[1])
 
@@ -156,7 +157,7 @@ def test_each_step_of_the_jitter_has_probability_one_half_and_both_orders_occur(
 
 
 def test_augmentations_depend_only_on_the_generator():
-    whole = Augmentation(shortest=(20, 24), longest=100, crop=16, ignored=IGNORED)
+    whole = Augmentation(short_sides=(20, 24), max_long_side=100, crop_size=16)
     results = [whole(*labeled_image(), drawing(seed)) for seed in (3, 3, 4)]
     assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
     assert not torch.equal(results[0][0], results[2][0])

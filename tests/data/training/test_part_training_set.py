@@ -15,7 +15,7 @@ from segvoc.data.training.part_training_set import NONE, PartTrainingSet
 from segvoc.data.training.training_set import IGNORED
 from segvoc.errors import UsageError
 
-WHOLE = Augmentation(shortest=(6,), longest=100, crop=6, color=False, flip=0.0, ignored=IGNORED)
+WHOLE = Augmentation(short_sides=(6,), max_long_side=100, crop_size=6, color_jitter=False, flip_prob=0.0)
 CLASSES = ["background", "dog's head", "sofa", "cat's head", "dog's leg"]
 
 
@@ -79,7 +79,7 @@ def test_an_image_with_nothing_to_learn_is_skipped(root):
 
 
 def test_both_maps_are_augmented_alike(root):
-    changes = Augmentation(shortest=(6, 9, 12), longest=100, crop=5, color=False, flip=0.5, ignored=IGNORED)
+    changes = Augmentation(short_sides=(6, 9, 12), max_long_side=100, crop_size=5, color_jitter=False, flip_prob=0.5)
     own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=changes, seed=0)
     pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
     for place in range(8):
@@ -99,7 +99,7 @@ def test_the_classes_of_an_owner_are_its_parts(root):
 def test_labels_of_one_map_stay_one_map():
     image, one = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.arange(64).view(8, 8)
     generators = [torch.Generator().manual_seed(3) for _ in range(2)]
-    changes = Augmentation(shortest=(8, 16), longest=99, crop=6, single_class=0.9, color=False, ignored=IGNORED)
+    changes = replace(WHOLE, short_sides=(8, 16), max_long_side=99, max_class_fraction=0.9, flip_prob=0.5)
     alone = changes(image, one, generators[0])[1]
     stacked = changes(image, torch.stack((one, -one)), generators[1])[1]
     assert torch.equal(stacked[0], alone) and torch.equal(stacked[1], -alone)
@@ -107,6 +107,6 @@ def test_labels_of_one_map_stay_one_map():
 
 def test_flipping_swaps_left_and_right_parts_but_not_objects(root):
     drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
-    changes = replace(WHOLE, flip=1.0)
-    own = PartTrainingSet(images=labeled_images(root), augmentation=changes, seed=0, swap_sides=True)
+    changes = replace(WHOLE, flip_prob=1.0, swap_left_right=True)
+    own = PartTrainingSet(images=labeled_images(root), augmentation=changes, seed=0)
     assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]

@@ -42,13 +42,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def training_set(folder, *, seed=0, background=None, swap_sides=False, **changes):
-    settings = {"shortest": (8, 10), "longest": 99, "crop": SIDE, "color": False, "ignored": IGNORED} | changes
+def training_set(folder, *, seed=0, background=None, **changes):
+    settings = {"short_sides": (8, 10), "max_long_side": 99, "crop_size": SIDE, "color_jitter": False} | changes
     images = LabeledImages.from_folders(
         folder / "images", folder / "labels", folder / "classes.json", background=background
     )
     augmentation = Augmentation(**settings)
-    return TrainingSet(images=images, augmentation=augmentation, seed=seed, swap_sides=swap_sides)
+    return TrainingSet(images=images, augmentation=augmentation, seed=seed)
 
 
 def numbers(samples, positions):
@@ -86,11 +86,11 @@ def test_any_number_of_processes_and_workers_reads_the_same_samples(folder, work
 
 
 def test_the_background_is_not_a_class_and_later_classes_move_up(folder):
-    samples = training_set(folder, background="wall", squash=1.0, flip=0.0)
+    samples = training_set(folder, background="wall", squash_prob=1.0, flip_prob=0.0)
     assert samples.vocabulary.words == ("cat", "sofa")
     assert samples[0].labels.unique().tolist() == [0, 1, 2, IGNORED]
     assert samples[0].labels[0].tolist() == sorted([0, 0, 2, 2]) + [1, 1] + [IGNORED] * 2
-    plain = training_set(folder, squash=1.0, flip=0.0)
+    plain = training_set(folder, squash_prob=1.0, flip_prob=0.0)
     assert plain.vocabulary.words == ("cat", "wall", "sofa")
     assert plain[0].labels[0].tolist() == [0, 0, 1, 1, 2, 2, IGNORED, IGNORED]
 
@@ -116,7 +116,7 @@ def test_seeds_differ_between_purposes_positions_and_runs():
 )
 def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_sides, expected):
     (folder / "classes.json").write_text('["left door", "right door", "leftover"]')
-    samples = training_set(folder, flip=flip, squash=1.0, crop=12, swap_sides=swap_sides)
+    samples = training_set(folder, flip_prob=flip, squash_prob=1.0, crop_size=12, swap_left_right=swap_sides)
     row = [label for label in samples[0].labels[0].tolist() if label != IGNORED]
     assert row == [int(label) for label in expected for _ in range(3)]
 

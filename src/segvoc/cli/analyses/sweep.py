@@ -79,7 +79,7 @@ def sweep(
     )
 
     def load(other: str | None, options: Mapping[str, object]) -> tuple["NetworkSegmenter", "ModelOrigin"]:
-        from segvoc.evaluation.origin import origin_of
+        from segvoc.evaluation.result import origin_of
         from segvoc.models.loading import load_network
 
         name, weights = other or model, None if other else chosen.weights

@@ -23,9 +23,7 @@ _FORMS = (
 def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
     """The captions of each image, by its name in the file; several entries of one image are joined.
 
-    Args:
-        path: the caption file.
-        on_problem: receives one line for each entry that is skipped.
+    `on_problem` receives one line for each entry that is skipped.
 
     Raises:
         UsageError: the file can't be read, or its format is unknown.

@@ -63,14 +63,8 @@ def build_index(
 
     Memory is that of one chunk, and of the distinct phrases while they are numbered.
 
-    Args:
-        source: the captioned images.
-        folder: where the index is kept; several sets may share it.
-        extractor: of noun phrases, see `phrase_extractor`.
-        rules: which phrases an image keeps.
-        workers: processes that scan and extract (0: this one does).
-        on_problem: receives one line for each caption or image that is skipped; also where the index is reused.
-        silent: show no progress.
+    Several sets may share the `folder`. `workers` processes scan and extract (0: this one does). `on_problem` receives
+    one line for each caption or image that is skipped; also where the index is reused.
 
     Returns:
         The path of the index.

@@ -79,10 +79,7 @@ class FeatureCache:
     def write(self, shard: int, tensors: Mapping[str, Tensor], problems: Mapping[int, str] | None = None) -> None:
         """Write a shard atomically.
 
-        Args:
-            shard: its number.
-            tensors: by name, each with the rows of the shard as its first axis.
-            problems: why rows have no features, by row of the shard.
+        All tensors have the rows of the shard as their first axis. `problems` say why rows have no features, by row.
 
         Raises:
             OutputError: the file can't be written, for example because the disk is full.

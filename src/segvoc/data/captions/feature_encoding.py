@@ -93,13 +93,6 @@ def encode_phrases(
 ) -> None:
     """Compute and write some shards of phrase embeddings.
 
-    Args:
-        cache: the result of `phrase_cache`.
-        dataset: provides the phrases.
-        encoders: only the text encoder is used.
-        shards: their numbers.
-        silent: show no progress.
-
     Raises:
         OutputError: a file can't be written.
     """
@@ -133,15 +126,8 @@ def encode_images(
     An image that can't be read is reported and noted in its shard; the others are encoded. Memory is that of one shard
     (twice while it is written) and of the images that workers have read ahead.
 
-    Args:
-        cache: the result of `image_cache`.
-        dataset: provides the images.
-        encoders: only the image encoder is used.
-        shards: their numbers.
-        settings: the settings of the cache.
-        workers: processes that read images (0: this one does).
-        on_problem: receives one line for each image that can't be read.
-        silent: show no progress.
+    `on_problem` receives one line for each image that can't be read; `workers` processes read images (0: this one
+    does).
 
     Raises:
         OutputError: a file can't be written, for example because the disk is full; finished shards stay.

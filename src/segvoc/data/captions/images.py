@@ -48,10 +48,6 @@ class ImageLocation(NamedTuple):
             raise InputError(f"{name!r} can't be read: {error.strerror}; check the path and the disk") from None
         return decode_image(content, repr(name))
 
-    def fingerprint(self) -> tuple[object, ...]:
-        """A value that changes when the file does."""
-        return (*file_fingerprint(self.file), self.offset, self.size)
-
 
 class CaptionedImage(NamedTuple):
     """The location of an image, and its captions."""
@@ -76,10 +72,7 @@ def file_fingerprint(path: str | os.PathLike[str]) -> tuple[object, ...]:
 def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[str, ...]:
     """The usable captions among what a file stores for an image, with white space normalized and duplicates removed.
 
-    Args:
-        found: a string or a list of strings.
-        name: of the image, for messages.
-        on_problem: receives one line for each entry that is not a caption.
+    `on_problem` receives one line for each entry that is not a caption.
     """
     entries = found if isinstance(found, list | tuple) else [found]
     captions = []

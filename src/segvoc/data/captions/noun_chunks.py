@@ -34,7 +34,7 @@ class RulePhrases:
     @property
     def identity(self) -> str:
         """A digest of the rules and their word lists."""
-        sources = (Path(file).read_bytes() for file in (__file__, english.__file__))
+        sources = (Path(file).read_bytes() for file in (__file__, english.__file__, english.WORD_LISTS))
         return f"rules {hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:

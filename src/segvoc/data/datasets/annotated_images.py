@@ -68,6 +68,12 @@ class AnnotatedImage(LabeledImage):
             ) from None
 
 
+def broken(path: Path, stem: str, problem: str) -> AnnotatedImage:
+    """An image that can't be used, with the file that is the reason and what is wrong there."""
+    annotation = Broken(problem=f"{str(path)!r}: {problem}; correct it there")
+    return AnnotatedImage(image=path, labels=path, stem=stem, annotation=annotation)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FoundDataset:
     """What the reader of a format has found."""

@@ -11,12 +11,13 @@ from jaxtyping import UInt16
 from segvoc.data.datasets.annotated_images import (
     AnnotatedImage,
     Annotation,
-    Broken,
     FoundDataset,
+    broken,
     checked_size,
     unique_stems,
 )
-from segvoc.data.datasets.fields import Entry, damaged, json_content
+from segvoc.data.datasets.fields import Entry, json_content, naming_damage
+from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.datasets.shapes import CocoRuns, Polygons, Shape, Shapes
 from segvoc.errors import UsageError
@@ -39,14 +40,12 @@ class PanopticSegments:
             if image.mode != "RGB":
                 raise ValueError(f"{self.path.name!r} is a {image.mode} image, not RGB")
             red, green, blue = (np.asarray(band, np.uint32) for band in image.split())
-        ids, inverse = np.unique(red + 256 * green + 256 * 256 * blue, return_inverse=True)
         checked_size(size, red.shape)
-        table = np.empty(len(ids), np.uint16)
-        for index, number in enumerate(ids.tolist()):
-            if number and number not in self.labels:
-                raise ValueError(f"{self.path.name!r} has a segment {number} that the JSON file doesn't know")
-            table[index] = self.labels[number] if number else UNLABELED
-        return table[inverse].reshape(size)
+        ids = red + 256 * green + 256 * 256 * blue
+        labels = {**self.labels, 0: UNLABELED}
+        return looked_up(
+            ids, labels, lambda id: f"{self.path.name!r} has a segment {id} that the JSON file doesn't know"
+        )
 
 
 def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
@@ -60,13 +59,8 @@ def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
         UsageError: there is no such file, or several, or it is damaged.
     """
     path = source.path if source.path.is_file() else _annotation_file(source, panoptic)
-    try:
-        content = Entry(json_content(path), "the file")
-        return _Reader(source, path, content, panoptic).dataset()
-    except ValueError as error:
-        if isinstance(error, UsageError):
-            raise
-        raise damaged(path, str(error)) from None
+    with naming_damage(path):
+        return _Reader(source, path, Entry(json_content(path), "the file"), panoptic).dataset()
 
 
 def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
@@ -102,13 +96,12 @@ class _Reader:
         names = [Path(entry.text("file_name").replace("\\", "/")) for entry in entries]
         images = []
         for entry, image_id, stem in zip(entries, ids, unique_stems(names), strict=True):
-            labels = self.path
             try:
                 image = self.source.image(entry.text("file_name"), self._folders())
                 annotation, labels = self._annotation(entry.size(), by_image.get(image_id, []))
+                images.append(AnnotatedImage(image=image, labels=labels, stem=stem, annotation=annotation))
             except ValueError as error:
-                image, annotation = self.path, Broken(problem=f"{str(self.path)!r}: {error}; correct it there")
-            images.append(AnnotatedImage(image=image, labels=labels, stem=stem, annotation=annotation))
+                images.append(broken(self.path, stem, str(error)))
         return FoundDataset(names=self.names, images=images, has_outside=not self.panoptic)
 
     def _annotation(self, size: tuple[int, int] | None, entries: Sequence[Entry]) -> tuple[Annotation, Path]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import damaged, finite
 from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.datasets.shapes import BoxRuns, Polygons, Shape, Shapes, ellipse, rectangle
@@ -119,22 +119,18 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
     folders = [path.parent / "images", path.parent / "images" / "default", path.parent / path.stem, path.parent]
     images = []
     for image, name, stem in zip(content.images, names, stems, strict=True):
-        place, annotation = _annotated(source, image, name, folders, path)
-        images.append(AnnotatedImage(image=place, labels=path, stem=stem, annotation=annotation))
+        try:
+            place = source.image(name, folders)
+            images.append(AnnotatedImage(image=place, labels=path, stem=stem, annotation=_annotation(image)))
+        except ValueError as error:
+            images.append(broken(path, stem, f"image {name[:60]!r}: {error}"))
     return FoundDataset(names=content.names, images=images)
 
 
-def _annotated(
-    source: DatasetSource, image: _Image, name: str, folders: list[Path], path: Path
-) -> tuple[Path, Annotation]:
-    try:
-        place = source.image(name, folders)
-        if image.problem is not None:
-            raise ValueError(image.problem)
-        size = None
-        if {"width", "height"} <= image.attributes.keys():
-            size = int(image.attributes["height"]), int(image.attributes["width"])
-    except ValueError as error:
-        return path, Broken(problem=f"{str(path)!r}: image {name[:60]!r}: {error}; correct it there")
-    shapes = tuple(shape for _, shape in sorted(image.shapes, key=lambda pair: pair[0]))
-    return place, Shapes(shapes=shapes, size=size)
+def _annotation(image: _Image) -> Shapes:
+    if image.problem is not None:
+        raise ValueError(image.problem)
+    size = None
+    if {"width", "height"} <= image.attributes.keys():
+        size = int(image.attributes["height"]), int(image.attributes["width"])
+    return Shapes(shapes=tuple(shape for _, shape in sorted(image.shapes, key=lambda pair: pair[0])), size=size)

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,19 @@ class DamagedDatasetError(UsageError):
 
 
 def damaged(path: Path, problem: str) -> DamagedDatasetError:
-    """The error for such a file.
-
-    Args:
-        path: the file.
-        problem: what is wrong with it.
-    """
+    """The error for such a file."""
     return DamagedDatasetError(f"{str(path)!r} is damaged: {problem}; export the dataset again")
+
+
+@contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """Raise a `ValueError` inside as the error for a damaged file; a `UsageError` comes through."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
 
 
 def json_content(path: Path) -> Any:

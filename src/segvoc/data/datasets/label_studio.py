@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
-from segvoc.data.datasets.fields import Entry, damaged, finite, json_content
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
+from segvoc.data.datasets.fields import Entry, finite, json_content, naming_damage
 from segvoc.data.datasets.places import DatasetSource
 from segvoc.data.datasets.shapes import BrushRuns, Polygons, Shape, Shapes, ellipse, rectangle
 from segvoc.data.datasets.xml_events import read_xml
-from segvoc.errors import UsageError
 
 _TYPES = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
 
@@ -29,8 +28,8 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
         UsageError: there is no such file, or it is damaged.
     """
     path = source.path if source.path.is_file() else source.path / "tasks.json"
-    content = json_content(path)
-    try:
+    with naming_damage(path):
+        content = json_content(path)
         if not isinstance(content, list):
             raise ValueError("it is no list of tasks")
         tasks = [Entry(task, f"task {number}") for number, task in enumerate(content)]
@@ -38,21 +37,18 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
         if not names:
             raise ValueError("it has no labels")
         addresses = [_address(task.entry("data")) for task in tasks]
-    except ValueError as error:
-        raise error if isinstance(error, UsageError) else damaged(path, str(error)) from None
     files = [Path(_file_name(address).lstrip("/")) for address in addresses]
     stems = [stem.removeprefix("images/") for stem in unique_stems(files)]
     images = []
     for task, file, address, stem in zip(tasks, files, addresses, stems, strict=True):
-        annotation: Annotation
         try:
             if re.match(r"[a-zA-Z0-9+.-]+://", address):
                 raise ValueError(f"its image {address[:80]!r} is a URL, which isn't fetched")
             image = _image(source, path.parent, file)
             annotation = Shapes(shapes=tuple(_shapes(task, names)), size=_size(task))
+            images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
         except ValueError as error:
-            image, annotation = path, Broken(problem=f"{str(path)!r}: {task.name}: {error}; correct it there")
-        images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
+            images.append(broken(path, stem, f"{task.name}: {error}"))
     return FoundDataset(names=names, images=images)
 
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from segvoc.data.class_lists import class_names, read_class_list
-from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset
-from segvoc.data.datasets.fields import Entry, damaged, json_content, read_lines, safe_path
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken
+from segvoc.data.datasets.fields import Entry, damaged, json_content, naming_damage, read_lines, safe_path
 from segvoc.data.datasets.maps import UNLABELED_INDEX, CutOuts, IndexMap
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.labeled_images import read_classes
@@ -57,7 +57,7 @@ def read_voc(source: DatasetSource) -> FoundDataset:
             path = root / "SegmentationClass" / safe_path(f"{stem}.png")
             image = _image_of(source.images or root / "JPEGImages", stem)
         except ValueError as error:
-            images.append(_broken(source.path, stem, str(error)))
+            images.append(broken(source.path, stem, str(error)))
             continue
         annotation = IndexMap(path=path, labels=labels, colors=colors)
         images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
@@ -122,15 +122,13 @@ def _cityscapes_classes(file: Path) -> tuple[list[str], dict[int, int]]:
         ids = {int(number): label for number, label in read_class_list("cityscapes19_ids").items()}
         everything = dict.fromkeys((*range(34), 255), UNLABELED)
         return list(class_names("cityscapes19")), everything | ids
-    try:
+    with naming_damage(file):
         content = json_content(file)
         if not isinstance(content, list):
             raise ValueError("it is no list")
         entries = [Entry(entry, f"entry {number}") for number, entry in enumerate(content)]
         ids = {entry.whole("id"): label for label, entry in enumerate(entries)}
         return [entry.text("name") for entry in entries], {0: UNLABELED} | ids
-    except ValueError as error:
-        raise error if isinstance(error, UsageError) else damaged(file, str(error)) from None
 
 
 def read_cutouts(source: DatasetSource) -> FoundDataset:
@@ -160,7 +158,7 @@ def read_cutouts(source: DatasetSource) -> FoundDataset:
     for stem, paths in by_stem.items():
         unknown = [path for path in paths if path.stem not in labels]
         if unknown:
-            images.append(_broken(unknown[0], stem, f"classes.json lacks {unknown[0].stem!r}"))
+            images.append(broken(unknown[0], stem, f"classes.json lacks {unknown[0].stem!r}"))
             continue
         annotation = CutOuts(files=tuple((labels[path.stem], path) for path in paths))
         image = _image_of(source.images or source.folder / "images", stem)
@@ -177,8 +175,3 @@ def _image_of(folder: Path, stem: str) -> Path:
             if path.exists():
                 return path
     return base.with_name(f"{base.name}.jpg")
-
-
-def _broken(path: Path, stem: str, problem: str) -> AnnotatedImage:
-    annotation: Annotation = Broken(problem=f"{str(path)!r}: {problem}; correct it there")
-    return AnnotatedImage(image=path, labels=path, stem=stem, annotation=annotation)

@@ -1,6 +1,6 @@
 """Label maps of datasets: PNGs of indices or of colors, and cut-outs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +35,24 @@ class IndexMap:
         else:
             raise ValueError(f"{self.path.name!r} is a {mode} image, which has no indices")
         checked_size(size, values.shape)
-        found, inverse = np.unique(values, return_inverse=True)
-        table = np.empty(len(found), np.uint16)
-        for place, value in enumerate(found.tolist()):
-            if value not in labels:
-                what = f"the color #{value:06x}" if mode == "RGB" else f"the index {value}"
-                raise ValueError(f"{self.path.name!r} has {what}, which no class has")
-            table[place] = labels[value]
-        return table[inverse].reshape(size)
+        what = "the color #{:06x}" if mode == "RGB" else "the index {}"
+        return looked_up(
+            values, labels, lambda value: f"{self.path.name!r} has {what.format(value)}, which no class has"
+        )
+
+
+def looked_up(
+    values: np.ndarray, labels: Mapping[int, int], problem: Callable[[int], str]
+) -> UInt16[np.ndarray, "H W"]:
+    """The label of each value of a map.
+
+    Raises:
+        ValueError: a value has none; `problem` says so.
+    """
+    found, inverse = np.unique(values, return_inverse=True)
+    if unknown := [value for value in found.tolist() if value not in labels]:
+        raise ValueError(problem(unknown[0]))
+    return np.array([labels[value] for value in found.tolist()], np.uint16)[inverse].reshape(values.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,10 +50,7 @@ class DatasetSource:
 def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _Set:
     """The set that is meant.
 
-    Args:
-        source: what the call says.
-        sets: the sets by name; there is one at least.
-        kind: what they are, for the error: "files in annotations/".
+    `kind` says what the sets are, for the error: "files in annotations/".
 
     Raises:
         UsageError: there are several and none is named, or there is none of that name.

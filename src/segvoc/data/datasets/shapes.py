@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
@@ -29,14 +29,12 @@ class Patch(NamedTuple):
     """Which of them are meant; all are in the image."""
 
 
-@runtime_checkable
-class Shape(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Shape:
     """A shape with a label."""
 
-    @property
-    def label(self) -> int:
-        """The index of its class."""
-        ...
+    label: int
+    """The index of its class."""
 
     def patch(self, height: int, width: int) -> Patch:
         """Its pixels in an image of this size [px].
@@ -44,7 +42,7 @@ class Shape(Protocol):
         Raises:
             ValueError: it is damaged, or doesn't fit the image.
         """
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +66,9 @@ class Shapes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Polygons:
+class Polygons(Shape):
     """Polygons, drawn as pycocotools does: the pixels whose centers are inside."""
 
-    label: int
-    """The index of its class."""
     corners: Sequence[Any]
     """x and y of each polygon's corners in turns [px], or as fractions if `relative`; checked when they are drawn."""
     relative: float | None = None
@@ -92,11 +88,9 @@ class Polygons:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CocoRuns:
+class CocoRuns(Shape):
     """A mask as COCO's run lengths."""
 
-    label: int
-    """The index of its class."""
     runs: Mapping[str, Any]
     """{"size": [H, W], "counts": ...}"""
 
@@ -112,11 +106,9 @@ class CocoRuns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxRuns:
+class BoxRuns(Shape):
     """A mask as CVAT's run lengths in a box, row by row: outside, inside, outside, ..."""
 
-    label: int
-    """The index of its class."""
     box: tuple[int, int, int, int]
     """Left, top, width and height [px]."""
     runs: str
@@ -134,11 +126,9 @@ class BoxRuns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutlinedPolygon:
+class OutlinedPolygon(Shape):
     """A polygon, drawn by LabelMe's rule: with its outline, coordinates being those of pixels' centers."""
 
-    label: int
-    """The index of its class."""
     corners: Sequence[float]
     """x and y of its corners in turns [px]."""
 
@@ -148,11 +138,9 @@ class OutlinedPolygon:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutlinedCircle:
+class OutlinedCircle(Shape):
     """A circle, drawn by LabelMe's rule."""
 
-    label: int
-    """The index of its class."""
     x: float
     """Of its center [px]."""
     y: float
@@ -167,11 +155,9 @@ class OutlinedCircle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PngMask:
+class PngMask(Shape):
     """A mask as LabelMe's PNG in base64."""
 
-    label: int
-    """The index of its class."""
     left: float
     """First column."""
     top: float
@@ -192,11 +178,9 @@ class PngMask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BrushRuns:
+class BrushRuns(Shape):
     """A mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
 
-    label: int
-    """The index of its class."""
     runs: Sequence[Any]
     """The bytes; checked when they are drawn."""
 

@@ -15,11 +15,8 @@ def read_xml(
 ) -> None:
     """Read an XML file.
 
-    Args:
-        path: the file.
-        start: called with the name and the attributes of each element; may raise `ValueError`.
-        end: called with the name of each element that ends.
-        data: called with pieces of text.
+    `start` gets the name and the attributes of each element and may raise `ValueError`, `end` its name, `data` pieces
+    of text.
 
     Raises:
         DamagedDatasetError: the file can't be read, is no XML, or has a DOCTYPE; or `start` says what is wrong.

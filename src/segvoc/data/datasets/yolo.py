@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
-from segvoc.data.datasets.fields import damaged, read_lines, safe_path
+from segvoc.data.datasets.fields import damaged, naming_damage, read_lines, safe_path
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
@@ -97,10 +97,8 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
                 sets[name] = tuple(places)
     if not sets:
         sets = {"images": ("images",)}
-    try:
+    with naming_damage(path):
         pairs = [pair for place in chosen_set(source, sets, "sets") for pair in _pairs(source, root, place)]
-    except ValueError as error:
-        raise error if isinstance(error, UsageError) else damaged(path, str(error)) from None
     images = [
         AnnotatedImage(image=image, labels=labels, stem=stem, annotation=PolygonLines(path=labels, classes=len(names)))
         for image, labels, stem in pairs

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt16
@@ -38,71 +38,25 @@ class ConversionResult:
     """Stems of records that the published evaluations leave out too, with the reason."""
 
 
-@runtime_checkable
-class ImageConversion(Protocol):
-    """The conversion of one image; can be pickled."""
+@dataclass(frozen=True, kw_only=True)
+class ImageConversion:
+    """How one image is converted, as a value that can be pickled; all its paths are below the data folder."""
 
-    @property
-    def stem(self) -> str:
-        """Names the image in its benchmark."""
-        ...
+    stem: str
+    """Names the image in its benchmark."""
+    image: str
+    """Path of the image."""
+    ignored: IgnoredLabel
+    """The label of ignored pixels in the written maps."""
 
     def run(self, root: Path) -> ConversionResult:
         """Read the original files and write the prepared ones.
-
-        Args:
-            root: the data folder, which all paths are relative to.
 
         Raises:
             InputError: an original file is missing or damaged, or contains ids that the benchmark doesn't define.
             OutputError: a file can't be written.
         """
-        ...
-
-
-@runtime_checkable
-class LabelSource(Protocol):
-    """The original labels of an image."""
-
-    def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
-        """Read the labels and map them to the labels of the benchmark; 65535 is ignored.
-
-        Raises:
-            InputError: the file is missing or damaged, or contains unknown ids.
-        """
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelConversion:
-    """Writes the label map of an image; the image itself is used as it is."""
-
-    stem: str
-    """Names the image in its benchmark."""
-    image: str
-    """Path of the image below the data folder."""
-    labels: str
-    """Path of the label map to write, below the data folder."""
-    source: LabelSource
-    """The original labels."""
-    ignored: IgnoredLabel
-    """The label of ignored pixels in the written map."""
-    skip_empty: bool = False
-    """Whether to leave out images with only ignored pixels, as the published preparation of VOC does."""
-
-    def run(self, root: Path) -> ConversionResult:
-        """See `ImageConversion.run`."""
-        labels = self.source.read(root)
-        check_image(root / self.image, labels.shape)
-        if self.skip_empty and (labels == UNLABELED).all():
-            return ConversionResult(stem=self.stem, left_out={self.stem: "every pixel is ignored"})
-        written = {self.labels: write_labels(root / self.labels, labels, self.ignored)}
-        return ConversionResult(stem=self.stem, records=(self.record,), sha256=written)
-
-    @property
-    def record(self) -> ManifestRecord:
-        """The entry for the manifest."""
-        return ManifestRecord(stem=self.stem, image=self.image, labels=self.labels)
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +69,11 @@ class IdImageLabels:
     """Name of the table in `ID_TABLES` that maps ids to labels."""
 
     def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
-        """See `LabelSource.read`."""
+        """Read the labels and map them to those of the benchmark; 65535 is ignored.
+
+        Raises:
+            InputError: the file is missing or damaged, or contains unknown ids.
+        """
         return ids_to_labels(read_ids(root / self.path), self.table, root / self.path)
 
 
@@ -127,7 +85,7 @@ class MatlabLabels:
     """Path below the data folder."""
 
     def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
-        """See `LabelSource.read`."""
+        """See `IdImageLabels.read`."""
         ids = read_matlab_array(root / self.path, "LabelMap").astype(np.int64)
         return ids_to_labels(ids, "pc-459", root / self.path)
 
@@ -148,7 +106,7 @@ class MaskLabels:
     """Name of the table in `ID_TABLES` that maps category ids to labels."""
 
     def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
-        """See `LabelSource.read`."""
+        """See `IdImageLabels.read`."""
         ids = np.zeros((self.height, self.width), np.int64)
         try:
             for category, counts in self.masks:
@@ -158,12 +116,34 @@ class MaskLabels:
         return ids_to_labels(ids, self.table, root / self.path)
 
 
-def check_image(path: Path, shape: tuple[int, ...]) -> None:
-    """Check that an image can be decoded completely, and that its upright size matches its labels.
+LabelSource = IdImageLabels | MatlabLabels | MaskLabels
+"""The original labels of an image."""
 
-    Args:
-        path: the image.
-        shape: shape of the labels, (H, W).
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConversion(ImageConversion):
+    """Writes the label map of an image; the image itself is used as it is."""
+
+    labels: str
+    """Path of the label map to write."""
+    source: LabelSource
+    """The original labels."""
+    skip_empty: bool = False
+    """Whether to leave out images with only ignored pixels, as the published preparation of VOC does."""
+
+    def run(self, root: Path) -> ConversionResult:
+        """See `ImageConversion.run`."""
+        labels = self.source.read(root)
+        check_image(root / self.image, labels.shape)
+        if self.skip_empty and (labels == UNLABELED).all():
+            return ConversionResult(stem=self.stem, left_out={self.stem: "every pixel is ignored"})
+        written = {self.labels: write_labels(root / self.labels, labels, self.ignored)}
+        record = ManifestRecord(stem=self.stem, image=self.image, labels=self.labels)
+        return ConversionResult(stem=self.stem, records=(record,), sha256=written)
+
+
+def check_image(path: Path, shape: tuple[int, ...]) -> None:
+    """Check that an image can be decoded completely, and that its upright size matches the shape of its labels, (H, W).
 
     Raises:
         InputError: the image is missing or damaged, or has another size.
@@ -201,17 +181,7 @@ def write_labels(path: Path, labels: UInt16[np.ndarray, "H W"], ignored: Ignored
 
 
 def write_image(path: Path, image: Image.Image, image_format: str, **options: str) -> str:
-    """Write an image, atomically.
-
-    Args:
-        path: the file.
-        image: the image.
-        image_format: Pillow's name of the format.
-        options: options of Pillow for this format.
-
-    Returns:
-        SHA-256 of the file.
-    """
+    """Write an image, atomically, in a format and with options of Pillow; returns the SHA-256 of the file."""
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     content = buffer.getvalue()

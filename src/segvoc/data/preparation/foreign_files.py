@@ -50,10 +50,6 @@ def read_pickled_index(path: Path) -> dict[str, Any]:
 def read_matlab_array(path: Path, variable: str) -> np.ndarray:
     """Read a matrix from a MATLAB file of version 5 or 7.3 (which is HDF5).
 
-    Args:
-        path: the file.
-        variable: name of the matrix.
-
     Returns:
         The matrix, shape (rows, columns).
 

@@ -8,7 +8,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from segvoc.data.manifests import ManifestRecord
-from segvoc.data.preparation.conversions import ConversionResult, write_image, write_labels
+from segvoc.data.preparation.conversions import ConversionResult, ImageConversion, write_image, write_labels
 from segvoc.data.preparation.label_ids import ids_to_labels
 from segvoc.errors import InputError
 from segvoc.imaging.reading import opened_image
@@ -18,21 +18,17 @@ SHORT_SIDE = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullAdeConversion:
+class FullAdeConversion(ImageConversion):
     """Converts an image and its `_seg.png`, where red / 10 * 256 + green is the id of a pixel's object.
 
     The image is always written as a new JPEG in Pillow's default quality, even if it keeps its size, as in the
     published preparation.
     """
 
-    stem: str
-    """Names the image in its benchmark."""
     original: str
-    """Path of the original image below the data folder; its `_seg.png` is beside it."""
-    image: str
-    """Path of the image to write, below the data folder."""
+    """Path of the original image; its `_seg.png` is beside it, and `image` is the one to write."""
     labels: str
-    """Path of the label map to write, below the data folder."""
+    """Path of the label map to write."""
 
     def run(self, root: Path) -> ConversionResult:
         """See `ImageConversion.run`."""
@@ -51,7 +47,7 @@ class FullAdeConversion:
             image, labels = resized_linear(image, height, width), resized_nearest(labels, height, width)
         written = {
             self.image: write_image(root / self.image, Image.fromarray(image), "JPEG"),
-            self.labels: write_labels(root / self.labels, labels, 65535),
+            self.labels: write_labels(root / self.labels, labels, self.ignored),
         }
         record = ManifestRecord(stem=self.stem, image=self.image, labels=self.labels)
         return ConversionResult(stem=self.stem, records=(record,), sha256=written)

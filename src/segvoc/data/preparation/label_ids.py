@@ -93,11 +93,6 @@ def read_ids(path: Path) -> np.ndarray:
 def ids_to_labels(ids: np.ndarray, table_name: str, path: Path) -> UInt16[np.ndarray, "H W"]:
     """Map the ids of a file to labels.
 
-    Args:
-        ids: integers, shape (H, W).
-        table_name: the table in `ID_TABLES`.
-        path: the file, for the error message.
-
     Raises:
         InputError: the table doesn't define an id.
     """

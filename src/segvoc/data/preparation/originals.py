@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from segvoc.data.downloads import Download
+from segvoc.data.benchmarks import Download
 from segvoc.data.manifests import PREPARATION_FOLDER
 from segvoc.errors import InputError, SegvocError, UsageError, one_line
 from segvoc.progress import Progress
@@ -32,10 +32,6 @@ LARGEST_BLOWN_UP = 64 << 20
 
 def files_below(folder: Path, suffix: str) -> list[str]:
     """Find files in a folder and its sub-folders, without hidden files such as macOS's `._*`.
-
-    Args:
-        folder: where to search.
-        suffix: how the file names end.
 
     Returns:
         Sorted paths relative to the folder.
@@ -81,11 +77,6 @@ def find_archive(download: Download, root: Path) -> Path | None:
 def check_originals(downloads: Sequence[Download], root: Path, title: str) -> None:
     """Check that each download exists, unpacked or as an archive.
 
-    Args:
-        downloads: the required downloads.
-        root: the data folder.
-        title: name of the benchmark, for the error message.
-
     Raises:
         UsageError: downloads are missing; the message says which, where to get them and where to put them.
     """
@@ -119,10 +110,7 @@ def unpack_downloads(
     A marker file shows that unpacking isn't finished. If the process is killed, or if a file in an archive is damaged,
     the marker remains, and the next call goes on with the same archive or one that was downloaded again.
 
-    Args:
-        downloads: the required downloads, all of which `check_originals` has found.
-        root: the data folder.
-        on_failure: called for each damaged file in an archive, with its path below the data folder and the error.
+    `on_failure` is called for each damaged file in an archive, with its path below the data folder and the error.
 
     Returns:
         For each download, where its files are below the data folder.

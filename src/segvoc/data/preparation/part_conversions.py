@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt16
@@ -11,27 +11,19 @@ from PIL import Image
 
 from segvoc.data.manifests import ManifestRecord
 from segvoc.data.preparation.coco_masks import coco_mask
-from segvoc.data.preparation.conversions import ConversionResult, IgnoredLabel, check_image, write_image, write_labels
+from segvoc.data.preparation.conversions import (
+    ConversionResult,
+    ImageConversion,
+    check_image,
+    write_image,
+    write_labels,
+)
 from segvoc.data.preparation.label_ids import ids_to_labels, read_ids
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED
 
-
-@runtime_checkable
-class ObjectMasks(Protocol):
-    """The objects of an image."""
-
-    def read(self, root: Path, shape: tuple[int, int]) -> Iterable[tuple[int, Bool[np.ndarray, "H W"]]]:
-        """Read the index and the mask of each object.
-
-        Args:
-            root: the data folder.
-            shape: height and width of the image [px].
-
-        Raises:
-            InputError: the masks are missing or damaged, or have another shape.
-        """
-        ...
+Objects = Iterable[tuple[int, Bool[np.ndarray, "H W"]]]
+"""Index and mask of each object of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +33,12 @@ class ObjectMap:
     path: str
     """Path below the data folder."""
 
-    def read(self, root: Path, shape: tuple[int, int]) -> Iterable[tuple[int, Bool[np.ndarray, "H W"]]]:
-        """See `ObjectMasks.read`."""
+    def read(self, root: Path, shape: tuple[int, int]) -> Objects:
+        """Read the index and the mask of each object in an image of this shape (H, W) [px].
+
+        Raises:
+            InputError: the masks are missing or damaged, or have another shape.
+        """
         labels = ids_to_labels(read_ids(root / self.path), "pascal-part-116 objects", root / self.path)
         if labels.shape != shape:
             raise InputError(f"{str(root / self.path)!r} has another size than the part map; download both again")
@@ -58,8 +54,8 @@ class InstanceMasks:
     instances: tuple[tuple[int, Any], ...]
     """Object index and COCO segmentation of each instance."""
 
-    def read(self, root: Path, shape: tuple[int, int]) -> Iterable[tuple[int, Bool[np.ndarray, "H W"]]]:
-        """See `ObjectMasks.read`."""
+    def read(self, root: Path, shape: tuple[int, int]) -> Objects:
+        """See `ObjectMap.read`."""
         try:
             return [(index, coco_mask(mask, *shape)) for index, mask in self.instances]
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
@@ -67,98 +63,64 @@ class InstanceMasks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartConversion:
-    """Writes a label map and a mask for each object of an image.
+class PartConversion(ImageConversion):
+    """Writes a label map and a mask for each object of an image; for training, maps of learned parts and of objects.
 
-    Objects without parts are left out, since nothing of them could be scored.
+    Objects without parts are left out, since nothing of them could be scored, and so are images without learned parts.
     """
 
-    stem: str
-    """Names the image in its benchmark."""
-    image: str
-    """Path of the image below the data folder."""
     parts: str
-    """Path of the original part map below the data folder."""
-    objects: ObjectMasks
+    """Path of the original part map."""
+    objects: ObjectMap | InstanceMasks
     """The objects of the image."""
     table: str
     """Name of the table in `ID_TABLES` that maps part ids to labels."""
     folder: str
-    """Folder of the written files, below the data folder; each image gets a sub-folder."""
-    ignored: IgnoredLabel
-    """The label of ignored pixels in the written maps."""
+    """Folder of the written files; of a benchmark that is scored, each image gets a sub-folder."""
+    learned: tuple[int, ...] | None = None
+    """For training: labels of the learned parts among all parts, in the order of their labels in the training set."""
 
     def run(self, root: Path) -> ConversionResult:
         """See `ImageConversion.run`."""
         parts = ids_to_labels(read_ids(root / self.parts), self.table, root / self.parts)
         check_image(root / self.image, parts.shape)
+        objects = self.objects.read(root, parts.shape)
+        if self.learned is None:
+            return self._by_object(root, parts, objects)
+        return self._for_training(root, parts, objects, self.learned)
+
+    def _by_object(self, root: Path, parts: UInt16[np.ndarray, "H W"], objects: Objects) -> ConversionResult:
         records: list[ManifestRecord] = []
         written: dict[str, str] = {}
         left_out: dict[str, str] = {}
-        for number, (part_object, mask) in enumerate(self.objects.read(root, parts.shape)):
+        for number, (part_object, mask) in enumerate(objects):
             stem = f"{self.stem}/{number}"
             labels = np.where(mask, parts, np.uint16(UNLABELED))
             if (labels == UNLABELED).all():
                 left_out[stem] = "its object has no part"
                 continue
-            record = self._record(stem, part_object)
-            written[record.labels] = write_labels(root / record.labels, labels, self.ignored)
-            written[f"{self.folder}/{stem}.mask.png"] = _write_mask(root / f"{self.folder}/{stem}.mask.png", mask)
-            records.append(record)
+            path, mask_path = f"{self.folder}/{stem}.png", f"{self.folder}/{stem}.mask.png"
+            written[path] = write_labels(root / path, labels, self.ignored)
+            outside = Image.fromarray(np.where(mask, 0, 255).astype(np.uint8))
+            written[mask_path] = write_image(root / mask_path, outside, "PNG")
+            records.append(
+                ManifestRecord(stem=stem, image=self.image, labels=path, part_object=part_object, mask=mask_path)
+            )
         return ConversionResult(stem=self.stem, records=tuple(records), sha256=written, left_out=left_out)
 
-    def _record(self, stem: str, part_object: int) -> ManifestRecord:
-        base = f"{self.folder}/{stem}"
-        return ManifestRecord(
-            stem=stem, image=self.image, labels=f"{base}.png", part_object=part_object, mask=f"{base}.mask.png"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartTrainingConversion:
-    """Writes the label maps of an image that parts are learned from: one of the learned parts, and one of all objects.
-
-    Images without learned parts are left out.
-    """
-
-    stem: str
-    """Names the image in its benchmark."""
-    image: str
-    """Path of the image below the data folder."""
-    parts: str
-    """Path of the original part map below the data folder."""
-    objects: ObjectMasks
-    """The objects of the image."""
-    table: str
-    """Name of the table in `ID_TABLES` that maps part ids to labels."""
-    learned: tuple[int, ...]
-    """Labels of the learned parts among all parts, in the order of their labels in the training set."""
-    folder: str
-    """Folder of the written files, below the data folder."""
-    ignored: IgnoredLabel
-    """The label of ignored pixels in the written maps."""
-
-    def run(self, root: Path) -> ConversionResult:
-        """See `ImageConversion.run`."""
-        parts = ids_to_labels(read_ids(root / self.parts), self.table, root / self.parts)
-        check_image(root / self.image, parts.shape)
+    def _for_training(
+        self, root: Path, parts: UInt16[np.ndarray, "H W"], objects: Objects, learned: tuple[int, ...]
+    ) -> ConversionResult:
         labels = np.full(UNLABELED + 1, UNLABELED, np.uint16)
-        labels[list(self.learned)] = np.arange(len(self.learned))
+        labels[list(learned)] = np.arange(len(learned))
         own = labels[parts]
         if (own == UNLABELED).all():
             return ConversionResult(stem=self.stem, left_out={self.stem: "none of its parts is learned"})
-        objects = np.full(parts.shape, UNLABELED, np.uint16)
-        for index, mask in self.objects.read(root, parts.shape):
-            objects[mask] = index
-        paths = f"{self.folder}/{self.stem}.png", f"{self.folder}/{self.stem}.objects.png"
-        written = {
-            path: write_labels(root / path, values, self.ignored)
-            for path, values in zip(paths, (own, objects), strict=True)
-        }
-        record = ManifestRecord(stem=self.stem, image=self.image, labels=paths[0], mask=paths[1])
+        object_map = np.full(parts.shape, UNLABELED, np.uint16)
+        for index, mask in objects:
+            object_map[mask] = index
+        maps = {f"{self.folder}/{self.stem}.png": own, f"{self.folder}/{self.stem}.objects.png": object_map}
+        written = {path: write_labels(root / path, values, self.ignored) for path, values in maps.items()}
+        path, object_path = maps
+        record = ManifestRecord(stem=self.stem, image=self.image, labels=path, mask=object_path)
         return ConversionResult(stem=self.stem, records=(record,), sha256=written)
-
-
-def _write_mask(path: Path, mask: Bool[np.ndarray, "H W"]) -> str:
-    values: UInt16[np.ndarray, "H W"] = np.where(mask, 0, 255).astype(np.uint8)
-    return write_image(path, Image.fromarray(values), "PNG")

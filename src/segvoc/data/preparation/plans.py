@@ -2,8 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +20,7 @@ from segvoc.data.preparation.conversions import (
 from segvoc.data.preparation.foreign_files import read_pickled_index
 from segvoc.data.preparation.full_ade20k import FullAdeConversion
 from segvoc.data.preparation.originals import files_below
-from segvoc.data.preparation.part_conversions import InstanceMasks, ObjectMap, PartConversion, PartTrainingConversion
+from segvoc.data.preparation.part_conversions import InstanceMasks, ObjectMap, PartConversion
 from segvoc.errors import UsageError, one_line
 
 OriginalPaths = Sequence[str]
@@ -47,50 +47,37 @@ class Plan:
 def plan_preparation(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     """Plan the preparation of a benchmark.
 
-    Args:
-        benchmark: the benchmark.
-        root: the data folder.
-        originals: where the unpacked downloads are.
-
     Raises:
         UsageError: a list, index or annotation file of the originals can't be read.
     """
-    return _PLANS[benchmark.name](benchmark, root, originals)
+    return _PLANS[benchmark.name.removesuffix("-train")](benchmark, root, originals)
 
 
 def _paired(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     """An image folder and a label folder, with file names that differ in their suffixes."""
-    images, labels = (
-        {name.removesuffix(download.suffix): f"{folder}/{name}" for name in files_below(root / folder, download.suffix)}
-        for download, folder in zip(benchmark.downloads, originals, strict=True)
-    )
+    folders = [(folder, download.suffix) for download, folder in zip(benchmark.downloads, originals, strict=True)]
+    listed, stems = set[str](), set[str]()
+    for folder, suffix in folders:
+        names = files_below(root / folder, suffix)
+        listed.update(f"{folder}/{name}" for name in names)
+        stems.update(name.removesuffix(suffix) for name in names)
     table = benchmark.name.removesuffix("-train")
-    missing = {
-        stem: f"{folder}/{stem}{download.suffix}"
-        for found, download, folder in zip((images, labels), benchmark.downloads, originals, strict=True)
-        for stem in (images | labels).keys() - found.keys()
-    }
-    return Plan(
-        conversions=tuple(
-            _conversion(benchmark, stem, image, IdImageLabels(path=labels[stem], table=table))
-            for stem, image in images.items()
-            if stem in labels
-        ),
-        missing=dict(sorted(missing.items())),
+    return _planned(
+        {stem: tuple(f"{folder}/{stem}{suffix}" for folder, suffix in folders) for stem in sorted(stems)},
+        listed.__contains__,
+        lambda stem, image, path: _conversion(benchmark, stem, image, IdImageLabels(path=path, table=table)),
     )
 
 
 def _voc(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     images, labels, listing = originals
     stems = (root / listing).read_text(encoding="utf-8", errors="replace").split()
-    wanted = {stem: (f"{images}/{stem}.jpg", f"{labels}/{stem}.png") for stem in stems}
-    present, missing = _split(wanted, root)
-    return Plan(
-        conversions=tuple(
-            _conversion(benchmark, stem, image, IdImageLabels(path=path, table=benchmark.name), skip_empty=True)
-            for stem, (image, path) in present.items()
+    return _planned(
+        {stem: (f"{images}/{stem}.jpg", f"{labels}/{stem}.png") for stem in stems},
+        _exist_in(root),
+        lambda stem, image, path: _conversion(
+            benchmark, stem, image, IdImageLabels(path=path, table=benchmark.name), skip_empty=True
         ),
-        missing=missing,
     )
 
 
@@ -119,37 +106,31 @@ def _context_masks(benchmark: Benchmark, root: Path, originals: OriginalPaths) -
         }
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown_form(root / listing, error) from None
-    present, missing = _split({stem: (f"{images}/{stem}.jpg",) for stem in sorted(sources)}, root)
-    return Plan(
-        conversions=tuple(_conversion(benchmark, stem, image, sources[stem]) for stem, (image,) in present.items()),
-        missing=missing,
+    return _planned(
+        {stem: (f"{images}/{stem}.jpg",) for stem in sorted(sources)},
+        _exist_in(root),
+        lambda stem, image: _conversion(benchmark, stem, image, sources[stem]),
     )
 
 
 def _context_matlab(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     images, labels = originals
-    wanted = {stem: (f"{images}/{stem}.jpg",) for stem in image_stems("pascalcontext_val")}
-    present, missing = _split(wanted, root)
-    sources = {stem: MatlabLabels(path=f"{labels}/{stem}.mat") for stem in present}
-    unlabeled = {stem: "it has no MATLAB file" for stem in present if not (root / sources[stem].path).exists()}
-    return Plan(
-        conversions=tuple(
-            _conversion(benchmark, stem, image, sources[stem])
-            for stem, (image,) in present.items()
-            if stem not in unlabeled
-        ),
-        missing=missing,
-        left_out=unlabeled,
+    plan = _planned(
+        {stem: (f"{images}/{stem}.jpg",) for stem in image_stems("pascalcontext_val")},
+        _exist_in(root),
+        lambda stem, image: _conversion(benchmark, stem, image, MatlabLabels(path=f"{labels}/{stem}.mat")),
     )
+    stems = [one.stem for one in plan.conversions]
+    unlabeled = {stem: "it has no MATLAB file" for stem in stems if not (root / labels / f"{stem}.mat").exists()}
+    labeled = tuple(one for one in plan.conversions if one.stem not in unlabeled)
+    return replace(plan, conversions=labeled, left_out=unlabeled)
 
 
 def _full_ade20k(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     *_, listing = originals
     index = read_pickled_index(root / listing)
     try:
-        names = [str(name) for name in index["filename"]]
-        folders = [str(folder) for folder in index["folder"]]
-        objects = [str(name) for name in index["objectnames"]]
+        names, folders, objects = ([str(name) for name in index[key]] for key in ("filename", "folder", "objectnames"))
     except (KeyError, TypeError) as error:
         raise _unknown_form(root / listing, error) from None
     entries = read_class_list("ade847_ids")
@@ -167,56 +148,50 @@ def _full_ade20k(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
             raise UsageError(f"{str(root / listing)!r} leads out of the data folder ({path}); don't trust it")
         if name.startswith("ADE_val_"):
             wanted[path.stem] = (path.as_posix(), path.with_name(f"{path.stem}_seg.png").as_posix())
-    present, missing = _split(wanted, root)
-    return Plan(
-        conversions=tuple(
-            FullAdeConversion(
-                stem=stem,
-                original=image,
-                image=f"ADE20K_2021_17_01/images_detectron2/validation/{stem}.jpg",
-                labels=f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}",
-            )
-            for stem, (image, _) in present.items()
+    return _planned(
+        wanted,
+        _exist_in(root),
+        lambda stem, image, _: FullAdeConversion(
+            stem=stem,
+            original=image,
+            image=f"ADE20K_2021_17_01/images_detectron2/validation/{stem}.jpg",
+            labels=_label_path(benchmark, stem),
+            ignored=benchmark.ignored,
         ),
-        missing=missing,
     )
 
 
 def _pascal_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     images, objects, parts = originals
     stems = sorted({PurePosixPath(name).stem for folder in originals for name in files_below(root / folder, "")})
-    wanted = {stem: (f"{images}/{stem}.jpg", f"{objects}/{stem}.png", f"{parts}/{stem}.png") for stem in stems}
-    present, missing = _split(wanted, root)
-    return Plan(
-        conversions=tuple(
-            _part_conversion(benchmark, stem, image, path, ObjectMap(path=object_map))
-            for stem, (image, object_map, path) in present.items()
+    return _planned(
+        {stem: (f"{images}/{stem}.jpg", f"{objects}/{stem}.png", f"{parts}/{stem}.png") for stem in stems},
+        _exist_in(root),
+        lambda stem, image, object_map, path: _part_conversion(
+            benchmark, stem, image, path, ObjectMap(path=object_map)
         ),
-        missing=missing,
     )
 
 
 def _ade20k_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
     """All instances of the validation set and unseen objects of the training set; for training, all of the latter."""
     parts_of_objects = BenchmarkParts(class_list=benchmark.class_list)
-    conversions: list[ImageConversion] = []
-    missing: dict[str, str] = {}
     splits = {"validation": originals[::2], "training": originals[1::2]}
     if benchmark.training_parts is not None:
         splits = {"training": originals}
+    wanted: dict[str, tuple[str, ...]] = {}
+    sources: dict[str, InstanceMasks] = {}
     for split, (images, parts, listing) in splits.items():
         unseen_only = split == "training" and benchmark.training_parts is None
         instances = _instances(root / listing, parts_of_objects, unseen_only=unseen_only)
-        wanted = {stem: (f"{images}/{stem}.jpg", f"{parts}/{stem}.png") for stem in sorted(instances)}
-        present, absent = _split(wanted, root)
-        missing |= {f"{split}/{stem}": path for stem, path in absent.items()}
-        conversions += [
-            _part_conversion(
-                benchmark, f"{split}/{stem}", image, path, InstanceMasks(path=listing, instances=tuple(instances[stem]))
-            )
-            for stem, (image, path) in present.items()
-        ]
-    return Plan(conversions=tuple(conversions), missing=missing)
+        for stem in sorted(instances):
+            wanted[f"{split}/{stem}"] = (f"{images}/{stem}.jpg", f"{parts}/{stem}.png")
+            sources[f"{split}/{stem}"] = InstanceMasks(path=listing, instances=tuple(instances[stem]))
+    return _planned(
+        wanted,
+        _exist_in(root),
+        lambda stem, image, path: _part_conversion(benchmark, stem, image, path, sources[stem]),
+    )
 
 
 def _instances(path: Path, parts: BenchmarkParts, *, unseen_only: bool) -> dict[str, list[tuple[int, Any]]]:
@@ -238,24 +213,17 @@ def _instances(path: Path, parts: BenchmarkParts, *, unseen_only: bool) -> dict[
 
 def _part_conversion(
     benchmark: Benchmark, stem: str, image: str, parts: str, objects: ObjectMap | InstanceMasks
-) -> PartConversion | PartTrainingConversion:
+) -> PartConversion:
+    learned = None
     if benchmark.training_parts is not None:
-        return PartTrainingConversion(
-            stem=stem,
-            image=image,
-            parts=parts,
-            objects=objects,
-            table=benchmark.name.removesuffix("-train"),
-            learned=tuple(label for label, seen in enumerate(benchmark.training_parts.seen) if seen),
-            folder=benchmark.label_folder,
-            ignored=benchmark.ignored,
-        )
+        learned = tuple(label for label, seen in enumerate(benchmark.training_parts.seen) if seen)
     return PartConversion(
         stem=stem,
         image=image,
         parts=parts,
         objects=objects,
-        table=benchmark.name,
+        table=benchmark.name.removesuffix("-train"),
+        learned=learned,
         folder=benchmark.label_folder,
         ignored=benchmark.ignored,
     )
@@ -267,22 +235,35 @@ def _conversion(
     return LabelConversion(
         stem=stem,
         image=image,
-        labels=f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}",
+        labels=_label_path(benchmark, stem),
         source=source,
         ignored=benchmark.ignored,
         skip_empty=skip_empty,
     )
 
 
-def _split(wanted: Mapping[str, tuple[str, ...]], root: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """The images whose files all exist; and for each other image, its first missing file."""
-    absent = {stem: _first_absent(paths, root) for stem, paths in wanted.items()}
+def _label_path(benchmark: Benchmark, stem: str) -> str:
+    return f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}"
+
+
+def _planned(
+    wanted: Mapping[str, tuple[str, ...]], exists: Callable[[str], bool], convert: Callable[..., ImageConversion]
+) -> Plan:
+    """The conversions of the images whose files all exist; of each other image, its first missing file.
+
+    Args:
+        wanted: the files of each image, by stem.
+        exists: whether a file is there.
+        convert: makes the conversion of a stem and its files.
+    """
+    absent = {stem: next((path for path in paths if not exists(path)), None) for stem, paths in wanted.items()}
     missing = {stem: path for stem, path in absent.items() if path is not None}
-    return {stem: paths for stem, paths in wanted.items() if stem not in missing}, missing
+    conversions = (convert(stem, *paths) for stem, paths in wanted.items() if stem not in missing)
+    return Plan(conversions=tuple(conversions), missing=missing)
 
 
-def _first_absent(paths: Iterable[str], root: Path) -> str | None:
-    return next((path for path in paths if not (root / path).exists()), None)
+def _exist_in(root: Path) -> Callable[[str], bool]:
+    return lambda path: (root / path).exists()
 
 
 def _read_json(path: Path) -> Any:
@@ -297,22 +278,12 @@ def _unknown_form(path: Path, error: Exception) -> UsageError:
 
 
 _PLANS: Mapping[str, Callable[[Benchmark, Path, OriginalPaths], Plan]] = {
-    "coco-stuff": _paired,
-    "coco-stuff-train": _paired,
-    "a-150": _paired,
-    "a-150-train": _paired,
+    **dict.fromkeys(("coco-stuff", "a-150", "coco-object", "cityscapes"), _paired),
+    **dict.fromkeys(("pc-59", "pc-60"), _context_masks),
+    **dict.fromkeys(("pas-20", "pas-20b", "voc-21"), _voc),
     "a-847": _full_ade20k,
-    "pc-59": _context_masks,
-    "pc-59-train": _context_masks,
     "pc-459": _context_matlab,
-    "pas-20": _voc,
-    "pas-20b": _voc,
-    "voc-21": _voc,
-    "pc-60": _context_masks,
-    "coco-object": _paired,
-    "cityscapes": _paired,
     "pascal-part-116": _pascal_part,
     "ade20k-part-234": _ade20k_part,
-    "pascal-part-116-train": _pascal_part,
-    "ade20k-part-234-train": _ade20k_part,
 }
+"""How the originals of each benchmark, and of its training set, are read."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segvoc.data.benchmarks import Benchmark
 from segvoc.data.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
@@ -34,21 +34,15 @@ class PreparationResult:
     """Whether everything was prepared before, so that nothing was done."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _FailedConversion:
+class _Failure(NamedTuple):
     stem: str
-    """Names the image in its benchmark."""
     message: str
-    """The error, in one line."""
 
 
 def check_preparation(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:
     """Check whether a benchmark is prepared, or can be.
 
-    Args:
-        benchmark: the benchmark.
-        root: the data folder.
-        allow_missing: accept a benchmark that was prepared with missing images.
+    With `allow_missing`, a benchmark that was prepared with missing images counts as prepared.
 
     Returns:
         The manifest if the benchmark is prepared; None if it isn't, but its originals are there.
@@ -79,12 +73,7 @@ def prepare(
     goes on from there and writes the same manifest. Images with damaged files are reported to `on_failure`, and the
     next call tries them again. Archives are unpacked into the data folder.
 
-    Args:
-        benchmark: the benchmark.
-        root: the data folder.
-        jobs: number of processes.
-        allow_missing: prepare the benchmark even if images are missing; the manifest lists them.
-        on_failure: called for each damaged file, with an error of one line.
+    With `allow_missing`, the benchmark is prepared even if images are missing; the manifest lists them.
 
     Returns:
         The manifest, and whether there was anything to do.
@@ -179,7 +168,7 @@ def _converted(
         with Progress(f"preparing {benchmark.title}", total=len(conversions), done=len(done)) as progress:
             for result in _results(rest, root, jobs):
                 progress.update()
-                if isinstance(result, _FailedConversion):
+                if isinstance(result, _Failure):
                     failed.append(result.stem)
                     on_failure(result.message)
                     continue
@@ -204,9 +193,7 @@ def _stamp(root: Path, item: ConversionResult) -> list[object]:
     return [list(stamp_of(root / name) or ()) for name in item.sha256]
 
 
-def _results(
-    conversions: Sequence[ImageConversion], root: Path, jobs: int
-) -> Iterator[ConversionResult | _FailedConversion]:
+def _results(conversions: Sequence[ImageConversion], root: Path, jobs: int) -> Iterator[ConversionResult | _Failure]:
     work = partial(_run, root)
     if jobs == 1 or len(conversions) < 2:
         yield from map(work, conversions)
@@ -225,8 +212,8 @@ def _results(
         executor.shutdown(cancel_futures=True)
 
 
-def _run(root: Path, conversion: ImageConversion) -> ConversionResult | _FailedConversion:
+def _run(root: Path, conversion: ImageConversion) -> ConversionResult | _Failure:
     try:
         return conversion.run(root)
     except InputError as error:
-        return _FailedConversion(stem=conversion.stem, message=str(error))
+        return _Failure(conversion.stem, str(error))

@@ -3,7 +3,7 @@
 All random numbers come from the generator that is passed in, so that its seed determines the result.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional
 
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import LoaderResize
 
 Pixels = UInt8[Tensor, "3 H W"]
@@ -38,22 +39,22 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = 32.0, (0.5, 1.5), (0.5, 1.5), 18
 class Augmentation:
     """Random resize, crop, color jitter and horizontal flip, in this order."""
 
-    shortest: Sequence[int]
-    """Lengths that the shorter side is resized to, one of which is drawn [px]."""
-    longest: int
-    """Largest length of the longer side after resizing [px]."""
-    crop: int
-    """Side of the square crop [px]; smaller images are padded at the bottom and the right, with gray and `ignored`."""
-    single_class: float = 1.0
-    """Share of the labeled pixels of a crop that no class should reach, in [0, 1]; 1 accepts any crop."""
-    color: bool = True
-    """Whether to jitter the colors."""
-    flip: float = 0.5
+    short_sides: tuple[int, ...] = (384,)
+    """Lengths to which the shorter side is resized, one of which is drawn [px]."""
+    max_long_side: int = 1333
+    """Maximum length of the longer side after resizing [px]."""
+    crop_size: int = 384
+    """Side of the square crop [px]; smaller images are padded at the bottom and the right, with gray and unlabeled."""
+    max_class_fraction: float = 1.0
+    """Maximum fraction of the labeled pixels of a crop that one class may cover; 1: no limit."""
+    color_jitter: bool = True
+    """Whether to apply color jitter (SSD's augmentation)."""
+    flip_prob: float = 0.5
     """Probability of a horizontal flip."""
-    squash: float = 0.0
-    """Probability of squashing the whole image to the square instead of resizing and cropping it."""
-    ignored: int
-    """The label of the padding and of unlabeled pixels."""
+    squash_prob: float = 0.0
+    """Probability of resizing the whole image to the square instead of cropping it."""
+    swap_left_right: bool = False
+    """Whether a flip swaps classes such as "left door" and "right door", if both exist."""
 
     def __call__(
         self,
@@ -71,36 +72,36 @@ class Augmentation:
             swap_sides: replaces labels after a flip ("left door" becomes "right door").
 
         Returns:
-            The image and its labels, both `crop` x `crop` pixels.
+            The image and its labels, both `crop_size` x `crop_size` pixels.
         """
-        if _uniform(generator) < self.squash:
-            image, labels = resize(image, labels, (self.crop, self.crop))
+        if _uniform(generator) < self.squash_prob:
+            image, labels = resize(image, labels, (self.crop_size, self.crop_size))
         else:
-            shortest = self.shortest[_integer_below(len(self.shortest), generator)]
-            size = LoaderResize(shortest=shortest, longest=self.longest).size(*image.shape[1:])
+            shortest = self.short_sides[_integer_below(len(self.short_sides), generator)]
+            size = LoaderResize(shortest=shortest, longest=self.max_long_side).size(*image.shape[1:])
             image, labels = resize(image, labels, size)
             image, labels = self.random_crop(image, labels, generator)
-        if self.color:
+        if self.color_jitter:
             image = jitter_colors(image, generator)
-        if _uniform(generator) < self.flip:
+        if _uniform(generator) < self.flip_prob:
             image, labels = image.flip(-1), swap_sides(labels.flip(-1))
-        return pad(image, labels, self.crop, self.ignored)
+        return pad(image, labels, self.crop_size)
 
     def random_crop(self, image: Pixels, labels: Labels, generator: torch.Generator) -> AugmentedImage:
-        """A random crop of at most `crop` x `crop` pixels, in which no class covers `single_class` of the labels.
+        """A random crop of at most `crop_size` x `crop_size` pixels, which no class fills up to `max_class_fraction`.
 
         If `CROP_TRIES` crops fail, the last one is returned.
         """
         rows, columns = labels.shape[-2:]
-        height, width = min(self.crop, rows), min(self.crop, columns)
+        height, width = min(self.crop_size, rows), min(self.crop_size, columns)
         window = (slice(0), slice(0))
-        for _ in range(1 if self.single_class >= 1 else CROP_TRIES):
+        for _ in range(1 if self.max_class_fraction >= 1 else CROP_TRIES):
             top = _integer_below(rows - height + 1, generator)
             left = _integer_below(columns - width + 1, generator)
             window = (slice(top, top + height), slice(left, left + width))
             visible = labels.reshape(-1, rows, columns)[0][window]
-            counts = visible[visible != self.ignored].unique(return_counts=True)[1]
-            if len(counts) > 1 and counts.max() < counts.sum() * self.single_class:
+            counts = visible[visible != UNLABELED].unique(return_counts=True)[1]
+            if len(counts) > 1 and counts.max() < counts.sum() * self.max_class_fraction:
                 break
         return image[:, window[0], window[1]], labels[..., window[0], window[1]]
 
@@ -117,10 +118,10 @@ def resize(image: Pixels, labels: Labels, size: tuple[int, int]) -> AugmentedIma
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1), labels[..., rows[:, None], columns]
 
 
-def pad(image: Pixels, labels: Labels, side: int, ignored: int) -> AugmentedImage:
-    """Pad to `side` x `side` pixels at the bottom and the right: the image with gray, the labels with `ignored`."""
+def pad(image: Pixels, labels: Labels, side: int) -> AugmentedImage:
+    """Pad to `side` x `side` pixels at the bottom and the right: the image with gray, the labels with `UNLABELED`."""
     margin = (0, side - labels.shape[-1], 0, side - labels.shape[-2])
-    return F.pad(image, margin, value=PAD_COLOR), F.pad(labels, margin, value=ignored)
+    return F.pad(image, margin, value=PAD_COLOR), F.pad(labels, margin, value=UNLABELED)
 
 
 def jitter_colors(image: Pixels, generator: torch.Generator) -> Pixels:

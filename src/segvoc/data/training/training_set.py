@@ -73,8 +73,6 @@ class TrainingSet(Dataset[TrainingSample]):
     """How each image is changed."""
     seed: int
     """Determines the order and all augmentations."""
-    swap_sides: bool = False
-    """Whether a "left door" becomes a "right door" in a mirrored image, where both are classes."""
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -95,7 +93,7 @@ class TrainingSet(Dataset[TrainingSample]):
                 continue
             generator = torch.Generator().manual_seed(seed_of(self.seed, "changes", position))
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-            sides = {"swap_sides": self.with_other_sides} if self.swap_sides else {}
+            sides = {"swap_sides": self.with_other_sides} if self.augmentation.swap_left_right else {}
             pixels, labels = self.augmentation(pixels, labels, generator, **sides)
             return TrainingSample(pixels.contiguous(), labels.contiguous(), tuple(problems))
         # not an exception, since one that is raised in a worker loses its type
@@ -183,14 +181,7 @@ class ShardedSampler:
 
 
 def batches(images: TrainingSet, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
-    """Read the batches of a training set.
-
-    Args:
-        images: the training set.
-        sampler: the positions of each batch.
-        workers: number of worker processes; 0 reads in this process.
-        pinned: whether to copy the batches to pinned memory, for a GPU.
-    """
+    """Read the batches of a training set."""
     return read_ahead(images, sampler, _collate, workers, pinned=pinned)
 
 
@@ -204,12 +195,8 @@ def read_ahead(
 ) -> Iterator[_Batch]:
     """Read the batches of a data set with PyTorch's data loader.
 
-    Args:
-        dataset: the samples.
-        sampler: the indices of each batch.
-        collate: makes a batch of samples.
-        workers: number of worker processes; 0 reads in this process.
-        pinned: whether to copy the batches to pinned memory, for a GPU.
+    `sampler` gives the indices of each batch. `workers` processes read them (0: this one does). `pinned` copies the
+    batches to pinned memory, for a GPU.
 
     Raises:
         ProcessError: (while iterating) a worker process was killed.

@@ -4,7 +4,6 @@ Source: Csurka et al., "What is a good evaluation measure for semantic segmentat
 """
 
 import math
-from collections.abc import Callable
 from importlib.util import find_spec
 
 import numpy as np
@@ -66,7 +65,10 @@ def _score(
 
 
 def _share_near(points: Bool[np.ndarray, "H W"], outline: Bool[np.ndarray, "H W"], reach: float) -> float:
-    distances = np.asarray(_distance_transform()(~outline))
+    require_scipy()
+    from scipy.ndimage import distance_transform_edt  # here, since few evaluations need it
+
+    distances = np.asarray(distance_transform_edt(~outline))
     return float((distances[points] <= reach).mean())
 
 
@@ -78,13 +80,6 @@ def require_scipy() -> None:
     """
     if find_spec("scipy") is None:
         raise missing_extra("scipy", "benchmarks")
-
-
-def _distance_transform() -> Callable[[np.ndarray], object]:
-    require_scipy()
-    from scipy.ndimage import distance_transform_edt  # here, since few evaluations need it
-
-    return distance_transform_edt
 
 
 def _outline(area: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:

@@ -100,7 +100,20 @@ class Confusion:
 
     def scores(self) -> "Scores":
         """IoU, accuracies and their means: see `Scores`."""
-        return Scores.of(self)
+        hits, true, predicted = self.hits(), self.truth_pixels(), self.predicted_pixels()
+        iou, accuracy = ratio(hits, np.where(true > 0, true + predicted - hits, 0)), ratio(hits, true)
+        there = true > 0
+        if not there.any():
+            undefined = dict.fromkeys(("miou", "fwiou", "pixel_accuracy", "mean_accuracy"), np.nan)
+            return Scores(**undefined, iou=iou, accuracy=accuracy)
+        return Scores(
+            miou=float(iou[there].mean()),
+            fwiou=float((iou[there] * (true[there] / true.sum())).sum()),
+            pixel_accuracy=100 * int(hits.sum()) / int(true.sum()),
+            mean_accuracy=float(accuracy[there].mean()),
+            iou=iou,
+            accuracy=accuracy,
+        )
 
     def strongest(self, number: int) -> list[tuple[int, int, int]]:
         """The wrong pairs with the most pixels: true class, predicted class (K: unlabeled) and pixels."""
@@ -146,28 +159,6 @@ class Scores:
     """For each class: hits / (true + predicted - hits)."""
     accuracy: Float64[np.ndarray, " K"]
     """For each class: hits / true."""
-
-    @classmethod
-    def of(cls, confusion: Confusion) -> "Scores":
-        """The scores of a confusion matrix."""
-        hits, true, predicted = confusion.hits(), confusion.truth_pixels(), confusion.predicted_pixels()
-        iou = ratio(hits, np.where(true > 0, true + predicted - hits, 0))
-        accuracy = ratio(hits, true)
-        there = true > 0
-        if not there.any():
-            return cls(
-                **dict.fromkeys(("miou", "fwiou", "pixel_accuracy", "mean_accuracy"), np.nan),
-                iou=iou,
-                accuracy=accuracy,
-            )
-        return cls(
-            miou=float(iou[there].mean()),
-            fwiou=float((iou[there] * (true[there] / true.sum())).sum()),
-            pixel_accuracy=100 * int(hits.sum()) / int(true.sum()),
-            mean_accuracy=float(accuracy[there].mean()),
-            iou=iou,
-            accuracy=accuracy,
-        )
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> Float64[np.ndarray, " K"]:

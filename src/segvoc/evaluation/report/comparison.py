@@ -56,12 +56,7 @@ def _score(report: Mapping[str, Any], name: str) -> tuple[float | None, str]:
 
 
 def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
-    """Whether the scores on a benchmark agree with the published ones, and what was done in another way.
-
-    Args:
-        report: the content of `report.json`.
-        published_weights: whether the weights are those of the paper.
-    """
+    """Whether the scores on a benchmark agree with the published ones, and what was done in another way."""
     model, data, rows = report["model"], report["data"], comparison(report)
     parts = [f"{_agreement(report, table)} {table}" for table in dict.fromkeys(row["table"] for row in rows)]
     if not rows:

@@ -38,19 +38,23 @@ def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
 
 def _cells(report: Mapping[str, Any]) -> dict[str, str]:
     model, data = report["model"], report["data"]
-    cells = {
+    return {
         "model": str(model["name"]),
         "weights": model["weights"] or "—",
         "data": data["title"],
         "images": str(data["evaluated"]),
         "window": report["protocol"]["window"],
         "classes kept": kept_text(report["protocol"]),
+        **score_cells(report),
     }
-    if report["parts"] is not None:
-        parts = report["parts"]
-        return cells | {head: percent(parts[protocol]["part-cat-seg"][name]) for head, protocol, name in PART_COLUMNS}
+
+
+def score_cells(report: Mapping[str, Any]) -> dict[str, str]:
+    """The scores of a report by their headings; for parts by PartCATSeg's rule."""
+    if (parts := report["parts"]) is not None:
+        return {head: percent(parts[protocol]["part-cat-seg"][name]) for head, protocol, name in PART_COLUMNS}
     columns = PLAIN_COLUMNS if report["boundary_f"] is not None else PLAIN_COLUMNS[:-1]
-    return cells | {head: percent(report[name]) for head, name in columns}
+    return {head: percent(report[name]) for head, name in columns}
 
 
 def kept_text(protocol: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segvoc.errors import missing_extra
 from segvoc.evaluation.report.comparison import comparison
-from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, kept_text, percent
+from segvoc.evaluation.report.markdown import kept_text, percent, score_cells
 from segvoc.records import KIND
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -35,10 +35,7 @@ def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
 
     Without jinja2 there is no page, and a warning says how to get it: the scores don't need it.
 
-    Args:
-        path: the file to write.
-        template: name of the template, a file beside this module.
-        values: what the template shows.
+    The template is a file beside this module.
 
     Raises:
         OutputError: the system refused.
@@ -105,16 +102,7 @@ def _derived(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cards(report: Mapping[str, Any]) -> list[dict[str, str]]:
     latency = report["latency_seconds"]["median"]
-    scores = [
-        {"name": head, "value": percent(report[name])}
-        for head, name in PLAIN_COLUMNS
-        if name != "boundary_f" or report[name] is not None
-    ]
-    if report["parts"] is not None:
-        scores = [
-            {"name": head, "value": percent(report["parts"][protocol]["part-cat-seg"][name])}
-            for head, protocol, name in PART_COLUMNS
-        ]
+    scores = [{"name": head, "value": value} for head, value in score_cells(report).items()]
     time = "—" if latency is None else f"{latency:.2f} s" if latency >= 0.1 else f"{1000 * latency:.0f} ms"
     return [*scores, {"name": "per image (median)", "value": time}]
 

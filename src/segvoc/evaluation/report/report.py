@@ -51,14 +51,7 @@ def write_report(
 ) -> Report:
     """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `images/`, each file atomically.
 
-    Args:
-        folder: folder of the report; the files of an earlier one are replaced.
-        task: the images and the scoring rules.
-        origin: where the network comes from.
-        result: the scores of all images.
-        fingerprint: the settings of the evaluation.
-        protocol: how images become label maps.
-        segment: segments images, for the examples.
+    The files of an earlier report are replaced. `segment` segments the examples.
 
     Returns:
         The content of `report.json`.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.evaluation.report.comparison import comparison
-from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, markdown_rows, percent
+from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, markdown_rows, percent, score_cells
 from segvoc.evaluation.report.report import encoded, write_report_json
 from segvoc.progress import printable
 from segvoc.storage.atomic_writes import write_atomically
@@ -49,40 +49,22 @@ def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapp
 
 def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """The scores in percent as a table for a terminal, next to published ones."""
-    plain = [report for report in reports if report["parts"] is None]
-    parts = [report for report in reports if report["parts"] is not None]
-    lines = [
-        *_plain_table(plain),
-        *_part_table(parts),
-        *(f"{report['data']['title']}: {printable(report['verdict'])}" for report in reports if report["verdict"]),
-    ]
-    return "\n".join(lines)
+    kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
+    verdicts = [f"{report['data']['title']}: {printable(report['verdict'])}" for report in reports if report["verdict"]]
+    return "\n".join([*(line for kind in kinds if kind for line in _table(kind)), *verdicts])
 
 
-def _plain_table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
-    bounded = any(report["boundary_f"] is not None for report in reports)
-    columns = PLAIN_COLUMNS if bounded else PLAIN_COLUMNS[:-1]
-    rows = [_row(report, [percent(report[name]) for _, name in columns]) for report in reports]
-    return aligned([_head([head for head, _ in columns]), *rows]) if rows else []
-
-
-def _part_table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [
-        _row(report, [percent(report["parts"][protocol]["part-cat-seg"][name]) for _, protocol, name in PART_COLUMNS])
-        for report in reports
-    ]
-    return aligned([_head([head for head, _, _ in PART_COLUMNS]), *rows]) if rows else []
-
-
-def _head(scores: Sequence[str]) -> list[str]:
-    return ["data", "images", *scores, "published", "s/image"]
-
-
-def _row(report: Mapping[str, Any], scores: Sequence[str]) -> list[str]:
-    data, seconds = report["data"], report["latency_seconds"]["median"]
-    published = ", ".join(percent(row["published"]) for row in comparison(report)) or "-"
-    time = "-" if seconds is None else f"{seconds:.3g}"
-    return [printable(data["title"]), str(data["evaluated"]), *scores, published, time]
+def _table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    scores = [score_cells(report) for report in reports]
+    heads = max(scores, key=len)
+    rows = [["data", "images", *heads, "published", "s/image"]]
+    for report, cells in zip(reports, scores, strict=True):
+        data, seconds = report["data"], report["latency_seconds"]["median"]
+        published = ", ".join(percent(row["published"]) for row in comparison(report)) or "-"
+        time = "-" if seconds is None else f"{seconds:.3g}"
+        own = (cells.get(head, percent(None)) for head in heads)
+        rows.append([printable(data["title"]), str(data["evaluated"]), *own, published, time])
+    return aligned(rows)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

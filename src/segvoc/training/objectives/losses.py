@@ -1,6 +1,6 @@
 """Losses of the published networks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -140,6 +140,20 @@ class OrthogonalityLoss(nn.Module):
         self._terms.append(cosine.square().sum())
         self._cosines.append(cosine.detach().sum())
         self._cells.append(cosine.numel())
+
+    def observer(self, *, log: bool) -> Callable[[ClassTokens, ClassTokens], None] | None:
+        """What the forward pass is given: without a weight it observes without gradients, if at all (`log`)."""
+        if self.weight > 0:
+            return self.observe
+        return (lambda spatial, semantic: self.observe(spatial.detach(), semantic.detach())) if log else None
+
+    def add_to(self, losses: dict[str, Tensor], blocks: int | Sequence[int]) -> dict[str, Tensor]:
+        """Losses by name, with the means of each block (see `by_block`); with a weight, "fod" is added to "loss"."""
+        means = self.by_block(blocks)
+        if self.weight > 0:
+            weighted = self.weight * means.squared.mean()
+            losses = losses | {"loss": losses["loss"] + weighted, "fod": weighted.detach()}
+        return losses | means.metrics()
 
     def forward(self) -> Float[Tensor, ""]:
         """`weight` times the mean over all blocks, classes and cells observed since the last call.

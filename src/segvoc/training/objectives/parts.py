@@ -56,15 +56,15 @@ class PartObjective(nn.Module):
             words: the encoded classes; at least one is a part of an object.
         """
         recipe, side = self.recipe, self.recipe.data.input_size
-        fod = recipe.objective.fod_weight > 0 and self.two_streams
-        watched = fod or (recipe.objective.log_stream_similarity and self.two_streams)
+        log = recipe.objective.log_stream_similarity
+        observe = self.orthogonality.observer(log=log) if self.two_streams else None
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         first, second = self.network.levels(
             pixels,
             words,
             chunk=recipe.runtime.class_chunk_size or None,
             recompute=recipe.runtime.activation_checkpointing,
-            observe=(self.orthogonality.observe if fod else self._watch) if watched else None,
+            observe=observe,
         )
         if second is None:
             raise UsageError('none of the classes is a part of an object; name parts as "car\'s door" (--object car)')
@@ -82,22 +82,12 @@ class PartObjective(nn.Module):
             "compositional": compositional_loss(first.cost, second.cost, targets),
         }
         total = torch.stack(list(losses.values())).sum()
-        detached = {name: value.detach() for name, value in losses.items()} | {"segmentation": total.detach()}
-        if not watched:
-            return {"loss": total} | detached
-        means = self.orthogonality.by_block(self._chunks(words))
-        detached |= means.metrics()
-        if not fod:
-            return {"loss": total} | detached
-        weighted = recipe.objective.fod_weight * means.squared.mean()
-        return {"loss": total + weighted, "fod": weighted.detach()} | detached
+        detached = {name: value.detach() for name, value in losses.items()}
+        losses = {"loss": total, **detached, "segmentation": total.detach()}
+        return losses if observe is None else self.orthogonality.add_to(losses, self._chunks(words))
 
     def _chunks(self, words: PartWords) -> list[int]:
         """The number of chunks of classes in which each block observed its streams."""
         classes = (len(words.general) + 1, len(words.specific) + 1)
         of_levels = [math.ceil(number / (self.recipe.runtime.class_chunk_size or number)) for number in classes]
         return [chunks for chunks, blocks in zip(of_levels, self.blocks, strict=True) for _ in blocks]
-
-    def _watch(self, spatial: Tensor, semantic: Tensor) -> None:
-        """Observe streams without gradients."""
-        self.orthogonality.observe(spatial.detach(), semantic.detach())

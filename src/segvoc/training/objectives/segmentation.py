@@ -17,7 +17,6 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.selection_rules import Voted
-from segvoc.shapes import ClassTokens
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.objectives.losses import (
     OrthogonalityLoss,
@@ -81,8 +80,7 @@ class Objective(nn.Module):
         if recipe.objective.num_kept_classes:
             voted = Voted(recipe.objective.num_kept_classes)
             selection = GroundTruthFirst(labels, voted, IGNORED, recipe.objective.fill_classes)
-        fod = recipe.objective.fod_weight > 0 and self.blocks > 0
-        watched = fod or (recipe.objective.log_stream_similarity and self.blocks > 0)
+        observe = self.orthogonality.observer(log=recipe.objective.log_stream_similarity) if self.blocks else None
         # up to three times as fast for the encoders' convolutions, above all for depthwise ones in the backward pass
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         logits = self.network(
@@ -91,21 +89,11 @@ class Objective(nn.Module):
             selection=selection,
             chunk=chunk,
             recompute=recompute,
-            observe=(self.orthogonality.observe if fod else self._watch) if watched else None,
+            observe=observe,
         )
         loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk if recompute else None)
         losses = {"loss": loss, "segmentation": loss.detach()}
-        if not watched:
-            return losses
-        means = self.orthogonality.by_block(self.blocks)
-        if not fod:
-            return losses | means.metrics()
-        weighted = recipe.objective.fod_weight * means.squared.mean()
-        return losses | {"loss": loss + weighted, "fod": weighted.detach()} | means.metrics()
-
-    def _watch(self, spatial: ClassTokens, semantic: ClassTokens) -> None:
-        """Observe streams without gradients."""
-        self.orthogonality.observe(spatial.detach(), semantic.detach())
+        return losses if observe is None else self.orthogonality.add_to(losses, self.blocks)
 
     def _embedded(self, tokens: Int[Tensor, "T P L"]) -> Float[Tensor, "T P C"]:
         encoder, rows = self.network.text_encoder, rearrange(tokens, "t p l -> (t p) l")

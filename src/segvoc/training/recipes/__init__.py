@@ -13,62 +13,43 @@ from segvoc.models.presets import find_preset
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.syn_seg import SynSegConfig
 from segvoc.training.recipe import DataConfig, OptimizerConfig, Recipe
-from segvoc.training.recipes.cat_seg import (
-    cat_seg_b,
-    cat_seg_eva_b,
-    cat_seg_eva_l,
-    cat_seg_l,
-    cat_seg_v1_b,
-    cat_seg_v1_g,
-    cat_seg_v1_h,
-    cat_seg_v1_l,
-)
-from segvoc.training.recipes.err_seg import err_seg_b, err_seg_b_frozen, err_seg_l, err_seg_vit_b_frozen
-from segvoc.training.recipes.parts import part_cat_seg_b, pca_part_b, pca_part_b_ade
-from segvoc.training.recipes.pca_seg import (
-    no_aggregation_b,
-    pca_seg_b,
-    pca_seg_b_released,
-    pca_seg_clip_b,
-    pca_seg_clip_l,
-    pca_seg_l,
-    pca_seg_l_released,
-)
-from segvoc.training.recipes.syn_seg import syn_seg_b, tiny_syn
-from segvoc.training.recipes.tiny import tiny, tiny_aggregation, tiny_parts
+from segvoc.training.recipes import cat_seg, err_seg, parts, pca_seg, syn_seg, tiny
 
 __all__ = ["RECIPES", "finetune"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "cat-seg-b": cat_seg_b,
-    "cat-seg-l": cat_seg_l,
-    "cat-seg-eva-b": cat_seg_eva_b,
-    "cat-seg-eva-l": cat_seg_eva_l,
-    "cat-seg-v1-b": cat_seg_v1_b,
-    "cat-seg-v1-l": cat_seg_v1_l,
-    "cat-seg-v1-h": cat_seg_v1_h,
-    "cat-seg-v1-g": cat_seg_v1_g,
-    "pca-seg-b": pca_seg_b,
-    "pca-seg-l": pca_seg_l,
-    "pca-seg-b-released": pca_seg_b_released,
-    "pca-seg-l-released": pca_seg_l_released,
-    "pca-seg-clip-b": pca_seg_clip_b,
-    "pca-seg-clip-l": pca_seg_clip_l,
-    "no-aggregation-b": no_aggregation_b,
-    "err-seg-b": err_seg_b,
-    "err-seg-l": err_seg_l,
-    "err-seg-b-frozen": err_seg_b_frozen,
-    "err-seg-vit-b-frozen": err_seg_vit_b_frozen,
-    "part-cat-seg-b": part_cat_seg_b,
-    "pca-part-b": pca_part_b,
-    "pca-part-b-ade": pca_part_b_ade,
-    "tiny": tiny,
-    "tiny-aggregation": tiny_aggregation,
-    "tiny-parts": tiny_parts,
-    "syn-seg-b": syn_seg_b,
-    "tiny-syn": tiny_syn,
+    function.__name__.replace("_", "-"): function
+    for function in (
+        cat_seg.cat_seg_b,
+        cat_seg.cat_seg_l,
+        cat_seg.cat_seg_eva_b,
+        cat_seg.cat_seg_eva_l,
+        cat_seg.cat_seg_v1_b,
+        cat_seg.cat_seg_v1_l,
+        cat_seg.cat_seg_v1_h,
+        cat_seg.cat_seg_v1_g,
+        pca_seg.pca_seg_b,
+        pca_seg.pca_seg_l,
+        pca_seg.pca_seg_b_released,
+        pca_seg.pca_seg_l_released,
+        pca_seg.pca_seg_clip_b,
+        pca_seg.pca_seg_clip_l,
+        pca_seg.no_aggregation_b,
+        err_seg.err_seg_b,
+        err_seg.err_seg_l,
+        err_seg.err_seg_b_frozen,
+        err_seg.err_seg_vit_b_frozen,
+        parts.part_cat_seg_b,
+        parts.pca_part_b,
+        parts.pca_part_b_ade,
+        tiny.tiny,
+        tiny.tiny_aggregation,
+        tiny.tiny_parts,
+        syn_seg.syn_seg_b,
+        syn_seg.tiny_syn,
+    )
 }
-"""Every recipe, by name."""
+"""Every recipe, by name: that of its function with hyphens."""
 
 
 def finetune(model: str, preset: str | None = None) -> Recipe:
@@ -94,7 +75,7 @@ def finetune(model: str, preset: str | None = None) -> Recipe:
     preset = preset or model
     find_preset(preset)
     if preset == "tiny":
-        return replace(tiny(), model=model, network=network)
+        return replace(tiny.tiny(), model=model, network=network)
     recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
     recipe = recipe.with_settings(
         init_from="network",
