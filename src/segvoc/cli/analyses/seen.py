@@ -33,6 +33,7 @@ def seen(
     A class is seen if its name is more similar than 0.95 to a training label, by the text encoder of --model, which is
     the same for all REPORTs whatever model they are of. Writes seen.md and seen.json.
     """
+    from segvoc.analysis.tables import write_table
     from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
         read_reports,
         scores_of_report,
@@ -41,8 +42,6 @@ def seen(
         training_labels,
     )
     from segvoc.evaluation.label_similarity import SEEN_ABOVE, nearest_labels
-    from segvoc.storage.atomic_writes import write_atomically
-    from segvoc.storage.json_files import write_json
     from segvoc.version import __version__
 
     found = [report for folder in reports for report in read_reports(Path(folder))]
@@ -60,10 +59,7 @@ def seen(
             | {"seen_names": [name for name in names if name in classes]}
         )
     table = seen_table(rows)
-    write_atomically(Path(out) / "seen.md", lambda file: file.write(table.encode()))
     settings = {"model": model, "weights": chosen.weights, "options": dict(chosen.departures())}
-    write_json(
-        Path(out) / "seen.json",
-        {"segvoc": __version__, **settings, "training": training, "above": limit, "rows": facts},
-    )
+    about = {"segvoc": __version__, **settings, "training": training, "above": limit}
+    write_table(Path(out), "seen", table, about | {"rows": facts})
     echo(table, nl=False)

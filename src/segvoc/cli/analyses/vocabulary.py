@@ -48,6 +48,7 @@ def vocabulary(
     training label of each label, which needs no data. Writes vocabulary.md and vocabulary.json.
     """
     _check(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, model)
+    from segvoc.analysis.tables import write_table
     from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
         count_classes,
         image_classes_table,
@@ -58,8 +59,6 @@ def vocabulary(
     from segvoc.data.benchmarks import find_benchmark
     from segvoc.data.labeled_images import read_classes
     from segvoc.progress import print_line
-    from segvoc.storage.atomic_writes import write_atomically
-    from segvoc.storage.json_files import write_json
     from segvoc.version import __version__
 
     names = {name: find_benchmark(name) for name in benchmarks}
@@ -91,8 +90,7 @@ def vocabulary(
             "similarity": {title: similarity_facts(found) for title, found in nearest.items()},
         }
     text = "\n".join(tables)
-    write_atomically(Path(out) / "vocabulary.md", lambda file: file.write(text.encode()))
-    write_json(Path(out) / "vocabulary.json", facts)
+    write_table(Path(out), "vocabulary", text, facts)
     echo(text, nl=False)
     return 1 if problems else 0
 
