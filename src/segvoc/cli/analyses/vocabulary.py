@@ -48,14 +48,8 @@ def vocabulary(
     training label of each label, which needs no data. Writes vocabulary.md and vocabulary.json.
     """
     _check(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, model)
+    from segvoc.analysis import vocabularies  # here, since PyTorch takes seconds to import
     from segvoc.analysis.tables import write_table
-    from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
-        count_classes,
-        image_classes_table,
-        similarity_facts,
-        similarity_table,
-        training_labels,
-    )
     from segvoc.data.benchmarks import find_benchmark
     from segvoc.data.labeled_images import read_classes
     from segvoc.progress import print_line
@@ -65,7 +59,7 @@ def vocabulary(
     lists = {found.title: found.classes for found in names.values()}
     if classes is not None:
         lists = {Path(classes).stem: read_classes(classes).words}
-    known = training_labels(training) if model is not None else ()
+    known = vocabularies.training_labels(training) if model is not None else ()
     problems = 0
 
     def warn(problem: str) -> None:
@@ -75,19 +69,19 @@ def vocabulary(
 
     tables, facts = [], {"segvoc": __version__}
     if tasks := _tasks(benchmarks, data, images, labels, classes):
-        counted = [count_classes(task, limit, warn) for task in tasks]
-        tables.append(image_classes_table(counted))
+        counted = [vocabularies.count_classes(task, limit, warn) for task in tasks]
+        tables.append(vocabularies.image_classes_table(counted))
         facts |= {"limit": limit, "images": {found.title: found.facts() for found in counted}}
     if model is not None:
         from segvoc.evaluation.label_similarity import nearest_labels
 
         segmenter = chosen.load(model)
         nearest = {title: nearest_labels(segmenter, words, known) for title, words in lists.items()}
-        tables.append(similarity_table(nearest))
+        tables.append(vocabularies.similarity_table(nearest))
         facts |= {
             **{"model": model, "weights": chosen.weights, "options": dict(chosen.departures())},
             **{"templates": list(segmenter.templates), "training": training},
-            "similarity": {title: similarity_facts(found) for title, found in nearest.items()},
+            "similarity": {title: vocabularies.similarity_facts(found) for title, found in nearest.items()},
         }
     text = "\n".join(tables)
     write_table(Path(out), "vocabulary", text, facts)
