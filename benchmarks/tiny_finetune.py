@@ -39,7 +39,7 @@ from segvoc.process_settings import keep_freed_memory
 from segvoc.storage.digests import file_sha256
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.training.recipe import Recipe
-from segvoc.training.recipes.tiny import finetune
+from segvoc.training.recipes import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tools.tiny.whole_file import write_whole_file

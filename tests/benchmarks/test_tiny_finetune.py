@@ -5,7 +5,7 @@ import pytest
 from benchmarks.tiny_finetune import MEASURES, Settings, compared, mean_and_error, page, run_name, split
 from segvoc.configuration import differences
 from segvoc.errors import UsageError
-from segvoc.training.recipes.tiny import finetune
+from segvoc.training.recipes import finetune
 
 SETTINGS = Settings(steps=40, side=160, held_out=19)
 

@@ -9,7 +9,7 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS
-from segvoc.training.recipes.tiny import finetune
+from segvoc.training.recipes import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.analysis.small_preset import SMALL as SMALL_PRESET

@@ -12,8 +12,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
 from segvoc.networks.tiny import TinyConfig, TinyPartsConfig
 from segvoc.training.objectives.parts import PartObjective
-from segvoc.training.recipes import RECIPES
-from segvoc.training.recipes.tiny import finetune
+from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.run_folder import RunFolder
 from tests.training.part_runs import drawn_parts, network, open_parts
 from tests.training.runs import RECIPE, losses

@@ -14,8 +14,7 @@ from segvoc.records import from_json, to_json
 from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import learning_rates, parameter_groups, trainable_count
 from segvoc.training.recipe import OptimizerConfig, Recipe
-from segvoc.training.recipes import RECIPES
-from segvoc.training.recipes.tiny import finetune
+from segvoc.training.recipes import RECIPES, finetune
 from tests.built import built
 
 
