@@ -16,7 +16,7 @@ from rehearsal.scenes import (
     part_labels_of,
 )
 from segvoc.data.class_lists import class_names, image_stems, read_class_list
-from segvoc.data.downloads import CONTEXT_59
+from segvoc.data.preparation.downloads import CONTEXT_59
 from tests.data.original_files import (
     compressed_runs,
     pack,

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
-from segvoc.data.downloads import Download
+from segvoc.data.preparation.downloads import Download
 from segvoc.evaluation.published_protocols import PUBLISHED_PROTOCOLS, PublishedProtocol
 from segvoc.models.presets import PRESETS, Family
 from segvoc.selection_rules import MostSimilar

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from segvoc.data.class_lists import ENGLISH_NAMES, class_names, read_class_list
-from segvoc.data.downloads import (
+from segvoc.data.labeled_images import LabeledImage, LabeledImages
+from segvoc.data.preparation.downloads import (
     CONTEXT_59,
     CONTEXT_459,
     Download,
@@ -18,8 +19,7 @@ from segvoc.data.downloads import (
     scene_parsing,
     voc,
 )
-from segvoc.data.labeled_images import LabeledImage, LabeledImages
-from segvoc.data.manifests import Manifest
+from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore, published_scores
 from segvoc.errors import UsageError
 from segvoc.vocabulary import Vocabulary

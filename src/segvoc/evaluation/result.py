@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from segvoc.evaluation.image_score import ImageScore
+from segvoc.evaluation.metrics.image_score import ImageScore
 from segvoc.evaluation.task import EvaluationImage
 
 

@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from segvoc.data.downloads import Download
+from segvoc.data.preparation.downloads import Download
 from segvoc.data.preparation.originals import check_originals, find_original, unpack_downloads
 from segvoc.errors import InputError, UsageError
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from segvoc.data.downloads import Download
-from segvoc.data.manifests import PREPARATION_FOLDER
+from segvoc.data.preparation.downloads import Download
+from segvoc.data.preparation.manifests import PREPARATION_FOLDER
 from segvoc.errors import InputError, SegvocError, UsageError, one_line
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically
