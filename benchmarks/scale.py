@@ -17,7 +17,6 @@ from typing import Any
 
 from benchmarks.machine import RESULTS
 from segvoc.batch.batch import Batch
-from segvoc.batch.done import record_content
 from segvoc.batch.places import place_of
 from segvoc.batch.reading import read_shards
 from segvoc.batch.shards import Shard, ShardLimits, in_groups
@@ -93,7 +92,7 @@ def measured_sizes() -> Sizes:
     return Sizes(
         image=sum(len(image.content) for image in shard.images) / number,
         row=sum(len(content) for _, content in labeled.files) / number,
-        record=len(record_content(batch.settings(facts, source), labeled.record)) / number,
+        record=len(labeled.record.to_json(batch.settings(facts, source))) / number,
     )
 
 

@@ -15,9 +15,8 @@ from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.grids import Cell, find_grid
 from segvoc.analysis.tables import markdown_table
+from segvoc.analysis.tables import write_table as write_files
 from segvoc.records import to_json
-from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import write_json
 from segvoc.version import __version__
 
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
@@ -225,9 +224,6 @@ def write_table(out: str | os.PathLike[str], table: Mapping[str, Any], *, plot: 
         OutputError: a file can't be written.
         UsageError: matplotlib isn't installed.
     """
-    folder = Path(out)
-    write_json(folder / "ablation.json", table)
-    page = table_markdown(table)
-    write_atomically(folder / "ablation.md", lambda file: file.write(page.encode()))
+    write_files(Path(out), "ablation", table_markdown(table), table)
     if plot:
-        draw_ablation(folder / "ablation.png", table)
+        draw_ablation(Path(out) / "ablation.png", table)

@@ -15,7 +15,7 @@ from segvoc.analysis.measuring import measure
 from segvoc.analysis.multiply_adds import count_multiply_adds, err_block, multiply_adds_of, published_err_seg
 from segvoc.analysis.published_blocks import published_block
 from segvoc.analysis.single_view import require_single_level
-from segvoc.analysis.tables import markdown_table
+from segvoc.analysis.tables import markdown_table, write_table
 from segvoc.configuration import differences
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
@@ -27,8 +27,6 @@ from segvoc.models.weightless import weightless
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.err_seg import ErrAggregation
 from segvoc.selection_rules import Voted
-from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import write_json
 
 POOLING = (2, 2)
 """Cells that class aggregation pools in each direction, as in the tables."""
@@ -182,6 +180,4 @@ def write_costs(folder: Path, rows: Sequence[CostRow], metadata: dict[str, objec
     Raises:
         OutputError: a file can't be written.
     """
-    write_json(folder / "blocks.json", {**metadata, "rows": [asdict(row) for row in rows]})
-    table = costs_table(rows)
-    write_atomically(folder / "blocks.md", lambda file: file.write(table.encode()))
+    write_table(folder, "blocks", costs_table(rows), {**metadata, "rows": [asdict(row) for row in rows]})

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from segvoc.analysis.charts import new_figure, save_figure
-from segvoc.analysis.tables import markdown_table
+from segvoc.analysis.tables import markdown_table, write_table
 from segvoc.errors import UsageError
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, parse_option
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import write_json
 
 _MODEL = "model"
 """The setting that names files, in place of options of the network or of labels."""
@@ -113,7 +111,6 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
         OutputError: a file can't be written.
         UsageError: matplotlib isn't installed.
     """
-    write_json(folder / "sweep.json", {**metadata, "rows": [dict(row) for row in rows]})
     lines = [
         (
             *(row["setting"], row["value"], _percent(row["miou"]), _percent(row["pixel_accuracy"])),
@@ -123,8 +120,7 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
         for row in rows
     ]
     head = ("setting", "value", "mIoU", "pixel accuracy", "true classes", "found", "seconds per image", "images")
-    table = markdown_table(head, lines)
-    write_atomically(folder / "sweep.md", lambda file: file.write(table.encode()))
+    write_table(folder, "sweep", markdown_table(head, lines), {**metadata, "rows": [dict(row) for row in rows]})
     unchanged, *others = rows
     names = list(dict.fromkeys(row["setting"] for row in others))
     if not names:

@@ -63,6 +63,11 @@ class Record:
             files=tuple((name, len(content), _digest(content)) for name, content in files),
         )
 
+    def to_json(self, settings: Key) -> bytes:
+        """Its file."""
+        fields = dict(self.__dict__)
+        return _file(done_entry(settings, fields.pop("key"), fields.pop("units"), fields))
+
 
 def write_shard(out: Location, settings: Key, record: Record, files: Sequence[ResultFile]) -> None:
     """Write the files of a shard, and then its record.
@@ -72,13 +77,7 @@ def write_shard(out: Location, settings: Key, record: Record, files: Sequence[Re
     """
     for name, content in files:
         (out / name).write(content)
-    (out / RECORDS / f"{record.key}.json").write(record_content(settings, record))
-
-
-def record_content(settings: Key, record: Record) -> bytes:
-    """The content of a record's file."""
-    fields = dict(record.__dict__)
-    return _file(done_entry(settings, fields.pop("key"), fields.pop("units"), fields))
+    (out / RECORDS / f"{record.key}.json").write(record.to_json(settings))
 
 
 class DoneShards:

@@ -27,14 +27,7 @@ from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
-from segvoc.selection_rules import (
-    PUBLISHED_VOTES,
-    OwnSelection,
-    VotedShare,
-    Votes,
-    WithParts,
-    requested_selection,
-)
+from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, VotedShare, Votes, WithParts, requested_selection
 from segvoc.vocabulary import Vocabulary
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary

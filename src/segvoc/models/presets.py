@@ -12,28 +12,12 @@ from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, 
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16
 from segvoc.errors import UsageError
+from segvoc.inference import protocols
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.protocols import (
-    Protocol,
-    Protocols,
-    clip_protocols,
-    clip_seg_protocols,
-    err_protocols,
-    frozen_clip_protocols,
-    part_protocols,
-    syn_protocols,
-)
+from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
-from segvoc.models.builders import (
-    NetworkConfig,
-    build_clip_network,
-    build_err_seg,
-    build_part_network,
-    build_syn_seg,
-    build_tiny,
-    start_tiny_from_towers,
-)
+from segvoc.models import builders
 from segvoc.models.clip_towers import BACKBONES, EVA_B, EVA_L, OPEN_CLIP_G, OPEN_CLIP_H, OPENAI_B, OPENAI_L, ClipTowers
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
@@ -86,7 +70,7 @@ class Preset:
     """One-line description."""
     family: Family | None = None
     """The paper's network of which this is a size; None for networks of other origins."""
-    configuration: NetworkConfig
+    configuration: builders.NetworkConfig
     """The complete configuration of the network."""
     build: Callable[[Any], SegmentationNetwork]
     """Builds a network from such a configuration, with random weights."""
@@ -144,7 +128,7 @@ class Preset:
         return {} if self.record is None else json.loads((WEIGHTS / self.record).read_text(encoding="utf-8"))
 
 
-def votes_of(configuration: NetworkConfig) -> Votes:
+def votes_of(configuration: builders.NetworkConfig) -> Votes:
     """The vote settings of a configuration: how the cells of an image vote for classes."""
     return configuration.votes if isinstance(configuration, ErrSegConfig) else PUBLISHED_VOTES
 
@@ -155,7 +139,7 @@ def _from_official(official: Mapping[str, Tensor], network: SegmentationNetwork)
     return network_state(official, network)
 
 
-def _one_template(template: str) -> Callable[[NetworkConfig], tuple[str, ...]]:
+def _one_template(template: str) -> Callable[[builders.NetworkConfig], tuple[str, ...]]:
     return lambda configuration: (template,)
 
 
@@ -177,7 +161,7 @@ def _clip_preset(
         summary=f"{network} with {towers.name} at {towers.encoders.vit.input_size} px",
         family=network,
         configuration=ClipNetworkConfig(encoders=towers.encoders, aggregation=aggregation),
-        build=build_clip_network,
+        build=builders.build_clip_network,
         templates_of=_clip_templates,
         protocols_of=_clip_protocols,
         published=published,
@@ -237,9 +221,9 @@ def _frozen_clip_preset(name: str, encoders: EvaEncoders | OpenAIEncoders, file:
         configuration=ClipNetworkConfig(
             encoders=encoders, aggregation=replace(CAT_SEG, kind="none"), prompts="imagenet"
         ),
-        build=build_clip_network,
+        build=builders.build_clip_network,
         templates_of=_clip_templates,
-        protocols_of=lambda configuration: frozen_clip_protocols(configuration.encoders.vit.input_size),
+        protocols_of=lambda configuration: protocols.frozen_clip_protocols(configuration.encoders.vit.input_size),
         background_words=FROZEN_BACKGROUND,
         parts_against="contrast",
         cosine_logits=FROZEN_LOGITS,
@@ -251,7 +235,7 @@ def _frozen_clip_preset(name: str, encoders: EvaEncoders | OpenAIEncoders, file:
 
 def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
     vit: VitConfig = configuration.encoders.vit
-    return clip_protocols(vit.input_size, vit.patch_size)
+    return protocols.clip_protocols(vit.input_size, vit.patch_size)
 
 
 def _err_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
@@ -271,9 +255,9 @@ def _err_preset(
         summary=f"ERR-Seg with {towers} at {configuration.side} px, for many words",
         family="ERR-Seg",
         configuration=configuration,
-        build=build_err_seg,
+        build=builders.build_err_seg,
         templates_of=_one_template(CLIP_TEMPLATE),
-        protocols_of=lambda configuration: err_protocols(configuration.side),
+        protocols_of=lambda configuration: protocols.err_protocols(configuration.side),
         own_selection=OWN_SELECTION,
         encoders=(encoders,),
         how_to_get=(
@@ -309,9 +293,9 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
         configuration=SynSegConfig(
             vit=clip_seg_b16(352), decoder=ConditionedDecoderConfig(head=head), prompts="bare", pixels="imagenet"
         ),
-        build=build_syn_seg,
+        build=builders.build_syn_seg,
         templates_of=_syn_templates,
-        protocols_of=lambda configuration: clip_seg_protocols(),
+        protocols_of=lambda configuration: protocols.clip_seg_protocols(),
         parts_against="half",
         published=file,
         encoders=(PUBLISHED["openai-clip-b"],),
@@ -347,9 +331,9 @@ def _part_preset(
         summary=f"{network}: parts of objects, with OpenAI CLIP ViT-B/16 at 384 px and DINOv2 ViT-S/14 at 448 px",
         family=network,
         configuration=PartNetworkConfig(vit=vit_b16(), clip_tuned=clip_tuned, aggregation=aggregation),
-        build=build_part_network,
+        build=builders.build_part_network,
         templates_of=lambda configuration: IMAGENET_TEMPLATES,
-        protocols_of=lambda configuration: part_protocols(448),
+        protocols_of=lambda configuration: protocols.part_protocols(448),
         encoders=(PUBLISHED["openai-clip-b"], PUBLISHED["dinov2-s"]),
         how_to_get=(
             f"{_none_published(unconfirmed)}; {released}; train them from OpenAI's ViT-B-16.pt and DINOv2's ViT-S/14"
@@ -362,13 +346,13 @@ PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         summary="ships with segvoc: EfficientNet-Lite2 and MiniLM, for any photograph and any words, on a laptop",
         configuration=TinyConfig(),
-        build=build_tiny,
+        build=builders.build_tiny,
         templates_of=_one_template("{}"),
         protocols_of=_tiny_protocols,
         own_selection=TINY_SELECTION,
         background_words=BackgroundWords(),
         parts_against="contrast",
-        start_from_towers=start_tiny_from_towers,
+        start_from_towers=builders.start_tiny_from_towers,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         keeps_labels_in_bfloat16=True,
         record="tiny.json",
@@ -416,9 +400,9 @@ PRESETS: dict[str, Preset] = {
         summary="SynSeg with OpenAI CLIP ViT-B/16 at 224 px, which learns from captions alone",
         family="SynSeg",
         configuration=SynSegConfig(vit=clip_seg_b16(), decoder=ConditionedDecoderConfig(film="mlp")),
-        build=build_syn_seg,
+        build=builders.build_syn_seg,
         templates_of=_syn_templates,
-        protocols_of=lambda configuration: syn_protocols(),
+        protocols_of=lambda configuration: protocols.syn_protocols(),
         encoders=(PUBLISHED["openai-clip-b"],),
         how_to_get=(
             f"{_none_published()}; train them from captions with OpenAI's ViT-B-16.pt, or take the same network with "

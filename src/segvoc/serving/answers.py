@@ -59,13 +59,7 @@ FAST = 1
 
 
 def json_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
-    """The report of a result, with the mask of every class and part, as JSON.
-
-    Args:
-        result: the result.
-        hints: what the model says of the words.
-        name: file name of the image.
-    """
+    """The report of a result, with the mask of every class and part, as JSON."""
     report = result.report() | {"image": name, "hints": list(hints)}
     _add_masks(report["classes"], result.labels)
     if result.part_labels is not None:
@@ -105,7 +99,7 @@ ANSWERS: Mapping[str, Callable[[Segmentation, tuple[str, ...], str | None], byte
     PNG: png_answer,
     ZIP: zip_answer,
 }
-"""How to make the answer of each type."""
+"""How to make the answer of each type: from a result, what the model says of the words, and the image's file name."""
 
 
 def _add_masks(entries: list[dict[str, object]], labels: np.ndarray) -> None:

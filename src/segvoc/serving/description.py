@@ -10,25 +10,10 @@ from PIL import Image
 from pydantic import BaseModel
 
 from segvoc.inference.segmenter import Segmenter
+from segvoc.serving import schemas
 from segvoc.serving.answers import JSON, PNG, ZIP
 from segvoc.serving.bodies import FORM, JSON_BODY
 from segvoc.serving.failures import FAILURES
-from segvoc.serving.schemas import (
-    FailureAnswer,
-    HealthAnswer,
-    LabelStudioHealth,
-    ModelsAnswer,
-    PredictAnswer,
-    PredictJson,
-    SegmentAnswer,
-    SegmentForm,
-    SegmentJson,
-    SetupAnswer,
-    SetupJson,
-    VocabularyAnswer,
-    VocabularyJson,
-    WebhookAnswer,
-)
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _ANYWHERE = ("unauthorized", "forbidden", "internal")
@@ -58,7 +43,7 @@ def _failures(*codes: str) -> dict[int | str, dict[str, Any]]:
     for code in codes:
         status, text = FAILURES[code]
         example = {"error": {"code": code, "message": text, "request_id": "9f2c4e6a8b0d1f35"}}
-        entry = told.setdefault(status, {"model": FailureAnswer, "description": text, "content": {JSON: {}}})
+        entry = told.setdefault(status, {"model": schemas.FailureAnswer, "description": text, "content": {JSON: {}}})
         if text not in entry["description"]:
             entry["description"] += f" Or: {text}"
         entry["content"][JSON].setdefault("examples", {})[code] = {"value": example}
@@ -116,7 +101,7 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "operation_id": "segment",
         "responses": {
             200: {
-                "model": SegmentAnswer,
+                "model": schemas.SegmentAnswer,
                 "description": "The labeled image.",
                 "content": {PNG: _BINARY, ZIP: _BINARY},
             },
@@ -124,9 +109,9 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         },
         "openapi_extra": _body(
             {
-                FORM: (SegmentForm, {}),
+                FORM: (schemas.SegmentForm, {}),
                 JSON_BODY: (
-                    SegmentJson,
+                    schemas.SegmentJson,
                     {
                         "words": {"image": _example_image(), "words": "grass, sky"},
                         "parts": {
@@ -148,13 +133,13 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "operation_id": "add_vocabulary",
         "status_code": 201,
         "responses": {
-            201: {"model": VocabularyAnswer, "description": "The vocabulary's name."},
+            201: {"model": schemas.VocabularyAnswer, "description": "The vocabulary's name."},
             **_failures(*_ANYWHERE, *_OF_BODIES, *_OF_WORK),
         },
         "openapi_extra": _body(
             {
                 JSON_BODY: (
-                    VocabularyJson,
+                    schemas.VocabularyJson,
                     {"words": {"words": "cat, sofa, wall"}, "background": {"words": ["cat"], "background": "other"}},
                 )
             }
@@ -163,7 +148,7 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     "/v1/models": {
         "summary": "The model and the limits",
         "operation_id": "models",
-        "responses": {200: {"model": ModelsAnswer, "description": "The model."}, **_failures(*_ANYWHERE)},
+        "responses": {200: {"model": schemas.ModelsAnswer, "description": "The model."}, **_failures(*_ANYWHERE)},
     },
     "/metrics": {
         "summary": "Metrics for Prometheus",
@@ -174,12 +159,15 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     "/healthz": {
         "summary": "Whether the process is alive",
         "operation_id": "healthz",
-        "responses": {200: {"model": HealthAnswer, "description": "It is."}, **_failures("forbidden", "busy")},
+        "responses": {200: {"model": schemas.HealthAnswer, "description": "It is."}, **_failures("forbidden", "busy")},
     },
     "/readyz": {
         "summary": "Whether the service takes requests",
         "operation_id": "readyz",
-        "responses": {200: {"model": HealthAnswer, "description": "It does."}, **_failures("forbidden", "busy")},
+        "responses": {
+            200: {"model": schemas.HealthAnswer, "description": "It does."},
+            **_failures("forbidden", "busy"),
+        },
     },
     "/predict": {
         "summary": "Label the images of Label Studio's tasks",
@@ -187,32 +175,35 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "`data:` URIs, or in the Label Studio that the service was started with.",
         "operation_id": "label_studio_predict",
         "responses": {
-            200: {"model": PredictAnswer, "description": "A prediction for each task."},
+            200: {"model": schemas.PredictAnswer, "description": "A prediction for each task."},
             **_failures(*_ANYWHERE, *_OF_BODIES, "invalid_image", *_OF_WORK),
         },
-        "openapi_extra": _body({JSON_BODY: (PredictJson, {"task": _example_task()})}),
+        "openapi_extra": _body({JSON_BODY: (schemas.PredictJson, {"task": _example_task()})}),
     },
     "/setup": {
         "summary": "Connect a project of Label Studio's",
         "operation_id": "label_studio_setup",
         "responses": {
-            200: {"model": SetupAnswer, "description": "The model."},
+            200: {"model": schemas.SetupAnswer, "description": "The model."},
             **_failures(*_ANYWHERE, *_OF_BODIES),
         },
-        "openapi_extra": _body({JSON_BODY: (SetupJson, {"project": {"project": "1.17", "schema": _LABELING}})}),
+        "openapi_extra": _body({JSON_BODY: (schemas.SetupJson, {"project": {"project": "1.17", "schema": _LABELING}})}),
     },
     "/webhook": {
         "summary": "Take an event of Label Studio's, and do nothing",
         "operation_id": "label_studio_webhook",
         "responses": {
-            200: {"model": WebhookAnswer, "description": "Nothing was done: the model doesn't learn."},
+            200: {"model": schemas.WebhookAnswer, "description": "Nothing was done: the model doesn't learn."},
             **_failures(*_ANYWHERE, "upload_timeout", "too_large"),
         },
     },
     "/health": {
         "summary": "Whether Label Studio can use the service",
         "operation_id": "label_studio_health",
-        "responses": {200: {"model": LabelStudioHealth, "description": "It can."}, **_failures(*_ANYWHERE, "busy")},
+        "responses": {
+            200: {"model": schemas.LabelStudioHealth, "description": "It can."},
+            **_failures(*_ANYWHERE, "busy"),
+        },
     },
 }
 """What the API's description tells of each address; arguments of FastAPI's routes."""

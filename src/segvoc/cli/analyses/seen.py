@@ -33,37 +33,27 @@ def seen(
     A class is seen if its name is more similar than 0.95 to a training label, by the text encoder of --model, which is
     the same for all REPORTs whatever model they are of. Writes seen.md and seen.json.
     """
-    from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
-        read_reports,
-        scores_of_report,
-        seen_facts,
-        seen_table,
-        training_labels,
-    )
+    from segvoc.analysis import vocabularies  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.tables import write_table
     from segvoc.evaluation.label_similarity import SEEN_ABOVE, nearest_labels
-    from segvoc.storage.atomic_writes import write_atomically
-    from segvoc.storage.json_files import write_json
     from segvoc.version import __version__
 
-    found = [report for folder in reports for report in read_reports(Path(folder))]
-    known, limit = training_labels(training), SEEN_ABOVE if above is None else above
+    found = [report for folder in reports for report in vocabularies.read_reports(Path(folder))]
+    known, limit = vocabularies.training_labels(training), SEEN_ABOVE if above is None else above
     segmenter = chosen.load(model)
     rows, facts = [], []
     for report in found:
         names = [entry["name"] for entry in report["classes"]]
         classes = nearest_labels(segmenter, names, known).seen(limit)
-        scores = scores_of_report(report, classes)
+        scores = vocabularies.scores_of_report(report, classes)
         rows.append((report["model"]["name"], report["data"]["title"], scores))
         facts.append(
             {"model": report["model"]["name"], "data": report["data"]["title"], "miou": report["miou"]}
-            | seen_facts(scores)
+            | vocabularies.seen_facts(scores)
             | {"seen_names": [name for name in names if name in classes]}
         )
-    table = seen_table(rows)
-    write_atomically(Path(out) / "seen.md", lambda file: file.write(table.encode()))
+    table = vocabularies.seen_table(rows)
     settings = {"model": model, "weights": chosen.weights, "options": dict(chosen.departures())}
-    write_json(
-        Path(out) / "seen.json",
-        {"segvoc": __version__, **settings, "training": training, "above": limit, "rows": facts},
-    )
+    about = {"segvoc": __version__, **settings, "training": training, "above": limit}
+    write_table(Path(out), "seen", table, about | {"rows": facts})
     echo(table, nl=False)

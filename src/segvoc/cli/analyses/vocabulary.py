@@ -48,25 +48,18 @@ def vocabulary(
     training label of each label, which needs no data. Writes vocabulary.md and vocabulary.json.
     """
     _check(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, model)
-    from segvoc.analysis.vocabularies import (  # here, since PyTorch takes seconds to import
-        count_classes,
-        image_classes_table,
-        similarity_facts,
-        similarity_table,
-        training_labels,
-    )
+    from segvoc.analysis import vocabularies  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.tables import write_table
     from segvoc.data.benchmarks import find_benchmark
     from segvoc.data.labeled_images import read_classes
     from segvoc.progress import print_line
-    from segvoc.storage.atomic_writes import write_atomically
-    from segvoc.storage.json_files import write_json
     from segvoc.version import __version__
 
     names = {name: find_benchmark(name) for name in benchmarks}
     lists = {found.title: found.classes for found in names.values()}
     if classes is not None:
         lists = {Path(classes).stem: read_classes(classes).words}
-    known = training_labels(training) if model is not None else ()
+    known = vocabularies.training_labels(training) if model is not None else ()
     problems = 0
 
     def warn(problem: str) -> None:
@@ -76,23 +69,22 @@ def vocabulary(
 
     tables, facts = [], {"segvoc": __version__}
     if tasks := _tasks(benchmarks, data, images, labels, classes):
-        counted = [count_classes(task, limit, warn) for task in tasks]
-        tables.append(image_classes_table(counted))
+        counted = [vocabularies.count_classes(task, limit, warn) for task in tasks]
+        tables.append(vocabularies.image_classes_table(counted))
         facts |= {"limit": limit, "images": {found.title: found.facts() for found in counted}}
     if model is not None:
         from segvoc.evaluation.label_similarity import nearest_labels
 
         segmenter = chosen.load(model)
         nearest = {title: nearest_labels(segmenter, words, known) for title, words in lists.items()}
-        tables.append(similarity_table(nearest))
+        tables.append(vocabularies.similarity_table(nearest))
         facts |= {
             **{"model": model, "weights": chosen.weights, "options": dict(chosen.departures())},
             **{"templates": list(segmenter.templates), "training": training},
-            "similarity": {title: similarity_facts(found) for title, found in nearest.items()},
+            "similarity": {title: vocabularies.similarity_facts(found) for title, found in nearest.items()},
         }
     text = "\n".join(tables)
-    write_atomically(Path(out) / "vocabulary.md", lambda file: file.write(text.encode()))
-    write_json(Path(out) / "vocabulary.json", facts)
+    write_table(Path(out), "vocabulary", text, facts)
     echo(text, nl=False)
     return 1 if problems else 0
 
