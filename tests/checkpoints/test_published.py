@@ -32,6 +32,7 @@ def test_every_record_is_complete(file: PublishedFile) -> None:
     if isinstance(file.place, HubPlace):
         assert re.fullmatch("[0-9a-f]{40}", file.place.revision)
         assert file.place.repository in file.place.page
+        assert file.size is not None
     else:
         assert isinstance(file.place, WebPlace) and file.place.url.startswith("https://")
     assert file.exact_size == (file.size is not None and file.size % 100_000 > 0)

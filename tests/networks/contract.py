@@ -36,13 +36,15 @@ class NetworkContract:
     prompts = 1
     finer = 4
     """Logits for each cell of the image tower, along one side."""
+    idle: frozenset[str] = frozenset()
+    """What `unused` names where that is the same for every network."""
 
     def build(self) -> nn.Module:
         raise NotImplementedError
 
     def unused(self, network: nn.Module) -> set[str]:
         """Trainable parameters that no logit depends on."""
-        return set()
+        return set(self.idle)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -1,7 +1,6 @@
 """The contract of networks for small siblings of CAT-Seg, and how it differs from PCA-Seg."""
 
 import torch
-from torch import nn
 
 from segvoc.networks.cat_seg import CAT_SEG
 from tests.built import built
@@ -10,11 +9,8 @@ from tests.networks.contract import CompilesWhole, assert_alike
 
 
 class TestOpenAI(AggregationContract, CompilesWhole):
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, eva=False)
-
-    def unused(self, network: nn.Module) -> set[str]:
-        return {VALUES_ALONE}
+    build = staticmethod(lambda: small(CAT_SEG, eva=False))
+    idle = frozenset({VALUES_ALONE})
 
     def test_class_aggregation_sees_what_spatial_aggregation_gives(self, network):
         inputs, blocks = self.inputs(network), network.aggregation.blocks
@@ -35,8 +31,7 @@ class TestOpenAI(AggregationContract, CompilesWhole):
 
 
 class TestEva(AggregationContract):
-    def build(self) -> nn.Module:
-        return small(CAT_SEG)
+    build = staticmethod(lambda: small(CAT_SEG))
 
 
 def test_one_option_turns_it_into_the_parallel_network():

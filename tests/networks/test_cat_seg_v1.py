@@ -46,8 +46,7 @@ def guided(**options) -> SegmentationNetwork:
 class TestGuidedByABackbone(AggregationContract):
     """Tables 1 and 4: guidance that isn't CLIP's."""
 
-    def build(self) -> nn.Module:
-        return guided()
+    build = staticmethod(guided)
 
     def unused(self, network: nn.Module) -> set[str]:
         last = "image_encoder.clip.tower.transformer.resblocks.3.attn."
@@ -75,11 +74,8 @@ class TestGuidedByABackbone(AggregationContract):
 class TestSpatialAlone(SelectionContract):
     """Table 2, IV."""
 
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, eva=False, order="spatial", guidance_dim=0)
-
-    def unused(self, network: nn.Module) -> set[str]:
-        return {VALUES_ALONE}
+    build = staticmethod(lambda: small(CAT_SEG, eva=False, order="spatial", guidance_dim=0))
+    idle = frozenset({VALUES_ALONE})
 
     def test_a_word_is_refined_without_the_others(self, network):
         image, text = self.inputs(network, classes=4)
@@ -90,11 +86,8 @@ class TestSpatialAlone(SelectionContract):
 class TestJoint(SelectionContract):
     """Table 2, III."""
 
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, eva=False, order="joint", guidance_dim=0)
-
-    def unused(self, network: nn.Module) -> set[str]:
-        return {VALUES_ALONE}
+    build = staticmethod(lambda: small(CAT_SEG, eva=False, order="joint", guidance_dim=0))
+    idle = frozenset({VALUES_ALONE})
 
     def test_cells_of_other_words_matter(self, network):
         image, text = self.inputs(network, classes=4)
@@ -120,18 +113,14 @@ class TestJoint(SelectionContract):
 class TestWithoutGuidance(AggregationContract):
     """Table 2, V."""
 
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, eva=False, guidance_dim=0)
-
-    def unused(self, network: nn.Module) -> set[str]:
-        return {VALUES_ALONE}
+    build = staticmethod(lambda: small(CAT_SEG, eva=False, guidance_dim=0))
+    idle = frozenset({VALUES_ALONE})
 
 
 class TestVisualPrompts(NetworkContract):
     """Table 3, II."""
 
-    def build(self) -> nn.Module:
-        return guided(visual_prompts=3)
+    build = staticmethod(lambda: guided(visual_prompts=3))
 
     unused = TestGuidedByABackbone.unused
 

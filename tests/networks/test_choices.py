@@ -49,15 +49,13 @@ class WithoutTaps:
 class TestNoUpsampling(WithoutTaps, AggregationContract):
     """CAT-Seg, Table 10, first row."""
 
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, decoder="none")
+    build = staticmethod(lambda: small(CAT_SEG, decoder="none"))
 
 
 class TestCostBaseline(SelectionContract):
     """CAT-Seg, Table 7 (III, IV): no block."""
 
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, blocks=0)
+    build = staticmethod(lambda: small(CAT_SEG, blocks=0))
 
     def unused(self, network: nn.Module) -> set[str]:
         return {name for name, _ in network.named_parameters() if name.split(".")[1].endswith("guidance")}
@@ -66,8 +64,7 @@ class TestCostBaseline(SelectionContract):
 class TestFeatureAggregation(SelectionContract):
     """CAT-Seg, Table 7 (I, II)."""
 
-    def build(self) -> nn.Module:
-        return small(CAT_SEG, aggregation="features")
+    build = staticmethod(lambda: small(CAT_SEG, aggregation="features"))
 
     def test_the_costs_are_not_used(self, network):
         """The logits depend on more than the cosines: a turn of both spaces changes them."""
@@ -87,8 +84,7 @@ class TestFeatureAggregation(SelectionContract):
 class TestNoAggregation(WithoutTaps, SelectionContract):
     """PCA-Seg, Table 3, first row."""
 
-    def build(self) -> nn.Module:
-        return small(aggregation="none")
+    build = staticmethod(lambda: small(aggregation="none"))
 
 
 class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract, CompilesWhole):

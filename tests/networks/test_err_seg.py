@@ -56,8 +56,7 @@ def of_appearance(network: SegmentationNetwork) -> set[str]:
 class TestErrSeg(SelectionContract, CompilesWhole):
     finer = 8
 
-    def build(self) -> nn.Module:
-        return small()
+    build = staticmethod(small)
 
     def inputs(self, network, *, batch=1, rows=3, columns=3, classes=3):
         return super().inputs(network, batch=batch, rows=rows, columns=columns, classes=classes)
@@ -85,8 +84,7 @@ TestLetterOfThePaper = pytest.mark.slow(choice(mlp="star-paper", local="before",
 class TestSpatialAlone(TestErrSeg):
     """Table 10."""
 
-    def build(self) -> nn.Module:
-        return small(streams="spatial")
+    build = staticmethod(lambda: small(streams="spatial"))
 
     def unused(self, network):
         return {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
@@ -96,8 +94,7 @@ class TestSpatialAlone(TestErrSeg):
 class TestClassAlone(TestErrSeg):
     """Table 10."""
 
-    def build(self) -> nn.Module:
-        return small(streams="class")
+    build = staticmethod(lambda: small(streams="class"))
 
     def unused(self, network):
         return of_appearance(network)
@@ -106,8 +103,7 @@ class TestClassAlone(TestErrSeg):
 class TestWithoutAggregation(TestErrSeg):
     """Table 10, first row."""
 
-    def build(self) -> nn.Module:
-        return small(streams="none")
+    build = staticmethod(lambda: small(streams="none"))
 
     def unused(self, network):
         return of_appearance(network) | {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
@@ -128,11 +124,8 @@ def test_the_star_mlp_activates_one_factor_or_the_product():
 class TestPlainClip(TestErrSeg):
     """Table 13, "ViT-B/16"."""
 
-    def build(self) -> nn.Module:
-        return plain_clip()
-
-    def unused(self, network):
-        return {VALUES_ALONE}
+    build = staticmethod(plain_clip)
+    idle = frozenset({VALUES_ALONE})
 
     def size(self, network, rows, columns):
         # cells of 32 px, as ConvNeXt's, since keys are reduced by 2 x 2

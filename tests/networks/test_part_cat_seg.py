@@ -98,13 +98,11 @@ class PartContract(NetworkContract):
 
 
 class TestSerial(PartContract):
-    def build(self) -> nn.Module:
-        return small(PART_CAT_SEG)
+    build = staticmethod(lambda: small(PART_CAT_SEG))
 
 
 class TestParallel(PartContract):
-    def build(self) -> nn.Module:
-        return small(PCA_PART)
+    build = staticmethod(lambda: small(PCA_PART))
 
     @pytest.mark.slow
     def test_it_is_exported_whole(self, network):
@@ -130,8 +128,7 @@ class TestParallel(PartContract):
 class TestAddedToTheCosts(PartContract):
     """As on tiny's towers: what is learned is added to a sum of costs."""
 
-    def build(self) -> nn.Module:
-        return small(PART_CAT_SEG, blocks=1, skip="sum")
+    build = staticmethod(lambda: small(PART_CAT_SEG, blocks=1, skip="sum"))
 
     def test_it_begins_as_that_sum(self):
         torch.manual_seed(0)

@@ -24,16 +24,12 @@ from tests.networks.contract import CompilesWhole, assert_alike
 
 
 class TestEva(AggregationContract, CompilesWhole):
-    def build(self) -> nn.Module:
-        return small()
+    build = staticmethod(small)
 
 
 class TestOpenAI(AggregationContract):
-    def build(self) -> nn.Module:
-        return small(eva=False)
-
-    def unused(self, network: nn.Module) -> set[str]:
-        return {VALUES_ALONE}
+    build = staticmethod(lambda: small(eva=False))
+    idle = frozenset({VALUES_ALONE})
 
 
 @pytest.mark.slow

@@ -19,19 +19,13 @@ PROJECTOR = {"aggregation.projector.weight", "aggregation.projector.bias"}
 class TestPlain(NetworkContract):
     finer = 16
 
-    def build(self) -> nn.Module:
-        return small_syn_seg()
-
-    def unused(self, network: nn.Module) -> set[str]:
-        return PROJECTOR
+    build = staticmethod(small_syn_seg)
+    idle = frozenset(PROJECTOR)
 
 
 class TestOnCosts(NetworkContract):
-    def build(self) -> nn.Module:
-        return small_with_costs()
-
-    def unused(self, network: nn.Module) -> set[str]:
-        return PROJECTOR
+    build = staticmethod(small_with_costs)
+    idle = frozenset(PROJECTOR)
 
 
 @pytest.fixture
