@@ -40,10 +40,9 @@ def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[n
         UsageError: pycocotools is not installed.
     """
     try:
-        from pycocotools import mask
+        from pycocotools import mask as coco
     except ImportError:
         raise missing_extra("pycocotools", "benchmarks") from None
-    coco: ModuleType = mask
     if isinstance(segmentation, Mapping):
         return _run_length_mask(coco, segmentation, height, width)
     polygons = [_checked_corners(polygon) for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
