@@ -121,11 +121,12 @@ def _download(published: PublishedFile) -> Path:
     # of several processes of `torchrun` only the first says it
     silent = os.environ.get("RANK", "0") != "0"
     place = published.place
-    transfer = (
-        partial(_web_download, published, place) if isinstance(place, WebPlace) else partial(_hub_download, place)
-    )
+
+    def transfer() -> Path:
+        return _web_download(published, place, size) if isinstance(place, WebPlace) else _hub_download(place, size)
+
     with announced(f"fetching {published.name} ({published.filename}, {size_text})", silent=silent):
-        return _explained(published, lambda: transfer(size), "the transfer broke off")
+        return _explained(published, transfer, "the transfer broke off")
 
 
 def _hub_download(place: HubPlace, size: int | None) -> Path:

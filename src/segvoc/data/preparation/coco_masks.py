@@ -39,10 +39,7 @@ def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[n
         ValueError: the segmentation has an unknown format, is damaged, or has another size than the image.
         UsageError: pycocotools is not installed.
     """
-    try:
-        from pycocotools import mask as coco
-    except ImportError:
-        raise missing_extra("pycocotools", "benchmarks") from None
+    coco = _pycocotools()
     if isinstance(segmentation, Mapping):
         return _run_length_mask(coco, segmentation, height, width)
     polygons = [_checked_corners(polygon) for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
@@ -87,3 +84,11 @@ def _checked_corners(polygon: Sequence[float | int]) -> list[float]:
     if not (np.abs(corners) <= COORDINATE_LIMIT).all():
         raise ValueError("a corner of its polygon lies far outside its image")
     return corners.tolist()
+
+
+def _pycocotools() -> ModuleType:
+    try:
+        from pycocotools import mask
+    except ImportError:
+        raise missing_extra("pycocotools", "benchmarks") from None
+    return mask
