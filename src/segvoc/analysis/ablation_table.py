@@ -14,8 +14,7 @@ import torch
 from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.grids import Cell, find_grid
-from segvoc.analysis.tables import markdown_table
-from segvoc.analysis.tables import write_table as write_files
+from segvoc.analysis.tables import markdown_table, save_table
 from segvoc.records import to_json
 from segvoc.version import __version__
 
@@ -224,6 +223,6 @@ def write_table(out: str | os.PathLike[str], table: Mapping[str, Any], *, plot: 
         OutputError: a file can't be written.
         UsageError: matplotlib isn't installed.
     """
-    write_files(Path(out), "ablation", table_markdown(table), table)
+    save_table(Path(out), "ablation", table_markdown(table), table)
     if plot:
         draw_ablation(Path(out) / "ablation.png", table)

@@ -15,7 +15,7 @@ from segvoc.analysis.measuring import measure
 from segvoc.analysis.multiply_adds import count_multiply_adds, err_block, multiply_adds_of, published_err_seg
 from segvoc.analysis.published_blocks import published_block
 from segvoc.analysis.single_view import require_single_level
-from segvoc.analysis.tables import markdown_table, write_table
+from segvoc.analysis.tables import markdown_table, save_table
 from segvoc.configuration import differences
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
@@ -180,4 +180,4 @@ def write_costs(folder: Path, rows: Sequence[CostRow], metadata: dict[str, objec
     Raises:
         OutputError: a file can't be written.
     """
-    write_table(folder, "blocks", costs_table(rows), {**metadata, "rows": [asdict(row) for row in rows]})
+    save_table(folder, "blocks", costs_table(rows), {**metadata, "rows": [asdict(row) for row in rows]})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segvoc.analysis.charts import new_figure, save_figure
-from segvoc.analysis.tables import markdown_table, write_table
+from segvoc.analysis.tables import markdown_table, save_table
 from segvoc.errors import UsageError
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
@@ -120,7 +120,7 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
         for row in rows
     ]
     head = ("setting", "value", "mIoU", "pixel accuracy", "true classes", "found", "seconds per image", "images")
-    write_table(folder, "sweep", markdown_table(head, lines), {**metadata, "rows": [dict(row) for row in rows]})
+    save_table(folder, "sweep", markdown_table(head, lines), {**metadata, "rows": [dict(row) for row in rows]})
     unchanged, *others = rows
     names = list(dict.fromkeys(row["setting"] for row in others))
     if not names:

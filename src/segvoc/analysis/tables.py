@@ -13,7 +13,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_table(folder: Path, name: str, markdown: str, content: Mapping[str, object]) -> None:
+def save_table(folder: Path, name: str, markdown: str, content: Mapping[str, object]) -> None:
     """Write a table as NAME.md, for people, and NAME.json, for programs.
 
     Raises:

@@ -34,7 +34,7 @@ def seen(
     the same for all REPORTs whatever model they are of. Writes seen.md and seen.json.
     """
     from segvoc.analysis import vocabularies  # here, since PyTorch takes seconds to import
-    from segvoc.analysis.tables import write_table
+    from segvoc.analysis.tables import save_table
     from segvoc.evaluation.label_similarity import SEEN_ABOVE, nearest_labels
     from segvoc.version import __version__
 
@@ -55,5 +55,5 @@ def seen(
     table = vocabularies.seen_table(rows)
     settings = {"model": model, "weights": chosen.weights, "options": dict(chosen.departures())}
     about = {"segvoc": __version__, **settings, "training": training, "above": limit}
-    write_table(Path(out), "seen", table, about | {"rows": facts})
+    save_table(Path(out), "seen", table, about | {"rows": facts})
     echo(table, nl=False)

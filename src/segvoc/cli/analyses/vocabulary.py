@@ -49,7 +49,7 @@ def vocabulary(
     """
     _check(benchmarks, data, {"--images": images, "--labels": labels, "--classes": classes}, model)
     from segvoc.analysis import vocabularies  # here, since PyTorch takes seconds to import
-    from segvoc.analysis.tables import write_table
+    from segvoc.analysis.tables import save_table
     from segvoc.data.benchmarks import find_benchmark
     from segvoc.data.labeled_images import read_classes
     from segvoc.progress import print_line
@@ -84,7 +84,7 @@ def vocabulary(
             "similarity": {title: vocabularies.similarity_facts(found) for title, found in nearest.items()},
         }
     text = "\n".join(tables)
-    write_table(Path(out), "vocabulary", text, facts)
+    save_table(Path(out), "vocabulary", text, facts)
     echo(text, nl=False)
     return 1 if problems else 0
 
