@@ -75,7 +75,7 @@ def main() -> None:
     for project in arguments.projects:
         name, _, folder = project.partition("=")
         if not Path(folder).is_dir():
-            parser.error(f"{folder!r} is no folder; give NAME=FOLDER")
+            parser.error(f"{folder!r} is not a folder; give NAME=FOLDER")
         cases += cases_of(name, Path(folder))
     findings = run_cases(cases, jobs=arguments.jobs)
     rows = rows_of(findings)

@@ -132,7 +132,7 @@ def test_an_exported_folder_has_no_links_out_of_itself(tmp_path: Path) -> None:
     copy_tiny(tmp_path / "model")
     (tmp_path / "model/image.onnx").rename(tmp_path / "elsewhere.onnx")
     (tmp_path / "model/image.onnx").symlink_to("../elsewhere.onnx")
-    with pytest.raises(UsageError, match=r"image\.onnx' is a link out of the folder; put the file itself there"):
+    with pytest.raises(UsageError, match=r"image\.onnx' is a link to outside the folder; put the file itself there"):
         segvoc.load(tmp_path / "model")
 
 

@@ -98,7 +98,7 @@ class Client:
         attempts: int = 5,
     ) -> None:
         if urlsplit(url).scheme not in ("http", "https"):
-            raise UsageError(f"{url!r} is no URL of a service; give one such as 'http://127.0.0.1:8000'")
+            raise UsageError(f"{url!r} is not a URL of a service; give one such as 'http://127.0.0.1:8000'")
         self.url, self.timeout, self.attempts = url.rstrip("/"), timeout, attempts
         self._reached = False
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
@@ -202,7 +202,7 @@ class Client:
             if not again or attempt == self.attempts:
                 raise failure from None
             time.sleep(wait)
-        raise UsageError(f"attempts={self.attempts} is no number of attempts; give one from 1")
+        raise UsageError(f"attempts={self.attempts} is not a number of attempts; give one from 1")
 
 
 def _service_error(error: urllib.error.HTTPError) -> ServiceError:

@@ -187,7 +187,7 @@ def wrap_distributed(
         if not dist.is_initialized():
             raise UsageError("parallel=fsdp needs several processes; start them with torchrun")
         if not SHARDS:
-            raise UsageError("parallel=fsdp needs PyTorch 2.7 or newer; upgrade it, or take parallel=ddp")
+            raise UsageError("parallel=fsdp needs PyTorch 2.7 or newer; upgrade it, or use parallel=ddp")
         from torch.distributed.fsdp import fully_shard  # here, since it takes a second to import
 
         # FSDP2 can't shard scalar parameters; `reduce_gradients` handles them

@@ -109,7 +109,7 @@ def threads(number: int | None = None, *, spin: bool = False) -> int:
         UsageError: the number is not a positive integer.
     """
     if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
-        raise UsageError(f"threads({number!r}) is no number of threads; give one from 1")
+        raise UsageError(f"threads({number!r}) is not a number of threads; give one from 1")
     _onnx.update(threads=number or _onnx["threads"], spin=spin)
     if find_spec("torch") is None:
         return onnx_threads() or cores()

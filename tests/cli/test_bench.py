@@ -145,7 +145,7 @@ def test_an_interruption_before_the_first_row_tells_and_writes_nothing(segvoc_co
         (["--words", "20,,3"], "--words '20,,3'"),
         (["--words", "cat, dog"], "--words 'cat, dog'"),
         (["--words", "-3"], "--words '-3'"),
-        (["--seconds", "0"], "--seconds 0 is no time to measure in; give more than 0"),
+        (["--seconds", "0"], "--seconds 0 is not enough time to measure; give more than 0"),
         (["--seconds", "nan"], "--seconds nan"),
         (["--seconds", "inf"], "--seconds inf"),
         (["--seconds", "soon"], "--seconds"),

@@ -106,7 +106,7 @@ def test_networks_of_parts_have_no_fixed_words(command: Command, monkeypatch: py
 def test_other_folders_stay(command: Command) -> None:
     Path("photos").mkdir()
     Path("photos/photo.jpg").touch()
-    command("export", *MODEL, "photos").refused("'photos' is there and is no exported model; name another folder")
+    command("export", *MODEL, "photos").refused("'photos' exists and is not an exported model; name another folder")
     assert [path.name for path in Path("photos").iterdir()] == ["photo.jpg"]
 
 

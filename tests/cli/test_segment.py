@@ -226,7 +226,7 @@ def test_folder_that_cannot_be_written_fails_each_image(segment: Command) -> Non
         (["--words", "cat", "--background", "cat"], "only word"),
         (["--words", "cat", "--background", ""], "no word"),
         (["--words", "cat", "--device", "cuda:99"], "'cuda:99' is not here"),
-        (["--words", "cat", "--device", "cpu", "--dtype", "float16"], "for GPUs; on a CPU take 'bfloat16'"),
+        (["--words", "cat", "--device", "cpu", "--dtype", "float16"], "for GPUs; on a CPU use 'bfloat16'"),
         (["--words", "cat", "--dtype", "half"], "'half' is not one of"),
         (["--words", "cat", "--out", "words.txt"], "'words.txt' is a file"),
         (["--words", "cat", "photo.jpg"], "given twice"),

@@ -23,7 +23,7 @@ def test_keyword_arguments_are_the_fields() -> None:
         ({"keep_classes": "most"}, "keep_classes='most' is invalid"),
         *(({"keep_classes": value}, "keep_classes=.* is invalid") for value in (True, -4, 1.5, "", float("nan"))),
         ({"background": "  "}, "the background's name '  ' is no word"),
-        ({"threshold": 1.5}, "threshold=1.5 is no probability; give a number from 0 to 1"),
+        ({"threshold": 1.5}, "threshold=1.5 is not a probability; give a number from 0 to 1"),
         *(({"threshold": value}, "is no probability") for value in (-0.1, float("nan"), float("inf"))),
         ({"tile": 8}, "tile=8 is too small"),
         ({"overlap": DEFAULT_TILE}, f"overlap={DEFAULT_TILE} doesn't fit tiles of {DEFAULT_TILE} pixels"),

@@ -84,7 +84,7 @@ def test_unknown_type_is_refused(dtype: object) -> None:
 
 
 def test_float16_is_for_gpus() -> None:
-    with pytest.raises(UsageError, match="'float16' is for GPUs; on a CPU take 'bfloat16'"):
+    with pytest.raises(UsageError, match="'float16' is for GPUs; on a CPU use 'bfloat16'"):
         load_network("tiny", device="cpu", dtype="float16")
     assert find_dtype("float16", torch.device("cuda"), keeps_labels=False) == torch.float16
 

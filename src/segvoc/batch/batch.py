@@ -32,7 +32,7 @@ class Workers:
     cpus: float | None = None
     """Cores of each, which are also its threads (default: 2, or as many as the largest node has)."""
     gpus: float = 0.0
-    """GPUs of each; 0.5: two share one."""
+    """GPUs per replica; 0.5: two share one."""
 
     def __post_init__(self) -> None:
         wrong = {

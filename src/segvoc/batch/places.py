@@ -173,7 +173,7 @@ def place_of(address: str) -> Location:
         UsageError: the scheme is unknown, its package is missing, or the address can't be understood.
     """
     if not address or address.isspace():
-        raise UsageError("an empty address is no place; give a folder, or s3://bucket/folder")
+        raise UsageError("the address is empty; give a folder, or s3://bucket/folder")
     if _scheme(address) == "file":
         try:
             from pyarrow.fs import LocalFileSystem

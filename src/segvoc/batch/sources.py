@@ -183,7 +183,7 @@ def _parquet(place: Location, path: str) -> Any:
         return ParquetFile((place / path).open())
     except (ArrowInvalid, OSError) as error:
         raise InputError(
-            f"{(place / path).address!r} is no Parquet file that can be read ({one_line(error)}); write it again"
+            f"{(place / path).address!r} is not a readable Parquet file ({one_line(error)}); write it again"
         ) from None
 
 

@@ -265,7 +265,7 @@ def _opened(path: Path, options: BigImageOptions) -> AbstractContextManager[Wind
     if is_raster(path):
         return RasterImage(path, bands=options.bands, stretch=options.stretch)
     if options.bands is not None or options.stretch is not None:
-        raise InputError(f"{str(path)!r} is no TIFF; leave out bands and stretch, which are for those")
+        raise InputError(f"{str(path)!r} is not a TIFF; leave out bands and stretch, which are for those")
     return nullcontext(DecodedImage(path, options.max_pixels))
 
 

@@ -56,7 +56,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """
     file = _guarded(path, _read)
     if not file.tensors:
-        raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; take another")
+        raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; use another")
     return file
 
 
@@ -165,7 +165,7 @@ def _read_pickle(path: str, name: str) -> WeightsFile:
             "save only its tensors (torch.save(model.state_dict(), ...)) or as safetensors"
         ) from None
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"the weights' file {name} contains a {type(content).__name__}, no tensors; take another")
+        raise CheckpointError(f"the weights' file {name} contains a {type(content).__name__}, no tensors; use another")
     try:
         return WeightsFile(path=path, tensors=unwrap(content))
     except CheckpointError as error:

@@ -78,7 +78,7 @@ def network_state(
     if not any(name.startswith(_PREDICTOR) for name in official):
         raise CheckpointError(
             f"these weights ({', '.join(list(official)[:3])}, ...) are of another network than CAT-Seg, PCA-Seg and "
-            "CLIP; take the file that `segvoc info` names for this model"
+            "CLIP; use the file that `segvoc info` names for this model"
         )
     clip = inside(_CLIP, official)
     rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}

@@ -52,7 +52,7 @@ def err_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
     refuse_other_origins(official, "ERR-Seg")
     unexpected = [name for name in official if not name.startswith((ERR_CLIP, HEAD))]
     if unexpected:
-        raise CheckpointError(f"these weights aren't from ERR-Seg ({unexpected[0]}); take its authors' checkpoint")
+        raise CheckpointError(f"these weights aren't from ERR-Seg ({unexpected[0]}); use its authors' checkpoint")
     head = err_head_state(inside(HEAD, official), network.aggregation)
     return clip_state(official, network) | {f"aggregation.{name}": value for name, value in head.items()}
 

@@ -63,7 +63,7 @@ def fit_exactly(
         differences = (_first("unexpected", unexpected), _first("missing", missing))
         error = CheckpointError(
             f"these {whose} weights are of another network: {'; '.join(filter(None, differences))}; "
-            "take the file that `segvoc info` names for this model"
+            "use the file that `segvoc info` names for this model"
         )
         for status, names in (("unexpected", unexpected), ("missing", missing)):
             error.add_note("\n".join([f"{status}: {len(names)}", *names]))
@@ -117,7 +117,7 @@ def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Non
     for name, value in state.items():
         if value.is_floating_point() != ours[name].is_floating_point() or not _all_finite(value.float()):
             raise CheckpointError(
-                f"{name} has values that can't be weights (NaN, infinity or {value.dtype}); take another"
+                f"{name} has values that can't be weights (NaN, infinity or {value.dtype}); use another"
             )
 
 

@@ -100,7 +100,7 @@ class _Archive:
         record = self._record(name)
         self.code_left -= record.file_size
         if self.code_left < 0:
-            raise CheckpointError(f"unpacks to more than {_ROOM >> 20} MiB beside its tensors; take another file")
+            raise CheckpointError(f"unpacks to more than {_ROOM >> 20} MiB beside its tensors; use another file")
         return self.file.read(record)
 
     def read_values(self, key: str, expected: int) -> Tensor:
@@ -113,7 +113,7 @@ class _Archive:
         if key not in self.values:
             self.values_left -= expected
             if record.compress_type != zipfile.ZIP_STORED or self.values_left < 0:
-                raise CheckpointError("unpacks to tensors larger than the file; take another file")
+                raise CheckpointError("unpacks to tensors larger than the file; use another file")
             values = bytearray(self.file.read(record))
             self.values[key] = torch.frombuffer(values or bytearray(8), dtype=torch.uint8)[:expected]
         return self.values[key]
@@ -207,7 +207,7 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) not in _KNOWN:
             qualified = f"{module}.{name}"[:100]
             raise CheckpointError(
-                f"contains code ({qualified!r}), which segvoc never runs; take a file of plain tensors"
+                f"contains code ({qualified!r}), which segvoc never runs; use a file of plain tensors"
             )
         return _KNOWN[module, name]
 
@@ -219,7 +219,7 @@ def _read_tree(program: bytes) -> object:
     """Build the tree in a pickle after checking that PyTorch writes all of its opcodes."""
     for step, argument, _ in pickletools.genops(program):
         if step.name not in _STEPS:
-            raise CheckpointError(f"is pickled in a way that PyTorch does not use ({step.name}); take another file")
+            raise CheckpointError(f"is pickled in a way that PyTorch does not use ({step.name}); use another file")
         if step.name == "LONG_BINPUT" and (argument or 0) > len(program):  # would allocate that much memory
             raise CheckpointError("is damaged (an invalid index in its pickle); fetch it again")
     return _Unpickler(io.BytesIO(program)).load()
@@ -235,9 +235,9 @@ def _named_tensors(root: object, archive: _Archive) -> Iterator[tuple[str, Tenso
         for name, value in module.attributes.items():
             seen += 1
             if not isinstance(name, str) or "." in name:
-                raise CheckpointError("has an attribute without a name; take another file")
+                raise CheckpointError("has an attribute without a name; use another file")
             if seen > _MAX_ATTRIBUTES or len(prefix) + len(name) > _MAX_NAME:
-                raise CheckpointError("nests its modules too deeply or in a cycle; take another file")
+                raise CheckpointError("nests its modules too deeply or in a cycle; use another file")
             if isinstance(value, _ScriptObject):
                 pending.append((f"{prefix}{name}.", value))
             elif isinstance(value, _TensorRecord) and (listed is None or name in listed):
@@ -250,7 +250,7 @@ def _tensor(name: str, record: _TensorRecord, archive: _Archive) -> Tensor:
     numbers = (count, offset, *size, *stride)
     is_invalid = tag != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str)
     if is_invalid or len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):
-        raise CheckpointError(f"has an invalid tensor {name[:100]!r}; take another file")
+        raise CheckpointError(f"has an invalid tensor {name[:100]!r}; use another file")
     elements = math.prod(size)
     end = offset + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True)) + 1
     if elements > count or (elements and end > count):

@@ -19,21 +19,21 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing that are no fault of the call."""
 
 COMMANDS = {
-    "analyze": "Make a table or figure like those of the papers.",
-    "batch": "Label images of any storage, on a cluster or here, with Ray.",
-    "bench": "Measure models on this machine; say which settings to take.",
+    "analyze": "Make the papers' tables and figures for your models and images.",
+    "batch": "Label a whole storage with Ray, on a cluster or one machine.",
+    "bench": "Measure models on this machine and recommend settings.",
     "convert": "Convert an official checkpoint to a segvoc file.",
-    "doctor": "Print what a bug report needs; find mistakes of the installation.",
+    "doctor": "Check the installation; print what a bug report needs.",
     "evaluate": "Score a model on a benchmark, or on your own labeled images.",
-    "export": "Write a model as programs for ONNX Runtime, PyTorch or Triton.",
-    "fetch": "Fetch published weights ahead of their first use.",
+    "export": "Export a model to ONNX Runtime, PyTorch or Triton.",
+    "fetch": "Download published weights ahead of time.",
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",
-    "prepare": "Make a benchmark's label maps from its original download.",
-    "reproduce": "Check published weights against their papers' scores.",
-    "segment": "Label every pixel of images with words.",
+    "prepare": "Convert a benchmark's original download to label maps.",
+    "reproduce": "Reproduce the papers' published scores.",
+    "segment": "Label every pixel of images or videos with words.",
     "serve": "Serve a model over HTTP.",
-    "train": "Train a network with a paper's recipe, or on your own images.",
+    "train": "Train by a paper's recipe, or fine-tune on your own images.",
 }
 """The commands, each in a file of its name, with its line in the help."""
 

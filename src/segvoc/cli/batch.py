@@ -25,10 +25,10 @@ NAMED_FAILURES = 20
 
 @click.command()
 @click.argument("source")
-@click.option("--out", required=True, metavar="SINK", help="Folder of the results: a path, or an address.")
+@click.option("--out", required=True, metavar="SINK", help="Folder for the results: a path or a URL.")
 @word_options
 @part_options
-@click.option("--model", default="tiny", metavar="NAME", help="A preset, or what all nodes have.")
+@click.option("--model", default="tiny", metavar="NAME", help="A preset, or a path that exists on every node.")
 @model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @label_options(*IMAGE_OPTIONS)
 @click.option(
@@ -36,31 +36,31 @@ NAMED_FAILURES = 20
     "sink",
     type=click.Choice(("parquet", "webdataset", "files")),
     default="parquet",
-    help="Form of the results; files: those of segvoc segment.",
+    help="Format of the results; files: as segvoc segment writes them.",
 )
 @click.option(
     "--from",
     "kind",
     type=click.Choice(("images", "webdataset", "parquet")),
-    help="What SOURCE is made of; by default found by the files' names.",
+    help="What SOURCE contains; by default detected from the file names.",
 )
-@click.option("--image-column", metavar="NAME", help="Parquet: column with images; tars: their suffix.")
-@click.option("--key-column", metavar="NAME", help="Parquet: column that names the images.")
-@click.option("--address", metavar="RAY", help="Join this cluster of Ray's: auto, HOST:6379, ...")
-@click.option("--workers", type=int, metavar="N", help="Models side by side; by default all that there is room for.")
-@click.option("--cpus", type=float, metavar="C", help="Cores of each; by default 2.")
-@click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs of each; 0.5: two share one.")
-@click.option("--shard-images", type=int, default=ShardLimits.images, metavar="N", help="Images of a shard.")
+@click.option("--image-column", metavar="NAME", help="Parquet: the column with the images; tars: their suffix.")
+@click.option("--key-column", metavar="NAME", help="Parquet: the column with the images' names.")
+@click.option("--address", metavar="RAY", help="Connect to this Ray cluster: auto, HOST:6379, ...")
+@click.option("--workers", type=int, metavar="N", help="Number of model replicas; by default as many as fit.")
+@click.option("--cpus", type=float, metavar="C", help="CPU cores per replica; by default 2.")
+@click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs per replica; 0.5: two share one.")
+@click.option("--shard-images", type=int, default=ShardLimits.images, metavar="N", help="Images per shard.")
 @click.option(
     "--shard-megabytes",
     type=float,
     default=ShardLimits.bytes / 1e6,
     metavar="M",
-    help="Size from which on a shard takes no more images.",
+    help="Size at which a shard is full.",
 )
-@click.option("--retry-failed", is_flag=True, help="Do shards again in which images failed.")
+@click.option("--retry-failed", is_flag=True, help="Redo the shards in which images failed.")
 @click.option("--compact", is_flag=True, help="Report only the words that were found.")
-@click.option("--overlay/--no-overlay", default=True, help="Whether to draw overlays, with --to files.")
+@click.option("--overlay/--no-overlay", default=True, help="With --to files: draw overlays.")
 def batch(
     source: str,
     out: str,

@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--words", default="20,171,1000", metavar="N,...", help="Numbers of words.")
+@click.option("--words", default="20,171,1000", metavar="N,...", help="Vocabulary sizes to measure.")
 @click.option("--size", default="640x480", metavar="WxH", help="Width and height of the images.")
-@click.option(
-    "--seconds", type=float, default=120, metavar="S", help="Time for all of it; rows that don't fit are skipped."
-)
+@click.option("--seconds", type=float, default=120, metavar="S", help="Total time; rows that don't fit are skipped.")
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default as many as other commands use."
 )
@@ -59,7 +57,7 @@ def bench(
     numbers = tuple(sorted(set(_numbers(words, ",", "--words", "20,171"))))
     shape = _size(size)
     if not 0 < seconds < math.inf:
-        raise UsageError(f"--seconds {seconds:g} is no time to measure in; give more than 0, for example 120")
+        raise UsageError(f"--seconds {seconds:g} is not enough time to measure; give more than 0, for example 120")
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise UsageError(f"the folder of the results {out!r} is a file; choose another --out")
     if out is not None:

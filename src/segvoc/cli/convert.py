@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 @click.argument("official")
 @click.argument("out")
 @click.option("--model", required=True, metavar="NAME", help="The preset that the checkpoint is for.")
-@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: dense=qq, ...")
-@click.option("--encoder-weights", metavar="FILE", help="A plain CLIP, for a checkpoint that holds none (CLIPSeg's).")
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it is there.")
+@click.option(
+    "--set",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a setting of the preset, such as dense=qq; repeatable.",
+)
+@click.option("--encoder-weights", metavar="FILE", help="A plain CLIP, for a checkpoint without one (CLIPSeg's).")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def convert(
     official: str, out: str, model: str, options: Sequence[str], encoder_weights: str | None, overwrite: bool
 ) -> None:

@@ -56,14 +56,16 @@ class DatasetOptions:
 def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options; the command gets them as `dataset`."""
 
-    @click.option("--dataset", "dataset_path", metavar="PATH", help="A dataset of another program: its folder or file.")
+    @click.option(
+        "--dataset", "dataset_path", metavar="PATH", help="A dataset in another tool's format: its folder or file."
+    )
     @click.option(
         "--dataset-format",
         type=click.Choice(FORMAT_NAMES),
         metavar="NAME",
         help=f"Its format, where its files leave it open: {', '.join(FORMAT_NAMES)}.",
     )
-    @click.option("--split", metavar="NAME", help="Which of its sets (train, val, ...), where it has several.")
+    @click.option("--split", metavar="NAME", help="Which split to use (train, val, ...), if it has several.")
     @wraps(command)
     def with_options(
         *arguments: Any,

@@ -21,17 +21,17 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to 
 @click.command(cls=SeveralBenchmarks)
 @click.argument("model", metavar="MODEL")
 @click.option(
-    "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks that `segvoc prepare` has prepared."
+    "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks, prepared by `segvoc prepare`."
 )
 @data_option("The data folder that they were prepared in.")
 @click.option("--images", metavar="FOLDER", help="Your own images, including sub-folders.")
 @click.option(
-    "--labels", metavar="FOLDER", help="Their label maps under the same names: PNG or TIFF, 255 or 65535 is ignored."
+    "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."
 )
-@click.option("--classes", metavar="FILE", help="The class names: a JSON list, in label order.")
+@click.option("--classes", metavar="FILE", help="The class names: a JSON list in label order.")
 @dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
-@click.option("--out", required=True, metavar="FOLDER", help="Folder of the report; an unfinished one is continued.")
+@click.option("--out", required=True, metavar="FOLDER", help="Folder for the report; an unfinished report is resumed.")
 @model_options(*NETWORK_OPTIONS)
 @given_options(*IMAGE_OPTIONS)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")

@@ -23,7 +23,7 @@ from segvoc.vocabulary import Vocabulary
     "--format",
     type=click.Choice(["onnx", "torch", "triton"]),
     default="onnx",
-    help="ONNX programs, torch.export archives, or ONNX programs as a model repository of Triton.",
+    help="ONNX programs, torch.export archives, or a Triton model repository of ONNX programs.",
 )
 @click.option(
     "--dtype",
@@ -32,10 +32,12 @@ from segvoc.vocabulary import Vocabulary
     default="float32",
     help="Precision of most weights; int8 computes in float32.",
 )
-@click.option("--words-file", metavar="F", help="Fix the words: one a line. The folder then has no text encoder.")
-@click.option("--compile", "compiled", is_flag=True, help="For --format torch: write machine code, too.")
+@click.option(
+    "--words-file", metavar="F", help="Fix the vocabulary, one word per line; the folder then has no text encoder."
+)
+@click.option("--compile", "compiled", is_flag=True, help="With --format torch: also compile to machine code.")
 @click.option("--page", is_flag=True, help="Write a web page that runs the model in the browser.")
-@click.option("--runtime", metavar="FOLDER", help="For --page: the npm package onnxruntime-web, in a clone.")
+@click.option("--runtime", metavar="FOLDER", help="With --page, in a clone: the npm package onnxruntime-web.")
 def export(
     model: str,
     out: str,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.command(epilog=f"Files: {', '.join(PUBLISHED)}.")
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--all", "everything", is_flag=True, help="Fetch every file.")
-@click.option("--list", "listing", is_flag=True, help="List the files: size, license, whether it is here, and its use.")
+@click.option(
+    "--list", "listing", is_flag=True, help="List the files with size, license, use, and whether they are downloaded."
+)
 def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
     """Fetch published weights ahead of their first use, for example for a machine that will be offline.
 

@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
-@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: blocks=2, ...")
-@click.option("--macs", is_flag=True, help="Count the multiply-adds for one image too.")
-@click.option("--classes", default=150, type=click.IntRange(1, 100_000), help="Words, for --macs.")
+@click.option(
+    "--set",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a setting of the preset, such as blocks=2; repeatable.",
+)
+@click.option("--macs", is_flag=True, help="Also count the multiply-adds for one image.")
+@click.option("--classes", default=150, type=click.IntRange(1, 100_000), help="Number of words for --macs.")
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
     """Show the parts of MODEL, its parameters, and the origin, license and scores of its weights.
 

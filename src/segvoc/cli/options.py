@@ -105,7 +105,7 @@ def _dtype_option(default: DtypeName) -> Decorator:
         "--dtype",
         default=default,
         type=click.Choice(get_args(DtypeName)),
-        help="Precision; auto: bfloat16 for tiny's own weights where the hardware multiplies it, else float32.",
+        help="Precision; auto: bfloat16 for tiny's own weights where the hardware supports it, else float32.",
     )
 
 
@@ -122,7 +122,7 @@ _OPTIONS: Mapping[str, Decorator] = {
     ),
     "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."),
     "trust_code": click.option(
-        "--trust-code", is_flag=True, help="Open a MODEL of torch.export, which can run any code of its maker."
+        "--trust-code", is_flag=True, help="Open a torch.export archive, which can run arbitrary code."
     ),
 }
 """The options by their names in `ModelOptions`; --dtype has several defaults."""

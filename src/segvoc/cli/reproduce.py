@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Every model with published weights and scores (with --benchmark also those without scores).",
 )
-@click.option("--weights", metavar="FILE", help="Weights of your own for the model, in place of the published ones.")
-@click.option("--train", "trains", is_flag=True, help="Train by the recipe NAME first, or by that of a row's NAME.")
-@click.option("--seeds", metavar="N,N", help="Train once for each seed; by default the recipe's, mostly one.")
-@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of training, in place of the recipe's.")
+@click.option("--weights", metavar="FILE", help="Your own weights for the model, instead of the published ones.")
+@click.option(
+    "--train", "trains", is_flag=True, help="First train by the recipe NAME, or by the recipe of the row NAME."
+)
+@click.option("--seeds", metavar="N,N", help="Train once per seed; by default the recipe's seeds, usually one.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Training steps, instead of the recipe's.")
 @click.option("--set", multiple=True, metavar="NAME=VALUE", help="Change the recipe: lr=1e-4.")
-@click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from, as in segvoc train.")
+@click.option("--encoder-weights", metavar="FILE", help="Encoder weights to start from, as in segvoc train.")
 @click.option("--start-weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--captions", metavar="PATH", help="Captions to train on, as in segvoc train.")
-@click.option("--images", metavar="DIR", help="The images that a file of captions names.")
-@click.option("--features", metavar="DIR", help="Where features of captioned images are kept, for several runs.")
+@click.option("--images", metavar="DIR", help="The images that a caption file refers to.")
+@click.option("--features", metavar="DIR", help="Cache for the features of captioned images, shared by runs.")
 @click.option(
     "--benchmark",
     "benchmarks",
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     help="Only these benchmarks; by default those with published scores.",
 )
 @data_option("The data folder, as for `segvoc prepare`.")
-@click.option("--out", required=True, metavar="REPORT", help="Folder of the report; an unfinished one is continued.")
+@click.option("--out", required=True, metavar="REPORT", help="Folder for the report; an unfinished report is resumed.")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--jobs", type=int, metavar="N", help="Processes that prepare downloads; by default one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")

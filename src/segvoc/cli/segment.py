@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 @word_options
 @part_options
 @click.option(
-    "--model", default="tiny", metavar="NAME", help="A preset, a .safetensors of segvoc, or an exported folder."
+    "--model", default="tiny", metavar="NAME", help="A preset, a segvoc .safetensors file, or an exported folder."
 )
 @model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @label_options(*OPTION_TEXTS)
-@click.option("--out", default="out", metavar="FOLDER", help="Where the results go.")
+@click.option("--out", default="out", metavar="FOLDER", help="Folder for the results.")
 @click.option(
     "--opacity",
     default=0.5,
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Weight of the colors in the overlay, from 0 to 1.",
 )
-@click.option("--names/--no-names", default=True, help="Write names into the regions of the overlay, or don't.")
-@click.option("--legend/--no-legend", default=True, help="Draw the overlay's legend, or don't.")
+@click.option("--names/--no-names", default=True, help="Write the words' names into the regions of the overlay.")
+@click.option("--legend/--no-legend", default=True, help="Draw the overlay's legend.")
 @click.option(
     "--format",
     "dataset_format",
@@ -61,25 +61,25 @@ if TYPE_CHECKING:
     metavar="NAME",
     help=f"Write a dataset for other programs instead: {', '.join(FORMAT_NAMES)}.",
 )
-@click.option("--copy-images/--no-copy-images", default=True, help="Whether the images go into the dataset.")
+@click.option("--copy-images/--no-copy-images", default=True, help="Copy the images into the dataset.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
 @click.option("--compact", is_flag=True, help="Report only the words that were found.")
-@click.option("--overlay/--no-overlay", default=True, help="Whether to draw overlays.")
+@click.option("--overlay/--no-overlay", default=True, help="Draw overlays.")
 @click.option(
     "--overlay-megapixels",
     type=click.FloatRange(min=0, min_open=True),
     default=4,
     metavar="M",
-    help="Draw overlays of larger images smaller.",
+    help="Draw the overlays of larger images at this size.",
 )
-@click.option("--resume", is_flag=True, help="Skip the images that an earlier call with the same settings has done.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the CPU.")
-@click.option("--shard", metavar="K/N", help="Label the K-th of N shares of the images; other calls label the others.")
+@click.option("--resume", is_flag=True, help="Resume: skip the images that are done, with the same settings.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Number of processes.")
+@click.option("--shard", metavar="K/N", help="Label only the K-th of N shares of the images.")
 @click.option(
     "--every",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Videos: label every N-th frame; in the overlay video, which has all frames, those between keep its labels.",
+    help="Videos: label every N-th frame; the frames between keep its labels in the overlay video.",
 )
 @tile_options
 def segment(
@@ -212,7 +212,7 @@ def _share(inputs: Sequence[InputImage], shard: str | None) -> list[bool]:
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
     number, of = map(int, found.groups()) if found else (0, 0)
     if not 1 <= number <= of:
-        raise UsageError(f"--shard {shard!r} is no share; give its number and how many there are, for example 1/4")
+        raise UsageError(f"--shard {shard!r} is not a share; give its number and how many there are, for example 1/4")
     names = (image.stem + image.path.suffix if image.stem else str(image.path) for image in inputs)
     return [zlib.crc32(os.fsencode(name)) % of == number - 1 for name in names]
 

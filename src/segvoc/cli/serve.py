@@ -50,18 +50,20 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("model", default="tiny")
-@click.option("--host", default="127.0.0.1", help="Address to listen at; 0.0.0.0: all of them.")
-@click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen at.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0: all interfaces.")
+@click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen on.")
 @click.option(
-    "--workers", default=1, type=click.IntRange(1, 64), help="Processes, each with a model and a queue of its own."
+    "--workers", default=1, type=click.IntRange(1, 64), help="Number of processes, each with its own model and queue."
 )
 @model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
 @click.option("--api-key-file", metavar="FILE", help=f"File with the API key; or set {KEY_VARIABLE}.")
-@click.option("--public", is_flag=True, help="Listen elsewhere than on this machine without an API key.")
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service; repeatable.")
-@click.option("--label-studio", metavar="URL", help="Fetch images of tasks from this Label Studio, and from no other.")
+@click.option("--public", is_flag=True, help="Allow other machines without an API key.")
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="Another host name of the service; repeatable."
+)
+@click.option("--label-studio", metavar="URL", help="Fetch task images from this Label Studio, and only from it.")
 @click.option("--label-studio-token-file", metavar="FILE", help=f"File with its token; or set {TOKEN_VARIABLE}.")
-@click.option("--page", metavar="FOLDER", help="Folder of another web page.")
+@click.option("--page", metavar="FOLDER", help="Serve this folder as the web page.")
 @_setting_options
 def serve(
     model: str,

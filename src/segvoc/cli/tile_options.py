@@ -49,16 +49,16 @@ def tile_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "bands": click.option(
-        "--bands", metavar="R,G,B", help="Bands of a TIFF, from 1, in place of its own red, green and blue; or one."
+        "--bands", metavar="R,G,B", help="Bands of a TIFF to use as red, green and blue, from 1; or one for gray."
     ),
     "stretch": click.option(
-        "--stretch", metavar="B,W", help="Values of a TIFF that become black and white, such as 0,3000 or 2%,98%."
+        "--stretch", metavar="B,W", help="Values of a TIFF to map to black and white, such as 0,3000 or 2%,98%."
     ),
     "polygons": click.option("--polygons", is_flag=True, help="Also write the regions as GeoJSON."),
     "max_megapixels": click.option(
         "--max-megapixels",
         type=click.FloatRange(min=0, min_open=True),
         metavar="M",
-        help="With tiles, read images other than TIFF up to this size; 200 by default.",
+        help="With tiles: largest image other than TIFF; 200 by default.",
     ),
 }

@@ -44,32 +44,36 @@ EXAMPLES = (
 
 @click.command(cls=_ListingRecipes)
 @click.argument("recipe")
-@click.option("--images", metavar="DIR", help="The folder of your images.")
-@click.option("--labels", metavar="DIR", help="The folder of their label maps: sub/photo.png for sub/photo.jpg.")
-@click.option("--classes", metavar="FILE", help="A JSON list of the classes' names, in the order of the labels.")
+@click.option("--images", metavar="DIR", help="Folder of your images.")
+@click.option("--labels", metavar="DIR", help="Folder of their label maps: sub/photo.png for sub/photo.jpg.")
+@click.option("--classes", metavar="FILE", help="A JSON list of the class names, in label order.")
 @dataset_options
-@click.option("--captions", metavar="PATH", help="What is said of your images: a file, a folder, WebDataset's tars.")
+@click.option("--captions", metavar="PATH", help="Captions of your images: a file, a folder, or WebDataset tars.")
 @click.option(
     "--extractor",
     metavar="NAME",
-    help="Extractor of noun phrases, in place of the recipe's: spacy, rules, or auto (spacy where it is installed).",
+    help="Noun phrase extractor, instead of the recipe's: spacy, rules, or auto (spacy if it is installed).",
 )
-@click.option("--features", metavar="DIR", help="Where features of captioned images are kept, for several runs.")
-@click.option("--background", metavar="NAME", help="The class that is trained as none of the others.")
+@click.option("--features", metavar="DIR", help="Cache for the features of captioned images, shared by runs.")
+@click.option("--background", metavar="NAME", help="The class that means 'none of the others'.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
-@click.option("--objects", metavar="DIR", help="Maps of the objects, where their parts don't cover them (parts only).")
-@click.option("--object-classes", metavar="FILE", help="A JSON list of the objects' names, in the order of these maps.")
+@click.option(
+    "--objects", metavar="DIR", help="Object maps, where parts don't cover their objects (part networks only)."
+)
+@click.option(
+    "--object-classes", metavar="FILE", help="A JSON list of the object names, in the label order of these maps."
+)
 @data_option("The root of prepared benchmarks (segvoc prepare), for a paper's recipe.")
-@click.option("--model", metavar="NAME", help="What finetune trains on: a preset or a .safetensors of segvoc.")
+@click.option("--model", metavar="NAME", help="The model to fine-tune: a preset or a segvoc .safetensors file.")
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option(
     "--encoder-weights",
     metavar="FILE",
-    help="Weights of the towers to start from: a CLIP, a DeCLIP; CLIP,DINOV2 for parts.",
+    help="Encoder weights to start from: a CLIP or a DeCLIP; CLIP,DINOV2 for parts.",
 )
-@click.option("--out", required=True, metavar="RUN", help="The folder of the run.")
-@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, in place of the recipe's.")
-@click.option("--seed", type=int, metavar="N", help="Of everything that is drawn; by default the recipe's, mostly 0.")
+@click.option("--out", required=True, metavar="RUN", help="Folder for the run.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Training steps, instead of the recipe's.")
+@click.option("--seed", type=int, metavar="N", help="Random seed; by default the recipe's, usually 0.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: lr=1e-4.")
 @click.option(
     "--resume",

@@ -80,9 +80,7 @@ def view_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., An
             view = ViewOptions(words=words, words_file=words_file, model=model, out=out, chosen=chosen, labels=labels)
             return function(**given, view=view)
 
-        model = click.option(
-            "--model", default="tiny", metavar="NAME", help="A preset, or a .safetensors file of segvoc."
-        )
+        model = click.option("--model", default="tiny", metavar="NAME", help="A preset, or a segvoc .safetensors file.")
         out = click.option("--out", default="out", metavar="FOLDER", help="Folder for the results.")
         of_network = model_options(*NETWORK_OPTIONS)(label_options(*names)(with_options))
         return word_options(model(out(of_network)))

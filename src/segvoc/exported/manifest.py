@@ -192,7 +192,9 @@ class ExportManifest:
             if not _is_inside(name):
                 raise CheckpointError(f"{str(folder)!r} names {name!r}, a file outside of it; it was tampered with")
             if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                raise CheckpointError(f"{str(folder / name)!r} is a link out of the folder; put the file itself there")
+                raise CheckpointError(
+                    f"{str(folder / name)!r} is a link to outside the folder; put the file itself there"
+                )
         for name, expected in self.files.items():
             path = folder / name
             if not path.is_file():

@@ -91,7 +91,7 @@ class _Settings:
         if self.vocabulary is not None and isinstance(model.network, PartNetwork):
             raise UsageError("a network of parts sorts its words by itself; export it without fixed words")
         if self.format == "torch" and self.dtype == "int8":
-            raise UsageError("torch programs have no int8 weights; take the dtype float16, or the format onnx")
+            raise UsageError("torch programs have no int8 weights; use the dtype float16, or the format onnx")
         if self.compiled and self.format != "torch":
             raise UsageError(f"only programs of the format torch are compiled, not those of {self.format}")
         if page and self.format != "onnx":

@@ -30,7 +30,7 @@ def folder_in_the_making(out: Path, *, page: bool = False, runtime: Path | None 
     """
     earlier = is_exported(out) or is_exported(out / MODEL_FOLDER)
     if out.exists() and not earlier and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{str(out)!r} is there and is no exported model; name another folder")
+        raise UsageError(f"{str(out)!r} exists and is not an exported model; name another folder")
     folder, old = (out.parent / f".segvoc-{secrets.token_hex(8)}.tmp" for _ in range(2))
     with writing(out):
         folder.mkdir(parents=True)

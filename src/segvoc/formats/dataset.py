@@ -300,7 +300,7 @@ class DatasetWriter:
         if stem in self._files:
             raise UsageError(f"there are two images {stem!r}; give one another name: dataset.add(result, 'other')")
         if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
-            raise UsageError(f"{stem!r} is no name of an image in the dataset; give one like 'sub/photo'")
+            raise UsageError(f"{stem!r} is not a name of an image in the dataset; give one like 'sub/photo'")
         if self._words is None:
             self._dataset.check(result.words)
             self._words = result.words

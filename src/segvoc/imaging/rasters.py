@@ -52,7 +52,7 @@ class Stretch:
         percent = bool(found and found[2])
         outside = percent and not 0 <= black < white <= 100
         if found is None or found[2] != found[4] or not black < white or not math.isfinite(white - black) or outside:
-            raise UsageError(f"{text!r} is no stretch; give the values of black and white (0,3000), or 2%,98%")
+            raise UsageError(f"{text!r} is not a stretch; give the values of black and white (0,3000), or 2%,98%")
         return cls(black=black, white=white, percent=percent)
 
 
@@ -290,7 +290,7 @@ class RasterImage:
                     yield
             except (RasterioError, OSError) as error:
                 raise InputError(
-                    f"{self._name}: damaged, truncated or no TIFF ({one_line(error)}); copy it again"
+                    f"{self._name}: damaged, truncated or not a TIFF ({one_line(error)}); copy it again"
                 ) from None
 
 

@@ -147,7 +147,7 @@ class LabelOptions:
         if self.keep_classes is not None:
             requested_selection(self.keep_classes)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise UsageError(f"threshold={self.threshold} is no probability; give a number from 0 to 1")
+            raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)
         if self.tiling is not None and self.return_probabilities:
             raise UsageError("tiles have no probabilities; leave these out, or the tile")
@@ -224,7 +224,7 @@ def parse_option(name: str, text: str) -> Any:
     except ValueError:
         value = None
     if value is None:
-        raise UsageError(f"{name}={text} is no value of this option; see `segvoc segment --help`")
+        raise UsageError(f"{name}={text} is not a value of this option; see `segvoc segment --help`")
     return getattr(LabelOptions(**{name: value}), name)
 
 
@@ -236,5 +236,5 @@ def checked_background(name: str) -> str:
     """
     stripped = name.strip() if isinstance(name, str) else ""
     if not stripped:
-        raise UsageError(f"the background's name {name!r} is no word; give it one, for example 'background'")
+        raise UsageError(f"the background's name {name!r} is empty; give one, for example 'background'")
     return stripped

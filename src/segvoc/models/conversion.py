@@ -99,23 +99,25 @@ def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> 
     from segvoc.checkpoints.official_towers import is_plain_clip
 
     if not is_decoder_alone(file.tensors):
-        raise UsageError(f"{file.path!r} is no decoder without encoders, as CLIPSeg's; leave the encoder weights out")
+        raise UsageError(
+            f"{file.path!r} is not a decoder without encoders, like CLIPSeg's; leave the encoder weights out"
+        )
     clip = read_weights(encoder_weights)
     if clip.preset is not None or not is_plain_clip(clip.tensors):
-        raise CheckpointError(f"{clip.path!r} is no plain CLIP; give the one that the checkpoint was trained with")
+        raise CheckpointError(f"{clip.path!r} is not a plain CLIP; give the one that the checkpoint was trained with")
     return file.tensors | clip.tensors
 
 
 def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
     """Check that the output file may be written; raises `UsageError` otherwise."""
     if out.suffix.lower() != ".safetensors":
-        raise UsageError(f"{str(out)!r} doesn't end in .safetensors, the format that is written; call it so")
+        raise UsageError(f"{str(out)!r} doesn't end in .safetensors, the format that is written; use that suffix")
     if out.is_dir():
         raise UsageError(f"{str(out)!r} is a folder; name a file in it")
     if os.path.exists(out) and os.path.exists(official) and os.path.samefile(out, official):
         raise UsageError(f"{str(out)!r} is the official checkpoint itself; choose another name for the result")
     if os.path.lexists(out) and not overwrite:
-        raise UsageError(f"{str(out)!r} is there already; choose another name, or replace it with --overwrite")
+        raise UsageError(f"{str(out)!r} already exists; choose another name, or replace it with --overwrite")
 
 
 def _already_ours(file: WeightsFile, preset: Preset, name: str, wanted: NetworkConfig | None) -> str:

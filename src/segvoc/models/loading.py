@@ -272,7 +272,7 @@ def find_device(device: str) -> torch.device:
         counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
         if (found.index or 0) < counts.get(found.type, 0):
             return found
-    raise UsageError(f"device {device!r} is not here; use 'auto', 'cpu' or, where there is a GPU, 'cuda' or 'mps'")
+    raise UsageError(f"device {device!r} is not available; use 'auto', 'cpu' or, where there is a GPU, 'cuda' or 'mps'")
 
 
 def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) -> torch.dtype:
@@ -290,7 +290,7 @@ def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) ->
     if dtype not in get_args(DtypeName):
         raise UsageError(f"dtype {dtype!r} is unknown; it is 'auto', 'float32', 'bfloat16' or, on a GPU, 'float16'")
     if dtype == "float16" and device.type == "cpu":
-        raise UsageError("dtype 'float16' is for GPUs; on a CPU take 'bfloat16'")
+        raise UsageError("dtype 'float16' is for GPUs; on a CPU use 'bfloat16'")
     if dtype == "auto":
         return torch.bfloat16 if keeps_labels and multiplies_bfloat16(device) else torch.float32
     return getattr(torch, dtype)

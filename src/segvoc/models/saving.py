@@ -42,7 +42,9 @@ def save(
     """
     require_network(model, "save")
     if not os.fspath(path).lower().endswith(".safetensors"):
-        raise UsageError(f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; call it so")
+        raise UsageError(
+            f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; use that suffix"
+        )
     if "preset" not in model.origin:
         raise UsageError(f"the preset of {model.name!r} is unknown; save a model that segvoc.load made")
     if getattr(torch, model.dtype).itemsize < torch.float32.itemsize:

@@ -245,7 +245,7 @@ class SharedDefinitions(MutableMapping[str, bytes]):
         except RayError:
             self._actor = None
             raise ServiceFailure(
-                "busy", "named vocabularies can't be had at the moment; try again, or send words", retry_after=1
+                "busy", "named vocabularies aren't available at the moment; try again, or send words", retry_after=1
             ) from None
 
 

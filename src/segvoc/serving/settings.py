@@ -93,7 +93,7 @@ class ServiceSettings:
         address, token = self.label_studio, self.label_studio_token
         if address is not None and not _is_origin(address):
             raise UsageError(
-                f"{address!r} is no address of a Label Studio; give one such as 'https://labels.example.com'"
+                f"{address!r} is not the address of a Label Studio; give one such as 'https://labels.example.com'"
             )
         if address is None and token is not None:
             raise UsageError("Label Studio's token is given without its address; give both, or neither")

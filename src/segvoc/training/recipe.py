@@ -237,7 +237,7 @@ class Recipe:
                 "cache_features=false needs whole encoders, which parallel=fsdp splits; leave one of the two out"
             )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UsageError(f"seeds={self.seeds} are no different seeds; give some, for example 42,43,44")
+            raise UsageError(f"seeds={self.seeds} are not distinct seeds; give some, for example 42,43,44")
 
     def network_config(self) -> NetworkConfig:
         """The network's configuration, by default that of the preset.

@@ -172,7 +172,7 @@ class RunFolder:
     def _config(self) -> dict[str, Any] | None:
         path = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{str(self.path)!r} is no folder; choose another --out")
+            raise UsageError(f"{str(self.path)!r} is not a folder; choose another --out")
         config, others = None, list[str]()
         try:
             # list the folder before checking for config.json: a run that is just starting writes config.json first
@@ -189,14 +189,16 @@ class RunFolder:
         if not exists:
             return None
         if not _is_config(config):
-            raise UsageError(f"{str(path)!r} is not that of a run; choose a new folder")
+            raise UsageError(f"{str(path)!r} does not belong to a run; choose a new folder")
         return config
 
     def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         free = (*FREE, "sessions")
         fixed = ({key: value for key, value in _flat(one).items() if key not in free} for one in (known, config))
         if told := difference(*fixed):
-            raise UsageError(f"{str(self.path)!r} was started otherwise ({told}); take what it was, or a new --out")
+            raise UsageError(
+                f"{str(self.path)!r} was started with other settings ({told}); use the same settings, or a new --out"
+            )
 
     def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: dict[str, Any]) -> None:
         """Add a session to the configuration, with the settings that differ from the first session."""
@@ -225,7 +227,7 @@ class RunFolder:
                 raise CheckpointError(damaged or "no checkpoint of a run")
         except Exception as error:
             # unpickling damaged data raises a dozen different exceptions
-            raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); take it away to start anew") from None
+            raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); delete it to start over") from None
         return state
 
 

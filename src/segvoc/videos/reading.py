@@ -265,9 +265,9 @@ def open_container(path: Path) -> Any:
     except OSError as error:
         if isinstance(error, PermissionError):
             raise InputError(f"{name} can't be read: {error.strerror}; change its permissions") from None
-        raise InputError(f"{name} is damaged or no video ({_reason(error)}); save it again") from None
+        raise InputError(f"{name} is damaged or not a video ({_reason(error)}); save it again") from None
     except (av.error.FFmpegError, ValueError) as error:
-        raise InputError(f"{name} is damaged or no video ({_reason(error)}); save it again") from None
+        raise InputError(f"{name} is damaged or not a video ({_reason(error)}); save it again") from None
 
 
 def _reason(error: Exception) -> str:

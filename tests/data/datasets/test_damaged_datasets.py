@@ -70,10 +70,10 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a
 FILE_ENTITY = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 
 OF_ALL = [
-    ("coco-instances", _bytes(INSTANCES, b'{"images": ['), "is damaged: it is no JSON"),
-    ("coco-instances", _bytes(INSTANCES, b"[" * 100_000), "is damaged: it is no JSON (it is nested too deeply"),
-    ("coco-instances", _bytes(INSTANCES, b'{"a": ' + b"9" * 5000 + b"}"), "is damaged: it is no JSON"),
-    ("coco-instances", _bytes(INSTANCES, b"\xff\xfe\x00"), "is damaged: it is no JSON"),
+    ("coco-instances", _bytes(INSTANCES, b'{"images": ['), "is damaged: it is not JSON"),
+    ("coco-instances", _bytes(INSTANCES, b"[" * 100_000), "is damaged: it is not JSON (it is nested too deeply"),
+    ("coco-instances", _bytes(INSTANCES, b'{"a": ' + b"9" * 5000 + b"}"), "is damaged: it is not JSON"),
+    ("coco-instances", _bytes(INSTANCES, b"\xff\xfe\x00"), "is damaged: it is not JSON"),
     ("coco-instances", _json(INSTANCES, lambda all: all.pop("categories")), "the file has no 'categories'"),
     ("coco-instances", _json(INSTANCES, lambda all: all.update(images={})), "not a list"),
     ("coco-instances", _json(INSTANCES, lambda all: all["images"][0].pop("file_name")), "image 0 has no 'file_name'"),
@@ -243,6 +243,6 @@ def test_damaged_file_of_labelme_beside_a_sound_one(tmp_path: Path) -> None:
             dataset.add(drawn_result(np.zeros((12, 16), np.uint16), ("cat",)), stem)
     (tmp_path / "a.json").write_text("{", encoding="utf-8")
     read = segvoc.read_dataset(tmp_path)
-    with one_line_error(InputError, "a.json' is damaged: it is no JSON"):
+    with one_line_error(InputError, "a.json' is damaged: it is not JSON"):
         read.read(0)
     assert (read.read(1).labels == 0).all()

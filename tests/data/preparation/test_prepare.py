@@ -271,8 +271,8 @@ def test_a_folder_with_another_common_name_is_found(tmp_path):
     [
         (lambda index: index["objectnames"].insert(0, "one more"), "belongs to another release of ADE20K"),
         (lambda index: index.pop("folder"), "doesn't have the format that its page describes"),
-        (lambda index: index["folder"].__setitem__(1, "../../outside"), "leads out of the data folder"),
-        (lambda index: index["folder"].__setitem__(1, "/etc"), "leads out of the data folder"),
+        (lambda index: index["folder"].__setitem__(1, "../../outside"), "points outside the data folder"),
+        (lambda index: index["folder"].__setitem__(1, "/etc"), "points outside the data folder"),
     ],
 )
 def test_an_invalid_index_of_ade20k_is_refused(tmp_path, change, said):

@@ -50,5 +50,5 @@ def _point(text: str | None) -> tuple[int, int] | None:
         return None
     x, _, y = (part.strip() for part in text.partition(","))
     if not x.isdecimal() or not y.isdecimal():
-        raise UsageError(f"--at {text!r} is no pixel; give its column and row, for example 120,80")
+        raise UsageError(f"--at {text!r} is not a pixel; give its column and row, for example 120,80")
     return int(x), int(y)

@@ -188,7 +188,7 @@ def _encoded(encoders: FrozenEncoders, pixels: Tensor, settings: CacheSettings) 
     taps = [torch.stack(tap, 1).to(STORAGE_DTYPES[settings.precision]) for tap in zip(*by_view, strict=True)]
     # checked before they leave the device, since a GPU is faster at it
     if not all(tap.isfinite().all() for tap in taps):
-        raise UsageError(f"the encoder's features don't fit into {settings.precision}; take another precision or dtype")
+        raise UsageError(f"the encoder's features don't fit into {settings.precision}; use another precision or dtype")
     return tuple(tap.cpu() for tap in taps)
 
 

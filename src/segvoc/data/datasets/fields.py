@@ -42,7 +42,7 @@ def json_content(path: Path) -> Any:
     except OSError as error:
         raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
     except ValueError as error:
-        raise damaged(path, f"it is no JSON ({one_line(error)})") from None
+        raise damaged(path, f"it is not JSON ({one_line(error)})") from None
 
 
 class Entry:

@@ -148,7 +148,7 @@ def _pairs(source: DatasetSource, root: Path, place: str) -> list[tuple[Path, Pa
     else:
         base = root / relative
         if not base.is_dir():
-            raise UsageError(f"{str(base)!r}, which {str(source.path)!r} names, is no folder; check the path")
+            raise UsageError(f"{str(base)!r}, which {str(source.path)!r} names, is not a folder; check the path")
         images = visible_files(base, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)
     return [(image, _text_file(image, root), _stem(image, base)) for image in images]
 

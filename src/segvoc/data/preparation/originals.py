@@ -218,7 +218,9 @@ def _path_inside(name: str, download: Download, archive: Path) -> str | None:
         return None
     inside = PurePosixPath(rest[1:])
     if inside.is_absolute() or ".." in inside.parts or "\\" in rest or "\0" in rest:
-        raise UsageError(f"{str(archive)!r} contains {name!r}, which leads out of its folder; don't trust this archive")
+        raise UsageError(
+            f"{str(archive)!r} contains {name!r}, which points outside its folder; don't trust this archive"
+        )
     return inside.as_posix()
 
 

@@ -145,7 +145,7 @@ def _full_ade20k(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
     for folder, name in sorted(zip(folders, names, strict=True), key=lambda pair: pair[1]):
         path = PurePosixPath(folder, name)
         if path.is_absolute() or ".." in path.parts:
-            raise UsageError(f"{str(root / listing)!r} leads out of the data folder ({path}); don't trust it")
+            raise UsageError(f"{str(root / listing)!r} points outside the data folder ({path}); don't trust it")
         if name.startswith("ADE_val_"):
             wanted[path.stem] = (path.as_posix(), path.with_name(f"{path.stem}_seg.png").as_posix())
     return _planned(

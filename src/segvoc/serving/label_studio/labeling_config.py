@@ -113,7 +113,7 @@ def _threshold(text: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise UsageError(f"model_score_threshold={text[:60]!r} is no probability; give a number from 0 to 1")
+        raise UsageError(f"model_score_threshold={text[:60]!r} is not a probability; give a number from 0 to 1")
     return value
 
 
