@@ -80,13 +80,13 @@ def batch(
     overlay: bool,
     **asked: Any,
 ) -> int:
-    """Label all images of SOURCE with words, on a cluster of Ray's, or here.
+    """Label all images of SOURCE with words, on a Ray cluster or on this machine.
 
-    SOURCE is a folder of images, WebDataset tars or Parquet files, or one of these files: a path, or an address such as
-    s3://bucket/folder, gs://bucket/folder or another of fsspec's. Results are rows of Parquet with a mask for each word
-    that was found (COCO's run lengths), tars, or files.
+    SOURCE is a folder of images, WebDataset tars or Parquet files, or one such file: a path, or a URL such as
+    s3://bucket/folder, gs://bucket/folder or any other that fsspec opens. Results are Parquet rows with a mask for
+    each word that was found (COCO's run lengths), tars, or files.
 
-    The same call again goes on where it was stopped. Images that can't be read are results with an error.
+    Run the same command again to resume. Images that can't be read become results with an error.
     """
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None

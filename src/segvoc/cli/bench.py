@@ -43,14 +43,14 @@ def bench(
     chosen: ModelOptions,
     labels: LabelOptions,
 ) -> int:
-    """Measure what each MODEL (tiny by default) does on this machine, and say which settings to take.
+    """Measure what each MODEL (by default tiny) does on this machine, and recommend settings.
 
-    For each number of words: seconds per image, images per second and peak memory in float32 and bfloat16. Then what
-    keeping few classes, fewer threads, several processes and, on a GPU, batches bring. An image is drawn, and labeled
-    from memory to label map; the words are encoded before. Nothing is downloaded: models whose weights aren't here get
-    random ones, which take about the same time.
+    Measures seconds per image, images per second and peak memory for each vocabulary size, in float32 and bfloat16;
+    then the effect of keeping few classes, of fewer threads, of several processes and, on a GPU, of batches. It
+    labels a drawn image from memory to label map; words are encoded beforehand. Nothing is downloaded: models
+    without weights on this machine get random ones, which take about the same time.
 
-    Exit codes: 0 if all rows were measured or skipped, 1 if one failed, for example because memory ran out.
+    Exit codes: 0 if every row was measured or skipped, 1 if one failed, for example because memory ran out.
     """
     started = time.monotonic()
     names = tuple(dict.fromkeys(models)) or ("tiny",)

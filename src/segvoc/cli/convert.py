@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 def convert(
     official: str, out: str, model: str, options: Sequence[str], encoder_weights: str | None, overwrite: bool
 ) -> None:
-    """Write the checkpoint OFFICIAL as OUT, a .safetensors of segvoc that tells its model, origin and license.
+    """Convert the checkpoint OFFICIAL to OUT, a segvoc .safetensors file that records its model, origin and license.
 
-    OFFICIAL is in any published format: of CAT-Seg's or PCA-Seg's code, a CLIPSeg, or a plain CLIP (of OpenAI,
-    open_clip, transformers, EVA-CLIP, DeCLIP), of which only the towers are written. It is read without running code
-    of it.
+    OFFICIAL is in any published format: CAT-Seg's or PCA-Seg's code, CLIPSeg, or a plain CLIP (of OpenAI,
+    open_clip, transformers, EVA-CLIP or DeCLIP), of which only the encoders are written. None of its code is run.
     """
     if sys.stderr.isatty():
         echo(f"segvoc: reading {official} ...", err=True)

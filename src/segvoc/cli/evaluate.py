@@ -63,15 +63,15 @@ def evaluate(
     chosen: ModelOptions,
     given: LabelKeywords,
 ) -> int:
-    """Score MODEL on benchmarks (--benchmark, --data), or on your images (--images, --labels, --classes; or --dataset).
+    """Score MODEL on benchmarks (--benchmark, --data), or on your images (--images, --labels, --classes; --dataset).
 
-    Benchmarks are scored by the protocol of MODEL's paper (window, classes kept, prompts, background), or in MODEL's
-    official window where no paper scores it; the report names what your options change. Your own images are segmented
-    as segvoc segment does it.
+    Benchmarks are scored by the protocol of MODEL's paper (window, classes kept, prompts, background), or in
+    MODEL's official window if no paper scores it; the report names every deviation. Your own images are segmented
+    as by segvoc segment.
 
     Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and, if jinja2 is installed,
-    index.html (to look at). With several benchmarks, each gets a folder of its own. Everything is computed in float32,
-    unless --dtype says otherwise, so that scores can be compared. If you stop the command, run it again to go on. Under
+    index.html (to look at). With several benchmarks, each gets its own folder. Computes in float32 unless --dtype
+    says otherwise, so that scores are comparable. If interrupted, run the same command again to resume. Under
     torchrun, the processes share the images.
     """
     background = LabelOptions(**given).background

@@ -49,10 +49,10 @@ def export(
     runtime: str | None,
     chosen: ModelOptions,
 ) -> None:
-    """Write MODEL as the folder OUT, whose programs run without the code of the network; those of ONNX without PyTorch.
+    """Export MODEL to the folder OUT, as programs that run without its code, and with ONNX also without PyTorch.
 
-    MODEL is a preset or a .safetensors file of segvoc. OUT holds programs for images, words and text, a tokenizer, and
-    segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` take it. Before the folder appears, its results
+    MODEL is a preset or a segvoc .safetensors file. OUT contains programs for images, words and text, a tokenizer,
+    and segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` open it. Before OUT appears, its results
     are compared with the model's on three images and two vocabularies.
     """
     vocabulary = None if words_file is None else Vocabulary.read(words_file)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     "--list", "listing", is_flag=True, help="List the files with size, license, use, and whether they are downloaded."
 )
 def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
-    """Fetch published weights ahead of their first use, for example for a machine that will be offline.
+    """Download published weights ahead of time, for example for a machine that will be offline.
 
     NAME is a file, a model (its weights, or else the encoders that its training starts from) or a recipe (its
-    encoders). A file that is here already is verified. HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE have the meaning that
-    they have for the Hugging Face hub.
+    encoders). Files that are already downloaded are verified. HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE work as for
+    the Hugging Face hub.
     """
     if bool(names) + everything + listing != 1:
         raise UsageError("give names of models, recipes or files, or --all, or --list")

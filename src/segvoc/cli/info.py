@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @click.option("--macs", is_flag=True, help="Also count the multiply-adds for one image.")
 @click.option("--classes", default=150, type=click.IntRange(1, 100_000), help="Number of words for --macs.")
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
-    """Show the parts of MODEL, its parameters, and the origin, license and scores of its weights.
+    """Show the components of MODEL, its parameters, and the origin, license and scores of its weights.
 
-    MODEL is a preset, a .safetensors of segvoc, or a published file that `segvoc fetch --list` names.
+    MODEL is a preset, a segvoc .safetensors file, or a published file that `segvoc fetch --list` names.
     """
     facts = describe(model, options)
     if macs:

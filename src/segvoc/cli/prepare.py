@@ -24,8 +24,8 @@ from segvoc.progress import print_line
 def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, partial: bool) -> int:
     """Convert the original downloads of each BENCHMARK (archives, or unpacked) to label maps.
 
-    If downloads are missing, the command says which, where to get them and where to put them. If you stop it, run it
-    again to go on; once everything is prepared, it does nothing.
+    If downloads are missing, the command says which, where to get them and where to put them. If interrupted, run
+    the same command again to resume; once everything is prepared, it does nothing.
     """
     chosen = [find_benchmark(name) for name in dict.fromkeys(benchmarks)]
     if jobs is not None and jobs < 1:

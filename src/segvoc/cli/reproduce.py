@@ -66,16 +66,16 @@ def reproduce(
 ) -> int:
     """Score the networks NAME by their papers' protocol, beside the published scores.
 
-    NAME is a model, whose published weights are fetched and verified, or yours with --weights. With --train it is a
-    recipe, which is trained first. A row of a paper's table has a NAME too: "PCA-Seg, Table 5a, EPL".
+    NAME is a model, whose published weights are downloaded and verified, or yours with --weights. With --train,
+    NAME is a recipe, which is trained first. A row of a paper's table is a NAME, too: "PCA-Seg, Table 5a, EPL".
 
-    First it reports which benchmarks are prepared in ROOT, which are downloaded (and prepares them), and which are
-    missing, with where to get them. Everything is evaluated in float32. The report has a page, index.html, with a
-    verdict for each benchmark: whether our score is within 0.1 mIoU of the published one. With several seeds, it is the
-    mean that counts. If you stop the command, run it again to go on. Under torchrun, the processes share the work.
+    First reports which benchmarks are prepared in ROOT, which are downloaded (and prepares them), and which are
+    missing, with where to get them. Everything is evaluated in float32. The report's page, index.html, has a
+    verdict for each benchmark: whether our score is within 0.1 mIoU of the published one; with several seeds, their
+    mean. If interrupted, run the same command again to resume. Under torchrun, the processes share the work.
 
-    Exit codes: 0 if all that ran is within 0.1 (or has no published score); 1 if a score isn't, if images are missing
-    or damaged, or if a benchmark that you named can't be run; 2 if nothing can be run.
+    Exit codes: 0 if every score is within 0.1 (or none is published); 1 if a score isn't, if images are missing or
+    damaged, or if a benchmark that you named can't be run; 2 if nothing can be run.
     """
     refuse_twice(benchmarks)
     _check(names, everything, jobs, out)

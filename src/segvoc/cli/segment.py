@@ -107,15 +107,15 @@ def segment(
     every: int | None,
     **of_tiles: Any,
 ) -> int:
-    """Label every pixel of each IMAGE (files, folders, patterns; videos) with one of the words.
+    """Label every pixel of each IMAGE with one of the words. IMAGE is a file, a folder, a pattern or a video.
 
-    For photo.jpg it writes photo.png (label map), photo.overlay.png (to look at) and photo.json (how much of each
-    word); with --parts also photo.parts.png (the part at each pixel of an object). Sub-folders are kept. The results of
-    a.jpg and a.png in one folder are called a.jpg.png, a.png.png, and so on.
+    For photo.jpg, writes photo.png (the label map), photo.overlay.png (to look at) and photo.json (the share of
+    each word); with --parts also photo.parts.png (the part at each pixel of an object). Subfolders are kept. If
+    a.jpg and a.png are in one folder, their results are named a.jpg.png, a.png.png, and so on.
 
-    For video.mp4 it writes video.overlay.mp4, with all frames, video/000000.png, ... (label maps) and video.json.
+    For video.mp4, writes video.overlay.mp4 (all frames), video/000000.png, ... (label maps) and video.json.
 
-    With --format, FOLDER becomes one dataset of all images instead, for COCO's tools, LabelMe, CVAT, ...
+    With --format, writes one dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None

@@ -81,8 +81,8 @@ def serve(
 ) -> None:
     """Serve MODEL over HTTP.
 
-    POST /v1/segment labels images; /openapi.json describes all of the API. The service listens on this machine alone
-    unless --host names another address, and then demands an API key from its callers unless --public is said.
+    POST /v1/segment labels images; /openapi.json describes the whole API. By default the service listens on this
+    machine only. With another --host it requires an API key from its callers, unless --public is given.
     """
     try:
         from segvoc.serving.guard import LOOPBACK_NAMES, is_loopback

@@ -106,10 +106,11 @@ def train(
     device: str,
     dataset: DatasetOptions,
 ) -> None:
-    """Train by RECIPE: one of the papers' on prepared data, tiny, or finetune on images of your own.
+    """Train by RECIPE: a paper's recipe on prepared data, tiny, or finetune on your own images.
 
-    Without --weights and --encoder-weights, a run starts from published weights, which are fetched (segvoc fetch).
-    RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on.
+    Without --weights and --encoder-weights, the run starts from published weights, which are downloaded (see segvoc
+    fetch). The result is RUN/model.safetensors, for segvoc segment --model. Ctrl-C saves a checkpoint; --resume
+    continues from it.
     """
     from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
