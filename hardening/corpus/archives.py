@@ -14,7 +14,7 @@ from pathlib import Path
 from hardening.cases import Build, Case, cuts, files, mutated, spread
 from hardening.corpus.texts import changed_json, json_values, member, tar_of
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
-from segvoc.data.preparation.manifests import PREPARED_LAYOUT
+from segvoc.data.manifests import PREPARED_LAYOUT
 from segvoc.data.preparation.prepare import prepare
 from segvoc.storage.resume import done_entry
 from tests.data.original_files import pack

@@ -9,7 +9,7 @@ import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS, PartTrainingImages, find_benchmark, prepared
 from segvoc.data.class_lists import CLASS_LIST_FOLDER, read_class_list
-from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
 from segvoc.vocabulary import Vocabulary

@@ -18,8 +18,8 @@ from segvoc.analysis.ablation import FINISHED_RUNS, read_results
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.datasets.fields import safe_path
 from segvoc.data.labeled_images import read_classes
+from segvoc.data.manifests import Manifest
 from segvoc.data.preparation import originals
-from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.originals import _damage_named, _members
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError

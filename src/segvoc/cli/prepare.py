@@ -9,7 +9,7 @@ import click
 from segvoc.cli.benchmark_options import data_option, data_root
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
-from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import check_preparation
 from segvoc.data.preparation.prepare import prepare as prepare_benchmark
 from segvoc.errors import InputError, UsageError

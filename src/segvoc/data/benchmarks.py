@@ -7,7 +7,7 @@ from typing import Literal
 
 from segvoc.data.class_lists import ENGLISH_NAMES, class_names, read_class_list
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
-from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore, published_scores
 from segvoc.errors import UsageError
 from segvoc.records import from_json

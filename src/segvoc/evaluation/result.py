@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segvoc.checkpoints.files import read_header
-from segvoc.evaluation.metrics.image_score import ImageScore
+from segvoc.evaluation.image_score import ImageScore
 from segvoc.evaluation.task import EvaluationImage
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset

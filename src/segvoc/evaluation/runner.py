@@ -16,8 +16,8 @@ from segvoc.checkpoints.content_hash import content_hash
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
+from segvoc.evaluation.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.boundary import require_scipy
-from segvoc.evaluation.metrics.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.parts import guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report.report import Report, is_complete, write_report

@@ -13,7 +13,7 @@ from jaxtyping import UInt8, UInt16
 
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecord, PartRecords, find_benchmark, prepared
 from segvoc.data.labeled_images import FolderRules, LabeledImage, LabeledImages
-from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.parts import substitutes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
-from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
 from segvoc.storage.resume import done_entry, stamp_of

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from segvoc.data.benchmarks import BENCHMARKS, PartRecords, find_benchmark, prepared
-from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import PreparationResult, prepare
 from segvoc.errors import UsageError
 from tests.data.original_files import pack, save_ids

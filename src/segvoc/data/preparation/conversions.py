@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import UInt16
 from PIL import ExifTags, Image
 
+from segvoc.data.manifests import ManifestRecord
 from segvoc.data.preparation.coco_masks import coco_mask
 from segvoc.data.preparation.foreign_files import read_matlab_array
 from segvoc.data.preparation.label_ids import ids_to_labels, read_ids
-from segvoc.data.preparation.manifests import ManifestRecord
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
+from segvoc.data.manifests import ManifestRecord
 from segvoc.data.preparation.conversions import ConversionResult, ImageConversion, write_image, write_labels
 from segvoc.data.preparation.label_ids import ids_to_labels
-from segvoc.data.preparation.manifests import ManifestRecord
 from segvoc.errors import InputError
 from segvoc.imaging.reading import opened_image
 

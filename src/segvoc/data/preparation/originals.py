@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from segvoc.data.benchmarks import Download
-from segvoc.data.preparation.manifests import PREPARATION_FOLDER
+from segvoc.data.manifests import PREPARATION_FOLDER
 from segvoc.errors import InputError, SegvocError, UsageError, one_line
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt16
 from PIL import Image
 
+from segvoc.data.manifests import ManifestRecord
 from segvoc.data.preparation.coco_masks import coco_mask
 from segvoc.data.preparation.conversions import (
     ConversionResult,
@@ -18,7 +19,6 @@ from segvoc.data.preparation.conversions import (
     write_labels,
 )
 from segvoc.data.preparation.label_ids import ids_to_labels, read_ids
-from segvoc.data.preparation.manifests import ManifestRecord
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED
 

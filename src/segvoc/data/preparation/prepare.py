@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segvoc.data.benchmarks import Benchmark
+from segvoc.data.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
 from segvoc.data.preparation.conversions import ConversionResult, ImageConversion
-from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError

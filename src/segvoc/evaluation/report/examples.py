@@ -9,8 +9,8 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError
+from segvoc.evaluation.image_score import ImageScore, shown_prediction
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.evaluation.metrics.image_score import ImageScore, shown_prediction
 from segvoc.evaluation.result import EvaluationResult
 from segvoc.evaluation.task import EvaluationTask, GroundTruth
 from segvoc.imaging.overlay import draw_overlay
