@@ -32,6 +32,7 @@ COMMANDS = {
     "reproduce": "Check published weights against their papers' scores.",
     "segment": "Label every pixel of images with words.",
     "serve": "Serve a model over HTTP.",
+    "teach": "Learn words from labeled images, in seconds.",
     "train": "Train a network with a paper's recipe, or on your own images.",
 }
 """The commands, each in a file of its name, with its line in the help."""

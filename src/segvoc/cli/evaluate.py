@@ -10,7 +10,7 @@ import click
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
 from segvoc.cli.data_option import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.options import ModelOptions, given_options, network_options
+from segvoc.cli.options import ModelOptions, given_options, scored_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
@@ -33,7 +33,7 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to 
 @dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder of the report; an unfinished one is continued.")
-@network_options
+@scored_options
 @given_options(*IMAGE_OPTIONS)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
 @click.option("--boundary", is_flag=True, help="Compute the boundary F-score too (slow).")

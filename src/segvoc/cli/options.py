@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.opening import DtypeName
+
+AnyModel = TypeVar("AnyModel", bound="Segmenter")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -33,6 +35,8 @@ class ModelOptions:
     """--dtype: the precision it runs in."""
     trust_code: bool = False
     """--trust-code: whether archives of `torch.export` are opened."""
+    taught: tuple[str, ...] = ()
+    """--taught: files of taught words."""
 
     def departures(self) -> Mapping[str, object]:
         """The settings of --set by name.
@@ -55,9 +59,10 @@ class ModelOptions:
         if means_exported_folder(model):
             raise UsageError(f"{model!r} is an exported model, which only labels images; name the model it was made of")
         departures = self.departures()
-        return load_network(
+        network = load_network(
             model, weights=self.weights, device=device or self.device, dtype=self.dtype, options=departures
         )
+        return self._with_taught(network)
 
     def open(self, model: str) -> "Segmenter":
         """Load any model that labels images.
@@ -68,7 +73,7 @@ class ModelOptions:
         """
         from segvoc.models.opening import load
 
-        return load(
+        opened = load(
             model,
             weights=self.weights,
             device=self.device,
@@ -76,11 +81,19 @@ class ModelOptions:
             options=self.departures(),
             trust_code=self.trust_code,
         )
+        return self._with_taught(opened)
+
+    def _with_taught(self, model: "AnyModel") -> "AnyModel":
+        if not self.taught:
+            return model
+        from segvoc.teaching.taught_words import TaughtWords
+
+        return model.with_taught(*map(TaughtWords.load, self.taught))
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add all options in `ModelOptions` to a command, which gets their values as its argument `chosen`."""
-    return _with_model_options(function, (*_OPTIONS, "trust_code"), dtype="auto")
+    return _with_model_options(function, (*_OPTIONS, "trust_code", "taught"), dtype="auto")
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,6 +102,16 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
     --dtype is float32 by default.
     """
     return _with_model_options(function, tuple(_OPTIONS))
+
+
+def scored_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add those of `network_options` and --taught, for a command that scores a network's labels."""
+    return _with_model_options(function, (*_OPTIONS, "taught"))
+
+
+def teaching_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `model_options` without --taught, for the command that teaches."""
+    return _with_model_options(function, (*_OPTIONS, "trust_code"))
 
 
 def export_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +133,7 @@ def _with_model_options(
         return function(**given, chosen=ModelOptions(**chosen))
 
     # decorators apply bottom-up, and the help lists options in the order of the table
-    options = {**_OPTIONS, "dtype": _dtype_option(dtype), "trust_code": _TRUST_CODE}
+    options = {**_OPTIONS, "dtype": _dtype_option(dtype), "trust_code": _TRUST_CODE, "taught": _TAUGHT}
     return functools.reduce(lambda command, name: options[name](command), reversed(names), with_options)
 
 
@@ -126,6 +149,9 @@ def _dtype_option(default: "DtypeName") -> Decorator:
 
 _TRUST_CODE = click.option(
     "--trust-code", is_flag=True, help="Open a MODEL of torch.export, which can run any code of its maker."
+)
+_TAUGHT = click.option(
+    "--taught", multiple=True, metavar="FILE", help="Words taught by `segvoc teach` for this model; repeatable."
 )
 _OPTIONS: Mapping[str, Decorator] = {
     "weights": click.option(

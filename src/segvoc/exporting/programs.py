@@ -85,11 +85,7 @@ class ImageProgram(nn.Module):
         """The features, by name."""
         if self.reads_tokens:
             return dict(_of_tokens(cast(TokenEncoder, self.encoder).tokens(inputs["pixels"], dense=True)))
-        features = cast(ImageEncoder, self.encoder)(inputs["pixels"])
-        named = {f"map_{i}": one for i, one in enumerate(features.maps)}
-        named |= {f"tap_{i}": one for i, one in enumerate(features.taps)}
-        others = {APPEARANCE: features.appearance, CLASS_LOGITS: features.class_logits}
-        return named | {name: one for name, one in others.items() if one is not None}
+        return cast(ImageEncoder, self.encoder)(inputs["pixels"]).named()
 
 
 def _of_tokens(features: TokenFeatures) -> Iterator[tuple[str, Tensor]]:

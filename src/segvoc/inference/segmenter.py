@@ -1,11 +1,12 @@
 """The segmenter: labels images with a network, whatever engine runs it, by its protocols."""
 
+import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Literal, TypedDict, Unpack, cast, overload
+from typing import Literal, Self, TypedDict, Unpack, cast, overload
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -24,6 +25,7 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.teaching import LabeledExamples, OnTeaching, learn_from
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
@@ -35,6 +37,8 @@ from segvoc.selection_rules import (
     WithParts,
     requested_selection,
 )
+from segvoc.teaching.features import FeatureArrays, read_features
+from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary
@@ -111,6 +115,7 @@ class Segmenter(ABC):
         self.parts_against: PartsAgainst = parts_against
         self.background_words = background_words
         self.origin = dict(origin or {})
+        self.taught: tuple[TaughtWords, ...] = ()
 
     @property
     @abstractmethod
@@ -132,6 +137,16 @@ class Segmenter(ABC):
             Logits (float32) of the P classes that were kept in each view, and their indices among the words, ascending;
             None: all of them, in order. Both are arrays of one library, on one device.
         """
+
+    def run_with_features(
+        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None, FeatureArrays]:
+        """Do as `run` does, and return the image encoder's feature maps too, which taught words need.
+
+        Raises:
+            UsageError: the network has no feature maps that words could be taught on.
+        """
+        raise UsageError(f"words can't be taught to {self.name!r}, whose network reads the image once for each word")
 
     def prepare_to_run(self) -> None:  # noqa: B027  (most engines need nothing)
         """Called at the start of each call that encodes words or labels images; an engine may refuse or warn here."""
@@ -162,6 +177,61 @@ class Segmenter(ABC):
         prepared = self._prepared(words, parts, background)
         self.prepare_to_run()
         return prepared.encode_all()
+
+    def teach(
+        self,
+        images: LabeledExamples,
+        *,
+        keep_worse: bool = False,
+        seed: int = 0,
+        on_step: OnTeaching = lambda what, done, total: None,
+    ) -> TaughtWords:
+        """Learn words from labeled images: a small classifier for each on the features of the frozen encoder.
+
+            taught = model.teach(segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json"))
+            better = model.with_taught(taught)
+
+        Part of the images is held out to measure what the examples are good for (`taught.record`). Memory is bounded:
+        of many images, fewer cells each are kept.
+
+        Args:
+            images: the images with their labels, in which pixels may be unlabeled.
+            keep_worse: use the examples also of words that get worse by them, which otherwise keep their text.
+            seed: of everything that is drawn.
+            on_step: for progress: called with what is done, how many of it are done, and how many there are.
+
+        Returns:
+            The taught words.
+
+        Raises:
+            InputError: an image or its labels can't be read.
+            UsageError: fewer than two images or words have labels, or words can't be taught to this network.
+        """
+        return learn_from(self, images, keep_worse=keep_worse, seed=seed, on_step=on_step)
+
+    def with_taught(self, *taught: TaughtWords) -> Self:
+        """This model with taught words; it shares the weights.
+
+        Args:
+            taught: what `teach` returned, beside words that the model was taught before. Of a word that is taught
+                several times, the last counts.
+
+        Raises:
+            CheckpointError: the words were taught to another model.
+        """
+        features = self.probed_features()
+        for one in taught:
+            one.check_model(self.name, features)
+        other = copy.copy(self)
+        other.taught = (*self.taught, *taught)
+        return other
+
+    def probed_features(self) -> FeatureArrays:
+        """Features of a drawn image, by which taught words recognize their model."""
+        self.prepare_to_run()
+        pixels = views(probe_image(), self.protocols["single"])[:1]
+        text = self.encode_words(Vocabulary(["object"]))
+        return read_features(self.run_with_features(pixels, text, replace(self.protocols["single"], selection=None))[2])
 
     @overload
     def segment(
@@ -334,8 +404,8 @@ class Segmenter(ABC):
         protocol = self.protocols[window]
         if options.keep_classes is not None:
             return replace(protocol, selection=requested_selection(options.keep_classes, self.votes))
-        if self.own_selection is None or not self.selects:
-            return protocol
+        if self.own_selection is None or not self.selects or self.taught:
+            return protocol  # a word that was taught can't be dropped by its text
         return replace(protocol, selection=self.own_selection.rule(words, self.votes))
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
@@ -376,6 +446,7 @@ class Segmenter(ABC):
             text=text,
             protocol=protocol,
             threshold=query.threshold(options.threshold),
+            taught=TaughtQuery.of(self.taught, query.asked_names, len(text)),
             groups=checked_groups(groups, len(query.words)),
             batch=1 if alone else self.batch,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
@@ -444,9 +515,15 @@ class Segmenter(ABC):
             by_size.setdefault(view.shape, []).append(index)
         for shape, members in by_size.items():
             pixels = np.concatenate([seen[index] for index in members])
-            logits, kept = self.run(pixels, job.text, job.protocol)
+            logits, kept = self._run(pixels, job)
             for number, index in enumerate(members):
                 own = slice(number * shape[0], (number + 1) * shape[0])
                 of_own = None if kept is None else kept[own, ...]
                 outputs[index] = ViewLogits(logits[own, ...], of_own, len(job.text))
         return [outputs[index] for index in range(len(seen))]
+
+    def _run(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
+        if job.taught is None:
+            return self.run(pixels, job.text, job.protocol)
+        logits, kept, features = self.run_with_features(pixels, job.text, job.protocol)
+        return job.taught(logits, kept, features), kept

@@ -309,6 +309,7 @@ class SynSeg(SegmentationNetwork):
     """Two frozen encoders and the decoder, which takes the place of the aggregation."""
 
     aggregation: ConditionedDecoder
+    takes_examples = False
 
     def trainable_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the paper trains: FiLM, projector and decoder; the encoders are frozen."""
