@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from segvoc.models.opening import list_models, load, load_exported
     from segvoc.models.saving import save
     from segvoc.process_settings import keep_freed_memory, threads
+    from segvoc.teaching.taught_words import TaughtWords
     from segvoc.training import recipes
     from segvoc.training.recipe import Recipe
-    from segvoc.teaching.taught_words import TaughtWords
     from segvoc.training.run import TrainingResult, train
     from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
 

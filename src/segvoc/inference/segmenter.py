@@ -1,12 +1,11 @@
 """The segmenter: labels images with a network, whatever engine runs it, by its protocols."""
 
-import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Literal, Self, TypedDict, Unpack, cast, overload
+from typing import Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -25,7 +24,7 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.teaching import LabeledExamples, OnTeaching, learn_from
+from segvoc.inference.teaching import Teachable
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
@@ -37,8 +36,7 @@ from segvoc.selection_rules import (
     WithParts,
     requested_selection,
 )
-from segvoc.teaching.features import FeatureArrays, read_features
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, probe_image
+from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary
@@ -69,7 +67,7 @@ class ModelTraits(TypedDict, total=False):
     origin: Mapping[str, object] | None
 
 
-class Segmenter(ABC):
+class Segmenter(Teachable, ABC):
     """Labels images with words; created by `segvoc.load`.
 
     An engine that runs networks is a subclass, which defines `dtype` and `run`.
@@ -115,7 +113,6 @@ class Segmenter(ABC):
         self.parts_against: PartsAgainst = parts_against
         self.background_words = background_words
         self.origin = dict(origin or {})
-        self.taught: tuple[TaughtWords, ...] = ()
 
     @property
     @abstractmethod
@@ -138,17 +135,7 @@ class Segmenter(ABC):
             None: all of them, in order. Both are arrays of one library, on one device.
         """
 
-    def run_with_features(
-        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
-    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None, FeatureArrays]:
-        """Do as `run` does, and return the image encoder's feature maps too, which taught words need.
-
-        Raises:
-            UsageError: the network has no feature maps that words could be taught on.
-        """
-        raise UsageError(f"words can't be taught to {self.name!r}, whose network reads the image once for each word")
-
-    def prepare_to_run(self) -> None:  # noqa: B027  (most engines need nothing)
+    def prepare_to_run(self) -> None:
         """Called at the start of each call that encodes words or labels images; an engine may refuse or warn here."""
 
     @property
@@ -177,61 +164,6 @@ class Segmenter(ABC):
         prepared = self._prepared(words, parts, background)
         self.prepare_to_run()
         return prepared.encode_all()
-
-    def teach(
-        self,
-        images: LabeledExamples,
-        *,
-        keep_worse: bool = False,
-        seed: int = 0,
-        on_step: OnTeaching = lambda what, done, total: None,
-    ) -> TaughtWords:
-        """Learn words from labeled images: a small classifier for each on the features of the frozen encoder.
-
-            taught = model.teach(segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json"))
-            better = model.with_taught(taught)
-
-        Part of the images is held out to measure what the examples are good for (`taught.record`). Memory is bounded:
-        of many images, fewer cells each are kept.
-
-        Args:
-            images: the images with their labels, in which pixels may be unlabeled.
-            keep_worse: use the examples also of words that get worse by them, which otherwise keep their text.
-            seed: of everything that is drawn.
-            on_step: for progress: called with what is done, how many of it are done, and how many there are.
-
-        Returns:
-            The taught words.
-
-        Raises:
-            InputError: an image or its labels can't be read.
-            UsageError: fewer than two images or words have labels, or words can't be taught to this network.
-        """
-        return learn_from(self, images, keep_worse=keep_worse, seed=seed, on_step=on_step)
-
-    def with_taught(self, *taught: TaughtWords) -> Self:
-        """This model with taught words; it shares the weights.
-
-        Args:
-            taught: what `teach` returned, beside words that the model was taught before. Of a word that is taught
-                several times, the last counts.
-
-        Raises:
-            CheckpointError: the words were taught to another model.
-        """
-        features = self.probed_features()
-        for one in taught:
-            one.check_model(self.name, features)
-        other = copy.copy(self)
-        other.taught = (*self.taught, *taught)
-        return other
-
-    def probed_features(self) -> FeatureArrays:
-        """Features of a drawn image, by which taught words recognize their model."""
-        self.prepare_to_run()
-        pixels = views(probe_image(), self.protocols["single"])[:1]
-        text = self.encode_words(Vocabulary(["object"]))
-        return read_features(self.run_with_features(pixels, text, replace(self.protocols["single"], selection=None))[2])
 
     @overload
     def segment(

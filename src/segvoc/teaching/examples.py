@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int
+from jaxtyping import Float16, Float32, Int, UInt16
 
 from segvoc.arrays import Array, bilinear, to_numpy
 from segvoc.imaging.label_maps import UNLABELED
@@ -53,7 +53,7 @@ def cells_per_image(images: int) -> int:
     return max(1, min(CELLS_OF_AN_IMAGE, KEPT_CELLS // images))
 
 
-def labels_of_cells(labels: Int[np.ndarray, "H W"], grid: tuple[int, int]) -> Int[np.ndarray, "h w"]:
+def labels_of_cells(labels: UInt16[np.ndarray, "H W"], grid: tuple[int, int]) -> UInt16[np.ndarray, "h w"]:
     """The label of each cell of a grid: that of the first labeled pixel among nine in it, or `UNLABELED`.
 
     Single pixels would miss scribbles, which are thinner than cells.
@@ -69,7 +69,7 @@ def labels_of_cells(labels: Int[np.ndarray, "H W"], grid: tuple[int, int]) -> In
 def sampled_cells(
     features: FeatureArrays,
     logits: Array,
-    labels: Int[np.ndarray, "H W"],
+    labels: UInt16[np.ndarray, "H W"],
     image: int,
     count: int,
     random: np.random.Generator,

@@ -21,7 +21,7 @@ from segvoc.teaching.taught_file import read_taught_file, write_taught_file
 FORMAT = 1
 """Version of the file."""
 
-MARGIN = 3.0
+MARGIN = 2.0
 """Logits by which examples have to raise the best taught word of a cell before untaught words lose by it."""
 
 TOLERANCE = 0.05
