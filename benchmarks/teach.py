@@ -71,7 +71,7 @@ def rows_of(model: Segmenter, images: LabeledImages, held_out: int, seed: int) -
     words = [word for word in images.vocabulary.words if word != "background" or images.name in WITH_BACKGROUND]
     test = Examples(images.only(sorted(order[max(COUNTS) :][:held_out])), words)
     iou, accuracy = scores(model, test)
-    base = {"set": images.name, "words": len(words), "held_out": len(test), "seed": seed}
+    base: dict[str, object] = {"set": images.name, "words": len(words), "held_out": len(test), "seed": seed}
     rows = [row(base, 0, iou, accuracy)]
     for count in COUNTS:
         shown = images.only(sorted(order[:count]))

@@ -170,7 +170,7 @@ def learn_from(
             words=learned.words,
             channels=channels,
             images=len(kept),
-            penalty=tuple(learned.penalty),
+            penalty=(learned.penalty.weights, learned.penalty.bias),
             miou_before=round(before.miou, 2),
             miou=round(after.miou, 2),
             accuracy_before=round(before.accuracy, 2),

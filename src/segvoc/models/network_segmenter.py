@@ -77,8 +77,9 @@ class NetworkSegmenter(Segmenter):
         self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
         """Run the network on views of images; see `Segmenter.run`."""
-        image, text = torch.from_numpy(pixels).to(self.device), cast(Any, text).to(self.device)
-        logits, kept = self.network.selected_logits(image, text, **self._options(protocol))
+        words = cast(Any, text).to(self.device)
+        image = torch.from_numpy(pixels).to(self.device)
+        logits, kept = self.network.selected_logits(image, words, **self._options(protocol))
         return logits.float(), kept
 
     @torch.inference_mode()

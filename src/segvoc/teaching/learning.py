@@ -142,11 +142,11 @@ def learn(
         taught, after = taught[:0], before
     words = tuple(
         TaughtWord(
-            name=vocabulary[index],
+            name=str(vocabulary[index]),
             images=int(images[index]),
             pixels=int(pixels[index]),
-            before=_rounded(before.iou[index]),
-            after=_rounded(after.iou[index]),
+            before=_rounded(float(before.iou[index])),
+            after=_rounded(float(after.iou[index])),
             keeps_text=index not in taught,
         )
         for index in shown.tolist()
