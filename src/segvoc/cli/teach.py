@@ -60,9 +60,12 @@ def teach(
         return
     for line in _table(taught.record):
         echo(line)
-    worse = [word.name for word in taught.record.words if word.keeps_text]
+    kept = [word.name for word in taught.record.words if word.keeps_text]
+    if kept:
+        echo(f"segvoc: no better with examples, so they keep their text: {', '.join(kept)}", err=True)
+    worse = [word.name for word in taught.record.words if not word.keeps_text and _got_worse(word)]
     if worse:
-        echo(f"segvoc: no better with examples, so they keep their text: {', '.join(worse)}", err=True)
+        echo(f"segvoc: worse, also by their text beside the others: {', '.join(worse)}", err=True)
     echo(f"-> {out}")
 
 
@@ -110,6 +113,10 @@ def _table(record: "TeachingRecord") -> list[str]:
         for row in rows
     ]
     return [title, *lines]
+
+
+def _got_worse(word: "TaughtWord") -> bool:
+    return word.before is not None and word.after is not None and word.after < word.before
 
 
 def _scores(word: "TaughtWord") -> list[str]:

@@ -136,7 +136,7 @@ def learn(
     for index in sorted(worse, key=lambda index: after.iou[index] - before.iou[index]):
         fewer = taught[taught != index]
         without = _judged(cells, reduced, folds, fitted, fewer)
-        if without.iou[index] > after.iou[index] and without.value(before) >= after.value(before):
+        if without.iou[index] > after.iou[index]:
             taught, after = fewer, without
     if after.value(before) <= 0 and not keep_worse:
         taught, after = taught[:0], before
