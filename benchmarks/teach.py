@@ -2,10 +2,10 @@
 
     python -m benchmarks.teach [--sets car-parts indoor clothing pantry coco-panoptic] [--held-out 40]
 
-Photographs are those of `../shared/data/photos`, on many of which tiny itself was trained: zero-shot scores of foods and
-of COCO are much higher here than on photographs that it has never seen. Scores are of whole photographs that nothing was
-taught on, with the words of the set. "coco-panoptic, 50 words" teaches the 50 commonest words alone, and "untaught" is
-the mean IoU of the others, which must not lose by it. Runs on two threads.
+Photographs are those of `../shared/data/photos`, on many of which tiny itself was trained: zero-shot scores of foods
+and of COCO are much higher here than on photographs that it has never seen. Scores are of whole photographs that
+nothing was taught on, with the words of the set. "coco-panoptic, 50 words" teaches the 50 commonest words alone, and
+"untaught" is the mean IoU of the others, which must not lose by it. Runs on two threads.
 """
 
 import argparse

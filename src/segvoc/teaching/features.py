@@ -63,7 +63,7 @@ def cell_features(
 
 def scored(
     features: FeatureArrays,
-    weights: Sequence[Float32[np.ndarray, "T C"]],
+    weights: Sequence[Float32[np.ndarray, "T _"]],
     bias: Float32[np.ndarray, " T"],
     grid: tuple[int, int],
 ) -> Float[Array, "N T h w"]:

@@ -23,7 +23,7 @@ LEARNING_RATE = 0.1
 UNTAUGHT = 0.5
 """Share of the loss in which a random half of the words has to do with its text."""
 
-SPREAD = 10.0
+COMPONENT_LENGTH = 10.0
 """Root mean square length of the components of a cell, which sets the scale of the penalty."""
 
 
@@ -38,7 +38,7 @@ class Penalty(NamedTuple):
 
 @dataclass(frozen=True)
 class Components:
-    """The principal components of standardized features (x - mean) / scale, times SPREAD over their mean length."""
+    """Principal components of standardized features (x - mean) / scale, with a length of COMPONENT_LENGTH."""
 
     mean: Float32[np.ndarray, " D"]
     """Mean of each feature."""
@@ -60,7 +60,9 @@ class Components:
         kept = min(DIMENSIONS, channels)
         variance, directions = np.linalg.eigh(covariance)
         length = np.sqrt(max(float(variance[-kept:].sum()), 1e-12))
-        return cls(mean, scale, np.ascontiguousarray(directions[:, -kept:] * (SPREAD / length), dtype=np.float32))
+        return cls(
+            mean, scale, np.ascontiguousarray(directions[:, -kept:] * (COMPONENT_LENGTH / length), dtype=np.float32)
+        )
 
     def __call__(self, cells: Cells) -> Float32[np.ndarray, "M C"]:
         """The components of cells."""

@@ -45,15 +45,15 @@ class Learned:
     """All words with labeled cells, in the order of their indices."""
     penalty: Penalty
     """The penalty that was chosen."""
-    before: "Scores"
+    before: "HeldOutScores"
     """By text alone."""
-    after: "Scores"
+    after: "HeldOutScores"
     """With examples."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores of held-out cells [%]."""
+class HeldOutScores:
+    """HeldOutScores of held-out cells [%]."""
 
     iou: Float[np.ndarray, " K"]
     """Of each word; NaN where no held-out cell shows it."""
@@ -61,7 +61,7 @@ class Scores:
     """Share of the right pixels."""
 
     @classmethod
-    def of(cls, cells: Cells, predicted: Int[np.ndarray, " M"]) -> "Scores":
+    def of(cls, cells: Cells, predicted: Int[np.ndarray, " M"]) -> "HeldOutScores":
         """Those of predictions; each cell counts as many pixels as it stands for."""
         count = cells.zero_shot.shape[1]
         pairs = cells.labels * count + predicted
@@ -76,7 +76,7 @@ class Scores:
         """Mean IoU over the words that held-out cells show."""
         return float(np.nanmean(self.iou))
 
-    def value(self, before: "Scores") -> float:
+    def value(self, before: "HeldOutScores") -> float:
         """What a penalty is chosen by: the sum of mean IoU and accuracy, where a loss counts twice."""
         gains = self.miou - before.miou, self.accuracy - before.accuracy
         return sum(gains) + sum(min(gain, 0.0) for gain in gains)
@@ -116,8 +116,8 @@ def learn(
     reduced = components(cells)
     folds = _folds(cells, seed)
     judged = np.concatenate([np.flatnonzero(held) for held in folds])
-    before = Scores.of(cells.only(judged), cells.zero_shot[judged].argmax(axis=1))
-    best: tuple[Penalty, list[Classifiers], Scores] | None = None
+    before = HeldOutScores.of(cells.only(judged), cells.zero_shot[judged].argmax(axis=1))
+    best: tuple[Penalty, list[Classifiers], HeldOutScores] | None = None
     for penalty in PENALTIES:
         fitted: list[Classifiers] = []
         for held in folds:
@@ -196,11 +196,11 @@ def _judged(
     folds: Sequence[np.ndarray],
     fitted: Sequence[Classifiers],
     taught: np.ndarray,
-) -> Scores:
-    """Scores of all held-out cells, each by the classifiers that were fitted without its image."""
+) -> HeldOutScores:
+    """HeldOutScores of all held-out cells, each by the classifiers that were fitted without its image."""
     found = [predicted(cells.only(held), reduced[held], one, taught) for held, one in zip(folds, fitted, strict=True)]
     judged = np.concatenate([np.flatnonzero(held) for held in folds])
-    return Scores.of(cells.only(judged), np.concatenate(found))
+    return HeldOutScores.of(cells.only(judged), np.concatenate(found))
 
 
 def _rounded(value: float) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 from segvoc.errors import CheckpointError
 from segvoc.storage.atomic_writes import write_atomically
 
-HEADER = "segvoc_taught"
+TAUGHT_HEADER = "segvoc_taught"
 """Key of our entry in the safetensors metadata; its value is a JSON object."""
 
 LARGEST_HEADER = 1 << 26
@@ -30,7 +30,9 @@ def write_taught_file(
         OutputError: the file can't be written.
     """
     names = {dtype: name for name, dtype in _TYPES.items()}
-    entries: dict[str, object] = {"__metadata__": {HEADER: json.dumps(record, ensure_ascii=False, sort_keys=True)}}
+    entries: dict[str, object] = {
+        "__metadata__": {TAUGHT_HEADER: json.dumps(record, ensure_ascii=False, sort_keys=True)}
+    }
     ends = np.cumsum([array.nbytes for array in arrays.values()]).tolist()
     for (name, array), end in zip(arrays.items(), ends, strict=True):
         offsets = [end - array.nbytes, end]
@@ -62,7 +64,7 @@ def read_taught_file(path: str | os.PathLike[str]) -> tuple[dict[str, object], d
         raise _foreign(name)
     try:
         entries = json.loads(content[8 : 8 + length])
-        record = json.loads(entries.pop("__metadata__")[HEADER])
+        record = json.loads(entries.pop("__metadata__")[TAUGHT_HEADER])
         shapes = {
             key: (_TYPES[one["dtype"]], tuple(one["shape"]), *one["data_offsets"]) for key, one in entries.items()
         }

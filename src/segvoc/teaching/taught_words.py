@@ -18,13 +18,13 @@ from segvoc.records import from_json, to_json
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features, scored
 from segvoc.teaching.taught_file import read_taught_file, write_taught_file
 
-FORMAT = 1
+TAUGHT_FORMAT = 1
 """Version of the file."""
 
 MARGIN = 2.0
 """Logits by which examples have to raise the best taught word of a cell before untaught words lose by it."""
 
-TOLERANCE = 0.05
+PROBE_TOLERANCE = 0.05
 """Largest difference between two engines' features of the same image, relative to their length. Those of other weights
 differ by more than half."""
 
@@ -71,7 +71,7 @@ class TeachingRecord:
     """With examples [%]."""
     segvoc: str
     """Version of segvoc."""
-    format: int = FORMAT
+    format: int = TAUGHT_FORMAT
     """Version of the file."""
 
 
@@ -126,7 +126,7 @@ class TaughtWords:
         """
         record, arrays = read_taught_file(path)
         name = os.fspath(path)
-        if record.get("format", FORMAT) != FORMAT:
+        if record.get("format", TAUGHT_FORMAT) != TAUGHT_FORMAT:
             raise CheckpointError(f"{name!r} is of another version of segvoc; update segvoc, or teach the words again")
         try:
             about = from_json(TeachingRecord, record)
@@ -150,7 +150,7 @@ class TaughtWords:
         """
         if channels_of(features) == dict(self.record.channels):
             found = mean_features(features)
-            if np.linalg.norm(found - self.probe) <= TOLERANCE * np.linalg.norm(self.probe):
+            if np.linalg.norm(found - self.probe) <= PROBE_TOLERANCE * np.linalg.norm(self.probe):
                 return
         raise CheckpointError(
             f"these words were taught to {self.record.model!r}, and {name!r} has other weights; teach them to it again"
