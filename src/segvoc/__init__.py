@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from segvoc.models.opening import list_models, load, load_exported
     from segvoc.models.saving import save
     from segvoc.process_settings import keep_freed_memory, threads
+    from segvoc.teaching.taught_words import TaughtWords
     from segvoc.training import recipes
     from segvoc.training.recipe import Recipe
     from segvoc.training.run import TrainingResult, train
@@ -63,6 +64,7 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "SegvocError",
+    "TaughtWords",
     "TrainingResult",
     "UsageError",
     "Vocabulary",
@@ -99,6 +101,7 @@ _HOMES = {
     "Segmentation": "segvoc.inference.segmentation",
     "Segmenter": "segvoc.inference.segmenter",
     "SegvocError": "segvoc.errors",
+    "TaughtWords": "segvoc.teaching.taught_words",
     "TrainingResult": "segvoc.training.run",
     "UsageError": "segvoc.errors",
     "Vocabulary": "segvoc.vocabulary",

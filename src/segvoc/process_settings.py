@@ -34,8 +34,10 @@ _onnx = {"threads": 0, "spin": True}
 
 
 def for_command_line() -> None:
-    """Apply settings for a process that only runs segvoc; call this before PyTorch is imported."""
+    """Apply settings for a process that only runs segvoc; call this before NumPy and PyTorch are imported."""
     _spin_shortly()
+    # The threads of NumPy's OpenBLAS spin too, and on shared cores make small products fifty times slower.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # It lets OpenMP start fewer threads than requested. oneDNN kernels then wait forever for the missing ones.
     os.environ.pop("OMP_DYNAMIC", None)
     keep_freed_memory()

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -15,6 +15,8 @@ from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOpt
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
+
+AnyModel = TypeVar("AnyModel", bound="Segmenter")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -30,6 +32,8 @@ class ModelOptions:
     """--dtype: the precision it runs in."""
     trust_code: bool = False
     """--trust-code: whether archives of `torch.export` are opened."""
+    taught: tuple[str, ...] = ()
+    """--taught: files of taught words."""
 
     def departures(self) -> Mapping[str, object]:
         """The settings of --set by name.
@@ -52,9 +56,10 @@ class ModelOptions:
         if means_exported_folder(model):
             raise UsageError(f"{model!r} is an exported model, which only labels images; name the model it was made of")
         departures = self.departures()
-        return load_network(
+        network = load_network(
             model, weights=self.weights, device=device or self.device, dtype=self.dtype, options=departures
         )
+        return self._with_taught(network)
 
     def open(self, model: str) -> "Segmenter":
         """Load any model that labels images.
@@ -65,7 +70,7 @@ class ModelOptions:
         """
         from segvoc.models.opening import load
 
-        return load(
+        opened = load(
             model,
             weights=self.weights,
             device=self.device,
@@ -73,6 +78,14 @@ class ModelOptions:
             options=self.departures(),
             trust_code=self.trust_code,
         )
+        return self._with_taught(opened)
+
+    def _with_taught(self, model: "AnyModel") -> "AnyModel":
+        if not self.taught:
+            return model
+        from segvoc.teaching.taught_words import TaughtWords
+
+        return model.with_taught(*map(TaughtWords.load, self.taught))
 
 
 NETWORK_OPTIONS = ("weights", "options", "device", "dtype")
@@ -121,6 +134,9 @@ _OPTIONS: Mapping[str, Decorator] = {
         help="Change a setting of the model, such as dense=qq; repeatable.",
     ),
     "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."),
+    "taught": click.option(
+        "--taught", multiple=True, metavar="FILE", help="Words taught by `segvoc teach` for this model; repeatable."
+    ),
     "trust_code": click.option(
         "--trust-code", is_flag=True, help="Open a torch.export archive, which can run arbitrary code."
     ),

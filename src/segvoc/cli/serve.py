@@ -55,7 +55,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--workers", default=1, type=click.IntRange(1, 64), help="Number of processes, each with its own model and queue."
 )
-@model_options(*NETWORK_OPTIONS, "trust_code", dtype="auto")
+@model_options(*NETWORK_OPTIONS, "trust_code", "taught", dtype="auto")
 @click.option("--api-key-file", metavar="FILE", help=f"File with the API key; or set {KEY_VARIABLE}.")
 @click.option("--public", is_flag=True, help="Allow other machines without an API key.")
 @click.option(

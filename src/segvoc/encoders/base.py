@@ -23,6 +23,13 @@ class ImageFeatures:
     class_logits: Float[Tensor, "B K h w"] | None = None
     """Logits of K classes that the encoder was trained to recognize, on the same grid; None if it knows none."""
 
+    def named(self) -> dict[str, Tensor]:
+        """All of them by the names that exported programs and taught words know them by."""
+        named = {f"map_{i}": one for i, one in enumerate(self.maps)}
+        named |= {f"tap_{i}": one for i, one in enumerate(self.taps)}
+        others = {"appearance": self.appearance, "class_logits": self.class_logits}
+        return named | {name: one for name, one in others.items() if one is not None}
+
 
 TOWERS = ("image_encoder", "text_encoder")
 """A network's encoders, by name. A segvoc file converted from a plain CLIP lists them as its "parts"."""

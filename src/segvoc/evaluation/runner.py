@@ -314,6 +314,7 @@ def _fingerprint(
         "weights": origin.weights,
         "weights_digest": content_hash(segmenter.network),
         "options": dict(origin.options),
+        **({"taught": [one.digest for one in segmenter.taught]} if segmenter.taught else {}),
         "data": task.title,
         "limit": settings.limit,
         "images": _summary(record.stem for image in images for record in image.records),

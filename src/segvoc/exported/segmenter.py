@@ -71,6 +71,15 @@ class ExportedSegmenter(Segmenter):
     ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
         """Run the programs on views of images; see `Segmenter.run`.
 
+        Raises: see `run_with_features`.
+        """
+        return self.run_with_features(pixels, text, protocol)[:2]
+
+    def run_with_features(
+        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None, Mapping[str, np.ndarray]]:
+        """Run the programs, and return the features of the views; see `Segmenter.run_with_features`.
+
         Raises:
             UsageError: the views are smaller than the programs can read, or classes are to be selected by a network
                 that refines all of them.
@@ -81,7 +90,8 @@ class ExportedSegmenter(Segmenter):
                 f"{self.name} was exported for views of {smallest} px or more; "
                 f"window={self._fixed_window()!r} gives them"
             )
-        inputs = self._image({"pixels": pixels})
+        features = self._image({"pixels": pixels})
+        inputs = dict(features)
         if self.manifest.has_parts:
             if protocol.selection is not None:
                 raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
@@ -95,9 +105,9 @@ class ExportedSegmenter(Segmenter):
                 inputs |= selection_inputs(rule, len(words))
         found = self._words[protocol.pooling](inputs)
         if isinstance(protocol.selection, Listed):
-            return found["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (len(pixels), 1))
+            return found["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (len(pixels), 1)), features
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
-        return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64)
+        return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64), features
 
     def _fixed_window(self) -> str:
         return next((window for window, one in self.protocols.items() if one.size and one.max_aspect == 1), "single")

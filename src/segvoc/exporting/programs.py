@@ -23,6 +23,7 @@ from segvoc.networks.part_cat_seg import PartAggregation, PartNetwork
 from segvoc.networks.part_words import PartWords
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.selection_rules import PUBLISHED_VOTES, Votes
+from segvoc.teaching.features import APPEARANCE, CLASS_LOGITS
 
 EXAMPLE_CELLS = (30, 34)
 """Rows and columns of the example that a program is traced with: more than the windows of any published network."""
@@ -32,9 +33,6 @@ EXAMPLE_CLASSES = 37
 
 LARGEST = 1 << 17
 """Largest size of a free axis: more than the objects and parts of any vocabulary."""
-
-APPEARANCE, CLASS_LOGITS = "appearance", "class_logits"
-"""Names of two optional features of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +83,7 @@ class ImageProgram(nn.Module):
         """The features, by name."""
         if self.reads_tokens:
             return dict(_of_tokens(cast(TokenEncoder, self.encoder).tokens(inputs["pixels"], dense=True)))
-        features = cast(ImageEncoder, self.encoder)(inputs["pixels"])
-        named = {f"map_{i}": one for i, one in enumerate(features.maps)}
-        named |= {f"tap_{i}": one for i, one in enumerate(features.taps)}
-        others = {APPEARANCE: features.appearance, CLASS_LOGITS: features.class_logits}
-        return named | {name: one for name, one in others.items() if one is not None}
+        return cast(ImageEncoder, self.encoder)(inputs["pixels"]).named()
 
 
 def _of_tokens(features: TokenFeatures) -> Iterator[tuple[str, Tensor]]:

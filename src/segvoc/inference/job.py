@@ -12,6 +12,7 @@ from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.view_logits import ViewLogits
+from segvoc.teaching.taught_words import TaughtQuery
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class LabelingJob:
     """Images that go through the network together."""
     smoothing: Smoothing | None = None
     """Takes the images as frames of a video, and smooths their labels over time."""
+
+    taught: TaughtQuery | None = None
+    """Classifiers of the words that were taught, if there are any."""
 
     def __post_init__(self) -> None:
         if self.options.tiling is not None and (self.groups or self.query.parts is not None):

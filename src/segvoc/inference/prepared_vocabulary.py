@@ -91,6 +91,11 @@ class ClassQuery:
         """Class indices of the queried words, without the background's stand-ins."""
         return [index for index in range(len(self.words)) if index != self.background]
 
+    @property
+    def asked_names(self) -> tuple[str, ...]:
+        """The queried words, including parts, in the order of their logits."""
+        return self.asked.words
+
     def threshold(self, given: float | None) -> float | None:
         """The effective threshold: the given one, or the query's own if it is needed to decide the background."""
         return self.own_threshold if given is None and self.background is not None else given

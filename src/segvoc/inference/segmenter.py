@@ -24,10 +24,12 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.teaching import Teachable
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, VotedShare, Votes, WithParts, requested_selection
+from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary
@@ -58,7 +60,7 @@ class ModelTraits(TypedDict, total=False):
     origin: Mapping[str, object] | None
 
 
-class Segmenter(ABC):
+class Segmenter(Teachable, ABC):
     """Labels images with words; created by `segvoc.load`.
 
     An engine that runs networks is a subclass, which defines `dtype` and `run`.
@@ -126,7 +128,7 @@ class Segmenter(ABC):
             None: all of them, in order. Both are arrays of one library, on one device.
         """
 
-    def prepare_to_run(self) -> None:  # noqa: B027  (most engines need nothing)
+    def prepare_to_run(self) -> None:
         """Called at the start of each call that encodes words or labels images; an engine may refuse or warn here."""
 
     @property
@@ -320,8 +322,8 @@ class Segmenter(ABC):
         protocol = self.protocols[window]
         if options.keep_classes is not None:
             return replace(protocol, selection=requested_selection(options.keep_classes, self.votes))
-        if self.own_selection is None or not self.selects:
-            return protocol
+        if self.own_selection is None or not self.selects or self.taught:
+            return protocol  # a word that was taught can't be dropped by its text
         return replace(protocol, selection=self.own_selection.rule(words, self.votes))
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
@@ -360,6 +362,7 @@ class Segmenter(ABC):
             text=text,
             protocol=protocol,
             threshold=query.threshold(options.threshold),
+            taught=TaughtQuery.of(self.taught, query.asked_names, len(text)),
             groups=checked_groups(groups, len(query.words)),
             batch=1 if alone else self.batch,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
@@ -429,9 +432,15 @@ class Segmenter(ABC):
             by_size.setdefault(view.shape, []).append(index)
         for shape, members in by_size.items():
             pixels = np.concatenate([seen[index] for index in members])
-            logits, kept = self.run(pixels, job.text, job.protocol)
+            logits, kept = self._run(pixels, job)
             for number, index in enumerate(members):
                 own = slice(number * shape[0], (number + 1) * shape[0])
                 of_own = None if kept is None else kept[own, ...]
                 outputs[index] = ViewLogits(logits[own, ...], of_own, len(job.text))
         return [outputs[index] for index in range(len(seen))]
+
+    def _run(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
+        if job.taught is None:
+            return self.run(pixels, job.text, job.protocol)
+        logits, kept, features = self.run_with_features(pixels, job.text, job.protocol)
+        return job.taught(logits, kept, features), kept

@@ -37,11 +37,11 @@ class ForwardOptions(ClassOptions, total=False):
 class AggregationContext:
     """Settings of one forward pass of an aggregation, and what only some aggregations use."""
 
-    pooling: tuple[int, int]
+    pooling: tuple[int, int] = (2, 2)
     """Cells (rows, columns) over which class aggregation pools."""
-    selection: ClassSelection | None
+    selection: ClassSelection | None = None
     """Selects the classes of each image to refine; None keeps all of them."""
-    chunk: int | None
+    chunk: int | None = None
     """Classes to process at a time (None: all). It bounds memory and doesn't affect the result."""
     observe: StreamObserver | None = None
     """Called with the two streams of each block."""

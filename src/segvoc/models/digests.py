@@ -16,6 +16,8 @@ def model_record(model: Segmenter) -> dict[str, str]:
     Reading the weights of a PyTorch network takes about 1.5 s per gigabyte.
     """
     record = {"model": model.name, "dtype": model.dtype, "device": model_device(model)}
+    if model.taught:
+        record["taught"] = " ".join(one.digest for one in model.taught)
     if isinstance(model, ExportedSegmenter):
         return record | {"weights": _exported_digest(model.manifest), "engine": _engine(model)}
     from segvoc.checkpoints.content_hash import content_hash

@@ -1,6 +1,6 @@
 """The segmenter that runs a PyTorch network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import ModelTraits, Segmenter
+from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.precision import lowest_precision
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import note_cpu_work
@@ -76,14 +77,24 @@ class NetworkSegmenter(Segmenter):
         self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
     ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
         """Run the network on views of images; see `Segmenter.run`."""
-        logits, kept = self.network.selected_logits(
-            torch.from_numpy(pixels).to(self.device),
-            cast(Any, text).to(self.device),
-            pooling=protocol.pooling,
-            selection=protocol.selection,
-            chunk=self.class_chunk,
-        )
+        words = cast(Any, text).to(self.device)
+        image = torch.from_numpy(pixels).to(self.device)
+        logits, kept = self.network.selected_logits(image, words, **self._options(protocol))
         return logits.float(), kept
+
+    @torch.inference_mode()
+    def run_with_features(
+        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None, Mapping[str, Tensor]]:
+        """Run the network, and return the features of the views; see `Segmenter.run_with_features`."""
+        if not self.network.takes_examples:
+            return super().run_with_features(pixels, text, protocol)
+        found = self.network.image_encoder(torch.from_numpy(pixels).to(self.device))
+        logits, kept = self.network.compared(found, cast(Any, text).to(self.device), **self._options(protocol))
+        return logits.float(), kept, found.named()
+
+    def _options(self, protocol: Protocol) -> ForwardOptions:
+        return {"pooling": protocol.pooling, "selection": protocol.selection, "chunk": self.class_chunk}
 
 
 def require_network(model: Segmenter, what: str) -> None:

@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.base import Tower
+from segvoc.encoders.base import ImageFeatures, Tower
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.encoders.word_encoder import WordEncoder
-from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions, StreamObserver
-from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
+from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
+from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
 from segvoc.layers.synthesized_classifiers import all_costs
@@ -104,6 +104,8 @@ class SegmentationNetwork(nn.Module):
     """Whether the network predicts a map for "none of the words"."""
     selects = True
     """Whether the network supports class selection."""
+    takes_examples = True
+    """Whether features of images are compared with words in a second step (`compared`), as taught words need it."""
     float32_parts = ("text_encoder",)
 
     def __init__(
@@ -144,31 +146,30 @@ class SegmentationNetwork(nn.Module):
         return scatter_to_all(*self.selected_logits(image, text, **options), text.shape[0])
 
     def selected_logits(
-        self,
-        image: Images,
-        text: Float[Tensor, "T P C"],
-        *,
-        pooling: tuple[int, int] = (2, 2),
-        selection: ClassSelection | None = None,
-        chunk: int | None = None,
-        observe: StreamObserver | None = None,
-        recompute: bool = False,
+        self, image: Images, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
         """Logits of the selected classes, on a finer grid than the image encoder's.
 
         Args:
             image: RGB pixels in [0, 255]; H and W are multiples of the image encoder's stride.
             text: P prompt embeddings for each of T classes, from the text encoder.
-            pooling: cells (rows, columns) over which class aggregation pools.
-            selection: selects the classes of each image to refine; None keeps all of them.
-            chunk: classes to refine and decode at a time (None: all). Bounds memory and doesn't affect the result.
-            observe: called with the two streams of each block (`segvoc.training.objectives.losses.OrthogonalityLoss`).
-            recompute: recompute the activations of a chunk in the backward pass instead of storing them.
+            options: fields of `AggregationContext`.
 
         Returns:
             Logits (B T h w), and the indices of their classes (None: all of them).
         """
-        found = self.image_encoder(image)
-        context = AggregationContext(pooling, selection, chunk, observe, recompute, found.class_logits)
+        return self.compared(self.image_encoder(image), text, **options)
+
+    def compared(
+        self, found: ImageFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
+    ) -> SelectedLogits:
+        """Logits of the selected classes from the features of images; see `selected_logits`.
+
+        Args:
+            found: what the image encoder found.
+            text: P prompt embeddings for each of T classes, from the text encoder.
+            options: fields of `AggregationContext`.
+        """
+        context = AggregationContext(**options, class_logits=found.class_logits)
         guide = found.maps[0] if found.appearance is None else found.appearance
-        return self.aggregation(found.maps, text.expand(image.shape[0], -1, -1, -1), (guide, *found.taps), context)
+        return self.aggregation(found.maps, text.expand(len(guide), -1, -1, -1), (guide, *found.taps), context)

@@ -239,6 +239,7 @@ class PartNetwork(SegmentationNetwork):
     aggregation: PartAggregation
     has_background = True
     selects = False
+    takes_examples = False
 
     def word_encoder(self, templates: Sequence[str]) -> PartWordEncoder:
         """The encoder that turns a vocabulary into `PartWords`."""

@@ -8,7 +8,7 @@ and our choices.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, Unpack, cast
 
 import torch
 from einops import rearrange
@@ -21,8 +21,8 @@ from segvoc.encoders.base import TokenEncoder, TokenFeatures
 from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
-from segvoc.layers.class_selection import ClassSelection, SelectedLogits, gather_classes, kept_classes
+from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
+from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.exporting import is_exporting
 from segvoc.layers.interpolation import resized
@@ -309,6 +309,7 @@ class SynSeg(SegmentationNetwork):
     """Two frozen encoders and the decoder, which takes the place of the aggregation."""
 
     aggregation: ConditionedDecoder
+    takes_examples = False
 
     def trainable_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the paper trains: FiLM, projector and decoder; the encoders are frozen."""
@@ -318,18 +319,13 @@ class SynSeg(SegmentationNetwork):
         self,
         image: Images,
         text: Float[Tensor, "T P C"],
-        *,
-        pooling: tuple[int, int] = (1, 1),
-        selection: ClassSelection | None = None,
-        chunk: int | None = None,
-        observe: StreamObserver | None = None,
-        recompute: bool = False,
+        **options: Unpack[ForwardOptions],
     ) -> SelectedLogits:
         """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
         encoder = cast(TokenEncoder, self.image_encoder)
         # the encoder's last blocks are only needed to select words
-        features = encoder.tokens(image, dense=selection is not None)
-        context = AggregationContext(pooling, selection, chunk, observe, recompute)
+        features = encoder.tokens(image, dense=options.get("selection") is not None)
+        context = AggregationContext(**options)
         return self.aggregation(features, text.expand(image.shape[0], -1, -1, -1), context)
 
     def learn(

@@ -1,0 +1,155 @@
+"""What 5 and 20 labeled photographs teach tiny, beside its zero-shot scores; time, memory and size of the file.
+
+    python -m benchmarks.teach [--sets car-parts indoor clothing pantry coco-panoptic] [--held-out 40]
+
+Photographs are those of `../shared/data/photos`, on many of which tiny itself was trained: zero-shot scores of foods
+and of COCO are much higher here than on photographs that it has never seen. Scores are of whole photographs that
+nothing was taught on, with the words of the set. "coco-panoptic, 50 words" teaches the 50 commonest words alone, and
+"untaught" is the mean IoU of the others, which must not lose by it. Runs on two threads.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import segvoc
+from benchmarks.machine import update
+from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.inference.segmenter import Segmenter
+from segvoc.vocabulary import Vocabulary
+
+COUNTS = (5, 20)
+THREADS = 2
+WITH_BACKGROUND = ("car-parts",)
+"""Sets whose background is scored as a word, as issue 36 does it."""
+
+
+class Examples:
+    """Labeled photographs, of which only some words are given."""
+
+    def __init__(self, images: LabeledImages, words: Sequence[str]) -> None:
+        self.images, self.vocabulary = images, Vocabulary(words)
+        places = {word: index for index, word in enumerate(words)}
+        self._places = np.full(UNLABELED + 1, UNLABELED, np.uint16)
+        for index, word in enumerate(images.vocabulary.words):
+            self._places[index] = places.get(word, UNLABELED)
+
+    def __len__(self) -> int:
+        """Number of photographs."""
+        return len(self.images)
+
+    def read(self, index: int) -> ImageAndLabels:
+        """A photograph, with the labels of the given words."""
+        image, labels = self.images.read(index)
+        return ImageAndLabels(image, self._places[labels])
+
+
+def scores(model: Segmenter, examples: Examples) -> tuple[np.ndarray, float]:
+    """IoU of each word and pixel accuracy [%]."""
+    words = len(examples.vocabulary)
+    confusion = np.zeros((words, words), np.int64)
+    for index in range(len(examples)):
+        image, labels = examples.read(index)
+        found, labeled = model.segment(image, examples.vocabulary).labels, labels != UNLABELED
+        pairs = labels[labeled].astype(np.int64) * words + found[labeled]
+        confusion += np.bincount(pairs, minlength=words * words).reshape(words, words)
+    right, shown = np.diag(confusion), confusion.sum(axis=1)
+    union = np.maximum(shown + confusion.sum(axis=0) - right, 1)
+    return np.where(shown > 0, 100 * right / union, np.nan), 100 * right.sum() / max(confusion.sum(), 1)
+
+
+def rows_of(model: Segmenter, images: LabeledImages, held_out: int, seed: int) -> list[dict[str, object]]:
+    """The rows of one set."""
+    order = np.random.default_rng(seed).permutation(len(images)).tolist()
+    words = [word for word in images.vocabulary.words if word != "background" or images.name in WITH_BACKGROUND]
+    test = Examples(images.only(sorted(order[max(COUNTS) :][:held_out])), words)
+    iou, accuracy = scores(model, test)
+    base: dict[str, object] = {"set": images.name, "words": len(words), "held_out": len(test), "seed": seed}
+    rows = [row(base, 0, iou, accuracy)]
+    for count in COUNTS:
+        shown = images.only(sorted(order[:count]))
+        rows.append(taught_row(base, model, Examples(shown, words), test, count))
+        print(rows[-1], flush=True)
+    if images.name == "coco-panoptic":
+        common = commonest(images.only(order[: max(COUNTS)]), 50)
+        others = [index for index, word in enumerate(words) if word not in common]
+        base = base | {"set": f"{images.name}, 50 words"}
+        rows.append(row(base, 0, iou, accuracy) | {"untaught": mean(iou[others])})
+        examples = Examples(images.only(sorted(order[: max(COUNTS)])), common)
+        rows.append(taught_row(base, model, examples, test, max(COUNTS), others))
+    return rows
+
+
+def taught_row(
+    base: dict[str, object],
+    model: Segmenter,
+    examples: Examples,
+    test: Examples,
+    count: int,
+    others: Sequence[int] = (),
+) -> dict[str, object]:
+    """The row of words taught by some photographs."""
+    start = time.perf_counter()
+    taught = model.teach(examples)
+    seconds = time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder:
+        taught.save(file := Path(folder) / "taught")
+        size = file.stat().st_size
+    iou, accuracy = scores(model.with_taught(taught), test)
+    return row(base, count, iou, accuracy) | {
+        "untaught": mean(iou[list(others)]) if others else None,
+        "taught_words": len(taught.words),
+        "keep_text": len(taught.record.words) - len(taught.words),
+        "seconds": round(seconds, 1),
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "file_kb": round(size / 1e3),
+    }
+
+
+def row(base: dict[str, object], count: int, iou: np.ndarray, accuracy: float) -> dict[str, object]:
+    """A row with scores; what isn't measured is None."""
+    unmeasured = dict.fromkeys(("untaught", "taught_words", "keep_text", "seconds", "peak_gb", "file_kb"))
+    return base | {"photographs": count, "miou": mean(iou), "accuracy": round(float(accuracy), 1)} | unmeasured
+
+
+def mean(iou: np.ndarray) -> float:
+    """The mean over the words that are shown."""
+    return round(float(np.nanmean(iou)), 1)
+
+
+def commonest(images: LabeledImages, count: int) -> list[str]:
+    """The words that most photographs show."""
+    shown = np.zeros(len(images.vocabulary), np.int64)
+    for index in range(len(images)):
+        labels = np.unique(images.read(index).labels)
+        shown[labels[labels != UNLABELED]] += 1
+    return [images.vocabulary.words[index] for index in np.argsort(-shown, kind="stable")[:count]]
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sets = ["car-parts", "indoor", "clothing", "pantry", "coco-panoptic"]
+    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
+    parser.add_argument("--sets", nargs="+", default=sets)
+    parser.add_argument("--held-out", type=int, default=40, help="photographs to score")
+    parser.add_argument("--seed", type=int, default=0, help="draws the photographs")
+    chosen = parser.parse_args()
+    segvoc.threads(THREADS)
+    model = segvoc.load("tiny", device="cpu", dtype="float32")
+    for name in chosen.sets:
+        folder = chosen.photos / name
+        images = LabeledImages.from_folders(folder / "images", folder / "labels", folder / "classes.json")
+        rows = rows_of(model, replace(images, name=name), chosen.held_out, chosen.seed)
+        update("teach", rows, ["set", "photographs", "seed"], threads=str(THREADS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""`segvoc teach`: learns words from labeled images, and says what the examples are good for."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from segvoc.cli.dataset_options import DatasetOptions, dataset_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
+from segvoc.cli.output import echo
+from segvoc.errors import UsageError
+from segvoc.progress import Progress
+from segvoc.records import to_json
+from segvoc.storage.json_files import strict_json
+
+if TYPE_CHECKING:
+    from segvoc.data.labeled_images import LabeledImages
+    from segvoc.teaching.taught_words import TaughtWord, TeachingRecord
+
+
+@click.command()
+@click.option("--images", metavar="FOLDER", help="Folder of your images.")
+@click.option(
+    "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."
+)
+@click.option("--classes", metavar="FILE", help="The class names: a JSON list in label order.")
+@dataset_options
+@click.option("--model", default="tiny", metavar="NAME", help="The model to teach, or its path.")
+@model_options(*NETWORK_OPTIONS, "trust_code")
+@click.option("--out", required=True, metavar="FILE", help="The file to write, such as street.words.safetensors.")
+@click.option("--keep-worse", is_flag=True, help="Keep the examples of words that get worse with them, too.")
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Random seed.")
+@click.option("--json", "as_json", is_flag=True, help="Print what the file says of its words as one line of JSON.")
+def teach(
+    images: str | None,
+    labels: str | None,
+    classes: str | None,
+    model: str,
+    out: str,
+    keep_worse: bool,
+    seed: int,
+    as_json: bool,
+    dataset: DatasetOptions,
+    chosen: ModelOptions,
+) -> None:
+    """Learn words from labeled images (--images, --labels, --classes; or --dataset), for --taught of other commands.
+
+    Twenty images are often enough, and pixels may be unlabeled: scribbles and single regions do. The network itself
+    stays as it is: FILE holds a small classifier for each word. Words that get worse by their examples on images that
+    were held out keep their text.
+    """
+    examples = _examples(images, labels, classes, dataset)
+    segmenter = chosen.open(model)
+    with ExitStack() as stack:
+        taught = segmenter.teach(examples, keep_worse=keep_worse, seed=seed, on_step=_shown(stack))
+    taught.save(out)
+    if as_json:
+        echo(strict_json(to_json(taught.record)))
+        return
+    for line in _table(taught.record):
+        echo(line)
+    kept = [word.name for word in taught.record.words if word.keeps_text]
+    if kept:
+        echo(f"segvoc: no better with examples, so they keep their text: {', '.join(kept)}", err=True)
+    worse = [word.name for word in taught.record.words if not word.keeps_text and _got_worse(word)]
+    if worse:
+        echo(f"segvoc: worse, also by their text beside the others: {', '.join(worse)}", err=True)
+    echo(f"-> {out}")
+
+
+def _examples(images: str | None, labels: str | None, classes: str | None, dataset: DatasetOptions) -> "LabeledImages":
+    from segvoc.data.labeled_images import LabeledImages
+
+    dataset.refuse_beside({"--labels": labels, "--classes": classes})
+    if (own := dataset.read(images, None)) is not None:
+        return own
+    given = {"--images": images, "--labels": labels, "--classes": classes}
+    if missing := [option for option, value in given.items() if value is None]:
+        raise UsageError(f"{missing[0]} is missing; give all of {', '.join(given)}, or --dataset")
+    return LabeledImages.from_folders(str(images), str(labels), str(classes))
+
+
+def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
+    """Shows each stage with a bar of its own."""
+    bars: dict[str, Progress] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in bars:
+            stack.close()
+            unit = "image" if what == "reading images" else "fit"
+            bars[what] = stack.enter_context(Progress(what, total=total, unit=unit))
+        bars[what].update(done - bars[what].done)
+
+    return show
+
+
+def _table(record: "TeachingRecord") -> list[str]:
+    from segvoc.progress import printable
+
+    rows = [["word", "images", "pixels", "text", "with examples"]]
+    rows += [[printable(word.name), str(word.images), str(word.pixels), *_scores(word)] for word in record.words]
+    means = [_percent(record.miou_before), _percent(record.miou)]
+    right = [_percent(record.accuracy_before), _percent(record.accuracy)]
+    rows += [["mean IoU", "", "", *means], ["pixels right", "", "", *right]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    title = f"IoU of {len(record.words)} words on images that were held out [%], learned from {record.images} images"
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return [title, *lines]
+
+
+def _got_worse(word: "TaughtWord") -> bool:
+    return word.before is not None and word.after is not None and word.after < word.before
+
+
+def _scores(word: "TaughtWord") -> list[str]:
+    return [_percent(word.before), "keeps text" if word.keeps_text else _percent(word.after)]
+
+
+def _percent(score: float | None) -> str:
+    return "-" if score is None else f"{score:.1f}"

@@ -1,0 +1,109 @@
+"""Cells of labeled images, with what encoder and text say of them: all that learning words keeps of an image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float16, Float32, Int, UInt16
+
+from segvoc.arrays import Array, bilinear, to_numpy
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.teaching.features import FeatureArrays, cell_features
+
+KEPT_CELLS = 40_000
+"""Cells that are kept in all; those of tiny take 3 kB each."""
+
+CELLS_OF_AN_IMAGE = 500
+"""Cells that are kept of one image at most."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Labeled cells of one or more images."""
+
+    features: Float16[np.ndarray, "M D"]
+    """Features of the encoder."""
+    zero_shot: Float16[np.ndarray, "M K"]
+    """Logits of all words by their text alone."""
+    labels: Int[np.ndarray, " M"]
+    """Index of each cell's word."""
+    weights: Float32[np.ndarray, " M"]
+    """How many labeled pixels of its image each cell stands for: cells of small regions are kept more often."""
+    images: Int[np.ndarray, " M"]
+    """Index of each cell's image."""
+
+    def __len__(self) -> int:
+        """Number of cells."""
+        return len(self.labels)
+
+    def only(self, chosen: np.ndarray) -> "Cells":
+        """Some of the cells: indices, or a mask."""
+        arrays = (self.features, self.zero_shot, self.labels, self.weights, self.images)
+        return Cells(*(array[chosen] for array in arrays))
+
+    @classmethod
+    def joined(cls, several: Sequence["Cells"]) -> "Cells":
+        """The cells of several images, one after the other."""
+        names = ("features", "zero_shot", "labels", "weights", "images")
+        return cls(*(np.concatenate([getattr(one, name) for one in several]) for name in names))
+
+
+def cells_per_image(images: int) -> int:
+    """How many cells of each of so many images are kept, so that memory is bounded."""
+    return max(1, min(CELLS_OF_AN_IMAGE, KEPT_CELLS // images))
+
+
+def labels_of_cells(labels: UInt16[np.ndarray, "H W"], grid: tuple[int, int]) -> UInt16[np.ndarray, "h w"]:
+    """The label of each cell of a grid: that of the first labeled pixel among nine in it, or `UNLABELED`.
+
+    Single pixels would miss scribbles, which are thinner than cells.
+    """
+    found = np.full(grid, UNLABELED, np.uint16)
+    for down, across in ((3, 3), (1, 1), (1, 5), (5, 1), (5, 5), (1, 3), (3, 1), (3, 5), (5, 3)):
+        rows = (np.arange(grid[0]) * 6 + down) * labels.shape[0] // (6 * grid[0])
+        columns = (np.arange(grid[1]) * 6 + across) * labels.shape[1] // (6 * grid[1])
+        found = np.where(found == UNLABELED, labels[rows][:, columns], found)
+    return found
+
+
+def sampled_cells(
+    features: FeatureArrays,
+    logits: Array,
+    labels: UInt16[np.ndarray, "H W"],
+    image: int,
+    count: int,
+    random: np.random.Generator,
+) -> Cells | None:
+    """Draw labeled cells of one image, words with fewer pixels more often: in proportion to pixels^-0.5.
+
+    Args:
+        features: the image's maps (1 C h w).
+        logits: the words' logits by text (1 K h w); their grid is that of the cells.
+        labels: the index of each pixel's word, or `UNLABELED`.
+        image: the image's index.
+        count: cells to draw.
+        random: where the choice comes from.
+
+    Returns:
+        The cells; None if the image has no labeled pixel.
+    """
+    grid = (int(logits.shape[2]), int(logits.shape[3]))
+    of_cells = labels_of_cells(labels, grid).ravel().astype(np.int64)
+    labeled = np.flatnonzero(of_cells != UNLABELED)
+    if not len(labeled):
+        return None
+    pixels = np.bincount(of_cells[labeled])
+    chance = pixels[of_cells[labeled]] ** -0.5
+    chance /= chance.sum()
+    drawn = np.sort(random.choice(len(labeled), min(count, len(labeled)), replace=False, p=chance))
+    cells = labeled[drawn]
+    names = of_cells[cells]
+    share = pixels[names] / np.bincount(names, minlength=len(pixels))[names]
+    zero_shot = to_numpy(bilinear(logits, grid))[0].reshape(logits.shape[1], -1)[:, cells].T
+    return Cells(
+        cell_features(features, grid, cells).astype(np.float16),
+        zero_shot.astype(np.float16),
+        names,
+        share.astype(np.float32),
+        np.full(len(cells), image),
+    )

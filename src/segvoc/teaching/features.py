@@ -1,0 +1,96 @@
+"""What classifiers of taught words read: the feature maps of an image that every engine has."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from array_api_compat import device, is_torch_array
+from jaxtyping import Float, Float32, Int
+
+from segvoc.arrays import Array, array_namespace, bilinear, neighbors, to_numpy
+from segvoc.errors import UsageError
+
+APPEARANCE, CLASS_LOGITS, FIRST_MAP = "appearance", "class_logits", "map_0"
+"""Names of features, as exported programs call them (`ImageFeatures.named`)."""
+
+FeatureArrays = Mapping[str, Array]
+"""Feature maps of N images (N C h w) by name; each has a grid of its own."""
+
+
+def read_features(features: FeatureArrays) -> dict[str, Array]:
+    """The maps that classifiers read, in order.
+
+    These are the map that guides the aggregation (the encoder's last stages, or its dense map), the logits of the
+    classes that the encoder knows, and the finer maps that guide the decoder. tiny's class logits are a linear function
+    of its trunk's head, so a linear classifier on them is one on the head.
+
+    Raises:
+        UsageError: there is no such map.
+    """
+    first = APPEARANCE if APPEARANCE in features else FIRST_MAP
+    if first not in features:
+        raise UsageError("words can't be taught to this network, which has no feature maps of whole images")
+    taps = sorted(name for name in features if name.startswith("tap_"))
+    names = [first, *((CLASS_LOGITS,) if CLASS_LOGITS in features else ()), *taps]
+    return {name: features[name] for name in names}
+
+
+def channels_of(features: FeatureArrays) -> dict[str, int]:
+    """The number of channels of each map."""
+    return {name: int(one.shape[1]) for name, one in features.items()}
+
+
+def cell_features(
+    features: FeatureArrays, grid: tuple[int, int], cells: Int[np.ndarray, " M"]
+) -> Float32[np.ndarray, "M D"]:
+    """The features at some cells of a grid: each map interpolated bilinearly to the grid, one after the other.
+
+    Args:
+        features: the maps of one image (1 C h w).
+        grid: rows and columns of the grid.
+        cells: the cells, row by row.
+    """
+    rows, columns = np.divmod(cells, grid[1])
+    found: list[np.ndarray] = []
+    for one in features.values():
+        maps = to_numpy(_as_float32(one))[0]
+        top, bottom, down = (part[rows] for part in neighbors(maps.shape[1], grid[0], maps, rounded=True))
+        left, right, across = (part[columns] for part in neighbors(maps.shape[2], grid[1], maps, rounded=True))
+        upper = maps[:, top, left] * (1 - across) + maps[:, top, right] * across
+        lower = maps[:, bottom, left] * (1 - across) + maps[:, bottom, right] * across
+        found.append((upper * (1 - down) + lower * down).T)
+    return np.concatenate(found, axis=1, dtype=np.float32)
+
+
+def scored(
+    features: FeatureArrays,
+    weights: Sequence[Float32[np.ndarray, "T _"]],
+    bias: Float32[np.ndarray, " T"],
+    grid: tuple[int, int],
+) -> Float[Array, "N T h w"]:
+    """Linear classifiers at every cell of a grid: sum_k up(W_k F_k) + b.
+
+    A linear map and bilinear interpolation commute, so each map is classified on its own grid.
+
+    Args:
+        features: the maps, in the order of the weights.
+        weights: for each map, the weights of T classifiers.
+        bias: their biases.
+        grid: rows and columns of the grid.
+    """
+    total: Array = 0.0
+    for one, weight in zip(features.values(), weights, strict=True):
+        xp, maps = array_namespace(one), _as_float32(one)
+        count, channels, height, width = maps.shape
+        flat = xp.reshape(maps, (count, channels, height * width))
+        scores = xp.reshape(
+            xp.matmul(xp.asarray(weight, device=device(maps)), flat), (count, len(weight), height, width)
+        )
+        total = total + bilinear(scores, grid)
+    xp = array_namespace(total)
+    return total + xp.asarray(bias, device=device(total))[None, :, None, None]
+
+
+def _as_float32(maps: Array) -> Array:
+    if is_torch_array(maps):
+        return maps.float()
+    return np.asarray(maps, np.float32)

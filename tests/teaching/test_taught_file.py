@@ -1,0 +1,76 @@
+"""Files of taught words that are cut off, foreign or damaged are refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from segvoc.errors import CheckpointError
+from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord
+
+
+def made_up(**changes: object) -> TaughtWords:
+    record = TeachingRecord(
+        model="tiny",
+        words=(TaughtWord(name="zebra", images=2, pixels=9, before=1.0, after=2.0),),
+        channels={"map_0": 3},
+        images=2,
+        penalty=(0.1, 0.01),
+        miou_before=1.0,
+        miou=2.0,
+        accuracy_before=1.0,
+        accuracy=2.0,
+        segvoc="1.0",
+    )
+    arrays = {"weights": np.ones((1, 3), np.float16), "bias": np.zeros(1, np.float32)}
+    ones = {name: np.ones(3, np.float32) for name in ("mean", "scale", "probe")}
+    return TaughtWords(record=record, **{**arrays, **ones, **changes})
+
+
+def test_is_safetensors(tmp_path):
+    made_up().save(tmp_path / "zebra.words.safetensors")
+    arrays = load_file(tmp_path / "zebra.words.safetensors")
+    assert {name: array.shape for name, array in arrays.items()}["weights"] == (1, 3)
+
+
+def refused(path, said):
+    with pytest.raises(CheckpointError, match=said) as found:
+        TaughtWords.load(path)
+    assert "\n" not in str(found.value)
+
+
+def test_missing_and_foreign(tmp_path):
+    refused(tmp_path / "none", "can't be read")
+    file = tmp_path / "file"
+    for content in (b"", b"not this", (1 << 40).to_bytes(8, "little") + b"{}", (2).to_bytes(8, "little") + b"[]"):
+        file.write_bytes(content)
+        refused(file, "is no file of taught words")
+
+
+def test_cut_off(tmp_path):
+    file = tmp_path / "file"
+    made_up().save(file)
+    whole = file.read_bytes()
+    for length in (7, 50, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        refused(file, "no file of taught words|cut off")
+
+
+def test_not_finite_and_wrong_shapes(tmp_path):
+    file = tmp_path / "file"
+    made_up(bias=np.full(1, np.nan, np.float32)).save(file)
+    refused(file, "not finite")
+    made_up(scale=np.zeros(3, np.float32)).save(file)
+    refused(file, "wrong shape")
+    made_up(weights=np.ones((2, 3), np.float16), bias=np.zeros(2, np.float32)).save(file)
+    refused(file, "wrong shape")
+
+
+def test_a_later_version(tmp_path):
+    file = tmp_path / "file"
+    made_up().save(file)
+    content = file.read_bytes()
+    assert json.dumps({"format": 1})[1:-1].replace('"', '\\"').encode() in content
+    file.write_bytes(content.replace(b'format\\": 1', b'format\\": 2'))
+    refused(file, "another version")

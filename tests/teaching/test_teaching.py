@@ -1,0 +1,180 @@
+"""Words taught by drawn images: they get better, others stay, and engines agree."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.models.digests import model_record
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.teaching import examples as cells_of_images
+from segvoc.teaching.examples import cells_per_image, labels_of_cells
+from segvoc.teaching.taught_words import MARGIN, TaughtQuery, TaughtWords, withheld
+from tests.inference.small_network import small_segmenter
+from tests.teaching.drawn_examples import UNLABELED, DrawnExamples, drawn_examples
+
+
+@pytest.fixture(scope="module")
+def model() -> NetworkSegmenter:
+    return small_segmenter()
+
+
+@pytest.fixture(scope="module")
+def taught(model: NetworkSegmenter) -> TaughtWords:
+    return model.teach(drawn_examples(6))
+
+
+def right(model: NetworkSegmenter, examples: DrawnExamples) -> float:
+    """The share of pixels that get their word."""
+    pairs = [
+        (model.segment(image, examples.vocabulary).labels, labels)
+        for image, labels in zip(examples.images, examples.labels, strict=True)
+    ]
+    return float(np.mean([(found == labels).mean() for found, labels in pairs]))
+
+
+def test_examples_make_words_better(model, taught):
+    unseen = drawn_examples(9)
+    assert right(model.with_taught(taught), unseen) > 0.9 > right(model, unseen) + 0.2
+    record = taught.record
+    assert record.accuracy > record.accuracy_before
+    assert [word.name for word in record.words] == ["grass", "sky", "brick"]
+    drawn = drawn_examples(6).labels
+    assert [word.pixels for word in record.words] == [sum((one == index).sum() for one in drawn) for index in range(3)]
+
+
+def test_a_model_without_taught_words_in_the_query_gives_the_same_bits(model, taught):
+    image, words = drawn_examples(1).images[0], ["cup", "spoon"]
+    one, other = (each.segment(image, words, return_probabilities=True) for each in (model, model.with_taught(taught)))
+    assert np.array_equal(one.probabilities, other.probabilities)
+    assert other.model == one.model
+
+
+def test_untaught_words_keep_their_logits(model, taught):
+    image, words = drawn_examples(1).images[0], ["cup", "grass", "spoon", "sky"]
+    one, other = (each.segment(image, words, return_probabilities=True) for each in (model, model.with_taught(taught)))
+    assert np.array_equal(one.probabilities[[0, 2]], other.probabilities[[0, 2]])
+    assert not np.array_equal(one.probabilities[1], other.probabilities[1])
+
+
+def test_the_original_is_unchanged_and_weights_are_shared(model, taught):
+    other = model.with_taught(taught)
+    assert model.taught == () and other.network is model.network
+    assert model_record(other) != model_record(model)
+    assert other.with_taught(taught).taught == (taught, taught)
+
+
+def test_same_examples_give_the_same_bytes(model, taught, tmp_path):
+    again = model.teach(drawn_examples(6))
+    for number, one in enumerate((taught, again)):
+        one.save(tmp_path / str(number))
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+    loaded = TaughtWords.load(tmp_path / "0")
+    assert loaded.digest == taught.digest and loaded.record == taught.record
+
+
+def test_of_two_files_with_a_word_the_last_counts(taught):
+    changed = replace(taught, bias=taught.bias + 1)
+    words = taught.words
+    first, last = (TaughtQuery.of(each, words, len(words)) for each in ([changed, taught], [taught, changed]))
+    assert first is not None and last is not None
+    assert np.allclose(last.bias - first.bias, 1, atol=1e-4)
+
+
+def test_numpy_and_tensors_agree_with_and_without_selected_words(taught):
+    random = np.random.default_rng(0)
+    features = {
+        name: random.standard_normal((2, channels, 4, 4), np.float32)
+        for name, channels in taught.record.channels.items()
+    }
+    logits = random.standard_normal((2, 4, 8, 8), np.float32)
+    query = TaughtQuery.of([taught], ["cup", *taught.words], 1 + len(taught.words))
+    assert query is not None
+    tensors = {name: torch.from_numpy(one) for name, one in features.items()}
+    kept = np.tile(np.arange(4), (2, 1))[:, : logits.shape[1]]
+    whole = query(logits, None, features)
+    assert np.allclose(whole, query(logits, kept, features))
+    assert np.allclose(whole, query(torch.from_numpy(logits), None, tensors).numpy(), atol=1e-3)
+    some = query(logits[:, [0, 2]], np.array([[0, 2], [0, 2]]), features)
+    assert np.array_equal(some[:, 0], logits[:, 0])
+
+
+def test_examples_take_cells_from_untaught_words_only_beyond_a_margin():
+    before = np.zeros((1, 4), np.float32)
+    after = np.array([[-1.0, MARGIN / 2, MARGIN, MARGIN + 1]], np.float32)
+    assert np.allclose(after - withheld(before, after), [[-1, 0, 0, 1]])
+
+
+def test_words_that_get_worse_keep_their_text(model):
+    examples = drawn_examples(6)
+    for number, labels in enumerate(examples.labels):  # which say nothing of the images
+        labels[:] = np.random.default_rng(number).integers(3, size=labels.shape)
+    record = model.teach(examples).record
+    for word in record.words:
+        assert word.before is not None and word.after is not None
+    assert record.miou + record.accuracy >= record.miou_before + record.accuracy_before
+    everything = model.teach(examples, keep_worse=True)
+    assert everything.words == ("grass", "sky", "brick")
+
+
+def test_words_without_pixels_are_not_taught(model):
+    taught = model.teach(drawn_examples(4, extra=("cloud",)))
+    assert "cloud" not in [word.name for word in taught.record.words]
+
+
+def test_scribbles_are_enough(model):
+    examples = drawn_examples(6)
+    for labels in examples.labels:
+        scribble = np.zeros(labels.shape, bool)
+        scribble[10:12] = scribble[-12:-10] = True
+        labels[~scribble] = UNLABELED
+    assert right(model.with_taught(model.teach(examples)), drawn_examples(9)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("examples", "said"),
+    [
+        (drawn_examples(0), "there are no images"),
+        (drawn_examples(1), "only one image has labels"),
+        (drawn_examples(4, words=1), "only 'grass' has labeled pixels"),
+    ],
+)
+def test_what_cannot_be_learned_from(model, examples, said):
+    with pytest.raises(UsageError, match=said):
+        model.teach(examples)
+
+
+def test_images_without_labels(model):
+    examples = drawn_examples(3)
+    for labels in examples.labels:
+        labels[:] = UNLABELED
+    with pytest.raises(UsageError, match="none of the 3 images has a labeled pixel"):
+        model.teach(examples)
+
+
+def test_two_images_do(model):
+    assert model.teach(drawn_examples(2)).record.images == 2
+
+
+def test_words_of_another_model_are_refused(taught):
+    torch.manual_seed(1)
+    other = small_segmenter()
+    with torch.no_grad():
+        next(other.network.image_encoder.parameters()).normal_()
+    with pytest.raises(CheckpointError, match="has other weights; teach them to it again"):
+        other.with_taught(taught)
+
+
+def test_many_images_keep_few_cells_each(monkeypatch):
+    assert cells_per_image(20) == cells_of_images.CELLS_OF_AN_IMAGE
+    assert cells_per_image(5000) * 5000 <= cells_of_images.KEPT_CELLS
+    monkeypatch.setattr(cells_of_images, "KEPT_CELLS", 60)
+    assert cells_per_image(6) == 10
+
+
+def test_labels_of_cells_find_thin_lines():
+    labels = np.full((60, 60), UNLABELED, np.uint16)
+    labels[29:33] = 1
+    assert (labels_of_cells(labels, (6, 6)) == 1).any(axis=0).all()
