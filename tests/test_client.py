@@ -59,7 +59,7 @@ def test_failures_are_errors(client, tmp_path):
     assert refused.value.request_id
     with pytest.raises(InputError, match="can't be read"):
         client.segment(tmp_path / "nothing.jpg", WORDS)
-    with pytest.raises(UsageError, match="no URL"):
+    with pytest.raises(UsageError, match="not a URL"):
         Client("ftp://example.org")
     with pytest.raises(UsageError, match="attempts=0"):
         Client(attempts=0).models()

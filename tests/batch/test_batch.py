@@ -308,7 +308,7 @@ def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told:
     ("source", "options", "told"),
     [
         ("missing", {}, "does not exist"),
-        ("", {}, "empty address"),
+        ("", {}, "the address is empty"),
         ("nosuch://bucket/a", {}, "nosuch"),
         ("empty", {}, "no images"),
         ("mixed", {}, "--from images"),

@@ -175,7 +175,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(model, scene, monkeypatch, wor
 
 def test_what_cannot_be_done_is_one_line(model: NetworkSegmenter, scene: Path, tmp_path: Path) -> None:
     photo = saved(Image.new("RGB", (90, 90)), tmp_path / "photo.png")
-    with pytest.raises(InputError, match="is no TIFF"):
+    with pytest.raises(InputError, match="is not a TIFF"):
         label_big_image(model, photo, WORDS, tmp_path / "out", bands=[1])
     with pytest.raises(UsageError, match="would overwrite"):
         label_big_image(model, scene, WORDS, scene.parent)

@@ -274,7 +274,7 @@ def test_code_is_never_run(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("content", [[1, 2], "weights", torch.zeros(3), {"a": 1}, {}, {"model": {"a": [1]}}])
 def test_pickle_without_named_tensors_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
-    assert "damaged" not in _refused(tmp_path / "w.pth", "no tensors", "take another")
+    assert "damaged" not in _refused(tmp_path / "w.pth", "no tensors", "use another")
 
 
 def test_companions_at_the_top_are_left_out() -> None:

@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_reported_in_one_line_with_its_remedy(network, publ
 
 def test_of_many_differences_the_first_are_named_and_all_are_noted(network, published):
     published |= {f"ema{number}": torch.zeros(1) for number in range(13)}
-    with pytest.raises(CheckpointError, match=r"unexpected ema0, .*, ema9 and 3 more; take") as caught:
+    with pytest.raises(CheckpointError, match=r"unexpected ema0, .*, ema9 and 3 more; use") as caught:
         network_state(published, network)
     assert "ema12" in "".join(caught.value.__notes__)
 

@@ -196,7 +196,7 @@ def test_convert_writes_a_file_that_segments(network, tmp_path, monkeypatch, cap
     model = load_network(tmp_path / "out.safetensors", device="cpu")
     assert model.origin["configuration"]["decoder"]["film"] == "linear"
     assert len(np.unique(model.segment(image, ["cat", "sofa"], window="official").confidence)) > 100
-    segvoc_command(*call, "--overwrite", "--encoder-weights", "rd64-uni.pth").refused("is no plain CLIP")
+    segvoc_command(*call, "--overwrite", "--encoder-weights", "rd64-uni.pth").refused("is not a plain CLIP")
     mlp = ("--overwrite", "--encoder-weights", "clip.pt", "--set", "film=mlp")
     segvoc_command(*call, *mlp).refused("CLIPSeg's linear FiLM; load them with the option film=linear")
     towers = segvoc_command("convert", "clip.pt", "towers.safetensors", "--model", "syn-seg-b")

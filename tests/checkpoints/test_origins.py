@@ -51,7 +51,7 @@ def network(name: str, **options):
         ("cat-seg-b", ERR_SEG, "of ERR-Seg, not of CAT-Seg or PCA-Seg; load them as err-seg-b or err-seg-l"),
         ("pca-seg-b", PART_CAT_SEG, "of PartCATSeg, not of CAT-Seg or PCA-Seg; load them as part-cat-seg-b"),
         ("pca-seg-b", IMAGE_ENCODER, "of an image encoder alone, not of .*; take .* open_clip_model.safetensors"),
-        ("pca-seg-b", SIGLIP, r"\(vision_model\..*\) are of another network than CAT-Seg, PCA-Seg and CLIP; take"),
+        ("pca-seg-b", SIGLIP, r"\(vision_model\..*\) are of another network than CAT-Seg, PCA-Seg and CLIP; use"),
         ("pca-seg-b", CLIP, r"OpenAI CLIP weights.*; use pca-seg-clip-b"),
         ("cat-seg-b", CLIP, "towers alone, a plain CLIP"),
         ("err-seg-b", CLIPSEG, "of CLIPSeg, not of ERR-Seg; load them as clipseg"),

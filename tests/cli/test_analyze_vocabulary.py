@@ -117,7 +117,7 @@ def test_attention_of_other_networks_and_wrong_points_are_refused(segvoc_command
     Image.fromarray(make_image()).save("photo.png")
     call = ("analyze", "attention", "photo.png", "--words", "cat, sofa", "--out", "drawn")
     segvoc_command(*call).refused("no spatial attention over the whole image", "--model err-seg-b")
-    segvoc_command(*call, "--at", "12").refused("--at '12' is no pixel", "120,80")
+    segvoc_command(*call, "--at", "12").refused("--at '12' is not a pixel", "120,80")
     monkeypatch.setattr(requirements, "find_spec", lambda name: None)
     segvoc_command(*call).refused("matplotlib", 'pip install "segvoc[analysis]"')
     assert not Path("drawn").exists()

@@ -54,7 +54,7 @@ def test_a_damaged_table_is_1(batch: Command) -> None:
     from tests.batch.runs import jpeg, table_of
 
     table_of(Path("tables/a.parquet"), {"image": [jpeg(0)]})
-    batch("tables", "--out", "out", *WORDS).failed(1, "tables/bad.parquet", "no Parquet file")
+    batch("tables", "--out", "out", *WORDS).failed(1, "tables/bad.parquet", "not a readable Parquet file")
     assert len(rows_of("out")) == 1
 
 

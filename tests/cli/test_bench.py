@@ -153,7 +153,7 @@ def test_an_interruption_before_the_first_row_tells_and_writes_nothing(segvoc_co
         (["--size", "640"], "--size '640' is not a width and a height"),
         (["--size", "0x480"], "--size '0x480' is invalid"),
         (["--size", "1x2x3"], "--size '1x2x3'"),
-        (["--device", "tpu"], "'tpu' is not here"),
+        (["--device", "tpu"], "'tpu' is not available"),
         (["--set", "dense=qq"], "tiny has no setting 'dense'"),
         (["--window", "tcl"], "--window tcl is unknown to tiny; it is one of auto, single"),
         (["--dtype", "float32"], "--dtype"),

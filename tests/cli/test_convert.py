@@ -326,8 +326,8 @@ def test_nothing_that_stands_at_the_place_is_lost(convert: Command) -> None:
     os.symlink("other.safetensors", "linked.safetensors")
     Path("folder.safetensors").mkdir()
     for out, said in {
-        "w.safetensors": "is there already; choose another name, or replace it with --overwrite",
-        "linked.safetensors": "is there already",
+        "w.safetensors": "already exists; choose another name, or replace it with --overwrite",
+        "linked.safetensors": "already exists",
         "w.pth": "doesn't end in .safetensors",
         "out": "doesn't end in .safetensors",
         "folder.safetensors": "is a folder",

@@ -57,7 +57,7 @@ def test_a_clip_is_converted_from_a_pytorch_file_too(convert, container):
     parallel = {f"module.{name}": value for name, value in weights.items()}
     torch.save(weights if container == "state dict" else {"epoch": 3, "state_dict": parallel}, "pytorch_model.bin")
     assert convert("pytorch_model.bin", "cat-seg-b").code == 0
-    assert convert("clip.safetensors", "cat-seg-b").err.count("is there already") == 1
+    assert convert("clip.safetensors", "cat-seg-b").err.count("already exists") == 1
     found = read_weights("out.safetensors").tensors
     assert torch.equal(found["image_encoder.tower.proj"], weights["visual_projection.weight"].T)
 
@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2(convert):
     convert("both.safetensors", "cat-seg-b").refused("of another network: unexpected embeddings.cls_token")
     convert("clipseg.safetensors", "cat-seg-b").refused("weights of CLIPSeg", "load them as clipseg")
     convert("clip.safetensors", "syn-seg-b", "--set", "head=refined", "--encoder-weights", "clip.safetensors").refused(
-        "is no decoder without encoders", "leave the encoder weights out"
+        "is not a decoder without encoders", "leave the encoder weights out"
     )
     refined = convert("clipseg.safetensors", "syn-seg-b", "--set", "head=refined")
     refined.refused("CLIPSeg's plain head; load them with the option head=plain")

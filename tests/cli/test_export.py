@@ -81,7 +81,7 @@ def test_from_a_preset_to_label_maps(command: Command, options: tuple[str, ...],
     [
         (("--format", "coreml"), "'coreml' is not one of 'onnx', 'torch', 'triton'"),
         (("--dtype", "int4"), "'int4' is not one of 'float32', 'float16', 'int8'"),
-        (("--format", "torch", "--dtype", "int8"), "torch programs have no int8 weights; take the dtype float16"),
+        (("--format", "torch", "--dtype", "int8"), "torch programs have no int8 weights; use the dtype float16"),
         (("--compile",), "only programs of the format torch are compiled"),
         (("--format", "triton", "--page"), "a page runs ONNX programs; leave out the format triton"),
         (("--words-file", "missing.txt"), "'missing.txt' can't be read"),

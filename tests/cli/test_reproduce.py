@@ -269,5 +269,7 @@ def test_published_weights_are_read_and_scored_as_evaluate_does_it(segvoc_comman
 
 def test_the_help_tells_the_exit_codes(segvoc_command: Command) -> None:
     shown = " ".join(segvoc_command("reproduce", "--help").out.split())
-    assert "Exit codes: 0 if all that ran is within 0.1" in shown and "run it again to go on" in shown
+    assert "Exit codes: 0 if every score is within 0.1" in shown and "run the same command again to resume" in " ".join(
+        shown.split()
+    )
     assert "Reproduce the papers' published scores." in segvoc_command("--help").out

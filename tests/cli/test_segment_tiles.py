@@ -38,7 +38,7 @@ def test_tiffs_have_tiffs_and_other_images_fail_alone(segment: Command) -> None:
     draw_photos("photo.jpg")
     done = segment("scene.tif", "photo.jpg", "missing.tif", *WORDS, "--bands=3,2,1", "--polygons", "--no-overlay")
     assert done.code == 1
-    assert "'photo.jpg' is no TIFF" in done.err
+    assert "'photo.jpg' is not a TIFF" in done.err
     assert "'missing.tif' does not exist" in done.err
     assert "2 of 3 images failed" in done.err
     assert done.out.startswith("scene.tif: ")
@@ -79,7 +79,7 @@ def test_wrong_calls_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatc
     segment("photo.png", *WORDS, "--tile=64", "--format=voc").refused("leave out --format, or --tile")
     segment("scene.tif", *WORDS, "--bands=1,2").refused("--bands '1,2'")
     segment("scene.tif", *WORDS, "--bands=a").refused("--bands 'a'")
-    segment("scene.tif", *WORDS, "--stretch=9").refused("'9' is no stretch")
+    segment("scene.tif", *WORDS, "--stretch=9").refused("'9' is not a stretch")
     segment("scene.tif", *WORDS, "--tile=64", "--out=.").refused("would overwrite", "scene.tif")
     monkeypatch.setitem(__import__("sys").modules, "rasterio", None)
     segment("scene.tif", *WORDS, "--tile=64").refused("rasterio", "segvoc[geo]")

@@ -134,7 +134,7 @@ def test_views_that_are_too_small_are_refused(folder: Path) -> None:
 
 def test_other_folders_are_not_overwritten(model: NetworkSegmenter, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(UsageError, match="is no exported model; name another folder"):
+    with pytest.raises(UsageError, match="is not an exported model; name another folder"):
         export(model, tmp_path)
 
 

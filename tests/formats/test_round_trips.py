@@ -228,7 +228,7 @@ def test_writer_refuses_what_would_not_be_one_dataset(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="words differ"):
         dataset.add(drawn_result(words=("b", *WORDS[1:])), "other")
     for stem in ("../photo", "/photo", ""):
-        with pytest.raises(UsageError, match="is no name"):
+        with pytest.raises(UsageError, match="is not a name"):
             dataset.add(drawn_result(), stem)
 
 

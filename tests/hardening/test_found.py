@@ -73,7 +73,7 @@ def test_an_ablation_leaves_results_out_that_lack_something(tmp_path: Path) -> N
 @pytest.mark.parametrize("sessions", [3, [3], [{"changed": 3}], [{"machine": []}]])
 def test_a_run_whose_sessions_are_something_else(tmp_path: Path, sessions: object) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"recipe": {}, "sessions": sessions}))
-    with pytest.raises(UsageError, match="is not that of a run"):
+    with pytest.raises(UsageError, match="does not belong to a run"):
         RunFolder.open(tmp_path, {"recipe": {}}, resume=True)
 
 

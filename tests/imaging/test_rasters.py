@@ -110,7 +110,7 @@ def test_stretch_may_be_given_and_photographs_have_their_full_range(tmp_path: Pa
 
 @pytest.mark.parametrize("text", ["", "3", "5,5", "9,1", "2%,98", "a,b", "0%,101%", "1e400,2e400"])
 def test_wrong_stretches(text: str) -> None:
-    with pytest.raises(UsageError, match="is no stretch"):
+    with pytest.raises(UsageError, match="is not a stretch"):
         Stretch.parsed(text)
 
 
@@ -151,7 +151,7 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
     with one_line_error(InputError, "a.tif", "copy it again"), RasterImage(path) as raster:
         raster.read(*ALL)
     path.write_bytes(b"no image")
-    with one_line_error(InputError, "no TIFF"):
+    with one_line_error(InputError, "not a TIFF"):
         RasterImage(path)
     with pytest.raises(InputError, match="does not exist"):
         RasterImage(tmp_path / "missing.tif")

@@ -22,9 +22,9 @@ def test_keyword_arguments_are_the_fields() -> None:
         ({"keep_classes": 0}, "keep_classes=0 is invalid; give a number of classes from 1"),
         ({"keep_classes": "most"}, "keep_classes='most' is invalid"),
         *(({"keep_classes": value}, "keep_classes=.* is invalid") for value in (True, -4, 1.5, "", float("nan"))),
-        ({"background": "  "}, "the background's name '  ' is no word"),
+        ({"background": "  "}, "the background's name '  ' is empty"),
         ({"threshold": 1.5}, "threshold=1.5 is not a probability; give a number from 0 to 1"),
-        *(({"threshold": value}, "is no probability") for value in (-0.1, float("nan"), float("inf"))),
+        *(({"threshold": value}, "is not a probability") for value in (-0.1, float("nan"), float("inf"))),
         ({"tile": 8}, "tile=8 is too small"),
         ({"overlap": DEFAULT_TILE}, f"overlap={DEFAULT_TILE} doesn't fit tiles of {DEFAULT_TILE} pixels"),
         ({"smooth": 1.0}, "smooth=1.0 is out of range; give the weight of earlier frames"),
@@ -94,8 +94,8 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
     [
         ("window", "wide", "window=wide is unknown; it is one of auto, single"),
         ("keep_classes", "-1", "keep_classes='-1' is invalid"),
-        ("threshold", "half", "threshold=half is no value of this option"),
-        ("threshold", "2", "threshold=2.0 is no probability"),
+        ("threshold", "half", "threshold=half is not a value of this option"),
+        ("threshold", "2", "threshold=2.0 is not a probability"),
     ],
 )
 def test_other_texts_are_refused(name: str, text: str, message: str) -> None:

@@ -287,8 +287,8 @@ def test_background_with_extreme_thresholds(small: NetworkSegmenter) -> None:
     ("words", "background", "said"),
     [
         (["cat"], "cat", "only word"),
-        (["cat"], " ", "no word"),
-        (["cat"], True, "no word"),
+        (["cat"], " ", "is empty"),
+        (["cat"], True, "is empty"),
         ([f"word {number}" for number in range(65_535)], "none", "one word too many"),
     ],
 )

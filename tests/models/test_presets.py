@@ -55,7 +55,7 @@ def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "cpu:x"])
 def test_unknown_device_is_refused(device: str) -> None:
-    with one_line_error(UsageError, repr(device), match="is not here; use 'auto', 'cpu'"):
+    with one_line_error(UsageError, repr(device), match="is not available; use 'auto', 'cpu'"):
         load_network("tiny", device=device)
 
 
@@ -66,13 +66,13 @@ def test_apples_gpu_is_a_device_where_there_is_one(monkeypatch: pytest.MonkeyPat
             assert loading.find_device("mps").type == "mps"
             assert not multiplies_bfloat16(torch.device("mps"))
         else:
-            with pytest.raises(UsageError, match="'mps' is not here"):
+            with pytest.raises(UsageError, match="'mps' is not available"):
                 loading.find_device("mps")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="'cuda' is not here"):
+    with pytest.raises(UsageError, match="'cuda' is not available"):
         load_network("tiny", device="cuda")
 
 

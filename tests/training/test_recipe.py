@@ -175,7 +175,7 @@ def test_the_recipe_of_syn_seg_is_the_papers_and_other_choices_are_settings():
 
 @pytest.mark.parametrize("seeds", [(), (1, 1)])
 def test_seeds_differ(seeds):
-    with pytest.raises(UsageError, match="no different seeds"):
+    with pytest.raises(UsageError, match="not distinct seeds"):
         Recipe(model="tiny", seeds=seeds)
 
 

@@ -33,7 +33,7 @@ def test_a_folder_in_which_no_step_was_done_is_taken_anew(tmp_path):
 
 def test_another_programs_configuration_is_left_alone(tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": []}')
-    with pytest.raises(UsageError, match="is not that of a run"):
+    with pytest.raises(UsageError, match="does not belong to a run"):
         RunFolder.open(tmp_path, CONFIG, resume=True)
     assert (tmp_path / "config.json").read_text() == '{"architectures": []}'
 
@@ -42,7 +42,7 @@ def test_what_the_network_learns_does_not_depend_on_may_change_on_the_way(tmp_pa
     begun(tmp_path)
     free = {"num_workers": 0, "save_every": 1, "eval_every": 5, "activation_checkpointing": True, "compile": True}
     changed = CONFIG["recipe"] | {"runtime": free}
-    with pytest.raises(UsageError, match=r"started otherwise \(recipe\.optimizer\.steps: 3, now 4\)"):
+    with pytest.raises(UsageError, match=r"started with other settings \(recipe\.optimizer\.steps: 3, now 4\)"):
         RunFolder.open(tmp_path, CONFIG | {"recipe": changed | {"optimizer": {"steps": 4}}}, resume=True)
     RunFolder.open(tmp_path, CONFIG | {"recipe": changed}, resume=True)
 
@@ -100,7 +100,7 @@ def test_a_checkpoint_that_is_none_is_named(tmp_path, damage):
     folder.save({"step": 1})
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(CheckpointError, match=r"checkpoint\.pt' is damaged .*take it away to start anew"):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt' is damaged .*delete it to start over"):
         RunFolder.open(tmp_path, CONFIG, resume=True)
 
 

@@ -145,7 +145,7 @@ def _without(path: str, suffixes: tuple[str, ...]) -> str:
 
 
 def _safe(key: str) -> str:
-    """A key as the path of a file: none of its parts leads out of the folder, or is hidden."""
+    """A key as the path of a file: none of its parts points outside the folder, or is hidden."""
     parts = [part for part in key.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return "/".join(part if not part.startswith(".") else f"_{part}" for part in parts) or "_"
 

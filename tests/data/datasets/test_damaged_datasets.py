@@ -91,9 +91,9 @@ OF_ALL = [
     ("yolo-seg", _bytes("data.yaml", b"names: [cat, "), "is damaged: it is no YAML"),
     ("yolo-seg", _bytes("data.yaml", b"names: {0: cat, 2: road}"), "the labels of its 2 names aren't 0 to 1"),
     ("yolo-seg", _bytes("data.yaml", b"train: images"), "it has no names"),
-    ("yolo-seg", _bytes("data.yaml", b"train: /etc\nnames: [cat]"), "'/etc' leads out of the dataset's folder"),
+    ("yolo-seg", _bytes("data.yaml", b"train: /etc\nnames: [cat]"), "'/etc' points outside the dataset's folder"),
     ("yolo-seg", _bytes("data.yaml", b"names: !!python/object/apply:os.system [ls]"), "it is no YAML"),
-    ("yolo-seg", _bytes("data.yaml", b"train: nowhere\nnames: [cat]"), "is no folder"),
+    ("yolo-seg", _bytes("data.yaml", b"train: nowhere\nnames: [cat]"), "is not a folder"),
     ("voc", _bytes("labelmap.txt", b"cat:0,0\n"), "the line 'cat:0,0' isn't a new name and its color"),
     ("voc", lambda folder: (folder / "SegmentationClass").rename(folder / "gone"), "has no folder SegmentationClass"),
     ("cityscapes", _bytes("labels.json", b'[{"name": "cat"}]'), "entry 0 has no 'id'"),
@@ -195,18 +195,22 @@ def test_damage_to_one_image_leaves_the_others(written, name, damage, told):
 
 
 TRAVERSAL = [
-    ("coco-instances", _name("../../secret.png"), "leads out of the dataset's folder"),
-    ("coco-instances", _name("/etc/secret.png"), "leads out of the dataset's folder"),
-    ("coco-instances", _name("C:\\secret.png"), "leads out of the dataset's folder"),
+    ("coco-instances", _name("../../secret.png"), "points outside the dataset's folder"),
+    ("coco-instances", _name("/etc/secret.png"), "points outside the dataset's folder"),
+    ("coco-instances", _name("C:\\secret.png"), "points outside the dataset's folder"),
     ("coco-instances", _name("https://example.com/photo.png"), "is a URL, which isn't fetched"),
     ("coco-instances", _name("a\0b.png"), "is no name of a file"),
-    ("coco-panoptic", _json(PANOPTIC, lambda all: all["annotations"][0].update(file_name="../../x.png")), "leads out"),
-    ("labelme", _json(LABELME, lambda all: all.update(imagePath="../photo.png")), "leads out"),
-    ("labelme", _json(LABELME, lambda all: all.update(imagePath="a/../../photo.png")), "leads out"),
-    ("cvat", _text(CVAT, 'name="photo.png"', 'name="../../photo.png"'), "leads out"),
-    ("label-studio", _text(TASKS, "d=images/photo.png", "d=../../photo.png"), "leads out"),
+    (
+        "coco-panoptic",
+        _json(PANOPTIC, lambda all: all["annotations"][0].update(file_name="../../x.png")),
+        "points outside",
+    ),
+    ("labelme", _json(LABELME, lambda all: all.update(imagePath="../photo.png")), "points outside"),
+    ("labelme", _json(LABELME, lambda all: all.update(imagePath="a/../../photo.png")), "points outside"),
+    ("cvat", _text(CVAT, 'name="photo.png"', 'name="../../photo.png"'), "points outside"),
+    ("label-studio", _text(TASKS, "d=images/photo.png", "d=../../photo.png"), "points outside"),
     ("label-studio", _text(TASKS, '/data/local-files/[^"]*', "https://example.com/photo.png"), "is a URL"),
-    ("voc", _bytes("ImageSets/Segmentation/default.txt", b"../../photo\n"), "leads out of the dataset's folder"),
+    ("voc", _bytes("ImageSets/Segmentation/default.txt", b"../../photo\n"), "points outside the dataset's folder"),
     ("yolo-seg", _bytes("data.yaml", b"path: ../..\ntrain: images\nnames: [cat, road]"), ""),
 ]
 

@@ -119,7 +119,7 @@ def test_names_that_point_out_of_the_folder_are_refused(tmp_path, write, name):
     root = tmp_path / "root"
     root.mkdir()
     write(root / ("set.zip" if write is write_zip else "set.tar.gz"), {name: b"x"})
-    with pytest.raises(UsageError, match="leads out of its folder"):
+    with pytest.raises(UsageError, match="points outside its folder"):
         unpack_downloads((IMAGES,), root, lambda *error: None)
     assert set(files(tmp_path)) <= {"root/set.zip", "root/set.tar.gz", "root/segvoc/data.images.unpacking"}
 

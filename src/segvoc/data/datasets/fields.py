@@ -130,7 +130,7 @@ def safe_path(name: str) -> Path:
     """The name of a file in a dataset as a path that stays below the folder that it is joined to.
 
     Raises:
-        ValueError: it is a URL, absolute, or leads out of the folder.
+        ValueError: it is a URL, absolute, or points outside the folder.
     """
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", name):
         raise ValueError(f"{name[:100]!r} is a URL, which isn't fetched")
@@ -142,7 +142,7 @@ def safe_path(name: str) -> Path:
         raise ValueError(f"{name[:100]!r} is no name of a file")
     path = Path(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[a-zA-Z]:", name):
-        raise ValueError(f"{name[:100]!r} leads out of the dataset's folder")
+        raise ValueError(f"{name[:100]!r} points outside the dataset's folder")
     return path
 
 

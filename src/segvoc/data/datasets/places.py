@@ -38,7 +38,7 @@ class DatasetSource:
             The first that exists; if none does, the first.
 
         Raises:
-            ValueError: the name leads out of the folders.
+            ValueError: the name points outside the folders.
         """
         path = safe_path(name)
         places = [folder / path for folder in ([self.images] if self.images is not None else folders)]

@@ -118,7 +118,7 @@ def unpack_downloads(
     Raises:
         InputError: a whole archive is damaged.
         OutputError: a file can't be written.
-        UsageError: an archive doesn't contain the expected files, or contains a path that leads out of its folder.
+        UsageError: an archive doesn't contain the expected files, or contains a path that points outside its folder.
     """
     archives: dict[Path, list[Download]] = {}
     for download in downloads:
