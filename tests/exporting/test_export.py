@@ -12,6 +12,7 @@ import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exporting import export as exporting
+from segvoc.exporting import onnx_files
 from segvoc.exporting.comparison import Comparison
 from segvoc.exporting.export import export
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -146,7 +147,7 @@ class TestWithoutTracing:
         def write(program: object, path: Path, weights: list[Path]) -> None:
             path.write_bytes(b"program")
 
-        monkeypatch.setattr(exporting, "write_onnx", write)
+        monkeypatch.setattr(onnx_files, "write_onnx", write)
         for name in ("image_program", "word_program", "text_program"):
             monkeypatch.setattr(exporting, name, lambda *_: None)
         same = Comparison(difference=0.0, tolerance=1.0, equal_labels=1.0)

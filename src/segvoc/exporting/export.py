@@ -23,17 +23,15 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
-from segvoc.errors import NotCompiledWarning, UsageError
+from segvoc.errors import NotCompiledWarning, UsageError, missing_extra
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
 from segvoc.exporting.comparison import Comparison, compare_with_export
 from segvoc.exporting.folders import folder_in_the_making
-from segvoc.exporting.onnx_files import write_onnx
 from segvoc.exporting.programs import Program, image_program, smallest_grid, text_program, word_program
 from segvoc.exporting.tokenizers import clip_tokenizer, write_tokenizer
 from segvoc.exporting.torch_files import finds_compiler, write_torch
-from segvoc.exporting.triton_repository import make_repository
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.loading import shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
@@ -159,6 +157,8 @@ def export(
         else:
             _write_folder(model, folder, settings, say)
         if format == "triton":
+            from segvoc.exporting.triton_repository import make_repository  # here, since it needs the extra
+
             make_repository(folder)
         say("comparing the programs with the model")
         comparison = compare_with_export(model, ExportedSegmenter(folder), dtype, vocabulary)
@@ -176,6 +176,10 @@ def _write_folder(model: NetworkSegmenter, folder: Path, settings: _Settings, sa
         if settings.format == "torch":
             write: _Write = partial(write_torch, compiled=settings.compiled)
         else:
+            try:
+                from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
+            except ImportError:
+                raise missing_extra("onnxscript", "export") from None
             write = partial(write_onnx, weights=_write_weights(model, network, folder, settings))
         names = _write_programs(model, network, folder, settings, write, say)
     if vocabulary is not None:

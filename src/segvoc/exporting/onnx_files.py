@@ -1,9 +1,5 @@
 """Programs as ONNX files."""
 
-import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,7 @@ from onnx_ir.passes import common
 from onnxscript import opset18
 from onnxscript.optimizer import fold_constants, inline
 
-from segvoc.exporting.programs import Program
+from segvoc.exporting.programs import Program, quiet
 from segvoc.exporting.shared_weights import SMALLEST, refer_to
 
 OPSET = 20
@@ -97,16 +93,3 @@ def _keep_operators_only(model: ir.Model) -> None:
         function.metadata_props.clear()
     model.graph.metadata_props.clear()
     model.metadata_props.clear()
-
-
-@contextlib.contextmanager
-def quiet() -> Any:
-    """Silence the exporter, which reports its steps on standard output and warns of its own workings."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.getLogger("torch.onnx").setLevel(level)

@@ -5,6 +5,10 @@ maps these features and word embeddings to logits, with class selection as part 
 modules are traced; nothing is written twice.
 """
 
+import contextlib
+import io
+import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -264,3 +268,16 @@ def _axis(name: str, least: int = 1) -> Any:
 
 def _images() -> Any:
     return _axis("images")
+
+
+@contextlib.contextmanager
+def quiet() -> Any:
+    """Silence the exporter, which reports its steps on standard output and warns of its own workings."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)

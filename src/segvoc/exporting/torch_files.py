@@ -8,8 +8,7 @@ from torch.export import ExportedProgram
 
 from segvoc.errors import NotCompiledWarning, one_line
 from segvoc.exported.torch_program import COMPILED
-from segvoc.exporting.onnx_files import quiet
-from segvoc.exporting.programs import Program
+from segvoc.exporting.programs import Program, quiet
 
 
 def write_torch(program: Program, path: Path, *, compiled: bool) -> None:
