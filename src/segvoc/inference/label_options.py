@@ -123,13 +123,13 @@ class LabelOptions:
     )
     """Pixels over which a tile fades into the next (default: an eighth of its side)."""
     wrap: bool = field(
-        default=False, metadata=_text("Panoramas: the right edge goes on at the left edge.", use="tiles")
+        default=False, metadata=_text("Panoramas: the right edge continues at the left edge.", use="tiles")
     )
     """Whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees."""
     smooth: float = field(
         default=0.0,
         metadata=_text(
-            "Videos: weight of earlier frames in labels, from 0 (none) to below 1; calms what flickers.",
+            "Videos: weight of earlier frames in labels, from 0 (none) to below 1; reduces flicker.",
             float,
             metavar="A",
             use="video",
