@@ -50,7 +50,8 @@ class Objective(nn.Module):
 
     "segmentation" is the recipe's segmentation loss, and "fod" the weighted orthogonality loss. "fod_1", "fod_2", ...
     are the unweighted mean squared cosines of the two streams in each block, and "cosine_1", "cosine_2", ... the mean
-    signed ones; with a weight of 0 they are still reported, without gradients, if the recipe sets `log_stream_similarity`.
+    signed ones; with a weight of 0 they are still reported, without gradients, if the recipe sets
+    `log_stream_similarity`.
     """
 
     def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
