@@ -88,7 +88,7 @@ def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
     def show(what: str, done: int, total: int) -> None:
         if what not in bars:
             stack.close()
-            unit = "image" if what == "reading images" else "fit"
+            unit = "fit" if what == "learning words" else "image"
             bars[what] = stack.enter_context(Progress(what, total=total, unit=unit))
         bars[what].update(done - bars[what].done)
 

@@ -1,8 +1,11 @@
 """The interfaces of image and text encoders ("towers")."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,6 +33,21 @@ class ImageFeatures:
         others = {"appearance": self.appearance, "class_logits": self.class_logits}
         return named | {name: one for name, one in others.items() if one is not None}
 
+    @classmethod
+    def of_named(cls, named: Mapping[str, Tensor]) -> "ImageFeatures":
+        """Those that `named` gave; what else is there is left out."""
+        return cls(
+            maps=numbered("map", named),
+            taps=numbered("tap", named),
+            appearance=named.get("appearance"),
+            class_logits=named.get("class_logits"),
+        )
+
+
+def numbered(prefix: str, named: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """The arrays called `prefix`_0, `prefix`_1, ..., in order."""
+    return tuple(named[name] for name in sorted(named) if name.startswith(f"{prefix}_"))
+
 
 TOWERS = ("image_encoder", "text_encoder")
 """A network's encoders, by name. A segvoc file converted from a plain CLIP lists them as its "parts"."""
@@ -45,6 +63,24 @@ class TokenFeatures:
     """Rows and columns of cells (h, w)."""
     maps: tuple[Float[Tensor, "B C h w"], ...] = ()
     """Dense maps in the space shared with the text, if they were asked for."""
+
+    def named(self) -> dict[str, Tensor]:
+        """All of them by name, as `ImageFeatures.named`; cells are on their grid, so that the shape tells it."""
+        named = {f"map_{i}": one for i, one in enumerate(self.maps)}
+        for i, tap in enumerate(self.taps):
+            named[f"cls_{i}"] = tap[:, :1]
+            named[f"tap_{i}"] = rearrange(tap[:, 1:], "b (h w) c -> b c h w", h=self.grid[0])
+        return named
+
+    @classmethod
+    def of_named(cls, named: Mapping[str, Tensor]) -> "TokenFeatures":
+        """Those that `named` gave; what else is there is left out."""
+        taps = numbered("tap", named)
+        tokens = [
+            torch.cat((start, rearrange(tap, "b c h w -> b (h w) c")), dim=1)
+            for start, tap in zip(numbered("cls", named), taps, strict=True)
+        ]
+        return cls(taps=tuple(tokens), grid=(taps[0].shape[2], taps[0].shape[3]), maps=numbered("map", named))
 
 
 class Tower(Protocol):

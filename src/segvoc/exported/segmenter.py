@@ -71,27 +71,36 @@ class ExportedSegmenter(Segmenter):
     ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
         """Run the programs on views of images; see `Segmenter.run`.
 
-        Raises: see `run_with_features`.
+        Raises: see `find_features` and `compare`.
         """
-        return self.run_with_features(pixels, text, protocol)[:2]
+        return self.compare(self._features(pixels), text, protocol)
 
-    def run_with_features(
-        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
-    ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None, Mapping[str, np.ndarray]]:
-        """Run the programs, and return the features of the views; see `Segmenter.run_with_features`.
+    def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
+        """Run the program for images; see `Segmenter.find_features`.
 
         Raises:
-            UsageError: the views are smaller than the programs can read, or classes are to be selected by a network
-                that refines all of them.
+            UsageError: the views are smaller than the program can read, or the network is one of parts.
         """
+        return super().find_features(pixels) if self.manifest.has_parts else self._features(pixels)
+
+    def _features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, np.ndarray]:
         smallest = self.manifest.smallest
         if min(pixels.shape[2:]) < smallest:
             raise UsageError(
                 f"{self.name} was exported for views of {smallest} px or more; "
                 f"window={self._fixed_window()!r} gives them"
             )
-        features = self._image({"pixels": pixels})
-        inputs = dict(features)
+        return self._image({"pixels": pixels})
+
+    def compare(
+        self, features: Mapping[str, np.ndarray], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
+        """Run the program for words; see `Segmenter.compare`.
+
+        Raises:
+            UsageError: classes are to be selected by a network that refines all of them.
+        """
+        inputs, views = dict(features), len(next(iter(features.values())))
         if self.manifest.has_parts:
             if protocol.selection is not None:
                 raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
@@ -105,9 +114,9 @@ class ExportedSegmenter(Segmenter):
                 inputs |= selection_inputs(rule, len(words))
         found = self._words[protocol.pooling](inputs)
         if isinstance(protocol.selection, Listed):
-            return found["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (len(pixels), 1)), features
+            return found["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (views, 1))
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
-        return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64), features
+        return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64)
 
     def _fixed_window(self) -> str:
         return next((window for window, one in self.protocols.items() if one.size and one.max_aspect == 1), "single")

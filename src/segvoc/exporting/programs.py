@@ -9,16 +9,15 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures
+from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures, numbered
 from segvoc.exporting.traced_selection import SELECTION_INPUTS, TracedSelection
 from segvoc.layers.aggregation import WindowBlock
 from segvoc.layers.aggregation_context import AggregationContext
@@ -86,29 +85,8 @@ class ImageProgram(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The features, by name."""
         if self.reads_tokens:
-            return dict(_of_tokens(cast(TokenEncoder, self.encoder).tokens(inputs["pixels"], dense=True)))
+            return cast(TokenEncoder, self.encoder).tokens(inputs["pixels"], dense=True).named()
         return cast(ImageEncoder, self.encoder)(inputs["pixels"]).named()
-
-
-def _of_tokens(features: TokenFeatures) -> Iterator[tuple[str, Tensor]]:
-    """Tokens by name, with the cells on a grid: programs learn the grid from the shape."""
-    yield from ((f"map_{i}", one) for i, one in enumerate(features.maps))
-    for i, tap in enumerate(features.taps):
-        yield f"cls_{i}", tap[:, :1]
-        yield f"tap_{i}", rearrange(tap[:, 1:], "b (h w) c -> b c h w", h=features.grid[0])
-
-
-def _tokens(named: Mapping[str, Tensor]) -> TokenFeatures:
-    taps = _numbered("tap", named)
-    tokens = [
-        torch.cat((start, rearrange(tap, "b c h w -> b (h w) c")), dim=1)
-        for start, tap in zip(_numbered("cls", named), taps, strict=True)
-    ]
-    return TokenFeatures(taps=tuple(tokens), grid=(taps[0].shape[2], taps[0].shape[3]), maps=_numbered("map", named))
-
-
-def _numbered(prefix: str, named: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    return tuple(named[name] for name in sorted(named) if name.startswith(f"{prefix}_"))
 
 
 class WordProgram(nn.Module):
@@ -125,12 +103,12 @@ class WordProgram(nn.Module):
         given = {name: inputs[name] for name in SELECTION_INPUTS if self.votes is not None}
         selection = None if self.votes is None else TracedSelection(**given, votes=self.votes)
         context = AggregationContext(self.pooling, selection, None, class_logits=inputs.get(CLASS_LOGITS))
-        maps = _numbered("map", inputs)
+        maps = numbered("map", inputs)
         words = inputs["words"].expand(inputs["tap_0" if self.reads_tokens else "map_0"].shape[0], -1, -1, -1)
         if self.reads_tokens:
-            logits, kept = self.aggregation(_tokens(inputs), words, context)
+            logits, kept = self.aggregation(TokenFeatures.of_named(inputs), words, context)
         else:
-            guidance = (inputs.get(APPEARANCE, maps[0]), *_numbered("tap", inputs))
+            guidance = (inputs.get(APPEARANCE, maps[0]), *numbered("tap", inputs))
             logits, kept = self.aggregation(maps, words, guidance, context)
         return {"logits": logits.float()} if kept is None else {"logits": logits.float(), "kept": kept}
 
@@ -148,14 +126,14 @@ class PartProgram(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits of all words."""
-        maps = _numbered("map", inputs)
+        maps = numbered("map", inputs)
         context = AggregationContext(self.pooling, None, None, class_logits=inputs.get(CLASS_LOGITS))
         words = PartWords(
             **{name: inputs[name] for name in ("general", "specific", "part_of", "object_of", "places")},
             parts=0,
             names_objects=True,
         )
-        guidance = (inputs.get(APPEARANCE, maps[0]), *_numbered("tap", inputs))
+        guidance = (inputs.get(APPEARANCE, maps[0]), *numbered("tap", inputs))
         first, second = cast(PartAggregation, self.aggregation).levels(maps, words, guidance, context)
         assert second is not None  # there is at least one specific part
         return {"logits": torch.cat((first.logits, second.logits), dim=1)[:, inputs["places"]].float()}

@@ -356,13 +356,14 @@ class Segmenter(Teachable, ABC):
         protocol = query.adapted(self.protocol(options, query.named))
         # the classes kept for an image must not depend on the other images in its batch
         alone = options.tiling is not None or isinstance(protocol.selection, VotedShare | WithParts)
+        taught = TaughtQuery.of(self.taught, query.asked_names, len(text))
         return LabelingJob(
             options=options,
             query=query,
-            text=text,
+            text=text if taught is None else taught.embeddings(text),
             protocol=protocol,
             threshold=query.threshold(options.threshold),
-            taught=TaughtQuery.of(self.taught, query.asked_names, len(text)),
+            taught=taught,
             groups=checked_groups(groups, len(query.words)),
             batch=1 if alone else self.batch,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
@@ -442,5 +443,6 @@ class Segmenter(Teachable, ABC):
     def _run(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
         if job.taught is None:
             return self.run(pixels, job.text, job.protocol)
-        logits, kept, features = self.run_with_features(pixels, job.text, job.protocol)
+        features = self.find_features(pixels)
+        logits, kept = self.compare(features, job.text, job.protocol)
         return job.taught(logits, kept, features), kept

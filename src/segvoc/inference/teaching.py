@@ -1,7 +1,7 @@
 """Teaches words to a segmenter: what learning needs from labeled images, and a model with what was learned."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -17,7 +17,8 @@ from segvoc.inference.protocols import Protocols
 from segvoc.inference.windows import views
 from segvoc.teaching.examples import Cells, cells_per_image, sampled_cells
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features
-from segvoc.teaching.learning import fits_of, learn
+from segvoc.teaching.learning import fits_of, learn, parts_of
+from segvoc.teaching.regions import SHARES, Regions, mixed, mixes, regions_of, toward_examples
 from segvoc.teaching.taught_words import TaughtWords, TeachingRecord, mean_features, probe_image
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
@@ -58,15 +59,30 @@ class Teachable:
     def prepare_to_run(self) -> None:
         """See `Segmenter.prepare_to_run`."""
 
-    def run_with_features(
-        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: ViewProtocol
-    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None, FeatureArrays]:
-        """Do as `run` does, and return the image encoder's feature maps too, which taught words need.
+    def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> FeatureArrays:
+        """Run the image encoder on views of images: the first half of `run`.
+
+        Returns:
+            The feature maps that taught words read, and all that `compare` needs.
 
         Raises:
-            UsageError: the network has no feature maps that words could be taught on.
+            UsageError: the network is one of parts.
         """
-        raise UsageError(f"words can't be taught to {self.name!r}, whose network reads the image once for each word")
+        raise UsageError(
+            f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"
+        )
+
+    def compare(
+        self, features: FeatureArrays, text: EncodedWords, protocol: ViewProtocol
+    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]:
+        """Compare features with words: the second half of `run`, which describes its arguments and results.
+
+        Args:
+            features: what `find_features` gave.
+            text: the words.
+            protocol: how class aggregation pools, and which classes are selected.
+        """
+        raise UsageError(f"words can't be taught to {self.name!r}, which has no features to compare them with")
 
     def teach(
         self,
@@ -77,6 +93,9 @@ class Teachable:
         on_step: OnTeaching = lambda what, done, total: None,
     ) -> TaughtWords:
         """Learn words from labeled images: a small classifier for each on the features of the frozen encoder.
+
+        Networks that compare maps with words alone, as all but tiny do, may get embeddings that are mixed with the
+        words' regions in the images, too, if that is better still.
 
             taught = model.teach(segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json"))
             better = model.with_taught(taught)
@@ -119,9 +138,7 @@ class Teachable:
     def probed_features(self) -> FeatureArrays:
         """Features of a drawn image, by which taught words recognize their model."""
         self.prepare_to_run()
-        pixels = views(probe_image(), self.protocols["single"])[:1]
-        text = self.encode_words(Vocabulary(["object"]))
-        return read_features(self.run_with_features(pixels, text, replace(self.protocols["single"], selection=None))[2])
+        return read_features(self.find_features(views(probe_image(), self.protocols["single"])[:1]))
 
 
 def learn_from(
@@ -132,54 +149,110 @@ def learn_from(
     if not len(images):
         raise UsageError("there are no images to learn from; give at least two with labels")
     model.prepare_to_run()
-    text = model.encode_words(vocabulary)
-    protocol = replace(model.protocols["single"], selection=None)
-    random, count = np.random.default_rng(seed), cells_per_image(len(images))
-    kept: list[Cells] = []
-    pixels, shown = (np.zeros(len(vocabulary), np.int64) for _ in range(2))
-    channels: dict[str, int] = {}
-    for index in range(len(images)):
-        image, labels = images.read(index)
-        of_word = np.bincount(labels[labels != UNLABELED], minlength=len(vocabulary))
-        if of_word.any():
-            logits, _, features = model.run_with_features(views(image, protocol)[:1], text, protocol)
-            features = read_features(features)
-            channels = channels_of(features)
-            cells = sampled_cells(features, logits, labels, index, count, random)
-            if cells is not None:
-                kept.append(cells)
-                pixels += of_word
-                shown += of_word > 0
-        on_step("reading images", index + 1, len(images))
-    if not kept:
+    probed = model.probed_features()
+    seen = _Examples(model, images, on_step)
+    regions = seen.regions()
+    found = seen.cells(regions, seed)
+    if not found:
         raise UsageError(f"none of the {len(images)} images has a labeled pixel; label some with the classes")
-    cells = Cells.joined(kept)
-    fits, done = fits_of(cells), 0
+    cells = Cells.joined(found)
+    parts = parts_of(np.array(list(regions)) if regions else cells.images, seed)
+    fits, done = fits_of(cells, parts), 0
 
     def fitted() -> None:
         nonlocal done
         done += 1
         on_step("learning words", done, fits)
 
-    learned = learn(cells, vocabulary.words, pixels, shown, seed=seed, keep_worse=keep_worse, on_fit=fitted)
+    learned = learn(
+        cells,
+        vocabulary.words,
+        seen.pixels,
+        seen.shown,
+        parts=parts,
+        seed=seed,
+        keep_worse=keep_worse,
+        on_fit=fitted,
+    )
     components, classifiers = learned.components, learned.classifiers
     before, after = learned.before, learned.after
+    toward = toward_examples(regions.values(), seen.text)[classifiers.words] if learned.share else None
     return TaughtWords(
         record=TeachingRecord(
             model=model.name,
             words=learned.words,
-            channels=channels,
-            images=len(kept),
+            channels=channels_of(probed),
+            images=len(found),
             penalty=(learned.penalty.weights, learned.penalty.bias),
             miou_before=round(before.miou, 2),
             miou=round(after.miou, 2),
             accuracy_before=round(before.accuracy, 2),
             accuracy=round(after.accuracy, 2),
             segvoc=__version__,
+            share=(0.0, *SHARES)[learned.share],
         ),
         weights=(classifiers.weights @ components.basis.T).astype(np.float16),
         bias=classifiers.bias,
         mean=components.mean,
         scale=components.scale,
-        probe=mean_features(model.probed_features()),
+        probe=mean_features(probed),
+        toward=None if toward is None else toward.astype(np.float16),
     )
+
+
+class _Examples:
+    """Labeled images as a model sees them."""
+
+    def __init__(self, model: Teachable, images: LabeledExamples, on_step: OnTeaching) -> None:
+        self.model, self.images, self.on_step = model, images, on_step
+        self.text = model.encode_words(images.vocabulary)
+        self.protocol = replace(model.protocols["single"], selection=None)
+        self.pixels, self.shown = (np.zeros(len(images.vocabulary), np.int64) for _ in range(2))
+
+    def regions(self) -> dict[int, Regions]:
+        """The regions of each labeled image, if the network can be shown them; else none."""
+        found: dict[int, Regions] = {}
+        for index in range(len(self.images)):
+            image, labels = self.images.read(index)
+            if (labels != UNLABELED).any():
+                features = self.model.find_features(self._view(image))
+                if not mixes(features):
+                    return {}
+                found[index] = regions_of(features, labels)
+            self.on_step("finding regions", index + 1, len(self.images))
+        return found
+
+    def cells(self, regions: Mapping[int, Regions], seed: int) -> list[Cells]:
+        """Labeled cells of each image; the images' own part has no say in the regions that are mixed in."""
+        random, count = np.random.default_rng(seed), cells_per_image(len(self.images))
+        texts = self._mixed_texts(regions, seed)
+        kept: list[Cells] = []
+        for index in range(len(self.images)):
+            image, labels = self.images.read(index)
+            of_word = np.bincount(labels[labels != UNLABELED], minlength=len(self.shown))
+            if of_word.any():
+                features = self.model.find_features(self._view(image))
+                logits, *others = (
+                    self.model.compare(features, text, self.protocol)[0] for text in (self.text, *texts.get(index, ()))
+                )
+                cells = sampled_cells(read_features(features), logits, labels, index, count, random, others)
+                if cells is not None:
+                    kept.append(cells)
+                    self.pixels += of_word
+                    self.shown += of_word > 0
+            self.on_step("reading images", index + 1, len(self.images))
+        return kept
+
+    def _mixed_texts(self, regions: Mapping[int, Regions], seed: int) -> dict[int, list[EncodedWords]]:
+        """For each image, the words' embeddings with each share of the regions in images of other parts."""
+        found: dict[int, list[EncodedWords]] = {}
+        words = np.arange(len(self.shown))
+        for part in parts_of(np.array(list(regions)), seed) if regions else ():
+            others = [one for index, one in regions.items() if index not in part]
+            toward = toward_examples(others, self.text)
+            texts = [mixed(self.text, words, toward, np.full(len(words), share)) for share in SHARES]
+            found |= dict.fromkeys(part.tolist(), texts)
+        return found
+
+    def _view(self, image: np.ndarray) -> Float32[np.ndarray, "1 3 H W"]:
+        return views(image, self.protocol)[:1]

@@ -83,15 +83,20 @@ class NetworkSegmenter(Segmenter):
         return logits.float(), kept
 
     @torch.inference_mode()
-    def run_with_features(
-        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
-    ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None, Mapping[str, Tensor]]:
-        """Run the network, and return the features of the views; see `Segmenter.run_with_features`."""
+    def find_features(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Mapping[str, Tensor]:
+        """Run the image encoder; see `Segmenter.find_features`."""
         if not self.network.takes_examples:
-            return super().run_with_features(pixels, text, protocol)
-        found = self.network.image_encoder(torch.from_numpy(pixels).to(self.device))
-        logits, kept = self.network.compared(found, cast(Any, text).to(self.device), **self._options(protocol))
-        return logits.float(), kept, found.named()
+            return super().find_features(pixels)
+        return self.network.encoded(torch.from_numpy(pixels).to(self.device)).named()
+
+    @torch.inference_mode()
+    def compare(
+        self, features: Mapping[str, Tensor], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
+        """Run the rest of the network; see `Segmenter.compare`."""
+        found, words = self.network.features_type.of_named(features), cast(Any, text).to(self.device)
+        logits, kept = self.network.compared(found, words, **self._options(protocol))
+        return logits.float(), kept
 
     def _options(self, protocol: Protocol) -> ForwardOptions:
         return {"pooling": protocol.pooling, "selection": protocol.selection, "chunk": self.class_chunk}

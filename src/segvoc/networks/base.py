@@ -106,6 +106,8 @@ class SegmentationNetwork(nn.Module):
     """Whether the network supports class selection."""
     takes_examples = True
     """Whether features of images are compared with words in a second step (`compared`), as taught words need it."""
+    features_type: type = ImageFeatures
+    """What `encoded` gives."""
     float32_parts = ("text_encoder",)
 
     def __init__(
@@ -158,7 +160,11 @@ class SegmentationNetwork(nn.Module):
         Returns:
             Logits (B T h w), and the indices of their classes (None: all of them).
         """
-        return self.compared(self.image_encoder(image), text, **options)
+        return self.compared(self.encoded(image), text, **options)
+
+    def encoded(self, image: Images) -> ImageFeatures:
+        """All that the network knows of images before it is told words; see `selected_logits`."""
+        return self.image_encoder(image)
 
     def compared(
         self, found: ImageFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]

@@ -309,7 +309,7 @@ class SynSeg(SegmentationNetwork):
     """Two frozen encoders and the decoder, which takes the place of the aggregation."""
 
     aggregation: ConditionedDecoder
-    takes_examples = False
+    features_type = TokenFeatures
 
     def trainable_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the paper trains: FiLM, projector and decoder; the encoders are frozen."""
@@ -322,11 +322,19 @@ class SynSeg(SegmentationNetwork):
         **options: Unpack[ForwardOptions],
     ) -> SelectedLogits:
         """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
-        encoder = cast(TokenEncoder, self.image_encoder)
         # the encoder's last blocks are only needed to select words
-        features = encoder.tokens(image, dense=options.get("selection") is not None)
-        context = AggregationContext(**options)
-        return self.aggregation(features, text.expand(image.shape[0], -1, -1, -1), context)
+        dense = options.get("selection") is not None
+        return self.compared(cast(TokenEncoder, self.image_encoder).tokens(image, dense=dense), text, **options)
+
+    def encoded(self, image: Images) -> TokenFeatures:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """See `SegmentationNetwork.encoded`: the tokens, and the dense maps."""
+        return cast(TokenEncoder, self.image_encoder).tokens(image, dense=True)
+
+    def compared(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, found: TokenFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
+    ) -> SelectedLogits:
+        """Compute logits from tokens; see `SegmentationNetwork.compared`."""
+        return self.aggregation(found, text.expand(len(found.taps[0]), -1, -1, -1), AggregationContext(**options))
 
     def learn(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]

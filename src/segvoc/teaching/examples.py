@@ -1,12 +1,12 @@
 """Cells of labeled images, with what encoder and text say of them: all that learning words keeps of an image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Float16, Float32, Int, UInt16
 
-from segvoc.arrays import Array, bilinear, to_numpy
+from segvoc.arrays import Array, to_numpy
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.teaching.features import FeatureArrays, cell_features
 
@@ -25,6 +25,9 @@ class Cells:
     """Features of the encoder."""
     zero_shot: Float16[np.ndarray, "M K"]
     """Logits of all words by their text alone."""
+    mixed: Float16[np.ndarray, "S M K"]
+    """Logits of all words by their text mixed with their regions in other images (`regions.py`), for each share that is
+    tried; S = 0 where none is."""
     labels: Int[np.ndarray, " M"]
     """Index of each cell's word."""
     weights: Float32[np.ndarray, " M"]
@@ -38,14 +41,33 @@ class Cells:
 
     def only(self, chosen: np.ndarray) -> "Cells":
         """Some of the cells: indices, or a mask."""
-        arrays = (self.features, self.zero_shot, self.labels, self.weights, self.images)
-        return Cells(*(array[chosen] for array in arrays))
+        arrays = (self.labels, self.weights, self.images)
+        return Cells(
+            self.features[chosen], self.zero_shot[chosen], self.mixed[:, chosen], *(array[chosen] for array in arrays)
+        )
+
+    def with_share(self, share: int, keep_text: Sequence[int] = ()) -> "Cells":
+        """The cells with other logits in place of those by text alone.
+
+        Args:
+            share: 0 for text alone, and from 1 on the shares that are tried.
+            keep_text: words that keep theirs.
+        """
+        if not share:
+            return self
+        logits = self.mixed[share - 1].copy()
+        logits[:, keep_text] = self.zero_shot[:, keep_text]
+        return replace(self, zero_shot=logits)
 
     @classmethod
     def joined(cls, several: Sequence["Cells"]) -> "Cells":
         """The cells of several images, one after the other."""
-        names = ("features", "zero_shot", "labels", "weights", "images")
-        return cls(*(np.concatenate([getattr(one, name) for one in several]) for name in names))
+        return cls(
+            **{
+                one.name: np.concatenate([getattr(cells, one.name) for cells in several], axis=one.name == "mixed")
+                for one in fields(cls)
+            }
+        )
 
 
 def cells_per_image(images: int) -> int:
@@ -73,6 +95,7 @@ def sampled_cells(
     image: int,
     count: int,
     random: np.random.Generator,
+    mixed: Sequence[Array] = (),
 ) -> Cells | None:
     """Draw labeled cells of one image, words with fewer pixels more often: in proportion to pixels^-0.5.
 
@@ -83,6 +106,7 @@ def sampled_cells(
         image: the image's index.
         count: cells to draw.
         random: where the choice comes from.
+        mixed: the logits by text and regions for each share that is tried, on the same grid.
 
     Returns:
         The cells; None if the image has no labeled pixel.
@@ -99,10 +123,12 @@ def sampled_cells(
     cells = labeled[drawn]
     names = of_cells[cells]
     share = pixels[names] / np.bincount(names, minlength=len(pixels))[names]
-    zero_shot = to_numpy(bilinear(logits, grid))[0].reshape(logits.shape[1], -1)[:, cells].T
+    at_cells = [to_numpy(one)[0].reshape(logits.shape[1], -1)[:, cells].T for one in (logits, *mixed)]
+    zero_shot = np.stack(at_cells).astype(np.float16)
     return Cells(
         cell_features(features, grid, cells).astype(np.float16),
-        zero_shot.astype(np.float16),
+        zero_shot[0],
+        zero_shot[1:],
         names,
         share.astype(np.float32),
         np.full(len(cells), image),

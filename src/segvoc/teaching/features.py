@@ -20,17 +20,17 @@ def read_features(features: FeatureArrays) -> dict[str, Array]:
     """The maps that classifiers read, in order.
 
     These are the map that guides the aggregation (the encoder's last stages, or its dense map), the logits of the
-    classes that the encoder knows, and the finer maps that guide the decoder. tiny's class logits are a linear function
+    classes that the encoder knows, and the maps that guide the decoder. tiny's class logits are a linear function
     of its trunk's head, so a linear classifier on them is one on the head.
 
     Raises:
         UsageError: there is no such map.
     """
     first = APPEARANCE if APPEARANCE in features else FIRST_MAP
-    if first not in features:
-        raise UsageError("words can't be taught to this network, which has no feature maps of whole images")
     taps = sorted(name for name in features if name.startswith("tap_"))
-    names = [first, *((CLASS_LOGITS,) if CLASS_LOGITS in features else ()), *taps]
+    names = [name for name in (first, CLASS_LOGITS, *taps) if name in features]
+    if not names:
+        raise UsageError("words can't be taught to this network, which has no feature maps of whole images")
     return {name: features[name] for name in names}
 
 

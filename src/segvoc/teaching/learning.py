@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -29,6 +30,9 @@ HOPELESS = 4.0
 FOLDS = 4
 """Parts that images are divided into for cross-validation."""
 
+Parts = Sequence[Int[np.ndarray, " _"]]
+"""The images of each part, by index."""
+
 HELD_OUT_CELLS = 12_000
 """Cells of the images that judge, at most: with more, a part of the images is held out once."""
 
@@ -45,6 +49,8 @@ class Learned:
     """All words with labeled cells, in the order of their indices."""
     penalty: Penalty
     """The penalty that was chosen."""
+    share: int
+    """The share of regions that was chosen: 0 for text alone, and from 1 on those that `Cells.mixed` has."""
     before: "HeldOutScores"
     """By text alone."""
     after: "HeldOutScores"
@@ -88,17 +94,22 @@ def learn(
     pixels: Int[np.ndarray, " K"],
     images: Int[np.ndarray, " K"],
     *,
+    parts: Parts | None = None,
     seed: int = 0,
     keep_worse: bool = False,
     on_fit: Callable[[], None] = lambda: None,
 ) -> Learned:
     """Fit classifiers of the words that labeled cells show, and measure on held-out images what they are good for.
 
+    First the penalty is chosen with the text alone. Regions have to add to what these classifiers gain: with this
+    penalty, each share is tried. The regions in a cell's logits are those of images in other parts, in fitting too.
+
     Args:
         cells: labeled cells of at least two images.
         vocabulary: the words.
         pixels: labeled pixels of each word.
         images: images that show each word.
+        parts: the parts that images are held out in (default: `parts_of` the images of the cells).
         seed: of everything that is drawn.
         keep_worse: use the examples of a word even if it gets worse by them.
         on_fit: called after each fit, for progress.
@@ -114,32 +125,21 @@ def learn(
         raise UsageError("only one image has labels; give at least two, so that one can be held out")
     components = Components.of(cells)
     reduced = components(cells)
-    folds = _folds(cells, seed)
+    folds = _folds(cells, parts_of(cells.images, seed) if parts is None else parts)
     judged = np.concatenate([np.flatnonzero(held) for held in folds])
     before = HeldOutScores.of(cells.only(judged), cells.zero_shot[judged].argmax(axis=1))
-    best: tuple[Penalty, list[Classifiers], HeldOutScores] | None = None
-    for penalty in PENALTIES:
-        fitted: list[Classifiers] = []
-        for held in folds:
-            random = np.random.default_rng(seed)
-            fitted.append(fit(reduced[~held], cells.only(~held), np.unique(cells.labels[~held]), penalty, random))
-            on_fit()
-        after = _judged(cells, reduced, folds, fitted, shown)
-        if best is None or after.value(before) > best[2].value(before) + BETTER:
-            best = penalty, fitted, after
-        elif after.value(before) < best[2].value(before) - HOPELESS:
-            break
-    assert best is not None
-    penalty, fitted, after = best
+    best = _best(_Folds(cells, reduced, folds, shown, seed, on_fit), before)
+    penalty, share, fitted, after = best
     taught = shown
     worse = [] if keep_worse else [index for index in shown.tolist() if after.iou[index] < before.iou[index]]
     for index in sorted(worse, key=lambda index: after.iou[index] - before.iou[index]):
         fewer = taught[taught != index]
-        without = _judged(cells, reduced, folds, fitted, fewer)
+        chosen = cells.with_share(share, np.setdiff1d(shown, fewer).tolist())
+        without = _judged(chosen, reduced, folds, fitted, fewer)
         if without.iou[index] > after.iou[index]:
             taught, after = fewer, without
     if after.value(before) <= 0 and not keep_worse:
-        taught, after = taught[:0], before
+        taught, after, share = taught[:0], before, 0
     words = tuple(
         TaughtWord(
             name=str(vocabulary[index]),
@@ -151,17 +151,63 @@ def learn(
         )
         for index in shown.tolist()
     )
-    final = fit(reduced, cells, shown, penalty, np.random.default_rng(seed))
-    on_fit()
     kept = np.isin(shown, taught)
-    return Learned(
-        components, Classifiers(taught, final.weights[kept], final.bias[kept]), words, penalty, before, after
-    )
+    chosen = cells.with_share(share, shown[~kept].tolist())
+    final = fit(reduced, chosen, shown, penalty, np.random.default_rng(seed))
+    on_fit()
+    classifiers = Classifiers(taught, final.weights[kept], final.bias[kept])
+    return Learned(components, classifiers, words, penalty, share, before, after)
 
 
-def fits_of(cells: Cells) -> int:
+class _Tried(NamedTuple):
+    """Classifiers of each fold, and how they did."""
+
+    penalty: Penalty
+    share: int
+    fitted: list[Classifiers]
+    after: HeldOutScores
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """What can be tried with the cells of each fold held out."""
+
+    cells: Cells
+    reduced: np.ndarray
+    folds: Sequence[np.ndarray]
+    shown: np.ndarray
+    seed: int
+    on_fit: Callable[[], None]
+
+    def tried(self, penalty: Penalty, share: int) -> _Tried:
+        """Fit the classifiers of all words."""
+        cells, fitted = self.cells.with_share(share), []
+        for held in self.folds:
+            words, random = np.unique(cells.labels[~held]), np.random.default_rng(self.seed)
+            fitted.append(fit(self.reduced[~held], cells.only(~held), words, penalty, random))
+            self.on_fit()
+        return _Tried(penalty, share, fitted, _judged(cells, self.reduced, self.folds, fitted, self.shown))
+
+
+def _best(folds: _Folds, before: HeldOutScores) -> _Tried:
+    """The best penalty by text alone, and with it the best share."""
+    best = folds.tried(PENALTIES[0], 0)
+    for penalty in PENALTIES[1:]:
+        other = folds.tried(penalty, 0)
+        if other.after.value(before) > best.after.value(before) + BETTER:
+            best = other
+        elif other.after.value(before) < best.after.value(before) - HOPELESS:
+            break
+    for share in range(1, 1 + len(folds.cells.mixed)):
+        other = folds.tried(best.penalty, share)
+        if other.after.value(before) > best.after.value(before) + BETTER:
+            best = other
+    return best
+
+
+def fits_of(cells: Cells, parts: Parts) -> int:
     """How often `learn` fits classifiers, for progress."""
-    return len(PENALTIES) * len(_folds(cells, 0)) + 1
+    return (len(PENALTIES) + len(cells.mixed)) * len(_folds(cells, parts)) + 1
 
 
 def predicted(cells: Cells, reduced: np.ndarray, classifiers: Classifiers, taught: np.ndarray) -> np.ndarray:
@@ -182,11 +228,21 @@ def predicted(cells: Cells, reduced: np.ndarray, classifiers: Classifiers, taugh
     return np.concatenate(found)
 
 
-def _folds(cells: Cells, seed: int) -> list[Bool[np.ndarray, " M"]]:
-    """For each fold, which cells are held out: those of whole images."""
-    images = np.random.default_rng(seed).permutation(np.unique(cells.images))
-    parts = np.array_split(images, min(FOLDS, len(images)))
+def parts_of(images: Int[np.ndarray, " _"], seed: int) -> Parts:
+    """The parts that images are held out in, which are drawn.
+
+    Args:
+        images: indices of the labeled images; an image may be there several times.
+        seed: of the draw.
+    """
+    drawn = np.random.default_rng(seed).permutation(np.unique(images))
+    return np.array_split(drawn, min(FOLDS, max(1, len(drawn))))
+
+
+def _folds(cells: Cells, parts: Parts) -> list[Bool[np.ndarray, " M"]]:
+    """For each fold, which cells are held out: those of whole images; at least one cell is, and at least one isn't."""
     held = [np.isin(cells.images, part) for part in parts]
+    held = [one for one in held if one.any() and not one.all()]
     return held if len(cells) <= HELD_OUT_CELLS else held[:1]
 
 

@@ -13,9 +13,11 @@ from array_api_compat import device
 from jaxtyping import Float, Float16, Float32, Int
 
 from segvoc.arrays import Array, array_namespace, to_numpy
+from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.records import from_json, to_json
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features, scored
+from segvoc.teaching.regions import mixed
 from segvoc.teaching.taught_file import read_taught_file, write_taught_file
 
 TAUGHT_FORMAT = 1
@@ -71,6 +73,8 @@ class TeachingRecord:
     """With examples [%]."""
     segvoc: str
     """Version of segvoc."""
+    share: float = 0.0
+    """Share of the regions in the words' embeddings, as held-out images chose it; 0: they are those of the text."""
     format: int = TAUGHT_FORMAT
     """Version of the file."""
 
@@ -94,6 +98,8 @@ class TaughtWords:
     """Standard deviation of each feature."""
     probe: Float32[np.ndarray, " D"]
     """Mean features of a drawn image, by which a model is recognized."""
+    toward: Float16[np.ndarray, "T C"] | None = None
+    """What the words' embeddings are mixed with (`toward_examples`); None without a share."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -134,6 +140,8 @@ class TaughtWords:
             raise CheckpointError(f"the taught words {name!r} are damaged ({error}); teach them again") from None
         known, size = sum(not word.keeps_text for word in about.words), sum(about.channels.values())
         shapes = {"weights": (known, size), "bias": (known,)} | dict.fromkeys(("mean", "scale", "probe"), (size,))
+        if about.share:
+            shapes["toward"] = (known, *(arrays["toward"].shape[1:] if "toward" in arrays else ()))
         if {key: array.shape for key, array in arrays.items()} != shapes or not np.all(arrays["scale"] > 0):
             raise CheckpointError(f"the taught words {name!r} have arrays of the wrong shape; teach them again")
         return cls(record=about, **cast(Any, arrays))
@@ -157,7 +165,8 @@ class TaughtWords:
         )
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "record"}
+        arrays = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "record"}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +181,10 @@ class TaughtQuery:
     """For each feature map, the weights on its values as they are."""
     bias: Float32[np.ndarray, " T"]
     """The biases."""
+    shares: Float32[np.ndarray, " T"]
+    """Shares of the regions in the embeddings."""
+    toward: tuple[Float16[np.ndarray, " C"], ...]
+    """Regions of the words whose share isn't 0."""
 
     @classmethod
     def of(cls, taught: Sequence[TaughtWords], words: Iterable[str], asked: int) -> "TaughtQuery | None":
@@ -190,14 +203,37 @@ class TaughtQuery:
             return None
         weights: list[np.ndarray] = []
         bias: list[float] = []
+        shares: list[float] = []
+        toward: list[np.ndarray] = []
         for number in found:
             one, index = places[words[number]]
             raw = one.weights[index].astype(np.float32) / one.scale
             weights.append(raw)
             bias.append(float(one.bias[index] - raw @ one.mean))
+            shares.append(0.0 if one.toward is None else one.record.share)
+            if one.toward is not None:
+                toward.append(one.toward[index])
         channels = list(places[words[found[0]]][0].record.channels.values())
         parts = np.split(np.stack(weights), np.cumsum(channels)[:-1], axis=1)
-        return cls(len(known.intersection(words)) < asked, np.array(found), tuple(parts), np.array(bias, np.float32))
+        return cls(
+            len(known.intersection(words)) < asked,
+            np.array(found),
+            tuple(parts),
+            np.array(bias, np.float32),
+            np.array(shares, np.float32),
+            tuple(toward),
+        )
+
+    def embeddings(self, text: EncodedWords) -> EncodedWords:
+        """The words' embeddings (K P C), those of taught words mixed with their regions; the same if none are.
+
+        Args:
+            text: the words of the query, encoded by their text.
+        """
+        if not self.toward:
+            return text
+        has_share = self.shares > 0
+        return mixed(text, self.indices[has_share], np.stack(self.toward), self.shares[has_share])
 
     def __call__(
         self, logits: Float[Array, "N P h w"], kept: Int[Array, "N P"] | None, features: FeatureArrays
