@@ -64,7 +64,7 @@ class Cells:
         """The cells of several images, one after the other."""
         return cls(
             **{
-                one.name: np.concatenate([getattr(cells, one.name) for cells in several], axis=one.name == "mixed")
+                one.name: np.concatenate([getattr(cells, one.name) for cells in several], axis=int(one.name == "mixed"))
                 for one in fields(cls)
             }
         )

@@ -1,0 +1,107 @@
+"""Words taught to every kind of network: by classifiers, and by regions in its costs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import segvoc
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.teaching.taught_words import TaughtWords
+from tests.teaching.drawn_examples import drawn_examples
+from tests.teaching.small_networks import NETWORKS, small_model
+from tests.teaching.test_teaching import right
+
+WORDS = ["grass", "sky", "brick"]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def model(request: pytest.FixtureRequest) -> NetworkSegmenter:
+    return small_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def taught(model: NetworkSegmenter) -> TaughtWords:
+    return model.teach(drawn_examples(4), keep_worse=True)
+
+
+def with_share(taught: TaughtWords, share: float, channels: int = 32) -> TaughtWords:
+    """The words with regions in random directions."""
+    drawn = np.random.default_rng(0).standard_normal((len(taught.words), channels))
+    toward = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16)
+    return replace(taught, record=replace(taught.record, share=share), toward=toward if share else None)
+
+
+def without_classifiers(taught: TaughtWords) -> TaughtWords:
+    return replace(taught, weights=np.zeros_like(taught.weights), bias=np.zeros_like(taught.bias))
+
+
+def test_examples_bring_labels_closer_to_the_truth(model, taught):
+    unseen = drawn_examples(7)
+    assert right(model.with_taught(taught), unseen) > right(model, unseen) + 0.15
+
+
+def test_without_share_and_scores_the_logits_are_those_of_the_text(model, taught):
+    nothing = without_classifiers(with_share(taught, 0.0))
+    image = drawn_examples(1).images[0]
+    one, other = (each.segment(image, WORDS, return_probabilities=True) for each in (model, model.with_taught(nothing)))
+    assert np.array_equal(one.probabilities, other.probabilities)
+
+
+def test_regions_enter_where_text_does(model, taught):
+    image = drawn_examples(1).images[0]
+    by_text, *by_regions = (
+        model.with_taught(without_classifiers(with_share(taught, share)))
+        .segment(image, [*WORDS, "cup"], return_probabilities=True)
+        .probabilities
+        for share in (0.0, 0.25, 0.5)
+    )
+    a_little, more = (np.abs(one[:3] - by_text[:3]).mean() for one in by_regions)
+    assert more > a_little > 0
+
+
+def test_saved_and_loaded(model, taught, tmp_path):
+    some = with_share(taught, 0.5)
+    some.save(tmp_path / "some")
+    loaded = TaughtWords.load(tmp_path / "some")
+    assert loaded.digest == some.digest != taught.digest
+    assert np.array_equal(loaded.toward, some.toward)
+
+
+def test_words_of_another_network_are_refused(model, taught):
+    other = small_model(model.name, seed=4)
+    with pytest.raises(CheckpointError, match="has other weights; teach them to it again") as found:
+        other.with_taught(taught)
+    assert "\n" not in str(found.value)
+
+
+def test_regions_are_chosen_where_held_out_images_gain_by_them(monkeypatch):
+    """With classifiers that learn nothing, only the regions can tell the colors apart."""
+    from segvoc.teaching import learning
+    from segvoc.teaching.fitting import Penalty
+
+    monkeypatch.setattr(learning, "PENALTIES", (Penalty(1e6, 1e6),))
+    model = small_model("clip")
+    taught = model.teach(drawn_examples(4))
+    assert taught.record.share > 0 and taught.toward is not None
+    unseen = drawn_examples(7)
+    assert right(model.with_taught(without_classifiers(taught)), unseen) > right(model, unseen) + 0.15
+
+
+def test_a_network_of_parts_is_refused():
+    model = small_model("clip")
+    model.network.takes_examples = False
+    with pytest.raises(UsageError, match="a network of objects and parts; teach another model"):
+        model.teach(drawn_examples(3))
+
+
+@pytest.mark.slow
+def test_cat_seg_in_full_size(tmp_path):
+    model = segvoc.load("cat-seg-b", weights="random", device="cpu", dtype="float32")
+    examples = drawn_examples(2)
+    taught = model.teach(examples, keep_worse=True)
+    assert taught.weights.shape == (3, 512 + 2 * 768)
+    taught.save(tmp_path / "taught")
+    better = model.with_taught(with_share(TaughtWords.load(tmp_path / "taught"), 0.25, channels=512))
+    assert right(better, examples) > right(model, examples)
