@@ -113,3 +113,36 @@ def bilinear(maps: Float[Array, "N C h w"], size: tuple[int, int]) -> Float[Arra
 
         return functional.interpolate(maps, size=size, mode="bilinear")
     return interpolated(interpolated(maps, 2, size[0]), 3, size[1])
+
+
+def convolved(
+    x: Float[Array, "N C H W"], weight: Float[Array, "D C 3 3"], dilation: int = 1
+) -> Float[Array, "N D H W"]:
+    """A convolution with 3 x 3 cells, with zeros around the map."""
+    if is_torch_array(x):
+        from torch.nn import functional
+
+        return functional.conv2d(x, weight, padding=dilation, dilation=dilation)
+    height, width = x.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), (dilation, dilation), (dilation, dilation)))
+    total = np.zeros((x.shape[0], weight.shape[0], height * width), x.dtype)
+    for row in range(3):
+        for column in range(3):
+            down, across = row * dilation, column * dilation
+            window = padded[:, :, down : down + height, across : across + width]
+            total += weight[:, :, row, column] @ window.reshape(*x.shape[:2], height * width)
+    return total.reshape(x.shape[0], -1, height, width)
+
+
+def group_normed(
+    x: Float[Array, "N C H W"], groups: int, gain: Float[Array, " C"], offset: Float[Array, " C"]
+) -> Float[Array, "N C H W"]:
+    """Group normalization (Wu and He, 2018, arXiv:1803.08494), with 1e-5 added to the variance."""
+    if is_torch_array(x):
+        from torch.nn import functional
+
+        return functional.group_norm(x, groups, gain, offset)
+    parts = x.reshape(x.shape[0], groups, -1)
+    parts = parts - parts.mean(axis=2, keepdims=True)
+    parts /= np.sqrt(np.square(parts).mean(axis=2, keepdims=True) + 1e-5)
+    return parts.reshape(x.shape) * gain[:, None, None] + offset[:, None, None]

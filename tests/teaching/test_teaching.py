@@ -80,7 +80,7 @@ def test_of_two_files_with_a_word_the_last_counts(taught):
     words = taught.words
     first, last = (TaughtQuery.of(each, words, len(words)) for each in ([changed, taught], [taught, changed]))
     assert first is not None and last is not None
-    assert np.allclose(last.bias - first.bias, 1, atol=1e-4)
+    assert np.allclose(last.sources[0].bias - first.sources[0].bias, 1, atol=1e-4)
 
 
 def test_numpy_and_tensors_agree_with_and_without_selected_words(taught):

@@ -22,6 +22,7 @@ from segvoc.models.digests import keep_words
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
+from segvoc.models.taught_weights import taught_words_of, without_taught
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 
@@ -83,6 +84,7 @@ def load_network(
     if kind != torch.float32:
         reduce_precision(network, kind)
     segmenter = segmenter_of(name, preset, network, configuration, training)
+    segmenter.taught = () if file is None else taught_words_of(file)
     keep_words(segmenter)
     return segmenter
 
@@ -237,7 +239,8 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
     if "parts" not in file.record:
         if file.preset is not None and PRESETS.get(file.preset) is not preset:
             raise CheckpointError(f"these weights are for {file.preset!r}, not for {name}; load them under that name")
-        return begin_with(file, network) if isinstance(network.aggregation, NoAggregation) else file.tensors
+        own = without_taught(file.tensors)
+        return begin_with(file, network) if isinstance(network.aggregation, NoAggregation) else own
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
     from segvoc.checkpoints.official_towers import cosine_state  # imported here because timm takes seconds to import

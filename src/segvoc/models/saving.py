@@ -13,6 +13,7 @@ from segvoc.models.headers import configuration_of
 from segvoc.models.loading import CUSTOM
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import find_preset
+from segvoc.models.taught_weights import taught_tensors
 from segvoc.models.weightless import weightless
 from segvoc.version import __version__
 
@@ -62,7 +63,8 @@ def save(
     if _is_custom(model):
         record[CUSTOM] = True
     preset = str(record.pop("preset"))
-    write_weights(path, model.network.state_dict(), preset, **record)
+    tensors, words = taught_tensors(model.taught)
+    write_weights(path, model.network.state_dict() | tensors, preset, **record, **words)
 
 
 def _is_custom(model: NetworkSegmenter) -> bool:

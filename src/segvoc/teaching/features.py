@@ -26,12 +26,37 @@ def read_features(features: FeatureArrays) -> dict[str, Array]:
     Raises:
         UsageError: there is no such map.
     """
-    first = APPEARANCE if APPEARANCE in features else FIRST_MAP
     taps = sorted(name for name in features if name.startswith("tap_"))
-    names = [name for name in (first, CLASS_LOGITS, *taps) if name in features]
+    names = [name for name in (first_map(features), CLASS_LOGITS, *taps) if name in features]
     if not names:
         raise UsageError("words can't be taught to this network, which has no feature maps of whole images")
     return {name: features[name] for name in names}
+
+
+def first_map(features: Mapping[str, object]) -> str:
+    """The name of the first map that classifiers read."""
+    return APPEARANCE if APPEARANCE in features else FIRST_MAP
+
+
+def pyramid_inputs(
+    features: FeatureArrays, mean: Float32[np.ndarray, " D"], scale: Float32[np.ndarray, " D"]
+) -> list[Float[Array, "N _ _ _"]]:
+    """The maps that a pyramid reads, standardized: all but the logits of known classes, the coarse one first.
+
+    Args:
+        features: the maps that classifiers read (`read_features`).
+        mean: the mean of each feature.
+        scale: their standard deviations.
+    """
+    maps: list[Array] = []
+    ends = np.cumsum([one.shape[1] for one in features.values()]).tolist()
+    for (name, one), end in zip(features.items(), ends, strict=True):
+        if name != CLASS_LOGITS:
+            x, xp = _as_float32(one), array_namespace(one)
+            own = slice(end - one.shape[1], end)
+            of_cells = (xp.asarray(part[own], device=device(x))[None, :, None, None] for part in (mean, 1 / scale))
+            maps.append((x - next(of_cells)) * next(of_cells))
+    return maps
 
 
 def channels_of(features: FeatureArrays) -> dict[str, int]:

@@ -16,7 +16,16 @@ from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.records import from_json, to_json
-from segvoc.teaching.features import FeatureArrays, channels_of, read_features, scored
+from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.features import (
+    CLASS_LOGITS,
+    FeatureArrays,
+    channels_of,
+    first_map,
+    pyramid_inputs,
+    read_features,
+    scored,
+)
 from segvoc.teaching.regions import mixed
 from segvoc.teaching.taught_file import read_taught_file, write_taught_file
 
@@ -25,6 +34,9 @@ TAUGHT_FORMAT = 1
 
 MARGIN = 2.0
 """Logits by which examples have to raise the best taught word of a cell before untaught words lose by it."""
+
+PYRAMID = "pyramid."
+"""Prefix of the arrays of a pyramid in a file."""
 
 PROBE_TOLERANCE = 0.05
 """Largest difference between two engines' features of the same image, relative to their length. Those of other weights
@@ -61,8 +73,8 @@ class TeachingRecord:
     """Channels of the features that the classifiers read, in order."""
     images: int
     """Images with at least one labeled pixel."""
-    penalty: tuple[float, float]
-    """Weights of the penalties on weights and bias, as cross-validation chose them."""
+    penalty: tuple[float, float] | None
+    """Weights of the penalties on weights and bias, as cross-validation chose them; None for fine-tuned words."""
     miou_before: float | None
     """Mean IoU over the words by their text alone, on held-out images [%]."""
     miou: float | None
@@ -73,6 +85,8 @@ class TeachingRecord:
     """With examples [%]."""
     segvoc: str
     """Version of segvoc."""
+    pyramid_channels: int = 0
+    """Channels of the network on the features; 0: there is none."""
     share: float = 0.0
     """Share of the regions in the words' embeddings, as held-out images chose it; 0: they are those of the text."""
     format: int = TAUGHT_FORMAT
@@ -81,15 +95,16 @@ class TeachingRecord:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TaughtWords:
-    """Words learned from examples, for one model; `Segmenter.teach` makes them, `Segmenter.with_taught` uses them.
+    """Words learned from examples, for one model; `Segmenter.with_taught` uses them.
 
-    A word's classifier is s = W (x - mean) / scale + b, with features x of a cell.
+    A word's classifier is s = W (x - mean) / scale + b, with features x of a cell: `Segmenter.teach` makes such words.
+    Those of `segvoc train finetune` have a network of their own on the standardized features: s = W p(x) + b.
     """
 
     record: TeachingRecord
     """What they were made from and for."""
-    weights: Float16[np.ndarray, "T D"]
-    """W."""
+    weights: Float16[np.ndarray, "T _"]
+    """W: for each word, weights of the D features or of the C channels of the pyramid."""
     bias: Float32[np.ndarray, " T"]
     """b."""
     mean: Float32[np.ndarray, " D"]
@@ -100,6 +115,8 @@ class TaughtWords:
     """Mean features of a drawn image, by which a model is recognized."""
     toward: Float16[np.ndarray, "T C"] | None = None
     """What the words' embeddings are mixed with (`toward_examples`); None without a share."""
+    pyramid: FeaturePyramid | None = None
+    """The network p, with weights in float16; None: there is none."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -111,7 +128,7 @@ class TaughtWords:
         """A digest of all content: equal for files that give equal labels."""
         found = hashlib.blake2b(digest_size=16)
         found.update(json.dumps(to_json(self.record), sort_keys=True).encode("utf-8", "surrogatepass"))
-        for array in self._arrays().values():
+        for array in self.arrays().values():
             found.update(array.tobytes())
         return found.hexdigest()
 
@@ -121,7 +138,7 @@ class TaughtWords:
         Raises:
             OutputError: the file can't be written.
         """
-        write_taught_file(path, to_json(self.record), self._arrays())
+        write_taught_file(path, to_json(self.record), self.arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TaughtWords":
@@ -130,8 +147,22 @@ class TaughtWords:
         Raises:
             CheckpointError: the file is missing, damaged, not finite, or no file of taught words.
         """
-        record, arrays = read_taught_file(path)
-        name = os.fspath(path)
+        return cls.of(os.fspath(path), *read_taught_file(path))
+
+    @classmethod
+    def of(cls, name: str, record: object, arrays: Mapping[str, np.ndarray]) -> "TaughtWords":
+        """Taught words from what their file holds.
+
+        Args:
+            name: the file, for errors.
+            record: what `TeachingRecord` becomes as JSON.
+            arrays: the arrays by the names that `arrays` gives them.
+
+        Raises:
+            CheckpointError: the record or an array is damaged.
+        """
+        if not isinstance(record, dict):
+            raise CheckpointError(f"the taught words {name!r} are damaged (they have no record); teach them again")
         if record.get("format", TAUGHT_FORMAT) != TAUGHT_FORMAT:
             raise CheckpointError(f"{name!r} is of another version of segvoc; update segvoc, or teach the words again")
         try:
@@ -142,9 +173,26 @@ class TaughtWords:
         shapes = {"weights": (known, size), "bias": (known,)} | dict.fromkeys(("mean", "scale", "probe"), (size,))
         if about.share:
             shapes["toward"] = (known, *(arrays["toward"].shape[1:] if "toward" in arrays else ()))
+        if about.pyramid_channels:
+            fine = size - sum(about.channels.get(one, 0) for one in (first_map(about.channels), CLASS_LOGITS))
+            of_pyramid = pyramid_shapes(about.pyramid_channels, about.channels[first_map(about.channels)], fine)
+            shapes |= {f"{PYRAMID}{key}": shape for key, shape in of_pyramid.items()}
+            shapes["weights"] = (known, about.pyramid_channels)
         if {key: array.shape for key, array in arrays.items()} != shapes or not np.all(arrays["scale"] > 0):
             raise CheckpointError(f"the taught words {name!r} have arrays of the wrong shape; teach them again")
-        return cls(record=about, **cast(Any, arrays))
+        pyramid = {key.removeprefix(PYRAMID): array for key, array in arrays.items() if key.startswith(PYRAMID)}
+        own = {key: array for key, array in arrays.items() if not key.startswith(PYRAMID)}
+        return cls(record=about, pyramid=FeaturePyramid(**pyramid) if pyramid else None, **cast(Any, own))
+
+    def pyramid_features(self, features: FeatureArrays) -> Float[Array, "N C H W"]:
+        """The output of the pyramid.
+
+        Args:
+            features: the maps that classifiers read (`read_features`).
+        """
+        assert self.pyramid is not None
+        maps = pyramid_inputs(features, self.mean, self.scale)
+        return self.pyramid.beside(maps[0])(maps)
 
     def check_model(self, name: str, features: FeatureArrays) -> None:
         """Check that the words were taught to a model.
@@ -164,9 +212,42 @@ class TaughtWords:
             f"these words were taught to {self.record.model!r}, and {name!r} has other weights; teach them to it again"
         )
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "record"}
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by the names that files have for them."""
+        arrays = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("record", "pyramid")}
+        if self.pyramid is not None:
+            arrays |= {f"{PYRAMID}{name}": array for name, array in self.pyramid.named().items()}
         return {name: array for name, array in arrays.items() if array is not None}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Source:
+    """The classifiers of those words of a query that one file has."""
+
+    places: tuple[int, ...]
+    """Places of the words among the taught ones of the query."""
+    weights: tuple[Float32[np.ndarray, "T _"], ...]
+    """For each feature map, the weights on its values as they are; or those on the pyramid's output."""
+    bias: Float32[np.ndarray, " T"]
+    """The biases."""
+    tuned: TaughtWords | None
+    """Where the pyramid is, if there is one."""
+
+    @classmethod
+    def of(cls, taught: TaughtWords, places: Sequence[int], rows: Sequence[int]) -> "_Source":
+        """The classifiers at some rows of a file."""
+        weights, bias = taught.weights[list(rows)].astype(np.float32), taught.bias[list(rows)]
+        if taught.pyramid is not None:
+            return cls(places=tuple(places), weights=(weights,), bias=bias, tuned=taught)
+        raw = weights / taught.scale
+        parts = np.split(raw, np.cumsum(list(taught.record.channels.values()))[:-1], axis=1)
+        return cls(places=tuple(places), weights=tuple(parts), bias=bias - raw @ taught.mean, tuned=None)
+
+    def scores(self, features: FeatureArrays, grid: tuple[int, int]) -> Float[Array, "N T h w"]:
+        """What the examples add to the words' logits."""
+        if self.tuned is not None:
+            features = {PYRAMID: self.tuned.pyramid_features(features)}
+        return scored(features, self.weights, self.bias, grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,10 +258,8 @@ class TaughtQuery:
     """Whether the query has words that no image showed when the others were taught."""
     indices: Int[np.ndarray, " T"]
     """Indices of the taught words among them."""
-    weights: tuple[Float32[np.ndarray, "T _"], ...]
-    """For each feature map, the weights on its values as they are."""
-    bias: Float32[np.ndarray, " T"]
-    """The biases."""
+    sources: tuple[_Source, ...]
+    """Their classifiers."""
     shares: Float32[np.ndarray, " T"]
     """Shares of the regions in the embeddings."""
     toward: tuple[Float16[np.ndarray, " C"], ...]
@@ -195,34 +274,22 @@ class TaughtQuery:
             words: the words of the query, as in a vocabulary.
             asked: the number of its maps: there may be one for "none of the words" too.
         """
-        places = {word: (one, index) for one in taught for index, word in enumerate(one.words)}
+        places = {word: (number, row) for number, one in enumerate(taught) for row, word in enumerate(one.words)}
         known = {word.name for one in taught for word in one.record.words}
         words = list(words)
-        found = [number for number, word in enumerate(words) if word in places]
+        found = [index for index, word in enumerate(words) if word in places]
         if not found:
             return None
-        weights: list[np.ndarray] = []
-        bias: list[float] = []
-        shares: list[float] = []
-        toward: list[np.ndarray] = []
-        for number in found:
-            one, index = places[words[number]]
-            raw = one.weights[index].astype(np.float32) / one.scale
-            weights.append(raw)
-            bias.append(float(one.bias[index] - raw @ one.mean))
-            shares.append(0.0 if one.toward is None else one.record.share)
-            if one.toward is not None:
-                toward.append(one.toward[index])
-        channels = list(places[words[found[0]]][0].record.channels.values())
-        parts = np.split(np.stack(weights), np.cumsum(channels)[:-1], axis=1)
-        return cls(
-            len(known.intersection(words)) < asked,
-            np.array(found),
-            tuple(parts),
-            np.array(bias, np.float32),
-            np.array(shares, np.float32),
-            tuple(toward),
-        )
+        sources: dict[int, list[tuple[int, int]]] = {}
+        shares, toward = np.zeros(len(found), np.float32), list[np.ndarray]()
+        for place, index in enumerate(found):
+            number, row = places[words[index]]
+            sources.setdefault(number, []).append((place, row))
+            if (by := taught[number].toward) is not None:
+                shares[place] = taught[number].record.share
+                toward.append(by[row])
+        classifiers = tuple(_Source.of(taught[number], *zip(*rows, strict=True)) for number, rows in sources.items())
+        return cls(len(known.intersection(words)) < asked, np.array(found), classifiers, shares, tuple(toward))
 
     def embeddings(self, text: EncodedWords) -> EncodedWords:
         """The words' embeddings (K P C), those of taught words mixed with their regions; the same if none are.
@@ -245,8 +312,11 @@ class TaughtQuery:
             kept: their indices among the query's words; None: all.
             features: the feature maps of the same views.
         """
-        scores = scored(read_features(features), self.weights, self.bias, (logits.shape[2], logits.shape[3]))
+        features, grid = read_features(features), (logits.shape[2], logits.shape[3])
         xp, where = array_namespace(logits), device(logits)
+        scores = xp.concat([source.scores(features, grid) for source in self.sources], axis=1)
+        order = np.argsort(np.concatenate([source.places for source in self.sources]))
+        scores = scores[:, xp.asarray(order, device=where)]
         if kept is None:
             return self._added(logits, xp.asarray(self.indices, device=where), scores)
         views: list[Array] = []

@@ -15,7 +15,7 @@ from segvoc.checkpoints.content_hash import content_hash
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
 from segvoc.data.captions.cleaning import CleaningRules
-from segvoc.data.captions.feature_cache import FeatureCache
+from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.captions.feature_encoding import (
     CacheSettings,
     FrozenEncoders,

@@ -25,6 +25,7 @@ from segvoc.distributed import (
 from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.training.best_weights import BestWeights
 from segvoc.training.finiteness import all_finite, not_finite, tensors_finite
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import OptimizerConfig, Recipe
@@ -45,9 +46,10 @@ class Listeners:
     """Called on rank 0 with the metrics of every step."""
     warn: Callable[[str], None] = lambda line: None
     """Called with each warning, as a readable line."""
-    watch: Callable[[int], None] = lambda step: None
-    """Called by every process with the number of completed steps, to validate the network on the watched images. The
-    network then has the weights that would be saved, in the default memory format."""
+    watch: Callable[[int], float | None] = lambda step: None
+    """Called by every process with the number of completed steps, to validate the network on the watched images; returns
+    the score, the same in every process, or None if there is none. The network then has the weights that would be saved,
+    in the default memory format."""
 
 
 @dataclass(kw_only=True)
@@ -98,6 +100,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.runtime.precision == "float16")
         torch.manual_seed(seed_of(self.seed, "dropout", self.processes.rank))
         self.step, self.bad_in_a_row, self.unreadable = 0, 0, set[str]()
+        self.best = BestWeights(patience=recipe.runtime.patience)
 
     def run(self) -> None:
         """Run all remaining steps.
@@ -121,19 +124,22 @@ class Training:
         loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with closing(self.folder), stop_signals() as received:
-            if self.step and self._is_watched() and not self._was_watched():
-                self._watch()  # the run was killed between the checkpoint and this validation
-            while self.step < recipe.optimizer.steps:
+            if self._is_watched() and not self._was_watched():
+                self._watch()  # before the first step, or the run was killed between the checkpoint and this validation
+            while self.step < recipe.optimizer.steps and not self.best.out_of_patience:
                 self._one_step(loader)
                 (stopped,) = processes.any(bool(received), device=self.device)
                 last = self.step == recipe.optimizer.steps
                 saved = False
                 # weights whose losses are not finite must not replace the last good checkpoint
-                if last or stopped or (self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row):
+                judged = bool(self.best.patience) and self._is_watched()
+                if judged:
+                    self._watch()  # a checkpoint holds what its validation has found
+                if last or stopped or judged or (self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row):
                     saved = self._save_if_finite()
                 if last and not saved:
                     raise TrainingError(f"the weights are not finite after the last step; {self._kept()}")
-                if self._is_watched():
+                if self._is_watched() and not judged:
                     self._watch()
                 if stopped and not last:
                     self._leave(received, saved)
@@ -156,6 +162,8 @@ class Training:
     def _is_watched(self) -> bool:
         """Whether to evaluate the network on the watched images after this step."""
         every = self.recipe.runtime.eval_every
+        if not self.step:
+            return self.recipe.runtime.eval_first
         return self.step == self.recipe.optimizer.steps or (every > 0 and self.step % every == 0)
 
     def _was_watched(self) -> bool:
@@ -246,6 +254,7 @@ class Training:
                     "optimizer": optimizer,
                     "scaler": self.scaler.state_dict(),
                     "average": average,
+                    "best": self.best.state(),
                     "generators": generators,
                     "gpu_generators": gpu_generators,
                     "unreadable": sorted(self.unreadable),
@@ -258,6 +267,7 @@ class Training:
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None and state["average"] is not None:
             self.average.restore(state["average"])
+        self.best.restore(state["best"])
         rank = self.processes.rank
         if rank < len(state["generators"]):
             torch.set_rng_state(state["generators"][rank])
@@ -271,7 +281,8 @@ class Training:
         weights = {
             name.removeprefix("network."): value for name, value in full_state_dict(self.module, None)[0].items()
         }
-        return weights if self.average is None else weights | self.average.full_state()["means"]
+        weights = weights if self.average is None else weights | self.average.full_state()["means"]
+        return weights | self.best.weights
 
     def _watch(self) -> None:
         if self.recipe.runtime.parallel == "fsdp":
@@ -282,9 +293,10 @@ class Training:
         torch.set_float32_matmul_precision("highest")
         encoder.to(memory_format=torch.contiguous_format)
         with nullcontext() if self.average is None else self.average.in_place():
-            self.listeners.watch(self.step)
+            score = self.listeners.watch(self.step)
         encoder.to(memory_format=torch.channels_last)
         torch.set_float32_matmul_precision(precision)
+        self.best.note(score, self.step, self.learning)
         self._training_mode()
 
     def _leave(self, received: list[int], saved: bool) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
@@ -32,8 +34,7 @@ _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gr
 class Monitor:
     """Monitors a run. Every process has a monitor and segments watched images; only rank 0 writes and prints.
 
-    `segmenter` returns a segmenter with the network's current weights; its argument is the model name recorded in the
-    results. Watched images have their scoring rules, or phrases from their captions.
+    `segmenter` returns a segmenter with the network's current weights; its argument is the number of steps so far. Watched images have their scoring rules, or phrases from their captions.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Monitor:
         *,
         folder: RunFolder,
         recipe: Recipe,
-        segmenter: Callable[[str], Segmenter],
+        segmenter: Callable[[int], Segmenter],
         watched: EvaluationTask | CaptionDataset,
         processes: Processes,
         progress: bool,
@@ -93,12 +94,15 @@ class Monitor:
             self._warned.add(line)
             print_line(f"segvoc: warning: {line}")
 
-    def watch(self, step: int) -> None:
+    def watch(self, step: int) -> float | None:
         """Segment the watched images in the window `auto`; write scores to `watched.jsonl`, overlays and curves.
 
         Each process handles its share of the images, so all of them must call this.
+
+        Returns:
+            The mean IoU in [0, 1]; None without labels.
         """
-        segmenter = self.segmenter(f"step {step}")
+        segmenter = self.segmenter(step)
         if isinstance(self.watched, CaptionDataset):
             problems = self._show_captioned(segmenter, self.watched, step)
             counts = None
@@ -107,12 +111,16 @@ class Monitor:
         gathered = self.processes.gather((counts, problems))
         for problem in (problem for _, problems in gathered for problem in problems):
             self.warn(f"passed over: {problem}")
-        if not self.processes.first:
-            return
+        scores: dict[str, Any] = {}
         if isinstance(self.watched, EvaluationTask):
-            total = Confusion.total((counts for counts, _ in gathered if counts), len(self.watched.classes))
-            self.folder.note("watched.jsonl", {"step": step, **_scores(total)})
-        self._draw()
+            scores = _scores(
+                Confusion.total((counts for counts, _ in gathered if counts), len(self.watched.classes))
+            )
+        if self.processes.first:
+            if scores:
+                self.folder.note("watched.jsonl", {"step": step, **scores})
+            self._draw()
+        return scores.get("mean_iou")
 
     def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
         """The confusion counts of this process, and a line for each unreadable image."""
@@ -165,9 +173,10 @@ def _readable(batch: Sequence[EvaluationImage], classes: int, problems: list[str
     return good
 
 
-def _scores(counts: Confusion) -> dict[str, float | None]:
-    """Pixel accuracy and mean IoU over the classes that occur, in [0, 1]; None if no pixel is labeled."""
+def _scores(counts: Confusion) -> dict[str, Any]:
+    """Pixel accuracy, mean IoU over the classes that occur, and the IoU of each, in [0, 1]; None where none is labeled."""
     scores = counts.scores()
     if not counts.truth_pixels().any():
         return {"pixel_accuracy": None, "mean_iou": None}
-    return {"pixel_accuracy": scores.pixel_accuracy / 100, "mean_iou": scores.miou / 100}
+    iou = [None if np.isnan(one) else round(float(one) / 100, 4) for one in scores.iou]
+    return {"pixel_accuracy": scores.pixel_accuracy / 100, "mean_iou": scores.miou / 100, "iou": iou}

@@ -21,6 +21,7 @@ Encoders = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
 Parallel = Literal["ddp", "fsdp"]
 Supervision = Literal["labels", "captions"]
+Method = Literal["network", "words"]
 InitFrom = Literal["encoders", "network"]
 Version = Literal["v3", "v2"]
 """Version of SynSeg's paper, for its losses (`segvoc.training.objectives.synergy_losses`).
@@ -198,10 +199,42 @@ class RuntimeConfig(_Group):
     """Steps between checkpoints."""
     eval_every: int = 5000
     """Steps between validations; 0: only at the end."""
+    eval_first: bool = False
+    """Whether to validate before the first step, too."""
+    patience: int = 0
+    """Validations in a row without a better mean IoU after which the run stops; its best weights are saved. 0: it runs
+    to its end, and the last weights are saved."""
     max_bad_steps: int = 5
     """The run stops after this many consecutive steps without a finite loss."""
 
     _LIMITS: ClassVar = {"save_every": _COUNT, "max_bad_steps": _COUNT}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedWordsConfig(_Group):
+    """How words are tuned while the network stays as it is (`method=words`)."""
+
+    views: int = 4
+    """Augmented views of each image whose features are computed once and cached."""
+    pyramid_channels: int = 64
+    """Channels of the feature pyramid; a multiple of 8."""
+    dropout: float = 0.1
+    """Probability of dropping a channel of its features."""
+    class_weight_power: float = 0.25
+    """A word weighs by its number of labeled cells to the power of minus this; 0: all alike."""
+
+    _LIMITS: ClassVar = {
+        "views": _COUNT,
+        "pyramid_channels": _COUNT,
+        "dropout": _FRACTION,
+        "class_weight_power": _FRACTION,
+    }
+
+    def __post_init__(self) -> None:
+        """Check that all values are in range."""
+        super().__post_init__()
+        if self.pyramid_channels % 8:
+            raise UsageError(f"pyramid_channels={self.pyramid_channels} is no multiple of 8; take 64, for example")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +248,9 @@ class Recipe:
     the whole network as they trained it (if that isn't published, the encoders)."""
     supervision: Supervision = "labels"
     """What the network learns from: label maps, or captions (SynSeg)."""
+    method: Method = "network"
+    """What is trained: the network's own weights, or "words": a small pyramid on the features of the network, which
+    stays as it is, with a classifier for each word (`segvoc.training.tuned_words`)."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the runs whose mean score is the published one. A run without a seed of its own takes the first."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -225,6 +261,8 @@ class Recipe:
     """The losses and phrases of a network that learns from captions."""
     data: DataConfig = DataConfig()
     """Labeled images and their augmentation."""
+    words: TunedWordsConfig = TunedWordsConfig()
+    """How words are tuned, with `method=words`."""
     runtime: RuntimeConfig = RuntimeConfig()
     """Precision, memory, processes, checkpoints and validation."""
     network: NetworkConfig | None = None
@@ -235,6 +273,11 @@ class Recipe:
         if self.supervision == "captions" and self.runtime.parallel == "fsdp" and not self.captions.cache_features:
             raise UsageError(
                 "cache_features=false needs whole encoders, which parallel=fsdp splits; leave one of the two out"
+            )
+        if self.runtime.patience and (self.runtime.parallel == "fsdp" or self.optimizer.ema_decay):
+            raise UsageError(
+                "patience keeps the weights of a step, so it goes neither with parallel=fsdp nor with ema_decay; leave it "
+                "out"
             )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds={self.seeds} are not distinct seeds; give some, for example 42,43,44")

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,15 +24,19 @@ from segvoc.layers.precision import lowest_precision
 from segvoc.models.headers import configuration_record
 from segvoc.models.loading import CUSTOM, TRAINING, find_device, segmenter_of
 from segvoc.models.presets import find_preset
+from segvoc.models.taught_weights import taught_tensors
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.progress import announced
+from segvoc.progress import announced, print_line
 from segvoc.records import to_json
+from segvoc.teaching.taught_words import TaughtWords
+from segvoc.training.before_after import compare_in_images
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import STARTED_FROM, RunFolder, open_together
+from segvoc.training.run_folder import FEATURES, STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
+from segvoc.training.tuning import WORDS_FILE, Tuning, open_tuning
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, training_data_of
 from segvoc.version import __version__
 
@@ -108,10 +113,12 @@ def train(
     if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
         kind = str(lowest_precision(network)).removeprefix("torch.")
         raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
+    taught: tuple[TaughtWords, ...] = ()
     if network is None:
         with announced(f"building {recipe.model} and reading its weights", silent=quiet):
             built = build(recipe, start or Start(), seed)
         recipe, preset, network, started_from = built.recipe, built.preset, built.network, built.started_from
+        taught = built.taught
     else:
         preset, started_from = find_preset(recipe.model), ()
     where = find_device(Processes.from_environment().own_device(device))
@@ -129,28 +136,40 @@ def train(
             torch.set_float32_matmul_precision("high")  # as in the released code, whatever `precision` is
         config["session"] = _session(processes, where)
         folder, state = open_together(processes, where, out, config, resume=resume)
+        model = partial(
+            segmenter_of, preset=preset, network=network, configuration=configuration, training=_training_record(config)
+        )
         monitor = Monitor(
             folder=folder,
             recipe=recipe,
-            segmenter=partial(
-                segmenter_of,
-                preset=preset,
-                network=network,
-                configuration=configuration,
-                training=_training_record(config),
-            ),
+            segmenter=lambda step: model(f"step {step}"),
             watched=data.watched,
             processes=processes,
             progress=progress,
         )
-        with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
-            task = data.task(network, templates, monitor.warn)
+        tuning, task = None, None
+        if recipe.method == "words":
+            if not isinstance(data, LabelTrainingData):
+                raise UsageError("words are tuned to label maps, not to captions; leave out method=words")
+            tuning = open_tuning(
+                lambda step: model(f"step {step}"),
+                data,
+                recipe,
+                Path(out) / FEATURES,
+                processes=processes,
+                warn=monitor.warn,
+                silent=quiet,
+            )
+            task, monitor.segmenter = tuning.task, tuning.segmenter
+        else:
+            with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
+                task = data.task(network, templates, monitor.warn)
         for note in folder.notes():
             monitor.warn(note)
         # not kept in a variable here: a wrapped network must not outlive the process group
         weights = _trained(
             Training(
-                network=network,
+                network=network if tuning is None else tuning.network,
                 task=task,
                 recipe=recipe,
                 folder=folder,
@@ -162,12 +181,36 @@ def train(
             monitor,
         )
         if processes.first:
-            _write_model(folder, recipe, data.metadata() | ({CUSTOM: True} if custom else {}), weights, config)
+            metadata = data.metadata() | ({CUSTOM: True} if custom else {})
+            if tuning is not None:
+                weights, words = _tuned_weights(tuning, weights, folder, network, taught)
+                metadata |= words
+            _write_model(folder, recipe, metadata, weights, config)
         # no process returns before the file is there
         results = processes.gather([_result(folder)] if processes.first else [])
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
     return results[0][0]
+
+
+def _tuned_weights(
+    tuning: Tuning,
+    weights: dict[str, Tensor],
+    folder: RunFolder,
+    network: SegmentationNetwork,
+    taught: Sequence[TaughtWords],
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and header entries of a model with tuned words; also writes these alone, and compares in images."""
+    watched = folder.read_lines("watched.jsonl")
+    words, best = tuning.finish(weights, watched)
+    if words is None:
+        print_line("segvoc: warning: words tuned to these images are no better than their text, so they keep their text")
+    else:
+        words.save(folder.path / WORDS_FILE)
+        taught = (*taught, words)
+        compare_in_images(folder.path, best)
+    tensors, header = taught_tensors(taught)
+    return network.state_dict() | tensors, header
 
 
 def _result(folder: RunFolder) -> TrainingResult:

@@ -48,7 +48,7 @@ FREE = (
 ROUNDING = (*(f"recipe.runtime.{name}" for name in NUMERIC), "machine.")
 """Settings that change the order of summation, and thus the last digits of results."""
 
-STATE = frozenset("step weights optimizer scaler average generators gpu_generators unreadable".split())
+STATE = frozenset("step weights optimizer scaler average best generators gpu_generators unreadable".split())
 """Keys of a checkpoint."""
 
 

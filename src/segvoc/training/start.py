@@ -26,8 +26,10 @@ from segvoc.models.loading import (
     state_of,
 )
 from segvoc.models.presets import WEIGHTS, Preset, find_preset
+from segvoc.models.taught_weights import taught_words_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.storage.digests import file_sha256
+from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.recipe import Recipe
 
 
@@ -57,6 +59,8 @@ class BuiltNetwork:
     """The network."""
     started_from: tuple[dict[str, str], ...]
     """The files that its weights are from: name and SHA-256; of a published file also its place and license."""
+    taught: tuple[TaughtWords, ...]
+    """Words that the model was taught or tuned to before."""
 
 
 def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None) -> BuiltNetwork:
@@ -92,8 +96,13 @@ def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork 
         _fill(network, _towers_of(towers, network, *others), towers)
     if preset.start_from_towers is not None and not (same or start.weights == "random"):
         preset.start_from_towers(network)
-    started_from = tuple(_origin(path) for path in (*paths, *encoders))
-    return BuiltNetwork(recipe=recipe, preset=preset, network=network, started_from=started_from)
+    return BuiltNetwork(
+        recipe=recipe,
+        preset=preset,
+        network=network,
+        started_from=tuple(_origin(path) for path in (*paths, *encoders)),
+        taught=() if file is None else taught_words_of(file),
+    )
 
 
 def _random_network(preset: Preset, configuration: NetworkConfig, seed: int) -> SegmentationNetwork:

@@ -77,6 +77,10 @@ class LabelTrainingData:
             seed=self.seed,
         )
 
+    def training_set(self) -> TrainingSet:
+        """The images, augmented, for a network with one label for each pixel."""
+        return TrainingSet(images=self.learned, augmentation=self.recipe.data, seed=self.seed)
+
     def _training_set(self, network: SegmentationNetwork) -> TrainingSet:
         recipe, images, object_maps = self.recipe, self.learned, self.object_maps
         if isinstance(network, PartNetwork):
@@ -84,7 +88,7 @@ class LabelTrainingData:
             return PartTrainingSet(images=images, augmentation=recipe.data, seed=self.seed, object_maps=object_maps)
         if object_maps is not None:
             raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
-        return TrainingSet(images=images, augmentation=recipe.data, seed=self.seed)
+        return self.training_set()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.syn_seg import SynSegConfig
+from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
 from segvoc.training.recipe import DataConfig, OptimizerConfig, Recipe
 from segvoc.training.recipes import cat_seg, err_seg, parts, pca_seg, syn_seg, tiny
 
@@ -52,16 +53,18 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """Every recipe, by name: that of its function with hyphens."""
 
 
-def finetune(model: str, preset: str | None = None) -> Recipe:
-    """Fine-tune a model on your own images, or train a new aggregation on its encoders.
+def finetune(model: str, preset: str | None = None, *, images: int = 30) -> Recipe:
+    """Fine-tune a model on your own images.
 
-    The published networks keep their learning rates and losses, but train for a thousand steps, ignore unlabeled
-    pixels, and swap left and right in mirror images. Without `--weights`, a network whose authors published their
-    weights starts from these (`--set init_from=encoders`: from its encoders alone).
+    tiny stays as it is, and words are tuned on its features (`method=words`). The published networks keep their
+    learning rates and losses, but train for a thousand steps, ignore unlabeled pixels, and swap left and right in mirror
+    images. Without `--weights`, a network whose authors published their weights starts from these (`--set
+    init_from=encoders`: from its encoders alone).
 
     Args:
         model: a preset, or the path of a .safetensors file that segvoc wrote.
         preset: the preset that the model was made from; None reads it from the file.
+        images: number of labeled images, which tiny's settings follow from.
 
     Raises:
         UsageError: there is no such preset.
@@ -75,7 +78,8 @@ def finetune(model: str, preset: str | None = None) -> Recipe:
     preset = preset or model
     find_preset(preset)
     if preset == "tiny":
-        return replace(tiny.tiny(), model=model, network=network)
+        of_parts = isinstance(network, TinyConfig) and not isinstance(network.aggregation, TinyAggregationConfig)
+        return replace(tiny.tiny() if of_parts else tiny.tuned_words(images), model=model, network=network)
     recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
     recipe = recipe.with_settings(
         init_from="network",

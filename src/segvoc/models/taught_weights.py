@@ -1,0 +1,49 @@
+"""Taught words inside a weights file of segvoc: its tensors taught.N.NAME, and the records in its header."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segvoc.checkpoints.files import WeightsFile
+from segvoc.errors import CheckpointError
+from segvoc.records import to_json
+from segvoc.teaching.taught_words import TaughtWords
+
+TAUGHT = "taught"
+"""Header entry with the records, and prefix of the tensors."""
+
+
+def taught_tensors(taught: Sequence[TaughtWords]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the header entries of taught words; both are empty without any."""
+    tensors = {
+        f"{TAUGHT}.{number}.{name}": torch.from_numpy(array.copy())
+        for number, one in enumerate(taught)
+        for name, array in one.arrays().items()
+    }
+    return tensors, {TAUGHT: [to_json(one.record) for one in taught]} if taught else {}
+
+
+def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
+    """The taught words of a weights file.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
+    records = file.record.get(TAUGHT, [])
+    if not isinstance(records, list):
+        raise CheckpointError(f"the header of {file.path!r} is damaged; fetch or train the model again")
+    found: list[TaughtWords] = []
+    for number, record in enumerate(records):
+        prefix = f"{TAUGHT}.{number}."
+        arrays = {
+            name.removeprefix(prefix): value.numpy() for name, value in file.tensors.items() if name.startswith(prefix)
+        }
+        found.append(TaughtWords.of(file.path, record, arrays))
+    return tuple(found)
+
+
+def without_taught(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the network alone."""
+    return {name: value for name, value in tensors.items() if not name.startswith(f"{TAUGHT}.")}
