@@ -71,7 +71,7 @@ def test_programs_for_other_weights_are_refused(taught, tmp_path):
 
 
 def test_triton_alone_cannot_apply_them(tiny, taught, tmp_path):
-    with pytest.raises(UsageError, match="nothing of taught words; export without them, .* --model OUT --taught FILE"):
+    with pytest.raises(UsageError, match=r"nothing of taught words; export without them, .* --model OUT --taught FILE"):
         export(tiny, tmp_path / "out", format="triton", taught=[taught])
     assert not list(tmp_path.iterdir())
 
