@@ -70,7 +70,11 @@ export class Model {
       sessions.push(await ort.InferenceSession.create(files.get(program)!, options));
     }
     const tokenizer = JSON.parse(new TextDecoder().decode(files.get(text.tokenizer))) as object;
-    const own = ownTaught.map((name) => described(name, files.get(name)!));
+    // its words say more than its name, which the export gave it
+    const own = ownTaught.map((name) => {
+      const { file, taught } = described(name, files.get(name)!);
+      return { file: { ...file, name: "" }, taught };
+    });
     return new Model(description, new Prompts(tokenizer, text), sessions[0], sessions[1], sessions[2], own);
   }
 

@@ -57,7 +57,7 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
 function About({ file: { name, words } }: { file: TaughtFile }) {
   return (
     <span class="about" title={words.join(", ")}>
-      {name || "The model's own"}
+      <span class="file-name">{name || words.join(", ")}</span>
       <span class="more">{plural(words.length, "word")}</span>
     </span>
   );
