@@ -20,7 +20,14 @@ from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWord, TaughtWords, TeachingRecord, mean_features, probe_image
+from segvoc.teaching.taught_words import (
+    TaughtQuery,
+    TaughtWord,
+    TaughtWords,
+    TeachingRecord,
+    mean_features,
+    probe_image,
+)
 
 ROOT = Path(__file__).parent.parent
 

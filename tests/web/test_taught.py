@@ -81,7 +81,10 @@ def relabeled(site: Site, before: np.ndarray) -> np.ndarray:
 def test_an_exported_page_applies_its_words_by_itself(taught_site: Site, tiny, taught, drawn):
     site, better = taught_site, tiny.with_taught(taught)
     site.open()
-    assert site.tab.get_by_role("list", name="Taught words").inner_text().split("\n") == ["grass, sky, brick", "3 words"]
+    assert site.tab.get_by_role("list", name="Taught words").inner_text().split("\n") == [
+        "grass, sky, brick",
+        "3 words",
+    ]
     site.tab.context.set_offline(True)
     site.label(drawn, ", ".join(WORDS))
     found = site.labels()

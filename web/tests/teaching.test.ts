@@ -99,6 +99,7 @@ for (const [what, damaged, message] of [
   ["nothing", new Uint8Array(0), /is no file of taught words/],
   ["no safetensors", new TextEncoder().encode("photographs"), /is no file of taught words/],
   ["other safetensors", changed((header) => delete header["__metadata__"]), /is no file of taught words/],
+  ["an entry that is none", changed((header) => (header["bias"] = null)), /is no file of taught words/],
   ["a record without words", recorded({ words: null }), /is no file of taught words/],
   ["a record with odd channels", recorded({ channels: { appearance: -1 } }), /is no file of taught words/],
   ["a newer file", recorded({ format: 2 }), /another version of segvoc/],

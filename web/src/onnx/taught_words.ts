@@ -87,7 +87,8 @@ function header(content: Uint8Array): { record: TeachingRecord; entries: Record<
     const fits =
       isText(record.model) &&
       record.words.every((word) => isText(word.name)) &&
-      Object.values(record.channels).every(isCount);
+      Object.values(record.channels).every(isCount) &&
+      Object.values(entries).every((entry) => typeof entry === "object" && entry);
     return fits ? { record, entries } : undefined;
   } catch {
     return undefined;
