@@ -7,6 +7,7 @@ tests/web/test_data.py checks that both are what this gives.
 import base64
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
+from segvoc.teaching.taught_words import (
+    TaughtQuery,
+    TaughtWord,
+    TaughtWords,
+    TeachingRecord,
+    mean_features,
+    probe_image,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,6 +62,8 @@ def expected() -> dict[str, Any]:
         "strongest": [_strongest(random, *case) for case in STRONGEST],
         "overlays": [_overlay(random, opacity) for opacity in (0.0, 0.5, 0.7, 1.0)],
         "chequered": _chequered(),
+        "taught": _taught(random),
+        "probe": _text(probe_image()[::16, ::16]),
         "prompts": [{"text": text, "ids": tokenizer.encode(text).ids} for text in PROMPTS],
     }
 
@@ -109,6 +120,51 @@ def _chequered() -> dict[str, Any]:
     black = np.zeros((height, width, 3), np.uint8)
     drawn = np.asarray(draw_overlay(black, regions, alpha=1.0, names=False, legend=False))
     return {"words": words, "size": [height, width], "sha256": hashlib.sha256(drawn.tobytes()).hexdigest()}
+
+
+def _taught(random: np.random.Generator) -> dict[str, Any]:
+    """Taught words and what they add. All values are multiples of few powers of two: no machine rounds anything."""
+
+    def quarters(*shape: int) -> np.ndarray:
+        return (random.integers(-8, 8, shape) / 4).astype(np.float32)
+
+    features = {"tap_0": quarters(1, 2, 4, 8), "class_logits": quarters(1, 3, 2, 4), "appearance": quarters(1, 2, 2, 4)}
+    channels = {name: features[name].shape[1] for name in sorted(features)}
+    words = [
+        TaughtWord(name=name, images=1, pixels=9, before=50.0, after=None, keeps_text=name == "brick")
+        for name in ("grass", "brick", "sky")
+    ]
+    taught = TaughtWords(
+        record=TeachingRecord(
+            model="theirs",
+            words=tuple(words),
+            channels=channels,
+            images=1,
+            penalty=(1.0, 1.0),
+            miou_before=None,
+            miou=None,
+            accuracy_before=0.0,
+            accuracy=0.0,
+            segvoc="1",
+        ),
+        weights=quarters(2, 7).astype(np.float16),
+        bias=quarters(2),
+        mean=quarters(7),
+        scale=np.float32(2) ** random.integers(-1, 2, 7).astype(np.float32),
+        probe=mean_features({name: features[name] for name in channels}),
+    )
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        taught.save(file.name)
+        content = Path(file.name).read_bytes()
+    cases: list[dict[str, Any]] = []
+    for asked, kept in ((("cup", "grass", "sky"), None), (("sky", "cup", "grass"), (0, 1)), (("sky", "brick"), None)):
+        logits = quarters(1, len(kept or asked), 8, 16)
+        query = TaughtQuery.of([taught], asked, len(asked))
+        assert query is not None
+        added = query(logits, None if kept is None else np.array([kept]), features)
+        cases.append({"words": asked, "kept": kept, "logits": _text(logits), "added": _text(added)})
+    maps = {name: {"shape": one.shape[1:], "values": _text(one)} for name, one in features.items()}
+    return {"file": base64.b64encode(content).decode(), "maps": maps, "cases": cases}
 
 
 def _text(array: np.ndarray) -> str:

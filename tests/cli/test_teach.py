@@ -1,11 +1,17 @@
 """`segvoc teach`, and --taught of other commands."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from segvoc.cli import export as exporting
+from segvoc.exported.shipped import open_tiny
+from segvoc.imaging.label_maps import read_label_map
 from segvoc.models import loading
 from segvoc.teaching.taught_words import TaughtWords
 from tests.cli.command import Command
@@ -40,6 +46,71 @@ def test_teach_and_use(command):
     done = command("evaluate", "tiny", *options, "--taught", "drawn.words.safetensors", "--out", "report")
     assert done.code == 0, done.err
     command("evaluate", "tiny", *options, "--out", "report").refused("taught")  # another evaluation than before
+
+
+def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
+    run = pytest.importorskip("segvoc.batch.run", reason='needs the extra "cluster"')
+    pytest.importorskip("fastapi", reason='needs the extra "serve"')
+    from tests.batch.runs import Loop
+    from tests.serving.services import in_process
+
+    options = drawn_examples(4).write(Path("set"))
+    words = ("--words", "grass, sky, brick")
+    for seed in (0, 1):
+        command("teach", *options, "--out", f"{seed}.words.safetensors", "--seed", seed)
+    taught = ("--taught", "0.words.safetensors")
+    segmented = command("segment", "set/images", *words, *taught, "--out", "expected")
+    assert segmented.code == 0, segmented.err
+    names = sorted(path.name for path in Path("set/images").iterdir())
+    expected = {name: read_label_map(Path("expected") / name) for name in names}
+
+    monkeypatch.setattr(run, "_ray", lambda workers: Loop())
+    batch = ("batch", "set/images", "--out", "labeled", "--to", "files", "--no-overlay", *words)
+    done = command(*batch, *taught)
+    assert done.code == 0, done.err
+    for name, labels in expected.items():
+        assert np.array_equal(read_label_map(Path("labeled") / name), labels)
+    assert "4 of 4 images were done before" in command(*batch, *taught).err
+    for other in ((), ("--taught", "1.words.safetensors")):
+        command(*batch, *other).refused("'labeled' has results of another call (taught", "give another --out")
+
+    services: list[Any] = []
+    monkeypatch.setattr("segvoc.serving.server.run", lambda load, *_, **__: services.append(load))
+    monkeypatch.delenv("SEGVOC_API_KEY", raising=False)
+    for more in ((), taught):
+        assert command("serve", "--dtype", "auto", *more).code == 0
+    plain, with_words = (load() for load in services)
+    with in_process(plain) as client:
+        assert client.get("/v1/models").json()["models"][0]["taught"] == []
+    with in_process(with_words) as client:
+        (model,) = client.get("/v1/models").json()["models"]
+        assert set(model["taught"]) == set(with_words.taught[0].words) != set()
+        for name, labels in expected.items():
+            form = {"image": (name, (Path("set/images") / name).read_bytes())}
+            answer = client.post("/v1/segment", files=form, data={"words": words[1]}, headers={"Accept": "image/png"})
+            assert answer.status_code == 200
+            Path("served.png").write_bytes(answer.content)
+            assert np.array_equal(read_label_map("served.png"), labels)
+
+
+def test_export_without_pytorch_copies_the_words_too(segvoc_command, monkeypatch):
+    examples = drawn_examples(2)
+    taught = open_tiny().teach(examples)
+    taught.save("a.words.safetensors")
+    Image.fromarray(examples.images[1]).save("photo.png")
+    find_spec = exporting.find_spec
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "torch" else find_spec(name))
+    done = segvoc_command("export", "tiny", "model", "--taught", "a.words.safetensors")
+    assert done.code == 0, done.err
+    asked = ("segment", "photo.png", "--words", "grass, sky, brick", "--model", "./model", "--out", "out")
+    assert segvoc_command(*asked).code == 0
+    expected = open_tiny().with_taught(taught).segment("photo.png", ["grass", "sky", "brick"])
+    assert np.array_equal(read_label_map("out/photo.png"), expected.labels)
+    shutil.copy("photo.png", "no.words.safetensors")
+    wrong = segvoc_command("export", "tiny", "other", "--taught", "no.words.safetensors")
+    wrong.refused("'no.words.safetensors' is no file of taught words")
+    segvoc_command("export", "tiny", "other", "--taught", "missing").refused("'missing' can't be read")
+    assert not Path("other").exists()
 
 
 def test_json(command):

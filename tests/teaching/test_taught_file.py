@@ -1,6 +1,7 @@
 """Files of taught words that are cut off, foreign or damaged are refused in one line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,13 @@ def test_is_safetensors(tmp_path):
     made_up().save(tmp_path / "zebra.words.safetensors")
     arrays = load_file(tmp_path / "zebra.words.safetensors")
     assert {name: array.shape for name, array in arrays.items()}["weights"] == (1, 3)
+
+
+def test_channels_keep_the_order_of_the_arrays(tmp_path):
+    channels = {"map_0": 2, "class_logits": 1}
+    taught = made_up()
+    replace(taught, record=replace(taught.record, channels=channels)).save(tmp_path / "a")
+    assert list(TaughtWords.load(tmp_path / "a").record.channels.items()) == list(channels.items())
 
 
 def refused(path, said):

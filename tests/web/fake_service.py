@@ -32,6 +32,8 @@ class FakeService:
     """Requests that it refuses first, because it is busy."""
     hold: threading.Event | None = None
     """Answers wait for it."""
+    taught: list[str] = field(default_factory=list)
+    """Words that its model knows by examples."""
     forms: list[dict[str, str]] = field(default_factory=list)
     """Fields of the forms that were sent, without images."""
 
@@ -51,8 +53,9 @@ class _Handler(PageFiles):
             addresses = {"segment": "v1/segment", "models": "v1/models"}
             self._json(200, {"service": addresses, "browser": {"model": "model/"}})
         elif self.path == "/v1/models" and self._may():
+            model = {"name": "tiny", "parameters": 1, "parts": True, "taught": self.service.taught}
             limits = {"bytes": 10_000_000, "pixels": 20_000_000, "words": 100}
-            self._json(200, {"models": [{"name": "tiny", "parameters": 1, "parts": True}], "limits": limits})
+            self._json(200, {"models": [model], "limits": limits})
         elif self.path != "/v1/models":
             super().do_GET()
 

@@ -29,6 +29,17 @@ export interface Query {
   readonly synonyms: "first" | "average";
   /** Parts of objects, such as "dog: head, leg; *: tail"; empty: none. */
   readonly parts: string;
+  /** Files of taught words to apply beside the model's own, by their ids; of a word in several, the last counts. */
+  readonly taught: readonly string[];
+}
+
+/** Words that a model knows by examples, too. */
+export interface TaughtFile {
+  /** Equal for files with equal contents. */
+  readonly id: string;
+  /** Name of the file; empty: not known. */
+  readonly name: string;
+  readonly words: readonly string[];
 }
 
 /** A labeled image; the arrays have one value for each pixel, row by row. */
@@ -73,6 +84,8 @@ export interface ModelInfo {
   readonly hasParts: boolean;
   /** Where and how it runs, in a few words for the reader. */
   readonly place: string;
+  /** The words that it was taught before the reader came. */
+  readonly taught: readonly TaughtFile[];
 }
 
 /** Called while a model loads, with the share that is there, in [0, 1]. */
@@ -90,6 +103,12 @@ export interface Backend {
    * @throws PageError one sentence that says what is wrong and how to fix it.
    */
   segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation>;
+  /**
+   * Take a file of taught words, which queries name by its id from then on; a back end without this takes none.
+   *
+   * @throws PageError it is no such file, or for another model.
+   */
+  teach?(name: string, content: Uint8Array): Promise<TaughtFile>;
 }
 
 /** An error whose message is one plain sentence for the reader of the page. */

@@ -101,15 +101,20 @@ test("a usable description is taken, and its program for the protocol's pooling 
   assert.throws(() => wordsProgram(taken, { ...protocol, pooling: [3, 3] }), PageError);
 });
 
+test("words that were taught aren't dropped by the model's own rule", () => {
+  assert.equal(ownSelection(description, protocol, 100, true).least, 100);
+  assert.equal(ownSelection(description, { ...protocol, selection: { keep: 7 } }, 100, true).least, 7);
+});
+
 test("words are selected by the model's own rule, else by the protocol's", () => {
   const bySimilarity = { ...protocol, selection: { keep: 256 } };
-  assert.deepEqual(ownSelection(description, protocol, 100), { least: 24, share: 0.98, bySimilarity: false });
+  assert.deepEqual(ownSelection(description, protocol, 100, false), { least: 24, share: 0.98, bySimilarity: false });
   const quarter = { ...description, own_selection: { kind: "quarter", least: 16, most: 64 } } as const;
-  assert.deepEqual([8, 100, 1000].map((words) => ownSelection(quarter, protocol, words).least), [16, 25, 64]);
+  assert.deepEqual([8, 100, 1000].map((words) => ownSelection(quarter, protocol, words, false).least), [16, 25, 64]);
   const none = { ...description, own_selection: null };
-  assert.deepEqual(ownSelection(none, bySimilarity, 1000), { least: 256, share: 0, bySimilarity: true });
-  assert.equal(ownSelection(none, protocol, 1000).least, 1000);
-  assert.equal(ownSelection({ ...description, selects: false }, bySimilarity, 1000).least, 1000);
+  assert.deepEqual(ownSelection(none, bySimilarity, 1000, false), { least: 256, share: 0, bySimilarity: true });
+  assert.equal(ownSelection(none, protocol, 1000, false).least, 1000);
+  assert.equal(ownSelection({ ...description, selects: false }, bySimilarity, 1000, false).least, 1000);
 });
 
 for (const [wrong, message] of [

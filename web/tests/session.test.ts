@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { KeyError, PageError, type Backend, type ImageSource, type Segmentation } from "../src/backend";
+import {
+  KeyError,
+  PageError,
+  type Backend,
+  type ImageSource,
+  type Query,
+  type Segmentation,
+  type TaughtFile,
+} from "../src/backend";
 import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
 import { Session } from "../src/session/session";
@@ -25,7 +33,7 @@ class Slow implements Backend {
 
   async load() {
     if (this.refusal) throw this.refusal;
-    return { name: "slow", hasParts: false, place: "" };
+    return { name: "slow", hasParts: false, place: "", taught: [] };
   }
 
   segment(image: ImageSource, { words }: { words: readonly string[] }, signal: AbortSignal): Promise<Segmentation> {
@@ -116,6 +124,64 @@ test("a service that wants a key is asked again with it", async () => {
   await pause();
   assert.ok(!labeler.needsKey.value && session.problem.value === null);
   assert.equal(backend.asked.length, 2);
+});
+
+/** A back end that learns, except from files that are named "wrong". */
+class Teachable extends Slow {
+  readonly queries: (readonly string[])[] = [];
+
+  async teach(name: string, content: Uint8Array): Promise<TaughtFile> {
+    if (name === "wrong") throw new PageError("Another model's.");
+    return { id: `id ${content[0]}`, name, words: ["cat"] };
+  }
+
+  override segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation> {
+    this.queries.push(query.taught);
+    return super.segment(image, query, signal);
+  }
+}
+
+test("images are labeled again when taught words come and go, and files are kept for the next time", async () => {
+  const storage = await Storage.open(), backend = new Teachable();
+  const start = async () => {
+    const session = new Session(storage), labeler = new Labeler(session, { browser: backend });
+    session.items.value = [item("a")];
+    session.settings.place.value = "browser";
+    session.settings.words.value = ["cat"];
+    labeler.start();
+    await pause();
+    return { session, labeler };
+  };
+  const file = (name: string, first: number) => new File([new Uint8Array([first])], name);
+  const { session, labeler } = await start();
+  await labeler.teach([file("one", 1), file("two", 2), file("wrong", 3)]);
+  assert.equal(session.problem.value, "Another model's.");
+  await labeler.teach([file("one again", 1)]);
+  assert.equal(session.problem.value, null);
+  await pause();
+  assert.deepEqual(backend.queries.at(-1), ["id 2", "id 1"]);
+  assert.deepEqual(session.taught.value.map(({ name }) => name), ["two", "one again"]);
+
+  const { session: next } = await start();
+  assert.deepEqual(backend.queries.at(-1), ["id 2", "id 1"]);
+  await next.removeTaught(next.taught.value[0]);
+  await pause();
+  assert.deepEqual(backend.queries.at(-1), ["id 1"]);
+  await next.clear();
+  assert.deepEqual((await start()).session.taught.value, []);
+});
+
+test("taught words that the model refuses are forgotten", async () => {
+  const storage = await Storage.open(), session = new Session(storage);
+  await storage.put("settings", "taught", [{ name: "wrong", content: new Uint8Array(1) }]);
+  assert.equal(await session.restoreTaught(new Teachable()), "Another model's.");
+  assert.equal(await session.restoreTaught(new Teachable()), null);
+});
+
+test("a back end that takes no taught words says so", async () => {
+  const { session, labeler } = await started("a");
+  await labeler.teach([new File([], "a.words.safetensors")]);
+  assert.match(session.problem.value!, /segvoc serve --taught/);
 });
 
 test("a back end that can't be loaded says why", async () => {

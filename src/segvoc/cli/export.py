@@ -10,7 +10,8 @@ import click
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import missing_extra, naming_torch
-from segvoc.exported.shipped import copy_tiny
+from segvoc.exported.shipped import copy_tiny, open_tiny
+from segvoc.exported.taught_files import add_taught
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.vocabulary import Vocabulary
 
@@ -18,7 +19,7 @@ from segvoc.vocabulary import Vocabulary
 @click.command()
 @click.argument("model")
 @click.argument("out")
-@model_options("weights", "options")
+@model_options("weights", "options", "taught")
 @click.option(
     "--format",
     type=click.Choice(["onnx", "torch", "triton"]),
@@ -53,15 +54,21 @@ def export(
 
     MODEL is a preset or a segvoc .safetensors file. OUT contains programs for images, words and text, a tokenizer,
     and segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` open it. Before OUT appears, its results
-    are compared with the model's on three images and two vocabularies.
+    are compared with the model's on three images and two vocabularies. With --taught, OUT has the taught words too,
+    and applies them by itself, also on the page.
     """
     vocabulary = None if words_file is None else Vocabulary.read(words_file)
     folder = None if runtime is None else Path(runtime)
-    plain = chosen == ModelOptions(options=()) and (format, precision, vocabulary) == ("onnx", "float32", None)
+    plain = (chosen.weights, chosen.options) == (None, ()) and (format, precision, vocabulary) == (
+        "onnx",
+        "float32",
+        None,
+    )
     plain = plain and not compiled
     if model == "tiny" and plain and find_spec("torch") is None:
         with folder_in_the_making(Path(out), page=page, runtime=folder) as inside:
             copy_tiny(inside)
+            add_taught(inside, chosen.with_taught(open_tiny()).taught)
         echo(f"tiny: the programs that ship; they can't be compared with the network without PyTorch -> {out}")
         return
     if find_spec("torch") is not None and not (find_spec("onnx") and find_spec("onnxscript")):
@@ -70,7 +77,9 @@ def export(
         from segvoc.exporting.export import export as export_model  # here, since PyTorch takes seconds to import
         from segvoc.models.loading import load_network
 
-    network = load_network(model, weights=chosen.weights, device="cpu", dtype="float32", options=chosen.departures())
+    network = chosen.with_taught(
+        load_network(model, weights=chosen.weights, device="cpu", dtype="float32", options=chosen.departures())
+    )
 
     def say(step: str) -> None:
         if sys.stderr.isatty():

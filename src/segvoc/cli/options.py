@@ -59,7 +59,7 @@ class ModelOptions:
         network = load_network(
             model, weights=self.weights, device=device or self.device, dtype=self.dtype, options=departures
         )
-        return self._with_taught(network)
+        return self.with_taught(network)
 
     def open(self, model: str) -> "Segmenter":
         """Load any model that labels images.
@@ -78,9 +78,14 @@ class ModelOptions:
             options=self.departures(),
             trust_code=self.trust_code,
         )
-        return self._with_taught(opened)
+        return self.with_taught(opened)
 
-    def _with_taught(self, model: "AnyModel") -> "AnyModel":
+    def with_taught(self, model: "AnyModel") -> "AnyModel":
+        """A model with the words of --taught.
+
+        Raises:
+            CheckpointError: a file can't be read, or is for another model.
+        """
         if not self.taught:
             return model
         from segvoc.teaching.taught_words import TaughtWords

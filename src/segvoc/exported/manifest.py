@@ -106,6 +106,8 @@ class ExportManifest:
     """Where the weights come from: the preset and its configuration, and for the shipped ones sources and licenses."""
     files: Mapping[str, Mapping[str, Any]]
     """Size ("bytes") and "sha256" of every other file of the folder."""
+    taught: tuple[str, ...] = ()
+    """Files of words that the model was taught, which are applied by itself; of a word in several, the last counts."""
 
     @property
     def program_files(self) -> tuple[str, ...]:
@@ -116,6 +118,7 @@ class ExportManifest:
     def _named_files(self) -> Iterator[str]:
         yield from self.program_files
         yield from (name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None)
+        yield from self.taught
 
     def renamed(self, names: Mapping[str, str]) -> "ExportManifest":
         """The same for programs and a tokenizer that have other names, by their names until now."""

@@ -15,9 +15,13 @@ from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, Word
 from segvoc.errors import CheckpointError, SegvocError, UsageError, naming_torch, one_line
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart
 from segvoc.exported.onnx_program import OnnxProgram
+from segvoc.exported.taught_files import read_taught
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.windows import views
 from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
+from segvoc.teaching.features import FeatureArrays, read_features
+from segvoc.teaching.taught_words import probe_image
 from segvoc.vocabulary import Vocabulary
 
 EVERYTHING = 1 << 30
@@ -60,6 +64,7 @@ class ExportedSegmenter(Segmenter):
             background_words=about.background_words,
             origin=about.origin,
         )
+        self.taught = read_taught(self.folder, about)
 
     @property
     def dtype(self) -> str:
@@ -117,6 +122,24 @@ class ExportedSegmenter(Segmenter):
             return found["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (views, 1))
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
         return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64)
+
+    def probed_features(self) -> FeatureArrays:
+        """See `Segmenter.probed_features`; words, which may be fixed, don't matter here."""
+        return read_features(self._image({"pixels": views(probe_image(), self.protocols["single"])[:1]}))
+
+    def check_taught(self) -> None:
+        """Check that the words that the folder says the model was taught were taught to it.
+
+        This runs the image program, so `load_exported` calls it, once archives are trusted.
+
+        Raises:
+            CheckpointError: they were taught to another model.
+        """
+        if not self.taught:
+            return
+        features = self.probed_features()
+        for one in self.taught:
+            one.check_model(self.name, features)
 
     def _fixed_window(self) -> str:
         return next((window for window, one in self.protocols.items() if one.size and one.max_aspect == 1), "single")

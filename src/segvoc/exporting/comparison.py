@@ -13,6 +13,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary
 
 SIZES = ((480, 640), (333, 500), (640, 427))
@@ -54,17 +55,27 @@ def compare_with_export(
 ) -> Comparison:
     """Compare logits of all words, and labels, for three images and two vocabularies, in windows of each pooling.
 
+    If the model was taught words, there is a third vocabulary: these and the first of the others.
+
     Args:
         model: the original model.
         exported: the exported one.
         dtype: precision of the exported one, which decides the tolerance.
         vocabulary: the words if they are fixed.
+
+    Raises:
+        CheckpointError: the exported model isn't recognized as the one that its taught words were taught to.
     """
+    exported.check_taught()
     words = WORDS if vocabulary is None else vocabulary.words
+    vocabularies = [words[:FEW_WORDS], words]
+    taught = [word for one in model.taught for word in one.words if vocabulary is None or word in words]
+    if taught:
+        vocabularies.append(tuple(dict.fromkeys((*taught, *words[:FEW_WORDS]))))
     differences, equal = [], []
     for number, size in enumerate(SIZES):
         image = _scene(*size, seed=number)
-        for some in (words[:FEW_WORDS], words):
+        for some in vocabularies:
             # windows of another pooling take several views: one image is enough
             for options in _options(model)[: None if number == 0 else 1]:
                 ours, theirs = (_logits(one, image, some, options) for one in (model, exported))
@@ -90,7 +101,11 @@ def _logits(
 ) -> np.ndarray:
     protocol = model.protocol(options, len(words))
     pixels = views(image, protocol)
-    return to_numpy(model.run(pixels, model.encode_words(Vocabulary(words)), protocol)[0])
+    text = model.encode_words(Vocabulary(words))
+    taught = TaughtQuery.of(model.taught, words, len(words))
+    if taught is None:
+        return to_numpy(model.run(pixels, text, protocol)[0])
+    return to_numpy(taught(*model.run_with_features(pixels, text, protocol)))
 
 
 def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +27,7 @@ from segvoc.errors import NotCompiledWarning, UsageError, missing_extra
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
+from segvoc.exported.taught_files import add_taught
 from segvoc.exporting.comparison import Comparison, compare_with_export
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.exporting.programs import Program, image_program, smallest_grid, text_program, word_program
@@ -38,6 +39,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, preset_name
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.teaching.taught_words import TaughtWords
 from segvoc.vocabulary import Vocabulary
 
 ExportFormat = Literal["onnx", "torch", "triton"]
@@ -94,6 +96,11 @@ class _Settings:
             raise UsageError(f"only programs of the format torch are compiled, not those of {self.format}")
         if page and self.format != "onnx":
             raise UsageError(f"a page runs ONNX programs; leave out the format {self.format}")
+        if model.taught and self.format == "triton":
+            raise UsageError(
+                "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
+                "where the folder labels images: segvoc segment --model OUT --taught FILE"
+            )
 
 
 def export(
@@ -106,6 +113,7 @@ def export(
     compiled: bool = False,
     page: bool = False,
     runtime: Path | None = None,
+    taught: Sequence[TaughtWords] = (),
     afresh: bool = False,
     say: Callable[[str], object] = lambda step: None,
 ) -> Comparison:
@@ -123,6 +131,8 @@ def export(
         compiled: for "torch": write machine code for this kind of processor, too.
         page: write a web page that runs the model in the browser, which holds the exported folder as "model".
         runtime: for the page, see `write_web_page`.
+        taught: words that were taught to the model, beside those that it has by `with_taught`. The folder has them all,
+            and they are applied wherever it is loaded.
         afresh: write programs for `tiny`, too, of which copies ship.
         say: called with each step before it begins.
 
@@ -132,6 +142,7 @@ def export(
     Raises:
         UsageError: `out` is something else than an exported folder, the model is an exported one or can't be exported
             like this, its programs differ from it, or the page's runtime is missing.
+        CheckpointError: words were taught to another model.
         OutputError: the folder can't be written.
 
     Warns:
@@ -145,6 +156,8 @@ def export(
     if model.dtype != "float32" or model.device.type != "cpu":
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
     settings = _Settings(format=format, dtype=dtype, vocabulary=vocabulary, compiled=compiled)
+    if taught:
+        model = model.with_taught(*taught)
     settings.check(model, page=page)
     if compiled and not finds_compiler():
         message = "no C++ compiler is found here, so the programs aren't compiled; install g++ for that"
@@ -156,6 +169,7 @@ def export(
             copy_tiny(folder)
         else:
             _write_folder(model, folder, settings, say)
+        add_taught(folder, model.taught)
         if format == "triton":
             from segvoc.exporting.triton_repository import make_repository  # here, since it needs the extra
 

@@ -137,7 +137,7 @@ def load_exported(folder: str | os.PathLike[str], *, trust_code: bool = False) -
 
     Raises:
         UsageError: the folder has archives of `torch.export` and isn't trusted, or needs PyTorch.
-        CheckpointError: it is no exported model, or a damaged one.
+        CheckpointError: it is no exported model, or a damaged one, or its taught words were taught to another.
     """
     model = ExportedSegmenter(folder)
     if model.manifest.programs == "torch" and not trust_code:
@@ -150,4 +150,5 @@ def load_exported(folder: str | os.PathLike[str], *, trust_code: bool = False) -
 
 def _ready(model: ExportedSegmenter) -> ExportedSegmenter:
     keep_words(model)
+    model.check_taught()
     return model

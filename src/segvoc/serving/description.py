@@ -230,4 +230,5 @@ def model_facts(model: Segmenter) -> dict[str, Any]:
         "windows": list(model.protocols),
         "license": license,
         "batch": model.batch,
+        "taught": list(dict.fromkeys(word for one in model.taught for word in one.words)),
     }

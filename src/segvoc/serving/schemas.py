@@ -160,6 +160,7 @@ class ModelAnswer(BaseModel):
     windows: list[str]
     license: str | None = Field(description="License of its weights; null where it isn't known.")
     batch: int = Field(description="Images that go through it together.")
+    taught: list[str] = Field(description="Words that it knows by examples, too.")
 
 
 class Limits(BaseModel):

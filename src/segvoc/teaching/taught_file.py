@@ -31,7 +31,8 @@ def write_taught_file(
     """
     names = {dtype: name for name, dtype in _TYPES.items()}
     entries: dict[str, object] = {
-        "__metadata__": {TAUGHT_HEADER: json.dumps(record, ensure_ascii=False, sort_keys=True)}
+        # not sorted: the order of the channels is that of the arrays' columns
+        "__metadata__": {TAUGHT_HEADER: json.dumps(record, ensure_ascii=False)}
     }
     ends = np.cumsum([array.nbytes for array in arrays.values()]).tolist()
     for (name, array), end in zip(arrays.items(), ends, strict=True):

@@ -8,6 +8,7 @@ import {
   type Progress,
   type Query,
   type Segmentation,
+  type TaughtFile,
 } from "../backend";
 import type { Reply, Request } from "./messages";
 import { Recent } from "./recent";
@@ -54,6 +55,12 @@ export class OnnxBackend implements Backend {
       if (isSent) this.known.delete(image.id);
       throw error;
     }
+  }
+
+  async teach(name: string, content: Uint8Array): Promise<TaughtFile> {
+    const reply = await this.ask(async () => ({ kind: "teach", name, content }));
+    if (reply.kind !== "taught") throw new Error(`unexpected reply: ${reply.kind}`);
+    return reply.file;
   }
 
   private ask(request: () => Promise<Request>, progress: Progress = () => {}): Promise<Reply> {

@@ -21,6 +21,8 @@ export interface Description {
   /** The model's own selection; null: the protocol's. */
   readonly own_selection: OwnSelection | null;
   readonly protocols: Readonly<Record<string, Protocol>>;
+  /** Files of words that the model was taught. */
+  readonly taught?: readonly string[];
   /** Every other file of the folder. */
   readonly files: Readonly<Record<string, { readonly bytes: number }>>;
 }
@@ -89,11 +91,16 @@ export function wordsProgram({ words }: Description, { pooling }: Protocol): str
   return found.program;
 }
 
-/** The model's own selection for a number of words. */
-export function ownSelection({ selects, own_selection: own }: Description, protocol: Protocol, words: number): Selection {
+/** The model's own selection for a number of words; words that were taught can't be dropped by their text. */
+export function ownSelection(
+  { selects, own_selection: own }: Description,
+  protocol: Protocol,
+  words: number,
+  isTaught: boolean,
+): Selection {
   const all = { least: words, share: 0, bySimilarity: false };
   if (!selects) return all;
-  if (!own) return protocol.selection ? { ...all, least: protocol.selection.keep, bySimilarity: true } : all;
+  if (!own || isTaught) return protocol.selection ? { ...all, least: protocol.selection.keep, bySimilarity: true } : all;
   if (own.kind === "share") return { ...all, least: own.least, share: own.share };
   return { ...all, least: Math.min(own.most, Math.max(own.least, Math.ceil(words / 4))) };
 }

@@ -1,10 +1,11 @@
 /** What the page and the worker that runs the network say to each other. */
 
-import type { ModelInfo, Pixels, Query, Segmentation } from "../backend";
+import type { ModelInfo, Pixels, Query, Segmentation, TaughtFile } from "../backend";
 
 export type Request =
   /** `folder`: address of the exported model. */
   | { readonly kind: "load"; readonly folder: string }
+  | { readonly kind: "teach"; readonly name: string; readonly content: Uint8Array }
   | {
       readonly kind: "segment";
       readonly id: string;
@@ -16,6 +17,7 @@ export type Request =
 export type Reply =
   | { readonly kind: "progress"; readonly share: number }
   | { readonly kind: "loaded"; readonly info: ModelInfo }
+  | { readonly kind: "taught"; readonly file: TaughtFile }
   | { readonly kind: "segmented"; readonly segmentation: Segmentation }
   /** `isPlain`: the message is a sentence for the reader of the page. */
   | { readonly kind: "failed"; readonly message: string; readonly isPlain: boolean };

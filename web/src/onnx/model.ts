@@ -2,7 +2,7 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
-import { PageError, type ModelInfo, type Pixels, type Query, type Segmentation } from "../backend";
+import { PageError, type ModelInfo, type Pixels, type Query, type Segmentation, type TaughtFile } from "../backend";
 import { resizedPlanes } from "../imaging/resize";
 import { firstName, names } from "../labels/synonyms";
 import {
@@ -13,9 +13,12 @@ import {
   type Description,
   type Protocol,
 } from "./description";
+import { float16 } from "./float16";
 import type { Loader } from "./loading";
 import { Prompts } from "./prompts";
 import { strongestClass } from "./strongest_class";
+import { checkModel, fits, probeImage, readNames, TaughtQuery, type FeatureMap } from "./teaching";
+import { readTaughtWords, type TaughtWords } from "./taught_words";
 
 type Features = Record<string, ort.Tensor>;
 
@@ -30,6 +33,10 @@ export class Model {
   /** By name: a vector for each template. */
   private readonly embeddings = new Map<string, readonly Float32Array[]>();
   private readonly protocol: Protocol;
+  /** Taught words by the ids of their files. */
+  private readonly taught = new Map<string, TaughtWords>();
+  /** What the network sees in the drawn image by which taught words recognize it. */
+  private probed: Promise<FeatureMap[]> | undefined;
 
   private constructor(
     private readonly description: Description,
@@ -37,6 +44,8 @@ export class Model {
     private readonly image: ort.InferenceSession,
     private readonly words: ort.InferenceSession,
     private readonly text: ort.InferenceSession,
+    /** The words that the exported model was taught. */
+    private readonly own: readonly { readonly file: TaughtFile; readonly taught: TaughtWords }[],
   ) {
     this.protocol = description.protocols["auto"];
   }
@@ -47,9 +56,11 @@ export class Model {
     const text = description.text!;
     const words = wordsProgram(description, description.protocols["auto"]);
     const programs = [description.image, words, text.program];
-    const isWeights = (name: string) => !name.endsWith(".onnx") && name !== text.tokenizer;
+    const ownTaught = description.taught ?? [];
+    const isWeights = (name: string) =>
+      !name.endsWith(".onnx") && name !== text.tokenizer && !ownTaught.includes(name);
     const weights = Object.keys(description.files).filter(isWeights);
-    const names = [text.tokenizer, ...programs, ...weights];
+    const names = [text.tokenizer, ...programs, ...weights, ...ownTaught];
     const files = await loader.all(Object.fromEntries(names.map((name) => [name, description.files[name].bytes])));
     // programs share files of weights: each takes from them what it refers to
     const externalData = weights.map((path) => ({ path, data: files.get(path)! }));
@@ -59,18 +70,37 @@ export class Model {
       sessions.push(await ort.InferenceSession.create(files.get(program)!, options));
     }
     const tokenizer = JSON.parse(new TextDecoder().decode(files.get(text.tokenizer))) as object;
-    return new Model(description, new Prompts(tokenizer, text), sessions[0], sessions[1], sessions[2]);
+    // its words say more than its name, which the export gave it
+    const own = ownTaught.map((name) => {
+      const { file, taught } = described(name, files.get(name)!);
+      return { file: { ...file, name: "" }, taught };
+    });
+    return new Model(description, new Prompts(tokenizer, text), sessions[0], sessions[1], sessions[2], own);
   }
 
   get info(): ModelInfo {
     const threads = ort.env.wasm.numThreads ?? 1;
     const place = `on this device, ${threads} thread${threads === 1 ? "" : "s"}`;
-    return { name: this.description.name, hasParts: false, place };
+    return { name: this.description.name, hasParts: false, place, taught: this.own.map(({ file }) => file) };
+  }
+
+  /** Take a file of taught words, after a look at the drawn image. */
+  async teach(name: string, content: Uint8Array): Promise<TaughtFile> {
+    const { file, taught } = described(name, content);
+    checkModel(taught, this.description.name, await (this.probed ??= this.probe()));
+    this.taught.set(file.id, taught);
+    return file;
+  }
+
+  private async probe(): Promise<FeatureMap[]> {
+    const image = probeImage();
+    const { features } = await this.see(image, this.description.protocols["single"]);
+    return readMaps(features);
   }
 
   /** Look at an image. */
-  async see(image: Pixels): Promise<SeenImage> {
-    const [height, width] = inputSize(this.protocol, image.height, image.width);
+  async see(image: Pixels, protocol = this.protocol): Promise<SeenImage> {
+    const [height, width] = inputSize(protocol, image.height, image.width);
     const pixels = new ort.Tensor("float32", resizedPlanes(image, height, width), [1, 3, height, width]);
     return { features: { ...(await this.image.run({ pixels })) }, width: image.width, height: image.height };
   }
@@ -78,17 +108,20 @@ export class Model {
   /** Label every pixel of an image. */
   async label(
     { features, height, width }: SeenImage,
-    { words, synonyms }: Query,
+    { words, synonyms, taught }: Query,
   ): Promise<Omit<Segmentation, "seconds">> {
     const looked = words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
-    const { logits, kept } = await this.logits(features, looked);
+    const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
+    const { logits, kept } = await this.logits(features, looked, known.length > 0);
     const [, classes, rows, columns] = logits.dims;
-    const values = logits.data as Float32Array;
+    // words that weren't kept have no map
+    const word = kept ? Uint16Array.from(kept.data as BigInt64Array, Number) : Uint16Array.from(words.keys());
+    const byExamples = TaughtQuery.of(known, words);
+    const byText = logits.data as Float32Array;
+    const values = byExamples?.added(byText, [rows, columns], word, fittingMaps(known, features)) ?? byText;
     if (!values.every(Number.isFinite))
       throw new PageError("The model's output for this image is not finite; export the model again in float32.");
     const { index, value } = strongestClass({ values, classes, rows, columns }, height, width);
-    // words that weren't kept have no map
-    const word = kept ? Uint16Array.from(kept.data as BigInt64Array, Number) : Uint16Array.from(words.keys());
     return {
       width,
       height,
@@ -104,9 +137,10 @@ export class Model {
   private async logits(
     features: Features,
     words: readonly (readonly string[])[],
+    isTaught: boolean,
   ): Promise<{ logits: ort.Tensor; kept: ort.Tensor | undefined }> {
     const count = words.length;
-    const { least, share, bySimilarity } = ownSelection(this.description, this.protocol, count);
+    const { least, share, bySimilarity } = ownSelection(this.description, this.protocol, count, isTaught);
     const integer = (value: number, dims: number[]) => new ort.Tensor("int64", [BigInt(value)], dims);
     const inputs: Features = {
       words: await this.embedded(words),
@@ -151,6 +185,35 @@ export class Model {
     }
     return result;
   }
+}
+
+/** Taught words with what the page says of their file. */
+function described(name: string, content: Uint8Array): { file: TaughtFile; taught: TaughtWords } {
+  const taught = readTaughtWords(name, content);
+  return { file: { id: digest(content), name, words: taught.words }, taught };
+}
+
+/** A short digest of a file (FNV-1a): browsers offer better ones to pages of HTTPS alone. */
+function digest(content: Uint8Array): string {
+  let hash = 0x811c9dc5;
+  for (const byte of content) hash = Math.imul(hash ^ byte, 0x01000193);
+  return `${content.length}-${(hash >>> 0).toString(16)}`;
+}
+
+/** The features of an image that classifiers of words read. */
+function readMaps(features: Features): FeatureMap[] {
+  return readNames(Object.keys(features)).map((name) => {
+    const { data, dims } = features[name];
+    const values = data instanceof Uint16Array ? float16(data) : Float32Array.from(data as Float32Array);
+    return { name, values, channels: dims[1], rows: dims[2], columns: dims[3] };
+  });
+}
+
+function fittingMaps(known: readonly TaughtWords[], features: Features): FeatureMap[] {
+  const maps = readMaps(features);
+  if (!known.every((taught) => fits(taught, maps)))
+    throw new PageError("The model's taught words are for another one; export the page again.");
+  return maps;
 }
 
 /** Probabilities of logits, in [0, 255]. */

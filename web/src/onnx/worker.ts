@@ -23,6 +23,7 @@ const seen = new Recent<SeenImage>();
 self.onmessage = async ({ data }: MessageEvent<Request>) => {
   try {
     if (data.kind === "load") send({ kind: "loaded", info: await load(new URL(data.folder)) });
+    else if (data.kind === "teach") send({ kind: "taught", file: await model!.teach(data.name, data.content) });
     else {
       const segmentation = await segment(data);
       send({ kind: "segmented", segmentation }, [segmentation.labels.buffer, segmentation.confidence.buffer]);

@@ -14,12 +14,13 @@ import { pressAnywhere } from "./stage/keys";
 import { Stage } from "./stage/stage";
 import { Toolbar } from "./stage/toolbar";
 import { Strip } from "./strip";
+import { TaughtField } from "./taught_field";
 import { ViewPanel } from "./view_panel";
 import { WordsField } from "./words_field";
 
 export function App({ page }: { page: Page }) {
   const { session, control } = page;
-  const isOver = useDroppedAndPasted(session);
+  const isOver = useDroppedAndPasted(page);
   const { value: theme } = session.settings.theme;
   const image = session.current.value;
 
@@ -41,6 +42,7 @@ export function App({ page }: { page: Page }) {
             <KeyField page={page} />
             <WordsField page={page} />
             <PartsField page={page} />
+            <TaughtField page={page} />
             <Status page={page} />
           </section>
           <section class="card settings" aria-label="Display">

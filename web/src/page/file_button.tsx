@@ -1,23 +1,33 @@
-/** A button that lets the user choose files with images. */
+/** A button that lets the user choose files, with images unless it says otherwise. */
 
-import { Icon } from "./icons";
+import { Icon, type IconName } from "./icons";
 
 export interface FileButtonProps {
   label: string;
   isPrimary?: boolean;
   /** Take a photograph with the device's own camera program. */
   isCamera?: boolean;
+  icon?: IconName;
+  /** Types or endings of the files. */
+  accept?: string;
   onFiles: (files: readonly File[]) => void;
 }
 
-export function FileButton({ label, isPrimary = false, isCamera = false, onFiles }: FileButtonProps) {
+export function FileButton({
+  label,
+  isPrimary = false,
+  isCamera = false,
+  icon = isCamera ? "camera" : "image",
+  accept = "image/*",
+  onFiles,
+}: FileButtonProps) {
   return (
     <label class={isPrimary ? "file primary" : "file"}>
-      <Icon name={isCamera ? "camera" : "image"} />
+      <Icon name={icon} />
       {label}
       <input
         type="file"
-        accept="image/*"
+        accept={accept}
         multiple={!isCamera}
         {...(isCamera && { capture: "environment" })}
         onChange={({ currentTarget }) => {

@@ -1,21 +1,25 @@
-/** Images, and lists of words, that are dropped on the page or pasted into it. */
+/** Images, lists of words, and taught words that are dropped on the page or pasted into it. */
 
 import { useEffect, useState } from "preact/hooks";
 
 import { withWords, wordsOfFile } from "../words/list";
 import type { Session } from "../session/session";
+import type { Page } from "./page";
 
 /** Files with words: one in each line, or a JSON list. */
 const LISTS = /\.(txt|json)$/i;
 
+/** Files of taught words. */
+const TAUGHT = /\.safetensors$/i;
+
 /** Takes what is dropped and pasted; true while a file is dragged over the page. */
-export function useDroppedAndPasted(session: Session): boolean {
+export function useDroppedAndPasted(page: Page): boolean {
   const [isOver, setOver] = useState(false);
 
   useEffect(() => {
     const ending = new AbortController(),
       { signal } = ending;
-    window.addEventListener("paste", (event) => void (take(session, event.clipboardData) && event.preventDefault()), {
+    window.addEventListener("paste", (event) => void (take(page, event.clipboardData) && event.preventDefault()), {
       signal,
     });
     window.addEventListener(
@@ -23,7 +27,7 @@ export function useDroppedAndPasted(session: Session): boolean {
       (event) => {
         event.preventDefault();
         setOver(false);
-        if (!take(session, event.dataTransfer)) session.problem.value = "That was no file; drop images from a folder.";
+        if (!take(page, event.dataTransfer)) page.session.problem.value = "That was no file; drop images from a folder.";
       },
       { signal },
     );
@@ -43,11 +47,13 @@ export function useDroppedAndPasted(session: Session): boolean {
 }
 
 /** Take the files of a drop or paste; false: it has none. */
-function take(session: Session, data: DataTransfer | null): boolean {
+function take({ session, labeler }: Page, data: DataTransfer | null): boolean {
   const files = [...(data?.files ?? [])];
   const lists = files.filter(({ name }) => LISTS.test(name));
   for (const list of lists) void list.text().then((text) => addWords(session, list.name, text));
-  const images = files.filter((file) => !lists.includes(file));
+  const taught = files.filter(({ name }) => TAUGHT.test(name));
+  if (taught.length) void labeler.teach(taught);
+  const images = files.filter((file) => !lists.includes(file) && !taught.includes(file));
   if (images.length) void session.add(images);
   return files.length > 0;
 }

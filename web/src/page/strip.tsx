@@ -36,7 +36,7 @@ export function Strip({ page }: { page: Page }) {
       {!session.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}
       {isAsking && (
         <Dialog title="Clear all?" onClose={() => setAsking(false)}>
-          <p>All images, words and corrections are removed from this browser. Files that you saved stay.</p>
+          <p>All images, words, taught words and corrections are removed from this browser. Files that you saved stay.</p>
           <div class="row">
             <button
               type="button"

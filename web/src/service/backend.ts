@@ -26,7 +26,7 @@ const TRIES = 8,
 
 /** What `v1/models` says. */
 interface Models {
-  readonly models: readonly { readonly name: string; readonly parts: boolean }[];
+  readonly models: readonly { readonly name: string; readonly parts: boolean; readonly taught?: readonly string[] }[];
   readonly limits?: { readonly bytes?: number; readonly pixels?: number; readonly words?: number };
 }
 
@@ -44,7 +44,9 @@ export class ServiceBackend implements Backend {
     const [model] = models;
     if (!model) throw new PageError("The service has no model; start it with one, such as: segvoc serve tiny");
     this.limits = limits ?? {};
-    return { name: model.name, hasParts: model.parts, place: "on the service" };
+    const words = model.taught ?? [];
+    const taught = words.length ? [{ id: words.join(), name: "", words }] : [];
+    return { name: model.name, hasParts: model.parts, place: "on the service", taught };
   }
 
   async segment(image: ImageSource, { words, synonyms, parts }: Query, signal: AbortSignal): Promise<Segmentation> {

@@ -19,9 +19,10 @@ export class Labeler {
   /** What to look for and where; null: nothing, or it isn't known yet. */
   readonly query = computed<Query | null>(() => {
     const { words, synonyms, parts } = this.session.settings;
+    const taught = this.backend?.teach ? this.session.taught.value.map(({ id }) => id) : [];
     const usedParts = this.session.model.value?.hasParts ? parts.value.trim() : "";
     if (!words.value.length || partsProblem(usedParts)) return null;
-    return { words: words.value, synonyms: synonyms.value, parts: usedParts };
+    return { words: words.value, synonyms: synonyms.value, parts: usedParts, taught };
   });
   private readonly running = new Map<Item, AbortController>();
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -66,9 +67,10 @@ export class Labeler {
     if (!backend) return;
     try {
       const model = await backend.load((share) => (this.loaded.value = share));
+      const problem = backend.teach ? await session.restoreTaught(backend) : null;
       if (backend !== this.backend) return;
       session.model.value = model;
-      session.problem.value = null;
+      session.problem.value = problem;
       for (const { state } of session.items.value) if (state.value.kind === "failed") state.value = { kind: "waiting" };
     } catch (failure) {
       if (backend === this.backend) this.fail(failure);
@@ -86,13 +88,21 @@ export class Labeler {
     return value.kind === "done" && value.answers === this.key.value;
   }
 
-  /** What labels must answer: the query, the model and its place; null: nothing is asked. */
+  /** Teach the model words of files. */
+  async teach(files: readonly File[]): Promise<void> {
+    const { backend, session } = this;
+    if (!session.model.value) session.problem.value = "The model isn't ready yet; give it taught words when it is.";
+    else if (backend?.teach) await session.addTaught(backend, files);
+    else session.problem.value = "The service has its own taught words; segvoc serve --taught gives it more.";
+  }
+
+  /** What labels must answer: the query, the model with its taught words, and its place; null: nothing is asked. */
   private readonly key = computed(() => {
     const query = this.query.value;
-    const { session } = this;
-    return (
-      query && session.model.value && JSON.stringify([query, session.model.value.name, session.settings.place.value])
-    );
+    const { model, settings } = this.session;
+    if (!query || !model.value) return null;
+    const { name, taught } = model.value;
+    return JSON.stringify([query, name, taught.map(({ id }) => id), settings.place.value]);
   });
 
   private fill(): void {

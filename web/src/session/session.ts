@@ -2,7 +2,7 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
-import { sentence, type ModelInfo, type Segmentation } from "../backend";
+import { sentence, type Backend, type ModelInfo, type Segmentation, type TaughtFile } from "../backend";
 import { Item } from "./item";
 import { OpenImage } from "./open_image";
 import { makeSettings, restore, valuesOf } from "./settings";
@@ -13,6 +13,12 @@ const PAUSE = 400;
 
 const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] };
 
+/** A file of taught words as it is kept. */
+interface StoredTaught {
+  readonly name: string;
+  readonly content: Uint8Array;
+}
+
 export class Session {
   readonly settings = makeSettings();
   readonly items = signal<readonly Item[]>([]);
@@ -21,12 +27,16 @@ export class Session {
   /** The image that was chosen last, which may not be open yet. */
   readonly chosen = signal<Item | null>(null);
   readonly model = signal<ModelInfo | null>(null);
+  /** The files of taught words that the reader gave, and the model took. */
+  readonly taught = signal<readonly TaughtFile[]>([]);
   /** What went wrong, in one sentence. */
   readonly problem = signal<string | null>(null);
   /** Words that aren't shown, and the one that is shown alone. */
   readonly hidden = signal<ReadonlySet<string>>(new Set());
   readonly alone = signal<string | null>(null);
   readonly isLabeled = computed(() => Boolean(this.current.value?.labeling.value));
+  /** The files of taught words, by their ids. */
+  private readonly contents = new Map<string, StoredTaught>();
   private unsavedEdits = new Set<OpenImage>();
   private unsavedSettings: Record<string, unknown> | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -79,6 +89,42 @@ export class Session {
     }
   }
 
+  /** Give the model files of taught words; a file that was given before counts as the last. */
+  async addTaught(backend: Backend, files: readonly File[]): Promise<void> {
+    this.problem.value = null;
+    for (const { name, content } of await Promise.all(files.map(contentOf))) await this.teach(backend, name, content);
+    await this.keepTaught();
+  }
+
+  async removeTaught({ id }: TaughtFile): Promise<void> {
+    this.taught.value = this.taught.value.filter((other) => other.id !== id);
+    await this.keepTaught();
+  }
+
+  /** Bring back the taught words that were kept; what the model refuses is forgotten, with one sentence that says why. */
+  async restoreTaught(backend: Backend): Promise<string | null> {
+    const kept = ((await this.storage.get("settings", "taught")) ?? []) as readonly StoredTaught[];
+    this.problem.value = null;
+    for (const { name, content } of kept) await this.teach(backend, name, content);
+    if (this.problem.value) await this.keepTaught();
+    return this.problem.value;
+  }
+
+  private async teach(backend: Backend, name: string, content: Uint8Array): Promise<void> {
+    try {
+      const file = await backend.teach!(name, content);
+      this.contents.set(file.id, { name, content });
+      this.taught.value = [...this.taught.value.filter(({ id }) => id !== file.id), file];
+    } catch (failure) {
+      this.problem.value = sentence(failure);
+    }
+  }
+
+  private keepTaught(): Promise<void> {
+    const kept = this.taught.value.map(({ id }) => this.contents.get(id)!);
+    return this.kept(this.storage.put("settings", "taught", kept));
+  }
+
   async open(item: Item): Promise<void> {
     this.chosen.value = item;
     if (untracked(() => this.current.value?.item) === item) return;
@@ -123,6 +169,8 @@ export class Session {
     this.show(null);
     Object.assign(this.settings.words, { value: [] });
     Object.assign(this.settings.parts, { value: "" });
+    this.taught.value = [];
+    await this.keepTaught();
     for (const item of items) {
       await this.storage.remove(item.id);
       item.release();
@@ -175,4 +223,8 @@ export class Session {
       this.problem.value = "The browser has no more room for this page; save your results, and remove some images.";
     }
   }
+}
+
+async function contentOf(file: File): Promise<StoredTaught> {
+  return { name: file.name, content: new Uint8Array(await file.arrayBuffer()) };
 }

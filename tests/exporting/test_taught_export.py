@@ -1,0 +1,91 @@
+"""Exporting a model with taught words."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import segvoc
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exported.shipped import copy_tiny
+from segvoc.exporting import export as exporting
+from segvoc.exporting.comparison import Comparison, compare_with_export
+from segvoc.exporting.export import export
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.teaching.taught_words import TaughtWords
+from segvoc.vocabulary import Vocabulary
+from tests.exporting.small_export import small_cat_seg
+from tests.teaching.drawn_examples import drawn_examples
+
+WORDS = ["grass", "sky", "brick", "cat"]
+UNSEEN = drawn_examples(3).images[2]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> NetworkSegmenter:
+    return segvoc.load("tiny", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def taught(tiny: NetworkSegmenter) -> TaughtWords:
+    return tiny.teach(drawn_examples(2))
+
+
+@pytest.mark.parametrize("by", ["argument", "model"])
+def test_tiny_with_taught_words(tiny, taught, tmp_path, monkeypatch, by):
+    seen = []
+
+    def compared(model, exported, *_):
+        seen.append((model.taught, exported.taught))
+        return Comparison(difference=0.0, tolerance=1.0, equal_labels=1.0)
+
+    monkeypatch.setattr(exporting, "compare_with_export", compared)
+    if by == "argument":
+        export(tiny, tmp_path / "out", taught=[taught])
+    else:
+        export(tiny.with_taught(taught), tmp_path / "out")
+    assert [[one.digest for one in each] for each in seen[0]] == [[taught.digest]] * 2
+    assert tiny.taught == ()
+    one, other = (
+        model.segment(UNSEEN, WORDS) for model in (tiny.with_taught(taught), segvoc.load_exported(tmp_path / "out"))
+    )
+    assert (one.labels == other.labels).mean() > 0.999
+
+
+def test_the_comparison_is_about_taught_words_too(tiny, taught, tmp_path, monkeypatch):
+    monkeypatch.setattr("segvoc.exporting.comparison.SIZES", ((96, 128),))
+    copy_tiny(tmp_path)
+    exported, words = ExportedSegmenter(tmp_path), Vocabulary(["cat", "grass", "wall"])
+    better = tiny.with_taught(taught)
+    assert compare_with_export(better, exported.with_taught(taught), "float32", words).agrees
+    changed = replace(taught, bias=taught.bias + np.float32(0.1))
+    assert not compare_with_export(better, exported.with_taught(changed), "float32", words).agrees
+
+
+def test_programs_for_other_weights_are_refused(taught, tmp_path):
+    with pytest.raises(CheckpointError, match="were taught to 'tiny', and 'small' has other weights"):
+        export(small_cat_seg(), tmp_path / "out", taught=[taught])
+    assert not list(tmp_path.iterdir())
+
+
+def test_triton_alone_cannot_apply_them(tiny, taught, tmp_path):
+    with pytest.raises(UsageError, match=r"nothing of taught words; export without them, .* --model OUT --taught FILE"):
+        export(tiny, tmp_path / "out", format="triton", taught=[taught])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "torch"])
+def test_programs_of_all_formats_have_them(format, tmp_path, untyped):
+    model = small_cat_seg(one_pooling=True)
+    taught = model.teach(drawn_examples(4))
+    words = Vocabulary(["grass", "brick", "cat"]) if format == "onnx" else None  # "sky" isn't asked for
+    found = export(model, tmp_path / "out", format=format, vocabulary=words, taught=[taught])
+    assert found.agrees and found.equal_labels > 0.999
+    exported = segvoc.load_exported(tmp_path / "out", trust_code=True)
+    asked = list(words.words) if words else WORDS
+    one, other = (each.segment(UNSEEN, asked) for each in (model.with_taught(taught), exported))
+    assert (one.labels == other.labels).mean() > 0.999
+    assert len(list(Path(tmp_path / "out").glob("*.words.safetensors"))) == 1

@@ -1,0 +1,160 @@
+"""Taught words in the page: those of the exported model, and files that the reader gives it."""
+
+import functools
+import http.server
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.exported.shipped import open_tiny
+from segvoc.exported.taught_files import add_taught
+from segvoc.inference.segmenter import Segmenter
+from segvoc.teaching.taught_words import TaughtWords
+from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
+from tests.web.conftest import opened
+from tests.web.pages import PageFiles
+from tests.web.site import SAMPLES, Site
+
+WORDS = ["grass", "sky", "brick"]
+MANY_WORDS = ["rocket", "tower", "cloud", "building", "tree", "road", "person", "car", "sky", "fence", "light", "sign"]
+MANY_WORDS += "door window chair lamp bird boat plane train pole roof river bridge sand snow water grass".split()
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Segmenter:
+    return open_tiny()
+
+
+@pytest.fixture(scope="module")
+def taught(tiny: Segmenter) -> TaughtWords:
+    return tiny.teach(drawn_examples(4))
+
+
+@pytest.fixture(scope="module")
+def swapped(tiny: Segmenter) -> TaughtWords:
+    """The same words by examples in which their colors are swapped."""
+    examples = drawn_examples(4)
+    labels = [2 - one for one in examples.labels]
+    return tiny.teach(DrawnExamples(examples.images, labels, examples.vocabulary), keep_worse=True)
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    """An image that no word was taught by."""
+    path = tmp_path / "drawn.png"
+    Image.fromarray(drawn_examples(6).images[5]).resize((256, 320)).save(path)
+    return path
+
+
+@pytest.fixture
+def taught_site(browser: Any, page_folder: Path, taught: TaughtWords, tmp_path: Path) -> Iterator[Site]:
+    """A page of `tiny` that was exported with taught words."""
+    folder = Path(shutil.copytree(page_folder, tmp_path / "site"))
+    add_taught(folder / "model", [taught])
+    handler = functools.partial(PageFiles, directory=str(folder))
+    with opened(browser, http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler), tmp_path, "desktop") as site:
+        yield site
+
+
+def give(site: Site, path: Path) -> None:
+    """Choose a file of taught words."""
+    site.tab.get_by_label("Add taught words").set_input_files(path)
+
+
+def relabeled(site: Site, before: np.ndarray) -> np.ndarray:
+    """The labels, once they are others than before."""
+    for _ in range(200):
+        site.done()
+        found = site.labels()
+        if not np.array_equal(found, before):
+            return found
+        site.tab.wait_for_timeout(100)
+    raise AssertionError("the labels stay the same")
+
+
+def test_an_exported_page_applies_its_words_by_itself(taught_site: Site, tiny, taught, drawn):
+    site, better = taught_site, tiny.with_taught(taught)
+    site.open()
+    assert site.tab.get_by_role("list", name="Taught words").inner_text().split("\n") == [
+        "grass, sky, brick",
+        "3 words",
+    ]
+    site.tab.context.set_offline(True)
+    site.label(drawn, ", ".join(WORDS))
+    found = site.labels()
+    assert (found == better.segment(drawn, WORDS).labels).mean() >= 0.999
+    assert (found == tiny.segment(drawn, WORDS).labels).mean() < 0.9
+    site.type("cat, wall")  # which weren't taught
+    found = relabeled(site, found)
+    assert (found == better.segment(drawn, [*WORDS, "cat", "wall"]).labels).mean() >= 0.999
+    assert site.complaints == []
+
+
+def test_words_that_would_be_dropped_stay(taught_site: Site, tiny, taught):
+    site, better, image = taught_site, tiny.with_taught(taught), SAMPLES / "rocket.jpg"
+    site.open()
+    site.label(image, ", ".join(MANY_WORDS))
+    expected = better.segment(image, MANY_WORDS)
+    assert expected.selected.all() and not tiny.segment(image, MANY_WORDS).selected.all()
+    assert (site.labels() == expected.labels).mean() >= 0.999
+
+
+def test_files_are_given_kept_and_removed(site: Site, tiny, taught, swapped, drawn, tmp_path):
+    files = tmp_path / "a.words.safetensors", tmp_path / "b.words.safetensors"
+    taught.save(files[0])
+    swapped.save(files[1])
+    plain, one, both = (
+        tiny.with_taught(*words).segment(drawn, WORDS).labels for words in ((), (taught,), (taught, swapped))
+    )
+    site.open()
+    site.label(drawn, ", ".join(WORDS))
+    found = site.labels()
+    assert (found == plain).mean() >= 0.999
+    give(site, files[0])
+    found = relabeled(site, found)
+    assert (found == one).mean() >= 0.999
+    site.drop(files[1])
+    found = relabeled(site, found)
+    assert (found == both).mean() >= 0.999 > (one == both).mean()
+
+    site.tab.reload()
+    site.done()
+    entries = site.tab.get_by_role("list", name="Taught words").get_by_role("listitem")
+    assert [text.split("\n")[0] for text in entries.all_inner_texts()] == [path.name for path in files]
+    assert np.array_equal(site.labels(), found)
+    site.press("Remove b.words.safetensors")
+    found = relabeled(site, found)
+    assert (found == one).mean() >= 0.999
+    site.press("Remove a.words.safetensors")
+    assert (relabeled(site, found) == plain).mean() >= 0.999
+    assert site.complaints == []
+
+
+def test_files_of_other_models_and_other_files_are_refused(site: Site, taught, tmp_path):
+    theirs, photograph = tmp_path / "theirs.words.safetensors", tmp_path / "photograph.safetensors"
+    replace(taught, record=replace(taught.record, model="theirs"), probe=1.2 * taught.probe).save(theirs)
+    shutil.copy(SAMPLES / "coffee.jpg", photograph)
+    site.open()
+    give(site, theirs)
+    alert = site.tab.get_by_role("alert")
+    alert.filter(has_text="taught to “theirs”, and the “tiny” of this page has other weights").wait_for()
+    give(site, photograph)
+    alert.filter(has_text="“photograph.safetensors” is no file of taught words").wait_for()
+    assert site.tab.get_by_role("list", name="Taught words").count() == 0
+
+
+def test_a_service_lists_its_words_and_takes_no_files(served: Site, service, tmp_path, taught):
+    service.taught = list(taught.words)
+    served.open()
+    served.tab.get_by_text("grass, sky, brick").wait_for()
+    assert served.tab.get_by_label("Add taught words").count() == 0
+    path = tmp_path / "a.words.safetensors"
+    taught.save(path)
+    served.drop(path)
+    served.tab.get_by_role("alert").filter(has_text="segvoc serve --taught").wait_for()
