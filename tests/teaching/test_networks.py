@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.teaching.taught_words import TaughtWords
 from tests.teaching.drawn_examples import drawn_examples
@@ -87,6 +89,13 @@ def test_regions_are_chosen_where_held_out_images_gain_by_them(monkeypatch):
     assert taught.record.share > 0 and taught.toward is not None
     unseen = drawn_examples(7)
     assert right(model.with_taught(without_classifiers(taught)), unseen) > right(model, unseen) + 0.15
+
+
+def test_weights_of_low_precision():
+    model = small_model("cat-seg")
+    reduce_precision(model.network, torch.bfloat16)
+    taught = with_share(model.teach(drawn_examples(3), keep_worse=True), 0.25)
+    assert right(model.with_taught(taught), drawn_examples(3)) > right(model, drawn_examples(3))
 
 
 def test_a_network_of_parts_is_refused():

@@ -139,7 +139,8 @@ def learn(
         if without.iou[index] > after.iou[index]:
             taught, after = fewer, without
     if after.value(before) <= 0 and not keep_worse:
-        taught, after, share = taught[:0], before, 0
+        taught, after = taught[:0], before
+    share = share if len(taught) else 0
     words = tuple(
         TaughtWord(
             name=str(vocabulary[index]),
