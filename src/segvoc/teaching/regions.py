@@ -14,7 +14,7 @@ from segvoc.teaching.features import CLASS_LOGITS, FeatureArrays, as_float32
 SHARES = (0.25, 0.5)
 """Shares of the regions in the words' embeddings that are tried, beside 0."""
 
-Regions = Mapping[int, Float32[np.ndarray, " C"]]
+WordRegions = Mapping[int, Float32[np.ndarray, " C"]]
 """For each word that an image shows, by its index: the direction of its cells in the space of the words."""
 
 
@@ -47,7 +47,7 @@ def regions_of(features: FeatureArrays, labels: UInt16[np.ndarray, "H W"]) -> di
     return {word: normalized(direction) for word, direction in found.items()}
 
 
-def toward_examples(images: Iterable[Regions], text: Float[Array, "K P C"]) -> Float32[np.ndarray, "K C"]:
+def toward_examples(images: Iterable[WordRegions], text: Float[Array, "K P C"]) -> Float32[np.ndarray, "K C"]:
     """Where examples pull each word: its mean region, moved from where images are to where texts are.
 
     Embeddings of images and of texts lie apart by nearly the same vector everywhere, so the mean of all regions is
