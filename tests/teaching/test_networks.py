@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.teaching.taught_words import TaughtWords
+from segvoc.vocabulary import Vocabulary
 from tests.teaching.drawn_examples import drawn_examples
 from tests.teaching.small_networks import NETWORKS, small_model
 from tests.teaching.test_teaching import right
@@ -87,6 +90,32 @@ def test_regions_are_chosen_where_held_out_images_gain_by_them(monkeypatch):
     assert taught.record.share > 0 and taught.toward is not None
     unseen = drawn_examples(7)
     assert right(model.with_taught(without_classifiers(taught)), unseen) > right(model, unseen) + 0.15
+
+
+def test_an_image_s_own_part_has_no_say_in_its_logits(monkeypatch):
+    """Only the first of four images shows brick, so its own logits are those of brick's text."""
+    model, examples, asked = small_model("clip"), drawn_examples(4, words=2), []
+    examples = replace(examples, vocabulary=Vocabulary(WORDS))
+    examples.labels[0][:20] = 2
+    compare, text = model.compare, model.encode_words(examples.vocabulary)
+
+    def noted(seen, words, protocol):
+        asked.append(words)
+        return compare(seen, words, protocol)
+
+    monkeypatch.setattr(model, "compare", noted)
+    model.teach(examples)
+    alike = [[torch.allclose(words[index], text[index], atol=1e-6) for index in range(3)] for words in asked]
+    by_text, *mixed = [True] * 3, [False, False, True], [False, False, True]
+    assert alike[:3] == [by_text, *mixed]
+    assert alike[3:] == [by_text, [False] * 3, [False] * 3] * 3
+
+
+def test_weights_of_low_precision():
+    model = small_model("cat-seg")
+    reduce_precision(model.network, torch.bfloat16)
+    taught = with_share(model.teach(drawn_examples(3), keep_worse=True), 0.25)
+    assert right(model.with_taught(taught), drawn_examples(3)) > right(model, drawn_examples(3))
 
 
 def test_a_network_of_parts_is_refused():

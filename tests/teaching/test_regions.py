@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segvoc.teaching.examples import Cells
-from segvoc.teaching.learning import learn, parts_of
+from segvoc.teaching.learning import held_out_parts, learn
 from segvoc.teaching.regions import mixed, mixes, regions_of, toward_examples
 
 UNLABELED = 65535
@@ -113,5 +113,5 @@ def test_words_that_keep_their_text_have_its_logits():
 
 
 def test_parts_are_of_whole_images_and_name_each_once():
-    parts = parts_of(np.array([7, 7, 3, 5, 9, 11, 5]), 0)
+    parts = held_out_parts(np.array([7, 7, 3, 5, 9, 11, 5]), 0)
     assert sorted(np.concatenate(parts).tolist()) == [3, 5, 7, 9, 11] and len(parts) == 4

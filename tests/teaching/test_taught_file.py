@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from segvoc.errors import CheckpointError
-from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord
+from segvoc.teaching.taught_words import TaughtQuery, TaughtWord, TaughtWords, TeachingRecord
 
 
 def made_up(**changes: object) -> TaughtWords:
@@ -26,7 +26,7 @@ def made_up(**changes: object) -> TaughtWords:
     )
     arrays = {"weights": np.ones((1, 3), np.float16), "bias": np.zeros(1, np.float32)}
     ones = {name: np.ones(3, np.float32) for name in ("mean", "scale", "probe")}
-    return TaughtWords(record=record, **{**arrays, **ones, **changes})
+    return TaughtWords(**{"record": record, **arrays, **ones, **changes})
 
 
 def test_is_safetensors(tmp_path):
@@ -73,6 +73,20 @@ def test_not_finite_and_wrong_shapes(tmp_path):
     refused(file, "wrong shape")
     made_up(weights=np.ones((2, 3), np.float16), bias=np.zeros(2, np.float32)).save(file)
     refused(file, "wrong shape")
+
+
+def test_regions(tmp_path):
+    file, toward = tmp_path / "file", np.ones((1, 5), np.float16)
+    mixed = made_up(record=replace(made_up().record, share=0.25), toward=toward)
+    mixed.save(file)
+    loaded = TaughtWords.load(file)
+    assert loaded.digest == mixed.digest and np.array_equal(loaded.toward, toward)
+    query = TaughtQuery.of([loaded], ["zebra", "cup"], 2)
+    with pytest.raises(CheckpointError, match="of another length than the model's"):
+        query.embeddings(np.ones((2, 1, 4), np.float32))
+    for share, regions in ((0.25, None), (0.0, toward), (1.5, toward), (-0.25, toward)):
+        made_up(record=replace(made_up().record, share=share), toward=regions).save(file)
+        refused(file, "wrong shape")
 
 
 def test_a_later_version(tmp_path):

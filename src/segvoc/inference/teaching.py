@@ -17,8 +17,8 @@ from segvoc.inference.protocols import Protocols
 from segvoc.inference.windows import views
 from segvoc.teaching.examples import Cells, cells_per_image, sampled_cells
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features
-from segvoc.teaching.learning import fits_of, learn, parts_of
-from segvoc.teaching.regions import SHARES, Regions, mixed, mixes, regions_of, toward_examples
+from segvoc.teaching.learning import fits_of, held_out_parts, learn
+from segvoc.teaching.regions import SHARES, WordRegions, mixed, mixes, regions_of, toward_examples
 from segvoc.teaching.taught_words import TaughtWords, TeachingRecord, mean_features, probe_image
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
@@ -156,7 +156,7 @@ def learn_from(
     if not found:
         raise UsageError(f"none of the {len(images)} images has a labeled pixel; label some with the classes")
     cells = Cells.joined(found)
-    parts = parts_of(np.array(list(regions)) if regions else cells.images, seed)
+    parts = held_out_parts(np.array(list(regions)) if regions else cells.images, seed)
     fits, done = fits_of(cells, parts), 0
 
     def fitted() -> None:
@@ -209,9 +209,9 @@ class _Examples:
         self.protocol = replace(model.protocols["single"], selection=None)
         self.pixels, self.shown = (np.zeros(len(images.vocabulary), np.int64) for _ in range(2))
 
-    def regions(self) -> dict[int, Regions]:
+    def regions(self) -> dict[int, WordRegions]:
         """The regions of each labeled image, if the network can be shown them; else none."""
-        found: dict[int, Regions] = {}
+        found: dict[int, WordRegions] = {}
         for index in range(len(self.images)):
             image, labels = self.images.read(index)
             if (labels != UNLABELED).any():
@@ -222,7 +222,7 @@ class _Examples:
             self.on_step("finding regions", index + 1, len(self.images))
         return found
 
-    def cells(self, regions: Mapping[int, Regions], seed: int) -> list[Cells]:
+    def cells(self, regions: Mapping[int, WordRegions], seed: int) -> list[Cells]:
         """Labeled cells of each image; the images' own part has no say in the regions that are mixed in."""
         random, count = np.random.default_rng(seed), cells_per_image(len(self.images))
         texts = self._mixed_texts(regions, seed)
@@ -243,11 +243,11 @@ class _Examples:
             self.on_step("reading images", index + 1, len(self.images))
         return kept
 
-    def _mixed_texts(self, regions: Mapping[int, Regions], seed: int) -> dict[int, list[EncodedWords]]:
+    def _mixed_texts(self, regions: Mapping[int, WordRegions], seed: int) -> dict[int, list[EncodedWords]]:
         """For each image, the words' embeddings with each share of the regions in images of other parts."""
         found: dict[int, list[EncodedWords]] = {}
         words = np.arange(len(self.shown))
-        for part in parts_of(np.array(list(regions)), seed) if regions else ():
+        for part in held_out_parts(np.array(list(regions)), seed) if regions else ():
             others = [one for index, one in regions.items() if index not in part]
             toward = toward_examples(others, self.text)
             texts = [mixed(self.text, words, toward, np.full(len(words), share)) for share in SHARES]

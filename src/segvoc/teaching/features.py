@@ -52,7 +52,7 @@ def pyramid_inputs(
     ends = np.cumsum([one.shape[1] for one in features.values()]).tolist()
     for (name, one), end in zip(features.items(), ends, strict=True):
         if name != CLASS_LOGITS:
-            x, xp = _as_float32(one), array_namespace(one)
+            x, xp = as_float32(one), array_namespace(one)
             own = slice(end - one.shape[1], end)
             of_cells = (xp.asarray(part[own], device=device(x))[None, :, None, None] for part in (mean, 1 / scale))
             maps.append((x - next(of_cells)) * next(of_cells))
@@ -77,7 +77,7 @@ def cell_features(
     rows, columns = np.divmod(cells, grid[1])
     found: list[np.ndarray] = []
     for one in features.values():
-        maps = to_numpy(_as_float32(one))[0]
+        maps = to_numpy(as_float32(one))[0]
         top, bottom, down = (part[rows] for part in neighbors(maps.shape[1], grid[0], maps, rounded=True))
         left, right, across = (part[columns] for part in neighbors(maps.shape[2], grid[1], maps, rounded=True))
         upper = maps[:, top, left] * (1 - across) + maps[:, top, right] * across
@@ -104,7 +104,7 @@ def scored(
     """
     total: Array = 0.0
     for one, weight in zip(features.values(), weights, strict=True):
-        xp, maps = array_namespace(one), _as_float32(one)
+        xp, maps = array_namespace(one), as_float32(one)
         count, channels, height, width = maps.shape
         flat = xp.reshape(maps, (count, channels, height * width))
         scores = xp.reshape(
@@ -115,7 +115,8 @@ def scored(
     return total + xp.asarray(bias, device=device(total))[None, :, None, None]
 
 
-def _as_float32(maps: Array) -> Array:
+def as_float32(maps: Array) -> Array:
+    """An array in float32, also one of a type that NumPy doesn't have."""
     if is_torch_array(maps):
         return maps.float()
     return np.asarray(maps, np.float32)

@@ -22,7 +22,8 @@ PENALTIES = (
 """Penalties that are tried, from trusting text to trusting examples."""
 
 BETTER = 0.5
-"""What the sum of mean IoU and accuracy has to gain for a smaller penalty [points]: held-out images are few."""
+"""What the sum of mean IoU and accuracy has to gain for a smaller penalty, or a share of regions [points]: held-out
+images are few."""
 
 HOPELESS = 4.0
 """What it may lose before smaller penalties aren't tried [points]."""
@@ -30,7 +31,7 @@ HOPELESS = 4.0
 FOLDS = 4
 """Parts that images are divided into for cross-validation."""
 
-Parts = Sequence[Int[np.ndarray, " _"]]
+HeldOutParts = Sequence[Int[np.ndarray, " _"]]
 """The images of each part, by index."""
 
 HELD_OUT_CELLS = 12_000
@@ -94,7 +95,7 @@ def learn(
     pixels: Int[np.ndarray, " K"],
     images: Int[np.ndarray, " K"],
     *,
-    parts: Parts | None = None,
+    parts: HeldOutParts | None = None,
     seed: int = 0,
     keep_worse: bool = False,
     on_fit: Callable[[], None] = lambda: None,
@@ -109,7 +110,7 @@ def learn(
         vocabulary: the words.
         pixels: labeled pixels of each word.
         images: images that show each word.
-        parts: the parts that images are held out in (default: `parts_of` the images of the cells).
+        parts: the parts that images are held out in (default: `held_out_parts` the images of the cells).
         seed: of everything that is drawn.
         keep_worse: use the examples of a word even if it gets worse by them.
         on_fit: called after each fit, for progress.
@@ -125,7 +126,7 @@ def learn(
         raise UsageError("only one image has labels; give at least two, so that one can be held out")
     components = Components.of(cells)
     reduced = components(cells)
-    folds = _folds(cells, parts_of(cells.images, seed) if parts is None else parts)
+    folds = _folds(cells, held_out_parts(cells.images, seed) if parts is None else parts)
     judged = np.concatenate([np.flatnonzero(held) for held in folds])
     before = HeldOutScores.of(cells.only(judged), cells.zero_shot[judged].argmax(axis=1))
     best = _best(_Folds(cells, reduced, folds, shown, seed, on_fit), before)
@@ -139,7 +140,8 @@ def learn(
         if without.iou[index] > after.iou[index]:
             taught, after = fewer, without
     if after.value(before) <= 0 and not keep_worse:
-        taught, after, share = taught[:0], before, 0
+        taught, after = taught[:0], before
+    share = share if len(taught) else 0
     words = tuple(
         TaughtWord(
             name=str(vocabulary[index]),
@@ -205,7 +207,7 @@ def _best(folds: _Folds, before: HeldOutScores) -> _Tried:
     return best
 
 
-def fits_of(cells: Cells, parts: Parts) -> int:
+def fits_of(cells: Cells, parts: HeldOutParts) -> int:
     """How often `learn` fits classifiers, for progress."""
     return (len(PENALTIES) + len(cells.mixed)) * len(_folds(cells, parts)) + 1
 
@@ -228,7 +230,7 @@ def predicted(cells: Cells, reduced: np.ndarray, classifiers: Classifiers, taugh
     return np.concatenate(found)
 
 
-def parts_of(images: Int[np.ndarray, " _"], seed: int) -> Parts:
+def held_out_parts(images: Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
     """The parts that images are held out in, which are drawn.
 
     Args:
@@ -239,7 +241,7 @@ def parts_of(images: Int[np.ndarray, " _"], seed: int) -> Parts:
     return np.array_split(drawn, min(FOLDS, max(1, len(drawn))))
 
 
-def _folds(cells: Cells, parts: Parts) -> list[Bool[np.ndarray, " M"]]:
+def _folds(cells: Cells, parts: HeldOutParts) -> list[Bool[np.ndarray, " M"]]:
     """For each fold, which cells are held out: those of whole images; at least one cell is, and at least one isn't."""
     held = [np.isin(cells.images, part) for part in parts]
     held = [one for one in held if one.any() and not one.all()]

@@ -9,12 +9,12 @@ from jaxtyping import Float, Float32, Int, UInt16
 from segvoc.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.teaching.examples import labels_of_cells
-from segvoc.teaching.features import CLASS_LOGITS, FeatureArrays
+from segvoc.teaching.features import CLASS_LOGITS, FeatureArrays, as_float32
 
 SHARES = (0.25, 0.5)
 """Shares of the regions in the words' embeddings that are tried, beside 0."""
 
-Regions = Mapping[int, Float32[np.ndarray, " C"]]
+WordRegions = Mapping[int, Float32[np.ndarray, " C"]]
 """For each word that an image shows, by its index: the direction of its cells in the space of the words."""
 
 
@@ -39,7 +39,7 @@ def regions_of(features: FeatureArrays, labels: UInt16[np.ndarray, "H W"]) -> di
     """
     found: dict[int, np.ndarray] = {}
     for name in sorted(name for name in features if name.startswith("map_")):
-        maps = to_numpy(features[name][0]).astype(np.float32)
+        maps = to_numpy(as_float32(features[name]))[0]
         cells = normalized(maps.reshape(len(maps), -1).T)
         words = labels_of_cells(labels, (maps.shape[1], maps.shape[2])).ravel()
         for word in np.unique(words[words != UNLABELED]).tolist():
@@ -47,7 +47,7 @@ def regions_of(features: FeatureArrays, labels: UInt16[np.ndarray, "H W"]) -> di
     return {word: normalized(direction) for word, direction in found.items()}
 
 
-def toward_examples(images: Iterable[Regions], text: Float[Array, "K P C"]) -> Float32[np.ndarray, "K C"]:
+def toward_examples(images: Iterable[WordRegions], text: Float[Array, "K P C"]) -> Float32[np.ndarray, "K C"]:
     """Where examples pull each word: its mean region, moved from where images are to where texts are.
 
     Embeddings of images and of texts lie apart by nearly the same vector everywhere, so the mean of all regions is
@@ -60,7 +60,7 @@ def toward_examples(images: Iterable[Regions], text: Float[Array, "K P C"]) -> F
     Returns:
         Unit vectors; 0 for words without regions, and for all if fewer than two words have some.
     """
-    unit = normalized(to_numpy(text).astype(np.float32))
+    unit = normalized(to_numpy(as_float32(text)))
     sums, shown = np.zeros((len(unit), unit.shape[2]), np.float32), np.zeros(len(unit), bool)
     for regions in images:
         for word, direction in regions.items():

@@ -13,13 +13,13 @@ from array_api_compat import device
 from jaxtyping import Float, Float16, Float32, Int
 
 from segvoc.arrays import Array, array_namespace, to_numpy
-from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.records import from_json, to_json
 from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
 from segvoc.teaching.features import (
     CLASS_LOGITS,
     FeatureArrays,
+    as_float32,
     channels_of,
     first_map,
     pyramid_inputs,
@@ -178,7 +178,8 @@ class TaughtWords:
             of_pyramid = pyramid_shapes(about.pyramid_channels, about.channels[first_map(about.channels)], fine)
             shapes |= {f"{PYRAMID}{key}": shape for key, shape in of_pyramid.items()}
             shapes["weights"] = (known, about.pyramid_channels)
-        if {key: array.shape for key, array in arrays.items()} != shapes or not np.all(arrays["scale"] > 0):
+        fits = {key: array.shape for key, array in arrays.items()} == shapes and 0 <= about.share < 1
+        if not fits or not np.all(arrays["scale"] > 0):
             raise CheckpointError(f"the taught words {name!r} have arrays of the wrong shape; teach them again")
         pyramid = {key.removeprefix(PYRAMID): array for key, array in arrays.items() if key.startswith(PYRAMID)}
         own = {key: array for key, array in arrays.items() if not key.startswith(PYRAMID)}
@@ -291,15 +292,20 @@ class TaughtQuery:
         classifiers = tuple(_Source.of(taught[number], *zip(*rows, strict=True)) for number, rows in sources.items())
         return cls(len(known.intersection(words)) < asked, np.array(found), classifiers, shares, tuple(toward))
 
-    def embeddings(self, text: EncodedWords) -> EncodedWords:
+    def embeddings(self, text: Array) -> Array:
         """The words' embeddings (K P C), those of taught words mixed with their regions; the same if none are.
 
         Args:
             text: the words of the query, encoded by their text.
+
+        Raises:
+            CheckpointError: the regions aren't of the model's space; the file was changed.
         """
         if not self.toward:
             return text
         has_share = self.shares > 0
+        if any(len(one) != text.shape[-1] for one in self.toward):
+            raise CheckpointError("these taught words have embeddings of another length than the model's; teach again")
         return mixed(text, self.indices[has_share], np.stack(self.toward), self.shares[has_share])
 
     def __call__(
@@ -361,7 +367,7 @@ def withheld(before: Array, after: Array) -> Array:
 
 def mean_features(features: FeatureArrays) -> Float32[np.ndarray, " D"]:
     """The mean of each feature over an image."""
-    means = [to_numpy(one)[0].astype(np.float32).mean(axis=(1, 2)) for one in features.values()]
+    means = [to_numpy(as_float32(one))[0].mean(axis=(1, 2)) for one in features.values()]
     return np.concatenate(means)
 
 
