@@ -1,0 +1,91 @@
+"""`segvoc suggest`: which images to label next."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
+from segvoc.cli.output import echo
+from segvoc.cli.word_options import vocabulary_of, word_options
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.result_paths import InputImage, image_paths
+from segvoc.progress import Progress, print_line, printable
+from segvoc.records import to_json
+from segvoc.storage.json_files import strict_json
+
+if TYPE_CHECKING:
+    from segvoc.inference.segmenter import Segmenter
+    from segvoc.labeling.suggested_images import SuggestWork
+    from segvoc.teaching.suggesting import Suggestion, Suggestions
+    from segvoc.teaching.uncertainty import ImageSummary
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@word_options
+@click.option("--model", default="tiny", metavar="NAME", help="The model that is to be taught, or its path.")
+@model_options(*NETWORK_OPTIONS, "trust_code", "taught")
+@click.option("--count", type=click.IntRange(min=1), default=20, metavar="N", help="Number of images to suggest.")
+@click.option("--out", metavar="FOLDER", help="Also write suggestions.json, and the images with their uncertain regions.")
+@click.option("--resume", is_flag=True, help="With --out: resume; skip the images that were compared before.")
+@click.option("--json", "as_json", is_flag=True, help="Print each suggestion as one line of JSON.")
+def suggest(
+    images: Sequence[str],
+    words: str | None,
+    words_file: str | None,
+    model: str,
+    count: int,
+    out: str | None,
+    resume: bool,
+    as_json: bool,
+    chosen: ModelOptions,
+) -> int:
+    """Choose which images to label next for `segvoc teach`, the best first. IMAGE is a file, a folder or a pattern.
+
+    \b
+    segvoc suggest photos --words "door, wall, floor" --count 10
+    segvoc suggest more --taught rooms.words.safetensors --out next
+
+    Takes images in which the model is uncertain, and that differ from one another. Name only unlabeled images. Without
+    --words, the words are those of --taught.
+    """
+    if words is None and words_file is None:
+        if not chosen.taught:
+            raise UsageError('no words are given; give some: --words "door, wall", --words-file FILE or --taught FILE')
+        vocabulary = None
+    else:
+        vocabulary = vocabulary_of(words, words_file)
+    if resume and out is None:
+        raise UsageError("--resume needs the folder of the earlier call; give its --out")
+    inputs = image_paths(images, skip=out)
+    if not any(image.problem is None for image in inputs):
+        raise UsageError(inputs[0].problem or "there are no images; name some")
+    from segvoc.inference.suggesting import Summarizer
+    from segvoc.labeling.suggested_images import suggest_work, write_suggestions
+    from segvoc.teaching.suggesting import suggestions_of
+
+    segmenter = chosen.open(model)
+    summarizer = Summarizer(segmenter, vocabulary)
+    with nullcontext() if out is None else suggest_work(out, segmenter, summarizer.words) as work:
+        if work is not None and not resume:
+            work.restart()
+        kept = list(_summaries(summarizer, inputs, work))
+    failures = len(inputs) - len(kept)
+    suggested = suggestions_of(kept, count, model=segmenter.name, words=summarizer.words)
+    if out is not None:
+        write_suggestions(out, suggested)
+    if as_json:
+        for one in suggested.suggestions:
+            echo(strict_json(to_json(one)))
+    else:
+        for line in _table(suggested):
+            echo(line)
+        if out is not None:
+            echo(f"-> {out}")
+    if len(kept) < count:
+        print_line(f"segvoc: there are only {len(kept)} images, so all of them are ranked")
+    if failures:
+        print_line(f"segvoc: {failures} of {len(inputs)} images failed, the others were compared")
+    return 1 if failures else 0
