@@ -14,9 +14,10 @@ from segvoc.imaging.result_paths import InputImage, image_paths
 from segvoc.progress import Progress, print_line, printable
 from segvoc.records import to_json
 from segvoc.storage.json_files import strict_json
+from segvoc.storage.resume import stamp_of
 
 if TYPE_CHECKING:
-    from segvoc.inference.segmenter import Segmenter
+    from segvoc.inference.suggesting import Summarizer
     from segvoc.labeling.suggested_images import SuggestWork
     from segvoc.teaching.suggesting import Suggestion, Suggestions
     from segvoc.teaching.uncertainty import ImageSummary
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 @click.option("--model", default="tiny", metavar="NAME", help="The model that is to be taught, or its path.")
 @model_options(*NETWORK_OPTIONS, "trust_code", "taught")
 @click.option("--count", type=click.IntRange(min=1), default=20, metavar="N", help="Number of images to suggest.")
-@click.option("--out", metavar="FOLDER", help="Also write suggestions.json, and the images with their uncertain regions.")
+@click.option(
+    "--out", metavar="FOLDER", help="Also write suggestions.json, and the images with their uncertain regions."
+)
 @click.option("--resume", is_flag=True, help="With --out: resume; skip the images that were compared before.")
 @click.option("--json", "as_json", is_flag=True, help="Print each suggestion as one line of JSON.")
 def suggest(
@@ -59,7 +62,7 @@ def suggest(
         vocabulary = vocabulary_of(words, words_file)
     if resume and out is None:
         raise UsageError("--resume needs the folder of the earlier call; give its --out")
-    inputs = image_paths(images, skip=out)
+    inputs = list({str(image.path): image for image in image_paths(images, skip=out)}.values())
     if not any(image.problem is None for image in inputs):
         raise UsageError(inputs[0].problem or "there are no images; name some")
     from segvoc.inference.suggesting import Summarizer
@@ -69,8 +72,11 @@ def suggest(
     segmenter = chosen.open(model)
     summarizer = Summarizer(segmenter, vocabulary)
     with nullcontext() if out is None else suggest_work(out, segmenter, summarizer.words) as work:
-        if work is not None and not resume:
-            work.restart()
+        if work is not None and out is not None:
+            if resume:
+                work.done.require_key(out, "leave out --resume to begin anew, or give another --out")
+            else:
+                work.restart()
         kept = list(_summaries(summarizer, inputs, work))
     failures = len(inputs) - len(kept)
     suggested = suggestions_of(kept, count, model=segmenter.name, words=summarizer.words)
@@ -89,3 +95,52 @@ def suggest(
     if failures:
         print_line(f"segvoc: {failures} of {len(inputs)} images failed, the others were compared")
     return 1 if failures else 0
+
+
+def _summaries(
+    summarizer: "Summarizer", inputs: Sequence[InputImage], work: "SuggestWork | None"
+) -> Iterator["ImageSummary"]:
+    """The summaries of all images that can be read; the others are named."""
+    from segvoc.inference.read_ahead import ReadImage, read_in_batches
+    from segvoc.labeling.suggested_images import encoded
+
+    stamps = {str(image.path): stamp_of(image.path) for image in inputs}
+    done = {name for name, stamp in stamps.items() if work is not None and work.done.has(name, stamp)}
+    if done:
+        print_line(f"segvoc: {len(done)} of {len(inputs)} images were compared before")
+    fresh = [str(image.path) for image in inputs if image.problem is None and str(image.path) not in done]
+    with (
+        Progress("looking for uncertainty", total=len(inputs), done=len(done)) as progress,
+        closing(read_in_batches(fresh, 1)) as batches,
+    ):
+        for image in inputs:
+            name = str(image.path)
+            if work is not None and (before := work.done.get(name, stamps[name])) is not None:
+                yield before
+                continue
+            try:
+                if image.problem is not None:
+                    raise InputError(image.problem)
+                (read,) = next(batches)
+                if not isinstance(read, ReadImage):
+                    raise read
+                summary = summarizer(read, name)
+                if work is not None:
+                    work.finish(name, stamps[name], encoded(summary))
+                yield summary
+            except InputError as error:
+                print_line(f"segvoc: error: {error}")
+            progress.update()
+
+
+def _table(suggested: "Suggestions") -> list[str]:
+    rows = [["rank", "image", "why"]]
+    rows += [[str(one.rank), printable(one.image), _why(one)] for one in suggested.suggestions]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    title = f"{len(suggested.suggestions)} of {suggested.images} images to label next, the best first"
+    return [title, *(f"{rank:>{widths[0]}}  {image:<{widths[1]}}  {why}" for rank, image, why in rows)]
+
+
+def _why(one: "Suggestion") -> str:
+    pairs = list(dict.fromkeys("/".join(map(printable, region.words)) for region in one.regions))
+    return f"uncertain {one.uncertainty:.2f}" + (f": {', '.join(pairs[:3])}" if pairs else "")

@@ -100,7 +100,9 @@ def outlined(pixels: np.ndarray, suggestion: Suggestion) -> Image.Image:
         draw.rectangle(box, outline=(18, 20, 24), width=max(3, size // 4))
         draw.rectangle(box, outline=(255, 255, 255), width=max(1, size // 8))
         text, font = drawable(" / ".join(region.words), size)
-        draw.text((left + size // 3, top + size // 3), text, (255, 255, 255), font, stroke_width=2, stroke_fill=(18, 20, 24))
+        draw.text(
+            (left + size // 3, top + size // 3), text, (255, 255, 255), font, stroke_width=2, stroke_fill=(18, 20, 24)
+        )
     return image
 
 

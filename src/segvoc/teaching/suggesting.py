@@ -56,9 +56,7 @@ class Suggestions:
     """The images to label, the best first."""
 
 
-def suggestions_of(
-    summaries: Sequence[ImageSummary], count: int, *, model: str, words: Sequence[str]
-) -> Suggestions:
+def suggestions_of(summaries: Sequence[ImageSummary], count: int, *, model: str, words: Sequence[str]) -> Suggestions:
     """Choose images to label.
 
     Args:

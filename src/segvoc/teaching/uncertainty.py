@@ -154,7 +154,7 @@ def _regions(
     found: list[UncertainRegion] = []
     for number in np.argsort(-doubt[1:], kind="stable")[:REGIONS].tolist():
         inside = numbers == number + 1
-        rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+        rows, columns = (np.flatnonzero(inside.any(axis=axis)).tolist() for axis in (1, 0))
         y, bottom = (_edge(row, inside.shape[0], size[0]) for row in (rows[0], rows[-1] + 1))
         x, right = (_edge(column, inside.shape[1], size[1]) for column in (columns[0], columns[-1] + 1))
         first = probabilities[:, inside].mean(axis=1)
@@ -173,7 +173,8 @@ def _regions(
 
 
 def _edge(cell: int, cells: int, pixels: int) -> int:
-    return min(int(cell) * pixels // cells, pixels - 1) if cell < cells else pixels
+    """The pixel at which a cell begins."""
+    return min(cell * pixels // cells, pixels - 1) if cell < cells else pixels
 
 
 def connected(values: Int[np.ndarray, "y x"], inside: Bool[np.ndarray, "y x"]) -> Int[np.ndarray, "y x"]:
