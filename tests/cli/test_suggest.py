@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from segvoc.inference import suggesting
+from segvoc.inference.read_ahead import ReadImage
 from segvoc.models import loading
 from tests.cli.command import Command, result_files
 from tests.inference.small_network import small_segmenter
@@ -58,7 +59,7 @@ def test_a_folder_that_is_resumed(command, options, monkeypatch):
     seen: list[str] = []
     summarize = suggesting.Summarizer.__call__
 
-    def counted(self: suggesting.Summarizer, image: object, name: str) -> object:
+    def counted(self: suggesting.Summarizer, image: ReadImage, name: str) -> object:
         seen.append(name)
         return summarize(self, image, name)
 

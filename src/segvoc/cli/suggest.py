@@ -15,8 +15,10 @@ from segvoc.progress import Progress, print_line, printable
 from segvoc.records import to_json
 from segvoc.storage.json_files import strict_json
 from segvoc.storage.resume import stamp_of
+from segvoc.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from segvoc.inference.segmenter import Segmenter
     from segvoc.inference.suggesting import Summarizer
     from segvoc.labeling.suggested_images import SuggestWork
     from segvoc.teaching.suggesting import Suggestion, Suggestions
@@ -54,47 +56,56 @@ def suggest(
     Takes images in which the model is uncertain, and that differ from one another. Name only unlabeled images. Without
     --words, the words are those of --taught.
     """
-    if words is None and words_file is None:
-        if not chosen.taught:
-            raise UsageError('no words are given; give some: --words "door, wall", --words-file FILE or --taught FILE')
-        vocabulary = None
-    else:
-        vocabulary = vocabulary_of(words, words_file)
+    vocabulary = _vocabulary(words, words_file, chosen.taught)
     if resume and out is None:
         raise UsageError("--resume needs the folder of the earlier call; give its --out")
     inputs = list({str(image.path): image for image in image_paths(images, skip=out)}.values())
-    if not any(image.problem is None for image in inputs):
+    if all(image.problem is not None for image in inputs):
         raise UsageError(inputs[0].problem or "there are no images; name some")
     from segvoc.inference.suggesting import Summarizer
-    from segvoc.labeling.suggested_images import suggest_work, write_suggestions
+    from segvoc.labeling.suggested_images import write_suggestions
     from segvoc.teaching.suggesting import suggestions_of
 
     segmenter = chosen.open(model)
     summarizer = Summarizer(segmenter, vocabulary)
-    with nullcontext() if out is None else suggest_work(out, segmenter, summarizer.words) as work:
-        if work is not None and out is not None:
-            if resume:
-                work.done.require_key(out, "leave out --resume to begin anew, or give another --out")
-            else:
-                work.restart()
+    with nullcontext() if out is None else _work(out, segmenter, summarizer, resume) as work:
         kept = list(_summaries(summarizer, inputs, work))
-    failures = len(inputs) - len(kept)
     suggested = suggestions_of(kept, count, model=segmenter.name, words=summarizer.words)
     if out is not None:
         write_suggestions(out, suggested)
-    if as_json:
-        for one in suggested.suggestions:
-            echo(strict_json(to_json(one)))
-    else:
-        for line in _table(suggested):
-            echo(line)
-        if out is not None:
-            echo(f"-> {out}")
+    for line in map(_json_line, suggested.suggestions) if as_json else _table(suggested, out):
+        echo(line)
     if len(kept) < count:
         print_line(f"segvoc: there are only {len(kept)} images, so all of them are ranked")
-    if failures:
+    if failures := len(inputs) - len(kept):
         print_line(f"segvoc: {failures} of {len(inputs)} images failed, the others were compared")
-    return 1 if failures else 0
+        return 1
+    return 0
+
+
+def _vocabulary(words: str | None, words_file: str | None, taught: Sequence[str]) -> Vocabulary | None:
+    """The words; None: those of --taught."""
+    if words is None and words_file is None:
+        if not taught:
+            raise UsageError('no words are given; give some: --words "door, wall", --words-file FILE or --taught FILE')
+        return None
+    return vocabulary_of(words, words_file)
+
+
+def _work(out: str, model: "Segmenter", summarizer: "Summarizer", resume: bool) -> "SuggestWork":
+    """What is done in a folder: of an earlier call, or anew."""
+    from segvoc.labeling.suggested_images import suggest_work
+
+    work = suggest_work(out, model, summarizer.words)
+    try:
+        if resume:
+            work.done.require_key(out, "leave out --resume to begin anew, or give another --out")
+        else:
+            work.restart()
+    except BaseException:
+        work.close()
+        raise
+    return work
 
 
 def _summaries(
@@ -102,7 +113,7 @@ def _summaries(
 ) -> Iterator["ImageSummary"]:
     """The summaries of all images that can be read; the others are named."""
     from segvoc.inference.read_ahead import ReadImage, read_in_batches
-    from segvoc.labeling.suggested_images import encoded
+    from segvoc.labeling.suggested_images import summary_json
 
     stamps = {str(image.path): stamp_of(image.path) for image in inputs}
     done = {name for name, stamp in stamps.items() if work is not None and work.done.has(name, stamp)}
@@ -126,19 +137,25 @@ def _summaries(
                     raise read
                 summary = summarizer(read, name)
                 if work is not None:
-                    work.finish(name, stamps[name], encoded(summary))
+                    work.finish(name, stamps[name], summary_json(summary))
                 yield summary
             except InputError as error:
                 print_line(f"segvoc: error: {error}")
             progress.update()
 
 
-def _table(suggested: "Suggestions") -> list[str]:
+def _json_line(one: "Suggestion") -> str:
+    return strict_json(to_json(one))
+
+
+def _table(suggested: "Suggestions", out: str | None) -> list[str]:
     rows = [["rank", "image", "why"]]
     rows += [[str(one.rank), printable(one.image), _why(one)] for one in suggested.suggestions]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     title = f"{len(suggested.suggestions)} of {suggested.images} images to label next, the best first"
-    return [title, *(f"{rank:>{widths[0]}}  {image:<{widths[1]}}  {why}" for rank, image, why in rows)]
+    return [title, *(f"{rank:>{widths[0]}}  {image:<{widths[1]}}  {why}" for rank, image, why in rows)] + (
+        [f"-> {out}"] if out else []
+    )
 
 
 def _why(one: "Suggestion") -> str:

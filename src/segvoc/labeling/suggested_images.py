@@ -1,4 +1,4 @@
-"""The folder of `segvoc suggest`: suggestions, images with their least certain regions, and what is done of the work."""
+"""The folder of `segvoc suggest`: suggestions, images with their least certain regions, and what is done."""
 
 import base64
 import os
@@ -42,10 +42,10 @@ def suggest_work(out: str | os.PathLike[str], model: Segmenter, words: tuple[str
     """
     key = {**model_record(model), "words": list(words), "segvoc": __version__}
     busy = f"another call suggests images into {os.fspath(out)!r}; wait until it ends, or give another --out"
-    return ResumableWork(Path(out, RESUME_FOLDER, "suggest.jsonl"), key, decode=decoded, busy=busy)
+    return ResumableWork(Path(out, RESUME_FOLDER, "suggest.jsonl"), key, decode=read_summary, busy=busy)
 
 
-def encoded(summary: ImageSummary) -> dict[str, Any]:
+def summary_json(summary: ImageSummary) -> dict[str, Any]:
     """A summary as JSON."""
     regions = [to_json(region) for region in summary.regions]
     arrays = {name: _text(getattr(summary, name)) for name in ("sketch", "doubt")}
@@ -53,8 +53,8 @@ def encoded(summary: ImageSummary) -> dict[str, Any]:
     return {**plain, "regions": regions, **arrays}
 
 
-def decoded(value: Mapping[str, Any]) -> ImageSummary:
-    """A summary that `encoded` wrote.
+def read_summary(value: Mapping[str, Any]) -> ImageSummary:
+    """A summary that `summary_json` wrote.
 
     Raises:
         KeyError, TypeError, ValueError: it is damaged.

@@ -158,7 +158,7 @@ def _regions(
         y, bottom = (_edge(row, inside.shape[0], size[0]) for row in (rows[0], rows[-1] + 1))
         x, right = (_edge(column, inside.shape[1], size[1]) for column in (columns[0], columns[-1] + 1))
         first = probabilities[:, inside].mean(axis=1)
-        pair = sorted(pairs[:, inside][:, 0].tolist(), key=lambda word: -first[word])
+        pair: list[int] = sorted(pairs[:, inside][:, 0].tolist(), key=lambda word: -first[word])
         found.append(
             UncertainRegion(
                 x=x,
