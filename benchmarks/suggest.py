@@ -3,8 +3,8 @@
     python -m benchmarks.suggest [--sets indoor car-parts] [--seeds 5]
 
 For each seed some photographs of `../shared/data/photos` are held out, and words are taught on photographs of the
-others: 20 and 30 random ones, 20 that were suggested by the text alone, and 10 of these with 10 more that were suggested
-once the first were taught. Scores are of 1500 cells of each held-out photograph. Each photograph goes through the
+others: 20 and 30 random ones, 20 that were suggested by the text alone, and 10 of these with 10 more that were
+suggested once the first were taught. Scores are of 1500 cells of each held-out photograph, which goes through the
 network once.
 """
 
