@@ -24,7 +24,7 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.teaching import Teachable
+from segvoc.inference.suggesting import Suggesting
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
@@ -60,7 +60,7 @@ class ModelTraits(TypedDict, total=False):
     origin: Mapping[str, object] | None
 
 
-class Segmenter(Teachable, ABC):
+class Segmenter(Suggesting, ABC):
     """Labels images with words; created by `segvoc.load`.
 
     An engine that runs networks is a subclass, which defines `dtype` and `run`.
