@@ -67,8 +67,8 @@ class Photographs:
         found: list[Photograph] = []
         for index in range(len(examples)):
             image, labels = examples.read(index)
-            logits, _, maps = model.run_with_features(views(image, protocol)[:1], text, protocol)
-            features, logits = read_features(maps), to_numpy(logits)
+            maps = model.find_features(views(image, protocol)[:1])
+            features, logits = read_features(maps), to_numpy(model.compare(maps, text, protocol)[0])
             random = np.random.default_rng(index)
             shown = sampled_cells(features, logits, labels, index, CELLS_OF_AN_IMAGE, random)
             assert shown is not None
@@ -78,6 +78,7 @@ class Photographs:
             cells = Cells(
                 cell_features(features, grid, drawn).astype(np.float16),
                 logits[0].reshape(logits.shape[1], -1)[:, drawn].T.astype(np.float16),
+                np.zeros((0, len(drawn), logits.shape[1]), np.float16),
                 of_cells[drawn],
                 np.ones(len(drawn), np.float32),
                 np.full(len(drawn), index),

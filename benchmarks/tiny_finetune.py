@@ -3,7 +3,7 @@
     git show COMMIT:src/segvoc/weights/tiny.safetensors > build/before.safetensors
     python -m benchmarks.tiny_finetune RUNS.jsonl --against build/before.safetensors [--counts 0 20 50 131] [--seeds 5]
 
-A run is `segvoc train finetune --model tiny` on a few photographs, from the shipped weights or from those of
+A run is `segvoc train tiny` on a few photographs, from the shipped weights or from those of
 `--against`, the `tiny.safetensors` of another version. The seed draws the held-out photographs and the order of the
 others, of which the first N are trained on, so both starts learn from the same photographs. Without any ("0") the start
 itself is scored. Scores are those of the held-out photographs: of all pixels, where a pixel without a likely part is
@@ -39,7 +39,7 @@ from segvoc.process_settings import keep_freed_memory
 from segvoc.storage.digests import file_sha256
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.training.recipe import Recipe
-from segvoc.training.recipes import finetune
+from segvoc.training.recipes import RECIPES
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tools.tiny.whole_file import write_whole_file
@@ -65,11 +65,11 @@ class Settings:
     """Number of photographs to score."""
 
     def recipe(self) -> Recipe:
-        """The recipe of `segvoc train finetune --model tiny`, with smaller images and fewer steps."""
+        """The recipe of `segvoc train tiny`, with smaller images and fewer steps."""
         side = self.side
         sizes = (f"crop_size={side}", f"short_sides={side},{side * 8 // 7},{side * 9 // 7}")
         small = ("num_workers=0", "save_every=100000", "activation_checkpointing=false", "class_chunk_size=0")
-        recipe = finetune("tiny").with_settings([*sizes, *small])
+        recipe = RECIPES["tiny"]().with_settings([*sizes, *small])
         return recipe.with_settings(steps=self.steps, warmup_steps=min(recipe.optimizer.warmup_steps, self.steps // 10))
 
 

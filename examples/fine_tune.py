@@ -14,7 +14,7 @@ def main() -> None:
     """Train, load what was learned, segment."""
     images, labels, classes, run, *settings = sys.argv[1:]
     data = segvoc.LabeledImages.from_folders(images, labels, classes)
-    recipe = segvoc.recipes.finetune("tiny").with_settings(settings)
+    recipe = segvoc.recipes.finetune("tiny", images=len(data)).with_settings(settings)
     segvoc.train(recipe, data, run)  # stopped halfway, resume=True continues it
 
     model = segvoc.load(f"{run}/model.safetensors")

@@ -50,7 +50,7 @@ def main() -> None:
     """Train, save, load, compare."""
     images, labels, classes, run, *settings = sys.argv[1:]
     data = segvoc.LabeledImages.from_folders(images, labels, classes)
-    recipe = segvoc.recipes.finetune("tiny").with_settings(settings)
+    recipe = segvoc.recipes.RECIPES["tiny"]().with_settings(settings)
     model = with_new_aggregation()
     segvoc.train(recipe, data, run, network=model.network)
 

@@ -151,8 +151,8 @@ def test_segment_reaches_the_network_through_the_files_of_the_page(tmp_path: Pat
 def test_train_reaches_the_network_through_the_files_of_the_page(tmp_path: Path) -> None:
     drawn_images(tmp_path, count=2)
     data = [f"--{name}={tmp_path / place}" for name, place in DATA.items()]
-    options = ["--model=tiny", "--steps=1", "--device=cpu", f"--out={tmp_path / 'run'}", *SMALL]
-    files = files_on_the_way_into_the_network(["train", "finetune", *data, *options])
+    options = ["--steps=1", "--device=cpu", f"--out={tmp_path / 'run'}", *SMALL]
+    files = files_on_the_way_into_the_network(["train", "tiny", *data, *options])
     assert len(files) <= MAX_TRAIN_FILES
     assert files == path_of("train")
 

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.tiny_finetune import MEASURES, Settings, compared, mean_and_error, page, run_name, split
 from segvoc.configuration import differences
 from segvoc.errors import UsageError
-from segvoc.training.recipes import finetune
+from segvoc.training.recipes import RECIPES
 
 SETTINGS = Settings(steps=40, side=160, held_out=19)
 
@@ -54,7 +54,7 @@ def test_a_run_is_made_again_when_anything_changes():
 
 
 def test_the_recipe_is_that_of_finetune_but_for_sizes_and_what_changes_no_result():
-    ours, theirs = SETTINGS.recipe(), finetune("tiny")
+    ours, theirs = SETTINGS.recipe(), RECIPES["tiny"]()
     memory = {"activation_checkpointing", "class_chunk_size"}
     sizes = {"steps", "warmup_steps", "crop_size", "short_sides"}
     assert differences(ours, theirs).keys() == sizes | memory | {"num_workers", "save_every"}

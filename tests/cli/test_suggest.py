@@ -103,5 +103,5 @@ def test_wrong_calls(command, options):
 def test_a_network_that_takes_no_examples(command, options, monkeypatch):
     small = small_segmenter()
     monkeypatch.setattr(loading, "load_network", lambda name, **rest: small)
-    monkeypatch.delattr(type(small), "run_with_features")
+    monkeypatch.delattr(type(small), "find_features")
     command("suggest", "set/images", *WORDS).refused("can't be taught")

@@ -1,6 +1,7 @@
 """`segvoc train` as people use it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -38,8 +39,8 @@ def metrics(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc_command, folders, tmp_path):
-    outcome = segvoc_command("train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 3, *SMALL)
+def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc_command, folders, tmp_path):
+    outcome = segvoc_command("train", "tiny", *folders, "--out", "run", "--steps", 3, *SMALL)
     assert outcome.code == 0, outcome.err
     assert outcome.out == "run/model.safetensors\n"
     run = tmp_path / "run"
@@ -54,7 +55,7 @@ def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert read_image(run / "curves.png").shape[1] > 500
     assert len(read_image(run / "images/step_000003/0.png")) >= 48
     watched = json.loads((run / "watched.jsonl").read_text())
-    assert watched["step"] == 3 and 0 <= watched["pixel_accuracy"] <= 1
+    assert watched["step"] == 3 and 0 <= watched["pixel_accuracy"] <= 1 and len(watched["iou"]) == 3
     header = read_header(run / "model.safetensors")
     assert header.preset == "tiny" and header.record["training"]["recipe"]["optimizer"]["steps"] == 3
     trained, shipped = segvoc.load(run / "model.safetensors"), segvoc.load("tiny")
@@ -65,10 +66,42 @@ def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert moved and all(name.startswith(("image_encoder.project_", "aggregation.")) for name in moved)
 
 
+def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
+    drawn_images(tmp_path / "set", 10)
+    folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
+    small = ["--set", "crop_size=64", "--set", "short_sides=64,80", "--set", "views=2", "--device", "cpu"]
+    call = ["train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 60, *small]
+    outcome = segvoc_command(*call)
+    assert outcome.code == 0, outcome.err
+    path, figures = outcome.out.splitlines()
+    assert path == "run/model.safetensors"
+    assert re.fullmatch(r"on 2 held-out images: mean IoU [\d.]+ -> [\d.]+ %, pixels right [\d.]+ -> [\d.]+ %", figures)
+    run = tmp_path / "run"
+    watched = [json.loads(line) for line in (run / "watched.jsonl").read_text().splitlines()]
+    assert watched[0]["step"] == 0 and len(watched) > 2
+    best = max(watched, key=lambda line: line["mean_iou"])
+    assert best["mean_iou"] > watched[0]["mean_iou"]
+    assert len(list((run / "before_after").iterdir())) == 2
+    config = json.loads((run / "config.json").read_text())["recipe"]
+    assert config["method"] == "words" and config["data"]["num_val_images"] == 2 and config["words"]["views"] == 2
+    trained, shipped = segvoc.load(run / "model.safetensors", device="cpu"), segvoc.load("tiny", dtype="float32")
+    ours, before = trained.network.state_dict(), shipped.network.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in before.items())
+    (tuned,) = trained.taught
+    assert tuned.record.miou == round(100 * best["mean_iou"], 2)
+    words, photo = ["red disc", "ground", "blue disc"], "set/images/0.png"
+    labels = trained.segment(photo, words).labels
+    assert (labels != shipped.segment(photo, words).labels).any()
+    alone = segvoc.TaughtWords.load(run / "tuned.words.safetensors")
+    assert (shipped.with_taught(alone).segment(photo, words).labels == labels).mean() > 0.99
+    untaught = [trained.segment(photo, ["cat", "tree"]), shipped.segment(photo, ["cat", "tree"])]
+    assert np.array_equal(untaught[0].labels, untaught[1].labels)
+
+
 @pytest.mark.slow
 def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_command, folders, tmp_path):
     options = ["--set", "order=serial", "--set", "fusion=last", "--set", "blocks=1"]
-    arguments = ["finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 1, *SMALL, *options]
+    arguments = ["tiny", *folders, "--out", "run", "--steps", 1, *SMALL, *options]
     assert segvoc_command("train", *arguments).code == 0
     trained = segvoc.load(tmp_path / "run/model.safetensors")
     assert type(trained.network.aggregation.blocks[0]).__name__ == "SerialBlock"
@@ -96,6 +129,9 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     )
     train("finetune", *folders, "--model", "tiny", "--set", "crop_size=50").refused(
         "crop_size=50 does not divide", "take 48"
+    )
+    train("finetune", *folders, "--model", "tiny", "--set", "blocks=2").refused(
+        "method=words leaves the network as it is", "add method=network"
     )
     train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is not one of the classes")
     train("pca-seg-b", *folders).refused("starts from published encoders", "--encoder-weights", "--weights random")

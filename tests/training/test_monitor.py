@@ -9,7 +9,7 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS
-from segvoc.training.recipes import finetune
+from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.analysis.small_preset import SMALL as SMALL_PRESET
@@ -31,7 +31,7 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
     names = {setting.partition("=")[0] for setting in settings}
     small = [setting for setting in SMALL if setting.partition("=")[0] not in names]
-    recipe = finetune(model, model).with_settings([*small, *settings])
+    recipe = (RECIPES["tiny"]() if model == "tiny" else finetune(model, model)).with_settings([*small, *settings])
     trained = train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
     watched = trained.validation
     assert watched is not None and watched["step"] == trained.metrics["step"] == 2

@@ -182,11 +182,11 @@ def test_seeds_differ(seeds):
 def test_tiny_learns_its_projections_and_its_trunk_where_that_has_a_rate():
     with torch.device("meta"):
         network = built("tiny")
-    rates = learning_rates(network, finetune("tiny", "tiny"))
+    rates = learning_rates(network, RECIPES["tiny"]())
     assert rates["image_encoder.project_head.weight"] == pytest.approx(
         10 * rates["image_encoder.trunk.conv_stem.weight"]
     )
-    frozen = learning_rates(network, finetune("tiny", "tiny").with_settings(["trunk_lr_scale=0"]))
+    frozen = learning_rates(network, RECIPES["tiny"]().with_settings(["trunk_lr_scale=0"]))
     assert {name.partition(".")[0] for name in frozen} == {"aggregation", "image_encoder"}
     assert not any("trunk" in name for name in frozen)
 

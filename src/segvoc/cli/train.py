@@ -1,7 +1,7 @@
 """`segvoc train`: trains a network by a paper's recipe, or on images of your own."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,10 @@ EXAMPLES = (
     "segvoc train pca-seg-b --encoder-weights DECLIP.pt --data ROOT --out RUN",
     "torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --data ROOT --out RUN",
 )
+
+
+FINETUNE = "finetune"
+"""The recipe for images of one's own, whose settings follow from their number."""
 
 
 @click.command(cls=_ListingRecipes)
@@ -117,8 +121,12 @@ def train(
     from segvoc.training.start import Start, with_file_configuration
 
     start = Start(weights=weights, encoder_weights=encoder_weights)
-    chosen = with_file_configuration(_recipe(recipe, model), start).with_settings(settings)
-    chosen = chosen if steps is None else chosen.with_settings(steps=steps)
+
+    def recipe_for(count: int) -> "Recipe":
+        found = with_file_configuration(_recipe(recipe, model, count, steps), start).with_settings(settings)
+        return found if steps is None else found.with_settings(steps=steps)
+
+    chosen = recipe_for(count=0)
     folders = {"--images": images, "--labels": labels, "--classes": classes}
     of_captions = {"--captions": captions, "--extractor": extractor, "--features": features}
     of_parts = {"--object": owner, "--objects": objects, "--object-classes": object_classes}
@@ -142,6 +150,8 @@ def train(
                 data, f"the recipe learns from {chosen.data.dataset}; name the root of your data with --data"
             )
             training_images, watched = recipe_data(chosen, root)
+        if recipe == FINETUNE:
+            chosen = recipe_for(len(training_images))
     maps = _object_maps(images, objects, object_classes, out)
     run(
         chosen,
@@ -155,15 +165,18 @@ def train(
         resume=resume,
     )
     _say(f"{out}/model.safetensors")
+    if chosen.method == "words":
+        for line in _gains(Path(out), chosen.data.num_val_images):
+            _say(line)
 
 
-def _recipe(name: str, model: str | None) -> "Recipe":
+def _recipe(name: str, model: str | None, images: int, steps: int | None) -> "Recipe":
     from segvoc.training.recipes import RECIPES, finetune
 
-    if name == "finetune":
+    if name == FINETUNE:
         if model is None:
             raise UsageError("finetune needs a model to train on; name one: --model tiny")
-        return finetune(model)
+        return finetune(model, images=images, steps=steps)
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r} is unknown; it is finetune or one of {', '.join(RECIPES)}")
     if model is not None:
@@ -220,6 +233,19 @@ def _with_extractor(recipe: "Recipe", extractor: str | None) -> "Recipe":
     if extractor == "auto":
         _say(f"segvoc: noun phrases are extracted by {resolved}", err=True)
     return recipe.with_settings(extractor=resolved)
+
+
+def _gains(run: Path, held_out: int) -> Iterator[str]:
+    """What tuned words are good for, where images were held out."""
+    from segvoc.teaching.taught_words import TaughtWords
+    from segvoc.training.tuning import TUNED_WORDS_FILE
+
+    if not held_out or not (run / TUNED_WORDS_FILE).exists():
+        return
+    record = TaughtWords.load(run / TUNED_WORDS_FILE).record
+    pairs = (("mean IoU", record.miou_before, record.miou), ("pixels right", record.accuracy_before, record.accuracy))
+    told = ", ".join(f"{what} {before:.1f} -> {after:.1f} %" for what, before, after in pairs if after is not None)
+    yield f"on {held_out} held-out images: {told}"
 
 
 def _say(line: str, *, err: bool = False) -> None:

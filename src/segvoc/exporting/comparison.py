@@ -105,7 +105,8 @@ def _logits(
     taught = TaughtQuery.of(model.taught, words, len(words))
     if taught is None:
         return to_numpy(model.run(pixels, text, protocol)[0])
-    return to_numpy(taught(*model.run_with_features(pixels, text, protocol)))
+    features = model.find_features(pixels)
+    return to_numpy(taught(*model.compare(features, taught.embeddings(text), protocol), features))
 
 
 def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:

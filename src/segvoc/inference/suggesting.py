@@ -41,9 +41,10 @@ class Summarizer:
             raise UsageError("only one word is given, which nothing can be confused with; give at least two")
         model.prepare_to_run()
         self.model, self.words = model, tuple(vocabulary.words)
-        self._text = model.encode_words(vocabulary)
+        text = model.encode_words(vocabulary)
         self._protocol = replace(model.protocols["single"], selection=None)
-        self._taught = TaughtQuery.of(model.taught, vocabulary.words, len(self._text))
+        self._taught = TaughtQuery.of(model.taught, vocabulary.words, len(text))
+        self._text = text if self._taught is None else self._taught.embeddings(text)
         model.probed_features()  # refuses a network without features before any image is read
 
     def __call__(self, image: ReadImage, name: str) -> ImageSummary:
@@ -53,7 +54,8 @@ class Summarizer:
             InputError: the network's output for it is not finite.
         """
         seen = views(image.pixels, self._protocol)[:1]
-        logits, kept, features = self.model.run_with_features(seen, self._text, self._protocol)
+        features = self.model.find_features(seen)
+        logits, kept = self.model.compare(features, self._text, self._protocol)
         features = read_features(features)
         if self._taught is not None:
             logits = self._taught(logits, kept, features)

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from segvoc.checkpoints.files import WeightsFile
 from segvoc.errors import CheckpointError
 from segvoc.records import to_json
-from segvoc.teaching.taught_words import TaughtWords
+from segvoc.teaching.taught_words import TaughtWords, is_half
 
 TAUGHT = "taught"
 """Header entry with the records, and prefix of the tensors."""
@@ -40,7 +41,9 @@ def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
         arrays = {
             name.removeprefix(prefix): value.numpy() for name, value in file.tensors.items() if name.startswith(prefix)
         }
-        found.append(TaughtWords.of(file.path, record, arrays))
+        # weights files are read as float32
+        halves = {name: array.astype(np.float16) for name, array in arrays.items() if is_half(name)}
+        found.append(TaughtWords.of(file.path, record, arrays | halves))
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
 """A small convolutional network on the feature maps of a frozen encoder, on whose output tuned words are classified.
 
-`segvoc train finetune` trains it. It joins what the encoder's coarse map says of the surroundings with the finer maps, as
-the top-down pathway of a feature pyramid network does (Lin et al., 2017, arXiv:1612.03144).
+`segvoc train finetune` trains it. It joins what the encoder's coarse map says of the surroundings with the finer maps,
+as the top-down pathway of a feature pyramid network does (Lin et al., 2017, arXiv:1612.03144).
 """
 
 from collections.abc import Callable, Sequence

@@ -43,6 +43,11 @@ PROBE_TOLERANCE = 0.05
 differ by more than half."""
 
 
+def is_half(name: str) -> bool:
+    """Whether an array of a file is in float16, by its name."""
+    return name in ("weights", "toward") or name.startswith(PYRAMID)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaughtWord:
     """A word that was taught, and how well."""
@@ -79,9 +84,9 @@ class TeachingRecord:
     """Mean IoU over the words by their text alone, on held-out images [%]."""
     miou: float | None
     """With examples [%]."""
-    accuracy_before: float
-    """Share of held-out pixels that are right by text alone [%]."""
-    accuracy: float
+    accuracy_before: float | None
+    """Share of held-out pixels that are right by text alone [%]; None if no image was held out."""
+    accuracy: float | None
     """With examples [%]."""
     segvoc: str
     """Version of segvoc."""

@@ -1,4 +1,4 @@
-"""Pictures of what a run has changed: overlays of a few validation images before its first step and after its best one."""
+"""Images of what a run has changed: overlays of a few validation images before its first step and after its best."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from PIL import Image
 
 from segvoc.storage.atomic_writes import write_atomically
 
-SHOWN = 6
+COMPARED_IMAGES = 6
 """Number of images."""
 
 GAP = 8
@@ -28,7 +28,7 @@ def compare_in_images(run: Path, best: int) -> list[Path]:
     """
     before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
     written: list[Path] = []
-    for path in sorted(before.rglob("*.png"))[:SHOWN]:
+    for path in sorted(before.rglob("*.png"))[:COMPARED_IMAGES]:
         name = path.relative_to(before)
         if not (after / name).exists():
             continue

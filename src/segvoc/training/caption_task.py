@@ -15,7 +15,6 @@ from segvoc.checkpoints.content_hash import content_hash
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
 from segvoc.data.captions.cleaning import CleaningRules
-from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.captions.feature_encoding import (
     CacheSettings,
     FrozenEncoders,
@@ -26,6 +25,7 @@ from segvoc.data.captions.feature_encoding import (
     resize_to_square,
 )
 from segvoc.data.captions.sources import find_captions
+from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder

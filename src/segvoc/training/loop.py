@@ -47,9 +47,9 @@ class Listeners:
     warn: Callable[[str], None] = lambda line: None
     """Called with each warning, as a readable line."""
     watch: Callable[[int], float | None] = lambda step: None
-    """Called by every process with the number of completed steps, to validate the network on the watched images; returns
-    the score, the same in every process, or None if there is none. The network then has the weights that would be saved,
-    in the default memory format."""
+    """Called by every process with the number of completed steps, to validate the network on the watched images;
+    returns the score, the same in every process, or None if there is none. The network then has the weights that would
+    be saved, in the default memory format."""
 
 
 @dataclass(kw_only=True)

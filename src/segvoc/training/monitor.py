@@ -34,7 +34,8 @@ _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gr
 class Monitor:
     """Monitors a run. Every process has a monitor and segments watched images; only rank 0 writes and prints.
 
-    `segmenter` returns a segmenter with the network's current weights; its argument is the number of steps so far. Watched images have their scoring rules, or phrases from their captions.
+    `segmenter` returns a segmenter with the network's current weights; its argument is the number of steps so far.
+    Watched images have their scoring rules, or phrases from their captions.
     """
 
     def __init__(
@@ -113,9 +114,7 @@ class Monitor:
             self.warn(f"passed over: {problem}")
         scores: dict[str, Any] = {}
         if isinstance(self.watched, EvaluationTask):
-            scores = _scores(
-                Confusion.total((counts for counts, _ in gathered if counts), len(self.watched.classes))
-            )
+            scores = _scores(Confusion.total((counts for counts, _ in gathered if counts), len(self.watched.classes)))
         if self.processes.first:
             if scores:
                 self.folder.note("watched.jsonl", {"step": step, **scores})
@@ -174,7 +173,7 @@ def _readable(batch: Sequence[EvaluationImage], classes: int, problems: list[str
 
 
 def _scores(counts: Confusion) -> dict[str, Any]:
-    """Pixel accuracy, mean IoU over the classes that occur, and the IoU of each, in [0, 1]; None where none is labeled."""
+    """Pixel accuracy, mean IoU over the classes that occur, and each one's IoU, in [0, 1]; None without labels."""
     scores = counts.scores()
     if not counts.truth_pixels().any():
         return {"pixel_accuracy": None, "mean_iou": None}

@@ -274,10 +274,15 @@ class Recipe:
             raise UsageError(
                 "cache_features=false needs whole encoders, which parallel=fsdp splits; leave one of the two out"
             )
+        preset = PRESETS.get(self.model)
+        if self.method == "words" and preset is not None and self.network not in (None, preset.configuration):
+            raise UsageError(
+                "method=words leaves the network as it is, so its settings can't be changed; add method=network"
+            )
         if self.runtime.patience and (self.runtime.parallel == "fsdp" or self.optimizer.ema_decay):
             raise UsageError(
-                "patience keeps the weights of a step, so it goes neither with parallel=fsdp nor with ema_decay; leave it "
-                "out"
+                "patience keeps the weights of a step, so it goes neither with parallel=fsdp nor with ema_decay; leave "
+                "it out"
             )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds={self.seeds} are not distinct seeds; give some, for example 42,43,44")

@@ -3,10 +3,8 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from segvoc.evaluation.task import EvaluationTask
 from segvoc.layers.precision import lowest_precision
 from segvoc.models.headers import configuration_record
 from segvoc.models.loading import CUSTOM, TRAINING, find_device, segmenter_of
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import find_preset
 from segvoc.models.taught_weights import taught_tensors
 from segvoc.networks.base import SegmentationNetwork
@@ -36,8 +35,8 @@ from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
-from segvoc.training.tuning import WORDS_FILE, Tuning, open_tuning
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, training_data_of
+from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 from segvoc.version import __version__
 
 MODEL_FILE = "model.safetensors"
@@ -101,18 +100,9 @@ def train(
         OutputError: a file can't be written, for example because the disk is full.
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
-    if (recipe.supervision == "captions") != isinstance(images, CaptionFiles):
-        raise UsageError(f"this recipe learns from {recipe.supervision}; pass images with {recipe.supervision}")
-    if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
-        # oneDNN kernels wait forever for threads that OpenMP hasn't started
-        raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
+    _check_call(recipe, images, network, start)
     seed = recipe.seeds[0] if seed is None else seed
     custom, quiet = network is not None, not (progress and Processes.from_environment().first)
-    if custom and start is not None:
-        raise UsageError("a network of your own has its own weights; leave out `start`")
-    if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
-        kind = str(lowest_precision(network)).removeprefix("torch.")
-        raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
     taught: tuple[TaughtWords, ...] = ()
     if network is None:
         with announced(f"building {recipe.model} and reading its weights", silent=quiet):
@@ -136,30 +126,23 @@ def train(
             torch.set_float32_matmul_precision("high")  # as in the released code, whatever `precision` is
         config["session"] = _session(processes, where)
         folder, state = open_together(processes, where, out, config, resume=resume)
-        model = partial(
-            segmenter_of, preset=preset, network=network, configuration=configuration, training=_training_record(config)
-        )
+
+        def model(step: int) -> NetworkSegmenter:
+            found = segmenter_of(f"step {step}", preset, network, configuration, _training_record(config))
+            found.taught = taught
+            return found
+
         monitor = Monitor(
             folder=folder,
             recipe=recipe,
-            segmenter=lambda step: model(f"step {step}"),
+            segmenter=model,
             watched=data.watched,
             processes=processes,
             progress=progress,
         )
-        tuning, task = None, None
+        tuning = None
         if recipe.method == "words":
-            if not isinstance(data, LabelTrainingData):
-                raise UsageError("words are tuned to label maps, not to captions; leave out method=words")
-            tuning = open_tuning(
-                lambda step: model(f"step {step}"),
-                data,
-                recipe,
-                Path(out) / FEATURES,
-                processes=processes,
-                warn=monitor.warn,
-                silent=quiet,
-            )
+            tuning = open_tuning(model, data, folder.path / FEATURES, processes, monitor.warn, silent=quiet)
             task, monitor.segmenter = tuning.task, tuning.segmenter
         else:
             with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
@@ -181,11 +164,11 @@ def train(
             monitor,
         )
         if processes.first:
-            metadata = data.metadata() | ({CUSTOM: True} if custom else {})
             if tuning is not None:
-                weights, words = _tuned_weights(tuning, weights, folder, network, taught)
-                metadata |= words
-            _write_model(folder, recipe, metadata, weights, config)
+                taught, weights = _tuned(tuning, weights, folder, taught), network.state_dict()
+            tensors, header = taught_tensors(taught)
+            metadata = data.metadata() | header | ({CUSTOM: True} if custom else {})
+            _write_model(folder, recipe, metadata, weights | tensors, config)
         # no process returns before the file is there
         results = processes.gather([_result(folder)] if processes.first else [])
     # same memory format as after loading: channels-last weights would change the last bits of results
@@ -193,24 +176,36 @@ def train(
     return results[0][0]
 
 
-def _tuned_weights(
-    tuning: Tuning,
-    weights: dict[str, Tensor],
-    folder: RunFolder,
-    network: SegmentationNetwork,
-    taught: Sequence[TaughtWords],
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and header entries of a model with tuned words; also writes these alone, and compares in images."""
-    watched = folder.read_lines("watched.jsonl")
-    words, best = tuning.finish(weights, watched)
+def _check_call(
+    recipe: Recipe,
+    images: LabeledImages | CaptionFiles,
+    network: SegmentationNetwork | None,
+    start: Start | None,
+) -> None:
+    """Refuse arguments of `train` that don't fit together."""
+    if (recipe.supervision == "captions") != isinstance(images, CaptionFiles):
+        raise UsageError(f"this recipe learns from {recipe.supervision}; pass images with {recipe.supervision}")
+    if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
+        # oneDNN kernels wait forever for threads that OpenMP hasn't started
+        raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
+    if network is not None and start is not None:
+        raise UsageError("a network of your own has its own weights; leave out `start`")
+    if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
+        kind = str(lowest_precision(network)).removeprefix("torch.")
+        raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
+
+
+def _tuned(
+    tuning: Tuning, weights: dict[str, Tensor], folder: RunFolder, taught: tuple[TaughtWords, ...]
+) -> tuple[TaughtWords, ...]:
+    """The words that the model was taught before, and the tuned ones; these are also written alone, with images."""
+    words, best = tuning.finish(weights, folder.read_lines("watched.jsonl"))
     if words is None:
-        print_line("segvoc: warning: words tuned to these images are no better than their text, so they keep their text")
-    else:
-        words.save(folder.path / WORDS_FILE)
-        taught = (*taught, words)
-        compare_in_images(folder.path, best)
-    tensors, header = taught_tensors(taught)
-    return network.state_dict() | tensors, header
+        print_line("segvoc: warning: no better on held-out images than by their text alone, so the words keep it")
+        return taught
+    words.save(folder.path / TUNED_WORDS_FILE)
+    compare_in_images(folder.path, best)
+    return (*taught, words)
 
 
 def _result(folder: RunFolder) -> TrainingResult:

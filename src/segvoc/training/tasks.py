@@ -6,13 +6,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch, TrainingSet, batches, seed_of
 from segvoc.errors import InputError
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_words import PartWords
-from segvoc.training.objectives.captions import CaptionObjective
 from segvoc.training.objectives.segmentation import AnyObjective, objective_of
 from segvoc.training.recipe import Recipe
 
@@ -35,7 +34,7 @@ class TrainingTask(Protocol):
     Every batch has `problems`, with one line for each unreadable image.
     """
 
-    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> AnyObjective | CaptionObjective:
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> nn.Module:
         """The module that maps `inputs` to losses by name; training minimizes "loss"."""
         ...
 

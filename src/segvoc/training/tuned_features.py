@@ -1,7 +1,7 @@
 """What a frozen network says of labeled images, computed once: the data that words are tuned on.
 
-Each image is seen in a few augmented views. Of a view, the cache holds the encoder's feature maps, the logits of the words
-by their text, and the labels, the latter two on the grid of the pyramid (`segvoc.teaching.feature_pyramid`).
+Each image is seen in a few augmented views. Of a view, the cache holds the encoder's feature maps, the logits of the
+words by their text, and the labels, the latter two on the grid of the pyramid (`segvoc.teaching.feature_pyramid`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.tasks import StepInfo
 from segvoc.training.tuned_words import TunedWords, TunedWordsObjective
 
-LAYOUT = 1
+VIEWS_LAYOUT = 1
 """Version of the cached features; those of another version are computed anew."""
 
 VIEWS_PER_SHARD = 8
@@ -81,12 +81,13 @@ class _Rows:
     """The rows of a sampler's positions: each epoch shows all views in an order of its own."""
 
     positions: ShardedSampler
-    views: int
+    rows: Sequence[int]
     seed: int
 
     def __iter__(self) -> Iterator[list[int]]:
+        count = len(self.rows)
         for positions in self.positions:
-            yield [int(epoch_order(self.views, self.seed, p // self.views)[p % self.views]) for p in positions]
+            yield [self.rows[int(epoch_order(count, self.seed, p // count)[p % count])] for p in positions]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -98,6 +99,8 @@ class TunedWordsTask:
 
     views: CachedViews
     """What is learned from."""
+    rows: tuple[int, ...]
+    """The views whose image could be read."""
     mean: Float32[np.ndarray, " D"]
     """Mean of each feature over the views, in the order in which classifiers read them."""
     scale: Float32[np.ndarray, " D"]
@@ -121,17 +124,11 @@ class TunedWordsTask:
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
         """The batches of a sampler. They are mapped into memory, so no worker processes are needed."""
-        rows = _Rows(positions=sampler, views=len(self.views), seed=self.seed)
+        rows = _Rows(positions=sampler, rows=self.rows, seed=self.seed)
         return read_ahead(self.views, rows, _collate, 0, pinned=pinned)
 
     def inputs(self, batch: ViewBatch, info: StepInfo, device: torch.device) -> tuple[Tensor, ...]:
-        """Logits by text, labels and standardized maps, on the device.
-
-        Raises:
-            InputError: none of the batch's images can be read.
-        """
-        if not batch.maps:
-            raise InputError(f"none of the images can be read; {batch.problems[0]}")
+        """Logits by text, labels and standardized maps, on the device."""
         named = dict(zip(sorted(self.map_names), (one.to(device).float() for one in batch.maps), strict=True))
         ordered = {name: named[name] for name in self.map_names}
         whole = {name: ordered.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
@@ -183,8 +180,15 @@ def open_tuned_words_task(
     """
     count = len(images.images)
     rows = count * recipe.words.views
-    prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels)) for one in images.images.images]
-    settings = (LAYOUT, to_json(recipe.data), list(images.vocabulary.words), images.images.background, images.seed)
+    files = images.images.images
+    prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels)) for one in files]
+    settings = (
+        VIEWS_LAYOUT,
+        to_json(recipe.data),
+        list(images.vocabulary.words),
+        images.images.background,
+        images.seed,
+    )
     cache = FeatureCache.of(
         folder,
         "views",
@@ -220,8 +224,8 @@ def _encoded(
 ) -> dict[str, Tensor] | str:
     """What the cache holds of a view, or why it can't be made."""
     sample = images[row]
-    if not sample.image.numel():
-        return sample.problems[0]
+    if sample.problems:
+        return sample.problems[0]  # what the sample shows instead has views of its own
     side = recipe.data.input_size
     pixels = bilinear(sample.image[None].float(), (side, side)).numpy()
     found = segmenter.find_features(pixels)
@@ -230,7 +234,8 @@ def _encoded(
     coarse = next(iter(maps.values()))
     grid = (FINER * int(coarse.shape[2]), FINER * int(coarse.shape[3]))
     rows, columns = (
-        (2 * torch.arange(cells) + 1) * size // (2 * cells) for cells, size in zip(grid, sample.labels.shape, strict=True)
+        (2 * torch.arange(cells) + 1) * size // (2 * cells)
+        for cells, size in zip(grid, sample.labels.shape, strict=True)
     )
     kept = {name: value[0].half().cpu() for name, value in maps.items()}
     labels = sample.labels[rows][:, columns].int()
@@ -241,7 +246,7 @@ def _task(views: CachedViews, segmenter: NetworkSegmenter, images: TrainingSet, 
     """The task, with the statistics of its views."""
     channels = {name: int(one.shape[1]) for name, one in segmenter.probed_features().items()}
     kept = [name for name in channels if name != CLASS_LOGITS]
-    words, area = len(images.vocabulary), 0
+    words, area, rows = len(images.vocabulary), 0, list[int]()
     cells, shown = np.zeros(words + 1, np.int64), np.zeros((len(images.images), words), bool)
     sums = {name: [np.zeros(channels[name]), np.zeros(channels[name]), 0] for name in kept}
     problem = ""
@@ -251,6 +256,7 @@ def _task(views: CachedViews, segmenter: NetworkSegmenter, images: TrainingSet, 
             problem = view.problems[0]
             continue
         of_word = np.bincount(view.labels[view.labels != IGNORED].numpy(), minlength=words + 1)
+        rows.append(row)
         cells += of_word
         area = recipe.data.crop_size**2 // view.labels.numel()
         image = int(epoch_order(len(images.images), images.seed, row // len(images.images))[row % len(images.images)])
@@ -270,6 +276,7 @@ def _task(views: CachedViews, segmenter: NetworkSegmenter, images: TrainingSet, 
         scale[own] = np.sqrt(np.maximum(squares / count - mean[own] ** 2, 0)) + 1e-3
     return TunedWordsTask(
         views=views,
+        rows=tuple(rows),
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
         channels=channels,
@@ -282,9 +289,6 @@ def _task(views: CachedViews, segmenter: NetworkSegmenter, images: TrainingSet, 
 
 
 def _collate(samples: Sequence[ViewBatch]) -> ViewBatch:
-    problems = tuple(problem for sample in samples for problem in sample.problems)
-    good = [sample for sample in samples if sample.maps]
-    if not good:
-        return ViewBatch((), torch.empty(0), torch.empty(0), problems)
-    maps = tuple(torch.cat(each) for each in zip(*(one.maps for one in good), strict=True))
-    return ViewBatch(maps, torch.cat([one.zero_shot for one in good]), torch.cat([one.labels for one in good]), problems)
+    maps = tuple(torch.cat(each) for each in zip(*(one.maps for one in samples), strict=True))
+    zero_shot, labels = (torch.cat([getattr(one, name) for one in samples]) for name in (ZERO_SHOT, LABELS))
+    return ViewBatch(maps, zero_shot, labels, ())

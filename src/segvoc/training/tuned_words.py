@@ -6,6 +6,7 @@ is computed once (`tuned_features.py`).
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from segvoc.teaching.taught_words import TaughtWords, TeachingRecord
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 
 CLASSIFIER_DEVIATION = 0.1
-"""Standard deviation of the classifiers' initial weights. With zeros, the pyramid learns nothing for a hundred steps."""
+"""Standard deviation of the classifiers' initial weights; from zeros, the pyramid learns more slowly."""
 
 
 class TunedWords(nn.Module):
@@ -109,7 +110,7 @@ class TunedWordsObjective(nn.Module):
             labels: the index of each cell's word; K is none of them, and `IGNORED` unlabeled.
             maps: standardized feature maps, the coarse one first.
         """
-        tuned = self.network.aggregation
+        tuned = cast(TunedWords, self.network.aggregation)
         logits = tuned(maps, zero_shot)
         logits = torch.cat((logits, logits.new_zeros(len(logits), 1, *logits.shape[2:])), dim=1)
         weight = tuned.frequency**-self.power

@@ -14,14 +14,13 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import announced
 from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
-from segvoc.training.recipe import Recipe
-from segvoc.training.training_data import LabelTrainingData
+from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 from segvoc.training.tuned_features import TunedWordsTask, open_tuned_words_task
 from segvoc.training.tuned_words import TunedWords, trained_network
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
-WORDS_FILE = "tuned.words.safetensors"
+TUNED_WORDS_FILE = "tuned.words.safetensors"
 """The tuned words alone in the run folder, for --taught."""
 
 
@@ -60,7 +59,7 @@ class Tuning:
         before, after = (watched[0], watched[-1]) if watched and self.held_out else ({}, {})
         shown = np.flatnonzero(self.task.images).tolist()
         record = TeachingRecord(
-            model=self.plain(0).origin["preset"],
+            model=str(self.plain(0).origin["preset"]),
             words=tuple(
                 TaughtWord(
                     name=self.vocabulary.words[index],
@@ -83,9 +82,7 @@ class Tuning:
         )
         return self.tuned.taught_words(record, self.task.mean, self.task.scale, self.probe, shown)
 
-    def finish(
-        self, weights: dict[str, Tensor], watched: Sequence[dict[str, Any]]
-    ) -> tuple[TaughtWords | None, int]:
+    def finish(self, weights: dict[str, Tensor], watched: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
         """The tuned words of the run, and the step that they are of.
 
         Args:
@@ -108,30 +105,31 @@ class Tuning:
 
 def open_tuning(
     plain: Callable[[int], NetworkSegmenter],
-    data: LabelTrainingData,
-    recipe: Recipe,
+    data: LabelTrainingData | CaptionTrainingData,
     folder: Path,
-    *,
     processes: Processes,
     warn: Callable[[str], None],
+    *,
     silent: bool,
 ) -> Tuning:
     """Compute the features of a run's images, and build what it trains.
 
     Args:
         plain: the model without tuned words, after so many steps.
-        data: the labeled images.
-        recipe: the recipe.
+        data: the labeled images, with the recipe.
         folder: where the features are kept.
         processes: all processes of the run.
         warn: called with each warning, as a readable line.
         silent: whether to hide progress.
 
     Raises:
-        UsageError: the network can't be taught words.
+        UsageError: the network can't be taught words, or the images have captions.
         InputError: no image can be read.
         OutputError: a file can't be written.
     """
+    if isinstance(data, CaptionTrainingData):
+        raise UsageError("words are tuned to label maps, not to captions; leave out method=words")
+    recipe = data.recipe
     if data.object_maps is not None:
         raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
     segmenter = plain(0)
@@ -139,9 +137,7 @@ def open_tuning(
         images = data.training_set()
         text = segmenter.encode_words(images.vocabulary)
         probe = mean_features(segmenter.probed_features())
-    task = open_tuned_words_task(
-        segmenter, text, images, recipe, folder, processes=processes, warn=warn, silent=silent
-    )
+    task = open_tuned_words_task(segmenter, text, images, recipe, folder, processes=processes, warn=warn, silent=silent)
     tuned = task.tuned_words(recipe, data.seed).to(segmenter.device)
     return Tuning(
         plain=plain,

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segvoc.data.captions.caption_dataset import CaptionDataset
-from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.captions.images import OnProblem, file_fingerprint
+from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.reader_processes import batches_of
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.progress import Progress

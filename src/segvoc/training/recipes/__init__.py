@@ -53,18 +53,19 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """Every recipe, by name: that of its function with hyphens."""
 
 
-def finetune(model: str, preset: str | None = None, *, images: int = 30) -> Recipe:
+def finetune(model: str, preset: str | None = None, *, images: int = 30, steps: int | None = None) -> Recipe:
     """Fine-tune a model on your own images.
 
     tiny stays as it is, and words are tuned on its features (`method=words`). The published networks keep their
-    learning rates and losses, but train for a thousand steps, ignore unlabeled pixels, and swap left and right in mirror
-    images. Without `--weights`, a network whose authors published their weights starts from these (`--set
+    learning rates and losses, but train for a thousand steps, ignore unlabeled pixels, and swap left and right in
+    mirror images. Without `--weights`, a network whose authors published their weights starts from these (`--set
     init_from=encoders`: from its encoders alone).
 
     Args:
         model: a preset, or the path of a .safetensors file that segvoc wrote.
         preset: the preset that the model was made from; None reads it from the file.
         images: number of labeled images, which tiny's settings follow from.
+        steps: number of steps; None: the default.
 
     Raises:
         UsageError: there is no such preset.
@@ -79,7 +80,11 @@ def finetune(model: str, preset: str | None = None, *, images: int = 30) -> Reci
     find_preset(preset)
     if preset == "tiny":
         of_parts = isinstance(network, TinyConfig) and not isinstance(network.aggregation, TinyAggregationConfig)
-        return replace(tiny.tiny() if of_parts else tiny.tuned_words(images), model=model, network=network)
+        return replace(
+            _with_steps(tiny.tiny(), steps) if of_parts else tiny.tuned_words(images, steps),
+            model=model,
+            network=network,
+        )
     recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
     recipe = recipe.with_settings(
         init_from="network",
@@ -90,7 +95,11 @@ def finetune(model: str, preset: str | None = None, *, images: int = 30) -> Reci
         save_every=100,
         eval_every=0,
     )
-    return replace(recipe, model=model, network=network)
+    return replace(_with_steps(recipe, steps), model=model, network=network)
+
+
+def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
+    return recipe if steps is None else recipe.with_settings(steps=steps)
 
 
 def _on_labels(preset: str) -> Recipe:

@@ -34,19 +34,20 @@ def tiny() -> Recipe:
     )
 
 
-def tuned_words(images: int) -> Recipe:
+def tuned_words(images: int, steps: int | None = None) -> Recipe:
     """Tune words to labeled images, with tiny as it is: a small pyramid on its features, a classifier for each word.
 
     The features of a few views of each image are computed once. `--set method=network` trains tiny itself, as the
     recipe `tiny` does, which takes five times as long.
 
     Args:
-        images: number of labeled images. Fewer get more views each, and more of them more steps; a seventh, and at
-            least two, are held out to choose the best weights.
+        images: number of labeled images. Fewer get more views each, and more of them more steps; a tenth, and at least
+            two, are held out to choose the best weights, unless there are fewer than eight.
+        steps: number of steps, at five of which the held-out images are scored; None: by the number of images.
     """
     recipe = tiny()
-    held_out = 0 if images < 4 else min(50, max(2, round(images / 7)))
-    steps = min(3000, 500 + 4 * images)
+    held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
+    steps = steps or min(3000, 500 + 4 * images)
     return replace(
         recipe,
         method="words",
