@@ -43,7 +43,7 @@ def test_json_and_again(command, options):
     done = command("suggest", "set/images", *WORDS, "--json")
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["rank"] for line in lines] == [1, 2, 3, 4, 5]
-    assert {"image", "gain", "uncertainty", "regions", "width", "height"} <= set(lines[0])
+    assert {"image", "distance", "uncertainty", "regions", "width", "height"} <= set(lines[0])
     assert "only 5 images" in done.err and done.code == 0
     assert command("suggest", "set/images", *WORDS, "--json").out == done.out
 

@@ -70,7 +70,8 @@ def suggest(
     summarizer = Summarizer(segmenter, vocabulary)
     with nullcontext() if out is None else _work(out, segmenter, summarizer, resume) as work:
         kept = list(_summaries(summarizer, inputs, work))
-    suggested = suggestions_of(kept, count, model=segmenter.name, words=summarizer.words)
+    taught = bool(segmenter.taught)
+    suggested = suggestions_of(kept, count, model=segmenter.name, words=summarizer.words, taught=taught)
     if out is not None:
         write_suggestions(out, suggested)
     for line in map(_json_line, suggested.suggestions) if as_json else _table(suggested, out):

@@ -48,7 +48,7 @@ def suggest_work(out: str | os.PathLike[str], model: Segmenter, words: tuple[str
 def summary_json(summary: ImageSummary) -> dict[str, Any]:
     """A summary as JSON."""
     regions = [to_json(region) for region in summary.regions]
-    arrays = {name: _text(getattr(summary, name)) for name in ("sketch", "doubt")}
+    arrays = {name: _text(getattr(summary, name)) for name in ("mean", "rms")}
     plain = {name: getattr(summary, name) for name in ("image", "width", "height", "uncertainty")}
     return {**plain, "regions": regions, **arrays}
 
@@ -59,15 +59,14 @@ def read_summary(value: Mapping[str, Any]) -> ImageSummary:
     Raises:
         KeyError, TypeError, ValueError: it is damaged.
     """
-    doubt = _array(value["doubt"])
     return ImageSummary(
         image=str(value["image"]),
         width=int(value["width"]),
         height=int(value["height"]),
         uncertainty=float(value["uncertainty"]),
         regions=tuple(from_json(UncertainRegion, region) for region in value["regions"]),
-        sketch=_array(value["sketch"]).reshape(len(doubt), -1),
-        doubt=doubt,
+        mean=_array(value["mean"]),
+        rms=_array(value["rms"]),
     )
 
 
