@@ -141,6 +141,22 @@ def test_a_model_suggests_images(model):
     assert len(model.suggest(images, WORDS, count=9).suggestions) == 5
 
 
+def test_a_drawn_near_duplicate_comes_last(model):
+    images = drawn_examples(4).images
+    again = np.clip(images[1].astype(int) + 1, 0, 255).astype(np.uint8)
+    found = [one.image for one in model.suggest([*images, again], WORDS).suggestions]
+    assert found[-1] in ("image 2", "image 5")
+
+
+def test_after_teaching_an_uncertain_image_comes_before_one_that_differs_a_little_more():
+    near = replace(summary("uncertain", 1, 0.9), mean=np.float16([5]), rms=np.float16([9]))
+    far = replace(summary("surer", 1, 0.5), mean=np.float16([-6]), rms=np.float16([9]))
+    middle = replace(summary("middle", 1, 0.9), mean=np.float16([0]), rms=np.float16([9]))
+    for taught, second in ((False, "surer"), (True, "uncertain")):
+        found = suggestions_of([near, far, middle], 2, model="small", words=WORDS, taught=taught).suggestions
+        assert [one.image for one in found] == ["middle", second]
+
+
 def test_taught_words_change_what_is_uncertain(model):
     examples = drawn_examples(6)
     better = model.with_taught(model.teach(examples))
