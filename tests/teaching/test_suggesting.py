@@ -63,7 +63,10 @@ def test_a_certain_image_comes_after_uncertain_ones():
 
 def test_the_farthest_image_is_next():
     places = {"middle": 0.0, "near": 1.0, "left": -8.0, "right": 7.0}
-    shown = [replace(summary(name, 1), mean=np.float16([at]), rms=np.float16([9])) for name, at in places.items()]
+    shown = [
+        replace(summary(name, 1), mean=np.array([at], np.float16), rms=np.array([9], np.float16))
+        for name, at in places.items()
+    ]
     found = suggestions_of(shown, 4, model="small", words=WORDS).suggestions
     assert [one.image for one in found] == ["middle", "left", "right", "near"]
     scale = 1 / standardized(shown)[1, 0]
@@ -149,9 +152,9 @@ def test_a_drawn_near_duplicate_comes_last(model):
 
 
 def test_after_teaching_an_uncertain_image_comes_before_one_that_differs_a_little_more():
-    near = replace(summary("uncertain", 1, 0.9), mean=np.float16([5]), rms=np.float16([9]))
-    far = replace(summary("surer", 1, 0.5), mean=np.float16([-6]), rms=np.float16([9]))
-    middle = replace(summary("middle", 1, 0.9), mean=np.float16([0]), rms=np.float16([9]))
+    near = replace(summary("uncertain", 1, 0.9), mean=np.array([5], np.float16), rms=np.array([9], np.float16))
+    far = replace(summary("surer", 1, 0.5), mean=np.array([-6], np.float16), rms=np.array([9], np.float16))
+    middle = replace(summary("middle", 1, 0.9), mean=np.array([0], np.float16), rms=np.array([9], np.float16))
     for taught, second in ((False, "surer"), (True, "uncertain")):
         found = suggestions_of([near, far, middle], 2, model="small", words=WORDS, taught=taught).suggestions
         assert [one.image for one in found] == ["middle", second]
