@@ -96,7 +96,7 @@ class Photographs:
         """Photographs of a pool that are suggested, by text alone or with what was learned."""
         names = {str(index): index for index in pool}
         summaries = [self._summary(index, learned) for index in pool]
-        found = suggestions_of(summaries, count, model="tiny", words=self.words)
+        found = suggestions_of(summaries, count, model="tiny", words=self.words, taught=learned is not None)
         return [names[one.image] for one in found.suggestions]
 
     def _summary(self, index: int, learned: Learned | None) -> ImageSummary:

@@ -43,7 +43,7 @@ def test_json_and_again(command, options):
     done = command("suggest", "set/images", *WORDS, "--json")
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["rank"] for line in lines] == [1, 2, 3, 4, 5]
-    assert {"image", "gain", "uncertainty", "regions", "width", "height"} <= set(lines[0])
+    assert {"image", "distance", "uncertainty", "regions", "width", "height"} <= set(lines[0])
     assert "only 5 images" in done.err and done.code == 0
     assert command("suggest", "set/images", *WORDS, "--json").out == done.out
 
@@ -72,7 +72,8 @@ def test_a_folder_that_is_resumed(command, options, monkeypatch):
     assert command(*call, "--resume").code == 0
     assert Path("next/suggestions.json").read_bytes() == written
     seen.clear()
-    assert command(*call).code == 0 and len(seen) == 5
+    assert command(*call, "--count", 1).code == 0 and len(seen) == 5
+    assert result_files("next") == ["001.png", "suggestions.json"]
     command("suggest", "set/images", "--words", "a, b", "--out", "next", "--resume").refused("another call", "words")
 
 
@@ -95,6 +96,8 @@ def test_wrong_calls(command, options):
     command("suggest", "empty", *WORDS).refused("has no images")
     command("suggest", "set/images").refused("no words are given", "--taught")
     command("suggest", "set/images", "--words", "sky").refused("only one word")
+    shutil.copy("set/images/0.png", "set/images/002.png")
+    command("suggest", "set/images/002.png", *WORDS, "--out", "set/images").refused("would overwrite the input")
     command("suggest", "set/images", *WORDS, "--count", 0).refused("--count")
     command("suggest", "set/images", *WORDS, "--resume").refused("--resume", "--out")
     command("suggest", "set/images", *WORDS, "--taught", "none").refused("can't be read")

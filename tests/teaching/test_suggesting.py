@@ -1,5 +1,7 @@
 """Images are suggested by what they would teach: uncertain ones, and not the same twice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,15 +9,13 @@ from PIL import Image
 from segvoc.errors import InputError, UsageError
 from segvoc.inference.suggesting import Summarizer
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.teaching.suggesting import PRIOR, ranked, suggestions_of
+from segvoc.teaching.suggesting import standardized, suggestions_of
 from segvoc.teaching.uncertainty import (
     GRID,
     REGIONS,
-    SKETCH,
     ImageSummary,
     cell_probabilities,
     connected,
-    projected,
     summary_of,
 )
 from tests.inference.small_network import small_segmenter
@@ -30,15 +30,15 @@ def model() -> NetworkSegmenter:
 
 
 def summary(name: str, seed: int, doubt: float = 0.5) -> ImageSummary:
-    """That of an image of four blocks, the same for a seed."""
-    random = np.random.default_rng(seed)
+    """That of an image of eight features, the same for a seed."""
+    mean = np.random.default_rng(seed).normal(size=8).astype(np.float16)
     return ImageSummary(
         image=name,
         width=8,
         height=8,
         uncertainty=doubt,
-        sketch=random.normal(size=(4, SKETCH)).astype(np.float16),
-        doubt=np.full(4, doubt, np.float16),
+        mean=mean,
+        rms=np.sqrt(mean**2 + np.float16(1)).astype(np.float16),
         regions=(),
     )
 
@@ -51,7 +51,7 @@ def order(summaries: list[ImageSummary], count: int = 20) -> list[str]:
 
 def test_a_near_duplicate_comes_after_all_others():
     one = summary("one", 1)
-    again = ImageSummary(**{**vars(one), "image": "again", "sketch": one.sketch + np.float16(0.01)})
+    again = ImageSummary(**{**vars(one), "image": "again", "mean": one.mean + np.float16(0.01)})
     found = order([one, again, *(summary(f"other {seed}", seed) for seed in range(2, 6))])
     assert len(found) == 6 and found[-1] in ("one", "again")
 
@@ -61,20 +61,30 @@ def test_a_certain_image_comes_after_uncertain_ones():
     assert found[-1] == "certain"
 
 
-def test_gains_are_shares_of_the_variance_that_is_left():
-    random = np.random.default_rng(0)
-    factors = random.normal(size=(7, 5, 3))
-    target = np.mean([one @ one.T for one in factors], axis=0)
-    known = PRIOR * np.trace(target) / 5 * np.eye(5)
-    left = list(range(7))
-    for index, gain in ranked(factors, 7):
-        variance = {i: np.trace(np.linalg.inv(known + factors[i] @ factors[i].T) @ target) for i in left}
-        before = np.trace(np.linalg.inv(known) @ target)
-        assert index == min(variance, key=lambda i: variance[i])
-        assert gain == pytest.approx(1 - variance[index] / before)
-        known = known + factors[index] @ factors[index].T
-        left.remove(index)
-    assert not left
+def test_the_farthest_image_is_next():
+    places = {"middle": 0.0, "near": 1.0, "left": -8.0, "right": 7.0}
+    shown = [
+        replace(summary(name, 1), mean=np.array([at], np.float16), rms=np.array([9], np.float16))
+        for name, at in places.items()
+    ]
+    found = suggestions_of(shown, 4, model="small", words=WORDS).suggestions
+    assert [one.image for one in found] == ["middle", "left", "right", "near"]
+    scale = 1 / standardized(shown)[1, 0]
+    assert [one.distance * scale for one in found] == pytest.approx([0, 8, 7, 1], abs=1e-2)
+
+
+def test_features_are_measured_in_standard_deviations_of_cells():
+    cells = np.random.default_rng(0).normal([3, -5], [0.1, 20], size=(40, 50, 2))
+    shown = [
+        replace(
+            summary("image", 1),
+            mean=one.mean(axis=0).astype(np.float16),
+            rms=np.sqrt((one**2).mean(axis=0)).astype(np.float16),
+        )
+        for one in cells
+    ]
+    ratio = standardized(shown)[0] / shown[0].mean
+    assert 1 / ratio == pytest.approx(cells.reshape(-1, 2).std(axis=0), rel=0.2)
 
 
 def test_images_without_any_uncertainty_are_ranked_too():
@@ -95,15 +105,15 @@ def test_probabilities_of_cells_are_means_of_those_of_finer_ones():
     np.testing.assert_allclose(found, exact.reshape(3, GRID, 2, 3).mean(axis=2), rtol=1e-5)
 
 
-def test_distances_of_sketches_are_about_those_of_features():
-    features = {"map_0": np.random.default_rng(0).normal(size=(1, 400, 1, 30)).astype(np.float32)}
-    found = projected(features, (1, 30))
-    raw = features["map_0"][0, :, 0].T / np.linalg.norm(features["map_0"][0, :, 0].T, axis=1, keepdims=True)
-    pairs = np.triu_indices(30, 1)
-    ratios = np.linalg.norm(found[pairs[0]] - found[pairs[1]], axis=1) / np.linalg.norm(
-        raw[pairs[0]] - raw[pairs[1]], axis=1
-    )
-    assert 0.7 < ratios.min() and ratios.max() < 1.3 and 0.95 < ratios.mean() < 1.05
+def test_cells_count_by_their_uncertainty():
+    logits = np.zeros((1, 3, 4, 8), np.float32)
+    logits[0, 0, :, 4:] = 50  # the right half is sure
+    features = {
+        "map_0": np.concatenate([np.full((1, 2, 4, 4), 3.0), np.full((1, 2, 4, 4), -5.0)], axis=3, dtype=np.float32)
+    }
+    found = summary_of("photo", (4, 8), WORDS, logits, features)
+    assert found.uncertainty == pytest.approx(0.5)
+    assert found.mean == pytest.approx([3, 3], abs=0.02) and found.rms == pytest.approx([17**0.5] * 2, abs=0.01)
 
 
 def test_regions_name_the_words_that_a_model_hesitates_between():
@@ -125,13 +135,29 @@ def test_a_model_suggests_images(model):
     found = model.suggest(images, WORDS, count=3, on_image=lambda done, total: names.append((done, total)))
     assert names[-1] == (5, 5) and found.images == 5 and found.words == tuple(WORDS)
     assert len({one.image for one in found.suggestions}) == 3
-    assert all(len(one.regions) <= REGIONS and 0 <= one.gain <= 1 for one in found.suggestions)
+    assert all(len(one.regions) <= REGIONS and one.distance >= 0 for one in found.suggestions)
     for one in found.suggestions:
         for region in one.regions:
             assert region.x + region.width <= one.width and region.y + region.height <= one.height
     again = model.suggest(images, WORDS, count=3)
     assert again == found
     assert len(model.suggest(images, WORDS, count=9).suggestions) == 5
+
+
+def test_a_drawn_near_duplicate_comes_last(model):
+    images = drawn_examples(4).images
+    again = np.clip(images[1].astype(int) + 1, 0, 255).astype(np.uint8)
+    found = [one.image for one in model.suggest([*images, again], WORDS).suggestions]
+    assert found[-1] in ("image 2", "image 5")
+
+
+def test_after_teaching_an_uncertain_image_comes_before_one_that_differs_a_little_more():
+    near = replace(summary("uncertain", 1, 0.9), mean=np.array([5], np.float16), rms=np.array([9], np.float16))
+    far = replace(summary("surer", 1, 0.5), mean=np.array([-6], np.float16), rms=np.array([9], np.float16))
+    middle = replace(summary("middle", 1, 0.9), mean=np.array([0], np.float16), rms=np.array([9], np.float16))
+    for taught, second in ((False, "surer"), (True, "uncertain")):
+        found = suggestions_of([near, far, middle], 2, model="small", words=WORDS, taught=taught).suggestions
+        assert [one.image for one in found] == ["middle", second]
 
 
 def test_taught_words_change_what_is_uncertain(model):
@@ -166,4 +192,4 @@ def test_a_summary_is_small(model):
 
     image = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
     kept = Summarizer(model, WORDS)(ReadImage.of(image), "image")
-    assert kept.sketch.nbytes + kept.doubt.nbytes <= 5000 and (kept.width, kept.height) == (1200, 900)
+    assert kept.mean.nbytes + kept.rms.nbytes <= 5000 and (kept.width, kept.height) == (1200, 900)

@@ -10,7 +10,7 @@ from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.cli.word_options import vocabulary_of, word_options
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.result_paths import InputImage, image_paths
+from segvoc.imaging.result_paths import InputImage, image_paths, refuse_overwriting
 from segvoc.progress import Progress, print_line, printable
 from segvoc.records import to_json
 from segvoc.storage.json_files import strict_json
@@ -63,14 +63,17 @@ def suggest(
     if all(image.problem is not None for image in inputs):
         raise UsageError(inputs[0].problem or "there are no images; name some")
     from segvoc.inference.suggesting import Summarizer
-    from segvoc.labeling.suggested_images import write_suggestions
+    from segvoc.labeling.suggested_images import suggestion_files, write_suggestions
     from segvoc.teaching.suggesting import suggestions_of
 
+    if out is not None:
+        refuse_overwriting([image.path for image in inputs], suggestion_files(out, count))
     segmenter = chosen.open(model)
     summarizer = Summarizer(segmenter, vocabulary)
     with nullcontext() if out is None else _work(out, segmenter, summarizer, resume) as work:
         kept = list(_summaries(summarizer, inputs, work))
-    suggested = suggestions_of(kept, count, model=segmenter.name, words=summarizer.words)
+    taught = bool(segmenter.taught)
+    suggested = suggestions_of(kept, count, model=segmenter.name, words=summarizer.words, taught=taught)
     if out is not None:
         write_suggestions(out, suggested)
     for line in map(_json_line, suggested.suggestions) if as_json else _table(suggested, out):

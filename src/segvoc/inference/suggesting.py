@@ -115,4 +115,4 @@ class Suggesting(Teachable):
                         raise
                     on_error(error)
                 on_image(number, len(images))
-        return suggestions_of(kept, count, model=self.name, words=summarizer.words)
+        return suggestions_of(kept, count, model=self.name, words=summarizer.words, taught=bool(self.taught))

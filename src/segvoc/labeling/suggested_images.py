@@ -14,8 +14,8 @@ from segvoc.imaging.reading import read_image
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import model_record
 from segvoc.records import from_json, to_json
-from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import write_json
+from segvoc.storage.atomic_writes import write_atomically, writing
+from segvoc.storage.json_files import read_json, write_json
 from segvoc.storage.resume import RESUME_FOLDER, ResumableWork
 from segvoc.teaching.suggesting import Suggestion, Suggestions
 from segvoc.teaching.uncertainty import ImageSummary, UncertainRegion
@@ -48,7 +48,7 @@ def suggest_work(out: str | os.PathLike[str], model: Segmenter, words: tuple[str
 def summary_json(summary: ImageSummary) -> dict[str, Any]:
     """A summary as JSON."""
     regions = [to_json(region) for region in summary.regions]
-    arrays = {name: _text(getattr(summary, name)) for name in ("sketch", "doubt")}
+    arrays = {name: _text(getattr(summary, name)) for name in ("mean", "rms")}
     plain = {name: getattr(summary, name) for name in ("image", "width", "height", "uncertainty")}
     return {**plain, "regions": regions, **arrays}
 
@@ -59,32 +59,48 @@ def read_summary(value: Mapping[str, Any]) -> ImageSummary:
     Raises:
         KeyError, TypeError, ValueError: it is damaged.
     """
-    doubt = _array(value["doubt"])
     return ImageSummary(
         image=str(value["image"]),
         width=int(value["width"]),
         height=int(value["height"]),
         uncertainty=float(value["uncertainty"]),
         regions=tuple(from_json(UncertainRegion, region) for region in value["regions"]),
-        sketch=_array(value["sketch"]).reshape(len(doubt), -1),
-        doubt=doubt,
+        mean=_array(value["mean"]),
+        rms=_array(value["rms"]),
     )
+
+
+def suggestion_files(out: str | os.PathLike[str], count: int) -> list[Path]:
+    """The files of so many suggestions: out/001.png, ..., and out/suggestions.json."""
+    return [*(Path(out, f"{rank:03}.png") for rank in range(1, count + 1)), Path(out, "suggestions.json")]
 
 
 def write_suggestions(out: str | os.PathLike[str], suggested: Suggestions) -> None:
     """Write out/suggestions.json, and out/001.png, ...: the images with their least certain regions outlined.
 
+    Outlined images of an earlier call that suggested more are removed.
+
     Raises:
         InputError: an image has gone.
         OutputError: a file can't be written.
     """
-    for one in suggested.suggestions:
+    *drawings, listed = suggestion_files(out, len(suggested.suggestions))
+    for stale in set(suggestion_files(out, _written_before(listed))) - {*drawings, listed}:
+        with writing(stale):
+            stale.unlink(missing_ok=True)
+    for one, path in zip(suggested.suggestions, drawings, strict=True):
         drawn = outlined(read_image(one.image), one)
         # Level 1: at level 6 a photograph is hardly smaller but takes four times as long.
-        write_atomically(
-            Path(out, f"{one.rank:03}.png"), lambda file, drawn=drawn: drawn.save(file, "PNG", compress_level=1)
-        )
-    write_json(Path(out, "suggestions.json"), to_json(suggested))
+        write_atomically(path, lambda file, drawn=drawn: drawn.save(file, "PNG", compress_level=1))
+    write_json(listed, to_json(suggested))
+
+
+def _written_before(listed: Path) -> int:
+    """How many suggestions an earlier call wrote."""
+    try:
+        return len(read_json(listed)["suggestions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def outlined(pixels: np.ndarray, suggestion: Suggestion) -> Image.Image:

@@ -1,25 +1,19 @@
-"""Chooses which unlabeled images to label next: those whose labels would tell classifiers most.
+"""Chooses which unlabeled images to label next: those that differ most from one another where the model is uncertain.
 
-The rule is BAIT's (Ash et al., "Gone Fishing: Neural Active Learning with Fisher Embeddings", NeurIPS 2021) for linear
-classifiers on features that stay as they are, in which what an image tells is known before it is labeled.
+The rule is greedy k-center, by which Sener & Savarese ("Active Learning for Convolutional Neural Networks: A Core-Set
+Approach", ICLR 2018) choose images, on features in which cells count by their uncertainty.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32
 
 from segvoc.teaching.uncertainty import ImageSummary, UncertainRegion
 
-COMPONENTS = 64
-"""Principal components of the images' blocks that are compared."""
-
-PRIOR = 3.0
-"""What is known before the first image is labeled, in images: the more, the less the order of gains matters."""
-
-AT_ONCE = 1000
-"""Images that are compared at once, which bounds memory."""
+FULL_DISTANCE = 0.5
+"""Share of the median uncertainty from which on an image's distance counts in full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +28,9 @@ class Suggestion:
     """Its columns [px]."""
     height: int
     """Its rows [px]."""
-    gain: float
-    """How much of the uncertainty that the images before it leave its labels are expected to take away, in [0, 1]."""
+    distance: float
+    """How much it differs from the nearest image before it, where the model is uncertain: the root mean square
+    difference in standard deviations of the features; of the first, from the mean of all images."""
     uncertainty: float
     """Mean over the image of 1 - margin, in [0, 1]: the margin is the difference of the two highest probabilities."""
     regions: tuple[UncertainRegion, ...]
@@ -56,7 +51,9 @@ class Suggestions:
     """The images to label, the best first."""
 
 
-def suggestions_of(summaries: Sequence[ImageSummary], count: int, *, model: str, words: Sequence[str]) -> Suggestions:
+def suggestions_of(
+    summaries: Sequence[ImageSummary], count: int, *, model: str, words: Sequence[str], taught: bool = False
+) -> Suggestions:
     """Choose images to label.
 
     Args:
@@ -64,8 +61,9 @@ def suggestions_of(summaries: Sequence[ImageSummary], count: int, *, model: str,
         count: how many to choose; of fewer, all are ranked.
         model: name of the model.
         words: the words that labels are to teach.
+        taught: whether the model was taught some of them.
     """
-    order = ranked(information(summaries), count) if summaries else []
+    order = ranked(summaries, count, taught=taught)
     return Suggestions(
         model=model,
         words=tuple(words),
@@ -76,69 +74,59 @@ def suggestions_of(summaries: Sequence[ImageSummary], count: int, *, model: str,
                 image=summaries[index].image,
                 width=summaries[index].width,
                 height=summaries[index].height,
-                gain=round(gain, 4),
+                distance=round(distance, 4),
                 uncertainty=summaries[index].uncertainty,
                 regions=summaries[index].regions,
             )
-            for rank, (index, gain) in enumerate(order, 1)
+            for rank, (index, distance) in enumerate(order, 1)
         ),
     )
 
 
-def information(summaries: Sequence[ImageSummary]) -> Float64[np.ndarray, "N D B"]:
-    """For each image a factor X of its Fisher information X X^T = mean over its blocks of u f f^T.
+def ranked(summaries: Sequence[ImageSummary], count: int, *, taught: bool) -> list[tuple[int, float]]:
+    """Choose images one by one: the one nearest to the mean of all, then always the farthest from those before it.
 
-    f are principal components of the blocks' features and u their uncertainties, in place of p (1 - p).
-    """
-    count, blocks = len(summaries), max(len(one.doubt) for one in summaries)
-    sketches = np.concatenate([one.sketch for one in summaries]).astype(np.float64)
-    sketches -= sketches.mean(axis=0)
-    _, directions = np.linalg.eigh(sketches.T @ sketches)
-    sketches = sketches @ directions[:, -COMPONENTS:]
-    factors = np.zeros((count, sketches.shape[1], blocks))
-    ends = np.cumsum([len(one.doubt) for one in summaries])
-    for index, (one, end) in enumerate(zip(summaries, ends, strict=True)):
-        own = len(one.doubt)
-        factors[index, :, :own] = sketches[end - own : end].T * np.sqrt(one.doubt.astype(np.float64) / own)
-    return factors
-
-
-def ranked(factors: Float64[np.ndarray, "N D B"], count: int) -> list[tuple[int, float]]:
-    """Choose images one by one, each to minimize tr((P + sum_chosen X X^T)^-1 T), the expected variance of scores.
-
-    T is the mean of X X^T over all images, and P = `PRIOR` tr(T) / D.
+    An image's distance is multiplied by min(1, u / (`FULL_DISTANCE` m)), where u is its uncertainty and m the median of
+    all, so that images in which the model is sure come last, however they look. If it was taught, its uncertainty says
+    more, and the distance is multiplied by u.
 
     Args:
-        factors: X of each image (`information`).
+        summaries: those of all images.
         count: how many to choose; of fewer, all are ranked.
+        taught: whether the model was taught some of the words.
 
     Returns:
-        The index of each chosen image, and the share of the variance that it takes away.
+        The index of each chosen image, and its distance to the nearest one before it.
     """
-    images, size = factors.shape[:2]
-    target = sum((part @ part.transpose(0, 2, 1)).sum(axis=0) for part in _parts(factors)) / images
-    inverse = np.eye(size) / (PRIOR * max(float(np.trace(target)) / size, 1e-12))
-    left = np.ones(images, bool)
-    order: list[tuple[int, float]] = []
-    for _ in range(min(count, images)):
-        gains = np.concatenate([_gains(part, inverse, target) for part in _parts(factors)])
-        best = int(np.where(left, gains, -np.inf).argmax())
-        variance = float((inverse * target).sum())
-        order.append((best, float(gains[best]) / max(variance, 1e-12)))
-        left[best] = False
-        seen = inverse @ factors[best]
-        inverse -= seen @ np.linalg.solve(np.eye(seen.shape[1]) + factors[best].T @ seen, seen.T)
+    if not summaries:
+        return []
+    means = standardized(summaries)
+    uncertainty = np.array([one.uncertainty for one in summaries], np.float32)
+    full = np.minimum(1, uncertainty / max(FULL_DISTANCE * float(np.median(uncertainty)), 1e-6))
+    nearest = _distances(means, means.mean(axis=0))
+    first = int(np.where(full == full.max(), nearest, np.inf).argmin())
+    order, weight = [(first, float(nearest[first]))], uncertainty if taught else full
+    left = np.ones(len(means), bool)
+    nearest = np.full(len(means), np.inf, np.float32)
+    while len(order) < min(count, len(means)):
+        last = order[-1][0]
+        left[last] = False
+        nearest = np.minimum(nearest, _distances(means, means[last]))
+        best = int(np.where(left, weight * nearest, -1).argmax())
+        order.append((best, float(nearest[best])))
     return order
 
 
-def _gains(
-    factors: Float64[np.ndarray, "n D B"], inverse: Float64[np.ndarray, "D D"], target: Float64[np.ndarray, "D D"]
-) -> Float64[np.ndarray, " n"]:
-    """How much each image would lower tr(inverse T): tr((1 + X^T V X)^-1 X^T V T V X), by Woodbury's identity."""
-    seen = inverse @ factors
-    within = np.eye(factors.shape[2]) + factors.transpose(0, 2, 1) @ seen
-    return np.trace(np.linalg.solve(within, seen.transpose(0, 2, 1) @ target @ seen), axis1=1, axis2=2)
+def standardized(summaries: Sequence[ImageSummary]) -> Float32[np.ndarray, "N D"]:
+    """The images' mean features, divided by the standard deviation of the cells of all images."""
+    means = np.stack([one.mean for one in summaries]).astype(np.float32)
+    square = np.zeros(means.shape[1])
+    for one in summaries:
+        square += np.square(one.rms.astype(np.float64)) / len(summaries)
+    variance = np.maximum(square - np.square(means.mean(axis=0, dtype=np.float64)), 0)
+    means /= (np.sqrt(variance) + 1e-4).astype(np.float32)
+    return means
 
 
-def _parts(factors: Float64[np.ndarray, "N D B"]) -> list[Float64[np.ndarray, "n D B"]]:
-    return [factors[start : start + AT_ONCE] for start in range(0, len(factors), AT_ONCE)]
+def _distances(means: Float32[np.ndarray, "N D"], point: Float32[np.ndarray, " D"]) -> Float32[np.ndarray, " N"]:
+    return np.sqrt(np.square(means - point).mean(axis=1))

@@ -12,12 +12,6 @@ from segvoc.teaching.features import FeatureArrays, cell_features
 GRID = 28
 """Most rows and columns of cells in which uncertainty is measured."""
 
-BLOCKS = 4
-"""Rows and columns of blocks that an image is summarized in, at most."""
-
-SKETCH = 128
-"""Dimensions that the features of a cell are projected to."""
-
 LEAST_DOUBT = 1e-3
 """What is added to the uncertainty of cells, so that those of a certain image count too."""
 
@@ -48,7 +42,7 @@ class UncertainRegion:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageSummary:
-    """All that is kept of an unlabeled image: about 5 kB, whatever its size."""
+    """All that is kept of an unlabeled image: for `tiny` 6 kB, whatever its size."""
 
     image: str
     """Its name."""
@@ -58,10 +52,10 @@ class ImageSummary:
     """Its rows [px]."""
     uncertainty: float
     """Mean over the image of 1 - margin, where the margin is the difference of the two highest probabilities."""
-    sketch: Float16[np.ndarray, "M S"]
-    """For each block, the mean of its cells' projected features, in which cells count by their uncertainty."""
-    doubt: Float16[np.ndarray, " M"]
-    """For each block, the mean of 1 - margin."""
+    mean: Float16[np.ndarray, " D"]
+    """Mean of each feature over its cells, which count by their uncertainty."""
+    rms: Float16[np.ndarray, " D"]
+    """Root mean square of each feature over its cells, which count alike."""
     regions: tuple[UncertainRegion, ...]
     """Its least certain regions; the one with the most uncertainty first."""
 
@@ -87,14 +81,15 @@ def summary_of(
     ranked = np.sort(probabilities, axis=0)
     margin = ranked[-1] - ranked[-2] if len(ranked) > 1 else np.ones(grid, np.float32)
     doubt = (1 - margin).ravel()
-    sketch, of_blocks = _blocks(projected(features, (grid[0], grid[1])), doubt, (grid[0], grid[1]))
+    values = cell_features(features, (grid[0], grid[1]), np.arange(margin.size))
+    share = (doubt + LEAST_DOUBT) / (doubt + LEAST_DOUBT).sum()
     return ImageSummary(
         image=name,
         width=size[1],
         height=size[0],
         uncertainty=round(float(doubt.mean()), 4),
-        sketch=sketch,
-        doubt=of_blocks,
+        mean=(share @ values).astype(np.float16),
+        rms=np.sqrt(np.square(values).mean(axis=0)).astype(np.float16),
         regions=_regions(probabilities, margin, words, size),
     )
 
@@ -108,35 +103,6 @@ def cell_probabilities(logits: Float[Array, "1 K h w"]) -> Float32[np.ndarray, "
     values /= values.sum(axis=0)
     blocks = values.reshape(len(values), grid[0], fine[0] // grid[0], grid[1], fine[1] // grid[1])
     return blocks.mean(axis=(2, 4))
-
-
-def projected(features: FeatureArrays, grid: tuple[int, int]) -> Float32[np.ndarray, "M S"]:
-    """The features of all cells of a grid in few dimensions, whose distances are about those of the features.
-
-    Each map of a cell has length 1 before it is multiplied by a matrix of random signs (Achlioptas, Database-friendly
-    random projections, 2003), the same for all images.
-    """
-    cells = np.arange(grid[0] * grid[1])
-    total = np.zeros((len(cells), SKETCH), np.float32)
-    for name, one in features.items():
-        values = cell_features({name: one}, grid, cells)
-        values /= np.linalg.norm(values, axis=1, keepdims=True) + 1e-6
-        signs = np.random.default_rng(values.shape[1]).integers(2, size=(values.shape[1], SKETCH)) * 2 - 1
-        total += values @ (signs / np.sqrt(SKETCH)).astype(np.float32)
-    return total
-
-
-def _blocks(
-    sketches: Float32[np.ndarray, "M S"], doubt: Float32[np.ndarray, " M"], grid: tuple[int, int]
-) -> tuple[Float16[np.ndarray, "B S"], Float16[np.ndarray, " B"]]:
-    """The mean sketch of each block, in which cells count by their doubt, and the mean doubt."""
-    rows, columns = (np.arange(side) * min(BLOCKS, side) // side for side in grid)
-    block = (rows[:, None] * (columns[-1] + 1) + columns).ravel()
-    count = int(block[-1]) + 1
-    share = np.zeros((count, len(block)), np.float32)
-    share[block, np.arange(len(block))] = doubt + LEAST_DOUBT
-    means = share @ sketches / share.sum(axis=1, keepdims=True)
-    return means.astype(np.float16), (np.bincount(block, doubt) / np.bincount(block)).astype(np.float16)
 
 
 def _regions(
