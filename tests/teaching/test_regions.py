@@ -74,11 +74,12 @@ def test_words_without_regions_keep_their_direction():
     np.testing.assert_allclose(found, text, atol=1e-6)
 
 
-def test_tiny_does_without():
+def test_tiny_tries_regions_where_images_are_few():
     maps = np.zeros((1, 4, 2, 2), np.float32)
-    assert mixes({"map_0": maps})
-    assert not mixes({"map_0": maps, "class_logits": maps})
-    assert not mixes({"tap_0": maps})
+    assert mixes({"map_0": maps}, 1000)
+    of_tiny = {"map_0": maps, "class_logits": maps}
+    assert [mixes(of_tiny, count) for count in (2, 9, 10, 1000)] == [True, True, False, False]
+    assert not mixes({"tap_0": maps}, 5)
 
 
 def cells(informed: list[int]) -> Cells:

@@ -94,8 +94,8 @@ class Teachable:
     ) -> TaughtWords:
         """Learn words from labeled images: a small classifier for each on the features of the frozen encoder.
 
-        Networks that compare maps with words alone, as all but tiny do, may get embeddings that are mixed with the
-        words' regions in the images, too, if that is better still.
+        Where text enters the network, words may get embeddings that are mixed with their regions in the images, too, if
+        that is better still.
 
             taught = model.teach(segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json"))
             better = model.with_taught(taught)
@@ -216,7 +216,7 @@ class _Examples:
             image, labels = self.images.read(index)
             if (labels != UNLABELED).any():
                 features = self.model.find_features(self._view(image))
-                if not mixes(features):
+                if not mixes(features, len(self.images)):
                     return {}
                 found[index] = regions_of(features, labels)
             self.on_step("finding regions", index + 1, len(self.images))

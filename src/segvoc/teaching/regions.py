@@ -14,17 +14,25 @@ from segvoc.teaching.features import CLASS_LOGITS, FeatureArrays, as_float32
 SHARES = (0.25, 0.5)
 """Shares of the regions in the words' embeddings that are tried, beside 0."""
 
+FEW_IMAGES = 10
+"""Images from which on networks that know classes are taught by classifiers alone."""
+
 WordRegions = Mapping[int, Float32[np.ndarray, " C"]]
 """For each word that an image shows, by its index: the direction of its cells in the space of the words."""
 
 
-def mixes(features: FeatureArrays) -> bool:
-    """Whether regions can take the place of words in a network's costs.
+def mixes(features: FeatureArrays, images: int) -> bool:
+    """Whether regions are worth a try in the words' embeddings of a network: it has maps in their space.
 
-    Its maps have to be all that words are compared with. tiny also compares them with the names of the classes that its
-    encoder knows, and regions added nothing to its classifiers (docs/explanation/teaching.md).
+    tiny, which also compares words with the names of the classes that its encoder knows, gains by regions only where
+    examples are few (docs/explanation/teaching.md).
+
+    Args:
+        features: what the network finds in an image.
+        images: number of images to learn from.
     """
-    return any(name.startswith("map_") for name in features) and CLASS_LOGITS not in features
+    few = CLASS_LOGITS not in features or images < FEW_IMAGES
+    return few and any(name.startswith("map_") for name in features)
 
 
 def regions_of(features: FeatureArrays, labels: UInt16[np.ndarray, "H W"]) -> dict[int, Float32[np.ndarray, " C"]]:

@@ -80,7 +80,7 @@ def read_taught_file(path: str | os.PathLike[str]) -> tuple[dict[str, object], d
             raise CheckpointError(
                 f"the taught words {name!r} are cut off or damaged; copy the file again, or teach again"
             )
-        arrays[key] = np.frombuffer(data[start:end], dtype).reshape(shape)
+        arrays[key] = np.frombuffer(data[start:end], dtype).reshape(shape).copy()  # writable, for tensors
         if not np.isfinite(arrays[key]).all():
             raise CheckpointError(f"the taught words {name!r} have numbers that are not finite; teach them again")
     return record, arrays
