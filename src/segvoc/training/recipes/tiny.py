@@ -47,7 +47,7 @@ def tuned_words(images: int, steps: int | None = None) -> Recipe:
     """
     recipe = tiny()
     held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
-    steps = steps or min(3000, 500 + 4 * images)
+    steps = steps or min(3000, 900 + 4 * images)
     return replace(
         recipe,
         method="words",
@@ -61,7 +61,7 @@ def tuned_words(images: int, steps: int | None = None) -> Recipe:
             trainable="none",
         ),
         data=replace(recipe.data, num_val_images=held_out),
-        words=TunedWordsConfig(views=max(1, min(6, round(150 / max(1, images))))),
+        words=TunedWordsConfig(views=max(1, min(6, round(180 / max(1, images))))),
         runtime=RuntimeConfig(
             num_workers=2, save_every=100, eval_every=max(1, steps // 5), eval_first=True, patience=2 if held_out else 0
         ),
