@@ -25,12 +25,16 @@ from segvoc.client import Client, ServiceError
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
-from segvoc.models.presets import CLIP_TEMPLATE
+from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.reproduction import reproduce as reproduction
 from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.teaching.taught_words import TaughtWords
+from segvoc.training.run import train
+from segvoc.training.start import Start
+from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.batch.runs import Loop
 from tests.cli.command import draw_photos
 from tests.data.original_files import pack
@@ -40,7 +44,7 @@ from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import small_segmenter
 from tests.training.caption_runs import open_captions
 from tests.training.part_runs import drawn_parts, open_parts
-from tests.training.runs import drawn_images, losses, open_run
+from tests.training.runs import RECIPE, drawn_images, losses, open_run
 from tests.videos.videos import write_video
 
 VARYING = {"seconds", "latency_seconds", "peak_memory_gb", "run", "sessions", "read", "written", "generated", "date"}
@@ -169,6 +173,32 @@ def _train_captions() -> None:
     open_captions(Path("out"), resume=True, steps=4, save_every=1).run()
 
 
+def _finetune() -> None:
+    PRESETS["small"] = SMALL_PRESET
+    images = drawn_images(Path("drawn"), count=4) if not Path("drawn").exists() else _drawn()
+    recipe = RECIPE.with_settings(
+        method="words",
+        trainable="none",
+        steps=6,
+        save_every=1,
+        eval_every=2,
+        eval_first=True,
+        patience=3,
+        num_val_images=1,
+        views=2,
+        pyramid_channels=8,
+    )
+    train(recipe, images, "out", start=Start(weights="random"), device="cpu", resume=True, progress=False)
+
+
+def _finetuned() -> dict[str, Any]:
+    steps = {f"step {step}": rest for step, *rest in losses(Path("out"))} if Path("out/checkpoint.pt").exists() else {}
+    words = Path("out/tuned.words.safetensors")
+    arrays = TaughtWords.load(words).arrays() if words.exists() else {}
+    # files of the end are written after all steps
+    return steps | {name: array.tolist() for name, array in arrays.items() if len(steps) == 6}
+
+
 def _batch() -> None:
     run._ray = lambda workers: Loop()  # type: ignore[assignment,return-value]
     words = ("--words", "cat, sofa, wall", "--to", "files", "--shard-images", "1")
@@ -268,6 +298,7 @@ WORKS = (
     Work(name="prepare", set_up=_draw_benchmark, call=_prepare, result=_prepared),
     Work(name="reproduce", set_up=_draw_originals, call=_reproduce, result=_scores),
     Work(name="train", set_up=lambda: drawn_images(Path("drawn"), count=2), call=_train, result=_trained),
+    Work(name="finetune", set_up=lambda: drawn_images(Path("drawn"), count=4), call=_finetune, result=_finetuned),
     Work(name="train captions", set_up=lambda: Path("in").mkdir(), call=_train_captions, result=_trained),
     Work(name="train parts", set_up=lambda: drawn_parts(Path("drawn"), count=2), call=_train_parts, result=_trained),
     Work(

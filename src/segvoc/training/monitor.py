@@ -17,7 +17,7 @@ from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, Evaluati
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.progress import Progress, print_line
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_atomically, writing
 from segvoc.training.curves import draw_curves
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
@@ -63,7 +63,8 @@ class Monitor:
             if self.processes.first and importlib.util.find_spec("tensorboard") is not None:
                 from torch.utils.tensorboard import SummaryWriter  # here, since it takes seconds to import
 
-                self._board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=done + 1)
+                with writing(self.folder.path / "tensorboard"):
+                    self._board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=done + 1)
             if self.processes.first and importlib.util.find_spec("matplotlib") is None:
                 print_line('no curves.png will be drawn: matplotlib is missing; pip install "segvoc[train]"')
             try:
@@ -77,8 +78,9 @@ class Monitor:
         """Show the metrics of a step."""
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
         if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add_scalar(name, value, metrics["step"])
+            with writing(self.folder.path / "tensorboard"):
+                for name, value in numbers.items():
+                    self._board.add_scalar(name, value, metrics["step"])
         if self._progress is not None:
             shown = {"loss": f"{metrics['loss']:.4f}"}
             # signed cosines are in the files alone: the line has their squares
