@@ -205,8 +205,8 @@ def _mixed(random: np.random.Generator) -> dict[str, Any]:
 
 def _tuned(random: np.random.Generator) -> dict[str, Any]:
     """Fine-tuned words: what their pyramid gives and they add, in float64, whose last digits no machine shows."""
-    shapes = {"appearance": (1, 3, 6, 5), "class_logits": (1, 2, 6, 5), "tap_0": (1, 2, 12, 10), "tap_1": (1, 1, 24, 15)}
-    features = {name: _quarters(random, *shape) for name, shape in shapes.items()}
+    shapes = {"appearance": (3, 6, 5), "class_logits": (2, 6, 5), "tap_0": (2, 12, 10), "tap_1": (1, 24, 15)}
+    features = {name: _quarters(random, 1, *shape) for name, shape in shapes.items()}
     plain, channels, words = _words(random, ("lamp", "door"), features), 16, ("cup", "door", "lamp")
     weights = {name: _quarters(random, *shape) / 4 for name, shape in pyramid_shapes(channels, 3, 3).items()}
     taught = replace(
@@ -218,7 +218,7 @@ def _tuned(random: np.random.Generator) -> dict[str, Any]:
     exact = FeaturePyramid(**{name: one.astype(np.float64) for name, one in weights.items()})
     inputs = pyramid_inputs(features, taught.mean, taught.scale)
     output = exact([one.astype(np.float64) for one in inputs])[0]
-    scores = np.einsum("tc,chw->thw", taught.weights.astype(np.float64), output) + taught.bias[:, None, None]
+    scores = np.einsum("kc,cij->kij", taught.weights.astype(np.float64), output) + taught.bias[:, None, None]
     return {
         "file": _file(taught),
         "maps": _maps(features),

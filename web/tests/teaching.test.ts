@@ -107,7 +107,8 @@ test("the network of fine-tuned words gives what Python's gives", () => {
 test("fine-tuned words add their scores, beside those of other files", () => {
   const { words, scores } = expected.tuned;
   const [, rows, columns] = scores.shape;
-  const cells = rows * columns, [lamp, door] = [0, 1].map((row) => floats(scores.values).subarray(row * cells).subarray(0, cells));
+  const cells = rows * columns, all = floats(scores.values);
+  const lamp = all.subarray(0, cells), door = all.subarray(cells);
   const plain = { ...taught, channels: tuned.channels, weights: new Float32Array(16), bias: Float32Array.of(2, 3) };
   const files = [{ ...plain, mean: tuned.mean, scale: tuned.scale }, tuned];
   const asked = ["door", "sky", "lamp"];

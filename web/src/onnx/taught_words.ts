@@ -125,7 +125,8 @@ function shapesOf(
   const { channels, share = 0, pyramid_channels: own = 0 } = record;
   const words = taughtNames(record).length;
   const size = Object.values(channels).reduce((sum, count) => sum + count, 0);
-  if (typeof share !== "number" || !(share >= 0 && share < 1) || !(Number.isInteger(own) && own >= 0 && own % GROUPS === 0)) return undefined;
+  if (typeof share !== "number" || !(share >= 0 && share < 1)) return undefined;
+  if (!(Number.isInteger(own) && own >= 0 && own % GROUPS === 0)) return undefined;
   const ofWords = { weights: [words, own || size], bias: [words], mean: [size], scale: [size], probe: [size] };
   const ofRegions = share ? { toward: [words, entries["toward"]?.shape?.[1]] } : {};
   if (!own) return { ...ofWords, ...ofRegions };
