@@ -136,8 +136,7 @@ def _words(random: np.random.Generator, names: tuple[str, ...], features: dict[s
     """Taught words, of which "brick" keeps its text. All values are multiples of few powers of two."""
     channels = {name: features[name].shape[1] for name in sorted(features)}
     words = [
-        TaughtWord(name=name, images=1, pixels=9, before=50.0, after=None, keeps_text=name == "brick")
-        for name in names
+        TaughtWord(name=name, images=1, pixels=9, before=50.0, after=None, keeps_text=name == "brick") for name in names
     ]
     known, size = sum(not word.keeps_text for word in words), sum(channels.values())
     return TaughtWords(
