@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
+from segvoc.arrays import bilinear
 from segvoc.imaging.overlay import draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
+from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.features import pyramid_inputs
 from segvoc.teaching.taught_words import (
     TaughtQuery,
     TaughtWord,
@@ -63,6 +67,8 @@ def expected() -> dict[str, Any]:
         "overlays": [_overlay(random, opacity) for opacity in (0.0, 0.5, 0.7, 1.0)],
         "chequered": _chequered(),
         "taught": _taught(random),
+        "mixed": _mixed(random),
+        "tuned": _tuned(random),
         "probe": _text(probe_image()[::16, ::16]),
         "prompts": [{"text": text, "ids": tokenizer.encode(text).ids} for text in PROMPTS],
     }
@@ -122,19 +128,18 @@ def _chequered() -> dict[str, Any]:
     return {"words": words, "size": [height, width], "sha256": hashlib.sha256(drawn.tobytes()).hexdigest()}
 
 
-def _taught(random: np.random.Generator) -> dict[str, Any]:
-    """Taught words and what they add. All values are multiples of few powers of two: no machine rounds anything."""
+def _quarters(random: np.random.Generator, *shape: int) -> np.ndarray:
+    return (random.integers(-8, 8, shape) / 4).astype(np.float32)
 
-    def quarters(*shape: int) -> np.ndarray:
-        return (random.integers(-8, 8, shape) / 4).astype(np.float32)
 
-    features = {"tap_0": quarters(1, 2, 4, 8), "class_logits": quarters(1, 3, 2, 4), "appearance": quarters(1, 2, 2, 4)}
+def _words(random: np.random.Generator, names: tuple[str, ...], features: dict[str, np.ndarray]) -> TaughtWords:
+    """Taught words, of which "brick" keeps its text. All values are multiples of few powers of two."""
     channels = {name: features[name].shape[1] for name in sorted(features)}
     words = [
-        TaughtWord(name=name, images=1, pixels=9, before=50.0, after=None, keeps_text=name == "brick")
-        for name in ("grass", "brick", "sky")
+        TaughtWord(name=name, images=1, pixels=9, before=50.0, after=None, keeps_text=name == "brick") for name in names
     ]
-    taught = TaughtWords(
+    known, size = sum(not word.keeps_text for word in words), sum(channels.values())
+    return TaughtWords(
         record=TeachingRecord(
             model="theirs",
             words=tuple(words),
@@ -147,24 +152,79 @@ def _taught(random: np.random.Generator) -> dict[str, Any]:
             accuracy=0.0,
             segvoc="1",
         ),
-        weights=quarters(2, 7).astype(np.float16),
-        bias=quarters(2),
-        mean=quarters(7),
-        scale=np.float32(2) ** random.integers(-1, 2, 7).astype(np.float32),
+        weights=_quarters(random, known, size).astype(np.float16),
+        bias=_quarters(random, known),
+        mean=_quarters(random, size),
+        scale=np.float32(2) ** random.integers(-1, 2, size).astype(np.float32),
         probe=mean_features({name: features[name] for name in channels}),
     )
+
+
+def _file(taught: TaughtWords) -> str:
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
         taught.save(file.name)
-        content = Path(file.name).read_bytes()
+        return base64.b64encode(Path(file.name).read_bytes()).decode()
+
+
+def _maps(features: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {name: {"shape": one.shape[1:], "values": _text(one)} for name, one in features.items()}
+
+
+def _taught(random: np.random.Generator) -> dict[str, Any]:
+    """Taught words and what they add; no machine rounds anything."""
+    shapes = {"tap_0": (1, 2, 4, 8), "class_logits": (1, 3, 2, 4), "appearance": (1, 2, 2, 4)}
+    features = {name: _quarters(random, *shape) for name, shape in shapes.items()}
+    taught = _words(random, ("grass", "brick", "sky"), features)
     cases: list[dict[str, Any]] = []
     for asked, kept in ((("cup", "grass", "sky"), None), (("sky", "cup", "grass"), (0, 1)), (("sky", "brick"), None)):
-        logits = quarters(1, len(kept or asked), 8, 16)
+        logits = _quarters(random, 1, len(kept or asked), 8, 16)
         query = TaughtQuery.of([taught], asked, len(asked))
         assert query is not None
         added = query(logits, None if kept is None else np.array([kept]), features)
         cases.append({"words": asked, "kept": kept, "logits": _text(logits), "added": _text(added)})
-    maps = {name: {"shape": one.shape[1:], "values": _text(one)} for name, one in features.items()}
-    return {"file": base64.b64encode(content).decode(), "maps": maps, "cases": cases}
+    return {"file": _file(taught), "maps": _maps(features), "cases": cases}
+
+
+def _mixed(random: np.random.Generator) -> dict[str, Any]:
+    """Embeddings with regions. Squares are exact, so that all machines round roots and quotients alike."""
+
+    def signs(*shape: int) -> np.ndarray:
+        return random.choice(np.array([-0.5, 0.5], np.float32), shape)
+
+    taught = _words(random, ("grass", "brick", "sky"), {"appearance": _quarters(random, 1, 2, 2, 4)})
+    toward = signs(2, 4).astype(np.float16)
+    toward[1] = 0, 0, -1, 0
+    taught = replace(taught, record=replace(taught.record, share=0.25), toward=toward)
+    asked, text = ("sky", "cup", "grass"), 4 * signs(3, 2, 4)
+    query = TaughtQuery.of([taught], asked, len(asked))
+    assert query is not None
+    mixed = query.embeddings(text)
+    return {"file": _file(taught), "words": asked, "shape": text.shape, "text": _text(text), "mixed": _text(mixed)}
+
+
+def _tuned(random: np.random.Generator) -> dict[str, Any]:
+    """Fine-tuned words: what their pyramid gives and they add, in float64, whose last digits no machine shows."""
+    shapes = {"appearance": (3, 6, 5), "class_logits": (2, 6, 5), "tap_0": (2, 12, 10), "tap_1": (1, 24, 15)}
+    features = {name: _quarters(random, 1, *shape) for name, shape in shapes.items()}
+    plain, channels, words = _words(random, ("lamp", "door"), features), 16, ("cup", "door", "lamp")
+    weights = {name: _quarters(random, *shape) / 4 for name, shape in pyramid_shapes(channels, 3, 3).items()}
+    taught = replace(
+        plain,
+        record=replace(plain.record, pyramid_channels=channels, penalty=None, accuracy=None, accuracy_before=None),
+        weights=_quarters(random, 2, channels).astype(np.float16),
+        pyramid=FeaturePyramid(**{name: one.astype(np.float16) for name, one in weights.items()}),
+    )
+    exact = FeaturePyramid(**{name: one.astype(np.float64) for name, one in weights.items()})
+    inputs = pyramid_inputs(features, taught.mean, taught.scale)
+    output = exact([one.astype(np.float64) for one in inputs])[0]
+    scores = np.einsum("kc,cij->kij", taught.weights.astype(np.float64), output) + taught.bias[:, None, None]
+    return {
+        "file": _file(taught),
+        "maps": _maps(features),
+        "output": {"shape": output.shape, "values": _text(output.astype(np.float32))},
+        "words": words,
+        "scores": {"shape": (2, 24, 20), "values": _text(bilinear(scores[None], (24, 20)).astype(np.float32))},
+    }
 
 
 def _text(array: np.ndarray) -> str:

@@ -15,6 +15,9 @@ from PIL import Image
 from segvoc.exported.shipped import open_tiny
 from segvoc.exported.taught_files import add_taught
 from segvoc.inference.segmenter import Segmenter
+from segvoc.records import to_json
+from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.taught_file import write_taught_file
 from segvoc.teaching.taught_words import TaughtWords
 from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
 from tests.web.conftest import opened
@@ -42,6 +45,25 @@ def swapped(tiny: Segmenter) -> TaughtWords:
     examples = drawn_examples(4)
     labels = [2 - one for one in examples.labels]
     return tiny.teach(DrawnExamples(examples.images, labels, examples.vocabulary), keep_worse=True)
+
+
+@pytest.fixture(scope="module")
+def tuned(taught: TaughtWords) -> TaughtWords:
+    """Two words as fine-tuning gives them, with a network of random weights."""
+    generator, channels, count = np.random.default_rng(0), 16, taught.record.channels
+    shapes = pyramid_shapes(channels, count["appearance"], sum(count[name] for name in ("tap_0", "tap_1")))
+    drawn = {name: generator.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) for name, shape in shapes.items()}
+    drawn |= {name: drawn[name] + 1 for name in drawn if name.endswith("norm")}
+    words = tuple(replace(one, before=None, after=None) for one in taught.record.words if one.name != "brick")
+    missing = dict.fromkeys(("penalty", "miou", "miou_before", "accuracy", "accuracy_before"))
+    return replace(
+        taught,
+        record=replace(taught.record, words=words, pyramid_channels=channels, share=0.0, **missing),
+        weights=generator.normal(0, 3, (2, channels)).astype(np.float16),
+        bias=taught.bias[:2],
+        toward=None,
+        pyramid=FeaturePyramid(**{name: one.astype(np.float16) for name, one in drawn.items()}),
+    )
 
 
 @pytest.fixture
@@ -134,6 +156,34 @@ def test_files_are_given_kept_and_removed(site: Site, tiny, taught, swapped, dra
     site.press("Remove a.words.safetensors")
     assert (relabeled(site, found) == plain).mean() >= 0.999
     assert site.complaints == []
+
+
+def test_regions_and_networks_on_features_give_the_labels_of_python(site: Site, tiny, taught, tuned, drawn, tmp_path):
+    assert taught.record.share > 0
+    regions = replace(taught, weights=np.zeros_like(taught.weights), bias=np.zeros_like(taught.bias))
+    site.open()
+    site.label(drawn, ", ".join(WORDS))
+    found, known = site.labels(), list[TaughtWords]()
+    for name, file in (("regions", regions), ("tuned", tuned)):
+        before = tiny.with_taught(*known).segment(drawn, WORDS).labels
+        known.append(file)
+        file.save(tmp_path / f"{name}.words.safetensors")
+        give(site, tmp_path / f"{name}.words.safetensors")
+        found = relabeled(site, found)
+        labels = tiny.with_taught(*known).segment(drawn, WORDS).labels
+        assert (found == labels).mean() >= 0.999 > (before == labels).mean()
+    site.type("cat, wall")  # which weren't taught
+    found = relabeled(site, found)
+    assert (found == tiny.with_taught(*known).segment(drawn, [*WORDS, "cat", "wall"]).labels).mean() >= 0.999
+    assert site.complaints == []
+
+
+def test_files_with_what_the_page_cannot_apply_are_refused(site: Site, taught, tmp_path):
+    path = tmp_path / "newer.words.safetensors"
+    write_taught_file(path, to_json(taught.record) | {"depth": 2}, taught.arrays())
+    site.open()
+    give(site, path)
+    site.tab.get_by_role("alert").filter(has_text="“depth”, which this page can't apply").wait_for()
 
 
 def test_files_of_other_models_and_other_files_are_refused(site: Site, taught, tmp_path):

@@ -2,25 +2,40 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { PageError } from "../src/backend";
+import { pyramidInputs, pyramidOutput } from "../src/onnx/feature_pyramid";
 import { float16 } from "../src/onnx/float16";
+import { mixed } from "../src/onnx/regions";
 import { readTaughtWords } from "../src/onnx/taught_words";
-import { checkModel, probeImage, readNames, TaughtQuery, withheld, type FeatureMap } from "../src/onnx/teaching";
+import { readNames, type FeatureMap } from "../src/onnx/feature_maps";
+import { checkModel, probeImage, TaughtQuery, withheld } from "../src/onnx/teaching";
 import { bytes, expected } from "./expected";
 
 const { file, maps: given, cases } = expected.taught;
-const content = bytes(file);
-const taught = readTaughtWords("a.words.safetensors", content);
-const maps: FeatureMap[] = readNames(Object.keys(given)).map((name) => {
-  const { shape, values } = given[name];
-  return { name, values: floats(values), channels: shape[0], rows: shape[1], columns: shape[2] };
-});
+const taught = readTaughtWords("a.words.safetensors", bytes(file));
+const maps = mapsOf(given);
+const regions = readTaughtWords("b.words.safetensors", bytes(expected.mixed.file));
+const tuned = readTaughtWords("c.words.safetensors", bytes(expected.tuned.file));
+const tunedMaps = mapsOf(expected.tuned.maps);
+
+function mapsOf(given: Record<string, { shape: number[]; values: string }>): FeatureMap[] {
+  return readNames(Object.keys(given)).map((name) => {
+    const { shape, values } = given[name];
+    return { name, values: floats(values), channels: shape[0], rows: shape[1], columns: shape[2] };
+  });
+}
+
+function assertNear(found: Float32Array, values: Float32Array, tolerance: number): void {
+  assert.equal(found.length, values.length);
+  const furthest = found.reduce((most, value, at) => Math.max(most, Math.abs(value - values[at])), 0);
+  assert.ok(furthest <= tolerance, `${furthest}`);
+}
 
 function floats(text: string): Float32Array {
   return new Float32Array(bytes(text).buffer);
 }
 
 /** The file with another header, which a function changes. */
-function changed(change: (header: Record<string, any>) => void): Uint8Array {
+function changed(change: (header: Record<string, any>) => void, content = bytes(file)): Uint8Array {
   const length = Number(new DataView(content.buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(content.subarray(8, 8 + length)));
   change(header);
@@ -32,11 +47,11 @@ function changed(change: (header: Record<string, any>) => void): Uint8Array {
   return result;
 }
 
-function recorded(change: object): Uint8Array {
+function recorded(change: object, content = bytes(file)): Uint8Array {
   return changed((header) => {
     const record = JSON.parse(header["__metadata__"]["segvoc_taught"]);
     header["__metadata__"]["segvoc_taught"] = JSON.stringify({ ...record, ...change });
-  });
+  }, content);
 }
 
 test("numbers of 16 bits", () => {
@@ -67,6 +82,47 @@ test("of a word that was taught twice, the last counts; without a taught word th
   assert.deepEqual(add([other, taught]), add([taught]));
   assert.notDeepEqual(add([taught, other]), add([taught]));
   assert.equal(TaughtQuery.of([taught], ["cup", "brick"]), null);
+});
+
+test("regions are mixed into the embeddings of their words as Python does", () => {
+  const { words, shape, text, mixed: result } = expected.mixed;
+  const [count, prompts, channels] = shape;
+  const before = { values: floats(text), words: count, prompts, channels };
+  assertNear(TaughtQuery.of([regions], words)!.embeddings(before).values, floats(result), 1e-6);
+  assert.deepEqual(before.values, floats(text));
+  // of a word that was taught twice, the last file counts, also where it has no regions
+  assert.deepEqual(TaughtQuery.of([regions, taught], words)!.embeddings(before), before);
+  const [toward, other] = [new Float32Array(channels), new Float32Array(channels + 1)];
+  assertNear(mixed(before, [{ index: 0, toward, share: 0.5 }]).values, before.values, 1e-6);
+  assert.throws(() => mixed(before, [{ index: 0, toward: other, share: 0.5 }]), /embeddings of another length/);
+});
+
+test("the network of fine-tuned words gives what Python's gives", () => {
+  const { shape, values } = expected.tuned.output;
+  const found = pyramidOutput(tuned.pyramid!, pyramidInputs(tunedMaps, tuned.mean, tuned.scale));
+  assert.deepEqual([found.channels, found.rows, found.columns], shape);
+  assertNear(found.values, floats(values), 1e-4);
+});
+
+test("fine-tuned words add their scores, beside those of other files", () => {
+  const { words, scores } = expected.tuned;
+  const [, rows, columns] = scores.shape;
+  const cells = rows * columns, all = floats(scores.values);
+  const lamp = all.subarray(0, cells), door = all.subarray(cells);
+  const plain = { ...taught, channels: tuned.channels, weights: new Float32Array(16), bias: Float32Array.of(2, 3) };
+  const files = [{ ...plain, mean: tuned.mean, scale: tuned.scale }, tuned];
+  const asked = ["door", "sky", "lamp"];
+  const add = (kept: number[], names = asked) =>
+    TaughtQuery.of(files, names)!.added(new Float32Array(kept.length * cells), [rows, columns], kept, tunedMaps);
+  const found = add([0, 1, 2]);
+  assertNear(found.subarray(0, cells), door, 1e-4);
+  assertNear(found.subarray(cells, 2 * cells), new Float32Array(cells).fill(3), 0);
+  assertNear(found.subarray(2 * cells), lamp, 1e-4);
+  assert.deepEqual(add([1, 2]), found.subarray(cells));
+  const highest = lamp.map((value, at) => Math.max(value, door[at]));
+  const beside = add([0, 1, 2], words);
+  assertNear(beside.subarray(0, cells), new Float32Array(cells), 0);
+  assertNear(beside.subarray(cells, 2 * cells), door.map((value, at) => value - withheld(0, highest[at])), 1e-4);
 });
 
 test("taught words rise beside untaught ones only beyond a margin", () => {
@@ -103,8 +159,19 @@ for (const [what, damaged, message] of [
   ["a record without words", recorded({ words: null }), /is no file of taught words/],
   ["a record with odd channels", recorded({ channels: { appearance: -1 } }), /is no file of taught words/],
   ["a newer file", recorded({ format: 2 }), /another version of segvoc/],
-  ["a file that is cut off", content.subarray(0, content.length - 4), /cut off or damaged/],
+  ["a file that is cut off", bytes(file).subarray(0, -4), /cut off or damaged/],
   ["too few words", recorded({ words: [] }), /cut off or damaged/],
+  ["an unknown entry of the record", recorded({ depth: 0 }), /holds “depth”, which this page can't apply/],
+  ["an unknown entry of a word", recorded({ words: [{ name: "sky", weight: 2 }] }), /holds “weight”, which/],
+  ["an unknown array", changed((header) => (header["gain"] = header["bias"])), /holds “gain”, which/],
+  ["a pyramid that the record doesn't have", recorded({ pyramid_channels: 0 }, bytes(expected.tuned.file)), /“pyramid/],
+  ["regions without a share", recorded({ share: 0 }, bytes(expected.mixed.file)), /holds “toward”, which/],
+  ["a share without regions", recorded({ share: 0.5 }), /cut off or damaged/],
+  ["a share above 1", recorded({ share: 1.5 }, bytes(expected.mixed.file)), /cut off or damaged/],
+  ["another number of channels", recorded({ pyramid_channels: 8 }, bytes(expected.tuned.file)), /cut off or damaged/],
+  ["an odd number of channels", recorded({ pyramid_channels: 12 }), /cut off or damaged/],
+  ["a pyramid of no map", recorded({ pyramid_channels: 16, channels: { tap_0: 8 } }), /cut off or damaged/],
+  ["regions of odd shape", changed((header) => (header["toward"].shape = [8]), bytes(expected.mixed.file)), /cut off/],
   ["an unknown type", changed((header) => (header["bias"].dtype = "F64")), /cut off or damaged/],
   ["no place", changed((header) => (header["bias"].data_offsets = null)), /cut off or damaged/],
 ] as const) {

@@ -13,11 +13,13 @@ import {
   type Description,
   type Protocol,
 } from "./description";
+import { readNames, type FeatureMap } from "./feature_maps";
 import { float16 } from "./float16";
 import type { Loader } from "./loading";
 import { Prompts } from "./prompts";
+import type { Embeddings } from "./regions";
 import { strongestClass } from "./strongest_class";
-import { checkModel, fits, probeImage, readNames, TaughtQuery, type FeatureMap } from "./teaching";
+import { checkModel, fits, probeImage, TaughtQuery } from "./teaching";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
 
 type Features = Record<string, ort.Tensor>;
@@ -112,11 +114,13 @@ export class Model {
   ): Promise<Omit<Segmentation, "seconds">> {
     const looked = words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
     const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
-    const { logits, kept } = await this.logits(features, looked, known.length > 0);
+    const byExamples = TaughtQuery.of(known, words);
+    const text = await this.embedded(looked);
+    const embeddings = byExamples?.embeddings(text) ?? text;
+    const { logits, kept } = await this.logits(features, embeddings, known.length > 0);
     const [, classes, rows, columns] = logits.dims;
     // words that weren't kept have no map
     const word = kept ? Uint16Array.from(kept.data as BigInt64Array, Number) : Uint16Array.from(words.keys());
-    const byExamples = TaughtQuery.of(known, words);
     const byText = logits.data as Float32Array;
     const values = byExamples?.added(byText, [rows, columns], word, fittingMaps(known, features)) ?? byText;
     if (!values.every(Number.isFinite))
@@ -136,14 +140,13 @@ export class Model {
 
   private async logits(
     features: Features,
-    words: readonly (readonly string[])[],
+    { values, words: count, prompts, channels }: Embeddings,
     isTaught: boolean,
   ): Promise<{ logits: ort.Tensor; kept: ort.Tensor | undefined }> {
-    const count = words.length;
     const { least, share, bySimilarity } = ownSelection(this.description, this.protocol, count, isTaught);
     const integer = (value: number, dims: number[]) => new ort.Tensor("int64", [BigInt(value)], dims);
     const inputs: Features = {
-      words: await this.embedded(words),
+      words: new ort.Tensor("float32", values, [count, prompts, channels]),
       least: integer(Math.min(least, count), []),
       share: new ort.Tensor("float64", [share], []),
       by_similarity: new ort.Tensor("bool", [bySimilarity], []),
@@ -158,8 +161,8 @@ export class Model {
     return { logits, kept };
   }
 
-  /** Embeddings of the words, (words, prompts, channels): of each the mean of its names, which are encoded once. */
-  private async embedded(words: readonly (readonly string[])[]): Promise<ort.Tensor> {
+  /** Embeddings of the words: of each the mean of its names, which are encoded once. */
+  private async embedded(words: readonly (readonly string[])[]): Promise<Embeddings> {
     const missing = [...new Set(words.flat())].filter((name) => !this.embeddings.has(name));
     const vectors = await this.encoded(missing.flatMap((name) => this.prompts.of(name)));
     const { templates, average, unit_length } = this.description.text!;
@@ -172,7 +175,7 @@ export class Model {
     });
     const prompts = average ? 1 : templates.length;
     const values = joined(rows);
-    return new ort.Tensor("float32", values, [words.length, prompts, values.length / (words.length * prompts)]);
+    return { values, words: words.length, prompts, channels: values.length / (words.length * prompts) };
   }
 
   private async encoded(prompts: readonly string[]): Promise<Float32Array[]> {

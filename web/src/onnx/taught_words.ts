@@ -1,6 +1,8 @@
 /** Reads files of taught words: classifiers of words on a model's features, which `segvoc teach` writes. */
 
 import { PageError } from "../backend";
+import { CLASS_LOGITS, firstName } from "./feature_maps";
+import { GROUPS, pyramidShapes, type FeaturePyramid } from "./feature_pyramid";
 import { float16 } from "./float16";
 
 /** Key of the entry in the file's metadata. */
@@ -12,7 +14,21 @@ const FORMAT = 1;
 /** Bytes of the largest header that is read. */
 const LARGEST_HEADER = 1 << 26;
 
-/** A word's classifier is s = W (x - mean) / scale + b, with features x of a cell; rows of `weights` are words. */
+/** Prefix of the arrays of a pyramid. */
+const PYRAMID = "pyramid.";
+
+/** What records may say: of all words, and of each. */
+const FIELDS = {
+  record:
+    "model words channels images penalty miou_before miou accuracy_before accuracy segvoc pyramid_channels share format",
+  word: "name images pixels before after keeps_text",
+};
+
+/**
+ * A word's classifier is s = W (x - mean) / scale + b, with features x of a cell; rows of `weights` are words.
+ *
+ * Fine-tuned words have a network of their own on the standardized features: s = W p(x) + b.
+ */
 export interface TaughtWords {
   /** Name of the model that they were taught to. */
   readonly model: string;
@@ -28,6 +44,12 @@ export interface TaughtWords {
   readonly scale: Float32Array;
   /** Mean features of a drawn image, by which a model is recognized. */
   readonly probe: Float32Array;
+  /** Share of the regions in the words' embeddings, in [0, 1). */
+  readonly share: number;
+  /** What the words' embeddings are mixed with, in rows; null without a share. */
+  readonly toward: Float32Array | null;
+  /** The network on the features; null: there is none. */
+  readonly pyramid: FeaturePyramid | null;
 }
 
 /** What the file says of its words, as far as the page reads it. */
@@ -36,6 +58,8 @@ interface TeachingRecord {
   readonly model: string;
   readonly words: readonly { readonly name: string; readonly keeps_text?: boolean }[];
   readonly channels: Readonly<Record<string, number>>;
+  readonly pyramid_channels?: number;
+  readonly share?: number;
 }
 
 interface Entry {
@@ -44,7 +68,7 @@ interface Entry {
   readonly data_offsets: readonly [number, number];
 }
 
-/** @throws PageError the file is no file of taught words, or damaged. */
+/** @throws PageError the file is no file of taught words, is damaged, or holds what the page can't apply. */
 export function readTaughtWords(name: string, content: Uint8Array): TaughtWords {
   const foreign = new PageError(`“${name}” is no file of taught words, or a damaged one; segvoc teach writes them.`);
   const damaged = new PageError(`The taught words “${name}” are cut off or damaged; copy the file again, or teach again.`);
@@ -55,23 +79,69 @@ export function readTaughtWords(name: string, content: Uint8Array): TaughtWords 
   if (!record || !entries) throw foreign;
   if ((record.format ?? FORMAT) !== FORMAT)
     throw new PageError(`“${name}” is of another version of segvoc; teach the words again with the one of this page.`);
-  const arrays = new Map<string, Float32Array>();
-  for (const [key, entry] of Object.entries(entries)) {
-    const values = decoded(entry, content.subarray(8 + length));
+  const shapes = shapesOf(record, entries);
+  if (!shapes) throw damaged;
+  const unknown = strangers(record, entries, shapes)[0];
+  if (unknown !== undefined)
+    throw new PageError(
+      `“${name}” holds “${unknown.slice(0, 40)}”, which this page can't apply; export the page again with a newer segvoc.`,
+    );
+  const arrays: Record<string, Float32Array> = {};
+  for (const [key, shape] of Object.entries(shapes)) {
+    const values = entries[key] && decoded(entries[key], shape, content.subarray(8 + length));
     if (!values) throw damaged;
-    arrays.set(key, values);
+    arrays[key] = values;
   }
-  const words = record.words.filter((word) => !word.keeps_text).map((word) => word.name);
-  const size = Object.values(record.channels).reduce((sum, count) => sum + count, 0);
-  const sizes = { weights: words.length * size, bias: words.length, mean: size, scale: size, probe: size };
-  const [weights, bias, mean, scale, probe] = Object.entries(sizes).map(([key, count]) => {
-    const values = arrays.get(key);
-    if (values?.length !== count) throw damaged;
-    return values;
-  });
+  const { weights, bias, mean, scale, probe, toward = null } = arrays;
   if (!scale.every((value) => value > 0)) throw damaged;
-  const shown = record.words.map((word) => word.name);
-  return { model: record.model, words, shown, channels: record.channels, weights, bias, mean, scale, probe };
+  const ofPyramid = Object.entries(arrays).filter(([key]) => key.startsWith(PYRAMID));
+  const pyramid = Object.fromEntries(ofPyramid.map(([key, values]) => [key.slice(PYRAMID.length), values]));
+  return {
+    model: record.model,
+    words: taughtNames(record),
+    shown: record.words.map((word) => word.name),
+    channels: record.channels,
+    weights,
+    bias,
+    mean,
+    scale,
+    probe,
+    share: record.share ?? 0,
+    toward,
+    pyramid: record.pyramid_channels ? (pyramid as FeaturePyramid) : null,
+  };
+}
+
+/** The words that have a classifier. */
+function taughtNames({ words }: TeachingRecord): string[] {
+  return words.filter((word) => !word.keeps_text).map((word) => word.name);
+}
+
+/** The shapes of the arrays that a record asks for; undefined: there can't be such arrays. */
+function shapesOf(
+  record: TeachingRecord,
+  entries: Readonly<Record<string, Entry>>,
+): Record<string, readonly number[]> | undefined {
+  const { channels, share = 0, pyramid_channels: own = 0 } = record;
+  const words = taughtNames(record).length;
+  const size = Object.values(channels).reduce((sum, count) => sum + count, 0);
+  if (typeof share !== "number" || !(share >= 0 && share < 1)) return undefined;
+  if (!(Number.isInteger(own) && own >= 0 && own % GROUPS === 0)) return undefined;
+  const ofWords = { weights: [words, own || size], bias: [words], mean: [size], scale: [size], probe: [size] };
+  const ofRegions = share ? { toward: [words, entries["toward"]?.shape?.[1]] } : {};
+  if (!own) return { ...ofWords, ...ofRegions };
+  const coarse = channels[firstName(Object.keys(channels)) ?? ""];
+  if (!coarse) return undefined;
+  const shapes = pyramidShapes(own, coarse, size - coarse - (channels[CLASS_LOGITS] ?? 0));
+  const ofPyramid = Object.entries(shapes).map(([key, shape]) => [PYRAMID + key, shape] as const);
+  return { ...ofWords, ...ofRegions, ...Object.fromEntries(ofPyramid) };
+}
+
+/** What a file holds that nothing here reads. */
+function strangers(record: TeachingRecord, entries: object, shapes: object): string[] {
+  const beside = (one: object, known: readonly string[]) => Object.keys(one).filter((key) => !known.includes(key));
+  const ofWords = record.words.flatMap((word) => beside(word, FIELDS.word.split(" ")));
+  return [...beside(record, FIELDS.record.split(" ")), ...ofWords, ...beside(entries, Object.keys(shapes))];
 }
 
 /** The record and the arrays' entries of a file; undefined: it is another file. */
@@ -95,10 +165,15 @@ function header(content: Uint8Array): { record: TeachingRecord; entries: Record<
   }
 }
 
-/** The values of an array; undefined: they aren't there, or not finite. */
-function decoded({ dtype, shape, data_offsets }: Entry, data: Uint8Array): Float32Array | undefined {
+/** The values of an array; undefined: they aren't there, of another shape, or not finite. */
+function decoded(
+  { dtype, shape, data_offsets }: Entry,
+  expected: readonly number[],
+  data: Uint8Array,
+): Float32Array | undefined {
   const bytes = { F32: 4, F16: 2 }[dtype];
   if (!bytes || !Array.isArray(shape) || !Array.isArray(data_offsets)) return undefined;
+  if (shape.length !== expected.length || !expected.every((side, axis) => side === shape[axis])) return undefined;
   const [start, end] = data_offsets as unknown as readonly [number, number];
   const isPlace = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
   const count = shape.reduce((product: number, side: number) => product * side, 1) as number;

@@ -1,6 +1,9 @@
 /** Taught words: classifiers learned from examples, which add to the logits that words have by their text. */
 
 import { PageError } from "../backend";
+import { addInterpolated, type FeatureMap } from "./feature_maps";
+import { pyramidInputs, pyramidOutput } from "./feature_pyramid";
+import { mixed, type Embeddings, type Region } from "./regions";
 import type { TaughtWords } from "./taught_words";
 
 /** Logits by which examples have to raise the best taught word of a cell before untaught words lose by it. */
@@ -12,31 +15,23 @@ const TOLERANCE = 0.05;
 /** Side of the drawn image by whose features a model is recognized [px]. */
 const PROBE_SIDE = 256;
 
-/** A feature map, or maps of logits: (channels, rows, columns). */
-export interface FeatureMap {
-  readonly name: string;
-  readonly values: Float32Array;
-  readonly channels: number;
-  readonly rows: number;
-  readonly columns: number;
-}
-
-/** The names of the maps that classifiers read, in order. */
-export function readNames(names: readonly string[]): string[] {
-  const first = ["appearance", "map_0"].find((name) => names.includes(name));
-  if (!first) throw new PageError("Words can't be taught to this network, which has no feature maps of whole images.");
-  const taps = names.filter((name) => name.startsWith("tap_")).sort();
-  return [first, ...names.filter((name) => name === "class_logits"), ...taps];
+/** What one taught word of a query has by its examples. */
+interface Classifier {
+  /** Index of the word among those of the query. */
+  readonly index: number;
+  /** Weights on the features as they are, one map after the other; or on the output of the pyramid. */
+  readonly weights: Float64Array;
+  readonly bias: number;
+  /** The file whose pyramid is read; null: the features are. */
+  readonly tuned: TaughtWords | null;
+  /** What the word's embeddings are mixed with. */
+  readonly region: Region | null;
 }
 
 /** The classifiers of those words of a query that were taught. */
 export class TaughtQuery {
   private constructor(
-    /** Indices of the taught words among those of the query. */
-    private readonly indices: readonly number[],
-    /** For each of them, the weights on the features as they are, one map after the other. */
-    private readonly weights: readonly Float64Array[],
-    private readonly bias: readonly number[],
+    private readonly classifiers: readonly Classifier[],
     /** Whether the query has words that no image showed when the others were taught. */
     private readonly hasStrangers: boolean,
   ) {}
@@ -49,18 +44,16 @@ export class TaughtQuery {
   static of(taught: readonly TaughtWords[], words: readonly string[]): TaughtQuery | null {
     const places = new Map(taught.flatMap((one) => one.words.map((word, row) => [word, { one, row }] as const)));
     const shown = new Set(taught.flatMap((one) => one.shown));
-    const indices: number[] = [], weights: Float64Array[] = [], bias: number[] = [];
-    for (const [index, word] of words.entries()) {
+    const classifiers = [...words.entries()].flatMap(([index, word]) => {
       const place = places.get(word);
-      if (!place) continue;
-      const { one, row } = place;
-      const size = one.scale.length;
-      const raw = Float64Array.from(one.scale, (scale, at) => one.weights[row * size + at] / scale);
-      indices.push(index);
-      weights.push(raw);
-      bias.push(one.bias[row] - raw.reduce((sum, value, at) => sum + value * one.mean[at], 0));
-    }
-    return indices.length ? new TaughtQuery(indices, weights, bias, !words.every((word) => shown.has(word))) : null;
+      return place ? [classifier(place.one, place.row, index)] : [];
+    });
+    return classifiers.length ? new TaughtQuery(classifiers, !words.every((word) => shown.has(word))) : null;
+  }
+
+  /** The words' embeddings, those of taught words mixed with their regions. */
+  embeddings(text: Embeddings): Embeddings {
+    return mixed(text, this.classifiers.flatMap(({ region }) => region ?? []));
   }
 
   /**
@@ -78,12 +71,17 @@ export class TaughtQuery {
   ): Float32Array {
     const cells = rows * columns;
     const placeOf = new Map(Array.from(kept, (index, place) => [index, place]));
-    const here = this.indices.flatMap((index, at) => (placeOf.has(index) ? [{ place: placeOf.get(index)!, at }] : []));
+    const here = this.classifiers.flatMap((one) => {
+      const place = placeOf.get(one.index);
+      return place === undefined ? [] : [{ ...one, place }];
+    });
     const result = logits.slice();
     if (!here.length) return result;
+    const files = new Set(here.map(({ tuned }) => tuned));
+    const read = new Map([...files].map((file) => [file, file ? [pyramidFeatures(file, maps)] : maps]));
     const highest = { before: new Float32Array(cells).fill(-Infinity), after: new Float32Array(cells).fill(-Infinity) };
-    for (const { place, at } of here) {
-      const scores = scored(maps, this.weights[at], this.bias[at], rows, columns);
+    for (const { place, weights, bias, tuned } of here) {
+      const scores = scored(read.get(tuned)!, weights, bias, rows, columns);
       for (let cell = 0, to = place * cells; cell < cells; cell++, to++) {
         highest.before[cell] = Math.max(highest.before[cell], logits[to]);
         result[to] = logits[to] + scores[cell];
@@ -97,6 +95,27 @@ export class TaughtQuery {
     }
     return result;
   }
+}
+
+/** The classifier at a row of a file, for the word at an index of a query. */
+function classifier(file: TaughtWords, row: number, index: number): Classifier {
+  const { toward, share, pyramid, mean, scale } = file;
+  const region = toward ? { index, toward: rowOf(toward, row, file.words.length), share } : null;
+  const own = rowOf(file.weights, row, file.words.length), bias = file.bias[row];
+  if (pyramid) return { index, weights: Float64Array.from(own), bias, tuned: file, region };
+  const weights = Float64Array.from(own, (weight, at) => weight / scale[at]);
+  const shift = weights.reduce((sum, weight, at) => sum + weight * mean[at], 0);
+  return { index, weights, bias: bias - shift, tuned: null, region };
+}
+
+function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
+  const size = values.length / rows;
+  return values.subarray(row * size, (row + 1) * size);
+}
+
+/** The output of a file's pyramid. */
+function pyramidFeatures({ pyramid, mean, scale }: TaughtWords, maps: readonly FeatureMap[]): FeatureMap {
+  return pyramidOutput(pyramid!, pyramidInputs(maps, mean, scale));
 }
 
 /**
@@ -132,35 +151,6 @@ export function scored(
     first += map.channels;
   }
   return total;
-}
-
-/** Add a map that is interpolated bilinearly, corners not aligned. */
-function addInterpolated(
-  total: Float32Array,
-  scores: Float64Array,
-  map: { readonly rows: number; readonly columns: number },
-  rows: number,
-  columns: number,
-): void {
-  const down = neighbors(map.rows, rows), across = neighbors(map.columns, columns);
-  for (let row = 0, to = 0; row < rows; row++) {
-    const upper = down[row].lower * map.columns, lower = down[row].upper * map.columns, share = down[row].share;
-    for (let column = 0; column < columns; column++, to++) {
-      const { lower: left, upper: right, share: along } = across[column];
-      const above = scores[upper + left] * (1 - along) + scores[upper + right] * along;
-      const below = scores[lower + left] * (1 - along) + scores[lower + right] * along;
-      total[to] += above * (1 - share) + below * share;
-    }
-  }
-}
-
-/** For each pixel of an axis, the two cells between which it lies, and the weight of the upper one. */
-function neighbors(cells: number, pixels: number): { lower: number; upper: number; share: number }[] {
-  return Array.from({ length: pixels }, (_, pixel) => {
-    const place = Math.max(0, (pixel + 0.5) * (cells / pixels) - 0.5);
-    const lower = Math.min(cells - 1, Math.floor(place));
-    return { lower, upper: Math.min(cells - 1, lower + 1), share: place - lower };
-  });
 }
 
 /** The drawn image by whose features a model is recognized: waves in three colors, as Python draws it. */

@@ -1,0 +1,69 @@
+/** Feature maps of an image. */
+
+import { PageError } from "../backend";
+
+/** A feature map, or maps of logits: (channels, rows, columns). */
+export interface FeatureMap {
+  readonly name: string;
+  readonly values: Float32Array;
+  readonly channels: number;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** The map with the logits of the classes that the encoder knows. */
+export const CLASS_LOGITS = "class_logits";
+
+/** The names of the maps that classifiers read, in order. */
+export function readNames(names: readonly string[]): string[] {
+  const first = firstName(names);
+  if (!first) throw new PageError("Words can't be taught to this network, which has no feature maps of whole images.");
+  const taps = names.filter((name) => name.startsWith("tap_")).sort();
+  return [first, ...names.filter((name) => name === CLASS_LOGITS), ...taps];
+}
+
+/** The name of the first map that classifiers read. */
+export function firstName(names: readonly string[]): string | undefined {
+  return ["appearance", "map_0"].find((name) => names.includes(name));
+}
+
+/** A map on another grid, interpolated bilinearly; of that grid already, it is returned as it is. */
+export function interpolated(map: FeatureMap, rows: number, columns: number): FeatureMap {
+  if (map.rows === rows && map.columns === columns) return map;
+  const own = map.rows * map.columns, cells = rows * columns;
+  const values = new Float32Array(map.channels * cells);
+  for (let channel = 0; channel < map.channels; channel++) {
+    const plane = map.values.subarray(channel * own, (channel + 1) * own);
+    addInterpolated(values.subarray(channel * cells, (channel + 1) * cells), plane, map, rows, columns);
+  }
+  return { ...map, values, rows, columns };
+}
+
+/** Add one channel that is interpolated bilinearly, corners not aligned. */
+export function addInterpolated(
+  total: Float32Array,
+  plane: Float32Array | Float64Array,
+  grid: { readonly rows: number; readonly columns: number },
+  rows: number,
+  columns: number,
+): void {
+  const down = neighbors(grid.rows, rows), across = neighbors(grid.columns, columns);
+  for (let row = 0, to = 0; row < rows; row++) {
+    const upper = down[row].lower * grid.columns, lower = down[row].upper * grid.columns, share = down[row].share;
+    for (let column = 0; column < columns; column++, to++) {
+      const { lower: left, upper: right, share: along } = across[column];
+      const above = plane[upper + left] * (1 - along) + plane[upper + right] * along;
+      const below = plane[lower + left] * (1 - along) + plane[lower + right] * along;
+      total[to] += above * (1 - share) + below * share;
+    }
+  }
+}
+
+/** For each pixel of an axis, the two cells between which it lies, and the weight of the upper one. */
+function neighbors(cells: number, pixels: number): { lower: number; upper: number; share: number }[] {
+  return Array.from({ length: pixels }, (_, pixel) => {
+    const place = Math.max(0, (pixel + 0.5) * (cells / pixels) - 0.5);
+    const lower = Math.min(cells - 1, Math.floor(place));
+    return { lower, upper: Math.min(cells - 1, lower + 1), share: place - lower };
+  });
+}
