@@ -154,6 +154,16 @@ def test_damaged_words_in_a_model_are_refused(tmp_path):
         segvoc.load(tmp_path / "damaged.safetensors", device="cpu")
 
 
+def test_damaged_files_of_tuned_words_are_refused(tmp_path):
+    images = drawn_images(tmp_path / "set", 3)
+    train(recipe(3, steps=1), images, tmp_path / "run", device="cpu", progress=False)
+    found, path = TaughtWords.load(tmp_path / "run/tuned.words.safetensors"), tmp_path / "damaged.safetensors"
+    for changes in ({"pyramid_channels": 12}, {"channels": {"other": 1544}}, {"pyramid_channels": 24}):
+        replace(found, record=replace(found.record, **changes)).save(path)
+        with pytest.raises(CheckpointError, match=r"damaged\.safetensors'.*teach them again"):
+            TaughtWords.load(path)
+
+
 def test_best_weights_are_those_of_the_best_score():
     parameter = torch.nn.Parameter(torch.zeros(2))
     best = BestWeights(patience=2)

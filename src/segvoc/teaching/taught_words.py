@@ -15,7 +15,7 @@ from jaxtyping import Float, Float16, Float32, Int
 from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.records import from_json, to_json
-from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.feature_pyramid import GROUPS, FeaturePyramid, pyramid_shapes
 from segvoc.teaching.features import (
     CLASS_LOGITS,
     FeatureArrays,
@@ -178,9 +178,12 @@ class TaughtWords:
         shapes = {"weights": (known, size), "bias": (known,)} | dict.fromkeys(("mean", "scale", "probe"), (size,))
         if about.share:
             shapes["toward"] = (known, *(arrays["toward"].shape[1:] if "toward" in arrays else ()))
+        coarse = about.channels.get(first_map(about.channels), 0)
+        if about.pyramid_channels and (about.pyramid_channels % GROUPS or not coarse):
+            raise CheckpointError(f"the taught words {name!r} are damaged (their pyramid has no maps); teach them again")
         if about.pyramid_channels:
-            fine = size - sum(about.channels.get(one, 0) for one in (first_map(about.channels), CLASS_LOGITS))
-            of_pyramid = pyramid_shapes(about.pyramid_channels, about.channels[first_map(about.channels)], fine)
+            fine = size - coarse - about.channels.get(CLASS_LOGITS, 0)
+            of_pyramid = pyramid_shapes(about.pyramid_channels, coarse, fine)
             shapes |= {f"{PYRAMID}{key}": shape for key, shape in of_pyramid.items()}
             shapes["weights"] = (known, about.pyramid_channels)
         fits = {key: array.shape for key, array in arrays.items()} == shapes and 0 <= about.share < 1
