@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock tiny tiny-programs tiny-page images web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock tiny tiny-programs tiny-page images web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ demo:  ## install what labels images, without PyTorch, and label a photograph: d
 	@tools/install.sh $(LIGHT) requirements-light.lock
 	$(LIGHT)/bin/segvoc segment $(DEMO_PHOTO) --words "$(DEMO_WORDS)" --out demo/
 	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"
+
+demo-teach:  ## install the same, and teach it five words by six drawn images: demo/before_after.png
+	@tools/install.sh $(LIGHT) requirements-light.lock
+	$(LIGHT)/bin/python examples/teach.py demo
 
 # One thread per worker, since JOBS workers fill the cores.
 test: install  ## run the tests, but for those marked slow; ARGS="-k name" chooses

@@ -15,6 +15,22 @@ EXAMPLES = REPOSITORY / "examples"
 CHELSEA = REPOSITORY / "samples" / "chelsea.jpg"
 SMALL = ["steps=2", "crop_size=64", "short_sides=64", "batch_size=1", "num_workers=0"]
 MAX_LINES = 75
+WITHOUT_TORCH = """
+import runpy, sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+class OtherModules(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name == "torch" else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = OtherModules
+sys.argv = {arguments!r}
+sys.path.insert(0, str(Path(sys.argv[0]).parent))
+runpy.run_path(sys.argv[0])
+assert "torch" not in sys.modules
+"""
 
 
 @pytest.fixture
@@ -45,6 +61,32 @@ def test_segment(tmp_path: Path) -> None:
         "chelsea.png",
         "look.png",
     }
+
+
+def test_teach(tmp_path: Path) -> None:
+    """Far better after than before on the other images, by the table; the overlays differ."""
+    lines = run("teach.py", tmp_path).splitlines()
+    *_, before, after = next(line.split() for line in lines if line.startswith("mean"))
+    assert float(before) < 20 and float(after) > 60
+    with Image.open(tmp_path / "before_after.png") as sheet:
+        image, text, taught = (np.asarray(sheet.crop((x, 26, x + 384, 26 + 288)), int) for x in (0, 384, 768))
+    assert abs(image - text).mean() > 5 and abs(text - taught).mean() > 5
+    command = next(line for line in lines if "segvoc segment" in line)
+    assert "--taught" in command and (tmp_path / "line.words.safetensors").exists()
+
+
+def test_teach_needs_no_torch(tmp_path: Path) -> None:
+    code = WITHOUT_TORCH.format(arguments=[str(EXAMPLES / "teach.py"), str(tmp_path)])
+    assert "mean" in printed("-c", code, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_inspection_line(tmp_path: Path) -> None:
+    run("inspection_line.py", tmp_path / "one", 2)
+    run("inspection_line.py", tmp_path / "other", 2)
+    for name in ("images/001.png", "labels/001.png", "classes.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+    words = json.loads((tmp_path / "one" / "classes.json").read_text())
+    assert set(np.unique(Image.open(tmp_path / "one" / "labels" / "001.png"))) == set(range(len(words)))
 
 
 @pytest.mark.slow
