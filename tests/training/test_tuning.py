@@ -16,7 +16,7 @@ from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.best_weights import BestWeights
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
-from segvoc.training.recipes import finetune
+from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.run import train
 from tests.training.runs import drawn_images
 
@@ -162,6 +162,21 @@ def test_damaged_files_of_tuned_words_are_refused(tmp_path):
         replace(found, record=replace(found.record, **changes)).save(path)
         with pytest.raises(CheckpointError, match=r"damaged\.safetensors'.*teach them again"):
             TaughtWords.load(path)
+
+
+def test_settings_follow_from_the_number_of_images_and_the_method():
+    few, many, most = (finetune("tiny", images=count) for count in (5, 30, 2000))
+    assert [one.data.num_val_images for one in (few, many, most)] == [0, 3, 50]
+    assert [one.words.views for one in (few, many, most)] == [6, 6, 1]
+    assert [one.optimizer.steps for one in (few, many, most)] == [920, 1020, 3000]
+    assert [one.runtime.patience for one in (few, many, most)] == [0, 2, 2]
+    shorter = finetune("tiny", images=30, steps=50)
+    assert (shorter.optimizer.steps, shorter.runtime.eval_every) == (50, 10)
+    assert finetune("tiny", method="network") == RECIPES["tiny"]()
+    whole, words = (finetune("cat-seg-b", method=method) for method in ("network", "words"))
+    assert whole == finetune("cat-seg-b") and whole.method == "network"
+    assert words.method == "words" and words.data.crop_size == whole.data.crop_size
+    assert words.optimizer == finetune("tiny").optimizer
 
 
 def test_best_weights_are_those_of_the_best_score():

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,7 +15,7 @@ from segvoc.errors import UsageError
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
     from segvoc.training.caption_task import CaptionFiles
-    from segvoc.training.recipe import Recipe
+    from segvoc.training.recipe import Method, Recipe
 
 
 class _ListingRecipes(click.Command):
@@ -123,7 +123,8 @@ def train(
     start = Start(weights=weights, encoder_weights=encoder_weights)
 
     def recipe_for(count: int) -> "Recipe":
-        found = with_file_configuration(_recipe(recipe, model, count, steps), start).with_settings(settings)
+        by_number = {"images": count, "steps": steps, "method": _method(settings)}
+        found = with_file_configuration(_recipe(recipe, model, by_number), start).with_settings(settings)
         return found if steps is None else found.with_settings(steps=steps)
 
     chosen = recipe_for(count=0)
@@ -170,13 +171,21 @@ def train(
             _say(line)
 
 
-def _recipe(name: str, model: str | None, images: int, steps: int | None) -> "Recipe":
+def _method(settings: Sequence[str]) -> "Method | None":
+    """The method that settings name, from which others follow."""
+    from segvoc.configuration import parse_settings
+
+    given = parse_settings(settings).get("method")
+    return cast("Method", given) if given in ("network", "words") else None  # others are refused as settings
+
+
+def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Recipe":
     from segvoc.training.recipes import RECIPES, finetune
 
     if name == FINETUNE:
         if model is None:
             raise UsageError("finetune needs a model to train on; name one: --model tiny")
-        return finetune(model, images=images, steps=steps)
+        return finetune(model, **of_own_images)
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r} is unknown; it is finetune or one of {', '.join(RECIPES)}")
     if model is not None:

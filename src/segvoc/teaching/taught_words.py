@@ -180,7 +180,9 @@ class TaughtWords:
             shapes["toward"] = (known, *(arrays["toward"].shape[1:] if "toward" in arrays else ()))
         coarse = about.channels.get(first_map(about.channels), 0)
         if about.pyramid_channels and (about.pyramid_channels % GROUPS or not coarse):
-            raise CheckpointError(f"the taught words {name!r} are damaged (their pyramid has no maps); teach them again")
+            raise CheckpointError(
+                f"the taught words {name!r} are damaged (their pyramid has no maps); teach them again"
+            )
         if about.pyramid_channels:
             fine = size - coarse - about.channels.get(CLASS_LOGITS, 0)
             of_pyramid = pyramid_shapes(about.pyramid_channels, coarse, fine)

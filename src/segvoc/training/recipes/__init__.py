@@ -13,8 +13,9 @@ from segvoc.models.presets import find_preset
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.syn_seg import SynSegConfig
 from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
-from segvoc.training.recipe import DataConfig, OptimizerConfig, Recipe
+from segvoc.training.recipe import DataConfig, Method, OptimizerConfig, Recipe
 from segvoc.training.recipes import cat_seg, err_seg, parts, pca_seg, syn_seg, tiny
+from segvoc.training.recipes.tuned_words import tuned_words
 
 __all__ = ["RECIPES", "finetune"]
 
@@ -53,19 +54,27 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """Every recipe, by name: that of its function with hyphens."""
 
 
-def finetune(model: str, preset: str | None = None, *, images: int = 30, steps: int | None = None) -> Recipe:
+def finetune(
+    model: str,
+    preset: str | None = None,
+    *,
+    images: int = 30,
+    steps: int | None = None,
+    method: Method | None = None,
+) -> Recipe:
     """Fine-tune a model on your own images.
 
-    tiny stays as it is, and words are tuned on its features (`method=words`). The published networks keep their
-    learning rates and losses, but train for a thousand steps, ignore unlabeled pixels, and swap left and right in
-    mirror images. Without `--weights`, a network whose authors published their weights starts from these (`--set
-    init_from=encoders`: from its encoders alone).
+    tiny stays as it is, and words are tuned on its features (`method=words`). The published networks are trained
+    themselves: they keep their learning rates and losses, but train for a thousand steps, ignore unlabeled pixels, and
+    swap left and right in mirror images. Without `--weights`, a network whose authors published their weights starts
+    from these (`--set init_from=encoders`: from its encoders alone).
 
     Args:
         model: a preset, or the path of a .safetensors file that segvoc wrote.
         preset: the preset that the model was made from; None reads it from the file.
-        images: number of labeled images, which tiny's settings follow from.
+        images: number of labeled images, from which the settings of tuned words follow.
         steps: number of steps; None: the default.
+        method: "words" tunes words, "network" trains the network; None: "words" for tiny, otherwise "network".
 
     Raises:
         UsageError: there is no such preset.
@@ -79,27 +88,25 @@ def finetune(model: str, preset: str | None = None, *, images: int = 30, steps: 
     preset = preset or model
     find_preset(preset)
     if preset == "tiny":
+        recipe = tiny.tiny()
         of_parts = isinstance(network, TinyConfig) and not isinstance(network.aggregation, TinyAggregationConfig)
-        return replace(
-            _with_steps(tiny.tiny(), steps) if of_parts else tiny.tuned_words(images, steps),
-            model=model,
-            network=network,
+        method = method or ("network" if of_parts else "words")
+    else:
+        recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
+        recipe = recipe.with_settings(
+            init_from="network",
+            steps=1000,
+            loss="masked",
+            dataset="",
+            swap_left_right=True,
+            save_every=100,
+            eval_every=0,
         )
-    recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
-    recipe = recipe.with_settings(
-        init_from="network",
-        steps=1000,
-        loss="masked",
-        dataset="",
-        swap_left_right=True,
-        save_every=100,
-        eval_every=0,
-    )
-    return replace(_with_steps(recipe, steps), model=model, network=network)
-
-
-def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
-    return recipe if steps is None else recipe.with_settings(steps=steps)
+    if method == "words":
+        recipe = tuned_words(recipe, images, steps)
+    elif steps is not None:
+        recipe = recipe.with_settings(steps=steps)
+    return replace(recipe, model=model, network=network)
 
 
 def _on_labels(preset: str) -> Recipe:

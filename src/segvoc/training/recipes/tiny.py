@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig, TinyPartsConfig
-from segvoc.training.recipe import DataConfig, ObjectiveConfig, OptimizerConfig, Recipe, RuntimeConfig, TunedWordsConfig
+from segvoc.training.recipe import DataConfig, ObjectiveConfig, OptimizerConfig, Recipe, RuntimeConfig
 
 
 def tiny() -> Recipe:
@@ -30,40 +30,6 @@ def tiny() -> Recipe:
         data=DataConfig(dataset="", short_sides=(448, 512, 576), crop_size=448, squash_prob=0.8, swap_left_right=True),
         runtime=RuntimeConfig(
             class_chunk_size=16, activation_checkpointing=True, num_workers=2, save_every=50, eval_every=0
-        ),
-    )
-
-
-def tuned_words(images: int, steps: int | None = None) -> Recipe:
-    """Tune words to labeled images, with tiny as it is: a small pyramid on its features, a classifier for each word.
-
-    The features of a few views of each image are computed once. `--set method=network` trains tiny itself, as the
-    recipe `tiny` does, which takes five times as long.
-
-    Args:
-        images: number of labeled images. Fewer get more views each, and more of them more steps; a tenth, and at least
-            two, are held out to choose the best weights, unless there are fewer than eight.
-        steps: number of steps, at five of which the held-out images are scored; None: by the number of images.
-    """
-    recipe = tiny()
-    held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
-    steps = steps or min(3000, 900 + 4 * images)
-    return replace(
-        recipe,
-        method="words",
-        optimizer=OptimizerConfig(
-            steps=steps,
-            batch_size=2,
-            lr=1.5e-2,
-            weight_decay=1e-2,
-            warmup_steps=20,
-            max_grad_norm=1.0,
-            trainable="none",
-        ),
-        data=replace(recipe.data, num_val_images=held_out),
-        words=TunedWordsConfig(views=max(1, min(6, round(180 / max(1, images))))),
-        runtime=RuntimeConfig(
-            num_workers=2, save_every=100, eval_every=max(1, steps // 5), eval_first=True, patience=2 if held_out else 0
         ),
     )
 
