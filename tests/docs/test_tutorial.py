@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Command
+from tests.cli.command import make_command
 from tests.papers.test_other_pages import commands, parsed
 from tests.processes import printed
 from tools.doc_examples import ROOT
@@ -29,8 +29,9 @@ def test_it_goes_from_scores_to_an_export() -> None:
 
 
 @pytest.mark.slow
-def test_its_commands_run(segvoc_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
+    segvoc_command = make_command(monkeypatch, capfd)
     for script, folder, seed in DRAWINGS:
         printed(ROOT / script, folder, 4, seed or 0)
     for command in COMMANDS:
