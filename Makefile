@@ -140,8 +140,9 @@ web:  ## build the web page from web/: src/segvoc/web
 web-check:  ## prove that src/segvoc/web is what web/ gives, and run the page's own tests
 	python3 tools/check_web.py
 
-images: install  ## draw the README's image again
+images: install  ## draw the images of the README and the tutorial again
 	$(BIN)/python tools/make_images.py
+	$(BIN)/python tools/make_teach_images.py
 
 # The variable silences an advertisement of the theme.
 docs: install  ## build the documentation site, strictly: build/site

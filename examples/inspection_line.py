@@ -51,7 +51,7 @@ def draw(random: np.random.Generator) -> tuple[Image.Image, Image.Image]:
                 pen.line(jagged, fill=(92, 62, 50), width=9, joint="curve")
                 pen.line(jagged, fill=(222, 214, 206), width=3, joint="curve")
                 marks.line(jagged, fill=4, width=10, joint="curve")
-    light = np.linspace(*random.uniform(0.88, 1.1, size=2), WIDTH)[:, None]
+    light = np.linspace(random.uniform(0.88, 1.1), random.uniform(0.88, 1.1), WIDTH)[:, None]
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(0.8))) * light
     pixels += random.normal(0, 5, size=(HEIGHT, WIDTH, 1))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), labels

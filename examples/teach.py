@@ -7,6 +7,7 @@ It works without PyTorch, too. FOLDER (default: out) gets the images, the taught
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its waiting threads disturb those of the network
@@ -36,7 +37,7 @@ def intersection_over_union(model: segvoc.Segmenter, images: segvoc.LabeledImage
     return 100 * shared / either
 
 
-def before_and_after(images: segvoc.LabeledImages, models: dict[str, segvoc.Segmenter]) -> Image.Image:
+def before_and_after(images: segvoc.LabeledImages, models: Mapping[str, segvoc.Segmenter]) -> Image.Image:
     """A row for each image: itself, and what each model makes of it."""
     sheet = Image.new("RGB", ((1 + len(models)) * WIDTH, BAR + len(images) * HEIGHT), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)

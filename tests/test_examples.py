@@ -86,7 +86,7 @@ def test_inspection_line(tmp_path: Path) -> None:
     for name in ("images/001.png", "labels/001.png", "classes.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
     words = json.loads((tmp_path / "one" / "classes.json").read_text())
-    assert set(np.unique(Image.open(tmp_path / "one" / "labels" / "001.png"))) == set(range(len(words)))
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "one" / "labels" / "001.png")))) == set(range(len(words)))
 
 
 @pytest.mark.slow
