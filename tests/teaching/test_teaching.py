@@ -10,7 +10,8 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.digests import model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.teaching import examples as cells_of_images
-from segvoc.teaching.examples import cells_per_image, labels_of_cells
+from segvoc.teaching.examples import Cells, cells_per_image, labels_of_cells
+from segvoc.teaching.learning import learn
 from segvoc.teaching.taught_words import MARGIN, TaughtQuery, TaughtWords, withheld
 from tests.inference.small_network import small_segmenter
 from tests.teaching.drawn_examples import UNLABELED, DrawnExamples, drawn_examples
@@ -178,3 +179,20 @@ def test_labels_of_cells_find_thin_lines():
     labels = np.full((60, 60), UNLABELED, np.uint16)
     labels[29:33] = 1
     assert (labels_of_cells(labels, (6, 6)) == 1).any(axis=0).all()
+
+
+def test_a_word_in_a_single_image_counts_half():
+    random = np.random.default_rng(0)
+    features = random.standard_normal((60, 5)).astype(np.float16)
+    labels = np.repeat([0, 1, 2], 20)
+    features[np.arange(60), labels] += 4
+    zero_shot = np.zeros((60, 3), np.float16)
+    images = np.tile(np.arange(4), 15)
+    cells = Cells(features, zero_shot, np.zeros((0, 60, 3), np.float16), labels, np.ones(60, np.float32), images)
+    pixels = np.full(3, 20)
+    whole, half = (
+        learn(cells, ["a", "b", "c"], pixels, np.array(shown), keep_worse=True).classifiers
+        for shown in ([4, 4, 4], [4, 1, 4])
+    )
+    assert np.allclose(half.weights, whole.weights * np.array([[1.0], [0.5], [1.0]]))
+    assert np.allclose(half.bias, whole.bias * np.array([1.0, 0.5, 1.0]))

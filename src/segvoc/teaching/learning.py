@@ -28,6 +28,9 @@ images are few."""
 HOPELESS = 4.0
 """What it may lose before smaller penalties aren't tried [points]."""
 
+SINGLE_IMAGE = 0.5
+"""Factor of the classifier of a word in a single image: no held-out image can tell whether it is right."""
+
 FOLDS = 4
 """Parts that images are divided into for cross-validation."""
 
@@ -157,7 +160,8 @@ def learn(
     chosen = cells.with_share(share, shown[~kept].tolist())
     final = fit(reduced, chosen, shown, penalty, np.random.default_rng(seed))
     on_fit()
-    classifiers = Classifiers(taught, final.weights[kept], final.bias[kept])
+    trust = np.where(images[taught] == 1, SINGLE_IMAGE, 1.0).astype(np.float32)
+    classifiers = Classifiers(taught, final.weights[kept] * trust[:, None], final.bias[kept] * trust)
     return Learned(components, classifiers, words, penalty, share, before, after)
 
 
