@@ -105,8 +105,7 @@ def _logits(
     taught = TaughtQuery.of(model.taught, words, len(words))
     if taught is None:
         return to_numpy(model.run(pixels, text, protocol)[0])
-    features = model.find_features(pixels)
-    return to_numpy(taught(*model.compare(features, taught.embeddings(text), protocol), features))
+    return to_numpy(model.run_taught(pixels, taught.embeddings(text), protocol, taught)[0])
 
 
 def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:

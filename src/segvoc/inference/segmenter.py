@@ -443,6 +443,4 @@ class Segmenter(Suggesting, ABC):
     def _run(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
         if job.taught is None:
             return self.run(pixels, job.text, job.protocol)
-        features = self.find_features(pixels)
-        logits, kept = self.compare(features, job.text, job.protocol)
-        return job.taught(logits, kept, features), kept
+        return self.run_taught(pixels, job.text, job.protocol, job.taught)

@@ -157,6 +157,7 @@ def open_tuned_words_task(
     images: TrainingSet,
     recipe: Recipe,
     folder: Path,
+    channels: dict[str, int],
     *,
     processes: Processes,
     warn: Callable[[str], None],
@@ -170,6 +171,7 @@ def open_tuned_words_task(
         images: the images, with their augmentation.
         recipe: how many views, of which size.
         folder: where the features are kept.
+        channels: channels of each feature map that classifiers read.
         processes: all processes of the run, which share the work.
         warn: called with a line for each image that can't be read.
         silent: whether to hide progress.
@@ -216,7 +218,7 @@ def open_tuned_words_task(
                 warn(f"passed over: {problem}")
             progress.update(len(encoded))
     processes.gather(None)  # wait until all have finished
-    return _task(CachedViews(cache=cache), segmenter, images, recipe)
+    return _task(CachedViews(cache=cache), channels, images, recipe)
 
 
 def _encoded(
@@ -242,9 +244,8 @@ def _encoded(
     return kept | {ZERO_SHOT: bilinear(logits, grid)[0].half().cpu(), LABELS: labels}
 
 
-def _task(views: CachedViews, segmenter: NetworkSegmenter, images: TrainingSet, recipe: Recipe) -> TunedWordsTask:
+def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, recipe: Recipe) -> TunedWordsTask:
     """The task, with the statistics of its views."""
-    channels = {name: int(one.shape[1]) for name, one in segmenter.probed_features().items()}
     kept = [name for name in channels if name != CLASS_LOGITS]
     words, area, rows = len(images.vocabulary), 0, list[int]()
     cells, shown = np.zeros(words + 1, np.int64), np.zeros((len(images.images), words), bool)

@@ -13,6 +13,7 @@ from segvoc.errors import UsageError
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import announced
+from segvoc.teaching.features import channels_of
 from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 from segvoc.training.tuned_features import TunedWordsTask, open_tuned_words_task
@@ -136,8 +137,10 @@ def open_tuning(
     with announced("encoding the classes' names", silent=silent):
         images = data.training_set()
         text = segmenter.encode_words(images.vocabulary)
-        probe = mean_features(segmenter.probed_features())
-    task = open_tuned_words_task(segmenter, text, images, recipe, folder, processes=processes, warn=warn, silent=silent)
+        probed = segmenter.probed_features()
+    task = open_tuned_words_task(
+        segmenter, text, images, recipe, folder, channels_of(probed), processes=processes, warn=warn, silent=silent
+    )
     tuned = task.tuned_words(recipe, data.seed).to(segmenter.device)
     return Tuning(
         plain=plain,
@@ -147,7 +150,7 @@ def open_tuning(
         vocabulary=images.vocabulary,
         held_out=bool(recipe.data.num_val_images),
         patience=bool(recipe.runtime.patience),
-        probe=probe,
+        probe=mean_features(probed),
     )
 
 
