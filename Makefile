@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock tiny tiny-programs tiny-page images web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock tiny tiny-programs tiny-page images notebooks web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -143,6 +143,9 @@ web-check:  ## prove that src/segvoc/web is what web/ gives, and run the page's 
 images: install  ## draw the images of the README and the tutorial again
 	$(BIN)/python tools/make_images.py
 	$(BIN)/python tools/make_teach_images.py
+
+notebooks: install  ## run the notebooks of examples/notebooks, and keep what they show
+	$(BIN)/python tools/run_notebooks.py
 
 # The variable silences an advertisement of the theme.
 docs: install  ## build the documentation site, strictly: build/site

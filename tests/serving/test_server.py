@@ -133,8 +133,12 @@ def test_workers_end_with_their_parent_and_share_vocabularies_and_metrics(script
         name = client.encode(["cat", "wall"])
         for _ in range(12):
             assert client.segment(png(), vocabulary=name).words == ("cat", "wall")
-        metrics = urllib.request.urlopen(f"{url}/metrics").read().decode()
-        assert 'segvoc_requests_total{method="POST",route="/v1/segment",status="200"} 12.0' in metrics
+        # a process counts a request after its answer has left
+        counted = 'segvoc_requests_total{method="POST",route="/v1/segment",status="200"} 12.0'
+        deadline, metrics = time.monotonic() + 10, ""
+        while counted not in metrics and time.monotonic() < deadline:
+            metrics = urllib.request.urlopen(f"{url}/metrics").read().decode()
+        assert counted in metrics
         service.process.kill()
         service.process.wait()
     with started(script, port, "1", "slow") as service:

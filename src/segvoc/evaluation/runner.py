@@ -289,7 +289,7 @@ def _finished_report(folder: Path, fingerprint: Key, made_from: str) -> Report |
     done = read_done([folder / _JOURNALS / "report.jsonl"], fingerprint)
     if not done.has("report", [made_from, stamp_of(folder / "report.json")]):
         return None
-    report = read_json(folder / "report.json")
+    report = Report(read_json(folder / "report.json"))
     return report if is_complete(folder, report) else None
 
 

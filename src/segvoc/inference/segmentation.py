@@ -1,6 +1,7 @@
 """The result of labeling one image."""
 
 import functools
+import io
 import math
 import os
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ from PIL import Image
 
 from segvoc.errors import OutputError
 from segvoc.imaging.label_maps import nearest, write_label_map
+from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side, table
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
 from segvoc.imaging.regions import class_regions, with_parts
@@ -23,6 +25,9 @@ from segvoc.vocabulary import Part
 
 REPR_WORDS = 5
 """Words that a result's `repr` names."""
+
+TABLE_WORDS = 15
+"""Words that a result lists in a notebook."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -70,6 +75,31 @@ class Segmentation:
         more = [f"{len(found) - REPR_WORDS} more"] if len(found) > REPR_WORDS else []
         source = f"{self.source!r}, " if self.source else ""
         return f"<Segmentation {source}{self.width} x {self.height}: {', '.join(shares + more) or 'no label'}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the image, the overlay and a legend with the share and confidence of each word."""
+        classes = sorted(self.report(compact=True)["classes"], key=lambda entry: -entry["pixels"])
+        rows = [
+            (entry["name"], f"{100 * entry['fraction']:.1f} %", f"{entry['mean_confidence']:.2f}")
+            for entry in classes[:TABLE_WORDS]
+        ]
+        colors = [entry["color"] for entry in classes[:TABLE_WORDS]]
+        more = [f"{len(classes) - TABLE_WORDS} more words have pixels"] if len(classes) > TABLE_WORDS else []
+        if unlabeled := self._statistics.unlabeled:
+            more.append(f"{100 * unlabeled / self.labels.size:.1f} % of the pixels have no word")
+        told = f"{self.model} labeled {self.width} x {self.height} pixels in {self.seconds:.2f} s"
+        shown = Image.fromarray(self.image)
+        return side_by_side(
+            figure(shown, Path(self.source).name if self.source else "image"),
+            figure(self.overlay(legend=False, max_pixels=MOST_PIXELS), "words"),
+            f"<div>{table(('word', 'share', 'confidence'), rows, colors)}{''.join(map(line, [*more, told]))}</div>",
+        )
+
+    def _repr_png_(self) -> bytes:
+        """The overlay, for front ends that show pictures but no HTML."""
+        content = io.BytesIO()
+        self.overlay(max_pixels=MOST_PIXELS).save(content, "PNG")
+        return content.getvalue()
 
     @property
     def height(self) -> int:

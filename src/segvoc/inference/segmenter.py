@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Int
 from segvoc.arrays import Array, array_namespace
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.job import LabelingJob, NotFinite
@@ -106,6 +107,24 @@ class Segmenter(Suggesting, ABC):
         self.parts_against: PartsAgainst = parts_against
         self.background_words = background_words
         self.origin = dict(origin or {})
+
+    def __repr__(self) -> str:
+        """One line: name, precision, and the number of words that it was taught."""
+        taught = sum(len(one.words) for one in self.taught)
+        return f"<{type(self).__name__} {self.name!r}, {self.dtype}{f', {taught} taught words' if taught else ''}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of a model."""
+        taught = dict.fromkeys(word for one in self.taught for word in one.words)
+        return table(
+            (self.name, ""),
+            [
+                ("class", type(self).__name__),
+                ("precision", self.dtype),
+                ("windows", ", ".join(self.protocols)),
+                ("taught words", ", ".join(taught) or "none"),
+            ],
+        )
 
     @property
     @abstractmethod

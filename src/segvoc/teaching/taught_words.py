@@ -14,6 +14,7 @@ from jaxtyping import Float, Float16, Float32, Int
 
 from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.imaging.notebook_html import line, one_digit, table
 from segvoc.records import from_json, to_json
 from segvoc.teaching.feature_pyramid import GROUPS, FeaturePyramid, pyramid_shapes
 from segvoc.teaching.features import (
@@ -127,6 +128,26 @@ class TaughtWords:
     def words(self) -> tuple[str, ...]:
         """The words that have a classifier."""
         return tuple(word.name for word in self.record.words if not word.keeps_text)
+
+    def __repr__(self) -> str:
+        """One line, in place of all the arrays."""
+        words = ", ".join(self.words[:5]) + (f" and {len(self.words) - 5} more" if len(self.words) > 5 else "")
+        return f"<TaughtWords for {self.record.model!r}, {self.record.images} images: {words or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: each word's scores before and after."""
+        record = self.record
+        rows = [
+            (word.name, str(word.images), f"{word.pixels:,}", one_digit(word.before), one_digit(word.after))
+            for word in record.words
+        ]
+        means = [
+            ("mean IoU", "", "", one_digit(record.miou_before), one_digit(record.miou)),
+            ("pixel accuracy", "", "", one_digit(record.accuracy_before), one_digit(record.accuracy)),
+        ]
+        header = ("word", "images", "pixels", "IoU by text [%]", "with examples [%]")
+        told = f"Taught {record.model} with {record.images} images; measured on images that were held out."
+        return table(header, rows + means) + line(told)
 
     @cached_property
     def digest(self) -> str:

@@ -25,6 +25,7 @@ from segvoc.evaluation.report.markdown import markdown_rows
 from segvoc.evaluation.report.page import write_page
 from segvoc.evaluation.result import EvaluationResult, ModelOrigin
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
 from segvoc.selection_rules import VotedShare
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -36,8 +37,21 @@ RULE = (
 MAX_CONFUSIONS = 25
 """Largest number of confused pairs that are listed."""
 
-Report = dict[str, Any]
-"""The content of `report.json`: plain values, None where a score is not defined."""
+
+class Report(dict[str, Any]):
+    """The content of `report.json`: plain values, None where a score is not defined."""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores, and those of each class."""
+        if not self:
+            return ""
+        names = {"miou": "mIoU", "fwiou": "frequency-weighted IoU", "pixel_accuracy": "pixel accuracy"}
+        names |= {"mean_accuracy": "mean accuracy"}
+        data, model = self["data"], self["model"]
+        told = f"{model['name']} on {data['title']}: {data['evaluated']} of {data['images']} images"
+        scores = table(("score", "%"), [(label, one_digit(self[name])) for name, label in names.items()])
+        classes = table(("class", "IoU [%]"), [(entry["name"], one_digit(entry["iou"])) for entry in self["classes"]])
+        return line(told) + side_by_side(scores, classes)
 
 
 def write_report(
@@ -87,7 +101,7 @@ def build_report(
     classes = len(task.classes)
     confusion = Confusion.total((score.confusion for score in result.scores), classes)
     scores = confusion.scores()
-    report: Report = {
+    content = {
         "model": {
             "name": fingerprint["model"],
             "preset": origin.preset,
@@ -135,6 +149,7 @@ def build_report(
             "seconds": round(result.seconds, 3),
         },
     }
+    report = Report(content)
     report["verdict"] = "" if task.benchmark is None else verdict(report, published_weights=origin.published)
     return report
 

@@ -1,0 +1,73 @@
+"""Run the notebooks of examples/notebooks, and keep their outputs in them.
+
+Usage: python tools/run_notebooks.py [NAME ...]
+
+Outputs are kept as they are shown, but for what differs from run to run and says nothing: progress, warnings, times.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "examples" / "notebooks"
+
+SECONDS = 600
+"""Longest time for a cell [s]."""
+
+KEPT = ("text/html", "image/png", "text/plain")
+"""Forms of an output that are kept, the best one first; only the first two of what an output has."""
+
+
+def run(path: Path) -> nbformat.NotebookNode:
+    """Run a notebook in an empty folder.
+
+    Args:
+        path: the notebook.
+
+    Returns:
+        The notebook with its outputs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
+        )
+        return client.execute(env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def trimmed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A notebook whose outputs are those that tell something, without times of the run."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
+        for output in cell.outputs:
+            data = output.get("data", {})
+            best = next((form for form in KEPT if form in data), None)
+            for form in list(data):
+                # the text stays beside a picture, for readers that show none
+                if form not in (best, "text/plain"):
+                    del data[form]
+    notebook.metadata.pop("widgets", None)
+    return notebook
+
+
+def main(names: list[str]) -> None:
+    """Run the named notebooks, or all."""
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        if names and path.stem not in names:
+            continue
+        nbformat.write(trimmed(run(path)), path)
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
