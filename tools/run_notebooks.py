@@ -19,7 +19,7 @@ SECONDS = 600
 """Longest time for a cell [s]."""
 
 KEPT = ("text/html", "image/png", "text/plain")
-"""Forms of an output that are kept, the best one first; only the first two of what an output has."""
+"""Forms of an output, the best one first; only the best is kept."""
 
 
 def run(path: Path) -> nbformat.NotebookNode:
@@ -53,8 +53,7 @@ def trimmed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             data = output.get("data", {})
             best = next((form for form in KEPT if form in data), None)
             for form in list(data):
-                # the text stays beside a picture, for readers that show none
-                if form not in (best, "text/plain"):
+                if form != best:
                     del data[form]
     notebook.metadata.pop("widgets", None)
     return notebook
