@@ -67,6 +67,10 @@ class Site:
         """Wait for the result."""
         self.tab.get_by_role("status").filter(has_text=" labeled ").wait_for()
 
+    def is_open(self, name: str) -> None:
+        """Wait until an image is open."""
+        self.tab.locator(f".thumbnail[aria-current=true][title='{name}']").wait_for()
+
     def press(self, name: str, *, exact: bool = False) -> None:
         """Press a button."""
         self.tab.get_by_role("button", name=name, exact=exact).click()

@@ -60,7 +60,7 @@ def test_images_of_the_strip_are_opened_removed_and_cleared(coffee: Site):
     entry = coffee.tab.get_by_role("button", name="coffee.jpg, labeled")
     assert entry.get_attribute("aria-current") == "false"
     coffee.stage_key("PageUp")
-    coffee.tab.wait_for_function("document.querySelector('.thumbnail[aria-current=true]').title === 'coffee.jpg'")
+    coffee.is_open("coffee.jpg")
     coffee.press("Remove coffee.jpg")
     coffee.tab.get_by_text("1 of 1 image labeled").wait_for()
     coffee.press("Clear all")
@@ -288,7 +288,6 @@ def test_work_is_still_there_when_the_page_is_opened_again(coffee: Site):
     coffee.drag((0.1, 0.8), (0.3, 0.8))
     coffee.tab.get_by_label("Opacity of the colors").fill("80")
     corrected = coffee.labels()
-    coffee.tab.wait_for_timeout(1000)
     coffee.tab.reload()
     coffee.done()
     assert (coffee.labels() == corrected).all()
@@ -300,6 +299,28 @@ def test_work_is_still_there_when_the_page_is_opened_again(coffee: Site):
     assert not (coffee.labels() == corrected).all()
 
 
+def test_a_stroke_or_a_word_that_is_followed_at_once_by_a_reload_is_kept(coffee: Site):
+    coffee.drop(SAMPLES / "rocket.jpg")
+    coffee.tab.get_by_text("2 of 2 images labeled").wait_for()
+    coffee.press("rocket.jpg, labeled")
+    coffee.is_open("rocket.jpg")
+    before = coffee.labels()
+    for y in (0.2, 0.5, 0.8):
+        coffee.press("Brush")
+        coffee.tab.get_by_label("Paint").select_option("coffee")
+        coffee.drag((0.1, y), (0.3, y))
+        coffee.tab.reload()
+        coffee.is_open("rocket.jpg")
+        coffee.done()
+    height, width = before.shape
+    for y in (0.2, 0.5, 0.8):
+        assert (coffee.labels()[int(y * height), int(0.1 * width) : int(0.3 * width)] == 3).all()
+    coffee.type("sky")
+    coffee.tab.reload()
+    coffee.tab.get_by_role("button", name="Remove sky").wait_for()
+    coffee.done()
+
+
 def test_light_dark_and_help(coffee: Site):
     def ground() -> str:
         return coffee.tab.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -308,7 +329,6 @@ def test_light_dark_and_help(coffee: Site):
     light = ground()
     coffee.press("Colors: light")
     coffee.tab.wait_for_function("light => getComputedStyle(document.body).backgroundColor !== light", arg=light)
-    coffee.tab.wait_for_timeout(1000)
     coffee.tab.reload()
     coffee.tab.get_by_role("button", name="Colors: dark").wait_for()
     coffee.stage_key("?")

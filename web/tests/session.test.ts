@@ -14,6 +14,7 @@ import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
 import { Session } from "../src/session/session";
 import { Storage } from "../src/session/storage";
+import { Writer } from "../src/session/writer";
 import { isolate, toggle, visibleWords } from "../src/session/visibility";
 import { found } from "./labeled";
 
@@ -203,4 +204,28 @@ test("words are hidden, or shown alone", async () => {
   isolate(session, "wall");
   toggle(session, "sofa");
   assert.deepEqual(visibleWords(session, words), [true, true, true]);
+});
+
+test("changes are written at once, one after the other, and what waits is begun when the page is left", async () => {
+  const writer = new Writer();
+  const begun: string[] = [],
+    ends: (() => void)[] = [];
+  const write = (name: string) => () => {
+    begun.push(name);
+    return new Promise<void>((end) => ends.push(end));
+  };
+  writer.write("image", write("first"));
+  writer.write("settings", write("words"));
+  writer.write("image", write("second"));
+  writer.write("image", write("third"));
+  assert.deepEqual(begun, ["first", "words"]);
+  ends[0]();
+  await pause();
+  assert.deepEqual(begun, ["first", "words", "third"]);
+  writer.write("image", write("fourth"));
+  writer.flush();
+  assert.deepEqual(begun.slice(3), ["fourth"]);
+  for (const end of ends) end();
+  await pause();
+  assert.equal(begun.length, 4);
 });

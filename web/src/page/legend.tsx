@@ -66,7 +66,7 @@ export function Legend({ page: { session } }: { page: Page }) {
           class="link"
           onClick={() => {
             image.clear();
-            session.keepSoon(image);
+            session.keepEdits(image);
           }}
         >
           Take back all corrections

@@ -65,10 +65,14 @@ export class Item implements ImageSource {
     }
   }
 
-  /** The image as it is kept, with the labels that it has now. */
-  toStore(): StoredImage {
-    const { value } = this.state;
-    return { ...this.stored, answers: value.kind === "done" ? value.answers : null };
+  /** The image as it is kept. */
+  toStore(answers: string | null): StoredImage {
+    return { ...this.stored, answers };
+  }
+
+  /** Place in the strip. */
+  get order(): number {
+    return this.stored.order;
   }
 
   release(): void {

@@ -7,9 +7,7 @@ import { Item } from "./item";
 import { OpenImage } from "./open_image";
 import { makeSettings, restore, valuesOf } from "./settings";
 import type { Storage } from "./storage";
-
-/** How long changes are collected before they are kept [ms]. */
-const PAUSE = 400;
+import { Writer } from "./writer";
 
 const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] };
 
@@ -37,9 +35,7 @@ export class Session {
   readonly isLabeled = computed(() => Boolean(this.current.value?.labeling.value));
   /** The files of taught words, by their ids. */
   private readonly contents = new Map<string, StoredTaught>();
-  private unsavedEdits = new Set<OpenImage>();
-  private unsavedSettings: Record<string, unknown> | null = null;
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly writer = new Writer();
 
   constructor(private readonly storage: Storage) {}
 
@@ -52,22 +48,24 @@ export class Session {
     restore(this.settings, await this.storage.get("settings", "all"));
     this.items.value = (await this.storage.images()).map((stored) => new Item(stored));
     effect(() => {
-      this.unsavedSettings = valuesOf(this.settings);
-      this.keepSoon();
+      const values = valuesOf(this.settings);
+      this.writer.write("settings", () => this.kept(this.storage.put("settings", "all", values)));
     });
-    document.addEventListener("visibilitychange", () => void this.keep());
-    if (this.items.value.length) await this.open(this.items.value[0]);
+    for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
+    const last = await this.storage.get("settings", "current");
+    const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
+    if (item) await this.open(item);
   }
 
   /** Add image files to the strip; the first one is opened if none is. */
   async add(files: readonly File[]): Promise<void> {
     this.problem.value = null;
-    const last = this.items.value.at(-1)?.toStore().order ?? 0;
+    const last = this.items.value.at(-1)?.order ?? 0;
     let isFirst = true;
     for (const [at, file] of files.entries()) {
       try {
         const item = await Item.read(file, last + at + 1);
-        await this.kept(this.storage.put("images", item.id, item.toStore()));
+        await this.kept(this.storage.put("images", item.id, item.toStore(null)));
         this.items.value = [...this.items.value, item];
         if (isFirst) await this.open(item);
         isFirst = false;
@@ -129,13 +127,7 @@ export class Session {
     this.chosen.value = item;
     if (untracked(() => this.current.value?.item) === item) return;
     try {
-      await this.keep();
-      const [bitmap, found, saved] = await Promise.all([
-        item.decode(),
-        this.storage.get("results", item.id),
-        this.storage.get("edits", item.id),
-      ]);
-      const opened = new OpenImage(item, bitmap, found ?? null, saved ?? null, this.settings.rule);
+      const opened = await this.read(item);
       // another one may have been chosen meanwhile
       if (this.chosen.value !== item) opened.close();
       else this.show(opened);
@@ -179,34 +171,34 @@ export class Session {
 
   /** Keep what a back end answered. */
   async take(item: Item, found: Segmentation, answers: string): Promise<void> {
-    item.state.value = { kind: "done", answers };
-    if (this.current.value?.item === item) this.current.value.found.value = found;
     await this.kept(this.storage.put("results", item.id, found));
+    await this.kept(this.storage.put("images", item.id, item.toStore(answers)));
     // it may have been taken away meanwhile
-    if (this.items.value.includes(item)) await this.kept(this.storage.put("images", item.id, item.toStore()));
-    else await this.storage.remove(item.id);
+    if (!this.items.value.includes(item)) return this.storage.remove(item.id);
+    if (this.current.value?.item === item) this.current.value.found.value = found;
+    item.state.value = { kind: "done", answers };
   }
 
   /** An image as it is open, or opened for a moment: close it if it isn't the current one. */
   async opened(item: Item): Promise<OpenImage> {
     if (this.current.value?.item === item) return this.current.value;
-    const found = await this.storage.get("results", item.id),
-      saved = await this.storage.get("edits", item.id);
-    return new OpenImage(item, await item.decode(), found ?? null, saved ?? null, this.settings.rule);
+    return this.read(item);
   }
 
-  /** Write down settings, and an image's corrections, soon. */
-  keepSoon(image?: OpenImage): void {
-    if (image) this.unsavedEdits.add(image);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.keep(), PAUSE);
+  /** Write down an image's corrections. */
+  keepEdits({ item, edits }: OpenImage): void {
+    this.writer.write(item.id, () => this.kept(this.storage.put("edits", item.id, edits.saved)));
   }
 
-  private async keep(): Promise<void> {
-    const { unsavedSettings, unsavedEdits } = this;
-    [this.unsavedSettings, this.unsavedEdits] = [null, new Set()];
-    if (unsavedSettings) await this.kept(this.storage.put("settings", "all", unsavedSettings));
-    for (const { item, edits } of unsavedEdits) await this.kept(this.storage.put("edits", item.id, edits.saved));
+  private async read(item: Item): Promise<OpenImage> {
+    const bitmap = await item.decode();
+    // what is written comes first; labels that are found while this is read are given to the image once it is shown
+    this.writer.flush();
+    const [found, saved] = await Promise.all([
+      this.storage.get("results", item.id),
+      this.storage.get("edits", item.id),
+    ]);
+    return new OpenImage(item, bitmap, found ?? null, saved ?? null, this.settings.rule);
   }
 
   private show(image: OpenImage | null): void {
@@ -214,6 +206,7 @@ export class Session {
     this.current.value = image;
     this.chosen.value = image?.item ?? null;
     before?.close();
+    this.writer.write("current", () => this.kept(this.storage.put("settings", "current", image?.item.id)));
   }
 
   private async kept(writing: Promise<void>): Promise<void> {

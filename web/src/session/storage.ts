@@ -67,8 +67,12 @@ export class Storage {
     key: string,
     value: Schema[Name]["value"],
   ): Promise<void> {
-    if (this.database) await this.database.put(store, value as never, key);
-    else this.memory.set(`${store} ${key}`, value);
+    if (!this.database) return void this.memory.set(`${store} ${key}`, value);
+    const writing = this.database.transaction(store, "readwrite");
+    const request = writing.store.put(value as never, key);
+    // without waiting for the request's answer, which a page that is closed at once doesn't get
+    writing.commit();
+    await Promise.all([request, writing.done]);
   }
 
   /** All images, in the order of the strip. */

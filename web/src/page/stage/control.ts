@@ -99,7 +99,7 @@ export class StageControl extends Navigation implements Moves {
   end(): void {
     const { image } = this;
     image?.finish();
-    if (image) this.session.keepSoon(image);
+    if (image) this.session.keepEdits(image);
   }
 
   cancel(): void {
