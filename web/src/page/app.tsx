@@ -1,5 +1,6 @@
 /** The page: images and words in, the overlay, its legend and files out. */
 
+import type { TargetedMouseEvent } from "preact";
 import { useEffect } from "preact/hooks";
 
 import { AddImages } from "./add_images";
@@ -49,7 +50,7 @@ export function App({ page }: { page: Page }) {
             <ViewPanel page={page} />
           </section>
         </div>
-        <section class="work" aria-label="Image">
+        <section class="work" aria-label="Image" onClick={returnToStage}>
           {image ? (
             <>
               <Toolbar page={page} />
@@ -73,6 +74,12 @@ export function App({ page }: { page: Page }) {
       </main>
     </div>
   );
+}
+
+/** After a button was clicked with the mouse, keys act on the image again. */
+function returnToStage({ target, detail, currentTarget }: TargetedMouseEvent<HTMLElement>): void {
+  const isClick = detail > 0 && (target as Element).closest("button") !== null;
+  if (isClick) currentTarget.querySelector<HTMLElement>(".stage")?.focus({ preventScroll: true });
 }
 
 function Welcome({ page }: { page: Page }) {

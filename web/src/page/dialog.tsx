@@ -8,7 +8,7 @@ import { IconButton } from "./icons";
 
 export interface DialogProps {
   title: string;
-  /** Where it appears on a wide screen [px of the window], the rest of which stays in sight; else in the middle. */
+  /** Where it appears on a wide screen [px of the window], or above that if it ends below; else in the middle. */
   at?: Point | undefined;
   onClose: () => void;
   children: ComponentChildren;
@@ -21,6 +21,7 @@ export function Dialog({ title, at, onClose, children }: DialogProps) {
   useEffect(() => {
     const dialog = element.current!;
     dialog.showModal();
+    if (at) dialog.style.top = `${Math.max(0, Math.min(at.y, innerHeight - dialog.offsetHeight))}px`;
     return () => dialog.close();
   }, []);
 

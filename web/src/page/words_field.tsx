@@ -1,6 +1,6 @@
 /** The words as chips, with a field for more. */
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { css, wordColor } from "../imaging/palette";
 import { firstName, names } from "../labels/synonyms";
@@ -16,6 +16,12 @@ export function WordsField({ page }: { page: Page }) {
   const [note, setNote] = useState<string | null>(null);
   const [edited, setEdited] = useState<string | null>(null);
   const field = useRef<HTMLInputElement>(null);
+  const list = useRef<HTMLUListElement>(null);
+
+  useEffect(() => {
+    // the word that was added last is in sight
+    if (list.current) list.current.scrollTop = list.current.scrollHeight;
+  }, [words.length]);
 
   const change = (changed: readonly string[]) => (page.session.settings.words.value = changed);
   const add = (given: string) => {
@@ -51,7 +57,7 @@ export function WordsField({ page }: { page: Page }) {
       </div>
       <div class="box" onClick={(event) => event.target === event.currentTarget && field.current?.focus()}>
         {words.length > 0 && (
-          <ul aria-label="Words">
+          <ul ref={list} aria-label="Words">
             {words.map((word, index) => (
               <li key={word}>
                 <button type="button" class="name" title="Synonyms and spelling" onClick={() => setEdited(word)}>

@@ -9,6 +9,9 @@ import { makeSettings, restore, valuesOf } from "./settings";
 import type { Storage } from "./storage";
 import { Writer } from "./writer";
 
+/** Most files whose problems are told one by one. */
+const MOST_LISTED = 8;
+
 const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] };
 
 /** A file of taught words as it is kept. */
@@ -61,6 +64,7 @@ export class Session {
   async add(files: readonly File[]): Promise<void> {
     this.problem.value = null;
     const last = this.items.value.at(-1)?.order ?? 0;
+    const problems: string[] = [];
     let isFirst = true;
     for (const [at, file] of files.entries()) {
       try {
@@ -70,7 +74,8 @@ export class Session {
         if (isFirst) await this.open(item);
         isFirst = false;
       } catch (failure) {
-        this.problem.value = sentence(failure);
+        problems.push(sentence(failure));
+        this.problem.value = listed(problems);
       }
     }
   }
@@ -216,6 +221,12 @@ export class Session {
       this.problem.value = "The browser has no more room for this page; save your results, and remove some images.";
     }
   }
+}
+
+/** One problem in each line, and how many more there are. */
+function listed(problems: readonly string[]): string {
+  const more = problems.length - MOST_LISTED;
+  return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files can't be read.`] : [])].join("\n");
 }
 
 async function contentOf(file: File): Promise<StoredTaught> {

@@ -11,8 +11,8 @@ import type { Page } from "../page";
 import type { PickedRegion } from "./control";
 import { toStage } from "./view";
 
-/** Room for the dialog beside a click, and its distance from it [CSS px]. */
-const ROOM = { width: 300, height: 420 },
+/** Width of the dialog beside a click, and its distance from it [CSS px]. */
+const WIDTH = 300,
   APART = 24;
 
 export interface RegionDialogProps {
@@ -39,9 +39,9 @@ export function RegionDialog({ page: { control, session }, region, corner }: Reg
   const at = {
     x: Math.max(
       0,
-      corner.x + x + APART + ROOM.width > innerWidth ? corner.x + x - APART - ROOM.width : corner.x + x + APART,
+      corner.x + x + APART + WIDTH > innerWidth ? corner.x + x - APART - WIDTH : corner.x + x + APART,
     ),
-    y: Math.max(0, Math.min(innerHeight - ROOM.height, corner.y + y - 2 * APART)),
+    y: Math.max(0, corner.y + y - 2 * APART),
   };
 
   return (
@@ -64,6 +64,8 @@ export function RegionDialog({ page: { control, session }, region, corner }: Reg
           aria-label="Find a word, or type another"
           placeholder="Find a word, or type another"
           autocapitalize="none"
+          // a phone's keyboard would cover the words
+          autofocus={matchMedia("(pointer: fine)").matches}
           value={text}
           onInput={(event) => setText(event.currentTarget.value)}
         />
