@@ -30,6 +30,8 @@ class FakeService:
     """The key that it asks for."""
     busy: int = 0
     """Requests that it refuses first, because it is busy."""
+    is_down: bool = False
+    """Whether connections end without an answer, as while it is restarted."""
     hold: threading.Event | None = None
     """Answers wait for it."""
     taught: list[str] = field(default_factory=list)
@@ -61,6 +63,9 @@ class _Handler(PageFiles):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.service.is_down:
+            self.close_connection = True
+            return
         if not self._may():
             return
         if self.service.busy:

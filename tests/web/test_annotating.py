@@ -1,9 +1,12 @@
 """Working on the page for hours: many words, many files, and hands that go from the mouse to the keys and back."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.web.fake_service import FakeService
 from tests.web.site import SAMPLES, Site
 
 MANY = [f"thing {number}" for number in range(1, 41)]
@@ -81,3 +84,96 @@ def test_each_of_several_bad_files_is_named(served: Site, tmp_path: Path):
     assert [line.split("”")[0] for line in alert.inner_text().splitlines()] == ["“bad-1.png", "“bad-2.png"]
     served.drop(*paths)
     alert.filter(has_text="4 more of the files can't be read.").wait_for()
+
+
+def test_images_that_failed_while_the_service_was_down_are_labeled_once_it_is_back(served: Site, service: FakeService):
+    served.open()
+    service.is_down = True
+    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
+    served.type("cup, table")
+    served.tab.get_by_role("alert").filter(has_text="asked again by itself").wait_for()
+    served.tab.get_by_role("button", name="Try 2 images again").wait_for()
+    # the others aren't tried in vain
+    assert served.tab.get_by_role("button", name="failed").count() == 2
+    service.is_down = False
+    served.tab.get_by_text("3 of 3 images labeled").wait_for()
+    assert served.tab.get_by_role("alert").count() == 0
+
+
+def test_one_button_tries_all_images_again(served: Site):
+    served.open()
+    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg")
+    served.type("teapot")
+    served.tab.get_by_role("button", name="Try 2 images again").wait_for()
+    asked = len(served.requests)
+    served.press("Try 2 images again")
+    served.tab.get_by_role("button", name="rocket.jpg, failed").wait_for()
+    served.tab.get_by_role("button", name="Try 2 images again").wait_for()
+    assert sum(request.endswith("/v1/segment") for request in served.requests[asked:]) == 2
+    served.press("Remove teapot")
+    served.type("cup")
+    served.tab.get_by_text("2 of 2 images labeled").wait_for()
+    assert served.tab.get_by_role("button", name="Try 2 images again").count() == 0
+
+
+def test_a_removed_image_comes_back_with_its_corrections(served: Site):
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", "cup, table")
+    served.press("Brush")
+    served.tab.get_by_label("Paint").select_option("table")
+    served.drag((0.1, 0.2), (0.9, 0.2))
+    corrected = served.labels()
+    served.press("Remove coffee.jpg")
+    served.tab.get_by_role("button", name="Choose images").or_(served.tab.get_by_text("Choose images")).first.wait_for()
+    served.tab.reload()
+    served.press("Put back coffee.jpg")
+    served.is_open("coffee.jpg")
+    served.done()
+    assert (served.labels() == corrected).all()
+    assert served.tab.get_by_role("button", name="Put back").count() == 0
+
+
+def test_the_tab_that_was_opened_last_has_the_work_and_no_correction_is_lost(served: Site):
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", "cup, table")
+    served.press("Brush")
+    served.tab.get_by_label("Paint").select_option("table")
+    served.drag((0.1, 0.2), (0.9, 0.2))
+    first = served.tab
+    second = replace(served, tab=first.context.new_page())
+    second.tab.goto(served.address)
+    second.done()
+    height, width = second.labels().shape
+    assert (second.labels()[int(0.2 * height), int(0.2 * width) : int(0.8 * width)] == 1).all()
+    first.get_by_text("open in another tab").wait_for()
+    second.press("Brush")
+    second.tab.get_by_label("Paint").select_option("table")
+    second.drag((0.1, 0.5), (0.9, 0.5))
+    first.get_by_role("button", name="Continue here").click()
+    served.done()
+    for y in (0.2, 0.5):
+        assert (served.labels()[int(y * height), int(0.2 * width) : int(0.8 * width)] == 1).all()
+    second.tab.get_by_text("open in another tab").wait_for()
+
+
+def test_lines_between_regions_leave_their_pixels_in_sight_and_go_with_the_colors(served: Site):
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", "cup, table")
+    served.tab.get_by_label("Names in the regions").uncheck()
+    served.tab.get_by_label("Opacity of the colors").fill("0")
+    bare = served.image()
+    served.press("Hide cup")
+    served.press("Hide table")
+    assert (served.image() == bare).all()
+    served.press("Show cup", exact=True)
+    served.press("Show table", exact=True)
+    served.tab.get_by_label("Opacity of the colors").fill("60")
+    labels = served.labels()
+    row, column = np.argwhere(labels[:, 1:] != labels[:, :-1])[0]
+    height, width = labels.shape
+    served.tab.mouse.move(*served.place((column + 1) / width, (row + 0.5) / height))
+    for _ in range(12):
+        served.tab.mouse.wheel(0, -500)
+    near = served.image()
+    # of pixels of 40 px, a line of 1 px with its edges of as much hides a tenth at most
+    assert (near.min(axis=2) > 250).mean() < 0.05

@@ -116,6 +116,11 @@ export class PageError extends Error {
   override readonly name: string = "PageError";
 }
 
+/** A failure that may pass by itself, such as that of a service that is being restarted. */
+export class TransientError extends PageError {
+  override readonly name = "TransientError";
+}
+
 /** The service asks for a key, or doesn't take the one that it got. */
 export class KeyError extends PageError {
   override readonly name = "KeyError";

@@ -5,12 +5,14 @@ import { render } from "preact";
 import type { Backend } from "./backend";
 import { OnnxBackend } from "./onnx/backend";
 import { App } from "./page/app";
+import { Elsewhere } from "./page/elsewhere";
 import { StageControl } from "./page/stage/control";
 import { ServiceBackend, type Addresses } from "./service/backend";
 import { Labeler } from "./session/labeler";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
 import { Storage } from "./session/storage";
+import { takeOver } from "./session/tabs";
 
 /** What `backends.json` says. */
 interface Offered {
@@ -42,7 +44,13 @@ async function start(): Promise<void> {
   if (service) service.key = sessionStorage.getItem(KEY) ?? "";
   labeler.start();
   const control = new StageControl(session);
-  render(<App page={{ session, labeler, control, places, useKey }} />, document.getElementById("app")!);
+  const root = document.getElementById("app")!;
+  render(<App page={{ session, labeler, control, places, useKey }} />, root);
+  takeOver(() => {
+    labeler.stop();
+    session.close();
+    render(<Elsewhere />, root);
+  });
 }
 
 /** A page without such a file has the network inside of it. */

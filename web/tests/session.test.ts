@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   KeyError,
   PageError,
+  TransientError,
   type Backend,
   type ImageSource,
   type Query,
@@ -44,7 +45,7 @@ class Slow implements Backend {
 
 function item(id: string): Item {
   const file = new Blob([id]);
-  return new Item({ id, name: `${id}.png`, file, width: 2, height: 1, thumbnail: file, order: 0, answers: null });
+  return new Item({ id, name: `${id}.png`, file, width: 2, height: 1, thumbnail: file, order: 0, answers: null, removed: null });
 }
 
 async function started(...ids: string[]) {
@@ -112,7 +113,7 @@ test("what failed says why, and is tried again only when it is asked for", async
   assert.deepEqual([state.value.kind, state.value.kind === "failed" && state.value.message], ["failed", "Too large."]);
   await pause();
   assert.equal(backend.asked.length, 1);
-  labeler.retry(session.items.value[0]);
+  labeler.retry([session.items.value[0]]);
   assert.equal(backend.asked.length, 2);
 });
 
@@ -228,4 +229,21 @@ test("changes are written at once, one after the other, and what waits is begun 
   for (const end of ends) end();
   await pause();
   assert.equal(begun.length, 4);
+});
+
+test("a failure that may pass holds the others back, and is tried again by itself", async () => {
+  const { session, backend } = await started("a", "b", "c");
+  backend.asked[0].fail(new TransientError("The service can't be reached."));
+  backend.asked[1].fail(new PageError("No image."));
+  await pause();
+  assert.equal(backend.asked.length, 2);
+  assert.deepEqual(
+    session.items.value.map(({ state }) => state.value.kind),
+    ["failed", "failed", "waiting"],
+  );
+  await new Promise((resolve) => setTimeout(resolve, 2000));
+  assert.deepEqual(
+    backend.asked.slice(2).map(({ image }) => image.id),
+    ["a", "c"],
+  );
 });

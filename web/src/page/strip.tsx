@@ -12,7 +12,9 @@ export function Strip({ page }: { page: Page }) {
   const { session, labeler } = page;
   const [isAsking, setAsking] = useState(false);
   const items = session.items.value;
-  if (!items.length) return null;
+  const removed = session.removed.value.at(-1);
+  if (!items.length && !removed) return null;
+  const failed = items.filter((item) => item.state.value.kind === "failed");
   const done = items.filter((item) => labeler.isDone(item)).length;
   return (
     <section class="strip" aria-label="Images">
@@ -23,6 +25,16 @@ export function Strip({ page }: { page: Page }) {
             : plural(items.length, "image")}
         </p>
         {done < items.length && done > 0 && <progress aria-label="Labeled images" max={items.length} value={done} />}
+        {failed.length > 1 && (
+          <button type="button" onClick={() => labeler.retry(failed)}>
+            Try {failed.length} images again
+          </button>
+        )}
+        {removed && (
+          <button type="button" onClick={() => void session.putBack()}>
+            Put back {removed.name}
+          </button>
+        )}
         <AddImages page={page} isCompact />
         <button type="button" class="link" onClick={() => setAsking(true)}>
           Clear all
@@ -82,7 +94,7 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         <img src={item.thumbnail} alt="" />
       </button>
       {state.kind === "failed" && (
-        <button type="button" class="retry" aria-label={`Try ${item.name} again`} onClick={() => labeler.retry(item)}>
+        <button type="button" class="retry" aria-label={`Try ${item.name} again`} onClick={() => labeler.retry([item])}>
           Again
         </button>
       )}

@@ -3,6 +3,7 @@
 import {
   KeyError,
   PageError,
+  TransientError,
   type Backend,
   type ImageSource,
   type ModelInfo,
@@ -82,7 +83,9 @@ export class ServiceBackend implements Backend {
         response = await fetch(new URL(address, document.baseURI), { ...init, headers, signal });
       } catch (error) {
         if (signal.aborted) throw error;
-        throw new PageError("The service can't be reached; check the connection, and that it still runs.");
+        throw new TransientError(
+          "The service can't be reached; it is asked again by itself. Check the connection, and that it still runs.",
+        );
       }
       if (response.ok) return response;
       if (![429, 503].includes(response.status) || tries === TRIES) throw await refusal(response);
@@ -103,7 +106,8 @@ async function refusal(response: Response): Promise<PageError> {
   } catch {
     message = response.statusText;
   }
-  return new PageError(`The service refuses this (${response.status}): ${message || "it doesn't say why"}.`);
+  const Failure = [429, 502, 503, 504].includes(response.status) ? TransientError : PageError;
+  return new Failure(`The service refuses this (${response.status}): ${message || "it doesn't say why"}.`);
 }
 
 function pause(seconds: number, signal: AbortSignal): Promise<void> {

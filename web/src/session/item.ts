@@ -12,7 +12,13 @@ export type State =
   /** `answers`: the query and the back end that it was labeled for. */
   | { readonly kind: "done"; readonly answers: string }
   /** `answers`: the query and the back end that failed. */
-  | { readonly kind: "failed"; readonly answers: string; readonly message: string };
+  | {
+      readonly kind: "failed";
+      readonly answers: string;
+      readonly message: string;
+      /** Whether it is tried again by itself. */
+      readonly isTransient: boolean;
+    };
 
 export class Item implements ImageSource {
   readonly id: string;
@@ -23,10 +29,13 @@ export class Item implements ImageSource {
   /** Address of a small image of it. */
   readonly thumbnail: string;
   readonly state = signal<State>({ kind: "waiting" });
+  /** What the labels that are kept answer; null: there are none. */
+  answers: string | null;
 
   constructor(private readonly stored: StoredImage) {
     ({ id: this.id, name: this.name, file: this.file, width: this.width, height: this.height } = stored);
     this.thumbnail = URL.createObjectURL(stored.thumbnail);
+    this.answers = stored.answers;
     if (stored.answers !== null) this.state.value = { kind: "done", answers: stored.answers };
   }
 
@@ -49,6 +58,7 @@ export class Item implements ImageSource {
       thumbnail: small,
       order,
       answers: null,
+      removed: null,
     });
   }
 
@@ -65,9 +75,9 @@ export class Item implements ImageSource {
     }
   }
 
-  /** The image as it is kept. */
-  toStore(answers: string | null): StoredImage {
-    return { ...this.stored, answers };
+  /** The image as it is kept, with the time at which it was removed, if it was [ms]. */
+  toStore(removed: number | null): StoredImage {
+    return { ...this.stored, answers: this.answers, removed };
   }
 
   /** Place in the strip. */

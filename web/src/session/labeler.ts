@@ -2,7 +2,7 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
-import { KeyError, sentence, type Backend, type Query } from "../backend";
+import { KeyError, sentence, TransientError, type Backend, type Query } from "../backend";
 import { partsProblem } from "../words/parts";
 import type { Item } from "./item";
 import type { Session } from "./session";
@@ -10,6 +10,9 @@ import type { Place } from "./settings";
 
 /** How long words must stay as they are before they are looked for [ms]. */
 const PAUSE = 50;
+
+/** How long after a failure that may pass by itself it is tried again, at first and at most [s]. */
+const WAIT = { first: 2, longest: 60 };
 
 export class Labeler {
   /** Share of the model that is loaded, in [0, 1]. */
@@ -26,6 +29,10 @@ export class Labeler {
   });
   private readonly running = new Map<Item, AbortController>();
   private timer: ReturnType<typeof setTimeout> | undefined;
+  /** Waits before what failed is tried again. */
+  private again: ReturnType<typeof setTimeout> | undefined;
+  private wait = WAIT.first;
+  private isStopped = false;
 
   constructor(
     private readonly session: Session,
@@ -58,6 +65,13 @@ export class Labeler {
     });
   }
 
+  /** Label nothing any more. */
+  stop(): void {
+    this.isStopped = true;
+    clearTimeout(this.again);
+    for (const ending of this.running.values()) ending.abort();
+  }
+
   /** Get the back end ready, after it was chosen or got a key. */
   async load(): Promise<void> {
     const { backend, session } = this;
@@ -71,15 +85,19 @@ export class Labeler {
       if (backend !== this.backend) return;
       session.model.value = model;
       session.problem.value = problem;
-      for (const { state } of session.items.value) if (state.value.kind === "failed") state.value = { kind: "waiting" };
+      this.retry(session.items.value);
     } catch (failure) {
-      if (backend === this.backend) this.fail(failure);
+      if (backend !== this.backend) return;
+      this.fail(failure);
+      if (failure instanceof TransientError) this.later(() => void this.load());
     }
   }
 
-  /** Try again what failed. */
-  retry(item: Item): void {
-    item.state.value = { kind: "waiting" };
+  /** Try those of some images again that failed. */
+  retry(items: readonly Item[]): void {
+    clearTimeout(this.again);
+    this.again = undefined;
+    for (const { state } of items) if (state.value.kind === "failed") state.value = { kind: "waiting" };
     this.fill();
   }
 
@@ -109,7 +127,7 @@ export class Labeler {
     const key = this.key.value;
     const query = this.query.value;
     const { backend, running, session } = this;
-    if (!backend || key === null || !query) return;
+    if (!backend || key === null || !query || this.again !== undefined || this.isStopped) return;
     const chosen = session.chosen.value;
     const order = chosen ? [chosen, ...session.items.value.filter((item) => item !== chosen)] : session.items.value;
     for (const item of order) {
@@ -128,9 +146,12 @@ export class Labeler {
       const found = await backend.segment(item, query, ending.signal);
       if (ending.signal.aborted) return;
       await this.session.take(item, found, key);
+      this.wait = WAIT.first;
     } catch (failure) {
       if (ending.signal.aborted) return;
-      item.state.value = { kind: "failed", answers: key, message: sentence(failure) };
+      const isTransient = failure instanceof TransientError;
+      item.state.value = { kind: "failed", answers: key, message: sentence(failure), isTransient };
+      if (isTransient) this.later(() => this.retry(this.session.items.value.filter(isPassing)));
       if (failure instanceof KeyError) this.fail(failure);
     } finally {
       if (this.running.get(item) === ending) this.running.delete(item);
@@ -138,8 +159,22 @@ export class Labeler {
     }
   }
 
+  /** Ask nothing for a while, and then try again; each time for longer. */
+  private later(action: () => void): void {
+    if (this.again !== undefined || this.isStopped) return;
+    this.again = setTimeout(() => {
+      this.again = undefined;
+      action();
+    }, 1000 * this.wait);
+    this.wait = Math.min(2 * this.wait, WAIT.longest);
+  }
+
   private fail(failure: unknown): void {
     this.needsKey.value = failure instanceof KeyError;
     this.session.problem.value = sentence(failure);
   }
+}
+
+function isPassing({ state: { value } }: Item): boolean {
+  return value.kind === "failed" && value.isTransient;
 }

@@ -6,11 +6,14 @@ import { sentence, type Backend, type ModelInfo, type Segmentation, type TaughtF
 import { Item } from "./item";
 import { OpenImage } from "./open_image";
 import { makeSettings, restore, valuesOf } from "./settings";
-import type { Storage } from "./storage";
+import type { Storage, StoredImage } from "./storage";
 import { Writer } from "./writer";
 
 /** Most files whose problems are told one by one. */
 const MOST_LISTED = 8;
+
+/** How long removed images can be put back [ms]. */
+const LONGEST_REMOVED = 7 * 24 * 3600e3;
 
 const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] };
 
@@ -23,6 +26,8 @@ interface StoredTaught {
 export class Session {
   readonly settings = makeSettings();
   readonly items = signal<readonly Item[]>([]);
+  /** Images that were removed, and can be put back; the last one last. */
+  readonly removed = signal<readonly Item[]>([]);
   /** The image that is looked at. */
   readonly current = signal<OpenImage | null>(null);
   /** The image that was chosen last, which may not be open yet. */
@@ -49,15 +54,24 @@ export class Session {
   /** Bring back what was kept, and keep from now on what changes. */
   async restore(): Promise<void> {
     restore(this.settings, await this.storage.get("settings", "all"));
-    this.items.value = (await this.storage.images()).map((stored) => new Item(stored));
+    await this.restoreImages();
     effect(() => {
       const values = valuesOf(this.settings);
-      this.writer.write("settings", () => this.kept(this.storage.put("settings", "all", values)));
+      this.writer.write("settings", () => this.kept(() => this.storage.put("settings", "all", values)));
     });
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
     const last = await this.storage.get("settings", "current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
     if (item) await this.open(item);
+  }
+
+  private async restoreImages(): Promise<void> {
+    const images = await this.storage.images();
+    const removed = images.filter((stored) => stored.removed).sort((one, other) => one.removed! - other.removed!);
+    const isOld = (stored: StoredImage) => Date.now() - stored.removed! > LONGEST_REMOVED;
+    for (const { id } of removed.filter(isOld)) await this.storage.remove(id);
+    this.removed.value = removed.filter((stored) => !isOld(stored)).map((stored) => new Item(stored));
+    this.items.value = images.filter((stored) => !stored.removed).map((stored) => new Item(stored));
   }
 
   /** Add image files to the strip; the first one is opened if none is. */
@@ -69,7 +83,7 @@ export class Session {
     for (const [at, file] of files.entries()) {
       try {
         const item = await Item.read(file, last + at + 1);
-        await this.kept(this.storage.put("images", item.id, item.toStore(null)));
+        await this.kept(() => this.storage.put("images", item.id, item.toStore(null)));
         this.items.value = [...this.items.value, item];
         if (isFirst) await this.open(item);
         isFirst = false;
@@ -125,7 +139,7 @@ export class Session {
 
   private keepTaught(): Promise<void> {
     const kept = this.taught.value.map(({ id }) => this.contents.get(id)!);
-    return this.kept(this.storage.put("settings", "taught", kept));
+    return this.kept(() => this.storage.put("settings", "taught", kept));
   }
 
   async open(item: Item): Promise<void> {
@@ -148,21 +162,33 @@ export class Session {
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
+  /** Take an image out of the strip; it can be put back. */
   async remove(item: Item): Promise<void> {
     const at = this.items.value.indexOf(item);
     this.items.value = this.items.value.filter((other) => other !== item);
-    await this.storage.remove(item.id);
-    item.release();
+    this.removed.value = [...this.removed.value, item];
+    await this.kept(() => this.storage.put("images", item.id, item.toStore(Date.now())));
     if (this.chosen.value !== item) return;
     const next = this.items.value[Math.min(at, this.items.value.length - 1)];
     if (next) await this.open(next);
     else this.show(null);
   }
 
-  /** Take away all images and words. */
+  /** Put the image back that was removed last. */
+  async putBack(): Promise<void> {
+    const item = this.removed.value.at(-1);
+    if (!item) return;
+    this.removed.value = this.removed.value.slice(0, -1);
+    this.items.value = [...this.items.value, item].sort((one, other) => one.order - other.order);
+    await this.kept(() => this.storage.put("images", item.id, item.toStore(null)));
+    await this.open(item);
+  }
+
+  /** Delete all images and words. */
   async clear(): Promise<void> {
-    const items = this.items.value;
+    const items = [...this.items.value, ...this.removed.value];
     this.items.value = [];
+    this.removed.value = [];
     this.show(null);
     Object.assign(this.settings.words, { value: [] });
     Object.assign(this.settings.parts, { value: "" });
@@ -176,10 +202,12 @@ export class Session {
 
   /** Keep what a back end answered. */
   async take(item: Item, found: Segmentation, answers: string): Promise<void> {
-    await this.kept(this.storage.put("results", item.id, found));
-    await this.kept(this.storage.put("images", item.id, item.toStore(answers)));
-    // it may have been taken away meanwhile
-    if (!this.items.value.includes(item)) return this.storage.remove(item.id);
+    await this.kept(() => this.storage.put("results", item.id, found));
+    item.answers = answers;
+    // it may have been removed meanwhile
+    if (this.removed.value.includes(item)) item.state.value = { kind: "done", answers };
+    if (!this.items.value.includes(item)) return;
+    await this.kept(() => this.storage.put("images", item.id, item.toStore(null)));
     if (this.current.value?.item === item) this.current.value.found.value = found;
     item.state.value = { kind: "done", answers };
   }
@@ -192,7 +220,7 @@ export class Session {
 
   /** Write down an image's corrections. */
   keepEdits({ item, edits }: OpenImage): void {
-    this.writer.write(item.id, () => this.kept(this.storage.put("edits", item.id, edits.saved)));
+    this.writer.write(item.id, () => this.kept(() => this.storage.put("edits", item.id, edits.saved)));
   }
 
   private async read(item: Item): Promise<OpenImage> {
@@ -211,12 +239,31 @@ export class Session {
     this.current.value = image;
     this.chosen.value = image?.item ?? null;
     before?.close();
-    this.writer.write("current", () => this.kept(this.storage.put("settings", "current", image?.item.id)));
+    this.writer.write("current", () => this.kept(() => this.storage.put("settings", "current", image?.item.id)));
   }
 
-  private async kept(writing: Promise<void>): Promise<void> {
+  /** Write nothing any more, since another tab does. */
+  close(): void {
+    this.writer.flush();
+    this.storage.close();
+  }
+
+  private async forgetRemoved(): Promise<void> {
+    const removed = this.removed.value;
+    this.removed.value = [];
+    for (const item of removed) {
+      await this.storage.remove(item.id);
+      item.release();
+    }
+  }
+
+  private async kept(write: () => Promise<void>): Promise<void> {
     try {
-      await writing;
+      await write().catch(async () => {
+        // what was removed needs the room
+        await this.forgetRemoved();
+        await write();
+      });
     } catch {
       this.problem.value = "The browser has no more room for this page; save your results, and remove some images.";
     }

@@ -17,6 +17,8 @@ export interface StoredImage {
   readonly order: number;
   /** What its labels answer; null: it has none. */
   readonly answers: string | null;
+  /** When it was removed [ms since 1970]; null: it wasn't. */
+  readonly removed: number | null;
 }
 
 interface Schema extends DBSchema {
@@ -81,7 +83,12 @@ export class Storage {
     return all.sort((one, other) => one.order - other.order);
   }
 
-  /** Take an image away, with all that belongs to it. */
+  /** Write nothing any more, once what was begun is written. */
+  close(): void {
+    this.database?.close();
+  }
+
+  /** Delete an image, with all that belongs to it. */
   async remove(id: string): Promise<void> {
     for (const store of OF_IMAGES) {
       this.memory.delete(`${store} ${id}`);

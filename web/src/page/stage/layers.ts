@@ -11,6 +11,9 @@ import { whole, type Box, type Size } from "../../labels/runs";
 /** Longer side of the canvases [px]: for larger images, pixels are left out on the screen, never in the labels. */
 const LONGEST = 2048;
 
+/** Weight of the lines' dark edges, in [0, 255]. */
+const EDGE_WEIGHT = 128;
+
 export class Layers {
   readonly colors: OffscreenCanvas;
   readonly borders: OffscreenCanvas;
@@ -66,11 +69,25 @@ export class Layers {
       colors[at] = isStripe ? stripes[label] : table[label];
       // no lines among words that aren't shown
       if (!lines[at] || !this.isSeen(x, y)) continue;
-      if (lines[at] === EDGE && colors[at]) colors[at] = opaque(EDGE_COLOR);
+      if (lines[at] === EDGE && colors[at]) borders[at] = opaque(EDGE_COLOR, EDGE_WEIGHT);
       if (lines[at] === LINE) borders[at] = opaque([255, 255, 255]);
     }
     put(this.colors, colors, left, top, width);
     put(this.borders, borders, left, top, width);
+  }
+
+  /** The sides between pixels of other labels in a rectangle of the canvases: x, y, x, y of each. */
+  edges({ left, top, right, bottom }: Box): number[] {
+    const { drawn } = this;
+    const { width, height } = this.size;
+    const sides: number[] = [];
+    for (let y = top; y < bottom; y++) {
+      for (let x = left, at = y * width + left; x < right; x++, at++) {
+        if (x + 1 < width && drawn[at] !== drawn[at + 1] && this.isSeen(x, y)) sides.push(x + 1, y, x + 1, y + 1);
+        if (y + 1 < height && drawn[at] !== drawn[at + width] && this.isSeen(x, y)) sides.push(x, y + 1, x + 1, y + 1);
+      }
+    }
+    return sides;
   }
 
   /** Find the colors' places in a rectangle of the image, and return it with what its borders reach, on the canvases. */
@@ -108,8 +125,8 @@ export class Layers {
   }
 }
 
-function opaque([red, green, blue]: readonly number[]): number {
-  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+function opaque([red, green, blue]: readonly number[], weight = 255): number {
+  return ((weight << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
 function put(

@@ -2,12 +2,15 @@
 
 import { drawNames } from "../../imaging/names";
 import type { NamePlace } from "../../labels/name_places";
-import type { Point, Runs, Size } from "../../labels/runs";
+import type { Box, Point, Runs, Size } from "../../labels/runs";
 import type { Layers } from "./layers";
-import { toStage, type View } from "./view";
+import { toImage, toStage, type View } from "./view";
 
 /** Size of names on the stage [CSS px]. */
 const NAME_SIZE = 14;
+
+/** Size of the layers' pixels [CSS px] from which regions have thin lines between them. */
+const LARGE = 3;
 
 export interface Scene {
   readonly image: ImageBitmap;
@@ -62,7 +65,7 @@ function drawLabels(
   layers: Layers,
   frame: readonly [number, number, number, number],
 ): void {
-  const { view, opacity } = scene;
+  const { image, view, opacity } = scene;
   // the photograph keeps its light and shade, but loses some of its color, which would tint those of the words
   context.globalCompositeOperation = "saturation";
   context.globalAlpha = opacity;
@@ -71,10 +74,38 @@ function drawLabels(
   context.globalCompositeOperation = "source-over";
   context.imageSmoothingEnabled = false;
   context.drawImage(layers.colors, ...frame);
-  context.globalAlpha = 1;
+  context.globalAlpha = Math.min(1, 2 * opacity);
   context.imageSmoothingEnabled = view.scale < 2;
-  context.drawImage(layers.borders, ...frame);
+  if ((view.scale * image.width) / layers.borders.width < LARGE) context.drawImage(layers.borders, ...frame);
+  else drawEdges(context, layers.edges(visible(scene, layers)), scene, layers);
+  context.globalAlpha = 1;
   drawNames(context, scene.places, scene.names, view, NAME_SIZE);
+}
+
+/** The rectangle of the layers that is seen. */
+function visible({ image, view, stage }: Scene, { borders: { width, height } }: Layers): Box {
+  const from = toImage(view, { x: 0, y: 0 }),
+    to = toImage(view, { x: stage.width, y: stage.height });
+  const across = width / image.width,
+    down = height / image.height;
+  return {
+    left: Math.max(0, Math.floor(from.x * across)),
+    top: Math.max(0, Math.floor(from.y * down)),
+    right: Math.min(width, Math.ceil(to.x * across)),
+    bottom: Math.min(height, Math.ceil(to.y * down)),
+  };
+}
+
+/** Thin lines exactly between pixels, which leave them in sight. */
+function drawEdges(context: Context, edges: readonly number[], { image, view }: Scene, { borders }: Layers): void {
+  const across = (view.scale * image.width) / borders.width,
+    down = (view.scale * image.height) / borders.height;
+  outlined(context, () => {
+    for (let at = 0; at < edges.length; at += 4) {
+      context.moveTo(view.x + edges[at] * across, view.y + edges[at + 1] * down);
+      context.lineTo(view.x + edges[at + 2] * across, view.y + edges[at + 3] * down);
+    }
+  }, 1);
 }
 
 function drawRegion(context: Context, { image, view }: Scene, runs: Runs): void {
@@ -109,13 +140,13 @@ function drawCursor(context: Context, { radius, view }: Scene, cursor: Point): v
 }
 
 /** A line that is seen on any ground. */
-function outlined(context: Context, path: () => void): void {
+function outlined(context: Context, path: () => void, width = 2): void {
   context.beginPath();
   path();
-  context.lineWidth = 4;
+  context.lineWidth = 2 * width;
   context.strokeStyle = "rgb(0 0 0 / 70%)";
   context.stroke();
-  context.lineWidth = 2;
+  context.lineWidth = width;
   context.strokeStyle = "#fff";
   context.stroke();
 }
