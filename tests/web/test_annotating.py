@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.web.fake_service import FakeService
 from tests.web.site import SAMPLES, Site
@@ -178,3 +179,35 @@ def test_lines_between_regions_leave_their_pixels_in_sight_and_go_with_the_color
     near = served.image()
     # a line of 1 px beside pixels of 40 px
     assert 0.0005 < (near.min(axis=2) > 235).mean() < 0.02
+
+
+def test_words_keep_their_colors_and_objects_of_parts_are_words(served: Site):
+    served.open()
+    served.label(SAMPLES / "chelsea.jpg", "dog, cat, wall")
+
+    def colors() -> dict[str, str]:
+        chips = served.tab.locator(".words li").all()
+        return {
+            chip.locator(".name").inner_text(): chip.locator(".swatch").evaluate("chip => chip.style.background")
+            for chip in chips
+        }
+
+    before = colors()
+    served.press("Remove dog")
+    served.done()
+    assert colors() == {word: before[word] for word in ("cat", "wall")}
+    found = served.labels()
+    with Image.open(served.saved("Label map")) as saved:
+        palette = np.array(saved.getpalette()).reshape(-1, 3)
+    assert f"rgb({', '.join(map(str, palette[0]))})" == before["cat"]
+    assert set(np.unique(found)) <= {0, 1}
+    served.type("dog")
+    assert colors()["dog"] == before["dog"]
+    field = served.tab.get_by_label("Parts of objects")
+    field.fill("cat: head; mouse: ear; *: tail")
+    field.press("Enter")
+    served.tab.get_by_role("button", name="Remove mouse").wait_for()
+    assert len(set(colors().values())) == 4
+    served.tab.reload()
+    served.done()
+    assert colors()["cat"] == before["cat"] and len(colors()) == 4

@@ -22,7 +22,8 @@ test("the label map has a palette for up to 255 words, then 16 bits of gray", ()
     [1000, 16, 65535],
   ]) {
     const labels = Uint16Array.from([0, 1, 1, words - 1, NONE, 0]);
-    const image = decode(labelMapPng(labels, { width: 3, height: 2 }, words));
+    const colors = Array.from({ length: words }, (_, word) => wordColor(word));
+    const image = decode(labelMapPng(labels, { width: 3, height: 2 }, colors));
     assert.deepEqual([image.width, image.height, image.channels, image.depth], [3, 2, 1, depth]);
     assert.deepEqual(Array.from(image.data), [0, 1, 1, words - 1, none, 0]);
     if (depth === 8)

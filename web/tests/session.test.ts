@@ -11,10 +11,12 @@ import {
   type Segmentation,
   type TaughtFile,
 } from "../src/backend";
+import { MOST_WORDS, wordColor } from "../src/imaging/palette";
 import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
 import { Session } from "../src/session/session";
 import { Storage } from "../src/session/storage";
+import { colorOf, withColors } from "../src/session/word_colors";
 import { Writer } from "../src/session/writer";
 import { isolate, toggle, visibleWords } from "../src/session/visibility";
 import { found } from "./labeled";
@@ -246,4 +248,20 @@ test("a failure that may pass holds the others back, and is tried again by itsel
     backend.asked.slice(2).map(({ image }) => image.id),
     ["a", "c"],
   );
+});
+
+test("words keep their colors while others come and go", () => {
+  const first = withColors({}, ["cat", "sofa, couch", "wall"]);
+  assert.equal(withColors(first, ["wall", "couch"].slice(0, 1)), first);
+  const second = withColors(first, ["wall", "dog", "constructor"]);
+  assert.deepEqual(
+    ["cat", "sofa", "wall", "dog", "constructor"].map((word) => colorOf(second, word)),
+    [0, 1, 2, 3, 4].map(wordColor),
+  );
+  // removed words give theirs back only when there are no others
+  const many = Array.from({ length: MOST_WORDS }, (_, at) => `word ${at}`);
+  const full = withColors(second, [...many.slice(2), "wall"]);
+  assert.deepEqual(colorOf(full, "wall"), wordColor(2));
+  assert.equal(new Set(Object.values(full)).size, Object.keys(full).length);
+  assert.ok(Math.max(...Object.values(full)) <= MOST_WORDS);
 });

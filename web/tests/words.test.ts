@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { MOST_WORDS } from "../src/imaging/palette";
 import { promoted, sameClass } from "../src/labels/synonyms";
 import { renamed, splitWords, typed, withWords, wordsOfFile } from "../src/words/list";
-import { partsProblem } from "../src/words/parts";
+import { objectsOf, partsProblem } from "../src/words/parts";
 
 test("commas separate words, and equals signs synonyms", () => {
   assert.deepEqual(splitWords(" cat, traffic light ,wall,,"), ["cat", "traffic light", "wall"]);
@@ -73,3 +73,8 @@ for (const [text, problem] of [
     else assert.equal(found, null);
   });
 }
+
+test("the objects of parts are words", () => {
+  assert.deepEqual(objectsOf("dog: head, leg; *: tail;  car : door"), ["dog", "car"]);
+  assert.deepEqual(objectsOf(" "), []);
+});

@@ -1,11 +1,11 @@
 /** Words and parts as one list of colors, for all that draws them. */
 
 import { NONE, type Labeling } from "../labels/labeling";
-import { NO_COLOR, wordColor, type Color } from "./palette";
+import { NO_COLOR, type Color } from "./palette";
 
 /** Colors of the words, the parts, and last of what has no word. */
-export function drawnColors({ words, found: { parts } }: Labeling): Color[] {
-  return [...words.map((_, index) => wordColor(index)), ...((parts?.colors ?? []) as readonly Color[]), NO_COLOR];
+export function drawnColors({ colors, found: { parts } }: Labeling): Color[] {
+  return [...colors, ...((parts?.colors ?? []) as readonly Color[]), NO_COLOR];
 }
 
 /** Place of a pixel's color among them. */

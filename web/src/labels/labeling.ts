@@ -1,6 +1,7 @@
 /** The words of an image's pixels in the end: what the model found, the threshold, and what a person corrected. */
 
 import type { Segmentation } from "../backend";
+import { wordColor, type Color } from "../imaging/palette";
 import type { Edits } from "./edits";
 import { whole, type Box } from "./runs";
 import { firstName, sameClass } from "./synonyms";
@@ -23,6 +24,8 @@ export class Labeling {
   readonly words: readonly string[];
   /** Index into `words` of each pixel's word; 65535: none. */
   readonly labels: Uint16Array;
+  /** RGB of each word. */
+  readonly colors: readonly Color[];
   private readonly background: number;
   /** Confidence below which the rule holds, in [0, 256]. */
   private readonly least: number;
@@ -33,12 +36,14 @@ export class Labeling {
     readonly found: Segmentation,
     private readonly edits: Edits,
     { threshold, background }: Rule,
+    color: (word: string, index: number) => Color = (_, index) => wordColor(index),
   ) {
     this.width = found.width;
     this.height = found.height;
     const isUsed = background !== null && threshold > 0;
     const known = isUsed ? found.words.findIndex((word) => sameClass(word, background)) : NONE;
     this.words = isUsed && known < 0 ? [...found.words, background] : found.words;
+    this.colors = this.words.map(color);
     this.background = known < 0 ? found.words.length : known;
     this.least = threshold * 255;
     this.labels = new Uint16Array(found.labels.length);

@@ -1,6 +1,6 @@
 /** The words that were found, largest first, with their shares; each can be hidden, or shown alone. */
 
-import { css, wordColor } from "../imaging/palette";
+import { css, type Color } from "../imaging/palette";
 import { firstName } from "../labels/synonyms";
 import type { Figures } from "../labels/labeling";
 import { isolate, toggle, visibleWords } from "../session/visibility";
@@ -25,6 +25,7 @@ export function Legend({ page: { session } }: { page: Page }) {
             <LegendRow
               key={entry.id}
               entry={entry}
+              color={labeling.colors[entry.id]}
               isShown={isShown[entry.id]}
               isAlone={session.alone.value === firstName(entry.name)}
               onIsolate={() => isolate(session, firstName(entry.name))}
@@ -78,13 +79,14 @@ export function Legend({ page: { session } }: { page: Page }) {
 
 interface LegendRowProps {
   entry: Figures;
+  color: Color;
   isShown: boolean;
   isAlone: boolean;
   onIsolate: () => void;
   onToggle: () => void;
 }
 
-function LegendRow({ entry: { id, name, fraction }, isShown, isAlone, onIsolate, onToggle }: LegendRowProps) {
+function LegendRow({ entry: { name, fraction }, color, isShown, isAlone, onIsolate, onToggle }: LegendRowProps) {
   const shown = firstName(name);
   return (
     <li class={isShown ? "" : "off"}>
@@ -96,7 +98,7 @@ function LegendRow({ entry: { id, name, fraction }, isShown, isAlone, onIsolate,
         title="Show it alone"
         onClick={onIsolate}
       >
-        <span class="swatch" style={{ background: css(wordColor(id)) }} />
+        <span class="swatch" style={{ background: css(color) }} />
         {shown}
       </button>
       <span class="share">{percent(fraction)}</span>

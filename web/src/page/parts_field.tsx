@@ -2,13 +2,18 @@
 
 import { useState } from "preact/hooks";
 
-import { partsProblem } from "../words/parts";
+import { withWords } from "../words/list";
+import { objectsOf, partsProblem } from "../words/parts";
 import type { Page } from "./page";
 
 export function PartsField({ page }: { page: Page }) {
-  const { parts } = page.session.settings;
+  const { parts, words } = page.session.settings;
   const [text, setText] = useState(parts.value);
   const problem = partsProblem(text);
+  const use = (given: string) => {
+    words.value = withWords(words.value, objectsOf(given)).words;
+    parts.value = given;
+  };
   if (!page.session.model.value?.hasParts) return null;
 
   return (
@@ -25,7 +30,7 @@ export function PartsField({ page }: { page: Page }) {
         value={text}
         onInput={(event) => setText(event.currentTarget.value)}
         // a part that is half typed isn't looked for
-        onChange={() => problem === null && (parts.value = text)}
+        onChange={() => problem === null && use(text)}
       />
       {problem && (
         <p class="error" role="alert">
@@ -36,8 +41,8 @@ export function PartsField({ page }: { page: Page }) {
         <summary>How to write parts</summary>
         <p>
           An object, a colon and its parts: <code>dog: head, leg</code>. Semicolons separate objects:{" "}
-          <code>dog: head; cat: tail</code>. A star stands for every word: <code>*: head</code>. Objects needn't be
-          among the words.
+          <code>dog: head; cat: tail</code>. A star stands for every word: <code>*: head</code>. Objects become words,
+          too.
         </p>
       </details>
     </div>

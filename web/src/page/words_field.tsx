@@ -2,15 +2,16 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { css, wordColor } from "../imaging/palette";
+import { css } from "../imaging/palette";
 import { firstName, names } from "../labels/synonyms";
+import { colorOf } from "../session/word_colors";
 import { renamed, splitWords, withWords } from "../words/list";
 import { Icon } from "./icons";
 import type { Page } from "./page";
 import { WordDialog } from "./word_dialog";
 
 export function WordsField({ page }: { page: Page }) {
-  const { synonyms } = page.session.settings;
+  const { colors, synonyms } = page.session.settings;
   const words = page.session.settings.words.value;
   const [text, setText] = useState("");
   const [note, setNote] = useState<string | null>(null);
@@ -58,10 +59,10 @@ export function WordsField({ page }: { page: Page }) {
       <div class="box" onClick={(event) => event.target === event.currentTarget && field.current?.focus()}>
         {words.length > 0 && (
           <ul ref={list} aria-label="Words">
-            {words.map((word, index) => (
+            {words.map((word) => (
               <li key={word}>
                 <button type="button" class="name" title="Synonyms and spelling" onClick={() => setEdited(word)}>
-                  <span class="swatch" style={{ background: css(wordColor(index)) }} />
+                  <span class="swatch" style={{ background: css(colorOf(colors.value, word)) }} />
                   {firstName(word)}
                   {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
                 </button>

@@ -64,7 +64,7 @@ export async function everything(session: Session, progress: (share: number) => 
       }
       const { parts } = labeling.found;
       if (parts)
-        files[`${stem(name)}.parts.png`] = labelMapPng(parts.labels, labeling, parts.names.length, parts.colors);
+        files[`${stem(name)}.parts.png`] = labelMapPng(parts.labels, labeling, parts.colors);
     }
     if (image !== session.current.value) image.close();
   }
@@ -93,7 +93,7 @@ async function content(
   const { opacity, hasNames } = session.settings;
   switch (format) {
     case "labels":
-      return new Blob([labelMapPng(labeling.labels, labeling, labeling.words.length)], { type: "image/png" });
+      return new Blob([labelMapPng(labeling.labels, labeling, labeling.colors)], { type: "image/png" });
     case "overlay":
       return overlayPng(pixelsOf(bitmap, name), labeling, opacity.value, hasNames.value);
     case "cut-out":

@@ -1,6 +1,5 @@
 /** The contents of `photo.json`, with the same fields as `Segmentation.report` of segvoc. */
 
-import { wordColor } from "../imaging/palette";
 import { figures, partFigures, type Figures, type Labeling } from "../labels/labeling";
 
 /** Digits of shares and of confidences, which are known as 8 bits. */
@@ -19,7 +18,7 @@ export function report(labeling: Labeling, image: string): string {
     classes: classes.map((entry) => ({
       id: entry.id,
       name: entry.name,
-      color: wordColor(entry.id),
+      color: labeling.colors[entry.id],
       ...numbers(entry),
     })),
     ...(parts && {

@@ -4,9 +4,11 @@ import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@
 
 import type { Segmentation } from "../backend";
 import { Edits, type Choice, type SavedEdits } from "../labels/edits";
-import { figures, Labeling, partFigures, type Rule } from "../labels/labeling";
+import { figures, Labeling, partFigures } from "../labels/labeling";
 import { joined, type Box, type Runs } from "../labels/runs";
 import type { Item } from "./item";
+import type { Settings } from "./settings";
+import { colorOf } from "./word_colors";
 
 export class OpenImage {
   readonly edits: Edits;
@@ -25,13 +27,13 @@ export class OpenImage {
     readonly bitmap: ImageBitmap,
     found: Segmentation | null,
     saved: SavedEdits | null,
-    rule: ReadonlySignal<Rule>,
+    { rule, colors }: Pick<Settings, "rule" | "colors">,
   ) {
     this.edits = new Edits(item.width, item.height, saved);
     this.found = signal<Segmentation | null>(found);
     this.labeling = computed(() => {
       const { value } = this.found;
-      return value && new Labeling(value, this.edits, rule.value);
+      return value && new Labeling(value, this.edits, rule.value, (word) => colorOf(colors.value, word));
     });
   }
 

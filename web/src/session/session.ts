@@ -7,6 +7,7 @@ import { Item } from "./item";
 import { OpenImage } from "./open_image";
 import { makeSettings, restore, valuesOf } from "./settings";
 import type { Storage, StoredImage } from "./storage";
+import { withColors } from "./word_colors";
 import { Writer } from "./writer";
 
 /** Most files whose problems are told one by one. */
@@ -55,6 +56,7 @@ export class Session {
   async restore(): Promise<void> {
     restore(this.settings, await this.storage.get("settings", "all"));
     await this.restoreImages();
+    this.keepColors();
     effect(() => {
       const values = valuesOf(this.settings);
       this.writer.write("settings", () => this.kept(() => this.storage.put("settings", "all", values)));
@@ -63,6 +65,17 @@ export class Session {
     const last = await this.storage.get("settings", "current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
     if (item) await this.open(item);
+  }
+
+  /** Give a color to every word that comes. */
+  private keepColors(): void {
+    const { colors, rule, words } = this.settings;
+    effect(() => {
+      const objects = this.current.value?.found.value?.words ?? [];
+      const { background } = rule.value;
+      const all = [...words.value, ...objects, ...(background === null ? [] : [background])];
+      colors.value = withColors(untracked(() => colors.value), all);
+    });
   }
 
   private async restoreImages(): Promise<void> {
@@ -192,6 +205,7 @@ export class Session {
     this.show(null);
     Object.assign(this.settings.words, { value: [] });
     Object.assign(this.settings.parts, { value: "" });
+    Object.assign(this.settings.colors, { value: {} });
     this.taught.value = [];
     await this.keepTaught();
     for (const item of items) {
@@ -231,7 +245,7 @@ export class Session {
       this.storage.get("results", item.id),
       this.storage.get("edits", item.id),
     ]);
-    return new OpenImage(item, bitmap, found ?? null, saved ?? null, this.settings.rule);
+    return new OpenImage(item, bitmap, found ?? null, saved ?? null, this.settings);
   }
 
   private show(image: OpenImage | null): void {

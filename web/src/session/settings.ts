@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 
 import type { Query } from "../backend";
 import type { Rule } from "../labels/labeling";
+import type { ColorPlaces } from "./word_colors";
 
 export type Tool = "look" | "region" | "brush" | "polygon";
 export type Place = "browser" | "service";
@@ -12,6 +13,8 @@ export type Theme = "system" | "light" | "dark";
 export function makeSettings() {
   return {
     words: signal<readonly string[]>([]),
+    /** Of these words, and of those that were removed. */
+    colors: signal<ColorPlaces>({}),
     synonyms: signal<Query["synonyms"]>("first"),
     /** Parts of objects, as they were typed. */
     parts: signal(""),

@@ -21,3 +21,9 @@ export function partsProblem(text: string): string | null {
   }
   return null;
 }
+
+/** The objects of a text without problems. */
+export function objectsOf(text: string): string[] {
+  const owners = text.split(";").map((clause) => clause.split(":")[0].trim());
+  return owners.filter((owner) => owner && owner !== "*");
+}

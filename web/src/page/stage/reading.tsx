@@ -1,6 +1,6 @@
 /** The word and confidence of the pixel under the pointer or the cursor. */
 
-import { css, wordColor } from "../../imaging/palette";
+import { css } from "../../imaging/palette";
 import { NONE } from "../../labels/labeling";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
@@ -41,7 +41,7 @@ function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"
     <>
       <span
         class={label === NONE ? "swatch none" : "swatch"}
-        style={label === NONE ? {} : { background: css(wordColor(label)) }}
+        style={label === NONE ? {} : { background: css(labeling.colors[label]) }}
       />
       {label === NONE ? "without a word" : firstName(labeling.words[label])}
       {part !== NONE && `, ${labeling.found.parts!.names[part].part}`}{" "}

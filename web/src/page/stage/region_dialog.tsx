@@ -2,9 +2,10 @@
 
 import { useState } from "preact/hooks";
 
-import { css, wordColor } from "../../imaging/palette";
+import { css } from "../../imaging/palette";
 import type { Point } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
+import { colorOf } from "../../session/word_colors";
 import { splitWords, withWords } from "../../words/list";
 import { Dialog } from "../dialog";
 import type { Page } from "../page";
@@ -23,13 +24,13 @@ export interface RegionDialogProps {
 }
 
 export function RegionDialog({ page: { control, session }, region, corner }: RegionDialogProps) {
-  const { words } = session.settings;
+  const { words, colors } = session.settings;
   const [text, setText] = useState("");
   const wanted = text.trim().toLowerCase();
   const has = region.word && firstName(region.word);
-  const known = words.value.map((word, index) => ({ name: firstName(word), index }));
-  const matching = known.filter(({ name }) => name !== has && name.toLowerCase().includes(wanted));
-  const isNew = wanted !== "" && !known.some(({ name }) => name.toLowerCase() === wanted);
+  const known = words.value.map(firstName);
+  const matching = known.filter((name) => name !== has && name.toLowerCase().includes(wanted));
+  const isNew = wanted !== "" && !known.some((name) => name.toLowerCase() === wanted);
   const add = () => {
     words.value = withWords(words.value, splitWords(text)).words;
     control.give(splitWords(text).map(firstName)[0]);
@@ -54,7 +55,7 @@ export function RegionDialog({ page: { control, session }, region, corner }: Reg
         class="column choices"
         onSubmit={(event) => {
           event.preventDefault();
-          if (matching.length && wanted) control.give(matching[0].name);
+          if (matching.length && wanted) control.give(matching[0]);
           else if (isNew) add();
           else if (wanted) control.leave();
         }}
@@ -70,9 +71,9 @@ export function RegionDialog({ page: { control, session }, region, corner }: Reg
           onInput={(event) => setText(event.currentTarget.value)}
         />
         <div class="list">
-          {matching.map(({ name, index }) => (
+          {matching.map((name) => (
             <button key={name} type="button" onClick={() => control.give(name)}>
-              <span class="swatch" style={{ background: css(wordColor(index)) }} />
+              <span class="swatch" style={{ background: css(colorOf(colors.value, name)) }} />
               {name}
             </button>
           ))}
