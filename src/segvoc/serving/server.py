@@ -25,6 +25,7 @@ from segvoc.process_settings import end_with_parent
 from segvoc.serving.connections import ConnectionLimits, LimitedConfig
 from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.metrics import FOLDER_VARIABLE
+from segvoc.serving.proxies import Proxies
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.scratch import scratch_folder
 
@@ -104,6 +105,8 @@ def service_config(app: Callable[[], "FastAPI"], settings: ServiceSettings, work
         app,
         ConnectionLimits(
             connections=settings.connections,
+            of_client=settings.connections_of_client,
+            proxies=Proxies(settings.proxies, settings.proxy_header),
             header_seconds=settings.header_seconds,
             download_seconds=settings.download_seconds,
         ),
