@@ -49,7 +49,7 @@ class ApiKey:
         return self.until is not None and datetime.now(UTC).date() > self.until
 
 
-def digest_of(key: str) -> bytes:
+def key_digest(key: str) -> bytes:
     """The SHA-256 of a key."""
     return hashlib.sha256(key.encode("utf-8", "replace")).digest()
 
@@ -90,7 +90,7 @@ def parsed_keys(text: str) -> tuple[ApiKey, ...]:
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if len(lines) == 1 and not _LINE.fullmatch(lines[0][1]):
         check_key(lines[0][1])
-        return (ApiKey(DEFAULT_NAME, digest_of(lines[0][1])),)
+        return (ApiKey(DEFAULT_NAME, key_digest(lines[0][1])),)
     if not 0 < len(lines) <= MOST_KEYS:
         raise UsageError(f"it has {len(lines)} keys; write 1 to {MOST_KEYS} into it, one a line")
     keys = tuple(_parsed(number, line) for number, line in lines)
@@ -112,7 +112,7 @@ def _parsed(number: int, line: str) -> ApiKey:
     hashed = _DIGEST.fullmatch(key)
     if hashed is None:
         check_key(key)
-    return ApiKey(name, digest_of(key) if hashed is None else bytes.fromhex(hashed[1]), last)
+    return ApiKey(name, key_digest(key) if hashed is None else bytes.fromhex(hashed[1]), last)
 
 
 def _check_name(name: str) -> None:
@@ -147,7 +147,7 @@ class ApiKeys:
     def __init__(self, key: str | None, file: Path | None) -> None:
         self._file, self._looked = file, time.monotonic()
         self._stamp = self._seen()
-        self._keys: Sequence[ApiKey] = () if key is None else (ApiKey(DEFAULT_NAME, digest_of(key)),)
+        self._keys: Sequence[ApiKey] = () if key is None else (ApiKey(DEFAULT_NAME, key_digest(key)),)
         if file is not None:
             self._keys = read_keys(file)
         self.demanded = bool(self._keys)
@@ -160,7 +160,7 @@ class ApiKeys:
     def named(self, given: str | None) -> ApiKey | None:
         """The key that was given, expired or not; None where it isn't one."""
         self._look()
-        digest, found = digest_of(given or ""), None
+        digest, found = key_digest(given or ""), None
         # all are compared, and each comparison takes equally long, so time tells nothing
         for key in self._keys:
             if hmac.compare_digest(digest, key.digest):

@@ -11,7 +11,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable with the folder through which several processes add up their metrics."""
 
-MOST_KEYS = 1000
+MOST_NAMES = 1000
 """Names of API keys among the labels."""
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -53,7 +53,7 @@ class ServiceMetrics:
     def count_key(self, key: str, status: int) -> None:
         """Count a request with an API key."""
         # files of keys change, and metrics forget nothing
-        if key in self._keys or len(self._keys) < MOST_KEYS:
+        if key in self._keys or len(self._keys) < MOST_NAMES:
             self._keys.add(key)
         else:
             key = "other"
