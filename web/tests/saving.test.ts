@@ -8,11 +8,11 @@ import { area, outlines } from "../src/labels/contours";
 import { NONE } from "../src/labels/labeling";
 import { compressedCounts } from "../src/labels/rle";
 import { polygon } from "../src/labels/shapes";
-import { coco } from "../src/saving/coco";
+import { Coco, type Shape } from "../src/saving/coco";
 import { labelMapPng } from "../src/saving/label_map";
 import { labelme } from "../src/saving/labelme";
 import { report } from "../src/saving/report";
-import { labeling, map, rows } from "./labeled";
+import { ALL, labeling, map, rows } from "./labeled";
 
 test("the label map has a palette for up to 255 words, then 16 bits of gray", () => {
   for (const [words, depth, none] of [
@@ -117,9 +117,14 @@ test("long outlines have few points and stay near the pixels' edges", () => {
 test("COCO's files name words once for all images, and say where each is", () => {
   const images = [
     { name: "a.jpg", labeling: labeling(["0011", "0011", "1111"], ["cat", "sofa, couch"]) },
-    { name: "b.jpg", labeling: labeling(["00", "00"], ["dog", "cat"]) },
+    { name: "b.jpg", labeling: labeling(["00", "00"], ["dog", "cat"], ALL, [2, 0]) },
   ];
-  const masks = JSON.parse(coco(images, "rle"));
+  const coco = (shape: Shape) => {
+    const file = new Coco(shape);
+    for (const { name, labeling } of images) file.add(name, labeling);
+    return JSON.parse(file.text());
+  };
+  const masks = coco("rle");
   assert.deepEqual(masks.images[1], { id: 2, file_name: "b.jpg", width: 2, height: 2 });
   assert.deepEqual(masks.categories, [
     { id: 1, name: "cat" },
@@ -143,7 +148,7 @@ test("COCO's files name words once for all images, and say where each is", () =>
       [2, 3],
     ],
   );
-  const polygons = JSON.parse(coco(images, "polygons"));
+  const polygons = coco("polygons");
   assert.deepEqual(polygons.annotations[0].segmentation, [[2, 0, 2, 2, 0, 2, 0, 0]]);
 });
 

@@ -116,6 +116,12 @@ export class Edits {
     return box;
   }
 
+  /** Know a word by another name from now on. */
+  rename(name: string, other: string): void {
+    const at = this.names.indexOf(name);
+    if (at >= 0) this.names[at] = other;
+  }
+
   get saved(): SavedEdits {
     return { layer: this.layer, names: this.names, done: this.done, undone: this.undone };
   }

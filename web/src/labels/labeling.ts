@@ -17,6 +17,20 @@ export interface Rule {
   readonly background: string | null;
 }
 
+/** What a word has beside its name. */
+export interface WordEntry {
+  readonly id: number;
+  readonly color: Color;
+}
+
+/** Labels that nothing changes. */
+export interface Settled {
+  /** The words that the model looked for, and then those that are only painted. */
+  readonly words: readonly string[];
+  /** Index into `words` of each pixel's word; 65535: none. */
+  readonly labels: Uint16Array;
+}
+
 export class Labeling {
   readonly width: number;
   readonly height: number;
@@ -24,6 +38,8 @@ export class Labeling {
   readonly words: readonly string[];
   /** Index into `words` of each pixel's word; 65535: none. */
   readonly labels: Uint16Array;
+  /** Number of each word, which it keeps while others come and go. */
+  readonly ids: readonly number[];
   /** RGB of each word. */
   readonly colors: readonly Color[];
   private readonly background: number;
@@ -32,21 +48,25 @@ export class Labeling {
   /** Labels by what the layer of corrections has; -1: as the model found it. */
   private corrected = Int32Array.of(-1);
 
+  /** @param settled the labels of an image that is done, which neither rules nor corrections change. */
   constructor(
     readonly found: Segmentation,
     private readonly edits: Edits,
     { threshold, background }: Rule,
-    color: (word: string, index: number) => Color = (_, index) => wordColor(index),
+    entry: (word: string, index: number) => WordEntry = (_, id) => ({ id, color: wordColor(id) }),
+    private readonly settled: Settled | null = null,
   ) {
     this.width = found.width;
     this.height = found.height;
-    const isUsed = background !== null && threshold > 0;
+    const isUsed = background !== null && threshold > 0 && !settled;
     const known = isUsed ? found.words.findIndex((word) => sameClass(word, background)) : NONE;
-    this.words = isUsed && known < 0 ? [...found.words, background] : found.words;
-    this.colors = this.words.map(color);
+    this.words = settled?.words ?? (isUsed && known < 0 ? [...found.words, background] : found.words);
+    const entries = this.words.map(entry);
+    this.ids = entries.map(({ id }) => id);
+    this.colors = entries.map(({ color }) => color);
     this.background = known < 0 ? found.words.length : known;
     this.least = threshold * 255;
-    this.labels = new Uint16Array(found.labels.length);
+    this.labels = settled?.labels ?? new Uint16Array(found.labels.length);
     this.refresh(whole(found));
   }
 
@@ -54,6 +74,7 @@ export class Labeling {
   refresh({ left, top, right, bottom }: Box): void {
     // words may have been added meanwhile
     this.corrected = Int32Array.of(-1, ...this.edits.names.map((name) => this.indexOf(name)));
+    if (this.settled) return;
     const { layer } = this.edits;
     const { corrected, found, labels, least, background, width } = this;
     for (let y = top; y < bottom; y++) {
@@ -68,7 +89,7 @@ export class Labeling {
   confidence(pixel: number): number {
     if (this.isCorrected(pixel)) return 255;
     const found = this.found.confidence[pixel];
-    return found < this.least && this.background !== NONE ? 255 - found : found;
+    return found < this.least && this.background !== NONE && !this.settled ? 255 - found : found;
   }
 
   isCorrected(pixel: number): boolean {

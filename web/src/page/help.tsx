@@ -11,6 +11,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["Backspace", "take back a corner of the polygon"],
   ["Escape", "leave the polygon"],
   ["+ − 0", "zoom in, zoom out, show everything"],
+  ["N", "done with this image: lock it, and go to the next one"],
   ["Page Up, Page Down", "previous or next image"],
   ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page"],
 ];

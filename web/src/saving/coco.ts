@@ -8,39 +8,37 @@ import { firstName } from "../labels/synonyms";
 /** How COCO's files say where something is. */
 export type Shape = "rle" | "polygons";
 
-export interface Labeled {
-  /** File name of the image. */
-  readonly name: string;
-  readonly labeling: Labeling;
-}
+/** A COCO file about some images, which come one after the other; a category's id is its word's, counted from 1. */
+export class Coco {
+  private readonly images: unknown[] = [];
+  private readonly annotations: unknown[] = [];
+  private readonly categories = new Map<number, string>();
 
-/** A COCO file about some images; categories are the words of all of them. */
-export function coco(images: readonly Labeled[], shape: Shape): string {
-  const words = [...new Set(images.flatMap(({ labeling }) => labeling.words.map(firstName)))];
-  const annotations = images.flatMap(({ labeling }, image) => {
-    const borders = shape === "polygons" ? outlines(labeling.labels, labeling, NONE) : [];
-    return labeling.words.flatMap((word, label) => {
+  constructor(private readonly shape: Shape) {}
+
+  /** @param name file name of the image. */
+  add(name: string, labeling: Labeling): void {
+    const { words, ids, width, height, labels } = labeling;
+    const image = this.images.length + 1;
+    this.images.push({ id: image, file_name: name, width, height });
+    const borders = this.shape === "polygons" ? outlines(labels, labeling, NONE) : [];
+    for (const [label, word] of words.entries()) {
+      const category = ids[label] + 1;
+      this.categories.set(category, firstName(word));
       const mask = extent(labeling, label);
-      if (!mask) return [];
-      const { width, height, labels } = labeling;
+      if (!mask) continue;
       const segmentation = borders.length
         ? borders.filter((border) => border.label === label).map(flat)
         : { size: [height, width], counts: compressedCounts(labels, width, height, label) };
-      return [
-        { image_id: image + 1, category_id: words.indexOf(firstName(word)) + 1, ...mask, iscrowd: 0, segmentation },
-      ];
-    });
-  });
-  return `${JSON.stringify({
-    images: images.map(({ name, labeling: { width, height } }, at) => ({
-      id: at + 1,
-      file_name: name,
-      width,
-      height,
-    })),
-    categories: words.map((name, at) => ({ id: at + 1, name })),
-    annotations: annotations.map((annotation, at) => ({ id: at + 1, ...annotation })),
-  })}\n`;
+      const id = this.annotations.length + 1;
+      this.annotations.push({ id, image_id: image, category_id: category, ...mask, iscrowd: 0, segmentation });
+    }
+  }
+
+  text(): string {
+    const categories = [...this.categories].sort(([one], [other]) => one - other).map(([id, name]) => ({ id, name }));
+    return `${JSON.stringify({ images: this.images, categories, annotations: this.annotations })}\n`;
+  }
 }
 
 /** The pixels of a label, and the rectangle around them; null: there are none. */

@@ -67,7 +67,7 @@ export class StageControl extends Navigation implements Moves {
 
   /** The image, if it can be corrected. */
   get image(): OpenImage | null {
-    return this.session.isLabeled.value ? this.session.current.value : null;
+    return this.session.canCorrect.value ? this.session.current.value : null;
   }
 
   /** Do at the cursor what a click does there. */

@@ -32,6 +32,7 @@ export function pressStage(control: StageControl, { key, shiftKey }: KeyboardEve
   else if (key === "[" || key === "]") resizeBrush(control, key === "]" ? 1.25 : 0.8);
   else if (key === "Backspace") control.corners.value = control.corners.value.slice(0, -1);
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
+  else if (key.toLowerCase() === "n") void control.session.finish();
   else if (/^[1-9]$/.test(key)) chooseWord(control, Number(key) - 1);
   else return key === "Escape" && control.leave();
   return true;

@@ -32,14 +32,14 @@ export function Toolbar({ page: { control, session } }: { page: Page }) {
             icon={name}
             label={label}
             isPressed={tool.value === name}
-            isDisabled={name !== "look" && !session.isLabeled.value}
+            isDisabled={name !== "look" && !session.canCorrect.value}
             onClick={() => control.select(name)}
           />
         ))}
       </div>
       <div class="group">
-        <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo} onClick={() => control.undo()} />
-        <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo} onClick={() => control.redo()} />
+        <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo || !session.canCorrect.value} onClick={() => control.undo()} />
+        <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo || !session.canCorrect.value} onClick={() => control.redo()} />
       </div>
       <div class="group">
         <IconButton
