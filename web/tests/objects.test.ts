@@ -40,7 +40,14 @@ test("each connected region of a word becomes an object, over corners too; speck
   makeObjects(image, 0, 2);
   assert.deepEqual(objects(image), ["11.....", ".1.....", "..1....", ".......", "..1..22"]);
   assert.deepEqual(
-    objectFigures(image).map(({ number, label, rank, pixels, box, middle }) => [number, label, rank, pixels, box, middle]),
+    objectFigures(image).map(({ number, label, rank, pixels, box, middle }) => [
+      number,
+      label,
+      rank,
+      pixels,
+      box,
+      middle,
+    ]),
     [
       [1, 0, 1, 5, { left: 0, top: 0, right: 3, bottom: 5 }, { x: 1, y: 0.5 }],
       [2, 0, 2, 2, { left: 5, top: 4, right: 7, bottom: 5 }, { x: 6, y: 4.5 }],
@@ -204,7 +211,8 @@ test("regions are those that a flood finds", () => {
     const [width, height] = [1 + Math.floor(next() * 12), 1 + Math.floor(next() * 12)];
     const keys = Uint8Array.from({ length: width * height }, () => Math.floor(next() * 3));
     const owner = new Map<number, number>();
-    for (const [number, { runs, key, pixels }] of connected(width, whole({ width, height }), (at) => keys[at]).entries()) {
+    const regions = connected(width, whole({ width, height }), (at) => keys[at]);
+    for (const [number, { runs, key, pixels }] of regions.entries()) {
       let sum = 0;
       for (let at = 0; at < runs.length; at += 2)
         for (let pixel = runs[at]; pixel < runs[at] + runs[at + 1]; pixel++, sum++) {
@@ -217,9 +225,12 @@ test("regions are those that a flood finds", () => {
     for (const [pixel, number] of owner) {
       const reached = new Set([pixel]);
       for (const at of reached)
-        for (const [x, y] of [-1, 0, 1].flatMap((y) => [-1, 0, 1].map((x) => [(at % width) + x, Math.floor(at / width) + y])))
+        for (const step of Array(9).keys()) {
+          const x = (at % width) - 1 + (step % 3),
+            y = Math.floor(at / width) - 1 + Math.floor(step / 3);
           if (x >= 0 && y >= 0 && x < width && y < height && keys[y * width + x] === keys[pixel])
             reached.add(y * width + x);
+        }
       for (const [other, of] of owner) assert.equal(reached.has(other), of === number);
     }
   }

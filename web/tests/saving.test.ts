@@ -176,17 +176,21 @@ test("objects are annotations of their own, and what is left of their word is a 
   const image = labeling(["0000.000111", "0000.000111", ".........11", "0.0......11"], ["person", "wall"]);
   makeObjects(image, 0, 4);
   const [first, second] = [1, 2];
-  const annotations = (shape: "rle" | "polygons") => JSON.parse(coco([{ name: "a.jpg", labeling: image }], shape)).annotations;
+  const annotations = (shape: "rle" | "polygons") =>
+    JSON.parse(coco([{ name: "a.jpg", labeling: image }], shape)).annotations;
   const brief = (entry: { category_id: number; area: number; bbox: number[]; iscrowd: number }) =>
     [entry.category_id, entry.area, entry.bbox.join(" "), entry.iscrowd].join(", ");
   // the specks joined the objects; only in a larger image are some too far away
   assert.deepEqual(annotations("rle").map(brief), ["1, 10, 0 0 4 4, 0", "1, 6, 5 0 3 2, 0", "2, 10, 8 0 3 4, 0"]);
   image.edits.assign(Int32Array.of(33, 3), 0);
-  assert.deepEqual(annotations("rle").map(brief).slice(0, 3), ["1, 8, 0 0 4 2, 0", "1, 6, 5 0 3 2, 0", "1, 2, 0 3 3 1, 1"]);
+  const ofPersons = ["1, 8, 0 0 4 2, 0", "1, 6, 5 0 3 2, 0", "1, 2, 0 3 3 1, 1"];
+  assert.deepEqual(annotations("rle").map(brief).slice(0, 3), ofPersons);
   const polygons = annotations("polygons");
-  assert.deepEqual(polygons.map(({ segmentation }: { segmentation: object }) => Array.isArray(segmentation)), [true, true, false, true]);
+  const isPolygon = ({ segmentation }: { segmentation: object }) => Array.isArray(segmentation);
+  assert.deepEqual(polygons.map(isPolygon), [true, true, false, true]);
   assert.deepEqual(polygons[1].segmentation, [[8, 0, 8, 2, 5, 2, 5, 0]]);
-  const groups = () => JSON.parse(labelme(image, "a.jpg")).shapes.map((shape: { group_id: number | null }) => shape.group_id);
+  const group = (shape: { group_id: number | null }) => shape.group_id;
+  const groups = () => JSON.parse(labelme(image, "a.jpg")).shapes.map(group);
   assert.deepEqual(groups(), [null, first, second]);
   merge(image, [first, second]);
   assert.deepEqual(groups(), [null, first, first]);
@@ -203,6 +207,7 @@ test("objects come back from their file", () => {
   assert.deepEqual(decode(file).depth, 16);
   const saved = savedObjects(file, image, (pixel) => image.wordAt(pixel));
   assert.deepEqual([saved.layer, saved.words], [numbers, ["wall", "person", "person"]]);
-  assert.deepEqual(savedObjects(objectMapPng(numbers.map(() => 0), image), image, () => null), { layer: null, words: [] });
+  const empty = objectMapPng(numbers.fill(0), image);
+  assert.deepEqual(savedObjects(empty, image, () => null), { layer: null, words: [] });
   assert.throws(() => savedObjects(file, { width: 2, height: 1 }, () => null), /gray map of 2 × 1/);
 });

@@ -12,7 +12,7 @@ export interface SavedObjects {
 }
 
 export class ObjectLayer {
-  /** Number of each pixel's object, 0 for none; null: there was never an object, so that images without any pay nothing. */
+  /** Number of each pixel's object, 0 for none; null: there was never one, so that images without any pay nothing. */
   layer: Uint16Array | null;
   /** The words of the objects 1, 2, ... by name, since the list of words may change; numbers aren't used again. */
   readonly words: string[];

@@ -241,12 +241,12 @@ function given(labeling: Labeling, number: number, runs: readonly Runs[]) {
 export function merge(labeling: Labeling, numbers: readonly number[]): Box | null {
   const [first, ...others] = numbers;
   if (!others.length || numbers.some((one) => labeling.objectLabel(one) !== labeling.objectLabel(first))) return null;
-  return others.reduce<Box | null>((box, other) => joined(box, labeling.edits.assign(stored(labeling, other), first)), null);
+  return others.reduce<Box | null>((box, other) => joined(box, reassigned(labeling, other, first)), null);
 }
 
 /** Make pixels of objects pixels without an object again; they keep their word. */
 export function dissolve(labeling: Labeling, numbers: readonly number[]): Box | null {
-  return numbers.reduce<Box | null>((box, number) => joined(box, labeling.edits.assign(stored(labeling, number), 0)), null);
+  return numbers.reduce<Box | null>((box, number) => joined(box, reassigned(labeling, number, 0)), null);
 }
 
 /**
@@ -283,7 +283,8 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
   const around = grown(boxOf(painted, width)!, 1, labeling);
   const isPainted = new Patch(width, around);
   isPainted.fill(painted, 1);
-  const wants = (at: number) => isPainted.values[isPainted.place(at)] && counted.has(labels[at]) && !labeling.object(at);
+  const wants = (at: number) =>
+    isPainted.values[isPainted.place(at)] && counted.has(labels[at]) && !labeling.object(at);
   let box: Box | null = null;
   for (const region of connected(width, around, (at) => (wants(at) ? labels[at] + 1 : 0))) {
     const label = region.key - 1;
@@ -315,8 +316,8 @@ export function newLike(labeling: Labeling, number: number): number | null {
   return labeling.edits.objects.create(firstName(labeling.words[labeling.objectLabel(number)]));
 }
 
-/** All pixels that are stored as an object's, also those that have another word now. */
-function stored({ edits, width }: Labeling, number: number): Runs {
+/** Give another object all that is stored as one's, also the pixels that have another word now. */
+function reassigned({ edits, width }: Labeling, number: number, other: number): Box | null {
   const { layer } = edits.objects;
   const runs: number[] = [];
   for (let at = layer ? layer.indexOf(number) : -1; at >= 0; at = layer!.indexOf(number, at)) {
@@ -325,7 +326,7 @@ function stored({ edits, width }: Labeling, number: number): Runs {
     while (at < end && layer![at] === number) at++;
     runs.push(start, at - start);
   }
-  return Int32Array.from(runs);
+  return edits.assign(Int32Array.from(runs), other);
 }
 
 /** Share of a stretch after which it crosses the first edge between pixels. */

@@ -32,7 +32,7 @@ export function distances(patch: Patch, inside: number): Int32Array {
 
 /**
  * Divide the places with the value `inside` among markers: water rises from them, and where two waters meet, which is
- * where the shape is narrow, a border stays. Marker n gives its places the value `first` + n; what no water reaches is left.
+ * where the shape is narrow, they end. Marker n gives its places the value `first` + n; what no water reaches is left.
  *
  * @param markers places, which are inside.
  */
