@@ -28,9 +28,12 @@ export function keptDraft({ words, ...found }: Segmentation, vocabulary: Vocabul
   return { ...found, ids: words.map((word) => idOf(vocabulary, word)) };
 }
 
-export function keptEdits({ layer, names, done, undone }: SavedEdits, vocabulary: Vocabulary): KeptEdits {
-  const ids = names.map((name) => (name === null ? null : idOf(vocabulary, name)));
-  return { layer, ids, done, undone };
+export function keptEdits({ names, objects, ...edits }: SavedEdits, vocabulary: Vocabulary): KeptEdits {
+  return {
+    ...edits,
+    ids: names.map((name) => (name === null ? null : idOf(vocabulary, name))),
+    objects: { layer: objects.layer, ids: objects.words.map((word) => (word ? idOf(vocabulary, word) : null)) },
+  };
 }
 
 export function keptSettled({ words, labels }: Settled, vocabulary: Vocabulary): Uint16Array {
@@ -56,8 +59,10 @@ export function namedWork({ draft, edits, settled }: Work, vocabulary: Vocabular
   };
 }
 
-function namedEdits({ layer, ids, done, undone }: KeptEdits, nameOf: (id: number) => string): SavedEdits {
-  return { layer, names: ids.map((id) => (id === null ? null : firstName(nameOf(id)))), done, undone };
+function namedEdits({ ids, objects, ...edits }: KeptEdits, nameOf: (id: number) => string): SavedEdits {
+  const names = (all: readonly (number | null)[]) => all.map((id) => (id === null ? null : firstName(nameOf(id))));
+  const words = names(objects.ids).map((name) => name ?? "");
+  return { ...edits, names: names(ids), objects: { layer: objects.layer, words } };
 }
 
 function namedLabels(settled: Uint16Array, draftIds: readonly number[], nameOf: (id: number) => string): Settled {

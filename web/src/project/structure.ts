@@ -5,6 +5,8 @@
 
 import type { Segmentation } from "../backend";
 import type { Color } from "../imaging/palette";
+import type { SavedEdits } from "../labels/edits";
+import type { SavedObjects } from "../labels/object_layer";
 import type { Size } from "../labels/runs";
 
 /** A word of a project. */
@@ -63,22 +65,22 @@ export interface ImageState extends Size {
   readonly objects: Readonly<Record<string, number>> | null;
 }
 
-/** The number of each pixel's object, 0 for none. */
-export type ObjectLayer = Uint16Array;
-
 /** An answer of a back end, as it is kept: its words are known by their ids. */
 export interface KeptDraft extends Omit<Segmentation, "words"> {
   readonly ids: readonly number[];
 }
 
 /** Corrections as they are kept; what a pixel has is a place in `ids`, counted from 1, and 0 for what the model found. */
-export interface KeptEdits {
-  readonly layer: Uint16Array;
+export interface KeptEdits extends Pick<SavedEdits, "layer" | "done" | "undone"> {
   /** Ids of words; null: no word. */
   readonly ids: readonly (number | null)[];
-  readonly done: readonly { readonly after: number; readonly runs: Int32Array }[];
-  readonly undone: readonly { readonly after: number; readonly runs: Int32Array }[];
-  readonly objects?: ObjectLayer;
+  readonly objects: KeptObjects;
+}
+
+/** Objects as they are kept. */
+export interface KeptObjects extends Pick<SavedObjects, "layer"> {
+  /** Ids of the words of the objects 1, 2, ...; null: such an object has no pixels. */
+  readonly ids: readonly (number | null)[];
 }
 
 /** Everything about an image that going on with it needs. */

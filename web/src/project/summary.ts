@@ -1,12 +1,13 @@
 /** What there is to know of an image's labels without opening it. */
 
 import { NONE, type Labeling } from "../labels/labeling";
+import { objectFigures } from "../labels/objects";
 import type { ImageState } from "./structure";
 
 /** Sides of the squares of which the least certain one is looked for, as a share of the image's shorter side. */
 const SQUARE = 1 / 16;
 
-type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain">;
+type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain" | "objects">;
 
 export function summaryOf(labeling: Labeling): Summary {
   const { labels, width, height, ids } = labeling;
@@ -31,6 +32,8 @@ export function summaryOf(labeling: Labeling): Summary {
   }
   const pixels: Record<string, number> = {};
   for (const [label, id] of ids.entries()) if (counts[label]) pixels[id] = (pixels[id] ?? 0) + counts[label];
+  const objects: Record<string, number> = {};
+  for (const { label } of objectFigures(labeling)) objects[ids[label]] = (objects[ids[label]] ?? 0) + 1;
   const undecided = labels.length - corrected;
   const whole = doubt.reduce((sum, one) => sum + one, 0);
   // a square counts as much as it has pixels that nobody decided
@@ -39,6 +42,7 @@ export function summaryOf(labeling: Labeling): Summary {
     corrected,
     pixels,
     unlabeled: counts[NONE],
+    objects: Object.keys(objects).length ? objects : null,
     uncertainty: undecided ? Number((whole / undecided).toFixed(4)) : null,
     least_certain: least < 0 ? null : middle(least, columns, side, width, height),
   };

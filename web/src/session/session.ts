@@ -355,7 +355,8 @@ export class Session {
   /** Write down an image's corrections. */
   keepEdits(image: OpenImage): void {
     if (image.item.isDone.value) return;
-    this.know(this.settings.words.value, image.edits.names.filter((name) => name !== null));
+    const { names, objects } = image.edits;
+    this.know(this.settings.words.value, [...names, ...objects.words].filter((name) => name !== null && name !== ""));
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
     this.keep(image.item, { edits }, { source: "person" });
     if (this.counting?.image !== image) this.count();

@@ -7,7 +7,6 @@ import type { Rule } from "../labels/labeling";
 import type { Project } from "../project/structure";
 import { lookedFor, type Vocabulary } from "../project/words";
 
-export type Tool = "look" | "region" | "brush" | "polygon";
 export type Place = "browser" | "service";
 export type Theme = "system" | "light" | "dark";
 
