@@ -356,7 +356,7 @@ export class Session {
   keepEdits(image: OpenImage): void {
     if (image.item.isDone.value) return;
     const { names, objects } = image.edits;
-    this.know(this.settings.words.value, [...names, ...objects.words].filter((name) => name !== null && name !== ""));
+    this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
     this.keep(image.item, { edits }, { source: "person" });
     if (this.counting?.image !== image) this.count();
