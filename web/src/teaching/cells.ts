@@ -1,5 +1,6 @@
 /** Cells of labeled images, with what encoder and text say of them: all that learning words keeps of an image. */
 
+import type { LabelMap } from "../backend";
 import { addInterpolated, type FeatureMap } from "../onnx/feature_maps";
 import { float16, halves } from "../onnx/float16";
 import { NONE } from "../labels/labeling";
@@ -28,13 +29,6 @@ export interface Cells {
   readonly images: Int32Array;
   /** How many labeled pixels of its image each cell stands for: cells of small regions are kept more often. */
   readonly weights: Float32Array;
-}
-
-/** The labels of an image's pixels: indices of words, or 65535. */
-export interface LabelMap {
-  readonly width: number;
-  readonly height: number;
-  readonly labels: Uint16Array;
 }
 
 /** Logits of all words on a grid: (words, rows, columns). */

@@ -32,7 +32,7 @@ export interface TaughtArrays {
 }
 
 /** The bytes of a file. */
-export function writtenTaughtFile(teaching: Teaching, arrays: TaughtArrays): Uint8Array {
+export function writtenTaughtFile(teaching: Teaching, arrays: TaughtArrays): Uint8Array<ArrayBuffer> {
   const { weights, bias, mean, scale, probe, toward } = arrays;
   const words = bias.length;
   const parts: [string, string, number[], Uint16Array | Float32Array][] = [

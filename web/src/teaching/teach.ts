@@ -1,12 +1,12 @@
 /** Teaches words to the model of the page from labeled images, as `segvoc teach` does. */
 
-import { PageError, type Pixels } from "../backend";
+import { PageError, type Improved, type LabelMap, type Pixels } from "../backend";
 import { NONE } from "../labels/labeling";
 import type { FeatureMap } from "../onnx/feature_maps";
 import { mixed, type Embeddings } from "../onnx/regions";
 import { meanFeatures } from "../onnx/teaching";
-import { cellsPerImage, counts, joinedCells, sampledCells, type Cells, type LabelMap, type Logits } from "./cells";
-import { fitsOf, heldOutParts, learn, SEED, type Learned, type TaughtWord } from "./learning";
+import { cellsPerImage, counts, joinedCells, sampledCells, type Cells, type Logits } from "./cells";
+import { fitsOf, heldOutParts, learn, SEED, type Learned } from "./learning";
 import type { Pause } from "./pause";
 import { Random } from "./random";
 import { writtenTaughtFile } from "./taught_file";
@@ -46,21 +46,12 @@ export interface TeachableModel {
 export type OnStep = (stage: Stage, done: number, total: number) => void;
 export type Stage = "finding regions" | "reading images" | "learning words";
 
-/** Taught words as a file, and what was measured on held-out images [%]. */
-export interface Taught {
-  readonly content: Uint8Array;
-  readonly images: number;
-  readonly words: readonly TaughtWord[];
-  readonly before: { readonly miou: number; readonly accuracy: number };
-  readonly after: { readonly miou: number; readonly accuracy: number };
-}
-
 /**
  * Learn words from labeled images.
  *
  * @throws PageError fewer than two images or words have labels.
  */
-export async function teach(model: TeachableModel, images: LabeledImages, onStep: OnStep, pause: Pause): Promise<Taught> {
+export async function teach(model: TeachableModel, images: LabeledImages, onStep: OnStep, pause: Pause): Promise<Improved> {
   const probed = await model.probe();
   const seen = new Seen(model, images, await model.embedded(images.words, images.synonyms), onStep, pause);
   const regions = await seen.regions();

@@ -1,9 +1,10 @@
 /** Examples in the space that images and words share: regions of words, which their embeddings are mixed with. */
 
+import type { LabelMap } from "../backend";
 import { CLASS_LOGITS, type FeatureMap } from "../onnx/feature_maps";
 import type { Embeddings, Region } from "../onnx/regions";
 import { NONE } from "../labels/labeling";
-import { labelsOfCells, type LabelMap } from "./cells";
+import { labelsOfCells } from "./cells";
 
 /** Shares of the regions in the words' embeddings that are tried, beside 0. */
 export const SHARES = [0.25, 0.5] as const;
