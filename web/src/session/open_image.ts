@@ -5,6 +5,7 @@ import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@
 import type { Segmentation } from "../backend";
 import { Edits, type Choice, type SavedEdits } from "../labels/edits";
 import { figures, Labeling, partFigures } from "../labels/labeling";
+import { joinTouched, objectFigures } from "../labels/objects";
 import { joined, type Box, type Runs } from "../labels/runs";
 import type { Item } from "./item";
 import type { Settings } from "./settings";
@@ -47,6 +48,12 @@ export class OpenImage {
     return this.labeling.value ? partFigures(this.labeling.value) : [];
   });
 
+  /** The objects of words, in the order of their numbers. */
+  readonly objects = computed(() => {
+    void this.finished.value;
+    return this.labeling.value ? objectFigures(this.labeling.value) : [];
+  });
+
   /** The rectangle in which labels changed since the last call. */
   takeChanged(): Box | null {
     const { changed } = this;
@@ -60,7 +67,23 @@ export class OpenImage {
 
   /** End an action. */
   finish(): void {
+    const labeling = untracked(() => this.labeling.value);
+    const counted = new Set(untracked(() => this.objects.value).map(({ label }) => label));
+    if (labeling) this.update(joinTouched(labeling, counted));
     if (this.edits.finish()) this.finished.value++;
+  }
+
+  /** Change objects, as one action; returns what the change tells, null: nothing changed. */
+  change<Result extends { readonly box: Box } | Box>(how: (labeling: Labeling) => Result | null): Result | null {
+    const labeling = untracked(() => this.labeling.value);
+    const result = labeling && how(labeling);
+    if (!result) {
+      this.edits.cancel();
+      return null;
+    }
+    this.update("box" in result ? result.box : result);
+    if (this.edits.finish()) this.finished.value++;
+    return result;
   }
 
   /** Take back what was painted since the last action ended. */
