@@ -3,7 +3,7 @@
 import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
-import { Edits, type Choice, type SavedEdits } from "../labels/edits";
+import { Edits, type Change, type Choice, type SavedEdits } from "../labels/edits";
 import { figures, Labeling, partFigures } from "../labels/labeling";
 import { joined, type Box, type Runs } from "../labels/runs";
 import type { Item } from "./item";
@@ -55,7 +55,7 @@ export class OpenImage {
   }
 
   paint(runs: Runs, choice: Choice): void {
-    this.update(this.edits.paint(runs, choice));
+    this.change((edits) => edits.paint(runs, choice));
   }
 
   /** End an action. */
@@ -65,36 +65,39 @@ export class OpenImage {
 
   /** Take back what was painted since the last action ended. */
   cancel(): void {
-    this.update(this.edits.cancel());
+    this.change((edits) => edits.cancel());
   }
 
   undo(): void {
-    this.step(this.edits.undo());
+    this.step((edits) => edits.undo());
   }
 
   redo(): void {
-    this.step(this.edits.redo());
+    this.step((edits) => edits.redo());
   }
 
   /** Take back all corrections, as one action. */
   clear(): void {
-    this.step(this.edits.clear());
+    this.step((edits) => edits.clear());
   }
 
   close(): void {
     this.bitmap.close();
   }
 
-  private step(box: Box | null): void {
-    if (!box) return;
-    this.update(box);
-    this.finished.value++;
+  private step(act: (edits: Edits) => Change | null): void {
+    if (this.change(act)) this.finished.value++;
   }
 
-  private update(box: Box | null): void {
-    if (!box) return;
-    untracked(() => this.labeling.value)?.refresh(box);
-    this.changed = joined(this.changed, box);
+  /** Change corrections; false: nothing changed. */
+  private change(act: (edits: Edits) => Change | null): boolean {
+    // before it, since labels that are worked out anew know all corrections
+    const labeling = untracked(() => this.labeling.value);
+    const change = act(this.edits);
+    if (!change) return false;
+    labeling?.take(change);
+    this.changed = joined(this.changed, change.box);
     this.painted.value++;
+    return true;
   }
 }
