@@ -32,10 +32,12 @@ export class Labeling {
   private readonly least: number;
   /** Labels by what the layer of corrections has; -1: as the model found it. */
   private corrected = Int32Array.of(-1);
+  /** Labels of the words of the objects 1, 2, ... at their numbers; -1: the word isn't looked for. */
+  private readonly owners = [-1];
 
   constructor(
     readonly found: Segmentation,
-    private readonly edits: Edits,
+    readonly edits: Edits,
     { threshold, background }: Rule,
     color: (word: string, index: number) => Color = (_, index) => wordColor(index),
   ) {
@@ -136,6 +138,21 @@ export class Labeling {
   part(pixel: number): number {
     const { parts, labels } = this.found;
     return parts && this.labels[pixel] === labels[pixel] ? parts.labels[pixel] : NONE;
+  }
+
+  /** Number of a pixel's object; 0: it has none, or another word than its object. */
+  object(pixel: number): number {
+    const { layer } = this.edits.objects;
+    const number = layer ? layer[pixel] : 0;
+    return number && this.objectLabel(number) === this.labels[pixel] ? number : 0;
+  }
+
+  /** Label of the word of an object; -1: the word isn't looked for any more. */
+  objectLabel(number: number): number {
+    const { owners } = this,
+      { words } = this.edits.objects;
+    while (owners.length <= number) owners.push(this.indexOf(words[owners.length - 1]));
+    return owners[number];
   }
 
   /** The word of a pixel; null: none. */
