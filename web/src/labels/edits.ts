@@ -9,15 +9,29 @@ const MOST_HISTORY = 16e6;
 /** What a pixel is given: a word; null, no word; undefined, what the model found. */
 export type Choice = string | null | undefined;
 
+/** What a correction did, for those who follow it. */
+export interface Change {
+  /** Where something changed, words or objects. */
+  readonly box: Box;
+  /** Start, length, and what the pixels had before: three numbers for each stretch, none of which leaves its row. */
+  readonly runs: Int32Array;
+  /** What the pixels have after it. */
+  readonly after: number;
+  /** Whether it was taken back: the pixels have what they had before. */
+  readonly isUndone: boolean;
+}
+
 /** One action. */
 interface Step {
   /** What the pixels have after it. */
   readonly after: number;
-  /** Start, length, and what the pixels had before: three numbers for each stretch. */
+  /** Start, length, and what the pixels had before: three numbers for each stretch; no pixel is in two of them. */
   readonly runs: Int32Array;
   /** Start, length, the object that the pixels had before, and the one they have after it: four numbers each. */
   readonly objects: Int32Array;
 }
+
+const NO_RUNS = new Int32Array();
 
 /** An action that isn't ended. */
 interface OpenStep {
@@ -69,16 +83,17 @@ export class Edits {
   /**
    * Give pixels a word, as a part of the action that `finish` ends.
    *
-   * @returns the rectangle in which something changed; null: nothing did.
+   * @returns what changed; null: nothing did.
    */
-  paint(runs: Runs, choice: Choice): Box | null {
+  paint(runs: Runs, choice: Choice): Change | null {
     const after = this.code(choice);
     if (this.open?.runs.length && this.open.after !== after) this.finish();
     const open = this.begun();
     open.after = after;
-    const from = open.runs.length;
-    for (let at = 0; at < runs.length; at += 2) this.fill(runs[at], runs[at] + runs[at + 1], after, open.runs);
-    return boxOf(open.runs.slice(from), this.width, 3);
+    const changed: number[] = [];
+    for (let at = 0; at < runs.length; at += 2) this.fill(runs[at], runs[at] + runs[at + 1], after, changed);
+    for (const number of changed) open.runs.push(number);
+    return this.change({ after, runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
 
   /**
@@ -105,7 +120,7 @@ export class Edits {
     if (!open || !(open.runs.length || open.objects.length)) return false;
     this.done.push({
       after: open.after,
-      runs: Int32Array.from(open.runs),
+      runs: merged(open.runs, this.width),
       objects: Int32Array.from(open.objects),
     });
     this.undone = [];
@@ -115,43 +130,41 @@ export class Edits {
   }
 
   /** Take back what was painted since the last action ended. */
-  cancel(): Box | null {
+  cancel(): Change | null {
     if (!this.finish()) return null;
-    const box = this.undo();
+    const change = this.undo();
     this.undone.pop();
-    return box;
+    return change;
   }
 
-  undo(): Box | null {
+  undo(): Change | null {
     const step = this.done.pop();
     if (!step) return null;
     this.undone.push(step);
-    for (let at = step.runs.length - 3; at >= 0; at -= 3) {
-      const [start, length, before] = step.runs.subarray(at, at + 3);
-      this.layer.fill(before, start, start + length);
-    }
+    const { runs } = step;
+    for (let at = 0; at < runs.length; at += 3) this.layer.fill(runs[at + 2], runs[at], runs[at] + runs[at + 1]);
     this.objects.undo(step.objects);
-    return this.boxOf(step);
+    return this.change(step, true);
   }
 
-  redo(): Box | null {
+  redo(): Change | null {
     const step = this.undone.pop();
     if (!step) return null;
     this.done.push(step);
     for (let at = 0; at < step.runs.length; at += 3)
       this.layer.fill(step.after, step.runs[at], step.runs[at] + step.runs[at + 1]);
     this.objects.redo(step.objects);
-    return this.boxOf(step);
+    return this.change(step, false);
   }
 
   /** Everything as the model found it, without objects, as one action. */
-  clear(): Box | null {
+  clear(): Change | null {
     const rows: number[] = [];
     for (let start = 0; start < this.layer.length; start += this.width) rows.push(start, this.width);
     const runs = Int32Array.from(rows);
-    const box = joined(this.paint(runs, undefined), this.assign(runs, 0));
-    this.finish();
-    return box;
+    this.paint(runs, undefined);
+    this.assign(runs, 0);
+    return this.finish() ? this.change(this.done.at(-1)!, false) : null;
   }
 
   /** Know a word by another name from now on. */
@@ -175,10 +188,6 @@ export class Edits {
     return (this.open ??= { after: 0, runs: [], objects: [] });
   }
 
-  private boxOf({ runs, objects }: Step): Box | null {
-    return joined(boxOf(runs, this.width, 3), boxOf(objects, this.width, 4));
-  }
-
   /** Fill a stretch, and write down the parts of it that had something else. */
   private fill(start: number, end: number, after: number, runs: number[]): void {
     const { layer } = this;
@@ -191,11 +200,31 @@ export class Edits {
     layer.fill(after, start, end);
   }
 
+  private change({ after, runs, objects }: Step, isUndone: boolean): Change | null {
+    const box = joined(boxOf(runs, this.width, 3), boxOf(objects, this.width, 4));
+    return box && { box, runs, after, isUndone };
+  }
+
   private code(choice: Choice): number {
     if (choice === undefined) return 0;
     const at = this.names.indexOf(choice);
     return at < 0 ? this.names.push(choice) : at + 1;
   }
+}
+
+/** Stretches in their order, with those as one that follow each other in a row and had the same before. */
+function merged(runs: readonly number[], width: number): Int32Array {
+  const order = Uint32Array.from({ length: runs.length / 3 }, (_, at) => 3 * at);
+  order.sort((one, other) => runs[one] - runs[other]);
+  const result: number[] = [];
+  for (const at of order) {
+    const [start, length, before] = [runs[at], runs[at + 1], runs[at + 2]];
+    const last = result.length - 3;
+    const isNext = last >= 0 && result[last] + result[last + 1] === start && result[last + 2] === before;
+    if (isNext && start % width) result[last + 1] += length;
+    else result.push(start, length, before);
+  }
+  return Int32Array.from(result);
 }
 
 function bytesOf({ runs, objects }: Step): number {
