@@ -17,11 +17,11 @@ from segvoc.projects.records import (
     DamagedProjectError,
     ImageState,
     ProjectRecord,
-    damaged,
+    damaged_file,
     read_project_record,
     read_state,
 )
-from segvoc.projects.work_files import ImageWork, read_state_of, read_work, state_in
+from segvoc.projects.work_files import LabelWork, read_state_of, read_work, state_in
 
 _Stamp = tuple[int, int, int] | None
 
@@ -46,7 +46,7 @@ class ProjectFolder:
             raise UsageError(no_project(Path(folder))) from None
         except OSError as error:
             raise UsageError(f"{str(error.filename)!r} can't be read: {error.strerror}; check it") from None
-        self.images_folder = self.folder / record.images
+        self.images_folder = Path(os.path.normpath(self.folder / record.images))
         is_owned = self.images_folder.is_relative_to(self.folder)
         self.trash = Trash(self.folder, self.images_folder, is_owned=is_owned)
         self.history = History(self.folder)
@@ -145,7 +145,7 @@ class ProjectFolder:
         height, width = upright_size(image.path)
         return ImageState(image=image.name, width=width, height=height, unlabeled=width * height)
 
-    def work(self, name: str) -> tuple[ImageState, ImageWork]:
+    def work(self, name: str) -> tuple[ImageState, LabelWork]:
         """What is known of an image's pixels.
 
         Raises:
@@ -170,7 +170,7 @@ class ProjectFolder:
         except FileNotFoundError:
             raise _no_work(name) from None
         except OSError as error:
-            raise damaged(path, f"it can't be read ({error.strerror})") from None
+            raise damaged_file(path, f"it can't be read ({error.strerror})") from None
         return state_in(path, content).revision, content
 
     def removed(self) -> list[str]:

@@ -12,7 +12,8 @@ from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import read_json, write_json
 
 TRASH = "trash"
-_REMOVED = "removed.json"
+REMOVED_FILE = "removed.json"
+"""The list of removed images that lie outside the project, in the trash."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +124,13 @@ class Trash:
 
     def _listed(self) -> list[str]:
         with suppress(OSError, ValueError):
-            content = read_json(self.folder / _REMOVED)
+            content = read_json(self.folder / REMOVED_FILE)
             names = content.get("images") if isinstance(content, dict) else None
             return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
         return []
 
     def _list(self, names: list[str]) -> None:
-        write_json(self.folder / _REMOVED, {"images": sorted(set(names))})
+        write_json(self.folder / REMOVED_FILE, {"images": sorted(set(names))})
 
 
 def move(old: Path, new: Path) -> None:

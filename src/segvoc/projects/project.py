@@ -1,5 +1,6 @@
 """A project that is changed, by any number of processes at once: what is acknowledged stays, and nothing is half."""
 
+import io
 import os
 import threading
 from collections import defaultdict
@@ -26,18 +27,18 @@ from segvoc.projects.records import (
     ProjectOptions,
     ProjectRecord,
     ProjectWord,
-    damaged,
+    damaged_file,
     now,
     read_state,
 )
 from segvoc.projects.work_files import (
     FIRST_WORD,
-    LABELS,
+    LABELS_ENTRY,
     NO_WORD,
-    OBJECTS,
-    ImageWork,
+    OBJECTS_ENTRY,
+    LabelWork,
     PackedWork,
-    packed,
+    packed_work,
     read_packed,
     read_state_of,
     read_work,
@@ -129,7 +130,7 @@ class Project(ProjectFolder):
                     problems.append(str(error))
         return problems
 
-    def receive(self, name: str, file: BinaryIO, *, expected: int, by: str = SOMEONE) -> ImageState:
+    def receive(self, name: str, file: BinaryIO | io.BytesIO, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Take over a work file that somebody sends; it isn't trusted.
 
         Args:
@@ -152,7 +153,7 @@ class Project(ProjectFolder):
         work = received(file, name, (state.height, state.width), self.record.colors)
         return self._write(name, work, expected=expected, by=by)
 
-    def write(self, name: str, work: ImageWork, *, expected: int, by: str = SOMEONE) -> ImageState:
+    def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Write what is known of an image's pixels; see `receive`."""
         state, record = self.state(self.image(name)), self.record
         if work.labels.shape != (state.height, state.width):
@@ -160,7 +161,7 @@ class Project(ProjectFolder):
             raise UsageError(
                 f"the labels of {name!r} have {width} x {height} pixels, the image has {state.width} x {state.height}"
             )
-        return self._write(name, packed(work, name, record.colors), expected=expected, by=by)
+        return self._write(name, packed_work(work, name, record.colors), expected=expected, by=by)
 
     def _write(self, name: str, work: PackedWork, *, expected: int, by: str) -> ImageState:
         with self._locked():
@@ -377,7 +378,9 @@ class Project(ProjectFolder):
         with suppress(OSError, DamagedProjectError):
             written = read_state(files.state)
         if written != state or not files.labels.is_file():
-            self._derive(image, read_packed(files.work, planes=(LABELS, OBJECTS)), state, is_new=written != state)
+            self._derive(
+                image, read_packed(files.work, planes=(LABELS_ENTRY, OBJECTS_ENTRY)), state, is_new=written != state
+            )
         elif files.labels.stat().st_mtime != _seconds(state.at):
             return self._take_over(image, state)
         return state
@@ -385,7 +388,9 @@ class Project(ProjectFolder):
     def _take_over(self, image: ProjectImage, state: ImageState | None) -> ImageState:
         """Take over a label map that isn't as segvoc has written it: pixels that differ were decided by somebody."""
         files = self.files(image)
-        if state is not None and _has(files.labels, read_packed(files.work, planes=(LABELS,)).planes[LABELS]):
+        if state is not None and _has(
+            files.labels, read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
+        ):
             _mark(files, state)  # it was copied
             return state
         fresh = self.fresh_state(image) if state is None else state
@@ -395,16 +400,18 @@ class Project(ProjectFolder):
             raise DamagedProjectError(str(error)) from None
         if labels.shape != (fresh.height, fresh.width):
             height, width = labels.shape
-            raise damaged(files.labels, f"it has {width} x {height} pixels, not {fresh.width} x {fresh.height}")
+            raise damaged_file(files.labels, f"it has {width} x {height} pixels, not {fresh.width} x {fresh.height}")
         if unknown := set(np.unique(labels).tolist()) - self.record.ids - {UNLABELED}:
-            raise damaged(files.labels, f"it has the value {min(unknown)}, which stands for no word of the project")
-        work = ImageWork.of_labels(labels)
+            raise damaged_file(
+                files.labels, f"it has the value {min(unknown)}, which stands for no word of the project"
+            )
+        work = LabelWork.of_labels(labels)
         if state is not None:
             work = _corrected(read_work(files.work)[1], labels)
             if work is None:
                 _mark(files, state)
                 return state
-        made = packed(work, image.name, self.record.colors)
+        made = packed_work(work, image.name, self.record.colors)
         after = replace(made.state, revision=fresh.revision + 1, done=fresh.done, by=ANOTHER_PROGRAM, at=now())
         self._store(image, made, after)
         return after
@@ -416,10 +423,10 @@ class Project(ProjectFolder):
     def _derive(self, image: ProjectImage, work: PackedWork, state: ImageState, *, is_new: bool = True) -> None:
         """Write the files of an image that are made from its work file."""
         files = self.files(image)
-        write_bytes(files.labels, work.planes[LABELS])
+        write_bytes(files.labels, work.planes[LABELS_ENTRY])
         _mark(files, state)
-        if OBJECTS in work.planes:
-            write_bytes(files.objects, work.planes[OBJECTS])
+        if OBJECTS_ENTRY in work.planes:
+            write_bytes(files.objects, work.planes[OBJECTS_ENTRY])
         else:
             remove(files.objects)
         if is_new:
@@ -472,7 +479,7 @@ def _seconds(at: str | None) -> float:
         return 0.0
 
 
-def _corrected(work: ImageWork, labels: np.ndarray) -> ImageWork | None:
+def _corrected(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
     """The work with labels that somebody has changed; None if they haven't."""
     differs = labels != work.labels
     if not differs.any():

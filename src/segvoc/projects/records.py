@@ -17,8 +17,8 @@ from segvoc.vocabulary import Vocabulary
 PROJECT_FILE = "project.json"
 """The file by which a folder is known as a project."""
 
-FORMAT = "segvoc project"
-VERSION = 1
+PROJECT_FORMAT = "segvoc project"
+PROJECT_VERSION = 1
 
 MOST_IDS = 65_534
 """Ids of words are below: a correction is an id + 2 in 16 bits."""
@@ -41,7 +41,7 @@ class DamagedProjectError(UsageError):
     """A file of a project is damaged."""
 
 
-def damaged(path: str | os.PathLike[str], problem: str) -> DamagedProjectError:
+def damaged_file(path: str | os.PathLike[str], problem: str) -> DamagedProjectError:
     """The error for such a file."""
     return DamagedProjectError(f"{os.fspath(path)!r} is damaged: {problem}; bring it back from a backup, or remove it")
 
@@ -84,8 +84,8 @@ class ProjectRecord:
         UsageError: it is of another format, or a value can't be used.
     """
 
-    format: Literal["segvoc project"] = FORMAT
-    version: int = VERSION
+    format: Literal["segvoc project"] = PROJECT_FORMAT
+    version: int = PROJECT_VERSION
     name: str
     revision: int = 1
     images: str = "images"
@@ -150,7 +150,7 @@ def word_color(number: int) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class PixelPlace:
     """A pixel."""
 
     x: int
@@ -182,7 +182,7 @@ class ImageState:
     unlabeled: int
     uncertainty: float | None = None
     """Mean of 1 - confidence over the pixels that no person decided."""
-    least_certain: Place | None = None
+    least_certain: PixelPlace | None = None
     objects: Mapping[str, int] | None = None
     """Objects by the word's id."""
 
@@ -215,16 +215,16 @@ def read_project_record(path: Path) -> ProjectRecord:
     try:
         content = read_json(path)
     except ValueError as error:
-        raise damaged(path, f"it is not JSON ({one_line(error)})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise damaged_file(path, f"it is not JSON ({one_line(error)})") from None
+    if not isinstance(content, dict) or content.get("format") != PROJECT_FORMAT:
         raise UsageError(f"{str(path)!r} is no project of segvoc; give the folder of one")
     version = content.get("version")
-    if isinstance(version, int) and version > VERSION:
+    if isinstance(version, int) and version > PROJECT_VERSION:
         raise UsageError(f"{str(path)!r} is of version {version}, made by a newer segvoc; update segvoc")
     try:
         return from_json(ProjectRecord, content)
     except UsageError as error:
-        raise damaged(path, str(error)) from None
+        raise damaged_file(path, str(error)) from None
 
 
 def read_state(path: Path) -> ImageState:
@@ -237,4 +237,4 @@ def read_state(path: Path) -> ImageState:
     try:
         return from_json(ImageState, read_json(path))
     except ValueError as error:
-        raise damaged(path, one_line(error)) from None
+        raise damaged_file(path, one_line(error)) from None

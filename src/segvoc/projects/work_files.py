@@ -15,18 +15,18 @@ from PIL.PngImagePlugin import PngImageFile
 
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, label_map_image, labels_of
-from segvoc.projects.records import LONGEST_ANSWERS, ImageState, Place, Source, damaged
+from segvoc.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
 from segvoc.records import convert, from_json, to_json
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import strict_json
 
-STATE, LABELS, DRAFT, CONFIDENCE, CORRECTIONS, OBJECTS = (
+STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (
     *("state.json", "labels.png", "draft.png", "confidence.png"),
     *("corrections.png", "objects.png"),
 )
 """The files in it."""
 
-_PLANES = (LABELS, DRAFT, CONFIDENCE, CORRECTIONS, OBJECTS)
+_PLANES = (LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY)
 _STATE_BYTES = 1_000_000
 
 UNDECIDED, NO_WORD, FIRST_WORD = 0, 1, 2
@@ -34,7 +34,7 @@ UNDECIDED, NO_WORD, FIRST_WORD = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ImageWork:
+class LabelWork:
     """What is known of an image's pixels."""
 
     labels: UInt16[np.ndarray, "H W"]
@@ -50,13 +50,13 @@ class ImageWork:
     source: Source = "person"
     answers: str | None = None
     """See `ImageState`."""
-    least_certain: Place | None = None
+    least_certain: PixelPlace | None = None
     """See `ImageState`."""
 
     @classmethod
     def of_labels(
         cls, labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"] | None = None
-    ) -> "ImageWork":
+    ) -> "LabelWork":
         """The work of labels that somebody made elsewhere, all of which count as decided."""
         corrections = np.where(labels == UNLABELED, 0, labels + np.uint16(FIRST_WORD)).astype(np.uint16)
         return cls(labels=labels, corrections=corrections, objects=objects, source="import")
@@ -65,10 +65,10 @@ class ImageWork:
         """The arrays by their files; a draft and corrections are always there, so that the page can go on with them."""
         shape = self.labels.shape
         return {
-            DRAFT: np.full(shape, UNLABELED, np.uint16) if self.draft is None else self.draft,
-            CONFIDENCE: np.zeros(shape, np.uint8) if self.confidence is None else self.confidence,
-            CORRECTIONS: np.zeros(shape, np.uint16) if self.corrections is None else self.corrections,
-            **({} if self.objects is None else {OBJECTS: self.objects}),
+            DRAFT_ENTRY: np.full(shape, UNLABELED, np.uint16) if self.draft is None else self.draft,
+            CONFIDENCE_ENTRY: np.zeros(shape, np.uint8) if self.confidence is None else self.confidence,
+            CORRECTIONS_ENTRY: np.zeros(shape, np.uint16) if self.corrections is None else self.corrections,
+            **({} if self.objects is None else {OBJECTS_ENTRY: self.objects}),
         }
 
     def state(self, image: str) -> ImageState:
@@ -121,13 +121,13 @@ class PackedWork:
         """The work file with a state."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for name, data in {STATE: strict_json(to_json(state)).encode(), **self.planes}.items():
+            for name, data in {STATE_ENTRY: strict_json(to_json(state)).encode(), **self.planes}.items():
                 # one date for all, so that equal work has equal bytes
                 archive.writestr(zipfile.ZipInfo(name), data)
         return buffer.getvalue()
 
 
-def packed(work: ImageWork, image: str, colors: Mapping[int, tuple[int, int, int]]) -> PackedWork:
+def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int, int]]) -> PackedWork:
     """Make the files of an image.
 
     Args:
@@ -136,7 +136,7 @@ def packed(work: ImageWork, image: str, colors: Mapping[int, tuple[int, int, int
         colors: RGB by id.
     """
     planes = {name: png_of(Image.fromarray(values)) for name, values in work.planes().items()}
-    return PackedWork(state=work.state(image), planes={LABELS: labels_png(work.labels, colors), **planes})
+    return PackedWork(state=work.state(image), planes={LABELS_ENTRY: labels_png(work.labels, colors), **planes})
 
 
 def labels_png(labels: UInt16[np.ndarray, "H W"], colors: Mapping[int, tuple[int, int, int]]) -> bytes:
@@ -155,7 +155,7 @@ def png_of(image: Image.Image) -> bytes:
 
 
 def received(
-    file: BinaryIO, image: str, size: tuple[int, int], colors: Mapping[int, tuple[int, int, int]]
+    file: BinaryIO | io.BytesIO, image: str, size: tuple[int, int], colors: Mapping[int, tuple[int, int, int]]
 ) -> PackedWork:
     """Check a work file that somebody sends; nothing in it is trusted.
 
@@ -176,23 +176,23 @@ def received(
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"the work file is no zip of PNGs: {one_line(error)}; save it again") from None
-    facts, planes = _facts(files.pop(STATE)), {name: _plane(name, data, size) for name, data in files.items()}
+    facts, planes = _facts(files.pop(STATE_ENTRY)), {name: _plane(name, data, size) for name, data in files.items()}
     work = _work(planes, facts)
     _check_ids(work, colors)
-    return PackedWork(state=work.state(image), planes={**files, LABELS: labels_png(work.labels, colors)})
+    return PackedWork(state=work.state(image), planes={**files, LABELS_ENTRY: labels_png(work.labels, colors)})
 
 
 def _entries(archive: zipfile.ZipFile, pixels: int) -> dict[str, bytes]:
     files = {}
     for entry in archive.infolist():
         name = entry.filename
-        most = _STATE_BYTES if name == STATE else 2 * pixels + pixels // 8 + 1_000_000
-        if name in files or name not in (STATE, *_PLANES):
+        most = _STATE_BYTES if name == STATE_ENTRY else 2 * pixels + pixels // 8 + 1_000_000
+        if name in files or name not in (STATE_ENTRY, *_PLANES):
             raise UsageError(f"the work file has {name[:60]!r}, which isn't one of its files, or is there twice")
         if entry.file_size > most:
             raise UsageError(f"{name!r} of the work file has {entry.file_size} bytes; the image has no room for them")
         files[name] = archive.read(entry)
-    if missing := [name for name in (STATE, LABELS) if name not in files]:
+    if missing := [name for name in (STATE_ENTRY, LABELS_ENTRY) if name not in files]:
         raise UsageError(f"the work file has no {missing[0]}; save it again")
     return files
 
@@ -208,7 +208,7 @@ def _facts(content: bytes) -> Mapping[str, Any]:
     facts = {
         "source": convert(Source | None, state.get("source"), "source") or "person",
         "answers": convert(str | None, state.get("answers"), "answers"),
-        "least_certain": convert(Place | None, state.get("least_certain"), "least_certain"),
+        "least_certain": convert(PixelPlace | None, state.get("least_certain"), "least_certain"),
     }
     if len(facts["answers"] or "") > LONGEST_ANSWERS:
         raise UsageError(f"answers has more than {LONGEST_ANSWERS} characters; use fewer words")
@@ -222,9 +222,9 @@ def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
         image = PngImageFile(io.BytesIO(content))
         if image.size != (width, height):
             raise UsageError(f"{name} has {image.width} x {image.height} pixels, the image has {width} x {height}")
-        if name == LABELS:
+        if name == LABELS_ENTRY:
             return labels_of(image, name)
-        mode, kind = ("L", "8-bit") if name == CONFIDENCE else ("I;16", "16-bit")
+        mode, kind = ("L", "8-bit") if name == CONFIDENCE_ENTRY else ("I;16", "16-bit")
         if image.mode != mode:
             raise UsageError(f"{name} is a {image.mode} image; it is a {kind} gray PNG")
         return np.array(image)
@@ -236,25 +236,25 @@ def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
         raise UsageError(f"{name} of the work file is damaged: {one_line(error)}; save it again") from None
 
 
-def _work(planes: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> ImageWork:
-    return ImageWork(
-        labels=planes[LABELS],
-        draft=planes.get(DRAFT),
-        confidence=planes.get(CONFIDENCE),
-        corrections=planes.get(CORRECTIONS),
-        objects=planes.get(OBJECTS),
+def _work(planes: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> LabelWork:
+    return LabelWork(
+        labels=planes[LABELS_ENTRY],
+        draft=planes.get(DRAFT_ENTRY),
+        confidence=planes.get(CONFIDENCE_ENTRY),
+        corrections=planes.get(CORRECTIONS_ENTRY),
+        objects=planes.get(OBJECTS_ENTRY),
         **facts,
     )
 
 
-def _check_ids(work: ImageWork, colors: Mapping[int, object]) -> None:
+def _check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
     known = np.zeros(UNLABELED + 1, bool)
     known[[*colors, UNLABELED]] = True
-    for name, values in ((LABELS, work.labels), (DRAFT, work.draft)):
+    for name, values in ((LABELS_ENTRY, work.labels), (DRAFT_ENTRY, work.draft)):
         _refuse_unknown(name, values, known)
     decided = np.zeros(UNLABELED + 1, bool)
     decided[[UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]] = True
-    _refuse_unknown(CORRECTIONS, work.corrections, decided)
+    _refuse_unknown(CORRECTIONS_ENTRY, work.corrections, decided)
 
 
 def _refuse_unknown(name: str, values: np.ndarray | None, known: np.ndarray) -> None:
@@ -279,19 +279,19 @@ def read_packed(path: Path, *, planes: Collection[str] = _PLANES) -> PackedWork:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise damaged(path, f"it can't be read ({error.strerror or error})") from None
+        raise damaged_file(path, f"it can't be read ({error.strerror or error})") from None
 
 
-def _unpacked(path: Path, file: BinaryIO, planes: Collection[str]) -> PackedWork:
+def _unpacked(path: Path, file: BinaryIO | io.BytesIO, planes: Collection[str]) -> PackedWork:
     try:
         with zipfile.ZipFile(file) as archive:
-            state = from_json(ImageState, json.loads(archive.read(STATE)))
+            state = from_json(ImageState, json.loads(archive.read(STATE_ENTRY)))
             names = set(archive.namelist())
             return PackedWork(state=state, planes={name: archive.read(name) for name in planes if name in names})
     except OSError:
         raise
     except Exception as error:  # zipfile raises a dozen kinds of errors on damaged data
-        raise damaged(path, one_line(error)) from None
+        raise damaged_file(path, one_line(error)) from None
 
 
 def state_in(path: Path, content: bytes) -> ImageState:
@@ -313,7 +313,7 @@ def read_state_of(path: Path) -> ImageState:
     return read_packed(path, planes=()).state
 
 
-def read_work(path: Path) -> tuple[ImageState, ImageWork]:
+def read_work(path: Path) -> tuple[ImageState, LabelWork]:
     """Read a work file of a project with all of its arrays.
 
     Raises:
@@ -328,7 +328,7 @@ def read_work(path: Path) -> tuple[ImageState, ImageWork]:
         facts = {"source": source, "answers": found.state.answers, "least_certain": found.state.least_certain}
         return found.state, _work(planes, facts)
     except (UsageError, KeyError) as error:
-        raise damaged(path, one_line(error)) from None
+        raise damaged_file(path, one_line(error)) from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
