@@ -85,10 +85,13 @@ export class Labeling {
   }
 
   /** Follow a correction. */
-  take({ runs, after, isUndone }: Change): void {
+  take({ runs, isUndone }: Change): void {
     this.knowNames();
-    for (let at = 0; at < runs.length; at += 3) {
-      const [start, end, before] = [runs[at], runs[at] + runs[at + 1], runs[at + 2]];
+    const all = runs.length / 4;
+    for (let number = 0; number < all; number++) {
+      // in the order in which the pixels changed
+      const at = 4 * (isUndone ? all - 1 - number : number);
+      const [start, end, before, after] = [runs[at], runs[at] + runs[at + 1], runs[at + 2], runs[at + 3]];
       this.count(start, end, isUndone ? after : before, -1);
       this.label(start, end, isUndone ? before : after);
     }
