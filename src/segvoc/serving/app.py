@@ -27,6 +27,7 @@ from segvoc.serving.methods import Methods
 from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
+from segvoc.serving.project.routes import ProjectRoutes
 from segvoc.serving.readiness import Readiness
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
@@ -52,9 +53,12 @@ def create_app(
     """
     metrics, keys = ServiceMetrics(), ApiKeys(settings.api_key, settings.api_key_file)
     service = Service(settings, metrics, {} if definitions is None else definitions, readiness or Readiness())
+    project = None if settings.project is None else ProjectRoutes(service, settings.project)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        if project is not None:
+            await project.start()
         service.labeler = labeler = Labeler(open_model(), settings, metrics)
         await labeler.start()
         LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
@@ -73,8 +77,10 @@ def create_app(
     )
     app.state.service, app.state.keys = service, keys
     _Routes(service).add(app)
+    if project is not None:
+        project.add(app.router)
     LabelStudioRoutes(service).add(app)
-    add_page(app, settings.page)
+    add_page(app, settings.page, has_project=project is not None)
     app.openapi = partial(description, app, keys.demanded)
     # the last one added is the first to see a request
     app.add_middleware(Methods, routes=app.routes)

@@ -3,17 +3,29 @@
 import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
-import { Edits, type Choice, type SavedEdits } from "../labels/edits";
-import { figures, Labeling, partFigures } from "../labels/labeling";
+import { Edits, type Change, type Choice } from "../labels/edits";
+import { figures, Labeling, partFigures, type Settled } from "../labels/labeling";
+import { joinTouched, objectFigures } from "../labels/objects";
 import { joined, type Box, type Runs } from "../labels/runs";
+import { firstName, sameClass } from "../labels/synonyms";
+import type { NamedWork } from "../project/keeping";
+import { entryFor, lookedFor } from "../project/words";
 import type { Item } from "./item";
+import type { Prepared } from "./nearby";
 import type { Settings } from "./settings";
-import { colorOf } from "./word_colors";
+
+/** An answer with words that came after it, too, so that they can be painted at once. */
+function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
+  const more = words.filter((word) => !found.words.some((known) => sameClass(known, word)));
+  return more.length ? { ...found, words: [...found.words, ...more] } : found;
+}
 
 export class OpenImage {
   readonly edits: Edits;
   /** What the back end answered; null: nothing yet. */
   readonly found: Signal<Segmentation | null>;
+  /** The labels of an image that is done. */
+  readonly settled: Signal<Settled | null>;
   /** Every pixel's word in the end; a new object when another answer or rule holds. */
   readonly labeling: ReadonlySignal<Labeling | null>;
   /** Counts what is painted, for those who draw it. */
@@ -25,15 +37,24 @@ export class OpenImage {
   constructor(
     readonly item: Item,
     readonly bitmap: ImageBitmap,
-    found: Segmentation | null,
-    saved: SavedEdits | null,
-    { rule, colors }: Pick<Settings, "rule" | "colors">,
+    { found, saved, settled }: NamedWork,
+    { rule, vocabulary }: Pick<Settings, "rule" | "vocabulary">,
   ) {
     this.edits = new Edits(item.width, item.height, saved);
-    this.found = signal<Segmentation | null>(found);
+    this.found = signal(found);
+    this.settled = signal(settled);
     this.labeling = computed(() => {
       const { value } = this.found;
-      return value && new Labeling(value, this.edits, rule.value, (word) => colorOf(colors.value, word));
+      return (
+        value &&
+        new Labeling(
+          withPaintable(value, lookedFor(vocabulary.value)),
+          this.edits,
+          rule.value,
+          entryFor(vocabulary.value),
+          this.settled.value,
+        )
+      );
     });
   }
 
@@ -47,6 +68,12 @@ export class OpenImage {
     return this.labeling.value ? partFigures(this.labeling.value) : [];
   });
 
+  /** The objects of words, in the order of their numbers. */
+  readonly objects = computed(() => {
+    void this.finished.value;
+    return this.labeling.value ? objectFigures(this.labeling.value) : [];
+  });
+
   /** The rectangle in which labels changed since the last call. */
   takeChanged(): Box | null {
     const { changed } = this;
@@ -55,45 +82,86 @@ export class OpenImage {
   }
 
   paint(runs: Runs, choice: Choice): void {
-    this.update(this.edits.paint(runs, choice));
+    this.correct((edits) => edits.paint(runs, choice));
   }
 
   /** End an action. */
   finish(): void {
+    const labeling = untracked(() => this.labeling.value);
+    const counted = new Set(untracked(() => this.objects.value).map(({ label }) => label));
+    if (labeling) this.show(joinTouched(labeling, counted));
     if (this.edits.finish()) this.finished.value++;
+  }
+
+  /** Change objects, as one action; returns what the change tells, null: nothing changed. */
+  change<Result extends { readonly box: Box } | Box>(how: (labeling: Labeling) => Result | null): Result | null {
+    const labeling = untracked(() => this.labeling.value);
+    const result = labeling && how(labeling);
+    if (!result) {
+      this.edits.cancel();
+      return null;
+    }
+    this.show("box" in result ? result.box : result);
+    if (this.edits.finish()) this.finished.value++;
+    return result;
   }
 
   /** Take back what was painted since the last action ended. */
   cancel(): void {
-    this.update(this.edits.cancel());
+    this.correct((edits) => edits.cancel());
   }
 
   undo(): void {
-    this.step(this.edits.undo());
+    this.step((edits) => edits.undo());
   }
 
   redo(): void {
-    this.step(this.edits.redo());
+    this.step((edits) => edits.redo());
   }
 
   /** Take back all corrections, as one action. */
   clear(): void {
-    this.step(this.edits.clear());
+    this.step((edits) => edits.clear());
+  }
+
+  /** Know a word by another name from now on. */
+  rename(word: string, name: string): void {
+    const changed = (words: readonly string[]) => words.map((one) => (one === word ? name : one));
+    const { value: found } = this.found,
+      { value: settled } = this.settled;
+    this.edits.rename(firstName(word), firstName(name));
+    if (found) this.found.value = { ...found, words: changed(found.words) };
+    if (settled) this.settled.value = { ...settled, words: changed(settled.words) };
+  }
+
+  /** What it is opened from again. */
+  get prepared(): Prepared {
+    const work = { found: this.found.value, saved: this.edits.saved, settled: this.settled.value };
+    return { bitmap: this.bitmap, work, revision: this.item.summary.value.revision };
   }
 
   close(): void {
     this.bitmap.close();
   }
 
-  private step(box: Box | null): void {
-    if (!box) return;
-    this.update(box);
-    this.finished.value++;
+  private step(act: (edits: Edits) => Change | null): void {
+    if (this.correct(act)) this.finished.value++;
   }
 
-  private update(box: Box | null): void {
+  /** Change corrections; false: nothing changed. */
+  private correct(act: (edits: Edits) => Change | null): boolean {
+    // before it, since labels that are worked out anew know all corrections
+    const labeling = untracked(() => this.labeling.value);
+    const change = act(this.edits);
+    if (!change) return false;
+    labeling?.take(change);
+    this.show(change.box);
+    return true;
+  }
+
+  /** Something changed in a rectangle. */
+  private show(box: Box | null): void {
     if (!box) return;
-    untracked(() => this.labeling.value)?.refresh(box);
     this.changed = joined(this.changed, box);
     this.painted.value++;
   }
