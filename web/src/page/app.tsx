@@ -4,6 +4,7 @@ import type { TargetedMouseEvent } from "preact";
 import { useEffect } from "preact/hooks";
 
 import { AddImages } from "./add_images";
+import { ConflictDialog } from "./conflict_dialog";
 import { Downloads } from "./downloads";
 import { Header } from "./header";
 import { useDroppedAndPasted } from "./incoming";
@@ -37,6 +38,7 @@ export function App({ page }: { page: Page }) {
   return (
     <div class={isOver ? "page over" : "page"}>
       <Header page={page} />
+      {session.conflict.value && <ConflictDialog page={page} asked={session.conflict.value} />}
       <main>
         <div class="side">
           <section class="card" aria-label="Words">

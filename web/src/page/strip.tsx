@@ -54,9 +54,11 @@ export function Strip({ page }: { page: Page }) {
           </button>
         )}
         <AddImages page={page} isCompact />
-        <button type="button" class="link" onClick={() => setAsking(true)}>
-          Clear all
-        </button>
+        {!session.store.isShared && (
+          <button type="button" class="link" onClick={() => setAsking(true)}>
+            Clear all
+          </button>
+        )}
       </div>
       <Entries page={page} />
       {!session.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}

@@ -7,7 +7,7 @@ import { Labeling } from "../labels/labeling";
 import { Edits } from "../labels/edits";
 import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
 import { uniqueName, type ImageState } from "../project/structure";
-import type { Change, Store } from "../project/store";
+import type { Change, Choice, Conflict, Store } from "../project/store";
 import { summaryOf } from "../project/summary";
 import { entryFor, entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed } from "../words/list";
@@ -16,6 +16,7 @@ import { Nearby, type Prepared } from "./nearby";
 import { OpenImage } from "./open_image";
 import { makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { paintSettled } from "./reopening";
+import { watcherOf } from "./watching";
 import { Writer } from "./writer";
 
 /** Most files whose problems are told one by one. */
@@ -32,6 +33,12 @@ const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] 
 interface StoredTaught {
   readonly name: string;
   readonly content: Uint8Array;
+}
+
+/** A conflict, and how it is ended. */
+export interface AskedConflict {
+  readonly conflict: Conflict;
+  readonly answer: (choice: Choice) => void;
 }
 
 export class Session {
@@ -61,6 +68,8 @@ export class Session {
   /** Whether the open image can be corrected: it has labels, and nobody is done with it. */
   readonly canCorrect = computed(() => this.isLabeled.value && !this.current.value!.item.isDone.value);
   readonly writer = new Writer();
+  /** Two versions of an image, between which the reader has to choose. */
+  readonly conflict = signal<AskedConflict | null>(null);
   /** The files of taught words, by their ids. */
   private readonly contents = new Map<string, StoredTaught>();
   private readonly nearby = new Nearby((item) => this.prepare(item));
@@ -105,6 +114,7 @@ export class Session {
         );
       isFirst = false;
     });
+    this.store.watch(watcherOf(this, this.nearby));
   }
 
   /** Give an id and a color to every word that comes. */
@@ -398,8 +408,10 @@ export class Session {
     return { bitmap, work, revision };
   }
 
-  private show(image: OpenImage | null): void {
+  /** Show another image, or none. */
+  show(image: OpenImage | null): void {
     const before = this.current.value;
+    this.store.hold(image?.item.id ?? null);
     this.current.value = image;
     this.chosen.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
@@ -436,8 +448,8 @@ export class Session {
   private async kept(write: () => Promise<void>): Promise<void> {
     try {
       await this.room(write);
-    } catch {
-      this.problem.value = NO_ROOM;
+    } catch (failure) {
+      this.problem.value = failure instanceof PageError ? failure.message : NO_ROOM;
     }
   }
 }
