@@ -12,6 +12,7 @@ import { KeyField } from "./key_field";
 import { Legend } from "./legend";
 import { plural, type Page } from "./page";
 import { PartsField } from "./parts_field";
+import { ProjectPanel } from "./project_panel";
 import { pressAnywhere } from "./stage/keys";
 import { Stage } from "./stage/stage";
 import { Toolbar } from "./stage/toolbar";
@@ -71,6 +72,7 @@ export function App({ page }: { page: Page }) {
           <section class="card" aria-labelledby="save">
             <h2 id="save">Save</h2>
             <Downloads page={page} />
+            <ProjectPanel page={page} />
           </section>
         </div>
       </main>

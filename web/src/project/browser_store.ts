@@ -91,6 +91,10 @@ export class BrowserStore implements Store {
     return this.database.write(ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key }))));
   }
 
+  archive(): null {
+    return null;
+  }
+
   get(setting: Setting): Promise<unknown> {
     return this.database.get("settings", setting);
   }

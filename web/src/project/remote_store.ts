@@ -144,6 +144,10 @@ export class RemoteStore implements Store {
   /** Others may want them: they stay in the project's trash. */
   async forget(): Promise<void> {}
 
+  archive(): Promise<Blob> {
+    return this.api.archive();
+  }
+
   get(setting: Setting): Promise<unknown> {
     return this.database.get("settings", setting);
   }
@@ -166,8 +170,10 @@ export class RemoteStore implements Store {
       .map(([key, unsent]) => ({ key, unsent }));
   }
 
-  private async read(id: string): Promise<Known> {
-    const content = await this.api.work(id);
+  /** @param isChanged whether there is work, even if this page doesn't know of it yet. */
+  private async read(id: string, isChanged = false): Promise<Known> {
+    const isNew = !isChanged && this.states.get(id)?.revision === 0;
+    const content = isNew ? null : await this.api.work(id);
     const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
     const found = content && decodeWork(content, vocabulary);
     const work = found?.work ?? NOTHING;
@@ -295,7 +301,7 @@ export class RemoteStore implements Store {
   /** Put a change together with what others did meanwhile. */
   private async resolve(waiting: Waiting, given: "both" | null): Promise<void> {
     const { id } = waiting.unsent;
-    const theirs = await this.read(id);
+    const theirs = await this.read(id, true);
     const size = waiting.unsent.state;
     const their = correctionsOf(theirs.work.edits, size);
     const isCrowded = ({ edits, base }: Unsent) => edits && collides(base.corrections, correctionsOf(edits, size), their);

@@ -6,7 +6,7 @@ import { PageError, sentence, type Backend, type ModelInfo, type Segmentation, t
 import { Labeling } from "../labels/labeling";
 import { Edits } from "../labels/edits";
 import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
-import { uniqueName, type ImageState } from "../project/structure";
+import { uniqueName, type ImageState, type Work } from "../project/structure";
 import type { Change, Choice, Conflict, Store } from "../project/store";
 import { summaryOf } from "../project/summary";
 import { entryFor, entryOf, lookedFor, withLookedFor, withName } from "../project/words";
@@ -59,6 +59,8 @@ export class Session {
   readonly asked = signal<string | null>(null);
   /** Counts what may let an image be labeled again, beside words and images. */
   readonly reopened = signal(0);
+  /** The file of a project that is about to be opened. */
+  readonly offered = signal<File | null>(null);
   /** What went wrong, in one sentence. */
   readonly problem = signal<string | null>(null);
   /** Words that aren't shown, and the one that is shown alone. */
@@ -362,13 +364,22 @@ export class Session {
     return new OpenImage(item, bitmap, work, this.settings);
   }
 
+  /** What is kept of an image. */
+  async keptWork(item: Item): Promise<Work> {
+    this.count();
+    this.writer.flush();
+    return this.store.work(item.id);
+  }
+
   /** Write down an image's corrections. */
   keepEdits(image: OpenImage): void {
     if (image.item.isDone.value) return;
     const { names, objects } = image.edits;
     this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
-    this.keep(image.item, { edits }, { source: "person" });
+    // labels from elsewhere stay what they are, beside what is corrected
+    const source = image.item.isImported ? "import" : "person";
+    this.keep(image.item, { edits }, { source });
     if (this.counting?.image !== image) this.count();
     clearTimeout(this.counting?.timer);
     this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
