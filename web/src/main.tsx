@@ -10,6 +10,8 @@ import { StageControl } from "./page/stage/control";
 import { BrowserStore } from "./project/browser_store";
 import { Database } from "./project/database";
 import { ServiceBackend, type Addresses } from "./service/backend";
+import { ServiceImprovement } from "./service/improvement";
+import { Improvement } from "./session/improvement";
 import { Labeler } from "./session/labeler";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
@@ -19,6 +21,8 @@ import { takeOver } from "./session/tabs";
 interface Offered {
   readonly service: Addresses | null;
   readonly browser: { readonly model: string } | null;
+  /** Whether the service has a project. */
+  readonly project?: boolean;
 }
 
 /** Where the key of the service is kept, until the window is closed. */
@@ -44,9 +48,11 @@ async function start(): Promise<void> {
   };
   if (service) service.key = sessionStorage.getItem(KEY) ?? "";
   labeler.start();
+  const improving = offered.project && service ? new ServiceImprovement(service) : null;
+  const improvement = new Improvement(session, labeler, improving);
   const control = new StageControl(session);
   const root = document.getElementById("app")!;
-  render(<App page={{ session, labeler, control, places, useKey }} />, root);
+  render(<App page={{ session, labeler, improvement, control, places, useKey }} />, root);
   takeOver(() => {
     labeler.stop();
     session.close();

@@ -6,6 +6,7 @@ import { useEffect } from "preact/hooks";
 import { AddImages } from "./add_images";
 import { Downloads } from "./downloads";
 import { Header } from "./header";
+import { Improve } from "./improve";
 import { useDroppedAndPasted } from "./incoming";
 import { KeyField } from "./key_field";
 import { Legend } from "./legend";
@@ -66,6 +67,7 @@ export function App({ page }: { page: Page }) {
             <h2 id="legend">What is where</h2>
             <Legend page={page} />
           </section>
+          <Improve page={page} />
           <section class="card" aria-labelledby="save">
             <h2 id="save">Save</h2>
             <Downloads page={page} />

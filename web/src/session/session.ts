@@ -192,6 +192,19 @@ export class Session {
     await this.keepTaught();
   }
 
+  /** Give the model a new file of taught words, in the place of an earlier one of this name. */
+  async takeImproved(backend: Backend, name: string, content: Uint8Array): Promise<void> {
+    const file = await backend.teach!(name, content);
+    this.contents.set(file.id, { name, content });
+    this.taught.value = [...this.taught.value.filter((other) => other.name !== name && other.id !== file.id), file];
+    await this.keepTaught();
+  }
+
+  /** The content of a file of taught words. */
+  contentOf({ id }: TaughtFile): Uint8Array {
+    return this.contents.get(id)!.content;
+  }
+
   async removeTaught({ id }: TaughtFile): Promise<void> {
     this.taught.value = this.taught.value.filter((other) => other.id !== id);
     await this.keepTaught();

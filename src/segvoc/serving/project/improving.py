@@ -2,14 +2,13 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.project_images import done_images
@@ -100,17 +99,19 @@ def _tuned(
     """Tuned words; None where they are no better on held-out images."""
     if (why := why_no_finetuning(model)) is not None:
         raise UsageError(why)
+    from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.saving import save
     from segvoc.training.recipes import finetune
     from segvoc.training.run import train
     from segvoc.training.tuning import TUNED_WORDS_FILE
 
+    assert isinstance(model, NetworkSegmenter)
     with TemporaryDirectory(dir=order.out.parent, prefix=".tuning-") as folder:
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
         save(model, file)  # weights may have been given beside the preset
         recipe = finetune(str(file), images=len(images), method="words")
         ended = threading.Event()
-        watching = threading.Thread(target=_watch, args=(run, recipe.schedule.steps, tell, ended), daemon=True)
+        watching = threading.Thread(target=_watch, args=(run, recipe.optimizer.steps, tell, ended), daemon=True)
         watching.start()
         try:
             train(recipe, images, run, device=str(getattr(model, "device", "auto")), progress=False)
@@ -125,6 +126,6 @@ def _watch(run: Path, steps: int, tell: Callable[[str, int, int], None], ended: 
     """Tell how far a run is."""
     while not ended.wait(LOOK_SECONDS):
         with suppress(OSError, SegvocError):
-            lines: Sequence[Mapping[str, Any]] = read_journal(run / "metrics.jsonl")
+            lines = list(read_journal(run / "metrics.jsonl"))
             if lines:
                 tell("fine-tuning", int(lines[-1]["step"]), steps)
