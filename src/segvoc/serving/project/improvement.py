@@ -19,7 +19,7 @@ from segvoc.process_settings import how_it_ended
 from segvoc.projects.project import Project
 from segvoc.projects.records import now
 from segvoc.records import from_json, to_json
-from segvoc.serving.project.improving import Order, improve
+from segvoc.serving.project.improving import ImprovementOrder, improve
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import read_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
@@ -34,7 +34,7 @@ STATE_FILE, CANCEL_FILE, UNFINISHED_FILE = "improvement.json", "cancel", ".unfin
 FEWEST_IMAGES = 2
 """One has to be held out."""
 
-LOOK_SECONDS = 0.25
+NEWS_SECONDS = 0.25
 """Time between two looks for news of the process, and for somebody who cancels [s]."""
 
 CANCEL_SECONDS = 10.0
@@ -158,10 +158,10 @@ class Improvement:
         with writing(self.folder / CANCEL_FILE):
             (self.folder / CANCEL_FILE).touch()
         waited = threading.Event()
-        for _ in range(round(CANCEL_SECONDS / LOOK_SECONDS)):
+        for _ in range(round(CANCEL_SECONDS / NEWS_SECONDS)):
             if self.state().state != "running":
                 break
-            waited.wait(LOOK_SECONDS)
+            waited.wait(NEWS_SECONDS)
         return self.state()
 
     def stop(self) -> None:
@@ -220,7 +220,7 @@ class _Job(threading.Thread):
         folder, project = self.improvement.folder, self.improvement.project.folder
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        order = Order(project=project, out=folder / UNFINISHED_FILE, finetune=self.state.finetune)
+        order = ImprovementOrder(project=project, out=folder / UNFINISHED_FILE, finetune=self.state.finetune)
         process = context.Process(target=improve, args=(self.improvement.open_model, order, theirs))
         process.start()
         theirs.close()
@@ -237,7 +237,7 @@ class _Job(threading.Thread):
             if self.stopping.is_set():
                 message = "the service was stopped while it learned; start it again"
                 return replace(self.state, state="failed", stage=None, share=None, message=message)
-            if not news.poll(LOOK_SECONDS):
+            if not news.poll(NEWS_SECONDS):
                 continue
             try:
                 what, *told = news.recv()

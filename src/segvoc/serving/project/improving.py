@@ -21,7 +21,7 @@ from segvoc.serving.logs import LOGGER
 from segvoc.storage.journal import read_journal
 from segvoc.teaching.taught_words import TaughtWords
 
-STAGES: Mapping[str, tuple[float, float]] = {
+IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "opening the model": (0.0, 0.05),
     "finding regions": (0.05, 0.3),
     "reading images": (0.3, 0.6),
@@ -33,12 +33,12 @@ STAGES: Mapping[str, tuple[float, float]] = {
 LOWER_PRIORITY = 5
 """By how much the process gives way to those that label."""
 
-LOOK_SECONDS = 1.0
+TUNING_LOOK_SECONDS = 1.0
 """Time between two looks at how far fine-tuning is [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class ImprovementOrder:
     """What to learn from, and where the words are written."""
 
     project: Path
@@ -58,7 +58,7 @@ def why_no_finetuning(model: Segmenter) -> str | None:
     return None
 
 
-def improve(open_model: Callable[[], Segmenter], order: Order, to: Connection) -> None:
+def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
     """Teach, and tell the parent how far it is.
 
     It is sent ("step", stage, share), and in the end ("done", record), ("nothing", line) or ("failed", line).
@@ -74,7 +74,7 @@ def improve(open_model: Callable[[], Segmenter], order: Order, to: Connection) -
         os.nice(LOWER_PRIORITY)
 
     def tell(stage: str, done: int, total: int) -> None:
-        start, end = STAGES[stage]
+        start, end = IMPROVEMENT_STAGES[stage]
         to.send(("step", stage, start + (end - start) * done / max(total, 1)))
 
     try:
@@ -94,7 +94,7 @@ def improve(open_model: Callable[[], Segmenter], order: Order, to: Connection) -
 
 
 def _tuned(
-    model: Segmenter, images: LabeledImages, order: Order, tell: Callable[[str, int, int], None]
+    model: Segmenter, images: LabeledImages, order: ImprovementOrder, tell: Callable[[str, int, int], None]
 ) -> TaughtWords | None:
     """Tuned words; None where they are no better on held-out images."""
     if (why := why_no_finetuning(model)) is not None:
@@ -124,7 +124,7 @@ def _tuned(
 
 def _watch(run: Path, steps: int, tell: Callable[[str, int, int], None], ended: threading.Event) -> None:
     """Tell how far a run is."""
-    while not ended.wait(LOOK_SECONDS):
+    while not ended.wait(TUNING_LOOK_SECONDS):
         with suppress(OSError, SegvocError):
             lines = list(read_journal(run / "metrics.jsonl"))
             if lines:

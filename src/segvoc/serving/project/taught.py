@@ -5,12 +5,11 @@ from pathlib import Path
 
 from segvoc.errors import SegvocError
 from segvoc.inference.segmenter import Segmenter
+from segvoc.projects.folder import FileStamp, file_stamp
 from segvoc.projects.project import Project
 from segvoc.serving.labeler import Labeler
 from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.teaching.taught_words import TaughtWords
-
-_Stamp = tuple[int, int, int] | None
 
 
 class TaughtModel:
@@ -23,7 +22,7 @@ class TaughtModel:
 
     def __init__(self, project: Project, labeler: Labeler) -> None:
         self._project, self._labeler, self._plain = project, labeler, labeler.model
-        self._followed: dict[Path, _Stamp] = {}
+        self._followed: dict[Path, FileStamp] = {}
         self._one = asyncio.Lock()
 
     async def follow(self) -> None:
@@ -43,15 +42,6 @@ class TaughtModel:
     def _taught(self, files: list[Path]) -> Segmenter:
         return self._plain.with_taught(*map(TaughtWords.load, files)) if files else self._plain
 
-    def _stamps(self) -> dict[Path, _Stamp]:
-        return {
-            path: _stamp(path) for path in (self._project.folder / one for one in self._project.record.options.taught)
-        }
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    def _stamps(self) -> dict[Path, FileStamp]:
+        folder, files = self._project.folder, self._project.record.options.taught
+        return {folder / file: file_stamp(folder / file) for file in files}
