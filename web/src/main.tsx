@@ -13,6 +13,8 @@ import { BrowserStore } from "./project/browser_store";
 import { Database } from "./project/database";
 import { RemoteStore } from "./project/remote_store";
 import { ServiceBackend, type Addresses } from "./service/backend";
+import { ServiceImprovement } from "./service/improvement";
+import { Improvement } from "./session/improvement";
 import { Labeler } from "./session/labeler";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
@@ -71,8 +73,10 @@ async function start(): Promise<void> {
     },
   };
   labeler.start();
+  const improving = offered.project && service ? new ServiceImprovement(service) : null;
+  const improvement = new Improvement(session, labeler, improving);
   const control = new StageControl(session);
-  render(<App page={{ session, labeler, control, places, useKey, user }} />, root);
+  render(<App page={{ session, labeler, improvement, control, places, useKey, user }} />, root);
   // a service keeps what several tabs do apart
   if (api) return;
   takeOver(() => {

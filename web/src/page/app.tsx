@@ -7,6 +7,7 @@ import { AddImages } from "./add_images";
 import { ConflictDialog } from "./conflict_dialog";
 import { Downloads } from "./downloads";
 import { Header } from "./header";
+import { Improve } from "./improve";
 import { useDroppedAndPasted } from "./incoming";
 import { KeyField } from "./key_field";
 import { Legend } from "./legend";
@@ -69,6 +70,7 @@ export function App({ page }: { page: Page }) {
             <h2 id="legend">What is where</h2>
             <Legend page={page} />
           </section>
+          <Improve page={page} />
           <section class="card" aria-labelledby="save">
             <h2 id="save">Save</h2>
             <Downloads page={page} />

@@ -12,6 +12,7 @@ import { summaryOf } from "../project/summary";
 import { entryFor, entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
+import { Listing } from "./listing";
 import { Nearby, type Prepared } from "./nearby";
 import { OpenImage } from "./open_image";
 import { makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
@@ -52,6 +53,8 @@ export class Session {
   readonly current = signal<OpenImage | null>(null);
   /** The image that was chosen last, which may not be open yet. */
   readonly chosen = signal<Item | null>(null);
+  /** Those of the images that are listed. */
+  readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
   /** The files of taught words that the reader gave, and the model took. */
   readonly taught = signal<readonly TaughtFile[]>([]);
@@ -204,6 +207,19 @@ export class Session {
     await this.keepTaught();
   }
 
+  /** Give the model a new file of taught words, in the place of an earlier one of this name. */
+  async takeImproved(backend: Backend, name: string, content: Uint8Array): Promise<void> {
+    const file = await backend.teach!(name, content);
+    this.contents.set(file.id, { name, content });
+    this.taught.value = [...this.taught.value.filter((other) => other.name !== name && other.id !== file.id), file];
+    await this.keepTaught();
+  }
+
+  /** The content of a file of taught words. */
+  contentOf({ id }: TaughtFile): Uint8Array {
+    return this.contents.get(id)!.content;
+  }
+
   async removeTaught({ id }: TaughtFile): Promise<void> {
     this.taught.value = this.taught.value.filter((other) => other.id !== id);
     await this.keepTaught();
@@ -248,20 +264,20 @@ export class Session {
     }
   }
 
-  /** Open the image that is so many places further in the strip. */
+  /** Open the image that is so many places further among those that are listed. */
   move(places: number): void {
-    const items = this.items.value;
+    const items = this.listing.listed.value;
     const at = items.indexOf(this.chosen.value!) + places;
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
-  /** Be done with the open image, and open the next one that isn't done. */
+  /** Be done with the open image, and open the next one that is listed and isn't done. */
   async finish(): Promise<void> {
     const image = this.current.value;
     if (!image) return;
-    if (this.canCorrect.value) this.settle(image);
-    const items = this.items.value,
+    const items = this.listing.listed.value,
       at = items.indexOf(image.item);
+    if (this.canCorrect.value) this.settle(image);
     const next = [...items.slice(at + 1), ...items.slice(0, at)].find(({ isDone }) => !isDone.value);
     if (next) await this.open(next);
   }
@@ -296,14 +312,15 @@ export class Session {
 
   /** Take an image out of the strip; it can be put back. */
   async remove(item: Item): Promise<void> {
-    const at = this.items.value.indexOf(item);
+    const at = this.listing.listed.value.indexOf(item);
     this.nearby.drop(item);
     this.items.value = this.items.value.filter((other) => other !== item);
     this.removed.value = [...this.removed.value, item];
     item.removed = Date.now();
     await this.kept(() => this.store.saveRemoved(item.entry()));
     if (this.chosen.value !== item) return;
-    const next = this.items.value[Math.min(at, this.items.value.length - 1)];
+    const listed = this.listing.listed.value.filter((other) => other !== item),
+      next = listed[Math.min(at, listed.length - 1)] ?? this.items.value[0];
     if (next) await this.open(next);
     else this.show(null);
   }
@@ -428,8 +445,9 @@ export class Session {
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
     this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));
-    const at = image ? this.items.value.indexOf(image.item) : -1;
-    void this.nearby.prepare([at + 1, at - 1].flatMap((place) => (at >= 0 && this.items.value[place]) || []));
+    const listed = this.listing.listed.value,
+      at = image ? listed.indexOf(image.item) : -1;
+    void this.nearby.prepare([at + 1, at - 1].flatMap((place) => (at >= 0 && listed[place]) || []));
   }
 
   /** Write nothing any more, since another tab does. */
