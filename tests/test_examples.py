@@ -63,8 +63,8 @@ def test_segment(tmp_path: Path) -> None:
     }
 
 
-def test_teach_needs_no_torch(tmp_path: Path) -> None:
-    """Far better after than before on the other images, by the table; the overlays differ."""
+def test_teach(tmp_path: Path) -> None:
+    """Without PyTorch; far better after than before on the other images, by the table; the overlays differ."""
     code = WITHOUT_TORCH.format(arguments=[str(EXAMPLES / "teach.py"), str(tmp_path)])
     lines = printed("-c", code, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}).splitlines()
     *_, before, after = next(line.split() for line in lines if line.startswith("mean"))
