@@ -124,8 +124,7 @@ test("objects of one word are united, dissolved and extended; they and correctio
   assert.ok(merge(image, [1, 2]));
   end();
   assert.deepEqual(objects(image), ["11.11.33"]);
-  edits.paint(Int32Array.of(0, 4), "dog");
-  image.refresh(whole(image));
+  image.take(edits.paint(Int32Array.of(0, 4), "dog")!);
   end();
   // what lost its word lost its object, and the word of object 1 is in one pixel now
   assert.deepEqual(objects(image), ["....1.33"]);
@@ -137,14 +136,12 @@ test("objects of one word are united, dissolved and extended; they and correctio
   assert.deepEqual(objects(image), ["....1..."]);
   const back = ["33331.33", "....1.33", "11.11.33", "11.22.33", "........"];
   for (const row of back) {
-    edits.undo();
-    image.refresh(whole(image));
+    image.take(edits.undo()!);
     assert.deepEqual(objects(image), [row]);
   }
   assert.ok(!edits.canUndo);
   for (const row of [...back.slice(0, -1).reverse(), "....1..."]) {
-    edits.redo();
-    image.refresh(whole(image));
+    image.take(edits.redo()!);
     assert.deepEqual(objects(image), [row]);
   }
   const again = new Edits(8, 1, structuredClone(edits.saved));
@@ -169,15 +166,13 @@ test("painted pixels join the object that they touch, or the nearer of two; alon
   const { edits } = image;
   const paint = (word: string, ...runs: number[]) => {
     const counted = new Set(objectFigures(image).map(({ label }) => label));
-    edits.paint(Int32Array.from(runs), word);
-    image.refresh(whole(image));
+    image.take(edits.paint(Int32Array.from(runs), word)!);
     joinTouched(image, counted);
     edits.finish();
   };
   paint("person", 13, 1);
   assert.equal(objectMap(image), null, "a word without objects gets none");
-  edits.undo();
-  image.refresh(whole(image));
+  image.take(edits.undo()!);
   makeObjects(image, 0, 2);
   edits.finish();
   const [left, right] = ["11", "22"];
@@ -190,9 +185,8 @@ test("painted pixels join the object that they touch, or the nearer of two; alon
   // beside the rest of the word, which belongs to none, it stays without one
   paint("person", 4 * 14 + 1, 1);
   assert.deepEqual(objects(image)[4], "..............");
-  edits.undo();
-  edits.undo();
-  image.refresh(whole(image));
+  image.take(edits.undo()!);
+  image.take(edits.undo()!);
   assert.deepEqual(objects(image)[0], `${left}1.....${right}..3.`);
 });
 
@@ -267,8 +261,8 @@ test("whatever is done, labels stay, objects keep to their words, and undo leads
       else if (kind === 6) extend(image, Int32Array.of(below(height) * width, width), one.number);
       else {
         const counted = new Set(all.map(({ label }) => label));
-        edits.paint(Int32Array.of(below(height) * width, width), ["person", "dog", "wall"][below(3)]);
-        image.refresh(whole(image));
+        const change = edits.paint(Int32Array.of(below(height) * width, width), ["person", "dog", "wall"][below(3)]);
+        if (change) image.take(change);
         labels.set(image.labels);
         joinTouched(image, counted);
       }
@@ -285,14 +279,12 @@ test("whatever is done, labels stay, objects keep to their words, and undo leads
     }
     const last = states.length - 1;
     for (let at = last - 1; at >= 0; at--) {
-      edits.undo();
-      image.refresh(whole(image));
+      image.take(edits.undo()!);
       assert.equal(objects(image).join(), states[at]);
     }
     assert.ok(!edits.canUndo);
     for (let at = 1; at <= last; at++) {
-      edits.redo();
-      image.refresh(whole(image));
+      image.take(edits.redo()!);
       assert.equal(objects(image).join(), states[at]);
     }
   }

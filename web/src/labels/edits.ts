@@ -9,19 +9,28 @@ const MOST_HISTORY = 16e6;
 /** What a pixel is given: a word; null, no word; undefined, what the model found. */
 export type Choice = string | null | undefined;
 
+/** What a correction did, for those who follow it. */
+export interface Change {
+  /** Where something changed, words or objects. */
+  readonly box: Box;
+  /** Start, length, what the pixels had before and what they have after it: four numbers for each stretch of a row. */
+  readonly runs: Int32Array;
+  /** Whether it was taken back: the pixels have what they had before. */
+  readonly isUndone: boolean;
+}
+
 /** One action. */
 interface Step {
-  /** What the pixels have after it. */
-  readonly after: number;
-  /** Start, length, and what the pixels had before: three numbers for each stretch. */
+  /** Start, length, what the pixels had before, and what they have after it: four numbers for each stretch. */
   readonly runs: Int32Array;
   /** Start, length, the object that the pixels had before, and the one they have after it: four numbers each. */
   readonly objects: Int32Array;
 }
 
+const NO_RUNS = new Int32Array();
+
 /** An action that isn't ended. */
 interface OpenStep {
-  after: number;
   readonly runs: number[];
   readonly objects: number[];
 }
@@ -69,16 +78,15 @@ export class Edits {
   /**
    * Give pixels a word, as a part of the action that `finish` ends.
    *
-   * @returns the rectangle in which something changed; null: nothing did.
+   * @returns what changed; null: nothing did.
    */
-  paint(runs: Runs, choice: Choice): Box | null {
+  paint(runs: Runs, choice: Choice): Change | null {
     const after = this.code(choice);
-    if (this.open?.runs.length && this.open.after !== after) this.finish();
     const open = this.begun();
-    open.after = after;
-    const from = open.runs.length;
-    for (let at = 0; at < runs.length; at += 2) this.fill(runs[at], runs[at] + runs[at + 1], after, open.runs);
-    return boxOf(open.runs.slice(from), this.width, 3);
+    const changed: number[] = [];
+    for (let at = 0; at < runs.length; at += 2) this.fill(runs[at], runs[at] + runs[at + 1], after, changed);
+    for (const number of changed) open.runs.push(number);
+    return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
 
   /**
@@ -93,7 +101,7 @@ export class Edits {
     return boxOf(objects.slice(from), this.width, 4);
   }
 
-  /** What was painted in the action that isn't ended: start, length and what was there before. */
+  /** What was painted in the action that isn't ended: start, length, before and after. */
   get begunRuns(): readonly number[] {
     return this.open?.runs ?? [];
   }
@@ -104,8 +112,7 @@ export class Edits {
     this.open = null;
     if (!open || !(open.runs.length || open.objects.length)) return false;
     this.done.push({
-      after: open.after,
-      runs: Int32Array.from(open.runs),
+      runs: merged(open.runs, this.width),
       objects: Int32Array.from(open.objects),
     });
     this.undone = [];
@@ -115,43 +122,44 @@ export class Edits {
   }
 
   /** Take back what was painted since the last action ended. */
-  cancel(): Box | null {
+  cancel(): Change | null {
     if (!this.finish()) return null;
-    const box = this.undo();
+    const change = this.undo();
     this.undone.pop();
-    return box;
+    return change;
   }
 
-  undo(): Box | null {
+  undo(): Change | null {
+    this.finish();
     const step = this.done.pop();
     if (!step) return null;
     this.undone.push(step);
-    for (let at = step.runs.length - 3; at >= 0; at -= 3) {
-      const [start, length, before] = step.runs.subarray(at, at + 3);
-      this.layer.fill(before, start, start + length);
-    }
+    const { runs } = step;
+    // the last stretch first, since a pixel may be in several
+    for (let at = runs.length - 4; at >= 0; at -= 4) this.layer.fill(runs[at + 2], runs[at], runs[at] + runs[at + 1]);
     this.objects.undo(step.objects);
-    return this.boxOf(step);
+    return this.change(step, true);
   }
 
-  redo(): Box | null {
+  redo(): Change | null {
+    this.finish();
     const step = this.undone.pop();
     if (!step) return null;
     this.done.push(step);
-    for (let at = 0; at < step.runs.length; at += 3)
-      this.layer.fill(step.after, step.runs[at], step.runs[at] + step.runs[at + 1]);
+    const { runs } = step;
+    for (let at = 0; at < runs.length; at += 4) this.layer.fill(runs[at + 3], runs[at], runs[at] + runs[at + 1]);
     this.objects.redo(step.objects);
-    return this.boxOf(step);
+    return this.change(step, false);
   }
 
   /** Everything as the model found it, without objects, as one action. */
-  clear(): Box | null {
+  clear(): Change | null {
     const rows: number[] = [];
     for (let start = 0; start < this.layer.length; start += this.width) rows.push(start, this.width);
     const runs = Int32Array.from(rows);
-    const box = joined(this.paint(runs, undefined), this.assign(runs, 0));
-    this.finish();
-    return box;
+    this.paint(runs, undefined);
+    this.assign(runs, 0);
+    return this.finish() ? this.change(this.done.at(-1)!, false) : null;
   }
 
   get saved(): SavedEdits {
@@ -165,11 +173,7 @@ export class Edits {
   }
 
   private begun(): OpenStep {
-    return (this.open ??= { after: 0, runs: [], objects: [] });
-  }
-
-  private boxOf({ runs, objects }: Step): Box | null {
-    return joined(boxOf(runs, this.width, 3), boxOf(objects, this.width, 4));
+    return (this.open ??= { runs: [], objects: [] });
   }
 
   /** Fill a stretch, and write down the parts of it that had something else. */
@@ -179,9 +183,14 @@ export class Edits {
       const before = layer[at],
         first = at;
       while (at < end && layer[at] === before) at++;
-      if (before !== after) runs.push(first, at - first, before);
+      if (before !== after) runs.push(first, at - first, before, after);
     }
     layer.fill(after, start, end);
+  }
+
+  private change({ runs, objects }: Step, isUndone: boolean): Change | null {
+    const box = joined(boxOf(runs, this.width, 4), boxOf(objects, this.width, 4));
+    return box && { box, runs, isUndone };
   }
 
   private code(choice: Choice): number {
@@ -189,6 +198,24 @@ export class Edits {
     const at = this.names.indexOf(choice);
     return at < 0 ? this.names.push(choice) : at + 1;
   }
+}
+
+/** The stretches of an action; if it gave one thing to all, in their order, with those as one that follow each other. */
+function merged(runs: readonly number[], width: number): Int32Array {
+  const after = runs[3];
+  // a pixel that got one thing isn't in a second stretch
+  if (runs.some((number, at) => at % 4 === 3 && number !== after)) return Int32Array.from(runs);
+  const order = Uint32Array.from({ length: runs.length / 4 }, (_, at) => 4 * at);
+  order.sort((one, other) => runs[one] - runs[other]);
+  const result: number[] = [];
+  for (const at of order) {
+    const [start, length, before] = [runs[at], runs[at + 1], runs[at + 2]];
+    const last = result.length - 4;
+    const isNext = last >= 0 && result[last] + result[last + 1] === start && result[last + 2] === before;
+    if (isNext && start % width) result[last + 1] += length;
+    else result.push(start, length, before, after);
+  }
+  return Int32Array.from(result);
 }
 
 function bytesOf({ runs, objects }: Step): number {
