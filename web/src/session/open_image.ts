@@ -1,40 +1,57 @@
 /** The image that is looked at, with its labels and corrections. */
 
-import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
+import { batch, computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
-import { Edits, type Change, type Choice, type SavedEdits } from "../labels/edits";
-import { figures, Labeling, partFigures } from "../labels/labeling";
+import { Edits, type Change, type Choice } from "../labels/edits";
+import { figures, Labeling, partFigures, type Settled } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { joined, type Box, type Runs } from "../labels/runs";
+import { firstName } from "../labels/synonyms";
+import { withPaintable, type NamedWork } from "../project/keeping";
+import { entryFor, lookedFor } from "../project/words";
 import type { Item } from "./item";
+import type { Prepared } from "./nearby";
 import type { Settings } from "./settings";
-import { colorOf } from "./word_colors";
 
 export class OpenImage {
   readonly edits: Edits;
   /** What the back end answered; null: nothing yet. */
   readonly found: Signal<Segmentation | null>;
+  /** The labels of an image that is done. */
+  readonly settled: Signal<Settled | null>;
   /** Every pixel's word in the end; a new object when another answer or rule holds. */
   readonly labeling: ReadonlySignal<Labeling | null>;
   /** Counts what is painted, for those who draw it. */
   readonly painted = signal(0);
   /** Counts finished actions, for those who count pixels. */
   readonly finished = signal(0);
+  /** Counts changes of others that were taken over, after which all is worked out anew. */
+  private readonly adopted = signal(0);
   private changed: Box | null = null;
 
   constructor(
     readonly item: Item,
     readonly bitmap: ImageBitmap,
-    found: Segmentation | null,
-    saved: SavedEdits | null,
-    { rule, colors }: Pick<Settings, "rule" | "colors">,
+    { found, saved, settled }: NamedWork,
+    { rule, vocabulary }: Pick<Settings, "rule" | "vocabulary">,
   ) {
     this.edits = new Edits(item.width, item.height, saved);
-    this.found = signal<Segmentation | null>(found);
+    this.found = signal(found);
+    this.settled = signal(settled);
     this.labeling = computed(() => {
       const { value } = this.found;
-      return value && new Labeling(value, this.edits, rule.value, (word) => colorOf(colors.value, word));
+      void this.adopted.value;
+      return (
+        value &&
+        new Labeling(
+          withPaintable(value, lookedFor(vocabulary.value)),
+          this.edits,
+          rule.value,
+          entryFor(vocabulary.value),
+          this.settled.value,
+        )
+      );
     });
   }
 
@@ -102,6 +119,33 @@ export class OpenImage {
   /** Take back all corrections, as one action. */
   clear(): void {
     this.step((edits) => edits.clear());
+  }
+
+  /** Take over what others made of the image; what was done here can still be undone. */
+  adopt({ found, saved, settled }: NamedWork): void {
+    batch(() => {
+      this.edits.adopt(saved);
+      this.found.value = found;
+      this.settled.value = settled;
+      this.adopted.value++;
+      this.finished.value++;
+    });
+  }
+
+  /** Know a word by another name from now on. */
+  rename(word: string, name: string): void {
+    const changed = (words: readonly string[]) => words.map((one) => (one === word ? name : one));
+    const { value: found } = this.found,
+      { value: settled } = this.settled;
+    this.edits.rename(firstName(word), firstName(name));
+    if (found) this.found.value = { ...found, words: changed(found.words) };
+    if (settled) this.settled.value = { ...settled, words: changed(settled.words) };
+  }
+
+  /** What it is opened from again. */
+  get prepared(): Prepared {
+    const work = { found: this.found.value, saved: this.edits.saved, settled: this.settled.value };
+    return { bitmap: this.bitmap, work, revision: this.item.summary.value.revision };
   }
 
   close(): void {

@@ -24,8 +24,8 @@ export function Toolbar({ page }: { page: Page }) {
         ))}
       </div>
       <div class="group">
-        <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo} onClick={() => control.undo()} />
-        <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo} onClick={() => control.redo()} />
+        <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo || !session.canCorrect.value} onClick={() => control.undo()} />
+        <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo || !session.canCorrect.value} onClick={() => control.redo()} />
       </div>
       <div class="group">
         <IconButton
@@ -33,6 +33,12 @@ export function Toolbar({ page }: { page: Page }) {
           label="Compare before and after"
           isPressed={divider.value !== null}
           onClick={() => (divider.value = divider.value === null ? 0.5 : null)}
+        />
+        <IconButton
+          icon="doubt"
+          label="Least certain place"
+          isDisabled={!session.isLabeled.value}
+          onClick={() => control.doubts.next()}
         />
       </div>
       <div class="options">{tool.options?.(page) ?? <span class="help">{tool.help}</span>}</div>
