@@ -18,7 +18,7 @@ MANY_WORDS += "plane train sign wire pole light roof mountain river bridge".spli
 
 def equal_labels(site: Site, image: Path, words: list[str]) -> float:
     """Share of the pixels that have the label that Python gives them."""
-    return float((site.labels() == segvoc.load("tiny", dtype="float32").segment(image, words).labels).mean())
+    return float((site.labels_of(words) == segvoc.load("tiny", dtype="float32").segment(image, words).labels).mean())
 
 
 # Opening a page with the network inside of it takes seconds of CPU, so each test does several things in one.
