@@ -41,6 +41,7 @@ export class RemoteStore implements Store {
   readonly isLasting = true;
   readonly isShared = true;
   readonly waiting = signal(0);
+  readonly isAway = signal(false);
   private readonly tab = `${Date.now()}-${Math.random()}`;
   private readonly known = new Map<string, Known>();
   /** Changes of this page by images, the oldest first. */
@@ -207,10 +208,12 @@ export class RemoteStore implements Store {
         else if (this.unsent.size) await this.sendChange([...this.unsent.values()][0]);
         else break;
         pause = WAIT.first;
+        this.isAway.value = false;
         this.watcher.onProblem(null);
       } catch (failure) {
         if (this.ending.signal.aborted) break;
         const isPassing = failure instanceof TransientError || failure instanceof KeyError || this.wanted !== null;
+        this.isAway.value = true;
         this.watcher.onProblem(sentence(failure));
         await new Promise((resolve) => setTimeout(resolve, isPassing ? pause : WAIT.longest));
         pause = Math.min(2 * pause, WAIT.longest);
