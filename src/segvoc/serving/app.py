@@ -28,6 +28,7 @@ from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
 from segvoc.serving.project.routes import ProjectRoutes
+from segvoc.serving.project.taught import TaughtModel
 from segvoc.serving.readiness import Readiness
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
@@ -53,7 +54,7 @@ def create_app(
     """
     metrics, keys = ServiceMetrics(), ApiKeys(settings.api_key, settings.api_key_file)
     service = Service(settings, metrics, {} if definitions is None else definitions, readiness or Readiness())
-    project = None if settings.project is None else ProjectRoutes(service, settings.project)
+    project = None if settings.project is None else ProjectRoutes(service, settings.project, open_model)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -61,8 +62,13 @@ def create_app(
             await project.start()
         service.labeler = labeler = Labeler(open_model(), settings, metrics)
         await labeler.start()
+        if project is not None:
+            service.follow = TaughtModel(project.project, labeler).follow
+            await service.follow()
         LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
         yield {"metrics": metrics}  # connections have no other way to the application
+        if project is not None:
+            await project.stop()
         await labeler.stop()
 
     app = FastAPI(
@@ -124,6 +130,7 @@ class _Routes:
         service = self.service
         with service.place():
             definition = await vocabulary_call(request, service.settings)
+            await service.follow()
             found = await unless_gone(request, service.labeler.encode(definition))
         await asyncio.to_thread(service.vocabularies.keep, definition)
         told = {"vocabulary": definition.name, "words": found.prepared.words, "hints": found.hints}
@@ -131,6 +138,7 @@ class _Routes:
 
     async def models(self) -> Response:
         settings = self.service.settings
+        await self.service.follow()
         limits = settings.max_bytes, settings.max_pixels, settings.max_words
         return JSONResponse(
             {

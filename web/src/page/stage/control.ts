@@ -4,10 +4,12 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 
 import type { Point } from "../../labels/runs";
 import type { Session } from "../../session/session";
+import { Doubts } from "./doubts";
 import type { Moves } from "./pointers";
 import { CLICK, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
 import { LookTool } from "./tools/look";
+import { ObjectsTool } from "./tools/objects";
 import { PolygonTool } from "./tools/polygon";
 import { RegionTool } from "./tools/region";
 import { toImage } from "./view";
@@ -20,6 +22,7 @@ export class StageControl extends Workbench implements Moves {
     new RegionTool(this),
     new BrushTool(this),
     new PolygonTool(this),
+    new ObjectsTool(this),
   ];
   private readonly selected = signal<Tool>(this.tools[0]);
   /** The tool that is chosen; where labels are locked, the first instead of one that changes them. */
@@ -29,6 +32,7 @@ export class StageControl extends Workbench implements Moves {
   });
   /** Whether the list of keys is open. */
   readonly help = signal(false);
+  readonly doubts = new Doubts(this);
   /** Share of the stage, from the left, that shows the image alone; null: the image isn't compared. */
   readonly divider = signal<number | null>(null);
 
