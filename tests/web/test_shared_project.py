@@ -122,6 +122,7 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, st
     assert ben.tab.get_by_role("button", name="Brush").is_disabled()
 
 
+@pytest.mark.slow
 def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street: RealService):
     anna.tab.goto(anna.address)
     anna.type("cup, table")
