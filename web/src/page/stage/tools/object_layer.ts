@@ -7,8 +7,8 @@ import type { Labeling } from "../../../labels/labeling";
 const LONGEST = 1024;
 
 /** Weights of objects that are chosen and of others, in [0, 255]. */
-const CHOSEN = 235,
-  OTHER = 150;
+const CHOSEN = 190,
+  OTHER = 105;
 
 /** @param chosen numbers of the objects that stand out. */
 export function objectLayer(labeling: Labeling, chosen: readonly number[]): OffscreenCanvas {

@@ -159,7 +159,7 @@ export class ObjectsTool implements Tool {
         <button type="button" disabled={!chosen.length} onClick={() => this.dissolve()}>
           No object
         </button>
-        <span role="status" class="help">
+        <span role="status" class="told">
           {this.told.value || (word && count(word) ? `${word}: ${plural(count(word), "object")}` : "")}
         </span>
       </>
