@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,6 +33,7 @@ class ServiceMetrics:
     def __init__(self) -> None:
         _forget_ended_processes()
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self.requests = self._counter("segvoc_requests", "Requests that were answered.", "route", "method", "status")
         self.request_seconds = Histogram(
             "segvoc_request_seconds",
