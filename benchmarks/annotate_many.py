@@ -7,8 +7,8 @@ by words already, so that nothing else happens meanwhile.
 
 - `open_s`: from loading the page to the first image with its labels and the strip, the shortest of three.
 - `next_ms`: from Page Down to the next image on the stage, median and 95th percentile.
-- `heap_mb`: the JavaScript heap of the tab after garbage collection, at the start and after the moves; `entries`: images
-  that the strip holds at most.
+- `heap_mb`: the JavaScript heap of the tab after garbage collection, at the start and after the moves; `entries`:
+  images that the strip holds at most.
 """
 
 import argparse

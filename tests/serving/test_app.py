@@ -140,14 +140,14 @@ def test_wrong_addresses_and_methods(method, path, status):
 
 def test_more_requests_than_allowed_are_refused():
     model = GatedSegmenter()
-    with in_process(model, requests=1) as client:
+    with in_process(model, requests=1, client_requests=9, client_uploads=9) as client:
         model.gate.clear()
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor() as threads:
             first = threads.submit(segment, client)
             while "segvoc_open_requests 2.0" not in client.get("/metrics").text:
-                pass
+                time.sleep(0.05)
             second = segment(client)
             model.gate.set()
             assert (second.status_code, failure(second)) == (503, "busy")

@@ -8,11 +8,13 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.managers import SyncManager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -22,9 +24,12 @@ from uvicorn.supervisors import Multiprocess
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.process_settings import end_with_parent
+from segvoc.serving.api_keys import ApiKeys
 from segvoc.serving.connections import ConnectionLimits, LimitedConfig
 from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.metrics import FOLDER_VARIABLE
+from segvoc.serving.proxies import Proxies
+from segvoc.serving.readiness import Readiness
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.scratch import scratch_folder
 
@@ -104,6 +109,8 @@ def service_config(app: Callable[[], "FastAPI"], settings: ServiceSettings, work
         app,
         ConnectionLimits(
             connections=settings.connections,
+            of_client=settings.connections_of_client,
+            proxies=Proxies(settings.proxies, settings.proxy_header),
             header_seconds=settings.header_seconds,
             download_seconds=settings.download_seconds,
         ),
@@ -131,7 +138,31 @@ def process_app(
     logging.captureWarnings(True)
     if multiprocessing.parent_process() is not None:
         end_with_parent()
-    return create_app(open_model, settings, definitions)
+    readiness = Readiness()
+    app = create_app(open_model, settings, definitions, readiness)
+    if threading.current_thread() is threading.main_thread():
+        _take_signals(settings, readiness, app.state.keys)
+    return app
+
+
+def _take_signals(settings: ServiceSettings, readiness: Readiness, keys: ApiKeys) -> None:
+    """Let SIGTERM end the process after the time to settle, and SIGHUP read the API keys again."""
+    stop = signal.getsignal(signal.SIGTERM)  # uvicorn's, which only sets a flag
+
+    def settle(number: int, frame: FrameType | None) -> None:
+        again, readiness.stopping = readiness.stopping, True
+        if not callable(stop):
+            return
+        if again or not settings.settle_seconds:
+            stop(number, frame)
+        else:
+            timer = threading.Timer(settings.settle_seconds, stop, (number, frame))
+            timer.daemon = True
+            timer.start()
+
+    signal.signal(signal.SIGTERM, settle)
+    if settings.api_key_file is not None:
+        signal.signal(signal.SIGHUP, lambda *_: keys.reload())
 
 
 def _run_one(server: uvicorn.Server, listener: socket.socket) -> None:
