@@ -338,6 +338,8 @@ def of_browser(driver: Playwright, folder: Path, options: argparse.Namespace) ->
         annotator.site.tab.get_by_text(f"{len(paths)} of {len(paths)} images labeled").wait_for()
         begun = time.monotonic()
         counts = killed(annotator, [path.name for path in paths], options.kills, dice, None)
+        # until the model is there, the page can't know that all labels are new
+        annotator.site.tab.get_by_text(f"{len(paths)} of {len(paths)} images labeled").wait_for()
         project = unpack_project(annotator.site.saved("Save project"), folder / "unpacked")
         annotator.close()
     problems = lost(annotator.lines, project)

@@ -159,6 +159,28 @@ def test_workers_end_with_their_parent_and_share_vocabularies_and_metrics(script
         assert service.url()
 
 
+def test_a_lost_worker_is_started_again_and_told(script):
+    with started(script, "0", "2", "slow") as service:
+        url = service.url()
+        pids = [
+            int(str(line["message"]).split("[")[1].rstrip("]"))
+            for line in service.lines
+            if str(line["message"]).startswith("Started server process")
+        ]
+        os.kill(pids[0], signal.SIGKILL)
+        end, seen = time.monotonic() + 30, set()
+        while 503 not in seen and time.monotonic() < end:
+            with contextlib.suppress(ConnectionError, urllib.error.URLError):
+                try:
+                    with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+                        seen.add(answer.status)
+                except urllib.error.HTTPError as error:
+                    seen.add(error.code)
+            time.sleep(0.05)
+        assert 503 in seen
+        assert service.url()
+
+
 def test_interrupting_ends_it_quietly(script):
     with started(script, "0", "1", "slow") as service:
         service.url()

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.managers import SyncManager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
@@ -31,6 +31,7 @@ from segvoc.serving.metrics import FOLDER_VARIABLE
 from segvoc.serving.proxies import Proxies
 from segvoc.serving.readiness import Readiness
 from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.supervision import Supervisor
 from segvoc.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def process_app(
     open_model: Callable[[], Segmenter],
     settings: ServiceSettings,
     definitions: MutableMapping[str, bytes] | None = None,
+    board: Path | None = None,
 ) -> "FastAPI":
     """The application of a process; see `create_app`."""
     from segvoc.serving.app import create_app  # here: a worker has to know of the folder of metrics first
@@ -138,7 +140,7 @@ def process_app(
     logging.captureWarnings(True)
     if multiprocessing.parent_process() is not None:
         end_with_parent()
-    readiness = Readiness()
+    readiness = Readiness(board)
     app = create_app(open_model, settings, definitions, readiness)
     if threading.current_thread() is threading.main_thread():
         _take_signals(settings, readiness, app.state.keys)
@@ -161,7 +163,7 @@ def _take_signals(settings: ServiceSettings, readiness: Readiness, keys: ApiKeys
             timer.start()
 
     signal.signal(signal.SIGTERM, settle)
-    if settings.api_key_file is not None:
+    if settings.api_key_file is not None or readiness.board is not None:
         signal.signal(signal.SIGHUP, lambda *_: keys.reload())
 
 
@@ -189,8 +191,10 @@ def _run_workers(
     with manager, scratch_folder() as folder:
         os.environ[FOLDER_VARIABLE] = folder
         os.environ.setdefault("OMP_NUM_THREADS", str(share))
-        app = partial(process_app, open_model, settings, manager.dict())
-        supervisor = Multiprocess(config(app), sockets=[listener])
+        board = Path(folder) / "missing.txt"
+        app = partial(process_app, open_model, settings, manager.dict(), board)
+        keeper = next(process for process in multiprocessing.active_children() if "Manager" in process.name)
+        supervisor = Supervisor(config(app), [listener], board, keeper.is_alive)
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise UsageError("the model can't be loaded; the log says why")
