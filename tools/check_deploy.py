@@ -42,6 +42,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "ingress": {
         "ingress": {"enabled": True, "host": "labels.example.org", "tlsSecret": "tls", "className": "nginx"},
+        "proxies": ["10.0.0.0/8"],
         "options": ["--queue=32"],
         "podAnnotations": {"team": "vision"},
     },
