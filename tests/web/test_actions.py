@@ -211,7 +211,7 @@ def test_a_region_gets_another_word_and_it_is_undone_and_done_again(coffee: Site
     before = coffee.labels()
     coffee.press("Give a region another word")
     coffee.click(0.02, 0.02)
-    coffee.tab.get_by_role("dialog").get_by_role("button", name="spoon").click()
+    coffee.tab.get_by_role("dialog").get_by_role("option", name="spoon").click()
     after = coffee.labels()
     changed = before != after
     assert 0.05 < changed.mean() < 0.9 and set(before[changed]) == {before[6, 9]} and set(after[changed]) == {2}
@@ -222,11 +222,11 @@ def test_a_region_gets_another_word_and_it_is_undone_and_done_again(coffee: Site
     # a word that isn't in the list is added to it
     coffee.click(0.02, 0.02)
     coffee.tab.get_by_label("Find a word").fill("desk")
-    coffee.press("Add “desk”")
+    coffee.tab.get_by_role("option", name="Add “desk”").click()
     coffee.done()
     assert (coffee.labels()[changed] == 4).all()
     coffee.click(0.02, 0.02)
-    coffee.tab.get_by_role("dialog").get_by_role("button", name="no word").click()
+    coffee.tab.get_by_role("dialog").get_by_role("option", name="no word").click()
     assert (coffee.labels()[changed] == 255).all()
 
 

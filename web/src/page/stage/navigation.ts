@@ -2,9 +2,9 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
-import type { Point, Size } from "../../labels/runs";
+import type { Box, Point, Size } from "../../labels/runs";
 import type { Session } from "../../session/session";
-import { fitted, moved, showing, toImage, toStage, zoomed, type View } from "./view";
+import { fitted, framed, moved, showing, toImage, toStage, zoomed, type View } from "./view";
 
 export class Navigation {
   readonly size = signal<Size>({ width: 1, height: 1 });
@@ -38,6 +38,17 @@ export class Navigation {
   fit(): void {
     const item = this.session.current.value?.item;
     if (item) this.view.value = fitted(item, this.size.value);
+  }
+
+  /** Show a rectangle as large as it fits, or all of the image if it is shown so. */
+  frame(box: Box): void {
+    const { session, size, view } = this;
+    const item = session.current.value?.item;
+    if (!item) return;
+    const wanted = framed(box, item, size.value);
+    const { scale, x, y } = view.value;
+    const isThere = Math.abs(wanted.scale / scale - 1) < 1e-6 && Math.hypot(wanted.x - x, wanted.y - y) < 1;
+    view.value = isThere ? fitted(item, size.value) : wanted;
   }
 
   zoom(factor: number, at?: Point): void {

@@ -1,6 +1,6 @@
 /** Which part of the image is looked at. */
 
-import type { Point, Size } from "../../labels/runs";
+import type { Box, Point, Size } from "../../labels/runs";
 
 /** From the image to the stage: a place (x, y) of the image is at (scale x + this.x, scale y + this.y) [CSS px]. */
 export interface View {
@@ -13,11 +13,28 @@ export interface View {
 const LARGEST = 40,
   MARGIN = 12;
 
+/** Share of the stage that a rectangle takes which fits. */
+const FRAMED = 0.8;
+
 /** All of the image, in the middle. */
 export function fitted(image: Size, stage: Size): View {
   const room = { width: Math.max(1, stage.width - 2 * MARGIN), height: Math.max(1, stage.height - 2 * MARGIN) };
   const scale = Math.min(room.width / image.width, room.height / image.height, LARGEST);
   return centered({ scale, x: 0, y: 0 }, image, stage);
+}
+
+/** A rectangle of the image as large as it fits, with some of what is around it. */
+export function framed({ left, top, right, bottom }: Box, image: Size, stage: Size): View {
+  const all = fitted(image, stage);
+  const scale = Math.min(
+    (FRAMED * stage.width) / (right - left),
+    (FRAMED * stage.height) / (bottom - top),
+    Math.max(LARGEST, all.scale),
+  );
+  if (scale < all.scale) return all;
+  const x = (stage.width - (left + right) * scale) / 2,
+    y = (stage.height - (top + bottom) * scale) / 2;
+  return centered({ scale, x, y }, image, stage);
 }
 
 /** Nearer or farther, so that the place of the image under a place of the stage stays there. */

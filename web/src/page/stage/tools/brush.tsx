@@ -69,7 +69,7 @@ export class BrushTool implements Tool {
   options({ control }: Page) {
     return (
       <>
-        <WordChoice work={control} />
+        <WordChoice control={control} />
         <label class="size">
           Size
           <input

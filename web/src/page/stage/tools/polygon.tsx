@@ -77,7 +77,7 @@ export class PolygonTool implements Tool {
   options({ control }: Page) {
     return (
       <>
-        <WordChoice work={control} />
+        <WordChoice control={control} />
         <button type="button" disabled={this.corners.value.length < 3} onClick={() => this.close()}>
           Fill
         </button>
