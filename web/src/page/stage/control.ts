@@ -4,6 +4,7 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 
 import type { Point } from "../../labels/runs";
 import type { Session } from "../../session/session";
+import { Doubts } from "./doubts";
 import type { Moves } from "./pointers";
 import { CLICK, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
@@ -37,6 +38,7 @@ export class StageControl extends Workbench implements Moves {
   readonly finding = signal(false);
   /** Whether the image is shown alone, while a key or a button is held. */
   readonly isBare = signal(false);
+  readonly doubts = new Doubts(this);
   /** Share of the stage, from the left, that shows the image alone; null: the image isn't compared. */
   readonly divider = signal<number | null>(null);
 

@@ -11,7 +11,7 @@ export function frameRegion(work: Workbench, at: Point | null): void {
   const labeling = work.session.current.value?.labeling.value;
   const pixel = labeling && at && pixelAt(at, labeling);
   const box = typeof pixel === "number" ? boxOf(regionAt(labeling!.labels, labeling!, pixel), labeling!.width) : null;
-  if (box) work.frame(box);
+  if (box) work.frameOrFit(box);
 }
 
 /** The same for all pixels of the word that is chosen for the tools. */
@@ -20,7 +20,7 @@ export function frameWord(work: Workbench): void {
     name = work.choice.value;
   const label = labeling && typeof name === "string" ? labeling.words.map(firstName).indexOf(name) : -1;
   const box = labeling && label >= 0 ? boxOfLabel(labeling.labels, labeling.width, label) : null;
-  if (box) work.frame(box);
+  if (box) work.frameOrFit(box);
 }
 
 function boxOfLabel(labels: Uint16Array, width: number, label: number): Box | null {

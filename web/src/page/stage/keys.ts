@@ -16,6 +16,7 @@ export const KEYS: readonly Key[] = [
   ["Z", "show the region at the cursor as large as it fits; with Shift, the chosen word; once more: everything"],
   ["H or \\, held", "the image without its labels"],
   ["N", "done with this image: lock it, and go to the next one"],
+  ["J", "the place of the image in which the model doubts most; again: the next one"],
   ["Page Up, Page Down", "previous or next image"],
   ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page"],
 ];
@@ -47,6 +48,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "Z") frameWord(control);
   else if (key === "w" || key === "W" || key === "/") control.finding.value = true;
   else if (key === "h" || key === "H" || key === "\\") showBare(control);
+  else if (key === "j" || key === "J") control.doubts.next();
   else if (key === "?") control.help.value = true;
   else if (key === "Enter" || key === " ") control.act();
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);

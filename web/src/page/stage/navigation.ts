@@ -40,15 +40,18 @@ export class Navigation {
     if (item) this.view.value = fitted(item, this.size.value);
   }
 
-  /** Show a rectangle as large as it fits, or all of the image if it is shown so. */
+  /** Look at a rectangle of the image. */
   frame(box: Box): void {
-    const { session, size, view } = this;
-    const item = session.current.value?.item;
-    if (!item) return;
-    const wanted = framed(box, item, size.value);
-    const { scale, x, y } = view.value;
-    const isThere = Math.abs(wanted.scale / scale - 1) < 1e-6 && Math.hypot(wanted.x - x, wanted.y - y) < 1;
-    view.value = isThere ? fitted(item, size.value) : wanted;
+    const item = this.session.current.value?.item;
+    if (item) this.view.value = framed(box, item, this.size.value);
+  }
+
+  /** The same, or all of the image if it is looked at so already. */
+  frameOrFit(box: Box): void {
+    const before = this.view.value;
+    this.frame(box);
+    const { scale, x, y } = this.view.value;
+    if (Math.abs(before.scale / scale - 1) < 1e-6 && Math.hypot(before.x - x, before.y - y) < 1) this.fit();
   }
 
   zoom(factor: number, at?: Point): void {

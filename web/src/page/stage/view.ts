@@ -13,9 +13,6 @@ export interface View {
 const LARGEST = 40,
   MARGIN = 12;
 
-/** Share of the stage that a rectangle takes which fits. */
-const FRAMED = 0.8;
-
 /** All of the image, in the middle. */
 export function fitted(image: Size, stage: Size): View {
   const room = { width: Math.max(1, stage.width - 2 * MARGIN), height: Math.max(1, stage.height - 2 * MARGIN) };
@@ -23,17 +20,12 @@ export function fitted(image: Size, stage: Size): View {
   return centered({ scale, x: 0, y: 0 }, image, stage);
 }
 
-/** A rectangle of the image as large as it fits, with some of what is around it. */
+/** A rectangle of the image as large as it fits, with as much of the image around it as there is room for. */
 export function framed({ left, top, right, bottom }: Box, image: Size, stage: Size): View {
-  const all = fitted(image, stage);
-  const scale = Math.min(
-    (FRAMED * stage.width) / (right - left),
-    (FRAMED * stage.height) / (bottom - top),
-    Math.max(LARGEST, all.scale),
-  );
-  if (scale < all.scale) return all;
-  const x = (stage.width - (left + right) * scale) / 2,
-    y = (stage.height - (top + bottom) * scale) / 2;
+  const nearest = fitted({ width: right - left, height: bottom - top }, stage).scale;
+  const scale = Math.max(nearest, fitted(image, stage).scale);
+  const x = stage.width / 2 - (scale * (left + right)) / 2,
+    y = stage.height / 2 - (scale * (top + bottom)) / 2;
   return centered({ scale, x, y }, image, stage);
 }
 
