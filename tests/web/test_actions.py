@@ -211,7 +211,7 @@ def test_a_region_gets_another_word_and_it_is_undone_and_done_again(coffee: Site
     before = coffee.labels()
     coffee.press("Give a region another word")
     coffee.click(0.02, 0.02)
-    coffee.tab.get_by_role("dialog").get_by_role("button", name="spoon").click()
+    coffee.tab.get_by_role("dialog").get_by_role("option", name="spoon").click()
     after = coffee.labels()
     changed = before != after
     assert 0.05 < changed.mean() < 0.9 and set(before[changed]) == {before[6, 9]} and set(after[changed]) == {2}
@@ -222,11 +222,11 @@ def test_a_region_gets_another_word_and_it_is_undone_and_done_again(coffee: Site
     # a word that isn't in the list is added to it
     coffee.click(0.02, 0.02)
     coffee.tab.get_by_label("Find a word").fill("desk")
-    coffee.press("Add “desk”")
+    coffee.tab.get_by_role("option", name="Add “desk”").click()
     coffee.done()
     assert (coffee.labels()[changed] == 4).all()
     coffee.click(0.02, 0.02)
-    coffee.tab.get_by_role("dialog").get_by_role("button", name="no word").click()
+    coffee.tab.get_by_role("dialog").get_by_role("option", name="no word").click()
     assert (coffee.labels()[changed] == 255).all()
 
 
@@ -242,10 +242,11 @@ def test_brush_and_polygon_paint_a_word(coffee: Site):
     assert (brushed[: int(0.7 * height)] == before[: int(0.7 * height)]).all()
     coffee.press("Polygon", exact=True)
     coffee.tab.get_by_label("Paint").select_option("spoon")
+    coffee.tab.get_by_label("Snap").uncheck()
     corners = [(0.6, 0.1), (0.9, 0.1), (0.9, 0.3), (0.6, 0.3)]
     for corner in corners:
         coffee.click(*corner)
-    coffee.press("Fill")
+    coffee.press("Finish", exact=True)
     painted = coffee.labels()
     inside = painted[int(0.1 * height) + 3 : int(0.3 * height) - 3, int(0.6 * width) + 3 : int(0.9 * width) - 3]
     assert (inside == 2).all()
@@ -270,7 +271,7 @@ def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
     coffee.stage_key("b", "3", "]", "]", "ArrowLeft", "Enter", "ArrowRight", "ArrowRight", " ")
     brushed = coffee.labels()
     assert set(brushed[brushed != before]) == {2}
-    coffee.stage_key("p", "4", "ArrowDown", " ", *["ArrowRight"] * 9, " ", *["ArrowDown"] * 9, " ", "Enter")
+    coffee.stage_key("p", "s", "4", "ArrowDown", " ", *["ArrowRight"] * 9, " ", *["ArrowDown"] * 9, " ", "Enter")
     assert set(coffee.labels()[coffee.labels() != brushed]) == {3}
     coffee.tab.keyboard.press("Control+z")
     coffee.stage_key("p", " ", *["ArrowRight"] * 9, " ", "Backspace", "Escape", "r", "Enter")

@@ -4,16 +4,19 @@ const LINES = {
   look: "M3 12s3.5-6.5 9-6.5S21 12 21 12s-3.5 6.5-9 6.5S3 12 3 12Z M12 9.2a2.8 2.8 0 1 0 0 5.6a2.8 2.8 0 0 0 0-5.6Z",
   hidden:
     "M4 4l16 16 M9.5 5.8A9 9 0 0 1 12 5.5c5.5 0 9 6.5 9 6.5a17 17 0 0 1-3 3.7 M6.2 7.6A16 16 0 0 0 3 12s3.5 6.5 9 6.5a9 9 0 0 0 4-1",
-  region:
-    "M10.5 4L4.7 9.8a2.5 2.5 0 0 0 0 3.5l3.8 3.8a2.5 2.5 0 0 0 3.5 0L17.8 11.3Z M8 2.5l3.5 3.5 M4.5 12h12.5 M19.5 14.5c1.2 1.8 1.7 2.7 1.7 3.5a1.7 1.7 0 0 1-3.4 0c0-.8.5-1.7 1.7-3.5Z",
+  region: "M4 5v6.5l8.2 8.2a1.8 1.8 0 0 0 2.6 0l4.9-4.9a1.8 1.8 0 0 0 0-2.6L11.5 4H5a1 1 0 0 0-1 1Z M8 8h.01",
   brush: "M20 4c-4 1-9.5 6-11 9.5l1.5 1.5C14 13.5 19 8 20 4Z M9 13.5c-3 0-4 2-4 4c0 1-.7 2-2 2.5c4 1 8-.5 7.5-5Z",
   polygon: "M6 18L4 9l8-5l8 6l-4 8Z",
   objects: "M4 8a4 4 0 1 0 8 0a4 4 0 1 0-8 0Z M12 16a4 4 0 1 0 8 0a4 4 0 1 0-8 0Z M15 4l-6 16",
+  eraser: "M9 20L3.8 14.8a1.8 1.8 0 0 1 0-2.6L12.3 3.8a1.8 1.8 0 0 1 2.6 0l5.3 5.3a1.8 1.8 0 0 1 0 2.6L12 20Z M8 8.2l7.9 7.9 M8 20h12.5",
+  fill: "M4.5 11.5L11.5 4.5l7.5 7.5l-6.4 6.4a2 2 0 0 1-2.8 0L4.5 13.3a1.3 1.3 0 0 1 0-1.8Z M8 3l3.5 3.5 M4.5 12.5h14 M20.5 15c1 1.5 1.5 2.3 1.5 3a1.5 1.5 0 0 1-3 0c0-.7.5-1.5 1.5-3Z",
   undo: "M8 5L4 9l4 4 M4 9h10a5.5 5.5 0 0 1 0 11h-3",
   redo: "M16 5l4 4l-4 4 M20 9H10a5.5 5.5 0 0 0 0 11h3",
   plus: "M12 5v14 M5 12h14",
   minus: "M5 12h14",
   fit: "M4 9V4h5 M15 4h5v5 M20 15v5h-5 M9 20H4v-5",
+  bare: "M4 5h16v14H4Z M4 16l5-5l4 4l3-3l4 4 M8.5 9h.01",
+  find: "M10.5 4.5a6 6 0 1 0 0 12a6 6 0 0 0 0-12Z M15 15l5 5",
   compare: "M12 3v18 M5 6h4 M5 12h4 M5 18h4 M15 6h4v12h-4",
   camera: "M4 8h3.5l1.5-2.5h6L16.5 8H20v11H4Z M12 10.2a3.2 3.2 0 1 0 0 6.4a3.2 3.2 0 0 0 0-6.4Z",
   image: "M4 5h16v14H4Z M4 16l5-5l4 4l3-3l4 4 M15.5 8.5h.01",
@@ -21,7 +24,6 @@ const LINES = {
   help: "M12 3.5a8.5 8.5 0 1 0 0 17a8.5 8.5 0 0 0 0-17Z M9.7 9.5a2.4 2.4 0 1 1 3.6 2.1c-.9.5-1.3 1-1.3 1.9 M12 16.5h.01",
   doubt:
     "M4 8V4h4 M16 4h4v4 M20 16v4h-4 M8 20H4v-4 M9.9 9.8a2.2 2.2 0 1 1 3.3 2c-.8.5-1.2.9-1.2 1.7 M12 16.3h.01",
-  find: "M10.5 4a6.5 6.5 0 1 0 0 13a6.5 6.5 0 0 0 0-13Z M15.5 15.5L20 20",
   chart: "M4 20h16 M7 16v-5 M12 16V6 M17 16v-8",
   light:
     "M12 8a4 4 0 1 0 0 8a4 4 0 0 0 0-8Z M12 2.5v2 M12 19.5v2 M2.5 12h2 M19.5 12h2 M5.3 5.3l1.4 1.4 M17.3 17.3l1.4 1.4 M5.3 18.7l1.4-1.4 M17.3 6.7l1.4-1.4",
@@ -65,6 +67,38 @@ export function IconButton({ icon, label, onClick, isPressed, isDisabled = false
       aria-pressed={isPressed}
       disabled={isDisabled}
       onClick={onClick}
+    >
+      <Icon name={icon} />
+    </button>
+  );
+}
+
+export interface HoldButtonProps {
+  icon: IconName;
+  label: string;
+  /** It is held, or not any more. */
+  onHold: (isHeld: boolean) => void;
+}
+
+/** A button that acts as long as it is held, with a pointer or with keys. */
+export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
+  const end = () => onHold(false);
+  return (
+    <button
+      type="button"
+      class="icon-button hold"
+      aria-label={label}
+      title={label}
+      onPointerDown={(event) => {
+        event.currentTarget.setPointerCapture(event.pointerId);
+        onHold(true);
+      }}
+      onPointerUp={end}
+      onPointerCancel={end}
+      onContextMenu={(event) => event.preventDefault()}
+      onKeyDown={({ key }) => (key === " " || key === "Enter") && onHold(true)}
+      onKeyUp={end}
+      onBlur={end}
     >
       <Icon name={icon} />
     </button>

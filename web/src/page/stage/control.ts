@@ -8,6 +8,8 @@ import { Doubts } from "./doubts";
 import type { Moves } from "./pointers";
 import { CLICK, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
+import { EraserTool } from "./tools/eraser";
+import { FillTool } from "./tools/fill";
 import { LookTool } from "./tools/look";
 import { ObjectsTool } from "./tools/objects";
 import { PolygonTool } from "./tools/polygon";
@@ -18,11 +20,13 @@ import { Workbench } from "./workbench";
 export class StageControl extends Workbench implements Moves {
   /** In the order of the toolbar. */
   readonly tools: readonly Tool[] = [
-    new LookTool(),
+    new LookTool(this),
     new RegionTool(this),
     new BrushTool(this),
     new PolygonTool(this),
     new ObjectsTool(this),
+    new FillTool(this),
+    new EraserTool(this),
   ];
   private readonly selected = signal<Tool>(this.tools[0]);
   /** The tool that is chosen; where labels are locked, the first instead of one that changes them. */
@@ -32,6 +36,10 @@ export class StageControl extends Workbench implements Moves {
   });
   /** Whether the list of keys is open. */
   readonly help = signal(false);
+  /** Whether the list of words is open in which letters find one. */
+  readonly finding = signal(false);
+  /** Whether the image is shown alone, while a key or a button is held. */
+  readonly isBare = signal(false);
   readonly doubts = new Doubts(this);
   /** Share of the stage, from the left, that shows the image alone; null: the image isn't compared. */
   readonly divider = signal<number | null>(null);

@@ -2,15 +2,19 @@
 
 import { firstName } from "../../labels/synonyms";
 import type { StageControl } from "./control";
+import { frameRegion, frameWord } from "./framing";
 import type { Key } from "./tool";
 
 /** What keys mean beside those of the tools. */
 export const KEYS: readonly Key[] = [
   ["Arrow keys", "move the cursor and read; with Shift, pixel by pixel"],
   ["Space, Enter", "do there what a click does"],
-  ["1 to 9", "choose the word that is painted"],
+  ["W or /", "find a word by its letters, and choose it for the tools"],
+  ["1 to 9", "choose one of the first words for the tools"],
   ["Escape", "leave what was begun"],
   ["+ − 0", "zoom in, zoom out, show everything"],
+  ["Z", "show the region at the cursor as large as it fits; with Shift, the chosen word; once more: everything"],
+  ["H or \\, held", "the image without its labels"],
   ["N", "done with this image: lock it, and go to the next one"],
   ["J", "the place of the image in which the model doubts most; again: the next one"],
   ["Page Up, Page Down", "previous or next image"],
@@ -40,6 +44,10 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "+" || key === "=") control.zoom(1.5);
   else if (key === "-" || key === "_") control.zoom(1 / 1.5);
   else if (key === "0") control.fit();
+  else if (key === "z") frameRegion(control, control.cursor.value);
+  else if (key === "Z") frameWord(control);
+  else if (key === "w" || key === "W" || key === "/") control.finding.value = true;
+  else if (key === "h" || key === "H" || key === "\\") showBare(control);
   else if (key === "j" || key === "J") control.doubts.next();
   else if (key === "?") control.help.value = true;
   else if (key === "Enter" || key === " ") control.act();
@@ -48,6 +56,18 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (/^[1-9]$/.test(key)) chooseWord(control, Number(key) - 1);
   else return key === "Escape" && control.leave();
   return true;
+}
+
+/** Show the image alone until the key is let go, wherever the focus is then. */
+function showBare({ isBare }: StageControl): void {
+  if (isBare.value) return;
+  isBare.value = true;
+  const ending = new AbortController();
+  const end = () => {
+    isBare.value = false;
+    ending.abort();
+  };
+  for (const kind of ["keyup", "blur"]) addEventListener(kind, end, { signal: ending.signal });
 }
 
 /** Undo and redo, wherever the focus is, unless a text is edited; false: the keys mean something else. */

@@ -46,6 +46,14 @@ export class Navigation {
     if (item) this.view.value = framed(box, item, this.size.value);
   }
 
+  /** The same, or all of the image if it is looked at so already. */
+  frameOrFit(box: Box): void {
+    const before = this.view.value;
+    this.frame(box);
+    const { scale, x, y } = this.view.value;
+    if (Math.abs(before.scale / scale - 1) < 1e-6 && Math.hypot(before.x - x, before.y - y) < 1) this.fit();
+  }
+
   zoom(factor: number, at?: Point): void {
     const item = this.session.current.value?.item;
     if (!item) return;

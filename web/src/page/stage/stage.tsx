@@ -17,6 +17,7 @@ import { Layers } from "./layers";
 import { draw } from "./painter";
 import { listen } from "./pointers";
 import { Reading } from "./reading";
+import { WordFinder } from "./word_finder";
 
 export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   const { control } = page;
@@ -68,6 +69,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
         <IconButton icon="fit" label="Show all of the image" onClick={() => control.fit()} />
         <IconButton icon="plus" label="Zoom in" onClick={() => control.zoom(1.5)} />
       </div>
+      {control.finding.value && <WordFinder page={page} />}
       {frame.current && tool.panel?.(page, frame.current.getBoundingClientRect())}
     </div>
   );
@@ -117,7 +119,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
         view: control.view.peek(),
         stage,
         opacity: opacity.peek(),
-        divider: control.divider.peek() ?? 0,
+        divider: control.isBare.peek() ? 1 : (control.divider.peek() ?? 0),
         places: hasNames.peek() ? places.peek() : [],
         names: (labeling?.words ?? []).map((word, at) => (shown.peek()[at] ? firstName(word) : null)),
         cursor: control.cursor.peek(),
@@ -129,7 +131,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
 
   const stop = effect(() => {
     const { opacity, hasNames } = session.settings;
-    const { view, size, divider, cursor, tool } = control;
+    const { view, size, divider, isBare, cursor, tool } = control;
     const { radius, seen: drawn } = tool.value;
     const { painted: counted, finished, labeling } = image;
     const seen = [
@@ -138,6 +140,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       view,
       size,
       divider,
+      isBare,
       cursor,
       ...(radius ? [radius] : []),
       ...drawn,

@@ -1,6 +1,6 @@
 /** The tools, and the settings of the one that is chosen. */
 
-import { IconButton } from "../icons";
+import { HoldButton, IconButton } from "../icons";
 import type { Page } from "../page";
 
 export function Toolbar({ page }: { page: Page }) {
@@ -28,6 +28,11 @@ export function Toolbar({ page }: { page: Page }) {
         <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo || !session.canCorrect.value} onClick={() => control.redo()} />
       </div>
       <div class="group">
+        <HoldButton
+          icon="bare"
+          label="Hold to see the image without its labels"
+          onHold={(isHeld) => (control.isBare.value = isHeld)}
+        />
         <IconButton
           icon="compare"
           label="Compare before and after"

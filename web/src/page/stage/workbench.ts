@@ -3,6 +3,7 @@
 import { computed, signal } from "@preact/signals";
 
 import type { Choice } from "../../labels/edits";
+import { NONE } from "../../labels/labeling";
 import type { Point, Runs } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
@@ -34,8 +35,14 @@ export class Workbench extends Navigation {
   }
 
   /** Give pixels a word, as a part of the action that `end` ends. */
-  paint(runs: Runs, choice: Choice = this.choice.value): void {
+  paint(runs: Runs, choice: Choice): void {
     this.image?.paint(runs, choice);
+  }
+
+  /** Give pixels the words of labels, in the same way. */
+  paintLabels(all: ReadonlyMap<number, Runs>): void {
+    const words = this.image?.labeling.value?.words ?? [];
+    for (const [label, runs] of all) this.paint(runs, label === NONE ? null : firstName(words[label]));
   }
 
   /** End an action, which is one step of the history, and write it down. */

@@ -41,7 +41,7 @@ export class BrushTool implements Tool {
 
   drag(from: Point, to: Point): void {
     const { image } = this.work;
-    if (image) this.work.paint(stroke(from, to, this.radius.value, image.item));
+    if (image) this.work.paint(stroke(from, to, this.radius.value, image.item), this.work.choice.value);
   }
 
   drop(): void {
@@ -69,7 +69,7 @@ export class BrushTool implements Tool {
   options({ control }: Page) {
     return (
       <>
-        <WordChoice work={control} />
+        <WordChoice control={control} />
         <label class="size">
           Size
           <input

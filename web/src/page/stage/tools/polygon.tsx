@@ -1,4 +1,4 @@
-/** Gives a word to the inside of a polygon. */
+/** Gives a word to the inside of a polygon, whose corners and sides snap to the edges of the image. */
 
 import { signal } from "@preact/signals";
 
@@ -6,56 +6,115 @@ import { polygon } from "../../../labels/shapes";
 import type { Point } from "../../../labels/runs";
 import type { Page } from "../../page";
 import type { Pen } from "../pen";
+import { Snapping } from "../snapping";
 import type { Key, Press, Tool } from "../tool";
-import type { Workbench } from "../workbench";
 import { WordChoice } from "../word_choice";
+import type { Workbench } from "../workbench";
+
+interface Corner {
+  readonly at: Point;
+  /** Whether the side to the next corner is straight. */
+  readonly isStraight: boolean;
+  /** The places of that side, without its corners; that of the last corner has none yet. */
+  readonly side: readonly Point[];
+}
+
+/** A corner that is dragged. */
+interface Dragged {
+  /** Where the drag began. */
+  readonly at: Point;
+  readonly press: Press;
+  /** Its place among the corners. */
+  readonly number: number;
+  /** Whether it comes out of a side, as soon as it is moved. */
+  readonly isNew: boolean;
+  isMoved: boolean;
+}
 
 export class PolygonTool implements Tool {
   readonly icon = "polygon";
   readonly label = "Polygon";
   readonly key = "p";
-  readonly help = "Click the corners of a polygon; its inside gets the word.";
+  readonly help = "Click the corners of a polygon; its sides follow the edges of the image, and its inside gets the word.";
   readonly keys: readonly Key[] = [
     ["Space", "set a corner at the cursor"],
-    ["Enter", "close the polygon, which gives its inside the word; so does a click on the first or the last corner"],
-    ["Backspace", "take back a corner"],
+    ["Enter", "close the polygon, which gives its inside the word; so does a click on its first or last corner"],
+    ["S", "let sides follow the edges, or be straight; with Alt a single one is straight"],
+    ["Drag", "move a corner, or pull a new one out of a side"],
+    ["Right click", "take away a corner"],
+    ["Backspace", "take away the corner that was moved last, or the last one"],
   ];
   readonly pointer = "crosshair";
   readonly isEditing = true;
   readonly isReading = false;
-  readonly corners = signal<readonly Point[]>([]);
-  readonly seen = [this.corners];
+  readonly hasSecondary = true;
+  readonly corners = signal<readonly Corner[]>([]);
+  readonly isSnapping = signal(true);
+  /** The corner that was moved last; null: none. */
+  private readonly chosen = signal<number | null>(null);
+  readonly seen = [this.corners, this.isSnapping, this.chosen];
+  private dragged: Dragged | null = null;
+  private readonly snapping: Snapping;
 
-  constructor(private readonly work: Workbench) {}
+  constructor(private readonly work: Workbench) {
+    this.snapping = new Snapping(work);
+  }
 
   tap(at: Point, press: Press): void {
     const { image } = this.work;
     if (!image) return;
     const corners = this.corners.value;
-    const isNear = (corner: Point | undefined) => corner !== undefined && this.work.isNear(corner, at, press);
-    if (corners.length > 2 && (isNear(corners[0]) || isNear(corners.at(-1)))) this.close();
-    else if (!isNear(corners.at(-1))) {
-      const { width, height } = image.item;
-      this.corners.value = [
-        ...corners,
-        { x: Math.max(0, Math.min(width, at.x)), y: Math.max(0, Math.min(height, at.y)) },
-      ];
+    const hit = this.cornerAt(at, press);
+    if (press.isSecondary) {
+      if (hit >= 0) this.remove(hit);
+    } else if (corners.length > 2 && (hit === 0 || hit === corners.length - 1)) this.close();
+    else if (hit >= 0) this.chosen.value = hit < corners.length - 1 ? hit : null;
+    else this.add(at, press.altKey);
+  }
+
+  grab(at: Point, press: Press): boolean {
+    if (press.isSecondary || !this.corners.value.length) return false;
+    const hit = this.cornerAt(at, press),
+      side = hit < 0 ? this.sideAt(at, press) : -1;
+    if (hit < 0 && side < 0) return false;
+    this.dragged = { at, press, number: hit < 0 ? side + 1 : hit, isNew: hit < 0, isMoved: false };
+    return true;
+  }
+
+  drag(_: Point, to: Point): void {
+    const { dragged } = this;
+    if (!dragged || (!dragged.isMoved && this.work.isNear(dragged.at, to, { isTouch: false }))) return;
+    const { number } = dragged;
+    if (dragged.isNew && !dragged.isMoved) {
+      const before = this.corners.value[number - 1];
+      this.corners.value = this.corners.value.toSpliced(number, 0, { ...before, side: [] });
+    }
+    dragged.isMoved = true;
+    this.chosen.value = number;
+    this.move(number, this.inside(to));
+  }
+
+  drop(): void {
+    const { dragged } = this;
+    this.dragged = null;
+    if (dragged && !dragged.isMoved) {
+      this.chosen.value = null;
+      this.tap(dragged.at, dragged.press);
     }
   }
 
-  /** Give the inside the word, and begin a new polygon. */
-  private close(): void {
-    const corners = this.corners.value;
-    const { image } = this.work;
-    if (!image || corners.length < 3) return;
-    this.corners.value = [];
-    this.work.paint(polygon(corners, image.item));
-    this.work.end();
+  cancel(): void {
+    const { dragged } = this;
+    this.dragged = null;
+    if (!dragged?.isMoved) return;
+    if (dragged.isNew) this.remove(dragged.number);
+    else this.move(dragged.number, dragged.at);
   }
 
   press({ key }: KeyboardEvent): boolean {
-    if (!this.corners.value.length) return false;
-    if (key === "Backspace") this.corners.value = this.corners.value.slice(0, -1);
+    if (key.toLowerCase() === "s") this.isSnapping.value = !this.isSnapping.value;
+    else if (!this.corners.value.length) return false;
+    else if (key === "Backspace" || key === "Delete") this.remove(this.chosen.value ?? this.corners.value.length - 1);
     else if (key === "Enter") this.close();
     else return false;
     return true;
@@ -64,24 +123,120 @@ export class PolygonTool implements Tool {
   leave(): boolean {
     const wasBegun = this.corners.value.length > 0;
     this.corners.value = [];
+    this.chosen.value = null;
+    this.dragged = null;
     return wasBegun;
   }
 
   draw(pen: Pen): void {
     const corners = this.corners.value;
-    if (!corners.length) return;
-    pen.line([...corners, ...(pen.cursor ? [pen.cursor] : [])]);
-    for (const corner of corners) pen.ring(corner, corner === corners[0] ? 6 : 4);
+    const last = corners.at(-1);
+    if (!last) return;
+    pen.line(corners.flatMap(({ at, side }) => [at, ...side]));
+    if (pen.cursor && !this.dragged) pen.line([last.at, ...this.side(last.at, pen.cursor, false), pen.cursor], 1);
+    for (const [place, { at }] of corners.entries()) pen.ring(at, place === 0 || place === this.chosen.value ? 6 : 4);
   }
 
   options({ control }: Page) {
     return (
       <>
-        <WordChoice work={control} />
+        <WordChoice control={control} />
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={this.isSnapping.value}
+            onChange={({ currentTarget: { checked } }) => (this.isSnapping.value = checked)}
+          />
+          Snap
+        </label>
         <button type="button" disabled={this.corners.value.length < 3} onClick={() => this.close()}>
-          Fill
+          Finish
         </button>
+        {this.chosen.value !== null && (
+          <button type="button" onClick={() => this.remove(this.chosen.value!)}>
+            Take corner away
+          </button>
+        )}
       </>
     );
   }
+
+  private add(at: Point, isStraight: boolean): void {
+    const corners = this.corners.value;
+    const place = this.snapped(this.inside(at), isStraight);
+    this.chosen.value = null;
+    this.corners.value = [...corners, { at: place, isStraight, side: [] }];
+    const last = corners.at(-1);
+    // Alt makes the side straight that ends at the corner
+    if (last) this.replace(corners.length - 1, { ...last, isStraight });
+  }
+
+  private move(number: number, at: Point): void {
+    const corner = this.corners.value[number];
+    this.replace(number, { ...corner, at: this.snapped(at, corner.isStraight) });
+    if (number) this.replace(number - 1, this.corners.value[number - 1]);
+  }
+
+  private remove(number: number): void {
+    this.corners.value = this.corners.value.toSpliced(number, 1);
+    this.chosen.value = null;
+    if (number) this.replace(number - 1, this.corners.value[number - 1]);
+  }
+
+  /** Put a corner in the place of one, with the side from it. */
+  private replace(number: number, corner: Corner): void {
+    const next = this.corners.value[number + 1];
+    const side = next ? this.side(corner.at, next.at, corner.isStraight) : [];
+    this.corners.value = this.corners.value.with(number, { ...corner, side });
+  }
+
+  /** Give the inside the word, and begin a new polygon. */
+  private close(): void {
+    const corners = this.corners.value;
+    const { image } = this.work;
+    if (!image || corners.length < 3) return;
+    const [first, last] = [corners[0], corners[corners.length - 1]];
+    const points = corners.flatMap(({ at, side }) => [at, ...side]);
+    points.push(...this.side(last.at, first.at, last.isStraight));
+    this.leave();
+    this.work.paint(polygon(points, image.item), this.work.choice.value);
+    this.work.end();
+  }
+
+  private side(from: Point, to: Point, isStraight: boolean): Point[] {
+    return this.isSnapping.value && !isStraight ? this.snapping.path(from, to) : [];
+  }
+
+  private snapped(at: Point, isStraight: boolean): Point {
+    return this.isSnapping.value && !isStraight ? this.snapping.corner(at) : at;
+  }
+
+  private inside({ x, y }: Point): Point {
+    const { width, height } = this.work.image!.item;
+    return { x: Math.max(0, Math.min(width, x)), y: Math.max(0, Math.min(height, y)) };
+  }
+
+  /** The corner at a place, of several the first, where a polygon is closed; -1: none. */
+  private cornerAt(at: Point, press: Press): number {
+    return this.corners.value.findIndex((corner) => this.work.isNear(corner.at, at, press));
+  }
+
+  /** The corner at which the side begins that is at a place; -1: none. */
+  private sideAt(at: Point, press: Press): number {
+    const corners = this.corners.value;
+    return corners.findIndex((corner, number) => {
+      const next = corners[number + 1];
+      if (!next) return false;
+      const line = [corner.at, ...corner.side, next.at];
+      return line.some((end, place) => place > 0 && this.work.isNear(nearestOn(line[place - 1], end, at), at, press));
+    });
+  }
+}
+
+/** The place of a straight line that is nearest to another place. */
+function nearestOn(from: Point, to: Point, at: Point): Point {
+  const [x, y] = [to.x - from.x, to.y - from.y];
+  const along = ((at.x - from.x) * x + (at.y - from.y) * y) / (x * x + y * y || 1);
+  const share = Math.max(0, Math.min(1, along));
+  return { x: from.x + share * x, y: from.y + share * y };
 }

@@ -1,0 +1,121 @@
+/** A field whose letters find one of many words, with the list of what they find. */
+
+import { useId, useState } from "preact/hooks";
+
+import { css, type Color } from "../imaging/palette";
+
+/** Something to choose. */
+export interface Option {
+  readonly key: string;
+  readonly text: string;
+  /** Other names by which it is found. */
+  readonly names: readonly string[];
+  /** null: that of no word; undefined: it has none. */
+  readonly color?: Color | null;
+  /** Whether it is offered whatever was typed, after what is found. */
+  readonly isAlways?: boolean;
+}
+
+export interface WordListProps {
+  label: string;
+  options: readonly Option[];
+  /** What can be done with a text that is no word yet. */
+  addition?: ((text: string) => string | null) | undefined;
+  onChoose: (key: string) => void;
+  onAdd?: (text: string) => void;
+  /** What was typed is the word that holds already. */
+  onKeep: () => void;
+  /** The word that holds, which isn't listed. */
+  current?: string | null;
+}
+
+/** Key of what is typed, as an option. */
+const NEW = "new ";
+
+export function WordList({ label, options, addition, onChoose, onAdd, onKeep, current }: WordListProps) {
+  const [text, setText] = useState("");
+  const [at, setAt] = useState(0);
+  const id = useId();
+  const wanted = text.trim().toLowerCase();
+  const added = wanted && addition ? addition(text.trim()) : null;
+  const listed: Option[] = [
+    ...found(options, wanted),
+    ...(added ? [{ key: NEW, text: added, names: [] }] : []),
+    ...options.filter(({ isAlways }) => isAlways),
+  ];
+  const active = Math.min(at, listed.length - 1);
+  const choose = ({ key }: Option) => (key === NEW ? onAdd?.(text) : onChoose(key));
+  const move = (to: number) => {
+    setAt(to);
+    document.getElementById(`${id}-${to}`)?.scrollIntoView({ block: "nearest" });
+  };
+  return (
+    <div class="column choices">
+      <input
+        type="text"
+        role="combobox"
+        aria-label={label}
+        aria-expanded="true"
+        aria-controls={id}
+        aria-autocomplete="list"
+        aria-activedescendant={listed.length ? `${id}-${active}` : undefined}
+        placeholder={label}
+        autocomplete="off"
+        autocapitalize="none"
+        // a phone's keyboard would cover the words
+        autofocus={matchMedia("(pointer: fine)").matches}
+        value={text}
+        onInput={(event) => {
+          setText(event.currentTarget.value);
+          setAt(0);
+        }}
+        onKeyDown={(event) => {
+          if (event.isComposing) return;
+          const steps: Readonly<Record<string, number>> = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
+          if (event.key in steps) move(Math.max(0, Math.min(listed.length - 1, active + steps[event.key])));
+          else if (event.key !== "Enter") return;
+          else if (wanted && wanted === current?.toLowerCase()) onKeep();
+          else if (listed.length) choose(listed[active]);
+          event.preventDefault();
+        }}
+      />
+      <ul id={id} class="list" role="listbox" aria-label="Words">
+        {listed.map((option, place) => (
+          <li
+            key={option.key}
+            id={`${id}-${place}`}
+            role="option"
+            aria-selected={place === active}
+            onPointerMove={() => setAt(place)}
+            onClick={() => choose(option)}
+          >
+            {option.color !== undefined && (
+              <span
+                class={option.color ? "swatch" : "swatch none"}
+                style={option.color ? { background: css(option.color) } : {}}
+              />
+            )}
+            {option.text}
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+/** The words with the letters: first those that begin with them, then those with a part that does. */
+function found(options: readonly Option[], wanted: string): Option[] {
+  const rank = ({ text, names }: Option) => {
+    const all = [text, ...names].map((name) => name.toLowerCase());
+    if (all.includes(wanted)) return 0;
+    if (all.some((name) => name.startsWith(wanted))) return 1;
+    if (all.some((name) => name.includes(` ${wanted}`))) return 2;
+    return all.some((name) => name.includes(wanted)) ? 3 : 4;
+  };
+  const ranked = options.filter(({ isAlways }) => !isAlways).map((option) => [rank(option), option] as const);
+  // sorting keeps the order of those with the same rank
+  return ranked
+    .filter(([place]) => place < 4)
+    .sort(([one], [other]) => one - other)
+    .map(([, option]) => option);
+}

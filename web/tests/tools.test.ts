@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Edits } from "../src/labels/edits";
+import { Labeling } from "../src/labels/labeling";
+import { corners, edgeCosts, LiveWire, strongestNear } from "../src/labels/live_wire";
+import { regionAt } from "../src/labels/region";
+import { polygon, stroke } from "../src/labels/shapes";
+import { enclosed, specks, surroundings } from "../src/labels/surroundings";
+import { framed, toStage } from "../src/page/stage/view";
+import { ALL, found, labeling, map, rows } from "./labeled";
+
+/** RGBA of an image from what each pixel's gray value is. */
+function gray(width: number, height: number, value: (x: number, y: number) => number): Uint8ClampedArray {
+  const pixels = new Uint8ClampedArray(4 * width * height).fill(255);
+  for (let at = 0; at < width * height; at++)
+    pixels.fill(value(at % width, Math.floor(at / width)), 4 * at, 4 * at + 3);
+  return pixels;
+}
+
+test("a path follows a curved edge exactly between the pixels of both sides", () => {
+  const [width, height] = [90, 60];
+  const border = (x: number) => Math.round(30 + 12 * Math.sin(x / 14));
+  // with some noise, which has weaker edges
+  const pixels = gray(width, height, (x, y) => (y < border(x) ? 200 : 60) + ((x * 31 + y * 17) % 13));
+  const costs = edgeCosts(pixels, { width, height });
+  const path = new LiveWire(costs, { x: 5, y: border(5) }).pathTo({ x: 85, y: border(85) });
+  assert.deepEqual([path[0], path.at(-1)], [{ x: 5, y: border(5) }, { x: 85, y: border(85) }]);
+  for (const { x, y } of path) assert.ok(Math.abs(y - border(x)) <= 1.5, `(${x}, ${y}) isn't near ${border(x)}`);
+  // closed below, it has the pixels below the edge
+  const inside = polygon([...path, { x: 85, y: 60 }, { x: 5, y: 60 }], { width, height });
+  const isInside = new Uint8Array(width * height);
+  for (let run = 0; run < inside.length; run += 2) isInside.fill(1, inside[run], inside[run] + inside[run + 1]);
+  let wrong = 0;
+  for (let x = 5; x < 85; x++) for (let y = 0; y < height; y++) wrong += Number(Boolean(isInside[y * width + x]) !== y >= border(x));
+  assert.ok(wrong <= 20, `${wrong} pixels are on the wrong side`);
+});
+
+test("all ways from a place are the cheapest, wherever they are asked for first", () => {
+  const size = { width: 20, height: 12 };
+  const costs = edgeCosts(gray(20, 12, (x, y) => (x * x * 7 + y * 13 * x) % 251), size);
+  const stride = size.width + 1;
+  const cost = (path: readonly { x: number; y: number }[]) =>
+    path.slice(1).reduce((sum, { x, y }, at) => {
+      const isStraight = path[at].x === x || path[at].y === y;
+      return sum + Math.round(costs.values[y * stride + x] * (isStraight ? 1 : Math.SQRT2));
+    }, 0);
+  // Bellman and Ford, until nothing changes
+  const least = new Float64Array(costs.values.length).fill(Infinity);
+  least[3 * stride + 2] = 0;
+  for (let isChanged = true; isChanged;) {
+    isChanged = false;
+    for (let at = 0; at < least.length; at++) {
+      const [x, y] = [at % stride, Math.floor(at / stride)];
+      for (let down = -1; down <= 1; down++) {
+        for (let right = -1; right <= 1; right++) {
+          if (x + right < 0 || x + right > size.width || y + down < 0 || y + down > size.height) continue;
+          const from = at + down * stride + right;
+          const step = least[from] + Math.round(costs.values[at] * (down && right ? Math.SQRT2 : 1));
+          if (from === at || step >= least[at]) continue;
+          least[at] = step;
+          isChanged = true;
+        }
+      }
+    }
+  }
+  const wire = new LiveWire(costs, { x: 2, y: 3 });
+  for (const at of [...least.keys()].sort((one, other) => ((one * 71) % 97) - ((other * 71) % 97)))
+    assert.equal(cost(wire.pathTo({ x: at % stride, y: Math.floor(at / stride) })), least[at]);
+});
+
+test("a corner moves to an edge that is near, and stays where there is none", () => {
+  const costs = edgeCosts(gray(40, 40, (x) => (x < 20 ? 30 : 220)), { width: 40, height: 40 });
+  assert.equal(strongestNear(costs, { x: 16.4, y: 20 }, 6).x, 20);
+  assert.deepEqual(strongestNear(costs, { x: 8, y: 20 }, 6), { x: 8, y: 20 });
+});
+
+test("a path keeps only the places where it turns", () => {
+  const path = [0, 1, 2, 3].map((x) => ({ x, y: 0 }));
+  assert.deepEqual(corners([...path, { x: 4, y: 1 }]), [path[0], path[3], { x: 4, y: 1 }]);
+});
+
+test("what is around a region grows into its place, the nearest first", () => {
+  const image = map("000000", "011112", "011112", "011112", "011112", "011112");
+  const grown = (at: number) => {
+    const labels = image.labels.slice();
+    for (const [label, runs] of surroundings(labels, regionAt(labels, image, at), image))
+      for (let run = 0; run < runs.length; run += 2) labels.fill(label, runs[run], runs[run] + runs[run + 1]);
+    return rows(labels, image.width);
+  };
+  assert.deepEqual(grown(7).slice(4), ["000222", "000222"]);
+  assert.deepEqual(grown(11)[3], "011111");
+  const gap = map("1.2", "1.2");
+  const all = surroundings(gap.labels, Int32Array.of(1, 1, 4, 1), gap);
+  assert.equal([...all.values()].reduce((sum, runs) => sum + runs[1] + (runs[3] ?? 0), 0), 2);
+  assert.ok(!all.has(65535));
+  const alone = map("000");
+  assert.equal(surroundings(alone.labels, Int32Array.of(0, 3), alone).size, 0);
+});
+
+test("what a brush outlines is enclosed, whatever the model found inside of it", () => {
+  const answer = found(["0101010", "1010101", "0101010", "1010101", "0101010"], ["cat", "wall"]);
+  const edits = new Edits(7, 5);
+  const image = () => new Labeling(answer, edits, ALL);
+  assert.equal(enclosed(image(), 17), null);
+  for (const [from, to] of [[0, 6], [6, 34], [34, 28], [28, 0]])
+    edits.paint(
+      stroke({ x: (from % 7) + 0.5, y: Math.floor(from / 7) + 0.5 }, { x: (to % 7) + 0.5, y: Math.floor(to / 7) + 0.5 }, 0.5, answer),
+      "cat",
+    );
+  assert.equal(enclosed(image(), 17)!.filter((_, at) => at % 2).reduce((sum, length) => sum + length), 15);
+  // the painted line is one thing, too
+  assert.equal(enclosed(image(), 0)!.filter((_, at) => at % 2).reduce((sum, length) => sum + length), 20);
+});
+
+test("specks are small, and nobody corrected them", () => {
+  const image = labeling(["000000", "0.0110", "000110", "000000"], ["cat", "wall"]);
+  assert.deepEqual(Array.from(specks(image, 2)), [7, 1]);
+  assert.equal(specks(image, 5).length, 6);
+  image.take(image.edits.paint(Int32Array.of(7, 1), null)!);
+  assert.deepEqual(specks(image, 2).length, 0);
+});
+
+test("a rectangle is shown as large as it fits, in the middle", () => {
+  const [image, stage] = [{ width: 4000, height: 3000 }, { width: 800, height: 600 }];
+  const view = framed({ left: 1000, top: 1000, right: 1200, bottom: 1400 }, image, stage);
+  assert.ok(Math.abs(view.scale - 576 / 400) < 1e-9);
+  const middle = toStage(view, { x: 1100, y: 1200 });
+  assert.ok(Math.hypot(middle.x - 400, middle.y - 300) < 1e-6);
+  assert.equal(framed({ left: 5, top: 5, right: 6, bottom: 6 }, image, stage).scale, 40);
+});
