@@ -270,10 +270,10 @@ def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
     coffee.stage_key("b", "3", "]", "]", "ArrowLeft", "Enter", "ArrowRight", "ArrowRight", " ")
     brushed = coffee.labels()
     assert set(brushed[brushed != before]) == {2}
-    coffee.stage_key("p", "4", "ArrowDown", "Enter", *["ArrowRight"] * 9, "Enter", *["ArrowDown"] * 9, "Enter", "Enter")
+    coffee.stage_key("p", "4", "ArrowDown", " ", *["ArrowRight"] * 9, " ", *["ArrowDown"] * 9, " ", "Enter")
     assert set(coffee.labels()[coffee.labels() != brushed]) == {3}
     coffee.tab.keyboard.press("Control+z")
-    coffee.stage_key("p", "Enter", *["ArrowRight"] * 9, "Enter", "Backspace", "Escape", "r", "Enter")
+    coffee.stage_key("p", " ", *["ArrowRight"] * 9, " ", "Backspace", "Escape", "r", "Enter")
     dialog = coffee.tab.get_by_role("dialog")
     dialog.wait_for()
     coffee.tab.get_by_label("Find a word").fill("table")

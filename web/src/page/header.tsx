@@ -34,7 +34,7 @@ export function Header({ page }: { page: Page }) {
         onClick={() => (theme.value = NEXT[theme.value])}
       />
       <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />
-      {help.value && <Help onClose={() => (help.value = false)} />}
+      {help.value && <Help control={page.control} onClose={() => (help.value = false)} />}
     </header>
   );
 }

@@ -1,21 +1,11 @@
 /** What can be done, and with which keys. */
 
 import { Dialog } from "./dialog";
+import type { StageControl } from "./stage/control";
+import { KEYS } from "./stage/keys";
+import type { Key } from "./stage/tool";
 
-const KEYS: readonly (readonly [string, string])[] = [
-  ["V R B P", "look, region, brush, polygon"],
-  ["Arrow keys", "move the cursor and read; with Shift, pixel by pixel"],
-  ["Enter, Space", "do there what a click does"],
-  ["1 to 9", "choose the word that is painted"],
-  ["[ ]", "smaller or larger brush"],
-  ["Backspace", "take back a corner of the polygon"],
-  ["Escape", "leave the polygon"],
-  ["+ − 0", "zoom in, zoom out, show everything"],
-  ["Page Up, Page Down", "previous or next image"],
-  ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page"],
-];
-
-export function Help({ onClose }: { onClose: () => void }) {
+export function Help({ control, onClose }: { control: StageControl; onClose: () => void }) {
   return (
     <Dialog title="Help" onClose={onClose}>
       <div class="column">
@@ -28,15 +18,32 @@ export function Help({ onClose }: { onClose: () => void }) {
           until you remove them.
         </p>
         <h3>Keys, while the image has the focus</h3>
-        <dl class="keys">
-          {KEYS.map(([keys, meaning]) => (
-            <div key={keys}>
-              <dt>{keys}</dt>
-              <dd>{meaning}</dd>
-            </div>
-          ))}
-        </dl>
+        <KeyList keys={KEYS} />
+        <h3>Tools</h3>
+        {control.tools.map(({ key, label, help, keys }) => (
+          <section key={key} class="tool-help">
+            <h4>
+              <kbd>{key.toUpperCase()}</kbd> {label}
+            </h4>
+            <p>{help}</p>
+            <KeyList keys={keys} />
+          </section>
+        ))}
       </div>
     </Dialog>
+  );
+}
+
+function KeyList({ keys }: { keys: readonly Key[] }) {
+  if (!keys.length) return null;
+  return (
+    <dl class="keys">
+      {keys.map(([key, meaning]) => (
+        <div key={key}>
+          <dt>{key}</dt>
+          <dd>{meaning}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }

@@ -6,7 +6,6 @@ import type { Query } from "../backend";
 import type { Rule } from "../labels/labeling";
 import type { ColorPlaces } from "./word_colors";
 
-export type Tool = "look" | "region" | "brush" | "polygon";
 export type Place = "browser" | "service";
 export type Theme = "system" | "light" | "dark";
 

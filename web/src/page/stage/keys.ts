@@ -1,8 +1,19 @@
 /** The keyboard on the stage; the page's help lists it. */
 
 import { firstName } from "../../labels/synonyms";
-import type { Tool } from "../../session/settings";
-import { RADII, type StageControl } from "./control";
+import type { StageControl } from "./control";
+import type { Key } from "./tool";
+
+/** What keys mean beside those of the tools. */
+export const KEYS: readonly Key[] = [
+  ["Arrow keys", "move the cursor and read; with Shift, pixel by pixel"],
+  ["Space, Enter", "do there what a click does"],
+  ["1 to 9", "choose the word that is painted"],
+  ["Escape", "leave what was begun"],
+  ["+ − 0", "zoom in, zoom out, show everything"],
+  ["Page Up, Page Down", "previous or next image"],
+  ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page"],
+];
 
 const STEPS: Readonly<Record<string, readonly [number, number]>> = {
   ArrowLeft: [-1, 0],
@@ -11,15 +22,15 @@ const STEPS: Readonly<Record<string, readonly [number, number]>> = {
   ArrowDown: [0, 1],
 };
 
-const TOOLS: Readonly<Record<string, Tool>> = { v: "look", r: "region", b: "brush", p: "polygon" };
-
 /** How far an arrow key moves [CSS px]; with Shift, one pixel of the image. */
 const STEP = 12;
 
 /** Do what a key of the focused stage means; false: it means nothing. */
-export function pressStage(control: StageControl, { key, shiftKey }: KeyboardEvent): boolean {
+export function pressStage(control: StageControl, event: KeyboardEvent): boolean {
+  if (control.tool.value.press?.(event)) return true;
+  const { key, shiftKey } = event;
   const step = STEPS[key],
-    tool = TOOLS[key.toLowerCase()];
+    tool = control.tools.find((one) => one.key === key.toLowerCase());
   if (step) {
     const length = shiftKey ? 1 : Math.max(1, Math.round(STEP / control.view.value.scale));
     control.step(length * step[0], length * step[1]);
@@ -29,8 +40,6 @@ export function pressStage(control: StageControl, { key, shiftKey }: KeyboardEve
   else if (key === "0") control.fit();
   else if (key === "?") control.help.value = true;
   else if (key === "Enter" || key === " ") control.act();
-  else if (key === "[" || key === "]") resizeBrush(control, key === "]" ? 1.25 : 0.8);
-  else if (key === "Backspace") control.corners.value = control.corners.value.slice(0, -1);
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
   else if (/^[1-9]$/.test(key)) chooseWord(control, Number(key) - 1);
   else return key === "Escape" && control.leave();
@@ -49,19 +58,6 @@ export function pressAnywhere(
   else if (letter === "z") control.undo();
   else return false;
   return true;
-}
-
-function resizeBrush(
-  {
-    session: {
-      settings: { radius },
-    },
-  }: StageControl,
-  factor: number,
-): void {
-  const changed = Math.round(radius.value * factor);
-  const next = changed === radius.value ? changed + Math.sign(factor - 1) : changed;
-  radius.value = Math.max(RADII.least, Math.min(RADII.most, next));
 }
 
 function chooseWord(control: StageControl, at: number): void {

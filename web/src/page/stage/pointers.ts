@@ -1,24 +1,31 @@
 /** What fingers, pens and mice do on the stage: pan, pinch, tap, paint. */
 
 import type { Point } from "../../labels/runs";
+import type { Press } from "./tool";
 
 export interface Moves {
   pan(right: number, down: number): void;
   zoom(factor: number, at: Point): void;
   /** The pointer is there, or nowhere. */
   hover(at: Point | null): void;
-  tap(at: Point): void;
-  /** Whether a drag that begins now paints, instead of panning. */
-  paints(): boolean;
-  begin(at: Point): void;
-  paint(from: Point, to: Point): void;
-  end(): void;
-  /** Take back what was painted, since the drag became a pinch. */
+  /** Whether the right button is used. */
+  readonly hasSecondary: boolean;
+  tap(at: Point, press: Press): void;
+  /** A second tap soon after the first, which was told as well. */
+  tapTwice(at: Point, press: Press): void;
+  /** Begin a drag; false: dragging moves the image. */
+  grab(at: Point, press: Press): boolean;
+  drag(from: Point, to: Point): void;
+  drop(): void;
+  /** Take back what was dragged, since the drag became a pinch. */
   cancel(): void;
 }
 
 /** A finger that moved less than this has tapped [CSS px]. */
 const STILL = 6;
+
+/** Two taps within this time [ms] and this distance [CSS px] are a double one. */
+const TWICE = { time: 350, distance: 24 };
 
 /** How fast a wheel zooms, for each of its pixels. */
 const WHEEL = 0.0015;
@@ -26,8 +33,11 @@ const WHEEL = 0.0015;
 /** Listen to an element until the signal ends it; places are relative to the element. */
 export function listen(element: HTMLElement, moves: Moves, signal: AbortSignal): void {
   const down = new Map<number, Point>();
-  let mode: "none" | "tap" | "pan" | "paint" | "pinch" = "none";
+  let mode: "none" | "tap" | "pan" | "drag" | "pinch" = "none";
   let start: Point = { x: 0, y: 0 };
+  let press: Press;
+  /** Where and when the last tap was [ms]. */
+  let last = { at: start, time: -Infinity };
 
   const place = ({ clientX, clientY }: MouseEvent): Point => {
     const { left, top } = element.getBoundingClientRect();
@@ -40,23 +50,22 @@ export function listen(element: HTMLElement, moves: Moves, signal: AbortSignal):
   ) => element.addEventListener(kind, handler, { signal, passive: false });
 
   on("pointerdown", (event) => {
-    if (event.button > 1 || down.size === 2) return;
+    if (event.button > (moves.hasSecondary ? 2 : 1) || down.size === 2) return;
     const at = place(event);
     element.setPointerCapture(event.pointerId);
     down.set(event.pointerId, at);
     if (down.size === 2) {
-      if (mode === "paint") moves.cancel();
+      if (mode === "drag") moves.cancel();
       mode = "pinch";
       moves.hover(null);
       return;
     }
     start = at;
-    if (event.button === 1) mode = "pan";
-    else if (moves.paints()) {
-      mode = "paint";
-      moves.begin(at);
-    } else mode = "tap";
+    const { altKey, button, pointerType, shiftKey } = event;
+    press = { isSecondary: button === 2, isTouch: pointerType === "touch", shiftKey, altKey };
     moves.hover(at);
+    if (button === 1) mode = "pan";
+    else mode = moves.grab(at, press) ? "drag" : "tap";
   });
 
   on("pointermove", (event) => {
@@ -71,13 +80,13 @@ export function listen(element: HTMLElement, moves: Moves, signal: AbortSignal):
       const factor = distance(at, other) / Math.max(1, distance(before, other));
       moves.zoom(factor, middle(before, other));
       moves.pan((at.x - before.x) / 2, (at.y - before.y) / 2);
-    } else if (mode === "paint") {
+    } else if (mode === "drag") {
       let from = before;
       // browsers tell several movements at once
       const all = event.getCoalescedEvents?.() ?? [];
       for (const one of all.length ? all : [event]) {
         const to = place(one);
-        moves.paint(from, to);
+        moves.drag(from, to);
         from = to;
       }
       moves.hover(at);
@@ -89,10 +98,17 @@ export function listen(element: HTMLElement, moves: Moves, signal: AbortSignal):
     down.set(event.pointerId, at);
   });
 
+  const tap = (time: number) => {
+    moves.tap(start, press);
+    const isSecond = time - last.time < TWICE.time && distance(start, last.at) < TWICE.distance;
+    if (isSecond) moves.tapTwice(start, press);
+    // a third tap is the first of another two
+    last = { at: start, time: isSecond ? -Infinity : time };
+  };
   const up = (event: PointerEvent) => {
     if (!down.delete(event.pointerId)) return;
-    if (mode === "paint") moves.end();
-    if (mode === "tap" && event.type === "pointerup") moves.tap(start);
+    if (mode === "drag") moves.drop();
+    if (mode === "tap" && event.type === "pointerup") tap(event.timeStamp);
     // the finger that stays after a pinch does nothing
     mode = "none";
   };
@@ -100,6 +116,9 @@ export function listen(element: HTMLElement, moves: Moves, signal: AbortSignal):
   on("pointercancel", up);
   on("pointerleave", (event) => {
     if (event.pointerType === "mouse" && !down.size) moves.hover(null);
+  });
+  on("contextmenu", (event) => {
+    if (moves.hasSecondary) event.preventDefault();
   });
   on("wheel", (event) => {
     event.preventDefault();

@@ -13,7 +13,7 @@ export function Reading({ control, image }: { control: StageControl; image: Open
     cursor = control.cursor.value;
   void image.painted.value;
   // it would hide what is being painted
-  const isAsked = ["look", "region"].includes(control.tool.value);
+  const isAsked = control.tool.value.isReading;
   const found =
     isAsked && labeling && pixel !== null && cursor
       ? { labeling, pixel, place: toStage(control.view.value, cursor) }

@@ -17,7 +17,6 @@ import { Layers } from "./layers";
 import { draw } from "./painter";
 import { listen } from "./pointers";
 import { Reading } from "./reading";
-import { RegionDialog } from "./region_dialog";
 
 export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   const { control } = page;
@@ -43,10 +42,11 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   useEffect(() => drawing(canvas.current!, control, image), [image]);
 
   const { value: state } = image.item.state;
+  const tool = control.tool.value;
   return (
     <div
       ref={frame}
-      class={`stage ${control.tool.value}${control.isFitted.value ? " fitted" : ""}`}
+      class={`stage ${tool.pointer}${control.isFitted.value ? " fitted" : ""}`}
       role="application"
       tabIndex={0}
       aria-label={`${image.item.name}: arrow keys read it, a question mark lists all keys`}
@@ -68,9 +68,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
         <IconButton icon="fit" label="Show all of the image" onClick={() => control.fit()} />
         <IconButton icon="plus" label="Zoom in" onClick={() => control.zoom(1.5)} />
       </div>
-      {control.region.value && (
-        <RegionDialog page={page} region={control.region.value} corner={frame.current!.getBoundingClientRect()} />
-      )}
+      {frame.current && tool.panel?.(page, frame.current.getBoundingClientRect())}
     </div>
   );
 }
@@ -104,7 +102,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       stage = control.size.peek();
     const [width, height] = [Math.round(stage.width * density), Math.round(stage.height * density)];
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const { opacity, hasNames, radius } = session.settings;
+    const { opacity, hasNames } = session.settings;
     draw(
       context,
       {
@@ -117,29 +115,26 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
         places: hasNames.peek() ? places.peek() : [],
         names: (labeling?.words ?? []).map((word, at) => (shown.peek()[at] ? firstName(word) : null)),
         cursor: control.cursor.peek(),
-        radius: control.tool.peek() === "brush" ? radius.peek() : 0,
-        corners: control.corners.peek(),
-        region: control.region.peek()?.runs ?? null,
+        tool: control.tool.peek(),
       },
       density,
     );
   };
 
   const stop = effect(() => {
-    const { opacity, hasNames, radius } = session.settings;
-    const { view, size, divider, cursor, corners, region, tool } = control;
+    const { opacity, hasNames } = session.settings;
+    const { view, size, divider, cursor, tool } = control;
+    const { radius, seen: drawn } = tool.value;
     const { painted: counted, finished, labeling } = image;
     const seen = [
       opacity,
       hasNames,
-      radius,
       view,
       size,
       divider,
       cursor,
-      corners,
-      region,
-      tool,
+      ...(radius ? [radius] : []),
+      ...drawn,
       counted,
       finished,
       labeling,

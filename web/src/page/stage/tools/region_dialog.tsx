@@ -2,15 +2,15 @@
 
 import { useState } from "preact/hooks";
 
-import { css } from "../../imaging/palette";
-import type { Point } from "../../labels/runs";
-import { firstName } from "../../labels/synonyms";
-import { colorOf } from "../../session/word_colors";
-import { splitWords, withWords } from "../../words/list";
-import { Dialog } from "../dialog";
-import type { Page } from "../page";
-import type { PickedRegion } from "./control";
-import { toStage } from "./view";
+import { css } from "../../../imaging/palette";
+import type { Point } from "../../../labels/runs";
+import { firstName } from "../../../labels/synonyms";
+import { colorOf } from "../../../session/word_colors";
+import { splitWords, withWords } from "../../../words/list";
+import { Dialog } from "../../dialog";
+import type { Page } from "../../page";
+import { toStage } from "../view";
+import type { PickedRegion, RegionTool } from "./region";
 
 /** Width of the dialog beside a click, and its distance from it [CSS px]. */
 const WIDTH = 300,
@@ -18,12 +18,13 @@ const WIDTH = 300,
 
 export interface RegionDialogProps {
   page: Page;
+  tool: RegionTool;
   region: PickedRegion;
   /** Corner of the stage [px of the window]. */
   corner: Point;
 }
 
-export function RegionDialog({ page: { control, session }, region, corner }: RegionDialogProps) {
+export function RegionDialog({ page: { control, session }, tool, region, corner }: RegionDialogProps) {
   const { words, colors } = session.settings;
   const [text, setText] = useState("");
   const wanted = text.trim().toLowerCase();
@@ -33,7 +34,7 @@ export function RegionDialog({ page: { control, session }, region, corner }: Reg
   const isNew = wanted !== "" && !known.some((name) => name.toLowerCase() === wanted);
   const add = () => {
     words.value = withWords(words.value, splitWords(text)).words;
-    control.give(splitWords(text).map(firstName)[0]);
+    tool.give(splitWords(text).map(firstName)[0]);
   };
 
   const { x, y } = toStage(control.view.value, region.at);
@@ -49,15 +50,15 @@ export function RegionDialog({ page: { control, session }, region, corner }: Reg
     <Dialog
       title={has === null ? "Give this region a word" : `Instead of “${has}”`}
       at={at}
-      onClose={() => control.leave()}
+      onClose={() => tool.leave()}
     >
       <form
         class="column choices"
         onSubmit={(event) => {
           event.preventDefault();
-          if (matching.length && wanted) control.give(matching[0]);
+          if (matching.length && wanted) tool.give(matching[0]);
           else if (isNew) add();
-          else if (wanted) control.leave();
+          else if (wanted) tool.leave();
         }}
       >
         <input
@@ -72,7 +73,7 @@ export function RegionDialog({ page: { control, session }, region, corner }: Reg
         />
         <div class="list">
           {matching.map((name) => (
-            <button key={name} type="button" onClick={() => control.give(name)}>
+            <button key={name} type="button" onClick={() => tool.give(name)}>
               <span class="swatch" style={{ background: css(colorOf(colors.value, name)) }} />
               {name}
             </button>
@@ -83,12 +84,12 @@ export function RegionDialog({ page: { control, session }, region, corner }: Reg
             </button>
           )}
           {has !== null && (
-            <button type="button" onClick={() => control.give(null)}>
+            <button type="button" onClick={() => tool.give(null)}>
               <span class="swatch none" />
               no word
             </button>
           )}
-          <button type="button" onClick={() => control.give(undefined)}>
+          <button type="button" onClick={() => tool.give(undefined)}>
             as the model found it
           </button>
         </div>

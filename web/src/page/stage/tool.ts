@@ -1,0 +1,70 @@
+/** What a tool of the stage is. Each has a file of its own in `tools/`, and `control.ts` lists them. */
+
+import type { ReadonlySignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+
+import type { Point } from "../../labels/runs";
+import type { IconName } from "../icons";
+import type { Page } from "../page";
+import type { Pen } from "./pen";
+
+/** How a click or a drag was begun. */
+export interface Press {
+  /** Whether it is the right button of the mouse. */
+  readonly isSecondary: boolean;
+  /** Whether it is a finger, which is less exact than a mouse or a pen. */
+  readonly isTouch: boolean;
+  readonly shiftKey: boolean;
+  readonly altKey: boolean;
+}
+
+/** A press of the left button. */
+export const CLICK: Press = { isSecondary: false, isTouch: false, shiftKey: false, altKey: false };
+
+/** A key, or something else that is done, and what it means, as the help lists it. */
+export type Key = readonly [string, string];
+
+/** Places are in pixels of the image, and may lie outside of it. */
+export interface Tool {
+  readonly icon: IconName;
+  /** Its name. */
+  readonly label: string;
+  /** The key that chooses it: a small letter. */
+  readonly key: string;
+  /** What it does, in one sentence. */
+  readonly help: string;
+  /** What else can be done with it. */
+  readonly keys: readonly Key[];
+  /** How the pointer looks on the image. */
+  readonly pointer: "grab" | "pointer" | "crosshair";
+  /** Whether it changes labels, so that it can't be used where they are locked. */
+  readonly isEditing: boolean;
+  /** Whether the word below the pointer is told. */
+  readonly isReading: boolean;
+  /** Whether it has a use for the right button of the mouse. */
+  readonly hasSecondary?: boolean;
+  /** Radius of the ring around the pointer [px of the image]; without it, the ring is small at any zoom. */
+  readonly radius?: ReadonlySignal<number>;
+  /** What it draws on the stage depends on these, besides the view and the cursor. */
+  readonly seen: readonly ReadonlySignal<unknown>[];
+
+  tap?(at: Point, press: Press): void;
+  tapTwice?(at: Point, press: Press): void;
+  /** Begin a drag; false: dragging moves the image. */
+  grab?(at: Point, press: Press): boolean;
+  drag?(from: Point, to: Point): void;
+  /** The drag has ended. */
+  drop?(): void;
+  /** Take back what was dragged, since the drag became a pinch. */
+  cancel?(): void;
+  /** Do what a key means while the tool is chosen, before it means anything else; false: it means nothing. */
+  press?(event: KeyboardEvent): boolean;
+  /** Forget what was begun, since Escape was pressed, or another tool or image chosen; false: there was nothing. */
+  leave(): boolean;
+  /** Draw over the image with its labels. */
+  draw?(pen: Pen): void;
+  /** Its settings, in the toolbar; without them, its help is there. */
+  options?(page: Page): ComponentChildren;
+  /** What it shows over the stage, whose corner is at a place of the window [CSS px]. */
+  panel?(page: Page, corner: Point): ComponentChildren;
+}

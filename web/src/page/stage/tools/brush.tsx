@@ -1,0 +1,86 @@
+/** Paints a word with a round brush. */
+
+import type { Signal } from "@preact/signals";
+
+import { stroke } from "../../../labels/shapes";
+import type { Point } from "../../../labels/runs";
+import type { Page } from "../../page";
+import type { Key, Tool } from "../tool";
+import type { Workbench } from "../workbench";
+import { WordChoice } from "../word_choice";
+
+/** Radii of the brush [px of the image]. */
+const RADII = { least: 1, most: 200 };
+
+export class BrushTool implements Tool {
+  readonly icon = "brush";
+  readonly label = "Brush";
+  readonly key = "b";
+  readonly help = "Drag over pixels to give them the word.";
+  readonly keys: readonly Key[] = [["[ ]", "smaller or larger brush"]];
+  readonly pointer = "crosshair";
+  readonly isEditing = true;
+  readonly isReading = false;
+  readonly seen = [];
+  readonly radius: Signal<number>;
+
+  constructor(private readonly work: Workbench) {
+    this.radius = work.session.settings.radius;
+  }
+
+  tap(at: Point): void {
+    this.drag(at, at);
+    this.drop();
+  }
+
+  grab(at: Point): boolean {
+    if (!this.work.image) return false;
+    this.drag(at, at);
+    return true;
+  }
+
+  drag(from: Point, to: Point): void {
+    const { image } = this.work;
+    if (image) this.work.paint(stroke(from, to, this.radius.value, image.item));
+  }
+
+  drop(): void {
+    this.work.end();
+  }
+
+  cancel(): void {
+    this.work.cancelPaint();
+  }
+
+  leave(): boolean {
+    return false;
+  }
+
+  press({ key }: KeyboardEvent): boolean {
+    if (key !== "[" && key !== "]") return false;
+    const { radius } = this;
+    const step = key === "]" ? 1 : -1;
+    const changed = Math.round(radius.value * (step > 0 ? 1.25 : 0.8));
+    const next = changed === radius.value ? changed + step : changed;
+    radius.value = Math.max(RADII.least, Math.min(RADII.most, next));
+    return true;
+  }
+
+  options({ control }: Page) {
+    return (
+      <>
+        <WordChoice work={control} />
+        <label class="size">
+          Size
+          <input
+            type="range"
+            min={RADII.least}
+            max={RADII.most}
+            value={this.radius.value}
+            onInput={(event) => (this.radius.value = Number(event.currentTarget.value))}
+          />
+        </label>
+      </>
+    );
+  }
+}
