@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-COARSE, MIDDLE, FINE, FINEST = 64, 48, 32, 16
-"""Channels at strides 16, 8, 4 and 2."""
+COARSE, MIDDLE, FINE, FINEST, LAST = 64, 48, 32, 16, 8
+"""Channels at strides 16, 8, 4 and 2, and before the logits."""
 
 EMBEDDING = 32
 """Channels of the embeddings by which cells are compared with clicks."""
@@ -26,12 +26,10 @@ REACHES = (20.0, 80.0)
 HINTS = 2 * (1 + len(REACHES)) + 1
 """Channels that say where clicks and the mask so far are."""
 
-GROUPS = 8
 
-
-def norm(channels: int) -> nn.GroupNorm:
-    """Group normalization (Wu and He, 2018, arXiv:1803.08494)."""
-    return nn.GroupNorm(GROUPS, channels)
+def norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalization, which is folded into convolutions when the network is exported."""
+    return nn.BatchNorm2d(channels)
 
 
 class Residual(nn.Module):
@@ -80,9 +78,9 @@ class ClickNetwork(nn.Module):
         self.context = nn.Linear(2 * COARSE, COARSE)
         self.middle = Level(COARSE, 48, HINTS + 4, MIDDLE, (1, 2))
         self.fine = Level(MIDDLE, 24, HINTS + 2 + 3, FINE, (1, 2))
-        self.finest = Level(FINE, 3, HINTS + 2, FINEST, (1, 1))
-        self.last = nn.Conv2d(FINEST, 1, 3, padding=1)
-        self.coarse_norm, self.middle_norm, self.fine_norm = nn.GroupNorm(1, 472), nn.GroupNorm(1, 48), nn.GroupNorm(1, 24)
+        self.finest = Level(FINE, 3, HINTS + 2, FINEST, ())
+        self.last = nn.Sequential(nn.Conv2d(FINEST, LAST, 3, padding=1), nn.ReLU(), nn.Conv2d(LAST, 1, 3, padding=1))
+        self.coarse_norm, self.middle_norm, self.fine_norm = norm(472), norm(48), norm(24)
 
     def forward(
         self,

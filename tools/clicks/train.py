@@ -200,6 +200,8 @@ def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | No
             with torch.no_grad():
                 for own, new in zip(average.parameters(), network.parameters(), strict=True):
                     own.lerp_(new, 1 - keep)
+                for own, new in zip(average.buffers(), network.buffers(), strict=True):
+                    own.copy_(new) if own.ndim == 0 else own.lerp_(new, 1 - keep)
                 probability = torch.sigmoid(logits)
                 inside = (probability > 0.5).float() * known
                 both = (inside * wanted).sum((1, 2))
@@ -208,7 +210,7 @@ def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | No
             for row, one in enumerate(batch):
                 one.correct(probability[row].numpy())
             clicked += len(batch)
-        if step // 100 != (step - number - 1) // 100:
+        if step // 50 != (step - number - 1) // 50:
             ious = " ".join(f"{total / count:.3f}" for count, total in running if count)
             print(f"{share:.3f} {step} steps {clicked} clicks, IoU after each: {ious}", flush=True)
             if share - saved > 0.05:
