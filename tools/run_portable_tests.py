@@ -2,7 +2,7 @@
 
     python -m tools.run_portable_tests              # the whole suite in three settings, numerical tests in the others
     python -m tools.run_portable_tests --whole      # the whole suite in every setting
-    python -m tools.run_portable_tests --cut        # numerical tests alone
+    python -m tools.run_portable_tests --cut        # numerical tests alone, without those of whole runs
     python -m tools.run_portable_tests -- -k words  # arguments after -- go to pytest
 
 PyTorch, oneDNN, MKL, NumPy and its OpenBLAS choose their kernels by the processor and obey environment variables that
@@ -30,6 +30,18 @@ NUMERICAL = (
     "tests/test_arrays.py",
 )
 """The tests that compare computed numbers, so that the processor may matter."""
+
+NOT_IN_A_CUT = tuple(
+    f"tests/{name}.py"
+    for name in (
+        *(f"training/test_{name}" for name in ("curves", "loop", "monitor", "processes", "recipe", "run_folder")),
+        *(f"training/test_{name}" for name in ("start_from_transformers", "start_published", "stop_signals", "tuning")),
+        *(f"inference/test_{name}" for name in ("groups", "label_options", "part_results", "parts", "result_figures")),
+        *(f"inference/test_{name}" for name in ("segmentation", "tile_grid")),
+    )
+)
+"""Of those, the files that are about order, files, messages and drawings: whole runs, which take most of the time.
+Their networks and losses are compared in the other files."""
 
 X86_VARIABLES = {
     "default": {
@@ -82,9 +94,9 @@ def main() -> int:
     parser.add_argument("--instructions", help="Comma-separated; `below` is the set next to the machine's own.")
     parser.add_argument("--threads", default=",".join(map(str, THREADS)), help="Comma-separated numbers of threads.")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="Processes that share the tests.")
-    extent = parser.add_mutually_exclusive_group()
-    extent.add_argument("--cut", action="store_true", help="Run the numerical tests alone in every setting.")
-    extent.add_argument("--whole", action="store_true", help="Run all tests in every setting.")
+    extents = parser.add_mutually_exclusive_group()
+    extents.add_argument("--cut", action="store_true", help="Run the numerical tests alone, without whole runs.")
+    extents.add_argument("--whole", action="store_true", help="Run all tests in every setting.")
     parser.add_argument("pytest", nargs="*", help="Arguments for pytest.")
     arguments = parser.parse_args()
 
@@ -104,7 +116,7 @@ def main() -> int:
         whole = arguments.whole or (not arguments.cut and stands_for_its_row(setting, names))
         print(f"== {setting.name}: PyTorch uses {used}", flush=True)
         start = time.monotonic()
-        code = run_tests(setting, environment, whole, arguments.jobs, arguments.pytest)
+        code = run_tests(setting, environment, extent(whole, arguments.cut), arguments.jobs, arguments.pytest)
         result = {0: "passed", 5: "no tests"}.get(code, f"FAILED ({code})")
         rows.append((setting.name, "all" if whole else "numerical", f"{time.monotonic() - start:.0f}", result))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -155,15 +167,22 @@ def probe(environment: dict[str, str]) -> dict:
     return json.loads(answer.stdout)
 
 
-def run_tests(setting: Setting, environment: dict[str, str], whole: bool, jobs: int, arguments: list[str]) -> int:
-    """Run pytest in a setting; its exit code."""
+def extent(whole: bool, cut: bool) -> list[str]:
+    """Pytest's arguments for the tests that run where none are named."""
+    if whole:
+        return []
+    return [*NUMERICAL, *(f"--ignore={name}" for name in NOT_IN_A_CUT if cut)]
+
+
+def run_tests(setting: Setting, environment: dict[str, str], tests: list[str], jobs: int, arguments: list[str]) -> int:
+    """Run pytest in a setting, with all of `tests` unless the arguments name some; its exit code."""
     threads = str(setting.threads)
     limits = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     workers = max(1, jobs // setting.threads)
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(workers), "--dist", "worksteal", "-m", "not slow"]
-    folders = [] if whole or any(Path(value).exists() for value in arguments) else [*NUMERICAL]
+    chosen = [] if any(Path(value).exists() for value in arguments) else tests
     return subprocess.run(
-        [*command, *arguments, *folders], env=os.environ | environment | limits, check=False
+        [*command, *arguments, *chosen], env=os.environ | environment | limits, check=False
     ).returncode
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from segvoc.serving.connections import LimitedConnection
 from tests.serving.services import GatedSegmenter, listening, png
 
 BODY = (
@@ -57,6 +58,20 @@ def test_headers_that_do_not_come_end_the_connection(begun):
         connection.sendall(begun)
         assert answer(connection) == b""
         assert ask(port) == 200
+
+
+def test_answers_do_not_wait_for_acknowledgements(monkeypatch):
+    found = []
+
+    class Watched(LimitedConnection):
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            found.append(self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr("segvoc.serving.connections.LimitedConnection", Watched)
+    with listening() as port:
+        assert ask(port) == 200
+    assert found == [1]
 
 
 def test_headers_that_trickle_end_the_connection():

@@ -1,11 +1,21 @@
 """Which processors `make test-portable` imitates, and how."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from tools import run_portable_tests
-from tools.run_portable_tests import OTHER_VARIABLES, X86_VARIABLES, chosen_instructions, numpy_variable
+from tools.run_portable_tests import (
+    NUMERICAL,
+    OTHER_VARIABLES,
+    X86_VARIABLES,
+    chosen_instructions,
+    extent,
+    numpy_variable,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
 
 X86, OTHER = list(X86_VARIABLES), list(OTHER_VARIABLES)
 
@@ -41,8 +51,8 @@ def test_numpy_is_held_back_by_what_the_machine_has():
 def test_each_setting_runs_in_its_environment_and_a_failure_is_reported(monkeypatch, capsys):
     ran = []
 
-    def run_tests(setting, environment, whole, jobs, arguments):
-        ran.append((setting.instructions, setting.threads, environment.get("ATEN_CPU_CAPABILITY"), whole))
+    def run_tests(setting, environment, tests, jobs, arguments):
+        ran.append((setting.instructions, setting.threads, environment.get("ATEN_CPU_CAPABILITY"), not tests))
         return int(setting.threads == 2 and setting.instructions == "avx2")
 
     monkeypatch.setattr(
@@ -63,3 +73,10 @@ def test_each_setting_runs_in_its_environment_and_a_failure_is_reported(monkeypa
     assert [row[:2] for row in ran if row[3]] == [("default", 1), ("avx2", 2), ("native", 4)]
     table = capsys.readouterr().out
     assert "avx2, 2 threads" in table and table.count("FAILED") == 1
+
+
+def test_a_cut_leaves_out_files_that_there_are():
+    folders, left_out = extent(whole=False, cut=False), extent(whole=False, cut=True)
+    assert folders == list(NUMERICAL) == left_out[: len(folders)]
+    names = [option.removeprefix("--ignore=") for option in left_out[len(folders) :]]
+    assert names and all((ROOT / name).is_file() and name.startswith(NUMERICAL) for name in names)

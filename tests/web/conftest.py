@@ -29,6 +29,11 @@ SCREENS = ["desktop", pytest.param("phone", marks=pytest.mark.slow)]
 """The same, for tests that do the same on all."""
 
 
+UNUSED_FEATURES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "AimEnabled", "MediaRouter", "OptimizationHints")
+"""Parts of Chromium's own window that cost more than the page: its address field loads two pages of its own for each
+tab, half of what a short test takes."""
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Headless Chromium; the tests skip where it, or Playwright, is missing."""
@@ -39,7 +44,8 @@ def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         # containers have no user namespaces, which Chromium's sandbox needs
         camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", *camera])
+        bare = f"--disable-features={','.join(UNUSED_FEATURES)}"
+        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", bare, *camera])
         yield opened
         opened.close()
 

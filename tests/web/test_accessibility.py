@@ -1,28 +1,11 @@
 """axe-core's rules, on every state of the page, in light and dark."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from segvoc.exported.shipped import open_tiny
-from tests.teaching.drawn_examples import drawn_examples
+from tests.web.accessibility import AXE, check
 from tests.web.site import SAMPLES, Site
-
-AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
-
-
-def check(site: Site, state: str) -> None:
-    """No serious or critical finding."""
-    site.tab.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = site.tab.evaluate("async () => (await axe.run()).violations")
-    bad = [
-        f"{state}: {one['impact']}: {one['help']}: {node['html'][:150]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-    assert bad == []
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: run 'npm ci' in web/")
@@ -61,15 +44,3 @@ def test_no_state_of_the_page_breaks_a_rule(served: Site, colors: str):
     served.type("cup")
     served.drop(Path(__file__))
     check(served, "errors")
-
-
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: run 'npm ci' in web/")
-def test_taught_words_break_no_rule(site: Site, tmp_path: Path):
-    path = tmp_path / "street.words.safetensors"
-    open_tiny().teach(drawn_examples(2)).save(path)
-    site.open()
-    site.tab.get_by_label("Add taught words").set_input_files(path)
-    site.tab.get_by_role("list", name="Taught words").wait_for()
-    check(site, "taught")
-    card = site.tab.get_by_role("region", name="Words", exact=True)
-    assert card.evaluate("card => card.scrollWidth <= card.clientWidth")

@@ -5,7 +5,6 @@ import { Edits } from "../src/labels/edits";
 import { figures, Labeling, partFigures } from "../src/labels/labeling";
 import { namePlaces } from "../src/labels/name_places";
 import { regionAt } from "../src/labels/region";
-import { whole } from "../src/labels/runs";
 import { polygon, stroke } from "../src/labels/shapes";
 import { ALL, found, map, rows } from "./labeled";
 
@@ -81,7 +80,12 @@ test("a polygon has the pixels whose centers lie inside, by the even-odd rule", 
 
 test("actions are undone and done again, and a new one ends what could be done again", () => {
   const edits = new Edits(4, 2);
-  assert.deepEqual(edits.paint(Int32Array.of(1, 2), "cat"), { left: 1, top: 0, right: 3, bottom: 1 });
+  assert.deepEqual(edits.paint(Int32Array.of(1, 2), "cat"), {
+    box: { left: 1, top: 0, right: 3, bottom: 1 },
+    runs: Int32Array.of(1, 2, 0),
+    after: 1,
+    isUndone: false,
+  });
   assert.equal(edits.paint(Int32Array.of(1, 2), "cat"), null);
   edits.paint(Int32Array.of(4, 4), "cat");
   assert.ok(edits.finish());
@@ -89,7 +93,7 @@ test("actions are undone and done again, and a new one ends what could be done a
   edits.paint(Int32Array.of(2, 1, 4, 1), null);
   edits.finish();
   assert.deepEqual(Array.from(edits.layer), [0, 1, 2, 0, 2, 1, 1, 1]);
-  assert.deepEqual(edits.undo(), { left: 0, top: 0, right: 3, bottom: 2 });
+  assert.deepEqual(edits.undo()!.box, { left: 0, top: 0, right: 3, bottom: 2 });
   assert.deepEqual(Array.from(edits.layer), [0, 1, 1, 0, 1, 1, 1, 1]);
   edits.undo();
   assert.equal(edits.undo(), null);
@@ -169,14 +173,55 @@ test("corrections follow their word by any of its names, and sleep while it isn'
   assert.deepEqual(labels(["cat", "wall", "sofa"]), ["2.11"]);
 });
 
-test("after corrections only a rectangle is worked out again", () => {
-  const edits = new Edits(3, 3);
-  const labeling = new Labeling(found(["000", "000", "000"], ["cat", "wall"]), edits, ALL);
-  edits.paint(Int32Array.of(0, 9), "wall");
-  labeling.refresh({ left: 1, top: 1, right: 3, bottom: 2 });
-  assert.deepEqual(rows(labeling.labels, 3), ["000", "011", "000"]);
-  labeling.refresh(whole(labeling));
-  assert.deepEqual(rows(labeling.labels, 3), ["111", "111", "111"]);
+test("the stretches of an action are joined within their rows", () => {
+  const edits = new Edits(4, 2);
+  edits.paint(Int32Array.of(5, 1), "dog");
+  edits.finish();
+  for (const at of [6, 3, 4, 7, 5, 2]) edits.paint(Int32Array.of(at, 1), "cat");
+  edits.finish();
+  const { runs } = edits.saved.done.at(-1)!;
+  assert.deepEqual(Array.from(runs), [2, 2, 0, 4, 1, 0, 5, 1, 1, 6, 2, 0]);
+  edits.undo();
+  assert.deepEqual(rows(edits.layer, 4), ["0000", "0100"]);
+});
+
+test("what is counted stretch by stretch is what all pixels add up to", () => {
+  // pseudo-random numbers that are the same each time
+  let seed = 7;
+  const random = (below: number) => (seed = (seed * 48271) % 2147483647) % below;
+  const size = { width: 40, height: 30 };
+  const labels = Uint16Array.from({ length: 1200 }, () => random(3));
+  const confidence = Uint8Array.from(labels, () => random(256));
+  const names = [{ object: "cat", part: "head", name: "cat's head" }];
+  const parts = { names, labels: labels.map((label) => (label === 0 ? 0 : 65535)), colors: [[1, 2, 3]] };
+  const answer = { ...found(["0"], ["cat", "wall", "dog"]), ...size, labels, confidence, parts };
+  for (const background of [null, "wall", "other"]) {
+    const edits = new Edits(size.width, size.height);
+    const rule = { threshold: 0.5, background };
+    const labeling = new Labeling(answer, edits, rule);
+    for (let step = 0; step < 60; step++) {
+      const from = { x: random(40), y: random(30) },
+        to = { x: random(40), y: random(30) };
+      const runs = stroke(from, to, 1 + random(4), size);
+      // the last one isn't looked for: what the model found holds
+      const choice = ["cat", "wall", null, undefined, "gone"][random(5)];
+      const change = [() => edits.undo(), () => edits.redo()][random(4)] ?? (() => edits.paint(runs, choice));
+      edits.finish();
+      const done = change();
+      if (done) labeling.take(done);
+    }
+    const again = new Labeling(answer, edits, rule);
+    assert.deepEqual(labeling.labels, again.labels);
+    assert.deepEqual(labeling.tally, again.tally);
+    assert.ok(again.tally.corrected > 100);
+    const undecided = Array.from(again.labels.keys()).filter((pixel) => !again.isCorrected(pixel));
+    const doubt = undecided.reduce((sum, pixel) => sum + 255 - again.confidence(pixel), 0);
+    assert.equal(again.tally.doubt.reduce((sum, one) => sum + one), doubt);
+    assert.equal(again.tally.undecided.reduce((sum, one) => sum + one), undecided.length);
+    assert.equal(again.tally.corrected, 1200 - undecided.length);
+    const sure = Array.from(again.labels).reduce((sum, label, at) => sum + (label === 0 ? again.confidence(at) : 0), 0);
+    assert.equal(again.tally.confidence[0], sure);
+  }
 });
 
 test("figures count pixels, parts only where the word is still the one that was found", () => {

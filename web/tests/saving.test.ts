@@ -7,10 +7,13 @@ import { wordColor } from "../src/imaging/palette";
 import { area, outlines } from "../src/labels/contours";
 import { NONE } from "../src/labels/labeling";
 import { compressedCounts } from "../src/labels/rle";
+import { makeObjects, merge, objectMap } from "../src/labels/objects";
+import { boxOf, whole } from "../src/labels/runs";
 import { polygon } from "../src/labels/shapes";
 import { coco } from "../src/saving/coco";
 import { labelMapPng } from "../src/saving/label_map";
 import { labelme } from "../src/saving/labelme";
+import { objectMapPng, savedObjects } from "../src/saving/object_map";
 import { report } from "../src/saving/report";
 import { labeling, map, rows } from "./labeled";
 
@@ -74,8 +77,15 @@ test("run lengths are those of pycocotools", () => {
       "011010O000001010N0110OO020O0O0000010O000001010N0110OO01",
     ],
   ] as const) {
-    const { labels, width, height } = map(...rows);
-    assert.equal(compressedCounts(labels, width, height, 1), counts);
+    const image = map(...rows);
+    assert.equal(compressedCounts(image.labels, image, 1, whole(image)), counts);
+  }
+  // a rectangle around the pixels, at any edges of the image, changes nothing
+  for (const lines of [["0000", "0110", "0100"], ["0110", "0110"], ["1100", "1000", "1000"], ["0000", "0011"]]) {
+    const image = map(...lines),
+      box = boxOf([...image.labels].flatMap((label, at) => (label ? [at, 1] : [])), image.width)!;
+    const counts = compressedCounts(image.labels, image, 1, whole(image));
+    assert.equal(compressedCounts(image.labels, image, 1, box), counts);
   }
 });
 
@@ -160,4 +170,44 @@ test("LabelMe's file has a polygon for each region", () => {
     [0, 2],
     [0, 0],
   ]);
+});
+
+test("objects are annotations of their own, and what is left of their word is a crowd", () => {
+  const image = labeling(["0000.000111", "0000.000111", ".........11", "0.0......11"], ["person", "wall"]);
+  makeObjects(image, 0, 4);
+  const [first, second] = [1, 2];
+  const annotations = (shape: "rle" | "polygons") =>
+    JSON.parse(coco([{ name: "a.jpg", labeling: image }], shape)).annotations;
+  const brief = (entry: { category_id: number; area: number; bbox: number[]; iscrowd: number }) =>
+    [entry.category_id, entry.area, entry.bbox.join(" "), entry.iscrowd].join(", ");
+  // the specks joined the objects; only in a larger image are some too far away
+  assert.deepEqual(annotations("rle").map(brief), ["1, 10, 0 0 4 4, 0", "1, 6, 5 0 3 2, 0", "2, 10, 8 0 3 4, 0"]);
+  image.edits.assign(Int32Array.of(33, 3), 0);
+  const ofPersons = ["1, 8, 0 0 4 2, 0", "1, 6, 5 0 3 2, 0", "1, 2, 0 3 3 1, 1"];
+  assert.deepEqual(annotations("rle").map(brief).slice(0, 3), ofPersons);
+  const polygons = annotations("polygons");
+  const isPolygon = ({ segmentation }: { segmentation: object }) => Array.isArray(segmentation);
+  assert.deepEqual(polygons.map(isPolygon), [true, true, false, true]);
+  assert.deepEqual(polygons[1].segmentation, [[8, 0, 8, 2, 5, 2, 5, 0]]);
+  const group = (shape: { group_id: number | null }) => shape.group_id;
+  const groups = () => JSON.parse(labelme(image, "a.jpg")).shapes.map(group);
+  assert.deepEqual(groups(), [null, first, second]);
+  merge(image, [first, second]);
+  assert.deepEqual(groups(), [null, first, first]);
+  assert.equal(annotations("rle").length, 3);
+  const classes = JSON.parse(report(image, "a.jpg")).classes;
+  assert.deepEqual(classes.map(({ objects }: { objects: number }) => objects), [1, 0]);
+});
+
+test("objects come back from their file", () => {
+  const image = labeling(["00.0.11"], ["person", "wall"]);
+  for (const label of [1, 0]) makeObjects(image, label, 1);
+  const numbers = objectMap(image)!;
+  const file = objectMapPng(numbers, image);
+  assert.deepEqual(decode(file).depth, 16);
+  const saved = savedObjects(file, image, (pixel) => image.wordAt(pixel));
+  assert.deepEqual([saved.layer, saved.words], [numbers, ["wall", "person", "person"]]);
+  const empty = objectMapPng(numbers.fill(0), image);
+  assert.deepEqual(savedObjects(empty, image, () => null), { layer: null, words: [] });
+  assert.throws(() => savedObjects(file, { width: 2, height: 1 }, () => null), /gray map of 2 × 1/);
 });

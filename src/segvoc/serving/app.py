@@ -22,6 +22,7 @@ from segvoc.serving.guard import SecurityHeaders, check_key, check_origin
 from segvoc.serving.label_studio.routes import LabelStudioRoutes
 from segvoc.serving.labeler import Labeler
 from segvoc.serving.logs import FIELDS, LOGGER
+from segvoc.serving.methods import Methods
 from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
@@ -68,6 +69,7 @@ def create_app(
     LabelStudioRoutes(service).add(app)
     add_page(app, settings.page)
     # the last one added is the first to see a request
+    app.add_middleware(Methods, routes=app.routes)
     app.add_middleware(_Origins, settings=settings)
     app.add_middleware(Observation, metrics=metrics)
     app.add_middleware(SecurityHeaders)

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from segvoc.exported.manifest import MANIFEST, ExportManifest
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
@@ -16,8 +16,20 @@ _RUNTIME = "*.wasm*"
 """ONNX Runtime for browsers, which a page has beside it where it can run models itself."""
 
 
+_ALLOW = {"Allow": "GET, HEAD, OPTIONS"}
+
+
 class _PageFiles(StaticFiles):
     """The page's files; browsers ask each time whether they changed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["method"] in ("GET", "HEAD"):
+            await super().__call__(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await Response(status_code=204, headers=_ALLOW)(scope, receive, send)
+        else:
+            raise ServiceFailure.of_status(405, _ALLOW)
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(*arguments, **options)
@@ -56,7 +68,8 @@ def add_page(app: FastAPI, folder: Path) -> None:
             return FileResponse(files[name], headers={"Cache-Control": "no-cache"})
 
     if has_page:
-        app.mount("/", _PageFiles(directory=folder, html=True))
+        # not mounted at "/", where it would take wrong methods of the API's addresses too
+        app.router.default = _PageFiles(directory=folder, html=True)
 
 
 def _browser_files() -> dict[str, Path]:

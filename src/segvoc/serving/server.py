@@ -31,9 +31,6 @@ from segvoc.storage.scratch import scratch_folder
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-LONGEST_HEADERS = 16_384
-"""Bytes of a request's first line and headers."""
-
 BACKLOG = 128
 """Connections that the system keeps until the service accepts them."""
 
@@ -120,7 +117,6 @@ def service_config(app: Callable[[], "FastAPI"], settings: ServiceSettings, work
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=round(settings.stop_seconds),
-        h11_max_incomplete_event_size=LONGEST_HEADERS,
     )
 
 

@@ -1,6 +1,7 @@
-/** What a person corrected in one image, with undo and redo. */
+/** What a person decided in one image, words and objects, with undo and redo. */
 
-import { boxOf, type Box, type Runs } from "./runs";
+import { ObjectLayer, type SavedObjects } from "./object_layer";
+import { boxOf, joined, type Box, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
 const MOST_HISTORY = 16e6;
@@ -8,12 +9,35 @@ const MOST_HISTORY = 16e6;
 /** What a pixel is given: a word; null, no word; undefined, what the model found. */
 export type Choice = string | null | undefined;
 
+/** What a correction did, for those who follow it. */
+export interface Change {
+  /** Where something changed, words or objects. */
+  readonly box: Box;
+  /** Start, length, and what the pixels had before: three numbers for each stretch, none of which leaves its row. */
+  readonly runs: Int32Array;
+  /** What the pixels have after it. */
+  readonly after: number;
+  /** Whether it was taken back: the pixels have what they had before. */
+  readonly isUndone: boolean;
+}
+
 /** One action. */
 interface Step {
   /** What the pixels have after it. */
   readonly after: number;
-  /** Start, length, and what the pixels had before: three numbers for each stretch. */
+  /** Start, length, and what the pixels had before: three numbers for each stretch; no pixel is in two of them. */
   readonly runs: Int32Array;
+  /** Start, length, the object that the pixels had before, and the one they have after it: four numbers each. */
+  readonly objects: Int32Array;
+}
+
+const NO_RUNS = new Int32Array();
+
+/** An action that isn't ended. */
+interface OpenStep {
+  after: number;
+  readonly runs: number[];
+  readonly objects: number[];
 }
 
 /** Everything about corrections, as it is stored. */
@@ -22,6 +46,7 @@ export interface SavedEdits {
   readonly names: readonly (string | null)[];
   readonly done: readonly Step[];
   readonly undone: readonly Step[];
+  readonly objects: SavedObjects;
 }
 
 export class Edits {
@@ -29,9 +54,10 @@ export class Edits {
   readonly layer: Uint16Array;
   /** Words by name, since the list of words may change; null: no word. */
   readonly names: (string | null)[] = [];
+  readonly objects: ObjectLayer;
   private done: Step[] = [];
   private undone: Step[] = [];
-  private open: { after: number; runs: number[] } | null = null;
+  private open: OpenStep | null = null;
 
   constructor(
     private readonly width: number,
@@ -39,6 +65,7 @@ export class Edits {
     saved: SavedEdits | null = null,
   ) {
     this.layer = saved?.layer ?? new Uint16Array(width * height);
+    this.objects = new ObjectLayer(width * height, saved?.objects);
     if (!saved) return;
     this.names.push(...saved.names);
     this.done = [...saved.done];
@@ -56,68 +83,102 @@ export class Edits {
   /**
    * Give pixels a word, as a part of the action that `finish` ends.
    *
+   * @returns what changed; null: nothing did.
+   */
+  paint(runs: Runs, choice: Choice): Change | null {
+    const after = this.code(choice);
+    if (this.open?.runs.length && this.open.after !== after) this.finish();
+    const open = this.begun();
+    open.after = after;
+    const changed: number[] = [];
+    for (let at = 0; at < runs.length; at += 2) this.fill(runs[at], runs[at] + runs[at + 1], after, changed);
+    for (const number of changed) open.runs.push(number);
+    return this.change({ after, runs: Int32Array.from(changed), objects: NO_RUNS }, false);
+  }
+
+  /**
+   * Give pixels to an object (0: to none), as a part of the action that `finish` ends.
+   *
    * @returns the rectangle in which something changed; null: nothing did.
    */
-  paint(runs: Runs, choice: Choice): Box | null {
-    const after = this.code(choice);
-    if (this.open && this.open.after !== after) this.finish();
-    this.open ??= { after, runs: [] };
-    const from = this.open.runs.length;
-    for (let at = 0; at < runs.length; at += 2) this.fill(runs[at], runs[at] + runs[at + 1], after, this.open.runs);
-    return boxOf(this.open.runs.slice(from), this.width, 3);
+  assign(runs: Runs, object: number): Box | null {
+    const { objects } = this.begun();
+    const from = objects.length;
+    for (let at = 0; at < runs.length; at += 2) this.objects.fill(runs[at], runs[at] + runs[at + 1], object, objects);
+    return boxOf(objects.slice(from), this.width, 4);
+  }
+
+  /** What was painted in the action that isn't ended: start, length and what was there before. */
+  get begunRuns(): readonly number[] {
+    return this.open?.runs ?? [];
   }
 
   /** End an action, which is one step of the history; false: it changed nothing. */
   finish(): boolean {
     const { open } = this;
     this.open = null;
-    if (!open?.runs.length) return false;
-    this.done.push({ after: open.after, runs: Int32Array.from(open.runs) });
+    if (!open || !(open.runs.length || open.objects.length)) return false;
+    this.done.push({
+      after: open.after,
+      runs: merged(open.runs, this.width),
+      objects: Int32Array.from(open.objects),
+    });
     this.undone = [];
-    let bytes = this.done.reduce((sum, { runs }) => sum + runs.byteLength, 0);
-    while (bytes > MOST_HISTORY && this.done.length > 1) bytes -= this.done.shift()!.runs.byteLength;
+    let bytes = this.done.reduce((sum, step) => sum + bytesOf(step), 0);
+    while (bytes > MOST_HISTORY && this.done.length > 1) bytes -= bytesOf(this.done.shift()!);
     return true;
   }
 
   /** Take back what was painted since the last action ended. */
-  cancel(): Box | null {
+  cancel(): Change | null {
     if (!this.finish()) return null;
-    const box = this.undo();
+    const change = this.undo();
     this.undone.pop();
-    return box;
+    return change;
   }
 
-  undo(): Box | null {
+  undo(): Change | null {
     const step = this.done.pop();
     if (!step) return null;
     this.undone.push(step);
-    for (let at = step.runs.length - 3; at >= 0; at -= 3) {
-      const [start, length, before] = step.runs.subarray(at, at + 3);
-      this.layer.fill(before, start, start + length);
-    }
-    return boxOf(step.runs, this.width, 3);
+    const { runs } = step;
+    for (let at = 0; at < runs.length; at += 3) this.layer.fill(runs[at + 2], runs[at], runs[at] + runs[at + 1]);
+    this.objects.undo(step.objects);
+    return this.change(step, true);
   }
 
-  redo(): Box | null {
+  redo(): Change | null {
     const step = this.undone.pop();
     if (!step) return null;
     this.done.push(step);
     for (let at = 0; at < step.runs.length; at += 3)
       this.layer.fill(step.after, step.runs[at], step.runs[at] + step.runs[at + 1]);
-    return boxOf(step.runs, this.width, 3);
+    this.objects.redo(step.objects);
+    return this.change(step, false);
   }
 
-  /** Everything as the model found it, as one action. */
-  clear(): Box | null {
+  /** Everything as the model found it, without objects, as one action. */
+  clear(): Change | null {
     const rows: number[] = [];
     for (let start = 0; start < this.layer.length; start += this.width) rows.push(start, this.width);
-    const box = this.paint(Int32Array.from(rows), undefined);
-    this.finish();
-    return box;
+    const runs = Int32Array.from(rows);
+    this.paint(runs, undefined);
+    this.assign(runs, 0);
+    return this.finish() ? this.change(this.done.at(-1)!, false) : null;
   }
 
   get saved(): SavedEdits {
-    return { layer: this.layer, names: this.names, done: this.done, undone: this.undone };
+    return {
+      layer: this.layer,
+      names: this.names,
+      done: this.done,
+      undone: this.undone,
+      objects: this.objects.saved,
+    };
+  }
+
+  private begun(): OpenStep {
+    return (this.open ??= { after: 0, runs: [], objects: [] });
   }
 
   /** Fill a stretch, and write down the parts of it that had something else. */
@@ -132,9 +193,33 @@ export class Edits {
     layer.fill(after, start, end);
   }
 
+  private change({ after, runs, objects }: Step, isUndone: boolean): Change | null {
+    const box = joined(boxOf(runs, this.width, 3), boxOf(objects, this.width, 4));
+    return box && { box, runs, after, isUndone };
+  }
+
   private code(choice: Choice): number {
     if (choice === undefined) return 0;
     const at = this.names.indexOf(choice);
     return at < 0 ? this.names.push(choice) : at + 1;
   }
+}
+
+/** Stretches in their order, with those as one that follow each other in a row and had the same before. */
+function merged(runs: readonly number[], width: number): Int32Array {
+  const order = Uint32Array.from({ length: runs.length / 3 }, (_, at) => 3 * at);
+  order.sort((one, other) => runs[one] - runs[other]);
+  const result: number[] = [];
+  for (const at of order) {
+    const [start, length, before] = [runs[at], runs[at + 1], runs[at + 2]];
+    const last = result.length - 3;
+    const isNext = last >= 0 && result[last] + result[last + 1] === start && result[last + 2] === before;
+    if (isNext && start % width) result[last + 1] += length;
+    else result.push(start, length, before);
+  }
+  return Int32Array.from(result);
+}
+
+function bytesOf({ runs, objects }: Step): number {
+  return runs.byteLength + objects.byteLength;
 }

@@ -2,9 +2,9 @@
 
 import type { Segmentation } from "../backend";
 import { wordColor, type Color } from "../imaging/palette";
-import type { Edits } from "./edits";
-import { whole, type Box } from "./runs";
+import type { Change, Edits } from "./edits";
 import { firstName, sameClass } from "./synonyms";
+import { Tally } from "./tally";
 
 /** The label of a pixel without a word, or without a part. */
 export const NONE = 65535;
@@ -26,15 +26,18 @@ export class Labeling {
   readonly labels: Uint16Array;
   /** RGB of each word. */
   readonly colors: readonly Color[];
+  readonly tally: Tally;
   private readonly background: number;
   /** Confidence below which the rule holds, in [0, 256]. */
   private readonly least: number;
   /** Labels by what the layer of corrections has; -1: as the model found it. */
   private corrected = Int32Array.of(-1);
+  /** Labels of the words of the objects 1, 2, ... at their numbers; -1: the word isn't looked for. */
+  private readonly owners = [-1];
 
   constructor(
     readonly found: Segmentation,
-    private readonly edits: Edits,
+    readonly edits: Edits,
     { threshold, background }: Rule,
     color: (word: string, index: number) => Color = (_, index) => wordColor(index),
   ) {
@@ -47,26 +50,82 @@ export class Labeling {
     this.background = known < 0 ? found.words.length : known;
     this.least = threshold * 255;
     this.labels = new Uint16Array(found.labels.length);
-    this.refresh(whole(found));
+    this.tally = new Tally(found);
+    this.knowNames();
+    const { layer } = edits;
+    const { width } = this;
+    for (let row = 0; row < layer.length; row += width) {
+      for (let at = row, end = row + width; at < end;) {
+        const code = layer[at],
+          start = at;
+        while (at < end && layer[at] === code) at++;
+        this.label(start, at, code);
+      }
+    }
   }
 
-  /** Work out the labels in a rectangle again, after corrections. */
-  refresh({ left, top, right, bottom }: Box): void {
-    // words may have been added meanwhile
-    this.corrected = Int32Array.of(-1, ...this.edits.names.map((name) => this.indexOf(name)));
-    const { layer } = this.edits;
-    const { corrected, found, labels, least, background, width } = this;
-    for (let y = top; y < bottom; y++) {
-      for (let at = y * width + left, end = y * width + right; at < end; at++) {
-        const edit = corrected[layer[at]];
-        labels[at] = edit >= 0 ? edit : found.confidence[at] < least ? background : found.labels[at];
+  /** Follow a correction. */
+  take({ runs, after, isUndone }: Change): void {
+    this.knowNames();
+    for (let at = 0; at < runs.length; at += 3) {
+      const [start, end, before] = [runs[at], runs[at] + runs[at + 1], runs[at + 2]];
+      this.count(start, end, isUndone ? after : before, -1);
+      this.label(start, end, isUndone ? before : after);
+    }
+  }
+
+  /** Words may have been corrected to that weren't before. */
+  private knowNames(): void {
+    const { names } = this.edits;
+    const more = names.slice(this.corrected.length - 1);
+    if (more.length) this.corrected = Int32Array.of(...this.corrected, ...more.map((name) => this.indexOf(name)));
+  }
+
+  /** Work out the labels of a stretch of pixels in a row for which the layer of corrections has a code. */
+  private label(start: number, end: number, code: number): void {
+    const { background, found, labels, least } = this;
+    const edit = this.corrected[code];
+    if (edit >= 0) labels.fill(edit, start, end);
+    else
+      for (let at = start; at < end; at++)
+        labels[at] = found.confidence[at] < least ? background : found.labels[at];
+    this.count(start, end, code, 1);
+  }
+
+  /** Add a stretch of pixels to the tally, or take it away (-1), as they are labeled now. */
+  private count(start: number, end: number, code: number, sign: 1 | -1): void {
+    const { found, labels, tally, width } = this;
+    const edit = this.corrected[code];
+    if (found.parts) for (let at = start; at < end; at++) tally.parts[this.part(at)] += sign;
+    if (edit >= 0) {
+      tally.addCorrected(edit, sign * (end - start));
+      return;
+    }
+    const { columns, confidence, doubt, pixels, side, undecided } = tally;
+    const row = Math.floor(start / width);
+    for (let at = start; at < end;) {
+      const column = Math.floor((at - row * width) / side);
+      const square = Math.floor(row / side) * columns + column;
+      const stop = Math.min(end, row * width + (column + 1) * side);
+      undecided[square] += sign * (stop - at);
+      let sum = 0;
+      for (; at < stop; at++) {
+        const sure = this.foundConfidence(at);
+        pixels[labels[at]] += sign;
+        confidence[labels[at]] += sign * sure;
+        sum += 255 - sure;
       }
+      doubt[square] += sign * sum;
     }
   }
 
   /** Confidence of a pixel's label, in [0, 255]: certain where a person decided. */
   confidence(pixel: number): number {
-    if (this.isCorrected(pixel)) return 255;
+    return this.isCorrected(pixel) ? 255 : this.foundConfidence(pixel);
+  }
+
+  /** The same, if nobody decided. */
+  private foundConfidence(pixel: number): number {
     const found = this.found.confidence[pixel];
     return found < this.least && this.background !== NONE ? 255 - found : found;
   }
@@ -79,6 +138,21 @@ export class Labeling {
   part(pixel: number): number {
     const { parts, labels } = this.found;
     return parts && this.labels[pixel] === labels[pixel] ? parts.labels[pixel] : NONE;
+  }
+
+  /** Number of a pixel's object; 0: it has none, or another word than its object. */
+  object(pixel: number): number {
+    const { layer } = this.edits.objects;
+    const number = layer ? layer[pixel] : 0;
+    return number && this.objectLabel(number) === this.labels[pixel] ? number : 0;
+  }
+
+  /** Label of the word of an object; -1: the word isn't looked for any more. */
+  objectLabel(number: number): number {
+    const { owners } = this,
+      { words } = this.edits.objects;
+    while (owners.length <= number) owners.push(this.indexOf(words[owners.length - 1]));
+    return owners[number];
   }
 
   /** The word of a pixel; null: none. */
@@ -105,24 +179,16 @@ export interface Figures {
 
 /** The figures of every word, in the order of the words. */
 export function figures(labeling: Labeling): Figures[] {
-  const { words, labels } = labeling;
-  const pixels = new Float64Array(NONE + 1),
-    total = new Float64Array(NONE + 1);
-  for (let at = 0; at < labels.length; at++) {
-    pixels[labels[at]]++;
-    total[labels[at]] += labeling.confidence(at);
-  }
-  return words.map((name, id) => entry(id, name, pixels[id], total[id] / 255, labels.length));
+  const { words, labels, tally } = labeling;
+  return words.map((name, id) => entry(id, name, tally.pixels[id], tally.confidence[id] / 255, labels.length));
 }
 
 /** The figures of every part, whose confidence isn't known. */
 export function partFigures(labeling: Labeling): Figures[] {
   const { parts } = labeling.found;
   if (!parts) return [];
-  const pixels = new Float64Array(NONE + 1);
-  for (let at = 0; at < parts.labels.length; at++) pixels[labeling.part(at)]++;
   return parts.names.map(({ name }, id) => ({
-    ...entry(id, name, pixels[id], 0, parts.labels.length),
+    ...entry(id, name, labeling.tally.parts[id], 0, parts.labels.length),
     meanConfidence: null,
   }));
 }

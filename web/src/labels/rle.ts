@@ -1,23 +1,30 @@
 /** COCO's compressed run lengths of a mask, column by column. */
 
+import type { Box, Size } from "./runs";
+
 /**
- * The counts of a class's pixels, as pycocotools reads them.
+ * The counts of the pixels with one value, as pycocotools reads them.
  *
- * @param labels index of each pixel's class, row by row.
+ * @param values of each pixel, row by row.
+ * @param box where the value is.
  */
-export function compressedCounts(labels: Uint16Array, width: number, height: number, label: number): string {
+export function compressedCounts(values: Uint16Array, { width, height }: Size, value: number, box: Box): string {
   const counts: number[] = [];
   let isInside = false,
-    length = 0;
-  for (let x = 0; x < width; x++) {
-    for (let y = 0, at = x; y < height; y++, at += width, length++) {
-      if ((labels[at] === label) === isInside) continue;
-      counts.push(length);
-      isInside = !isInside;
-      length = 0;
-    }
+    since = 0;
+  const turn = (place: number) => {
+    counts.push(place - since);
+    isInside = !isInside;
+    since = place;
+  };
+  for (let x = box.left; x < box.right; x++) {
+    for (let y = box.top, at = y * width + x; y < box.bottom; y++, at += width)
+      if ((values[at] === value) !== isInside) turn(x * height + y);
+    // above, below and beside the rectangle, the value isn't
+    const isNextInside = box.top === 0 && box.bottom === height && x + 1 < box.right;
+    if (isInside && !isNextInside) turn(x * height + box.bottom);
   }
-  counts.push(length);
+  if (since < width * height || !counts.length) counts.push(width * height - since);
   return compressed(counts);
 }
 

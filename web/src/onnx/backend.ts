@@ -4,22 +4,29 @@ import {
   PageError,
   type Backend,
   type ImageSource,
+  type Improved,
+  type ImprovementImages,
   type ModelInfo,
+  type OnImproving,
   type Progress,
   type Query,
   type Segmentation,
   type TaughtFile,
 } from "../backend";
-import type { Reply, Request } from "./messages";
+import type { Reply, Request, Work } from "./messages";
 import { Recent } from "./recent";
+import { Turns } from "./turns";
 
 export class OnnxBackend implements Backend {
   readonly atOnce = 1;
   private worker: Worker | null = null;
   /** The images of which the worker knows what the network sees. */
   private readonly known = new Recent<true>();
-  /** The request that runs; the next one waits for it. */
-  private running: Promise<unknown> = Promise.resolve();
+  /** What is asked one after the other: the next one waits. */
+  private readonly turns = new Turns();
+  /** Tasks that were given so far, and who listens to the answers. */
+  private tasks = 0;
+  private readonly listeners = new Map<number, (reply: Reply) => void>();
 
   /**
    * @param script address of the built worker.
@@ -31,7 +38,7 @@ export class OnnxBackend implements Backend {
   ) {}
 
   async load(progress: Progress): Promise<ModelInfo> {
-    this.worker ??= new Worker(this.script, { type: "module" });
+    this.worker ??= this.started();
     const reply = await this.ask(async () => ({ kind: "load", folder: this.folder.href }), progress);
     if (reply.kind !== "loaded") throw new Error(`unexpected reply: ${reply.kind}`);
     return reply.info;
@@ -39,7 +46,7 @@ export class OnnxBackend implements Backend {
 
   async segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation> {
     let isSent = false;
-    const request = async (): Promise<Request> => {
+    const request = async (): Promise<Work> => {
       signal.throwIfAborted();
       const pixels = this.known.get(image.id) ? null : await image.pixels();
       // from here on, the worker remembers and forgets the same
@@ -63,28 +70,67 @@ export class OnnxBackend implements Backend {
     return reply.file;
   }
 
-  private ask(request: () => Promise<Request>, progress: Progress = () => {}): Promise<Reply> {
-    const reply = this.running.then(request).then((given) => this.answer(given, progress));
-    this.running = reply.catch(() => {});
-    return reply;
+  async improve(examples: ImprovementImages, onStep: OnImproving, signal: AbortSignal): Promise<Improved> {
+    const { words, synonyms, images } = examples;
+    signal.throwIfAborted();
+    const task = this.tasks++, worker = this.worker!;
+    const say = (message: Request, transfer: Transferable[] = []) => worker.postMessage(message, transfer);
+    try {
+      return await new Promise<Improved>((resolve, reject) => {
+        const give = async (index: number) => {
+          const { image, labels } = await images[index]();
+          say({ task, kind: "example", image, labels }, [image.data.buffer, labels.labels.buffer]);
+        };
+        this.listeners.set(task, (reply) => {
+          if (reply.kind === "step") onStep(reply);
+          else if (reply.kind === "wants") give(reply.index).catch(reject);
+          else if (reply.kind === "improved") resolve(reply.improved);
+          else if (reply.kind === "failed") reject(failure(reply));
+        });
+        signal.addEventListener("abort", () => reject(signal.reason));
+        say({ task, kind: "improve", words, synonyms, count: images.length });
+      });
+    } catch (error) {
+      // the worker ends at its next step, and what it answers comes to nobody
+      say({ task, kind: "cancel" });
+      throw error;
+    } finally {
+      this.listeners.delete(task);
+    }
   }
 
-  private answer(request: Request, progress: Progress): Promise<Reply> {
-    const worker = this.worker!;
+  private ask(work: () => Promise<Work>, progress: Progress = () => {}): Promise<Reply> {
+    return this.turns.take(async () => this.answer(await work(), progress));
+  }
+
+  private answer(work: Work, progress: Progress): Promise<Reply> {
+    const task = this.tasks++;
     return new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }: MessageEvent<Reply>) => {
-        if (data.kind === "progress") progress(data.share);
-        else if (data.kind === "failed") {
-          const cause = `The network failed (${data.message.split("\n")[0]}); reload the page, or try a smaller image.`;
-          reject(new PageError(data.isPlain ? data.message : cause));
-        } else resolve(data);
-      };
-      worker.onerror = (event) => {
-        event.preventDefault();
-        reject(new PageError("The page's script couldn't start; use a current browser, and load the page again."));
-      };
-      const isNew = request.kind === "segment" && request.image;
-      worker.postMessage(request, isNew ? [isNew.data.buffer] : []);
+      this.listeners.set(task, (reply) => {
+        if (reply.kind === "progress") return progress(reply.share);
+        this.listeners.delete(task);
+        if (reply.kind === "failed") reject(failure(reply));
+        else resolve(reply);
+      });
+      const isNew = work.kind === "segment" && work.image;
+      this.worker!.postMessage({ task, ...work } satisfies Request, isNew ? [isNew.data.buffer] : []);
     });
   }
+
+  private started(): Worker {
+    const worker = new Worker(this.script, { type: "module" });
+    worker.onmessage = ({ data }: MessageEvent<Reply>) => this.listeners.get(data.task)?.(data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      const message = "The page's script couldn't start; use a current browser, and load the page again.";
+      for (const [task, listener] of this.listeners) listener({ task, kind: "failed", message, isPlain: true });
+    };
+    return worker;
+  }
+}
+
+/** What the reader is told about a task that failed. */
+function failure({ message, isPlain }: Reply & { kind: "failed" }): PageError {
+  const cause = `The network failed (${message.split("\n")[0]}); reload the page, or try a smaller image.`;
+  return new PageError(isPlain ? message : cause);
 }

@@ -5,6 +5,8 @@ import * as ort from "onnxruntime-web/wasm";
 import { PageError, type ModelInfo, type Pixels, type Query, type Segmentation, type TaughtFile } from "../backend";
 import { resizedPlanes } from "../imaging/resize";
 import { firstName, names } from "../labels/synonyms";
+import type { Logits } from "../teaching/cells";
+import type { TeachableModel } from "../teaching/teach";
 import {
   checkedDescription,
   inputSize,
@@ -12,6 +14,7 @@ import {
   wordsProgram,
   type Description,
   type Protocol,
+  type Selection,
 } from "./description";
 import { readNames, type FeatureMap } from "./feature_maps";
 import { float16 } from "./float16";
@@ -21,6 +24,7 @@ import type { Embeddings } from "./regions";
 import { strongestClass } from "./strongest_class";
 import { checkModel, fits, probeImage, TaughtQuery } from "./teaching";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
+import type { Turns } from "./turns";
 
 type Features = Record<string, ort.Tensor>;
 
@@ -107,17 +111,57 @@ export class Model {
     return { features: { ...(await this.image.run({ pixels })) }, width: image.width, height: image.height };
   }
 
+  /**
+   * What words are taught with.
+   *
+   * @param turns takes the network for one step at a time.
+   * @throws PageError its network can't be taught words here.
+   */
+  teachable(turns: Turns): TeachableModel {
+    const { description } = this;
+    const { single, auto } = description.protocols;
+    if (wordsProgram(description, single) !== wordsProgram(description, auto))
+      throw new PageError(`Words can't be taught to ${description.name} in the page; segvoc teach does it.`);
+    return {
+      name: description.name,
+      embedded: (words, synonyms) => turns.take(() => this.embedded(lookedFor(words, synonyms))),
+      probe: () => turns.take(() => (this.probed ??= this.probe())),
+      look: (image) =>
+        turns.take(async () => {
+          const { features } = await this.see(image, single);
+          const names = Object.keys(features);
+          return {
+            names,
+            maps: mapsOf(features, readNames(names)),
+            compared: mapsOf(features, names.filter((name) => name.startsWith("map_")).sort()),
+            compare: (text) => turns.take(() => this.compared(features, text)),
+          };
+        }),
+    };
+  }
+
+  /** Logits of all words. */
+  private async compared(features: Features, text: Embeddings): Promise<Logits> {
+    const all = { least: text.words, share: 0, bySimilarity: false };
+    const { logits, kept } = await this.logits(features, text, all);
+    const [, words, rows, columns] = logits.dims;
+    if (words !== text.words || (kept && kept.dims.at(-1) !== words))
+      throw new PageError("The model drops words, so it can't be taught here; export it again.");
+    return { values: logits.data as Float32Array, rows, columns };
+  }
+
   /** Label every pixel of an image. */
   async label(
     { features, height, width }: SeenImage,
     { words, synonyms, taught }: Query,
   ): Promise<Omit<Segmentation, "seconds">> {
-    const looked = words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
+    const looked = lookedFor(words, synonyms);
     const known = [...this.own.map((one) => one.taught), ...taught.map((id) => this.taught.get(id)!)];
     const byExamples = TaughtQuery.of(known, words);
     const text = await this.embedded(looked);
     const embeddings = byExamples?.embeddings(text) ?? text;
-    const { logits, kept } = await this.logits(features, embeddings, known.length > 0);
+    const selection = ownSelection(this.description, this.protocol, words.length, known.length > 0);
+    const { logits, kept } = await this.logits(features, embeddings, selection);
     const [, classes, rows, columns] = logits.dims;
     // words that weren't kept have no map
     const word = kept ? Uint16Array.from(kept.data as BigInt64Array, Number) : Uint16Array.from(words.keys());
@@ -141,9 +185,8 @@ export class Model {
   private async logits(
     features: Features,
     { values, words: count, prompts, channels }: Embeddings,
-    isTaught: boolean,
+    { least, share, bySimilarity }: Selection,
   ): Promise<{ logits: ort.Tensor; kept: ort.Tensor | undefined }> {
-    const { least, share, bySimilarity } = ownSelection(this.description, this.protocol, count, isTaught);
     const integer = (value: number, dims: number[]) => new ort.Tensor("int64", [BigInt(value)], dims);
     const inputs: Features = {
       words: new ort.Tensor("float32", values, [count, prompts, channels]),
@@ -190,6 +233,11 @@ export class Model {
   }
 }
 
+/** The names by which words are looked for. */
+function lookedFor(words: readonly string[], synonyms: Query["synonyms"]): string[][] {
+  return words.map((word) => (synonyms === "average" ? names(word) : [firstName(word)]));
+}
+
 /** Taught words with what the page says of their file. */
 function described(name: string, content: Uint8Array): { file: TaughtFile; taught: TaughtWords } {
   const taught = readTaughtWords(name, content);
@@ -205,7 +253,11 @@ function digest(content: Uint8Array): string {
 
 /** The features of an image that classifiers of words read. */
 function readMaps(features: Features): FeatureMap[] {
-  return readNames(Object.keys(features)).map((name) => {
+  return mapsOf(features, readNames(Object.keys(features)));
+}
+
+function mapsOf(features: Features, names: readonly string[]): FeatureMap[] {
+  return names.map((name) => {
     const { data, dims } = features[name];
     const values = data instanceof Uint16Array ? float16(data) : Float32Array.from(data as Float32Array);
     return { name, values, channels: dims[1], rows: dims[2], columns: dims[3] };

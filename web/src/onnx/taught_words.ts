@@ -6,10 +6,10 @@ import { GROUPS, pyramidShapes, type FeaturePyramid } from "./feature_pyramid";
 import { float16 } from "./float16";
 
 /** Key of the entry in the file's metadata. */
-const HEADER = "segvoc_taught";
+export const HEADER = "segvoc_taught";
 
 /** Version of the file. */
-const FORMAT = 1;
+export const FORMAT = 1;
 
 /** Bytes of the largest header that is read. */
 const LARGEST_HEADER = 1 << 26;

@@ -181,14 +181,18 @@ export function checkModel(taught: TaughtWords, model: string, maps: readonly Fe
 
 /** Length of the difference between the mean features of an image and those of another. */
 function distance(maps: readonly FeatureMap[], means: Float32Array): number {
-  const found = maps.flatMap(({ values, channels }) => {
+  return Math.hypot(...meanFeatures(maps).map((value, at) => value - means[at]));
+}
+
+/** The mean of each feature over an image. */
+export function meanFeatures(maps: readonly FeatureMap[]): number[] {
+  return maps.flatMap(({ values, channels }) => {
     const cells = values.length / channels;
     return Array.from({ length: channels }, (_, channel) => {
       const own = values.subarray(channel * cells, (channel + 1) * cells);
       return own.reduce((sum, value) => sum + value, 0) / cells;
     });
   });
-  return Math.hypot(...found.map((value, at) => value - means[at]));
 }
 
 /** Whether the features have the channels that the classifiers read. */

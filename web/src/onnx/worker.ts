@@ -3,10 +3,12 @@
 import * as ort from "onnxruntime-web/wasm";
 
 import { PageError, type ModelInfo, type Segmentation } from "../backend";
+import { Lesson } from "./lesson";
 import { Loader, json, unzipped } from "./loading";
-import type { Reply, Request } from "./messages";
+import type { Reply, Request, Work } from "./messages";
 import { Model, type SeenImage } from "./model";
 import { Recent } from "./recent";
+import { Turns } from "./turns";
 
 /** ONNX Runtime's WebAssembly file, beside this script. */
 const RUNTIME = "ort-wasm-simd-threaded.wasm.gz";
@@ -19,22 +21,33 @@ const send = (reply: Reply, transfer: Transferable[] = []) => self.postMessage(r
 
 let model: Model | undefined;
 const seen = new Recent<SeenImage>();
+/** The network does one thing at a time; between the steps of teaching, images are labeled. */
+const turns = new Turns();
+const lessons = new Map<number, Lesson>();
 
 self.onmessage = async ({ data }: MessageEvent<Request>) => {
+  const { task } = data;
   try {
-    if (data.kind === "load") send({ kind: "loaded", info: await load(new URL(data.folder)) });
-    else if (data.kind === "teach") send({ kind: "taught", file: await model!.teach(data.name, data.content) });
-    else {
-      const segmentation = await segment(data);
-      send({ kind: "segmented", segmentation }, [segmentation.labels.buffer, segmentation.confidence.buffer]);
-    }
+    if (data.kind === "load") send({ task, kind: "loaded", info: await turns.take(() => load(task, new URL(data.folder))) });
+    else if (data.kind === "teach")
+      send({ task, kind: "taught", file: await turns.take(() => model!.teach(data.name, data.content)) });
+    else if (data.kind === "segment") {
+      const segmentation = await turns.take(() => segment(data));
+      send({ task, kind: "segmented", segmentation }, [segmentation.labels.buffer, segmentation.confidence.buffer]);
+    } else if (data.kind === "improve") {
+      const lesson = new Lesson(data, (reply) => send({ task, ...reply }));
+      lessons.set(task, lesson);
+      const improved = await lesson.learn(model!.teachable(turns)).finally(() => lessons.delete(task));
+      send({ task, kind: "improved", improved }, [improved.content.buffer]);
+    } else if (data.kind === "example") lessons.get(task)?.give(data);
+    else lessons.get(task)?.cancel();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    send({ kind: "failed", message, isPlain: error instanceof PageError });
+    send({ task, kind: "failed", message, isPlain: error instanceof PageError });
   }
 };
 
-async function load(folder: URL): Promise<ModelInfo> {
+async function load(task: number, folder: URL): Promise<ModelInfo> {
   if (model) return model.info;
   const content = await json(new URL("segvoc.json", folder));
   let sent = 0;
@@ -42,7 +55,7 @@ async function load(folder: URL): Promise<ModelInfo> {
     // a message for every chunk would be thousands
     if (share < 1 && share - sent < 0.01) return;
     sent = share;
-    send({ kind: "progress", share });
+    send({ task, kind: "progress", share });
   });
   ort.env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", here).href };
   ort.env.wasm.wasmBinary = await unzipped(new URL(RUNTIME, here));
@@ -52,7 +65,7 @@ async function load(folder: URL): Promise<ModelInfo> {
   return model.info;
 }
 
-async function segment({ id, image, query }: Request & { kind: "segment" }): Promise<Segmentation> {
+async function segment({ id, image, query }: Work & { kind: "segment" }): Promise<Segmentation> {
   const start = performance.now();
   try {
     if (image) seen.set(id, await model!.see(image));

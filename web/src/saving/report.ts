@@ -1,6 +1,7 @@
 /** The contents of `photo.json`, with the same fields as `Segmentation.report` of segvoc. */
 
 import { figures, partFigures, type Figures, type Labeling } from "../labels/labeling";
+import { objectFigures } from "../labels/objects";
 
 /** Digits of shares and of confidences, which are known as 8 bits. */
 const DIGITS = { fraction: 6, confidence: 3 };
@@ -8,6 +9,7 @@ const DIGITS = { fraction: 6, confidence: 3 };
 export function report(labeling: Labeling, image: string): string {
   const { found, width, height } = labeling;
   const classes = figures(labeling);
+  const objects = objectFigures(labeling);
   const { parts } = found;
   const content = {
     image,
@@ -20,6 +22,7 @@ export function report(labeling: Labeling, image: string): string {
       name: entry.name,
       color: labeling.colors[entry.id],
       ...numbers(entry),
+      ...(objects.length && { objects: objects.filter(({ label }) => label === entry.id).length }),
     })),
     ...(parts && {
       parts: partFigures(labeling).map((entry) => {

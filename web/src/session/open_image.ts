@@ -3,8 +3,9 @@
 import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
-import { Edits, type Choice, type SavedEdits } from "../labels/edits";
+import { Edits, type Change, type Choice, type SavedEdits } from "../labels/edits";
 import { figures, Labeling, partFigures } from "../labels/labeling";
+import { joinTouched, objectFigures } from "../labels/objects";
 import { joined, type Box, type Runs } from "../labels/runs";
 import type { Item } from "./item";
 import type { Settings } from "./settings";
@@ -47,6 +48,12 @@ export class OpenImage {
     return this.labeling.value ? partFigures(this.labeling.value) : [];
   });
 
+  /** The objects of words, in the order of their numbers. */
+  readonly objects = computed(() => {
+    void this.finished.value;
+    return this.labeling.value ? objectFigures(this.labeling.value) : [];
+  });
+
   /** The rectangle in which labels changed since the last call. */
   takeChanged(): Box | null {
     const { changed } = this;
@@ -55,45 +62,70 @@ export class OpenImage {
   }
 
   paint(runs: Runs, choice: Choice): void {
-    this.update(this.edits.paint(runs, choice));
+    this.correct((edits) => edits.paint(runs, choice));
   }
 
   /** End an action. */
   finish(): void {
+    const labeling = untracked(() => this.labeling.value);
+    const counted = new Set(untracked(() => this.objects.value).map(({ label }) => label));
+    if (labeling) this.show(joinTouched(labeling, counted));
     if (this.edits.finish()) this.finished.value++;
+  }
+
+  /** Change objects, as one action; returns what the change tells, null: nothing changed. */
+  change<Result extends { readonly box: Box } | Box>(how: (labeling: Labeling) => Result | null): Result | null {
+    const labeling = untracked(() => this.labeling.value);
+    const result = labeling && how(labeling);
+    if (!result) {
+      this.edits.cancel();
+      return null;
+    }
+    this.show("box" in result ? result.box : result);
+    if (this.edits.finish()) this.finished.value++;
+    return result;
   }
 
   /** Take back what was painted since the last action ended. */
   cancel(): void {
-    this.update(this.edits.cancel());
+    this.correct((edits) => edits.cancel());
   }
 
   undo(): void {
-    this.step(this.edits.undo());
+    this.step((edits) => edits.undo());
   }
 
   redo(): void {
-    this.step(this.edits.redo());
+    this.step((edits) => edits.redo());
   }
 
   /** Take back all corrections, as one action. */
   clear(): void {
-    this.step(this.edits.clear());
+    this.step((edits) => edits.clear());
   }
 
   close(): void {
     this.bitmap.close();
   }
 
-  private step(box: Box | null): void {
-    if (!box) return;
-    this.update(box);
-    this.finished.value++;
+  private step(act: (edits: Edits) => Change | null): void {
+    if (this.correct(act)) this.finished.value++;
   }
 
-  private update(box: Box | null): void {
+  /** Change corrections; false: nothing changed. */
+  private correct(act: (edits: Edits) => Change | null): boolean {
+    // before it, since labels that are worked out anew know all corrections
+    const labeling = untracked(() => this.labeling.value);
+    const change = act(this.edits);
+    if (!change) return false;
+    labeling?.take(change);
+    this.show(change.box);
+    return true;
+  }
+
+  /** Something changed in a rectangle. */
+  private show(box: Box | null): void {
     if (!box) return;
-    untracked(() => this.labeling.value)?.refresh(box);
     this.changed = joined(this.changed, box);
     this.painted.value++;
   }

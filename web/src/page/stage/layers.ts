@@ -49,13 +49,34 @@ export class Layers {
     this.stripes = Uint32Array.from(colors.map(stripeColor), bytes);
     this.look(whole(this.image));
     this.directions = hatching(this.drawn, this.size, colors);
-    this.update(whole(this.image));
+    this.draw(whole(this.size));
   }
 
   /** Draw the labels in a rectangle of the image again. */
   update(box: Box): void {
+    if (this.labeling) this.draw(this.look(box));
+  }
+
+  /** Hatch again where corrections changed which words touch each other. */
+  hatch(): void {
     if (!this.labeling) return;
-    const { left, top, right, bottom } = this.look(box);
+    const { directions, drawn, size } = this;
+    this.directions = hatching(drawn, size, drawnColors(this.labeling));
+    const isOther = this.directions.map((direction, label) => (direction === directions[label] ? 0 : 1));
+    if (!isOther.includes(1)) return;
+    let [left, top, right, bottom] = [size.width, size.height, 0, 0];
+    for (let y = 0, at = 0; y < size.height; y++) {
+      for (let x = 0; x < size.width; x++, at++) {
+        if (!isOther[drawn[at]]) continue;
+        [left, right] = [Math.min(left, x), Math.max(right, x + 1)];
+        [top, bottom] = [Math.min(top, y), y + 1];
+      }
+    }
+    if (right) this.draw({ left, top, right, bottom });
+  }
+
+  /** Draw a rectangle of the canvases. */
+  private draw({ left, top, right, bottom }: Box): void {
     const { directions, drawn, size, stripes, table } = this;
     const spacing = stripeSpacing(size),
       width = right - left;

@@ -84,8 +84,9 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     return labeling ? namePlaces(labeling.labels, labeling, NONE) : [];
   });
   const shown = computed(() => visibleWords(session, image.labeling.value?.words ?? []));
-  /** What everything was painted for the last time; hatching may change after each correction. */
+  /** What everything was painted for the last time, and after how many corrections regions were hatched. */
   let painted: readonly unknown[] = [];
+  let hatched = 0;
   let frame = 0;
 
   const paint = () => {
@@ -94,10 +95,15 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     if (!image.bitmap.width) return;
     const labeling = image.labeling.peek(),
       box = image.takeChanged();
-    const wanted = [labeling, shown.peek(), image.finished.peek()];
+    const wanted = [labeling, shown.peek()],
+      finished = image.finished.peek();
     if (labeling && wanted.some((one, at) => one !== painted[at])) layers.repaint(labeling, shown.peek());
-    else if (box) layers.update(box);
+    else {
+      if (box) layers.update(box);
+      if (finished !== hatched) layers.hatch();
+    }
     painted = wanted;
+    hatched = finished;
     const density = devicePixelRatio,
       stage = control.size.peek();
     const [width, height] = [Math.round(stage.width * density), Math.round(stage.height * density)];

@@ -1,0 +1,143 @@
+/** Pixels that touch one another, over edges and corners, and growing into pixels that are open. */
+
+import type { Box } from "./runs";
+
+export interface Connected {
+  /** What its pixels have in common. */
+  readonly key: number;
+  /** Start and length of its stretches, row by row. */
+  readonly runs: readonly number[];
+  readonly pixels: number;
+}
+
+/**
+ * The connected regions in a rectangle, in the order of their first pixels.
+ *
+ * @param width that of the image.
+ * @param keyOf what the pixels of a region have in common; 0: a pixel is in no region.
+ */
+export function connected(width: number, box: Box, keyOf: (pixel: number) => number): Connected[] {
+  const starts: number[] = [],
+    ends: number[] = [],
+    keys: number[] = [],
+    parents: number[] = [];
+  const root = (run: number): number => {
+    while (parents[run] !== run) run = parents[run] = parents[parents[run]];
+    return run;
+  };
+  let above = 0;
+  for (let y = box.top; y < box.bottom; y++) {
+    const first = starts.length;
+    for (let at = y * width + box.left, end = y * width + box.right; at < end;) {
+      const key = keyOf(at),
+        start = at++;
+      while (at < end && keyOf(at) === key) at++;
+      if (!key) continue;
+      parents.push(starts.length);
+      starts.push(start);
+      ends.push(at);
+      keys.push(key);
+    }
+    let next = above;
+    for (let run = first; run < starts.length; run++) {
+      // corners touch, so a stretch that ends where the other begins counts
+      while (next < first && ends[next] + width < starts[run]) next++;
+      for (let other = next; other < first && starts[other] + width <= ends[run]; other++)
+        if (keys[other] === keys[run]) join(parents, root(other), root(run));
+    }
+    above = first;
+  }
+  const found = new Map<number, { key: number; runs: number[]; pixels: number }>();
+  for (let run = 0; run < starts.length; run++) {
+    const of = root(run);
+    if (!found.has(of)) found.set(of, { key: keys[run], runs: [], pixels: 0 });
+    const region = found.get(of)!;
+    region.runs.push(starts[run], ends[run] - starts[run]);
+    region.pixels += ends[run] - starts[run];
+  }
+  return [...found.values()];
+}
+
+function join(parents: number[], one: number, other: number): void {
+  parents[Math.max(one, other)] = Math.min(one, other);
+}
+
+/** The pixels of a rectangle, row by row, with a value each. */
+export class Patch {
+  readonly width: number;
+  readonly height: number;
+  readonly values: Uint16Array;
+
+  constructor(
+    private readonly image: number,
+    readonly box: Box,
+  ) {
+    this.width = box.right - box.left;
+    this.height = box.bottom - box.top;
+    this.values = new Uint16Array(this.width * this.height);
+  }
+
+  /** Place of a pixel of the image. */
+  place(pixel: number): number {
+    const x = pixel % this.image;
+    return ((pixel - x) / this.image - this.box.top) * this.width + x - this.box.left;
+  }
+
+  /** The pixel of the image at a place. */
+  pixel(place: number): number {
+    const x = place % this.width;
+    return ((place - x) / this.width + this.box.top) * this.image + x + this.box.left;
+  }
+
+  fill(runs: ArrayLike<number>, value: number): void {
+    for (let at = 0; at < runs.length; at += 2) {
+      const start = this.place(runs[at]);
+      this.values.fill(value, start, start + runs[at + 1]);
+    }
+  }
+
+  /** Visit the places beside one, over edges and corners. */
+  around(place: number, visit: (beside: number) => void): void {
+    const { width, height } = this;
+    const x = place % width,
+      y = (place - x) / width;
+    const right = Math.min(width - 1, x + 1),
+      bottom = Math.min(height - 1, y + 1);
+    for (let row = Math.max(0, y - 1); row <= bottom; row++)
+      for (let column = Math.max(0, x - 1); column <= right; column++)
+        if (row !== y || column !== x) visit(row * width + column);
+  }
+
+  /** Start and length of all stretches with one value, in the image. */
+  runs(value: number): Int32Array {
+    const found: number[] = [];
+    for (let y = 0; y < this.height; y++) {
+      for (let at = y * this.width, end = at + this.width; at < end;) {
+        const start = at++;
+        const isSame = this.values[start] === value;
+        while (at < end && (this.values[at] === value) === isSame) at++;
+        if (isSame) found.push(this.pixel(start), at - start);
+      }
+    }
+    return Int32Array.from(found);
+  }
+}
+
+/** Give every place with the value `open` that of the nearest other one that isn't 0, as far as steps lead there. */
+export function spread(patch: Patch, open: number): void {
+  const { values } = patch;
+  const isNumbered = (at: number) => values[at] !== 0 && values[at] !== open;
+  const first = new Set<number>();
+  for (let at = 0; at < values.length; at++)
+    if (values[at] === open) patch.around(at, (beside) => isNumbered(beside) && first.add(beside));
+  for (let edge = [...first].sort((one, other) => one - other); edge.length;) {
+    const next: number[] = [];
+    for (const at of edge)
+      patch.around(at, (beside) => {
+        if (values[beside] !== open) return;
+        values[beside] = values[at];
+        next.push(beside);
+      });
+    edge = next;
+  }
+}

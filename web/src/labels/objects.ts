@@ -1,0 +1,385 @@
+/** Objects of words: what makes, divides, unites and counts them. All of it are actions of the history in `Edits`. */
+
+import { connected, Patch, spread, type Connected } from "./connected";
+import type { Labeling } from "./labeling";
+import { boxOf, joined, whole, type Box, type Point, type Runs } from "./runs";
+import { firstName } from "./synonyms";
+import { bodies, watershed } from "./watershed";
+
+/** Share of an image's pixels that a region needs to become an object, and fewest pixels. */
+const LEAST = { share: 1 / 5000, pixels: 12 };
+
+/** How far a speck may be from the object that it joins, as a share of the image's longer side. */
+const REACH = 1 / 50;
+
+/** Share of an object's pixels below which a piece beside a cut is a splinter, which stays with its neighbor. */
+const SPLINTER = 1 / 100;
+
+/** Values of pixels that are about to get a number of an object. */
+const OPEN = 65535,
+  INSIDE = 65534;
+
+/** What is known of an object. */
+export interface ObjectFigures {
+  readonly number: number;
+  /** Label of its word. */
+  readonly label: number;
+  /** Its place among the objects of its word, from 1. */
+  readonly rank: number;
+  readonly pixels: number;
+  readonly box: Box;
+  /** The middle of its longest stretch, which is inside of it. */
+  readonly middle: Point;
+}
+
+/** All objects that have pixels, in the order of their numbers. */
+export function objectFigures(labeling: Labeling): ObjectFigures[] {
+  const { width, height } = labeling;
+  const { layer } = labeling.edits.objects;
+  const found = new Map<number, { pixels: number; box: Box; middle: Point; longest: number }>();
+  if (!layer) return [];
+  for (let y = 0; y < height; y++) {
+    for (let at = y * width, end = at + width; at < end;) {
+      const start = at++;
+      if (!layer[start]) continue;
+      const number = labeling.object(start);
+      while (at < end && labeling.object(at) === number) at++;
+      if (!number) continue;
+      const before = found.get(number),
+        length = at - start,
+        left = start - y * width;
+      const isLonger = length > (before?.longest ?? 0);
+      const run: Box = { left, top: y, right: left + length, bottom: y + 1 };
+      found.set(number, {
+        pixels: (before?.pixels ?? 0) + length,
+        box: joined(before?.box ?? null, run)!,
+        middle: isLonger ? { x: left + length / 2, y: y + 0.5 } : before!.middle,
+        longest: isLonger ? length : before!.longest,
+      });
+    }
+  }
+  const ranks = new Map<number, number>();
+  return [...found]
+    .sort(([one], [other]) => one - other)
+    .map(([number, { pixels, box, middle }]) => {
+      const label = labeling.objectLabel(number);
+      const rank = (ranks.get(label) ?? 0) + 1;
+      ranks.set(label, rank);
+      return { number, label, rank, pixels, box, middle };
+    });
+}
+
+/** The number of each pixel's object; null: there are no objects. */
+export function objectMap(labeling: Labeling): Uint16Array<ArrayBuffer> | null {
+  const { layer } = labeling.edits.objects;
+  if (!layer) return null;
+  const numbers = new Uint16Array(layer.length);
+  let isEmpty = true;
+  for (let at = 0; at < numbers.length; at++) {
+    numbers[at] = labeling.object(at);
+    isEmpty &&= !numbers[at];
+  }
+  return isEmpty ? null : numbers;
+}
+
+/** Fewest pixels of a region that becomes an object by itself. */
+export function leastPixels({ width, height }: { width: number; height: number }): number {
+  return Math.max(LEAST.pixels, Math.round(LEAST.share * width * height));
+}
+
+/**
+ * Make an object of each connected region of a word that has none yet. Smaller regions join the nearest object of the
+ * word, if there is one near, or else stay without one.
+ */
+export function makeObjects(labeling: Labeling, label: number, least = leastPixels(labeling)): Box | null {
+  const { width, labels } = labeling;
+  const regions = connected(width, whole(labeling), (at) => Number(labels[at] === label && !labeling.object(at)));
+  let box: Box | null = null;
+  const give = ({ runs }: Connected, number: number | null) => {
+    if (number) box = joined(box, labeling.edits.assign(Int32Array.from(runs), number));
+  };
+  const name = firstName(labeling.words[label]);
+  for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.objects.create(name));
+  for (const region of regions) if (region.pixels < least) give(region, nearest(labeling, region, label));
+  return box;
+}
+
+/** The object of a word that is nearest to a small region, if one is near. */
+function nearest(labeling: Labeling, { runs }: Connected, label: number): number | null {
+  const { width, height } = labeling;
+  const reach = Math.max(2, Math.round(REACH * Math.max(width, height)));
+  const own = boxOf(runs, width)!;
+  const { left, top, right, bottom } = grown(own, reach, labeling);
+  let [best, least] = [0, reach ** 2 + 1];
+  for (let y = top; y < bottom; y++) {
+    for (let x = left; x < right; x++) {
+      const number = labeling.object(y * width + x);
+      if (!number || labeling.objectLabel(number) !== label) continue;
+      const across = Math.max(own.left - x, 0, x - own.right + 1),
+        down = Math.max(own.top - y, 0, y - own.bottom + 1);
+      const distance = across ** 2 + down ** 2;
+      if (distance < least) [best, least] = [number, distance];
+    }
+  }
+  return best || null;
+}
+
+/**
+ * Divide objects along a line that leads across them. The largest piece keeps the number.
+ *
+ * @param chosen the objects that may be divided; null: all.
+ * @returns the rectangle that changed, and the numbers of the pieces; null: the line divides nothing.
+ */
+export function cut(
+  labeling: Labeling,
+  line: readonly Point[],
+  chosen: readonly number[] | null,
+): { box: Box; pieces: number[] } | null {
+  const { width } = labeling;
+  const onLine = crossed(line, labeling);
+  const numbers = new Set([...onLine].map((pixel) => labeling.object(pixel)));
+  let box: Box | null = null;
+  const pieces: number[] = [];
+  for (const { number, box: own, pixels } of objectFigures(labeling)) {
+    if (!numbers.has(number) || (chosen && !chosen.includes(number))) continue;
+    const regions = connected(width, own, (at) => Number(labeling.object(at) === number && !onLine.has(at)));
+    const patch = new Patch(width, own);
+    for (const pixel of onLine) if (labeling.object(pixel) === number) patch.values[patch.place(pixel)] = OPEN;
+    const beside = regions.filter((region) => touches(patch, region)).sort((one, other) => other.pixels - one.pixels);
+    const large = beside.filter((region) => region.pixels >= SPLINTER * pixels);
+    const parts = large.length > 1 ? large : beside.slice(0, 2);
+    if (parts.length < 2) continue;
+    for (const region of beside) patch.fill(region.runs, OPEN);
+    for (const [at, region] of parts.entries())
+      patch.fill(region.runs, at ? (newLike(labeling, number) ?? number) : number);
+    spread(patch, OPEN);
+    const now = [...new Set(patch.values)].filter((value) => value && value !== OPEN);
+    for (const piece of now) box = joined(box, labeling.edits.assign(patch.runs(piece), piece));
+    pieces.push(...now);
+  }
+  return box && { box, pieces };
+}
+
+/** Whether a region touches an open pixel. */
+function touches(patch: Patch, { runs }: Connected): boolean {
+  let isBeside = false;
+  for (let at = 0; at < runs.length && !isBeside; at += 2)
+    for (let place = patch.place(runs[at]), end = place + runs[at + 1]; place < end && !isBeside; place++)
+      patch.around(place, (beside) => (isBeside ||= patch.values[beside] === OPEN));
+  return isBeside;
+}
+
+/**
+ * Divide an object by itself: into its regions if it has several, or else in two where it is narrow.
+ *
+ * @returns as `cut`.
+ */
+export function divide(labeling: Labeling, number: number): { box: Box; pieces: number[] } | null {
+  const figures = objectFigures(labeling).find((one) => one.number === number);
+  if (!figures) return null;
+  const regions = connected(labeling.width, figures.box, (at) => Number(labeling.object(at) === number));
+  if (regions.length > 1) return apart(labeling, number, regions);
+  const patch = patchOf(labeling, figures);
+  const middles = bodies(patch, INSIDE);
+  return middles && flood(labeling, number, patch, middles);
+}
+
+/** Divide an object among points in it, where it is narrow between them; as `cut`. */
+export function divideAt(
+  labeling: Labeling,
+  number: number,
+  points: readonly Point[],
+): { box: Box; pieces: number[] } | null {
+  const figures = objectFigures(labeling).find((one) => one.number === number);
+  if (!figures) return null;
+  const pixels = points
+    .map(({ x, y }) => Math.floor(y) * labeling.width + Math.floor(x))
+    .filter((pixel) => labeling.object(pixel) === number);
+  if (new Set(pixels).size < 2) return null;
+  const patch = patchOf(labeling, figures);
+  return flood(
+    labeling,
+    number,
+    patch,
+    [...new Set(pixels)].map((pixel) => patch.place(pixel)),
+  );
+}
+
+/** Pixels of an object's rectangle: `INSIDE` where it is. */
+function patchOf(labeling: Labeling, { number, box }: ObjectFigures): Patch {
+  const patch = new Patch(labeling.width, box);
+  for (let at = 0; at < patch.values.length; at++)
+    if (labeling.object(patch.pixel(at)) === number) patch.values[at] = INSIDE;
+  return patch;
+}
+
+function flood(labeling: Labeling, number: number, patch: Patch, markers: readonly number[]) {
+  watershed(patch, INSIDE, markers, 1);
+  const runs = markers.map((_, at) => patch.runs(at + 1));
+  return given(labeling, number, runs);
+}
+
+function apart(labeling: Labeling, number: number, regions: readonly Connected[]) {
+  const runs = regions.map((region) => Int32Array.from(region.runs));
+  return given(labeling, number, runs);
+}
+
+/** Give all pieces of an object but the largest a number of their own. */
+function given(labeling: Labeling, number: number, runs: readonly Runs[]) {
+  const pieces = [number];
+  let box: Box | null = null;
+  for (const piece of [...runs].sort((one, other) => pixelsOf(other) - pixelsOf(one)).slice(1)) {
+    const fresh = newLike(labeling, number);
+    if (!fresh) break;
+    box = joined(box, labeling.edits.assign(piece, fresh));
+    pieces.push(fresh);
+  }
+  return box && { box, pieces };
+}
+
+/** Unite objects of one word under the first number; null: there is nothing to unite, or they have several words. */
+export function merge(labeling: Labeling, numbers: readonly number[]): Box | null {
+  const [first, ...others] = numbers;
+  if (!others.length || numbers.some((one) => labeling.objectLabel(one) !== labeling.objectLabel(first))) return null;
+  return others.reduce<Box | null>((box, other) => joined(box, reassigned(labeling, other, first)), null);
+}
+
+/** Make pixels of objects pixels without an object again; they keep their word. */
+export function dissolve(labeling: Labeling, numbers: readonly number[]): Box | null {
+  return numbers.reduce<Box | null>((box, number) => joined(box, reassigned(labeling, number, 0)), null);
+}
+
+/**
+ * Give pixels that have the word of an object to it.
+ *
+ * @param runs pixels of any words and objects.
+ */
+export function extend(labeling: Labeling, runs: Runs, number: number): Box | null {
+  const label = labeling.objectLabel(number);
+  const own: number[] = [];
+  for (let at = 0; at < runs.length; at += 2) {
+    for (let pixel = runs[at], end = pixel + runs[at + 1]; pixel < end;) {
+      const start = pixel++;
+      const isOwn = labeling.labels[start] === label;
+      while (pixel < end && (labeling.labels[pixel] === label) === isOwn) pixel++;
+      if (isOwn) own.push(start, pixel - start);
+    }
+  }
+  return labeling.edits.assign(Int32Array.from(own), number);
+}
+
+/**
+ * Let the pixels that were just painted join the objects that they touch; those between several go to the nearest. What
+ * touches neither an object of its word nor the rest of the word becomes an object. Words without objects get none.
+ *
+ * @param counted labels of the words that had objects before.
+ */
+export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): Box | null {
+  const { width, labels } = labeling;
+  const runs = labeling.edits.begunRuns;
+  if (!runs.length || !counted.size) return null;
+  const painted: number[] = [];
+  for (let at = 0; at < runs.length; at += 3) painted.push(runs[at], runs[at + 1]);
+  const around = grown(boxOf(painted, width)!, 1, labeling);
+  const isPainted = new Patch(width, around);
+  isPainted.fill(painted, 1);
+  const wants = (at: number) =>
+    isPainted.values[isPainted.place(at)] && counted.has(labels[at]) && !labeling.object(at);
+  let box: Box | null = null;
+  for (const region of connected(width, around, (at) => (wants(at) ? labels[at] + 1 : 0))) {
+    const label = region.key - 1;
+    const patch = new Patch(width, grown(boxOf(region.runs, width)!, 1, labeling));
+    patch.fill(region.runs, OPEN);
+    let isAlone = true;
+    forRuns(region.runs, (pixel) =>
+      patch.around(patch.place(pixel), (beside) => {
+        const there = patch.pixel(beside);
+        if (labels[there] !== label || patch.values[beside]) return;
+        isAlone = false;
+        patch.values[beside] = labeling.object(there);
+      }),
+    );
+    if (isAlone) {
+      const number = labeling.edits.objects.create(firstName(labeling.words[label]));
+      if (number) box = joined(box, labeling.edits.assign(Int32Array.from(region.runs), number));
+      continue;
+    }
+    spread(patch, OPEN);
+    for (const number of new Set(patch.values))
+      if (number && number !== OPEN) box = joined(box, labeling.edits.assign(patch.runs(number), number));
+  }
+  return box;
+}
+
+/** A new object of the same word; null: there are none left. */
+export function newLike(labeling: Labeling, number: number): number | null {
+  return labeling.edits.objects.create(firstName(labeling.words[labeling.objectLabel(number)]));
+}
+
+/** Give another object all that is stored as one's, also the pixels that have another word now. */
+function reassigned({ edits, width }: Labeling, number: number, other: number): Box | null {
+  const { layer } = edits.objects;
+  const runs: number[] = [];
+  for (let at = layer ? layer.indexOf(number) : -1; at >= 0; at = layer!.indexOf(number, at)) {
+    const start = at,
+      end = at - (at % width) + width;
+    while (at < end && layer![at] === number) at++;
+    runs.push(start, at - start);
+  }
+  return edits.assign(Int32Array.from(runs), other);
+}
+
+/** Share of a stretch after which it crosses the first edge between pixels. */
+function toEdge(start: number, length: number): number {
+  return length ? ((length > 0 ? Math.floor(start) + 1 : Math.floor(start)) - start) / length : Infinity;
+}
+
+/** The pixels that a line crosses, over edges alone, so that no corners connect what lies on its sides. */
+function crossed(line: readonly Point[], { width, height }: Labeling): Set<number> {
+  const found = new Set<number>();
+  const add = (x: number, y: number) => {
+    if (x >= 0 && y >= 0 && x < width && y < height) found.add(y * width + x);
+  };
+  for (const [at, from] of line.entries()) {
+    const to = line[at + 1] ?? from;
+    let x = Math.floor(from.x),
+      y = Math.floor(from.y);
+    const [right, down] = [Math.floor(to.x), Math.floor(to.y)];
+    const [across, along] = [to.x - from.x, to.y - from.y];
+    const [stepX, stepY] = [Math.sign(across), Math.sign(along)];
+    // how far along the line its next vertical and horizontal edges are
+    let [crossX, crossY] = [toEdge(from.x, across), toEdge(from.y, along)];
+    add(x, y);
+    for (let steps = Math.abs(right - x) + Math.abs(down - y); steps > 0; steps--) {
+      if ((crossX <= crossY && x !== right) || y === down) {
+        x += stepX;
+        crossX += Math.abs(1 / across);
+      } else {
+        y += stepY;
+        crossY += Math.abs(1 / along);
+      }
+      add(x, y);
+    }
+  }
+  return found;
+}
+
+function grown({ left, top, right, bottom }: Box, by: number, { width, height }: Labeling): Box {
+  return {
+    left: Math.max(0, left - by),
+    top: Math.max(0, top - by),
+    right: Math.min(width, right + by),
+    bottom: Math.min(height, bottom + by),
+  };
+}
+
+function forRuns(runs: readonly number[], visit: (pixel: number) => void): void {
+  for (let at = 0; at < runs.length; at += 2)
+    for (let pixel = runs[at], end = pixel + runs[at + 1]; pixel < end; pixel++) visit(pixel);
+}
+
+function pixelsOf(runs: Runs): number {
+  let sum = 0;
+  for (let at = 1; at < runs.length; at += 2) sum += runs[at];
+  return sum;
+}

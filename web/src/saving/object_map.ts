@@ -1,0 +1,40 @@
+/** Objects as files: gray PNGs with 16 bits, 0 where there is none. */
+
+import { decode, encode } from "fast-png";
+
+import type { SavedObjects } from "../labels/object_layer";
+import type { Size } from "../labels/runs";
+
+/** @param numbers number of each pixel's object. */
+export function objectMapPng(numbers: Uint16Array, { width, height }: Size): Uint8Array<ArrayBuffer> {
+  return encode({ width, height, data: numbers, channels: 1, depth: 16 }) as Uint8Array<ArrayBuffer>;
+}
+
+/**
+ * Objects from such a file; 8 bits do as well. An object has the word of most of its pixels.
+ *
+ * @param wordAt the word of a pixel; null: none.
+ * @throws Error the file isn't such a map, or has another size than the image.
+ */
+export function savedObjects(
+  png: Uint8Array,
+  { width, height }: Size,
+  wordAt: (pixel: number) => string | null,
+): SavedObjects {
+  const image = decode(png);
+  if (image.channels !== 1 || image.width !== width || image.height !== height)
+    throw new Error(`it isn't a gray map of ${width} × ${height} pixels`);
+  const layer = Uint16Array.from(image.data);
+  const counts = new Map<number, Map<string, number>>();
+  for (let at = 0; at < layer.length; at++) {
+    const word = layer[at] ? wordAt(at) : null;
+    if (word === null) continue;
+    const of = counts.get(layer[at]) ?? new Map<string, number>();
+    counts.set(layer[at], of.set(word, (of.get(word) ?? 0) + 1));
+  }
+  // numbers stay, and those that no pixel with a word has are of no word
+  const words = Array.from({ length: layer.reduce((most, number) => Math.max(most, number), 0) }, () => "");
+  for (const [number, of] of counts)
+    words[number - 1] = [...of].reduce((most, other) => (other[1] > most[1] ? other : most))[0];
+  return { layer: words.length ? layer : null, words };
+}
