@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 
 ROOM = 1.4
 """Sides of a view, relative to the object in it (RITM's)."""
@@ -19,6 +19,9 @@ WORTH = 0.5
 
 WHOLE = 0.6
 """A view of more than this share of the image's area is the whole image."""
+
+MARGIN = 0.02
+"""So near to the side of a view an object may be cut off by it, relative to the side."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def _placed(first: float, last: float, side: float, most: float) -> tuple[float,
 def next_view(view: Box, found: Box, image: Box) -> Box:
     """The view to go on with, once an object was found in one: nearer if it is small, farther if it is cut off."""
     wanted = view_around(found, image)
-    margin = (0.02 * (view.right - view.left), 0.02 * (view.bottom - view.top))
+    margin = (MARGIN * (view.right - view.left), MARGIN * (view.bottom - view.top))
     is_cut = (
         (found.left < view.left + margin[0] and view.left > 0)
         or (found.right > view.right - margin[0] and view.right < image.right)
@@ -77,7 +80,7 @@ def next_view(view: Box, found: Box, image: Box) -> Box:
         or (found.bottom > view.bottom - margin[1] and view.bottom < image.bottom)
     )
     if is_cut:
-        return wanted if wanted.area > view.area else view.joined(wanted) if view.area < WHOLE * image.area else image
+        return wanted if wanted.area > view.area else image
     return wanted if wanted.area <= WORTH * view.area else view
 
 
@@ -99,26 +102,32 @@ def resampled(
     values: Float32[np.ndarray, "h w"], of: Box, to: Box, size: tuple[int, int], outside: float
 ) -> Float32[np.ndarray, "H W"]:
     """The values of one view on the grid of another, interpolated bilinearly."""
-    rows, down = _cells(values.shape[0], (of.top, of.bottom), (to.top, to.bottom), size[0])
-    columns, across = _cells(values.shape[1], (of.left, of.right), (to.left, to.right), size[1])
-    padded = np.pad(values, 1, constant_values=outside)
-    upper = padded[rows] * (1 - down)[:, None] + padded[rows + 1] * down[:, None]
-    return upper[:, columns] * (1 - across) + upper[:, columns + 1] * across
+    rows = _cells(values.shape[0], (of.top, of.bottom), (to.top, to.bottom), size[0])
+    columns = _cells(values.shape[1], (of.left, of.right), (to.left, to.right), size[1])
+    lines = rows.interpolated(values, 0)
+    found = columns.interpolated(lines, 1)
+    return np.where(rows.inside[:, None] & columns.inside, found, np.float32(outside))
 
 
-def _cells(
-    count: int, of: tuple[float, float], to: tuple[float, float], size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each cell of the new grid, the cell of the old one before it (with a cell around), and the next one's share.
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Where the cells of a new axis are among those of an old one."""
 
-    A place just outside of the old view has the value of its last cell.
-    """
+    lower: Int64[np.ndarray, " n"]
+    share: Float32[np.ndarray, " n"]
+    """Of the next one."""
+    inside: Bool[np.ndarray, " n"]
+
+    def interpolated(self, values: Float32[np.ndarray, "h w"], axis: int) -> Float32[np.ndarray, "H W"]:
+        """The values of the new cells along an axis."""
+        first = values.take(self.lower, axis)
+        after = values.take(np.minimum(self.lower + 1, values.shape[axis] - 1), axis)
+        return first + (after - first) * (self.share if axis else self.share[:, None])
+
+
+def _cells(count: int, of: tuple[float, float], to: tuple[float, float], size: int) -> _Cells:
     place = to[0] + (np.arange(size, dtype=np.float64) + 0.5) * ((to[1] - to[0]) / size)
     cell = (place - of[0]) * (count / (of[1] - of[0])) - 0.5
-    inside = (cell > -1) & (cell < count)
-    cell = np.where(inside, np.clip(cell, 0, count - 1), np.where(cell < 0, -1.0, float(count)))
-    lower = np.clip(np.floor(cell), -1, count - 1)
-    lower = np.where(cell >= count, count, lower)
-    lower = np.minimum(lower, count)
-    share = np.where(inside, cell - lower, 0.0).astype(np.float32)
-    return np.minimum(lower + 1, count).astype(np.int64), np.where(lower >= count, 1.0, share).astype(np.float32)
+    kept = np.clip(cell, 0, count - 1)
+    lower = np.floor(kept)
+    return _Cells(lower.astype(np.int64), (kept - lower).astype(np.float32), (cell > -1) & (cell < count))

@@ -1,22 +1,14 @@
 /** The thread that runs the network, so that the page stays responsive. */
 
-import * as ort from "onnxruntime-web/wasm";
-
 import { PageError, type ModelInfo, type Segmentation } from "../backend";
 import { Lesson } from "./lesson";
-import { Loader, json, unzipped } from "./loading";
+import { Loader, json } from "./loading";
 import type { Reply, Request, Work } from "./messages";
 import { Model, type SeenImage } from "./model";
 import { Recent } from "./recent";
+import { prepareRuntime } from "./runtime";
 import { Turns } from "./turns";
 
-/** ONNX Runtime's WebAssembly file, beside this script. */
-const RUNTIME = "ort-wasm-simd-threaded.wasm.gz";
-
-/** More threads hardly help a small network. */
-const MOST_THREADS = 4;
-
-const here = new URL(".", self.location.href);
 const send = (reply: Reply, transfer: Transferable[] = []) => self.postMessage(reply, { transfer });
 
 let model: Model | undefined;
@@ -57,10 +49,7 @@ async function load(task: number, folder: URL): Promise<ModelInfo> {
     sent = share;
     send({ task, kind: "progress", share });
   });
-  ort.env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", here).href };
-  ort.env.wasm.wasmBinary = await unzipped(new URL(RUNTIME, here));
-  // threads share memory, which browsers allow only to pages that are isolated from other origins
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, self.navigator.hardwareConcurrency) : 1;
+  await prepareRuntime();
   model = await Model.load(content, files);
   return model.info;
 }
