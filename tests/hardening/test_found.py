@@ -16,7 +16,6 @@ from hardening.corpus.images import base_images, png_of
 from hardening.corpus.texts import member, tar_of
 from segvoc.analysis.ablation import FINISHED_RUNS, read_results
 from segvoc.data.captions.sources import find_captions
-from segvoc.data.datasets.fields import safe_path
 from segvoc.data.labeled_images import read_classes
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation import originals
@@ -30,6 +29,7 @@ from segvoc.imaging.reading import decode_image
 from segvoc.records import check_amounts, convert
 from segvoc.storage.journal import read_journal
 from segvoc.storage.resume import ResumableWork
+from segvoc.storage.safe_paths import safe_path
 from segvoc.training.run_folder import RunFolder
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 

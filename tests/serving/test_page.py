@@ -52,7 +52,7 @@ def test_links_out_of_the_page_are_not_followed(page):
 def test_the_page_is_told_of_the_service(page):
     with in_process(page=page) as client:
         told = client.get("/backends.json").json()
-    assert told == {"service": {"segment": "v1/segment", "models": "v1/models"}, "browser": None}
+    assert told == {"service": {"segment": "v1/segment", "models": "v1/models"}, "browser": None, "project": False}
 
 
 def test_browsers_get_tiny_where_the_page_can_run_it(page):

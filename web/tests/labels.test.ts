@@ -82,8 +82,7 @@ test("actions are undone and done again, and a new one ends what could be done a
   const edits = new Edits(4, 2);
   assert.deepEqual(edits.paint(Int32Array.of(1, 2), "cat"), {
     box: { left: 1, top: 0, right: 3, bottom: 1 },
-    runs: Int32Array.of(1, 2, 0),
-    after: 1,
+    runs: Int32Array.of(1, 2, 0, 1),
     isUndone: false,
   });
   assert.equal(edits.paint(Int32Array.of(1, 2), "cat"), null);
@@ -180,9 +179,18 @@ test("the stretches of an action are joined within their rows", () => {
   for (const at of [6, 3, 4, 7, 5, 2]) edits.paint(Int32Array.of(at, 1), "cat");
   edits.finish();
   const { runs } = edits.saved.done.at(-1)!;
-  assert.deepEqual(Array.from(runs), [2, 2, 0, 4, 1, 0, 5, 1, 1, 6, 2, 0]);
+  assert.deepEqual(Array.from(runs), [2, 2, 0, 2, 4, 1, 0, 2, 5, 1, 1, 2, 6, 2, 0, 2]);
   edits.undo();
   assert.deepEqual(rows(edits.layer, 4), ["0000", "0100"]);
+  // an action may give several words, and a pixel one after the other
+  edits.paint(Int32Array.of(0, 4), "cat");
+  edits.paint(Int32Array.of(2, 2), null);
+  edits.finish();
+  assert.deepEqual(rows(edits.layer, 4), ["2233", "0100"]);
+  edits.undo();
+  assert.deepEqual(rows(edits.layer, 4), ["0000", "0100"]);
+  edits.redo();
+  assert.deepEqual(rows(edits.layer, 4), ["2233", "0100"]);
 });
 
 test("what is counted stretch by stretch is what all pixels add up to", () => {
@@ -205,8 +213,9 @@ test("what is counted stretch by stretch is what all pixels add up to", () => {
       const runs = stroke(from, to, 1 + random(4), size);
       // the last one isn't looked for: what the model found holds
       const choice = ["cat", "wall", null, undefined, "gone"][random(5)];
-      const change = [() => edits.undo(), () => edits.redo()][random(4)] ?? (() => edits.paint(runs, choice));
-      edits.finish();
+      const change = [() => edits.undo(), () => edits.redo()][random(5)] ?? (() => edits.paint(runs, choice));
+      // some actions give several words
+      if (random(2)) edits.finish();
       const done = change();
       if (done) labeling.take(done);
     }

@@ -28,6 +28,10 @@ _SETTINGS: Mapping[str, str] = {
     "run_seconds": "Seconds for labeling a batch.",
     "download_seconds": "Seconds in which a client reads 100 kB of its answer.",
     "fetch_seconds": "Seconds for fetching an image from Label Studio.",
+    "upload_bytes": "Bytes of one upload of images into the project, or of an image's labels.",
+    "archive_bytes": "Bytes of a dataset or project that is imported into the project.",
+    "transfer_seconds": "Seconds for such an upload.",
+    "watchers": "Requests that may wait for changes of the project; more get 503.",
     "tasks": "Tasks in one request of Label Studio's.",
     "stop_seconds": "Seconds for answering what was accepted, after SIGTERM.",
 }
@@ -64,6 +68,9 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--label-studio", metavar="URL", help="Fetch task images from this Label Studio, and only from it.")
 @click.option("--label-studio-token-file", metavar="FILE", help=f"File with its token; or set {TOKEN_VARIABLE}.")
 @click.option("--page", metavar="FOLDER", help="Serve this folder as the web page.")
+@click.option(
+    "--project", metavar="PATH", help="Serve this project: its folder, or its zip, which is unpacked beside it."
+)
 @_setting_options
 def serve(
     model: str,
@@ -77,6 +84,7 @@ def serve(
     label_studio: str | None,
     label_studio_token_file: str | None,
     page: str | None,
+    project: str | None,
     **numbers: Any,
 ) -> None:
     """Serve MODEL over HTTP.
@@ -105,13 +113,17 @@ def serve(
         )
     if local:
         hosts = [*LOOPBACK_NAMES, host, *hosts]
-    folder = {} if page is None else {"page": Path(page)}
+    folders = {} if page is None else {"page": Path(page)}
+    if project is not None:
+        from segvoc.projects.archive import open_project
+
+        folders["project"] = open_project(project).folder
     settings = ServiceSettings(
         api_key=api_key,
         hosts=tuple(hosts),
         label_studio=label_studio,
         label_studio_token=token,
-        **folder,
+        **folders,
         **numbers,
     )
     run(partial(chosen.open, model), settings, host=host, port=port, workers=workers)

@@ -26,6 +26,7 @@ from segvoc.serving.methods import Methods
 from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
+from segvoc.serving.project.routes import ProjectRoutes
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
 from segvoc.version import __version__
@@ -45,9 +46,12 @@ def create_app(
     """
     metrics = ServiceMetrics()
     service = Service(settings, metrics, {} if definitions is None else definitions)
+    project = None if settings.project is None else ProjectRoutes(service, settings.project)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if project is not None:
+            await project.start()
         service.labeler = labeler = Labeler(open_model(), settings, metrics)
         await labeler.start()
         LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
@@ -65,9 +69,9 @@ def create_app(
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
     )
     app.state.service = service
-    _Routes(service).add(app)
+    _Routes(service).add(app, project)
     LabelStudioRoutes(service).add(app)
-    add_page(app, settings.page)
+    add_page(app, settings.page, has_project=project is not None)
     # the last one added is the first to see a request
     app.add_middleware(Methods, routes=app.routes)
     app.add_middleware(_Origins, settings=settings)
@@ -82,7 +86,7 @@ class _Routes:
     def __init__(self, service: Service) -> None:
         self.service = service
 
-    def add(self, app: FastAPI) -> None:
+    def add(self, app: FastAPI, project: ProjectRoutes | None) -> None:
         bearer = HTTPBearer(auto_error=False, description="The API key.")
 
         def with_key(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
@@ -98,6 +102,8 @@ class _Routes:
             (app, "GET", "/readyz", self.health),
         ):
             router.add_api_route(path, answer, methods=[method], **DESCRIPTIONS[path])
+        if project is not None:
+            project.add(guarded)
         app.include_router(guarded)
 
     async def segment(self, request: Request) -> Response:

@@ -45,7 +45,7 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
         ServiceFailure: it is too large, too slow, of another type, or invalid.
         UsageError: the words or options are invalid.
     """
-    kind = _content_type(request, FORM, JSON_BODY)
+    kind = content_type(request, FORM, JSON_BODY)
     if kind == FORM:
         fields = await _form(request, settings)
         file = fields.get("image")
@@ -106,7 +106,7 @@ async def json_request(
     Raises:
         ServiceFailure: it is too large, too slow, of another type, or invalid.
     """
-    _content_type(request, JSON_BODY)
+    content_type(request, JSON_BODY)
     text = await _read(request, limit, settings)
     return await asyncio.to_thread(_json_body, model, text, settings, values, lists)
 
@@ -119,10 +119,10 @@ async def discard_body(request: Request, settings: ServiceSettings) -> None:
     """
     try:
         async with asyncio.timeout(settings.upload_seconds):
-            async for _ in _stream(request, settings.max_bytes):
+            async for _ in body_stream(request, settings.max_bytes):
                 pass
     except TimeoutError:
-        raise _too_slow(settings) from None
+        raise too_slow(settings.upload_seconds) from None
 
 
 def _definition(
@@ -144,7 +144,12 @@ def _definition(
     return definition
 
 
-def _content_type(request: Request, *known: str) -> str:
+def content_type(request: Request, *known: str) -> str:
+    """The type of a body.
+
+    Raises:
+        ServiceFailure: it is none of those known, or compressed.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in known or request.headers.get("content-encoding", "identity") != "identity":
         raise ServiceFailure("unsupported_media_type", f"send the body as {' or '.join(known)}, not compressed")
@@ -153,7 +158,7 @@ def _content_type(request: Request, *known: str) -> str:
 
 async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | tuple[str | None, bytes]]:
     """The fields of a form; of files, the name and the content."""
-    stream = _stream(request, settings.max_bytes + TEXT_BYTES)
+    stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
     parser = _MemoryParser(
         request.headers, stream, max_files=1, max_fields=len(SegmentForm.model_fields), max_part_size=TEXT_BYTES
     )
@@ -163,7 +168,7 @@ async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | 
     except MultiPartException as error:
         raise ServiceFailure("bad_request", f"the form can't be read: {error.message}") from None
     except TimeoutError:
-        raise _too_slow(settings) from None
+        raise too_slow(settings.upload_seconds) from None
     fields: dict[str, str | tuple[str | None, bytes]] = {}
     try:
         for field, value in parsed.multi_items():
@@ -191,13 +196,18 @@ class _MemoryParser(MultiPartParser):
 async def _read(request: Request, limit: int, settings: ServiceSettings) -> bytes:
     try:
         async with asyncio.timeout(settings.upload_seconds):
-            return b"".join([chunk async for chunk in _stream(request, limit)])
+            return b"".join([chunk async for chunk in body_stream(request, limit)])
     except TimeoutError:
-        raise _too_slow(settings) from None
+        raise too_slow(settings.upload_seconds) from None
 
 
-async def _stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    failure = ServiceFailure("too_large", f"the body has more than {limit} bytes; send a smaller image")
+async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The pieces of a body.
+
+    Raises:
+        ServiceFailure: it has more bytes than the limit.
+    """
+    failure = ServiceFailure("too_large", f"the body has more than {limit} bytes; send a smaller one")
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
         raise failure
@@ -209,8 +219,9 @@ async def _stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         yield chunk
 
 
-def _too_slow(settings: ServiceSettings) -> ServiceFailure:
-    return ServiceFailure("upload_timeout", f"the body took more than {settings.upload_seconds:g} s; send it faster")
+def too_slow(seconds: float) -> ServiceFailure:
+    """The failure for a body that took longer than it may [s]."""
+    return ServiceFailure("upload_timeout", f"the body took more than {seconds:g} s; send it faster")
 
 
 def _json_body(

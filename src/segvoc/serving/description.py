@@ -15,10 +15,10 @@ from segvoc.serving.answers import JSON, PNG, ZIP
 from segvoc.serving.bodies import FORM, JSON_BODY
 from segvoc.serving.failures import FAILURES
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_ANYWHERE = ("unauthorized", "forbidden", "internal")
-_OF_BODIES = ("bad_request", "upload_timeout", "too_large", "unsupported_media_type", "invalid_request")
-_OF_WORK = ("queue_full", "busy", "timeout")
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+ANYWHERE = ("unauthorized", "forbidden", "internal")
+OF_BODIES = ("bad_request", "upload_timeout", "too_large", "unsupported_media_type", "invalid_request")
+OF_WORK = ("queue_full", "busy", "timeout")
 
 
 _LABELING = (
@@ -38,7 +38,8 @@ def _example_task() -> dict[str, Any]:
     return {"tasks": [task], "label_config": _LABELING}
 
 
-def _failures(*codes: str) -> dict[int | str, dict[str, Any]]:
+def failure_answers(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The failures that an address may answer with, by their codes."""
     told: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         status, text = FAILURES[code]
@@ -77,7 +78,8 @@ def _without_references(schema: dict[str, Any]) -> dict[str, Any]:
     return resolved(schema)
 
 
-def _body(content: Mapping[str, tuple[type[BaseModel], Mapping[str, object]]]) -> dict[str, Any]:
+def body(content: Mapping[str, tuple[type[BaseModel], Mapping[str, object]]]) -> dict[str, Any]:
+    """The body that an address takes: a model and examples by its type."""
     described = {
         kind: {
             "schema": _schema(model, kind),
@@ -103,11 +105,11 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
             200: {
                 "model": schemas.SegmentAnswer,
                 "description": "The labeled image.",
-                "content": {PNG: _BINARY, ZIP: _BINARY},
+                "content": {PNG: BINARY, ZIP: BINARY},
             },
-            **_failures(*_ANYWHERE, *_OF_BODIES, "invalid_image", "not_found", "not_acceptable", *_OF_WORK),
+            **failure_answers(*ANYWHERE, *OF_BODIES, "invalid_image", "not_found", "not_acceptable", *OF_WORK),
         },
-        "openapi_extra": _body(
+        "openapi_extra": body(
             {
                 FORM: (schemas.SegmentForm, {}),
                 JSON_BODY: (
@@ -134,9 +136,9 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "status_code": 201,
         "responses": {
             201: {"model": schemas.VocabularyAnswer, "description": "The vocabulary's name."},
-            **_failures(*_ANYWHERE, *_OF_BODIES, *_OF_WORK),
+            **failure_answers(*ANYWHERE, *OF_BODIES, *OF_WORK),
         },
-        "openapi_extra": _body(
+        "openapi_extra": body(
             {
                 JSON_BODY: (
                     schemas.VocabularyJson,
@@ -148,25 +150,28 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     "/v1/models": {
         "summary": "The model and the limits",
         "operation_id": "models",
-        "responses": {200: {"model": schemas.ModelsAnswer, "description": "The model."}, **_failures(*_ANYWHERE)},
+        "responses": {200: {"model": schemas.ModelsAnswer, "description": "The model."}, **failure_answers(*ANYWHERE)},
     },
     "/metrics": {
         "summary": "Metrics for Prometheus",
         "operation_id": "metrics",
         "response_class": PlainTextResponse,
-        "responses": {200: {"description": "The metrics."}, **_failures(*_ANYWHERE)},
+        "responses": {200: {"description": "The metrics."}, **failure_answers(*ANYWHERE)},
     },
     "/healthz": {
         "summary": "Whether the process is alive",
         "operation_id": "healthz",
-        "responses": {200: {"model": schemas.HealthAnswer, "description": "It is."}, **_failures("forbidden", "busy")},
+        "responses": {
+            200: {"model": schemas.HealthAnswer, "description": "It is."},
+            **failure_answers("forbidden", "busy"),
+        },
     },
     "/readyz": {
         "summary": "Whether the service takes requests",
         "operation_id": "readyz",
         "responses": {
             200: {"model": schemas.HealthAnswer, "description": "It does."},
-            **_failures("forbidden", "busy"),
+            **failure_answers("forbidden", "busy"),
         },
     },
     "/predict": {
@@ -176,25 +181,25 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "operation_id": "label_studio_predict",
         "responses": {
             200: {"model": schemas.PredictAnswer, "description": "A prediction for each task."},
-            **_failures(*_ANYWHERE, *_OF_BODIES, "invalid_image", *_OF_WORK),
+            **failure_answers(*ANYWHERE, *OF_BODIES, "invalid_image", *OF_WORK),
         },
-        "openapi_extra": _body({JSON_BODY: (schemas.PredictJson, {"task": _example_task()})}),
+        "openapi_extra": body({JSON_BODY: (schemas.PredictJson, {"task": _example_task()})}),
     },
     "/setup": {
         "summary": "Connect a project of Label Studio's",
         "operation_id": "label_studio_setup",
         "responses": {
             200: {"model": schemas.SetupAnswer, "description": "The model."},
-            **_failures(*_ANYWHERE, *_OF_BODIES),
+            **failure_answers(*ANYWHERE, *OF_BODIES),
         },
-        "openapi_extra": _body({JSON_BODY: (schemas.SetupJson, {"project": {"project": "1.17", "schema": _LABELING}})}),
+        "openapi_extra": body({JSON_BODY: (schemas.SetupJson, {"project": {"project": "1.17", "schema": _LABELING}})}),
     },
     "/webhook": {
         "summary": "Take an event of Label Studio's, and do nothing",
         "operation_id": "label_studio_webhook",
         "responses": {
             200: {"model": schemas.WebhookAnswer, "description": "Nothing was done: the model doesn't learn."},
-            **_failures(*_ANYWHERE, "upload_timeout", "too_large"),
+            **failure_answers(*ANYWHERE, "upload_timeout", "too_large"),
         },
     },
     "/health": {
@@ -202,7 +207,7 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "operation_id": "label_studio_health",
         "responses": {
             200: {"model": schemas.LabelStudioHealth, "description": "It can."},
-            **_failures(*_ANYWHERE, "busy"),
+            **failure_answers(*ANYWHERE, "busy"),
         },
     },
 }

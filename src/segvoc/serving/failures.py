@@ -12,6 +12,8 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "There is nothing at this address, or no vocabulary of this name."),
     "method_not_allowed": (405, "The address doesn't take this method."),
     "not_acceptable": (406, "None of the accepted types can be given."),
+    "done": (409, "The image is done; it has to be reopened first."),
+    "conflict": (412, "It was changed meanwhile; `current` is how it is now."),
     "upload_timeout": (408, "The body took too long."),
     "too_large": (413, "The request, the image file, or the image has more bytes or pixels than allowed."),
     "unsupported_media_type": (415, "The body is neither a form nor JSON."),
@@ -19,8 +21,10 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "invalid_request": (422, "Words or options are invalid, or don't fit together."),
     "queue_full": (429, "The queue is full; try again after the time in Retry-After."),
     "internal": (500, "The service failed; its log has the reason, by the request id."),
+    "damaged": (500, "A file of the project is damaged; the message names it."),
     "busy": (503, "Too many requests are open, or the wait was too long; try again after the time in Retry-After."),
     "timeout": (504, "Labeling took too long."),
+    "storage": (507, "The project's folder can't be written; the message says why."),
 }
 """Codes of failures: the HTTP status of each, and what it means."""
 
@@ -35,14 +39,21 @@ class ServiceFailure(Exception):
         message: one line for the caller: what is wrong and how to fix it.
         retry_after: time after which to try again [s].
         headers: further headers of the answer.
+        details: further values of the answer, beside the error.
     """
 
     def __init__(
-        self, code: str, message: str, *, retry_after: int | None = None, headers: Mapping[str, str] | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.status = code, " ".join(message.split()), FAILURES[code][0]
-        self.headers = {**(headers or {})}
+        self.headers, self.details = {**(headers or {})}, {**(details or {})}
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)
 
@@ -68,7 +79,7 @@ class ServiceFailure(Exception):
     def body(self, request_id: str) -> bytes:
         """The answer's body, as JSON."""
         error = {"code": self.code, "message": self.message, "request_id": request_id}
-        return json.dumps({"error": error}).encode()
+        return json.dumps({"error": error, **self.details}).encode()
 
 
 def internal_failure() -> ServiceFailure:

@@ -43,12 +43,13 @@ class _PageFiles(StaticFiles):
         return await super().get_response(path, scope)
 
 
-def add_page(app: FastAPI, folder: Path) -> None:
+def add_page(app: FastAPI, folder: Path, *, has_project: bool = False) -> None:
     """Add the page to the application, and `tiny` for browsers that can run it; nothing where there is no page.
 
     Args:
         app: the application, which has all other routes.
         folder: the page's folder.
+        has_project: whether the service has a project.
     """
     has_page = (folder / "index.html").is_file()
     runs_models = has_page and any(folder.glob(_RUNTIME))
@@ -56,7 +57,8 @@ def add_page(app: FastAPI, folder: Path) -> None:
     @app.get("/backends.json", include_in_schema=False)
     async def backends() -> Response:
         service = {"segment": "v1/segment", "models": "v1/models"}
-        return JSONResponse({"service": service, "browser": {"model": "model/"} if runs_models else None})
+        browser = {"model": "model/"} if runs_models else None
+        return JSONResponse({"service": service, "browser": browser, "project": has_project})
 
     if runs_models:
         files = _browser_files()

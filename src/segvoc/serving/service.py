@@ -41,15 +41,19 @@ class Service:
         self.open = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, *, labels: bool = True) -> Iterator[None]:
         """A place among the open requests; it is given back at the end.
+
+        Args:
+            labels: whether the request needs the model.
 
         Raises:
             ServiceFailure: there is none, or the queue is full.
         """
         if self.open >= self.settings.requests:
             raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
-        self.labeler.check_room()
+        if labels:
+            self.labeler.check_room()
         self.open += 1
         try:
             yield

@@ -70,6 +70,16 @@ class ServiceSettings:
     label_studio_token: str | None = field(default=None, repr=False)
     fetch_seconds: float = 30.0
     """Time for fetching an image from Label Studio [s]."""
+    project: Path | None = None
+    """Folder of the project that is served; None: none is."""
+    upload_bytes: int = 200_000_000
+    """Bytes of one upload of images into the project, and of what is known of an image."""
+    archive_bytes: int = 2_000_000_000
+    """Bytes of a dataset or project that is imported."""
+    transfer_seconds: float = 600.0
+    """Time for such a body [s]."""
+    watchers: int = 200
+    """Requests that may wait for changes of the project."""
     tasks: int = 100
     """Tasks of Label Studio's in one request."""
     page: Path = Path(__file__).parent.parent / "web"

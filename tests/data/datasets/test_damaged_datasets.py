@@ -91,7 +91,7 @@ OF_ALL = [
     ("yolo-seg", _bytes("data.yaml", b"names: [cat, "), "is damaged: it is no YAML"),
     ("yolo-seg", _bytes("data.yaml", b"names: {0: cat, 2: road}"), "the labels of its 2 names aren't 0 to 1"),
     ("yolo-seg", _bytes("data.yaml", b"train: images"), "it has no names"),
-    ("yolo-seg", _bytes("data.yaml", b"train: /etc\nnames: [cat]"), "'/etc' points outside the dataset's folder"),
+    ("yolo-seg", _bytes("data.yaml", b"train: /etc\nnames: [cat]"), "'/etc' points outside the folder"),
     ("yolo-seg", _bytes("data.yaml", b"names: !!python/object/apply:os.system [ls]"), "it is no YAML"),
     ("yolo-seg", _bytes("data.yaml", b"train: nowhere\nnames: [cat]"), "is not a folder"),
     ("voc", _bytes("labelmap.txt", b"cat:0,0\n"), "the line 'cat:0,0' isn't a new name and its color"),
@@ -195,9 +195,9 @@ def test_damage_to_one_image_leaves_the_others(written, name, damage, told):
 
 
 TRAVERSAL = [
-    ("coco-instances", _name("../../secret.png"), "points outside the dataset's folder"),
-    ("coco-instances", _name("/etc/secret.png"), "points outside the dataset's folder"),
-    ("coco-instances", _name("C:\\secret.png"), "points outside the dataset's folder"),
+    ("coco-instances", _name("../../secret.png"), "points outside the folder"),
+    ("coco-instances", _name("/etc/secret.png"), "points outside the folder"),
+    ("coco-instances", _name("C:\\secret.png"), "points outside the folder"),
     ("coco-instances", _name("https://example.com/photo.png"), "is a URL, which isn't fetched"),
     ("coco-instances", _name("a\0b.png"), "is no name of a file"),
     (
@@ -210,7 +210,7 @@ TRAVERSAL = [
     ("cvat", _text(CVAT, 'name="photo.png"', 'name="../../photo.png"'), "points outside"),
     ("label-studio", _text(TASKS, "d=images/photo.png", "d=../../photo.png"), "points outside"),
     ("label-studio", _text(TASKS, '/data/local-files/[^"]*', "https://example.com/photo.png"), "is a URL"),
-    ("voc", _bytes("ImageSets/Segmentation/default.txt", b"../../photo\n"), "points outside the dataset's folder"),
+    ("voc", _bytes("ImageSets/Segmentation/default.txt", b"../../photo\n"), "points outside the folder"),
     ("yolo-seg", _bytes("data.yaml", b"path: ../..\ntrain: images\nnames: [cat, road]"), ""),
 ]
 

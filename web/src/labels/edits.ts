@@ -13,19 +13,15 @@ export type Choice = string | null | undefined;
 export interface Change {
   /** Where something changed, words or objects. */
   readonly box: Box;
-  /** Start, length, and what the pixels had before: three numbers for each stretch, none of which leaves its row. */
+  /** Start, length, what the pixels had before and what they have after it: four numbers for each stretch of a row. */
   readonly runs: Int32Array;
-  /** What the pixels have after it. */
-  readonly after: number;
   /** Whether it was taken back: the pixels have what they had before. */
   readonly isUndone: boolean;
 }
 
 /** One action. */
 interface Step {
-  /** What the pixels have after it. */
-  readonly after: number;
-  /** Start, length, and what the pixels had before: three numbers for each stretch; no pixel is in two of them. */
+  /** Start, length, what the pixels had before, and what they have after it: four numbers for each stretch. */
   readonly runs: Int32Array;
   /** Start, length, the object that the pixels had before, and the one they have after it: four numbers each. */
   readonly objects: Int32Array;
@@ -35,7 +31,6 @@ const NO_RUNS = new Int32Array();
 
 /** An action that isn't ended. */
 interface OpenStep {
-  after: number;
   readonly runs: number[];
   readonly objects: number[];
 }
@@ -87,13 +82,11 @@ export class Edits {
    */
   paint(runs: Runs, choice: Choice): Change | null {
     const after = this.code(choice);
-    if (this.open?.runs.length && this.open.after !== after) this.finish();
     const open = this.begun();
-    open.after = after;
     const changed: number[] = [];
     for (let at = 0; at < runs.length; at += 2) this.fill(runs[at], runs[at] + runs[at + 1], after, changed);
     for (const number of changed) open.runs.push(number);
-    return this.change({ after, runs: Int32Array.from(changed), objects: NO_RUNS }, false);
+    return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
 
   /**
@@ -108,7 +101,7 @@ export class Edits {
     return boxOf(objects.slice(from), this.width, 4);
   }
 
-  /** What was painted in the action that isn't ended: start, length and what was there before. */
+  /** What was painted in the action that isn't ended: start, length, before and after. */
   get begunRuns(): readonly number[] {
     return this.open?.runs ?? [];
   }
@@ -119,7 +112,6 @@ export class Edits {
     this.open = null;
     if (!open || !(open.runs.length || open.objects.length)) return false;
     this.done.push({
-      after: open.after,
       runs: merged(open.runs, this.width),
       objects: Int32Array.from(open.objects),
     });
@@ -138,21 +130,24 @@ export class Edits {
   }
 
   undo(): Change | null {
+    this.finish();
     const step = this.done.pop();
     if (!step) return null;
     this.undone.push(step);
     const { runs } = step;
-    for (let at = 0; at < runs.length; at += 3) this.layer.fill(runs[at + 2], runs[at], runs[at] + runs[at + 1]);
+    // the last stretch first, since a pixel may be in several
+    for (let at = runs.length - 4; at >= 0; at -= 4) this.layer.fill(runs[at + 2], runs[at], runs[at] + runs[at + 1]);
     this.objects.undo(step.objects);
     return this.change(step, true);
   }
 
   redo(): Change | null {
+    this.finish();
     const step = this.undone.pop();
     if (!step) return null;
     this.done.push(step);
-    for (let at = 0; at < step.runs.length; at += 3)
-      this.layer.fill(step.after, step.runs[at], step.runs[at] + step.runs[at + 1]);
+    const { runs } = step;
+    for (let at = 0; at < runs.length; at += 4) this.layer.fill(runs[at + 3], runs[at], runs[at] + runs[at + 1]);
     this.objects.redo(step.objects);
     return this.change(step, false);
   }
@@ -167,6 +162,13 @@ export class Edits {
     return this.finish() ? this.change(this.done.at(-1)!, false) : null;
   }
 
+  /** Know a word by another name from now on. */
+  rename(name: string, other: string): void {
+    const at = this.names.indexOf(name);
+    if (at >= 0) this.names[at] = other;
+    this.objects.rename(name, other);
+  }
+
   get saved(): SavedEdits {
     return {
       layer: this.layer,
@@ -178,7 +180,7 @@ export class Edits {
   }
 
   private begun(): OpenStep {
-    return (this.open ??= { after: 0, runs: [], objects: [] });
+    return (this.open ??= { runs: [], objects: [] });
   }
 
   /** Fill a stretch, and write down the parts of it that had something else. */
@@ -188,14 +190,14 @@ export class Edits {
       const before = layer[at],
         first = at;
       while (at < end && layer[at] === before) at++;
-      if (before !== after) runs.push(first, at - first, before);
+      if (before !== after) runs.push(first, at - first, before, after);
     }
     layer.fill(after, start, end);
   }
 
-  private change({ after, runs, objects }: Step, isUndone: boolean): Change | null {
-    const box = joined(boxOf(runs, this.width, 3), boxOf(objects, this.width, 4));
-    return box && { box, runs, after, isUndone };
+  private change({ runs, objects }: Step, isUndone: boolean): Change | null {
+    const box = joined(boxOf(runs, this.width, 4), boxOf(objects, this.width, 4));
+    return box && { box, runs, isUndone };
   }
 
   private code(choice: Choice): number {
@@ -205,17 +207,20 @@ export class Edits {
   }
 }
 
-/** Stretches in their order, with those as one that follow each other in a row and had the same before. */
+/** The stretches of an action; if it gave one thing to all, in their order, with those as one that follow each other. */
 function merged(runs: readonly number[], width: number): Int32Array {
-  const order = Uint32Array.from({ length: runs.length / 3 }, (_, at) => 3 * at);
+  const after = runs[3];
+  // a pixel that got one thing isn't in a second stretch
+  if (runs.some((number, at) => at % 4 === 3 && number !== after)) return Int32Array.from(runs);
+  const order = Uint32Array.from({ length: runs.length / 4 }, (_, at) => 4 * at);
   order.sort((one, other) => runs[one] - runs[other]);
   const result: number[] = [];
   for (const at of order) {
     const [start, length, before] = [runs[at], runs[at + 1], runs[at + 2]];
-    const last = result.length - 3;
+    const last = result.length - 4;
     const isNext = last >= 0 && result[last] + result[last + 1] === start && result[last + 2] === before;
     if (isNext && start % width) result[last + 1] += length;
-    else result.push(start, length, before);
+    else result.push(start, length, before, after);
   }
   return Int32Array.from(result);
 }

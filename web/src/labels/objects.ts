@@ -279,7 +279,7 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
   const runs = labeling.edits.begunRuns;
   if (!runs.length || !counted.size) return null;
   const painted: number[] = [];
-  for (let at = 0; at < runs.length; at += 3) painted.push(runs[at], runs[at + 1]);
+  for (let at = 0; at < runs.length; at += 4) painted.push(runs[at], runs[at + 1]);
   const around = grown(boxOf(painted, width)!, 1, labeling);
   const isPainted = new Patch(width, around);
   isPainted.fill(painted, 1);

@@ -1,7 +1,6 @@
 """Values in the files of other programs, which may be of any type: checked when they are taken out."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,26 +123,6 @@ def finite(value: object, name: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} is {_kind(value)}, not a finite number")
     return number
-
-
-def safe_path(name: str) -> Path:
-    """The name of a file in a dataset as a path that stays below the folder that it is joined to.
-
-    Raises:
-        ValueError: it is a URL, absolute, or points outside the folder.
-    """
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", name):
-        raise ValueError(f"{name[:100]!r} is a URL, which isn't fetched")
-    if (
-        "\0" in name
-        or "\n" in name
-        or any(len(piece.encode("utf-8", "replace")) > 255 for piece in re.split(r"[/\\]", name))
-    ):
-        raise ValueError(f"{name[:100]!r} is no name of a file")
-    path = Path(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or re.match(r"[a-zA-Z]:", name):
-        raise ValueError(f"{name[:100]!r} points outside the dataset's folder")
-    return path
 
 
 def _kind(value: object) -> str:

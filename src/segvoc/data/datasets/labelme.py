@@ -6,10 +6,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
-from segvoc.data.datasets.fields import Entry, finite, json_content, read_lines, safe_path
+from segvoc.data.datasets.fields import Entry, finite, json_content, read_lines
 from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.shapes import OutlinedCircle, OutlinedPolygon, PngMask, Shape, Shapes, rectangle
 from segvoc.errors import UsageError
+from segvoc.storage.safe_paths import safe_path
 
 LABELME_IGNORED = "__ignore__"
 """LabelMe's word for pixels without a class."""

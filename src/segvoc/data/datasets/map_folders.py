@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segvoc.data.class_lists import class_names, read_class_list
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken
-from segvoc.data.datasets.fields import Entry, damaged, json_content, naming_damage, read_lines, safe_path
+from segvoc.data.datasets.fields import Entry, damaged, json_content, naming_damage, read_lines
 from segvoc.data.datasets.maps import UNLABELED_INDEX, CutOuts, IndexMap
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.labeled_images import read_classes
@@ -15,6 +15,7 @@ from segvoc.formats.rgba import cutout_names
 from segvoc.formats.voc import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.storage.safe_paths import safe_path
 
 _VOC_FOLDERS = ("", "VOC2012", "VOCdevkit/VOC2012")
 

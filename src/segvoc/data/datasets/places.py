@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from segvoc.data.datasets.fields import safe_path
 from segvoc.errors import UsageError
+from segvoc.storage.safe_paths import safe_path
 
 _Set = TypeVar("_Set")
 

@@ -1,0 +1,47 @@
+"""Thumbnails of a project's images, kept beside it in a hidden folder."""
+
+import os
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from segvoc.errors import OutputError
+from segvoc.imaging.reading import opened_image, read_image
+from segvoc.projects.images import ProjectImage
+from segvoc.projects.work_files import write_bytes
+
+THUMBNAIL_SIDE = 160
+"""Side of a thumbnail [px]."""
+
+_FOLDER = ".segvoc/thumbnails"
+
+
+def thumbnail(folder: Path, image: ProjectImage) -> bytes:
+    """A thumbnail of an image as JPEG, made again whenever the image has changed.
+
+    Args:
+        folder: the project's folder.
+        image: the image.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    kept = folder / _FOLDER / f"{image.stem}.jpg"
+    with suppress(OSError):
+        changed = image.path.stat().st_mtime_ns
+        if kept.stat().st_mtime_ns == changed:
+            return kept.read_bytes()
+    with opened_image(image.path) as opened:
+        # JPEGs can be decoded at an eighth of their size
+        opened.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+        small = Image.fromarray(read_image(opened))
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    with suppress(OSError, OutputError):  # they only save time
+        status = image.path.stat()
+        write_bytes(kept, buffer.getvalue())
+        os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return buffer.getvalue()

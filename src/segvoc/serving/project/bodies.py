@@ -1,0 +1,138 @@
+"""Bodies of requests about a project: files that are read to the disk where they are large, within limits."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+from urllib.parse import unquote
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from segvoc.projects.project import SOMEONE
+from segvoc.serving.bodies import FORM, body_stream, content_type, too_slow
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.settings import ServiceSettings
+
+USER_HEADER = "X-Segvoc-User"
+"""Header with the name of who labels, percent-encoded."""
+
+MOST_FILES = 1000
+"""Files in one upload."""
+
+_IN_MEMORY = 4_000_000
+_REVISION = re.compile(r'(?:W/)?"?(\d{1,15})"?')
+
+
+@asynccontextmanager
+async def sent_file(request: Request, kind: str, limit: int, settings: ServiceSettings) -> AsyncIterator[BinaryIO]:
+    """A body that is one file, open for reading.
+
+    Args:
+        request: the request.
+        kind: the type that it has to have.
+        limit: most bytes.
+        settings: the service's settings.
+
+    Raises:
+        ServiceFailure: it is too large, too slow, or of another type.
+    """
+    content_type(request, kind)
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        try:
+            async with asyncio.timeout(settings.transfer_seconds):
+                async for chunk in body_stream(request, limit):
+                    file.write(chunk)
+        except TimeoutError:
+            raise too_slow(settings.transfer_seconds) from None
+        file.seek(0)
+        yield cast(BinaryIO, file)
+
+
+@asynccontextmanager
+async def sent_form(
+    request: Request, field: str, limit: int, settings: ServiceSettings, *, most: int = MOST_FILES
+) -> AsyncIterator[tuple[Sequence[UploadFile], dict[str, str]]]:
+    """The files of a form, which are in memory or on the disk, and its other fields.
+
+    Args:
+        request: the request.
+        field: the name of the field with files; others are texts.
+        limit: most bytes of all together.
+        settings: the service's settings.
+        most: most files.
+
+    Raises:
+        ServiceFailure: the form is too large, too slow, or can't be read, or has no such file.
+    """
+    content_type(request, FORM)
+    parser = _Parser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
+    try:
+        try:
+            async with asyncio.timeout(settings.transfer_seconds):
+                parsed = await parser.parse()
+        except MultiPartException as error:
+            raise ServiceFailure("bad_request", f"the form can't be read: {error.message}") from None
+        except TimeoutError:
+            raise too_slow(settings.transfer_seconds) from None
+        files, texts = [], {}
+        for name, value in parsed.multi_items():
+            if isinstance(value, UploadFile) != (name == field):
+                raise ServiceFailure("invalid_request", f"{field}, and nothing else, is a file; send it so")
+            if isinstance(value, UploadFile):
+                files.append(value)
+            else:
+                texts[name] = value
+        if not files:
+            raise ServiceFailure("invalid_request", f"{field} is missing; send it as a file")
+        yield files, texts
+    finally:
+        parser.close()
+
+
+class _Parser(MultiPartParser):
+    def close(self) -> None:
+        """Close all files, also one that a form was cut off in, which the parsed form doesn't have."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
+
+def expected_revision(request: Request) -> int:
+    """The revision that the caller knows, from the header If-Match.
+
+    Raises:
+        ServiceFailure: there is none, or it is no number.
+    """
+    found = _REVISION.fullmatch(request.headers.get("if-match", "").strip())
+    if found is None:
+        raise ServiceFailure(
+            "invalid_request", "If-Match is missing or no revision; send the one that the change goes on from"
+        )
+    return int(found[1])
+
+
+def user_of(request: Request) -> str:
+    """The name of who labels, as the caller says it, on one line."""
+    name = " ".join(unquote(request.headers.get(USER_HEADER, "")).split())
+    return "".join(character for character in name if character.isprintable())[:64].strip() or SOMEONE
+
+
+def whole_number(request: Request, name: str, default: float, most: float) -> float:
+    """A number in the query, from 0.
+
+    Raises:
+        ServiceFailure: it is none.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:
+        raise ServiceFailure("invalid_request", f"{name}={text[:40]!r} is no number from 0 on; send one")
+    return min(number, most)

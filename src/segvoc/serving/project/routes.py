@@ -1,0 +1,292 @@
+"""The addresses of a project. Its folder is the truth, so any number of processes may serve it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+
+from segvoc.errors import OutputError, SegvocError
+from segvoc.projects.archive import archived
+from segvoc.projects.errors import ConflictError, ImageDoneError, NotInProjectError
+from segvoc.projects.project import Project
+from segvoc.projects.records import DamagedProjectError, ImageState, ProjectOptions, ProjectRecord, ProjectWord
+from segvoc.projects.thumbnails import thumbnail
+from segvoc.records import to_json
+from segvoc.serving.answers import ZIP
+from segvoc.serving.bodies import json_request
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.logs import FIELDS, LOGGER
+from segvoc.serving.project.bodies import expected_revision, sent_file, sent_form, user_of, whole_number
+from segvoc.serving.project.description import PROJECT_DESCRIPTIONS
+from segvoc.serving.project.schemas import DoneJson, ProjectJson
+from segvoc.serving.service import Service, unless_gone
+from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
+from segvoc.storage.json_files import strict_json
+
+WATCHING_SECONDS = 25.0
+"""Time that a request for changes waits for one [s]."""
+
+LOOK_SECONDS = 0.25
+"""Time between two looks for changes, which other processes may make [s]."""
+
+AT_ONCE = 2
+"""Images that are decoded at once for a project: each takes a few hundred megabytes."""
+
+_T = TypeVar("_T")
+
+
+class ProjectRoutes:
+    """The project's addresses.
+
+    Args:
+        service: what all routes share.
+        folder: the project's folder.
+
+    Raises:
+        UsageError: it is no project.
+    """
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        self._service, self.project = service, Project.open(folder)
+        self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
+
+    async def start(self) -> None:
+        """Finish what processes that were ended have begun, and log what is damaged."""
+        for problem in await asyncio.to_thread(self.project.recover):
+            LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
+
+    def add(self, router: APIRouter) -> None:
+        """Add the addresses."""
+        for method, path, answer in (
+            ("GET", "/v1/project", self._get),
+            ("PUT", "/v1/project", self._put),
+            ("GET", "/v1/project/changes", self._changes),
+            ("POST", "/v1/project/images", self._add_images),
+            ("GET", "/v1/project/images/{name:path}", self._image),
+            ("DELETE", "/v1/project/images/{name:path}", self._remove),
+            ("POST", "/v1/project/restored/{name:path}", self._restore),
+            ("GET", "/v1/project/thumbnails/{name:path}", self._thumbnail),
+            ("GET", "/v1/project/work/{name:path}", self._work),
+            ("PUT", "/v1/project/work/{name:path}", self._put_work),
+            ("PUT", "/v1/project/done/{name:path}", self._put_done),
+            ("GET", "/v1/project/archive", self._archive),
+        ):
+            described = PROJECT_DESCRIPTIONS[f"{method} {path.replace(':path', '')}"]
+            router.add_api_route(path, answer, methods=[method], **described)
+
+    @property
+    def _settings(self) -> ServiceSettings:
+        return self._service.settings
+
+    async def _get(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            content, revision = await self._in_thread(self._content)
+        return Response(content, media_type="application/json", headers=_etag(revision))
+
+    def _content(self) -> tuple[str, int]:
+        # the number of the last change first: what comes after it may be told twice, but not be missed
+        seq, record = self.project.history.last(), self.project.record
+        states, problems = self.project.states()
+        settings = self._settings
+        told = {
+            **to_json(record),
+            "seq": seq,
+            "images": [to_json(state) for state in states],
+            "images_folder": record.images,
+            "removed": self.project.removed(),
+            "problems": problems,
+            "limits": {
+                "bytes": settings.max_bytes,
+                "pixels": settings.max_pixels,
+                "words": settings.max_words,
+                "upload": settings.upload_bytes,
+                "archive": settings.archive_bytes,
+            },
+        }
+        return strict_json(told), record.revision
+
+    async def _put(self, request: Request) -> Response:
+        expected, user = expected_revision(request), user_of(request)
+        with self._service.place(labels=False):
+            body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
+            await self._in_thread(partial(self._update, body, expected, user))
+            content, revision = await self._in_thread(self._content)
+        return Response(content, media_type="application/json", headers=_etag(revision))
+
+    def _update(self, body: ProjectJson, expected: int, user: str) -> ProjectRecord:
+        words, options = body.words, body.options
+        return self.project.update(
+            expected=expected,
+            by=user,
+            name=body.name,
+            words=None if words is None else tuple(_word(word.model_dump()) for word in words),
+            options=None if options is None else ProjectOptions(**_tuples(options.model_dump())),
+        )
+
+    async def _changes(self, request: Request) -> Response:
+        after = int(whole_number(request, "after", 0, 1e15))
+        wait = whole_number(request, "wait", 0, WATCHING_SECONDS)
+        async with self._watching():
+            seq = await self._in_thread(self.project.history.last)
+            if seq == after and wait:
+                await unless_gone(request, self._change(wait))
+            told = await self._in_thread(partial(self._told, after))
+        return Response(told, media_type="application/json")
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        """A place among those who wait for changes, which take none of the places for requests."""
+        if self._waiting >= self._settings.watchers:
+            raise ServiceFailure("busy", f"{self._waiting} requests wait for changes; try again later", retry_after=5)
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _change(self, wait: float) -> None:
+        """Wait until the history grows, by whichever process."""
+        size, loop = self.project.history.size(), asyncio.get_running_loop()
+        end = loop.time() + wait
+        while self.project.history.size() == size and loop.time() < end:
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _told(self, after: int) -> str:
+        changes = self.project.history.after(after)
+        told: dict[str, Any] = {
+            "seq": changes[-1].seq if changes else self.project.history.last(),
+            "changes": [to_json(change) for change in changes],
+            "states": {},
+        }
+        for name in dict.fromkeys(change.image for change in changes if change.image is not None):
+            try:
+                told["states"][name] = to_json(self.project.state(self.project.image(name)))
+            except SegvocError:
+                continue  # removed, or damaged
+        if any(change.what in ("words", "improved") for change in changes):
+            told["project"] = to_json(self.project.record)
+        return strict_json(told)
+
+    async def _add_images(self, request: Request) -> Response:
+        settings, user = self._settings, user_of(request)
+        added, problems = [], []
+        with self._service.place(labels=False):
+            async with sent_form(request, "image", settings.upload_bytes, settings) as (files, _):
+                for file in files:
+                    name, size = file.filename or "", file.size or 0
+                    if size > settings.max_bytes:
+                        problems.append(f"{name[:80]!r} has {size} bytes; an image has at most {settings.max_bytes}")
+                        continue
+                    content = await file.read()
+                    add = partial(self.project.add, name, content, by=user, max_pixels=settings.max_pixels)
+                    try:
+                        async with self._decoding:
+                            added.append(to_json(await asyncio.to_thread(add)))
+                    except OutputError as error:
+                        raise _storage(error) from error
+                    except SegvocError as error:
+                        problems.append(str(error))
+        return JSONResponse({"added": added, "problems": problems})
+
+    async def _image(self, request: Request) -> Response:
+        image = await self._in_thread(partial(self.project.image, request.path_params["name"]))
+        status = await self._in_thread(image.path.stat)
+        response = FileResponse(image.path, headers=_KEPT, stat_result=status)
+        if request.headers.get("if-none-match") == response.headers["etag"]:
+            return Response(status_code=304, headers={**_KEPT, "ETag": response.headers["etag"]})
+        return response
+
+    async def _thumbnail(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            image = await self._in_thread(partial(self.project.image, request.path_params["name"]))
+            async with self._decoding:
+                content = await self._in_thread(partial(thumbnail, self.project.folder, image))
+        return Response(content, media_type="image/jpeg", headers=_KEPT)
+
+    async def _remove(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            name = request.path_params["name"]
+            await self._in_thread(partial(self.project.remove, name, by=user_of(request)))
+            removed = await self._in_thread(self.project.removed)
+        return JSONResponse({"removed": removed})
+
+    async def _restore(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            name = request.path_params["name"]
+            state = await self._in_thread(partial(self.project.restore, name, by=user_of(request)))
+        return _answered(state)
+
+    async def _work(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            found = await self._in_thread(partial(self.project.work_content, request.path_params["name"]))
+        return Response(found[1], media_type=ZIP, headers=_etag(found[0]))
+
+    async def _put_work(self, request: Request) -> Response:
+        settings, name = self._settings, request.path_params["name"]
+        expected, user = expected_revision(request), user_of(request)
+        with self._service.place(labels=False):
+            async with sent_file(request, ZIP, settings.upload_bytes, settings) as file, self._decoding:
+                receive = partial(self.project.receive, name, file, expected=expected, by=user)
+                state = await self._in_thread(receive)
+        return _answered(state)
+
+    async def _put_done(self, request: Request) -> Response:
+        name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
+        with self._service.place(labels=False):
+            body = await json_request(request, DoneJson, self._settings, limit=1000, values=10)
+            state = await self._in_thread(partial(self.project.set_done, name, body.done, expected=expected, by=user))
+        return _answered(state)
+
+    async def _archive(self, request: Request) -> Response:
+        name = "".join(character for character in self.project.name if character.isalnum() or character in " -_.")
+        file = f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{file}"'}
+        return StreamingResponse(archived(self.project), media_type=ZIP, headers=headers)
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        """What a call about the project gives, with its errors as failures of the request."""
+        try:
+            return await asyncio.to_thread(call)
+        except (SegvocError, OSError) as error:
+            raise _failure(error) from error
+
+
+_KEPT = {"Cache-Control": "private, no-cache"}
+"""Browsers keep images, and ask each time whether they changed."""
+
+
+def _failure(error: SegvocError | OSError) -> Exception:
+    if isinstance(error, ConflictError):
+        code = "done" if isinstance(error, ImageDoneError) else "conflict"
+        headers = _etag(error.current.revision)
+        return ServiceFailure(code, str(error), headers=headers, details={"current": to_json(error.current)})
+    if isinstance(error, NotInProjectError):
+        return ServiceFailure("not_found", str(error))
+    if isinstance(error, DamagedProjectError):
+        return ServiceFailure("damaged", str(error))
+    return _storage(error) if isinstance(error, OutputError) else error
+
+
+def _storage(error: OutputError) -> ServiceFailure:
+    return ServiceFailure("storage", str(error))
+
+
+def _answered(state: ImageState) -> Response:
+    return JSONResponse(to_json(state), headers=_etag(state.revision))
+
+
+def _etag(revision: int) -> dict[str, str]:
+    return {"ETag": f'"{revision}"'}
+
+
+def _word(values: dict[str, Any]) -> ProjectWord:
+    return ProjectWord(**_tuples(values))
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
