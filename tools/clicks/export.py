@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from segvoc.clicks.program import PROGRAM, RECORD
+from segvoc.exported.click_files import PROGRAM
+from segvoc.exported.shipped import SHIPPED
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import SIZE
 from tools.tiny.photos import DATA_SETS
@@ -84,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", type=Path, default=Path("build/clicks/network.pt"))
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
-    parser.add_argument("--out", type=Path, default=PROGRAM, help="the program")
+    parser.add_argument("--out", type=Path, default=SHIPPED / PROGRAM, help="the program")
     parser.add_argument("--date", help="the day on which it was trained; without it no record is written")
     chosen = parser.parse_args()
     network = ClickNetwork()
@@ -93,7 +94,7 @@ def main() -> None:
     content = chosen.out.read_bytes()
     print(len(content), "bytes")
     if chosen.date:
-        tiny = json.loads((PROGRAM.parent / "tiny.json").read_text(encoding="utf-8"))
+        tiny = json.loads((SHIPPED / "tiny.json").read_text(encoding="utf-8"))
         photographs = {name: tiny["origin"]["photographs"][name] for name in DATA_SETS if name != "indoor"}
         record = {
             "origin": {
@@ -104,10 +105,10 @@ def main() -> None:
             "license": "Apache-2.0",
             "command": "make clicks",
             "date": chosen.date,
-            "sha256": {PROGRAM.name: hashlib.sha256(content).hexdigest()},
-            "bytes": {PROGRAM.name: len(content)},
+            "sha256": {PROGRAM: hashlib.sha256(content).hexdigest()},
+            "bytes": {PROGRAM: len(content)},
         }
-        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (SHIPPED / "clicks.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import { render } from "preact";
 
 import type { Backend } from "./backend";
 import { OnnxBackend } from "./onnx/backend";
+import { Clicker } from "./onnx/clicker";
 import { App } from "./page/app";
 import { Elsewhere } from "./page/elsewhere";
 import { StageControl } from "./page/stage/control";
@@ -18,7 +19,8 @@ import { takeOver } from "./session/tabs";
 /** What `backends.json` says. */
 interface Offered {
   readonly service: Addresses | null;
-  readonly browser: { readonly model: string } | null;
+  /** `clicks`: where the network is that finds objects by clicks. */
+  readonly browser: { readonly model: string; readonly clicks?: string } | null;
 }
 
 /** Where the key of the service is kept, until the window is closed. */
@@ -44,7 +46,8 @@ async function start(): Promise<void> {
   };
   if (service) service.key = sessionStorage.getItem(KEY) ?? "";
   labeler.start();
-  const control = new StageControl(session);
+  const clicks = offered.browser?.clicks;
+  const control = new StageControl(session, clicks ? new Clicker(address("clicks.js"), address(clicks)) : null);
   const root = document.getElementById("app")!;
   render(<App page={{ session, labeler, control, places, useKey }} />, root);
   takeOver(() => {
@@ -59,7 +62,7 @@ async function readOffered(): Promise<Offered> {
   try {
     return (await (await fetch("backends.json")).json()) as Offered;
   } catch {
-    return { service: null, browser: { model: "model/" } };
+    return { service: null, browser: { model: "model/", clicks: "clicks/" } };
   }
 }
 

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from segvoc.arrays import sigmoid
-from segvoc.clicks.program import click_program
+from segvoc.clicks.program import click_program, image_program
 from segvoc.clicks.view import Box, box_of, next_view, resampled, view_around
-from segvoc.exported.shipped import open_tiny
 from segvoc.inference.windows import views
 
 VIEWS = 8
@@ -112,7 +111,7 @@ class ClickedImage:
 
     def _features(self, view: Box) -> dict[str, np.ndarray]:
         if view not in self.seen:
-            model = open_tiny_once()
+            model = image_program()
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
             pixels = views(part, model.protocols["auto"])[:1]
             found = model.find_features(pixels)
@@ -120,11 +119,3 @@ class ClickedImage:
             while len(self.seen) > VIEWS:
                 del self.seen[next(iter(self.seen))]
         return self.seen[view]
-
-
-from functools import cache
-
-
-@cache
-def open_tiny_once():
-    return open_tiny()

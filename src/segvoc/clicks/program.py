@@ -1,18 +1,20 @@
-"""The program from clicks to a mask that ships with segvoc."""
+"""The programs that find objects by clicks, which ship with segvoc."""
 
 from functools import cache
 
+from segvoc.exported.click_files import PROGRAM
 from segvoc.exported.onnx_program import OnnxProgram
-from segvoc.exported.shipped import SHIPPED
-
-PROGRAM = SHIPPED / "clicks.onnx"
-"""From what `tiny` sees in a view, clicks and the mask so far to the mask."""
-
-RECORD = SHIPPED / "clicks.json"
-"""Where it comes from."""
+from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exported.shipped import SHIPPED, open_tiny
 
 
 @cache
 def click_program() -> OnnxProgram:
     """The program, loaded once."""
-    return OnnxProgram(PROGRAM)
+    return OnnxProgram(SHIPPED / PROGRAM)
+
+
+@cache
+def image_program() -> ExportedSegmenter:
+    """`tiny`, whose features the program reads, loaded once."""
+    return open_tiny()

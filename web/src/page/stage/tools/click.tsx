@@ -137,7 +137,7 @@ export class ClickTool implements Tool {
     return (
       <>
         <WordChoice work={control} />
-        <label class="switch">
+        <label class="check">
           <input
             type="checkbox"
             checked={removes.value}
