@@ -100,7 +100,9 @@ export function makeObjects(labeling: Labeling, label: number, least = leastPixe
   };
   const name = firstName(labeling.words[label]);
   for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.objects.create(name));
-  for (const region of regions) if (region.pixels < least) give(region, nearest(labeling, region, label));
+  const specks = regions.filter(({ pixels }) => pixels < least);
+  // found first, so that no chains of specks join
+  for (const [speck, number] of specks.map((one) => [one, nearest(labeling, one, label)] as const)) give(speck, number);
   return box;
 }
 

@@ -5,11 +5,13 @@ import { computed, effect, signal, untracked, type Signal } from "@preact/signal
 import type { Point } from "../../labels/runs";
 import type { Clicker } from "../../onnx/clicker";
 import type { Session } from "../../session/session";
+import { Doubts } from "./doubts";
 import type { Moves } from "./pointers";
 import { CLICK, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
 import { ClickTool } from "./tools/click";
 import { LookTool } from "./tools/look";
+import { ObjectsTool } from "./tools/objects";
 import { PolygonTool } from "./tools/polygon";
 import { RegionTool } from "./tools/region";
 import { toImage } from "./view";
@@ -26,6 +28,7 @@ export class StageControl extends Workbench implements Moves {
   });
   /** Whether the list of keys is open. */
   readonly help = signal(false);
+  readonly doubts = new Doubts(this);
   /** Share of the stage, from the left, that shows the image alone; null: the image isn't compared. */
   readonly divider = signal<number | null>(null);
 
@@ -40,6 +43,7 @@ export class StageControl extends Workbench implements Moves {
       ...(clicker ? [new ClickTool(this, clicker, () => this.selected.value.key === "c")] : []),
       new BrushTool(this),
       new PolygonTool(this),
+      new ObjectsTool(this),
     ];
     effect(() => {
       void session.current.value;
