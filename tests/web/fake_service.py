@@ -53,7 +53,7 @@ class _Handler(PageFiles):
     def do_GET(self) -> None:
         if self.path == "/backends.json":
             addresses = {"segment": "v1/segment", "models": "v1/models"}
-            self._json(200, {"service": addresses, "browser": {"model": "model/"}})
+            self._json(200, {"service": addresses, "browser": {"model": "model/", "clicks": "clicks/"}})
         elif self.path == "/v1/models" and self._may():
             model = {"name": "tiny", "parameters": 1, "parts": True, "taught": self.service.taught}
             limits = {"bytes": 10_000_000, "pixels": 20_000_000, "words": 100}

@@ -4,6 +4,7 @@ import { render } from "preact";
 
 import { KeyError, sentence, type Backend } from "./backend";
 import { OnnxBackend } from "./onnx/backend";
+import { Clicker } from "./onnx/clicker";
 import { App } from "./page/app";
 import { Closed } from "./page/closed";
 import { Elsewhere } from "./page/elsewhere";
@@ -23,7 +24,8 @@ import { takeOver } from "./session/tabs";
 /** What `backends.json` says. */
 interface Offered {
   readonly service: Addresses | null;
-  readonly browser: { readonly model: string } | null;
+  /** `clicks`: where the network is that finds objects by clicks. */
+  readonly browser: { readonly model: string; readonly clicks?: string } | null;
   /** Whether the service has a project, on which this page works then. */
   readonly project?: boolean;
 }
@@ -75,7 +77,8 @@ async function start(): Promise<void> {
   labeler.start();
   const improving = offered.project && service ? new ServiceImprovement(service) : null;
   const improvement = new Improvement(session, labeler, improving);
-  const control = new StageControl(session);
+  const clicks = offered.browser?.clicks;
+  const control = new StageControl(session, clicks ? new Clicker(address("clicks.js"), address(clicks)) : null);
   render(<App page={{ session, labeler, improvement, control, places, useKey, user }} />, root);
   // a service keeps what several tabs do apart
   if (api) return;
@@ -105,7 +108,7 @@ async function readOffered(): Promise<Offered> {
   try {
     return (await (await fetch("backends.json")).json()) as Offered;
   } catch {
-    return { service: null, browser: { model: "model/" } };
+    return { service: null, browser: { model: "model/", clicks: "clicks/" } };
   }
 }
 

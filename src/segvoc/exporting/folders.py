@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segvoc.errors import UsageError
+from segvoc.exported.click_files import write_click_files
 from segvoc.exported.manifest import is_exported
-from segvoc.exporting.page import MODEL_FOLDER, write_web_page
+from segvoc.exporting.page import CLICKS_FOLDER, MODEL_FOLDER, write_web_page
 from segvoc.storage.atomic_writes import writing
 
 
@@ -41,6 +42,8 @@ def folder_in_the_making(out: Path, *, page: bool = False, runtime: Path | None 
                 inside = folder / MODEL_FOLDER
                 inside.mkdir()
             yield inside
+            if page:
+                write_click_files(folder / CLICKS_FOLDER, inside)
             if out.exists():
                 out.rename(old)
             folder.rename(out)

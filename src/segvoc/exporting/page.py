@@ -11,6 +11,9 @@ from segvoc.errors import UsageError
 MODEL_FOLDER = "model"
 """Name of the page's folder that holds the exported model."""
 
+CLICKS_FOLDER = "clicks"
+"""Name of its folder that holds the network of clicks."""
+
 _WEB = Path(__file__).parent.parent / "web"
 """The built front end; its sources are the repository's folder `web`."""
 
@@ -19,7 +22,7 @@ _DESCRIPTION = "runtime.json"
 
 
 def write_web_page(folder: Path, runtime: Path | None = None) -> None:
-    """Write the page's own files, all but the folder `model`, which is an exported model.
+    """Write the page's own files, all but the folders `model`, an exported model, and `clicks`.
 
     Args:
         folder: the page's folder, which exists.

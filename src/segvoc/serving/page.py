@@ -8,6 +8,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from segvoc.exported.click_files import DESCRIPTION, PROGRAM, click_description
 from segvoc.exported.manifest import MANIFEST, ExportManifest
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.serving.failures import ServiceFailure
@@ -57,7 +58,7 @@ def add_page(app: FastAPI, folder: Path, *, has_project: bool = False) -> None:
     @app.get("/backends.json", include_in_schema=False)
     async def backends() -> Response:
         service = {"segment": "v1/segment", "models": "v1/models"}
-        browser = {"model": "model/"} if runs_models else None
+        browser = {"model": "model/", "clicks": "clicks/"} if runs_models else None
         return JSONResponse({"service": service, "browser": browser, "project": has_project})
 
     if runs_models:
@@ -68,6 +69,15 @@ def add_page(app: FastAPI, folder: Path, *, has_project: bool = False) -> None:
             if name not in files:
                 raise ServiceFailure.of_status(404)
             return FileResponse(files[name], headers={"Cache-Control": "no-cache"})
+
+        @app.get(f"/clicks/{DESCRIPTION}", include_in_schema=False)
+        async def click_files() -> Response:
+            image = ExportManifest.read(SHIPPED / TINY_MANIFEST).image
+            return JSONResponse(click_description(f"../model/{image}", "../model/tiny.safetensors"))
+
+        @app.get(f"/clicks/{PROGRAM}", include_in_schema=False)
+        async def click_program() -> Response:
+            return FileResponse(SHIPPED / PROGRAM, headers={"Cache-Control": "no-cache"})
 
     if has_page:
         # not mounted at "/", where it would take wrong methods of the API's addresses too

@@ -129,8 +129,8 @@ export class OnnxBackend implements Backend {
   }
 }
 
-/** What the reader is told about a task that failed. */
-function failure({ message, isPlain }: Reply & { kind: "failed" }): PageError {
+/** What the reader is told about what failed in a worker. */
+export function failure({ message, isPlain }: { readonly message: string; readonly isPlain: boolean }): PageError {
   const cause = `The network failed (${message.split("\n")[0]}); reload the page, or try a smaller image.`;
   return new PageError(isPlain ? message : cause);
 }

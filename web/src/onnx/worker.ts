@@ -1,22 +1,14 @@
 /** The thread that runs the network, so that the page stays responsive. */
 
-import * as ort from "onnxruntime-web/wasm";
-
 import { PageError, type ModelInfo, type Segmentation } from "../backend";
 import { Lesson } from "./lesson";
-import { Loader, json, unzipped } from "./loading";
+import { Loader, json } from "./loading";
 import type { Reply, Request, Work } from "./messages";
 import { Model, type SeenImage } from "./model";
 import { Recent } from "./recent";
+import { prepareRuntime } from "./runtime";
 import { Turns } from "./turns";
 
-/** ONNX Runtime's WebAssembly file, beside this script. */
-const RUNTIME = "ort-wasm-simd-threaded.wasm.gz";
-
-/** More threads hardly help a small network. */
-const MOST_THREADS = 4;
-
-const here = new URL(".", self.location.href);
 const send = (reply: Reply, transfer: Transferable[] = []) => self.postMessage(reply, { transfer });
 
 let model: Model | undefined;
@@ -50,7 +42,7 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
 async function load(task: number, folder: URL): Promise<ModelInfo> {
   if (model) return model.info;
   // at the same time as the model's files
-  const runtime = unzipped(new URL(RUNTIME, here));
+  const runtime = prepareRuntime();
   // a failure is told below
   runtime.catch(() => {});
   const content = await json(new URL("segvoc.json", folder));
@@ -61,11 +53,7 @@ async function load(task: number, folder: URL): Promise<ModelInfo> {
     sent = share;
     send({ task, kind: "progress", share });
   });
-  ort.env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", here).href };
-  // threads share memory, which browsers allow only to pages that are isolated from other origins
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, self.navigator.hardwareConcurrency) : 1;
-  const started = runtime.then((binary) => void (ort.env.wasm.wasmBinary = binary));
-  model = await Model.load(content, files, started);
+  model = await Model.load(content, files, runtime);
   return model.info;
 }
 

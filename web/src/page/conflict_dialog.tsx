@@ -7,7 +7,7 @@ import { overlay } from "../imaging/overlay";
 import { pixelsOf } from "../imaging/reading";
 import type { Work } from "../project/structure";
 import { labelingOf } from "../project/work_file";
-import type { AskedConflict } from "../session/session";
+import type { AskedConflict } from "../session/watching";
 import { Dialog } from "./dialog";
 import type { Page } from "./page";
 

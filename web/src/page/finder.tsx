@@ -2,7 +2,8 @@
 
 import { firstName } from "../labels/synonyms";
 import { EVERYTHING, type Order, type Progress } from "../review/finding";
-import { plural, type Page } from "./page";
+import type { Page } from "./page";
+import { plural } from "./phrases";
 
 /** What is chosen from, and how it is shown. */
 const PROGRESS: readonly (readonly [Progress | "any", string])[] = [

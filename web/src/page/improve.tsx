@@ -8,7 +8,8 @@ import { firstName } from "../labels/synonyms";
 import { save } from "../saving/files";
 import { FEWEST, IMPROVED } from "../session/improvement";
 import { Icon } from "./icons";
-import { percent, plural, type Page } from "./page";
+import type { Page } from "./page";
+import { percent, plural } from "./phrases";
 
 /** Images from which on words usually get better. */
 const ENOUGH = 5;

@@ -5,7 +5,8 @@ import { firstName } from "../labels/synonyms";
 import type { Figures } from "../labels/labeling";
 import { isolate, toggle, visibleWords } from "../session/visibility";
 import { IconButton } from "./icons";
-import { percent, plural, type Page } from "./page";
+import type { Page } from "./page";
+import { percent, plural } from "./phrases";
 
 export function Legend({ page: { session } }: { page: Page }) {
   const image = session.current.value,

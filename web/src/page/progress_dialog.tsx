@@ -4,7 +4,8 @@ import { css } from "../imaging/palette";
 import { firstName } from "../labels/synonyms";
 import { statistics } from "../review/statistics";
 import { Dialog } from "./dialog";
-import { percent, plural, type Page } from "./page";
+import type { Page } from "./page";
+import { percent, plural } from "./phrases";
 
 export function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: () => void }) {
   const { images, progress, decided, words } = statistics(

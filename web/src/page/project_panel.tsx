@@ -9,7 +9,8 @@ import type { Item } from "../session/item";
 import { Dialog } from "./dialog";
 import { FileButton } from "./file_button";
 import { Icon } from "./icons";
-import { plural, type Page } from "./page";
+import type { Page } from "./page";
+import { plural } from "./phrases";
 import { UnlabeledDialog } from "./unlabeled_dialog";
 
 export function ProjectPanel({ page }: { page: Page }) {

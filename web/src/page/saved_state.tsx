@@ -1,6 +1,7 @@
 /** Whether everything that was done is kept, and where. */
 
-import { plural, type Page } from "./page";
+import type { Page } from "./page";
+import { plural } from "./phrases";
 
 export function SavedState({ page: { session } }: { page: Page }) {
   const { store, writer } = session;

@@ -8,7 +8,8 @@ import { AddImages } from "./add_images";
 import { Dialog } from "./dialog";
 import { Finder } from "./finder";
 import { Icon, IconButton } from "./icons";
-import { plural, type Page } from "./page";
+import type { Page } from "./page";
+import { plural } from "./phrases";
 import { ProgressDialog } from "./progress_dialog";
 import { useThumbnail, useVisible } from "./thumbnails";
 

@@ -3,7 +3,8 @@
 import type { TaughtFile } from "../backend";
 import { FileButton } from "./file_button";
 import { Icon } from "./icons";
-import { plural, type Page } from "./page";
+import type { Page } from "./page";
+import { plural } from "./phrases";
 
 export function TaughtField({ page: { session, labeler } }: { page: Page }) {
   const model = session.model.value;

@@ -4,7 +4,8 @@ import { useEffect } from "preact/hooks";
 
 import type { Item } from "../session/item";
 import { Dialog } from "./dialog";
-import { plural, type Page } from "./page";
+import type { Page } from "./page";
+import { plural } from "./phrases";
 
 export interface UnlabeledDialogProps {
   page: Page;

@@ -17,7 +17,7 @@ import { Nearby, type Prepared } from "./nearby";
 import { OpenImage } from "./open_image";
 import { makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { paintSettled } from "./reopening";
-import { watcherOf } from "./watching";
+import { watcherOf, type AskedConflict } from "./watching";
 import { Writer } from "./writer";
 
 /** Most files whose problems are told one by one. */
@@ -34,12 +34,6 @@ const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] 
 interface StoredTaught {
   readonly name: string;
   readonly content: Uint8Array;
-}
-
-/** A conflict, and how it is ended. */
-export interface AskedConflict {
-  readonly conflict: Conflict;
-  readonly answer: (choice: Choice) => void;
 }
 
 export class Session {

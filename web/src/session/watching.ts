@@ -1,13 +1,34 @@
 /** What becomes of changes that others make to the project. */
 
-import type { Choice, Watcher } from "../project/store";
+import type { Signal } from "@preact/signals";
+
+import type { Choice, Conflict, Store, Watcher } from "../project/store";
 import { namedWork } from "../project/keeping";
 import { Item } from "./item";
 import type { Nearby } from "./nearby";
-import type { Session } from "./session";
-import { useProject } from "./settings";
+import type { OpenImage } from "./open_image";
+import { useProject, type Settings } from "./settings";
 
-export function watcherOf(session: Session, nearby: Nearby): Watcher {
+/** A conflict that a person decides. */
+export interface AskedConflict {
+  readonly conflict: Conflict;
+  answer(choice: Choice): void;
+}
+
+/** What changes of others reach. */
+export interface Watched {
+  readonly store: Store;
+  readonly settings: Settings;
+  readonly name: Signal<string>;
+  readonly items: Signal<readonly Item[]>;
+  readonly removed: Signal<readonly Item[]>;
+  readonly current: Signal<OpenImage | null>;
+  readonly problem: Signal<string | null>;
+  readonly conflict: Signal<AskedConflict | null>;
+  show(image: OpenImage | null): void;
+}
+
+export function watcherOf(session: Watched, nearby: Nearby): Watcher {
   const { current, items, problem, removed, settings } = session;
   const itemOf = (id: string) => items.value.find((item) => item.id === id);
   /** The problem that the store told last. */

@@ -1,13 +1,15 @@
 /** The stage's tools, and what hands do with the one that is chosen. */
 
-import { computed, effect, signal, untracked } from "@preact/signals";
+import { computed, effect, signal, untracked, type Signal } from "@preact/signals";
 
 import type { Point } from "../../labels/runs";
+import type { Clicker } from "../../onnx/clicker";
 import type { Session } from "../../session/session";
 import { Doubts } from "./doubts";
 import type { Moves } from "./pointers";
 import { CLICK, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
+import { ClickTool } from "./tools/click";
 import { EraserTool } from "./tools/eraser";
 import { FillTool } from "./tools/fill";
 import { LookTool } from "./tools/look";
@@ -19,16 +21,8 @@ import { Workbench } from "./workbench";
 
 export class StageControl extends Workbench implements Moves {
   /** In the order of the toolbar. */
-  readonly tools: readonly Tool[] = [
-    new LookTool(this),
-    new RegionTool(this),
-    new BrushTool(this),
-    new PolygonTool(this),
-    new ObjectsTool(this),
-    new FillTool(this),
-    new EraserTool(this),
-  ];
-  private readonly selected = signal<Tool>(this.tools[0]);
+  readonly tools: readonly Tool[];
+  private readonly selected: Signal<Tool>;
   /** The tool that is chosen; where labels are locked, the first instead of one that changes them. */
   readonly tool = computed<Tool>(() => {
     const tool = this.selected.value;
@@ -36,16 +30,27 @@ export class StageControl extends Workbench implements Moves {
   });
   /** Whether the list of keys is open. */
   readonly help = signal(false);
-  /** Whether the list of words is open in which letters find one. */
-  readonly finding = signal(false);
   /** Whether the image is shown alone, while a key or a button is held. */
   readonly isBare = signal(false);
   readonly doubts = new Doubts(this);
   /** Share of the stage, from the left, that shows the image alone; null: the image isn't compared. */
   readonly divider = signal<number | null>(null);
 
-  constructor(session: Session) {
+  /** @param clicker finds objects by clicks; null: this page can't. */
+  constructor(session: Session, clicker: Clicker | null) {
     super(session);
+    const look = new LookTool(this);
+    this.selected = signal<Tool>(look);
+    this.tools = [
+      look,
+      new RegionTool(this),
+      ...(clicker ? [new ClickTool(this, clicker, () => this.selected.value.key === "c")] : []),
+      new BrushTool(this),
+      new PolygonTool(this),
+      new ObjectsTool(this),
+      new FillTool(this),
+      new EraserTool(this),
+    ];
     effect(() => {
       void session.current.value;
       untracked(() => this.leave());

@@ -29,6 +29,27 @@ export class Pen {
     this.outlined(() => this.context.arc(x, y, radius, 0, 2 * Math.PI));
   }
 
+  /** Separate thin lines: x, y, x, y of each. */
+  segments(lines: readonly (readonly number[])[]): void {
+    const { scale, x, y } = this.view;
+    this.outlined(() => {
+      for (const [left, top, right, bottom] of lines) {
+        this.context.moveTo(x + scale * left, y + scale * top);
+        this.context.lineTo(x + scale * right, y + scale * bottom);
+      }
+    }, 1);
+  }
+
+  /** A disk with a ring around it. @param radius [CSS px]. */
+  dot(middle: Point, radius: number, color: string): void {
+    const { x, y } = toStage(this.view, middle);
+    this.context.beginPath();
+    this.context.arc(x, y, radius, 0, 2 * Math.PI);
+    this.context.fillStyle = color;
+    this.context.fill();
+    this.ring(middle, radius);
+  }
+
   /** Fill pixels with a color. */
   pixels(runs: Runs, color: string): void {
     const { context, image, view } = this;

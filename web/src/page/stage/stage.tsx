@@ -70,7 +70,7 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
         <IconButton icon="plus" label="Zoom in" onClick={() => control.zoom(1.5)} />
       </div>
       {control.finding.value && <WordFinder page={page} />}
-      {frame.current && tool.panel?.(page, frame.current.getBoundingClientRect())}
+      {frame.current && tool.panel?.(frame.current.getBoundingClientRect())}
     </div>
   );
 }

@@ -5,7 +5,6 @@ import type { ComponentChildren } from "preact";
 
 import type { Point } from "../../labels/runs";
 import type { IconName } from "../icons";
-import type { Page } from "../page";
 import type { Pen } from "./pen";
 
 /** How a click or a drag was begun. */
@@ -64,7 +63,7 @@ export interface Tool {
   /** Draw over the image with its labels. */
   draw?(pen: Pen): void;
   /** Its settings, in the toolbar; without them, its help is there. */
-  options?(page: Page): ComponentChildren;
+  options?(): ComponentChildren;
   /** What it shows over the stage, whose corner is at a place of the window [CSS px]. */
-  panel?(page: Page, corner: Point): ComponentChildren;
+  panel?(corner: Point): ComponentChildren;
 }

@@ -46,7 +46,7 @@ export function Toolbar({ page }: { page: Page }) {
           onClick={() => control.doubts.next()}
         />
       </div>
-      <div class="options">{tool.options?.(page) ?? <span class="help">{tool.help}</span>}</div>
+      <div class="options">{tool.options?.() ?? <span class="help">{tool.help}</span>}</div>
     </div>
   );
 }

@@ -2,14 +2,14 @@
 
 import { firstName } from "../../labels/synonyms";
 import { IconButton } from "../icons";
-import type { StageControl } from "./control";
+import type { Workbench } from "./workbench";
 
 /** Values of what isn't a word. */
 const FOUND = "found ",
   NOTHING = "nothing ";
 
-export function WordChoice({ control }: { control: StageControl }) {
-  const choice = control.choice.value;
+export function WordChoice({ work }: { work: Workbench }) {
+  const choice = work.choice.value;
   return (
     <>
       <label>
@@ -17,10 +17,10 @@ export function WordChoice({ control }: { control: StageControl }) {
         <select
           value={choice === undefined ? FOUND : (choice ?? NOTHING)}
           onChange={({ currentTarget: { value } }) =>
-            control.choose(value === FOUND ? undefined : value === NOTHING ? null : value)
+            work.choose(value === FOUND ? undefined : value === NOTHING ? null : value)
           }
         >
-          {control.session.settings.words.value.map(firstName).map((name) => (
+          {work.session.settings.words.value.map(firstName).map((name) => (
             <option key={name} value={name}>
               {name}
             </option>
@@ -29,7 +29,7 @@ export function WordChoice({ control }: { control: StageControl }) {
           <option value={FOUND}>as the model found it</option>
         </select>
       </label>
-      <IconButton icon="find" label="Find a word by its letters" onClick={() => (control.finding.value = true)} />
+      <IconButton icon="find" label="Find a word by its letters" onClick={() => (work.finding.value = true)} />
     </>
   );
 }

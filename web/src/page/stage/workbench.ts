@@ -15,6 +15,8 @@ import { toStage } from "./view";
 const NEAR = { mouse: 12, finger: 22 };
 
 export class Workbench extends Navigation {
+  /** Whether the list of words is open in which letters find one. */
+  readonly finding = signal(false);
   /** The word that was chosen for the tools; it may be gone. */
   private readonly chosen = signal<Choice>("");
 

@@ -4,7 +4,6 @@ import type { Signal } from "@preact/signals";
 
 import { stroke } from "../../../labels/shapes";
 import type { Point } from "../../../labels/runs";
-import type { Page } from "../../page";
 import type { Key, Tool } from "../tool";
 import type { Workbench } from "../workbench";
 import { WordChoice } from "../word_choice";
@@ -66,10 +65,10 @@ export class BrushTool implements Tool {
     return true;
   }
 
-  options({ control }: Page) {
+  options() {
     return (
       <>
-        <WordChoice control={control} />
+        <WordChoice work={this.work} />
         <label class="size">
           Size
           <input

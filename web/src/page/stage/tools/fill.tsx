@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 
 import type { Point } from "../../../labels/runs";
 import { enclosed, specks, surroundings } from "../../../labels/surroundings";
-import { plural, type Page } from "../../page";
+import { plural } from "../../phrases";
 import { pixelAt } from "../navigation";
 import type { Key, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
@@ -61,13 +61,13 @@ export class FillTool implements Tool {
     return false;
   }
 
-  options({ control }: Page) {
+  options() {
     const { size, note } = this;
-    const item = control.image?.item;
+    const item = this.work.image?.item;
     const side = item ? Math.round(Math.sqrt(10 ** size.value * item.width * item.height)) : 0;
     return (
       <>
-        <WordChoice control={control} />
+        <WordChoice work={this.work} />
         <label class="size" title="Specks are smaller than that">
           <span>
             Specks <span class="hidden">smaller than</span>

@@ -6,7 +6,7 @@ import type { Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
 import type { Box, Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
-import { plural, type Page } from "../../page";
+import { plural } from "../../phrases";
 import { pixelAt } from "../navigation";
 import type { Pen } from "../pen";
 import type { Key, Press, Tool } from "../tool";
@@ -125,7 +125,7 @@ export class ObjectsTool implements Tool {
     if (this.line.peek().length > 1) pen.line(this.line.peek());
   }
 
-  options(_: Page) {
+  options() {
     const image = this.work.session.current.value,
       labeling = image?.labeling.value;
     if (!image || !labeling) return null;

@@ -4,7 +4,6 @@ import { signal } from "@preact/signals";
 
 import { polygon } from "../../../labels/shapes";
 import type { Point } from "../../../labels/runs";
-import type { Page } from "../../page";
 import type { Pen } from "../pen";
 import { Snapping } from "../snapping";
 import type { Key, Press, Tool } from "../tool";
@@ -137,10 +136,10 @@ export class PolygonTool implements Tool {
     for (const [place, { at }] of corners.entries()) pen.ring(at, place === 0 || place === this.chosen.value ? 6 : 4);
   }
 
-  options({ control }: Page) {
+  options() {
     return (
       <>
-        <WordChoice control={control} />
+        <WordChoice work={this.work} />
         <label class="check">
           <input
             type="checkbox"

@@ -4,22 +4,12 @@ import { signal } from "@preact/signals";
 
 import type { Choice } from "../../../labels/edits";
 import { regionAt } from "../../../labels/region";
-import type { Point, Runs } from "../../../labels/runs";
-import type { Page } from "../../page";
+import type { Point } from "../../../labels/runs";
 import { pixelAt } from "../navigation";
 import type { Pen } from "../pen";
 import type { Tool } from "../tool";
 import type { Workbench } from "../workbench";
-import { RegionDialog } from "./region_dialog";
-
-/** A region that is about to get another word. */
-export interface PickedRegion {
-  readonly runs: Runs;
-  /** The word that it has; null: none. */
-  readonly word: string | null;
-  /** Where it was clicked [px of the image]. */
-  readonly at: Point;
-}
+import { RegionDialog, type PickedRegion } from "./region_dialog";
 
 export class RegionTool implements Tool {
   readonly icon = "region";
@@ -62,7 +52,15 @@ export class RegionTool implements Tool {
     if (this.picked.value) pen.pixels(this.picked.value.runs, "rgb(255 255 255 / 55%)");
   }
 
-  panel(page: Page, corner: Point) {
-    return this.picked.value && <RegionDialog page={page} tool={this} region={this.picked.value} corner={corner} />;
+  panel(corner: Point) {
+    return this.picked.value && (
+        <RegionDialog
+          work={this.work}
+          region={this.picked.value}
+          corner={corner}
+          onGive={(choice) => this.give(choice)}
+          onClose={() => this.leave()}
+        />
+      );
   }
 }

@@ -1,32 +1,42 @@
 /** Asks for the word of a region. */
 
-import type { Point } from "../../../labels/runs";
+import type { Choice } from "../../../labels/edits";
+import type { Point, Runs } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { splitWords, withWords } from "../../../words/list";
 import { Dialog } from "../../dialog";
-import type { Page } from "../../page";
 import { WordList } from "../../word_list";
 import { toStage } from "../view";
 import { choiceOf, optionsOf } from "../word_options";
-import type { PickedRegion, RegionTool } from "./region";
+import type { Workbench } from "../workbench";
 
 /** Width of the dialog beside a click, and its distance from it [CSS px]. */
 const WIDTH = 300,
   APART = 24;
 
+/** A region that is about to get another word. */
+export interface PickedRegion {
+  readonly runs: Runs;
+  /** The word that it has; null: none. */
+  readonly word: string | null;
+  /** Where it was clicked [px of the image]. */
+  readonly at: Point;
+}
+
 export interface RegionDialogProps {
-  page: Page;
-  tool: RegionTool;
+  work: Workbench;
   region: PickedRegion;
   /** Corner of the stage [px of the window]. */
   corner: Point;
+  onGive: (choice: Choice) => void;
+  onClose: () => void;
 }
 
-export function RegionDialog({ page: { control, session }, tool, region, corner }: RegionDialogProps) {
+export function RegionDialog({ work: { session, view }, region, corner, onGive, onClose }: RegionDialogProps) {
   const { words } = session.settings;
   const has = region.word && firstName(region.word);
   const known = words.value.map((word) => firstName(word).toLowerCase());
-  const { x, y } = toStage(control.view.value, region.at);
+  const { x, y } = toStage(view.value, region.at);
   const at = {
     x: Math.max(
       0,
@@ -38,18 +48,18 @@ export function RegionDialog({ page: { control, session }, tool, region, corner 
     <Dialog
       title={has === null ? "Give this region a word" : `Instead of “${has}”`}
       at={at}
-      onClose={() => tool.leave()}
+      onClose={onClose}
     >
       <WordList
         label="Find a word, or type another"
         options={optionsOf(session.settings, has, has === null)}
         current={has}
         addition={(text) => (known.includes(text.toLowerCase()) ? null : `Add “${text}”`)}
-        onChoose={(key) => tool.give(choiceOf(key))}
-        onKeep={() => tool.leave()}
+        onChoose={(key) => onGive(choiceOf(key))}
+        onKeep={onClose}
         onAdd={(text) => {
           words.value = withWords(words.value, splitWords(text)).words;
-          tool.give(splitWords(text).map(firstName)[0]);
+          onGive(splitWords(text).map(firstName)[0]);
         }}
       />
     </Dialog>

@@ -1,0 +1,121 @@
+"""Masks of objects from clicks on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from segvoc.arrays import sigmoid
+from segvoc.clicks.program import click_program, image_program
+from segvoc.clicks.view import Box, box_of, next_view, resampled, view_around
+from segvoc.inference.windows import views
+
+VIEWS = 8
+"""Views whose features are kept."""
+
+
+@dataclass(frozen=True)
+class Click:
+    """A click on an image."""
+
+    x: float
+    """From the left [px]."""
+    y: float
+    """From the top [px]."""
+    adds: bool = True
+    """Whether the object is to have this place; else it isn't."""
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """What clicks say of an object so far."""
+
+    clicks: tuple[Click, ...]
+    view: Box
+    """The part of the image that was looked at."""
+    logits: Float32[np.ndarray, "h w"]
+    """Of every second pixel of the view as the network sees it; positive: in the mask."""
+
+
+@dataclass(eq=False)
+class ClickedImage:
+    """An image on which objects are clicked; what `tiny` sees in it is computed once for each view."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    seen: dict[Box, dict[str, np.ndarray]] = field(default_factory=dict)
+    zooms: bool = True
+
+    @property
+    def whole(self) -> Box:
+        """All of the image."""
+        height, width = self.image.shape[:2]
+        return Box(0.0, 0.0, float(width), float(height))
+
+    def boxed(self, box: Box) -> Guess:
+        """The object in a box."""
+        view = view_around(box, self.whole)
+        height, width = self._size(view)
+        inside = np.zeros((height, width), np.float32)
+        down, across = height / (view.bottom - view.top), width / (view.right - view.left)
+        rows = slice(round((box.top - view.top) * down), round((box.bottom - view.top) * down))
+        columns = slice(round((box.left - view.left) * across), round((box.right - view.left) * across))
+        inside[rows, columns] = 0.5
+        return Guess((), view, self._run((), view, inside))
+
+    def clicked(self, click: Click, before: Guess | None = None) -> Guess:
+        """The object after one more click."""
+        whole = self.whole
+        if before is None:
+            before = Guess((), whole, np.full(self._size(whole), -20.0, np.float32))
+        clicks, view = (*before.clicks, click), before.view
+        if not view.holds(click.x, click.y):
+            point = Box(click.x, click.y, click.x + 1, click.y + 1)
+            found = box_of(before.logits > 0, view)
+            view = view_around(found.joined(point) if found else point, whole).joined(view)
+        guess = self._in_view(before, clicks, view)
+        if not self.zooms:
+            return guess
+        found = box_of(guess.logits > 0, view)
+        for one in clicks if found else ():
+            if one.adds:
+                found = found.joined(Box(one.x, one.y, one.x + 1, one.y + 1))
+        nearer = next_view(view, found, whole) if found else view
+        return guess if nearer == view else self._in_view(guess, clicks, nearer)
+
+    def mask(self, guess: Guess) -> Bool[np.ndarray, "H W"]:
+        """Which pixels of the image a guess has."""
+        view, result = guess.view, np.zeros(self.image.shape[:2], bool)
+        rows, columns = slice(int(view.top), int(view.bottom)), slice(int(view.left), int(view.right))
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        result[rows, columns] = resampled(guess.logits, view, view, size, -20.0) > 0
+        return result
+
+    def _in_view(self, before: Guess, clicks: tuple[Click, ...], view: Box) -> Guess:
+        logits = before.logits if view == before.view else resampled(before.logits, before.view, view, self._size(view), -20.0)
+        return Guess(clicks, view, self._run(clicks, view, sigmoid(logits)))
+
+    def _size(self, view: Box) -> tuple[int, int]:
+        height, width = self._features(view)["pixels"].shape[2:]
+        return height // 2, width // 2
+
+    def _run(self, clicks: Sequence[Click], view: Box, mask: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+        width, height = view.right - view.left, view.bottom - view.top
+        rows = [
+            ((one.x - view.left) / width, (one.y - view.top) / height, 1.0 if one.adds else -1.0)
+            for one in clicks
+            if view.holds(one.x, one.y)
+        ]
+        inputs = {"clicks": np.array(rows or [(0.5, 0.5, 0.0)], np.float32), "mask": mask.astype(np.float32)}
+        return click_program()(self._features(view) | inputs)["logits"]
+
+    def _features(self, view: Box) -> dict[str, np.ndarray]:
+        if view not in self.seen:
+            model = image_program()
+            part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
+            pixels = views(part, model.protocols["auto"])[:1]
+            found = model.find_features(pixels)
+            self.seen[view] = {name: found[name] for name in ("appearance", "tap_0", "tap_1")} | {"pixels": pixels}
+            while len(self.seen) > VIEWS:
+                del self.seen[next(iter(self.seen))]
+        return self.seen[view]

@@ -1,0 +1,133 @@
+"""Which part of an image is looked at while an object is clicked."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+ROOM = 1.4
+"""Sides of a view, relative to the object in it (RITM's)."""
+
+LEAST = 144.0
+"""Shortest side of a view [px]; the network learned from none that were smaller."""
+
+MOST_ASPECT = 2.0
+"""Longer side of a view relative to the shorter one: what squashing to a square still bears."""
+
+WORTH = 0.5
+"""A view is left for one of at most this share of its area."""
+
+WHOLE = 0.6
+"""A view of more than this share of the image's area is the whole image."""
+
+MARGIN = 0.02
+"""So near to the side of a view an object may be cut off by it, relative to the side."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of an image [px]; right and bottom aren't in it."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def area(self) -> float:
+        """In pixels."""
+        return (self.right - self.left) * (self.bottom - self.top)
+
+    def joined(self, other: "Box") -> "Box":
+        """The smallest rectangle around two."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a place is in it."""
+        return self.left <= x < self.right and self.top <= y < self.bottom
+
+
+def view_around(box: Box, image: Box) -> Box:
+    """The view of an object: with room around it, in whole pixels of the image."""
+    sides = [max(LEAST, ROOM * (box.right - box.left)), max(LEAST, ROOM * (box.bottom - box.top))]
+    sides = [max(side, max(sides) / MOST_ASPECT) for side in sides]
+    left, right = _placed(box.left, box.right, sides[0], image.right)
+    top, bottom = _placed(box.top, box.bottom, sides[1], image.bottom)
+    view = Box(left, top, right, bottom)
+    return image if view.area > WHOLE * image.area else view
+
+
+def _placed(first: float, last: float, side: float, most: float) -> tuple[float, float]:
+    side = min(float(np.ceil(side)), most)
+    start = float(np.floor((first + last - side) / 2))
+    start = max(0.0, min(most - side, start))
+    return start, start + side
+
+
+def next_view(view: Box, found: Box, image: Box) -> Box:
+    """The view to go on with, once an object was found in one: nearer if it is small, farther if it is cut off."""
+    wanted = view_around(found, image)
+    margin = (MARGIN * (view.right - view.left), MARGIN * (view.bottom - view.top))
+    is_cut = (
+        (found.left < view.left + margin[0] and view.left > 0)
+        or (found.right > view.right - margin[0] and view.right < image.right)
+        or (found.top < view.top + margin[1] and view.top > 0)
+        or (found.bottom > view.bottom - margin[1] and view.bottom < image.bottom)
+    )
+    if is_cut:
+        return wanted if wanted.area > view.area else image
+    return wanted if wanted.area <= WORTH * view.area else view
+
+
+def box_of(mask: Bool[np.ndarray, "h w"], view: Box) -> Box | None:
+    """The rectangle around the cells of a view that are in a mask; None: none is."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    down, across = (view.bottom - view.top) / mask.shape[0], (view.right - view.left) / mask.shape[1]
+    return Box(
+        view.left + across * float(columns[0]),
+        view.top + down * float(rows[0]),
+        view.left + across * float(columns[-1] + 1),
+        view.top + down * float(rows[-1] + 1),
+    )
+
+
+def resampled(
+    values: Float32[np.ndarray, "h w"], of: Box, to: Box, size: tuple[int, int], outside: float
+) -> Float32[np.ndarray, "H W"]:
+    """The values of one view on the grid of another, interpolated bilinearly."""
+    rows = _cells(values.shape[0], (of.top, of.bottom), (to.top, to.bottom), size[0])
+    columns = _cells(values.shape[1], (of.left, of.right), (to.left, to.right), size[1])
+    lines = rows.interpolated(values, 0)
+    found = columns.interpolated(lines, 1)
+    return np.where(rows.inside[:, None] & columns.inside, found, np.float32(outside))
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Where the cells of a new axis are among those of an old one."""
+
+    lower: Int64[np.ndarray, " n"]
+    share: Float32[np.ndarray, " n"]
+    """Of the next one."""
+    inside: Bool[np.ndarray, " n"]
+
+    def interpolated(self, values: Float32[np.ndarray, "h w"], axis: int) -> Float32[np.ndarray, "H W"]:
+        """The values of the new cells along an axis."""
+        first = values.take(self.lower, axis)
+        after = values.take(np.minimum(self.lower + 1, values.shape[axis] - 1), axis)
+        return first + (after - first) * (self.share if axis else self.share[:, None])
+
+
+def _cells(count: int, of: tuple[float, float], to: tuple[float, float], size: int) -> _Cells:
+    place = to[0] + (np.arange(size, dtype=np.float64) + 0.5) * ((to[1] - to[0]) / size)
+    cell = (place - of[0]) * (count / (of[1] - of[0])) - 0.5
+    kept = np.clip(cell, 0, count - 1)
+    lower = np.floor(kept)
+    return _Cells(lower.astype(np.int64), (kept - lower).astype(np.float32), (cell > -1) & (cell < count))

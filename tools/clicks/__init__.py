@@ -1,0 +1,1 @@
+"""Makes the network of the page's clicks."""

@@ -1,0 +1,53 @@
+"""The scripted clicker: the middle of the largest error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+CORNERS = np.ones((3, 3), bool)
+"""Pixels that touch at a corner are connected."""
+
+
+@dataclass(frozen=True)
+class Click:
+    """A click on an image."""
+
+    x: float
+    """From the left [px]."""
+    y: float
+    """From the top [px]."""
+    adds: bool
+    """Whether the mask is to have this place; else it isn't."""
+
+
+def next_click(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Click | None:
+    """The middle of the largest connected error, where it is deepest; None: there is no error.
+
+    Args:
+        found: the mask so far (H W).
+        wanted: the region (H W).
+        known: pixels that count (H W).
+    """
+    best, adds = None, True
+    for wrong, kind in ((wanted & ~found & known, True), (found & ~wanted & known, False)):
+        numbers, count = ndimage.label(wrong, CORNERS)
+        if not count:
+            continue
+        sizes = np.bincount(numbers.ravel())[1:]
+        if best is None or sizes.max() > best.sum():
+            best, adds = numbers == sizes.argmax() + 1, kind
+    if best is None:
+        return None
+    y, x = middle(best)
+    return Click(x + 0.5, y + 0.5, adds)
+
+
+def middle(region: np.ndarray) -> tuple[int, int]:
+    """Row and column of the pixel of a region that is farthest from its outline; the image's border is one."""
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    top, left = rows[0], columns[0]
+    part = np.pad(region[top : rows[-1] + 1, left : columns[-1] + 1], 1)
+    depth = ndimage.distance_transform_edt(part)
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return int(row) - 1 + int(top), int(column) - 1 + int(left)

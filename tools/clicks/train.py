@@ -1,0 +1,237 @@
+"""Train the network of clicks on views that `tools.clicks.views` computed.
+
+    python -m tools.clicks.train --cache build/clicks --out build/clicks/network.pt --minutes 40
+
+Each step is one simulated click for each view of a batch, on the middle of the largest error so far, and the network
+learns after every click.
+"""
+
+import argparse
+import copy
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from tools.clicks.clicker import CORNERS, middle
+from tools.clicks.network import ClickNetwork
+from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, open_cache
+
+BATCH = 8
+MOST_CLICKS = 8
+"""Simulated clicks on a region; the first batches have fewer."""
+
+ROOM = 16
+"""Clicks that a batch has room for."""
+
+LEAST_PIXELS = 120
+"""Pixels of a region at stride 2 at least."""
+
+RATE, DECAY = 3e-3, 1e-4
+WARM_UP = 0.03
+"""Share of the time in which the learning rate rises."""
+
+AVERAGE = 0.998
+"""Weights are averaged over about 1 / (1 - this) steps."""
+
+
+class Region:
+    """What is to be found in a view, and the clicks so far."""
+
+    def __init__(self, views: dict[str, np.ndarray], names: list[list[int]], at: int, random: np.random.Generator) -> None:
+        """Choose a region of a view."""
+        labels = views["labels"][at]
+        named = [value for value in np.unique(labels) if value in names[at]]
+        random.shuffle(named)
+        self.wanted = None
+        for value in named:
+            numbers, count = ndimage.label(labels == value, CORNERS)
+            sizes = np.bincount(numbers.ravel())[1:]
+            fitting = np.flatnonzero(sizes >= LEAST_PIXELS)
+            if len(fitting):
+                weights = np.sqrt(sizes[fitting])
+                self.wanted = numbers == random.choice(fitting, p=weights / weights.sum()) + 1
+                break
+        if self.wanted is None:
+            return
+        self.known = labels != UNLABELED
+        self.at, self.random = at, random
+        self.is_flipped = random.random() < 0.5
+        if self.is_flipped:
+            self.wanted, self.known = self.wanted[:, ::-1], self.known[:, ::-1]
+        self.clicks: list[tuple[float, float, float]] = []
+        self.mask = np.zeros(self.wanted.shape, np.float32)
+        kind = random.random()
+        if kind < 0.2:
+            self._draw_box()
+            if random.random() < 0.5:
+                return
+        self._add(self.wanted, True, random.random() < 0.6)
+        if kind > 0.8:
+            for _ in range(random.integers(1, 4)):
+                adds = random.random() < 0.5
+                inside = self.wanted if adds else ~self.wanted & self.known
+                if inside.any():
+                    self._add(inside, adds, False)
+
+    def _draw_box(self) -> None:
+        rows, columns = np.flatnonzero(self.wanted.any(1)), np.flatnonzero(self.wanted.any(0))
+        height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+        moves = np.round(self.random.normal(0, 0.05, 4) * np.array([height, height, width, width])).astype(int)
+        top, bottom = max(0, rows[0] + moves[0]), max(rows[0] + 2, rows[-1] + 1 + moves[1])
+        left, right = max(0, columns[0] + moves[2]), max(columns[0] + 2, columns[-1] + 1 + moves[3])
+        self.mask[top:bottom, left:right] = 0.5
+
+    def _add(self, inside: np.ndarray, adds: bool, in_the_middle: bool) -> None:
+        if in_the_middle:
+            y, x = middle(inside)
+        else:
+            places = np.flatnonzero(inside)
+            y, x = divmod(int(self.random.choice(places)), inside.shape[1])
+        size = inside.shape[0]
+        self.clicks.append(((x + self.random.random()) / size, (y + self.random.random()) / size, 1.0 if adds else -1.0))
+
+    def correct(self, probability: np.ndarray) -> None:
+        """Click on the largest error, and keep the mask."""
+        self.mask = probability
+        found = probability > 0.5
+        best, adds = None, True
+        step = 2
+        for wrong, kind in ((self.wanted & ~found & self.known, True), (found & ~self.wanted & self.known, False)):
+            numbers, count = ndimage.label(wrong[::step, ::step], CORNERS)
+            if count:
+                sizes = np.bincount(numbers.ravel())[1:]
+                if best is None or sizes.max() > best.sum():
+                    best, adds = numbers == sizes.argmax() + 1, kind
+        if best is None or len(self.clicks) >= ROOM:
+            return
+        self._add(best, adds, self.random.random() < 0.8)
+
+
+def batches(views: dict[str, np.ndarray], names: list[list[int]], count: Path, seed: int) -> Iterator[list[Region]]:
+    """Endless batches of regions."""
+    random = np.random.default_rng(seed)
+    queue: list[int] = []
+    while True:
+        batch: list[Region] = []
+        while len(batch) < BATCH:
+            if not queue:
+                queue = random.permutation(int(count.read_text())).tolist()
+            region = Region(views, names, queue.pop(), random)
+            if region.wanted is not None:
+                batch.append(region)
+        yield batch
+
+
+def features_of(views: dict[str, np.ndarray], batch: list[Region], random: np.random.Generator) -> list[Tensor]:
+    """What the network reads of the views, but clicks and masks."""
+    found: list[Tensor] = []
+    for name in ("appearance", "tap_0", "tap_1", "colors"):
+        rows = [views[name][one.at] for one in batch]
+        rows = [row[:, :, ::-1] if one.is_flipped else row for row, one in zip(rows, batch, strict=True)]
+        found.append(torch.from_numpy(np.stack(rows).astype(np.float32)).contiguous(memory_format=torch.channels_last))
+    gains = torch.from_numpy(random.uniform(0.8, 1.2, (len(batch), 3, 1, 1)).astype(np.float32))
+    offsets = torch.from_numpy(random.uniform(-20, 20, (len(batch), 1, 1, 1)).astype(np.float32))
+    found[3] = (found[3] * gains + offsets).clamp(0, 255)
+    return found
+
+
+def loss_of(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    """Cross-entropy, of which hard pixels have more, and 1 - IoU."""
+    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    right = torch.exp(-each.detach())
+    weight = (1 - right).square() * known
+    weight = weight / weight.sum((1, 2), keepdim=True).clamp(min=1e-3) * known.sum((1, 2), keepdim=True) / known[0].numel()
+    focal = (each * (0.5 * weight + 0.5 * known / known[0].numel())).sum((1, 2))
+    probability = torch.sigmoid(logits) * known
+    wanted = wanted * known
+    both = (probability * wanted).sum((1, 2))
+    union = (probability + wanted).sum((1, 2)) - both
+    return (focal.clamp(max=10) + 1 - (both + 1) / (union + 1)).mean()
+
+
+def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | None, seed: int = 0) -> None:
+    """Train until the time is over."""
+    torch.manual_seed(seed)
+    plan = all_views(photos)
+    names = [[value for value, word in enumerate(view.photo.words) if word is not None] for view in plan]
+    views = open_cache(cache, len(plan), "r")
+    network = ClickNetwork().to(memory_format=torch.channels_last)
+    if start:
+        network.load_state_dict(torch.load(start))
+    average = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+    random = np.random.default_rng(seed)
+    began, step, clicked, running = time.process_time(), 0, 0, np.zeros((MOST_CLICKS, 2))
+    saved = 0.0
+    for batch in batches(views, names, cache / "count.txt", seed):
+        share = (time.process_time() - began) / 60 / minutes
+        if share >= 1:
+            break
+        inputs = features_of(views, batch, random)
+        wanted = torch.from_numpy(np.stack([one.wanted for one in batch]).astype(np.float32))
+        known = torch.from_numpy(np.stack([one.known for one in batch]).astype(np.float32))
+        for number in range(random.integers(1, MOST_CLICKS + 1)):
+            share = min(1.0, (time.process_time() - began) / 60 / minutes)
+            rate = RATE * min(share / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * share))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            clicks = torch.zeros(len(batch), ROOM, 3)
+            for row, one in enumerate(batch):
+                if one.clicks:
+                    clicks[row, : len(one.clicks)] = torch.tensor(one.clicks)
+            most = max(1, max(len(one.clicks) for one in batch))
+            mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network(*inputs, clicks[:, :most], mask)[:, 0].float()
+            loss = loss_of(logits, wanted, known)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            keep = min(AVERAGE, step / (step + 20))
+            with torch.no_grad():
+                for own, new in zip(average.parameters(), network.parameters(), strict=True):
+                    own.lerp_(new, 1 - keep)
+                for own, new in zip(average.buffers(), network.buffers(), strict=True):
+                    own.copy_(new) if own.ndim == 0 else own.lerp_(new, 1 - keep)
+                probability = torch.sigmoid(logits)
+                inside = (probability > 0.5).float() * known
+                both = (inside * wanted).sum((1, 2))
+                iou = both / ((inside + wanted * known).sum((1, 2)) - both + 1)
+            running[number] = 0.98 * running[number] + 0.02 * np.array([1.0, float(iou.mean())])
+            for row, one in enumerate(batch):
+                one.correct(probability[row].numpy())
+            clicked += len(batch)
+        if step // 50 != (step - number - 1) // 50:
+            ious = " ".join(f"{total / count:.3f}" for count, total in running if count)
+            print(f"{share:.3f} {step} steps {clicked} clicks, IoU after each: {ious}", flush=True)
+            if share - saved > 0.05:
+                torch.save(average.state_dict(), out)
+                saved = share
+    torch.save(average.state_dict(), out)
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
+    parser.add_argument("--cache", type=Path, default=Path("build/clicks"))
+    parser.add_argument("--out", type=Path, default=Path("build/clicks/network.pt"))
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--minutes", type=float, default=40, help="time of the processor")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    assert SIZE % LABEL_STRIDE == 0
+    train(chosen.cache, chosen.out, chosen.photos, chosen.minutes, chosen.start)
+
+
+if __name__ == "__main__":
+    main()

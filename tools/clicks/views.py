@@ -1,0 +1,161 @@
+"""What tiny sees in views of photographs, and their labels: computed once and kept on disk.
+
+    python -m tools.clicks.views --photos ../shared/data/photos --cache build/clicks
+
+A view is a whole photograph or a part of it around a region, squashed to one size. A fifth of the photographs and all
+frames of `indoor` are left out, by their groups, so that clicks can be measured on them; so is `car-parts`, which
+tiny hasn't seen either.
+"""
+
+import argparse
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from tqdm import tqdm
+
+from segvoc.exported.shipped import open_tiny
+from tools.tiny.photos import DATA_SETS, UNLABELED, Photo, read_photos
+
+SIZE = 448
+"""Side of a view [px]."""
+
+LABEL_STRIDE = 2
+"""The labels and colors of a view are so many pixels apart."""
+
+SHAPES = {
+    "appearance": ((472, SIZE // 16, SIZE // 16), np.float16),
+    "tap_0": ((48, SIZE // 8, SIZE // 8), np.float16),
+    "tap_1": ((24, SIZE // 4, SIZE // 4), np.float16),
+    "colors": ((3, SIZE // LABEL_STRIDE, SIZE // LABEL_STRIDE), np.uint8),
+    "labels": ((SIZE // LABEL_STRIDE, SIZE // LABEL_STRIDE), np.uint8),
+}
+"""Of one view: shape and type of each array."""
+
+PARTS = {"voc": 1, "caltech": 0}
+"""Views of parts of each photograph of some data sets; of all others `MOST_PARTS`."""
+
+MOST_PARTS = 2
+LEAST_SIDE = 144
+"""Shortest side of a part of a photograph [px]; the photographs are small, and enlarging them more blurs them."""
+
+LEAST_AREA = 0.002
+"""Share of a photograph that a region covers around which a part is cut out."""
+
+
+def is_held_out(photo: Photo) -> bool:
+    """Whether clicks are measured on a photograph, so that nothing is learned from it."""
+    if photo.data_set == "indoor":
+        return True
+    return hashlib.sha256(photo.group.encode()).digest()[0] % 5 == 0
+
+
+@dataclass(frozen=True)
+class View:
+    """A rectangle of a photograph [px]."""
+
+    photo: Photo
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def regions_of(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The connected regions of every word: the word's value, and which pixels it has."""
+    for value in np.unique(labels):
+        if value != UNLABELED:
+            numbers, count = ndimage.label(labels == value, np.ones((3, 3)))
+            for number in range(1, count + 1):
+                yield int(value), numbers == number
+
+
+def views_of(photo: Photo, random: np.random.Generator) -> Iterator[View]:
+    """The whole photograph, and parts of it around regions."""
+    labels = photo.labels()
+    height, width = labels.shape
+    yield View(photo, 0, 0, width, height)
+    named = [value for value, word in enumerate(photo.words) if word is not None]
+    inside = [region for value, region in regions_of(labels) if value in named]
+    inside = [region for region in inside if LEAST_AREA < region.mean() < 0.4]
+    random.shuffle(inside)
+    for region in inside[: PARTS.get(photo.data_set, MOST_PARTS)]:
+        rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+        sides = [rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1]
+        enlarged = [max(LEAST_SIDE, side * random.uniform(1.2, 2.4)) for side in sides]
+        enlarged = [max(side, max(enlarged) / 2) for side in enlarged]
+        ends: list[tuple[int, int]] = []
+        for side, first, last, most in zip(enlarged, (rows[0], columns[0]), (rows[-1], columns[-1]), (height, width), strict=True):
+            side = min(round(side), most)
+            start = round((first + last + 1 - side) / 2 + random.uniform(-0.1, 0.1) * side)
+            start = max(0, min(most - side, start))
+            ends.append((start, start + side))
+        (top, bottom), (left, right) = ends
+        if (bottom - top) * (right - left) < 0.7 * height * width:
+            yield View(photo, left, top, right, bottom)
+
+
+def squashed(image: Image.Image, size: int) -> np.ndarray:
+    """An image in a square."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def all_views(root: Path, seed: int = 0) -> list[View]:
+    """All views to learn from, shuffled."""
+    random = np.random.default_rng(seed)
+    photos = [photo for name in DATA_SETS for photo in read_photos(root, name) if not is_held_out(photo)]
+    found = [view for photo in photos for view in views_of(photo, random)]
+    random.shuffle(found)  # pyright: ignore[reportArgumentType]
+    return found
+
+
+def open_cache(folder: Path, count: int, mode: str = "r+") -> dict[str, np.ndarray]:
+    """The arrays of views, in files."""
+    return {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode, kind, (count, *shape))
+        if mode == "w+"
+        else np.load(folder / f"{name}.npy", mmap_mode=mode)
+        for name, (shape, kind) in SHAPES.items()
+    }
+
+
+def fill(folder: Path, views: Sequence[View]) -> None:
+    """Compute what is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = folder / "count.txt"
+    done = int(progress.read_text()) if progress.exists() else 0
+    arrays = open_cache(folder, len(views), "r+" if done else "w+")
+    model = open_tiny()
+    for at in tqdm(range(done, len(views)), miniters=100, maxinterval=60):
+        view = views[at]
+        box = (view.left, view.top, view.right, view.bottom)
+        pixels = squashed(view.photo.pixels().crop(box), SIZE)
+        found = model.find_features(pixels.transpose(2, 0, 1)[None].astype(np.float32))
+        for name in ("appearance", "tap_0", "tap_1"):
+            arrays[name][at] = found[name][0]
+        cells = SIZE // LABEL_STRIDE
+        arrays["colors"][at] = pixels.reshape(cells, 2, cells, 2, 3).mean((1, 3)).round().transpose(2, 0, 1)
+        labels = Image.fromarray(view.photo.labels()).crop(box)
+        arrays["labels"][at] = np.asarray(labels.resize((cells, cells), Image.Resampling.NEAREST))
+        if at % 50 == 49 or at == len(views) - 1:
+            progress.write_text(str(at + 1))
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
+    parser.add_argument("--cache", type=Path, default=Path("build/clicks"))
+    chosen = parser.parse_args()
+    views = all_views(chosen.photos)
+    print(len(views), "views", os.getpid(), flush=True)
+    fill(chosen.cache, views)
+
+
+if __name__ == "__main__":
+    main()

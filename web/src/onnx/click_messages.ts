@@ -1,0 +1,25 @@
+/** What the page and the worker in which objects are clicked say to each other. */
+
+import type { Pixels } from "../backend";
+import type { Click, Guess } from "../clicks/guess";
+import type { Box, Runs } from "../labels/runs";
+
+export interface ClickRequest {
+  /** Address of the network's folder. */
+  readonly folder: string;
+  /** null: the worker still has the image. */
+  readonly image: Pixels | null;
+  readonly question: ClickQuestion;
+}
+
+export type ClickQuestion =
+  /** See the image before it is clicked. */
+  | { readonly kind: "look" }
+  | { readonly kind: "click"; readonly before: Guess | null; readonly click: Click }
+  | { readonly kind: "box"; readonly box: Box };
+
+export type ClickReply =
+  | { readonly kind: "looked" }
+  | { readonly kind: "guessed"; readonly guess: Guess; readonly runs: Runs }
+  /** `isPlain`: the message is a sentence for the reader of the page. */
+  | { readonly kind: "failed"; readonly message: string; readonly isPlain: boolean };

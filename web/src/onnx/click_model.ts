@@ -1,0 +1,113 @@
+/** The network of clicks on what `tiny` sees in the views of one image. */
+
+import * as ort from "onnxruntime-web/wasm";
+
+import type { Pixels } from "../backend";
+import type { ViewNetwork } from "../clicks/guess";
+import type { Grid } from "../clicks/view";
+import { resizedPlanes } from "../imaging/resize";
+import type { Box } from "../labels/runs";
+import { inputSize, type Protocol } from "./description";
+import { json, Loader } from "./loading";
+
+/** What `clicks.json` says: addresses relative to it, and how images are given to `tiny`. */
+interface ClickFiles {
+  /** The program from pixels to features. */
+  readonly image: string;
+  /** Its files of weights, by the names that it has for them. */
+  readonly weights: Readonly<Record<string, string>>;
+  /** The program from features and clicks to a mask. */
+  readonly program: string;
+  readonly protocol: Protocol;
+}
+
+type Tensors = Record<string, ort.Tensor>;
+
+/** The features that the network reads. */
+const FEATURES = ["appearance", "tap_0", "tap_1"];
+
+/** Views whose features are kept, 8 MB each. */
+const MOST_VIEWS = 6;
+
+export class ClickModel implements ViewNetwork {
+  image: Pixels = { width: 0, height: 0, data: new Uint8ClampedArray() };
+  /** Features of views of the image, by their places. */
+  private readonly seen = new Map<string, Promise<Tensors>>();
+
+  private constructor(
+    private readonly encoder: ort.InferenceSession,
+    private readonly program: ort.InferenceSession,
+    private readonly protocol: Protocol,
+  ) {}
+
+  /** @param folder address of the folder of `clicks.json`. */
+  static async load(folder: URL): Promise<ClickModel> {
+    const about = (await json(new URL("clicks.json", folder))) as ClickFiles;
+    const addresses = [about.image, about.program, ...Object.values(about.weights)];
+    const files = await new Loader(folder, () => {}).all(Object.fromEntries(addresses.map((one) => [one, 0])));
+    const externalData = Object.entries(about.weights).map(([path, address]) => ({ path, data: files.get(address)! }));
+    const options = { executionProviders: ["wasm"] };
+    const encoder = await ort.InferenceSession.create(files.get(about.image)!, { ...options, externalData });
+    return new ClickModel(encoder, await ort.InferenceSession.create(files.get(about.program)!, options), about.protocol);
+  }
+
+  /** Look at another image from now on. */
+  open(image: Pixels): void {
+    this.image = image;
+    this.seen.clear();
+  }
+
+  /** See a view before it is clicked. */
+  async look(view: Box): Promise<void> {
+    await this.features(view);
+  }
+
+  size(view: Box): Omit<Grid, "values"> {
+    const [height, width] = this.inputSize(view);
+    return { rows: height / 2, columns: width / 2 };
+  }
+
+  async run(view: Box, clicks: Float32Array, { values, rows, columns }: Grid): Promise<Grid> {
+    const { logits } = await this.program.run({
+      ...(await this.features(view)),
+      clicks: new ort.Tensor("float32", clicks, [clicks.length / 3, 3]),
+      mask: new ort.Tensor("float32", values, [rows, columns]),
+    });
+    return { rows, columns, values: logits.data as Float32Array };
+  }
+
+  private inputSize({ left, top, right, bottom }: Box): [number, number] {
+    return inputSize(this.protocol, bottom - top, right - left);
+  }
+
+  private features(view: Box): Promise<Tensors> {
+    const key = [view.left, view.top, view.right, view.bottom].join();
+    let found = this.seen.get(key);
+    if (!found) {
+      found = this.see(view);
+      this.seen.set(key, found);
+      if (this.seen.size > MOST_VIEWS) this.seen.delete(this.seen.keys().next().value!);
+    }
+    return found;
+  }
+
+  private async see(view: Box): Promise<Tensors> {
+    const [height, width] = this.inputSize(view);
+    const planes = resizedPlanes(cut(this.image, view), height, width);
+    const pixels = new ort.Tensor("float32", planes, [1, 3, height, width]);
+    return { ...(await this.encoder.run({ pixels }, FEATURES)), pixels };
+  }
+}
+
+/** A part of an image. */
+function cut(image: Pixels, { left, top, right, bottom }: Box): Pixels {
+  const width = right - left,
+    height = bottom - top;
+  if (width === image.width && height === image.height) return image;
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let y = 0; y < height; y++) {
+    const from = 4 * ((top + y) * image.width + left);
+    data.set(image.data.subarray(from, from + 4 * width), 4 * y * width);
+  }
+  return { width, height, data };
+}

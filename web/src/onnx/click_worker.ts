@@ -1,0 +1,40 @@
+/** The thread in which objects are clicked: labeling in another one never keeps a click waiting. */
+
+import { PageError } from "../backend";
+import { boxed, clicked, type Guess } from "../clicks/guess";
+import { positiveRuns } from "../clicks/view";
+import { whole } from "../labels/runs";
+import { ClickModel } from "./click_model";
+import type { ClickReply, ClickRequest } from "./click_messages";
+import { prepareRuntime } from "./runtime";
+
+let model: Promise<ClickModel> | undefined;
+
+self.onmessage = async ({ data }: MessageEvent<ClickRequest>) => {
+  try {
+    model ??= prepareRuntime().then(() => ClickModel.load(new URL(data.folder)));
+    send(await answer(await model, data));
+  } catch (error) {
+    // what couldn't be loaded is tried again
+    if (model && (await model.catch(() => null)) === null) model = undefined;
+    const message = error instanceof Error ? error.message : String(error);
+    send({ kind: "failed", message, isPlain: error instanceof PageError });
+  }
+};
+
+function send(reply: ClickReply): void {
+  self.postMessage(reply, { transfer: reply.kind === "guessed" ? [reply.runs.buffer] : [] });
+}
+
+async function answer(network: ClickModel, { image, question }: ClickRequest): Promise<ClickReply> {
+  if (image) network.open(image);
+  if (question.kind === "look") {
+    await network.look(whole(network.image));
+    return { kind: "looked" };
+  }
+  const guess: Guess =
+    question.kind === "box"
+      ? await boxed(network, question.box)
+      : await clicked(network, question.before, question.click);
+  return { kind: "guessed", guess, runs: positiveRuns(guess.logits, guess.view, network.image) };
+}

@@ -1,0 +1,269 @@
+/** Finds an object by clicks on it and beside it, or by a box, and gives it the word. */
+
+import { effect, signal } from "@preact/signals";
+
+import { sentence } from "../../../backend";
+import type { Click, Guess } from "../../../clicks/guess";
+import type { Box, Point, Runs } from "../../../labels/runs";
+import type { Clicker, Found } from "../../../onnx/clicker";
+import type { OpenImage } from "../../../session/open_image";
+import { pixelAt } from "../navigation";
+import type { Pen } from "../pen";
+import type { Key, Press, Tool } from "../tool";
+import type { Workbench } from "../workbench";
+import { WordChoice } from "../word_choice";
+
+/** Shortest side of a box [px of the image]: a shorter one was meant as a click. */
+const SMALLEST = 4;
+
+/** Radius of the mark of a click [CSS px]. */
+const MARK = 5;
+
+/** A click that waits for its answer, or a box. */
+type Step = { readonly click: Click } | { readonly box: Box };
+
+export class ClickTool implements Tool {
+  readonly icon = "click";
+  readonly label = "Click an object";
+  readonly key = "c";
+  readonly help = "Click an object, or drag a box around it; click what is missing, and right-click what is too much.";
+  readonly keys: readonly Key[] = [
+    ["Right click, Shift click", "take a place out of the object"],
+    ["Drag", "begin with a box around the object"],
+    ["Space", "click at the cursor"],
+    ["Enter", "give the object the word"],
+    ["Backspace", "take back the last click"],
+  ];
+  readonly pointer = "crosshair";
+  readonly isEditing = true;
+  readonly isReading = false;
+  readonly hasSecondary = true;
+  /** What was found after each step. */
+  private readonly found = signal<readonly Found[]>([]);
+  /** Steps that wait for their answers. */
+  private readonly waiting = signal<readonly Step[]>([]);
+  /** The corners of the box that is being drawn: where it began, and where the pointer is. */
+  private readonly corners = signal<readonly [Point, Point] | null>(null);
+  /** Whether clicks of the first button take places out. */
+  private readonly removes = signal(false);
+  private readonly problem = signal("");
+  readonly seen = [this.found, this.waiting, this.corners];
+  private image: OpenImage | null = null;
+
+  constructor(
+    private readonly work: Workbench,
+    private readonly clicker: Clicker,
+    isChosen: () => boolean,
+  ) {
+    effect(() => {
+      const { image } = work;
+      // the first click shall find everything ready
+      if (image && isChosen()) clicker.look(image.item).catch((error) => (this.problem.value = sentence(error)));
+    });
+  }
+
+  tap(at: Point, press: Press): void {
+    const { image } = this.work;
+    if (!image || pixelAt(at, image.item) === null) return;
+    const takesOut = press.isSecondary || press.shiftKey || press.altKey;
+    this.ask({ click: { x: at.x, y: at.y, adds: takesOut === this.removes.value } });
+  }
+
+  grab(at: Point, { isSecondary }: Press): boolean {
+    if (!this.work.image || isSecondary || this.isBegun) return false;
+    this.corners.value = [at, at];
+    return true;
+  }
+
+  drag(_: Point, to: Point): void {
+    const corners = this.corners.value;
+    if (corners) this.corners.value = [corners[0], to];
+  }
+
+  drop(): void {
+    const corners = this.corners.value,
+      { image } = this.work;
+    this.corners.value = null;
+    if (!corners || !image) return;
+    const { width, height } = image.item;
+    const [left, right] = ordered(corners[0].x, corners[1].x, width);
+    const [top, bottom] = ordered(corners[0].y, corners[1].y, height);
+    if (right - left >= SMALLEST && bottom - top >= SMALLEST) this.ask({ box: { left, top, right, bottom } });
+  }
+
+  cancel(): void {
+    this.corners.value = null;
+  }
+
+  press({ key }: KeyboardEvent): boolean {
+    if (!this.isBegun) return false;
+    if (key === "Backspace") this.takeBack();
+    else if (key === "Enter") this.give();
+    else return false;
+    return true;
+  }
+
+  leave(): boolean {
+    const wasBegun = this.isBegun || this.corners.value !== null;
+    this.corners.value = null;
+    this.problem.value = "";
+    this.forget();
+    return wasBegun;
+  }
+
+  draw(pen: Pen): void {
+    const last = this.found.value.at(-1);
+    if (last) {
+      pen.pixels(last.runs, "rgb(255 255 255 / 45%)");
+      outline(pen, last.runs);
+    }
+    const corners = this.corners.value ?? boxCorners(this.waiting.value[0] ?? last?.guess);
+    if (corners) {
+      const [{ x: left, y: top }, { x: right, y: bottom }] = corners;
+      pen.line([
+        { x: left, y: top },
+        { x: right, y: top },
+        { x: right, y: bottom },
+        { x: left, y: bottom },
+        { x: left, y: top },
+      ]);
+    }
+    for (const click of this.clicks) pen.dot(click, MARK, click.adds ? "#1a9850" : "#d73027");
+  }
+
+  options() {
+    const { removes } = this;
+    return (
+      <>
+        <WordChoice work={this.work} />
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={removes.value}
+            onChange={(event) => (removes.value = event.currentTarget.checked)}
+          />
+          Take out
+        </label>
+        <button type="button" disabled={!this.isBegun} onClick={() => this.takeBack()}>
+          Take back
+        </button>
+        <button type="button" disabled={!this.found.value.length} onClick={() => this.give()}>
+          Give the word
+        </button>
+        <span class="help" role="status">
+          {this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isBegun ? "" : this.help)}
+        </span>
+      </>
+    );
+  }
+
+  private get isBegun(): boolean {
+    return this.found.value.length > 0 || this.waiting.value.length > 0;
+  }
+
+  private get clicks(): readonly Click[] {
+    const waiting = this.waiting.value.flatMap((step) => ("click" in step ? [step.click] : []));
+    return [...(this.found.value.at(-1)?.guess.clicks ?? []), ...waiting];
+  }
+
+  private ask(step: Step): void {
+    this.problem.value = "";
+    this.image = this.work.image;
+    this.waiting.value = [...this.waiting.value, step];
+    if (this.waiting.value.length === 1) void this.answer();
+  }
+
+  /** Answer the steps that wait, one after the other. */
+  private async answer(): Promise<void> {
+    for (let step = this.waiting.value[0]; step; step = this.waiting.value[0]) {
+      const { item } = this.image!;
+      const before: Guess | null = this.found.value.at(-1)?.guess ?? null;
+      let found: Found | null = null;
+      try {
+        found = await ("click" in step
+          ? this.clicker.click(item, before, step.click)
+          : this.clicker.box(item, step.box));
+      } catch (error) {
+        if (this.waiting.value[0] === step) this.problem.value = sentence(error);
+      }
+      // it was taken back meanwhile, and what waits now has an answer of its own
+      if (this.waiting.value[0] !== step) return;
+      this.waiting.value = this.waiting.value.slice(1);
+      if (found) this.found.value = [...this.found.value, found];
+    }
+  }
+
+  private takeBack(): void {
+    const waiting = this.waiting.value;
+    if (waiting.length) this.waiting.value = waiting.slice(0, -1);
+    else this.found.value = this.found.value.slice(0, -1);
+  }
+
+  /** Give the object the word, as one action. */
+  private give(): void {
+    const last = this.found.value.at(-1),
+      { image } = this.work;
+    if (!last || !image || image !== this.image) return;
+    this.forget();
+    this.work.paint(last.runs, this.work.choice.value);
+    this.work.end();
+  }
+
+  private forget(): void {
+    this.found.value = [];
+    this.waiting.value = [];
+  }
+}
+
+/** Two places in order, within an image. */
+function ordered(one: number, other: number, most: number): [number, number] {
+  const within = (place: number) => Math.max(0, Math.min(most, place));
+  return [within(Math.min(one, other)), within(Math.max(one, other))];
+}
+
+function boxCorners(of: Step | Guess | undefined): readonly [Point, Point] | null {
+  const box = of && "box" in of ? of.box : null;
+  return box && [{ x: box.left, y: box.top }, { x: box.right, y: box.bottom }];
+}
+
+/** Lines around the pixels of a mask. */
+function outline(pen: Pen, runs: Runs): void {
+  const { width } = pen.image;
+  const rows = new Map<number, [number, number][]>();
+  for (let at = 0; at < runs.length; at += 2) {
+    const y = Math.floor(runs[at] / width),
+      x = runs[at] - y * width;
+    const row = rows.get(y);
+    if (row) row.push([x, x + runs[at + 1]]);
+    else rows.set(y, [[x, x + runs[at + 1]]]);
+  }
+  pen.segments(
+    [...rows].flatMap(([y, spans]) => [
+      ...spans.flatMap(([from, to]) => [
+        [from, y, from, y + 1],
+        [to, y, to, y + 1],
+      ]),
+      ...(["above", "below"] as const).flatMap((side) =>
+        uncovered(spans, rows.get(side === "above" ? y - 1 : y + 1) ?? []).map(([from, to]) => {
+          const line = side === "above" ? y : y + 1;
+          return [from, line, to, line];
+        }),
+      ),
+    ]),
+  );
+}
+
+/** The parts of stretches that others don't cover; both in order. */
+function uncovered(spans: readonly [number, number][], others: readonly [number, number][]): [number, number][] {
+  const result: [number, number][] = [];
+  for (const [start, end] of spans) {
+    let from = start;
+    for (const [first, last] of others) {
+      if (last <= from || first >= end) continue;
+      if (first > from) result.push([from, first]);
+      from = Math.max(from, last);
+    }
+    if (from < end) result.push([from, end]);
+  }
+  return result;
+}
