@@ -1,7 +1,7 @@
 """Writes what Python's `learn` makes of drawn cells, for the tests of the page's own.
 
-Usage: PYTHONPATH=src python tools/make_learned_data.py. Writes web/tests/learned.json; tests/web/test_data.py checks that
-it is what this gives, up to the last digits, which depend on the machine.
+Usage: PYTHONPATH=src python tools/make_learned_data.py. Writes web/tests/learned.json; tests/web/test_data.py checks
+that it is what this gives, up to the last digits, which depend on the machine.
 """
 
 import base64
