@@ -15,6 +15,8 @@ export interface Page {
   readonly places: readonly Place[];
   /** Give the service a key, and ask it again. */
   readonly useKey: (key: string) => void;
+  /** The name of who labels, for the service's project; null: the project is this browser's. */
+  readonly user: { readonly name: string; readonly change: (name: string) => void } | null;
 }
 
 /** A number with its noun. */

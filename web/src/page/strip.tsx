@@ -60,9 +60,11 @@ export function Strip({ page }: { page: Page }) {
         <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
         <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
         <AddImages page={page} isCompact />
-        <button type="button" class="link" onClick={() => setAsking(true)}>
-          Clear all
-        </button>
+        {!session.store.isShared && (
+          <button type="button" class="link" onClick={() => setAsking(true)}>
+            Clear all
+          </button>
+        )}
       </div>
       {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />

@@ -6,8 +6,8 @@ import { PageError, sentence, type Backend, type ModelInfo, type Segmentation, t
 import { Labeling } from "../labels/labeling";
 import { Edits } from "../labels/edits";
 import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
-import { uniqueName, type ImageState } from "../project/structure";
-import type { Change, Store } from "../project/store";
+import { uniqueName, type ImageState, type Work } from "../project/structure";
+import type { Change, Choice, Conflict, Store } from "../project/store";
 import { summaryOf } from "../project/summary";
 import { entryFor, entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed } from "../words/list";
@@ -17,6 +17,7 @@ import { Nearby, type Prepared } from "./nearby";
 import { OpenImage } from "./open_image";
 import { makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { paintSettled } from "./reopening";
+import { watcherOf } from "./watching";
 import { Writer } from "./writer";
 
 /** Most files whose problems are told one by one. */
@@ -33,6 +34,12 @@ const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] 
 interface StoredTaught {
   readonly name: string;
   readonly content: Uint8Array;
+}
+
+/** A conflict, and how it is ended. */
+export interface AskedConflict {
+  readonly conflict: Conflict;
+  readonly answer: (choice: Choice) => void;
 }
 
 export class Session {
@@ -55,6 +62,8 @@ export class Session {
   readonly asked = signal<string | null>(null);
   /** Counts what may let an image be labeled again, beside words and images. */
   readonly reopened = signal(0);
+  /** The file of a project that is about to be opened. */
+  readonly offered = signal<File | null>(null);
   /** What went wrong, in one sentence. */
   readonly problem = signal<string | null>(null);
   /** Words that aren't shown, and the one that is shown alone. */
@@ -64,6 +73,8 @@ export class Session {
   /** Whether the open image can be corrected: it has labels, and nobody is done with it. */
   readonly canCorrect = computed(() => this.isLabeled.value && !this.current.value!.item.isDone.value);
   readonly writer = new Writer();
+  /** Two versions of an image, between which the reader has to choose. */
+  readonly conflict = signal<AskedConflict | null>(null);
   /** The files of taught words, by their ids. */
   private readonly contents = new Map<string, StoredTaught>();
   private readonly nearby = new Nearby((item) => this.prepare(item));
@@ -108,6 +119,7 @@ export class Session {
         );
       isFirst = false;
     });
+    this.store.watch(watcherOf(this, this.nearby));
   }
 
   /** Give an id and a color to every word that comes. */
@@ -369,13 +381,22 @@ export class Session {
     return new OpenImage(item, bitmap, work, this.settings);
   }
 
+  /** What is kept of an image. */
+  async keptWork(item: Item): Promise<Work> {
+    this.count();
+    this.writer.flush();
+    return this.store.work(item.id);
+  }
+
   /** Write down an image's corrections. */
   keepEdits(image: OpenImage): void {
     if (image.item.isDone.value) return;
     const { names, objects } = image.edits;
     this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
-    this.keep(image.item, { edits }, { source: "person" });
+    // labels from elsewhere stay what they are, beside what is corrected
+    const source = image.item.isImported ? "import" : "person";
+    this.keep(image.item, { edits }, { source });
     if (this.counting?.image !== image) this.count();
     clearTimeout(this.counting?.timer);
     this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
@@ -415,8 +436,10 @@ export class Session {
     return { bitmap, work, revision };
   }
 
-  private show(image: OpenImage | null): void {
+  /** Show another image, or none. */
+  show(image: OpenImage | null): void {
     const before = this.current.value;
+    this.store.hold(image?.item.id ?? null);
     this.current.value = image;
     this.chosen.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
@@ -454,8 +477,8 @@ export class Session {
   private async kept(write: () => Promise<void>): Promise<void> {
     try {
       await this.room(write);
-    } catch {
-      this.problem.value = NO_ROOM;
+    } catch (failure) {
+      this.problem.value = failure instanceof PageError ? failure.message : NO_ROOM;
     }
   }
 }
