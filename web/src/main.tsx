@@ -73,8 +73,7 @@ async function start(): Promise<void> {
     },
   };
   labeler.start();
-  const improving = offered.project && service ? new ServiceImprovement(service) : null;
-  const improvement = new Improvement(session, labeler, improving);
+  const improvement = new Improvement(session, labeler, api && new ServiceImprovement(api));
   const control = new StageControl(session);
   render(<App page={{ session, labeler, improvement, control, places, useKey, user }} />, root);
   // a service keeps what several tabs do apart

@@ -60,6 +60,8 @@ export class Session {
   readonly taught = signal<readonly TaughtFile[]>([]);
   /** What labels must answer; null: nothing is asked, or it isn't known yet. */
   readonly asked = signal<string | null>(null);
+  /** Counts how often a service's model was improved. */
+  readonly improved = signal(0);
   /** Counts what may let an image be labeled again, beside words and images. */
   readonly reopened = signal(0);
   /** The file of a project that is about to be opened. */

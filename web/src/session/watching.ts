@@ -25,6 +25,9 @@ export function watcherOf(session: Session, nearby: Nearby): Watcher {
       removed.value = removed.value.filter(({ id }) => id !== entry.id);
       if (!itemOf(entry.id)) items.value = [...items.value, new Item({ ...entry, order }, session.store)];
     },
+    onImproved() {
+      session.improved.value++;
+    },
     onRemoved(id) {
       const item = itemOf(id);
       if (!item) return;
