@@ -1,17 +1,22 @@
 """Learning from the images that are done."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from segvoc.exported.shipped import open_tiny
+from segvoc.projects.project import Project
+from segvoc.projects.work_files import LabelWork
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.vocabulary import Vocabulary
 from tests.teaching.drawn_examples import DrawnExamples
 from tests.web.accessibility import check
-from tests.web.conftest import SCREENS
+from tests.web.conftest import SCREENS, SIZES
+from tests.web.real_service import RealService
 from tests.web.site import Site
 
 WORDS = ("grass", "brick")
@@ -84,13 +89,14 @@ def test_done_images_teach_the_others(site: Site, screen: str, tmp_path: Path) -
     check(site, "improved")
     rows = {row.split("\t")[0]: row.split("\t")[1:] for row in table.inner_text().splitlines()[1:] if "\t" in row}
     text, now = (float(value) for value in rows["right pixels"])
-    assert text < 50 and now > 90
+    assert now > 90 and now > text + 20
     site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
     site.done()
     assert (site.labels() == examples.labels[3]).mean() > 0.9
     taught = TaughtWords.load(site.saved("Save the taught words"))
     model = open_tiny()
-    labels = [done_labels(site, path, examples) for path in paths[:3]]
+    least = 0.97 if screen == "desktop" else 0.85  # a finger finds corners less well
+    labels = [done_labels(site, path, examples, least) for path in paths[:3]]
     expected = model.teach(DrawnExamples(examples.images[:3], labels, examples.vocabulary))
     assert taught.record.words == expected.record.words
     found = [model.with_taught(one).segment(examples.images[3], WORDS).labels for one in (taught, expected)]
@@ -98,10 +104,61 @@ def test_done_images_teach_the_others(site: Site, screen: str, tmp_path: Path) -
     assert site.complaints == []
 
 
-def done_labels(site: Site, path: Path, examples: DrawnExamples) -> np.ndarray:
+@pytest.fixture
+def painted(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
+    """A service whose project has three images that are done, and another; `page_folder` has files that it needs."""
+    examples = drawn()
+    project = Project.create(tmp_path / "halves", words=WORDS)
+    for number, path in enumerate(write(examples, tmp_path)):
+        project.add(path.name, path.read_bytes())
+        if number < 3:
+            state = project.write(path.name, LabelWork.of_labels(examples.labels[number]), expected=0)
+            project.set_done(path.name, True, expected=state.revision)
+    service = RealService(project.folder)
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("screen", SIZES)
+def test_done_images_teach_the_service_and_everybody_on_it(
+    browser: Any, painted: RealService, screen: str, tmp_path: Path
+) -> None:
+    examples, project = drawn(), Project.open(painted.folder)
+    done = {name: project.work_content(f"{name}.png") for name in range(3)}
+    context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
+    context.set_default_timeout(120_000)
+    anna, ben = (Site(context.new_page(), painted.address, tmp_path) for _ in range(2))
+    for site in (anna, ben):
+        site.tab.goto(site.address)
+        site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
+    anna.press("Improve with 3 done images")
+    anna.tab.get_by_role("table", name="IoU [%] on images that were held out of the 3").wait_for()
+    check(anna, "improved on the service")
+    for site in (anna, ben):
+        site.tab.get_by_title("grass, brick").wait_for()
+        site.tab.get_by_text("4 of 4 images labeled, 3 done").wait_for()
+        site.press("3.png, labeled")
+        site.is_open("3.png")
+        for _ in range(100):
+            if (site.labels() == examples.labels[3]).mean() > 0.9:
+                break
+            site.tab.wait_for_timeout(200)
+        assert (site.labels() == examples.labels[3]).mean() > 0.9
+    assert {name: project.work_content(f"{name}.png") for name in range(3)} == done
+    assert project.record.options.taught == ("taught/improved.words.safetensors",)
+    # another change of the project keeps its taught words
+    ben.type("sky")
+    ben.tab.get_by_text("All changes are saved").wait_for()
+    assert project.record.options.taught == ("taught/improved.words.safetensors",)
+    context.close()
+
+
+def done_labels(site: Site, path: Path, examples: DrawnExamples, least: float) -> np.ndarray:
     """The labels of an image that is done, which learning left as they were."""
     site.press(f"{path.name}, done")
     site.is_open(path.name)
     labels = site.labels()
-    assert (labels == examples.labels[int(path.stem)]).mean() > 0.97
+    assert (labels == examples.labels[int(path.stem)]).mean() > least
     return np.where(labels == 255, 65535, labels).astype(np.uint16)

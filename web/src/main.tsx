@@ -75,7 +75,7 @@ async function start(): Promise<void> {
     },
   };
   labeler.start();
-  const improving = offered.project && service ? new ServiceImprovement(service) : null;
+  const improving = api ? new ServiceImprovement(api) : null;
   const improvement = new Improvement(session, labeler, improving);
   const clicks = offered.browser?.clicks;
   const control = new StageControl(session, clicks ? new Clicker(address("clicks.js"), address(clicks)) : null);

@@ -99,6 +99,19 @@ export class ProjectApi {
     return this.json<ImageState>("POST", `/restored/${encoded(name)}`);
   }
 
+  /** How far learning from the images that are done is. */
+  improvement<Answer>(): Promise<Answer> {
+    return this.json<Answer>("GET", "/improvement");
+  }
+
+  improve<Answer>(finetune: boolean): Promise<Answer> {
+    return this.json<Answer>("POST", "/improvement", { body: JSON.stringify({ finetune }) });
+  }
+
+  cancelImprovement<Answer>(): Promise<Answer> {
+    return this.json<Answer>("DELETE", "/improvement");
+  }
+
   async archive(): Promise<Blob> {
     return (await this.ask("GET", "/archive")).blob();
   }

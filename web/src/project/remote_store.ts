@@ -250,7 +250,9 @@ export class RemoteStore implements Store {
       const moved = movedIds(mine.words, words);
       if (moved.size) for (const waiting of this.unsent.values()) waiting.unsent = renumbered(waiting.unsent, moved);
       this.served = current;
-      this.wanted = { ...mine, words };
+      // what the project was taught is the service's business
+      const { taught = [] } = current.options;
+      this.wanted = { ...mine, words, options: { ...mine.options, taught } };
       this.watcher!.onProject(this.wanted);
     }
   }
@@ -371,6 +373,7 @@ export class RemoteStore implements Store {
         const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
         this.sequence = seq;
         if (project) this.takeProject(project);
+        if (changes.some(({ what }) => what === "improved")) this.watcher!.onImproved();
         for (const { what, image } of changes) if (what === "removed" && image) this.takeRemoved(image, states[image]);
         for (const [name, state] of Object.entries(states)) await this.takeState(name, state);
         wait = WAIT.first;

@@ -41,6 +41,8 @@ export interface Watcher {
   onProject(project: Project): void;
   /** An image came. */
   onAdded(entry: ImageEntry): void;
+  /** The model knows words by other examples now. */
+  onImproved(): void;
   /** An image was removed. */
   onRemoved(id: string): void;
   /** An image is known to be in another state; `isOther`: somebody else changed it. */

@@ -82,7 +82,7 @@ export class ServiceBackend implements Backend {
   }
 
   /** Ask, and ask again while the service is busy. */
-  async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
+  private async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
     for (let tries = 1; ; tries++) {
       const headers = new Headers(init.headers);
       if (this.key) headers.set("Authorization", `Bearer ${this.key}`);

@@ -1,9 +1,7 @@
 /** Learning from the images of a project, on the service that has it. */
 
+import type { ProjectApi } from "../project/api";
 import type { ImprovementState, ImprovingService } from "../session/improvement";
-import type { ServiceBackend } from "./backend";
-
-const ADDRESS = "v1/project/improvement";
 
 /** What the service says. */
 interface Answer {
@@ -25,24 +23,22 @@ interface Means {
 export class ServiceImprovement implements ImprovingService {
   canFinetune = false;
 
-  constructor(private readonly service: ServiceBackend) {}
+  constructor(private readonly api: ProjectApi) {}
 
   state(): Promise<ImprovementState> {
-    return this.asked({});
+    return this.told(this.api.improvement());
   }
 
   start(finetune: boolean): Promise<ImprovementState> {
-    const headers = { "Content-Type": "application/json" };
-    return this.asked({ method: "POST", headers, body: JSON.stringify({ finetune }) });
+    return this.told(this.api.improve(finetune));
   }
 
   cancel(): Promise<ImprovementState> {
-    return this.asked({ method: "DELETE" });
+    return this.told(this.api.cancelImprovement());
   }
 
-  private async asked(init: RequestInit): Promise<ImprovementState> {
-    const response = await this.service.request(ADDRESS, init, new AbortController().signal);
-    const answer = (await response.json()) as Answer;
+  private async told(asked: Promise<Answer>): Promise<ImprovementState> {
+    const answer = await asked;
     this.canFinetune = answer.can_finetune;
     return stateOf(answer);
   }

@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 
-import { sentence, type Backend, type Gains, type ImprovementImages } from "../backend";
+import { PageError, sentence, type Backend, type Gains, type ImprovementImages } from "../backend";
 import { NONE } from "../labels/labeling";
 import { entryOf } from "../project/words";
 import type { Item } from "./item";
@@ -85,8 +85,7 @@ export class Improvement {
     this.state.value = { kind: "running", stage: "", share: 0 };
     try {
       if (session.settings.place.value === "service") {
-        // what was marked as done last has to be there
-        session.writer.flush();
+        await this.sent();
         this.state.value = await service!.start(finetune);
         await this.follow(service!);
       } else if (backend?.improve) await this.teach(backend);
@@ -117,7 +116,7 @@ export class Improvement {
     }
   }
 
-  /** Ask the service how far it is until it has ended, and then for its new words. */
+  /** Ask the service how far it is until it has ended; its new words come as a change of the project. */
   private async follow(service: ImprovingService): Promise<void> {
     this.ending = null;
     while (this.state.value.kind === "running") {
@@ -125,7 +124,17 @@ export class Improvement {
       // somebody may have canceled it meanwhile
       if (this.state.value.kind === "running") this.state.value = await service.state();
     }
-    if (this.state.value.kind === "done") await this.labeler.load();
+  }
+
+  /** Wait until the service has what was marked as done last. */
+  private async sent(): Promise<void> {
+    const { store, writer } = this.session;
+    writer.flush();
+    for (let looks = 0; looks < 100; looks++) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      if (!store.waiting.value && !writer.pending.value) return;
+    }
+    throw new PageError("The service doesn't have all changes yet; try again when they were sent.");
   }
 
   /** The images that are done, with the places of their words in the list of words. */

@@ -46,7 +46,7 @@ export class Labeler {
   /** Label whatever has no labels for the words that hold, from now on. */
   start(): void {
     effect(() => {
-      void this.session.settings.place.value;
+      void [this.session.settings.place.value, this.session.improved.value];
       untracked(() => void this.load());
     });
     effect(() => {

@@ -7,7 +7,7 @@ import { Labeling } from "../labels/labeling";
 import { Edits } from "../labels/edits";
 import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
 import { uniqueName, type ImageState, type Work } from "../project/structure";
-import type { Change, Choice, Conflict, Store } from "../project/store";
+import type { Change, Store } from "../project/store";
 import { summaryOf } from "../project/summary";
 import { entryFor, entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed } from "../words/list";
@@ -54,6 +54,8 @@ export class Session {
   readonly taught = signal<readonly TaughtFile[]>([]);
   /** What labels must answer; null: nothing is asked, or it isn't known yet. */
   readonly asked = signal<string | null>(null);
+  /** Counts how often a service's model was improved. */
+  readonly improved = signal(0);
   /** Counts what may let an image be labeled again, beside words and images. */
   readonly reopened = signal(0);
   /** The file of a project that is about to be opened. */

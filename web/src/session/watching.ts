@@ -25,6 +25,7 @@ export interface Watched {
   readonly current: Signal<OpenImage | null>;
   readonly problem: Signal<string | null>;
   readonly conflict: Signal<AskedConflict | null>;
+  readonly improved: Signal<number>;
   show(image: OpenImage | null): void;
 }
 
@@ -45,6 +46,9 @@ export function watcherOf(session: Watched, nearby: Nearby): Watcher {
       const order = (items.value.at(-1)?.order ?? 0) + 1;
       removed.value = removed.value.filter(({ id }) => id !== entry.id);
       if (!itemOf(entry.id)) items.value = [...items.value, new Item({ ...entry, order }, session.store)];
+    },
+    onImproved() {
+      session.improved.value++;
     },
     onRemoved(id) {
       const item = itemOf(id);
