@@ -288,6 +288,10 @@ class Project(ProjectFolder):
             self._found = None if self._found is None else (self.history.size(), *self._found[1:])
             return state
 
+    def has(self, name: str, content: bytes) -> bool:
+        """Whether the project has an image of this name and content."""
+        return name in self._listing(fresh=False)[1] and _has(self.images_folder / name, content)
+
     def _of_stem(self, name: str) -> str | None:
         """The image that has the files which this one would have."""
         if (self.images_folder / name).exists():
