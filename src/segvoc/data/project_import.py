@@ -1,7 +1,8 @@
 """Images with labels from elsewhere, as images of a project: datasets of other programs, folders, other projects."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from segvoc.data.datasets.opening import read_dataset
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import DiskFullError, InputError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.result_paths import image_paths
 from segvoc.projects.archive import project_in, unpack_project
 from segvoc.projects.folder import ProjectFolder, is_project, stored_labels
 from segvoc.projects.project import Project
@@ -64,20 +66,44 @@ def import_dataset(
     ids = {word.name: word.id for word in record.present}
     table = _table({index: ids[word] for index, word in enumerate(words)})
     for index, image in enumerate(dataset.images):
-        try:
+        with _noting(result):
             name = _added(project, image.image, _name_of(image), by, max_pixels)
             if image.labels.exists() or not _is_plain(image):
                 state = project.state(project.image(name))
                 labels = image.read_labels((state.height, state.width), len(words))
-                objects = dataset.read_objects(index, labels.shape)
-                _keep(project, name, LabelWork.of_labels(table[labels], objects), done, by)
+                _keep(project, name, LabelWork.of_labels(table[labels]), done, by)
             result.added.append(name)
-        except DiskFullError:
-            raise
-        except SegvocError as error:
-            result.problems.append(str(error))
         on_step(index + 1, len(dataset))
     return result
+
+
+def import_images(project: Project, folder: str, *, by: str = "import", on_step: OnStep = lambda *_: None) -> Imported:
+    """Add the images of a folder, without labels.
+
+    Raises:
+        OutputError: the disk is full, or the project can't be written.
+    """
+    result, images = Imported(), image_paths([folder])
+    for number, image in enumerate(images, 1):
+        if image.problem is not None:
+            result.problems.append(image.problem)
+            continue
+        with _noting(result):
+            name = f"{image.stem}{image.path.suffix}"
+            result.added.append(_added(project, image.path, name, by, None))
+        on_step(number, len(images))
+    return result
+
+
+@contextmanager
+def _noting(result: Imported) -> Iterator[None]:
+    """Note what is wrong with an image, and go on; not where nothing more can be written."""
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except SegvocError as error:
+        result.problems.append(str(error))
 
 
 def import_project(
@@ -94,16 +120,12 @@ def import_project(
     states, problems = other.states()
     result = Imported(problems=problems)
     for number, state in enumerate(states, 1):
-        try:
+        with _noting(result):
             image = other.image(state.image)
             name = _added(project, image.path, image.name, by, None)
             if state.revision:
                 _keep(project, name, _moved(other.work(image.name)[1], moved), state.done, by)
             result.added.append(name)
-        except DiskFullError:
-            raise
-        except SegvocError as error:
-            result.problems.append(str(error))
         on_step(number, len(states))
     return result
 

@@ -84,11 +84,13 @@ class ProjectExport:
         with scratch_folder() as scratch:
             sent: set[Path] = set()
             for files in self._written(scratch, self.states(), problems):
-                for path in () if files is None else files:
+                if files is None:
+                    continue
+                for path in files:
                     if path != files.report and path.is_file():
                         yield from stream.add(path.relative_to(scratch).as_posix(), path)
                         sent.add(path)
-                if files is not None and files.image is not None:
+                if files.image is not None:
                     (Path(scratch) / files.image).unlink()  # the scratch folder stays small
             for path in sorted(Path(scratch).rglob("*")):
                 hidden = any(piece.startswith(".") for piece in path.relative_to(scratch).parts)
@@ -143,7 +145,6 @@ class ProjectExport:
             model=self.project.record.options.model,
             seconds=0.0,
             source=str(image.path),
-            objects=work.objects,
         )
 
     def _table(self) -> UInt16[np.ndarray, " N"]:

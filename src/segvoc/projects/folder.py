@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt16
@@ -31,6 +31,8 @@ from segvoc.projects.work_files import LabelWork, read_state_of, read_work, stat
 from segvoc.storage.json_files import read_json
 
 _Stamp = tuple[int, int, int] | None
+
+_Folder = TypeVar("_Folder", bound="ProjectFolder")
 
 
 class ProjectFolder:
@@ -61,7 +63,7 @@ class ProjectFolder:
         self._states: dict[str, tuple[_Stamp, ImageState]] = {}
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> Self:
+    def open(cls: type[_Folder], folder: str | os.PathLike[str]) -> _Folder:
         """Open a project; see `ProjectFolder`."""
         return cls(folder)
 
@@ -222,12 +224,17 @@ def no_project(folder: Path) -> str:
         return f"the project {name!r} does not exist; make it: segvoc annotate {name} --images FOLDER"
     if not folder.is_dir():
         return f"{name!r} is a file; give the folder of a project, or the zip of one"
-    if any(image.problem is None for image in image_paths([folder])):
+    if has_images(folder):
         return (
             f"{name!r} has images but no {PROJECT_FILE}; make a project of them elsewhere: "
             f"segvoc annotate PROJECT --images {name}"
         )
     return f"{name!r} has no {PROJECT_FILE}; make a project there: segvoc annotate {name} --images FOLDER"
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there are images in a folder or below."""
+    return any(image.problem is None for image in image_paths([folder]))
 
 
 def is_project(folder: str | os.PathLike[str]) -> bool:
