@@ -12,11 +12,11 @@ export interface ImageSource {
   /** Differs from that of every other image; a back end may keep what it computed for it. */
   readonly id: string;
   readonly name: string;
-  /** The file as it was given. */
-  readonly file: Blob;
   /** Size of the upright image [px]. */
   readonly width: number;
   readonly height: number;
+  /** The file as it was given. */
+  file(): Promise<Blob>;
   /** Decode the file; few images fit into memory at once. */
   pixels(): Promise<Pixels>;
 }

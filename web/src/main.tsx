@@ -7,11 +7,12 @@ import { OnnxBackend } from "./onnx/backend";
 import { App } from "./page/app";
 import { Elsewhere } from "./page/elsewhere";
 import { StageControl } from "./page/stage/control";
+import { BrowserStore } from "./project/browser_store";
+import { Database } from "./project/database";
 import { ServiceBackend, type Addresses } from "./service/backend";
 import { Labeler } from "./session/labeler";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
-import { Storage } from "./session/storage";
 import { takeOver } from "./session/tabs";
 
 /** What `backends.json` says. */
@@ -31,7 +32,7 @@ async function start(): Promise<void> {
   const backends: Partial<Record<Place, Backend>> = { ...(service && { service }), ...(browser && { browser }) };
   const places = Object.keys(backends) as Place[];
 
-  const session = new Session(await Storage.open());
+  const session = new Session(new BrowserStore(await Database.open()));
   await session.restore();
   const { place } = session.settings;
   if (!place.value || !places.includes(place.value)) place.value = places[0] ?? null;

@@ -1,6 +1,7 @@
 /** Small labeled images for the tests. */
 
 import type { Segmentation } from "../src/backend";
+import { wordColor } from "../src/imaging/palette";
 import { Edits } from "../src/labels/edits";
 import { Labeling, NONE, type Rule } from "../src/labels/labeling";
 
@@ -29,9 +30,11 @@ export function found(rows: readonly string[], words: readonly string[], confide
   };
 }
 
-export function labeling(rows: readonly string[], words: readonly string[], rule = ALL): Labeling {
+/** @param ids numbers of the words in the project. */
+export function labeling(rows: readonly string[], words: readonly string[], rule = ALL, ids = words.map((_, at) => at)): Labeling {
   const answer = found(rows, words);
-  return new Labeling(answer, new Edits(answer.width, answer.height), rule);
+  const entry = (_: string, at: number) => ({ id: ids[at], color: wordColor(ids[at]) });
+  return new Labeling(answer, new Edits(answer.width, answer.height), rule, entry);
 }
 
 /** Labels as rows of digits. */

@@ -5,17 +5,23 @@ import { decode } from "fast-png";
 
 import { wordColor } from "../src/imaging/palette";
 import { area, outlines } from "../src/labels/contours";
-import { NONE } from "../src/labels/labeling";
+import { NONE, type Labeling } from "../src/labels/labeling";
 import { compressedCounts } from "../src/labels/rle";
 import { makeObjects, merge, objectMap } from "../src/labels/objects";
 import { boxOf, whole } from "../src/labels/runs";
 import { polygon } from "../src/labels/shapes";
-import { coco } from "../src/saving/coco";
+import { Coco, type Shape } from "../src/saving/coco";
 import { labelMapPng } from "../src/saving/label_map";
 import { labelme } from "../src/saving/labelme";
 import { objectMapPng, savedObjects } from "../src/saving/object_map";
 import { report } from "../src/saving/report";
-import { labeling, map, rows } from "./labeled";
+import { ALL, labeling, map, rows } from "./labeled";
+
+function coco(images: readonly { name: string; labeling: Labeling }[], shape: Shape): string {
+  const file = new Coco(shape);
+  for (const { name, labeling } of images) file.add(name, labeling);
+  return file.text();
+}
 
 test("the label map has a palette for up to 255 words, then 16 bits of gray", () => {
   for (const [words, depth, none] of [
@@ -127,7 +133,7 @@ test("long outlines have few points and stay near the pixels' edges", () => {
 test("COCO's files name words once for all images, and say where each is", () => {
   const images = [
     { name: "a.jpg", labeling: labeling(["0011", "0011", "1111"], ["cat", "sofa, couch"]) },
-    { name: "b.jpg", labeling: labeling(["00", "00"], ["dog", "cat"]) },
+    { name: "b.jpg", labeling: labeling(["00", "00"], ["dog", "cat"], ALL, [2, 0]) },
   ];
   const masks = JSON.parse(coco(images, "rle"));
   assert.deepEqual(masks.images[1], { id: 2, file_name: "b.jpg", width: 2, height: 2 });

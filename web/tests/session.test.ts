@@ -12,11 +12,13 @@ import {
   type TaughtFile,
 } from "../src/backend";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
+import { BrowserStore } from "../src/project/browser_store";
+import { Database } from "../src/project/database";
+import { newState } from "../src/project/structure";
+import { colorOf, withLookedFor, withName } from "../src/project/words";
 import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
 import { Session } from "../src/session/session";
-import { Storage } from "../src/session/storage";
-import { colorOf, withColors } from "../src/session/word_colors";
 import { Writer } from "../src/session/writer";
 import { isolate, toggle, visibleWords } from "../src/session/visibility";
 import { found } from "./labeled";
@@ -45,16 +47,19 @@ class Slow implements Backend {
   }
 }
 
-function item(id: string): Item {
-  const file = new Blob([id]);
-  return new Item({ id, name: `${id}.png`, file, width: 2, height: 1, thumbnail: file, order: 0, answers: null, removed: null });
+async function opened(): Promise<BrowserStore> {
+  return new BrowserStore(await Database.open());
+}
+
+function item(id: string, store: BrowserStore): Item {
+  return new Item({ id, order: 0, removed: null, state: newState(`${id}.png`, { width: 2, height: 1 }) }, store);
 }
 
 async function started(...ids: string[]) {
-  const session = new Session(await Storage.open()),
+  const store = await opened(), session = new Session(store),
     backend = new Slow();
   const labeler = new Labeler(session, { service: backend });
-  session.items.value = ids.map(item);
+  session.items.value = ids.map((id) => item(id, store));
   session.settings.place.value = "service";
   session.settings.words.value = ["cat"];
   labeler.start();
@@ -82,7 +87,7 @@ test("the chosen image is labeled first, then the others, as many at once as the
     ["a", "b", "c"],
   );
   assert.deepEqual(
-    session.items.value.map((one) => labeler.isDone(one)),
+    session.items.value.map((one) => labeler.isLabeled(one)),
     [true, false, false],
   );
 });
@@ -104,7 +109,7 @@ test("other words end what runs, and are looked for in all images", async () => 
   // an answer to what nobody asks any more is dropped
   backend.asked[1].answer(ANSWER);
   await pause();
-  assert.ok(!labeler.isDone(session.items.value[1]));
+  assert.ok(!labeler.isLabeled(session.items.value[1]));
 });
 
 test("what failed says why, and is tried again only when it is asked for", async () => {
@@ -146,10 +151,10 @@ class Teachable extends Slow {
 }
 
 test("images are labeled again when taught words come and go, and files are kept for the next time", async () => {
-  const storage = await Storage.open(), backend = new Teachable();
+  const store = await opened(), backend = new Teachable();
   const start = async () => {
-    const session = new Session(storage), labeler = new Labeler(session, { browser: backend });
-    session.items.value = [item("a")];
+    const session = new Session(store), labeler = new Labeler(session, { browser: backend });
+    session.items.value = [item("a", store)];
     session.settings.place.value = "browser";
     session.settings.words.value = ["cat"];
     labeler.start();
@@ -176,8 +181,8 @@ test("images are labeled again when taught words come and go, and files are kept
 });
 
 test("taught words that the model refuses are forgotten", async () => {
-  const storage = await Storage.open(), session = new Session(storage);
-  await storage.put("settings", "taught", [{ name: "wrong", content: new Uint8Array(1) }]);
+  const store = await opened(), session = new Session(store);
+  await store.put("taught", [{ name: "wrong", content: new Uint8Array(1) }]);
   assert.equal(await session.restoreTaught(new Teachable()), "Another model's.");
   assert.equal(await session.restoreTaught(new Teachable()), null);
 });
@@ -196,7 +201,7 @@ test("a back end that can't be loaded says why", async () => {
 });
 
 test("words are hidden, or shown alone", async () => {
-  const session = new Session(await Storage.open());
+  const session = new Session(await opened());
   const words = ["cat", "sofa, couch", "wall"];
   toggle(session, "sofa");
   assert.deepEqual(visibleWords(session, words), [true, false, true]);
@@ -250,18 +255,23 @@ test("a failure that may pass holds the others back, and is tried again by itsel
   );
 });
 
-test("words keep their colors while others come and go", () => {
-  const first = withColors({}, ["cat", "sofa, couch", "wall"]);
-  assert.equal(withColors(first, ["wall", "couch"].slice(0, 1)), first);
-  const second = withColors(first, ["wall", "dog", "constructor"]);
+test("words keep their ids and colors while others come and go", () => {
+  const first = withLookedFor([], ["cat", "sofa, couch", "wall"]);
+  assert.equal(withLookedFor(first, ["cat", "sofa, couch", "wall"]), first);
+  const second = withLookedFor(first, ["wall", "dog", "constructor"], ["couch", "background"]);
+  const all = ["cat", "sofa", "wall", "dog", "constructor", "background"];
   assert.deepEqual(
-    ["cat", "sofa", "wall", "dog", "constructor"].map((word) => colorOf(second, word)),
-    [0, 1, 2, 3, 4].map(wordColor),
+    all.map((word) => colorOf(second, word)),
+    all.map((_, at) => wordColor(at)),
   );
-  // removed words give theirs back only when there are no others
+  assert.deepEqual(second.filter(({ removed }) => !removed).map(({ id }) => id), [2, 3, 4]);
+  const renamed = withName(second, "dog", "hound, dog");
+  assert.deepEqual([renamed[3].id, renamed[3].name, renamed[3].removed], [3, "hound, dog", false]);
+  // removed words give their colors back only when there are no others, and never their ids
   const many = Array.from({ length: MOST_WORDS }, (_, at) => `word ${at}`);
-  const full = withColors(second, [...many.slice(2), "wall"]);
+  const full = withLookedFor(second, [...many.slice(2), "wall"]);
   assert.deepEqual(colorOf(full, "wall"), wordColor(2));
-  assert.equal(new Set(Object.values(full)).size, Object.keys(full).length);
-  assert.ok(Math.max(...Object.values(full)) <= MOST_WORDS);
+  const looked = full.filter(({ removed }) => !removed);
+  assert.equal(new Set(looked.map(({ color }) => color.join())).size, looked.length);
+  assert.equal(new Set(full.map(({ id }) => id)).size, full.length);
 });

@@ -162,6 +162,13 @@ export class Edits {
     return this.finish() ? this.change(this.done.at(-1)!, false) : null;
   }
 
+  /** Know a word by another name from now on. */
+  rename(name: string, other: string): void {
+    const at = this.names.indexOf(name);
+    if (at >= 0) this.names[at] = other;
+    this.objects.rename(name, other);
+  }
+
   get saved(): SavedEdits {
     return {
       layer: this.layer,

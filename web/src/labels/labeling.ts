@@ -17,6 +17,20 @@ export interface Rule {
   readonly background: string | null;
 }
 
+/** What a word has beside its name. */
+export interface WordEntry {
+  readonly id: number;
+  readonly color: Color;
+}
+
+/** Labels that nothing changes. */
+export interface Settled {
+  /** The words that the model looked for, and then those that are only painted. */
+  readonly words: readonly string[];
+  /** Index into `words` of each pixel's word; 65535: none. */
+  readonly labels: Uint16Array;
+}
+
 export class Labeling {
   readonly width: number;
   readonly height: number;
@@ -24,6 +38,8 @@ export class Labeling {
   readonly words: readonly string[];
   /** Index into `words` of each pixel's word; 65535: none. */
   readonly labels: Uint16Array;
+  /** Number of each word, which it keeps while others come and go. */
+  readonly ids: readonly number[];
   /** RGB of each word. */
   readonly colors: readonly Color[];
   readonly tally: Tally;
@@ -35,21 +51,25 @@ export class Labeling {
   /** Labels of the words of the objects 1, 2, ... at their numbers; -1: the word isn't looked for. */
   private readonly owners = [-1];
 
+  /** @param settled the labels of an image that is done, which neither rules nor corrections change. */
   constructor(
     readonly found: Segmentation,
     readonly edits: Edits,
     { threshold, background }: Rule,
-    color: (word: string, index: number) => Color = (_, index) => wordColor(index),
+    entry: (word: string, index: number) => WordEntry = (_, id) => ({ id, color: wordColor(id) }),
+    private readonly settled: Settled | null = null,
   ) {
     this.width = found.width;
     this.height = found.height;
-    const isUsed = background !== null && threshold > 0;
+    const isUsed = background !== null && threshold > 0 && !settled;
     const known = isUsed ? found.words.findIndex((word) => sameClass(word, background)) : NONE;
-    this.words = isUsed && known < 0 ? [...found.words, background] : found.words;
-    this.colors = this.words.map(color);
+    this.words = settled?.words ?? (isUsed && known < 0 ? [...found.words, background] : found.words);
+    const entries = this.words.map(entry);
+    this.ids = entries.map(({ id }) => id);
+    this.colors = entries.map(({ color }) => color);
     this.background = known < 0 ? found.words.length : known;
     this.least = threshold * 255;
-    this.labels = new Uint16Array(found.labels.length);
+    this.labels = settled?.labels ?? new Uint16Array(found.labels.length);
     this.tally = new Tally(found);
     this.knowNames();
     const { layer } = edits;
@@ -88,8 +108,8 @@ export class Labeling {
   private label(start: number, end: number, code: number): void {
     const { background, found, labels, least } = this;
     const edit = this.corrected[code];
-    if (edit >= 0) labels.fill(edit, start, end);
-    else
+    if (edit >= 0 && !this.settled) labels.fill(edit, start, end);
+    else if (!this.settled)
       for (let at = start; at < end; at++)
         labels[at] = found.confidence[at] < least ? background : found.labels[at];
     this.count(start, end, code, 1);
@@ -130,7 +150,7 @@ export class Labeling {
   /** The same, if nobody decided. */
   private foundConfidence(pixel: number): number {
     const found = this.found.confidence[pixel];
-    return found < this.least && this.background !== NONE ? 255 - found : found;
+    return found < this.least && this.background !== NONE && !this.settled ? 255 - found : found;
   }
 
   isCorrected(pixel: number): boolean {

@@ -30,6 +30,11 @@ export class ObjectLayer {
     return this.words.length < MOST_OBJECTS ? this.words.push(word) : null;
   }
 
+  /** Know a word by another name from now on. */
+  rename(word: string, other: string): void {
+    for (const [at, name] of this.words.entries()) if (name === word) this.words[at] = other;
+  }
+
   /** Fill a stretch, and write down what changed: start, length, before and after. */
   fill(start: number, end: number, after: number, runs: number[]): void {
     if (!this.layer && !after) return;

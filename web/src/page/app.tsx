@@ -126,7 +126,7 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   if (!model) return session.problem.value ? "" : `Loading the model: ${Math.floor(100 * labeler.loaded.value)} %`;
   if (!image) return "The model is ready: choose an image.";
   if (!session.settings.words.value.length) return "Type what to look for.";
-  if (!labeler.isDone(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
+  if (!labeler.isLabeled(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
   const { width, height, words, seconds, model: name } = image.found.value!;
   return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")} in ${seconds.toFixed(1)} s ${model.place}.`;
 }

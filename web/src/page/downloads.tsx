@@ -4,12 +4,14 @@ import { useState } from "preact/hooks";
 
 import { sentence } from "../backend";
 import { everything, fileOf, save, type Format, type OfferedFile } from "../saving/files";
+import type { Item } from "../session/item";
 import { Icon } from "./icons";
 import type { Page } from "./page";
+import { UnlabeledDialog } from "./unlabeled_dialog";
 
 /** Formats with their names, their files' types, and what is in them. */
 const FORMATS: readonly (readonly [Format, string, string, string])[] = [
-  ["labels", "Label map", "PNG", "A pixel's value is the index of its word"],
+  ["labels", "Label map", "PNG", "A pixel's value is the number of its word"],
   ["overlay", "Overlay", "PNG", "The image with its colors and names"],
   ["cut-out", "Cut-out", "PNG", "Only the words that are shown; everything else is transparent"],
   ["report", "Shares", "JSON", "Pixels, share and confidence of each word"],
@@ -18,8 +20,10 @@ const FORMATS: readonly (readonly [Format, string, string, string])[] = [
   ["labelme", "LabelMe", "JSON", "A polygon for each region"],
 ];
 
-export function Downloads({ page: { session } }: { page: Page }) {
+export function Downloads({ page }: { page: Page }) {
+  const { session, labeler } = page;
   const [share, setShare] = useState<number | null>(null);
+  const [asked, setAsked] = useState<"asked" | "waiting" | null>(null);
   const count = session.items.value.length;
   const offer = async (file: Promise<OfferedFile>) => {
     try {
@@ -29,6 +33,11 @@ export function Downloads({ page: { session } }: { page: Page }) {
     }
     setShare(null);
   };
+  const offerAll = (items: readonly Item[]) => {
+    setAsked(null);
+    void offer(everything(session, items, setShare));
+  };
+  const isAllLabeled = () => session.items.value.every((item) => labeler.isLabeled(item));
   if (!session.isLabeled.value) return <p class="help">Files appear here once an image is labeled.</p>;
   return (
     <div class="downloads">
@@ -42,12 +51,21 @@ export function Downloads({ page: { session } }: { page: Page }) {
         type="button"
         class="primary"
         disabled={share !== null}
-        onClick={() => void offer(everything(session, setShare))}
+        onClick={() => (isAllLabeled() ? offerAll(session.items.value) : setAsked("asked"))}
       >
         <Icon name="save" />
         {share === null ? "Everything" : `Packing: ${Math.floor(100 * share)} %`}
         <span class="type">{count > 1 && `${count} images, `}ZIP</span>
       </button>
+      {asked && (
+        <UnlabeledDialog
+          page={page}
+          isWaiting={asked === "waiting"}
+          onWait={() => setAsked("waiting")}
+          onSave={offerAll}
+          onClose={() => setAsked(null)}
+        />
+      )}
     </div>
   );
 }

@@ -61,7 +61,7 @@ export function Legend({ page: { session } }: { page: Page }) {
       {absent.length > 0 && (
         <p class="help">Not in the image: {absent.map(({ name }) => firstName(name)).join(", ")}</p>
       )}
-      {image.edits.canUndo && (
+      {image.edits.canUndo && session.canCorrect.value && (
         <button
           type="button"
           class="link"

@@ -43,7 +43,7 @@ export function ViewPanel({ page }: { page: Page }) {
             value={name}
             onInput={({ currentTarget: { value } }) => {
               setName(value);
-              if (value.trim()) rule.value = { threshold, background: value.trim() };
+              if (value.trim()) page.session.nameBackground(value.trim());
             }}
           />
         </label>

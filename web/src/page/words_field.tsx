@@ -4,14 +4,14 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { css } from "../imaging/palette";
 import { firstName, names } from "../labels/synonyms";
-import { colorOf } from "../session/word_colors";
-import { renamed, splitWords, withWords } from "../words/list";
+import { colorOf } from "../project/words";
+import { splitWords, withWords } from "../words/list";
 import { Icon } from "./icons";
 import type { Page } from "./page";
 import { WordDialog } from "./word_dialog";
 
 export function WordsField({ page }: { page: Page }) {
-  const { colors, synonyms } = page.session.settings;
+  const { synonyms, vocabulary } = page.session.settings;
   const words = page.session.settings.words.value;
   const [text, setText] = useState("");
   const [note, setNote] = useState<string | null>(null);
@@ -62,7 +62,7 @@ export function WordsField({ page }: { page: Page }) {
             {words.map((word) => (
               <li key={word}>
                 <button type="button" class="name" title="Synonyms and spelling" onClick={() => setEdited(word)}>
-                  <span class="swatch" style={{ background: css(colorOf(colors.value, word)) }} />
+                  <span class="swatch" style={{ background: css(colorOf(vocabulary.value, word)) }} />
                   {firstName(word)}
                   {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
                 </button>
@@ -124,7 +124,7 @@ export function WordsField({ page }: { page: Page }) {
       {edited !== null && (
         <WordDialog
           word={edited}
-          onChange={(changed) => change(renamed(words, edited, changed))}
+          onChange={(changed) => page.session.rename(edited, changed)}
           onClose={() => setEdited(null)}
         />
       )}

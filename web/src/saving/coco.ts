@@ -10,32 +10,33 @@ import { firstName } from "../labels/synonyms";
 /** How COCO's files say where something is. */
 export type Shape = "rle" | "polygons";
 
-export interface Labeled {
-  /** File name of the image. */
-  readonly name: string;
-  readonly labeling: Labeling;
-}
+/** A COCO file about some images, which come one after the other; a category's id is its word's, counted from 1. */
+export class Coco {
+  private readonly images: unknown[] = [];
+  private readonly annotations: unknown[] = [];
+  private readonly categories = new Map<number, string>();
 
-/** A COCO file about some images; categories are the words of all of them. */
-export function coco(images: readonly Labeled[], shape: Shape): string {
-  const words = [...new Set(images.flatMap(({ labeling }) => labeling.words.map(firstName)))];
-  const annotations = images.flatMap(({ labeling }, image) =>
-    masks(labeling, shape).map(({ label, ...mask }) => ({
-      image_id: image + 1,
-      category_id: words.indexOf(firstName(labeling.words[label])) + 1,
-      ...mask,
-    })),
-  );
-  return `${JSON.stringify({
-    images: images.map(({ name, labeling: { width, height } }, at) => ({
-      id: at + 1,
-      file_name: name,
-      width,
-      height,
-    })),
-    categories: words.map((name, at) => ({ id: at + 1, name })),
-    annotations: annotations.map((annotation, at) => ({ id: at + 1, ...annotation })),
-  })}\n`;
+  constructor(private readonly shape: Shape) {}
+
+  /** @param name file name of the image. */
+  add(name: string, labeling: Labeling): void {
+    const { words, ids, width, height } = labeling;
+    const image = this.images.length + 1;
+    this.images.push({ id: image, file_name: name, width, height });
+    for (const [label, word] of words.entries()) this.categories.set(ids[label] + 1, firstName(word));
+    for (const { label, ...mask } of masks(labeling, this.shape))
+      this.annotations.push({
+        id: this.annotations.length + 1,
+        image_id: image,
+        category_id: ids[label] + 1,
+        ...mask,
+      });
+  }
+
+  text(): string {
+    const categories = [...this.categories].sort(([one], [other]) => one - other).map(([id, name]) => ({ id, name }));
+    return `${JSON.stringify({ images: this.images, categories, annotations: this.annotations })}\n`;
+  }
 }
 
 /** The masks of an image, word by word. */

@@ -1,12 +1,15 @@
 /** All files that can be taken away, of one image or of all. */
 
-import { zipSync, type Zippable } from "fflate";
-
-import type { Labeling } from "../labels/labeling";
 import { pixelsOf } from "../imaging/reading";
+import type { Labeling } from "../labels/labeling";
+import { withIds } from "../project/keeping";
+import { stem } from "../project/structure";
+import { colorsById } from "../project/words";
+import type { Item } from "../session/item";
 import type { Session } from "../session/session";
 import { visibleWords } from "../session/visibility";
-import { coco, type Labeled, type Shape } from "./coco";
+import { Archive } from "./archive";
+import { Coco, type Shape } from "./coco";
 import { cutOutPng, overlayPng } from "./drawings";
 import { labelMapPng } from "./label_map";
 import { labelme } from "./labelme";
@@ -35,44 +38,43 @@ export async function fileOf(session: Session, format: Format): Promise<OfferedF
     { name } = image.item;
   if (format === "coco-rle" || format === "coco-polygons") {
     const shape: Shape = format === "coco-rle" ? "rle" : "polygons";
-    return { name: `${stem(name)}.${format}.json`, content: json(coco([{ name, labeling }], shape)) };
+    const coco = new Coco(shape);
+    coco.add(name, labeling);
+    return { name: `${stem(name)}.${format}.json`, content: json(coco.text()) };
   }
   return { name: stem(name) + ENDINGS[format], content: await content(session, format, labeling, image.bitmap, name) };
 }
 
-/** Every image in every format; images without labels are left out. */
-export async function everything(session: Session, progress: (share: number) => void): Promise<OfferedFile> {
-  const files: Zippable = {};
-  const labeled: Labeled[] = [];
-  const items = session.items.value;
+/**
+ * Images in every format; those without labels are left out. A word has one number in all files, however many words came
+ * and went between two images.
+ */
+export async function everything(
+  session: Session,
+  items: readonly Item[],
+  progress: (share: number) => void,
+): Promise<OfferedFile> {
+  const archive = new Archive();
+  const files = [new Coco("rle"), new Coco("polygons")] as const;
+  const stems: string[] = [];
   for (const [at, item] of items.entries()) {
     progress(at / items.length);
     const image = await session.opened(item);
-    const labeling = image.labeling.value;
+    const labeling = image.labeling.value,
+      { name } = item;
     if (labeling) {
-      const name = unique(
-        item.name,
-        labeled.map((other) => other.name),
-      );
-      labeled.push({ name, labeling });
-      for (const [format, ending] of Object.entries(ENDINGS) as [keyof typeof ENDINGS, string][]) {
-        const bytes = new Uint8Array(
-          await (await content(session, format, labeling, image.bitmap, name)).arrayBuffer(),
-        );
-        // PNG files are packed already
-        files[stem(name) + ending] = [bytes, { level: ending.endsWith(".png") ? 0 : 6 }];
-      }
+      stems.push(stem(name));
+      for (const coco of files) coco.add(name, labeling);
+      for (const [format, ending] of Object.entries(ENDINGS) as [keyof typeof ENDINGS, string][])
+        await archive.addBlob(stem(name) + ending, await content(session, format, labeling, image.bitmap, name));
       const { parts } = labeling.found;
-      if (parts)
-        files[`${stem(name)}.parts.png`] = labelMapPng(parts.labels, labeling, parts.colors);
+      if (parts) archive.add(`${stem(name)}.parts.png`, labelMapPng(parts.labels, labeling, parts.colors));
     }
     if (image !== session.current.value) image.close();
   }
-  const text = new TextEncoder();
-  files["coco-rle.json"] = text.encode(coco(labeled, "rle"));
-  files["coco-polygons.json"] = text.encode(coco(labeled, "polygons"));
-  const name = labeled.length === 1 ? `${stem(labeled[0].name)}.zip` : "segvoc.zip";
-  return { name, content: new Blob([zipSync(files) as Uint8Array<ArrayBuffer>], { type: "application/zip" }) };
+  archive.addText("coco-rle.json", files[0].text());
+  archive.addText("coco-polygons.json", files[1].text());
+  return { name: stems.length === 1 ? `${stems[0]}.zip` : "segvoc.zip", content: archive.finish() };
 }
 
 /** Hand a file to the browser, which saves it. */
@@ -90,10 +92,10 @@ async function content(
   bitmap: ImageBitmap,
   name: string,
 ): Promise<Blob> {
-  const { opacity, hasNames } = session.settings;
+  const { opacity, hasNames, vocabulary } = session.settings;
   switch (format) {
     case "labels":
-      return new Blob([labelMapPng(labeling.labels, labeling, labeling.colors)], { type: "image/png" });
+      return png(labelMapPng(withIds(labeling.labels, labeling.ids), labeling, colorsById(vocabulary.value)));
     case "overlay":
       return overlayPng(pixelsOf(bitmap, name), labeling, opacity.value, hasNames.value);
     case "cut-out":
@@ -105,18 +107,10 @@ async function content(
   }
 }
 
+function png(bytes: Uint8Array<ArrayBuffer>): Blob {
+  return new Blob([bytes], { type: "image/png" });
+}
+
 function json(text: string): Blob {
   return new Blob([text], { type: "application/json" });
-}
-
-function stem(name: string): string {
-  return name.replace(/\.[^.]+$/, "") || "image";
-}
-
-/** A name whose files don't replace those of another image. */
-function unique(name: string, others: readonly string[]): string {
-  const stems = others.map(stem);
-  let found = name;
-  for (let number = 2; stems.includes(stem(found)); number++) found = name.replace(/(\.[^.]*)?$/, `-${number}$1`);
-  return found;
 }

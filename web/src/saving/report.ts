@@ -18,7 +18,7 @@ export function report(labeling: Labeling, image: string): string {
     model: found.model,
     dtype: found.dtype,
     classes: classes.map((entry) => ({
-      id: entry.id,
+      id: labeling.ids[entry.id],
       name: entry.name,
       color: labeling.colors[entry.id],
       ...numbers(entry),

@@ -56,7 +56,8 @@ export class ServiceBackend implements Backend {
     if (words.length > most) throw new PageError(`The service takes ${most} words at most; remove some.`);
     if (width * height > pixels)
       throw new PageError(`“${name}” is ${width} × ${height}; the service takes ${pixels} pixels at most: shrink it.`);
-    const file = SENT.includes(image.file.type) ? image.file : await asPng(image);
+    const given = await image.file();
+    const file = SENT.includes(given.type) ? given : await asPng(image);
     if (file.size > bytes)
       throw new PageError(`“${name}” has ${file.size} bytes; the service takes ${bytes} at most: make it smaller.`);
     const form = new FormData();

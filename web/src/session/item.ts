@@ -1,16 +1,17 @@
-/** An image of the strip. */
+/** An image of the project, and what became of it. */
 
-import { signal } from "@preact/signals";
+import { computed, signal, type Signal } from "@preact/signals";
 
 import type { ImageSource, Pixels } from "../backend";
-import { decodeImage, pixelsOf, thumbnail } from "../imaging/reading";
-import type { StoredImage } from "./storage";
+import { decodeImage, pixelsOf } from "../imaging/reading";
+import type { ImageEntry, Store } from "../project/store";
+import type { ImageState } from "../project/structure";
 
 /** What became of an image so far. */
 export type State =
   | { readonly kind: "waiting" | "running" }
   /** `answers`: the query and the back end that it was labeled for. */
-  | { readonly kind: "done"; readonly answers: string }
+  | { readonly kind: "labeled"; readonly answers: string | null }
   /** `answers`: the query and the back end that failed. */
   | {
       readonly kind: "failed";
@@ -23,47 +24,51 @@ export type State =
 export class Item implements ImageSource {
   readonly id: string;
   readonly name: string;
-  readonly file: Blob;
   readonly width: number;
   readonly height: number;
-  /** Address of a small image of it. */
-  readonly thumbnail: string;
+  /** Place among the images. */
+  readonly order: number;
   readonly state = signal<State>({ kind: "waiting" });
-  /** What the labels that are kept answer; null: there are none. */
-  answers: string | null;
+  /** When it was removed [ms since 1970]; null: it wasn't. */
+  removed: number | null;
+  /** What is known of its labels without opening it. */
+  readonly summary: Signal<ImageState>;
+  /** Whether somebody is done with it: nothing changes its labels then. */
+  readonly isDone = computed(() => this.summary.value.done);
 
-  constructor(private readonly stored: StoredImage) {
-    ({ id: this.id, name: this.name, file: this.file, width: this.width, height: this.height } = stored);
-    this.thumbnail = URL.createObjectURL(stored.thumbnail);
-    this.answers = stored.answers;
-    if (stored.answers !== null) this.state.value = { kind: "done", answers: stored.answers };
+  constructor(
+    { id, order, removed, state }: ImageEntry,
+    private readonly store: Store,
+  ) {
+    this.id = id;
+    this.order = order;
+    this.removed = removed;
+    ({ image: this.name, width: this.width, height: this.height } = state);
+    this.summary = signal(state);
+    this.showLabeled();
   }
 
-  /**
-   * @param order place in the strip.
-   * @throws PageError the file isn't an image that the browser can read.
-   */
-  static async read(file: File, order: number): Promise<Item> {
-    const name = file.name || "image.png";
-    const bitmap = await decodeImage(file, name);
-    const { width, height } = bitmap;
-    const small = await thumbnail(bitmap);
-    bitmap.close();
-    return new Item({
-      id: `${Date.now()} ${Math.random()}`,
-      name,
-      file,
-      width,
-      height,
-      thumbnail: small,
-      order,
-      answers: null,
-      removed: null,
-    });
+  /** What its labels by the model answer; null: there are none. */
+  get answers(): string | null {
+    return this.summary.value.answers;
   }
 
-  decode(): Promise<ImageBitmap> {
-    return decodeImage(this.file, this.name);
+  /** It isn't being labeled any more: show what it has. */
+  showLabeled(): void {
+    const { answers, source } = this.summary.value;
+    this.state.value = answers !== null || source !== null ? { kind: "labeled", answers } : { kind: "waiting" };
+  }
+
+  file(): Promise<Blob> {
+    return this.store.file(this.id);
+  }
+
+  thumbnail(): Promise<Blob> {
+    return this.store.thumbnail(this.id);
+  }
+
+  async decode(): Promise<ImageBitmap> {
+    return decodeImage(await this.file(), this.name);
   }
 
   async pixels(): Promise<Pixels> {
@@ -75,17 +80,8 @@ export class Item implements ImageSource {
     }
   }
 
-  /** The image as it is kept, with the time at which it was removed, if it was [ms]. */
-  toStore(removed: number | null): StoredImage {
-    return { ...this.stored, answers: this.answers, removed };
-  }
-
-  /** Place in the strip. */
-  get order(): number {
-    return this.stored.order;
-  }
-
-  release(): void {
-    URL.revokeObjectURL(this.thumbnail);
+  /** The image as it is kept. */
+  entry(): ImageEntry {
+    return { id: this.id, order: this.order, removed: this.removed, state: this.summary.value };
   }
 }

@@ -50,17 +50,18 @@ export class Labeler {
       untracked(() => void this.load());
     });
     effect(() => {
-      void [this.query.value, this.session.model.value, this.session.items.value, this.session.current.value];
+      const { model, items, current, reopened } = this.session;
+      for (const seen of [this.query, model, items, current, reopened]) void seen.value;
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.fill(), PAUSE);
     });
     effect(() => {
       // what runs for other words is of no use any more
-      void this.key.value;
+      this.session.asked.value = this.key.value;
       for (const [item, ending] of this.running) {
         ending.abort();
         this.running.delete(item);
-        item.state.value = { kind: "waiting" };
+        item.showLabeled();
       }
     });
   }
@@ -97,13 +98,13 @@ export class Labeler {
   retry(items: readonly Item[]): void {
     clearTimeout(this.again);
     this.again = undefined;
-    for (const { state } of items) if (state.value.kind === "failed") state.value = { kind: "waiting" };
+    for (const item of items) if (item.state.value.kind === "failed") item.showLabeled();
     this.fill();
   }
 
-  /** Whether an image has the labels for the words that hold. */
-  isDone({ state: { value } }: Item): boolean {
-    return value.kind === "done" && value.answers === this.key.value;
+  /** Whether an image has the labels for the words that hold, or somebody is done with it. */
+  isLabeled({ isDone, state: { value } }: Item): boolean {
+    return isDone.value || (value.kind === "labeled" && value.answers === this.key.value);
   }
 
   /** Teach the model words of files. */
@@ -133,8 +134,8 @@ export class Labeler {
     for (const item of order) {
       if (running.size >= backend.atOnce) return;
       const { value: state } = item.state;
-      const isAnswered = (state.kind === "done" || state.kind === "failed") && state.answers === key;
-      if (!isAnswered && !running.has(item)) void this.label(item, backend, query, key);
+      const isAnswered = (state.kind === "labeled" || state.kind === "failed") && state.answers === key;
+      if (!isAnswered && !item.isDone.value && !running.has(item)) void this.label(item, backend, query, key);
     }
   }
 

@@ -3,18 +3,29 @@
 import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
-import { Edits, type Change, type Choice, type SavedEdits } from "../labels/edits";
-import { figures, Labeling, partFigures } from "../labels/labeling";
+import { Edits, type Change, type Choice } from "../labels/edits";
+import { figures, Labeling, partFigures, type Settled } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { joined, type Box, type Runs } from "../labels/runs";
+import { firstName, sameClass } from "../labels/synonyms";
+import type { NamedWork } from "../project/keeping";
+import { entryFor, lookedFor } from "../project/words";
 import type { Item } from "./item";
+import type { Prepared } from "./nearby";
 import type { Settings } from "./settings";
-import { colorOf } from "./word_colors";
+
+/** An answer with words that came after it, too, so that they can be painted at once. */
+function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
+  const more = words.filter((word) => !found.words.some((known) => sameClass(known, word)));
+  return more.length ? { ...found, words: [...found.words, ...more] } : found;
+}
 
 export class OpenImage {
   readonly edits: Edits;
   /** What the back end answered; null: nothing yet. */
   readonly found: Signal<Segmentation | null>;
+  /** The labels of an image that is done. */
+  readonly settled: Signal<Settled | null>;
   /** Every pixel's word in the end; a new object when another answer or rule holds. */
   readonly labeling: ReadonlySignal<Labeling | null>;
   /** Counts what is painted, for those who draw it. */
@@ -26,15 +37,24 @@ export class OpenImage {
   constructor(
     readonly item: Item,
     readonly bitmap: ImageBitmap,
-    found: Segmentation | null,
-    saved: SavedEdits | null,
-    { rule, colors }: Pick<Settings, "rule" | "colors">,
+    { found, saved, settled }: NamedWork,
+    { rule, vocabulary }: Pick<Settings, "rule" | "vocabulary">,
   ) {
     this.edits = new Edits(item.width, item.height, saved);
-    this.found = signal<Segmentation | null>(found);
+    this.found = signal(found);
+    this.settled = signal(settled);
     this.labeling = computed(() => {
       const { value } = this.found;
-      return value && new Labeling(value, this.edits, rule.value, (word) => colorOf(colors.value, word));
+      return (
+        value &&
+        new Labeling(
+          withPaintable(value, lookedFor(vocabulary.value)),
+          this.edits,
+          rule.value,
+          entryFor(vocabulary.value),
+          this.settled.value,
+        )
+      );
     });
   }
 
@@ -102,6 +122,22 @@ export class OpenImage {
   /** Take back all corrections, as one action. */
   clear(): void {
     this.step((edits) => edits.clear());
+  }
+
+  /** Know a word by another name from now on. */
+  rename(word: string, name: string): void {
+    const changed = (words: readonly string[]) => words.map((one) => (one === word ? name : one));
+    const { value: found } = this.found,
+      { value: settled } = this.settled;
+    this.edits.rename(firstName(word), firstName(name));
+    if (found) this.found.value = { ...found, words: changed(found.words) };
+    if (settled) this.settled.value = { ...settled, words: changed(settled.words) };
+  }
+
+  /** What it is opened from again. */
+  get prepared(): Prepared {
+    const work = { found: this.found.value, saved: this.edits.saved, settled: this.settled.value };
+    return { bitmap: this.bitmap, work, revision: this.item.summary.value.revision };
   }
 
   close(): void {

@@ -1,20 +1,30 @@
-/** The page's state, and what can be done with it: images in, one of them open, words for all. */
+/** The page's state, and what can be done with it: a project's images, one of them open, and its words. */
 
-import { computed, effect, signal, untracked } from "@preact/signals";
+import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
-import { sentence, type Backend, type ModelInfo, type Segmentation, type TaughtFile } from "../backend";
+import { PageError, sentence, type Backend, type ModelInfo, type Segmentation, type TaughtFile } from "../backend";
+import { Labeling } from "../labels/labeling";
+import { Edits } from "../labels/edits";
+import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
+import { uniqueName, type ImageState } from "../project/structure";
+import type { Change, Store } from "../project/store";
+import { summaryOf } from "../project/summary";
+import { entryFor, entryOf, lookedFor, withLookedFor, withName } from "../project/words";
+import { renamed } from "../words/list";
 import { Item } from "./item";
+import { Nearby, type Prepared } from "./nearby";
 import { OpenImage } from "./open_image";
-import { makeSettings, restore, valuesOf } from "./settings";
-import type { Storage, StoredImage } from "./storage";
-import { withColors } from "./word_colors";
+import { makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
+import { paintSettled } from "./reopening";
 import { Writer } from "./writer";
 
 /** Most files whose problems are told one by one. */
 const MOST_LISTED = 8;
 
-/** How long removed images can be put back [ms]. */
-const LONGEST_REMOVED = 7 * 24 * 3600e3;
+/** How long after an action its image's figures are counted [ms]. */
+const PAUSE = 300;
+
+const NO_ROOM = "The browser has no more room for this page; save your results, and remove some images.";
 
 const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] };
 
@@ -26,6 +36,8 @@ interface StoredTaught {
 
 export class Session {
   readonly settings = makeSettings();
+  /** Name of the project. */
+  readonly name = signal("project");
   readonly items = signal<readonly Item[]>([]);
   /** Images that were removed, and can be put back; the last one last. */
   readonly removed = signal<readonly Item[]>([]);
@@ -36,55 +48,108 @@ export class Session {
   readonly model = signal<ModelInfo | null>(null);
   /** The files of taught words that the reader gave, and the model took. */
   readonly taught = signal<readonly TaughtFile[]>([]);
+  /** What labels must answer; null: nothing is asked, or it isn't known yet. */
+  readonly asked = signal<string | null>(null);
+  /** Counts what may let an image be labeled again, beside words and images. */
+  readonly reopened = signal(0);
   /** What went wrong, in one sentence. */
   readonly problem = signal<string | null>(null);
   /** Words that aren't shown, and the one that is shown alone. */
   readonly hidden = signal<ReadonlySet<string>>(new Set());
   readonly alone = signal<string | null>(null);
   readonly isLabeled = computed(() => Boolean(this.current.value?.labeling.value));
+  /** Whether the open image can be corrected: it has labels, and nobody is done with it. */
+  readonly canCorrect = computed(() => this.isLabeled.value && !this.current.value!.item.isDone.value);
+  readonly writer = new Writer();
   /** The files of taught words, by their ids. */
   private readonly contents = new Map<string, StoredTaught>();
-  private readonly writer = new Writer();
+  private readonly nearby = new Nearby((item) => this.prepare(item));
+  /** Changes that the writer writes next, by images. */
+  private readonly changes = new Map<string, Omit<Change, "state">>();
+  private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
-  constructor(private readonly storage: Storage) {}
+  constructor(readonly store: Store) {}
 
   get isLasting(): boolean {
-    return this.storage.isLasting;
+    return this.store.isLasting;
   }
 
   /** Bring back what was kept, and keep from now on what changes. */
   async restore(): Promise<void> {
-    restore(this.settings, await this.storage.get("settings", "all"));
-    await this.restoreImages();
-    this.keepColors();
+    restore(this.settings, await this.store.get("all"));
+    await this.restoreProject();
+    this.keepWords();
     effect(() => {
       const values = valuesOf(this.settings);
-      this.writer.write("settings", () => this.kept(() => this.storage.put("settings", "all", values)));
+      this.writer.write("settings", () => this.kept(() => this.store.put("all", values)));
     });
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
-    const last = await this.storage.get("settings", "current");
+    const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
     if (item) await this.open(item);
   }
 
-  /** Give a color to every word that comes. */
-  private keepColors(): void {
-    const { colors, rule, words } = this.settings;
+  private async restoreProject(): Promise<void> {
+    const { project, images, removed } = await this.store.open();
+    let revision = project?.revision ?? 0;
+    if (project) useProject(this.settings, project);
+    this.name.value = project?.name ?? this.name.value;
+    this.items.value = images.map((entry) => new Item(entry, this.store));
+    this.removed.value = removed.map((entry) => new Item(entry, this.store));
+    let isFirst = true;
     effect(() => {
-      const objects = this.current.value?.found.value?.words ?? [];
-      const { background } = rule.value;
-      const all = [...words.value, ...objects, ...(background === null ? [] : [background])];
-      colors.value = withColors(untracked(() => colors.value), all);
+      const content = { name: this.name.value, ...projectOf(this.settings) };
+      if (!isFirst)
+        this.writer.write("project", () =>
+          this.kept(() => this.store.saveProject({ ...content, revision: ++revision })),
+        );
+      isFirst = false;
     });
   }
 
-  private async restoreImages(): Promise<void> {
-    const images = await this.storage.images();
-    const removed = images.filter((stored) => stored.removed).sort((one, other) => one.removed! - other.removed!);
-    const isOld = (stored: StoredImage) => Date.now() - stored.removed! > LONGEST_REMOVED;
-    for (const { id } of removed.filter(isOld)) await this.storage.remove(id);
-    this.removed.value = removed.filter((stored) => !isOld(stored)).map((stored) => new Item(stored));
-    this.items.value = images.filter((stored) => !stored.removed).map((stored) => new Item(stored));
+  /** Give an id and a color to every word that comes. */
+  private keepWords(): void {
+    const { rule, vocabulary, words } = this.settings;
+    effect(() => {
+      const objects = this.current.value?.found.value?.words ?? [];
+      const { background } = rule.value;
+      this.know(words.value, [...objects, ...(background === null ? [] : [background])]);
+      // a word that is back has its place again
+      const ordered = lookedFor(untracked(() => vocabulary.value));
+      if (ordered.join("\n") !== words.value.join("\n")) words.value = ordered;
+    });
+  }
+
+  private know(words: readonly string[], others: readonly string[]): void {
+    const { vocabulary } = this.settings;
+    vocabulary.value = withLookedFor(untracked(() => vocabulary.value), words, others);
+  }
+
+  /** Give a word other names; it stays what it is. */
+  rename(word: string, text: string): void {
+    const { vocabulary, words } = this.settings;
+    const changed = renamed(words.value, word, text);
+    const name = changed[words.value.indexOf(word)];
+    if (!name || name === word) return;
+    const image = this.current.value;
+    this.nearby.clear();
+    batch(() => {
+      vocabulary.value = withName(vocabulary.value, word, name);
+      words.value = changed;
+      image?.rename(word, name);
+    });
+  }
+
+  /** Give the background another name; it stays what it is, unless it is a word that is looked for, too. */
+  nameBackground(name: string): void {
+    const { vocabulary, rule } = this.settings;
+    const { background } = rule.value;
+    const entry = background === null ? undefined : entryOf(vocabulary.value, background);
+    const isOwn = entry?.removed && !entryOf(vocabulary.value, name);
+    batch(() => {
+      if (isOwn) vocabulary.value = withName(vocabulary.value, entry.name, name);
+      rule.value = { ...rule.value, background: name };
+    });
   }
 
   /** Add image files to the strip; the first one is opened if none is. */
@@ -95,8 +160,9 @@ export class Session {
     let isFirst = true;
     for (const [at, file] of files.entries()) {
       try {
-        const item = await Item.read(file, last + at + 1);
-        await this.kept(() => this.storage.put("images", item.id, item.toStore(null)));
+        const all = [...this.items.value, ...this.removed.value].map(({ name }) => name);
+        const name = uniqueName(file.name || "image.png", all);
+        const item = new Item(await this.room(() => this.store.add(file, name, last + at + 1)), this.store);
         this.items.value = [...this.items.value, item];
         if (isFirst) await this.open(item);
         isFirst = false;
@@ -133,7 +199,7 @@ export class Session {
 
   /** Bring back the taught words that were kept; what the model refuses is forgotten, with one sentence that says why. */
   async restoreTaught(backend: Backend): Promise<string | null> {
-    const kept = ((await this.storage.get("settings", "taught")) ?? []) as readonly StoredTaught[];
+    const kept = ((await this.store.get("taught")) ?? []) as readonly StoredTaught[];
     this.problem.value = null;
     for (const { name, content } of kept) await this.teach(backend, name, content);
     if (this.problem.value) await this.keepTaught();
@@ -152,14 +218,16 @@ export class Session {
 
   private keepTaught(): Promise<void> {
     const kept = this.taught.value.map(({ id }) => this.contents.get(id)!);
-    return this.kept(() => this.storage.put("settings", "taught", kept));
+    return this.kept(() => this.store.put("taught", kept));
   }
 
   async open(item: Item): Promise<void> {
     this.chosen.value = item;
     if (untracked(() => this.current.value?.item) === item) return;
     try {
-      const opened = await this.read(item);
+      this.count();
+      const { bitmap, work } = await this.nearby.take(item);
+      const opened = new OpenImage(item, bitmap, work, this.settings);
       // another one may have been chosen meanwhile
       if (this.chosen.value !== item) opened.close();
       else this.show(opened);
@@ -175,12 +243,53 @@ export class Session {
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
+  /** Be done with the open image, and open the next one that isn't done. */
+  async finish(): Promise<void> {
+    const image = this.current.value;
+    if (!image) return;
+    if (this.canCorrect.value) this.settle(image);
+    const items = this.items.value,
+      at = items.indexOf(image.item);
+    const next = [...items.slice(at + 1), ...items.slice(0, at)].find(({ isDone }) => !isDone.value);
+    if (next) await this.open(next);
+  }
+
+  private settle(image: OpenImage): void {
+    const { words, labels } = image.labeling.value!;
+    this.count();
+    const settled = { words, labels: labels.slice() };
+    batch(() => {
+      image.settled.value = settled;
+      this.keep(
+        image.item,
+        { settled: keptSettled(settled, this.settings.vocabulary.value) },
+        { done: true, ...summaryOf(image.labeling.value!) },
+      );
+    });
+  }
+
+  /** Let the open image be changed again; what it had stays until a person changes it. */
+  reopen(): void {
+    const image = this.current.value;
+    const settled = image?.settled.value;
+    if (!image || !settled) return;
+    batch(() => {
+      image.settled.value = null;
+      this.keep(image.item, { settled: null }, { done: false });
+    });
+    paintSettled(image, settled, image.item.answers === this.asked.value);
+    this.keepEdits(image);
+    this.reopened.value++;
+  }
+
   /** Take an image out of the strip; it can be put back. */
   async remove(item: Item): Promise<void> {
     const at = this.items.value.indexOf(item);
+    this.nearby.drop(item);
     this.items.value = this.items.value.filter((other) => other !== item);
     this.removed.value = [...this.removed.value, item];
-    await this.kept(() => this.storage.put("images", item.id, item.toStore(Date.now())));
+    item.removed = Date.now();
+    await this.kept(() => this.store.saveRemoved(item.entry()));
     if (this.chosen.value !== item) return;
     const next = this.items.value[Math.min(at, this.items.value.length - 1)];
     if (next) await this.open(next);
@@ -193,7 +302,8 @@ export class Session {
     if (!item) return;
     this.removed.value = this.removed.value.slice(0, -1);
     this.items.value = [...this.items.value, item].sort((one, other) => one.order - other.order);
-    await this.kept(() => this.storage.put("images", item.id, item.toStore(null)));
+    item.removed = null;
+    await this.kept(() => this.store.saveRemoved(item.entry()));
     await this.open(item);
   }
 
@@ -203,83 +313,131 @@ export class Session {
     this.items.value = [];
     this.removed.value = [];
     this.show(null);
-    Object.assign(this.settings.words, { value: [] });
-    Object.assign(this.settings.parts, { value: "" });
-    Object.assign(this.settings.colors, { value: {} });
+    batch(() => {
+      this.settings.words.value = [];
+      this.settings.parts.value = "";
+      this.settings.vocabulary.value = [];
+    });
     this.taught.value = [];
     await this.keepTaught();
-    for (const item of items) {
-      await this.storage.remove(item.id);
-      item.release();
-    }
+    await this.store.forget(items.map(({ id }) => id));
   }
 
   /** Keep what a back end answered. */
   async take(item: Item, found: Segmentation, answers: string): Promise<void> {
-    await this.kept(() => this.storage.put("results", item.id, found));
-    item.answers = answers;
-    // it may have been removed meanwhile
-    if (this.removed.value.includes(item)) item.state.value = { kind: "done", answers };
-    if (!this.items.value.includes(item)) return;
-    await this.kept(() => this.storage.put("images", item.id, item.toStore(null)));
-    if (this.current.value?.item === item) this.current.value.found.value = found;
-    item.state.value = { kind: "done", answers };
+    const isOpen = () => this.current.value?.item === item;
+    const work = isOpen() ? null : await this.store.work(item.id);
+    if (![...this.items.value, ...this.removed.value].includes(item)) return;
+    // somebody may be done with it meanwhile
+    if (item.isDone.value) return item.showLabeled();
+    this.know(this.settings.words.value, found.words);
+    const { rule, vocabulary } = this.settings;
+    if (isOpen()) this.current.value!.found.value = found;
+    else this.nearby.drop(item);
+    const { saved } = namedWork({ draft: null, edits: work?.edits ?? null, settled: null }, vocabulary.value);
+    const labeling = isOpen()
+      ? this.current.value!.labeling.value!
+      : new Labeling(found, new Edits(item.width, item.height, saved), rule.value, entryFor(vocabulary.value));
+    const { source } = item.summary.value;
+    this.revise(item, { ...summaryOf(labeling), answers, source: source ?? "model" });
+    const change = { state: item.summary.value, draft: keptDraft(found, vocabulary.value) };
+    await this.kept(() => this.store.save(item.entry(), change));
+    item.state.value = { kind: "labeled", answers };
   }
 
   /** An image as it is open, or opened for a moment: close it if it isn't the current one. */
   async opened(item: Item): Promise<OpenImage> {
     if (this.current.value?.item === item) return this.current.value;
-    return this.read(item);
+    const { bitmap, work } = await this.prepare(item);
+    return new OpenImage(item, bitmap, work, this.settings);
   }
 
   /** Write down an image's corrections. */
-  keepEdits({ item, edits }: OpenImage): void {
-    this.writer.write(item.id, () => this.kept(() => this.storage.put("edits", item.id, edits.saved)));
+  keepEdits(image: OpenImage): void {
+    if (image.item.isDone.value) return;
+    const { names, objects } = image.edits;
+    this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
+    const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
+    this.keep(image.item, { edits }, { source: "person" });
+    if (this.counting?.image !== image) this.count();
+    clearTimeout(this.counting?.timer);
+    this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
   }
 
-  private async read(item: Item): Promise<OpenImage> {
+  /** Count the pixels of the image that was corrected last. */
+  private count(): void {
+    const { counting } = this;
+    this.counting = null;
+    if (!counting) return;
+    clearTimeout(counting.timer);
+    const { item, labeling } = counting.image;
+    if (labeling.value && !item.isDone.value) this.keep(item, {}, summaryOf(labeling.value));
+  }
+
+  private keep(item: Item, change: Omit<Change, "state">, state: Partial<ImageState>): void {
+    this.revise(item, state);
+    this.changes.set(item.id, { ...this.changes.get(item.id), ...change });
+    this.writer.write(item.id, async () => {
+      const changes = this.changes.get(item.id);
+      if (!this.changes.delete(item.id)) return;
+      await this.kept(() => this.store.save(item.entry(), { state: item.summary.value, ...changes }));
+    });
+  }
+
+  private revise({ summary }: Item, state: Partial<ImageState>): void {
+    const { revision } = summary.value;
+    summary.value = { ...summary.value, ...state, revision: revision + 1, at: new Date().toISOString() };
+  }
+
+  private async prepare(item: Item): Promise<Prepared> {
+    const { revision } = item.summary.value;
     const bitmap = await item.decode();
-    // what is written comes first; labels that are found while this is read are given to the image once it is shown
+    // what is written comes first
     this.writer.flush();
-    const [found, saved] = await Promise.all([
-      this.storage.get("results", item.id),
-      this.storage.get("edits", item.id),
-    ]);
-    return new OpenImage(item, bitmap, found ?? null, saved ?? null, this.settings);
+    const work = namedWork(await this.store.work(item.id), this.settings.vocabulary.value);
+    return { bitmap, work, revision };
   }
 
   private show(image: OpenImage | null): void {
     const before = this.current.value;
     this.current.value = image;
     this.chosen.value = image?.item ?? null;
-    before?.close();
-    this.writer.write("current", () => this.kept(() => this.storage.put("settings", "current", image?.item.id)));
+    if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
+    else before?.close();
+    this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));
+    const at = image ? this.items.value.indexOf(image.item) : -1;
+    void this.nearby.prepare([at + 1, at - 1].flatMap((place) => (at >= 0 && this.items.value[place]) || []));
   }
 
   /** Write nothing any more, since another tab does. */
   close(): void {
+    this.count();
     this.writer.flush();
-    this.storage.close();
+    this.store.close();
   }
 
   private async forgetRemoved(): Promise<void> {
     const removed = this.removed.value;
     this.removed.value = [];
-    for (const item of removed) {
-      await this.storage.remove(item.id);
-      item.release();
+    await this.store.forget(removed.map(({ id }) => id));
+  }
+
+  /** Write; what was removed gives its room to it. */
+  private async room<Result>(write: () => Promise<Result>): Promise<Result> {
+    try {
+      return await write();
+    } catch (failure) {
+      if (failure instanceof PageError) throw failure;
+      await this.forgetRemoved();
+      return write();
     }
   }
 
   private async kept(write: () => Promise<void>): Promise<void> {
     try {
-      await write().catch(async () => {
-        // what was removed needs the room
-        await this.forgetRemoved();
-        await write();
-      });
+      await this.room(write);
     } catch {
-      this.problem.value = "The browser has no more room for this page; save your results, and remove some images.";
+      this.problem.value = NO_ROOM;
     }
   }
 }

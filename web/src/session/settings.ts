@@ -1,10 +1,11 @@
 /** What the reader chose, apart from images: it is kept and restored as a whole. */
 
-import { signal } from "@preact/signals";
+import { batch, signal } from "@preact/signals";
 
 import type { Query } from "../backend";
 import type { Rule } from "../labels/labeling";
-import type { ColorPlaces } from "./word_colors";
+import type { Project } from "../project/structure";
+import { lookedFor, type Vocabulary } from "../project/words";
 
 export type Place = "browser" | "service";
 export type Theme = "system" | "light" | "dark";
@@ -12,8 +13,8 @@ export type Theme = "system" | "light" | "dark";
 export function makeSettings() {
   return {
     words: signal<readonly string[]>([]),
-    /** Of these words, and of those that were removed. */
-    colors: signal<ColorPlaces>({}),
+    /** These words, and those that were removed, with their ids and colors. */
+    vocabulary: signal<Vocabulary>([]),
     synonyms: signal<Query["synonyms"]>("first"),
     /** Parts of objects, as they were typed. */
     parts: signal(""),
@@ -32,9 +33,33 @@ export function makeSettings() {
 
 export type Settings = ReturnType<typeof makeSettings>;
 
-/** The values of all settings. */
+/** Settings that belong to the project, and are kept with it. */
+const OF_PROJECT: readonly string[] = ["words", "vocabulary", "synonyms", "parts", "rule"] satisfies (keyof Settings)[];
+
+/** The values of the settings that belong to the reader. */
 export function valuesOf(settings: Settings): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(settings).map(([name, { value }]) => [name, value]));
+  const own = Object.entries(settings).filter(([name]) => !OF_PROJECT.includes(name));
+  return Object.fromEntries(own.map(([name, { value }]) => [name, value]));
+}
+
+/** What a project has of them. */
+export function projectOf({ vocabulary, synonyms, parts, rule }: Settings): Pick<Project, "words" | "options"> {
+  const { threshold, background } = rule.value;
+  return {
+    words: vocabulary.value,
+    options: { synonyms: synonyms.value, parts: parts.value, threshold, background },
+  };
+}
+
+/** Set what a project has. */
+export function useProject(settings: Settings, { words, options }: Pick<Project, "words" | "options">): void {
+  batch(() => {
+    settings.vocabulary.value = words;
+    settings.words.value = lookedFor(words);
+    settings.synonyms.value = options.synonyms;
+    settings.parts.value = options.parts;
+    settings.rule.value = { threshold: options.threshold, background: options.background };
+  });
 }
 
 /** Set what was kept; what it doesn't have stays as it is. */

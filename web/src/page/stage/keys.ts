@@ -11,6 +11,7 @@ export const KEYS: readonly Key[] = [
   ["1 to 9", "choose the word that is painted"],
   ["Escape", "leave what was begun"],
   ["+ − 0", "zoom in, zoom out, show everything"],
+  ["N", "done with this image: lock it, and go to the next one"],
   ["Page Up, Page Down", "previous or next image"],
   ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page"],
 ];
@@ -41,6 +42,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "?") control.help.value = true;
   else if (key === "Enter" || key === " ") control.act();
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
+  else if (key.toLowerCase() === "n") void control.session.finish();
   else if (/^[1-9]$/.test(key)) chooseWord(control, Number(key) - 1);
   else return key === "Escape" && control.leave();
   return true;

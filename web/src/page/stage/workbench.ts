@@ -30,7 +30,7 @@ export class Workbench extends Navigation {
 
   /** The image, if it can be corrected. */
   get image(): OpenImage | null {
-    return this.session.isLabeled.value ? this.session.current.value : null;
+    return this.session.canCorrect.value ? this.session.current.value : null;
   }
 
   /** Give pixels a word, as a part of the action that `end` ends. */

@@ -5,7 +5,7 @@ import { useState } from "preact/hooks";
 import { css } from "../../../imaging/palette";
 import type { Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
-import { colorOf } from "../../../session/word_colors";
+import { colorOf } from "../../../project/words";
 import { splitWords, withWords } from "../../../words/list";
 import { Dialog } from "../../dialog";
 import type { Page } from "../../page";
@@ -25,7 +25,7 @@ export interface RegionDialogProps {
 }
 
 export function RegionDialog({ page: { control, session }, tool, region, corner }: RegionDialogProps) {
-  const { words, colors } = session.settings;
+  const { words, vocabulary } = session.settings;
   const [text, setText] = useState("");
   const wanted = text.trim().toLowerCase();
   const has = region.word && firstName(region.word);
@@ -74,7 +74,7 @@ export function RegionDialog({ page: { control, session }, tool, region, corner 
         <div class="list">
           {matching.map((name) => (
             <button key={name} type="button" onClick={() => tool.give(name)}>
-              <span class="swatch" style={{ background: css(colorOf(colors.value, name)) }} />
+              <span class="swatch" style={{ background: css(colorOf(vocabulary.value, name)) }} />
               {name}
             </button>
           ))}

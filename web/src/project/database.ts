@@ -1,0 +1,91 @@
+/** The browser's database: a project, or what a service doesn't have yet. */
+
+import { openDB, type DBSchema, type IDBPDatabase } from "idb";
+
+import type { ImageEntry } from "./store";
+import type { KeptDraft, KeptEdits } from "./structure";
+
+interface Schema extends DBSchema {
+  images: { key: string; value: ImageEntry };
+  files: { key: string; value: Blob };
+  thumbnails: { key: string; value: Blob };
+  drafts: { key: string; value: KeptDraft };
+  edits: { key: string; value: KeptEdits };
+  settled: { key: string; value: Uint16Array };
+  settings: { key: string; value: unknown };
+}
+
+/** Everything that belongs to an image. */
+export const OF_IMAGES = ["images", "files", "thumbnails", "drafts", "edits", "settled"] as const;
+
+export type StoreName = (typeof OF_IMAGES)[number] | "settings";
+
+/** A value to write; without one, what the key has is deleted. */
+export type Entry = {
+  [Name in StoreName]: { readonly store: Name; readonly key: string; readonly value?: Schema[Name]["value"] };
+}[StoreName];
+
+/** Kept in memory alone where the browser has no database, such as in some private windows. */
+export class Database {
+  private readonly memory = new Map<string, unknown>();
+
+  private constructor(private readonly database: IDBPDatabase<Schema> | null) {}
+
+  static async open(name = "segvoc"): Promise<Database> {
+    try {
+      const database = await openDB<Schema>(name, 2, {
+        upgrade(created) {
+          for (const old of created.objectStoreNames) created.deleteObjectStore(old);
+          for (const store of [...OF_IMAGES, "settings"] as const) created.createObjectStore(store);
+        },
+      });
+      return new Database(database);
+    } catch {
+      return new Database(null);
+    }
+  }
+
+  /** Whether it is still there when the page is opened again. */
+  get isLasting(): boolean {
+    return this.database !== null;
+  }
+
+  async get<Name extends StoreName>(store: Name, key: string): Promise<Schema[Name]["value"] | undefined> {
+    if (!this.database) return this.memory.get(`${store} ${key}`) as Schema[Name]["value"] | undefined;
+    return this.database.get(store, key);
+  }
+
+  async getAll<Name extends StoreName>(store: Name): Promise<Schema[Name]["value"][]> {
+    if (this.database) return this.database.getAll(store);
+    const keys = [...this.memory.keys()].filter((key) => key.startsWith(`${store} `));
+    return keys.map((key) => this.memory.get(key) as Schema[Name]["value"]);
+  }
+
+  /**
+   * Write several values: all of them, or none.
+   *
+   * @throws DOMException the disk, or the browser's share of it, is full.
+   */
+  async write(entries: readonly Entry[]): Promise<void> {
+    if (!entries.length) return;
+    if (!this.database) {
+      for (const { store, key, value } of entries)
+        if (value === undefined) this.memory.delete(`${store} ${key}`);
+        else this.memory.set(`${store} ${key}`, value);
+      return;
+    }
+    const writing = this.database.transaction([...new Set(entries.map(({ store }) => store))], "readwrite");
+    const requests = entries.map(({ store, key, value }) => {
+      const target = writing.objectStore(store);
+      return value === undefined ? target.delete(key) : target.put(value as never, key);
+    });
+    // without waiting for the requests' answers, which a page that is closed at once doesn't get
+    writing.commit();
+    await Promise.all([...requests, writing.done]);
+  }
+
+  /** Write nothing any more, once what was begun is written. */
+  close(): void {
+    this.database?.close();
+  }
+}

@@ -1,0 +1,66 @@
+/** Where a project lives: in the browser, or on a service. The page knows only this. */
+
+import type { ReadonlySignal } from "@preact/signals";
+
+import type { ImageState, KeptDraft, KeptEdits, Project, Work } from "./structure";
+
+/** An image of a project, without its file. */
+export interface ImageEntry {
+  /** Differs from that of every other image. */
+  readonly id: string;
+  /** Place among the images. */
+  readonly order: number;
+  /** When it was removed [ms since 1970]; null: it wasn't. */
+  readonly removed: number | null;
+  readonly state: ImageState;
+}
+
+/** A project as it is opened. */
+export interface OpenedProject {
+  /** null: it is new. */
+  readonly project: Project | null;
+  readonly images: readonly ImageEntry[];
+  /** Those that can be put back; the one that was removed last is the last. */
+  readonly removed: readonly ImageEntry[];
+}
+
+/** What changed about an image; all of it is kept, or nothing. */
+export interface Change {
+  readonly state: ImageState;
+  readonly draft?: KeptDraft;
+  readonly edits?: KeptEdits;
+  /** null: the image isn't done any more. */
+  readonly settled?: Uint16Array | null;
+}
+
+export interface Store {
+  /** Whether a project is still there when the page is opened again. */
+  readonly isLasting: boolean;
+  /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
+  readonly waiting: ReadonlySignal<number>;
+  open(): Promise<OpenedProject>;
+  saveProject(project: Project): Promise<void>;
+  /**
+   * Add an image.
+   *
+   * @throws PageError the file isn't an image that can be read.
+   */
+  add(file: File, name: string, order: number): Promise<ImageEntry>;
+  file(id: string): Promise<Blob>;
+  thumbnail(id: string): Promise<Blob>;
+  work(id: string): Promise<Work>;
+  /** Keep a change: once resolved, nothing loses it any more. */
+  save(entry: ImageEntry, change: Change): Promise<void>;
+  /** Remove an image, or put it back. */
+  saveRemoved(entry: ImageEntry): Promise<void>;
+  /** Delete images for good. */
+  forget(ids: readonly string[]): Promise<void>;
+  /** What the page keeps for itself. */
+  get(setting: Setting): Promise<unknown>;
+  put(setting: Setting, value: unknown): Promise<void>;
+  /** Write nothing any more, once what was begun is written. */
+  close(): void;
+}
+
+/** All settings; the image that is open; the files of taught words. */
+export type Setting = "all" | "current" | "taught";
