@@ -96,7 +96,7 @@ def _nothing() -> io.BytesIO:
 def test_other_zips_are_refused(tmp_path: Path) -> None:
     path = saved(drawn_project(tmp_path / "street", "a.png"), tmp_path / "cut.zip")
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UsageError, match="has no project.json"):
+    with pytest.raises(UsageError, match=r"has no project\.json"):
         open_project(path)
     with zipfile.ZipFile(tmp_path / "elsewhere.zip", "w") as archive:
         archive.writestr("project.json", '{"format": "segvoc project", "name": "x", "images": "/etc"}')

@@ -173,7 +173,7 @@ def test_images_elsewhere_stay_there(tmp_path: Path) -> None:
     with pytest.raises(NotInProjectError):
         project.write("0.png", drawn_work(0), expected=1)
     assert project.restore("0.png").revision == 1
-    with pytest.raises(UsageError, match="put '2.png' there"):
+    with pytest.raises(UsageError, match=r"put '2\.png' there"):
         project.add("2.png", png())
     (tmp_path / "photos").rename(tmp_path / "moved")
     assert "is not there; bring it back" in project.states()[1][0]
@@ -364,7 +364,7 @@ def test_folders_that_are_no_project_say_what_to_call(tmp_path: Path) -> None:
     for name, said in (("photos", "--images .*photos"), ("empty", "has no project.json"), ("none", "does not exist")):
         with pytest.raises(UsageError, match=said):
             Project.open(tmp_path / name)
-    with pytest.raises(UsageError, match="has images but no project.json"):
+    with pytest.raises(UsageError, match=r"has images but no project\.json"):
         Project.create(tmp_path / "photos")
     Project.create(tmp_path / "empty")
     with pytest.raises(UsageError, match="isn't empty"):
