@@ -28,6 +28,7 @@ def test_no_state_of_the_page_breaks_a_rule(served: Site, colors: str):
     served.press("Brush")
     served.press("Hide table")
     served.tab.get_by_label("Pixels below it are background").check()
+    served.press("Find images")
     check(served, "labeled")
     served.press("Give a region another word")
     served.click(0.02, 0.02)
@@ -35,7 +36,7 @@ def test_no_state_of_the_page_breaks_a_rule(served: Site, colors: str):
     check(served, "region")
     served.tab.keyboard.press("Escape")
     served.press("Polygon", exact=True)
-    for button in ("cup", "Help", "Camera", "Clear all"):
+    for button in ("cup", "Help", "Camera", "Progress", "Clear all"):
         served.tab.get_by_role("button", name=button).first.click()
         served.tab.get_by_role("dialog").wait_for()
         check(served, button)

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
+from segvoc.projects.archive import archived, unpack_project
 from tests.web.fake_service import FakeService
 from tests.web.site import SAMPLES, Site
 
@@ -83,3 +84,43 @@ def test_a_word_has_one_number_in_all_files_however_many_come_and_go(served: Sit
     assert 0 in stale and set(np.unique(fresh)) <= {1, 2}
     # what was a table is one still
     assert (fresh[stale == 1] == 1).mean() > 0.95
+
+
+def test_a_project_is_saved_as_a_zip_that_the_page_and_the_service_open(served: Site, service: FakeService):
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", "cup, table")
+    served.drop(SAMPLES / "rocket.jpg")
+    wait_all(served, 2)
+    served.press("coffee.jpg, labeled")
+    served.is_open("coffee.jpg")
+    served.press("Brush")
+    served.tab.get_by_label("Paint").select_option("table")
+    served.drag((0.1, 0.2), (0.9, 0.2))
+    before = served.labels()
+    served.stage_key("n")
+    served.is_open("rocket.jpg")
+    path = served.saved("Save project")
+    assert path.name == "project.zip"
+    project = unpack_project(path, served.folder / "unpacked")
+    state, work = project.work("coffee.jpg")
+    assert state.done and (work.labels.astype(np.uint8) == before).all()
+    assert project.state(project.image("coffee.jpg")).pixels == {"0": (before == 0).sum(), "1": (before == 1).sum()}
+    # what the service makes of it comes back into the page
+    project.update(expected=project.record.revision, name="street")
+    archive = served.folder / "archive.zip"
+    archive.write_bytes(b"".join(archived(project)))
+    served.press("Clear all")
+    served.press("Remove everything")
+    asked = len(service.forms)
+    served.tab.get_by_label("Open project").set_input_files(archive)
+    served.press("coffee.jpg, done")
+    served.is_open("coffee.jpg")
+    assert (served.labels() == before).all()
+    served.tab.get_by_text("2 of 2 images labeled, 1 done").wait_for()
+    assert len(service.forms) == asked
+    wrong = served.folder / "wrong.zip"
+    with zipfile.ZipFile(wrong, "w") as empty:
+        empty.writestr("other.json", "{}")
+    served.drop(wrong)
+    served.press("Open it")
+    served.tab.get_by_role("alert").filter(has_text="“wrong.zip” can't be opened: it has no project.json").wait_for()

@@ -2,14 +2,19 @@
 
 import { render } from "preact";
 
-import type { Backend } from "./backend";
+import { KeyError, sentence, type Backend } from "./backend";
 import { OnnxBackend } from "./onnx/backend";
 import { App } from "./page/app";
+import { Closed } from "./page/closed";
 import { Elsewhere } from "./page/elsewhere";
 import { StageControl } from "./page/stage/control";
+import { ProjectApi } from "./project/api";
 import { BrowserStore } from "./project/browser_store";
 import { Database } from "./project/database";
+import { RemoteStore } from "./project/remote_store";
 import { ServiceBackend, type Addresses } from "./service/backend";
+import { ServiceImprovement } from "./service/improvement";
+import { Improvement } from "./session/improvement";
 import { Labeler } from "./session/labeler";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
@@ -19,39 +24,80 @@ import { takeOver } from "./session/tabs";
 interface Offered {
   readonly service: Addresses | null;
   readonly browser: { readonly model: string } | null;
+  /** Whether the service has a project, on which this page works then. */
+  readonly project?: boolean;
 }
 
 /** Where the key of the service is kept, until the window is closed. */
 const KEY = "segvoc key";
+
+/** Where the name of the reader is kept. */
+const USER = "segvoc user";
 
 async function start(): Promise<void> {
   const offered = await readOffered();
   const service = offered.service && new ServiceBackend(offered.service);
   const address = (path: string) => new URL(path, document.baseURI);
   const browser = offered.browser && new OnnxBackend(address("worker.js"), address(offered.browser.model));
-  const backends: Partial<Record<Place, Backend>> = { ...(service && { service }), ...(browser && { browser }) };
+  const api = service && offered.project ? new ProjectApi(address("v1/project")) : null;
+  // everyone who works on a project of a service labels with the same model
+  const isInside = browser && !api;
+  const backends: Partial<Record<Place, Backend>> = { ...(service && { service }), ...(isInside && { browser }) };
   const places = Object.keys(backends) as Place[];
 
-  const session = new Session(new BrowserStore(await Database.open()));
-  await session.restore();
+  const root = document.getElementById("app")!;
+  const key = sessionStorage.getItem(KEY) ?? "";
+  if (service) service.key = key;
+  if (api) Object.assign(api, { key, user: localStorage.getItem(USER) ?? "" });
+  const database = await Database.open(api ? `segvoc project ${address("").pathname}` : "segvoc");
+  const session = new Session(api ? new RemoteStore(api, database) : new BrowserStore(database));
+  await restored(session, root, (given) => {
+    if (service) service.key = given;
+    if (api) api.key = given;
+    sessionStorage.setItem(KEY, given);
+  });
   const { place } = session.settings;
   if (!place.value || !places.includes(place.value)) place.value = places[0] ?? null;
   const labeler = new Labeler(session, backends);
   const useKey = (key: string) => {
     if (service) service.key = key;
+    if (api) api.key = key;
     sessionStorage.setItem(KEY, key);
     void labeler.load();
   };
-  if (service) service.key = sessionStorage.getItem(KEY) ?? "";
+  const user = api && {
+    name: api.user,
+    change(name: string) {
+      api.user = name;
+      localStorage.setItem(USER, name);
+    },
+  };
   labeler.start();
+  const improving = offered.project && service ? new ServiceImprovement(service) : null;
+  const improvement = new Improvement(session, labeler, improving);
   const control = new StageControl(session);
-  const root = document.getElementById("app")!;
-  render(<App page={{ session, labeler, control, places, useKey }} />, root);
+  render(<App page={{ session, labeler, improvement, control, places, useKey, user }} />, root);
+  // a service keeps what several tabs do apart
+  if (api) return;
   takeOver(() => {
     labeler.stop();
     session.close();
     render(<Elsewhere />, root);
   });
+}
+
+/** Bring the project back; a service that asks for a key, or can't be reached, is asked again. */
+async function restored(session: Session, root: HTMLElement, useKey: (key: string) => void): Promise<void> {
+  for (;;) {
+    try {
+      return await session.restore();
+    } catch (failure) {
+      const answer = await new Promise<string>((resolve) =>
+        render(<Closed problem={sentence(failure)} needsKey={failure instanceof KeyError} onTry={resolve} />, root),
+      );
+      if (failure instanceof KeyError) useKey(answer);
+    }
+  }
 }
 
 /** A page without such a file has the network inside of it. */

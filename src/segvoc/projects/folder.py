@@ -30,7 +30,8 @@ from segvoc.projects.records import (
 from segvoc.projects.work_files import LabelWork, read_state_of, read_work, state_in
 from segvoc.storage.json_files import read_json
 
-_Stamp = tuple[int, int, int] | None
+FileStamp = tuple[int, int, int] | None
+"""Inode, size and time of a file."""
 
 _Folder = TypeVar("_Folder", bound="ProjectFolder")
 
@@ -48,7 +49,7 @@ class ProjectFolder:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(os.path.abspath(folder))
-        self._record: tuple[_Stamp, ProjectRecord] | None = None
+        self._record: tuple[FileStamp, ProjectRecord] | None = None
         try:
             record = self.record
         except FileNotFoundError:
@@ -60,7 +61,7 @@ class ProjectFolder:
         self.trash = Trash(self.folder, self.images_folder, is_owned=is_owned)
         self.history = History(self.folder)
         self._found: tuple[int, dict[str, ProjectImage], list[str]] | None = None
-        self._states: dict[str, tuple[_Stamp, ImageState]] = {}
+        self._states: dict[str, tuple[FileStamp, ImageState]] = {}
 
     @classmethod
     def open(cls: type[_Folder], folder: str | os.PathLike[str]) -> _Folder:
@@ -75,7 +76,7 @@ class ProjectFolder:
             DamagedProjectError: it is damaged.
         """
         path = self.folder / PROJECT_FILE
-        stamp = _stamp(path)
+        stamp = file_stamp(path)
         if self._record is None or self._record[0] != stamp or stamp is None:
             self._record = stamp, read_project_record(path)
         return self._record[1]
@@ -126,7 +127,7 @@ class ProjectFolder:
             DamagedProjectError: its work file is damaged, and nothing else is known of it.
         """
         files = self.files(image)
-        stamp = _stamp(files.state) or _stamp(files.work) or _stamp(image.path)
+        stamp = file_stamp(files.state) or file_stamp(files.work) or file_stamp(image.path)
         known = self._states.get(image.name)
         if known is None or known[0] != stamp:
             known = self._states[image.name] = stamp, self._read_state(image, files)
@@ -205,7 +206,8 @@ class ProjectFolder:
         return None
 
 
-def _stamp(path: Path) -> _Stamp:
+def file_stamp(path: Path) -> FileStamp:
+    """What differs once a file was replaced or written; None where there is none."""
     try:
         status = path.stat()
     except OSError:

@@ -27,6 +27,7 @@ from segvoc.projects.records import (
     ProjectOptions,
     ProjectRecord,
     ProjectWord,
+    What,
     damaged_file,
     now,
     read_state,
@@ -246,13 +247,20 @@ class Project(ProjectFolder):
             words = record.with_words(names).words
             return record if words == record.words else self._update(record, by, {"words": words})
 
-    def _update(self, record: ProjectRecord, by: str, changes: dict[str, Any]) -> ProjectRecord:
+    def improved(self, file: str, *, by: str) -> ProjectRecord:
+        """Note a file of taught words, or that it has a new content, whatever the project's revision."""
+        with self._locked():
+            record = self.record
+            taught = (*(other for other in record.options.taught if other != file), file)
+            return self._update(record, by, {"options": replace(record.options, taught=taught)}, "improved")
+
+    def _update(self, record: ProjectRecord, by: str, changes: dict[str, Any], what: What = "words") -> ProjectRecord:
         changed = replace(record, **changes, revision=record.revision + 1)
         if missing := record.ids - changed.ids:
             name = next(word.name for word in record.words if word.id in missing)
             raise UsageError(f"the word {name[:60]!r} is missing; a word that is removed stays, marked as removed")
         write_json(self.folder / PROJECT_FILE, to_json(changed))
-        self.history.append("words", by=by, revision=changed.revision)
+        self.history.append(what, by=by, revision=changed.revision)
         return changed
 
     def add(self, name: str, content: bytes, *, by: str = SOMEONE, max_pixels: int = MAX_PIXELS) -> ImageState:

@@ -27,6 +27,7 @@ from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
 from segvoc.serving.project.routes import ProjectRoutes
+from segvoc.serving.project.taught import TaughtModel
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
 from segvoc.version import __version__
@@ -46,7 +47,7 @@ def create_app(
     """
     metrics = ServiceMetrics()
     service = Service(settings, metrics, {} if definitions is None else definitions)
-    project = None if settings.project is None else ProjectRoutes(service, settings.project)
+    project = None if settings.project is None else ProjectRoutes(service, settings.project, open_model)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,8 +55,13 @@ def create_app(
             await project.start()
         service.labeler = labeler = Labeler(open_model(), settings, metrics)
         await labeler.start()
+        if project is not None:
+            service.follow = TaughtModel(project.project, labeler).follow
+            await service.follow()
         LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
         yield
+        if project is not None:
+            await project.stop()
         await labeler.stop()
 
     app = FastAPI(
@@ -123,6 +129,7 @@ class _Routes:
         service = self.service
         with service.place():
             definition = await vocabulary_call(request, service.settings)
+            await service.follow()
             found = await unless_gone(request, service.labeler.encode(definition))
         await asyncio.to_thread(service.vocabularies.keep, definition)
         told = {"vocabulary": definition.name, "words": found.prepared.words, "hints": found.hints}
@@ -130,6 +137,7 @@ class _Routes:
 
     async def models(self) -> Response:
         settings = self.service.settings
+        await self.service.follow()
         limits = settings.max_bytes, settings.max_pixels, settings.max_words
         return JSONResponse(
             {

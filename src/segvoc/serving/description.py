@@ -236,4 +236,5 @@ def model_facts(model: Segmenter) -> dict[str, Any]:
         "license": license,
         "batch": model.batch,
         "taught": list(dict.fromkeys(word for one in model.taught for word in one.words)),
+        "taught_files": [one.digest for one in model.taught],
     }

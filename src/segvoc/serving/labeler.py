@@ -102,6 +102,19 @@ class Labeler:
         for threads in (self._network, self._images):
             threads.shutdown(wait=False, cancel_futures=True)
 
+    async def change_model(self, make: Callable[[], Segmenter]) -> None:
+        """Label with another model from the next batch on.
+
+        Args:
+            make: gives the model; called in the model's thread.
+        """
+
+        def change() -> None:
+            self.model = make()
+            self._vocabularies = EncodedVocabularies(self.model, self.settings.vocabularies)
+
+        await self._in_thread(self._network, change)
+
     @property
     def is_healthy(self) -> bool:
         """Whether no thread is stuck in a batch or an image."""

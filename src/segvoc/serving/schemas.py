@@ -161,6 +161,7 @@ class ModelAnswer(BaseModel):
     license: str | None = Field(description="License of its weights; null where it isn't known.")
     batch: int = Field(description="Images that go through it together.")
     taught: list[str] = Field(description="Words that it knows by examples, too.")
+    taught_files: list[str] = Field(description="Digests of their files: others may give other labels.")
 
 
 class Limits(BaseModel):

@@ -1,7 +1,7 @@
 """What all addresses of the service share: places for requests, checks of images, and callers who leave."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -37,6 +37,8 @@ class Service:
         self, settings: ServiceSettings, metrics: ServiceMetrics, definitions: MutableMapping[str, bytes]
     ) -> None:
         self.settings, self.metrics = settings, metrics
+        self.follow: Callable[[], Awaitable[None]] = _nothing
+        """Takes what the project's words were taught meanwhile; called before the model is used."""
         self.vocabularies = NamedVocabularies(definitions, settings.vocabularies)
         self.open = 0
 
@@ -80,6 +82,7 @@ class Service:
             InputError: the image can't be read.
             UsageError: words and options don't fit together.
         """
+        await self.follow()
         await asyncio.to_thread(self._check_image, image, definition, options)
         read = partial(decode_image, image, max_pixels=self.settings.max_pixels)
         return await self.labeler.label(ImageWork(definition, options, read, answer))
@@ -92,6 +95,10 @@ class Service:
             raise ServiceFailure(
                 "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
             )
+
+
+async def _nothing() -> None:
+    """A service without a project has nothing to follow."""
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:

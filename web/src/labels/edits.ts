@@ -101,6 +101,11 @@ export class Edits {
     return boxOf(objects.slice(from), this.width, 4);
   }
 
+  /** Whether an action isn't ended. */
+  get isBegun(): boolean {
+    return this.open !== null;
+  }
+
   /** What was painted in the action that isn't ended: start, length, before and after. */
   get begunRuns(): readonly number[] {
     return this.open?.runs ?? [];
@@ -160,6 +165,14 @@ export class Edits {
     this.paint(runs, undefined);
     this.assign(runs, 0);
     return this.finish() ? this.change(this.done.at(-1)!, false) : null;
+  }
+
+  /** Take over the layers of others; the history stays, and goes on from them. */
+  adopt(saved: SavedEdits | null): void {
+    const codes = Uint16Array.of(0, ...(saved?.names ?? []).map((name) => this.code(name)));
+    if (saved) for (let at = 0; at < this.layer.length; at++) this.layer[at] = codes[saved.layer[at]];
+    else this.layer.fill(0);
+    this.objects.adopt(saved?.objects ?? null);
   }
 
   /** Know a word by another name from now on. */

@@ -30,6 +30,12 @@ export class ObjectLayer {
     return this.words.length < MOST_OBJECTS ? this.words.push(word) : null;
   }
 
+  /** Take over the objects of others. */
+  adopt(saved: SavedObjects | null): void {
+    this.layer = saved?.layer?.slice() ?? null;
+    this.words.splice(0, this.words.length, ...(saved?.words ?? []));
+  }
+
   /** Know a word by another name from now on. */
   rename(word: string, other: string): void {
     for (const [at, name] of this.words.entries()) if (name === word) this.words[at] = other;

@@ -4,13 +4,16 @@ import type { TargetedMouseEvent } from "preact";
 import { useEffect } from "preact/hooks";
 
 import { AddImages } from "./add_images";
+import { ConflictDialog } from "./conflict_dialog";
 import { Downloads } from "./downloads";
 import { Header } from "./header";
+import { Improve } from "./improve";
 import { useDroppedAndPasted } from "./incoming";
 import { KeyField } from "./key_field";
 import { Legend } from "./legend";
 import { plural, type Page } from "./page";
 import { PartsField } from "./parts_field";
+import { ProjectPanel } from "./project_panel";
 import { pressAnywhere } from "./stage/keys";
 import { Stage } from "./stage/stage";
 import { Toolbar } from "./stage/toolbar";
@@ -37,6 +40,7 @@ export function App({ page }: { page: Page }) {
   return (
     <div class={isOver ? "page over" : "page"}>
       <Header page={page} />
+      {session.conflict.value && <ConflictDialog page={page} asked={session.conflict.value} />}
       <main>
         <div class="side">
           <section class="card" aria-label="Words">
@@ -66,9 +70,11 @@ export function App({ page }: { page: Page }) {
             <h2 id="legend">What is where</h2>
             <Legend page={page} />
           </section>
+          <Improve page={page} />
           <section class="card" aria-labelledby="save">
             <h2 id="save">Save</h2>
             <Downloads page={page} />
+            <ProjectPanel page={page} />
           </section>
         </div>
       </main>

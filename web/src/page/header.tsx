@@ -4,6 +4,7 @@ import type { Place, Theme } from "../session/settings";
 import { Help } from "./help";
 import { IconButton } from "./icons";
 import type { Page } from "./page";
+import { SavedState } from "./saved_state";
 
 const PLACES: Readonly<Record<Place, string>> = { browser: "On this device", service: "Service" };
 const NEXT: Readonly<Record<Theme, Theme>> = { system: "light", light: "dark", dark: "system" };
@@ -27,7 +28,9 @@ export function Header({ page }: { page: Page }) {
           ))}
         </div>
       )}
+      <SavedState page={page} />
       <span class="gap" />
+      {page.user && <UserField page={page} />}
       <IconButton
         icon={theme.value}
         label={`Colors: ${theme.value}`}
@@ -36,5 +39,20 @@ export function Header({ page }: { page: Page }) {
       <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />
       {help.value && <Help control={page.control} onClose={() => (help.value = false)} />}
     </header>
+  );
+}
+
+/** The name under which changes of a shared project are written down. */
+function UserField({ page: { user } }: { page: Page }) {
+  return (
+    <label class="user">
+      <span>Your name</span>
+      <input
+        type="text"
+        autocomplete="name"
+        value={user!.name}
+        onChange={({ currentTarget: { value } }) => user!.change(value.trim())}
+      />
+    </label>
   );
 }

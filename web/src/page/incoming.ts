@@ -12,6 +12,9 @@ const LISTS = /\.(txt|json)$/i;
 /** Files of taught words. */
 const TAUGHT = /\.safetensors$/i;
 
+/** A project. */
+const ZIP = /\.zip$/i;
+
 /** Takes what is dropped and pasted; true while a file is dragged over the page. */
 export function useDroppedAndPasted(page: Page): boolean {
   const [isOver, setOver] = useState(false);
@@ -53,7 +56,9 @@ function take({ session, labeler }: Page, data: DataTransfer | null): boolean {
   for (const list of lists) void list.text().then((text) => addWords(session, list.name, text));
   const taught = files.filter(({ name }) => TAUGHT.test(name));
   if (taught.length) void labeler.teach(taught);
-  const images = files.filter((file) => !lists.includes(file) && !taught.includes(file));
+  const project = files.find(({ name }) => ZIP.test(name));
+  if (project) session.offered.value = project;
+  const images = files.filter((file) => !lists.includes(file) && !taught.includes(file) && file !== project);
   if (images.length) void session.add(images);
   return files.length > 0;
 }

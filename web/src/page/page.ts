@@ -1,5 +1,6 @@
 /** What every component of the page works with. */
 
+import type { Improvement } from "../session/improvement";
 import type { Labeler } from "../session/labeler";
 import type { Session } from "../session/session";
 import type { Place } from "../session/settings";
@@ -8,11 +9,14 @@ import type { StageControl } from "./stage/control";
 export interface Page {
   readonly session: Session;
   readonly labeler: Labeler;
+  readonly improvement: Improvement;
   readonly control: StageControl;
   /** The back ends that there are. */
   readonly places: readonly Place[];
   /** Give the service a key, and ask it again. */
   readonly useKey: (key: string) => void;
+  /** The name of who labels, for the service's project; null: the project is this browser's. */
+  readonly user: { readonly name: string; readonly change: (name: string) => void } | null;
 }
 
 /** A number with its noun. */

@@ -6,13 +6,17 @@ import { useMemo, useRef, useState } from "preact/hooks";
 import type { Item } from "../session/item";
 import { AddImages } from "./add_images";
 import { Dialog } from "./dialog";
-import { Icon } from "./icons";
+import { Finder } from "./finder";
+import { Icon, IconButton } from "./icons";
 import { plural, type Page } from "./page";
+import { ProgressDialog } from "./progress_dialog";
 import { useThumbnail, useVisible } from "./thumbnails";
 
 export function Strip({ page }: { page: Page }) {
   const { session, labeler } = page;
   const [isAsking, setAsking] = useState(false);
+  const [isFinding, setFinding] = useState(false);
+  const [hasProgress, setProgress] = useState(false);
   const counts = useMemo(
     () =>
       computed(() => {
@@ -53,12 +57,18 @@ export function Strip({ page }: { page: Page }) {
             Put back {removed.name}
           </button>
         )}
+        <IconButton icon="find" label="Find images" isPressed={isFinding} onClick={() => setFinding(!isFinding)} />
+        <IconButton icon="chart" label="Progress" onClick={() => setProgress(true)} />
         <AddImages page={page} isCompact />
-        <button type="button" class="link" onClick={() => setAsking(true)}>
-          Clear all
-        </button>
+        {!session.store.isShared && (
+          <button type="button" class="link" onClick={() => setAsking(true)}>
+            Clear all
+          </button>
+        )}
       </div>
+      {(isFinding || session.listing.isNarrowed.value) && <Finder page={page} />}
       <Entries page={page} />
+      {hasProgress && <ProgressDialog page={page} onClose={() => setProgress(false)} />}
       {!session.isLasting && <p class="help">This window keeps nothing: save your results before you close it.</p>}
       {isAsking && (
         <Dialog title="Clear all?" onClose={() => setAsking(false)}>
@@ -109,7 +119,7 @@ function DoneButton({ page: { session } }: { page: Page }) {
 /** The images that are in sight; of a thousand, all others cost nothing. */
 function Entries({ page }: { page: Page }) {
   const list = useRef<HTMLUListElement>(null);
-  const items = page.session.items.value;
+  const items = page.session.listing.listed.value;
   const chosen = items.indexOf(page.session.chosen.value!);
   const { first, last, before, after } = useVisible(list, items.length, chosen);
   return (

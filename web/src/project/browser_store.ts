@@ -12,6 +12,7 @@ const LONGEST_REMOVED = 7 * 24 * 3600e3;
 
 export class BrowserStore implements Store {
   readonly waiting = signal(0);
+  readonly isShared = false;
 
   constructor(private readonly database: Database) {}
 
@@ -31,6 +32,11 @@ export class BrowserStore implements Store {
       removed: removed.filter((entry) => !isOld(entry)),
     };
   }
+
+  /** Nobody else changes it. */
+  watch(): void {}
+
+  hold(): void {}
 
   saveProject(project: Project): Promise<void> {
     return this.database.write([{ store: "settings", key: "project", value: project }]);
@@ -83,6 +89,10 @@ export class BrowserStore implements Store {
 
   forget(ids: readonly string[]): Promise<void> {
     return this.database.write(ids.flatMap((key) => OF_IMAGES.map((store) => ({ store, key }))));
+  }
+
+  archive(): null {
+    return null;
   }
 
   get(setting: Setting): Promise<unknown> {

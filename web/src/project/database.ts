@@ -3,6 +3,7 @@
 import { openDB, type DBSchema, type IDBPDatabase } from "idb";
 
 import type { ImageEntry } from "./store";
+import type { Unsent } from "./unsent";
 import type { KeptDraft, KeptEdits } from "./structure";
 
 interface Schema extends DBSchema {
@@ -13,12 +14,13 @@ interface Schema extends DBSchema {
   edits: { key: string; value: KeptEdits };
   settled: { key: string; value: Uint16Array };
   settings: { key: string; value: unknown };
+  outbox: { key: string; value: Unsent };
 }
 
 /** Everything that belongs to an image. */
 export const OF_IMAGES = ["images", "files", "thumbnails", "drafts", "edits", "settled"] as const;
 
-export type StoreName = (typeof OF_IMAGES)[number] | "settings";
+export type StoreName = (typeof OF_IMAGES)[number] | "settings" | "outbox";
 
 /** A value to write; without one, what the key has is deleted. */
 export type Entry = {
@@ -33,10 +35,10 @@ export class Database {
 
   static async open(name = "segvoc"): Promise<Database> {
     try {
-      const database = await openDB<Schema>(name, 2, {
+      const database = await openDB<Schema>(name, 3, {
         upgrade(created) {
           for (const old of created.objectStoreNames) created.deleteObjectStore(old);
-          for (const store of [...OF_IMAGES, "settings"] as const) created.createObjectStore(store);
+          for (const store of [...OF_IMAGES, "settings", "outbox"] as const) created.createObjectStore(store);
         },
       });
       return new Database(database);
@@ -59,6 +61,14 @@ export class Database {
     if (this.database) return this.database.getAll(store);
     const keys = [...this.memory.keys()].filter((key) => key.startsWith(`${store} `));
     return keys.map((key) => this.memory.get(key) as Schema[Name]["value"]);
+  }
+
+  /** All keys of a store with their values. */
+  async getEntries<Name extends StoreName>(store: Name): Promise<[string, Schema[Name]["value"]][]> {
+    if (!this.database) return [];
+    const reading = this.database.transaction(store);
+    const [keys, values] = await Promise.all([reading.store.getAllKeys(), reading.store.getAll()]);
+    return keys.map((key, at) => [key, values[at]]);
   }
 
   /**

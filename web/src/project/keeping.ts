@@ -3,7 +3,7 @@
 import type { Segmentation } from "../backend";
 import type { SavedEdits } from "../labels/edits";
 import { NONE, type Settled } from "../labels/labeling";
-import { firstName } from "../labels/synonyms";
+import { firstName, sameClass } from "../labels/synonyms";
 import type { KeptDraft, KeptEdits, Work } from "./structure";
 import { entryOf, namesById, type Vocabulary } from "./words";
 
@@ -77,4 +77,10 @@ function namedLabels(settled: Uint16Array, draftIds: readonly number[], nameOf: 
     table[id] = ids.push(id) - 1;
   }
   return { words: ids.map(nameOf), labels: settled.map((id) => table[id]) };
+}
+
+/** An answer with words that came after it, too, so that they can be painted at once. */
+export function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
+  const more = words.filter((word) => !found.words.some((known) => sameClass(known, word)));
+  return more.length ? { ...found, words: [...found.words, ...more] } : found;
 }

@@ -3,6 +3,7 @@
 import type { ReadonlySignal } from "@preact/signals";
 
 import type { ImageState, KeptDraft, KeptEdits, Project, Work } from "./structure";
+import type { Context } from "./work_file";
 
 /** An image of a project, without its file. */
 export interface ImageEntry {
@@ -33,12 +34,51 @@ export interface Change {
   readonly settled?: Uint16Array | null;
 }
 
+/** What a store tells the page of what others do, and asks it. */
+export interface Watcher {
+  readonly context: () => Context;
+  /** Words or options are others now. */
+  onProject(project: Project): void;
+  /** An image came. */
+  onAdded(entry: ImageEntry): void;
+  /** An image was removed. */
+  onRemoved(id: string): void;
+  /** An image is known to be in another state; `isOther`: somebody else changed it. */
+  onState(id: string, state: ImageState, isOther: boolean): void;
+  /** Changes of others and of this page were put together. */
+  onWork(id: string, work: Work): void;
+  /** Whether something is being painted in an image just now. */
+  isBusy(id: string): boolean;
+  /** Two people painted the same pixels: whose are kept? */
+  choose(conflict: Conflict): Promise<Choice>;
+  /** Something is wrong that the reader should know. */
+  onProblem(problem: string | null): void;
+}
+
+/** Two versions of an image that can't be put together without losing something. */
+export interface Conflict {
+  readonly id: string;
+  /** Who made the other one. */
+  readonly by: string | null;
+  /** Whether the other one is done. */
+  readonly isDone: boolean;
+  readonly mine: Work;
+  readonly theirs: Work;
+}
+
+/** What becomes of a conflict; both: the pixels of this page on those of the other version. */
+export type Choice = "mine" | "theirs" | "both";
+
 export interface Store {
   /** Whether a project is still there when the page is opened again. */
   readonly isLasting: boolean;
   /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
   readonly waiting: ReadonlySignal<number>;
+  /** Whether others may change the project at the same time. */
+  readonly isShared: boolean;
   open(): Promise<OpenedProject>;
+  /** Tell the page from now on what others change. */
+  watch(watcher: Watcher): void;
   saveProject(project: Project): Promise<void>;
   /**
    * Add an image.
@@ -49,12 +89,16 @@ export interface Store {
   file(id: string): Promise<Blob>;
   thumbnail(id: string): Promise<Blob>;
   work(id: string): Promise<Work>;
+  /** The image that is open; null: none is. */
+  hold(id: string | null): void;
   /** Keep a change: once resolved, nothing loses it any more. */
   save(entry: ImageEntry, change: Change): Promise<void>;
   /** Remove an image, or put it back. */
   saveRemoved(entry: ImageEntry): Promise<void>;
   /** Delete images for good. */
   forget(ids: readonly string[]): Promise<void>;
+  /** The whole project as a zip; null: the page makes it. */
+  archive(): Promise<Blob> | null;
   /** What the page keeps for itself. */
   get(setting: Setting): Promise<unknown>;
   put(setting: Setting, value: unknown): Promise<void>;

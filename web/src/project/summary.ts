@@ -1,6 +1,7 @@
 /** What there is to know of an image's labels without opening it. */
 
 import { NONE, type Labeling } from "../labels/labeling";
+import { doubtfulPlaces } from "../labels/least_certain";
 import { objectFigures } from "../labels/objects";
 import type { ImageState } from "./structure";
 
@@ -15,22 +16,13 @@ export function summaryOf(labeling: Labeling): Summary {
   for (const { label } of objectFigures(labeling)) objects[ids[label]] = (objects[ids[label]] ?? 0) + 1;
   const undecided = labels.length - tally.corrected;
   const doubt = tally.doubt.reduce((sum, one) => sum + one, 0) / 255;
-  // a square counts as much as it has pixels that nobody decided
-  const least = tally.doubt.indexOf(tally.doubt.reduce((most, one) => Math.max(most, one)));
+  const [least] = doubtfulPlaces(labeling, 1, 0);
   return {
     corrected: tally.corrected,
     pixels,
     unlabeled: tally.pixels[NONE],
     objects: Object.keys(objects).length ? objects : null,
     uncertainty: undecided ? Number((doubt / undecided).toFixed(4)) : null,
-    least_certain: undecided ? middle(least, labeling) : null,
-  };
-}
-
-function middle(square: number, { tally: { columns, side }, width, height }: Labeling) {
-  const [left, top] = [(square % columns) * side, Math.floor(square / columns) * side];
-  return {
-    x: Math.floor((left + Math.min(width, left + side)) / 2),
-    y: Math.floor((top + Math.min(height, top + side)) / 2),
+    least_certain: least ? { x: least.x, y: least.y } : null,
   };
 }

@@ -27,7 +27,13 @@ const TRIES = 8,
 
 /** What `v1/models` says. */
 interface Models {
-  readonly models: readonly { readonly name: string; readonly parts: boolean; readonly taught?: readonly string[] }[];
+  readonly models: readonly {
+    readonly name: string;
+    readonly parts: boolean;
+    readonly taught?: readonly string[];
+    /** Digests of the files that they come from. */
+    readonly taught_files?: readonly string[];
+  }[];
   readonly limits?: { readonly bytes?: number; readonly pixels?: number; readonly words?: number };
 }
 
@@ -46,7 +52,8 @@ export class ServiceBackend implements Backend {
     if (!model) throw new PageError("The service has no model; start it with one, such as: segvoc serve tiny");
     this.limits = limits ?? {};
     const words = model.taught ?? [];
-    const taught = words.length ? [{ id: words.join(), name: "", words }] : [];
+    const id = (model.taught_files ?? words).join();
+    const taught = words.length ? [{ id, name: "", words }] : [];
     return { name: model.name, hasParts: model.parts, place: "on the service", taught };
   }
 
@@ -75,7 +82,7 @@ export class ServiceBackend implements Backend {
   }
 
   /** Ask, and ask again while the service is busy. */
-  private async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
+  async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
     for (let tries = 1; ; tries++) {
       const headers = new Headers(init.headers);
       if (this.key) headers.set("Authorization", `Bearer ${this.key}`);

@@ -53,6 +53,11 @@ export class Item implements ImageSource {
     return this.summary.value.answers;
   }
 
+  /** Whether its labels come from elsewhere, so that no model is asked. */
+  get isImported(): boolean {
+    return this.summary.value.source === "import";
+  }
+
   /** It isn't being labeled any more: show what it has. */
   showLabeled(): void {
     const { answers, source } = this.summary.value;

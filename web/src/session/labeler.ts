@@ -102,9 +102,9 @@ export class Labeler {
     this.fill();
   }
 
-  /** Whether an image has the labels for the words that hold, or somebody is done with it. */
-  isLabeled({ isDone, state: { value } }: Item): boolean {
-    return isDone.value || (value.kind === "labeled" && value.answers === this.key.value);
+  /** Whether an image has the labels for the words that hold, or needs none: it is done, or its labels come from elsewhere. */
+  isLabeled({ isDone, isImported, state: { value } }: Item): boolean {
+    return isDone.value || isImported || (value.kind === "labeled" && value.answers === this.key.value);
   }
 
   /** Teach the model words of files. */
@@ -135,7 +135,7 @@ export class Labeler {
       if (running.size >= backend.atOnce) return;
       const { value: state } = item.state;
       const isAnswered = (state.kind === "labeled" || state.kind === "failed") && state.answers === key;
-      if (!isAnswered && !item.isDone.value && !running.has(item)) void this.label(item, backend, query, key);
+      if (!isAnswered && !item.isDone.value && !item.isImported && !running.has(item)) void this.label(item, backend, query, key);
     }
   }
 

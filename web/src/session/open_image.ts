@@ -1,24 +1,18 @@
 /** The image that is looked at, with its labels and corrections. */
 
-import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
+import { batch, computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
 import { Edits, type Change, type Choice } from "../labels/edits";
 import { figures, Labeling, partFigures, type Settled } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { joined, type Box, type Runs } from "../labels/runs";
-import { firstName, sameClass } from "../labels/synonyms";
-import type { NamedWork } from "../project/keeping";
+import { firstName } from "../labels/synonyms";
+import { withPaintable, type NamedWork } from "../project/keeping";
 import { entryFor, lookedFor } from "../project/words";
 import type { Item } from "./item";
 import type { Prepared } from "./nearby";
 import type { Settings } from "./settings";
-
-/** An answer with words that came after it, too, so that they can be painted at once. */
-function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
-  const more = words.filter((word) => !found.words.some((known) => sameClass(known, word)));
-  return more.length ? { ...found, words: [...found.words, ...more] } : found;
-}
 
 export class OpenImage {
   readonly edits: Edits;
@@ -32,6 +26,8 @@ export class OpenImage {
   readonly painted = signal(0);
   /** Counts finished actions, for those who count pixels. */
   readonly finished = signal(0);
+  /** Counts changes of others that were taken over, after which all is worked out anew. */
+  private readonly adopted = signal(0);
   private changed: Box | null = null;
 
   constructor(
@@ -45,6 +41,7 @@ export class OpenImage {
     this.settled = signal(settled);
     this.labeling = computed(() => {
       const { value } = this.found;
+      void this.adopted.value;
       return (
         value &&
         new Labeling(
@@ -122,6 +119,17 @@ export class OpenImage {
   /** Take back all corrections, as one action. */
   clear(): void {
     this.step((edits) => edits.clear());
+  }
+
+  /** Take over what others made of the image; what was done here can still be undone. */
+  adopt({ found, saved, settled }: NamedWork): void {
+    batch(() => {
+      this.edits.adopt(saved);
+      this.found.value = found;
+      this.settled.value = settled;
+      this.adopted.value++;
+      this.finished.value++;
+    });
   }
 
   /** Know a word by another name from now on. */

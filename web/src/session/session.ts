@@ -6,16 +6,18 @@ import { PageError, sentence, type Backend, type ModelInfo, type Segmentation, t
 import { Labeling } from "../labels/labeling";
 import { Edits } from "../labels/edits";
 import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
-import { uniqueName, type ImageState } from "../project/structure";
-import type { Change, Store } from "../project/store";
+import { uniqueName, type ImageState, type Work } from "../project/structure";
+import type { Change, Choice, Conflict, Store } from "../project/store";
 import { summaryOf } from "../project/summary";
 import { entryFor, entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
+import { Listing } from "./listing";
 import { Nearby, type Prepared } from "./nearby";
 import { OpenImage } from "./open_image";
 import { makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { paintSettled } from "./reopening";
+import { watcherOf } from "./watching";
 import { Writer } from "./writer";
 
 /** Most files whose problems are told one by one. */
@@ -34,6 +36,12 @@ interface StoredTaught {
   readonly content: Uint8Array;
 }
 
+/** A conflict, and how it is ended. */
+export interface AskedConflict {
+  readonly conflict: Conflict;
+  readonly answer: (choice: Choice) => void;
+}
+
 export class Session {
   readonly settings = makeSettings();
   /** Name of the project. */
@@ -45,6 +53,8 @@ export class Session {
   readonly current = signal<OpenImage | null>(null);
   /** The image that was chosen last, which may not be open yet. */
   readonly chosen = signal<Item | null>(null);
+  /** Those of the images that are listed. */
+  readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
   /** The files of taught words that the reader gave, and the model took. */
   readonly taught = signal<readonly TaughtFile[]>([]);
@@ -52,6 +62,8 @@ export class Session {
   readonly asked = signal<string | null>(null);
   /** Counts what may let an image be labeled again, beside words and images. */
   readonly reopened = signal(0);
+  /** The file of a project that is about to be opened. */
+  readonly offered = signal<File | null>(null);
   /** What went wrong, in one sentence. */
   readonly problem = signal<string | null>(null);
   /** Words that aren't shown, and the one that is shown alone. */
@@ -61,6 +73,8 @@ export class Session {
   /** Whether the open image can be corrected: it has labels, and nobody is done with it. */
   readonly canCorrect = computed(() => this.isLabeled.value && !this.current.value!.item.isDone.value);
   readonly writer = new Writer();
+  /** Two versions of an image, between which the reader has to choose. */
+  readonly conflict = signal<AskedConflict | null>(null);
   /** The files of taught words, by their ids. */
   private readonly contents = new Map<string, StoredTaught>();
   private readonly nearby = new Nearby((item) => this.prepare(item));
@@ -105,6 +119,7 @@ export class Session {
         );
       isFirst = false;
     });
+    this.store.watch(watcherOf(this, this.nearby));
   }
 
   /** Give an id and a color to every word that comes. */
@@ -192,6 +207,19 @@ export class Session {
     await this.keepTaught();
   }
 
+  /** Give the model a new file of taught words, in the place of an earlier one of this name. */
+  async takeImproved(backend: Backend, name: string, content: Uint8Array): Promise<void> {
+    const file = await backend.teach!(name, content);
+    this.contents.set(file.id, { name, content });
+    this.taught.value = [...this.taught.value.filter((other) => other.name !== name && other.id !== file.id), file];
+    await this.keepTaught();
+  }
+
+  /** The content of a file of taught words. */
+  contentOf({ id }: TaughtFile): Uint8Array {
+    return this.contents.get(id)!.content;
+  }
+
   async removeTaught({ id }: TaughtFile): Promise<void> {
     this.taught.value = this.taught.value.filter((other) => other.id !== id);
     await this.keepTaught();
@@ -236,20 +264,20 @@ export class Session {
     }
   }
 
-  /** Open the image that is so many places further in the strip. */
+  /** Open the image that is so many places further among those that are listed. */
   move(places: number): void {
-    const items = this.items.value;
+    const items = this.listing.listed.value;
     const at = items.indexOf(this.chosen.value!) + places;
     if (at >= 0 && at < items.length) void this.open(items[at]);
   }
 
-  /** Be done with the open image, and open the next one that isn't done. */
+  /** Be done with the open image, and open the next one that is listed and isn't done. */
   async finish(): Promise<void> {
     const image = this.current.value;
     if (!image) return;
-    if (this.canCorrect.value) this.settle(image);
-    const items = this.items.value,
+    const items = this.listing.listed.value,
       at = items.indexOf(image.item);
+    if (this.canCorrect.value) this.settle(image);
     const next = [...items.slice(at + 1), ...items.slice(0, at)].find(({ isDone }) => !isDone.value);
     if (next) await this.open(next);
   }
@@ -284,14 +312,15 @@ export class Session {
 
   /** Take an image out of the strip; it can be put back. */
   async remove(item: Item): Promise<void> {
-    const at = this.items.value.indexOf(item);
+    const at = this.listing.listed.value.indexOf(item);
     this.nearby.drop(item);
     this.items.value = this.items.value.filter((other) => other !== item);
     this.removed.value = [...this.removed.value, item];
     item.removed = Date.now();
     await this.kept(() => this.store.saveRemoved(item.entry()));
     if (this.chosen.value !== item) return;
-    const next = this.items.value[Math.min(at, this.items.value.length - 1)];
+    const listed = this.listing.listed.value.filter((other) => other !== item),
+      next = listed[Math.min(at, listed.length - 1)] ?? this.items.value[0];
     if (next) await this.open(next);
     else this.show(null);
   }
@@ -352,13 +381,22 @@ export class Session {
     return new OpenImage(item, bitmap, work, this.settings);
   }
 
+  /** What is kept of an image. */
+  async keptWork(item: Item): Promise<Work> {
+    this.count();
+    this.writer.flush();
+    return this.store.work(item.id);
+  }
+
   /** Write down an image's corrections. */
   keepEdits(image: OpenImage): void {
     if (image.item.isDone.value) return;
     const { names, objects } = image.edits;
     this.know(this.settings.words.value, [...names, ...objects.words].filter((name): name is string => Boolean(name)));
     const edits = keptEdits(image.edits.saved, this.settings.vocabulary.value);
-    this.keep(image.item, { edits }, { source: "person" });
+    // labels from elsewhere stay what they are, beside what is corrected
+    const source = image.item.isImported ? "import" : "person";
+    this.keep(image.item, { edits }, { source });
     if (this.counting?.image !== image) this.count();
     clearTimeout(this.counting?.timer);
     this.counting = { image, timer: setTimeout(() => this.count(), PAUSE) };
@@ -398,15 +436,18 @@ export class Session {
     return { bitmap, work, revision };
   }
 
-  private show(image: OpenImage | null): void {
+  /** Show another image, or none. */
+  show(image: OpenImage | null): void {
     const before = this.current.value;
+    this.store.hold(image?.item.id ?? null);
     this.current.value = image;
     this.chosen.value = image?.item ?? null;
     if (before && this.items.value.includes(before.item)) this.nearby.put(before.item, before.prepared);
     else before?.close();
     this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));
-    const at = image ? this.items.value.indexOf(image.item) : -1;
-    void this.nearby.prepare([at + 1, at - 1].flatMap((place) => (at >= 0 && this.items.value[place]) || []));
+    const listed = this.listing.listed.value,
+      at = image ? listed.indexOf(image.item) : -1;
+    void this.nearby.prepare([at + 1, at - 1].flatMap((place) => (at >= 0 && listed[place]) || []));
   }
 
   /** Write nothing any more, since another tab does. */
@@ -436,8 +477,8 @@ export class Session {
   private async kept(write: () => Promise<void>): Promise<void> {
     try {
       await this.room(write);
-    } catch {
-      this.problem.value = NO_ROOM;
+    } catch (failure) {
+      this.problem.value = failure instanceof PageError ? failure.message : NO_ROOM;
     }
   }
 }

@@ -153,6 +153,20 @@ PROJECT_DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
             },
         ),
     ),
+    "GET /v1/project/improvement": _described(
+        "How far improving the model is", schemas.ImprovementAnswer, (*_READING, "busy")
+    ),
+    "POST /v1/project/improvement": _described(
+        "Improve the model with the images that are done",
+        schemas.ImprovementAnswer,
+        (*_CHANGING, *OF_BODIES),
+        about="It goes on in a process of its own; if one runs already, the answer is about that one.",
+        parameters=(_USER,),
+        takes=body({JSON_BODY: (schemas.ImprovementJson, {"teach": {"finetune": False}})}),
+    ),
+    "DELETE /v1/project/improvement": _described(
+        "Cancel improving the model", schemas.ImprovementAnswer, (*_CHANGING,)
+    ),
     "GET /v1/project/archive": _described("The whole project as a zip", ZIP, (*_READING, "busy")),
 }
 """What the API's description tells of each method and address."""

@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 
 from segvoc.data.project_import import Imported, import_path
 from segvoc.errors import OutputError, SegvocError, UsageError
+from segvoc.inference.segmenter import Segmenter
 from segvoc.projects.archive import archived
 from segvoc.projects.errors import ConflictError, ImageDoneError, NotInProjectError
 from segvoc.projects.exporting import ProjectExport
@@ -26,7 +27,9 @@ from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.serving.project.bodies import expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc.serving.project.description import PROJECT_DESCRIPTIONS
-from segvoc.serving.project.schemas import DoneJson, ProjectJson
+from segvoc.serving.project.improvement import Improvement, ImprovementState
+from segvoc.serving.project.improving import why_no_finetuning
+from segvoc.serving.project.schemas import DoneJson, ImprovementJson, ProjectJson
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.storage.atomic_writes import writing
@@ -51,19 +54,25 @@ class ProjectRoutes:
     Args:
         service: what all routes share.
         folder: the project's folder.
+        open_model: loads the model, for the process that learns.
 
     Raises:
         UsageError: it is no project.
     """
 
-    def __init__(self, service: Service, folder: Path) -> None:
+    def __init__(self, service: Service, folder: Path, open_model: Callable[[], Segmenter]) -> None:
         self._service, self.project = service, Project.open(folder)
+        self._improvement = Improvement(self.project, open_model)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
 
     async def start(self) -> None:
         """Finish what processes that were ended have begun, and log what is damaged."""
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
+
+    async def stop(self) -> None:
+        """End what runs beside the service."""
+        await asyncio.to_thread(self._improvement.stop)
 
     def add(self, router: APIRouter) -> None:
         """Add the addresses."""
@@ -82,6 +91,9 @@ class ProjectRoutes:
             ("GET", "/v1/project/archive", self._archive),
             ("GET", "/v1/project/export", self._export),
             ("POST", "/v1/project/import", self._import),
+            ("GET", "/v1/project/improvement", self._improvement_state),
+            ("POST", "/v1/project/improvement", self._improve),
+            ("DELETE", "/v1/project/improvement", self._cancel_improvement),
         ):
             described = PROJECT_DESCRIPTIONS[f"{method} {path.replace(':path', '')}"]
             router.add_api_route(path, answer, methods=[method], **described)
@@ -280,6 +292,26 @@ class ProjectRoutes:
         with suppress(SegvocError):
             return to_json(self.project.state(self.project.image(name)))
         return None  # removed meanwhile
+
+    async def _improvement_state(self) -> Response:
+        return self._told_of(await self._in_thread(self._improvement.state))
+
+    async def _improve(self, request: Request) -> Response:
+        user = user_of(request)
+        with self._service.place(labels=False):
+            body = await json_request(request, ImprovementJson, self._settings, limit=1000, values=10)
+            why = why_no_finetuning(self._service.labeler.model) if body.finetune else None
+            if why is not None:
+                raise ServiceFailure("invalid_request", why)
+            begin = partial(self._improvement.start, finetune=body.finetune, by=user)
+            return self._told_of(await self._in_thread(begin))
+
+    async def _cancel_improvement(self) -> Response:
+        return self._told_of(await self._in_thread(self._improvement.cancel))
+
+    def _told_of(self, state: ImprovementState) -> Response:
+        offered = why_no_finetuning(self._service.labeler.model) is None
+        return JSONResponse(to_json(state) | {"can_finetune": offered})
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         """What a call about the project gives, with its errors as failures of the request."""

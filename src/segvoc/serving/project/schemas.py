@@ -55,6 +55,14 @@ class DoneJson(BaseModel):
     done: bool
 
 
+class ImprovementJson(BaseModel):
+    """How to learn from the images that are done."""
+
+    model_config = _STRICT
+
+    finetune: bool = Field(False, description="Tune words with a small network of their own; needs PyTorch.")
+
+
 class ImagesForm(BaseModel):
     """Images for a project, as a form."""
 
@@ -178,3 +186,34 @@ class ConflictAnswer(BaseModel):
 
     error: FailureText
     current: StateAnswer | ChangedRecord
+
+
+class MeansAnswer(BaseModel):
+    """Scores [%] on images that were held out."""
+
+    miou: float | None
+    accuracy: float | None
+    words: dict[str, float | None] = Field(description="IoU of each word; null where no held-out image shows it.")
+
+
+class GainsAnswer(BaseModel):
+    """What the words gained."""
+
+    before: MeansAnswer = Field(description="By text alone.")
+    after: MeansAnswer = Field(description="With examples.")
+    keep_text: list[str] = Field(description="Words that keep their text alone.")
+
+
+class ImprovementAnswer(BaseModel):
+    """How far learning from the images that are done is, or how it ended."""
+
+    state: Literal["none", "running", "done", "failed", "canceled"]
+    stage: str | None
+    share: float | None = Field(description="Of all work, in [0, 1].")
+    images: int = Field(description="Images that are learned from.")
+    finetune: bool
+    scores: GainsAnswer | None
+    message: str | None
+    by: str | None
+    at: str | None
+    can_finetune: bool = Field(description="Whether this service can fine-tune.")

@@ -4,6 +4,7 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 
 import type { Point } from "../../labels/runs";
 import type { Session } from "../../session/session";
+import { Doubts } from "./doubts";
 import type { Moves } from "./pointers";
 import { CLICK, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
@@ -29,6 +30,7 @@ export class StageControl extends Workbench implements Moves {
   });
   /** Whether the list of keys is open. */
   readonly help = signal(false);
+  readonly doubts = new Doubts(this);
   /** Share of the stage, from the left, that shows the image alone; null: the image isn't compared. */
   readonly divider = signal<number | null>(null);
 

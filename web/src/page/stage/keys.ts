@@ -12,6 +12,7 @@ export const KEYS: readonly Key[] = [
   ["Escape", "leave what was begun"],
   ["+ − 0", "zoom in, zoom out, show everything"],
   ["N", "done with this image: lock it, and go to the next one"],
+  ["J", "the place of the image in which the model doubts most; again: the next one"],
   ["Page Up, Page Down", "previous or next image"],
   ["Ctrl Z, Ctrl Y", "undo, redo: anywhere on the page"],
 ];
@@ -39,6 +40,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "+" || key === "=") control.zoom(1.5);
   else if (key === "-" || key === "_") control.zoom(1 / 1.5);
   else if (key === "0") control.fit();
+  else if (key === "j" || key === "J") control.doubts.next();
   else if (key === "?") control.help.value = true;
   else if (key === "Enter" || key === " ") control.act();
   else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);

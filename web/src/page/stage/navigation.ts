@@ -2,9 +2,9 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
-import type { Point, Size } from "../../labels/runs";
+import type { Box, Point, Size } from "../../labels/runs";
 import type { Session } from "../../session/session";
-import { fitted, moved, showing, toImage, toStage, zoomed, type View } from "./view";
+import { fitted, framed, moved, showing, toImage, toStage, zoomed, type View } from "./view";
 
 export class Navigation {
   readonly size = signal<Size>({ width: 1, height: 1 });
@@ -38,6 +38,12 @@ export class Navigation {
   fit(): void {
     const item = this.session.current.value?.item;
     if (item) this.view.value = fitted(item, this.size.value);
+  }
+
+  /** Look at a rectangle of the image. */
+  frame(box: Box): void {
+    const item = this.session.current.value?.item;
+    if (item) this.view.value = framed(box, item, this.size.value);
   }
 
   zoom(factor: number, at?: Point): void {

@@ -34,6 +34,12 @@ export function Toolbar({ page }: { page: Page }) {
           isPressed={divider.value !== null}
           onClick={() => (divider.value = divider.value === null ? 0.5 : null)}
         />
+        <IconButton
+          icon="doubt"
+          label="Least certain place"
+          isDisabled={!session.isLabeled.value}
+          onClick={() => control.doubts.next()}
+        />
       </div>
       <div class="options">{tool.options?.(page) ?? <span class="help">{tool.help}</span>}</div>
     </div>

@@ -1,6 +1,6 @@
 /** Which part of the image is looked at. */
 
-import type { Point, Size } from "../../labels/runs";
+import type { Box, Point, Size } from "../../labels/runs";
 
 /** From the image to the stage: a place (x, y) of the image is at (scale x + this.x, scale y + this.y) [CSS px]. */
 export interface View {
@@ -18,6 +18,15 @@ export function fitted(image: Size, stage: Size): View {
   const room = { width: Math.max(1, stage.width - 2 * MARGIN), height: Math.max(1, stage.height - 2 * MARGIN) };
   const scale = Math.min(room.width / image.width, room.height / image.height, LARGEST);
   return centered({ scale, x: 0, y: 0 }, image, stage);
+}
+
+/** A rectangle of the image as large as it fits, with as much of the image around it as there is room for. */
+export function framed({ left, top, right, bottom }: Box, image: Size, stage: Size): View {
+  const nearest = fitted({ width: right - left, height: bottom - top }, stage).scale;
+  const scale = Math.max(nearest, fitted(image, stage).scale);
+  const x = stage.width / 2 - (scale * (left + right)) / 2,
+    y = stage.height / 2 - (scale * (top + bottom)) / 2;
+  return centered({ scale, x, y }, image, stage);
 }
 
 /** Nearer or farther, so that the place of the image under a place of the stage stays there. */

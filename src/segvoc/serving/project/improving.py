@@ -1,0 +1,131 @@
+"""The process in which words are taught with a project's images, so that it can be ended at any time."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from segvoc.data.labeled_images import LabeledImages
+from segvoc.data.project_images import done_images
+from segvoc.errors import SegvocError, UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.process_settings import end_with_parent, for_command_line
+from segvoc.projects.folder import ProjectFolder
+from segvoc.records import to_json
+from segvoc.serving.logs import LOGGER
+from segvoc.storage.journal import read_journal
+from segvoc.teaching.taught_words import TaughtWords
+
+IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
+    "opening the model": (0.0, 0.05),
+    "finding regions": (0.05, 0.3),
+    "reading images": (0.3, 0.6),
+    "learning words": (0.6, 1.0),
+    "fine-tuning": (0.1, 1.0),
+}
+"""What is done, and the shares of all work at which it begins and ends."""
+
+LOWER_PRIORITY = 5
+"""By how much the process gives way to those that label."""
+
+TUNING_LOOK_SECONDS = 1.0
+"""Time between two looks at how far fine-tuning is [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImprovementOrder:
+    """What to learn from, and where the words are written."""
+
+    project: Path
+    """The project's folder."""
+    out: Path
+    """The file of taught words, which is whole when it is there."""
+    finetune: bool
+    """Whether words are tuned with a small network of their own, in place of linear classifiers."""
+
+
+def why_no_finetuning(model: Segmenter) -> str | None:
+    """Why words can't be fine-tuned for a model, in one line; None: they can."""
+    if find_spec("torch") is None:
+        return "fine-tuning needs PyTorch, which the service doesn't have; pip install 'segvoc[torch]'"
+    if getattr(model, "network", None) is None or "preset" not in model.origin:
+        return f"{model.name!r} is an exported model, which can't be fine-tuned; serve a preset, such as tiny"
+    return None
+
+
+def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
+    """Teach, and tell the parent how far it is.
+
+    It is sent ("step", stage, share), and in the end ("done", record), ("nothing", line) or ("failed", line).
+
+    Args:
+        open_model: loads the model.
+        order: what to do.
+        to: where it is told.
+    """
+    for_command_line()
+    end_with_parent()
+    with suppress(OSError):
+        os.nice(LOWER_PRIORITY)
+
+    def tell(stage: str, done: int, total: int) -> None:
+        start, end = IMPROVEMENT_STAGES[stage]
+        to.send(("step", stage, start + (end - start) * done / max(total, 1)))
+
+    try:
+        tell("opening the model", 0, 1)
+        images, model = done_images(ProjectFolder.open(order.project)), open_model()
+        taught = _tuned(model, images, order, tell) if order.finetune else model.teach(images, on_step=tell)
+        if taught is None:
+            to.send(("nothing", "fine-tuning was no better than the words' text on images that were held out"))
+            return
+        taught.save(order.out)
+        to.send(("done", to_json(taught.record)))
+    except SegvocError as error:
+        to.send(("failed", str(error)))
+    except Exception:
+        LOGGER.exception("improving the project failed")
+        to.send(("failed", "it failed inside; the service's log has the reason"))
+
+
+def _tuned(
+    model: Segmenter, images: LabeledImages, order: ImprovementOrder, tell: Callable[[str, int, int], None]
+) -> TaughtWords | None:
+    """Tuned words; None where they are no better on held-out images."""
+    if (why := why_no_finetuning(model)) is not None:
+        raise UsageError(why)
+    from segvoc.models.network_segmenter import NetworkSegmenter
+    from segvoc.models.saving import save
+    from segvoc.training.recipes import finetune
+    from segvoc.training.run import train
+    from segvoc.training.tuning import TUNED_WORDS_FILE
+
+    assert isinstance(model, NetworkSegmenter)
+    with TemporaryDirectory(dir=order.out.parent, prefix=".tuning-") as folder:
+        file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
+        save(model, file)  # weights may have been given beside the preset
+        recipe = finetune(str(file), images=len(images), method="words")
+        ended = threading.Event()
+        watching = threading.Thread(target=_watch, args=(run, recipe.optimizer.steps, tell, ended), daemon=True)
+        watching.start()
+        try:
+            train(recipe, images, run, device=str(getattr(model, "device", "auto")), progress=False)
+        finally:
+            ended.set()
+            watching.join()
+        tuned = run / TUNED_WORDS_FILE
+        return TaughtWords.load(tuned) if tuned.exists() else None
+
+
+def _watch(run: Path, steps: int, tell: Callable[[str, int, int], None], ended: threading.Event) -> None:
+    """Tell how far a run is."""
+    while not ended.wait(TUNING_LOOK_SECONDS):
+        with suppress(OSError, SegvocError):
+            lines = list(read_journal(run / "metrics.jsonl"))
+            if lines:
+                tell("fine-tuning", int(lines[-1]["step"]), steps)

@@ -1,0 +1,45 @@
+/** What is there while the service's project can't be opened. */
+
+import { useEffect, useState } from "preact/hooks";
+
+/** How long until it is tried again by itself [ms]. */
+const PAUSE = 3000;
+
+export interface ClosedProps {
+  problem: string;
+  needsKey: boolean;
+  /** Try again, with a key if one is asked for. */
+  onTry: (key: string) => void;
+}
+
+export function Closed({ problem, needsKey, onTry }: ClosedProps) {
+  const [key, setKey] = useState("");
+  useEffect(() => {
+    if (needsKey) return;
+    const timer = setTimeout(() => onTry(""), PAUSE);
+    return () => clearTimeout(timer);
+  }, [problem, onTry]);
+  return (
+    <main class="welcome">
+      <h2>The project can't be opened yet</h2>
+      <p role="alert">{problem}</p>
+      {needsKey && (
+        <form
+          class="column"
+          onSubmit={(event) => {
+            event.preventDefault();
+            onTry(key.trim());
+          }}
+        >
+          <label class="field">
+            API key of the service
+            <input type="password" autocomplete="off" value={key} onInput={(event) => setKey(event.currentTarget.value)} />
+          </label>
+          <button type="submit" class="primary">
+            Use it
+          </button>
+        </form>
+      )}
+    </main>
+  );
+}

@@ -1,0 +1,19 @@
+/** Whether everything that was done is kept, and where. */
+
+import { plural, type Page } from "./page";
+
+export function SavedState({ page: { session } }: { page: Page }) {
+  const { store, writer } = session;
+  const waiting = store.waiting.value;
+  const isWriting = writer.pending.value > 0;
+  const told = isWriting
+    ? "Saving…"
+    : waiting
+      ? `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`
+      : "All changes are saved";
+  return (
+    <span class="saved" data-state={isWriting ? "saving" : waiting ? "waiting" : "saved"}>
+      {told}
+    </span>
+  );
+}

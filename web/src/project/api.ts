@@ -1,0 +1,158 @@
+/** The addresses of a project that a service has. */
+
+import { KeyError, PageError, TransientError } from "../backend";
+import type { ImageState, Project } from "./structure";
+
+/** What `v1/project` answers. */
+export interface ServedProject extends Project {
+  readonly seq: number;
+  readonly images: readonly ImageState[];
+  readonly removed: readonly string[];
+}
+
+/** What `v1/project/changes` answers. */
+export interface Changes {
+  readonly seq: number;
+  readonly changes: readonly { readonly what: string; readonly image: string | null; readonly by: string }[];
+  readonly states: Readonly<Record<string, ImageState>>;
+  readonly project?: Project;
+}
+
+/** What is to be changed has another revision than this page knows, or is done. */
+export class ConflictError extends Error {
+  constructor(
+    readonly current: unknown,
+    readonly isDone: boolean,
+  ) {
+    super("changed meanwhile");
+  }
+}
+
+/** The service has no such image, or nothing about it yet. */
+export class MissingError extends PageError {
+  override readonly name = "MissingError";
+}
+
+/** How long a request for changes waits for some [s]. */
+const WAIT = 25;
+
+export class ProjectApi {
+  /** What the service knows the reader by; empty: nothing. */
+  key = "";
+  /** The name of who labels; empty: not told. */
+  user = "";
+
+  /** @param address of `v1/project`. */
+  constructor(private readonly address: URL) {}
+
+  get(): Promise<ServedProject> {
+    return this.json<ServedProject>("GET", "");
+  }
+
+  put({ name, words, options }: Omit<Project, "revision">, revision: number): Promise<ServedProject> {
+    return this.json<ServedProject>("PUT", "", { revision, body: JSON.stringify({ name, words, options }) });
+  }
+
+  changes(after: number, signal: AbortSignal): Promise<Changes> {
+    return this.json<Changes>("GET", `/changes?after=${after}&wait=${WAIT}`, { signal });
+  }
+
+  async add(file: File, name: string): Promise<ImageState> {
+    const form = new FormData();
+    form.append("image", file, name);
+    const answer = await this.json<{ added: ImageState[]; problems: string[] }>("POST", "/images", { body: form });
+    if (answer.added[0]) return answer.added[0];
+    throw new PageError(answer.problems[0] ?? `The service didn't take “${name}”.`);
+  }
+
+  async file(name: string): Promise<Blob> {
+    return (await this.ask("GET", `/images/${encoded(name)}`)).blob();
+  }
+
+  async thumbnail(name: string): Promise<Blob> {
+    return (await this.ask("GET", `/thumbnails/${encoded(name)}`)).blob();
+  }
+
+  /** The work file of an image; null: there is none yet. */
+  async work(name: string): Promise<Uint8Array | null> {
+    try {
+      return new Uint8Array(await (await this.ask("GET", `/work/${encoded(name)}`)).arrayBuffer());
+    } catch (failure) {
+      if (failure instanceof MissingError) return null;
+      throw failure;
+    }
+  }
+
+  putWork(name: string, content: Uint8Array<ArrayBuffer>, revision: number): Promise<ImageState> {
+    return this.json<ImageState>("PUT", `/work/${encoded(name)}`, { revision, body: content, type: "application/zip" });
+  }
+
+  putDone(name: string, done: boolean, revision: number): Promise<ImageState> {
+    return this.json<ImageState>("PUT", `/done/${encoded(name)}`, { revision, body: JSON.stringify({ done }) });
+  }
+
+  async remove(name: string): Promise<void> {
+    await this.ask("DELETE", `/images/${encoded(name)}`);
+  }
+
+  restore(name: string): Promise<ImageState> {
+    return this.json<ImageState>("POST", `/restored/${encoded(name)}`);
+  }
+
+  async archive(): Promise<Blob> {
+    return (await this.ask("GET", "/archive")).blob();
+  }
+
+  private async json<Answer>(method: string, path: string, options: Options = {}): Promise<Answer> {
+    return (await (await this.ask(method, path, options)).json()) as Answer;
+  }
+
+  /**
+   * @throws ConflictError somebody else was faster.
+   * @throws PageError the service refuses, or can't be reached.
+   */
+  private async ask(method: string, path: string, { revision, body, type, signal }: Options = {}): Promise<Response> {
+    const headers = new Headers();
+    if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
+    if (this.user) headers.set("X-Segvoc-User", encodeURIComponent(this.user));
+    if (revision !== undefined) headers.set("If-Match", `"${revision}"`);
+    if (body !== undefined && !(body instanceof FormData)) headers.set("Content-Type", type ?? "application/json");
+    let response: Response;
+    try {
+      response = await fetch(`${this.address.href}${path}`, {
+        method,
+        headers,
+        ...(body !== undefined && { body }),
+        ...(signal && { signal }),
+      });
+    } catch {
+      throw new TransientError("The service can't be reached; it is asked again by itself.");
+    }
+    if (response.ok) return response;
+    throw await failureOf(response);
+  }
+}
+
+interface Options {
+  readonly revision?: number;
+  readonly body?: string | FormData | Uint8Array<ArrayBuffer>;
+  readonly type?: string;
+  readonly signal?: AbortSignal;
+}
+
+async function failureOf(response: Response): Promise<Error> {
+  const { status } = response;
+  const content = (await response.json().catch(() => ({}))) as { error?: { message?: string }; current?: unknown };
+  if (status === 409 || status === 412) return new ConflictError(content.current, status === 409);
+  if (status === 401 || status === 403)
+    return new KeyError("The service asks for an API key: type the one that you were given.");
+  const message = content.error?.message ?? (response.statusText || "it doesn't say why");
+  if (status === 404) return new MissingError(message);
+  const Failure = status === 429 || status >= 500 ? TransientError : PageError;
+  return new Failure(`The service refuses this (${status}): ${message}.`);
+}
+
+/** A name of an image as a part of an address. */
+function encoded(name: string): string {
+  return name.split("/").map(encodeURIComponent).join("/");
+}

@@ -1,0 +1,431 @@
+/**
+ * A project on a service. What changes is written into the browser's database first, and sent from there until the
+ * service has it, so that neither a page nor a service that ends loses it.
+ */
+
+import { signal } from "@preact/signals";
+
+import { KeyError, sentence, TransientError } from "../backend";
+import { ConflictError, MissingError, type ProjectApi } from "./api";
+import type { Database } from "./database";
+import type { Change, Choice, ImageEntry, OpenedProject, Setting, Store, Watcher } from "./store";
+import { newState, type ImageState, type Project, type Work } from "./structure";
+import { collides, rebased, renumbered, type Base, type Unsent } from "./unsent";
+import { movedIds, rebasedWords } from "./words_rebase";
+import { correctionsOf, decodeWork, encodeWork } from "./work_file";
+
+/** How long after a failure the service is asked again, at first and at most [ms]. */
+const WAIT = { first: 500, longest: 15_000 };
+
+/** Images whose work on the service is remembered, so that changes of it can be told from those of others. */
+const MOST_KNOWN = 8;
+
+const NOTHING: Work = { draft: null, edits: null, settled: null };
+
+/** What the service has of an image. */
+interface Known {
+  readonly base: Base;
+  readonly work: Work;
+  /** null: it has no work yet. */
+  readonly state: ImageState | null;
+}
+
+/** A change in the outbox. */
+interface Waiting {
+  /** Its place in the outbox. */
+  readonly key: string;
+  unsent: Unsent;
+}
+
+export class RemoteStore implements Store {
+  readonly isLasting = true;
+  readonly isShared = true;
+  readonly waiting = signal(0);
+  private readonly tab = `${Date.now()}-${Math.random()}`;
+  private readonly known = new Map<string, Known>();
+  /** Changes of this page by images, the oldest first. */
+  private readonly unsent = new Map<string, Waiting>();
+  /** Changes that earlier pages left behind. */
+  private left: Waiting[] = [];
+  /** The states of images as the service told them last. */
+  private readonly states = new Map<string, ImageState>();
+  /** The image that is open, of which nothing is forgotten. */
+  private held: string | null = null;
+  /** The project as the service has it, and as this page wants it. */
+  private served: Project = { name: "", revision: 0, words: [], options: { synonyms: "first", parts: "", threshold: 0, background: null } };
+  private wanted: Project | null = null;
+  private watcher: Watcher | null = null;
+  private sequence = 0;
+  private isSending = false;
+  private readonly ending = new AbortController();
+
+  constructor(
+    private readonly api: ProjectApi,
+    private readonly database: Database,
+  ) {}
+
+  async open(): Promise<OpenedProject> {
+    const served = await this.api.get();
+    this.sequence = served.seq;
+    this.served = served;
+    this.left = await this.leftBehind();
+    this.waiting.value = this.left.length;
+    for (const state of served.images) this.states.set(state.image, state);
+    return {
+      project: served,
+      images: served.images.map(entryOf),
+      removed: served.removed.map((name, order) => removedEntry(name, order)),
+    };
+  }
+
+  watch(watcher: Watcher): void {
+    this.watcher = watcher;
+    void this.send();
+    void this.listen();
+  }
+
+  async saveProject(project: Project): Promise<void> {
+    const options = { ...this.served.options, ...project.options };
+    const wanted = { ...project, options };
+    if (sameProject(wanted, this.served)) return void (this.wanted = null);
+    this.wanted = wanted;
+    void this.send();
+  }
+
+  async add(file: File, name: string, order: number): Promise<ImageEntry> {
+    const state = await this.api.add(file, name);
+    this.states.set(state.image, state);
+    return entryOf(state, order);
+  }
+
+  file(id: string): Promise<Blob> {
+    return this.api.file(id);
+  }
+
+  thumbnail(id: string): Promise<Blob> {
+    return this.api.thumbnail(id);
+  }
+
+  async work(id: string): Promise<Work> {
+    const unsent = this.unsent.get(id)?.unsent ?? this.left.find((one) => one.unsent.id === id)?.unsent;
+    const known = await this.read(id);
+    // what the open image goes on from changes together with it
+    if (id !== this.held || !this.known.has(id)) this.remember(id, known);
+    return separate(unsent ? withChange(known.work, unsent) : known.work);
+  }
+
+  hold(id: string | null): void {
+    this.held = id;
+  }
+
+  async save({ id }: ImageEntry, { state, ...change }: Change): Promise<void> {
+    if (!this.unsent.has(id)) {
+      if (!change.draft && !change.edits && change.settled === undefined) return;
+      const { base } = this.known.get(id) ?? (await this.fetched(id));
+      // another call may have been faster
+      if (!this.unsent.has(id)) {
+        this.unsent.set(id, { key: `${this.tab} ${id}`, unsent: { id, base, state } });
+        this.waiting.value++;
+      }
+    }
+    const waiting = this.unsent.get(id)!;
+    // the page goes on painting in its own
+    const { edits } = separate({ ...NOTHING, edits: change.edits ?? null });
+    waiting.unsent = { ...waiting.unsent, ...change, ...(edits && { edits }), state };
+    await this.database.write([{ store: "outbox", key: waiting.key, value: waiting.unsent }]);
+    void this.send();
+  }
+
+  async saveRemoved({ id, removed }: ImageEntry): Promise<void> {
+    if (removed === null) await this.api.restore(id);
+    else await this.api.remove(id);
+  }
+
+  /** Others may want them: they stay in the project's trash. */
+  async forget(): Promise<void> {}
+
+  archive(): Promise<Blob> {
+    return this.api.archive();
+  }
+
+  get(setting: Setting): Promise<unknown> {
+    return this.database.get("settings", setting);
+  }
+
+  put(setting: Setting, value: unknown): Promise<void> {
+    return this.database.write([{ store: "settings", key: setting, value }]);
+  }
+
+  close(): void {
+    this.ending.abort();
+    this.database.close();
+  }
+
+  /** Changes in the outbox of pages that are gone. */
+  private async leftBehind(): Promise<Waiting[]> {
+    const all = await this.database.getEntries("outbox");
+    const open = await openTabs(this.tab, this.ending.signal);
+    return all
+      .filter(([key]) => !open.has(key.split(" ")[0]))
+      .map(([key, unsent]) => ({ key, unsent }));
+  }
+
+  /** @param isChanged whether there is work, even if this page doesn't know of it yet. */
+  private async read(id: string, isChanged = false): Promise<Known> {
+    const isNew = !isChanged && this.states.get(id)?.revision === 0;
+    const content = isNew ? null : await this.api.work(id);
+    const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
+    const found = content && decodeWork(content, vocabulary);
+    const work = found?.work ?? NOTHING;
+    const size = found?.state ?? this.states.get(id) ?? { width: 0, height: 0 };
+    const corrections = correctionsOf(work.edits, size);
+    return { base: { revision: found?.state.revision ?? 0, corrections }, work, state: found?.state ?? null };
+  }
+
+  private async fetched(id: string): Promise<Known> {
+    const known = await this.read(id);
+    this.remember(id, known);
+    return known;
+  }
+
+  private remember(id: string, known: Known): void {
+    this.known.delete(id);
+    this.known.set(id, known);
+    for (const other of [...this.known.keys()])
+      if (this.known.size > MOST_KNOWN && other !== this.held && !this.unsent.has(other)) this.known.delete(other);
+  }
+
+  /** Send what waits, words first, until nothing does. */
+  private async send(): Promise<void> {
+    if (this.isSending || !this.watcher) return;
+    this.isSending = true;
+    let pause = WAIT.first;
+    while (!this.ending.signal.aborted) {
+      try {
+        if (this.wanted) await this.sendProject(this.wanted);
+        else if (this.left.length) await this.sendLeft(this.left[0]);
+        else if (this.unsent.size) await this.sendChange([...this.unsent.values()][0]);
+        else break;
+        pause = WAIT.first;
+        this.watcher.onProblem(null);
+      } catch (failure) {
+        if (this.ending.signal.aborted) break;
+        const isPassing = failure instanceof TransientError || failure instanceof KeyError || this.wanted !== null;
+        this.watcher.onProblem(sentence(failure));
+        await new Promise((resolve) => setTimeout(resolve, isPassing ? pause : WAIT.longest));
+        pause = Math.min(2 * pause, WAIT.longest);
+      }
+    }
+    this.isSending = false;
+  }
+
+  private async sendProject(wanted: Project): Promise<void> {
+    try {
+      const { name, revision, words, options } = await this.api.put(wanted, this.served.revision);
+      this.served = { name, revision, words, options };
+      if (this.wanted === wanted) this.wanted = null;
+    } catch (failure) {
+      if (!(failure instanceof ConflictError)) throw failure;
+      const current = failure.current as Project;
+      // what was typed meanwhile counts, too
+      const mine = this.wanted ?? wanted;
+      const words = rebasedWords(this.served.words, mine.words, current.words);
+      const moved = movedIds(mine.words, words);
+      if (moved.size) for (const waiting of this.unsent.values()) waiting.unsent = renumbered(waiting.unsent, moved);
+      this.served = current;
+      this.wanted = { ...mine, words };
+      this.watcher!.onProject(this.wanted);
+    }
+  }
+
+  private async sendLeft(waiting: Waiting): Promise<void> {
+    const { unsent, key } = waiting;
+    if (await this.deliver(waiting, "both")) this.watcher!.onWork(unsent.id, separate((await this.fetched(unsent.id)).work));
+    this.left.shift();
+    await this.over(key);
+  }
+
+  private async sendChange(waiting: Waiting): Promise<void> {
+    const { unsent, key } = waiting;
+    if (!(await this.deliver(waiting, null))) return;
+    if (waiting.unsent !== unsent) {
+      // more came while it was sent, which goes on from what the service has now
+      const { base } = this.known.get(unsent.id)!;
+      const { settled, ...rest } = waiting.unsent;
+      const isSettledSent = settled === unsent.settled;
+      waiting.unsent = { ...rest, base, ...(!isSettledSent && settled !== undefined && { settled }) };
+      await this.database.write([{ store: "outbox", key, value: waiting.unsent }]);
+      return;
+    }
+    this.unsent.delete(unsent.id);
+    await this.over(key);
+  }
+
+  private async over(key: string): Promise<void> {
+    await this.database.write([{ store: "outbox", key }]);
+    this.waiting.value--;
+  }
+
+  /**
+   * Send a change; false: it was put together with what others did meanwhile, and is to be sent again.
+   *
+   * @param choice what becomes of a conflict; null: the reader is asked.
+   */
+  private async deliver(waiting: Waiting, choice: "both" | null): Promise<boolean> {
+    const { unsent } = waiting;
+    const { id, settled } = unsent;
+    try {
+      let { revision } = unsent.base;
+      if (settled === null) ({ revision } = await this.api.putDone(id, false, revision));
+      const known = this.known.get(id) ?? (await this.fetched(id));
+      const work = withChange({ ...known.work, settled: null }, unsent);
+      const content = encodeWork(unsent.state, work, this.watcher!.context());
+      let state = await this.api.putWork(id, content, revision);
+      if (settled) state = await this.api.putDone(id, true, state.revision);
+      const corrections = correctionsOf(work.edits, state);
+      this.remember(id, { base: { revision: state.revision, corrections }, work, state });
+      this.states.set(id, state);
+      if (waiting.unsent === unsent) this.watcher!.onState(id, state, false);
+      return true;
+    } catch (failure) {
+      if (failure instanceof MissingError) {
+        this.watcher!.onProblem(`“${id}” was removed by somebody; put it back to go on with it.`);
+        return true;
+      }
+      if (!(failure instanceof ConflictError)) throw failure;
+      await this.resolve(waiting, choice);
+      return false;
+    }
+  }
+
+  /** Put a change together with what others did meanwhile. */
+  private async resolve(waiting: Waiting, given: "both" | null): Promise<void> {
+    const { id } = waiting.unsent;
+    const theirs = await this.read(id, true);
+    const size = waiting.unsent.state;
+    const their = correctionsOf(theirs.work.edits, size);
+    const isCrowded = ({ edits, base }: Unsent) => edits && collides(base.corrections, correctionsOf(edits, size), their);
+    const { edits, settled } = waiting.unsent;
+    const isLocked = theirs.work.settled !== null && settled === undefined;
+    let choice: Choice = "both";
+    if (!edits && (isLocked || settled)) choice = "theirs";
+    else if (!given && (isLocked || isCrowded(waiting.unsent)))
+      choice = await this.watcher!.choose({
+        id,
+        by: theirs.state?.by ?? null,
+        isDone: isLocked,
+        mine: withChange(theirs.work, waiting.unsent),
+        theirs: theirs.work,
+      });
+    await this.idle(id);
+    // from here on nothing is painted meanwhile
+    this.remember(id, theirs);
+    const next = rebased(waiting.unsent, theirs.work, theirs.state, choice);
+    if (!next) this.drop(waiting);
+    else waiting.unsent = isLocked ? { ...next, settled: null } : next;
+    this.watcher!.onWork(id, separate(next ? withChange(theirs.work, waiting.unsent) : theirs.work));
+    await this.database.write([{ store: "outbox", key: waiting.key, ...(next && { value: waiting.unsent }) }]);
+    if (!next) this.waiting.value--;
+  }
+
+  /** Wait until nothing is being painted in an image. */
+  private async idle(id: string): Promise<void> {
+    while (this.watcher!.isBusy(id)) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+
+  private drop(waiting: Waiting): void {
+    if (this.unsent.get(waiting.unsent.id) === waiting) this.unsent.delete(waiting.unsent.id);
+    this.left = this.left.filter((one) => one !== waiting);
+  }
+
+  /** Hear of what others change, as long as the page is open. */
+  private async listen(): Promise<void> {
+    let pause = WAIT.first;
+    while (!this.ending.signal.aborted) {
+      try {
+        const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
+        this.sequence = seq;
+        if (project) this.takeProject(project);
+        for (const { what, image } of changes) if (what === "removed" && image) this.takeRemoved(image, states[image]);
+        for (const [name, state] of Object.entries(states)) await this.takeState(name, state);
+        pause = WAIT.first;
+      } catch {
+        if (this.ending.signal.aborted) return;
+        await new Promise((resolve) => setTimeout(resolve, pause));
+        pause = Math.min(2 * pause, WAIT.longest);
+      }
+    }
+  }
+
+  private takeProject(project: Project): void {
+    // whatever this page wants is sent on top of it
+    if (project.revision <= this.served.revision || this.wanted) return;
+    this.served = project;
+    this.watcher!.onProject(project);
+  }
+
+  private takeRemoved(name: string, state: ImageState | undefined): void {
+    if (!state) this.watcher!.onRemoved(name);
+  }
+
+  private async takeState(name: string, state: ImageState): Promise<void> {
+    const before = this.states.get(name);
+    if (!before) this.watcher!.onAdded(entryOf(state, Number.MAX_SAFE_INTEGER));
+    if (before && state.revision <= before.revision) return;
+    this.states.set(name, state);
+    // a change that waits meets the other one when it is sent
+    if (this.unsent.has(name)) return;
+    if (name !== this.held) {
+      this.known.delete(name);
+      this.watcher!.onState(name, state, true);
+      return;
+    }
+    const known = await this.read(name);
+    await this.idle(name);
+    if (this.unsent.has(name) || known.base.revision < (this.states.get(name)?.revision ?? 0)) return;
+    this.remember(name, known);
+    this.watcher!.onState(name, state, true);
+    this.watcher!.onWork(name, separate(known.work));
+  }
+}
+
+/** Work whose corrections nobody else changes. */
+function separate(work: Work): Work {
+  const { edits } = work;
+  if (!edits) return work;
+  const objects = { ...edits.objects, layer: edits.objects.layer?.slice() ?? null };
+  return { ...work, edits: { ...edits, layer: edits.layer.slice(), objects } };
+}
+
+function withChange(work: Work, { draft, edits, settled }: Omit<Change, "state">): Work {
+  return {
+    draft: draft ?? work.draft,
+    edits: edits ?? work.edits,
+    settled: settled === undefined ? work.settled : settled,
+  };
+}
+
+function entryOf(state: ImageState, order: number): ImageEntry {
+  return { id: state.image, order, removed: null, state };
+}
+
+/** An image in the trash, of which no more is known than its name. */
+function removedEntry(name: string, order: number): ImageEntry {
+  const size = { width: 1, height: 1 };
+  return { id: name, order: Number.MAX_SAFE_INTEGER, removed: order + 1, state: newState(name, size) };
+}
+
+function sameProject(one: Project, other: Project): boolean {
+  const content = ({ name, words, options }: Project) =>
+    JSON.stringify([name, words.map(({ id, name: word, color, removed }) => [id, word, color, removed]), Object.entries(options).sort()]);
+  return content(one) === content(other);
+}
+
+/** The tabs that are open in this browser, as far as it tells; this one is among them for as long as it is open. */
+async function openTabs(tab: string, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  // pages without HTTPS have no locks; what two pages send twice is put together by the service's revisions
+  if (!navigator.locks) return new Set();
+  void navigator.locks.request(`segvoc ${tab}`, () => new Promise((resolve) => signal.addEventListener("abort", resolve)));
+  const { held = [] } = await navigator.locks.query();
+  return new Set(held.flatMap(({ name }) => (name?.startsWith("segvoc ") ? [name.slice(7)] : [])));
+}

@@ -1,0 +1,72 @@
+/** A change that is safe in the browser and that the service doesn't have yet. */
+
+import type { Size } from "../labels/runs";
+import type { Choice } from "./store";
+import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
+import { correctionsOf, editsOf } from "./work_file";
+
+/** What a change goes on from. */
+export interface Base {
+  /** Revision of the image on the service. */
+  readonly revision: number;
+  /** Its corrections, as `correctionsOf` has them. */
+  readonly corrections: Uint16Array;
+}
+
+export interface Unsent {
+  /** The image's id. */
+  readonly id: string;
+  readonly base: Base;
+  readonly state: ImageState;
+  readonly draft?: KeptDraft;
+  readonly edits?: KeptEdits;
+  readonly settled?: Uint16Array | null;
+}
+
+/** Whether two people gave a pixel different words. */
+export function collides(base: Uint16Array, mine: Uint16Array, theirs: Uint16Array): boolean {
+  for (let at = 0; at < base.length; at++)
+    if (mine[at] !== base[at] && theirs[at] !== base[at] && mine[at] !== theirs[at]) return true;
+  return false;
+}
+
+/** The corrections of both; where they collide, these of this page. */
+export function combined(base: Uint16Array, mine: Uint16Array, theirs: Uint16Array): Uint16Array<ArrayBuffer> {
+  return Uint16Array.from(theirs, (their, at) => (mine[at] !== base[at] ? mine[at] : their));
+}
+
+/**
+ * The change that goes on from what others made meanwhile; null: nothing is left of it.
+ *
+ * @param state that of the others' version; null: they took it away.
+ */
+export function rebased(change: Unsent, theirs: Work, state: ImageState | null, choice: Choice): Unsent | null {
+  const revision = state?.revision ?? 0;
+  // what the model found is the others', unless this page has a newer answer
+  const unsent = change.draft ? change : { ...change, state: { ...change.state, answers: state?.answers ?? null } };
+  const size: Size = unsent.state;
+  const their = correctionsOf(theirs.edits, size);
+  const base: Base = { revision, corrections: their };
+  if (choice === "theirs") return null;
+  if (!unsent.edits) return { ...unsent, base };
+  const mine = correctionsOf(unsent.edits, size);
+  if (choice === "mine") return { ...unsent, base };
+  const both = combined(unsent.base.corrections, mine, their);
+  const objects = unsent.edits.objects.layer ? unsent.edits.objects : (theirs.edits?.objects ?? unsent.edits.objects);
+  return { ...unsent, base, edits: editsOf(both, objects) };
+}
+
+/** The change with other ids of some words. */
+export function renumbered(unsent: Unsent, ids: ReadonlyMap<number, number>): Unsent {
+  const other = <Id extends number | null>(id: Id) => (ids.get(id as number) ?? id) as Id;
+  const { draft, edits, settled } = unsent;
+  return {
+    ...unsent,
+    ...(draft && { draft: { ...draft, ids: draft.ids.map(other) } }),
+    ...(edits && {
+      edits: { ...edits, ids: edits.ids.map(other), objects: { ...edits.objects, ids: edits.objects.ids.map(other) } },
+    }),
+    ...(settled && { settled: settled.map(other) }),
+  };
+}
+

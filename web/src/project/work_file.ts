@@ -1,0 +1,171 @@
+/** The file `work/NAME.zip` of an image: its state and PNGs of ids, from which everything else about it is derived. */
+
+import { decode, encode } from "fast-png";
+import { unzipSync, zipSync } from "fflate";
+
+import type { Segmentation } from "../backend";
+import { Edits } from "../labels/edits";
+import { Labeling, NONE, type Rule } from "../labels/labeling";
+import { objectMap } from "../labels/objects";
+import type { Size } from "../labels/runs";
+import { labelMapPng } from "../saving/label_map";
+import { objectMapPng, savedObjects } from "../saving/object_map";
+import { namedWork, withIds, withPaintable } from "./keeping";
+import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
+import { colorsById, entryFor, lookedFor, type Vocabulary } from "./words";
+
+/** What `corrections.png` has: nobody decided; no word; and the first id. */
+const NO_WORD = 1,
+  FIRST_WORD = 2;
+
+/** Labels are worked on, not kept for years: they are packed fast. */
+const FAST = { zlib: { level: 1 } } as const;
+
+/** What labels come to with the words and the rule that hold. */
+export interface Context {
+  readonly vocabulary: Vocabulary;
+  readonly rule: Rule;
+}
+
+/** An image's labels, from what is kept of it. */
+export function labelingOf(size: Size, work: Work, { vocabulary, rule }: Context): Labeling {
+  const { found, saved, settled } = namedWork(work, vocabulary);
+  const edits = new Edits(size.width, size.height, saved);
+  const all = withPaintable(found ?? nothingFound(size), lookedFor(vocabulary));
+  return new Labeling(all, edits, rule, entryFor(vocabulary), settled);
+}
+
+/** What a model answers that finds nothing anywhere. */
+function nothingFound({ width, height }: Size): Segmentation {
+  const labels = new Uint16Array(width * height).fill(NONE),
+    confidence = new Uint8Array(width * height);
+  return { width, height, labels, confidence, words: [], parts: null, model: "", dtype: "", seconds: 0 };
+}
+
+/** For each pixel 0, where nobody decided, 1 for no word, or its word's id + 2. */
+export function correctionsOf(edits: KeptEdits | null, { width, height }: Size): Uint16Array<ArrayBuffer> {
+  if (!edits) return new Uint16Array(width * height);
+  const values = Uint16Array.of(0, ...edits.ids.map((id) => (id === null ? NO_WORD : id + FIRST_WORD)));
+  return Uint16Array.from(edits.layer, (code) => values[code]);
+}
+
+/** Corrections without a history. */
+export function editsOf(corrections: Uint16Array, objects: KeptEdits["objects"]): KeptEdits {
+  const { index, values } = indexed(corrections, 0);
+  const ids = values.map((value) => (value === NO_WORD ? null : value - FIRST_WORD));
+  return { layer: corrections.map((value) => index[value] + 1), ids, done: [], undone: [], objects };
+}
+
+/** The values of a map, and the place of each among them; -1 (65535) for one value that isn't counted. */
+function indexed(map: Uint16Array, skipped: number) {
+  const index = new Uint16Array(NONE + 1).fill(NONE);
+  const isKnown = new Uint8Array(NONE + 1);
+  isKnown[skipped] = 1;
+  const values: number[] = [];
+  for (const value of map) {
+    if (isKnown[value]) continue;
+    isKnown[value] = 1;
+    index[value] = values.push(value) - 1;
+  }
+  return { index, values };
+}
+
+/** The file of an image. */
+export function encodeWork(state: ImageState, work: Work, context: Context): Uint8Array<ArrayBuffer> {
+  const labeling = labelingOf(state, work, context);
+  const files = { ...workFiles(state, work, labeling), "labels.png": labelsPng(labeling, context.vocabulary) };
+  return zipSync({ "state.json": text(JSON.stringify(state)), ...files }, { level: 0 }) as Uint8Array<ArrayBuffer>;
+}
+
+/** The map of ids that other programs read. */
+export function labelsPng(labeling: Labeling, vocabulary: Vocabulary): Uint8Array<ArrayBuffer> {
+  return labelMapPng(withIds(labeling.labels, labeling.ids), labeling, colorsById(vocabulary));
+}
+
+function workFiles(state: ImageState, { draft, edits }: Work, labeling: Labeling): Record<string, Uint8Array> {
+  const gray = (data: Uint16Array | Uint8Array, depth: 8 | 16) =>
+    encode({ width: state.width, height: state.height, data, channels: 1, depth }, FAST);
+  const files: Record<string, Uint8Array> = { "corrections.png": gray(correctionsOf(edits, state), 16) };
+  if (draft) {
+    files["draft.png"] = gray(withIds(draft.labels, draft.ids), 16);
+    files["confidence.png"] = gray(draft.confidence, 8);
+  }
+  const objects = objectMap(labeling);
+  if (objects) files["objects.png"] = objectMapPng(objects, state);
+  return files;
+}
+
+/**
+ * What a file of an image has.
+ *
+ * @throws Error it isn't such a file.
+ */
+export function decodeWork(content: Uint8Array, vocabulary: Vocabulary): { state: ImageState; work: Work } {
+  const files = unzipSync(content);
+  if (!files["state.json"] || !files["labels.png"]) throw new Error("a file of its work is missing");
+  const state = JSON.parse(new TextDecoder().decode(files["state.json"])) as ImageState;
+  const labels = plane(files["labels.png"], state);
+  const corrections = files["corrections.png"] ? plane(files["corrections.png"], state) : null;
+  const objects = keptObjects(files["objects.png"], labels, state);
+  return {
+    state,
+    work: {
+      draft: keptDraft(files, state, vocabulary, corrections),
+      edits: corrections && editsOf(corrections, objects),
+      settled: state.done ? labels : null,
+    },
+  };
+}
+
+function keptDraft(
+  files: Readonly<Record<string, Uint8Array>>,
+  state: ImageState,
+  vocabulary: Vocabulary,
+  corrections: Uint16Array | null,
+): KeptDraft | null {
+  if (!files["draft.png"] || !files["confidence.png"]) return null;
+  const draft = plane(files["draft.png"], state);
+  const confidence = Uint8Array.from(decode(files["confidence.png"]).data);
+  // words that were looked for come first, as an answer has them
+  const looked = vocabulary.filter(({ removed }) => !removed).map(({ id }) => id);
+  const { values } = indexed(draft, NONE);
+  // without an answer of a model, what is painted are all the words there are
+  const painted = state.answers === null && corrections ? indexed(corrections, 0).values : [];
+  const ids = [...looked, ...values, ...painted.filter((value) => value > NO_WORD).map((value) => value - FIRST_WORD)];
+  const distinct = [...new Set(ids)];
+  const index = new Uint16Array(NONE + 1).fill(NONE);
+  for (const [at, id] of distinct.entries()) index[id] = at;
+  const labels = draft.map((id) => index[id]);
+  const { width, height } = state;
+  return { width, height, labels, confidence, ids: distinct, parts: null, model: modelOf(state), dtype: "", seconds: 0 };
+}
+
+/** The model that the page asked, of which a work file tells no more than this. */
+function modelOf({ answers }: ImageState): string {
+  try {
+    const [, model] = JSON.parse(answers ?? "") as [unknown, unknown];
+    return typeof model === "string" ? model : "";
+  } catch {
+    return "";
+  }
+}
+
+function keptObjects(png: Uint8Array | undefined, labels: Uint16Array, size: Size): KeptEdits["objects"] {
+  if (!png) return { layer: null, ids: [] };
+  const { layer, words } = savedObjects(png, size, (at) => (labels[at] === NONE ? null : String(labels[at])));
+  return { layer, ids: words.map((word) => (word ? Number(word) : null)) };
+}
+
+/** Ids of a map with 16 bits, or with 8 of which 255 is none. */
+function plane(png: Uint8Array, { width, height }: Size): Uint16Array<ArrayBuffer> {
+  const image = decode(png);
+  if (image.channels !== 1 || image.width !== width || image.height !== height)
+    throw new Error(`a map isn't one of ${width} × ${height} pixels`);
+  const values = Uint16Array.from(image.data);
+  if (image.depth === 8) for (let at = 0; at < values.length; at++) if (values[at] === 255) values[at] = NONE;
+  return values;
+}
+
+function text(content: string): Uint8Array {
+  return new TextEncoder().encode(content);
+}

@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Edits } from "../src/labels/edits";
+import { Labeling } from "../src/labels/labeling";
+import { doubtfulPlaces } from "../src/labels/least_certain";
+import { newState, type ImageState } from "../src/project/structure";
+import { EVERYTHING, isWanted, ordered, progressOf, type Order, type Wanted } from "../src/review/finding";
+import { statistics } from "../src/review/statistics";
+import { ALL } from "./labeled";
+
+const WIDTH = 96,
+  HEIGHT = 64;
+
+/** An image of one word with two places in doubt: a large one, and a worse one that is decided by a person. */
+function doubting(): { labeling: Labeling; edits: Edits } {
+  const confidence = new Uint8Array(WIDTH * HEIGHT).fill(250);
+  const doubt = (left: number, top: number, side: number, value: number) => {
+    for (let y = top; y < top + side; y++) confidence.fill(value, y * WIDTH + left, y * WIDTH + left + side);
+  };
+  doubt(8, 8, 20, 90);
+  doubt(64, 36, 20, 20);
+  // a border is thin
+  for (let y = 0; y < HEIGHT; y++) confidence[y * WIDTH + 48] = 130;
+  const edits = new Edits(WIDTH, HEIGHT);
+  const answer = {
+    width: WIDTH,
+    height: HEIGHT,
+    labels: new Uint16Array(WIDTH * HEIGHT),
+    confidence,
+    words: ["cat"],
+    parts: null,
+    model: "tiny",
+    dtype: "float32",
+    seconds: 1,
+  };
+  return { labeling: new Labeling(answer, edits, ALL), edits };
+}
+
+function isInside(place: { x: number; y: number }, left: number, top: number, side: number): boolean {
+  return place.x >= left && place.x < left + side && place.y >= top && place.y < top + side;
+}
+
+test("the places in doubt come worst first, keep their distance, and lie in the image", () => {
+  const { labeling } = doubting();
+  const places = doubtfulPlaces(labeling);
+  assert.ok(isInside(places[0], 64, 36, 20));
+  assert.ok(places.some((place) => isInside(place, 8, 8, 20)));
+  assert.deepEqual(
+    places.map(({ doubt }) => doubt),
+    places.map(({ doubt }) => doubt).sort((one, other) => other - one),
+  );
+  for (const [at, { x, y, box }] of places.entries()) {
+    assert.ok(box.left >= 0 && box.top >= 0 && box.right <= WIDTH && box.bottom <= HEIGHT);
+    assert.ok(x >= box.left && x < box.right && y >= box.top && y < box.bottom);
+    for (const other of places.slice(at + 1)) assert.ok(Math.max(Math.abs(x - other.x), Math.abs(y - other.y)) >= 12);
+  }
+});
+
+test("what a person decided isn't in doubt, and a line is no place", () => {
+  const { labeling, edits } = doubting();
+  const box = { left: 60, top: 32, right: 88, bottom: 60 };
+  const runs: number[] = [];
+  for (let y = box.top; y < box.bottom; y++) runs.push(y * WIDTH + box.left, box.right - box.left);
+  labeling.take(edits.paint(Int32Array.from(runs), "cat")!);
+  const places = doubtfulPlaces(labeling);
+  assert.ok(places.length >= 1);
+  for (const place of places) assert.ok(isInside(place, 4, 4, 28), `${place.x}, ${place.y}`);
+});
+
+test("a certain image has no places in doubt", () => {
+  const { labeling, edits } = doubting();
+  const rows = Array.from({ length: HEIGHT }, (_, y) => [y * WIDTH, WIDTH]).flat();
+  labeling.take(edits.paint(Int32Array.from(rows), "cat")!);
+  assert.deepEqual(doubtfulPlaces(labeling), []);
+});
+
+function state(image: string, more: Partial<ImageState> = {}): ImageState {
+  return { ...newState(image, { width: 10, height: 10 }), ...more };
+}
+
+const CAT = { id: 0, name: "cat", color: [1, 2, 3] as const, removed: false },
+  DOG = { id: 4, name: "dog", color: [4, 5, 6] as const, removed: false },
+  GONE = { id: 2, name: "gone", color: [7, 8, 9] as const, removed: true };
+
+const STATES = [
+  state("Street 10.jpg", { source: "model", answers: "a", uncertainty: 0.2, pixels: { 0: 40, 4: 60 } }),
+  state("street 9.jpg", { source: "person", answers: "a", uncertainty: 0.5, corrected: 25, pixels: { 0: 100 } }),
+  state("house.jpg"),
+  state("yard.jpg", { source: "person", done: true, uncertainty: 0.9, pixels: { 4: 10, 2: 0 }, objects: { 4: 3 } }),
+];
+
+test("images are found by name, progress and word", () => {
+  const names = (wanted: Partial<Wanted>) =>
+    STATES.filter((one) => isWanted(one, { ...EVERYTHING, ...wanted })).map(({ image }) => image);
+  assert.equal(names({}).length, 4);
+  assert.deepEqual(names({ text: " STREET " }), ["Street 10.jpg", "street 9.jpg"]);
+  assert.deepEqual(STATES.map(progressOf), ["labeled", "corrected", "not labeled", "done"]);
+  assert.deepEqual(names({ progress: "corrected" }), ["street 9.jpg"]);
+  assert.deepEqual(names({ word: 4 }), ["Street 10.jpg", "yard.jpg"]);
+  assert.deepEqual(names({ word: 2 }), []);
+  assert.deepEqual(names({ word: 4, progress: "done", text: "street" }), []);
+});
+
+test("images come as added, by name, or the least certain first with those that are done last", () => {
+  const names = (order: Order) => ordered(STATES, order, (one) => one).map(({ image }) => image);
+  assert.deepEqual(names("added"), STATES.map(({ image }) => image));
+  assert.deepEqual(names("name"), ["house.jpg", "street 9.jpg", "Street 10.jpg", "yard.jpg"]);
+  assert.deepEqual(names("least certain"), ["street 9.jpg", "Street 10.jpg", "house.jpg", "yard.jpg"]);
+});
+
+test("statistics count images by progress, and pixels, images and objects of words", () => {
+  const found = statistics(STATES, [CAT, DOG, GONE]);
+  assert.deepEqual(found.progress, { "not labeled": 1, labeled: 1, corrected: 1, done: 1 });
+  assert.equal(found.images, 4);
+  assert.equal(found.decided, (25 + 100) / 300);
+  assert.deepEqual(found.words, [
+    { word: CAT, images: 2, done: 0, fraction: 140 / 300, objects: 0 },
+    { word: DOG, images: 2, done: 1, fraction: 70 / 300, objects: 3 },
+  ]);
+  assert.equal(statistics([], [CAT]).decided, 0);
+});
