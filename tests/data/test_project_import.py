@@ -74,6 +74,18 @@ def test_what_is_exported_can_be_imported(street: Project, tmp_path: Path, name:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("name", ["coco-instances", "voc", "label-studio"])
+def test_objects_go_along(street: Project, tmp_path: Path, name: str) -> None:
+    """The images have an object in each band; walls are stuff unless the format says that these are objects."""
+    ProjectExport(project=street, format=name).to_folder(str(tmp_path / "out"))
+    project = Project.create(tmp_path / "copy")
+    import_path(project, tmp_path / "out", name)
+    words = {word.name: str(word.id) for word in project.record.present}
+    (state,) = (state for state in project.states()[0] if state.image == "b.png")
+    walls = {} if name == "label-studio" else {words["wall"]: 1}
+    assert state.objects == {words["cat"]: 1, **walls}
+
+
 def test_another_project_comes_with_drafts_and_corrections(street: Project, tmp_path: Path) -> None:
     (tmp_path / "street.zip").write_bytes(b"".join(archived(street)))
     for source in (street.folder, tmp_path / "street.zip"):

@@ -70,8 +70,10 @@ def import_dataset(
             name = _added(project, image.image, _name_of(image), by, max_pixels)
             if image.labels.exists() or not _is_plain(image):
                 state = project.state(project.image(name))
-                labels = image.read_labels((state.height, state.width), len(words))
-                _keep(project, name, LabelWork.of_labels(table[labels]), done, by)
+                size = state.height, state.width
+                labels = image.read_labels(size, len(words))
+                objects = dataset.read_objects(index, size)
+                _keep(project, name, LabelWork.of_labels(table[labels], objects), done, by)
             result.added.append(name)
         on_step(index + 1, len(dataset))
     return result

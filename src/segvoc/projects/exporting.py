@@ -145,6 +145,7 @@ class ProjectExport:
             model=self.project.record.options.model,
             seconds=0.0,
             source=str(image.path),
+            objects=work.objects,
         )
 
     def _table(self) -> UInt16[np.ndarray, " N"]:
