@@ -20,6 +20,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 COMMANDS = {
     "analyze": "Make the papers' tables and figures for your models and images.",
+    "annotate": "Label, correct and teach the images of a project in your browser.",
     "batch": "Label a whole storage with Ray, on a cluster or one machine.",
     "bench": "Measure models on this machine and recommend settings.",
     "convert": "Convert an official checkpoint to a segvoc file.",
@@ -30,6 +31,7 @@ COMMANDS = {
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",
     "prepare": "Convert a benchmark's original download to label maps.",
+    "project": "Import into a project, export from it, and see what is done.",
     "reproduce": "Reproduce the papers' published scores.",
     "segment": "Label every pixel of images or videos with words.",
     "serve": "Serve a model over HTTP.",

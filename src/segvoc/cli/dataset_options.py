@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.errors import UsageError
-from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.names import DATASET_NAMES, DatasetName
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
@@ -20,7 +20,7 @@ class DatasetOptions:
 
     path: str | None
     """Its folder or file; None if none is given."""
-    format: FormatName | None
+    format: DatasetName | None
     """Its format; None: find it out."""
     split: str | None
 
@@ -57,20 +57,23 @@ def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options; the command gets them as `dataset`."""
 
     @click.option(
-        "--dataset", "dataset_path", metavar="PATH", help="A dataset in another tool's format: its folder or file."
+        "--dataset",
+        "dataset_path",
+        metavar="PATH",
+        help="A dataset in another tool's format, or a project.",
     )
     @click.option(
         "--dataset-format",
-        type=click.Choice(FORMAT_NAMES),
+        type=click.Choice(DATASET_NAMES),
         metavar="NAME",
-        help=f"Its format, where its files leave it open: {', '.join(FORMAT_NAMES)}.",
+        help=f"Its format, where its files leave it open: {', '.join(DATASET_NAMES)}.",
     )
     @click.option("--split", metavar="NAME", help="Which split to use (train, val, ...), if it has several.")
     @wraps(command)
     def with_options(
         *arguments: Any,
         dataset_path: str | None,
-        dataset_format: FormatName | None,
+        dataset_format: DatasetName | None,
         split: str | None,
         **rest: Any,
     ) -> Any:

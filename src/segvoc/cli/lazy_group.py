@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -9,6 +10,8 @@ import click
 
 class LazyGroup(click.Group):
     """A group of commands, each in a file of a package: "gate-maps" is the function `gate_maps` in `gate_maps.py`.
+
+    A name that is a keyword of Python gets an underscore: "import" is `import_` in `import_.py`.
 
     Args:
         arguments: as for `click.Group`.
@@ -30,6 +33,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.lines:
             return None
         name = cmd_name.replace("-", "_")
+        name += "_" if iskeyword(name) else ""
         return getattr(import_module(f"{self.package}.{name}"), name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,6 +1,7 @@
 """`segvoc serve`: a model as an HTTP service."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial, reduce
 from pathlib import Path
@@ -84,6 +85,18 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return reduce(with_option, reversed(list(_SETTINGS)), function)
 
 
+@contextmanager
+def naming_fastapi() -> Iterator[None]:
+    """Raise one line that names the extra `serve` where an import inside fails for want of one of its packages."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"):
+            raise missing_extra("FastAPI", "serve") from None
+        raise
+
+
 @click.command()
 @click.argument("model", default="tiny")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0: all interfaces.")
@@ -152,14 +165,9 @@ def serve(
     POST /v1/segment labels images; /openapi.json describes the whole API. By default the service listens on this
     machine only. With another --host it requires an API key from its callers, unless --public is given.
     """
-    try:
+    with naming_fastapi():
         from segvoc.serving.guard import LOOPBACK_NAMES, is_loopback
         from segvoc.serving.server import run
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"):
-            raise missing_extra("FastAPI", "serve") from None
-        raise
 
     keys = key_settings(api_key_file, "--api-key-file")
     token = None

@@ -8,3 +8,8 @@ FormatName = Literal[
 """A format of datasets; docs/how_to/formats.md says what each keeps."""
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+
+DatasetName = Literal[FormatName, "project"]
+"""A format of datasets that are read: also a project of ours, of which the images that are done count."""
+
+DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, "project")

@@ -2,11 +2,16 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import UInt16
 
 from segvoc.errors import InputError, SegvocError, UsageError
+from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.result_paths import image_paths
 from segvoc.projects.errors import NotInProjectError
 from segvoc.projects.history import History
@@ -14,6 +19,7 @@ from segvoc.projects.image_files import ImageFiles, Trash
 from segvoc.projects.images import ProjectImage, find_images, upright_size
 from segvoc.projects.records import (
     PROJECT_FILE,
+    PROJECT_FORMAT,
     DamagedProjectError,
     ImageState,
     ProjectRecord,
@@ -22,9 +28,12 @@ from segvoc.projects.records import (
     read_state,
 )
 from segvoc.projects.work_files import LabelWork, read_state_of, read_work, state_in
+from segvoc.storage.json_files import read_json
 
 FileStamp = tuple[int, int, int] | None
 """Inode, size and time of a file."""
+
+_Folder = TypeVar("_Folder", bound="ProjectFolder")
 
 
 class ProjectFolder:
@@ -55,7 +64,7 @@ class ProjectFolder:
         self._states: dict[str, tuple[FileStamp, ImageState]] = {}
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> Self:
+    def open(cls: type[_Folder], folder: str | os.PathLike[str]) -> _Folder:
         """Open a project; see `ProjectFolder`."""
         return cls(folder)
 
@@ -217,7 +226,7 @@ def no_project(folder: Path) -> str:
         return f"the project {name!r} does not exist; make it: segvoc annotate {name} --images FOLDER"
     if not folder.is_dir():
         return f"{name!r} is a file; give the folder of a project, or the zip of one"
-    if any(image.problem is None for image in image_paths([folder])):
+    if has_images(folder):
         return (
             f"{name!r} has images but no {PROJECT_FILE}; make a project of them elsewhere: "
             f"segvoc annotate PROJECT --images {name}"
@@ -225,6 +234,47 @@ def no_project(folder: Path) -> str:
     return f"{name!r} has no {PROJECT_FILE}; make a project there: segvoc annotate {name} --images FOLDER"
 
 
+def has_images(folder: Path) -> bool:
+    """Whether there are images in a folder or below."""
+    return any(image.problem is None for image in image_paths([folder]))
+
+
 def is_project(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder has a `project.json`."""
-    return (Path(folder) / PROJECT_FILE).is_file()
+    """Whether a folder has a `project.json` of a project; a damaged one counts."""
+    path = Path(folder) / PROJECT_FILE
+    try:
+        content = read_json(path) if path.is_file() else None
+    except (OSError, ValueError):
+        return True
+    return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
+
+
+def stored_labels(files: ImageFiles) -> tuple[ImageState, LabelWork | None, UInt16[np.ndarray, "H W"]]:
+    """The labels of an image as ids, as they are in its label map, whoever has written that.
+
+    Where a process was ended before it could make the label map from the work file, they are those of the latter.
+
+    Returns:
+        The state, the work where it was read, and the labels.
+
+    Raises:
+        FileNotFoundError: there are none.
+        DamagedProjectError: the work file is damaged.
+        InputError: the label map is damaged.
+    """
+    state = read_state_of(files.work)
+    with suppress(OSError, DamagedProjectError):
+        if read_state(files.state) == state and files.labels.is_file():
+            return state, None, read_label_map(files.labels)
+    work = read_work(files.work)[1]
+    return state, work, work.labels
+
+
+def stored_objects(files: ImageFiles) -> UInt16[np.ndarray, "H W"] | None:
+    """The number of each pixel's object, 0 for none; None where no objects were made.
+
+    Raises:
+        FileNotFoundError: nothing is known of the image.
+        DamagedProjectError: the work file is damaged.
+    """
+    return read_work(files.work)[1].objects

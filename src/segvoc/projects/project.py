@@ -17,7 +17,7 @@ from segvoc.errors import InputError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import MAX_PIXELS, decode_image
 from segvoc.projects.errors import ImageDoneError, NotInProjectError, changed_meanwhile
-from segvoc.projects.folder import ProjectFolder, is_project
+from segvoc.projects.folder import ProjectFolder, has_images, is_project, no_project
 from segvoc.projects.image_files import ImageFiles, remove
 from segvoc.projects.images import ProjectImage, checked_name, clash, folded, stem_of
 from segvoc.projects.records import (
@@ -93,6 +93,8 @@ class Project(ProjectFolder):
         """
         path = Path(os.path.abspath(folder))
         if path.is_dir() and (other := next((one for one in _visible(path) if one != "images"), None)):
+            if has_images(path):
+                raise UsageError(no_project(Path(folder)))
             raise UsageError(f"{str(folder)!r} isn't empty (it has {other!r}); give a new folder for the project")
         if images is not None and not Path(images).is_dir():
             raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
@@ -295,6 +297,10 @@ class Project(ProjectFolder):
             self.history.append("added", by=by, image=name, revision=state.revision)
             self._found = None if self._found is None else (self.history.size(), *self._found[1:])
             return state
+
+    def has(self, name: str, content: bytes) -> bool:
+        """Whether the project has an image of this name and content."""
+        return name in self._listing(fresh=False)[1] and _has(self.images_folder / name, content)
 
     def _of_stem(self, name: str) -> str | None:
         """The image that has the files which this one would have."""

@@ -13,10 +13,13 @@ from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import find_voc, read_cityscapes, read_cutouts, read_voc
 from segvoc.data.datasets.places import DatasetSource, visible_files
+from segvoc.data.datasets.project import read_project
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
-from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.names import DATASET_NAMES, DatasetName
+from segvoc.projects.folder import is_project
+from segvoc.projects.records import PROJECT_FORMAT
 from segvoc.vocabulary import Vocabulary
 
 _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
@@ -29,12 +32,13 @@ _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
     "cityscapes": read_cityscapes,
     "label-studio": read_label_studio,
     "rgba": read_cutouts,
+    "project": read_project,
 }
 
 
 def read_dataset(
     path: str | os.PathLike[str],
-    format: FormatName | str | None = None,
+    format: DatasetName | str | None = None,
     *,
     images: str | os.PathLike[str] | None = None,
     split: str | None = None,
@@ -50,8 +54,8 @@ def read_dataset(
 
     Args:
         path: the folder of the dataset, or its file about all images (COCO's JSON, CVAT's XML, ...).
-        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "cityscapes", "label-studio" or
-            "rgba"; None finds it out.
+        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "cityscapes", "label-studio",
+            "rgba" or "project"; None finds it out.
         images: the folder of the images, if they aren't in the dataset.
         split: which of the dataset's sets is meant, if it has several: "train", "val", ...
         background: the class that stands for "none of the others". Where labels are shapes, it is what lies outside of
@@ -88,7 +92,7 @@ def read_dataset(
 
 def _found(source: DatasetSource, format: str | None) -> FoundDataset:
     if format is not None and format not in _READERS:
-        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
+        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
     try:
         found = _READERS[format or dataset_format(source.path)](source)
     except OSError as error:
@@ -106,7 +110,7 @@ def _name(source: DatasetSource) -> str:
     return folder.name
 
 
-def dataset_format(path: Path) -> FormatName:
+def dataset_format(path: Path) -> DatasetName:
     """The format of a dataset, by its files.
 
     Args:
@@ -119,21 +123,23 @@ def dataset_format(path: Path) -> FormatName:
     if len(found) == 1:
         return found[0]
     what = f"could be {' or '.join(found)}" if found else "looks like no dataset that segvoc knows"
-    raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(FORMAT_NAMES)}")
+    raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
 
 
-def _formats_of_file(path: Path) -> list[FormatName]:
+def _formats_of_file(path: Path) -> list[DatasetName]:
     suffix = path.suffix.lower()
     if suffix == ".json":
         return _formats_of_json(path)
     if suffix == ".txt" and path.parent.name == "Segmentation":
         return ["voc"]
-    plain: dict[str, list[FormatName]] = {".xml": ["cvat"], ".yaml": ["yolo-seg"], ".yml": ["yolo-seg"]}
+    plain: dict[str, list[DatasetName]] = {".xml": ["cvat"], ".yaml": ["yolo-seg"], ".yml": ["yolo-seg"]}
     return plain.get(suffix, [])
 
 
-def _formats_of_json(path: Path) -> list[FormatName]:
+def _formats_of_json(path: Path) -> list[DatasetName]:
     content = json_content(path)
+    if isinstance(content, dict) and content.get("format") == PROJECT_FORMAT:
+        return ["project"]
     if isinstance(content, list):
         return ["label-studio"] if content and isinstance(content[0], dict) and "data" in content[0] else []
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
@@ -142,11 +148,13 @@ def _formats_of_json(path: Path) -> list[FormatName]:
     return []
 
 
-def _formats_of_folder(folder: Path) -> list[FormatName]:
+def _formats_of_folder(folder: Path) -> list[DatasetName]:
+    if is_project(folder):  # whatever else lies in it
+        return ["project"]
     annotations = sorted((folder / "annotations").glob("*.json"))
     panoptic = [file for file in annotations if file.stem.startswith("panoptic")]
     instances = [file for file in annotations if file.stem.startswith("instances")]
-    marks: dict[FormatName, bool] = {
+    marks: dict[DatasetName, bool] = {
         "coco-panoptic": bool(panoptic),
         "coco-instances": bool(instances),
         "cvat": bool(find_xml(folder)),
@@ -156,7 +164,7 @@ def _formats_of_folder(folder: Path) -> list[FormatName]:
         "label-studio": (folder / "tasks.json").is_file(),
         "rgba": (folder / "cutouts").is_dir(),
     }
-    found: list[FormatName] = [name for name, marked in marks.items() if marked]
+    found: list[DatasetName] = [name for name, marked in marks.items() if marked]
     if found:
         return found
     if len(annotations) == 1:

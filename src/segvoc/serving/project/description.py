@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from segvoc.formats.names import FORMAT_NAMES
 from segvoc.serving.answers import ZIP
 from segvoc.serving.bodies import FORM, JSON_BODY
 from segvoc.serving.description import ANYWHERE, BINARY, OF_BODIES, body, failure_answers
@@ -124,6 +125,33 @@ PROJECT_DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         (*_CHANGED, "not_found"),
         parameters=(_NAME, _IF_MATCH, _USER),
         takes=body({JSON_BODY: (schemas.DoneJson, {"done": {"done": True}})}),
+    ),
+    "POST /v1/project/import": _described(
+        "Import a dataset or another project",
+        schemas.AddedAnswer,
+        (*_CHANGING, *OF_BODIES),
+        about="Images that the project has already keep their labels.",
+        parameters=(_USER,),
+        takes=body({FORM: (schemas.ImportForm, {})}),
+    ),
+    "GET /v1/project/export": _described(
+        "The labels as a dataset with the images",
+        ZIP,
+        (*_READING, "invalid_request"),
+        parameters=(
+            {
+                "name": "format",
+                "in": "query",
+                "required": True,
+                "schema": {"type": "string", "enum": list(FORMAT_NAMES)},
+            },
+            {
+                "name": "all",
+                "in": "query",
+                "description": "`true`: also images that aren't done.",
+                "schema": {"type": "string", "enum": ["true", "false"]},
+            },
+        ),
     ),
     "GET /v1/project/improvement": _described(
         "How far improving the model is", schemas.ImprovementAnswer, (*_READING, "busy")

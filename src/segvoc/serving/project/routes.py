@@ -1,19 +1,22 @@
 """The addresses of a project. Its folder is the truth, so any number of processes may serve it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from segvoc.errors import OutputError, SegvocError
+from segvoc.data.project_import import Imported, import_path
+from segvoc.errors import OutputError, SegvocError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.projects.archive import archived
 from segvoc.projects.errors import ConflictError, ImageDoneError, NotInProjectError
+from segvoc.projects.exporting import ProjectExport
 from segvoc.projects.project import Project
 from segvoc.projects.records import DamagedProjectError, ImageState, ProjectOptions, ProjectRecord, ProjectWord
 from segvoc.projects.thumbnails import thumbnail
@@ -29,7 +32,9 @@ from segvoc.serving.project.improving import why_no_finetuning
 from segvoc.serving.project.schemas import DoneJson, ImprovementJson, ProjectJson
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
+from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import strict_json
+from segvoc.storage.scratch import scratch_folder
 
 WATCHING_SECONDS = 25.0
 """Time that a request for changes waits for one [s]."""
@@ -84,6 +89,8 @@ class ProjectRoutes:
             ("PUT", "/v1/project/work/{name:path}", self._put_work),
             ("PUT", "/v1/project/done/{name:path}", self._put_done),
             ("GET", "/v1/project/archive", self._archive),
+            ("GET", "/v1/project/export", self._export),
+            ("POST", "/v1/project/import", self._import),
             ("GET", "/v1/project/improvement", self._improvement_state),
             ("POST", "/v1/project/improvement", self._improve),
             ("DELETE", "/v1/project/improvement", self._cancel_improvement),
@@ -255,10 +262,36 @@ class ProjectRoutes:
         return _answered(state)
 
     async def _archive(self, request: Request) -> Response:
+        return self._zip(archived(self.project))
+
+    async def _export(self, request: Request) -> Response:
+        format_ = request.query_params.get("format", "")
+        only_done = request.query_params.get("all", "false") != "true"
+        export = partial(ProjectExport, project=self.project, format=format_, only_done=only_done)
+        return self._zip((await self._in_thread(export)).to_zip(), f" {format_}")
+
+    def _zip(self, pieces: Iterator[bytes], what: str = "") -> Response:
+        """A zip that is sent while it is made, with the project's name."""
         name = "".join(character for character in self.project.name if character.isalnum() or character in " -_.")
-        file = f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}.zip"
+        file = f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}{what}.zip"
         headers = {"Content-Disposition": f'attachment; filename="{file}"'}
-        return StreamingResponse(archived(self.project), media_type=ZIP, headers=headers)
+        return StreamingResponse(pieces, media_type=ZIP, headers=headers)
+
+    async def _import(self, request: Request) -> Response:
+        settings, user = self._settings, user_of(request)
+        with self._service.place(labels=False):
+            async with sent_form(request, "archive", settings.archive_bytes, settings, most=1) as (files, texts):
+                done, format_ = texts.get("done") == "true", texts.get("format")
+                options = {"done": done, "by": user, "max_pixels": settings.max_pixels}
+                async with self._decoding:
+                    found = await self._in_thread(partial(_imported, self.project, files[0].file, format_, options))
+        states = [state for name in found.added if (state := await self._in_thread(partial(self._state, name)))]
+        return JSONResponse({"added": states, "problems": found.problems})
+
+    def _state(self, name: str) -> dict[str, Any] | None:
+        with suppress(SegvocError):
+            return to_json(self.project.state(self.project.image(name)))
+        return None  # removed meanwhile
 
     async def _improvement_state(self) -> Response:
         return self._told_of(await self._in_thread(self._improvement.state))
@@ -302,6 +335,19 @@ def _failure(error: SegvocError | OSError) -> Exception:
     if isinstance(error, DamagedProjectError):
         return ServiceFailure("damaged", str(error))
     return _storage(error) if isinstance(error, OutputError) else error
+
+
+def _imported(project: Project, file: BinaryIO, format_: str | None, options: dict[str, Any]) -> Imported:
+    """Import a zip that somebody sends."""
+    with scratch_folder() as folder:
+        path = Path(folder, "archive.zip")
+        with writing(path), path.open("wb") as kept:
+            shutil.copyfileobj(file, kept)
+        try:
+            return import_path(project, path, format_ or None, **options)
+        except UsageError as error:
+            # where it lay is none of the caller's business
+            raise UsageError(str(error).replace(folder, "")) from None
 
 
 def _storage(error: OutputError) -> ServiceFailure:

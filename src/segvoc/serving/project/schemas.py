@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from segvoc.formats.names import DatasetName
 from segvoc.serving.schemas import FailureText, Text
 
 _STRICT = ConfigDict(extra="forbid")
@@ -70,6 +71,16 @@ class ImagesForm(BaseModel):
     image: str = Field(
         description="The image file; the field may come several times.", json_schema_extra={"format": "binary"}
     )
+
+
+class ImportForm(BaseModel):
+    """A dataset or project, as a form."""
+
+    model_config = _STRICT
+
+    archive: str = Field(description="Its zip.", json_schema_extra={"format": "binary"})
+    format: DatasetName | None = Field(None, description="The format; by default it is found out.")
+    done: Literal["true", "false"] = Field("false", description="Whether the images of a dataset count as done.")
 
 
 class PlaceAnswer(BaseModel):

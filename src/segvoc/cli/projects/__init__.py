@@ -1,0 +1,1 @@
+"""The commands of `segvoc project`, one file each."""

@@ -1,0 +1,160 @@
+"""Zips that are written piece by piece, and zips from anywhere that are unpacked safely."""
+
+import os
+import shutil
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from segvoc.errors import InputError, UsageError, one_line
+from segvoc.storage.atomic_writes import writing
+from segvoc.storage.safe_paths import safe_path
+
+_STORED = frozenset((".zip", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".safetensors", ".gif", ".heic"))
+"""Suffixes of files that don't get smaller."""
+
+_LARGEST_FACTOR, _LARGEST_REST = 20, 50_000_000
+"""A zip may hold so many times its own bytes, and so many more [bytes]: images and label maps hardly shrink."""
+
+_BLOCK = 262_144
+
+
+class _Pieces:
+    """An open file that keeps what is written to it until it is taken."""
+
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self.kept.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+
+class ZipStream:
+    """A zip that is sent while it is made: each call gives the next pieces. What doesn't get smaller is stored."""
+
+    def __init__(self) -> None:
+        self._pieces = _Pieces()
+        self._archive = zipfile.ZipFile(cast(IO[bytes], self._pieces), "w")
+
+    def add(self, name: str, path: Path) -> Iterator[bytes]:
+        """Add a file; one that isn't there any more is left out.
+
+        Raises:
+            InputError: it can't be read.
+        """
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                entry = _entry(name, status.st_mtime)
+                entry.file_size = status.st_size
+                with self._archive.open(entry, "w") as target:
+                    while block := file.read(_BLOCK):
+                        target.write(block)
+                        yield self._taken()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise InputError(f"{str(path)!r} can't be read: {error.strerror or error}; check it") from None
+        yield self._taken()
+
+    def add_text(self, name: str, text: str) -> Iterator[bytes]:
+        """Add a file with a text."""
+        self._archive.writestr(_entry(name, time.time()), text)
+        yield self._taken()
+
+    def end(self) -> Iterator[bytes]:
+        """The table of all files."""
+        self._archive.close()
+        yield self._taken()
+
+    def _taken(self) -> bytes:
+        taken, self._pieces.kept = b"".join(self._pieces.kept), []
+        return taken
+
+
+def _entry(name: str, changed: float) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, max(time.localtime(changed)[:6], (1980, 1, 1, 0, 0, 0)))
+    stored = PurePosixPath(name).suffix.lower() in _STORED
+    entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+@contextmanager
+def _damage_named(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path!r} is no zip that can be unpacked: {one_line(error)}; save it again") from None
+    except OSError as error:
+        raise UsageError(f"{path!r} can't be read: {error.strerror or error}; check it") from None
+
+
+def zip_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the files in a zip; none if it can't be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return []
+
+
+def unpack_zip(path: str | os.PathLike[str], target: Path, wanted: Callable[[str], str | None]) -> None:
+    """Unpack a zip, whoever made it.
+
+    Args:
+        path: the zip.
+        target: the folder for its files, which is made where needed.
+        wanted: the place of a file in the folder by its name in the zip; None: it isn't unpacked.
+
+    Raises:
+        UsageError: it is no zip, or one that would harm: with names that lead elsewhere, links, files that are there
+            twice, or more bytes than it can have.
+        OutputError: the folder can't be written.
+    """
+    name = os.fspath(path)
+    with _damage_named(name), zipfile.ZipFile(path) as archive:
+        entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in archive.infolist():
+            if entry.is_dir() or (place := wanted(entry.filename)) is None:
+                continue
+            if (place := _checked(entry, place, name)) in entries:
+                raise UsageError(f"{name!r} has {place[:80]!r} twice; save it again")
+            entries[place] = entry
+        _check_size(sum(entry.file_size for entry in entries.values()), Path(path))
+        for place, entry in entries.items():
+            with archive.open(entry) as source:
+                _extract(source, target / place)
+
+
+def _checked(entry: zipfile.ZipInfo, place: str, path: str) -> str:
+    kind = entry.external_attr >> 16 & 0o170000
+    if kind not in (0, 0o100000):
+        raise UsageError(f"{path!r} can't be unpacked: {place[:80]!r} is a link or a device; save it again")
+    try:
+        return safe_path(place).as_posix()
+    except ValueError as error:
+        raise UsageError(f"{path!r} can't be unpacked: {error}; save it again") from None
+
+
+def _check_size(total: int, path: Path) -> None:
+    if total > _LARGEST_FACTOR * path.stat().st_size + _LARGEST_REST:
+        raise UsageError(f"{str(path)!r} would take {total} bytes, which is more than images and label maps can")
+    with suppress(OSError):
+        if total > (free := shutil.disk_usage(path.parent).free):
+            raise UsageError(f"{str(path)!r} takes {total} bytes, of which the disk has {free}; free some space")
+
+
+def _extract(source: IO[bytes], target: Path) -> None:
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            shutil.copyfileobj(source, file, _BLOCK)
