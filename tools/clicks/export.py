@@ -1,6 +1,6 @@
 """Write the network of clicks as a program that ships with segvoc, with a record of where it comes from.
 
-    python -m tools.clicks.export --network build/clicks/network.pt
+python -m tools.clicks.export --network build/clicks/network.pt
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 It follows RITM (Sofiiuk et al., "Reviving Iterative Training with Mask Guidance for Interactive Segmentation",
 2022, arXiv:2102.06583), which reads the mask so far beside the clicks. The large encoder that RITM runs at each click
-is tiny's, frozen and run once for an image. What is far from all clicks is compared with them by learned embeddings, as FEELVOS
-compares frames (Voigtlaender et al., 2019, arXiv:1902.09513).
+is tiny's, frozen and run once for an image. What is far from all clicks is compared with them by learned embeddings, as
+FEELVOS compares frames (Voigtlaender et al., 2019, arXiv:1902.09513).
 """
 
 import torch
@@ -124,10 +124,14 @@ class ClickNetwork(nn.Module):
             of_clicks = torch.gather(flat, 2, at[:, None].expand(-1, 3, -1))
             distance = (of_clicks[:, :, :, None] - flat[:, :, None]).square().sum(1)
             similar = torch.exp(-8.0 * distance)
-            return torch.stack([_highest(similar, signs, sign, 0.0) for sign in (1, -1)], 1).unflatten(2, (height, width))
+            return torch.stack([_highest(similar, signs, sign, 0.0) for sign in (1, -1)], 1).unflatten(
+                2, (height, width)
+            )
 
         embedded = F.normalize(self.coarse_embedding(appearance), dim=1)
-        finer = self.fine_embedding(tap_0) + F.interpolate(self.coarse_embedding(appearance), size=tap_0.shape[2:], mode="bilinear")
+        finer = self.fine_embedding(tap_0) + F.interpolate(
+            self.coarse_embedding(appearance), size=tap_0.shape[2:], mode="bilinear"
+        )
         finer = F.normalize(finer, dim=1)
         similar, finer_similar = compared(embedded, 1.0), compared(finer, 1.0)
 
@@ -142,7 +146,9 @@ class ClickNetwork(nn.Module):
         repeated = F.interpolate(similar, size=tap_0.shape[2:], mode="bilinear")
         x = self.middle(x, tap_0, torch.cat([hints_8, finer_similar, repeated], 1))
         x = self.fine(x, tap_1, torch.cat([hints_4, alike(fine_colors), fine_colors], 1))
-        x = self.finest(x, colors, torch.cat([hints, F.interpolate(alike(fine_colors), size=colors.shape[2:], mode="bilinear")], 1))
+        x = self.finest(
+            x, colors, torch.cat([hints, F.interpolate(alike(fine_colors), size=colors.shape[2:], mode="bilinear")], 1)
+        )
         return self.last(x)
 
 

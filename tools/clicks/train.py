@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tools.clicks.clicker import CORNERS, middle
@@ -44,14 +44,16 @@ AVERAGE = 0.998
 class Region:
     """What is to be found in a view, and the clicks so far."""
 
-    def __init__(self, views: dict[str, np.ndarray], names: list[list[int]], at: int, random: np.random.Generator) -> None:
+    def __init__(
+        self, views: dict[str, np.ndarray], names: list[list[int]], at: int, random: np.random.Generator
+    ) -> None:
         """Choose a region of a view."""
         labels = views["labels"][at]
         named = [value for value in np.unique(labels) if value in names[at]]
         random.shuffle(named)
         self.wanted = None
         for value in named:
-            numbers, count = ndimage.label(labels == value, CORNERS)
+            numbers, _ = ndimage.label(labels == value, CORNERS)
             sizes = np.bincount(numbers.ravel())[1:]
             fitting = np.flatnonzero(sizes >= LEAST_PIXELS)
             if len(fitting):
@@ -95,7 +97,9 @@ class Region:
             places = np.flatnonzero(inside)
             y, x = divmod(int(self.random.choice(places)), inside.shape[1])
         size = inside.shape[0]
-        self.clicks.append(((x + self.random.random()) / size, (y + self.random.random()) / size, 1.0 if adds else -1.0))
+        self.clicks.append(
+            ((x + self.random.random()) / size, (y + self.random.random()) / size, 1.0 if adds else -1.0)
+        )
 
     def correct(self, probability: np.ndarray) -> None:
         """Click on the largest error, and keep the mask."""
@@ -147,13 +151,33 @@ def loss_of(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
     each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     right = torch.exp(-each.detach())
     weight = (1 - right).square() * known
-    weight = weight / weight.sum((1, 2), keepdim=True).clamp(min=1e-3) * known.sum((1, 2), keepdim=True) / known[0].numel()
+    weight = (
+        weight / weight.sum((1, 2), keepdim=True).clamp(min=1e-3) * known.sum((1, 2), keepdim=True) / known[0].numel()
+    )
     focal = (each * (0.5 * weight + 0.5 * known / known[0].numel())).sum((1, 2))
     probability = torch.sigmoid(logits) * known
     wanted = wanted * known
     both = (probability * wanted).sum((1, 2))
     union = (probability + wanted).sum((1, 2)) - both
     return (focal.clamp(max=10) + 1 - (both + 1) / (union + 1)).mean()
+
+
+def clicks_of(batch: "list[Region]") -> tuple[torch.Tensor, int]:
+    """The clicks of a batch, filled up with zeros, and how many there are at most (at least 1)."""
+    clicks = torch.zeros(len(batch), ROOM, 3)
+    for row, one in enumerate(batch):
+        if one.clicks:
+            clicks[row, : len(one.clicks)] = torch.tensor(one.clicks)
+    return clicks, max(1, max(len(one.clicks) for one in batch))
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
+    """Move the mean of weights toward those of a step; `keep` is the share that stays."""
+    for own, new in zip(average.parameters(), network.parameters(), strict=True):
+        own.lerp_(new, 1 - keep)
+    for own, new in zip(average.buffers(), network.buffers(), strict=True):
+        own.copy_(new) if own.ndim == 0 else own.lerp_(new, 1 - keep)
 
 
 def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | None, seed: int = 0) -> None:
@@ -182,11 +206,7 @@ def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | No
             rate = RATE * min(share / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * share))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            clicks = torch.zeros(len(batch), ROOM, 3)
-            for row, one in enumerate(batch):
-                if one.clicks:
-                    clicks[row, : len(one.clicks)] = torch.tensor(one.clicks)
-            most = max(1, max(len(one.clicks) for one in batch))
+            clicks, most = clicks_of(batch)
             mask = torch.from_numpy(np.stack([one.mask for one in batch]))[:, None]
             with torch.autocast("cpu", torch.bfloat16):
                 logits = network(*inputs, clicks[:, :most], mask)[:, 0].float()
@@ -196,16 +216,11 @@ def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | No
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             step += 1
-            keep = min(AVERAGE, step / (step + 20))
-            with torch.no_grad():
-                for own, new in zip(average.parameters(), network.parameters(), strict=True):
-                    own.lerp_(new, 1 - keep)
-                for own, new in zip(average.buffers(), network.buffers(), strict=True):
-                    own.copy_(new) if own.ndim == 0 else own.lerp_(new, 1 - keep)
-                probability = torch.sigmoid(logits)
-                inside = (probability > 0.5).float() * known
-                both = (inside * wanted).sum((1, 2))
-                iou = both / ((inside + wanted * known).sum((1, 2)) - both + 1)
+            follow(average, network, min(AVERAGE, step / (step + 20)))
+            probability = torch.sigmoid(logits.detach())
+            inside = (probability > 0.5).float() * known
+            both = (inside * wanted).sum((1, 2))
+            iou = both / ((inside + wanted * known).sum((1, 2)) - both + 1)
             running[number] = 0.98 * running[number] + 0.02 * np.array([1.0, float(iou.mean())])
             for row, one in enumerate(batch):
                 one.correct(probability[row].numpy())

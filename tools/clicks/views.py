@@ -90,7 +90,9 @@ def views_of(photo: Photo, random: np.random.Generator) -> Iterator[View]:
         enlarged = [max(LEAST_SIDE, side * random.uniform(1.2, 2.4)) for side in sides]
         enlarged = [max(side, max(enlarged) / 2) for side in enlarged]
         ends: list[tuple[int, int]] = []
-        for side, first, last, most in zip(enlarged, (rows[0], columns[0]), (rows[-1], columns[-1]), (height, width), strict=True):
+        for side, first, last, most in zip(
+            enlarged, (rows[0], columns[0]), (rows[-1], columns[-1]), (height, width), strict=True
+        ):
             side = min(round(side), most)
             start = round((first + last + 1 - side) / 2 + random.uniform(-0.1, 0.1) * side)
             start = max(0, min(most - side, start))

@@ -1,14 +1,14 @@
 """Masks of objects from clicks on them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from segvoc.arrays import sigmoid
-from segvoc.clicks.program import click_program, image_program
-from segvoc.clicks.view import Box, box_of, next_view, resampled, view_around
+from segvoc.clicks.program import click_features, click_program
+from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
 from segvoc.inference.windows import views
 
 VIEWS = 8
@@ -32,7 +32,7 @@ class Guess:
     """What clicks say of an object so far."""
 
     clicks: tuple[Click, ...]
-    view: Box
+    view: ViewBox
     """The part of the image that was looked at."""
     logits: Float32[np.ndarray, "h w"]
     """Of every second pixel of the view as the network sees it; positive: in the mask."""
@@ -43,16 +43,16 @@ class ClickedImage:
     """An image on which objects are clicked; what `tiny` sees in it is computed once for each view."""
 
     image: UInt8[np.ndarray, "H W 3"]
-    seen: dict[Box, dict[str, np.ndarray]] = field(default_factory=dict)
+    seen: dict[ViewBox, dict[str, np.ndarray]] = field(default_factory=dict)
     zooms: bool = True
 
     @property
-    def whole(self) -> Box:
+    def whole(self) -> ViewBox:
         """All of the image."""
         height, width = self.image.shape[:2]
-        return Box(0.0, 0.0, float(width), float(height))
+        return ViewBox(0.0, 0.0, float(width), float(height))
 
-    def boxed(self, box: Box) -> Guess:
+    def boxed(self, box: ViewBox) -> Guess:
         """The object in a box."""
         view = view_around(box, self.whole)
         height, width = self._size(view)
@@ -70,7 +70,7 @@ class ClickedImage:
             before = Guess((), whole, np.full(self._size(whole), -20.0, np.float32))
         clicks, view = (*before.clicks, click), before.view
         if not view.holds(click.x, click.y):
-            point = Box(click.x, click.y, click.x + 1, click.y + 1)
+            point = ViewBox(click.x, click.y, click.x + 1, click.y + 1)
             found = box_of(before.logits > 0, view)
             view = view_around(found.joined(point) if found else point, whole).joined(view)
         guess = self._in_view(before, clicks, view)
@@ -79,7 +79,7 @@ class ClickedImage:
         found = box_of(guess.logits > 0, view)
         for one in clicks if found else ():
             if one.adds:
-                found = found.joined(Box(one.x, one.y, one.x + 1, one.y + 1))
+                found = found.joined(ViewBox(one.x, one.y, one.x + 1, one.y + 1))
         nearer = next_view(view, found, whole) if found else view
         return guess if nearer == view else self._in_view(guess, clicks, nearer)
 
@@ -91,15 +91,21 @@ class ClickedImage:
         result[rows, columns] = resampled(guess.logits, view, view, size, -20.0) > 0
         return result
 
-    def _in_view(self, before: Guess, clicks: tuple[Click, ...], view: Box) -> Guess:
-        logits = before.logits if view == before.view else resampled(before.logits, before.view, view, self._size(view), -20.0)
+    def _in_view(self, before: Guess, clicks: tuple[Click, ...], view: ViewBox) -> Guess:
+        logits = (
+            before.logits
+            if view == before.view
+            else resampled(before.logits, before.view, view, self._size(view), -20.0)
+        )
         return Guess(clicks, view, self._run(clicks, view, sigmoid(logits)))
 
-    def _size(self, view: Box) -> tuple[int, int]:
+    def _size(self, view: ViewBox) -> tuple[int, int]:
         height, width = self._features(view)["pixels"].shape[2:]
         return height // 2, width // 2
 
-    def _run(self, clicks: Sequence[Click], view: Box, mask: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    def _run(
+        self, clicks: Sequence[Click], view: ViewBox, mask: Float32[np.ndarray, "h w"]
+    ) -> Float32[np.ndarray, "h w"]:
         width, height = view.right - view.left, view.bottom - view.top
         rows = [
             ((one.x - view.left) / width, (one.y - view.top) / height, 1.0 if one.adds else -1.0)
@@ -109,9 +115,9 @@ class ClickedImage:
         inputs = {"clicks": np.array(rows or [(0.5, 0.5, 0.0)], np.float32), "mask": mask.astype(np.float32)}
         return click_program()(self._features(view) | inputs)["logits"]
 
-    def _features(self, view: Box) -> dict[str, np.ndarray]:
+    def _features(self, view: ViewBox) -> dict[str, np.ndarray]:
         if view not in self.seen:
-            model = image_program()
+            model = click_features()
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
             pixels = views(part, model.protocols["auto"])[:1]
             found = model.find_features(pixels)

@@ -15,6 +15,6 @@ def click_program() -> OnnxProgram:
 
 
 @cache
-def image_program() -> ExportedSegmenter:
+def click_features() -> ExportedSegmenter:
     """`tiny`, whose features the program reads, loaded once."""
     return open_tiny()

@@ -20,12 +20,12 @@ WORTH = 0.5
 WHOLE = 0.6
 """A view of more than this share of the image's area is the whole image."""
 
-MARGIN = 0.02
+CUT_OFF = 0.02
 """So near to the side of a view an object may be cut off by it, relative to the side."""
 
 
 @dataclass(frozen=True)
-class Box:
+class ViewBox:
     """A rectangle of an image [px]; right and bottom aren't in it."""
 
     left: float
@@ -38,9 +38,9 @@ class Box:
         """In pixels."""
         return (self.right - self.left) * (self.bottom - self.top)
 
-    def joined(self, other: "Box") -> "Box":
+    def joined(self, other: "ViewBox") -> "ViewBox":
         """The smallest rectangle around two."""
-        return Box(
+        return ViewBox(
             min(self.left, other.left),
             min(self.top, other.top),
             max(self.right, other.right),
@@ -52,13 +52,13 @@ class Box:
         return self.left <= x < self.right and self.top <= y < self.bottom
 
 
-def view_around(box: Box, image: Box) -> Box:
+def view_around(box: ViewBox, image: ViewBox) -> ViewBox:
     """The view of an object: with room around it, in whole pixels of the image."""
     sides = [max(LEAST, ROOM * (box.right - box.left)), max(LEAST, ROOM * (box.bottom - box.top))]
     sides = [max(side, max(sides) / MOST_ASPECT) for side in sides]
     left, right = _placed(box.left, box.right, sides[0], image.right)
     top, bottom = _placed(box.top, box.bottom, sides[1], image.bottom)
-    view = Box(left, top, right, bottom)
+    view = ViewBox(left, top, right, bottom)
     return image if view.area > WHOLE * image.area else view
 
 
@@ -69,10 +69,10 @@ def _placed(first: float, last: float, side: float, most: float) -> tuple[float,
     return start, start + side
 
 
-def next_view(view: Box, found: Box, image: Box) -> Box:
+def next_view(view: ViewBox, found: ViewBox, image: ViewBox) -> ViewBox:
     """The view to go on with, once an object was found in one: nearer if it is small, farther if it is cut off."""
     wanted = view_around(found, image)
-    margin = (MARGIN * (view.right - view.left), MARGIN * (view.bottom - view.top))
+    margin = (CUT_OFF * (view.right - view.left), CUT_OFF * (view.bottom - view.top))
     is_cut = (
         (found.left < view.left + margin[0] and view.left > 0)
         or (found.right > view.right - margin[0] and view.right < image.right)
@@ -84,13 +84,13 @@ def next_view(view: Box, found: Box, image: Box) -> Box:
     return wanted if wanted.area <= WORTH * view.area else view
 
 
-def box_of(mask: Bool[np.ndarray, "h w"], view: Box) -> Box | None:
+def box_of(mask: Bool[np.ndarray, "h w"], view: ViewBox) -> ViewBox | None:
     """The rectangle around the cells of a view that are in a mask; None: none is."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
     down, across = (view.bottom - view.top) / mask.shape[0], (view.right - view.left) / mask.shape[1]
-    return Box(
+    return ViewBox(
         view.left + across * float(columns[0]),
         view.top + down * float(rows[0]),
         view.left + across * float(columns[-1] + 1),
@@ -99,7 +99,7 @@ def box_of(mask: Bool[np.ndarray, "h w"], view: Box) -> Box | None:
 
 
 def resampled(
-    values: Float32[np.ndarray, "h w"], of: Box, to: Box, size: tuple[int, int], outside: float
+    values: Float32[np.ndarray, "h w"], of: ViewBox, to: ViewBox, size: tuple[int, int], outside: float
 ) -> Float32[np.ndarray, "H W"]:
     """The values of one view on the grid of another, interpolated bilinearly."""
     rows = _cells(values.shape[0], (of.top, of.bottom), (to.top, to.bottom), size[0])

@@ -33,9 +33,7 @@ from segvoc.projects.records import (
     read_state,
 )
 from segvoc.projects.work_files import (
-    FIRST_WORD,
     LABELS_ENTRY,
-    NO_WORD,
     OBJECTS_ENTRY,
     LabelWork,
     PackedWork,
@@ -44,6 +42,7 @@ from segvoc.projects.work_files import (
     read_state_of,
     read_work,
     received,
+    relabeled,
     write_bytes,
 )
 from segvoc.records import to_json
@@ -421,7 +420,7 @@ class Project(ProjectFolder):
             )
         work = LabelWork.of_labels(labels)
         if state is not None:
-            work = _corrected(read_work(files.work)[1], labels)
+            work = relabeled(read_work(files.work)[1], labels)
             if work is None:
                 _mark(files, state)
                 return state
@@ -491,14 +490,3 @@ def _seconds(at: str | None) -> float:
         return datetime.fromisoformat(at or "").timestamp()
     except ValueError:
         return 0.0
-
-
-def _corrected(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
-    """The work with labels that somebody has changed; None if they haven't."""
-    differs = labels != work.labels
-    if not differs.any():
-        return None
-    corrections = np.zeros(labels.shape, np.uint16) if work.corrections is None else work.corrections.copy()
-    decided = np.where(labels == UNLABELED, np.uint16(NO_WORD), labels + np.uint16(FIRST_WORD))
-    corrections[differs] = decided[differs]
-    return replace(work, labels=labels, corrections=corrections, source="import")

@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -338,3 +338,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         OutputError: the system refused.
     """
     write_atomically(path, lambda file: file.write(content))
+
+
+def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
+    """The work with labels that somebody has changed; None if they haven't."""
+    differs = labels != work.labels
+    if not differs.any():
+        return None
+    corrections = np.zeros(labels.shape, np.uint16) if work.corrections is None else work.corrections.copy()
+    decided = np.where(labels == UNLABELED, np.uint16(NO_WORD), labels + np.uint16(FIRST_WORD))
+    corrections[differs] = decided[differs]
+    return replace(work, labels=labels, corrections=corrections, source="import")

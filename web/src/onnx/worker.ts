@@ -1,7 +1,7 @@
 /** The thread that runs the network, so that the page stays responsive. */
 
 import { PageError, type ModelInfo, type Segmentation } from "../backend";
-import { Lesson } from "./lesson";
+import { LearningTask } from "./learning";
 import { Loader, json } from "./loading";
 import type { Reply, Request, Work } from "./messages";
 import { Model, type SeenImage } from "./model";
@@ -15,7 +15,7 @@ let model: Model | undefined;
 const seen = new Recent<SeenImage>();
 /** The network does one thing at a time; between the steps of teaching, images are labeled. */
 const turns = new Turns();
-const lessons = new Map<number, Lesson>();
+const learningTasks = new Map<number, LearningTask>();
 
 self.onmessage = async ({ data }: MessageEvent<Request>) => {
   const { task } = data;
@@ -27,12 +27,12 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
       const segmentation = await turns.take(() => segment(data));
       send({ task, kind: "segmented", segmentation }, [segmentation.labels.buffer, segmentation.confidence.buffer]);
     } else if (data.kind === "improve") {
-      const lesson = new Lesson(data, (reply) => send({ task, ...reply }));
-      lessons.set(task, lesson);
-      const improved = await lesson.learn(model!.teachable(turns)).finally(() => lessons.delete(task));
+      const learning = new LearningTask(data, (reply) => send({ task, ...reply }));
+      learningTasks.set(task, learning);
+      const improved = await learning.learn(model!.teachable(turns)).finally(() => learningTasks.delete(task));
       send({ task, kind: "improved", improved }, [improved.content.buffer]);
-    } else if (data.kind === "example") lessons.get(task)?.give(data);
-    else lessons.get(task)?.cancel();
+    } else if (data.kind === "example") learningTasks.get(task)?.give(data);
+    else learningTasks.get(task)?.cancel();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     send({ task, kind: "failed", message, isPlain: error instanceof PageError });

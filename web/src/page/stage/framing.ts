@@ -15,7 +15,7 @@ export function frameRegion(work: Workbench, at: Point | null): void {
 }
 
 /** The same for all pixels of the word that is chosen for the tools. */
-export function frameWord(work: Workbench): void {
+export function frameChosen(work: Workbench): void {
   const labeling = work.session.current.value?.labeling.value,
     name = work.choice.value;
   const label = labeling && typeof name === "string" ? labeling.words.map(firstName).indexOf(name) : -1;

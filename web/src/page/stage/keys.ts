@@ -2,7 +2,7 @@
 
 import { firstName } from "../../labels/synonyms";
 import type { StageControl } from "./control";
-import { frameRegion, frameWord } from "./framing";
+import { frameRegion, frameChosen } from "./framing";
 import type { Key } from "./tool";
 
 /** What keys mean beside those of the tools. */
@@ -45,7 +45,7 @@ export function pressStage(control: StageControl, event: KeyboardEvent): boolean
   else if (key === "-" || key === "_") control.zoom(1 / 1.5);
   else if (key === "0") control.fit();
   else if (key === "z") frameRegion(control, control.cursor.value);
-  else if (key === "Z") frameWord(control);
+  else if (key === "Z") frameChosen(control);
   else if (key === "w" || key === "W" || key === "/") control.finding.value = true;
   else if (key === "h" || key === "H" || key === "\\") showBare(control);
   else if (key === "j" || key === "J") control.doubts.next();

@@ -8,7 +8,7 @@ import type { Reply, Request } from "./messages";
 type Distributed<Union> = Union extends unknown ? Omit<Union, "task"> : never;
 type Example = Awaited<ReturnType<LabeledImages["read"]>>;
 
-export class Lesson {
+export class LearningTask {
   private readonly ending = new AbortController();
   private take: (example: Example) => void = () => {};
 
