@@ -2,6 +2,7 @@
 
 VENV := .venv
 LIGHT := .venv-light
+DEPLOY := .venv-deploy
 BIN := $(VENV)/bin
 # Processes of the tests: as many as the machine has cores and memory for, unless you say how many.
 JOBS ?= $(shell tools/jobs.sh)
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock tiny tiny-programs tiny-page images notebooks web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock deploy-tools deploy-check tiny tiny-programs tiny-page images notebooks web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +118,15 @@ lock: install  ## resolve pyproject.toml into the lock files
 	$(LOCK) $(ARGS) --extra all --extra docs --extra dev --group build --output-file requirements.lock pyproject.toml
 	$(LOCK) --group build --constraint requirements.lock --output-file requirements-light.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
+	$(LOCK) $(ARGS) --group deploy --output-file requirements-deploy.lock
+
+# The linters of deploy/ are large programs that nothing else needs, so they have an environment of their own.
+deploy-tools:  ## install the linters of deploy/: .venv-deploy
+	[ -x $(DEPLOY)/bin/pip ] || python3 -m venv $(DEPLOY)
+	$(DEPLOY)/bin/pip install --quiet --require-hashes --no-deps -r requirements-deploy.lock
+
+deploy-check: install  ## check Dockerfile, compose files, systemd unit and Helm chart with the linters that there are
+	$(BIN)/python tools/check_deploy.py $(ARGS)
 
 tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
@@ -156,4 +166,4 @@ clean:  ## delete all outputs except the environments
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## delete the environments too
-	rm -rf $(VENV) $(LIGHT)
+	rm -rf $(VENV) $(LIGHT) $(DEPLOY)

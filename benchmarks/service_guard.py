@@ -2,8 +2,8 @@
 
     python -m benchmarks.service_guard [-- --queue 16 ...]
 
-Starts `segvoc serve`, with the options after `--`. Clients have addresses of their own: 127.0.0.2 and so on. Each column
-says what an honest client got.
+Starts `segvoc serve`, with the options after `--`. Clients have addresses of their own: 127.0.0.2 and so on. Columns
+say what an honest client got.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Takes the images of the web page: docs/images/page.jpg and page_phone.jpg.
+"""Takes the images of the web page: docs/images/page.jpg, page_phone.jpg and objects.jpg.
 
 Usage: python tools/make_web_image.py PAGE, a folder that `segvoc export tiny PAGE --page` wrote. Needs Chromium.
 """
@@ -23,7 +23,7 @@ IMAGES = ROOT / "docs" / "images"
 def labeled(tab: Any, photograph: str, words: str) -> Callable[[float, float], tuple[float, float]]:
     """Label a sample, and return what turns shares of the stage into places of the window."""
     tab.get_by_text("The model is ready").wait_for(timeout=120_000)
-    tab.locator("input[type=file]").set_input_files(ROOT / "samples" / photograph)
+    tab.locator("input[type=file][accept='image/*']").first.set_input_files(ROOT / "samples" / photograph)
     tab.get_by_label("Words to look for").fill(words)
     tab.keyboard.press("Enter")
     tab.get_by_role("status").filter(has_text=" labeled ").wait_for(timeout=120_000)
@@ -44,6 +44,19 @@ def phone(tab: Any) -> None:
     for corner in ((0.46, 0.35), (0.54, 0.35), (0.56, 0.88), (0.44, 0.88)):
         tab.mouse.click(*place(*corner))
     tab.mouse.move(*place(0.43, 0.6))
+
+
+def objects(tab: Any) -> None:
+    """A cup as objects, one of which is cut by a line."""
+    place = labeled(tab, "coffee.jpg", "cup, table, spoon")
+    tab.get_by_role("button", name="Objects", exact=True).click()
+    tab.get_by_role("button", name="Make objects of cup").click()
+    tab.mouse.move(*place(0.33, 0.1))
+    tab.mouse.down()
+    for at in ((0.42, 0.5), (0.36, 0.9)):
+        tab.mouse.move(*place(*at), steps=4)
+    tab.mouse.up()
+    tab.mouse.move(1, 1)
 
 
 class _Isolated(http.server.SimpleHTTPRequestHandler):
@@ -67,6 +80,7 @@ def take(page: Path) -> dict[str, Image.Image]:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, show, size, scheme in (
             ("page.jpg", desktop, (1140, 640), "light"),
+            ("objects.jpg", objects, (1140, 640), "light"),
             ("page_phone.jpg", phone, (390, 844), "dark"),
         ):
             context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)  # pyright: ignore[reportArgumentType]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from segvoc.exported.segmenter import ExportedSegmenter
     from segvoc.exporting.export import export
     from segvoc.formats.dataset import DatasetWriter
+    from segvoc.formats.objects import with_objects
     from segvoc.imaging.label_maps import read_label_map
     from segvoc.imaging.overlay import OverlayStyle
     from segvoc.inference.label_options import LabelOptions
@@ -80,6 +81,7 @@ __all__ = [
     "save",
     "threads",
     "train",
+    "with_objects",
 ]
 
 _HOMES = {
@@ -117,6 +119,7 @@ _HOMES = {
     "save": "segvoc.models.saving",
     "threads": "segvoc.process_settings",
     "train": "segvoc.training.run",
+    "with_objects": "segvoc.formats.objects",
 }
 
 

@@ -39,6 +39,7 @@ def place(tmp_path: Path) -> Place:
 
 
 # starts two processes that train a small network: nothing less shows that a piece goes on with the last one's step
+@pytest.mark.slow
 def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(gpu_runs.__file__).parents[1]
     monkeypatch.setenv("PYTHONPATH", f"{root}:{root / 'src'}")

@@ -189,3 +189,21 @@ def test_train_learns_from_a_dataset(segvoc_command: Command, dataset: str, monk
     assert given[0].background == "road"
     segvoc_command("train", *options, "--labels", "in").refused("leave out --labels")
     segvoc_command("train", "syn-seg-b", "--dataset", dataset, "--out", "run").refused("leave out --dataset")
+
+
+def test_objects_are_counted_in_reports_and_datasets(segment: Command) -> None:
+    draw_photos("in/a.jpg")
+    done = segment("in", *WORDS, "--objects", "--least-object", "4", "--json")
+    assert done.code == 0, done.err
+    counts = {entry["name"]: entry["objects"] for entry in json.loads(done.out)["classes"]}
+    assert counts["stone wall"] == counts["road"] == 0 < counts["cat"]
+    assert len(np.unique(np.array(Image.open("out/a.objects.png")))) == 1 + counts["cat"]
+    done = segment("in", *WORDS, "--objects", "--least-object", "4", "--format", "coco-instances", "--out", "coco")
+    assert f"({counts['cat']} object" in done.out
+    entries = json.loads(Path("coco/annotations/instances_default.json").read_text())["annotations"]
+    assert [entry["iscrowd"] for entry in entries if entry["category_id"] == 1].count(0) == counts["cat"]
+    # without them, the map of an earlier call goes
+    assert segment("in", *WORDS).code == 0
+    assert "a.objects.png" not in result_files()
+    for wrong in (("--least-object", "4"), ("--objects", "--tile", "64")):
+        assert segment("in", *WORDS, *wrong).code == 2

@@ -1,5 +1,7 @@
 """`segvoc serve`: what it refuses, and what it hands on; tests/serving runs it."""
 
+from pathlib import Path
+
 import pytest
 
 from segvoc.serving.settings import ServiceSettings
@@ -38,7 +40,8 @@ def test_elsewhere_it_demands_a_key_or_the_word_public(segvoc_command: Command, 
     assert segvoc_command("serve", "--host", "0.0.0.0", "--api-key-file", "key").code == 0
     monkeypatch.setenv("SEGVOC_API_KEY", KEY)
     assert segvoc_command("serve", "--host", "0.0.0.0", "--allow-host", "example.org").code == 0
-    assert [arguments[1].api_key for arguments, _ in served] == [None, KEY, KEY]
+    assert [arguments[1].api_key for arguments, _ in served] == [None, None, KEY]
+    assert [arguments[1].api_key_file for arguments, _ in served] == [None, Path("key"), None]
     assert [arguments[1].hosts for arguments, _ in served] == [(), (), ("example.org",)]
     segvoc_command("serve", "--api-key-file", "key").refused("both SEGVOC_API_KEY and --api-key-file")
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import time
 
 import pytest
@@ -74,6 +75,8 @@ def test_metrics_count_requests_by_address_and_status():
     assert "segvoc_model_seconds_count 1.0" in text
     assert "segvoc_open_requests 1.0" in text
     assert "no/such" not in text
+    if sys.platform == "linux":
+        assert "process_resident_memory_bytes" in text and "process_open_fds" in text
 
 
 def test_request_ids_are_the_callers_or_new():
@@ -140,14 +143,14 @@ def test_wrong_addresses_and_methods(method, path, status):
 
 def test_more_requests_than_allowed_are_refused():
     model = GatedSegmenter()
-    with in_process(model, requests=1) as client:
+    with in_process(model, requests=1, client_requests=9, client_uploads=9) as client:
         model.gate.clear()
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor() as threads:
             first = threads.submit(segment, client)
             while "segvoc_open_requests 2.0" not in client.get("/metrics").text:
-                pass
+                time.sleep(0.05)
             second = segment(client)
             model.gate.set()
             assert (second.status_code, failure(second)) == (503, "busy")

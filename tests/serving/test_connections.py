@@ -119,17 +119,6 @@ def test_connections_are_kept_for_the_next_request():
             time.sleep(0.3)
 
 
-def test_too_many_connections_are_closed():
-    with listening(connections=2) as port, connected(port) as first, connected(port) as second:
-        for connection in (first, second):
-            connection.sendall(WHOLE)
-            assert one_answer(connection)[0] == 200
-        with connected(port) as third:
-            with contextlib.suppress(OSError):
-                third.sendall(WHOLE)
-            assert answer(third) == b""
-
-
 def test_an_answer_that_is_not_read_ends_the_connection(tmp_path):
     (tmp_path / "index.html").write_text("page")
     (tmp_path / "large.bin").write_bytes(b"x" * 30_000_000)

@@ -73,7 +73,7 @@ def test_arguments_become_settings_of_ray_and_of_the_replicas(monkeypatch, tmp_p
     assert opened.args == ("tiny",)
     assert settings.service.queue == 9
     assert KEY not in repr(deployment.init_args)
-    assert settings.with_secrets() == ServiceSettings(queue=9, api_key=KEY)
+    assert settings.with_secrets() == ServiceSettings(queue=9, api_key_file=tmp_path / "key")
 
 
 def test_the_example_for_kubernetes_fits_rays_schema_and_the_settings(monkeypatch):

@@ -22,7 +22,7 @@ from tests.processes import free_port
 from tests.serving.services import png
 
 SCRIPT = """
-import functools, sys, time
+import functools, os, sys, time
 from segvoc.serving.server import run
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
@@ -37,7 +37,8 @@ def broken():
 
 if __name__ == "__main__":
     port, workers, model = int(sys.argv[1]), int(sys.argv[2]), {"slow": Slow, "broken": broken}[sys.argv[3]]
-    run(model, ServiceSettings(), host="127.0.0.1", port=port, workers=workers)
+    settings = ServiceSettings(settle_seconds=float(os.environ.get("SETTLE", "0")))
+    run(model, settings, host="127.0.0.1", port=port, workers=workers)
 """
 
 
@@ -116,6 +117,19 @@ def test_sigterm_answers_what_was_accepted(script, workers):
         assert "Traceback" not in service.text
 
 
+def test_a_service_that_settles_is_not_ready_and_answers(script):
+    with started(script, "0", "1", "slow", SETTLE="2") as service:
+        client = Client(url := service.url(), attempts=1)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(f"{url}/readyz")
+        with urllib.request.urlopen(f"{url}/healthz") as alive:
+            assert alive.status == 200
+        assert client.segment(png(), ["cat", "wall"]).labels.size
+        assert service.process.wait(30) == 0
+
+
 def test_after_sigkill_the_address_is_free_again(script):
     port = str(free_port())
     for _ in range(2):
@@ -142,6 +156,28 @@ def test_workers_end_with_their_parent_and_share_vocabularies_and_metrics(script
         service.process.kill()
         service.process.wait()
     with started(script, port, "1", "slow") as service:
+        assert service.url()
+
+
+def test_a_lost_worker_is_started_again_and_told(script):
+    with started(script, "0", "2", "slow") as service:
+        url = service.url()
+        pids = [
+            int(str(line["message"]).split("[")[1].rstrip("]"))
+            for line in service.lines
+            if str(line["message"]).startswith("Started server process")
+        ]
+        os.kill(pids[0], signal.SIGKILL)
+        end, seen = time.monotonic() + 30, set()
+        while 503 not in seen and time.monotonic() < end:
+            with contextlib.suppress(ConnectionError, urllib.error.URLError):
+                try:
+                    with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+                        seen.add(answer.status)
+                except urllib.error.HTTPError as error:
+                    seen.add(error.code)
+            time.sleep(0.05)
+        assert 503 in seen
         assert service.url()
 
 

@@ -23,6 +23,12 @@ from tests.training.runs import drawn_images
 SMALL = {"crop_size": 64, "short_sides": (64, 80), "views": 2, "pyramid_channels": 16, "save_every": 2}
 
 
+@pytest.fixture(autouse=True)
+def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing the curves takes a third of runs as short as these; other runs of the tests draw them."""
+    monkeypatch.setattr("segvoc.training.monitor.draw_curves", lambda *_: None)
+
+
 def recipe(images: int, **changes: object) -> Recipe:
     return finetune("tiny", images=images).with_settings(**(SMALL | changes))
 

@@ -1,6 +1,7 @@
 """A served page in a browser tab, and what a person does with it."""
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,14 @@ class Site:
         with Image.open(self.saved("Label map")) as saved:
             assert saved.mode == "P"
             return np.array(saved)
+
+    def labels_of(self, words: Sequence[str]) -> np.ndarray:
+        """The same as places in a list of all its words; a word that was added later has a higher number in files."""
+        report = json.loads(self.saved("Shares").read_text(encoding="utf-8"))
+        places = np.full(256, 255)
+        for entry in report["classes"]:
+            places[entry["id"]] = list(words).index(entry["name"])
+        return places[self.labels()]
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a place of the open image is in the window, if all of the image is seen; both in [0, 1]."""

@@ -123,7 +123,7 @@ def test_an_exported_page_applies_its_words_by_itself(taught_site: Site, tiny, t
     site.label(image, ", ".join(MANY_WORDS))
     expected = better.segment(image, MANY_WORDS)
     assert expected.selected.all() and not tiny.segment(image, MANY_WORDS).selected.all()
-    assert (site.labels() == expected.labels).mean() >= 0.999
+    assert (site.labels_of(MANY_WORDS) == expected.labels).mean() >= 0.999
     assert site.complaints == []
 
 

@@ -111,6 +111,13 @@ test("an object divides itself into its regions, or where it is narrow", () => {
   merge(parts, [1, 2, 3]);
   assert.equal(divide(parts, 1)!.pieces.length, 3);
   assert.equal(count(parts), 3);
+  // specks that joined an object go with the nearer region
+  const wide = "0".repeat(200);
+  const specks = labeled(`${wide}..0.${wide}`, `${wide}....${wide}`);
+  makeObjects(specks, 0, 2);
+  merge(specks, [1, 2]);
+  assert.deepEqual([divide(specks, 1)!.pieces.length, count(specks)], [2, 2]);
+  assert.equal(specks.object(202), specks.object(204));
 });
 
 test("objects of one word are united, dissolved and extended; they and corrections have one history", () => {

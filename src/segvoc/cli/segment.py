@@ -4,9 +4,10 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
 from segvoc.cli.tile_options import TileOptions, tile_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
-from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, one_line
+from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.formats.dataset import Dataset
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.imaging.overlay import OverlayStyle
@@ -62,6 +63,13 @@ if TYPE_CHECKING:
     help=f"Write a dataset for other programs instead: {', '.join(FORMAT_NAMES)}.",
 )
 @click.option("--copy-images/--no-copy-images", default=True, help="Copy the images into the dataset.")
+@click.option("--objects", is_flag=True, help="Count things: each connected region of a word is an object.")
+@click.option(
+    "--least-object",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --objects: fewest pixels of one; a 5,000th of the image by default.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
 @click.option("--compact", is_flag=True, help="Report only the words that were found.")
 @click.option("--overlay/--no-overlay", default=True, help="Draw overlays.")
@@ -95,6 +103,8 @@ def segment(
     legend: bool,
     dataset_format: FormatName | None,
     copy_images: bool,
+    objects: bool,
+    least_object: int | None,
     as_json: bool,
     compact: bool,
     overlay: bool,
@@ -115,6 +125,8 @@ def segment(
 
     For video.mp4, writes video.overlay.mp4 (all frames), video/000000.png, ... (label maps) and video.json.
 
+    With --objects also photo.objects.png (the number of each pixel's object), and the report counts them.
+
     With --format, writes one dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
     asked_parts = parts_of(parts, parts_file)
@@ -125,8 +137,10 @@ def segment(
     videos = has_videos(
         inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
     )
+    _check_objects(objects, least_object, instead="videos" if videos else "images in tiles" if in_tiles else None)
     dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, labels, copy_images)
-    plans = _plans(dataset, inputs, out, videos=videos, parts=asked_parts is not None, overlay=overlay)
+    kinds = {"parts": asked_parts is not None, "objects": objects, "overlay": overlay}
+    plans = _plans(dataset, inputs, out, videos=videos, kinds=kinds)
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open, model)
     segmenter = load()
@@ -143,6 +157,8 @@ def segment(
         overlay=style if overlay and dataset is None else None,
         compact=compact,
         dataset=dataset,
+        objects=objects,
+        least_object=least_object,
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
     begin = partial(image_work, out, sources=images, shard=shard)
@@ -193,14 +209,23 @@ def _dataset(
     return Dataset(folder=out, format=name, background=labels.background, copy_images=copy_images)
 
 
+def _check_objects(objects: bool, least: int | None, *, instead: str | None) -> None:
+    if least is not None and not objects:
+        raise UsageError("--least-object is for --objects; add it, or leave both out")
+    if objects and instead is not None:
+        raise UsageError(f"objects aren't counted in {instead}; leave out --objects")
+    if objects and find_spec("skimage") is None:
+        raise missing_extra("scikit-image", "formats")
+
+
 def _plans(
-    dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, videos: bool, parts: bool, overlay: bool
+    dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, videos: bool, kinds: Mapping[str, bool]
 ) -> Sequence[ResultFiles | None]:
-    """Where the results of each image, or video, go."""
+    """Where the results of each image, or video, go; `kinds` are those that there may be."""
     if videos:
-        return plan_videos(inputs, out, overlay=overlay)
+        return plan_videos(inputs, out, overlay=kinds["overlay"])
     if dataset is None:
-        return plan_results(inputs, out, parts=parts, overlay=overlay)
+        return plan_results(inputs, out, **kinds)
     dataset.refuse_inputs(inputs)
     return plan_files(inputs, out, lambda image, stem: dataset.files(stem, image.path))
 
@@ -266,6 +291,11 @@ def summary_line(result: "Segmentation", paths: ResultFiles) -> str:
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:
     ordered = sorted(entries, key=lambda entry: -entry["pixels"])
-    found = [f"{entry['name']} {entry['fraction']:.0%}" for entry in ordered]
+    found = [f"{entry['name']} {entry['fraction']:.0%}{_count(entry)}" for entry in ordered]
     more = f", and {len(found) - 6} more" if len(found) > 6 else ""
     return f"{', '.join(found[:6]) or 'nothing'}{more}"
+
+
+def _count(entry: Mapping[str, Any]) -> str:
+    count = entry.get("objects")
+    return f" ({count} {'object' if count == 1 else 'objects'})" if count else ""

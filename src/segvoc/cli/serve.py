@@ -5,13 +5,21 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.errors import UsageError, missing_extra
-from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, read_label_studio_token, read_secret
+from segvoc.serving.api_keys import made_key
+from segvoc.serving.proxies import ProxyHeader
+from segvoc.serving.settings import (
+    KEY_VARIABLE,
+    TOKEN_VARIABLE,
+    ServiceSettings,
+    key_settings,
+    read_label_studio_token,
+)
 
 _SETTINGS: Mapping[str, str] = {
     "queue": "Images that may wait for the model; more get 429.",
@@ -19,6 +27,13 @@ _SETTINGS: Mapping[str, str] = {
     "batch_wait": "Seconds that an incomplete batch waits.",
     "requests": "Requests that may be open at once; more get 503.",
     "connections": "Connections that may be open at once.",
+    "client_requests": "Requests of one client that may be open at once; more get 429.",
+    "client_uploads": "Bodies of one client that may be on their way at once; more get 429.",
+    "client_connections": "Connections of one client.",
+    "client_rate": "Requests of one client in a second; more get 429.",
+    "key_requests": "Requests with one API key that may be open at once; more get 429.",
+    "key_uploads": "Bodies with one API key that may be on their way at once; more get 429.",
+    "key_rate": "Requests with one API key in a second; more get 429.",
     "max_bytes": "Bytes of the largest image file.",
     "max_pixels": "Pixels of the largest image.",
     "max_words": "Words of a vocabulary.",
@@ -34,9 +49,26 @@ _SETTINGS: Mapping[str, str] = {
     "transfer_seconds": "Seconds for such an upload.",
     "watchers": "Requests that may wait for changes of the project; more get 503.",
     "tasks": "Tasks in one request of Label Studio's.",
+    "settle_seconds": "Seconds after SIGTERM in which /readyz fails and everything else goes on.",
     "stop_seconds": "Seconds for answering what was accepted, after SIGTERM.",
 }
 """Settings of the service that are numbers, with the help of their options."""
+
+_DEFAULTS: Mapping[str, str] = {
+    "batch": "the model's own",
+    "client_requests": "half of --requests",
+    "client_uploads": "a quarter of --requests",
+    "client_connections": "half of --connections",
+    "key_requests": "three quarters of --requests",
+    "key_uploads": "half of --requests",
+}
+"""What stands for numbers that follow from others."""
+
+
+def _print_key(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        click.echo(made_key(name))
+        context.exit()
 
 
 def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,7 +78,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_option(command: Callable[..., Any], name: str) -> Callable[..., Any]:
         default = known[name].default
         kind = float if isinstance(default, float) else int
-        shown = "the model's own" if default is None else True
+        shown = _DEFAULTS[name] if default is None else True
         flag = f"--{name.replace('_', '-')}"
         return click.option(flag, name, type=kind, default=default, show_default=shown, help=_SETTINGS[name])(command)
 
@@ -73,10 +105,36 @@ def naming_fastapi() -> Iterator[None]:
     "--workers", default=1, type=click.IntRange(1, 64), help="Number of processes, each with its own model and queue."
 )
 @model_options(*NETWORK_OPTIONS, "trust_code", "taught", dtype="auto")
-@click.option("--api-key-file", metavar="FILE", help=f"File with the API key; or set {KEY_VARIABLE}.")
+@click.option(
+    "--api-key-file",
+    metavar="FILE",
+    help=f"File with the API key, or with lines 'NAME: KEY' or 'NAME: KEY until YYYY-MM-DD'; or set {KEY_VARIABLE}.",
+)
+@click.option(
+    "--make-key",
+    metavar="NAME",
+    callback=_print_key,
+    expose_value=False,
+    is_eager=True,
+    help="Print a line with a new key for the file, and exit.",
+)
 @click.option("--public", is_flag=True, help="Allow other machines without an API key.")
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="Another host name of the service; repeatable."
+)
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy, or network of proxies, that may name the client's address; repeatable.",
+)
+@click.option(
+    "--proxy-header",
+    type=click.Choice(get_args(ProxyHeader)),
+    default="x-forwarded-for",
+    show_default=True,
+    help="The header in which the proxies name it.",
 )
 @click.option("--label-studio", metavar="URL", help="Fetch task images from this Label Studio, and only from it.")
 @click.option("--label-studio-token-file", metavar="FILE", help=f"File with its token; or set {TOKEN_VARIABLE}.")
@@ -94,6 +152,8 @@ def serve(
     api_key_file: str | None,
     public: bool,
     hosts: Sequence[str],
+    proxies: Sequence[str],
+    proxy_header: ProxyHeader,
     label_studio: str | None,
     label_studio_token_file: str | None,
     page: str | None,
@@ -109,12 +169,12 @@ def serve(
         from segvoc.serving.guard import LOOPBACK_NAMES, is_loopback
         from segvoc.serving.server import run
 
-    api_key = read_secret("API key", api_key_file, KEY_VARIABLE, "--api-key-file")
+    keys = key_settings(api_key_file, "--api-key-file")
     token = None
     if label_studio is not None or label_studio_token_file is not None:
         token = read_label_studio_token(label_studio_token_file, "--label-studio-token-file")
     local = is_loopback(host)
-    if not local and api_key is None and not public:
+    if not local and not any(keys.values()) and not public:
         raise UsageError(
             f"--host {host} can be reached from elsewhere; set an API key ({KEY_VARIABLE} or --api-key-file), "
             "or say --public to serve everybody"
@@ -127,10 +187,12 @@ def serve(
 
         folders["project"] = open_project(project).folder
     settings = ServiceSettings(
-        api_key=api_key,
         hosts=tuple(hosts),
+        proxies=tuple(proxies),
+        proxy_header=proxy_header,
         label_studio=label_studio,
         label_studio_token=token,
+        **keys,
         **folders,
         **numbers,
     )

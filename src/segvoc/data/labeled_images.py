@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypedDict
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError, one_line
+from segvoc.formats.stuff import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
@@ -87,6 +88,18 @@ class LabeledImage:
             InputError: the file is missing or damaged.
         """
         return read_label_map(self.labels)
+
+    def read_objects(self, size: tuple[int, int], stuff: Set[int] = frozenset()) -> UInt16[np.ndarray, "H W"] | None:
+        """The number of each pixel's object, 0 for none; None if the dataset has none.
+
+        Args:
+            size: height and width of the image [px].
+            stuff: labels of what is no object unless the dataset says so: where all it has are shapes without groups.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        return None
 
 
 class FolderRules(TypedDict, total=False):
@@ -173,6 +186,20 @@ class LabeledImages:
             InputError: see `LabeledImage.read`.
         """
         return self.images[index].read(len(self.vocabulary))
+
+    def read_objects(self, index: int, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"] | None:
+        """The number of each pixel's object in the image at a position, 0 for none; None if the dataset has none.
+
+        Shapes of stuff (sky, wall, ...) are no objects, unless the dataset says so.
+
+        Args:
+            index: the position.
+            size: height and width of the image [px].
+
+        Raises:
+            InputError: see `LabeledImage.read_objects`.
+        """
+        return self.images[index].read_objects(size, stuff_classes(self.vocabulary.words, self.background))
 
 
 def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Vocabulary:

@@ -31,6 +31,9 @@ OFFICIAL_IDS = {
 FIRST_INSTANCES = OFFICIAL_IDS["person"]
 """From this id on, Cityscapes has instances."""
 
+CITYSCAPES_FACTOR = 1000
+"""What an id is multiplied by before the number of an instance is added."""
+
 LABELS_FILE = "labels.json"
 """The file with the id of each word; Cityscapes itself has none, as its ids never change."""
 
@@ -95,11 +98,12 @@ class Cityscapes(DatasetFormat):
         ids = self._table[result.labels]
         instances = ids.copy()
         counts: dict[int, int] = {}
-        for region in connected_regions(result.labels, len(self.words)):
+        for region in connected_regions(result.labels, len(self.words), result.objects):
             number = self.ids[self.words[region.label]]
-            # of each class, id * 1000 + n has to stay below 65536
-            if FIRST_INSTANCES <= number < len(OFFICIAL_IDS) and (count := counts.get(number, 0)) < 1000:
-                instances[region.place][region.inside] = number * 1000 + count
+            # the values have 16 bits
+            has_instances = FIRST_INSTANCES <= number < len(OFFICIAL_IDS) and not region.is_crowd
+            if has_instances and (count := counts.get(number, 0)) < CITYSCAPES_FACTOR:
+                instances[region.place][region.inside] = number * CITYSCAPES_FACTOR + count
                 counts[number] = count + 1
         maps = (
             Image.fromarray(ids.astype(np.uint8)),

@@ -1,7 +1,7 @@
 """COCO: panoptic segments as PNGs with a JSON file, and instances with masks as run lengths."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,17 @@ class _Coco(DatasetFormat):
         lists = {
             "images": self._images(entries),
             "annotations": self._annotations(entries),
-            "categories": self._categories(),
+            "categories": self._categories({label for entry in entries for label in entry.facts["counted"]}),
         }
         write_json_lists(folder / self._file, head, lists)
+
+    def _segments(self, result: Segmentation, counted: set[int]) -> Iterator[Region]:
+        """The segments of an image; the labels of the words that have objects are added to the set."""
+        stuff = stuff_classes(self.words, self.background)
+        for region in segments(result.labels, len(self.words), stuff, result.objects):
+            if region.number is not None:
+                counted.add(region.label)
+            yield region
 
     def _images(self, entries: DatasetEntries) -> Iterator[Facts]:
         for number, entry in enumerate(entries, 1):
@@ -40,8 +48,9 @@ class _Coco(DatasetFormat):
             # below "images", as it is usual
             yield {"id": number, "file_name": entry.image.removeprefix("images/"), "width": width, "height": height}
 
-    def _categories(self) -> Iterator[Facts]:
-        stuff = stuff_classes(self.words, self.background)
+    def _categories(self, counted: Set[int]) -> Iterator[Facts]:
+        # what has objects in one of the images is counted, whatever its name
+        stuff = stuff_classes(self.words, self.background) - counted
         for label, (word, color) in enumerate(zip(self.words, class_colors(len(self.words)).tolist(), strict=True)):
             kind = {"isthing": int(label not in stuff), "supercategory": "stuff" if label in stuff else "thing"}
             yield {"id": label + 1, "name": word, **kind, "color": color}
@@ -51,7 +60,7 @@ class _Coco(DatasetFormat):
 
 
 def _facts(region: Region) -> Facts:
-    return {"category_id": region.label + 1, "area": region.area, "bbox": region.box, "iscrowd": 0}
+    return {"category_id": region.label + 1, "area": region.area, "bbox": region.box, "iscrowd": int(region.is_crowd)}
 
 
 class CocoPanoptic(_Coco):
@@ -74,7 +83,8 @@ class CocoPanoptic(_Coco):
         ids = np.zeros(result.labels.shape, np.uint32)
         entries: list[Facts] = []
         taken: set[int] = {0}
-        for region in segments(result.labels, len(self.words), stuff_classes(self.words, self.background)):
+        counted: set[int] = set()
+        for region in self._segments(result, counted):
             red, green, blue = result.colors[region.label].tolist()
             number = red + 256 * green + 256 * 256 * blue
             while number in taken:  # a color near that of the class
@@ -85,7 +95,7 @@ class CocoPanoptic(_Coco):
         rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
         png = Image.fromarray(rgb)
         write_atomically(folder / self.files(stem)[0], lambda file: png.save(file, "PNG"))
-        return {"size": list(ids.shape), "segments": entries}
+        return {"size": list(ids.shape), "segments": entries, "counted": sorted(counted)}
 
     def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
         for number, entry in enumerate(entries, 1):
@@ -108,13 +118,14 @@ class CocoInstances(_Coco):
             raise missing_extra("pycocotools", "formats") from None
         entries: list[Facts] = []
         mask = np.zeros(result.labels.shape, np.uint8, order="F")
-        for region in segments(result.labels, len(self.words), stuff_classes(self.words, self.background)):
+        counted: set[int] = set()
+        for region in self._segments(result, counted):
             mask[region.place] = region.inside
             runs: Any = encode(mask)
             mask[region.place] = 0
             lengths = {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
             entries.append({"segmentation": lengths, **_facts(region)})
-        return {"size": list(mask.shape), "segments": entries}
+        return {"size": list(mask.shape), "segments": entries, "counted": sorted(counted)}
 
     def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
         annotation = 0

@@ -1,18 +1,19 @@
-"""The connected regions of a label map, which stand for instances where a dataset has any."""
+"""The instances in a label map: its objects, or else its connected regions, where a dataset has any."""
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt16
 
 from segvoc.errors import missing_extra
+from segvoc.imaging.label_maps import UNLABELED
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Pixels of one class: those that touch one another, or all of an image."""
+    """Pixels of one class: an object, those that touch one another, or all of an image."""
 
     label: int
     left: int
@@ -21,6 +22,14 @@ class Region:
     """First row of the bounding box."""
     inside: Bool[np.ndarray, "h w"]
     """Which pixels of the bounding box it has."""
+    number: int | None = None
+    """The number of the object; 0 for the pixels of a class with objects that are in none of them; None without
+    objects."""
+
+    @property
+    def is_crowd(self) -> bool:
+        """Whether nobody says how many objects it shows."""
+        return self.number == 0
 
     @property
     def area(self) -> int:
@@ -40,14 +49,18 @@ class Region:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
-def connected_regions(labels: UInt16[np.ndarray, "H W"], classes: int) -> list[Region]:
+def connected_regions(
+    labels: UInt16[np.ndarray, "H W"], classes: int, objects: UInt16[np.ndarray, "H W"] | None = None
+) -> list[Region]:
     """The connected regions of every class, class by class, each from top to bottom.
 
-    Pixels that touch at a corner are connected.
+    Pixels that touch at a corner are connected. Of a class that has objects, each object is one region, wherever its
+    pixels are, in the order of their numbers; its other pixels together come first.
 
     Args:
         labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no region.
         classes: number of classes.
+        objects: the number of each pixel's object, 0 for none; pixels of two classes are never one object.
 
     Raises:
         UsageError: scikit-image isn't installed.
@@ -58,24 +71,32 @@ def connected_regions(labels: UInt16[np.ndarray, "H W"], classes: int) -> list[R
     except ModuleNotFoundError:
         raise missing_extra("scikit-image", "formats") from None
     # neighboring classes have different values, so all are numbered at once; 0 stands for "no region"
-    numbered: Any = label(np.where(labels < classes, labels + np.int32(1), 0), connectivity=2)
+    classed = np.where(labels < classes, labels + np.int32(1), 0)
+    counted = None if objects is None else (classed > 0) & np.isin(labels, labels[(classed > 0) & (objects > 0)])
+    numbered: Any = label(classed if counted is None else np.where(counted, 0, classed), connectivity=2)
+    if counted is not None and objects is not None:
+        pairs = labels[counted] * np.int64(UNLABELED + 1) + objects[counted]
+        numbered[counted] = numbered.max() + 1 + np.unique(pairs, return_inverse=True)[1]
     found = []
     for number, place in enumerate(find_objects(numbered), 1):
         inside = numbered[place] == number
         row, column = place[0].start, place[1].start
-        first = int(inside[0].argmax())
-        found.append(Region(int(labels[row, column + first]), column, row, inside))
+        pixel = row, column + int(inside[0].argmax())
+        of = int(objects[pixel]) if counted is not None and objects is not None and counted[pixel] else None
+        found.append(Region(int(labels[pixel]), column, row, inside, of))
     return sorted(found, key=lambda region: region.label)
 
 
-def segments(labels: UInt16[np.ndarray, "H W"], classes: int, stuff: Set[int]) -> Iterator[Region]:
-    """The segments of an image: each connected region of a thing, and all pixels of a kind of stuff together."""
+def segments(
+    labels: UInt16[np.ndarray, "H W"], classes: int, stuff: Set[int], objects: UInt16[np.ndarray, "H W"] | None = None
+) -> Iterator[Region]:
+    """The segments of an image: each region of a thing, and all pixels of a kind of stuff without objects together."""
     same: list[Region] = []
-    for region in [*connected_regions(labels, classes), None]:
+    for region in [*connected_regions(labels, classes, objects), None]:
         if same and (region is None or region.label != same[0].label):
             yield _united(same)
             same = []
-        if region is not None and region.label in stuff:
+        if region is not None and region.label in stuff and region.number is None:
             same.append(region)
         elif region is not None:
             yield region
@@ -90,3 +111,14 @@ def _united(regions: Sequence[Region]) -> Region:
         rows, columns = region.place
         inside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] |= region.inside
     return Region(regions[0].label, left, top, inside)
+
+
+def pieces_of(region: Region) -> list[Region]:
+    """The connected pieces of a region, from top to bottom; itself if it is connected."""
+    pieces = [] if region.number is None else connected_regions((~region.inside).astype(np.uint16), 1)
+    if len(pieces) < 2:
+        return [region]
+    return [
+        replace(region, left=region.left + piece.left, top=region.top + piece.top, inside=piece.inside)
+        for piece in pieces
+    ]

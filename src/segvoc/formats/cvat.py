@@ -22,7 +22,7 @@ class Cvat(DatasetFormat):
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""
-        regions = connected_regions(result.labels, len(self.words))
+        regions = connected_regions(result.labels, len(self.words), result.objects)
         masks = [{"label": region.label, "box": region.box, "rle": run_lengths(region)} for region in regions]
         return {"size": [result.height, result.width], "masks": masks}
 

@@ -30,7 +30,7 @@ class LabelStudio(DatasetFormat):
         size = {"original_width": result.width, "original_height": result.height, "image_rotation": 0}
         mask = np.zeros(result.labels.shape, bool)
         entries = []
-        for number, region in enumerate(connected_regions(result.labels, len(self.words))):
+        for number, region in enumerate(connected_regions(result.labels, len(self.words), result.objects)):
             mask[region.place] = region.inside
             changes = np.flatnonzero(np.diff(mask.ravel(), prepend=False, append=False))
             value = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from segvoc.formats.connected_regions import connected_regions
+from segvoc.formats.connected_regions import connected_regions, pieces_of
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, relative, write_text
 from segvoc.formats.outlines import polygon_of
 from segvoc.inference.segmentation import Segmentation
@@ -14,7 +14,8 @@ LABELME_VERSION = "5.5.0"
 class LabelMe(DatasetFormat):
     """`photo.json` beside `photo.jpg`, and `labels.txt` with the words.
 
-    LabelMe has no word for "none of them", so a word `__ignore__` comes first there, as its own converters want it.
+    The polygons of an object have its number as their group. LabelMe has no word for "none of them", so a word
+    `__ignore__` comes first there, as its own converters want it.
     """
 
     name = "labelme"
@@ -33,7 +34,11 @@ class LabelMe(DatasetFormat):
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""
         file = self.files(stem)[0]
-        regions = connected_regions(result.labels, len(self.words))
+        regions = [
+            piece
+            for region in connected_regions(result.labels, len(self.words), result.objects)
+            for piece in pieces_of(region)
+        ]
         # LabelMe draws outlines too, so that what lies in a hole has to come after what is around it
         regions.sort(key=lambda region: -region.area)
         content = {
@@ -43,7 +48,7 @@ class LabelMe(DatasetFormat):
                 {
                     "label": self.words[region.label],
                     "points": polygon_of(region).round(2).tolist(),
-                    "group_id": None,
+                    "group_id": region.number or None,
                     "description": "",
                     "shape_type": "polygon",
                     "flags": {},

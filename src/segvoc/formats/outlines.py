@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from segvoc.errors import missing_extra
-from segvoc.formats.connected_regions import Region
+from segvoc.formats.connected_regions import Region, pieces_of
 
 OUTLINE_TOLERANCE = 0.3
 """How far a polygon may leave the line between the pixels inside and those outside [px]."""
@@ -20,9 +20,10 @@ _Points = Float64[np.ndarray, "_ 2"]
 
 
 def polygon_of(region: Region) -> Float64[np.ndarray, "V 2"]:
-    """The outline of a connected region as one polygon of (x, y) in pixels; the corner of the first pixel is (0, 0).
+    """The outline of a region as one polygon of (x, y) in pixels; the corner of the first pixel is (0, 0).
 
-    The last corner is not the first one again.
+    The last corner is not the first one again. The pieces of an object that isn't connected follow one another: the
+    polygon crosses over to each and comes back on the same way.
 
     Raises:
         UsageError: scikit-image isn't installed.
@@ -31,7 +32,12 @@ def polygon_of(region: Region) -> Float64[np.ndarray, "V 2"]:
         from skimage.measure import find_contours
     except ModuleNotFoundError:
         raise missing_extra("scikit-image", "formats") from None
-    padded = np.pad(region.inside, 1)
+    first, *others = pieces = pieces_of(region)
+    if others:
+        rings = [polygon_of(piece) for piece in pieces]
+        start = rings[0][:1]
+        return np.concatenate([rings[0], *(corners for ring in rings[1:] for corners in (start, ring, ring[:1]))])
+    padded = np.pad(first.inside, 1)
     # rings from pixel edge to pixel edge, whose last points are the first ones again
     rings = [ring[:-1] for ring in find_contours(padded.astype(np.float32), 0.5, fully_connected="high")]
     path = _joined(rings, padded)

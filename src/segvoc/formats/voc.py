@@ -9,6 +9,7 @@ from PIL import Image
 
 from segvoc.errors import UsageError
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, refuse_words, write_text
+from segvoc.formats.objects import consecutive
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
@@ -45,9 +46,14 @@ def voc_colors() -> UInt8[np.ndarray, "256 3"]:
 
 
 class Voc(DatasetFormat):
-    """`JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation/default.txt` and `labelmap.txt`."""
+    """`JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation/default.txt` and `labelmap.txt`.
+
+    Results with objects also have `SegmentationObject`, with their numbers: the 254 largest, and void for pixels that
+    are in no object though their word has some.
+    """
 
     name = "voc"
+    lists_files = True
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         super().__init__(words, background)
@@ -76,7 +82,16 @@ class Voc(DatasetFormat):
         png = Image.fromarray(self._indices[result.labels])
         png.putpalette(voc_colors().tobytes())
         write_atomically(folder / self.files(stem)[0], lambda file: png.save(file, "PNG"))
-        return {}
+        if result.objects is None:
+            return {"files": []}
+        numbers = consecutive(result.labels, result.objects, len(self.words))
+        counted = np.isin(result.labels, result.labels[numbers > 0])
+        uncounted = (numbers == 0) & (counted | (result.labels >= len(self.words)))
+        instances = Image.fromarray(np.where(uncounted, VOID, np.minimum(numbers, VOID)).astype(np.uint8))
+        instances.putpalette(voc_colors().tobytes())
+        file = f"SegmentationObject/{stem}.png"
+        write_atomically(folder / file, lambda file: instances.save(file, "PNG"))
+        return {"files": [file]}
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""

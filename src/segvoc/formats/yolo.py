@@ -26,7 +26,7 @@ class YoloSegmentation(DatasetFormat):
         """See `DatasetFormat.write`."""
         size = np.array([result.width, result.height])
         lines = []
-        for region in connected_regions(result.labels, len(self.words)):
+        for region in connected_regions(result.labels, len(self.words), result.objects):
             corners = np.clip(polygon_of(region) / size, 0, 1).ravel().tolist()
             lines.append(" ".join([str(region.label), *(f"{corner:.7g}" for corner in corners)]))
         write_text(folder / self.files(stem)[0], lines)

@@ -68,7 +68,7 @@ class ResultFiles(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPaths:
-    """The files of one labeled image: two, an overlay unless there is to be none, and a part map if asked for."""
+    """The files of one labeled image: two, an overlay unless there is to be none, and maps of parts and objects."""
 
     stem: str
     """Their common name below the output folder, which may begin with sub-folders."""
@@ -80,15 +80,20 @@ class ResultPaths:
     """`photo.overlay.png`; None if no overlay is to be drawn."""
     part_map: Path | None = None
     """`photo.parts.png`; None without parts."""
+    object_map: Path | None = None
+    """`photo.objects.png`; None without objects."""
 
     @classmethod
-    def below(cls, folder: PathLike, stem: str, *, parts: bool = False, overlay: bool = True) -> "ResultPaths":
+    def below(
+        cls, folder: PathLike, stem: str, *, parts: bool = False, objects: bool = False, overlay: bool = True
+    ) -> "ResultPaths":
         """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`.
 
         Args:
             folder: the output folder.
             stem: the common name of the files, which may begin with sub-folders.
             parts: add `folder/stem.parts.png`.
+            objects: add `folder/stem.objects.png`.
             overlay: whether there is to be an overlay.
         """
         base = Path(folder)
@@ -98,11 +103,13 @@ class ResultPaths:
             overlay=base / f"{stem}.overlay.png" if overlay else None,
             report=base / f"{stem}.json",
             part_map=base / f"{stem}.parts.png" if parts else None,
+            object_map=base / f"{stem}.objects.png" if objects else None,
         )
 
     def __iter__(self) -> Iterator[Path]:
         """In the order of writing: once the report is there, the others are too."""
-        return (path for path in (self.label_map, self.part_map, self.overlay, self.report) if path is not None)
+        paths = (self.label_map, self.part_map, self.object_map, self.overlay, self.report)
+        return (path for path in paths if path is not None)
 
     @property
     def shown(self) -> Path:
@@ -114,13 +121,14 @@ class ResultPaths:
         return read_json(self.report)
 
     def stale(self) -> list[Path]:
-        """What an earlier run left for this image, and this run has no file for: a part map, an overlay.
+        """What an earlier run left for this image, and this run has no file for: a map of parts or objects, an overlay.
 
-        The earlier run's report says whether it had parts. If there is an image called "photo.parts" or
-        "photo.overlay", the file is that one's label map.
+        The earlier run's report says whether it had parts and objects. If there is an image called "photo.parts",
+        "photo.objects" or "photo.overlay", the file is that one's label map.
         """
         stem = self.report.name.removesuffix(".json")
-        kinds = [kind for kind, path in (("parts", self.part_map), ("overlay", self.overlay)) if path is None]
+        all_kinds = {"parts": self.part_map, "objects": self.object_map, "overlay": self.overlay}
+        kinds = [kind for kind, path in all_kinds.items() if path is None]
         left = {
             kind: self.report.with_name(f"{stem}.{kind}.png")
             for kind in kinds
@@ -133,7 +141,11 @@ class ResultPaths:
             earlier = None
         if not isinstance(earlier, dict):
             return []
-        return [path for kind, path in found.items() if kind == "overlay" or "parts" in earlier]
+        classes = earlier.get("classes")
+        had = {"overlay"} | ({"parts"} & earlier.keys())
+        if isinstance(classes, list) and any(isinstance(entry, dict) and "objects" in entry for entry in classes):
+            had.add("objects")
+        return [path for kind, path in found.items() if kind in had]
 
 
 def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
@@ -198,7 +210,12 @@ def _below(folder: str, skip: PathLike | None) -> list[InputImage]:
 
 
 def plan_results(
-    images: Sequence[InputImage], out_dir: PathLike, *, parts: bool = False, overlay: bool = True
+    images: Sequence[InputImage],
+    out_dir: PathLike,
+    *,
+    parts: bool = False,
+    objects: bool = False,
+    overlay: bool = True,
 ) -> list[ResultPaths | None]:
     """Where the results of each image go (None for one with a problem); nothing is read or written.
 
@@ -210,6 +227,7 @@ def plan_results(
         images: the images of a call.
         out_dir: the output folder.
         parts: whether the results include part maps.
+        objects: whether they include maps of objects.
         overlay: whether they include overlays.
 
     Raises:
@@ -217,7 +235,7 @@ def plan_results(
     """
 
     def files(image: InputImage, stem: str) -> ResultPaths:
-        return ResultPaths.below(out_dir, stem, parts=parts, overlay=overlay)
+        return ResultPaths.below(out_dir, stem, parts=parts, objects=objects, overlay=overlay)
 
     return plan_files(images, out_dir, files)
 

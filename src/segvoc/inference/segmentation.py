@@ -66,6 +66,9 @@ class Segmentation:
     requested."""
     part_confidence: Float32[np.ndarray, "H W"] | None = None
     """Probability of each pixel's part, in [0, 1]; 0 where there is none."""
+    objects: UInt16[np.ndarray, "H W"] | None = None
+    """Number of each pixel's object, 0 for none; pixels of two classes are never one object. None if objects weren't
+    made, see `segvoc.with_objects`."""
 
     def __repr__(self) -> str:
         """One line: image, size and the most frequent words, in place of all the arrays."""
@@ -164,7 +167,7 @@ class Segmentation:
             (RGB), "pixels", their "fraction" of the image, and their "mean_confidence" (None without pixels). All
             "pixels" and "unlabelled" add up to width x height. If parts were requested, "parts" follows "classes": for
             every part its "id" in the part map, "object" (None for any object), "part" and "name", then the same
-            statistics.
+            statistics. With objects, each of the "classes" says how many "objects" it has.
         """
         statistics, parts = self._statistics, {}
         if (of_parts := self._part_statistics) is not None:
@@ -173,13 +176,25 @@ class Segmentation:
                 for index in of_parts.listed(len(self.parts), compact=compact)
                 for part in (self.parts[index],)
             ]
+        classes = statistics.classes(self.words, self.colors, compact=compact)
+        if (counts := self.object_counts) is not None:
+            classes = [{**entry, "objects": counts[entry["id"]]} for entry in classes]
         return {
             **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
-            "classes": statistics.classes(self.words, self.colors, compact=compact),
+            "classes": classes,
             **parts,
             "unlabelled": statistics.unlabeled,
             "seconds": round(self.seconds, 3),
         }
+
+    @functools.cached_property
+    def object_counts(self) -> tuple[int, ...] | None:
+        """How many objects each class has; None if objects weren't made."""
+        if self.objects is None:
+            return None
+        in_one = (self.objects > 0) & (self.labels < len(self.words))
+        pairs = np.unique(np.stack([self.labels[in_one], self.objects[in_one]]), axis=1)
+        return tuple(np.bincount(pairs[0], minlength=len(self.words)).tolist())
 
     @functools.cached_property
     def _statistics(self) -> LabelStatistics:
@@ -201,8 +216,9 @@ class Segmentation:
     ) -> ResultPaths:
         """Write the label map, the overlay and the report, each atomically; earlier results are replaced.
 
-        If parts were requested, the part map is written too ("stem.parts.png"). A part map or an overlay that an
-        earlier run left for the same image, and this call doesn't write, is removed.
+        If parts were requested, the part map is written too ("stem.parts.png"); with objects, the map of their numbers
+        as a 16-bit gray PNG ("stem.objects.png"). A map or an overlay that an earlier run left for the same image, and
+        this call doesn't write, is removed.
 
         Args:
             out_dir: the folder to write to; it is created if needed.
@@ -221,13 +237,22 @@ class Segmentation:
         """
         if stem is None:
             stem = "segmentation" if self.source is None else Path(self.source).stem
-        paths = ResultPaths.below(out_dir, stem, parts=self.part_labels is not None, overlay=overlay is not None)
+        paths = ResultPaths.below(
+            out_dir,
+            stem,
+            parts=self.part_labels is not None,
+            objects=self.objects is not None,
+            overlay=overlay is not None,
+        )
         if self.source is not None:
             refuse_overwriting([self.source], paths)
         drawn, stale = None if overlay is None else self.overlay(**asdict(overlay)), paths.stale()
         write_label_map(paths.label_map, self.labels, self.colors)
         if paths.part_map is not None and self.part_labels is not None:
             write_label_map(paths.part_map, self.part_labels, self.part_colors)
+        if paths.object_map is not None and self.objects is not None:
+            numbers = Image.fromarray(self.objects)
+            write_atomically(paths.object_map, lambda file: numbers.save(file, "PNG"))
         if paths.overlay is not None and drawn is not None:
             # Level 1: at level 6 a photograph is hardly smaller but takes four times as long.
             write_atomically(paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))

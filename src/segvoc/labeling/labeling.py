@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segvoc.errors import InputError, SegvocError
 from segvoc.formats.dataset import Dataset, EntryFiles
+from segvoc.formats.objects import with_objects
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.result_paths import ResultFiles
 from segvoc.inference.label_options import LabelOptions
@@ -55,6 +56,10 @@ class Labeling:
     """Whether reports list only words that were found."""
     dataset: Dataset | None = None
     """The dataset to write in place of label maps, overlays and reports."""
+    objects: bool = False
+    """Whether the objects of things are counted."""
+    least_object: int | None = None
+    """Fewest pixels of an object [px]; see `with_objects`."""
     describe: Callable[[Segmentation, ResultFiles], str]
     """The line to print about an image."""
 
@@ -66,16 +71,23 @@ class Labeling:
         """
         return model.encode(self.words, parts=self.parts, background=self.options.background)
 
-    def write(self, result: Segmentation, files: ResultFiles) -> None:
+    def write(self, result: Segmentation, files: ResultFiles) -> str:
         """Write the results of an image.
+
+        Returns:
+            The line to print about it.
 
         Raises:
             OutputError: a file can't be written.
+            UsageError: it has too many objects.
         """
+        if self.objects:
+            result = with_objects(result, least=self.least_object, background=self.options.background)
         if self.dataset is not None and isinstance(files, EntryFiles):
             self.dataset.write(result, files, compact=self.compact)
         else:
             result.save(self.out, files.stem, overlay=self.overlay, compact=self.compact)
+        return self.describe(result, files)
 
     def settings(self, model: Segmenter) -> Key:
         """All that the results depend on."""
@@ -86,6 +98,7 @@ class Labeling:
             **self.options.record(),
             "overlays": None if self.overlay is None else _listed(asdict(self.overlay)),
             "reports": "compact" if self.compact else "complete",
+            "objects": (self.least_object or "default") if self.objects else None,
             "format": None if self.dataset is None else _listed(self.dataset.record()),
             "segvoc": __version__,
         }
@@ -119,10 +132,10 @@ def label_images(
     results = model.segment_many(paths(), labeling.encoded(model), options=labeling.options, yield_errors=True)
 
     def write(path: Path, files: ResultFiles, read: Stamp, result: Segmentation) -> str:
-        labeling.write(result, files)
+        line = labeling.write(result, files)
         if work is not None:
             work.finish(files.stem, result_stamp(path, read, files))
-        return labeling.describe(result, files)
+        return line
 
     def lines() -> Generator[str | SegvocError, None, None]:
         # leaving the block waits until what was begun is written, also after Ctrl-C

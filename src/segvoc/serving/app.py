@@ -4,21 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Annotated
+from functools import partial
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segvoc.errors import SegvocError
 from segvoc.inference.segmenter import Segmenter
+from segvoc.serving.admission import Admission, description
 from segvoc.serving.answers import ANSWERS, ZIP, negotiated
+from segvoc.serving.api_keys import ApiKeys
 from segvoc.serving.bodies import segment_call, vocabulary_call
 from segvoc.serving.description import DESCRIPTIONS, model_facts
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.guard import SecurityHeaders, check_key, check_origin
+from segvoc.serving.guard import SecurityHeaders
 from segvoc.serving.label_studio.routes import LabelStudioRoutes
 from segvoc.serving.labeler import Labeler
 from segvoc.serving.logs import FIELDS, LOGGER
@@ -28,6 +29,7 @@ from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
 from segvoc.serving.project.routes import ProjectRoutes
 from segvoc.serving.project.taught import TaughtModel
+from segvoc.serving.readiness import Readiness
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
 from segvoc.version import __version__
@@ -37,6 +39,7 @@ def create_app(
     open_model: Callable[[], Segmenter],
     settings: ServiceSettings,
     definitions: MutableMapping[str, bytes] | None = None,
+    readiness: Readiness | None = None,
 ) -> FastAPI:
     """The service as an ASGI application, which loads its model when it starts.
 
@@ -44,13 +47,17 @@ def create_app(
         open_model: loads the model.
         settings: limits, times and the API key.
         definitions: where vocabularies are kept by name, pickled; several processes may share it.
+        readiness: whether the service wants requests.
+
+    Raises:
+        UsageError: the file of the API keys can't be read.
     """
-    metrics = ServiceMetrics()
-    service = Service(settings, metrics, {} if definitions is None else definitions)
+    metrics, keys = ServiceMetrics(), ApiKeys(settings.api_key, settings.api_key_file)
+    service = Service(settings, metrics, {} if definitions is None else definitions, readiness or Readiness())
     project = None if settings.project is None else ProjectRoutes(service, settings.project, open_model)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         if project is not None:
             await project.start()
         service.labeler = labeler = Labeler(open_model(), settings, metrics)
@@ -59,7 +66,7 @@ def create_app(
             service.follow = TaughtModel(project.project, labeler).follow
             await service.follow()
         LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
-        yield
+        yield {"metrics": metrics}  # connections have no other way to the application
         if project is not None:
             await project.stop()
         await labeler.stop()
@@ -74,13 +81,16 @@ def create_app(
         redirect_slashes=False,
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
     )
-    app.state.service = service
-    _Routes(service).add(app, project)
+    app.state.service, app.state.keys = service, keys
+    _Routes(service).add(app)
+    if project is not None:
+        project.add(app.router)
     LabelStudioRoutes(service).add(app)
     add_page(app, settings.page, has_project=project is not None)
+    app.openapi = partial(description, app, keys.demanded)
     # the last one added is the first to see a request
     app.add_middleware(Methods, routes=app.routes)
-    app.add_middleware(_Origins, settings=settings)
+    app.add_middleware(Admission, settings=settings, keys=keys, routes=app.routes, metrics=metrics)
     app.add_middleware(Observation, metrics=metrics)
     app.add_middleware(SecurityHeaders)
     return app
@@ -92,25 +102,16 @@ class _Routes:
     def __init__(self, service: Service) -> None:
         self.service = service
 
-    def add(self, app: FastAPI, project: ProjectRoutes | None) -> None:
-        bearer = HTTPBearer(auto_error=False, description="The API key.")
-
-        def with_key(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-            check_key(self.service.settings, None if given is None else given.credentials)
-
-        guarded = APIRouter(dependencies=[] if self.service.settings.api_key is None else [Depends(with_key)])
-        for router, method, path, answer in (
-            (guarded, "POST", "/v1/segment", self.segment),
-            (guarded, "POST", "/v1/vocabularies", self.add_vocabulary),
-            (guarded, "GET", "/v1/models", self.models),
-            (guarded, "GET", "/metrics", self.all_metrics),
-            (app, "GET", "/healthz", self.health),
-            (app, "GET", "/readyz", self.health),
+    def add(self, app: FastAPI) -> None:
+        for method, path, answer in (
+            ("POST", "/v1/segment", self.segment),
+            ("POST", "/v1/vocabularies", self.add_vocabulary),
+            ("GET", "/v1/models", self.models),
+            ("GET", "/metrics", self.all_metrics),
+            ("GET", "/healthz", self.health),
+            ("GET", "/readyz", self.ready),
         ):
-            router.add_api_route(path, answer, methods=[method], **DESCRIPTIONS[path])
-        if project is not None:
-            project.add(guarded)
-        app.include_router(guarded)
+            app.add_api_route(path, answer, methods=[method], **DESCRIPTIONS[path])
 
     async def segment(self, request: Request) -> Response:
         service, kind = self.service, negotiated(request.headers.get("accept"))
@@ -154,21 +155,11 @@ class _Routes:
             raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "ok"})
 
-
-class _Origins:
-    """Refuses requests from other sites."""
-
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
-        self.app, self.check = app, check_origin(settings)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self.app
-        if scope["type"] == "http":
-            try:
-                self.check(Request(scope).headers, scope["method"])
-            except ServiceFailure as failure:
-                answer = failure_response(failure)
-        await answer(scope, receive, send)
+    async def ready(self) -> Response:
+        problem = self.service.readiness.problem()
+        if problem is not None:
+            raise ServiceFailure("busy", problem, retry_after=1)
+        return await self.health()
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ from segvoc.errors import CheckpointError, ImageTooLargeError, InputError, Usage
 
 FAILURES: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The body can't be read: damaged JSON, or an incomplete or damaged form."),
-    "unauthorized": (401, "The API key is missing or wrong."),
+    "unauthorized": (401, "The API key is missing, wrong or expired."),
     "forbidden": (403, "The request comes from another site, or addresses the service by an unknown name."),
     "not_found": (404, "There is nothing at this address, or no vocabulary of this name."),
     "method_not_allowed": (405, "The address doesn't take this method."),
@@ -19,6 +19,11 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The body is neither a form nor JSON."),
     "invalid_image": (422, "The image is damaged, or of an unknown format."),
     "invalid_request": (422, "Words or options are invalid, or don't fit together."),
+    "too_many": (
+        429,
+        "This client, or this API key, has too many requests open or sends them too fast; try again after the time in "
+        "Retry-After.",
+    ),
     "queue_full": (429, "The queue is full; try again after the time in Retry-After."),
     "internal": (500, "The service failed; its log has the reason, by the request id."),
     "damaged": (500, "A file of the project is damaged; the message names it."),

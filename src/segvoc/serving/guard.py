@@ -1,7 +1,6 @@
 """Who may call the service, and what browsers may do with its answers."""
 
-import hashlib
-import hmac
+import base64
 import ipaddress
 from collections.abc import Callable
 
@@ -96,27 +95,10 @@ def check_origin(settings: ServiceSettings) -> Callable[[Headers, str], None]:
     return check
 
 
-def check_key(settings: ServiceSettings, given: str | None, scheme: str = "Bearer") -> None:
-    """Check the API key of a request.
-
-    Args:
-        settings: the service's settings.
-        given: the key in the header Authorization, if any.
-        scheme: how the caller is to send it: "Bearer", or "Basic" as the password.
-
-    Raises:
-        ServiceFailure: it is missing or wrong.
-    """
-    if settings.api_key is None:
-        return
-    # digests have one length, and the comparison takes equally long for all of them
-    digests = (hashlib.sha256(key.encode("utf-8", "replace")).digest() for key in (given or "", settings.api_key))
-    if not hmac.compare_digest(*digests):
-        how = (
-            "in the header 'Authorization: Bearer KEY'" if scheme == "Bearer" else "as the password, with any user name"
-        )
-        raise ServiceFailure(
-            "unauthorized",
-            f"the API key is missing or wrong; send it {how}",
-            headers={"WWW-Authenticate": scheme},
-        )
+def basic_password(credentials: str) -> str | None:
+    """The password among credentials of the scheme Basic (RFC 7617); None where they are damaged."""
+    try:
+        _, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return password if colon else None

@@ -69,6 +69,9 @@ class Observation:
             seconds, route, method = time.monotonic() - began, _route(scope), _method(scope)
             self.metrics.requests.labels(route, method, str(status)).inc()
             self.metrics.request_seconds.labels(route).observe(seconds)
+            key = scope.get("state", {}).get("key_name")
+            if key is not None:
+                self.metrics.count_key(key, status)
             fields = {
                 "route": route,
                 "method": method,
@@ -76,6 +79,7 @@ class Observation:
                 "seconds": round(seconds, 4),
                 "bytes": sent,
                 "client": (scope.get("client") or ("",))[0],
+                **({} if key is None else {"key": key}),
             }
             LOGGER.info("request", extra={FIELDS: fields})
             REQUEST_ID.reset(token)

@@ -25,7 +25,7 @@ from segvoc.serving.app import create_app
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import BATCHES
 from segvoc.serving.logs import LOGGER, JsonLines
-from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, read_label_studio_token, read_secret
+from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, key_settings, read_label_studio_token
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -70,7 +70,7 @@ class ClusterSettings:
     """Cores of a replica, which are also its threads."""
     gpus: float = 0.0
     api_key_file: str | None = None
-    """File with the API key, on all nodes; or the environment has it."""
+    """File with the API keys, on all nodes; or the environment has one."""
     label_studio_token_file: str | None = None
     """File with Label Studio's token, likewise."""
     public: bool = False
@@ -103,8 +103,8 @@ class ClusterSettings:
         Raises:
             UsageError: there is no API key and the service isn't public, or a secret can't be read.
         """
-        key = read_secret("API key", self.api_key_file, KEY_VARIABLE, "api_key_file")
-        if key is None and not self.public:
+        keys = key_settings(self.api_key_file, "api_key_file")
+        if not any(keys.values()) and not self.public:
             raise UsageError(
                 f"Ray's proxies may be reached from elsewhere; set an API key ({KEY_VARIABLE} on all nodes, or "
                 "api_key_file), or say public=true to serve everybody"
@@ -112,7 +112,7 @@ class ClusterSettings:
         token = None
         if self.service.label_studio is not None:
             token = read_label_studio_token(self.label_studio_token_file, "label_studio_token_file")
-        return replace(self.service, api_key=key, label_studio_token=token)
+        return replace(self.service, **keys, label_studio_token=token)
 
 
 def build_app(arguments: dict[str, Any]) -> Any:

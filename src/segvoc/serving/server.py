@@ -8,24 +8,30 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.managers import SyncManager
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.process_settings import end_with_parent
+from segvoc.serving.api_keys import ApiKeys
 from segvoc.serving.connections import ConnectionLimits, LimitedConfig
 from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.metrics import FOLDER_VARIABLE
+from segvoc.serving.proxies import Proxies
+from segvoc.serving.readiness import Readiness
 from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.supervision import Supervisor
 from segvoc.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -104,6 +110,8 @@ def service_config(app: Callable[[], "FastAPI"], settings: ServiceSettings, work
         app,
         ConnectionLimits(
             connections=settings.connections,
+            of_client=settings.connections_of_client,
+            proxies=Proxies(settings.proxies, settings.proxy_header),
             header_seconds=settings.header_seconds,
             download_seconds=settings.download_seconds,
         ),
@@ -124,6 +132,7 @@ def process_app(
     open_model: Callable[[], Segmenter],
     settings: ServiceSettings,
     definitions: MutableMapping[str, bytes] | None = None,
+    board: Path | None = None,
 ) -> "FastAPI":
     """The application of a process; see `create_app`."""
     from segvoc.serving.app import create_app  # here: a worker has to know of the folder of metrics first
@@ -131,7 +140,31 @@ def process_app(
     logging.captureWarnings(True)
     if multiprocessing.parent_process() is not None:
         end_with_parent()
-    return create_app(open_model, settings, definitions)
+    readiness = Readiness(board)
+    app = create_app(open_model, settings, definitions, readiness)
+    if threading.current_thread() is threading.main_thread():
+        _take_signals(settings, readiness, app.state.keys)
+    return app
+
+
+def _take_signals(settings: ServiceSettings, readiness: Readiness, keys: ApiKeys) -> None:
+    """Let SIGTERM end the process after the time to settle, and SIGHUP read the API keys again."""
+    stop = signal.getsignal(signal.SIGTERM)  # uvicorn's, which only sets a flag
+
+    def settle(number: int, frame: FrameType | None) -> None:
+        again, readiness.stopping = readiness.stopping, True
+        if not callable(stop):
+            return
+        if again or not settings.settle_seconds:
+            stop(number, frame)
+        else:
+            timer = threading.Timer(settings.settle_seconds, stop, (number, frame))
+            timer.daemon = True
+            timer.start()
+
+    signal.signal(signal.SIGTERM, settle)
+    if settings.api_key_file is not None or readiness.board is not None:
+        signal.signal(signal.SIGHUP, lambda *_: keys.reload())
 
 
 def _run_one(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -158,8 +191,10 @@ def _run_workers(
     with manager, scratch_folder() as folder:
         os.environ[FOLDER_VARIABLE] = folder
         os.environ.setdefault("OMP_NUM_THREADS", str(share))
-        app = partial(process_app, open_model, settings, manager.dict())
-        supervisor = Multiprocess(config(app), sockets=[listener])
+        board = Path(folder) / "missing.txt"
+        app = partial(process_app, open_model, settings, manager.dict(), board)
+        keeper = next(process for process in multiprocessing.active_children() if "Manager" in process.name)
+        supervisor = Supervisor(config(app), [listener], board, keeper.is_alive)
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise UsageError("the model can't be loaded; the log says why")

@@ -15,6 +15,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import ImageWork, Labeler
 from segvoc.serving.metrics import ServiceMetrics
+from segvoc.serving.readiness import Readiness
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import NamedVocabularies, VocabularyDefinition
 
@@ -28,15 +29,20 @@ class Service:
         settings: limits, times and the API key.
         metrics: notes what happens.
         definitions: where vocabularies are kept by name.
+        readiness: whether the service wants requests.
     """
 
     labeler: Labeler
     """Labels images; set when the application starts."""
 
     def __init__(
-        self, settings: ServiceSettings, metrics: ServiceMetrics, definitions: MutableMapping[str, bytes]
+        self,
+        settings: ServiceSettings,
+        metrics: ServiceMetrics,
+        definitions: MutableMapping[str, bytes],
+        readiness: Readiness,
     ) -> None:
-        self.settings, self.metrics = settings, metrics
+        self.settings, self.metrics, self.readiness = settings, metrics, readiness
         self.follow: Callable[[], Awaitable[None]] = _nothing
         """Takes what the project's words were taught meanwhile; called before the model is used."""
         self.vocabularies = NamedVocabularies(definitions, settings.vocabularies)

@@ -4,18 +4,19 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from segvoc.errors import UsageError
+from segvoc.serving.api_keys import check_key, read_keys
+from segvoc.serving.proxies import Proxies, ProxyHeader
+from segvoc.serving.secret_files import read_secret
 
 KEY_VARIABLE = "SEGVOC_API_KEY"
 """Environment variable with the API key."""
 
 TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
 """Environment variable with Label Studio's token."""
-
-SHORTEST_KEY = 16
-"""Characters of the shortest API key that is accepted."""
 
 TEXT_BYTES = 1_000_000
 """Bytes of a request beside the image: words, parts and other options."""
@@ -26,8 +27,8 @@ class ServiceSettings:
     """Settings of one process of the service; the defaults suit a machine that strangers can reach.
 
     Raises:
-        UsageError: a number is not positive, the API key is too short or not printable ASCII, or Label Studio's address
-            or token isn't one.
+        UsageError: a number is not positive, the API key is too short or not printable ASCII, the file of keys can't be
+            read, or the address of a proxy, Label Studio's address or its token isn't one.
     """
 
     queue: int = 16
@@ -40,7 +41,23 @@ class ServiceSettings:
     requests: int = 64
     """Requests that may be open at once, from their headers to the end of their answer; more get 503."""
     connections: int = 512
-    """Connections that may be open at once; further ones are closed."""
+    """Connections that may be open at once. For further ones, one that is waited for is closed; where there is none,
+    only health probes are answered."""
+    client_requests: int | None = None
+    """Requests of one client, which is an address, that may be open at once; more get 429. None: half of `requests`."""
+    client_uploads: int | None = None
+    """Bodies of one client that may be on their way at once; more get 429. None: a quarter of `requests`."""
+    client_connections: int | None = None
+    """Connections of one client; for further ones, one of its own that is waited for is closed. None: half of
+    `connections`."""
+    client_rate: float = 100.0
+    """Requests of one client in a second, in the long run [1/s]; more get 429. Those of 5 seconds may come at once."""
+    key_requests: int | None = None
+    """Requests with one API key that may be open at once; more get 429. None: three quarters of `requests`."""
+    key_uploads: int | None = None
+    """Bodies with one API key that may be on their way at once; more get 429. None: half of `requests`."""
+    key_rate: float = 200.0
+    """Requests with one API key in a second, likewise [1/s]."""
     max_bytes: int = 20_000_000
     """Bytes of the largest image file."""
     max_pixels: int = 25_000_000
@@ -61,10 +78,19 @@ class ServiceSettings:
     """Time in which a client reads 100 kB of its answer, or the rest of it [s]."""
     stop_seconds: float = 120.0
     """Time for answering what was accepted after SIGTERM [s]."""
+    settle_seconds: float = 0.0
+    """Time after SIGTERM in which `/readyz` fails while everything else goes on, so that those who look at it send no
+    more requests before connections close [s]."""
     api_key: str | None = field(default=None, repr=False)
-    """The key that requests have to show; None: none."""
+    """The key that requests have to show; None: none, or those of the file."""
+    api_key_file: Path | None = None
+    """A file of keys with names, which may change; see `segvoc.serving.api_keys.parsed_keys`."""
     hosts: tuple[str, ...] = ()
     """Names by which clients may address the service (the header Host); empty: any."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose word is taken for the client's address."""
+    proxy_header: ProxyHeader = "x-forwarded-for"
+    """The header in which they say it."""
     label_studio: str | None = None
     """Address of the Label Studio whose images may be fetched; None: none is."""
     label_studio_token: str | None = field(default=None, repr=False)
@@ -87,17 +113,41 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not isinstance(value, int | float) or (name == "batch_wait" and value == 0):
+            if not isinstance(value, int | float) or (name in ("batch_wait", "settle_seconds") and value == 0):
                 continue
             if not 0 < value < math.inf:
                 raise UsageError(f"{name}={value} is not positive; give a number above 0")
-        key = self.api_key
-        if key is not None and (len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key):
-            raise UsageError(
-                f"the API key is not {SHORTEST_KEY} or more characters of ASCII without spaces; "
-                "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
-            )
+        if self.api_key is not None:
+            check_key(self.api_key)
+        if self.api_key_file is not None:
+            read_keys(self.api_key_file)
+        Proxies(self.proxies, self.proxy_header)
         self._check_label_studio()
+
+    @property
+    def requests_of_client(self) -> int:
+        """Requests of one client that may be open at once."""
+        return self.client_requests or max(1, self.requests // 2)
+
+    @property
+    def uploads_of_client(self) -> int:
+        """Bodies of one client that may be on their way at once."""
+        return self.client_uploads or max(1, self.requests // 4)
+
+    @property
+    def connections_of_client(self) -> int:
+        """Connections of one client that may be open at once."""
+        return self.client_connections or max(1, self.connections // 2)
+
+    @property
+    def requests_of_key(self) -> int:
+        """Requests with one API key that may be open at once."""
+        return self.key_requests or max(1, self.requests * 3 // 4)
+
+    @property
+    def uploads_of_key(self) -> int:
+        """Bodies with one API key that may be on their way at once."""
+        return self.key_uploads or max(1, self.requests // 2)
 
     def _check_label_studio(self) -> None:
         address, token = self.label_studio, self.label_studio_token
@@ -121,31 +171,25 @@ def _is_origin(address: str) -> bool:
     return bool(known) and not (place.path.strip("/") or place.query or place.username)
 
 
-def read_secret(what: str, file: str | None, variable: str, option: str) -> str | None:
-    """A secret from a file or the environment.
+def key_settings(file: str | None, option: str) -> dict[str, Any]:
+    """The settings of the API keys: their file, or the key in the environment, if any.
 
     Args:
-        what: what errors call it.
         file: the file, if any.
-        variable: the environment variable.
         option: where the file is given, for errors.
 
     Raises:
-        UsageError: both are given, or the file can't be read or is empty.
+        UsageError: both are given.
     """
-    value = os.environ.get(variable)
-    if file is None:
-        return value or None
-    if value:
+    key = _of_environment(KEY_VARIABLE, file, option)
+    return {"api_key": key, "api_key_file": None if file is None else Path(file)}
+
+
+def _of_environment(variable: str, file: str | None, option: str) -> str | None:
+    value = os.environ.get(variable) or None
+    if value is not None and file is not None:
         raise UsageError(f"both {variable} and {option} are given; give one of them")
-    try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"the file of the {what}, {file!r}, can't be read: {reason}; check the path") from None
-    if not secret:
-        raise UsageError(f"the file of the {what}, {file!r}, is empty; write it there")
-    return secret
+    return value
 
 
 def read_label_studio_token(file: str | None, option: str) -> str:
@@ -158,7 +202,9 @@ def read_label_studio_token(file: str | None, option: str) -> str:
     Raises:
         UsageError: there is none, both are given, or the file can't be read or is empty.
     """
-    token = read_secret("token", file, TOKEN_VARIABLE, option)
+    token = _of_environment(TOKEN_VARIABLE, file, option)
+    if file is not None:
+        token = read_secret("token", Path(file))
     if token is None:
         raise UsageError(f"Label Studio's token is missing; set {TOKEN_VARIABLE} or give {option} a file with it")
     return token

@@ -12,7 +12,7 @@ const LEAST = { share: 1 / 5000, pixels: 12 };
 /** How far a speck may be from the object that it joins, as a share of the image's longer side. */
 const REACH = 1 / 50;
 
-/** Share of an object's pixels below which a piece beside a cut is a splinter, which stays with its neighbor. */
+/** Share of an object's pixels below which a piece is a splinter, which stays with its neighbor. */
 const SPLINTER = 1 / 100;
 
 /** Values of pixels that are about to get a number of an object. */
@@ -100,7 +100,9 @@ export function makeObjects(labeling: Labeling, label: number, least = leastPixe
   };
   const name = firstName(labeling.words[label]);
   for (const region of regions) if (region.pixels >= least) give(region, labeling.edits.objects.create(name));
-  for (const region of regions) if (region.pixels < least) give(region, nearest(labeling, region, label));
+  const specks = regions.filter(({ pixels }) => pixels < least);
+  // found first, so that no chains of specks join
+  for (const [speck, number] of specks.map((one) => [one, nearest(labeling, one, label)] as const)) give(speck, number);
   return box;
 }
 
@@ -178,7 +180,9 @@ export function divide(labeling: Labeling, number: number): { box: Box; pieces: 
   const figures = objectFigures(labeling).find((one) => one.number === number);
   if (!figures) return null;
   const regions = connected(labeling.width, figures.box, (at) => Number(labeling.object(at) === number));
-  if (regions.length > 1) return apart(labeling, number, regions);
+  // specks that joined the object are no bodies
+  const large = regions.filter(({ pixels }) => pixels >= SPLINTER * figures.pixels);
+  if (large.length > 1) return apart(labeling, number, large, regions);
   const patch = patchOf(labeling, figures);
   const middles = bodies(patch, INSIDE);
   return middles && flood(labeling, number, patch, middles);
@@ -219,9 +223,27 @@ function flood(labeling: Labeling, number: number, patch: Patch, markers: readon
   return given(labeling, number, runs);
 }
 
-function apart(labeling: Labeling, number: number, regions: readonly Connected[]) {
-  const runs = regions.map((region) => Int32Array.from(region.runs));
-  return given(labeling, number, runs);
+/** Divide an object into its large regions; each of the others goes to the one whose rectangle is nearest. */
+function apart(labeling: Labeling, number: number, large: readonly Connected[], all: readonly Connected[]) {
+  const { width } = labeling;
+  const bodies = large.map(({ runs }) => ({ box: boxOf(runs, width)!, runs: [...runs] }));
+  for (const { runs } of all.filter((region) => !large.includes(region))) {
+    const own = boxOf(runs, width)!;
+    const near = bodies.reduce((best, one) => (gap(one.box, own) < gap(best.box, own) ? one : best));
+    for (const value of runs) near.runs.push(value);
+  }
+  return given(
+    labeling,
+    number,
+    bodies.map(({ runs }) => Int32Array.from(runs)),
+  );
+}
+
+/** Squared distance between two rectangles. */
+function gap(one: Box, other: Box): number {
+  const across = Math.max(0, one.left - other.right, other.left - one.right),
+    down = Math.max(0, one.top - other.bottom, other.top - one.bottom);
+  return across ** 2 + down ** 2;
 }
 
 /** Give all pieces of an object but the largest a number of their own. */

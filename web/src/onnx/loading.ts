@@ -30,21 +30,33 @@ export class Loader {
 
   private async bytes(name: string, size: number, count: (bytes: number) => void): Promise<Uint8Array<ArrayBuffer>> {
     const response = await request(new URL(name, this.folder));
-    const parts: Uint8Array<ArrayBuffer>[] = [];
+    // into one piece of memory from the start: joining 26 MB of chunks takes a tenth of a second
+    let content = new Uint8Array(size || 1 << 16);
+    let length = 0;
     const reader = response.body!.getReader();
     try {
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
-        parts.push(part.value);
+        const end = length + part.value.length;
+        if (end > content.length) content = grown(content, end);
+        content.set(part.value, length);
+        length = end;
         count(part.value.length);
       }
     } catch {
       throw new PageError(`The connection broke while ${name} was loading; load the page again.`);
     }
-    const content = new Uint8Array(await new Blob(parts).arrayBuffer());
-    if (size && content.length !== size)
-      throw new PageError(`The file ${name} has ${content.length} bytes instead of ${size}; export the page again.`);
+    if (size && length !== size)
+      throw new PageError(`The file ${name} has ${length} bytes instead of ${size}; export the page again.`);
+    if (length !== content.length) content = content.slice(0, length);
     return content;
   }
+}
+
+/** The same bytes with room for at least `length` of them. */
+function grown(content: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
+  const result = new Uint8Array(Math.max(length, 2 * content.length));
+  result.set(content);
+  return result;
 }
 
 /** The contents of a JSON file. */
@@ -57,13 +69,20 @@ export async function json(address: URL): Promise<unknown> {
   }
 }
 
-/** The contents of a gzipped file; some servers unpack such files on their way. */
+/** The contents of a gzipped file, unpacked while it arrives; some servers unpack such files on their way. */
 export async function unzipped(address: URL): Promise<ArrayBuffer> {
-  const content = await (await request(address)).arrayBuffer();
-  const [first, second] = new Uint8Array(content);
-  if (first !== 0x1f || second !== 0x8b) return content;
-  const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
+  const reader = (await request(address)).body!.getReader();
+  const first = await reader.read();
+  const rest = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    start: (stream) => (first.done ? stream.close() : stream.enqueue(first.value)),
+    pull: async (stream) => {
+      const { done, value } = await reader.read();
+      if (done) stream.close();
+      else stream.enqueue(value);
+    },
+  });
+  const isPacked = first.value?.[0] === 0x1f && first.value[1] === 0x8b;
+  return new Response(isPacked ? rest.pipeThrough(new DecompressionStream("gzip")) : rest).arrayBuffer();
 }
 
 async function request(address: URL): Promise<Response> {

@@ -56,8 +56,12 @@ export class Model {
     this.protocol = description.protocols["auto"];
   }
 
-  /** Load all programs of an exported folder, whose `segvoc.json` has been read. */
-  static async load(content: unknown, loader: Loader): Promise<Model> {
+  /**
+   * Load all programs of an exported folder, whose `segvoc.json` has been read.
+   *
+   * @param runtime ONNX Runtime, which loads at the same time.
+   */
+  static async load(content: unknown, loader: Loader, runtime: Promise<void>): Promise<Model> {
     const description = checkedDescription(content);
     const text = description.text!;
     const words = wordsProgram(description, description.protocols["auto"]);
@@ -67,12 +71,14 @@ export class Model {
       !name.endsWith(".onnx") && name !== text.tokenizer && !ownTaught.includes(name);
     const weights = Object.keys(description.files).filter(isWeights);
     const names = [text.tokenizer, ...programs, ...weights, ...ownTaught];
-    const files = await loader.all(Object.fromEntries(names.map((name) => [name, description.files[name].bytes])));
+    const sizes = Object.fromEntries(names.map((name) => [name, description.files[name].bytes]));
+    const [files] = await Promise.all([loader.all(sizes), runtime]);
     // programs share files of weights: each takes from them what it refers to
     const externalData = weights.map((path) => ({ path, data: files.get(path)! }));
     const sessions: ort.InferenceSession[] = [];
     for (const program of programs) {
-      const options = { executionProviders: ["wasm"], externalData };
+      // later passes take a fifth of the time to open and make no run shorter
+      const options = { executionProviders: ["wasm"], externalData, graphOptimizationLevel: "basic" } as const;
       sessions.push(await ort.InferenceSession.create(files.get(program)!, options));
     }
     const tokenizer = JSON.parse(new TextDecoder().decode(files.get(text.tokenizer))) as object;

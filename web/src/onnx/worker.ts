@@ -49,6 +49,10 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
 
 async function load(task: number, folder: URL): Promise<ModelInfo> {
   if (model) return model.info;
+  // at the same time as the model's files
+  const runtime = unzipped(new URL(RUNTIME, here));
+  // a failure is told below
+  runtime.catch(() => {});
   const content = await json(new URL("segvoc.json", folder));
   let sent = 0;
   const files = new Loader(folder, (share) => {
@@ -58,10 +62,10 @@ async function load(task: number, folder: URL): Promise<ModelInfo> {
     send({ task, kind: "progress", share });
   });
   ort.env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", here).href };
-  ort.env.wasm.wasmBinary = await unzipped(new URL(RUNTIME, here));
   // threads share memory, which browsers allow only to pages that are isolated from other origins
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, self.navigator.hardwareConcurrency) : 1;
-  model = await Model.load(content, files);
+  const started = runtime.then((binary) => void (ort.env.wasm.wasmBinary = binary));
+  model = await Model.load(content, files, started);
   return model.info;
 }
 

@@ -134,5 +134,5 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   if (!session.settings.words.value.length) return "Type what to look for.";
   if (!labeler.isLabeled(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
   const { width, height, words, seconds, model: name } = image.found.value!;
-  return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")} in ${seconds.toFixed(1)} s ${model.place}.`;
+  return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
 }

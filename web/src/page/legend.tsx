@@ -5,7 +5,7 @@ import { firstName } from "../labels/synonyms";
 import type { Figures } from "../labels/labeling";
 import { isolate, toggle, visibleWords } from "../session/visibility";
 import { IconButton } from "./icons";
-import { percent, type Page } from "./page";
+import { percent, plural, type Page } from "./page";
 
 export function Legend({ page: { session } }: { page: Page }) {
   const image = session.current.value,
@@ -26,6 +26,7 @@ export function Legend({ page: { session } }: { page: Page }) {
               key={entry.id}
               entry={entry}
               color={labeling.colors[entry.id]}
+              objects={image.objects.value.filter(({ label }) => label === entry.id).length}
               isShown={isShown[entry.id]}
               isAlone={session.alone.value === firstName(entry.name)}
               onIsolate={() => isolate(session, firstName(entry.name))}
@@ -80,13 +81,24 @@ export function Legend({ page: { session } }: { page: Page }) {
 interface LegendRowProps {
   entry: Figures;
   color: Color;
+  /** How many objects the word has. */
+  objects: number;
   isShown: boolean;
   isAlone: boolean;
   onIsolate: () => void;
   onToggle: () => void;
 }
 
-function LegendRow({ entry: { name, fraction }, color, isShown, isAlone, onIsolate, onToggle }: LegendRowProps) {
+function LegendRow(props: LegendRowProps) {
+  const {
+    entry: { name, fraction },
+    color,
+    objects,
+    isShown,
+    isAlone,
+    onIsolate,
+    onToggle,
+  } = props;
   const shown = firstName(name);
   return (
     <li class={isShown ? "" : "off"}>
@@ -101,6 +113,7 @@ function LegendRow({ entry: { name, fraction }, color, isShown, isAlone, onIsola
         <span class="swatch" style={{ background: css(color) }} />
         {shown}
       </button>
+      {objects > 0 && <span class="share">{plural(objects, "object")}</span>}
       <span class="share">{percent(fraction)}</span>
       <IconButton
         icon={isShown ? "look" : "hidden"}

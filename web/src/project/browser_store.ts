@@ -12,6 +12,7 @@ const LONGEST_REMOVED = 7 * 24 * 3600e3;
 
 export class BrowserStore implements Store {
   readonly waiting = signal(0);
+  readonly isAway = signal(false);
   readonly isShared = false;
 
   constructor(private readonly database: Database) {}

@@ -41,6 +41,7 @@ export class RemoteStore implements Store {
   readonly isLasting = true;
   readonly isShared = true;
   readonly waiting = signal(0);
+  readonly isAway = signal(false);
   private readonly tab = `${Date.now()}-${Math.random()}`;
   private readonly known = new Map<string, Known>();
   /** Changes of this page by images, the oldest first. */
@@ -137,6 +138,8 @@ export class RemoteStore implements Store {
   }
 
   async saveRemoved({ id, removed }: ImageEntry): Promise<void> {
+    // what was done last goes along
+    for (let tries = 0; this.unsent.has(id) && !this.isAway.value && tries < 100; tries++) await pause(50);
     if (removed === null) await this.api.restore(id);
     else await this.api.remove(id);
   }
@@ -199,24 +202,38 @@ export class RemoteStore implements Store {
   private async send(): Promise<void> {
     if (this.isSending || !this.watcher) return;
     this.isSending = true;
-    let pause = WAIT.first;
+    let wait = WAIT.first;
     while (!this.ending.signal.aborted) {
       try {
         if (this.wanted) await this.sendProject(this.wanted);
         else if (this.left.length) await this.sendLeft(this.left[0]);
         else if (this.unsent.size) await this.sendChange([...this.unsent.values()][0]);
         else break;
-        pause = WAIT.first;
+        wait = WAIT.first;
+        this.isAway.value = false;
         this.watcher.onProblem(null);
       } catch (failure) {
         if (this.ending.signal.aborted) break;
         const isPassing = failure instanceof TransientError || failure instanceof KeyError || this.wanted !== null;
+        this.isAway.value = true;
         this.watcher.onProblem(sentence(failure));
-        await new Promise((resolve) => setTimeout(resolve, isPassing ? pause : WAIT.longest));
-        pause = Math.min(2 * pause, WAIT.longest);
+        if (!isPassing) this.postpone();
+        await pause(isPassing ? wait : WAIT.longest);
+        wait = Math.min(2 * wait, WAIT.longest);
       }
     }
     this.isSending = false;
+  }
+
+  /** Let others go before a change that is refused. */
+  private postpone(): void {
+    const [first, ...others] = this.left;
+    if (first) this.left = [...others, first];
+    else
+      for (const [id, waiting] of [...this.unsent].slice(0, 1)) {
+        this.unsent.delete(id);
+        this.unsent.set(id, waiting);
+      }
   }
 
   private async sendProject(wanted: Project): Promise<void> {
@@ -239,10 +256,12 @@ export class RemoteStore implements Store {
   }
 
   private async sendLeft(waiting: Waiting): Promise<void> {
-    const { unsent, key } = waiting;
-    if (await this.deliver(waiting, "both")) this.watcher!.onWork(unsent.id, separate((await this.fetched(unsent.id)).work));
-    this.left.shift();
-    await this.over(key);
+    const { id } = waiting.unsent;
+    // put together with what others did, it is sent again
+    if (!(await this.deliver(waiting, "both"))) return;
+    this.left = this.left.filter((one) => one !== waiting);
+    await this.over(waiting.key);
+    if (!this.unsent.has(id)) this.watcher!.onWork(id, separate((await this.fetched(id)).work));
   }
 
   private async sendChange(waiting: Waiting): Promise<void> {
@@ -259,6 +278,9 @@ export class RemoteStore implements Store {
     }
     this.unsent.delete(unsent.id);
     await this.over(key);
+    // somebody may have changed it while this page didn't look
+    const newest = this.states.get(unsent.id);
+    if (newest && newest.revision > (this.known.get(unsent.id)?.base.revision ?? 0)) await this.refresh(newest);
   }
 
   private async over(key: string): Promise<void> {
@@ -284,8 +306,9 @@ export class RemoteStore implements Store {
       if (settled) state = await this.api.putDone(id, true, state.revision);
       const corrections = correctionsOf(work.edits, state);
       this.remember(id, { base: { revision: state.revision, corrections }, work, state });
-      this.states.set(id, state);
-      if (waiting.unsent === unsent) this.watcher!.onState(id, state, false);
+      const isNewest = (this.states.get(id)?.revision ?? 0) <= state.revision;
+      if (isNewest) this.states.set(id, state);
+      if (isNewest && waiting.unsent === unsent) this.watcher!.onState(id, state, false);
       return true;
     } catch (failure) {
       if (failure instanceof MissingError) {
@@ -323,14 +346,16 @@ export class RemoteStore implements Store {
     const next = rebased(waiting.unsent, theirs.work, theirs.state, choice);
     if (!next) this.drop(waiting);
     else waiting.unsent = isLocked ? { ...next, settled: null } : next;
-    this.watcher!.onWork(id, separate(next ? withChange(theirs.work, waiting.unsent) : theirs.work));
+    // what an earlier page left doesn't hide what this one has painted since
+    const isShown = [undefined, waiting].includes(this.unsent.get(id));
+    if (isShown) this.watcher!.onWork(id, separate(next ? withChange(theirs.work, waiting.unsent) : theirs.work));
     await this.database.write([{ store: "outbox", key: waiting.key, ...(next && { value: waiting.unsent }) }]);
     if (!next) this.waiting.value--;
   }
 
   /** Wait until nothing is being painted in an image. */
   private async idle(id: string): Promise<void> {
-    while (this.watcher!.isBusy(id)) await new Promise((resolve) => setTimeout(resolve, 50));
+    while (this.watcher!.isBusy(id)) await pause(50);
   }
 
   private drop(waiting: Waiting): void {
@@ -340,7 +365,7 @@ export class RemoteStore implements Store {
 
   /** Hear of what others change, as long as the page is open. */
   private async listen(): Promise<void> {
-    let pause = WAIT.first;
+    let wait = WAIT.first;
     while (!this.ending.signal.aborted) {
       try {
         const { seq, changes, states, project } = await this.api.changes(this.sequence, this.ending.signal);
@@ -348,11 +373,11 @@ export class RemoteStore implements Store {
         if (project) this.takeProject(project);
         for (const { what, image } of changes) if (what === "removed" && image) this.takeRemoved(image, states[image]);
         for (const [name, state] of Object.entries(states)) await this.takeState(name, state);
-        pause = WAIT.first;
+        wait = WAIT.first;
       } catch {
         if (this.ending.signal.aborted) return;
-        await new Promise((resolve) => setTimeout(resolve, pause));
-        pause = Math.min(2 * pause, WAIT.longest);
+        await pause(wait);
+        wait = Math.min(2 * wait, WAIT.longest);
       }
     }
   }
@@ -373,6 +398,12 @@ export class RemoteStore implements Store {
     if (!before) this.watcher!.onAdded(entryOf(state, Number.MAX_SAFE_INTEGER));
     if (before && state.revision <= before.revision) return;
     this.states.set(name, state);
+    await this.refresh(state);
+  }
+
+  /** Show what somebody else made of an image. */
+  private async refresh(state: ImageState): Promise<void> {
+    const name = state.image;
     // a change that waits meets the other one when it is sent
     if (this.unsent.has(name)) return;
     if (name !== this.held) {
@@ -387,6 +418,10 @@ export class RemoteStore implements Store {
     this.watcher!.onState(name, state, true);
     this.watcher!.onWork(name, separate(known.work));
   }
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 /** Work whose corrections nobody else changes. */

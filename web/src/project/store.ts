@@ -74,6 +74,8 @@ export interface Store {
   readonly isLasting: boolean;
   /** Changes that are safe in this browser, and wait for the service; a store in the browser has none. */
   readonly waiting: ReadonlySignal<number>;
+  /** Whether the service can't take them just now. */
+  readonly isAway: ReadonlySignal<boolean>;
   /** Whether others may change the project at the same time. */
   readonly isShared: boolean;
   open(): Promise<OpenedProject>;

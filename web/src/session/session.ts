@@ -447,7 +447,7 @@ export class Session {
     this.writer.write("current", () => this.kept(() => this.store.put("current", image?.item.id)));
     const listed = this.listing.listed.value,
       at = image ? listed.indexOf(image.item) : -1;
-    void this.nearby.prepare([at + 1, at - 1].flatMap((place) => (at >= 0 && listed[place]) || []));
+    void this.nearby.prepare([at + 1, at + 2, at - 1].flatMap((place) => (at >= 0 && listed[place]) || []));
   }
 
   /** Write nothing any more, since another tab does. */

@@ -1,6 +1,6 @@
 """Images whose labels are in a dataset's own form, from which they are drawn when they are read."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -30,6 +30,19 @@ class Annotation(Protocol):
         """
         ...
 
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """The number of each pixel's object, from 1, and 0 for none; None if there are none.
+
+        Args:
+            size: height and width of the image [px].
+            stuff: labels whose shapes are objects only where the dataset says so.
+
+        Raises:
+            ValueError: as in `draw`.
+            InputError: as in `draw`.
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
@@ -40,6 +53,10 @@ class Broken:
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
+        raise InputError(self.problem)
+
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `Annotation.objects`."""
         raise InputError(self.problem)
 
 
@@ -63,9 +80,19 @@ class AnnotatedImage(LabeledImage):
         try:
             return self.annotation.draw(size, self.outside)
         except (ValueError, OverflowError) as error:
-            raise InputError(
-                f"{str(self.labels)!r}: the annotation of {self.stem!r} is damaged: {one_line(error)}; export it again"
-            ) from None
+            raise self._damaged(error) from None
+
+    def read_objects(self, size: tuple[int, int], stuff: Set[int] = frozenset()) -> UInt16[np.ndarray, "H W"] | None:
+        """See `LabeledImage.read_objects`."""
+        try:
+            return self.annotation.objects(size, stuff)
+        except (ValueError, OverflowError) as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(
+            f"{str(self.labels)!r}: the annotation of {self.stem!r} is damaged: {one_line(error)}; export it again"
+        )
 
 
 def broken(path: Path, stem: str, problem: str) -> AnnotatedImage:

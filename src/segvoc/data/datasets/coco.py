@@ -1,6 +1,6 @@
 """COCO's JSON files: instances with run lengths or polygons, and panoptic segments in PNGs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,18 +33,27 @@ class PanopticSegments:
     """The PNG."""
     labels: Mapping[int, int]
     """The label of each segment."""
+    things: frozenset[int] = frozenset()
+    """The segments that are objects."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
+        return self._mapped(size, {**self.labels, 0: UNLABELED})
+
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `Annotation.objects`."""
+        numbers = {segment: number for number, segment in enumerate(sorted(self.things), 1)}
+        return self._mapped(size, dict.fromkeys((*self.labels, 0), 0) | numbers)
+
+    def _mapped(self, size: tuple[int, int], values: Mapping[int, int]) -> UInt16[np.ndarray, "H W"]:
         with opened_image(self.path) as image:
             if image.mode != "RGB":
                 raise ValueError(f"{self.path.name!r} is a {image.mode} image, not RGB")
             red, green, blue = (np.asarray(band, np.uint32) for band in image.split())
         checked_size(size, red.shape)
         ids = red + 256 * green + 256 * 256 * blue
-        labels = {**self.labels, 0: UNLABELED}
         return looked_up(
-            ids, labels, lambda id: f"{self.path.name!r} has a segment {id} that the JSON file doesn't know"
+            ids, values, lambda id: f"{self.path.name!r} has a segment {id} that the JSON file doesn't know"
         )
 
 
@@ -79,6 +88,8 @@ class _Reader:
         categories = [Entry(entry, "a category") for entry in content.items("categories")]
         self.names = [entry.text("name").strip() for entry in categories]
         self.labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
+        # only panoptic files have to say what is stuff
+        self.stuff = {label for label, entry in enumerate(categories) if entry.content.get("isthing") == 0}
         if len(self.labels) < len(self.names):
             raise ValueError("two categories have one id")
 
@@ -115,16 +126,23 @@ class _Reader:
         png = DatasetSource(path=self.path).image(name, folders)
         segments = [Entry(segment, "a segment") for segment in entries[0].items("segments_info")]
         labels = {segment.whole("id"): self._label(segment) for segment in segments}
-        return PanopticSegments(path=png, labels=labels), png
+        things = {
+            segment.whole("id")
+            for segment in segments
+            if self._label(segment) not in self.stuff and not _is_crowd(segment)
+        }
+        return PanopticSegments(path=png, labels=labels, things=frozenset(things)), png
 
     def _shape(self, entry: Entry) -> Shape:
         label = self._label(entry)
+        # each annotation is an object: its name is a group of its own
+        is_crowd = label in self.stuff or _is_crowd(entry)
         content: Any = entry.content.get("segmentation")
         if isinstance(content, Mapping):
-            return CocoRuns(label=label, runs=content)
+            return CocoRuns(label=label, runs=content, group=entry.name, is_crowd=is_crowd)
         if not isinstance(content, list) or not content:
             raise ValueError(f"{entry.name} has a box at most, no mask")
-        return Polygons(label=label, corners=content)
+        return Polygons(label=label, corners=content, group=entry.name, is_crowd=is_crowd)
 
     def _label(self, entry: Entry) -> int:
         category = entry.identity("category_id")
@@ -137,3 +155,7 @@ class _Reader:
         root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
         name = self.path.stem.removeprefix("instances").removeprefix("panoptic").strip("_")
         return [root / "images", root / "images" / name, root / name, root]
+
+
+def _is_crowd(entry: Entry) -> bool:
+    return bool(entry.content.get("iscrowd"))

@@ -73,9 +73,12 @@ class _Content:
         if word not in self.names:
             raise ValueError(f"a {kind} has the label {word[:60]!r}, which the file doesn't list")
         label = self.names.index(word)
+        group = attributes.get("group_id", "0")
+        group = None if group == "0" else group
         if kind == "mask":
             left, top, width, height = (int(attributes.get(name, "")) for name in ("left", "top", "width", "height"))
-            return BoxRuns(label=label, box=(left, top, width, height), runs=attributes.get("rle", ""))
+            runs = attributes.get("rle", "")
+            return BoxRuns(label=label, box=(left, top, width, height), runs=runs, group=group)
         turn = number("rotation", 0.0)
         if kind == "box":
             corners = rectangle(number("xtl"), number("ytl"), number("xbr"), number("ybr"), turn)
@@ -86,7 +89,7 @@ class _Content:
             if any(len(point) != 2 for point in points):
                 raise ValueError("a polygon has a point that isn't x and y")
             corners = tuple(finite(value, "a coordinate of a polygon") for point in points for value in point)
-        return Polygons(label=label, corners=[corners])
+        return Polygons(label=label, corners=[corners], group=group)
 
 
 def find_xml(folder: Path) -> dict[str, Path]:

@@ -99,19 +99,21 @@ def _shape(entry: Entry, names: Sequence[str]) -> Shape | None:
     if word not in names:
         raise ValueError(f"{entry.name} has the label {word[:60]!r}, which labels.txt lacks")
     label = names.index(word)
+    stated = entry.content.get("group_id")
+    group = stated if isinstance(stated, int | str) else None
     kind = entry.text("shape_type") if "shape_type" in entry else "polygon"
     points = [_point(point, entry.name) for point in entry.items("points")]
     if kind == "polygon":
-        return OutlinedPolygon(label=label, corners=[value for point in points for value in point])
+        return OutlinedPolygon(label=label, corners=[value for point in points for value in point], group=group)
     if len(points) != 2 or kind not in ("rectangle", "circle", "mask"):
         raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which has no area")
     (left, top), (right, bottom) = points
     if kind == "mask":
-        return PngMask(label=label, left=left, top=top, png=entry.text("mask"))
+        return PngMask(label=label, left=left, top=top, png=entry.text("mask"), group=group)
     if kind == "rectangle":
-        return OutlinedPolygon(label=label, corners=rectangle(left, top, right, bottom))
+        return OutlinedPolygon(label=label, corners=rectangle(left, top, right, bottom), group=group)
     radius = float(np.hypot(right - left, bottom - top))
-    return OutlinedCircle(label=label, x=left, y=top, radius=radius)
+    return OutlinedCircle(label=label, x=left, y=top, radius=radius, group=group)
 
 
 def _point(point: object, name: str) -> tuple[float, float]:

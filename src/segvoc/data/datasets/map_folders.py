@@ -10,7 +10,7 @@ from segvoc.data.datasets.maps import UNLABELED_INDEX, CutOuts, IndexMap
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.labeled_images import read_classes
 from segvoc.errors import UsageError
-from segvoc.formats.cityscapes import LABELS_FILE
+from segvoc.formats.cityscapes import CITYSCAPES_FACTOR, LABELS_FILE
 from segvoc.formats.rgba import cutout_names
 from segvoc.formats.voc import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.imaging.label_maps import UNLABELED
@@ -60,7 +60,10 @@ def read_voc(source: DatasetSource) -> FoundDataset:
         except ValueError as error:
             images.append(broken(source.path, stem, str(error)))
             continue
-        annotation = IndexMap(path=path, labels=labels, colors=colors)
+        instances = root / "SegmentationObject" / path.relative_to(root / "SegmentationClass")
+        annotation = IndexMap(
+            path=path, labels=labels, colors=colors, instances=instances if instances.is_file() else None
+        )
         images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
     return FoundDataset(
         names=names, images=images, background=names[0] if names[0] == VOC_BACKGROUND else None, has_outside=False
@@ -113,7 +116,13 @@ def read_cityscapes(source: DatasetSource) -> FoundDataset:
         stem = path.relative_to(split).as_posix().removesuffix(ending)
         folder = source.images or source.folder / "leftImg8bit" / split.name
         image = _image_of(folder, f"{stem}_leftImg8bit")
-        annotation = IndexMap(path=path, labels=labels)
+        instances = path.with_name(path.name.replace("_labelIds", "_instanceIds"))
+        annotation = IndexMap(
+            path=path,
+            labels=labels,
+            instances=instances if instances.is_file() else None,
+            first_instance=CITYSCAPES_FACTOR,
+        )
         images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
     return FoundDataset(names=names, images=images, has_outside=False)
 

@@ -1,6 +1,6 @@
 """Label maps of datasets: PNGs of indices or of colors, and cut-outs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import checked_size
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image
 
 
@@ -22,6 +22,26 @@ class IndexMap:
     """The label of each index; 65535 for those that are unlabeled."""
     colors: Mapping[tuple[int, int, int], int] | None = None
     """The label of each color, for an RGB image."""
+    instances: Path | None = None
+    """The PNG with the numbers of objects; None: there is none."""
+    first_instance: int = 1
+    """From this value on, its values are objects; 255 is none in 8 bits."""
+
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `Annotation.objects`."""
+        if self.instances is None:
+            return None
+        with opened_image(self.instances) as image:
+            mode, values = image.mode, np.array(image)
+        if mode not in ("P", "L") and not mode.startswith("I"):
+            raise ValueError(f"{self.instances.name!r} is a {mode} image, which has no numbers")
+        checked_size(size, values.shape)
+        none = values < self.first_instance
+        if mode in ("P", "L"):
+            none |= values == UNLABELED_8_BIT
+        numbers = np.zeros(size, np.uint16)
+        numbers[~none] = np.unique(values[~none], return_inverse=True)[1] + 1
+        return numbers
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
@@ -73,6 +93,10 @@ class CutOuts:
             checked_size(size, alpha.shape)
             labels[alpha > 127] = label
         return labels
+
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `Annotation.objects`."""
+        return None
 
 
 UNLABELED_INDEX = {255: UNLABELED}

@@ -4,7 +4,7 @@ import base64
 import binascii
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from segvoc.data.datasets.annotated_images import checked_size
 from segvoc.data.preparation.coco_masks import COORDINATE_LIMIT, coco_mask
+from segvoc.imaging.label_maps import UNLABELED
 
 _CORNERS_OF_ELLIPSE = 180
 
@@ -35,6 +36,10 @@ class Shape:
 
     label: int
     """The index of its class."""
+    group: int | str | None = None
+    """What the shapes of an object have in common; None: it is an object by itself."""
+    is_crowd: bool = False
+    """Whether it is no object, but several, or a part of none."""
 
     def patch(self, height: int, width: int) -> Patch:
         """Its pixels in an image of this size [px].
@@ -63,6 +68,23 @@ class Shapes:
             rows, columns = inside.shape
             labels[top : top + rows, left : left + columns][inside] = shape.label
         return labels
+
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `Annotation.objects`."""
+        checked_size(size, self.size)
+        numbers = np.zeros(size, np.uint16)
+        known: dict[tuple[int, int | str | None], int] = {}
+        for index, shape in enumerate(self.shapes):
+            # a shape without a group is found by its place, which no label is
+            key = (-1 - index, None) if shape.group is None else (shape.label, shape.group)
+            is_none = shape.is_crowd or (shape.group is None and shape.label in stuff)
+            number = 0 if is_none else known.setdefault(key, len(known) + 1)
+            if number >= UNLABELED:
+                raise ValueError(f"it has more than {UNLABELED - 1} objects")
+            top, left, inside = shape.patch(*size)
+            rows, columns = inside.shape
+            numbers[top : top + rows, left : left + columns][inside] = number
+        return numbers
 
 
 @dataclass(frozen=True, kw_only=True)

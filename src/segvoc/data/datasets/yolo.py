@@ -1,6 +1,6 @@
 """YOLO segmentation: `data.yaml`, and a text file of polygons for each image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -35,6 +35,13 @@ class PolygonLines:
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
+        return self._shapes().draw(size, outside)
+
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `Annotation.objects`."""
+        return self._shapes().objects(size, stuff)
+
+    def _shapes(self) -> Shapes:
         shapes = []
         for number, line in enumerate(self._lines(), 1):
             fields = line.split()
@@ -52,7 +59,7 @@ class PolygonLines:
             if not ((corners >= -0.01) & (corners <= 1.01)).all():
                 raise ValueError(f"line {number} has a coordinate that is no fraction of the image's size")
             shapes.append(Polygons(label=int(fields[0]), corners=[corners.tolist()], relative=1.0))
-        return Shapes(shapes=tuple(shapes)).draw(size, outside)
+        return Shapes(shapes=tuple(shapes))
 
     def _lines(self) -> list[str]:
         if not self.path.exists():

@@ -4,10 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
+from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from segvoc.errors import InputError
@@ -17,7 +15,6 @@ from segvoc.serving.answers import JSON
 from segvoc.serving.bodies import discard_body, json_request
 from segvoc.serving.description import DESCRIPTIONS
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.guard import check_key
 from segvoc.serving.label_studio.host import TaskImages
 from segvoc.serving.label_studio.labeling_config import LabelingConfig, check_config, read_config
 from segvoc.serving.label_studio.predictions import prediction_json
@@ -45,25 +42,13 @@ class LabelStudioRoutes:
 
     def add(self, app: FastAPI) -> None:
         """Add the addresses to the application."""
-        bearer = HTTPBearer(auto_error=False, description="The API key.")
-        basic = HTTPBasic(auto_error=False, description="The API key as the password, with any user name.")
-
-        def with_key(
-            key: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-            password: Annotated[HTTPBasicCredentials | None, Depends(basic)],
-        ) -> None:
-            given = key.credentials if key is not None else password.password if password is not None else None
-            check_key(self._service.settings, given, "Basic")
-
-        guarded = APIRouter(dependencies=[] if self._service.settings.api_key is None else [Depends(with_key)])
         for method, path, answer in (
             ("POST", "/predict", self._predict),
             ("POST", "/setup", self._setup),
             ("POST", "/webhook", self._webhook),
             ("GET", "/health", self._health),
         ):
-            guarded.add_api_route(path, answer, methods=[method], **DESCRIPTIONS[path])
-        app.include_router(guarded)
+            app.add_api_route(path, answer, methods=[method], **DESCRIPTIONS[path])
 
     @property
     def _model_version(self) -> str:

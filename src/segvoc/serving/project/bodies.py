@@ -115,9 +115,13 @@ def expected_revision(request: Request) -> int:
 
 
 def user_of(request: Request) -> str:
-    """The name of who labels, as the caller says it, on one line."""
+    """The name of who labels, as the caller says it, on one line; otherwise that of the API key."""
     name = " ".join(unquote(request.headers.get(USER_HEADER, "")).split())
-    return "".join(character for character in name if character.isprintable())[:64].strip() or SOMEONE
+    return (
+        "".join(character for character in name if character.isprintable())[:64].strip()
+        or request.state.key_name
+        or SOMEONE
+    )
 
 
 def whole_number(request: Request, name: str, default: float, most: float) -> float:

@@ -169,10 +169,10 @@ class ProjectRoutes:
             self._waiting -= 1
 
     async def _change(self, wait: float) -> None:
-        """Wait until the history grows, by whichever process."""
+        """Wait until the history grows, by whichever process, or the service stops."""
         size, loop = self.project.history.size(), asyncio.get_running_loop()
         end = loop.time() + wait
-        while self.project.history.size() == size and loop.time() < end:
+        while self.project.history.size() == size and loop.time() < end and not self._service.readiness.stopping:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _told(self, after: int) -> str:

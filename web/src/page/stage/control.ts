@@ -9,6 +9,7 @@ import type { Moves } from "./pointers";
 import { CLICK, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
 import { LookTool } from "./tools/look";
+import { ObjectsTool } from "./tools/objects";
 import { PolygonTool } from "./tools/polygon";
 import { RegionTool } from "./tools/region";
 import { toImage } from "./view";
@@ -21,6 +22,7 @@ export class StageControl extends Workbench implements Moves {
     new RegionTool(this),
     new BrushTool(this),
     new PolygonTool(this),
+    new ObjectsTool(this),
   ];
   private readonly selected = signal<Tool>(this.tools[0]);
   /** The tool that is chosen; where labels are locked, the first instead of one that changes them. */

@@ -1,0 +1,110 @@
+"""Objects of a labeled image: each connected region of a thing is one."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, UInt16
+
+from segvoc.errors import UsageError
+from segvoc.formats.connected_regions import Region, connected_regions
+from segvoc.formats.stuff import stuff_classes
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.inference.segmentation import Segmentation
+
+LEAST_SHARE, LEAST_PIXELS = 1 / 5000, 12
+"""Share of an image's pixels that a region needs to become an object, and the fewest pixels of one [px]."""
+
+SPECK_REACH = 1 / 50
+"""How far a speck may be from the object that it joins, as a share of the image's longer side."""
+
+
+def with_objects(
+    result: Segmentation,
+    words: Iterable[str] | None = None,
+    *,
+    least: int | None = None,
+    background: str | None = None,
+) -> Segmentation:
+    """A result whose things are counted: each connected region of a word becomes an object.
+
+        result = segvoc.with_objects(model.segment("photo.jpg", ["cat", "sofa", "wall"]))
+        result.objects, result.object_counts
+
+    Pixels that touch at a corner are connected. A region that is too small joins the object of its word that is
+    nearest, if one is within a fiftieth of the image's longer side; otherwise it is no object, and formats of datasets
+    call it a crowd. Two things that touch are one object: the page takes them apart.
+
+    Args:
+        result: a labeled image.
+        words: the words whose regions are objects; None: all that aren't stuff (sky, wall, ..., see
+            `segvoc.formats.stuff`).
+        least: fewest pixels of a region that becomes an object [px]; None: a 5,000th of the image, and 12 at least.
+        background: the word that stands for "none of the others", which is stuff.
+
+    Returns:
+        The result with `objects`, numbered from 1, word by word and from top to bottom.
+
+    Raises:
+        UsageError: the result has no such word, there are more than 65,535 objects, or scikit-image isn't installed.
+    """
+    chosen = _labels(result, words, background)
+    if least is None:
+        least = max(LEAST_PIXELS, round(LEAST_SHARE * result.labels.size))
+    regions = [one for one in connected_regions(result.labels, len(result.words)) if one.label in chosen]
+    objects = np.zeros(result.labels.shape, np.uint16)
+    large = [region for region in regions if region.area >= least]
+    if len(large) > UNLABELED:
+        raise UsageError(f"there are {len(large)} objects, more than {UNLABELED}; count larger ones only (least)")
+    for number, region in enumerate(large, 1):
+        objects[region.place][region.inside] = number
+    joined = [(region, _nearest(region, result.labels, objects)) for region in regions if region.area < least]
+    for region, number in joined:
+        objects[region.place][region.inside] = number
+    return replace(result, objects=objects)
+
+
+def consecutive(
+    labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"], classes: int
+) -> UInt16[np.ndarray, "H W"]:
+    """The objects of classes, numbered from 1 without gaps, the largest first; 0 for none.
+
+    Args:
+        labels: the index of each pixel's class; those from `classes` on have no object.
+        objects: the number of each pixel's object, 0 for none; pixels of two classes are never one object.
+        classes: number of classes.
+    """
+    inside: Bool[np.ndarray, "H W"] = (objects > 0) & (labels < classes)
+    pairs = labels[inside] * np.int64(UNLABELED + 1) + objects[inside]
+    found, index, pixels = np.unique(pairs, return_inverse=True, return_counts=True)
+    rank = np.empty(len(found), np.uint16)
+    rank[np.argsort(-pixels, kind="stable")] = np.arange(1, len(found) + 1)
+    numbers = np.zeros(labels.shape, np.uint16)
+    numbers[inside] = rank[index]
+    return numbers
+
+
+def _labels(result: Segmentation, words: Iterable[str] | None, background: str | None) -> frozenset[int]:
+    if words is None:
+        return frozenset(range(len(result.words))) - stuff_classes(result.words, background)
+    names = list(words)
+    if unknown := [name for name in names if name not in result.words]:
+        raise UsageError(f"the result has no word {unknown[0]!r}; it has {', '.join(result.words[:5])}, ...")
+    return frozenset(map(result.words.index, names))
+
+
+def _nearest(region: Region, labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]) -> int:
+    """The number of the object of a small region's word that is nearest to its bounding box; 0: none is near."""
+    height, width = labels.shape
+    reach = max(2, round(SPECK_REACH * max(height, width)))
+    top, left = max(0, region.top - reach), max(0, region.left - reach)
+    rows, columns = region.inside.shape
+    bottom, right = min(height, region.top + rows + reach), min(width, region.left + columns + reach)
+    window = slice(top, bottom), slice(left, right)
+    around = np.where(labels[window] == region.label, objects[window], 0)
+    y, x = np.arange(top, bottom)[:, None], np.arange(left, right)
+    down = np.maximum(np.maximum(region.top - y, y - (region.top + rows - 1)), 0)
+    across = np.maximum(np.maximum(region.left - x, x - (region.left + columns - 1)), 0)
+    distance = np.where(around > 0, down**2 + across**2, reach**2 + 1)
+    place = int(distance.argmin())
+    return int(around.flat[place]) if distance.flat[place] <= reach**2 else 0

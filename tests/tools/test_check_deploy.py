@@ -1,0 +1,137 @@
+"""The files of deploy/: what linters say of them, and that they are true to the command and to each other."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from segvoc.cli.serve import serve
+from segvoc.projects.project import Project
+from tools import check_deploy
+from tools.check_deploy import CHART, CHECKS, DEPLOY, REFUSED, ROOT, VALUES, Finding, Missing, with_key
+from tools.locked_subset import asked, entries, subset
+
+LINES = [line for path in DEPLOY.rglob("*") if path.is_file() for line in path.read_text("utf-8").splitlines()]
+OPTIONS = {name for parameter in serve.params for name in parameter.opts}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_each_linter_that_there_is_finds_nothing(name: str):
+    try:
+        CHECKS[name]()
+    except Missing as error:
+        pytest.skip(str(error))
+
+
+def test_a_finding_is_told_and_a_missing_linter_is_skipped(monkeypatch, capsys):
+    def fail() -> None:
+        raise Finding("line 3: bad")
+
+    def miss() -> None:
+        check_deploy.program("no-such-linter", "make deploy-tools")
+
+    monkeypatch.setattr(check_deploy, "CHECKS", {"one": fail, "other": miss})
+    assert check_deploy.main([]) == 1
+    assert "one: FAILED: line 3: bad" in capsys.readouterr().out
+    monkeypatch.setattr(check_deploy, "CHECKS", {"other": miss})
+    assert check_deploy.main([]) == 0 and check_deploy.main(["--all"]) == 1
+    assert "other: skipped: no-such-linter isn't installed (make deploy-tools)" in capsys.readouterr().out
+
+
+def test_every_option_is_one_of_the_command():
+    used = {
+        option
+        for line in LINES
+        if not line.lstrip().startswith("#")
+        for option in re.findall(r"(?:serve .*?|- |\")(--[a-z-]+)", line)
+    }
+    named = {"--host", "--api-key-file", "--project", "--allow-host", "--proxy"}
+    assert named <= used and used <= OPTIONS
+    unit = next(line for line in LINES if line.startswith("ExecStart="))
+    assert set(re.findall(r"--[a-z-]+", unit)) <= OPTIONS
+
+
+def test_values_follow_the_schema_without_helm_too():
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    jsonschema.Draft7Validator.check_schema(schema)
+    validator = jsonschema.Draft7Validator(schema)
+    # each value is described, and each description is of a value
+    assert schema["properties"].keys() - {"global"} == defaults.keys()
+
+    def merged(values: dict) -> dict:
+        return {
+            name: default | values[name] if isinstance(default, dict) and name in values else values.get(name, default)
+            for name, default in defaults.items()
+        } | {name: value for name, value in values.items() if name not in defaults}
+
+    for values in VALUES.values():
+        validator.validate(merged(with_key(values)))
+    for name in ("no host", "a value that there isn't"):
+        assert not validator.is_valid(merged(with_key(REFUSED[name][0])))
+
+
+def test_user_folders_and_times_agree():
+    image, unit = ((DEPLOY / name).read_text("utf-8") for name in ("Dockerfile", "systemd/segvoc.service"))
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]["segvoc"]
+    pod = (CHART / "templates" / "deployment.yaml").read_text("utf-8")
+    assert "USER 10001:10001" in image and "runAsUser: 10001" in pod
+    for folder in ("/var/cache/segvoc", "/var/lib/segvoc"):
+        assert f'"{folder}"' in image and f"mountPath: {folder}}}" in pod
+        assert any(volume.endswith(f":{folder}") for volume in compose["volumes"])
+    stop = next(parameter.default for parameter in serve.params if parameter.name == "stop_seconds")
+    grace = int(compose["stop_grace_period"].removesuffix("s"))
+    given = int(re.search(r"TimeoutStopSec=(\d+)", unit)[1]), grace
+    assert min(given) > stop
+    assert yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))["stopSeconds"] > stop
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text("utf-8")
+    assert "readOnlyRootFilesystem: true" in helpers and "segvoc.restricted" in pod
+    assert compose["read_only"] and "ProtectSystem=strict" in unit
+
+
+def test_the_first_start_makes_a_project_and_the_next_ones_keep_it(tmp_path):
+    steps = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]["project"]["entrypoint"]
+    unit = (DEPLOY / "systemd" / "segvoc.service").read_text("utf-8")
+    of_unit = re.search(r'^ExecStartPre=\S+ -c "(.*)" ', unit, re.MULTILINE)[1]
+    assert steps[:2] == ["python", "-c"] and of_unit.replace("'", '"') == steps[2]
+    for text in ((CHART / "templates" / "deployment.yaml").read_text("utf-8"),):
+        assert steps[2] in " ".join(text.split())
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", steps[2], str(tmp_path / "project")], check=True)
+    assert Project.open(tmp_path / "project").record.name == "labels"
+
+
+def test_an_image_gets_what_its_extras_need_and_no_more():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    lock = entries((ROOT / "requirements.lock").read_text("utf-8"))
+    names = {
+        extras: {
+            line.partition("==")[0].partition("[")[0] for line in subset(lock, asked(project, extras.split(","), []))
+        }
+        for extras in ("serve", "serve,torch")
+    }
+    # starlette is asked for by FastAPI alone
+    assert {"numpy", "onnxruntime", "fastapi", "starlette", "uvicorn"} <= names["serve"]
+    assert not {"torch", "pytest", "hatchling", "ray", "mkdocs"} & names["serve"]
+    assert {"torch", "timm", "safetensors"} <= names["serve,torch"] and names["serve"] < names["serve,torch"]
+    assert all("--hash=sha256:" in entry for entry in subset(lock, asked(project, [], ["build"])))
+    with pytest.raises(KeyError):
+        asked(project, ["no-such-extra"], [])
+
+
+def test_no_image_is_taken_without_a_version():
+    bases = [line.split()[1] for line in LINES if line.startswith("FROM ")]
+    bases += [line.split()[1] for line in map(str.strip, LINES) if line.startswith("image: caddy")]
+    stages = {line.split()[3] for line in LINES if line.startswith("FROM ")}
+    outside = [base for base in bases if base not in stages]
+    assert len(outside) == 4 and all(":" in base and not base.endswith(":latest") for base in outside)
+
+
+def test_the_key_file_is_kept_out_of_git():
+    assert "/deploy/secrets/" in (Path(ROOT) / ".gitignore").read_text("utf-8").splitlines()

@@ -1,0 +1,222 @@
+/** Takes the objects of a word apart, unites and counts them. */
+
+import { computed, signal } from "@preact/signals";
+
+import type { Labeling } from "../../../labels/labeling";
+import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
+import type { Box, Point } from "../../../labels/runs";
+import { firstName } from "../../../labels/synonyms";
+import { plural, type Page } from "../../page";
+import { pixelAt } from "../navigation";
+import type { Pen } from "../pen";
+import type { Key, Press, Tool } from "../tool";
+import { toStage } from "../view";
+import type { Workbench } from "../workbench";
+import { objectLayer } from "./object_layer";
+
+export class ObjectsTool implements Tool {
+  readonly icon = "objects";
+  readonly label = "Objects";
+  readonly key = "o";
+  readonly help = "Make objects of a word; click one to choose it, drag a line across objects to divide them.";
+  readonly keys: readonly Key[] = [
+    ["Shift click", "choose several"],
+    ["M", "unite what is chosen"],
+    ["S", "divide it where it is narrow, or into its regions"],
+    ["Delete", "make it no object; it keeps its word"],
+  ];
+  readonly pointer = "crosshair";
+  readonly isEditing = true;
+  readonly isReading = true;
+  /** Numbers of what is chosen; some may be gone. */
+  private readonly picked = signal<readonly number[]>([]);
+  private readonly line = signal<readonly Point[]>([]);
+  /** What came of the last action. */
+  private readonly told = signal("");
+  /** How the line was begun. */
+  private begun: Press | null = null;
+  /** What was drawn last, and for what. */
+  private drawn: { readonly of: readonly unknown[]; readonly layer: OffscreenCanvas } | null = null;
+
+  constructor(private readonly work: Workbench) {}
+
+  /** Objects that are chosen, and still there. */
+  private readonly chosen = computed(() => {
+    const there = new Set(this.work.session.current.value?.objects.value.map(({ number }) => number));
+    return this.picked.value.filter((number) => there.has(number));
+  });
+  readonly seen = [this.chosen, this.line];
+
+  tap(at: Point, press: Press): void {
+    const { image } = this.work;
+    const pixel = image && pixelAt(at, image.item);
+    const number = image && pixel !== null ? image.labeling.value!.object(pixel) : 0;
+    const chosen = this.chosen.value;
+    // fingers have no Shift
+    const isMore = press.shiftKey || press.isTouch;
+    this.told.value = "";
+    if (!number) this.picked.value = isMore ? chosen : [];
+    else if (!isMore) this.picked.value = [number];
+    else this.picked.value = chosen.includes(number) ? chosen.filter((one) => one !== number) : [...chosen, number];
+  }
+
+  grab(at: Point, press: Press): boolean {
+    if (!this.work.image?.objects.value.length) return false;
+    this.begun = press;
+    this.line.value = [at];
+    return true;
+  }
+
+  drag(_: Point, to: Point): void {
+    this.line.value = [...this.line.value, to];
+  }
+
+  drop(): void {
+    const line = this.line.value,
+      press = this.begun;
+    this.cancel();
+    if (!press || !line.length) return;
+    if (line.every((point) => this.work.isNear(point, line[0], press))) {
+      this.tap(line[0], press);
+      return;
+    }
+    const chosen = this.chosen.value;
+    const problem = "Lead the line all across an object.";
+    this.choosePieces(this.change((labeling) => cut(labeling, line, chosen.length ? chosen : null), problem));
+  }
+
+  cancel(): void {
+    this.line.value = [];
+    this.begun = null;
+  }
+
+  leave(): boolean {
+    const wasBusy = this.picked.value.length > 0 || this.line.value.length > 0;
+    this.picked.value = [];
+    this.told.value = "";
+    this.cancel();
+    return wasBusy;
+  }
+
+  press({ key }: KeyboardEvent): boolean {
+    const chosen = this.chosen.value;
+    if (key.toLowerCase() === "m" && chosen.length > 1) this.unite();
+    else if (key.toLowerCase() === "s" && chosen.length === 1) this.divide();
+    else if ((key === "Delete" || key === "Backspace") && chosen.length) this.dissolve();
+    else return false;
+    return true;
+  }
+
+  draw(pen: Pen): void {
+    const image = this.work.session.current.peek();
+    const labeling = image?.labeling.peek();
+    if (!image || !labeling) return;
+    const objects = image.objects.peek();
+    if (objects.length) {
+      const of = [labeling, image.finished.peek(), this.chosen.peek()];
+      if (!this.drawn || of.some((one, at) => one !== this.drawn!.of[at]))
+        this.drawn = { of, layer: objectLayer(labeling, this.chosen.peek()) };
+      const { context, view } = pen;
+      const { width, height } = image.item;
+      context.imageSmoothingEnabled = view.scale < 2;
+      context.drawImage(this.drawn.layer, view.x, view.y, width * view.scale, height * view.scale);
+      for (const { number, rank, middle } of objects) writeRank(pen, rank, middle, this.chosen.peek().includes(number));
+    }
+    if (this.line.peek().length > 1) pen.line(this.line.peek());
+  }
+
+  options(_: Page) {
+    const image = this.work.session.current.value,
+      labeling = image?.labeling.value;
+    if (!image || !labeling) return null;
+    const words = image.figures.value.filter(({ pixels }) => pixels).map(({ name }) => firstName(name));
+    const choice = this.work.choice.value;
+    const word = typeof choice === "string" && words.includes(choice) ? choice : words[0];
+    const chosen = this.chosen.value;
+    const count = (name: string) =>
+      image.objects.value.filter(({ label }) => firstName(labeling.words[label]) === name).length;
+    return (
+      <>
+        <label>
+          <span class="hidden">Word whose objects are made</span>
+          <select value={word} onChange={({ currentTarget: { value } }) => this.work.choose(value)}>
+            {words.map((name) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+        <button type="button" disabled={!word} onClick={() => this.make(word)}>
+          Make objects of {word}
+        </button>
+        <button type="button" disabled={chosen.length < 2} onClick={() => this.unite()}>
+          Unite
+        </button>
+        <button type="button" disabled={chosen.length !== 1} onClick={() => this.divide()}>
+          Divide
+        </button>
+        <button type="button" disabled={!chosen.length} onClick={() => this.dissolve()}>
+          No object
+        </button>
+        <span role="status" class="told">
+          {this.told.value || (word && count(word) ? `${word}: ${plural(count(word), "object")}` : "")}
+        </span>
+      </>
+    );
+  }
+
+  /** Make objects of all of a word that is in none. */
+  private make(word: string): void {
+    this.change((labeling) => {
+      const label = labeling.words.findIndex((name) => firstName(name) === word);
+      return label < 0 ? null : makeObjects(labeling, label);
+    }, `All of ${word} that is large enough is in objects.`);
+  }
+
+  private unite(): void {
+    const chosen = this.chosen.value;
+    if (this.change((labeling) => merge(labeling, chosen), "Only objects of one word can be united."))
+      this.picked.value = chosen.slice(0, 1);
+  }
+
+  private divide(): void {
+    const [number] = this.chosen.value;
+    const problem = "It isn't narrow anywhere: drag a line across it.";
+    this.choosePieces(this.change((labeling) => divide(labeling, number), problem));
+  }
+
+  private dissolve(): void {
+    const chosen = this.chosen.value;
+    this.change((labeling) => dissolve(labeling, chosen), "");
+  }
+
+  private choosePieces(result: { readonly pieces: readonly number[] } | null): void {
+    if (result) this.picked.value = result.pieces;
+  }
+
+  /** Change objects as one step of the history. @param problem what is told if nothing changes. */
+  private change<Result extends { readonly box: Box } | Box>(
+    how: (labeling: Labeling) => Result | null,
+    problem: string,
+  ): Result | null {
+    const { image } = this.work;
+    const result = image?.change(how) ?? null;
+    this.told.value = result ? "" : problem;
+    if (image && result) this.work.session.keepEdits(image);
+    return result;
+  }
+}
+
+/** An object's place among those of its word, in its middle. */
+function writeRank({ context, view }: Pen, rank: number, middle: Point, isChosen: boolean): void {
+  const { x, y } = toStage(view, middle);
+  context.font = `bold ${isChosen ? 20 : 15}px system-ui, sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.lineWidth = 4;
+  context.strokeStyle = "rgb(0 0 0 / 80%)";
+  context.strokeText(String(rank), x, y);
+  context.fillStyle = "#fff";
+  context.fillText(String(rank), x, y);
+}

@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { NONE } from "../src/labels/labeling";
+import { stem, uniqueName, newState, type KeptEdits, type Work } from "../src/project/structure";
+import { collides, rebased, renumbered, type Unsent } from "../src/project/unsent";
+import { withLookedFor } from "../src/project/words";
+import { movedIds, rebasedWords } from "../src/project/words_rebase";
+import { correctionsOf, decodeWork, editsOf, encodeWork, labelingOf } from "../src/project/work_file";
+import { summaryOf } from "../src/project/summary";
+import { Archive } from "../src/saving/archive";
+import { ZipReader } from "../src/saving/zip_reader";
+
+const VOCABULARY = withLookedFor([], ["cat", "sofa, couch", "wall"]);
+const RULE = { threshold: 0, background: null };
+const NO_OBJECTS: KeptEdits["objects"] = { layer: null, ids: [] };
+
+/** Work on an image of 2 × 3 pixels. */
+function work(corrections: readonly number[], draft: readonly number[] = [0, 0, 1, 1, 2, NONE]): Work {
+  const found = {
+    width: 2,
+    height: 3,
+    labels: Uint16Array.from(draft),
+    confidence: new Uint8Array(6).fill(200),
+    ids: [0, 1, 2],
+    parts: null,
+    model: "tiny",
+    dtype: "float32",
+    seconds: 0,
+  };
+  return { draft: found, edits: editsOf(Uint16Array.from(corrections), NO_OBJECTS), settled: null };
+}
+
+test("the file of an image has all that was decided, and gives the same labels again", () => {
+  const own = work([0, 1, 4, 0, 0, 2]),
+    context = { vocabulary: VOCABULARY, rule: RULE };
+  const state = { ...newState("a.png", { width: 2, height: 3 }), answers: '["what", "tiny"]' };
+  const labels = labelingOf(state, own, context);
+  assert.deepEqual([...labels.labels], [0, NONE, 2, 1, 2, 0]);
+  const summary = summaryOf(labels);
+  assert.deepEqual([summary.corrected, summary.pixels, summary.unlabeled], [3, { 0: 2, 1: 1, 2: 2 }, 1]);
+  const found = decodeWork(encodeWork(state, own, context), VOCABULARY);
+  assert.deepEqual([...correctionsOf(found.work.edits, state)], [0, 1, 4, 0, 0, 2]);
+  assert.deepEqual([...labelingOf(state, found.work, context).labels], [...labels.labels]);
+  assert.equal(found.work.draft!.model, "tiny");
+  assert.equal(found.work.settled, null);
+  const done = decodeWork(encodeWork({ ...state, done: true }, own, context), VOCABULARY);
+  assert.deepEqual([...done.work.settled!], [0, NONE, 2, 1, 2, 0]);
+});
+
+test("corrections of two people are put together, and a collision is seen", () => {
+  const [base, mine, theirs] = [[0, 0, 0, 0, 0, 2], [3, 0, 0, 3, 0, 2], [0, 4, 0, 3, 0, 0]].map((one) => Uint16Array.from(one));
+  assert.ok(!collides(base, mine, theirs));
+  assert.ok(collides(base, mine, Uint16Array.of(4, 0, 0, 0, 0, 2)));
+  const state = newState("a.png", { width: 2, height: 3 });
+  const unsent: Unsent = { id: "a.png", base: { revision: 3, corrections: base }, state, edits: editsOf(mine, NO_OBJECTS) };
+  const their = { ...state, revision: 5, answers: "theirs" };
+  const both = rebased(unsent, work([...theirs]), their, "both")!;
+  assert.deepEqual([...correctionsOf(both.edits!, state)], [3, 4, 0, 3, 0, 0]);
+  assert.deepEqual([both.base.revision, [...both.base.corrections], both.state.answers], [5, [...theirs], "theirs"]);
+  assert.deepEqual([...correctionsOf(rebased(unsent, work([...theirs]), their, "mine")!.edits!, state)], [...mine]);
+  assert.equal(rebased(unsent, work([...theirs]), their, "theirs"), null);
+  const moved = renumbered(unsent, new Map([[1, 7]]));
+  assert.deepEqual([...correctionsOf(moved.edits!, state)], [9, 0, 0, 9, 0, 2]);
+});
+
+test("words that two people add at once get ids of their own, and renames and removals hold", () => {
+  const mine = withLookedFor(VOCABULARY, ["cat", "wall", "mine"]),
+    theirs = withLookedFor(VOCABULARY, ["cat", "sofa, couch", "wall", "theirs"]).map((word) =>
+      word.name === "cat" ? { ...word, name: "cat, tom" } : word,
+    );
+  const merged = rebasedWords(VOCABULARY, mine, theirs);
+  assert.deepEqual(
+    merged.map(({ id, name, removed }) => [id, name, removed]),
+    [
+      [0, "cat, tom", false],
+      [1, "sofa, couch", true],
+      [2, "wall", false],
+      [3, "theirs", false],
+      [4, "mine", false],
+    ],
+  );
+  assert.deepEqual([...movedIds(mine, merged)], [[3, 4]]);
+});
+
+test("names of files have one stem each", () => {
+  assert.deepEqual(["a.jpg", "sub/b.tar.png", "c"].map(stem), ["a", "sub/b.tar", "c"]);
+  assert.equal(uniqueName("A.png", ["a.jpg", "A-2.jpg"]), "A-3.png");
+  assert.equal(uniqueName("b.png", ["a.jpg"]), "b.png");
+});
+
+test("a zip is read file by file", async () => {
+  const archive = new Archive();
+  const bytes = Uint8Array.from({ length: 70_000 }, (_, at) => at % 251);
+  archive.add("images/ä.png", bytes);
+  archive.addText("project.json", "{}".repeat(5000));
+  const zip = await ZipReader.open(archive.finish());
+  assert.deepEqual(zip.names, ["images/ä.png", "project.json"]);
+  assert.deepEqual(await zip.read("images/ä.png"), bytes);
+  assert.equal(await zip.text("project.json"), "{}".repeat(5000));
+  await assert.rejects(zip.read("other"), /has no other/);
+  await assert.rejects(ZipReader.open(new Blob(["no zip, though it is long enough to be one"])), /no zip/);
+});
