@@ -2,8 +2,6 @@
 
 import io
 import os
-import threading
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,6 +18,7 @@ from segvoc.projects.errors import ImageDoneError, NotInProjectError, changed_me
 from segvoc.projects.folder import ProjectFolder, has_images, is_project, no_project
 from segvoc.projects.image_files import ImageFiles, remove
 from segvoc.projects.images import ProjectImage, checked_name, clash, folded, stem_of
+from segvoc.projects.locking import locked
 from segvoc.projects.records import (
     PROJECT_FILE,
     DamagedProjectError,
@@ -48,16 +47,12 @@ from segvoc.projects.work_files import (
 from segvoc.records import to_json
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import write_json
-from segvoc.storage.locks import lock_folder
 
 SOMEONE = "someone"
 """Who changes a project, where nobody says it."""
 
 ANOTHER_PROGRAM = "another program"
 """Who has changed a label map, where segvoc hasn't."""
-
-_thread_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-"""A lock for each folder, since those of the file system don't keep the threads of a process apart."""
 
 
 class Project(ProjectFolder):
@@ -102,7 +97,7 @@ class Project(ProjectFolder):
             images="images" if images is None else os.path.abspath(images),
             options=options or ProjectOptions(),
         ).with_words(words)
-        with _locked(path):
+        with locked(path):
             if is_project(path):
                 raise UsageError(f"{str(folder)!r} is a project already; open it")
             if images is None:
@@ -369,7 +364,7 @@ class Project(ProjectFolder):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with _locked(self.folder):
+        with locked(self.folder):
             yield
 
     def _refresh(self, image: ProjectImage) -> ImageState:
@@ -449,17 +444,6 @@ class Project(ProjectFolder):
                 what = ("done" if state.done else "reopened") if before.done != state.done else what
             self.history.append(what, by=state.by or SOMEONE, image=image.name, revision=state.revision)
         write_json(files.state, to_json(state))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other threads and processes from changing a project."""
-    with _thread_locks[os.path.realpath(folder)]:
-        lock = lock_folder(folder, wait=True)
-        try:
-            yield
-        finally:
-            del lock
 
 
 def _visible(folder: Path) -> list[str]:
