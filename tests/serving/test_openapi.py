@@ -12,6 +12,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from tests.inference.numpy_engine import NumpySegmenter
+from tests.projects.drawn_projects import drawn_project
 from tests.serving.services import drawn_image, in_process, listening, png
 
 CASES = int(os.environ.get("SEGVOC_FUZZ_CASES", "25"))
@@ -21,10 +22,18 @@ schemathesis.openapi.format("byte", _IMAGES.map(lambda content: base64.b64encode
 schemathesis.openapi.format("binary", _IMAGES)
 
 
+@schemathesis.serializer("application/zip")
+def zip_bytes(ctx, value):
+    """What is sent as a zip: any bytes."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+
 @pytest.fixture(scope="module")
-def api():
-    """The description of a service that listens."""
-    with listening(NumpySegmenter(), max_words=50) as port:
+def api(tmp_path_factory):
+    """The description of a service with a project that listens."""
+    project = drawn_project(tmp_path_factory.mktemp("projects") / "street", "a.png").folder
+    with listening(NumpySegmenter(), max_words=50, project=project) as port:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
 
 
@@ -46,7 +55,15 @@ ACCEPTED = (
         for path in ("/v1/segment", "/v1/vocabularies", "/predict", "/setup")
         for mode in (POSITIVE, NEGATIVE)
     ]
-    + [("GET", path, POSITIVE) for path in ("/v1/models", "/metrics", "/healthz", "/readyz", "/health")],
+    + [("GET", path, POSITIVE) for path in ("/v1/models", "/metrics", "/healthz", "/readyz", "/health")]
+    + [
+        (method, f"/v1/project{path}", POSITIVE)
+        for method, path in (
+            *(("GET", ""), ("PUT", ""), ("POST", "/images"), ("POST", "/import"), ("GET", "/export")),
+            *(("GET", "/images/{name}"), ("DELETE", "/images/{name}"), ("GET", "/thumbnails/{name}")),
+            *(("GET", "/work/{name}"), ("PUT", "/work/{name}"), ("PUT", "/done/{name}"), ("POST", "/restored/{name}")),
+        )
+    ]
 )
 def test_answers_are_as_described(api, method, path, mode):
     @hypothesis.settings(

@@ -166,6 +166,27 @@ def test_the_archive_is_the_project(street: Path, tmp_path: Path) -> None:
         assert {"project.json", "images/sub/ü b.png", "labels/a.png", "work/a.zip"} <= set(found.namelist())
 
 
+def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
+    other = Project.create(tmp_path / "other")
+    with served(street) as client, served(other.folder) as receiver:
+        nothing = client.get("/v1/project/export?format=voc")
+        assert failure(nothing) == "invalid_request" and "is done" in nothing.json()["error"]["message"]
+        put_work(client, "a.png", 0)
+        exported = client.get("/v1/project/export?format=coco-panoptic&all=true")
+        assert 'filename="street coco-panoptic.zip"' in exported.headers["content-disposition"]
+        assert failure(client.get("/v1/project/export?format=nonsense&all=true")) == "invalid_request"
+        for content, done in ((exported.content, True), (client.get("/v1/project/archive").content, False)):
+            files = {"archive": ("x.zip", content, "application/zip")}
+            told = receiver.post("/v1/project/import", files=files, data={"done": str(done).lower()})
+            assert (told.status_code, told.json()["problems"]) == (200, [])
+        assert [(state["image"], state["done"]) for state in told.json()["added"]] == [
+            ("a.png", True),
+            ("sub/ü b.png", False),
+        ]
+        refused = receiver.post("/v1/project/import", files={"archive": ("x.zip", b"no zip")})
+        assert failure(refused) == "invalid_request" and "/tmp" not in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
