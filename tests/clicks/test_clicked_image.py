@@ -1,0 +1,60 @@
+"""Clicks on a drawn image: what they add and take out, and where they look."""
+
+import numpy as np
+import pytest
+
+from segvoc.clicks.clicked_image import Click, ClickedImage
+from segvoc.clicks.view import ViewBox
+
+HEIGHT, WIDTH = 192, 256
+
+
+@pytest.fixture(scope="module")
+def image() -> ClickedImage:
+    """A red disk and a blue one on gray ground."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    pixels = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    pixels[disk(rows, columns, 96, 70)] = (200, 30, 30)
+    pixels[disk(rows, columns, 96, 186)] = (30, 30, 200)
+    return ClickedImage(pixels)
+
+
+def disk(rows: np.ndarray, columns: np.ndarray, row: int, column: int) -> np.ndarray:
+    return (rows - row) ** 2 + (columns - column) ** 2 < 45**2
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_one_click_finds_what_it_is_on_and_not_what_is_beside(image: ClickedImage) -> None:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    for column in (70, 186):
+        found = image.mask(image.clicked(Click(float(column), 96.0)))
+        assert iou(found, disk(rows, columns, 96, column)) > 0.8
+
+
+def test_a_click_beside_takes_out_and_another_object_is_added(image: ClickedImage) -> None:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    left, right = (disk(rows, columns, 96, column) for column in (70, 186))
+    first = image.clicked(Click(70.0, 96.0))
+    both = image.clicked(Click(186.0, 96.0), first)
+    assert iou(image.mask(both), left | right) > 0.5
+    again = image.clicked(Click(186.0, 96.0, adds=False), first)
+    assert not image.mask(again)[96, 186]
+    assert iou(image.mask(again), left) > 0.8
+    assert first.clicks == (Click(70.0, 96.0),)  # a guess doesn't change
+
+
+def test_a_box_finds_the_object_in_it_and_a_mask_is_as_large_as_the_image(image: ClickedImage) -> None:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    found = image.mask(image.boxed(ViewBox(20.0, 46.0, 120.0, 146.0)))
+    assert found.shape == (HEIGHT, WIDTH)
+    assert iou(found, disk(rows, columns, 96, 70)) > 0.8
+
+
+def test_images_of_few_pixels_can_be_clicked() -> None:
+    tiny = ClickedImage(np.zeros((1, 1, 3), np.uint8))
+    assert tiny.mask(tiny.clicked(Click(0.5, 0.5))).shape == (1, 1)
+    thin = ClickedImage(np.zeros((2, 300, 3), np.uint8))
+    assert thin.mask(thin.clicked(Click(299.5, 1.5))).shape == (2, 300)
