@@ -60,9 +60,9 @@ def wanted_regions(root: Path, name: str, count: int) -> list[Wanted]:
     return [by_size[place] for place in places]
 
 
-def ious_of(wanted: Wanted, seconds: list[float], **options: object) -> list[float]:
+def ious_of(wanted: Wanted, seconds: list[float], *, zooms: bool = True) -> list[float]:
     """IoU after each click."""
-    image = ClickedImage(np.asarray(wanted.photo.pixels()), **options)
+    image = ClickedImage(np.asarray(wanted.photo.pixels()), zooms=zooms)
     found, guess, ious = np.zeros_like(wanted.inside), None, []
     for number in range(MOST):
         click = next_click(found, wanted.inside, wanted.known)

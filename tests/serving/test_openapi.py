@@ -28,7 +28,6 @@ def zip_bytes(ctx, value):
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
     """The description of a service with a project that listens."""
@@ -63,7 +62,7 @@ ACCEPTED = (
             *(("GET", "/images/{name}"), ("DELETE", "/images/{name}"), ("GET", "/thumbnails/{name}")),
             *(("GET", "/work/{name}"), ("PUT", "/work/{name}"), ("PUT", "/done/{name}"), ("POST", "/restored/{name}")),
         )
-    ]
+    ],
 )
 def test_answers_are_as_described(api, method, path, mode):
     @hypothesis.settings(

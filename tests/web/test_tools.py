@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from tests.web.conftest import SCREENS
 from tests.web.site import SAMPLES, Site

@@ -1,6 +1,7 @@
 """The scripted clicker: the middle of the largest error."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -31,7 +32,7 @@ def next_click(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Clic
     """
     best, adds = None, True
     for wrong, kind in ((wanted & ~found & known, True), (found & ~wanted & known, False)):
-        numbers, count = ndimage.label(wrong, CORNERS)
+        numbers, count = connected(wrong)
         if not count:
             continue
         sizes = np.bincount(numbers.ravel())[1:]
@@ -43,11 +44,17 @@ def next_click(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Clic
     return Click(x + 0.5, y + 0.5, adds)
 
 
+def connected(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """The number of each pixel's connected region, from 1 on, and how many there are; 0: outside."""
+    found: Any = ndimage.label(mask, CORNERS)
+    return found
+
+
 def middle(region: np.ndarray) -> tuple[int, int]:
     """Row and column of the pixel of a region that is farthest from its outline; the image's border is one."""
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     top, left = rows[0], columns[0]
     part = np.pad(region[top : rows[-1] + 1, left : columns[-1] + 1], 1)
-    depth = ndimage.distance_transform_edt(part)
+    depth = np.asarray(ndimage.distance_transform_edt(part))
     row, column = np.unravel_index(depth.argmax(), depth.shape)
     return int(row) - 1 + int(top), int(column) - 1 + int(left)

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tools.clicks.clicker import CORNERS, middle
+from tools.clicks.clicker import connected, middle
 from tools.clicks.network import ClickNetwork
 from tools.clicks.views import LABEL_STRIDE, SIZE, UNLABELED, all_views, open_cache
 
@@ -51,16 +50,16 @@ class Region:
         labels = views["labels"][at]
         named = [value for value in np.unique(labels) if value in names[at]]
         random.shuffle(named)
-        self.wanted = None
+        self.wanted = np.zeros(labels.shape, bool)
         for value in named:
-            numbers, _ = ndimage.label(labels == value, CORNERS)
+            numbers, _ = connected(labels == value)
             sizes = np.bincount(numbers.ravel())[1:]
             fitting = np.flatnonzero(sizes >= LEAST_PIXELS)
             if len(fitting):
                 weights = np.sqrt(sizes[fitting])
                 self.wanted = numbers == random.choice(fitting, p=weights / weights.sum()) + 1
                 break
-        if self.wanted is None:
+        if not self.is_there:
             return
         self.known = labels != UNLABELED
         self.at, self.random = at, random
@@ -81,6 +80,11 @@ class Region:
                 inside = self.wanted if adds else ~self.wanted & self.known
                 if inside.any():
                     self._add(inside, adds, False)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the view has a region to find."""
+        return bool(self.wanted.any())
 
     def _draw_box(self) -> None:
         rows, columns = np.flatnonzero(self.wanted.any(1)), np.flatnonzero(self.wanted.any(0))
@@ -108,7 +112,7 @@ class Region:
         best, adds = None, True
         step = 2
         for wrong, kind in ((self.wanted & ~found & self.known, True), (found & ~self.wanted & self.known, False)):
-            numbers, count = ndimage.label(wrong[::step, ::step], CORNERS)
+            numbers, count = connected(wrong[::step, ::step])
             if count:
                 sizes = np.bincount(numbers.ravel())[1:]
                 if best is None or sizes.max() > best.sum():
@@ -128,7 +132,7 @@ def batches(views: dict[str, np.ndarray], names: list[list[int]], count: Path, s
             if not queue:
                 queue = random.permutation(int(count.read_text())).tolist()
             region = Region(views, names, queue.pop(), random)
-            if region.wanted is not None:
+            if region.is_there:
                 batch.append(region)
         yield batch
 
@@ -201,7 +205,8 @@ def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | No
         inputs = features_of(views, batch, random)
         wanted = torch.from_numpy(np.stack([one.wanted for one in batch]).astype(np.float32))
         known = torch.from_numpy(np.stack([one.known for one in batch]).astype(np.float32))
-        for number in range(random.integers(1, MOST_CLICKS + 1)):
+        rounds = int(random.integers(1, MOST_CLICKS + 1))
+        for number in range(rounds):
             share = min(1.0, (time.process_time() - began) / 60 / minutes)
             rate = RATE * min(share / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * share))
             for group in optimizer.param_groups:
@@ -225,7 +230,7 @@ def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | No
             for row, one in enumerate(batch):
                 one.correct(probability[row].numpy())
             clicked += len(batch)
-        if step // 50 != (step - number - 1) // 50:
+        if step // 50 != (step - rounds) // 50:
             ious = " ".join(f"{total / count:.3f}" for count, total in running if count)
             print(f"{share:.3f} {step} steps {clicked} clicks, IoU after each: {ious}", flush=True)
             if share - saved > 0.05:

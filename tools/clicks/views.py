@@ -13,13 +13,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 from tqdm import tqdm
 
 from segvoc.exported.shipped import open_tiny
+from tools.clicks.clicker import connected
 from tools.tiny.photos import DATA_SETS, UNLABELED, Photo, read_photos
 
 SIZE = 448
@@ -70,7 +71,7 @@ def regions_of(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """The connected regions of every word: the word's value, and which pixels it has."""
     for value in np.unique(labels):
         if value != UNLABELED:
-            numbers, count = ndimage.label(labels == value, np.ones((3, 3)))
+            numbers, count = connected(labels == value)
             for number in range(1, count + 1):
                 yield int(value), numbers == number
 
@@ -116,7 +117,7 @@ def all_views(root: Path, seed: int = 0) -> list[View]:
     return found
 
 
-def open_cache(folder: Path, count: int, mode: str = "r+") -> dict[str, np.ndarray]:
+def open_cache(folder: Path, count: int, mode: Literal["r", "r+", "w+"] = "r+") -> dict[str, np.ndarray]:
     """The arrays of views, in files."""
     return {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", mode, kind, (count, *shape))

@@ -77,8 +77,8 @@ class ClickedImage:
         if not self.zooms:
             return guess
         found = box_of(guess.logits > 0, view)
-        for one in clicks if found else ():
-            if one.adds:
+        for one in clicks:
+            if found and one.adds:
                 found = found.joined(ViewBox(one.x, one.y, one.x + 1, one.y + 1))
         nearer = next_view(view, found, whole) if found else view
         return guess if nearer == view else self._in_view(guess, clicks, nearer)
