@@ -126,10 +126,11 @@ def test_a_killed_service_says_so(project: Project) -> None:
     running = ImprovementState(state="running", stage="learning words", share=0.7, images=3, by="anna")
     write_json(project.folder / "taught/improvement.json", to_json(running))
     (project.folder / "taught/.unfinished.words.safetensors").write_bytes(b"half")
+    (project.folder / "taught/.tuning-x/run").mkdir(parents=True)
     with client_of(project) as client:
         told = client.get(ADDRESS).json()
     assert told["state"] == "failed" and "was stopped" in told["message"]
-    assert not (project.folder / "taught/.unfinished.words.safetensors").exists()
+    assert sorted(path.name for path in (project.folder / "taught").iterdir()) == [".segvoc-lock", "improvement.json"]
 
 
 def test_a_damaged_image_is_named_and_too_few_are_refused(project: Project) -> None:

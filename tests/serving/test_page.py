@@ -58,7 +58,7 @@ def test_the_page_is_told_of_the_service(page):
 def test_browsers_get_tiny_where_the_page_can_run_it(page):
     (page / "ort-wasm-simd-threaded.wasm.gz").write_bytes(b"")
     with in_process(page=page) as client:
-        assert client.get("/backends.json").json()["browser"] == {"model": "model/"}
+        assert client.get("/backends.json").json()["browser"] == {"model": "model/", "clicks": "clicks/"}
         manifest = client.get("/model/segvoc.json").json()
         assert manifest["name"] == "tiny"
         for name in (manifest["image"], manifest["words"][0]["program"], manifest["text"]["tokenizer"]):

@@ -68,8 +68,25 @@ def run(
         if workers > 1:
             _run_workers(open_model, settings, config, listener, workers)
         else:
-            model = open_model()
-            _run_one(uvicorn.Server(config(partial(process_app, lambda: model, settings))), listener)
+            opened = _Opened(open_model)
+            _run_one(uvicorn.Server(config(partial(process_app, opened, settings))), listener)
+
+
+def _itself(value: object) -> object:
+    return value
+
+
+class _Opened:
+    """Gives the model that was opened before the service listens; a process that it is sent to opens its own."""
+
+    def __init__(self, open_model: Callable[[], Segmenter]) -> None:
+        self._open_model, self._model = open_model, open_model()
+
+    def __call__(self) -> Segmenter:
+        return self._model
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _itself, (self._open_model,)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ from segvoc.process_settings import how_it_ended
 from segvoc.projects.project import Project
 from segvoc.projects.records import now
 from segvoc.records import from_json, to_json
-from segvoc.serving.project.improving import ImprovementOrder, improve
+from segvoc.serving.project.improving import TUNING_PREFIX, ImprovementOrder, improve
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import read_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
@@ -117,7 +118,7 @@ class Improvement:
             if state.state == "running":
                 message = "the service was stopped while it learned; start it again"
                 state = replace(state, state="failed", stage=None, share=None, message=message)
-                (self.folder / UNFINISHED_FILE).unlink(missing_ok=True)
+                self.clean()
                 self._write(state)
             return state
         finally:
@@ -142,7 +143,7 @@ class Improvement:
                 lock = self._lock()
             except UsageError:
                 return self.state()  # another process was faster
-            (self.folder / CANCEL_FILE).unlink(missing_ok=True)
+            self.clean()
             state = ImprovementState(
                 state="running", stage="opening the model", share=0.0, images=images, finetune=finetune, by=by, at=now()
             )
@@ -177,6 +178,13 @@ class Improvement:
         scores = _gains(taught)
         return replace(state, state="done", stage=None, share=1.0, scores=scores, images=int(taught["images"]))
 
+    def clean(self) -> None:
+        """Remove what a job leaves that was ended; the caller holds the lock."""
+        for name in (UNFINISHED_FILE, CANCEL_FILE):
+            (self.folder / name).unlink(missing_ok=True)
+        for folder in self.folder.glob(f"{TUNING_PREFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _lock(self) -> FolderLock | None:
         return lock_folder(self.folder)
 
@@ -201,7 +209,6 @@ class _Job(threading.Thread):
 
     def run(self) -> None:
         """Follow the process until it ends."""
-        folder = self.improvement.folder
         try:
             ended = self._watched()
         except SegvocError as error:
@@ -210,8 +217,7 @@ class _Job(threading.Thread):
             logging.getLogger("segvoc").exception("improving the project failed")
             ended = replace(self.state, state="failed", message="it failed inside; the service's log has the reason")
         with suppress(OSError, SegvocError):
-            (folder / UNFINISHED_FILE).unlink(missing_ok=True)
-            (folder / CANCEL_FILE).unlink(missing_ok=True)
+            self.improvement.clean()
             self.improvement._write(ended)
         self.state = ended
         self._lock = None

@@ -4,11 +4,13 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.project_images import done_images
@@ -32,6 +34,9 @@ IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
 
 LOWER_PRIORITY = 5
 """By how much the process gives way to those that label."""
+
+TUNING_PREFIX = ".tuning-"
+"""Of the folder in which words are fine-tuned, beside the file that they come to."""
 
 TUNING_LOOK_SECONDS = 1.0
 """Time between two looks at how far fine-tuning is [s]."""
@@ -58,6 +63,19 @@ def why_no_finetuning(model: Segmenter) -> str | None:
     return None
 
 
+def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]:
+    """What loads the model with the weights as they are stored: fine-tuning saves them, and can't save rounded ones.
+
+    Args:
+        open_model: loads the model; where it is `ModelOptions.open` of a command, with these options.
+    """
+    options = getattr(getattr(open_model, "func", None), "__self__", None)
+    if not isinstance(open_model, partial) or not is_dataclass(options):
+        return open_model
+    exact: Any = replace(cast(Any, options), dtype="float32")
+    return partial(exact.open, *open_model.args)
+
+
 def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
     """Teach, and tell the parent how far it is.
 
@@ -79,7 +97,8 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
 
     try:
         tell("opening the model", 0, 1)
-        images, model = done_images(ProjectFolder.open(order.project)), open_model()
+        images = done_images(ProjectFolder.open(order.project))
+        model = (exact_opener(open_model) if order.finetune else open_model)()
         taught = _tuned(model, images, order, tell) if order.finetune else model.teach(images, on_step=tell)
         if taught is None:
             to.send(("nothing", "fine-tuning was no better than the words' text on images that were held out"))
@@ -106,7 +125,7 @@ def _tuned(
     from segvoc.training.tuning import TUNED_WORDS_FILE
 
     assert isinstance(model, NetworkSegmenter)
-    with TemporaryDirectory(dir=order.out.parent, prefix=".tuning-") as folder:
+    with TemporaryDirectory(dir=order.out.parent, prefix=TUNING_PREFIX) as folder:
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
         save(model, file)  # weights may have been given beside the preset
         recipe = finetune(str(file), images=len(images), method="words")
