@@ -54,7 +54,7 @@ def correct(site: Site, halves: list[int]) -> None:
         left = half / 2
         for x, y in ((left, 0), (left + 0.5, 0), (left + 0.5, 1), (left, 1)):
             site.click(min(max(x, 0.001), 0.999), min(max(y, 0.001), 0.999))
-        site.press("Fill")
+        site.press("Finish")
     site.stage_key("n")
 
 
