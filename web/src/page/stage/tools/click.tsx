@@ -9,7 +9,7 @@ import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { pixelAt } from "../navigation";
 import type { Pen } from "../pen";
-import type { Key, Press, Tool } from "../tool";
+import { CLICK, type Key, type Press, type Tool } from "../tool";
 import type { Workbench } from "../workbench";
 import { WordChoice } from "../word_choice";
 
@@ -47,6 +47,8 @@ export class ClickTool implements Tool {
   /** Whether clicks of the first button take places out. */
   private readonly removes = signal(false);
   private readonly problem = signal("");
+  /** How the box was begun: it may turn out to be a click. */
+  private grabbed: Press = CLICK;
   readonly seen = [this.found, this.waiting, this.corners];
   private image: OpenImage | null = null;
 
@@ -69,8 +71,9 @@ export class ClickTool implements Tool {
     this.ask({ click: { x: at.x, y: at.y, adds: takesOut === this.removes.value } });
   }
 
-  grab(at: Point, { isSecondary }: Press): boolean {
-    if (!this.work.image || isSecondary || this.isBegun) return false;
+  grab(at: Point, press: Press): boolean {
+    if (!this.work.image || press.isSecondary || this.isBegun) return false;
+    this.grabbed = press;
     this.corners.value = [at, at];
     return true;
   }
@@ -89,6 +92,7 @@ export class ClickTool implements Tool {
     const [left, right] = ordered(corners[0].x, corners[1].x, width);
     const [top, bottom] = ordered(corners[0].y, corners[1].y, height);
     if (right - left >= SMALLEST && bottom - top >= SMALLEST) this.ask({ box: { left, top, right, bottom } });
+    else this.tap(corners[0], this.grabbed);
   }
 
   cancel(): void {
@@ -150,7 +154,7 @@ export class ClickTool implements Tool {
         <button type="button" disabled={!this.found.value.length} onClick={() => this.give()}>
           Give the word
         </button>
-        <span class="help" role="status">
+        <span class="told" role="status">
           {this.problem.value || (this.waiting.value.length ? "Looking ..." : this.isBegun ? "" : this.help)}
         </span>
       </>
