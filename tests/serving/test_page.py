@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
@@ -65,6 +66,17 @@ def test_browsers_get_tiny_where_the_page_can_run_it(page):
             assert client.get(f"/model/{name}").status_code == 200
         assert client.get("/model/tiny.json").status_code == 404
         assert client.get("/model/..%2f__init__.py").status_code == 404
+
+
+def test_a_page_gets_the_files_of_models_and_clicks_without_a_key(page):
+    (page / "ort-wasm-simd-threaded.wasm.gz").write_bytes(b"")
+    with in_process(page=page, api_key="k" * 20) as client:
+        assert client.get("/v1/models").status_code == 401
+        assert client.get("/model/segvoc.json").status_code == 200
+        found = client.get("/clicks/clicks.json")
+        assert found.status_code == 200
+        for name in (found.json()["image"], found.json()["program"], *found.json()["weights"].values()):
+            assert client.get(urljoin("/clicks/", name)).status_code == 200
 
 
 def test_without_a_page_there_is_still_the_service():

@@ -28,7 +28,7 @@ from segvoc.serving.settings import ServiceSettings
 PROBES = ("/healthz", "/readyz")
 """Addresses that no limit closes."""
 
-_OPEN = re.compile(r"/(healthz|readyz|openapi\.json|backends\.json|model/[^/]*)")
+_OPEN = re.compile(r"/(healthz|readyz|openapi\.json|backends\.json|(model|clicks)/[^/]*)")
 """Addresses of the API that need no key; all others do, but for the page's files."""
 
 _BASIC = ("/predict", "/setup", "/webhook", "/health")
