@@ -128,7 +128,7 @@ def test_an_export_names_what_it_leaves_out(street: Project, tmp_path: Path) -> 
     (problem,) = ProjectExport(project=street, format="voc").to_folder(str(tmp_path / "out"))
     assert "'b.png' has another size than its labels" in problem
     assert b"problems.txt" in b"".join(ProjectExport(project=street, format="voc").to_zip())
-    assert len(ProjectExport(project=street, format="voc", only_done=False).states()) == 3
+    assert len(ProjectExport(project=street, format="voc", only_done=False).states) == 3
     with pytest.raises(UsageError, match="no image of the project 'empty' is done"):
         ProjectExport(project=drawn_project(tmp_path / "empty"), format="voc")
     with pytest.raises(UsageError, match="has no words"):

@@ -17,7 +17,7 @@ from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
 from segvoc.data.published_scores import find_rows
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.evaluation.report.markdown import percent
-from segvoc.evaluation.report.summary import aligned
+from segvoc.progress import aligned
 from segvoc.storage.json_files import read_json, strict_json, write_json
 from segvoc.version import __version__
 

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from segvoc.errors import OutputError, UnavailableError, UsageError, missing_extra, one_line
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 
 ATTEMPTS = 7
 """How often a storage is asked before it counts as unavailable, over about 15 seconds. Arrow itself asks S3 several
@@ -133,7 +133,7 @@ class Location:
             OutputError: the system or the storage refused, or didn't answer.
         """
         if self.is_local:
-            write_atomically(self.path, lambda file: file.write(content))
+            write_bytes(self.path, content)
             return
 
         def write() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from segvoc.checkpoints.int8_rows import unpack_int8_rows
 from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
 from segvoc.errors import CheckpointError, one_line
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 
 HEADER = "segvoc"
 """Key of our entry in the safetensors metadata; its value is a JSON object with at least "preset"."""
@@ -212,7 +212,7 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], p
     """
     header = json.dumps({"preset": preset, **record}, sort_keys=True)
     content = safetensors.torch.save(dict(_unshared(tensors)), {HEADER: header})
-    write_atomically(path, lambda file: file.write(content))
+    write_bytes(path, content)
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -11,6 +11,7 @@ from segvoc.checkpoints.fetching import fetch as fetch_file
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.progress import aligned
 
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset
@@ -135,9 +136,7 @@ def _table() -> list[str]:
         here = "no" if cached(file) is None else "yes"
         license = f"{file.license} *" if file.license_note else file.license
         rows.append((file.name, file.size_text, license, here, _use(file, PRESETS, recipes)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*lines, "* `segvoc info NAME` says more about the license"]
+    return [*aligned(rows, left=len(rows[0])), "* `segvoc info NAME` says more about the license"]
 
 
 def _use(file: PublishedFile, presets: "dict[str, Preset]", recipes: "dict[str, Preset]") -> str:

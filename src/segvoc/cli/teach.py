@@ -10,7 +10,7 @@ from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
-from segvoc.progress import Progress
+from segvoc.progress import Progress, aligned, printable
 from segvoc.records import to_json
 from segvoc.storage.json_files import strict_json
 
@@ -96,23 +96,14 @@ def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
 
 
 def _table(record: "TeachingRecord") -> list[str]:
-    from segvoc.progress import printable
 
     rows = [["word", "images", "pixels", "text", "with examples"]]
     rows += [[printable(word.name), str(word.images), str(word.pixels), *_scores(word)] for word in record.words]
     means = [_percent(record.miou_before), _percent(record.miou)]
     right = [_percent(record.accuracy_before), _percent(record.accuracy)]
     rows += [["mean IoU", "", "", *means], ["pixels right", "", "", *right]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     title = f"IoU of {len(record.words)} words on images that were held out [%], learned from {record.images} images"
-    lines = [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [title, *lines]
+    return [title, *aligned(rows)]
 
 
 def _got_worse(word: "TaughtWord") -> bool:

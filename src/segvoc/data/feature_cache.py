@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from segvoc.errors import InputError, one_line
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.digests import digest_of
 
 DAMAGE = (OSError, SafetensorError, ValueError)
@@ -85,7 +85,7 @@ class FeatureCache:
             OutputError: the file can't be written, for example because the disk is full.
         """
         content = save(dict(tensors), {"problems": json.dumps(problems or {})})
-        write_atomically(self.path(shard), lambda file: file.write(content))
+        write_bytes(self.path(shard), content)
 
     def read(self, row: int) -> dict[str, Shaped[Tensor, "..."]]:
         """The tensors of a row, by name.

@@ -8,7 +8,7 @@ from jaxtyping import UInt16
 
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.label_maps import label_table
 from segvoc.projects.folder import ProjectFolder
 from segvoc.vocabulary import Vocabulary
 
@@ -22,11 +22,7 @@ class DoneImage(LabeledImage):
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         """See `LabeledImage.stored_labels`; pixels of a removed word are unlabeled."""
-        ids = super().stored_labels(size)
-        index = np.full(UNLABELED + 1, UNLABELED, np.uint16)
-        for number, place in self.places.items():
-            index[number] = place
-        return index[ids]
+        return label_table(self.places)[super().stored_labels(size)]
 
 
 def done_images(project: ProjectFolder) -> LabeledImages:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt16
 
 from segvoc.data.datasets.opening import read_dataset
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import DiskFullError, InputError, SegvocError, UsageError
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.projects.archive import project_in, unpack_project
 from segvoc.projects.folder import ProjectFolder, is_project, stored_labels
@@ -64,7 +63,7 @@ def import_dataset(
     result, words = Imported(), dataset.vocabulary.words
     record = project.add_words(words, by=by)
     ids = {word.name: word.id for word in record.present}
-    table = _table({index: ids[word] for index, word in enumerate(words)})
+    table = label_table({index: ids[word] for index, word in enumerate(words)})
     for index, image in enumerate(dataset.images):
         with _noting(result):
             name = _added(project, image.image, _name_of(image), by, max_pixels)
@@ -226,16 +225,9 @@ def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str) -> 
         project.set_done(name, True, expected=state.revision, by=by)
 
 
-def _table(ids: Mapping[int, int]) -> UInt16[np.ndarray, " N"]:
-    """The id for each label; what has none is unlabeled."""
-    table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
-    table[list(ids)] = list(ids.values())
-    return table
-
-
 def _moved(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
     """The work with other ids; words that were removed go."""
-    table = _table(ids)
+    table = label_table(ids)
     decided = np.zeros(UNLABELED + 1, np.uint16)
     decided[:FIRST_WORD] = range(FIRST_WORD)
     decided[[old + FIRST_WORD for old in ids]] = [new + FIRST_WORD for new in ids.values()]

@@ -1,6 +1,7 @@
 """Label maps as PNG files."""
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Integer, UInt8, UInt16
@@ -112,3 +113,23 @@ def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
     if image.mode.startswith("I;16"):
         return values.astype(np.uint16)
     raise InputError(f"{name} is a {image.mode} image; a label map is a palette or gray PNG")
+
+
+def label_table(labels: Mapping[int, int]) -> UInt16[np.ndarray, " N"]:
+    """The new label for each of the 65,536 labels; those that have none become unlabeled."""
+    table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
+    table[list(labels)] = list(labels.values())
+    return table
+
+
+def object_counts(labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]) -> dict[int, int]:
+    """How many objects each label has that has any; pixels of two labels are never one object.
+
+    Args:
+        labels: the label of each pixel.
+        objects: the number of each pixel's object, 0 for none.
+    """
+    inside = (objects > 0) & (labels != UNLABELED)
+    pairs = np.unique(labels[inside].astype(np.uint32) << 16 | objects[inside])
+    found, counts = np.unique(pairs >> 16, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))

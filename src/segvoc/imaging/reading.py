@@ -216,7 +216,7 @@ def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     with opened_image(path, max_pixels=max_pixels) as image:
         _warn_of_other_frames(image, repr(os.fsdecode(path)))
         _load(image)
-        operation = _UPRIGHT.get(_orientation(image))
+        operation = _UPRIGHT.get(orientation(image))
         # the range of these is that of the whole image, not of a window
         whole = _gray_to_8_bit(image) if image.mode in ("F", "I") else image
         return whole if operation is None else whole.transpose(operation)
@@ -412,7 +412,7 @@ def _upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     _load(image)
     rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image)
     # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
-    operation = _UPRIGHT.get(_orientation(image))
+    operation = _UPRIGHT.get(orientation(image))
     return np.array(rgb if operation is None else rgb.transpose(operation))
 
 
@@ -441,7 +441,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """How the image is turned, from 1 (upright) to 8, as EXIF counts."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:

@@ -277,7 +277,7 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], o
     for index, (path, results) in planned.items():
         for result in results:
             if (other := exact.setdefault(result, index)) == index:
-                other = owners.setdefault(_folded(result), index)
+                other = owners.setdefault(folded(result), index)
             if other == index:
                 continue
             if os.path.realpath(planned[other][0]) == os.path.realpath(path):
@@ -298,7 +298,7 @@ def _hidden_by_folders(
     meeting: set[int] = set()
     folders = {result.parent: path for path, results in planned.values() for result in results}
     for parent, path in folders.items():
-        for folder in map(_folded, (parent, *parent.parents)):
+        for folder in map(folded, (parent, *parent.parents)):
             if folder not in owners:
                 continue
             if owners[folder] not in short:
@@ -315,7 +315,7 @@ def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[Inp
     groups: dict[str, dict[str, int]] = defaultdict(dict)
     for index, image in enumerate(images):
         if image.problem is None:
-            groups[_folded(name := image.stem + image.path.suffix)][name] = index
+            groups[folded(name := image.stem + image.path.suffix)][name] = index
     found, pairs = list(images), [tuple(group.values()) for group in groups.values() if len(group) > 1]
     for pair in () if not pairs or tells_case_apart(out_dir) else pairs:
         named = " and ".join(repr(str(images[index].path)) for index in pair)
@@ -341,7 +341,8 @@ def tells_case_apart(folder: PathLike) -> bool:
         return False
 
 
-def _folded(path: Path | str) -> str:
+def folded(path: Path | str) -> str:
+    """A path as disks compare it that don't tell case or the encoding of accents apart."""
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
 from segvoc.errors import OutputError
-from segvoc.imaging.label_maps import nearest, write_label_map
+from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side, table
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
@@ -192,9 +192,8 @@ class Segmentation:
         """How many objects each class has; None if objects weren't made."""
         if self.objects is None:
             return None
-        in_one = (self.objects > 0) & (self.labels < len(self.words))
-        pairs = np.unique(np.stack([self.labels[in_one], self.objects[in_one]]), axis=1)
-        return tuple(np.bincount(pairs[0], minlength=len(self.words)).tolist())
+        counts = object_counts(self.labels, self.objects)
+        return tuple(counts.get(index, 0) for index in range(len(self.words)))
 
     @functools.cached_property
     def _statistics(self) -> LabelStatistics:

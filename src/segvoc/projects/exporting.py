@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt16
 
 from segvoc.errors import OutputError, SegvocError, UsageError
 from segvoc.formats.dataset import Dataset, EntryFiles
-from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.reading import read_image
 from segvoc.inference.segmentation import Segmentation
 from segvoc.projects.folder import ProjectFolder
@@ -42,7 +42,7 @@ class ProjectExport:
         if not self.words:
             raise UsageError("the project has no words; add some: segvoc project words")
         self._dataset("").check(self.words)
-        if not self.states():
+        if not self.states:
             what = "is done; mark images as done on its page (N), or export all" if self.only_done else "has labels"
             raise UsageError(f"no image of the project {self.project.name!r} {what}")
 
@@ -51,8 +51,9 @@ class ProjectExport:
         """The words of the dataset: those of the project that weren't removed, in order."""
         return tuple(word.name for word in self.project.record.present)
 
+    @cached_property
     def states(self) -> list[ImageState]:
-        """The images that are exported."""
+        """The images that are exported, as they were when it was asked first."""
         return [state for state in self.project.states()[0] if state.revision and (state.done or not self.only_done)]
 
     def to_folder(self, folder: str, on_step: Callable[[int, int], None] = lambda *_: None) -> list[str]:
@@ -69,9 +70,8 @@ class ProjectExport:
             OutputError: the folder can't be written.
         """
         problems: list[str] = []
-        states = self.states()
-        for number, _ in enumerate(self._written(folder, states, problems), 1):
-            on_step(number, len(states))
+        for number, _ in enumerate(self._written(folder, problems), 1):
+            on_step(number, len(self.states))
         return problems
 
     def to_zip(self) -> Iterator[bytes]:
@@ -83,7 +83,7 @@ class ProjectExport:
         stream, problems = ZipStream(), list[str]()
         with scratch_folder() as scratch:
             sent: set[Path] = set()
-            for files in self._written(scratch, self.states(), problems):
+            for files in self._written(scratch, problems):
                 if files is None:
                     continue
                 for path in files:
@@ -100,10 +100,10 @@ class ProjectExport:
             yield from stream.add_text(PROBLEMS_FILE, "".join(f"{problem}\n" for problem in problems))
         yield from stream.end()
 
-    def _written(self, folder: str, states: list[ImageState], problems: list[str]) -> Iterator[EntryFiles | None]:
+    def _written(self, folder: str, problems: list[str]) -> Iterator[EntryFiles | None]:
         """Write the images one by one, then the files about all of them."""
         dataset, written = self._dataset(folder), list[EntryFiles]()
-        for state in states:
+        for state in self.states:
             files = None
             try:
                 image = self.project.image(state.image)
@@ -132,7 +132,9 @@ class ProjectExport:
         pixels = read_image(image.path)
         if pixels.shape[:2] != work.labels.shape:
             raise UsageError(f"{image.name!r} has another size than its labels; was the image replaced?")
-        labels = self._table()[work.labels]
+        # removed words have no label
+        places = {word.id: label for label, word in enumerate(self.project.record.present)}
+        labels = label_table(places)[work.labels]
         confidence = np.ones(labels.shape, np.float32) if work.confidence is None else work.confidence / np.float32(255)
         if work.corrections is not None:
             confidence[work.corrections > 0] = 1
@@ -147,10 +149,3 @@ class ProjectExport:
             source=str(image.path),
             objects=work.objects,
         )
-
-    def _table(self) -> UInt16[np.ndarray, " N"]:
-        """The label for each id; removed words have none."""
-        table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
-        for label, word in enumerate(self.project.record.present):
-            table[word.id] = label
-        return table

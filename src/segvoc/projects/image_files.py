@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segvoc.errors import UsageError
-from segvoc.projects.images import folded, stem_of
+from segvoc.imaging.result_paths import folded
+from segvoc.projects.images import stem_of
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import read_json, write_json
 

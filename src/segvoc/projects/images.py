@@ -1,18 +1,17 @@
 """The images of a project: which there are, under which names, and how large they are."""
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import IMAGE_SUFFIXES, opened_image
-from segvoc.imaging.result_paths import image_paths
+from segvoc.imaging.reading import IMAGE_SUFFIXES, opened_image, orientation
+from segvoc.imaging.result_paths import folded, image_paths
 from segvoc.storage.safe_paths import safe_path
 
 _SIDEWAYS = (5, 6, 7, 8)
@@ -36,11 +35,6 @@ class ProjectImage:
 def stem_of(name: str) -> str:
     """The name of an image without its suffix."""
     return os.path.splitext(name)[0]
-
-
-def folded(name: str) -> str:
-    """A name as disks compare it that don't tell case or the encoding of accents apart."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def checked_name(name: str) -> str:
@@ -118,17 +112,14 @@ def upright_size(path: Path) -> tuple[int, int]:
     """
     with opened_image(path) as image:
         height, width = image.height, image.width
-        return (width, height) if _orientation(image, path) in _SIDEWAYS else (height, width)
+        return (width, height) if _is_sideways(image, path) else (height, width)
 
 
-def _orientation(image: Image.Image, path: Path) -> int:
+def _is_sideways(image: Image.Image, path: Path) -> bool:
     # Pillow would decode all of a PNG to look for EXIF data behind the pixels
     if image.format == "PNG" and "exif" not in image.info and not _has_chunk(path, b"eXIf"):
-        return 1
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # as in `imaging.reading`: damaged EXIF data is no reason to refuse an image
-        return 1
+        return False
+    return orientation(image) in _SIDEWAYS
 
 
 def _has_chunk(path: Path, kind: bytes) -> bool:

@@ -14,10 +14,11 @@ import numpy as np
 from segvoc.errors import InputError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import MAX_PIXELS, decode_image
+from segvoc.imaging.result_paths import folded
 from segvoc.projects.errors import ImageDoneError, NotInProjectError, changed_meanwhile
 from segvoc.projects.folder import ProjectFolder, has_images, is_project, no_project
 from segvoc.projects.image_files import ImageFiles, remove
-from segvoc.projects.images import ProjectImage, checked_name, clash, folded, stem_of
+from segvoc.projects.images import ProjectImage, checked_name, clash, stem_of
 from segvoc.projects.locking import locked
 from segvoc.projects.records import (
     PROJECT_FILE,
@@ -42,10 +43,9 @@ from segvoc.projects.work_files import (
     read_work,
     received,
     relabeled,
-    write_bytes,
 )
 from segvoc.records import to_json
-from segvoc.storage.atomic_writes import writing
+from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.json_files import write_json
 
 SOMEONE = "someone"
@@ -162,15 +162,20 @@ class Project(ProjectFolder):
 
     def _write(self, name: str, work: PackedWork, *, expected: int, by: str) -> ImageState:
         with self._locked():
-            image = self.image(name)
-            current = self._refresh(image)
-            if current.revision != expected:
-                raise changed_meanwhile(repr(name), current)
+            image, current = self._at_revision(name, expected)
             if current.done:
                 raise ImageDoneError(f"{name!r} is done; reopen it before you change it", current)
             state = replace(work.state, revision=expected + 1, by=by, at=now())
             self._store(image, work, state)
             return state
+
+    def _at_revision(self, name: str, expected: int) -> tuple[ProjectImage, ImageState]:
+        """An image and its state, if it has the revision that a caller goes on from."""
+        image = self.image(name)
+        current = self._refresh(image)
+        if current.revision != expected:
+            raise changed_meanwhile(repr(name), current)
+        return image, current
 
     def set_done(self, name: str, done: bool, *, expected: int, by: str = SOMEONE) -> ImageState:
         """Mark an image as done, which locks its labels, or reopen it.
@@ -187,10 +192,7 @@ class Project(ProjectFolder):
             OutputError: it can't be written.
         """
         with self._locked():
-            image = self.image(name)
-            current = self._refresh(image)
-            if current.revision != expected:
-                raise changed_meanwhile(repr(name), current)
+            image, current = self._at_revision(name, expected)
             if not current.revision:
                 raise NotInProjectError(f"{name!r} has no labels that could be done; label it first")
             if current.done == done:

@@ -10,7 +10,7 @@ from PIL import Image
 from segvoc.errors import OutputError
 from segvoc.imaging.reading import opened_image, read_image
 from segvoc.projects.images import ProjectImage
-from segvoc.projects.work_files import write_bytes
+from segvoc.storage.atomic_writes import write_bytes
 
 THUMBNAIL_SIDE = 160
 """Side of a thumbnail [px]."""

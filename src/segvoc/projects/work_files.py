@@ -14,10 +14,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from segvoc.errors import InputError, UsageError, one_line
-from segvoc.imaging.label_maps import UNLABELED, label_map_image, labels_of
+from segvoc.imaging.label_maps import UNLABELED, label_map_image, labels_of, object_counts
 from segvoc.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
 from segvoc.records import convert, from_json, to_json
-from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import strict_json
 
 STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (
@@ -86,11 +85,11 @@ class LabelWork:
             source=self.source,
             answers=self.answers,
             corrected=int(np.count_nonzero(decided)),
-            pixels={str(word): count for word, count in enumerate(counts[:UNLABELED]) if count},
+            pixels=_by_word({word: count for word, count in enumerate(counts[:UNLABELED]) if count}),
             unlabeled=counts[UNLABELED],
             uncertainty=self._uncertainty(decided),
             least_certain=least,
-            objects=None if self.objects is None else _object_counts(labels, self.objects),
+            objects=None if self.objects is None else _by_word(object_counts(labels, self.objects)),
         )
 
     def _uncertainty(self, decided: np.ndarray) -> float | None:
@@ -101,11 +100,9 @@ class LabelWork:
         return round(1 - sure / left, 4) if left else 0.0
 
 
-def _object_counts(labels: np.ndarray, objects: np.ndarray) -> dict[str, int]:
-    inside = (objects > 0) & (labels != UNLABELED)
-    pairs = np.unique(labels[inside].astype(np.uint32) << 16 | objects[inside])
-    words, counts = np.unique(pairs >> 16, return_counts=True)
-    return dict(zip(map(str, words.tolist()), counts.tolist(), strict=True))
+def _by_word(counts: Mapping[int, int]) -> dict[str, int]:
+    """Counts by ids, as JSON has them."""
+    return {str(word): count for word, count in counts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,15 +326,6 @@ def read_work(path: Path) -> tuple[ImageState, LabelWork]:
         return found.state, _work(planes, facts)
     except (UsageError, KeyError) as error:
         raise damaged_file(path, one_line(error)) from None
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically.
-
-    Raises:
-        OutputError: the system refused.
-    """
-    write_atomically(path, lambda file: file.write(content))
 
 
 def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:

@@ -9,7 +9,7 @@ from typing import Any
 from segvoc.evaluation.report.markdown import percent
 from segvoc.evaluation.report.page import protocol_facts, write_html
 from segvoc.evaluation.report.report import encoded, write_report_json
-from segvoc.evaluation.report.summary import aligned
+from segvoc.progress import aligned
 from segvoc.reproduction.verdicts import VERDICT_TEXTS, Row, verdict_text
 from segvoc.storage.atomic_writes import write_atomically
 

@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from segvoc.inference.label_options import LabelOptions
@@ -117,12 +118,9 @@ async def discard_body(request: Request, settings: ServiceSettings) -> None:
     Raises:
         ServiceFailure: it is too large or too slow.
     """
-    try:
-        async with asyncio.timeout(settings.upload_seconds):
-            async for _ in body_stream(request, settings.max_bytes):
-                pass
-    except TimeoutError:
-        raise too_slow(settings.upload_seconds) from None
+    async with body_within(settings.upload_seconds):
+        async for _ in body_stream(request, settings.max_bytes):
+            pass
 
 
 def _definition(
@@ -162,13 +160,7 @@ async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | 
     parser = _MemoryParser(
         request.headers, stream, max_files=1, max_fields=len(SegmentForm.model_fields), max_part_size=TEXT_BYTES
     )
-    try:
-        async with asyncio.timeout(settings.upload_seconds):
-            parsed = await parser.parse()
-    except MultiPartException as error:
-        raise ServiceFailure("bad_request", f"the form can't be read: {error.message}") from None
-    except TimeoutError:
-        raise too_slow(settings.upload_seconds) from None
+    parsed = await parsed_form(parser, settings.upload_seconds)
     fields: dict[str, str | tuple[str | None, bytes]] = {}
     try:
         for field, value in parsed.multi_items():
@@ -194,11 +186,8 @@ class _MemoryParser(MultiPartParser):
 
 
 async def _read(request: Request, limit: int, settings: ServiceSettings) -> bytes:
-    try:
-        async with asyncio.timeout(settings.upload_seconds):
-            return b"".join([chunk async for chunk in body_stream(request, limit)])
-    except TimeoutError:
-        raise too_slow(settings.upload_seconds) from None
+    async with body_within(settings.upload_seconds):
+        return b"".join([chunk async for chunk in body_stream(request, limit)])
 
 
 async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -219,9 +208,38 @@ async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, Non
         yield chunk
 
 
-def too_slow(seconds: float) -> ServiceFailure:
-    """The failure for a body that took longer than it may [s]."""
-    return ServiceFailure("upload_timeout", f"the body took more than {seconds:g} s; send it faster")
+@asynccontextmanager
+async def body_within(seconds: float) -> AsyncIterator[None]:
+    """A block that reads a body.
+
+    Args:
+        seconds: the time that it may take [s].
+
+    Raises:
+        ServiceFailure: it takes longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ServiceFailure("upload_timeout", f"the body took more than {seconds:g} s; send it faster") from None
+
+
+async def parsed_form(parser: MultiPartParser, seconds: float) -> FormData:
+    """The fields of a form.
+
+    Args:
+        parser: reads it.
+        seconds: the time that it may take [s].
+
+    Raises:
+        ServiceFailure: it is no form, has too many fields, or takes longer.
+    """
+    try:
+        async with body_within(seconds):
+            return await parser.parse()
+    except MultiPartException as error:
+        raise ServiceFailure("bad_request", f"the form can't be read: {error.message}") from None
 
 
 def _json_body(

@@ -49,6 +49,15 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     _replace(Path(path), write_and_flush)
 
 
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file with this content, atomically.
+
+    Raises:
+        OutputError: the system refused.
+    """
+    write_atomically(path, lambda file: file.write(content))
+
+
 def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     """Do the same for a library that writes to a path rather than into an open file.
 

@@ -25,7 +25,7 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
     export_ = ProjectExport(
         project=ProjectFolder.open(folder), format=format_, only_done=not all_, copy_images=not no_images
     )
-    count = len(export_.states())
+    count = len(export_.states)
     with Progress("exporting", total=count, unit="image") as progress:
         problems = export_.to_folder(out, lambda done, _: progress.update(done - progress.done))
     for problem in problems:

@@ -5,7 +5,7 @@ from collections import Counter
 import click
 
 from segvoc.cli.output import echo
-from segvoc.progress import printable
+from segvoc.progress import aligned, printable
 from segvoc.storage.json_files import strict_json
 
 
@@ -38,10 +38,8 @@ def status(folder: str, as_json: bool) -> int:
         if not word.removed or pixels[key]:
             name = printable(word.name) + (" (removed)" if word.removed else "")
             rows.append([name, str(images[key]), str(objects[key] or "-"), f"{100 * pixels[key] / total:.1f} %"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows if record.words else ():
-        cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        echo("  ".join([row[0].ljust(widths[0]), *cells]))
+    for line in aligned(rows) if record.words else ():
+        echo(line)
     for problem in problems:
         echo(f"segvoc: {problem}", err=True)
     return 1 if problems else 0

@@ -27,7 +27,7 @@ from segvoc.data.captions.sources import CaptionChunk, CaptionSource
 from segvoc.data.reader_processes import batches_of
 from segvoc.errors import OutputError, SegvocError, UsageError, one_line
 from segvoc.progress import Progress
-from segvoc.storage.atomic_writes import write_atomically, write_path_atomically
+from segvoc.storage.atomic_writes import write_bytes, write_path_atomically
 from segvoc.storage.digests import digest_of
 
 INDEX_FORMAT = 1
@@ -171,7 +171,7 @@ def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) ->
         file = "" if chunk.tar else image.location.file
         entries.append((image.name, file, *image.location[1:], phrases))
     content = json.dumps({"images": entries, "problems": problems, "skipped": skipped}).encode()
-    write_atomically(path, lambda file: file.write(content))
+    write_bytes(path, content)
 
 
 def _read_chunk(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from segvoc.data.preparation.label_ids import ids_to_labels, read_ids
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_bytes
 
 IgnoredLabel = Literal[255, 65535]
 """The label of ignored pixels in a prepared map: 255 in 8-bit maps, 65535 in 16-bit maps."""
@@ -185,5 +185,5 @@ def write_image(path: Path, image: Image.Image, image_format: str, **options: st
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     content = buffer.getvalue()
-    write_atomically(path, lambda file: file.write(content))
+    write_bytes(path, content)
     return hashlib.sha256(content).hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 from segvoc.evaluation.report.comparison import comparison
 from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, markdown_rows, percent, score_cells
 from segvoc.evaluation.report.report import encoded, write_report_json
-from segvoc.progress import printable
+from segvoc.progress import aligned, printable
 from segvoc.storage.atomic_writes import write_atomically
 
 _SCORES = tuple(name for _, name in PLAIN_COLUMNS)
@@ -65,15 +65,3 @@ def _table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
         own = (cells.get(head, percent(None)) for head in heads)
         rows.append([printable(data["title"]), str(data["evaluated"]), *own, published, time])
     return aligned(rows)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Cells as lines with columns of equal width, the first one flush left and the others flush right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

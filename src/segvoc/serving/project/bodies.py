@@ -1,6 +1,5 @@
 """Bodies of requests about a project: files that are read to the disk where they are large, within limits."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,10 +9,10 @@ from urllib.parse import unquote
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartParser
 
 from segvoc.projects.project import SOMEONE
-from segvoc.serving.bodies import FORM, body_stream, content_type, too_slow
+from segvoc.serving.bodies import FORM, body_stream, body_within, content_type, parsed_form
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.settings import ServiceSettings
 
@@ -42,12 +41,9 @@ async def sent_file(request: Request, kind: str, limit: int, settings: ServiceSe
     """
     content_type(request, kind)
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        try:
-            async with asyncio.timeout(settings.transfer_seconds):
-                async for chunk in body_stream(request, limit):
-                    file.write(chunk)
-        except TimeoutError:
-            raise too_slow(settings.transfer_seconds) from None
+        async with body_within(settings.transfer_seconds):
+            async for chunk in body_stream(request, limit):
+                file.write(chunk)
         file.seek(0)
         yield cast(BinaryIO, file)
 
@@ -71,13 +67,7 @@ async def sent_form(
     content_type(request, FORM)
     parser = _Parser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
     try:
-        try:
-            async with asyncio.timeout(settings.transfer_seconds):
-                parsed = await parser.parse()
-        except MultiPartException as error:
-            raise ServiceFailure("bad_request", f"the form can't be read: {error.message}") from None
-        except TimeoutError:
-            raise too_slow(settings.transfer_seconds) from None
+        parsed = await parsed_form(parser, settings.transfer_seconds)
         files, texts = [], {}
         for name, value in parsed.multi_items():
             if isinstance(value, UploadFile) != (name == field):
