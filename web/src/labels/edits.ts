@@ -1,5 +1,6 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
+import { fillStretch, redoChanges, STRETCH, undoChanges } from "./layer";
 import { ObjectLayer, type SavedObjects } from "./object_layer";
 import { boxOf, joined, type Box, type Runs } from "./runs";
 
@@ -84,7 +85,8 @@ export class Edits {
     const after = this.code(choice);
     const open = this.begun();
     const changed: number[] = [];
-    for (let at = 0; at < runs.length; at += 2) this.fill(runs[at], runs[at] + runs[at + 1], after, changed);
+    for (let at = 0; at < runs.length; at += 2)
+      fillStretch(this.layer, runs[at], runs[at] + runs[at + 1], after, changed);
     for (const number of changed) open.runs.push(number);
     return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
@@ -98,7 +100,7 @@ export class Edits {
     const { objects } = this.begun();
     const from = objects.length;
     for (let at = 0; at < runs.length; at += 2) this.objects.fill(runs[at], runs[at] + runs[at + 1], object, objects);
-    return boxOf(objects.slice(from), this.width, 4);
+    return boxOf(objects.slice(from), this.width, STRETCH);
   }
 
   /** Whether an action isn't ended. */
@@ -139,9 +141,7 @@ export class Edits {
     const step = this.done.pop();
     if (!step) return null;
     this.undone.push(step);
-    const { runs } = step;
-    // the last stretch first, since a pixel may be in several
-    for (let at = runs.length - 4; at >= 0; at -= 4) this.layer.fill(runs[at + 2], runs[at], runs[at] + runs[at + 1]);
+    undoChanges(this.layer, step.runs);
     this.objects.undo(step.objects);
     return this.change(step, true);
   }
@@ -151,8 +151,7 @@ export class Edits {
     const step = this.undone.pop();
     if (!step) return null;
     this.done.push(step);
-    const { runs } = step;
-    for (let at = 0; at < runs.length; at += 4) this.layer.fill(runs[at + 3], runs[at], runs[at] + runs[at + 1]);
+    redoChanges(this.layer, step.runs);
     this.objects.redo(step.objects);
     return this.change(step, false);
   }
@@ -196,20 +195,8 @@ export class Edits {
     return (this.open ??= { runs: [], objects: [] });
   }
 
-  /** Fill a stretch, and write down the parts of it that had something else. */
-  private fill(start: number, end: number, after: number, runs: number[]): void {
-    const { layer } = this;
-    for (let at = start; at < end;) {
-      const before = layer[at],
-        first = at;
-      while (at < end && layer[at] === before) at++;
-      if (before !== after) runs.push(first, at - first, before, after);
-    }
-    layer.fill(after, start, end);
-  }
-
   private change({ runs, objects }: Step, isUndone: boolean): Change | null {
-    const box = joined(boxOf(runs, this.width, 4), boxOf(objects, this.width, 4));
+    const box = joined(boxOf(runs, this.width, STRETCH), boxOf(objects, this.width, STRETCH));
     return box && { box, runs, isUndone };
   }
 

@@ -1,5 +1,7 @@
 /** Which object each pixel belongs to, as it is stored; `Labeling.object` says what holds in the end. */
 
+import { fillStretch, redoChanges, undoChanges } from "./layer";
+
 /** Most objects that an image can have in its history. */
 export const MOST_OBJECTS = 65535;
 
@@ -41,26 +43,18 @@ export class ObjectLayer {
     for (const [at, name] of this.words.entries()) if (name === word) this.words[at] = other;
   }
 
-  /** Fill a stretch, and write down what changed: start, length, before and after. */
-  fill(start: number, end: number, after: number, runs: number[]): void {
+  /** Fill a stretch, and write down what changed. */
+  fill(start: number, end: number, after: number, changes: number[]): void {
     if (!this.layer && !after) return;
-    const layer = (this.layer ??= new Uint16Array(this.pixels));
-    for (let at = start; at < end;) {
-      const before = layer[at],
-        first = at;
-      while (at < end && layer[at] === before) at++;
-      if (before !== after) runs.push(first, at - first, before, after);
-    }
-    layer.fill(after, start, end);
+    fillStretch((this.layer ??= new Uint16Array(this.pixels)), start, end, after, changes);
   }
 
-  /** Take changes back, the last one first. */
-  undo(runs: Int32Array): void {
-    for (let at = runs.length - 4; at >= 0; at -= 4) this.layer!.fill(runs[at + 2], runs[at], runs[at] + runs[at + 1]);
+  undo(changes: Int32Array): void {
+    if (this.layer) undoChanges(this.layer, changes);
   }
 
-  redo(runs: Int32Array): void {
-    for (let at = 0; at < runs.length; at += 4) this.layer!.fill(runs[at + 3], runs[at], runs[at] + runs[at + 1]);
+  redo(changes: Int32Array): void {
+    if (this.layer) redoChanges(this.layer, changes);
   }
 
   get saved(): SavedObjects {

@@ -1,7 +1,6 @@
 /** Labels images inside the page, with a network in a folder beside it. */
 
 import {
-  PageError,
   type Backend,
   type ImageSource,
   type Improved,
@@ -13,6 +12,7 @@ import {
   type Segmentation,
   type TaughtFile,
 } from "../backend";
+import { failure, NOT_STARTED } from "./failures";
 import type { Reply, Request, Work } from "./messages";
 import { Recent } from "./recent";
 import { Turns } from "./turns";
@@ -122,15 +122,8 @@ export class OnnxBackend implements Backend {
     worker.onmessage = ({ data }: MessageEvent<Reply>) => this.listeners.get(data.task)?.(data);
     worker.onerror = (event) => {
       event.preventDefault();
-      const message = "The page's script couldn't start; use a current browser, and load the page again.";
-      for (const [task, listener] of this.listeners) listener({ task, kind: "failed", message, isPlain: true });
+      for (const [task, listener] of this.listeners) listener({ task, ...NOT_STARTED });
     };
     return worker;
   }
-}
-
-/** What the reader is told about what failed in a worker. */
-export function failure({ message, isPlain }: { readonly message: string; readonly isPlain: boolean }): PageError {
-  const cause = `The network failed (${message.split("\n")[0]}); reload the page, or try a smaller image.`;
-  return new PageError(isPlain ? message : cause);
 }

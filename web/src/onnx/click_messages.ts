@@ -3,6 +3,7 @@
 import type { Pixels } from "../backend";
 import type { Click, Guess } from "../clicks/guess";
 import type { Box, Runs } from "../labels/runs";
+import type { Failed } from "./failures";
 
 export interface ClickRequest {
   /** Address of the network's folder. */
@@ -21,5 +22,4 @@ export type ClickQuestion =
 export type ClickReply =
   | { readonly kind: "looked" }
   | { readonly kind: "guessed"; readonly guess: Guess; readonly runs: Runs }
-  /** `isPlain`: the message is a sentence for the reader of the page. */
-  | { readonly kind: "failed"; readonly message: string; readonly isPlain: boolean };
+  | Failed;

@@ -9,6 +9,7 @@ import { resizedPlanes } from "../imaging/resize";
 import type { Box } from "../labels/runs";
 import { inputSize, type Protocol } from "./description";
 import { json, Loader } from "./loading";
+import { Recent } from "./recent";
 
 /** What `clicks.json` says: addresses relative to it, and how images are given to `tiny`. */
 interface ClickFiles {
@@ -26,13 +27,10 @@ type Tensors = Record<string, ort.Tensor>;
 /** The features that the network reads. */
 const FEATURES = ["appearance", "tap_0", "tap_1"];
 
-/** Views whose features are kept, 8 MB each. */
-const MOST_VIEWS = 6;
-
 export class ClickModel implements ViewNetwork {
   image: Pixels = { width: 0, height: 0, data: new Uint8ClampedArray() };
   /** Features of views of the image, by their places. */
-  private readonly seen = new Map<string, Promise<Tensors>>();
+  private seen = new Recent<Promise<Tensors>>();
 
   private constructor(
     private readonly encoder: ort.InferenceSession,
@@ -54,7 +52,7 @@ export class ClickModel implements ViewNetwork {
   /** Look at another image from now on. */
   open(image: Pixels): void {
     this.image = image;
-    this.seen.clear();
+    this.seen = new Recent();
   }
 
   /** See a view before it is clicked. */
@@ -82,12 +80,8 @@ export class ClickModel implements ViewNetwork {
 
   private features(view: Box): Promise<Tensors> {
     const key = [view.left, view.top, view.right, view.bottom].join();
-    let found = this.seen.get(key);
-    if (!found) {
-      found = this.see(view);
-      this.seen.set(key, found);
-      if (this.seen.size > MOST_VIEWS) this.seen.delete(this.seen.keys().next().value!);
-    }
+    const found = this.seen.get(key) ?? this.see(view);
+    this.seen.set(key, found);
     return found;
   }
 

@@ -1,11 +1,11 @@
 /** The thread in which objects are clicked: labeling in another one never keeps a click waiting. */
 
-import { PageError } from "../backend";
 import { boxed, clicked, type Guess } from "../clicks/guess";
 import { positiveRuns } from "../clicks/view";
 import { whole } from "../labels/runs";
 import { ClickModel } from "./click_model";
 import type { ClickReply, ClickRequest } from "./click_messages";
+import { failedBy } from "./failures";
 import { prepareRuntime } from "./runtime";
 
 let model: Promise<ClickModel> | undefined;
@@ -17,8 +17,7 @@ self.onmessage = async ({ data }: MessageEvent<ClickRequest>) => {
   } catch (error) {
     // what couldn't be loaded is tried again
     if (model && (await model.catch(() => null)) === null) model = undefined;
-    const message = error instanceof Error ? error.message : String(error);
-    send({ kind: "failed", message, isPlain: error instanceof PageError });
+    send(failedBy(error));
   }
 };
 

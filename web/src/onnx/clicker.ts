@@ -1,10 +1,10 @@
 /** Finds objects by clicks inside the page, in a worker of its own. */
 
-import { PageError, type ImageSource } from "../backend";
+import type { ImageSource } from "../backend";
 import type { Click, Guess } from "../clicks/guess";
 import type { Box, Runs } from "../labels/runs";
-import { failure } from "./backend";
 import type { ClickQuestion, ClickReply, ClickRequest } from "./click_messages";
+import { failure, NOT_STARTED } from "./failures";
 import { Turns } from "./turns";
 
 /** An object, and its pixels. */
@@ -75,7 +75,7 @@ export class Clicker {
       worker.onerror = (event) => {
         event.preventDefault();
         this.worker = null;
-        reject(new PageError("The page's script couldn't start; use a current browser, and load the page again."));
+        reject(failure(NOT_STARTED));
       };
       worker.postMessage(request, request.image ? [request.image.data.buffer] : []);
     });

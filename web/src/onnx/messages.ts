@@ -1,6 +1,7 @@
 /** What the page and the worker that runs the network say to each other. */
 
 import type { Improved, LabelMap, ModelInfo, Pixels, Query, Segmentation, TaughtFile } from "../backend";
+import type { Failed } from "./failures";
 import type { Stage } from "../teaching/teach";
 
 /** What the page asks; `task` is a number of its own. */
@@ -42,6 +43,5 @@ export type Reply = { readonly task: number } & (
   | { readonly kind: "taught"; readonly file: TaughtFile }
   | { readonly kind: "segmented"; readonly segmentation: Segmentation }
   | { readonly kind: "improved"; readonly improved: Improved }
-  /** `isPlain`: the message is a sentence for the reader of the page. */
-  | { readonly kind: "failed"; readonly message: string; readonly isPlain: boolean }
+  | Failed
 );

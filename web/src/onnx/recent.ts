@@ -1,6 +1,6 @@
 /** Few values by key, of which the ones that weren't used for the longest time are forgotten. */
 
-/** Images of which it is kept what the network sees: about 10 MB each. */
+/** Images, or views of one, of which it is kept what the network sees: about 10 MB each. */
 const MOST = 6;
 
 export class Recent<Value> {

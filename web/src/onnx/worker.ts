@@ -1,6 +1,7 @@
 /** The thread that runs the network, so that the page stays responsive. */
 
-import { PageError, type ModelInfo, type Segmentation } from "../backend";
+import type { ModelInfo, Segmentation } from "../backend";
+import { failedBy } from "./failures";
 import { LearningTask } from "./learning";
 import { Loader, json } from "./loading";
 import type { Reply, Request, Work } from "./messages";
@@ -34,8 +35,7 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     } else if (data.kind === "example") learningTasks.get(task)?.give(data);
     else learningTasks.get(task)?.cancel();
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    send({ task, kind: "failed", message, isPlain: error instanceof PageError });
+    send({ task, ...failedBy(error) });
   }
 };
 

@@ -9,7 +9,7 @@ import { Downloads } from "./downloads";
 import { Header } from "./header";
 import { Improve } from "./improve";
 import { useDroppedAndPasted } from "./incoming";
-import { KeyField } from "./key_field";
+import { KeyForm } from "./key_form";
 import { Legend } from "./legend";
 import type { Page } from "./page";
 import { plural } from "./phrases";
@@ -24,7 +24,7 @@ import { ViewPanel } from "./view_panel";
 import { WordsField } from "./words_field";
 
 export function App({ page }: { page: Page }) {
-  const { session, control } = page;
+  const { session, control, labeler } = page;
   const isOver = useDroppedAndPasted(page);
   const { value: theme } = session.settings.theme;
   const image = session.current.value;
@@ -45,7 +45,7 @@ export function App({ page }: { page: Page }) {
       <main>
         <div class="side">
           <section class="card" aria-label="Words">
-            <KeyField page={page} />
+            {labeler.needsKey.value && <KeyForm onKey={page.useKey} />}
             <WordsField page={page} />
             <PartsField page={page} />
             <TaughtField page={page} />

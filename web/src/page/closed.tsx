@@ -1,6 +1,8 @@
 /** What is there while the service's project can't be opened. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect } from "preact/hooks";
+
+import { KeyForm } from "./key_form";
 
 /** How long until it is tried again by itself [ms]. */
 const PAUSE = 3000;
@@ -13,7 +15,6 @@ export interface ClosedProps {
 }
 
 export function Closed({ problem, needsKey, onTry }: ClosedProps) {
-  const [key, setKey] = useState("");
   useEffect(() => {
     if (needsKey) return;
     const timer = setTimeout(() => onTry(""), PAUSE);
@@ -23,23 +24,7 @@ export function Closed({ problem, needsKey, onTry }: ClosedProps) {
     <main class="welcome">
       <h2>The project can't be opened yet</h2>
       <p role="alert">{problem}</p>
-      {needsKey && (
-        <form
-          class="column"
-          onSubmit={(event) => {
-            event.preventDefault();
-            onTry(key.trim());
-          }}
-        >
-          <label class="field">
-            API key of the service
-            <input type="password" autocomplete="off" value={key} onInput={(event) => setKey(event.currentTarget.value)} />
-          </label>
-          <button type="submit" class="primary">
-            Use it
-          </button>
-        </form>
-      )}
+      {needsKey && <KeyForm onKey={onTry} />}
     </main>
   );
 }

@@ -4,10 +4,9 @@ import { useState } from "preact/hooks";
 
 import { sentence } from "../backend";
 import { everything, fileOf, save, type Format, type OfferedFile } from "../saving/files";
-import type { Item } from "../session/item";
 import { Icon } from "./icons";
 import type { Page } from "./page";
-import { UnlabeledDialog } from "./unlabeled_dialog";
+import { useSavingAll } from "./unlabeled_dialog";
 
 /** Formats with their names, their files' types, and what is in them. */
 const FORMATS: readonly (readonly [Format, string, string, string])[] = [
@@ -21,9 +20,8 @@ const FORMATS: readonly (readonly [Format, string, string, string])[] = [
 ];
 
 export function Downloads({ page }: { page: Page }) {
-  const { session, labeler } = page;
+  const { session } = page;
   const [share, setShare] = useState<number | null>(null);
-  const [asked, setAsked] = useState<"asked" | "waiting" | null>(null);
   const count = session.items.value.length;
   const offer = async (file: Promise<OfferedFile>) => {
     try {
@@ -33,11 +31,7 @@ export function Downloads({ page }: { page: Page }) {
     }
     setShare(null);
   };
-  const offerAll = (items: readonly Item[]) => {
-    setAsked(null);
-    void offer(everything(session, items, setShare));
-  };
-  const isAllLabeled = () => session.items.value.every((item) => labeler.isLabeled(item));
+  const all = useSavingAll(page, (items) => void offer(everything(session, items, setShare)));
   if (!session.isLabeled.value) return <p class="help">Files appear here once an image is labeled.</p>;
   return (
     <div class="downloads">
@@ -51,21 +45,13 @@ export function Downloads({ page }: { page: Page }) {
         type="button"
         class="primary"
         disabled={share !== null}
-        onClick={() => (isAllLabeled() ? offerAll(session.items.value) : setAsked("asked"))}
+        onClick={all.press}
       >
         <Icon name="save" />
         {share === null ? "Everything" : `Packing: ${Math.floor(100 * share)} %`}
         <span class="type">{count > 1 && `${count} images, `}ZIP</span>
       </button>
-      {asked && (
-        <UnlabeledDialog
-          page={page}
-          isWaiting={asked === "waiting"}
-          onWait={() => setAsked("waiting")}
-          onSave={offerAll}
-          onClose={() => setAsked(null)}
-        />
-      )}
+      {all.question}
     </div>
   );
 }

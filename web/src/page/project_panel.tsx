@@ -5,18 +5,16 @@ import { useState } from "preact/hooks";
 import { sentence } from "../backend";
 import { save } from "../saving/files";
 import { loadProject, openProjectFile, projectZip } from "../saving/project_file";
-import type { Item } from "../session/item";
 import { Dialog } from "./dialog";
 import { FileButton } from "./file_button";
 import { Icon } from "./icons";
 import type { Page } from "./page";
 import { plural } from "./phrases";
-import { UnlabeledDialog } from "./unlabeled_dialog";
+import { useSavingAll } from "./unlabeled_dialog";
 
 export function ProjectPanel({ page }: { page: Page }) {
-  const { session, labeler } = page;
+  const { session } = page;
   const [share, setShare] = useState<number | null>(null);
-  const [asked, setAsked] = useState<"asked" | "waiting" | null>(null);
   const items = session.items.value,
     offered = session.offered.value;
   const { isShared } = session.store;
@@ -30,14 +28,9 @@ export function ProjectPanel({ page }: { page: Page }) {
     }
     setShare(null);
   };
-  const saveAll = (all: readonly Item[]) => {
-    setAsked(null);
-    void busy(async () => save(await projectZip(session, all, setShare)));
-  };
+  const all = useSavingAll(page, (chosen) => void busy(async () => save(await projectZip(session, chosen, setShare))));
   const saveShared = () =>
     void busy(async () => save({ name: `${session.name.value}.zip`, content: await session.store.archive()! }));
-  const isAllLabeled = () => items.every((item) => labeler.isLabeled(item));
-  const press = () => (isShared ? saveShared() : isAllLabeled() ? saveAll(items) : setAsked("asked"));
   const open = (file: File) =>
     void busy(async () => {
       session.offered.value = null;
@@ -47,7 +40,7 @@ export function ProjectPanel({ page }: { page: Page }) {
 
   return (
     <div class="row project">
-      <button type="button" disabled={!items.length || share !== null} onClick={press}>
+      <button type="button" disabled={!items.length || share !== null} onClick={isShared ? saveShared : all.press}>
         <Icon name="save" />
         {share === null ? "Save project" : `Project: ${Math.floor(100 * share)} %`}
       </button>
@@ -74,15 +67,7 @@ export function ProjectPanel({ page }: { page: Page }) {
           </div>
         </Dialog>
       )}
-      {asked && (
-        <UnlabeledDialog
-          page={page}
-          isWaiting={asked === "waiting"}
-          onWait={() => setAsked("waiting")}
-          onSave={saveAll}
-          onClose={() => setAsked(null)}
-        />
-      )}
+      {all.question}
     </div>
   );
 }

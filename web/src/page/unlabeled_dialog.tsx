@@ -1,13 +1,45 @@
 /** Asks what becomes of images that aren't labeled for the words that hold, when all are saved. */
 
-import { useEffect } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
 
 import type { Item } from "../session/item";
 import { Dialog } from "./dialog";
 import type { Page } from "./page";
 import { plural } from "./phrases";
 
-export interface UnlabeledDialogProps {
+export interface SavingAll {
+  /** Save them, or ask first. */
+  readonly press: () => void;
+  /** The question, while it is open. */
+  readonly question: ComponentChildren;
+}
+
+/** Saves all images, once it is known what becomes of those that aren't labeled for the words that hold. */
+export function useSavingAll(page: Page, save: (items: readonly Item[]) => void): SavingAll {
+  const [asked, setAsked] = useState<"asked" | "waiting" | null>(null);
+  const { session, labeler } = page;
+  const press = () => {
+    const items = session.items.value;
+    if (items.every((item) => labeler.isLabeled(item))) save(items);
+    else setAsked("asked");
+  };
+  const question = asked && (
+    <UnlabeledDialog
+      page={page}
+      isWaiting={asked === "waiting"}
+      onWait={() => setAsked("waiting")}
+      onSave={(items) => {
+        setAsked(null);
+        save(items);
+      }}
+      onClose={() => setAsked(null)}
+    />
+  );
+  return { press, question };
+}
+
+interface UnlabeledDialogProps {
   page: Page;
   /** Whether the reader waits for them. */
   isWaiting: boolean;
@@ -17,7 +49,7 @@ export interface UnlabeledDialogProps {
   onClose: () => void;
 }
 
-export function UnlabeledDialog({ page: { session, labeler }, isWaiting, onWait, onSave, onClose }: UnlabeledDialogProps) {
+function UnlabeledDialog({ page: { session, labeler }, isWaiting, onWait, onSave, onClose }: UnlabeledDialogProps) {
   const items = session.items.value;
   const open = items.filter((item) => !labeler.isLabeled(item));
   const failed = open.filter(({ state }) => state.value.kind === "failed");

@@ -1,18 +1,15 @@
-/** Asks for the key of a service that wants one. */
+/** Asks for the key of a service. */
 
 import { useState } from "preact/hooks";
 
-import type { Page } from "./page";
-
-export function KeyField({ page }: { page: Page }) {
+export function KeyForm({ onKey }: { onKey: (key: string) => void }) {
   const [key, setKey] = useState("");
-  if (!page.labeler.needsKey.value) return null;
   return (
     <form
       class="column"
       onSubmit={(event) => {
         event.preventDefault();
-        page.useKey(key.trim());
+        onKey(key.trim());
       }}
     >
       <label class="field">
