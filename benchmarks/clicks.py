@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import keep
-from segvoc.clicks.clicked_image import Click, ClickedImage
+from segvoc.clicks.clicked_image import ClickedImage
 from tools.clicks.clicker import next_click
 from tools.clicks.views import is_held_out, regions_of
 from tools.tiny.photos import UNLABELED, Photo, read_photos
@@ -69,7 +69,7 @@ def ious_of(wanted: Wanted, seconds: list[float], *, zooms: bool = True) -> list
         if click is None:
             break
         start = time.process_time()
-        guess = image.clicked(Click(click.x, click.y, click.adds), guess)
+        guess = image.clicked(click, guess)
         found = image.mask(guess)
         if number:
             seconds.append(time.process_time() - start)

@@ -15,18 +15,11 @@ The shortest and the median of N runs.
 """
 
 import argparse
-import functools
-import http.server
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +30,9 @@ from playwright.sync_api import Playwright, sync_playwright
 
 import segvoc
 from benchmarks.machine import keep
+from benchmarks.web_page import exported
 from tests.web.conftest import UNUSED_FEATURES
-from tests.web.pages import HEADERS, ISOLATION, PageFiles
+from tests.web.pages import PageFiles
 from tests.web.site import Site
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "web" / "example.jpg"
@@ -74,7 +68,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
     visits: dict[str, list[Visit]] = {"cold": [], "warm": []}
-    with exported() as address, sync_playwright() as driver:
+    with exported(CountedFiles) as address, sync_playwright() as driver:
         for _ in range(runs):
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
                 for cache in ("cold", "warm"):
@@ -115,19 +109,6 @@ def visit(driver: Playwright, profile: Path, address: str) -> Visit:
     site.tab.get_by_role("button", name="Try an example").wait_for()
     context.close()
     return Visit(seconds, sent, equal)
-
-
-@contextmanager
-def exported() -> Iterator[str]:
-    """`segvoc export tiny OUT --page`, served: its address."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = str(Path(folder) / "page")
-        subprocess.run([sys.executable, "-m", "segvoc", "export", "tiny", out, "--page"], check=True)
-        handler = functools.partial(CountedFiles, directory=out, headers_too=HEADERS | ISOLATION)
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            yield f"http://127.0.0.1:{server.server_port}/"
-            server.shutdown()
 
 
 if __name__ == "__main__":

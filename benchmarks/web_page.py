@@ -131,12 +131,12 @@ def _started(address: str, port: int) -> tuple[subprocess.Popen[bytes], float]:
 
 
 @contextmanager
-def exported() -> Iterator[str]:
+def exported(files: type[PageFiles] = PageFiles) -> Iterator[str]:
     """`segvoc export tiny OUT --page`, on a server that lets the page have threads: its address."""
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "page")
         subprocess.run([sys.executable, "-m", "segvoc", "export", "tiny", out, "--page"], check=True)
-        handler = functools.partial(PageFiles, directory=out, headers_too=HEADERS | ISOLATION)
+        handler = functools.partial(files, directory=out, headers_too=HEADERS | ISOLATION)
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             yield f"http://127.0.0.1:{server.server_port}/"

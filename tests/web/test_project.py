@@ -17,19 +17,25 @@ def wait_all(site: Site, count: int) -> None:
     site.tab.get_by_text(f"{count} of {count} images labeled").wait_for()
 
 
+def with_one_done(site: Site) -> np.ndarray:
+    """Open the page with two images, correct the first one and mark it as done; its labels."""
+    site.open()
+    site.label(SAMPLES / "coffee.jpg", "cup, table")
+    site.drop(SAMPLES / "rocket.jpg")
+    wait_all(site, 2)
+    site.press("coffee.jpg, labeled")
+    site.is_open("coffee.jpg")
+    site.press("Brush")
+    site.tab.get_by_label("Paint").select_option("table")
+    site.drag((0.1, 0.2), (0.9, 0.2))
+    labels = site.labels()
+    site.stage_key("n")
+    site.is_open("rocket.jpg")
+    return labels
+
+
 def test_done_images_are_locked_and_other_words_leave_them_alone(served: Site, service: FakeService):
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup, table")
-    served.drop(SAMPLES / "rocket.jpg")
-    wait_all(served, 2)
-    served.press("coffee.jpg, labeled")
-    served.is_open("coffee.jpg")
-    served.press("Brush")
-    served.tab.get_by_label("Paint").select_option("table")
-    served.drag((0.1, 0.2), (0.9, 0.2))
-    before = served.labels()
-    served.stage_key("n")
-    served.is_open("rocket.jpg")
+    before = with_one_done(served)
     served.tab.get_by_text("2 of 2 images labeled, 1 done").wait_for()
     asked = len(service.forms)
     served.type("spoon, floor")
@@ -87,18 +93,7 @@ def test_a_word_has_one_number_in_all_files_however_many_come_and_go(served: Sit
 
 
 def test_a_project_is_saved_as_a_zip_that_the_page_and_the_service_open(served: Site, service: FakeService):
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", "cup, table")
-    served.drop(SAMPLES / "rocket.jpg")
-    wait_all(served, 2)
-    served.press("coffee.jpg, labeled")
-    served.is_open("coffee.jpg")
-    served.press("Brush")
-    served.tab.get_by_label("Paint").select_option("table")
-    served.drag((0.1, 0.2), (0.9, 0.2))
-    before = served.labels()
-    served.stage_key("n")
-    served.is_open("rocket.jpg")
+    before = with_one_done(served)
     path = served.saved("Save project")
     assert path.name == "project.zip"
     project = unpack_project(path, served.folder / "unpacked")

@@ -1,34 +1,38 @@
 """The scripted clicker: the middle of the largest error."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from segvoc.clicks.clicked_image import Click
+
 CORNERS = np.ones((3, 3), bool)
 """Pixels that touch at a corner are connected."""
 
 
-@dataclass(frozen=True)
-class Click:
-    """A click on an image."""
-
-    x: float
-    """From the left [px]."""
-    y: float
-    """From the top [px]."""
-    adds: bool
-    """Whether the mask is to have this place; else it isn't."""
-
-
 def next_click(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Click | None:
-    """The middle of the largest connected error, where it is deepest; None: there is no error.
+    """A click on the middle of the largest error, where it is deepest; None: there is no error.
 
     Args:
         found: the mask so far (H W).
         wanted: the region (H W).
         known: pixels that count (H W).
+    """
+    largest = largest_error(found, wanted, known)
+    if largest is None:
+        return None
+    y, x = middle(largest[0])
+    return Click(x + 0.5, y + 0.5, largest[1])
+
+
+def largest_error(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, bool] | None:
+    """The largest connected error (H W), and whether it is missing in the mask; None: there is no error.
+
+    Args:
+        found: as for `next_click`.
+        wanted: as for `next_click`.
+        known: as for `next_click`.
     """
     best, adds = None, True
     for wrong, kind in ((wanted & ~found & known, True), (found & ~wanted & known, False)):
@@ -38,10 +42,7 @@ def next_click(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Clic
         sizes = np.bincount(numbers.ravel())[1:]
         if best is None or sizes.max() > best.sum():
             best, adds = numbers == sizes.argmax() + 1, kind
-    if best is None:
-        return None
-    y, x = middle(best)
-    return Click(x + 0.5, y + 0.5, adds)
+    return None if best is None else (best, adds)
 
 
 def connected(mask: np.ndarray) -> tuple[np.ndarray, int]:

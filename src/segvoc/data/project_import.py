@@ -54,7 +54,7 @@ def import_dataset(
         done: whether the images count as done then.
         by: who imports them.
         max_pixels: most pixels that an image may have; None: as many as can be read.
-        on_step: is told how far it is.
+        on_step: called with the number of images so far and of all.
 
     Raises:
         OutputError: the disk is full, or the project can't be written.
@@ -154,7 +154,7 @@ def import_path(
         done: whether images of a dataset count as done then; those of a project are as they were.
         by: who imports them.
         max_pixels: as for `import_dataset`.
-        on_step: is told how far it is.
+        on_step: called with the number of images so far and of all.
 
     Raises:
         UsageError: it can't be read as a whole.

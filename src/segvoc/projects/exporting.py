@@ -61,7 +61,7 @@ class ProjectExport:
 
         Args:
             folder: the folder.
-            on_step: is told the number of images so far and of all.
+            on_step: called with the number of images so far and of all.
 
         Returns:
             A line for each image that couldn't be exported.

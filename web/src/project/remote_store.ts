@@ -17,7 +17,7 @@ import { correctionsOf, decodeWork, encodeWork } from "./work_file";
 /** How long after a failure the service is asked again, at first and at most [ms]. */
 const WAIT = { first: 500, longest: 15_000 };
 
-/** Images whose work on the service is remembered, so that changes of it can be told from those of others. */
+/** Images whose work on the service is remembered, so that its changes can be distinguished from those of others. */
 const MOST_KNOWN = 8;
 
 const NOTHING: Work = { draft: null, edits: null, settled: null };

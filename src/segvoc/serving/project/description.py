@@ -1,4 +1,4 @@
-"""What the API's description (OpenAPI) tells of a project's addresses; arguments of FastAPI's routes."""
+"""What the API's description (OpenAPI) says about a project's addresses; arguments of FastAPI's routes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -169,4 +169,4 @@ PROJECT_DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
     ),
     "GET /v1/project/archive": _described("The whole project as a zip", ZIP, (*_READING, "busy")),
 }
-"""What the API's description tells of each method and address."""
+"""What the API's description says about each method and address."""

@@ -172,7 +172,7 @@ class Improvement:
             job.join(CANCEL_SECONDS)
 
     def finish(self, taught: Mapping[str, Any], state: ImprovementState) -> ImprovementState:
-        """Put the new file in the place of an earlier one, and tell the project of it."""
+        """Put the new file in the place of an earlier one, and note it in the project."""
         os.replace(self.folder / UNFINISHED_FILE, self.project.folder / IMPROVED_FILE)
         self.project.improved(IMPROVED_FILE, by=state.by or "")
         scores = _gains(taught)

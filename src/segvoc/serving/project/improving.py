@@ -77,14 +77,14 @@ def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]
 
 
 def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
-    """Teach, and tell the parent how far it is.
+    """Teach, and report the progress to the parent.
 
     It is sent ("step", stage, share), and in the end ("done", record), ("nothing", line) or ("failed", line).
 
     Args:
         open_model: loads the model.
         order: what to do.
-        to: where it is told.
+        to: the connection to the parent.
     """
     for_command_line()
     end_with_parent()

@@ -108,7 +108,7 @@ class ProjectRoutes:
         return Response(content, media_type="application/json", headers=_etag(revision))
 
     def _content(self) -> tuple[str, int]:
-        # the number of the last change first: what comes after it may be told twice, but not be missed
+        # the number of the last change first: a change that follows may be reported twice, but is never missed
         seq, record = self.project.history.last(), self.project.record
         states, problems = self.project.states()
         settings = self._settings

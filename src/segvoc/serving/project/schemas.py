@@ -1,4 +1,4 @@
-"""Bodies of requests and answers about a project, as the API's description (OpenAPI) tells them."""
+"""Bodies of requests and answers about a project, as the API's description (OpenAPI) has them."""
 
 from typing import Annotated, Literal
 
