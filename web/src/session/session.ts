@@ -205,9 +205,7 @@ export class Session {
 
   /** Give the model a new file of taught words, in the place of an earlier one of this name. */
   async takeImproved(backend: Backend, name: string, content: Uint8Array): Promise<void> {
-    const file = await backend.teach!(name, content);
-    this.contents.set(file.id, { name, content });
-    this.taught.value = [...this.taught.value.filter((other) => other.name !== name && other.id !== file.id), file];
+    await this.give(backend, name, content, (other) => other.name === name);
     await this.keepTaught();
   }
 
@@ -232,12 +230,23 @@ export class Session {
 
   private async teach(backend: Backend, name: string, content: Uint8Array): Promise<void> {
     try {
-      const file = await backend.teach!(name, content);
-      this.contents.set(file.id, { name, content });
-      this.taught.value = [...this.taught.value.filter(({ id }) => id !== file.id), file];
+      await this.give(backend, name, content);
     } catch (failure) {
       this.problem.value = sentence(failure);
     }
+  }
+
+  /** Give the model a file, which counts as the last, in the place of others. */
+  private async give(
+    backend: Backend,
+    name: string,
+    content: Uint8Array,
+    replaces: (other: TaughtFile) => boolean = () => false,
+  ): Promise<void> {
+    const file = await backend.teach!(name, content);
+    this.contents.set(file.id, { name, content });
+    const others = this.taught.value.filter((other) => other.id !== file.id && !replaces(other));
+    this.taught.value = [...others, file];
   }
 
   private keepTaught(): Promise<void> {
