@@ -110,7 +110,7 @@ def test_a_moved_tar_is_found_at_its_new_place(tmp_path, extracted):
 
 def test_what_was_extracted_before_a_kill_is_not_extracted_again(tmp_path, extracted, monkeypatch):
     source = captioned(tmp_path, *[(f"A dog{number}",) for number in range(10)], chunk=4)
-    write, writes = caption_index.write_atomically, []
+    write, writes = caption_index.write_bytes, []
 
     def killed(path, content):
         if len(writes) == 2:
@@ -118,10 +118,10 @@ def test_what_was_extracted_before_a_kill_is_not_extracted_again(tmp_path, extra
         writes.append(path)
         write(path, content)
 
-    monkeypatch.setattr(caption_index, "write_atomically", killed)
+    monkeypatch.setattr(caption_index, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         build_index(source, tmp_path / "index", "rules", RULES)
-    monkeypatch.setattr(caption_index, "write_atomically", write)
+    monkeypatch.setattr(caption_index, "write_bytes", write)
     extracted.clear()
     dataset = CaptionDataset(build_index(source, tmp_path / "index", "rules", RULES))
     assert extracted == ["A dog8", "A dog9"] and len(dataset) == 10
