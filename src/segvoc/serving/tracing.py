@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from segvoc.errors import missing_extra
 from segvoc.serving.logs import TRACE_ID
@@ -30,7 +30,10 @@ SENDING_SECONDS = 2.0
 
 _PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
-_Attributes = Mapping[str, str | int]
+_Attributes: TypeAlias = Mapping[str, str | int]
+_Moments: TypeAlias = tuple[float, float]
+_Steps: TypeAlias = Mapping[str, _Moments]
+_NO: Mapping[str, Any] = {}
 
 
 class RequestTrace:
@@ -50,13 +53,7 @@ class RequestTrace:
         """The headers of requests that this one leads to."""
         return self._headers
 
-    def step(
-        self,
-        name: str,
-        moments: tuple[float, float],
-        attributes: _Attributes | None = None,
-        within: Mapping[str, tuple[float, float]] | None = None,
-    ) -> None:
+    def step(self, name: str, moments: _Moments, attributes: _Attributes = _NO, within: _Steps = _NO) -> None:
         """Note a step of the work on the request.
 
         Args:
@@ -97,19 +94,13 @@ class _SpanTrace(RequestTrace):
         self._headers = {}
         propagator.inject(self._headers, self._inside)
 
-    def step(
-        self,
-        name: str,
-        moments: tuple[float, float],
-        attributes: _Attributes | None = None,
-        within: Mapping[str, tuple[float, float]] | None = None,
-    ) -> None:
+    def step(self, name: str, moments: _Moments, attributes: _Attributes = _NO, within: _Steps = _NO) -> None:
         from opentelemetry.trace import set_span_in_context
 
         boot = time.time_ns() - time.monotonic_ns()
         began, ended = (boot + round(moment * 1e9) for moment in moments)
         span = self._tracer.start_span(name, self._inside, attributes=attributes, start_time=began)
-        for inner, (inner_began, inner_ended) in (within or {}).items():
+        for inner, (inner_began, inner_ended) in within.items():
             start = boot + round(inner_began * 1e9)
             inner_span = self._tracer.start_span(inner, set_span_in_context(span, self._inside), start_time=start)
             inner_span.end(boot + round(inner_ended * 1e9))
