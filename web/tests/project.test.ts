@@ -6,7 +6,8 @@ import { stem, uniqueName, newState, type KeptEdits, type Work } from "../src/pr
 import { collides, rebased, renumbered, type Unsent } from "../src/project/unsent";
 import { withLookedFor } from "../src/project/words";
 import { movedIds, rebasedWords } from "../src/project/words_rebase";
-import { correctionsOf, decodeWork, editsOf, encodeWork, labelingOf } from "../src/project/work_file";
+import { labelingOf } from "../src/project/context";
+import { correctionsOf, decodeWork, editsOf, encodeWork } from "../src/project/work_file";
 import { summaryOf } from "../src/project/summary";
 import { Archive } from "../src/saving/archive";
 import { ZipReader } from "../src/saving/zip_reader";

@@ -3,16 +3,15 @@
 import { decode, encode } from "fast-png";
 import { unzipSync, zipSync } from "fflate";
 
-import type { Segmentation } from "../backend";
-import { Edits } from "../labels/edits";
-import { Labeling, NONE, type Rule } from "../labels/labeling";
+import { NONE, type Labeling } from "../labels/labeling";
 import { objectMap } from "../labels/objects";
 import type { Size } from "../labels/runs";
 import { labelMapPng } from "../saving/label_map";
 import { objectMapPng, savedObjects } from "../saving/object_map";
-import { namedWork, withIds, withPaintable } from "./keeping";
+import { labelingOf, type Context } from "./context";
+import { withIds } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
-import { colorsById, entryFor, lookedFor, type Vocabulary } from "./words";
+import { colorsById, type Vocabulary } from "./words";
 
 /** What `corrections.png` has: nobody decided; no word; and the first id. */
 const NO_WORD = 1,
@@ -20,27 +19,6 @@ const NO_WORD = 1,
 
 /** Labels are worked on, not kept for years: they are packed fast. */
 const FAST = { zlib: { level: 1 } } as const;
-
-/** What labels come to with the words and the rule that hold. */
-export interface Context {
-  readonly vocabulary: Vocabulary;
-  readonly rule: Rule;
-}
-
-/** An image's labels, from what is kept of it. */
-export function labelingOf(size: Size, work: Work, { vocabulary, rule }: Context): Labeling {
-  const { found, saved, settled } = namedWork(work, vocabulary);
-  const edits = new Edits(size.width, size.height, saved);
-  const all = withPaintable(found ?? nothingFound(size), lookedFor(vocabulary));
-  return new Labeling(all, edits, rule, entryFor(vocabulary), settled);
-}
-
-/** What a model answers that finds nothing anywhere. */
-function nothingFound({ width, height }: Size): Segmentation {
-  const labels = new Uint16Array(width * height).fill(NONE),
-    confidence = new Uint8Array(width * height);
-  return { width, height, labels, confidence, words: [], parts: null, model: "", dtype: "", seconds: 0 };
-}
 
 /** For each pixel 0, where nobody decided, 1 for no word, or its word's id + 2. */
 export function correctionsOf(edits: KeptEdits | null, { width, height }: Size): Uint16Array<ArrayBuffer> {
