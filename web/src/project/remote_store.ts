@@ -112,7 +112,7 @@ export class RemoteStore implements Store {
     const known = await this.read(id);
     // what the open image goes on from changes together with it
     if (id !== this.held || !this.known.has(id)) this.remember(id, known);
-    return separate(unsent ? withChange(known.work, unsent) : known.work);
+    return unsent ? withChange(known.work, unsent) : known.work;
   }
 
   hold(id: string | null): void {
@@ -130,9 +130,7 @@ export class RemoteStore implements Store {
       }
     }
     const waiting = this.unsent.get(id)!;
-    // the page goes on painting in its own
-    const { edits } = separate({ ...NOTHING, edits: change.edits ?? null });
-    waiting.unsent = { ...waiting.unsent, ...change, ...(edits && { edits }), state };
+    waiting.unsent = { ...waiting.unsent, ...change, state };
     await this.database.write([{ store: "outbox", key: waiting.key, value: waiting.unsent }]);
     void this.send();
   }
@@ -263,7 +261,7 @@ export class RemoteStore implements Store {
     if (!(await this.deliver(waiting, "both"))) return;
     this.left = this.left.filter((one) => one !== waiting);
     await this.over(waiting.key);
-    if (!this.unsent.has(id)) this.watcher!.onWork(id, separate((await this.fetched(id)).work));
+    if (!this.unsent.has(id)) this.watcher!.onWork(id, (await this.fetched(id)).work);
   }
 
   private async sendChange(waiting: Waiting): Promise<void> {
@@ -350,7 +348,7 @@ export class RemoteStore implements Store {
     else waiting.unsent = isLocked ? { ...next, settled: null } : next;
     // what an earlier page left doesn't hide what this one has painted since
     const isShown = [undefined, waiting].includes(this.unsent.get(id));
-    if (isShown) this.watcher!.onWork(id, separate(next ? withChange(theirs.work, waiting.unsent) : theirs.work));
+    if (isShown) this.watcher!.onWork(id, next ? withChange(theirs.work, waiting.unsent) : theirs.work);
     await this.database.write([{ store: "outbox", key: waiting.key, ...(next && { value: waiting.unsent }) }]);
     if (!next) this.waiting.value--;
   }
@@ -419,20 +417,12 @@ export class RemoteStore implements Store {
     if (this.unsent.has(name) || known.base.revision < (this.states.get(name)?.revision ?? 0)) return;
     this.remember(name, known);
     this.watcher!.onState(name, state, true);
-    this.watcher!.onWork(name, separate(known.work));
+    this.watcher!.onWork(name, known.work);
   }
 }
 
 function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-/** Work whose corrections nobody else changes. */
-function separate(work: Work): Work {
-  const { edits } = work;
-  if (!edits) return work;
-  const objects = { ...edits.objects, layer: edits.objects.layer?.slice() ?? null };
-  return { ...work, edits: { ...edits, layer: edits.layer.slice(), objects } };
 }
 
 function withChange(work: Work, { draft, edits, settled }: Omit<Change, "state">): Work {

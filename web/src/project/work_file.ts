@@ -5,6 +5,7 @@ import { unzipSync, zipSync } from "fflate";
 
 import { NONE, type Labeling } from "../labels/labeling";
 import { objectMap } from "../labels/objects";
+import { empty, mapped, packed, unpacked, type PackedLayer } from "../labels/packed";
 import type { Size } from "../labels/runs";
 import { labelMapPng } from "../saving/label_map";
 import { objectMapPng, savedObjects } from "../saving/object_map";
@@ -21,17 +22,17 @@ const NO_WORD = 1,
 const FAST = { zlib: { level: 1 } } as const;
 
 /** For each pixel 0, where nobody decided, 1 for no word, or its word's id + 2. */
-export function correctionsOf(edits: KeptEdits | null, { width, height }: Size): Uint16Array<ArrayBuffer> {
-  if (!edits) return new Uint16Array(width * height);
-  const values = Uint16Array.of(0, ...edits.ids.map((id) => (id === null ? NO_WORD : id + FIRST_WORD)));
-  return Uint16Array.from(edits.layer, (code) => values[code]);
+export function correctionsOf(edits: KeptEdits | null, { width, height }: Size): PackedLayer {
+  if (!edits) return empty(width * height);
+  const values = [0, ...edits.ids.map((id) => (id === null ? NO_WORD : id + FIRST_WORD))];
+  return mapped(edits.layer, (code) => values[code]);
 }
 
 /** Corrections without a history. */
 export function editsOf(corrections: Uint16Array, objects: KeptEdits["objects"]): KeptEdits {
   const { index, values } = indexed(corrections, 0);
   const ids = values.map((value) => (value === NO_WORD ? null : value - FIRST_WORD));
-  return { layer: corrections.map((value) => index[value] + 1), ids, done: [], undone: [], objects };
+  return { layer: packed(corrections.map((value) => index[value] + 1)), ids, done: [], undone: [], objects };
 }
 
 /** The values of a map, and the place of each among them; -1 (65535) for one value that isn't counted. */
@@ -63,7 +64,7 @@ export function labelsPng(labeling: Labeling, vocabulary: Vocabulary): Uint8Arra
 function workFiles(state: ImageState, { draft, edits }: Work, labeling: Labeling): Record<string, Uint8Array> {
   const gray = (data: Uint16Array | Uint8Array, depth: 8 | 16) =>
     encode({ width: state.width, height: state.height, data, channels: 1, depth }, FAST);
-  const files: Record<string, Uint8Array> = { "corrections.png": gray(correctionsOf(edits, state), 16) };
+  const files: Record<string, Uint8Array> = { "corrections.png": gray(unpacked(correctionsOf(edits, state)), 16) };
   if (draft) {
     files["draft.png"] = gray(withIds(draft.labels, draft.ids), 16);
     files["confidence.png"] = gray(draft.confidence, 8);
