@@ -12,7 +12,8 @@ import type { Change, Choice, ImageEntry, OpenedProject, Setting, Store, Watcher
 import { newState, type ImageState, type Project, type Work } from "./structure";
 import { collides, rebased, renumbered, type Base, type Unsent } from "./unsent";
 import { movedIds, rebasedWords } from "./words_rebase";
-import { correctionsOf, decodeWork, encodeWork } from "./work_file";
+import { correctionsOf } from "./work_file";
+import type { WorkPacker } from "./work_packer";
 
 /** How long after a failure the service is asked again, at first and at most [ms]. */
 const WAIT = { first: 500, longest: 15_000 };
@@ -63,6 +64,7 @@ export class RemoteStore implements Store {
   constructor(
     private readonly api: ProjectApi,
     private readonly database: Database,
+    private readonly packer: WorkPacker,
   ) {}
 
   async open(): Promise<OpenedProject> {
@@ -176,7 +178,7 @@ export class RemoteStore implements Store {
     const isNew = !isChanged && this.states.get(id)?.revision === 0;
     const content = isNew ? null : await this.api.work(id);
     const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
-    const found = content && decodeWork(content, vocabulary);
+    const found = content && (await this.packer.unpack(content, vocabulary));
     const work = found?.work ?? NOTHING;
     const size = found?.state ?? this.states.get(id) ?? { width: 0, height: 0 };
     const corrections = correctionsOf(work.edits, size);
@@ -301,7 +303,7 @@ export class RemoteStore implements Store {
       if (settled === null) ({ revision } = await this.api.putDone(id, false, revision));
       const known = this.known.get(id) ?? (await this.fetched(id));
       const work = withChange({ ...known.work, settled: null }, unsent);
-      const content = encodeWork(unsent.state, work, this.watcher!.context());
+      const content = await this.packer.pack(unsent.state, work, this.watcher!.context());
       let state = await this.api.putWork(id, content, revision);
       if (settled) state = await this.api.putDone(id, true, state.revision);
       const corrections = correctionsOf(work.edits, state);

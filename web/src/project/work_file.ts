@@ -49,6 +49,9 @@ function indexed(map: Uint16Array, skipped: number) {
   return { index, values };
 }
 
+/** What the model found as it is in files: it changes less often than all else. */
+const packedDrafts = new WeakMap<KeptDraft, Record<string, Uint8Array>>();
+
 /** The file of an image. */
 export function encodeWork(state: ImageState, work: Work, context: Context): Uint8Array<ArrayBuffer> {
   const labeling = labelingOf(state, work, context);
@@ -62,16 +65,28 @@ export function labelsPng(labeling: Labeling, vocabulary: Vocabulary): Uint8Arra
 }
 
 function workFiles(state: ImageState, { draft, edits }: Work, labeling: Labeling): Record<string, Uint8Array> {
-  const gray = (data: Uint16Array | Uint8Array, depth: 8 | 16) =>
-    encode({ width: state.width, height: state.height, data, channels: 1, depth }, FAST);
-  const files: Record<string, Uint8Array> = { "corrections.png": gray(unpacked(correctionsOf(edits, state)), 16) };
-  if (draft) {
-    files["draft.png"] = gray(withIds(draft.labels, draft.ids), 16);
-    files["confidence.png"] = gray(draft.confidence, 8);
-  }
+  const files: Record<string, Uint8Array> = {
+    "corrections.png": grayPng(state, unpacked(correctionsOf(edits, state)), 16),
+    ...(draft && draftFiles(draft)),
+  };
   const objects = objectMap(labeling);
   if (objects) files["objects.png"] = objectMapPng(objects, state);
   return files;
+}
+
+function draftFiles(draft: KeptDraft): Record<string, Uint8Array> {
+  const known = packedDrafts.get(draft);
+  if (known) return known;
+  const files = {
+    "draft.png": grayPng(draft, withIds(draft.labels, draft.ids), 16),
+    "confidence.png": grayPng(draft, draft.confidence, 8),
+  };
+  packedDrafts.set(draft, files);
+  return files;
+}
+
+function grayPng({ width, height }: Size, data: Uint16Array | Uint8Array, depth: 8 | 16): Uint8Array {
+  return encode({ width, height, data, channels: 1, depth }, FAST);
 }
 
 /**
