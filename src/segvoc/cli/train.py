@@ -131,12 +131,12 @@ def train(
     fetch). The result is RUN/model.safetensors, for segvoc segment --model. Ctrl-C saves a checkpoint; --resume
     continues from it.
     """
+    callbacks = _callbacks(trackers, track_project)
     from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
 
     start = Start(weights=weights, encoder_weights=encoder_weights)
-    callbacks = _callbacks(trackers, track_project)
 
     def recipe_for(count: int) -> "Recipe":
         by_number = {"images": count, "steps": steps, "method": _method(settings)}
