@@ -14,7 +14,7 @@ import segvoc
 from segvoc.exported.shipped import open_tiny
 from segvoc.models.finding import find_model
 from segvoc.models.presets import PRESETS
-from segvoc.sharing.contents import CARD, CONFIG, WEIGHTS
+from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS
 from segvoc.teaching.taught_words import TaughtWords
 from tests.cli.command import Command, draw_photos
 from tests.images import made_photograph
@@ -39,7 +39,7 @@ def made_run(folder: str) -> None:
     run = Path(folder)
     (run / "images/step_000004/street").mkdir(parents=True)
     model = segvoc.load("cat-seg-b", weights="random", device="cpu")
-    segvoc.save(model, run / WEIGHTS)
+    segvoc.save(model, run / SHARED_WEIGHTS)
     recipe = {
         "method": "network",
         "optimizer": {"steps": 4, "batch_size": 2, "lr": 0.001},
@@ -75,7 +75,7 @@ def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
     assert done.out.startswith(f"-> {hub.url}/lab/street\n") and "--model lab/street" in done.out
     assert "shows 1 of the run's images (--no-images: none)" in done.err
     files = hub.repositories.known["lab/street"].files()
-    assert files[WEIGHTS] == Path("run", WEIGHTS).read_bytes()
+    assert files[SHARED_WEIGHTS] == Path("run", SHARED_WEIGHTS).read_bytes()
     assert "/home/anna" not in files["training.json"].decode() + files[CARD].decode()
     assert json.loads(files["training.json"])["recipe"]["method"] == "network"
     assert json.loads(files[CONFIG])["segvoc"]["words"] == ["sky", "a|b", "none"]
@@ -104,7 +104,7 @@ def test_a_run_goes_there_with_its_record_and_back(command, hub, monkeypatch):
     command("push", "run", "lab/street", "--out", "look").refused("'look' exists already")
     command("push", "run", "lab/street", "--report", "run").refused("no report of segvoc evaluate")
     command("push", "run", "lab/street", "--model", "tiny").refused("--model is for files of taught words")
-    Path("run", WEIGHTS).unlink()
+    Path("run", SHARED_WEIGHTS).unlink()
     command("push", "run", "lab/street").refused("isn't finished")
 
 
@@ -161,7 +161,7 @@ def test_a_fine_tuned_tiny_goes_there_and_back_with_equal_labels(command, hub):
     for name, more in (("lab/words", ()), ("lab/whole", ("--weights",))):
         done = command("push", "run", name, "--report", "report", *more)
         assert done.code == 0, done.err
-        assert (WEIGHTS in hub.repositories.known[name].files()) == bool(more)
+        assert (SHARED_WEIGHTS in hub.repositories.known[name].files()) == bool(more)
         card = hub.repositories.known[name].files()[CARD].decode()
         assert "segvoc evaluate` on 8 images" in card and "![A held-out image before training" in card
         own, theirs = (segvoc.load(model, device="cpu") for model in ("run/model.safetensors", name))

@@ -12,7 +12,7 @@ import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
-from segvoc.sharing.contents import CARD, CONFIG, WEIGHTS
+from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS
 from tests.images import made_photograph, one_line_error
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.loopback_repositories import LoopbackRepository
@@ -51,7 +51,7 @@ def test_there_and_back_with_equal_results_in_private_on_branches_and_offline(hu
     address = taught.push_to_hub(NAME, private=True, token=writer, license="Apache-2.0")
     assert address == f"{hub.url}/{NAME}"
     repository = hub.repositories.known[NAME]
-    assert repository.private and {CARD, CONFIG, WEIGHTS} <= repository.files().keys()
+    assert repository.private and {CARD, CONFIG, SHARED_WEIGHTS} <= repository.files().keys()
     card = ModelCard(repository.files()[CARD].decode())
     assert card.data.library_name == "segvoc" and card.data.license == "apache-2.0"
     assert card.data.pipeline_tag == "image-segmentation" and card.data.eval_results
@@ -85,11 +85,11 @@ def test_a_second_push_replaces_the_files_of_the_first_and_may_keep_the_card(hub
     hub.repositories.known[NAME].commit(own)
     model.push_to_hub(NAME, token=hub.repositories.token, keep_card=True, message="again")
     files = hub.repositories.known[NAME].files()
-    assert files[CARD] == b"mine" and files.keys() == {CARD, "notes.txt", "card/old.png", CONFIG, WEIGHTS}
+    assert files[CARD] == b"mine" and files.keys() == {CARD, "notes.txt", "card/old.png", CONFIG, SHARED_WEIGHTS}
     assert hub.repositories.known[NAME].messages[-1] == "again"
     model.push_to_hub(NAME, token=hub.repositories.token)
     files = hub.repositories.known[NAME].files()
-    assert files.keys() == {CARD, "notes.txt", CONFIG, WEIGHTS} and files[CARD] != b"mine"
+    assert files.keys() == {CARD, "notes.txt", CONFIG, SHARED_WEIGHTS} and files[CARD] != b"mine"
 
 
 def test_what_cannot_be_shared_is_told(hub, model):
@@ -147,9 +147,12 @@ def _changed(config: bytes, **entries: object) -> bytes:
 Change = Callable[[dict[str, bytes]], object]
 
 DAMAGES: dict[str, tuple[Change, tuple[str, ...]]] = {
-    "weights missing": (lambda files: files.pop(WEIGHTS), (f"has no {WEIGHTS}", "share the model again")),
-    "weights cut off": (lambda files: files.update({WEIGHTS: files[WEIGHTS][:-100]}), ("lab/drawn", "is damaged")),
-    "weights of a page": (lambda files: files.update({WEIGHTS: b"<html>"}), ("is a web page",)),
+    "weights missing": (lambda files: files.pop(SHARED_WEIGHTS), (f"has no {SHARED_WEIGHTS}", "share the model again")),
+    "weights cut off": (
+        lambda files: files.update({SHARED_WEIGHTS: files[SHARED_WEIGHTS][:-100]}),
+        ("lab/drawn", "is damaged"),
+    ),
+    "weights of a page": (lambda files: files.update({SHARED_WEIGHTS: b"<html>"}), ("is a web page",)),
     "configuration cut off": (lambda files: files.update({CONFIG: files[CONFIG][:20]}), ("can't be read",)),
     "newer": (lambda files: files.update({CONFIG: _changed(files[CONFIG], format=9)}), ("newer segvoc",)),
     "unknown entry": (lambda files: files.update({CONFIG: _changed(files[CONFIG], more=1)}), ("is damaged", "more")),
@@ -190,7 +193,7 @@ def test_what_is_damaged_or_foreign_is_told_in_a_repository_and_in_a_folder(hub,
         with one_line_error(CheckpointError, *said):
             segvoc.load(NAME)
         if kind in FOREIGN:  # which may be large
-            assert not any(path.endswith(WEIGHTS) for _, path, _ in hub.asked[begun:])
+            assert not any(path.endswith(SHARED_WEIGHTS) for _, path, _ in hub.asked[begun:])
             continue
         folder = tmp_path / kind
         folder.mkdir()

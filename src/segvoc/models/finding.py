@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from segvoc.checkpoints.weights_folder import SINGLE, files_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra
 from segvoc.exported.manifest import MANIFEST
-from segvoc.sharing.contents import CONFIG, WEIGHTS, SharedModel, named_weights, read_config
+from segvoc.sharing.contents import CONFIG, SHARED_WEIGHTS, SharedModel, named_weights, read_model_config
 from segvoc.sharing.hub import HubRepository, Token
 from segvoc.sharing.shareable import Shareable
 
 AnyShareable = TypeVar("AnyShareable", bound=Shareable)
 
-RECIPE = "recipe"
+RUN_ENTRY = "recipe"
 """Entry by which the `config.json` of a run is known."""
 
 
@@ -67,7 +67,7 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
         return None
     get, listed = place
     config_path = get(CONFIG)
-    config = {} if config_path is None else read_config(config_path, name)
+    config = {} if config_path is None else read_model_config(config_path, name)
     shared = SharedModel.of(config, name)
     if shared is not None:
         return _shared(name, shared, get)
@@ -76,11 +76,13 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
             f"{name!r} is an exported model; download it (hf download {name} --local-dir DIR), and load that folder"
         )
     # the weights of a stranger's repository may be large: they aren't fetched to find out what they are
-    own = get(WEIGHTS) if os.path.isdir(name) or RECIPE in config else None
+    own = get(SHARED_WEIGHTS) if os.path.isdir(name) or RUN_ENTRY in config else None
     if own is not None and named_weights(own, name):
         return FoundModel(name=name, model=str(own))
-    if own is None and RECIPE in config:
-        raise CheckpointError(f"the run in {name!r} isn't finished: it has no {WEIGHTS}; continue it with --resume")
+    if own is None and RUN_ENTRY in config:
+        raise CheckpointError(
+            f"the run in {name!r} isn't finished: it has no {SHARED_WEIGHTS}; continue it with --resume"
+        )
     preset = _transformers_preset(config, name)
     if preset is None:
         raise _foreign(name, config, listed())

@@ -20,7 +20,7 @@ LIBRARY = "segvoc"
 CARD = "README.md"
 """The model card."""
 
-WEIGHTS = "model.safetensors"
+SHARED_WEIGHTS = "model.safetensors"
 """The network's weights in a shared folder."""
 
 WORDS_SUFFIX = ".words.safetensors"
@@ -83,7 +83,7 @@ class SharedModel:
         return shared
 
 
-def read_config(path: Path, name: str) -> Mapping[str, Any]:
+def read_model_config(path: Path, name: str) -> Mapping[str, Any]:
     """The content of a `config.json`, whoever wrote it.
 
     Args:

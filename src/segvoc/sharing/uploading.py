@@ -10,7 +10,7 @@ from typing import Any
 
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.sharing.card import PICTURES, model_card
-from segvoc.sharing.contents import CARD, CONFIG, WEIGHTS, WORDS_SUFFIX, SharedModel
+from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS, WORDS_SUFFIX, SharedModel
 from segvoc.sharing.facts import CardFacts
 from segvoc.sharing.hub import HubRepository, Token
 from segvoc.storage.atomic_writes import write_atomically
@@ -48,7 +48,7 @@ class ShareableModel:
         shared = SharedModel(
             model=self.facts.base,
             version=__version__,
-            weights=None if self.write_weights is None else WEIGHTS,
+            weights=None if self.write_weights is None else SHARED_WEIGHTS,
             taught=tuple(files),
             words=self.facts.words,
             background=self.facts.background,
@@ -61,7 +61,7 @@ class ShareableModel:
         with HubRepository(repository=name).explained("written"):  # where the hub's client is missing
             card = str(model_card(name, shared, self.facts))
         if self.write_weights is not None:
-            self.write_weights(folder / WEIGHTS)
+            self.write_weights(folder / SHARED_WEIGHTS)
         for file, words in zip(files, self.taught, strict=True):
             words.save(folder / file)
         for file, record in self.records.items():
@@ -121,7 +121,11 @@ class ShareableModel:
                     folder_path=folder,
                     revision=revision,
                     ignore_patterns=[CARD, f"{PICTURES}/*"] if keep_card else [],
-                    delete_patterns=[WEIGHTS, f"taught*{WORDS_SUFFIX}", *([] if keep_card else [f"{PICTURES}/*"])],
+                    delete_patterns=[
+                        SHARED_WEIGHTS,
+                        f"taught*{WORDS_SUFFIX}",
+                        *([] if keep_card else [f"{PICTURES}/*"]),
+                    ],
                     commit_message=message or f"Share a model of segvoc {__version__}",
                 )
         return address

@@ -15,7 +15,7 @@ from segvoc.training.run_folder import MODEL_FILE
 RECORD = "training.json"
 """File of the record in a shared model."""
 
-SHOWN = 3
+SHOWN_IMAGES = 3
 """Images of the run on the card."""
 
 
@@ -148,10 +148,10 @@ def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -
 
 def _pictures(path: Path, chosen: int | None) -> list[Picture]:
     """Images of the run, and its curves."""
-    pairs = sorted((path / "before_after").rglob("*.png"))[:SHOWN]
+    pairs = sorted((path / "before_after").rglob("*.png"))[:SHOWN_IMAGES]
     name, caption = "before_after", "A held-out image before training and after it"
     if not pairs and chosen is not None:
-        pairs = sorted((path / "images" / f"step_{chosen:06d}").rglob("*.png"))[:SHOWN]
+        pairs = sorted((path / "images" / f"step_{chosen:06d}").rglob("*.png"))[:SHOWN_IMAGES]
         name, caption = "image", "An image of the run, as the model labels it"
     shown = [Picture(path=one, name=f"{name}_{number}.png", caption=caption) for number, one in enumerate(pairs, 1)]
     curves = Picture(path=path / "curves.png", name=CURVES, caption="Losses and scores over the steps of the run")
