@@ -86,7 +86,7 @@ def _validation(
     pairs = zip(classes, before.get("iou", [None] * len(classes)), after["iou"], strict=True)
     return ScoreTable(
         title=f"Measured on {held_out} of the images, which were held out from training",
-        data=f"{held_out} held-out images of {data.get('name', 'its data')}",
+        data=f"{held_out} held-out images",
         miou=_percent(after["mean_iou"]),
         miou_before=_percent(before.get("mean_iou")),
         accuracy=_percent(after["pixel_accuracy"]),
