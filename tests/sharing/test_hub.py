@@ -47,7 +47,7 @@ def probabilities(model: segvoc.Segmenter) -> np.ndarray:
 
 def test_there_and_back_with_equal_results_in_private_on_branches_and_offline(hub, model, monkeypatch):
     writer = hub.repositories.token
-    taught = model.with_taught(model.teach(drawn_examples(4), keep_worse=True))
+    taught = model.with_taught(model.teach(drawn_examples(2), keep_worse=True))
     address = taught.push_to_hub(NAME, private=True, token=writer, license="Apache-2.0")
     assert address == f"{hub.url}/{NAME}"
     repository = hub.repositories.known[NAME]
@@ -63,17 +63,14 @@ def test_there_and_back_with_equal_results_in_private_on_branches_and_offline(hu
     assert np.array_equal(probabilities(found), probabilities(taught))
 
     model.push_to_hub(NAME, revision="bare", token=writer)
-    (bare,) = {
-        segvoc.load(NAME, token=writer, revision="bare").name,
-        segvoc.load(f"{NAME}@bare", token=writer).name,
-    } - {NAME}
-    assert bare == f"{NAME}@bare"
-    assert np.array_equal(probabilities(segvoc.load(bare, token=writer)), probabilities(model))
-    assert segvoc.load(NAME, token=writer).taught
+    bare = segvoc.load(f"{NAME}@bare", token=writer)
+    assert bare.name == f"{NAME}@bare" and not bare.taught
+    assert np.array_equal(probabilities(bare), probabilities(model))
 
     without_network(monkeypatch)
     asked = len(hub.asked)
-    assert np.array_equal(probabilities(segvoc.load(NAME)), probabilities(taught))
+    assert [one.digest for one in segvoc.load(NAME).taught] == [one.digest for one in taught.taught]
+    assert not segvoc.load(NAME, revision="bare").taught
     with one_line_error(CheckpointError, "HF_HUB_OFFLINE is set", "doesn't have it"):
         segvoc.load(NAME, revision="other")
     assert len(hub.asked) == asked
