@@ -239,6 +239,10 @@ def test_what_is_damaged_or_full_is_named(street: Path, monkeypatch: pytest.Monk
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
+        with monkeypatch.context() as no_room:
+            no_room.setattr("tempfile.SpooledTemporaryFile.write", full)
+            refused = put_work(client, "sub/ü b.png", 0)
+            assert (refused.status_code, failure(refused)) == (507, "storage")
         monkeypatch.setattr("os.fsync", full)
         refused = put_work(client, "sub/ü b.png", 0)
         assert (refused.status_code, failure(refused)) == (507, "storage")
