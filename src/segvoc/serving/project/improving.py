@@ -56,6 +56,8 @@ class ImprovementOrder:
     """The file of taught words, which is whole when it is there."""
     finetune: bool
     """Whether words are tuned with a small network of their own, in place of linear classifiers."""
+    steps: int | None = None
+    """Steps of fine-tuning; None: as many as suit the number of images."""
 
 
 def why_no_finetuning(model: Segmenter) -> str | None:
@@ -132,7 +134,7 @@ def _tuned(
     with TemporaryDirectory(dir=order.out.parent, prefix=TUNING_PREFIX) as folder:
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
         save(model, file)  # weights may have been given beside the preset
-        recipe = finetune(str(file), images=len(images), method="words")
+        recipe = finetune(str(file), images=len(images), steps=order.steps, method="words")
         ended = threading.Event()
         tell("computing features", 0, 1)
         watching = threading.Thread(target=_watch, args=(run, recipe, len(images), tell, ended), daemon=True)
