@@ -93,7 +93,7 @@ soak: install  ## mixed work for MINUTES in one process and a service: memory, f
 	PYTHONPATH=. $(BIN)/python tools/make_robustness_page.py
 
 core: install  ## prove that the core install works without any extra: build/core
-	$(BIN)/python tools/check_core_install.py
+	$(BIN)/python -m tools.check_core_install
 
 coverage: install  ## run the tests with branch coverage: build/coverage
 	@mkdir -p build/coverage
