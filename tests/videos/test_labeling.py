@@ -52,6 +52,21 @@ def _contents(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _assert_same_results(folder: Path, whole: Path) -> None:
+    """Check that two folders have the same results.
+
+    x264 encodes equal frames differently about once in a thousand times on a busy machine, so overlay videos are compared
+    as they are shown.
+    """
+    found, expected = _contents(folder), _contents(whole)
+    overlay = "video.overlay.mp4"
+    assert found.pop(overlay) and expected.pop(overlay)
+    assert found == expected
+    assert shown_times(folder / overlay) == shown_times(whole / overlay)
+    for ours, theirs in zip(shown_frames(folder / overlay), shown_frames(whole / overlay), strict=True):
+        assert np.abs(ours.astype(float) - theirs).mean() < 1
+
+
 def test_a_video_has_labels_overlay_and_report(model: NetworkSegmenter, tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", 10, rate=Fraction(30_000, 1001))
     result = label_video(model, path, WORDS, tmp_path / "out")
@@ -120,7 +135,7 @@ def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch,
     monkeypatch.setattr(model, "run", inner)
     assert not (tmp_path / "out/video.json").exists()
     label_video(model, path, WORDS, tmp_path / "out", resume=True, **settings)
-    assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
+    _assert_same_results(tmp_path / "out", tmp_path / "whole")
 
 
 def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeypatch):
@@ -132,7 +147,7 @@ def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeyp
             label_video(model, path, WORDS, tmp_path / "out")
     monkeypatch.setattr(model, "run", _interrupt)  # nothing is left to label
     label_video(model, path, WORDS, tmp_path / "out", resume=True)
-    assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
+    _assert_same_results(tmp_path / "out", tmp_path / "whole")
 
 
 def _interrupt(*_: Any) -> Any:

@@ -19,8 +19,8 @@ ENCODER = "libx264"
 """H.264 plays in all browsers."""
 
 X264_OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "threads": "1"}
-"""Without B-frames, pieces can be joined without encoding again. With several threads, equal frames are now and then
-encoded differently on a busy machine; one takes a tenth longer."""
+"""Without B-frames, pieces can be joined without encoding again. With several threads, equal frames are often
+encoded differently on a busy machine; with one, which takes a tenth longer, hardly ever."""
 
 MP4_SOUND = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
 """FFmpeg's names of the audio codecs that are copied: those that MP4 can hold and players expect in it."""
