@@ -34,6 +34,7 @@ MADE = {
         "web/ort-wasm-simd-threaded.wasm.gz",
         RUNTIME,
         "web/style.css",
+        "web/work.js",
         "web/worker.js",
     ),
     "make tiny-programs": (

@@ -2,13 +2,13 @@
 
     python -m tools.release.check [DIST] [--only NAME ...] [--folder FOLDER]
 
-Prints a line for each check, with what it measured, and exits 1 if any fails. DIST (default: dist) has the wheel and the
-source archive. The checks, in this order:
+Prints a line for each check, with what it measured, and exits 1 if any fails. DIST (default: dist) has the wheel and
+the source archive. The checks, in this order:
 
-    archives   twine reads them; each has all its files, and the source archive gives the same wheel (tools.release.files)
+    archives   twine reads them; each has all its files, and the source archive gives the same wheel
     workflows  GitHub's schema, and zizmor's rules of security
     audit      no locked package has a known vulnerability; skipped where the database can't be reached
-    light      an empty environment, without PyTorch: size and time of the installation, first masks, teach, page, service
+    light      an empty environment, without PyTorch: size and time of the installation, first masks, page, service
     pages      another one: every command and script of the README and the quick start, as printed, in their order
 """
 
@@ -125,7 +125,7 @@ def audit(checks: Checks) -> None:
         print(f"skipped: audit: none of {len(packages)} packages could be looked up in the database here", flush=True)
         return
     found = [
-        f"{package['name']} {package['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no version'}"
+        f"{package['name']} {package['version']}: {flaw['id']}, mended in {flaw['fix_versions'] or 'no version'}"
         for package in audited
         for flaw in package["vulns"]
     ]

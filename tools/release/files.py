@@ -94,7 +94,7 @@ def source_problems(archive: Path, root: Path = ROOT) -> Iterator[str]:
     with tarfile.open(archive) as content:
         names = {member.name.partition("/")[2] for member in content if member.isfile()}
     wanted = of_package(root) | tracked(root)
-    # hidden files at the root are settings of the clone; PKG-INFO is the archive's own, hatchling takes .gitignore along
+    # hidden files at the root are settings of the clone; PKG-INFO and .gitignore are hatchling's doing
     hidden = {name for name in wanted if name.startswith(".") and not name.startswith((".ci/", ".github/"))}
     yield from differences(archive.name, names - {"PKG-INFO", ".gitignore"}, wanted - hidden)
 

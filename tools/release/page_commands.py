@@ -17,6 +17,7 @@ OF_A_CLONE = ("make", "git", "cd")
 
 _BLOCK = re.compile(r"^```(?P<kind>[^\n`]*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 _SNIPPET = re.compile(r'^--8<-- "(?P<name>[\w.]+)"$', re.MULTILINE)
+_CODE = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'#][^\s"']*|\s)*""")
 _HEADING = re.compile(r"^#+ (?P<title>.*)", re.MULTILINE)
 
 
@@ -43,7 +44,7 @@ def steps(page: str) -> Iterator[Step]:
         heading = above[-1] if above else ""
         kind = block["kind"].strip("{ .}")
         if kind in ("", "sh", "bash", "console"):
-            for line in re.sub(r"\\\n\s*", " ", block["text"]).splitlines():
+            for line in re.sub(r"\s*\\\n\s*", " ", block["text"]).splitlines():
                 if (command := _without_comment(line)) and shlex.split(command)[0] not in OF_A_CLONE:
                     yield Step(kind="command", text=command, heading=heading)
         elif kind == "python":
@@ -58,4 +59,6 @@ def _without_blocks(text: str) -> str:
 
 
 def _without_comment(line: str) -> str:
-    return re.sub(r"(^|\s+)#\s.*", "", line).strip()
+    match = _CODE.match(line)
+    assert match is not None  # it may be empty
+    return match[0].strip()
