@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.opening import list_models, load, load_exported
     from segvoc.models.saving import save
+    from segvoc.pipelines import ImageSegmentationPipeline, pipeline
     from segvoc.process_settings import keep_freed_memory, threads
     from segvoc.teaching.taught_words import TaughtWords
-    from segvoc.training import recipes
+    from segvoc.training import recipes, trackers
+    from segvoc.training.callbacks import Callback
     from segvoc.training.recipe import Recipe
     from segvoc.training.run import TrainingResult, train
     from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
@@ -47,11 +49,13 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Callback",
     "CheckpointError",
     "DatasetWriter",
     "EvaluationSettings",
     "EvaluationTask",
     "ExportedSegmenter",
+    "ImageSegmentationPipeline",
     "InputError",
     "LabelOptions",
     "LabeledImages",
@@ -75,21 +79,25 @@ __all__ = [
     "list_models",
     "load",
     "load_exported",
+    "pipeline",
     "read_dataset",
     "read_label_map",
     "recipes",
     "save",
     "threads",
+    "trackers",
     "train",
     "with_objects",
 ]
 
 _HOMES = {
+    "Callback": "segvoc.training.callbacks",
     "CheckpointError": "segvoc.errors",
     "DatasetWriter": "segvoc.formats.dataset",
     "EvaluationSettings": "segvoc.evaluation.task",
     "EvaluationTask": "segvoc.evaluation.task",
     "ExportedSegmenter": "segvoc.exported.segmenter",
+    "ImageSegmentationPipeline": "segvoc.pipelines",
     "InputError": "segvoc.errors",
     "LabelOptions": "segvoc.inference.label_options",
     "LabeledImages": "segvoc.data.labeled_images",
@@ -113,11 +121,13 @@ _HOMES = {
     "list_models": "segvoc.models.opening",
     "load": "segvoc.models.opening",
     "load_exported": "segvoc.models.opening",
+    "pipeline": "segvoc.pipelines",
     "read_dataset": "segvoc.data.datasets.opening",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
     "save": "segvoc.models.saving",
     "threads": "segvoc.process_settings",
+    "trackers": "segvoc.training.trackers",
     "train": "segvoc.training.run",
     "with_objects": "segvoc.formats.objects",
 }

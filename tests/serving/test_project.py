@@ -3,6 +3,7 @@
 import contextlib
 import io
 import time
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from starlette.testclient import TestClient
 
 from segvoc.projects.project import Project
 from segvoc.projects.work_files import LabelWork
-from tests.serving.services import drawn_image, failure, in_process, png
+from tests.serving.services import drawn_image, failure, in_process, listening, png
 
 LABELS = np.repeat(np.array([0, 1], np.uint16), 24)[:, None].repeat(64, axis=1)
 
@@ -82,6 +83,21 @@ def test_label_finish_and_reopen(street: Path) -> None:
     assert (street / "labels/sub/ü b.png").is_file()
 
 
+def test_colors_come_into_label_maps(street: Path) -> None:
+    with served(street) as client:
+        put_work(client, "a.png", 0)
+        words = client.get("/v1/project").json()["words"]
+        for revision, color in enumerate(([1, 2, 3], [4, 5, 6]), 1):
+            words[0]["color"] = color
+            changed = client.put("/v1/project", json={"words": words}, headers={"If-Match": f'"{revision}"'})
+            assert changed.status_code == 200
+        end = time.monotonic() + 20
+        while (palette := Image.open(street / "labels/a.png").getpalette()[:3]) != color:  # type: ignore[index]
+            assert time.monotonic() < end, palette
+            time.sleep(0.05)
+        assert client.get("/v1/project").json()["images"][0]["revision"] == 1
+
+
 def test_who_comes_late_is_told_how_it_is_now(street: Path) -> None:
     with served(street) as client:
         first = put_work(client, "a.png", 0).json()
@@ -125,6 +141,19 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
         assert failure(late) == "busy"
         assert put_work(client, "a.png", 1).status_code == 200  # those who wait take no place of others
         assert waiting.result().json()["states"]["a.png"]["revision"] == 2
+
+
+def test_who_waits_for_changes_does_not_delay_the_end(street: Path) -> None:
+    with ThreadPoolExecutor(1) as threads, listening(project=street) as port:
+        address = f"http://127.0.0.1:{port}/v1/project/changes?after=2&wait=25"
+        began = time.monotonic()
+        waiting = threads.submit(lambda: urllib.request.urlopen(address, timeout=30).read())
+        while (
+            "segvoc_open_requests 2.0" not in urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        ):
+            assert not waiting.done()
+    assert b'"changes": []' in waiting.result()
+    assert time.monotonic() - began < 20
 
 
 def test_images_come_and_go(street: Path) -> None:
@@ -225,6 +254,10 @@ def test_what_is_damaged_or_full_is_named(street: Path, monkeypatch: pytest.Monk
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
+        with monkeypatch.context() as no_room:
+            no_room.setattr("tempfile.SpooledTemporaryFile.write", full)
+            refused = put_work(client, "sub/ü b.png", 0)
+            assert (refused.status_code, failure(refused)) == (507, "storage")
         monkeypatch.setattr("os.fsync", full)
         refused = put_work(client, "sub/ü b.png", 0)
         assert (refused.status_code, failure(refused)) == (507, "storage")

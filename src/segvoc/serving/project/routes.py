@@ -64,6 +64,7 @@ class ProjectRoutes:
         self._service, self.project = service, Project.open(folder)
         self._improvement = Improvement(self.project, open_model)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
+        self._coloring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Finish what processes that were ended have begun, and log what is damaged."""
@@ -72,6 +73,8 @@ class ProjectRoutes:
 
     async def stop(self) -> None:
         """End what runs beside the service."""
+        if self._coloring is not None:
+            self._coloring.cancel()
         await asyncio.to_thread(self._improvement.stop)
 
     def add(self, router: APIRouter) -> None:
@@ -133,9 +136,20 @@ class ProjectRoutes:
         expected, user = expected_revision(request), user_of(request)
         with self._service.place(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
-            await self._in_thread(partial(self._update, body, expected, user))
+            before = self.project.record.colors
+            after = (await self._in_thread(partial(self._update, body, expected, user))).colors
+            if any(after[number] != color for number, color in before.items()):
+                self._coloring = asyncio.create_task(self._recolor(self._coloring))
             content, revision = await self._in_thread(self._content)
         return Response(content, media_type="application/json", headers=_etag(revision))
+
+    async def _recolor(self, before: asyncio.Task[None] | None) -> None:
+        """Give all label maps the words' new colors; what an end interrupts, the next start finishes."""
+        if before is not None:
+            before.cancel()
+        for image in self.project.images().values():
+            with suppress(ServiceFailure, SegvocError):
+                await self._in_thread(partial(self.project.recolor, image.name))
 
     def _update(self, body: ProjectJson, expected: int, user: str) -> ProjectRecord:
         words, options = body.words, body.options
@@ -153,7 +167,7 @@ class ProjectRoutes:
         async with self._watching():
             seq = await self._in_thread(self.project.history.last)
             if seq == after and wait:
-                await unless_gone(request, self._change(wait))
+                await unless_gone(request, self._change(wait, lambda: _is_draining(request)))
             told = await self._in_thread(partial(self._told, after))
         return Response(told, media_type="application/json")
 
@@ -168,11 +182,11 @@ class ProjectRoutes:
         finally:
             self._waiting -= 1
 
-    async def _change(self, wait: float) -> None:
+    async def _change(self, wait: float, is_draining: Callable[[], bool]) -> None:
         """Wait until the history grows, by whichever process, or the service stops."""
         size, loop = self.project.history.size(), asyncio.get_running_loop()
         end = loop.time() + wait
-        while self.project.history.size() == size and loop.time() < end and not self._service.readiness.stopping:
+        while self.project.history.size() == size and loop.time() < end and not is_draining():
             await asyncio.sleep(LOOK_SECONDS)
 
     def _told(self, after: int) -> str:
@@ -319,6 +333,12 @@ class ProjectRoutes:
             return await asyncio.to_thread(call)
         except (SegvocError, OSError) as error:
             raise _failure(error) from error
+
+
+def _is_draining(request: Request) -> bool:
+    """Whether the end of the service waits for this request. In the time to settle it doesn't yet."""
+    connection = getattr(request.state, "connection", None)  # only connections of uvicorn are there
+    return connection is not None and connection.draining
 
 
 _KEPT = {"Cache-Control": "private, no-cache"}
