@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model", default="tiny", metavar="NAME", help="A preset, a segvoc .safetensors file, or an exported folder."
 )
-@model_options(*NETWORK_OPTIONS, "trust_code", "taught", dtype="auto")
+@model_options(*NETWORK_OPTIONS, "network", "trust_code", "taught", dtype="auto")
 @label_options(*OPTION_TEXTS)
 @click.option("--out", default="out", metavar="FOLDER", help="Folder for the results.")
 @click.option(
