@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segvoc.errors import InputError, SegvocError, UsageError
+from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
-from segvoc.imaging.reading import MAX_PIXELS, decode_image
+from segvoc.imaging.reading import decode_image
 from segvoc.imaging.result_paths import folded
 from segvoc.projects.errors import ImageDoneError, NotInProjectError, changed_meanwhile
 from segvoc.projects.folder import ProjectFolder, has_images, is_project, no_project
