@@ -88,7 +88,7 @@ def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
         except Exception as error:
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
                 return _unusual_tiff(file, name, error)
-            raise damaged(name, image_format, error) from None
+            raise damaged_image(name, image_format, error) from None
         return _unusual_tiff(file, name) if _is_misread(image) else image
     raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
 
@@ -149,10 +149,10 @@ def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | Non
     except InputError:
         if error is None:
             raise
-        raise damaged(name, "TIFF", error) from None
+        raise damaged_image(name, "TIFF", error) from None
 
 
-def damaged(name: str, image_format: str, error: Exception) -> InputError:
+def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
     """The error of a file that begins like an image, but can't be read; `error` says why."""
     return InputError(
         f"{name}: damaged, truncated or unusual {image_format} data ({reason(error)}); "

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
-from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged, identified, reason
+from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, identified, reason
 
 MAX_THUMBNAILS = 32
 """Frames of a TIFF that may be thumbnails, levels of a pyramid or masks; further ones aren't looked at."""
@@ -259,7 +259,7 @@ def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, i
         ) from None
     except Exception as error:
         # Pillow's decoders raise a dozen kinds of exceptions on damaged data, from struct.error to AttributeError
-        raise damaged(name, image.format or "image", error) from None
+        raise damaged_image(name, image.format or "image", error) from None
 
 
 def _content(file: BinaryFile) -> bytes:
