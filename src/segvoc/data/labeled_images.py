@@ -10,8 +10,8 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
+from segvoc.annotations.stuff import stuff_classes
 from segvoc.errors import InputError, UsageError, one_line
-from segvoc.formats.stuff import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
