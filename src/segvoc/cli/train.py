@@ -75,6 +75,11 @@ FINETUNE = "finetune"
     metavar="FILE",
     help="Encoder weights to start from: a CLIP or a DeCLIP; CLIP,DINOV2 for parts.",
 )
+@click.option(
+    "--transform",
+    metavar="MODULE:NAME",
+    help="A function of yours that changes each training image first: image, labels = f(image, labels, rng).",
+)
 @click.option("--out", required=True, metavar="RUN", help="Folder for the run.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Training steps, instead of the recipe's.")
 @click.option("--seed", type=int, metavar="N", help="Random seed; by default the recipe's, usually 0.")
@@ -102,6 +107,7 @@ def train(
     model: str | None,
     weights: str | None,
     encoder_weights: str | None,
+    transform: str | None,
     out: str,
     steps: int | None,
     seed: int | None,
@@ -116,6 +122,7 @@ def train(
     fetch). The result is RUN/model.safetensors, for segvoc segment --model. Ctrl-C saves a checkpoint; --resume
     continues from it.
     """
+    from segvoc.data.training.own_transform import named_transform
     from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
@@ -161,6 +168,7 @@ def train(
         start=start,
         watched=watched,
         object_maps=maps,
+        transform=None if transform is None else named_transform(transform),
         seed=seed,
         device=device,
         resume=resume,

@@ -15,6 +15,7 @@ from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
+from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
@@ -50,8 +51,32 @@ class LabeledImage:
         Raises:
             InputError: a file is missing or damaged, the sizes differ, or a label has no class.
         """
-        image = read_image(self.image)
+        image = self.pixels()
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
+
+    def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
+        """The image: upright, RGB in [0, 255].
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return read_image(self.image)
+
+    def content(self) -> bytes:
+        """The image as it is stored.
+
+        Raises:
+            InputError: the file can't be read.
+        """
+        return file_content(self.image)
+
+    def exists(self) -> bool:
+        """Whether the image is there; what is in it isn't looked at."""
+        return self.image.exists()
+
+    def stamp(self) -> tuple[Stamp, Stamp]:
+        """The stamps of the image and of its labels, by which a change of their content is noticed."""
+        return stamp_of(self.image), stamp_of(self.labels)
 
     def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
         """Read only the labels.
@@ -100,6 +125,18 @@ class LabeledImage:
             InputError: a file is missing or damaged.
         """
         return None
+
+
+def file_content(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
 
 
 class FolderRules(TypedDict, total=False):
