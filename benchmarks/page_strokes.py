@@ -95,7 +95,7 @@ def strokes(browser: Browser, address: str, image: Path, profile: Path | None) -
     context.set_default_timeout(300_000)
     site = Site(context.new_page(), address, image.parent)
     site.open()
-    site.tab.locator("input[type=file]").set_input_files(image)
+    site.tab.locator("input[accept='image/*']").set_input_files(image)
     site.tab.get_by_role("button", name=f"{image.name}, ").wait_for()
     site.type(", ".join(WORDS))
     site.done()

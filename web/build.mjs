@@ -33,7 +33,13 @@ if (process.argv.includes("--tests")) {
   mkdirSync(target, { recursive: true });
   await build({
     ...shared,
-    entryPoints: { app: "src/main.tsx", worker: "src/onnx/worker.ts", clicks: "src/onnx/click_worker.ts", style: "style.css" },
+    entryPoints: {
+      app: "src/main.tsx",
+      worker: "src/onnx/worker.ts",
+      clicks: "src/onnx/click_worker.ts",
+      work: "src/project/work_worker.ts",
+      style: "style.css",
+    },
     outdir: target.pathname,
     minify: true,
     legalComments: "none",

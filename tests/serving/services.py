@@ -5,7 +5,7 @@ import contextlib
 import io
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,16 @@ def png(image: np.ndarray | None = None) -> bytes:
 
 
 @contextlib.contextmanager
-def in_process(model: Segmenter | None = None, *, host: str = "127.0.0.1", **changes: Any) -> Iterator[TestClient]:
+def in_process(
+    model: Segmenter | None = None,
+    *,
+    host: str = "127.0.0.1",
+    definitions: MutableMapping[str, bytes] | None = None,
+    **changes: Any,
+) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
     settings = ServiceSettings(**{"page": NO_PAGE, **changes})
-    app = create_app(lambda: model or NumpySegmenter(), settings)
+    app = create_app(lambda: model or NumpySegmenter(), settings, definitions)
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:
         yield client
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import time
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from starlette.testclient import TestClient
 
 from segvoc.projects.project import Project
 from segvoc.projects.work_files import LabelWork
-from tests.serving.services import drawn_image, failure, in_process, png
+from tests.serving.services import drawn_image, failure, in_process, listening, png
 
 LABELS = np.repeat(np.array([0, 1], np.uint16), 24)[:, None].repeat(64, axis=1)
 
@@ -125,6 +126,19 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
         assert failure(late) == "busy"
         assert put_work(client, "a.png", 1).status_code == 200  # those who wait take no place of others
         assert waiting.result().json()["states"]["a.png"]["revision"] == 2
+
+
+def test_who_waits_for_changes_does_not_delay_the_end(street: Path) -> None:
+    with ThreadPoolExecutor(1) as threads, listening(project=street) as port:
+        address = f"http://127.0.0.1:{port}/v1/project/changes?after=2&wait=25"
+        began = time.monotonic()
+        waiting = threads.submit(lambda: urllib.request.urlopen(address, timeout=30).read())
+        while (
+            "segvoc_open_requests 2.0" not in urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        ):
+            assert not waiting.done()
+    assert b'"changes": []' in waiting.result()
+    assert time.monotonic() - began < 20
 
 
 def test_images_come_and_go(street: Path) -> None:

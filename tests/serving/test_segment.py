@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask
 
 from segvoc.imaging.label_maps import labels_of
+from segvoc.serving.vocabularies import DefinitionFiles
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.serving.services import drawn_image, failure, in_process, png
 
@@ -146,14 +147,25 @@ def test_vocabularies_are_encoded_once_and_named():
         assert [entry["rle"] for entry in found["classes"]] == [entry["rle"] for entry in expected["classes"]]
 
 
-def test_the_oldest_vocabularies_are_forgotten():
-    with in_process(vocabularies=2) as client:
+@pytest.mark.parametrize("in_files", [False, True])
+def test_the_oldest_vocabularies_are_forgotten(tmp_path, in_files):
+    definitions = DefinitionFiles(tmp_path / "kept") if in_files else None
+    with in_process(vocabularies=2, definitions=definitions) as client:
         names = [
             client.post("/v1/vocabularies", json={"words": word}).json()["vocabulary"] for word in ("a", "b", "a", "c")
         ]
         assert names[0] == names[2]
         codes = [as_json(client, words=None, vocabulary=name).status_code for name in (names[0], names[1], names[3])]
         assert codes == [200, 404, 200]
+        if definitions is not None:
+            outside = tmp_path / f"v{'0' * 32}"
+            outside.write_bytes(b"not to be read")
+            assert definitions.get(f"../{outside.name}") is None
+            assert sorted(definitions) == sorted(path.name for path in (tmp_path / "kept").iterdir())
+            (tmp_path / "kept" / names[3]).unlink()
+            (tmp_path / "kept" / names[3]).mkdir()
+            refused = as_json(client, words=None, vocabulary=names[3])
+            assert (refused.status_code, refused.headers["retry-after"], failure(refused)) == (503, "1", "busy")
 
 
 @pytest.mark.parametrize(

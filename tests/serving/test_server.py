@@ -159,9 +159,10 @@ def test_workers_end_with_their_parent_and_share_vocabularies_and_metrics(script
         assert service.url()
 
 
-def test_a_lost_worker_is_started_again_and_told(script):
+def test_a_lost_worker_is_started_again_and_told_and_no_name_is_lost(script):
     with started(script, "0", "2", "slow") as service:
         url = service.url()
+        name = Client(url).encode(["cat", "wall"])
         pids = [
             int(str(line["message"]).split("[")[1].rstrip("]"))
             for line in service.lines
@@ -179,6 +180,10 @@ def test_a_lost_worker_is_started_again_and_told(script):
             time.sleep(0.05)
         assert 503 in seen
         assert service.url()
+        os.kill(pids[1], signal.SIGKILL)
+        # whichever process answers, the one that was told the name is gone
+        for _ in range(4):
+            assert Client(url).segment(png(), vocabulary=name).words == ("cat", "wall")
 
 
 def test_interrupting_ends_it_quietly(script):

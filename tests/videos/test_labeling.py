@@ -20,6 +20,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.videos import options as video_options
+from segvoc.videos.encoding import Timing
 from segvoc.videos.labeling import label_video, segment_frames
 from segvoc.videos.options import VideoOptions
 from segvoc.videos.reading import OpenVideo
@@ -50,6 +51,21 @@ def _contents(folder: Path) -> dict[str, Any]:
         report.pop("seconds")
         found[name] = report
     return found
+
+
+def _assert_same_results(folder: Path, whole: Path) -> None:
+    """Check that two folders have the same results.
+
+    x264 encodes equal frames differently about once in a thousand times on a busy machine, so overlay videos are compared
+    as they are shown.
+    """
+    found, expected = _contents(folder), _contents(whole)
+    overlay = "video.overlay.mp4"
+    assert found.pop(overlay) and expected.pop(overlay)
+    assert found == expected
+    assert shown_times(folder / overlay) == shown_times(whole / overlay)
+    for ours, theirs in zip(shown_frames(folder / overlay), shown_frames(whole / overlay), strict=True):
+        assert np.abs(ours.astype(float) - theirs).mean() < 1
 
 
 def test_a_video_has_labels_overlay_and_report(model: NetworkSegmenter, tmp_path: Path) -> None:
@@ -120,7 +136,7 @@ def test_a_stopped_video_goes_on_and_ends_the_same(model, tmp_path, monkeypatch,
     monkeypatch.setattr(model, "run", inner)
     assert not (tmp_path / "out/video.json").exists()
     label_video(model, path, WORDS, tmp_path / "out", resume=True, **settings)
-    assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
+    _assert_same_results(tmp_path / "out", tmp_path / "whole")
 
 
 def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeypatch):
@@ -132,7 +148,7 @@ def test_a_stop_while_results_are_written_loses_nothing(model, tmp_path, monkeyp
             label_video(model, path, WORDS, tmp_path / "out")
     monkeypatch.setattr(model, "run", _interrupt)  # nothing is left to label
     label_video(model, path, WORDS, tmp_path / "out", resume=True)
-    assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
+    _assert_same_results(tmp_path / "out", tmp_path / "whole")
 
 
 def _interrupt(*_: Any) -> Any:
@@ -185,9 +201,12 @@ def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter,
     assert shown_frames(tmp_path / "out/turned.overlay.mp4")[0].shape == (64, 48, 3)
 
 
-@pytest.mark.parametrize(("suffix", "codec", "copied"), [("mp4", "aac", True), ("mkv", "pcm_s16le", False)])
-def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, codec, copied):
-    path = write_video(tmp_path / f"video.{suffix}", 10, sound=codec)
+@pytest.mark.parametrize(
+    ("suffix", "encoder", "codec", "copied"),
+    [("mp4", "aac", "aac", True), ("mp4", "libmp3lame", "mp3", True), ("mkv", "pcm_s16le", "pcm_s16le", False)],
+)
+def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, encoder, codec, copied):
+    path = write_video(tmp_path / f"video.{suffix}", 10, sound=encoder)
     result = label_video(model, path, WORDS, tmp_path / "out", every=5)
     assert [(sound.codec, sound.copied) for sound in result.sound] == [(codec, copied)]
     with av.open(str(path)) as source, av.open(str(tmp_path / "out/video.overlay.mp4")) as overlay:
@@ -198,6 +217,14 @@ def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, codec, c
                 for video in (source, overlay)
             ]
             assert packets[0] == packets[1]
+
+
+def test_a_constant_rate_is_known_wherever_the_times_begin() -> None:
+    for first in (0, 80):
+        timing = Timing.of([first + round(40.1 * number) for number in range(8)], Fraction(1, 1000), Fraction(25))
+        assert timing.rate == 25
+        assert timing.seconds(0) == first / 1000
+    assert Timing.of([0, 40, 120], Fraction(1, 1000), Fraction(25)).rate is None
 
 
 def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import { ProjectApi } from "./project/api";
 import { BrowserStore } from "./project/browser_store";
 import { Database } from "./project/database";
 import { RemoteStore } from "./project/remote_store";
+import { WorkPacker } from "./project/work_packer";
 import { ServiceBackend, type Addresses } from "./service/backend";
 import { ServiceImprovement } from "./service/improvement";
 import { Improvement } from "./session/improvement";
@@ -52,7 +53,7 @@ async function start(): Promise<void> {
   if (service) service.key = key;
   if (api) Object.assign(api, { key, user: localStorage.getItem(USER) ?? "" });
   const database = await Database.open(api ? `segvoc project ${address("").pathname}` : "segvoc");
-  const session = new Session(api ? new RemoteStore(api, database) : new BrowserStore(database));
+  const session = new Session(api ? new RemoteStore(api, database, new WorkPacker(address("work.js"))) : new BrowserStore(database));
   await restored(session, root, (given) => {
     if (service) service.key = given;
     if (api) api.key = given;

@@ -4,11 +4,18 @@ import { test } from "node:test";
 import { Edits } from "../src/labels/edits";
 import { figures, Labeling, partFigures } from "../src/labels/labeling";
 import { namePlaces } from "../src/labels/name_places";
+import { BAND, mapped, packed, unpacked } from "../src/labels/packed";
 import { regionAt } from "../src/labels/region";
 import { polygon, stroke } from "../src/labels/shapes";
 import { ALL, found, map, rows } from "./labeled";
 
 const SIZE = { width: 7, height: 5 };
+
+/** Numbers below others, always the same. */
+function seeded(): (below: number) => number {
+  let seed = 7;
+  return (below) => (seed = (seed * 48271) % 2147483647) % below;
+}
 
 function painted(runs: Int32Array, { width, height } = SIZE): string[] {
   const layer = new Uint16Array(width * height).fill(65535);
@@ -141,6 +148,27 @@ test("saved corrections go on where they were", () => {
   assert.deepEqual(again.layer, edits.layer);
 });
 
+test("a packed layer comes back as it was, and a change packs its own bands alone", () => {
+  const random = seeded();
+  const edits = new Edits(BAND / 8, 20);
+  const size = { width: BAND / 8, height: 20 };
+  for (let step = 0; step < 40; step++) {
+    const from = { x: random(size.width), y: 6 + random(14) };
+    edits.paint(stroke(from, { x: random(size.width), y: 6 + random(14) }, 1 + random(4), size), `word ${random(3)}`);
+    if (random(3)) edits.finish();
+    else edits.undo();
+    assert.deepEqual(unpacked(edits.saved.layer), edits.layer);
+  }
+  const before = edits.saved.layer;
+  edits.paint(Int32Array.of(2 * BAND + 5, 2), "other");
+  const after = edits.saved.layer;
+  assert.deepEqual(after.bands.map((band, at) => band === before.bands[at]), [true, true, false]);
+  // what changes with every pixel is kept as it is
+  const noise = Uint16Array.from({ length: BAND + 100 }, () => random(9));
+  assert.ok(packed(noise).bands.every((band) => band instanceof Uint16Array));
+  assert.deepEqual(unpacked(mapped(packed(noise), (value) => 3 * value)), noise.map((value) => 3 * value));
+});
+
 test("unlikely pixels lose their word, or become background; corrections are certain", () => {
   const answer = found(["0011"], ["cat", "wall"]);
   answer.confidence.set([255, 100, 200, 50]);
@@ -195,8 +223,7 @@ test("the stretches of an action are joined within their rows", () => {
 
 test("what is counted stretch by stretch is what all pixels add up to", () => {
   // pseudo-random numbers that are the same each time
-  let seed = 7;
-  const random = (below: number) => (seed = (seed * 48271) % 2147483647) % below;
+  const random = seeded();
   const size = { width: 40, height: 30 };
   const labels = Uint16Array.from({ length: 1200 }, () => random(3));
   const confidence = Uint8Array.from(labels, () => random(256));

@@ -2,11 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { NONE } from "../src/labels/labeling";
+import { packed, unpacked, type PackedLayer } from "../src/labels/packed";
 import { stem, uniqueName, newState, type KeptEdits, type Work } from "../src/project/structure";
 import { collides, rebased, renumbered, type Unsent } from "../src/project/unsent";
 import { withLookedFor } from "../src/project/words";
 import { movedIds, rebasedWords } from "../src/project/words_rebase";
-import { correctionsOf, decodeWork, editsOf, encodeWork, labelingOf } from "../src/project/work_file";
+import { labelingOf } from "../src/project/context";
+import { correctionsOf, decodeWork, editsOf, encodeWork } from "../src/project/work_file";
 import { summaryOf } from "../src/project/summary";
 import { Archive } from "../src/saving/archive";
 import { ZipReader } from "../src/saving/zip_reader";
@@ -40,7 +42,7 @@ test("the file of an image has all that was decided, and gives the same labels a
   const summary = summaryOf(labels);
   assert.deepEqual([summary.corrected, summary.pixels, summary.unlabeled], [3, { 0: 2, 1: 1, 2: 2 }, 1]);
   const found = decodeWork(encodeWork(state, own, context), VOCABULARY);
-  assert.deepEqual([...correctionsOf(found.work.edits, state)], [0, 1, 4, 0, 0, 2]);
+  assert.deepEqual([...unpacked(correctionsOf(found.work.edits, state))], [0, 1, 4, 0, 0, 2]);
   assert.deepEqual([...labelingOf(state, found.work, context).labels], [...labels.labels]);
   assert.equal(found.work.draft!.model, "tiny");
   assert.equal(found.work.settled, null);
@@ -50,18 +52,19 @@ test("the file of an image has all that was decided, and gives the same labels a
 
 test("corrections of two people are put together, and a collision is seen", () => {
   const [base, mine, theirs] = [[0, 0, 0, 0, 0, 2], [3, 0, 0, 3, 0, 2], [0, 4, 0, 3, 0, 0]].map((one) => Uint16Array.from(one));
-  assert.ok(!collides(base, mine, theirs));
-  assert.ok(collides(base, mine, Uint16Array.of(4, 0, 0, 0, 0, 2)));
+  const layers = [base, mine, theirs].map(packed) as [PackedLayer, PackedLayer, PackedLayer];
+  assert.ok(!collides(...layers));
+  assert.ok(collides(layers[0], layers[1], packed(Uint16Array.of(4, 0, 0, 0, 0, 2))));
   const state = newState("a.png", { width: 2, height: 3 });
-  const unsent: Unsent = { id: "a.png", base: { revision: 3, corrections: base }, state, edits: editsOf(mine, NO_OBJECTS) };
+  const unsent: Unsent = { id: "a.png", base: { revision: 3, corrections: layers[0] }, state, edits: editsOf(mine, NO_OBJECTS) };
   const their = { ...state, revision: 5, answers: "theirs" };
   const both = rebased(unsent, work([...theirs]), their, "both")!;
-  assert.deepEqual([...correctionsOf(both.edits!, state)], [3, 4, 0, 3, 0, 0]);
-  assert.deepEqual([both.base.revision, [...both.base.corrections], both.state.answers], [5, [...theirs], "theirs"]);
-  assert.deepEqual([...correctionsOf(rebased(unsent, work([...theirs]), their, "mine")!.edits!, state)], [...mine]);
+  assert.deepEqual([...unpacked(correctionsOf(both.edits!, state))], [3, 4, 0, 3, 0, 0]);
+  assert.deepEqual([both.base.revision, [...unpacked(both.base.corrections)], both.state.answers], [5, [...theirs], "theirs"]);
+  assert.deepEqual([...unpacked(correctionsOf(rebased(unsent, work([...theirs]), their, "mine")!.edits!, state))], [...mine]);
   assert.equal(rebased(unsent, work([...theirs]), their, "theirs"), null);
   const moved = renumbered(unsent, new Map([[1, 7]]));
-  assert.deepEqual([...correctionsOf(moved.edits!, state)], [9, 0, 0, 9, 0, 2]);
+  assert.deepEqual([...unpacked(correctionsOf(moved.edits!, state))], [9, 0, 0, 9, 0, 2]);
 });
 
 test("words that two people add at once get ids of their own, and renames and removals hold", () => {

@@ -8,6 +8,7 @@ import { area, outlines } from "../src/labels/contours";
 import { NONE, type Labeling } from "../src/labels/labeling";
 import { compressedCounts } from "../src/labels/rle";
 import { makeObjects, merge, objectMap } from "../src/labels/objects";
+import { unpacked } from "../src/labels/packed";
 import { boxOf, whole } from "../src/labels/runs";
 import { polygon } from "../src/labels/shapes";
 import { Coco, type Shape } from "../src/saving/coco";
@@ -212,7 +213,7 @@ test("objects come back from their file", () => {
   const file = objectMapPng(numbers, image);
   assert.deepEqual(decode(file).depth, 16);
   const saved = savedObjects(file, image, (pixel) => image.wordAt(pixel));
-  assert.deepEqual([saved.layer, saved.words], [numbers, ["wall", "person", "person"]]);
+  assert.deepEqual([unpacked(saved.layer!), saved.words], [numbers, ["wall", "person", "person"]]);
   const empty = objectMapPng(numbers.fill(0), image);
   assert.deepEqual(savedObjects(empty, image, () => null), { layer: null, words: [] });
   assert.throws(() => savedObjects(file, { width: 2, height: 1 }, () => null), /gray map of 2 × 1/);

@@ -169,22 +169,22 @@ test("images are labeled again when taught words come and go, and files are kept
   assert.equal(session.problem.value, null);
   await pause();
   assert.deepEqual(backend.queries.at(-1), ["id 2", "id 1"]);
-  assert.deepEqual(session.taught.value.map(({ name }) => name), ["two", "one again"]);
+  assert.deepEqual(session.taught.files.value.map(({ name }) => name), ["two", "one again"]);
 
   const { session: next } = await start();
   assert.deepEqual(backend.queries.at(-1), ["id 2", "id 1"]);
-  await next.removeTaught(next.taught.value[0]);
+  await next.taught.remove(next.taught.files.value[0]);
   await pause();
   assert.deepEqual(backend.queries.at(-1), ["id 1"]);
   await next.clear();
-  assert.deepEqual((await start()).session.taught.value, []);
+  assert.deepEqual((await start()).session.taught.files.value, []);
 });
 
 test("taught words that the model refuses are forgotten", async () => {
   const store = await opened(), session = new Session(store);
   await store.put("taught", [{ name: "wrong", content: new Uint8Array(1) }]);
-  assert.equal(await session.restoreTaught(new Teachable()), "Another model's.");
-  assert.equal(await session.restoreTaught(new Teachable()), null);
+  assert.equal(await session.taught.restore(new Teachable()), "Another model's.");
+  assert.equal(await session.taught.restore(new Teachable()), null);
 });
 
 test("a back end that takes no taught words says so", async () => {

@@ -45,12 +45,12 @@ def region_annotations(
             shape: object = [polygon_of(piece).round(2).ravel().tolist() for piece in pieces_of(region)]
         else:
             mask[region.place] = region.inside
-            shape = run_lengths(mask)
+            shape = _run_lengths(mask)
             mask[region.place] = 0
         yield region, {"segmentation": shape, **region_facts(region)}
 
 
-def run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
+def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
     """A mask of zeros and ones as compressed run lengths, {"size": [H, W], "counts": "..."}.
 
     Raises:

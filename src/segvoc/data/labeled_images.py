@@ -51,24 +51,16 @@ class LabeledImage:
         Raises:
             InputError: a file is missing or damaged, the sizes differ, or a label has no class.
         """
-        image = self.pixels()
+        image = read_image(self.content())
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
-    def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
-        """The image: upright, RGB in [0, 255].
+    def content(self) -> Path | bytes:
+        """The image: its path, or its file's content where that is part of another file.
 
         Raises:
-            InputError: the file is missing or damaged.
+            InputError: that file is damaged.
         """
-        return read_image(self.image)
-
-    def content(self) -> bytes:
-        """The image as it is stored.
-
-        Raises:
-            InputError: the file can't be read.
-        """
-        return file_content(self.image)
+        return self.image
 
     def exists(self) -> bool:
         """Whether the image is there; what is in it isn't looked at."""
@@ -125,18 +117,6 @@ class LabeledImage:
             InputError: a file is missing or damaged.
         """
         return None
-
-
-def file_content(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        InputError: it can't be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
 
 
 class FolderRules(TypedDict, total=False):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from segvoc.data.datasets.opening import read_dataset
-from segvoc.data.labeled_images import LabeledImage, LabeledImages, file_content
-from segvoc.errors import DiskFullError, SegvocError, UsageError
+from segvoc.data.labeled_images import LabeledImage, LabeledImages
+from segvoc.errors import DiskFullError, InputError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.projects.archive import project_in, unpack_project
@@ -66,7 +66,7 @@ def import_dataset(
     table = label_table({index: ids[word] for index, word in enumerate(words)})
     for index, image in enumerate(dataset.images):
         with _noting(result):
-            name = _added(project, image.image, _name_of(image), by, max_pixels, image.content)
+            name = _added(project, image.content(), _name_of(image), by, max_pixels)
             if image.labels.exists() or not _is_plain(image):
                 state = project.state(project.image(name))
                 size = state.height, state.width
@@ -91,7 +91,7 @@ def import_images(project: Project, folder: str, *, by: str = "import", on_step:
             continue
         with _noting(result):
             name = f"{image.stem}{image.path.suffix}"
-            result.added.append(_added(project, image.path, name, by))
+            result.added.append(_added(project, image.path, name, by, None))
         on_step(number, len(images))
     return result
 
@@ -123,7 +123,7 @@ def import_project(
     for number, state in enumerate(states, 1):
         with _noting(result):
             image = other.image(state.image)
-            name = _added(project, image.path, image.name, by)
+            name = _added(project, image.path, image.name, by, None)
             if state.revision:
                 _keep(project, name, _moved(other.work(image.name)[1], moved), state.done, by)
             result.added.append(name)
@@ -196,20 +196,18 @@ def _is_plain(image: LabeledImage) -> bool:
     return type(image) is LabeledImage
 
 
-def _added(
-    project: Project,
-    path: Path,
-    name: str,
-    by: str,
-    max_pixels: int | None = None,
-    read: Callable[[], bytes] | None = None,
-) -> str:
-    """Add an image unless it is there; its name in the project."""
+def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels: int | None) -> str:
+    """Add an image, by its path or content, unless it is there; its name in the project."""
     if not project.trash.is_owned:
-        if not path.resolve().is_relative_to(project.images_folder.resolve()):
-            raise UsageError(f"{str(path)!r} is not in {str(project.images_folder)!r}, where the project's images are")
-        return project.image(path.resolve().relative_to(project.images_folder.resolve()).as_posix()).name
-    content = file_content(path) if read is None else read()
+        folder = project.images_folder.resolve()
+        if isinstance(image, bytes) or not image.resolve().is_relative_to(folder):
+            what = repr(name) if isinstance(image, bytes) else repr(str(image))
+            raise UsageError(f"{what} is not in {str(project.images_folder)!r}, where the project's images are")
+        return project.image(image.resolve().relative_to(folder).as_posix()).name
+    try:
+        content = image if isinstance(image, bytes) else image.read_bytes()
+    except OSError as error:
+        raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
     if project.has(name, content):
         return name
     limits = {} if max_pixels is None else {"max_pixels": max_pixels}

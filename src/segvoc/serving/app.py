@@ -32,6 +32,7 @@ from segvoc.serving.project.taught import TaughtModel
 from segvoc.serving.readiness import Readiness
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.vocabularies import DefinitionsInMemory
 from segvoc.version import __version__
 
 
@@ -46,14 +47,16 @@ def create_app(
     Args:
         open_model: loads the model.
         settings: limits, times and the API key.
-        definitions: where vocabularies are kept by name, pickled; several processes may share it.
+        definitions: where vocabularies are kept by name; see `NamedVocabularies`. None: in this process.
         readiness: whether the service wants requests.
 
     Raises:
         UsageError: the file of the API keys can't be read.
     """
     metrics, keys = ServiceMetrics(), ApiKeys(settings.api_key, settings.api_key_file)
-    service = Service(settings, metrics, {} if definitions is None else definitions, readiness or Readiness())
+    service = Service(
+        settings, metrics, DefinitionsInMemory() if definitions is None else definitions, readiness or Readiness()
+    )
     project = None if settings.project is None else ProjectRoutes(service, settings.project, open_model)
 
     @asynccontextmanager

@@ -84,6 +84,8 @@ class LimitedConnection(H11Protocol):
     config: LimitedConfig
     reserved = False
     """Whether only health probes are to be answered."""
+    draining = False
+    """Whether the service is stopping, and only waits for the answer that is being made."""
     _name = ""
     _number = 0
     _leaving = False
@@ -140,6 +142,11 @@ class LimitedConnection(H11Protocol):
     @property
     def _in_hand(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def shutdown(self) -> None:
+        """Close the connection after the answer that is being made, since the service is stopping."""
+        self.draining = True
+        super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""

@@ -22,10 +22,10 @@ from segvoc.hardware import DtypeName
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
 from segvoc.serving.app import create_app
-from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import BATCHES
 from segvoc.serving.logs import LOGGER, JsonLines
 from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, key_settings, read_label_studio_token
+from segvoc.serving.vocabularies import unavailable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -202,7 +202,8 @@ class KeptDefinitions:
         return self._kept.get(name)
 
     def write(self, name: str, definition: bytes) -> None:
-        """Keep a definition."""
+        """Keep a definition, as the last one."""
+        self._kept.pop(name, None)
         self._kept[name] = definition
 
     def remove(self, name: str) -> bool:
@@ -244,9 +245,7 @@ class SharedDefinitions(MutableMapping[str, bytes]):
             return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ACTOR_SECONDS)
         except RayError:
             self._actor = None
-            raise ServiceFailure(
-                "busy", "named vocabularies aren't available at the moment; try again, or send words", retry_after=1
-            ) from None
+            raise unavailable() from None
 
 
 def _definitions_actor() -> Any:

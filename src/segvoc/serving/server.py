@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.managers import SyncManager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ from segvoc.serving.proxies import Proxies
 from segvoc.serving.readiness import Readiness
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.supervision import Supervisor
+from segvoc.serving.vocabularies import DefinitionFiles
 from segvoc.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -203,15 +203,12 @@ def _run_workers(
     workers: int,
 ) -> None:
     share = max(1, (os.cpu_count() or 1) // workers)
-    manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
-    manager.start(end_with_parent)
-    with manager, scratch_folder() as folder:
+    with scratch_folder() as folder:
         os.environ[FOLDER_VARIABLE] = folder
         os.environ.setdefault("OMP_NUM_THREADS", str(share))
-        board = Path(folder) / "missing.txt"
-        app = partial(process_app, open_model, settings, manager.dict(), board)
-        keeper = next(process for process in multiprocessing.active_children() if "Manager" in process.name)
-        supervisor = Supervisor(config(app), [listener], board, keeper.is_alive)
+        board, definitions = Path(folder) / "missing.txt", DefinitionFiles(Path(folder) / "vocabularies")
+        app = partial(process_app, open_model, settings, definitions, board)
+        supervisor = Supervisor(config(app), [listener], board)
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise UsageError("the model can't be loaded; the log says why")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from socket import socket
 
@@ -19,24 +18,18 @@ class Supervisor(Multiprocess):
         config: as for `Multiprocess`.
         sockets: as for `Multiprocess`.
         board: the file that the processes read; see `Readiness`.
-        definitions_kept: whether the process that keeps the vocabularies is there.
     """
 
-    def __init__(
-        self, config: Config, sockets: list[socket], board: Path, definitions_kept: Callable[[], bool]
-    ) -> None:
+    def __init__(self, config: Config, sockets: list[socket], board: Path) -> None:
         super().__init__(config, sockets)
-        self._board, self._definitions_kept, self._told = board, definitions_kept, ""
+        self._board, self._told = board, ""
         self._tell("the processes are starting; try again")
 
     def keep_subprocess_alive(self) -> None:
         """Start lost processes again, and tell the others."""
         super().keep_subprocess_alive()
         missing = sum(not process.is_ready(timeout=1) for process in self.processes)
-        problem = f"{missing} of {len(self.processes)} processes are missing; try again" if missing else ""
-        if not self._definitions_kept():
-            problem = "the process of the vocabularies is lost; restart the service"
-        self._tell(problem)
+        self._tell(f"{missing} of {len(self.processes)} processes are missing; try again" if missing else "")
 
     def handle_hup(self) -> None:
         """Let the processes read their API keys again."""

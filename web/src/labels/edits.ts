@@ -1,7 +1,8 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
-import { fillStretch, redoChanges, STRETCH, undoChanges } from "./layer";
+import { Layer, STRETCH } from "./layer";
 import { ObjectLayer, type SavedObjects } from "./object_layer";
+import { empty, mapped, type PackedLayer } from "./packed";
 import { boxOf, joined, type Box, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
@@ -38,7 +39,7 @@ interface OpenStep {
 
 /** Everything about corrections, as it is stored. */
 export interface SavedEdits {
-  readonly layer: Uint16Array;
+  readonly layer: PackedLayer;
   readonly names: readonly (string | null)[];
   readonly done: readonly Step[];
   readonly undone: readonly Step[];
@@ -46,8 +47,7 @@ export interface SavedEdits {
 }
 
 export class Edits {
-  /** For each pixel 0, or the place of its word in `names`, counted from 1. */
-  readonly layer: Uint16Array;
+  private codes: Layer;
   /** Words by name, since the list of words may change; null: no word. */
   readonly names: (string | null)[] = [];
   readonly objects: ObjectLayer;
@@ -57,15 +57,20 @@ export class Edits {
 
   constructor(
     private readonly width: number,
-    height: number,
+    private readonly height: number,
     saved: SavedEdits | null = null,
   ) {
-    this.layer = saved?.layer ?? new Uint16Array(width * height);
+    this.codes = saved ? new Layer(saved.layer) : Layer.empty(width * height);
     this.objects = new ObjectLayer(width * height, saved?.objects);
     if (!saved) return;
     this.names.push(...saved.names);
     this.done = [...saved.done];
     this.undone = [...saved.undone];
+  }
+
+  /** For each pixel 0, or the place of its word in `names`, counted from 1. */
+  get layer(): Uint16Array {
+    return this.codes.values;
   }
 
   get canUndo(): boolean {
@@ -85,8 +90,7 @@ export class Edits {
     const after = this.code(choice);
     const open = this.begun();
     const changed: number[] = [];
-    for (let at = 0; at < runs.length; at += 2)
-      fillStretch(this.layer, runs[at], runs[at] + runs[at + 1], after, changed);
+    for (let at = 0; at < runs.length; at += 2) this.codes.fill(runs[at], runs[at] + runs[at + 1], after, changed);
     for (const number of changed) open.runs.push(number);
     return this.change({ runs: Int32Array.from(changed), objects: NO_RUNS }, false);
   }
@@ -141,7 +145,7 @@ export class Edits {
     const step = this.done.pop();
     if (!step) return null;
     this.undone.push(step);
-    undoChanges(this.layer, step.runs);
+    this.codes.undo(step.runs);
     this.objects.undo(step.objects);
     return this.change(step, true);
   }
@@ -151,7 +155,7 @@ export class Edits {
     const step = this.undone.pop();
     if (!step) return null;
     this.done.push(step);
-    redoChanges(this.layer, step.runs);
+    this.codes.redo(step.runs);
     this.objects.redo(step.objects);
     return this.change(step, false);
   }
@@ -168,9 +172,8 @@ export class Edits {
 
   /** Take over the layers of others; the history stays, and goes on from them. */
   adopt(saved: SavedEdits | null): void {
-    const codes = Uint16Array.of(0, ...(saved?.names ?? []).map((name) => this.code(name)));
-    if (saved) for (let at = 0; at < this.layer.length; at++) this.layer[at] = codes[saved.layer[at]];
-    else this.layer.fill(0);
+    const codes = [0, ...(saved?.names ?? []).map((name) => this.code(name))];
+    this.codes = new Layer(saved ? mapped(saved.layer, (code) => codes[code]) : empty(this.width * this.height));
     this.objects.adopt(saved?.objects ?? null);
   }
 
@@ -183,10 +186,10 @@ export class Edits {
 
   get saved(): SavedEdits {
     return {
-      layer: this.layer,
-      names: this.names,
-      done: this.done,
-      undone: this.undone,
+      layer: this.codes.packed,
+      names: [...this.names],
+      done: [...this.done],
+      undone: [...this.undone],
       objects: this.objects.saved,
     };
   }

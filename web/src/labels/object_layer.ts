@@ -1,6 +1,7 @@
 /** Which object each pixel belongs to, as it is stored; `Labeling.object` says what holds in the end. */
 
-import { fillStretch, redoChanges, undoChanges } from "./layer";
+import { Layer } from "./layer";
+import type { PackedLayer } from "./packed";
 
 /** Most objects that an image can have in its history. */
 export const MOST_OBJECTS = 65535;
@@ -8,14 +9,14 @@ export const MOST_OBJECTS = 65535;
 /** Objects as they are stored. */
 export interface SavedObjects {
   /** Number of each pixel's object, 0 for none; null: there was never an object. */
-  readonly layer: Uint16Array | null;
+  readonly layer: PackedLayer | null;
   /** The words of the objects 1, 2, ... */
   readonly words: readonly string[];
 }
 
 export class ObjectLayer {
-  /** Number of each pixel's object, 0 for none; null: there was never one, so that images without any pay nothing. */
-  layer: Uint16Array | null;
+  /** null: there was never an object, so that images without any pay nothing. */
+  private numbers: Layer | null;
   /** The words of the objects 1, 2, ... by name, since the list of words may change; numbers aren't used again. */
   readonly words: string[];
 
@@ -23,8 +24,13 @@ export class ObjectLayer {
     private readonly pixels: number,
     saved: SavedObjects | null = null,
   ) {
-    this.layer = saved?.layer ?? null;
+    this.numbers = saved?.layer ? new Layer(saved.layer) : null;
     this.words = [...(saved?.words ?? [])];
+  }
+
+  /** Number of each pixel's object, 0 for none; null: there was never one. */
+  get layer(): Uint16Array | null {
+    return this.numbers?.values ?? null;
   }
 
   /** The number of a new object of a word; null: there are none left. */
@@ -34,7 +40,7 @@ export class ObjectLayer {
 
   /** Take over the objects of others. */
   adopt(saved: SavedObjects | null): void {
-    this.layer = saved?.layer?.slice() ?? null;
+    this.numbers = saved?.layer ? new Layer(saved.layer) : null;
     this.words.splice(0, this.words.length, ...(saved?.words ?? []));
   }
 
@@ -45,19 +51,19 @@ export class ObjectLayer {
 
   /** Fill a stretch, and write down what changed. */
   fill(start: number, end: number, after: number, changes: number[]): void {
-    if (!this.layer && !after) return;
-    fillStretch((this.layer ??= new Uint16Array(this.pixels)), start, end, after, changes);
+    if (!this.numbers && !after) return;
+    (this.numbers ??= Layer.empty(this.pixels)).fill(start, end, after, changes);
   }
 
   undo(changes: Int32Array): void {
-    if (this.layer) undoChanges(this.layer, changes);
+    this.numbers?.undo(changes);
   }
 
   redo(changes: Int32Array): void {
-    if (this.layer) redoChanges(this.layer, changes);
+    this.numbers?.redo(changes);
   }
 
   get saved(): SavedObjects {
-    return { layer: this.layer, words: this.words };
+    return { layer: this.numbers?.packed ?? null, words: this.words };
   }
 }

@@ -6,7 +6,8 @@ import { drawnColors, drawnLabels } from "../imaging/drawn_labels";
 import { overlay } from "../imaging/overlay";
 import { pixelsOf } from "../imaging/reading";
 import type { Work } from "../project/structure";
-import { labelingOf } from "../project/work_file";
+import { labelingOf } from "../project/context";
+import { contextOf } from "../session/settings";
 import type { AskedConflict } from "../session/watching";
 import { Dialog } from "./dialog";
 import type { Page } from "./page";
@@ -43,11 +44,10 @@ function Version({ page: { session }, id, work, title }: { page: Page; id: strin
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
     const item = session.items.value.find((one) => one.id === id);
-    const { rule, vocabulary } = session.settings;
     const draw = async () => {
       if (!item) return;
       const bitmap = await item.decode();
-      const labeling = labelingOf(item, work, { rule: rule.value, vocabulary: vocabulary.value });
+      const labeling = labelingOf(item, work, contextOf(session.settings));
       const drawn = overlay(pixelsOf(bitmap, item.name), drawnLabels(labeling), drawnColors(labeling), 0.6);
       bitmap.close();
       Object.assign(canvas.current!, { width: item.width, height: item.height });

@@ -23,7 +23,7 @@ export function Improve({ page }: { page: Page }) {
   const { value: state } = improvement.state;
   const done = improvement.done.value.length;
   const isRunning = state.kind === "running";
-  const file = session.taught.value.find(({ name }) => name === IMPROVED);
+  const file = session.taught.files.value.find(({ name }) => name === IMPROVED);
 
   return (
     <section class="card improve" aria-labelledby="improve">
@@ -74,7 +74,7 @@ export function Improve({ page }: { page: Page }) {
       {state.kind === "done" && state.message && <p class="help">{state.message}</p>}
       {state.kind === "done" && state.gains && <Scores gains={state.gains} />}
       {file && !isRunning && (
-        <button type="button" class="wide" onClick={() => save({ name: IMPROVED, content: new Blob([session.contentOf(file).slice()]) })}>
+        <button type="button" class="wide" onClick={() => save({ name: IMPROVED, content: new Blob([session.taught.contentOf(file).slice()]) })}>
           <Icon name="save" /> Save the taught words
         </button>
       )}

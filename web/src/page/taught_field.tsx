@@ -10,7 +10,7 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
   const model = session.model.value;
   if (!model) return null;
   const takesFiles = Boolean(labeler.backend?.teach);
-  const given = takesFiles ? session.taught.value : [];
+  const given = takesFiles ? session.taught.files.value : [];
   if (!takesFiles && !model.taught.length) return null;
 
   return (
@@ -30,7 +30,7 @@ export function TaughtField({ page: { session, labeler } }: { page: Page }) {
                 type="button"
                 class="remove"
                 aria-label={`Remove ${file.name}`}
-                onClick={() => void session.removeTaught(file)}
+                onClick={() => void session.taught.remove(file)}
               >
                 <Icon name="close" />
               </button>

@@ -74,7 +74,7 @@ export class ProjectApi {
   }
 
   /** The work file of an image; null: there is none yet. */
-  async work(name: string): Promise<Uint8Array | null> {
+  async work(name: string): Promise<Uint8Array<ArrayBuffer> | null> {
     try {
       return new Uint8Array(await (await this.ask("GET", `/work/${encoded(name)}`)).arrayBuffer());
     } catch (failure) {

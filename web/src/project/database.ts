@@ -35,7 +35,7 @@ export class Database {
 
   static async open(name = "segvoc"): Promise<Database> {
     try {
-      const database = await openDB<Schema>(name, 3, {
+      const database = await openDB<Schema>(name, 4, {
         upgrade(created) {
           for (const old of created.objectStoreNames) created.deleteObjectStore(old);
           for (const store of [...OF_IMAGES, "settings", "outbox"] as const) created.createObjectStore(store);

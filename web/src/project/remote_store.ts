@@ -12,7 +12,8 @@ import type { Change, Choice, ImageEntry, OpenedProject, Setting, Store, Watcher
 import { newState, type ImageState, type Project, type Work } from "./structure";
 import { collides, rebased, renumbered, type Base, type Unsent } from "./unsent";
 import { movedIds, rebasedWords } from "./words_rebase";
-import { correctionsOf, decodeWork, encodeWork } from "./work_file";
+import { correctionsOf } from "./work_file";
+import type { WorkPacker } from "./work_packer";
 
 /** How long after a failure the service is asked again, at first and at most [ms]. */
 const WAIT = { first: 500, longest: 15_000 };
@@ -63,6 +64,7 @@ export class RemoteStore implements Store {
   constructor(
     private readonly api: ProjectApi,
     private readonly database: Database,
+    private readonly packer: WorkPacker,
   ) {}
 
   async open(): Promise<OpenedProject> {
@@ -112,7 +114,7 @@ export class RemoteStore implements Store {
     const known = await this.read(id);
     // what the open image goes on from changes together with it
     if (id !== this.held || !this.known.has(id)) this.remember(id, known);
-    return separate(unsent ? withChange(known.work, unsent) : known.work);
+    return unsent ? withChange(known.work, unsent) : known.work;
   }
 
   hold(id: string | null): void {
@@ -130,9 +132,7 @@ export class RemoteStore implements Store {
       }
     }
     const waiting = this.unsent.get(id)!;
-    // the page goes on painting in its own
-    const { edits } = separate({ ...NOTHING, edits: change.edits ?? null });
-    waiting.unsent = { ...waiting.unsent, ...change, ...(edits && { edits }), state };
+    waiting.unsent = { ...waiting.unsent, ...change, state };
     await this.database.write([{ store: "outbox", key: waiting.key, value: waiting.unsent }]);
     void this.send();
   }
@@ -178,7 +178,7 @@ export class RemoteStore implements Store {
     const isNew = !isChanged && this.states.get(id)?.revision === 0;
     const content = isNew ? null : await this.api.work(id);
     const { vocabulary } = this.watcher?.context() ?? { vocabulary: this.served.words };
-    const found = content && decodeWork(content, vocabulary);
+    const found = content && (await this.packer.unpack(content, vocabulary));
     const work = found?.work ?? NOTHING;
     const size = found?.state ?? this.states.get(id) ?? { width: 0, height: 0 };
     const corrections = correctionsOf(work.edits, size);
@@ -263,7 +263,7 @@ export class RemoteStore implements Store {
     if (!(await this.deliver(waiting, "both"))) return;
     this.left = this.left.filter((one) => one !== waiting);
     await this.over(waiting.key);
-    if (!this.unsent.has(id)) this.watcher!.onWork(id, separate((await this.fetched(id)).work));
+    if (!this.unsent.has(id)) this.watcher!.onWork(id, (await this.fetched(id)).work);
   }
 
   private async sendChange(waiting: Waiting): Promise<void> {
@@ -303,7 +303,7 @@ export class RemoteStore implements Store {
       if (settled === null) ({ revision } = await this.api.putDone(id, false, revision));
       const known = this.known.get(id) ?? (await this.fetched(id));
       const work = withChange({ ...known.work, settled: null }, unsent);
-      const content = encodeWork(unsent.state, work, this.watcher!.context());
+      const content = await this.packer.pack(unsent.state, work, this.watcher!.context());
       let state = await this.api.putWork(id, content, revision);
       if (settled) state = await this.api.putDone(id, true, state.revision);
       const corrections = correctionsOf(work.edits, state);
@@ -350,7 +350,7 @@ export class RemoteStore implements Store {
     else waiting.unsent = isLocked ? { ...next, settled: null } : next;
     // what an earlier page left doesn't hide what this one has painted since
     const isShown = [undefined, waiting].includes(this.unsent.get(id));
-    if (isShown) this.watcher!.onWork(id, separate(next ? withChange(theirs.work, waiting.unsent) : theirs.work));
+    if (isShown) this.watcher!.onWork(id, next ? withChange(theirs.work, waiting.unsent) : theirs.work);
     await this.database.write([{ store: "outbox", key: waiting.key, ...(next && { value: waiting.unsent }) }]);
     if (!next) this.waiting.value--;
   }
@@ -419,20 +419,12 @@ export class RemoteStore implements Store {
     if (this.unsent.has(name) || known.base.revision < (this.states.get(name)?.revision ?? 0)) return;
     this.remember(name, known);
     this.watcher!.onState(name, state, true);
-    this.watcher!.onWork(name, separate(known.work));
+    this.watcher!.onWork(name, known.work);
   }
 }
 
 function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-/** Work whose corrections nobody else changes. */
-function separate(work: Work): Work {
-  const { edits } = work;
-  if (!edits) return work;
-  const objects = { ...edits.objects, layer: edits.objects.layer?.slice() ?? null };
-  return { ...work, edits: { ...edits, layer: edits.layer.slice(), objects } };
 }
 
 function withChange(work: Work, { draft, edits, settled }: Omit<Change, "state">): Work {

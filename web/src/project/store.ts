@@ -2,8 +2,8 @@
 
 import type { ReadonlySignal } from "@preact/signals";
 
+import type { Context } from "./context";
 import type { ImageState, KeptDraft, KeptEdits, Project, Work } from "./structure";
-import type { Context } from "./work_file";
 
 /** An image of a project, without its file. */
 export interface ImageEntry {

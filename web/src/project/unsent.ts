@@ -1,5 +1,6 @@
 /** A change that is safe in the browser and that the service doesn't have yet. */
 
+import { unpacked, type PackedLayer } from "../labels/packed";
 import type { Size } from "../labels/runs";
 import type { Choice } from "./store";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
@@ -10,7 +11,7 @@ export interface Base {
   /** Revision of the image on the service. */
   readonly revision: number;
   /** Its corrections, as `correctionsOf` has them. */
-  readonly corrections: Uint16Array;
+  readonly corrections: PackedLayer;
 }
 
 export interface Unsent {
@@ -23,16 +24,21 @@ export interface Unsent {
   readonly settled?: Uint16Array | null;
 }
 
+/** Corrections that two people went on from, and what became of them on this page and elsewhere. */
+type Versions = readonly [base: PackedLayer, mine: PackedLayer, theirs: PackedLayer];
+
 /** Whether two people gave a pixel different words. */
-export function collides(base: Uint16Array, mine: Uint16Array, theirs: Uint16Array): boolean {
+export function collides(...layers: Versions): boolean {
+  const [base, mine, theirs] = layers.map(unpacked);
   for (let at = 0; at < base.length; at++)
     if (mine[at] !== base[at] && theirs[at] !== base[at] && mine[at] !== theirs[at]) return true;
   return false;
 }
 
 /** The corrections of both; where they collide, these of this page. */
-export function combined(base: Uint16Array, mine: Uint16Array, theirs: Uint16Array): Uint16Array<ArrayBuffer> {
-  return Uint16Array.from(theirs, (their, at) => (mine[at] !== base[at] ? mine[at] : their));
+function combined(...layers: Versions): Uint16Array<ArrayBuffer> {
+  const [base, mine, theirs] = layers.map(unpacked);
+  return theirs.map((their, at) => (mine[at] !== base[at] ? mine[at] : their));
 }
 
 /**

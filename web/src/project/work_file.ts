@@ -3,16 +3,16 @@
 import { decode, encode } from "fast-png";
 import { unzipSync, zipSync } from "fflate";
 
-import type { Segmentation } from "../backend";
-import { Edits } from "../labels/edits";
-import { Labeling, NONE, type Rule } from "../labels/labeling";
+import { NONE, type Labeling } from "../labels/labeling";
 import { objectMap } from "../labels/objects";
+import { empty, mapped, packed, unpacked, type PackedLayer } from "../labels/packed";
 import type { Size } from "../labels/runs";
 import { labelMapPng } from "../saving/label_map";
 import { objectMapPng, savedObjects } from "../saving/object_map";
-import { namedWork, withIds, withPaintable } from "./keeping";
+import { labelingOf, type Context } from "./context";
+import { withIds } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
-import { colorsById, entryFor, lookedFor, type Vocabulary } from "./words";
+import { colorsById, type Vocabulary } from "./words";
 
 /** What `corrections.png` has: nobody decided; no word; and the first id. */
 const NO_WORD = 1,
@@ -21,39 +21,18 @@ const NO_WORD = 1,
 /** Labels are worked on, not kept for years: they are packed fast. */
 const FAST = { zlib: { level: 1 } } as const;
 
-/** What labels come to with the words and the rule that hold. */
-export interface Context {
-  readonly vocabulary: Vocabulary;
-  readonly rule: Rule;
-}
-
-/** An image's labels, from what is kept of it. */
-export function labelingOf(size: Size, work: Work, { vocabulary, rule }: Context): Labeling {
-  const { found, saved, settled } = namedWork(work, vocabulary);
-  const edits = new Edits(size.width, size.height, saved);
-  const all = withPaintable(found ?? nothingFound(size), lookedFor(vocabulary));
-  return new Labeling(all, edits, rule, entryFor(vocabulary), settled);
-}
-
-/** What a model answers that finds nothing anywhere. */
-function nothingFound({ width, height }: Size): Segmentation {
-  const labels = new Uint16Array(width * height).fill(NONE),
-    confidence = new Uint8Array(width * height);
-  return { width, height, labels, confidence, words: [], parts: null, model: "", dtype: "", seconds: 0 };
-}
-
 /** For each pixel 0, where nobody decided, 1 for no word, or its word's id + 2. */
-export function correctionsOf(edits: KeptEdits | null, { width, height }: Size): Uint16Array<ArrayBuffer> {
-  if (!edits) return new Uint16Array(width * height);
-  const values = Uint16Array.of(0, ...edits.ids.map((id) => (id === null ? NO_WORD : id + FIRST_WORD)));
-  return Uint16Array.from(edits.layer, (code) => values[code]);
+export function correctionsOf(edits: KeptEdits | null, { width, height }: Size): PackedLayer {
+  if (!edits) return empty(width * height);
+  const values = [0, ...edits.ids.map((id) => (id === null ? NO_WORD : id + FIRST_WORD))];
+  return mapped(edits.layer, (code) => values[code]);
 }
 
 /** Corrections without a history. */
 export function editsOf(corrections: Uint16Array, objects: KeptEdits["objects"]): KeptEdits {
   const { index, values } = indexed(corrections, 0);
   const ids = values.map((value) => (value === NO_WORD ? null : value - FIRST_WORD));
-  return { layer: corrections.map((value) => index[value] + 1), ids, done: [], undone: [], objects };
+  return { layer: packed(corrections.map((value) => index[value] + 1)), ids, done: [], undone: [], objects };
 }
 
 /** The values of a map, and the place of each among them; -1 (65535) for one value that isn't counted. */
@@ -70,6 +49,9 @@ function indexed(map: Uint16Array, skipped: number) {
   return { index, values };
 }
 
+/** What the model found as it is in files: it changes less often than all else. */
+const packedDrafts = new WeakMap<KeptDraft, Record<string, Uint8Array>>();
+
 /** The file of an image. */
 export function encodeWork(state: ImageState, work: Work, context: Context): Uint8Array<ArrayBuffer> {
   const labeling = labelingOf(state, work, context);
@@ -83,16 +65,28 @@ export function labelsPng(labeling: Labeling, vocabulary: Vocabulary): Uint8Arra
 }
 
 function workFiles(state: ImageState, { draft, edits }: Work, labeling: Labeling): Record<string, Uint8Array> {
-  const gray = (data: Uint16Array | Uint8Array, depth: 8 | 16) =>
-    encode({ width: state.width, height: state.height, data, channels: 1, depth }, FAST);
-  const files: Record<string, Uint8Array> = { "corrections.png": gray(correctionsOf(edits, state), 16) };
-  if (draft) {
-    files["draft.png"] = gray(withIds(draft.labels, draft.ids), 16);
-    files["confidence.png"] = gray(draft.confidence, 8);
-  }
+  const files: Record<string, Uint8Array> = {
+    "corrections.png": grayPng(state, unpacked(correctionsOf(edits, state)), 16),
+    ...(draft && draftFiles(draft)),
+  };
   const objects = objectMap(labeling);
   if (objects) files["objects.png"] = objectMapPng(objects, state);
   return files;
+}
+
+function draftFiles(draft: KeptDraft): Record<string, Uint8Array> {
+  const known = packedDrafts.get(draft);
+  if (known) return known;
+  const files = {
+    "draft.png": grayPng(draft, withIds(draft.labels, draft.ids), 16),
+    "confidence.png": grayPng(draft, draft.confidence, 8),
+  };
+  packedDrafts.set(draft, files);
+  return files;
+}
+
+function grayPng({ width, height }: Size, data: Uint16Array | Uint8Array, depth: 8 | 16): Uint8Array {
+  return encode({ width, height, data, channels: 1, depth }, FAST);
 }
 
 /**

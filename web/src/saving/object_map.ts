@@ -3,6 +3,7 @@
 import { decode, encode } from "fast-png";
 
 import type { SavedObjects } from "../labels/object_layer";
+import { packed } from "../labels/packed";
 import type { Size } from "../labels/runs";
 
 /** @param numbers number of each pixel's object. */
@@ -36,5 +37,5 @@ export function savedObjects(
   const words = Array.from({ length: layer.reduce((most, number) => Math.max(most, number), 0) }, () => "");
   for (const [number, of] of counts)
     words[number - 1] = [...of].reduce((most, other) => (other[1] > most[1] ? other : most))[0];
-  return { layer: words.length ? layer : null, words };
+  return { layer: words.length ? packed(layer) : null, words };
 }

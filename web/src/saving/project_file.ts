@@ -4,11 +4,12 @@ import { batch } from "@preact/signals";
 
 import { PageError, sentence } from "../backend";
 import { objectMap } from "../labels/objects";
+import { labelingOf } from "../project/context";
 import { stem, type ImageState, type Project, type Work } from "../project/structure";
-import { decodeWork, encodeWork, labelingOf, labelsPng } from "../project/work_file";
+import { decodeWork, encodeWork, labelsPng } from "../project/work_file";
 import { Item } from "../session/item";
 import type { Session } from "../session/session";
-import { projectOf, useProject } from "../session/settings";
+import { contextOf, projectOf, useProject } from "../session/settings";
 import { Archive } from "./archive";
 import type { OfferedFile } from "./files";
 import { objectMapPng } from "./object_map";
@@ -47,14 +48,13 @@ export async function projectZip(
   progress: (share: number) => void,
 ): Promise<OfferedFile> {
   const archive = new Archive();
-  const { vocabulary, rule } = session.settings;
-  const context = { vocabulary: vocabulary.value, rule: rule.value };
+  const context = contextOf(session.settings);
   const name = session.name.value;
   const options = { model: session.model.value?.name ?? "tiny", ...projectOf(session.settings).options, taught: [] };
   archive.addText(
     "project.json",
     JSON.stringify(
-      { format: FORMAT, version: VERSION, name, revision: 1, images: "images", words: vocabulary.value, options },
+      { format: FORMAT, version: VERSION, name, revision: 1, images: "images", words: context.vocabulary, options },
       null,
       1,
     ),
@@ -69,7 +69,7 @@ export async function projectZip(
     const labeling = labelingOf(item, work, context);
     const own = stem(item.name);
     archive.add(`work/${own}.zip`, encodeWork(state, work, context));
-    archive.add(`labels/${own}.png`, labelsPng(labeling, vocabulary.value));
+    archive.add(`labels/${own}.png`, labelsPng(labeling, context.vocabulary));
     const objects = objectMap(labeling);
     if (objects) archive.add(`objects/${own}.png`, objectMapPng(objects, item));
     archive.addText(`states/${own}.json`, JSON.stringify(state));

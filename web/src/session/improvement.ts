@@ -109,7 +109,7 @@ export class Improvement {
         this.state.value = { kind: "running", stage, share: start + ((end - start) * done) / Math.max(1, total) };
       };
       const { content, ...gains } = await backend.improve!(this.examples(), step, ending.signal);
-      await this.session.takeImproved(backend, IMPROVED, content);
+      await this.session.taught.replace(backend, IMPROVED, content);
       this.state.value = { kind: "done", gains, message: null };
     } finally {
       if (!ending.signal.aborted) this.ending = null;

@@ -22,7 +22,7 @@ export class Labeler {
   /** What to look for and where; null: nothing, or it isn't known yet. */
   readonly query = computed<Query | null>(() => {
     const { words, synonyms, parts } = this.session.settings;
-    const taught = this.backend?.teach ? this.session.taught.value.map(({ id }) => id) : [];
+    const taught = this.backend?.teach ? this.session.taught.files.value.map(({ id }) => id) : [];
     const usedParts = this.session.model.value?.hasParts ? parts.value.trim() : "";
     if (!words.value.length || partsProblem(usedParts)) return null;
     return { words: words.value, synonyms: synonyms.value, parts: usedParts, taught };
@@ -82,7 +82,7 @@ export class Labeler {
     if (!backend) return;
     try {
       const model = await backend.load((share) => (this.loaded.value = share));
-      const problem = backend.teach ? await session.restoreTaught(backend) : null;
+      const problem = backend.teach ? await session.taught.restore(backend) : null;
       if (backend !== this.backend) return;
       session.model.value = model;
       session.problem.value = problem;
@@ -111,7 +111,7 @@ export class Labeler {
   async teach(files: readonly File[]): Promise<void> {
     const { backend, session } = this;
     if (!session.model.value) session.problem.value = "The model isn't ready yet; give it taught words when it is.";
-    else if (backend?.teach) await session.addTaught(backend, files);
+    else if (backend?.teach) await session.taught.add(backend, files);
     else session.problem.value = "The service has its own taught words; segvoc serve --taught gives it more.";
   }
 

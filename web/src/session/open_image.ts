@@ -4,12 +4,12 @@ import { batch, computed, signal, untracked, type ReadonlySignal, type Signal } 
 
 import type { Segmentation } from "../backend";
 import { Edits, type Change, type Choice } from "../labels/edits";
-import { figures, Labeling, partFigures, type Settled } from "../labels/labeling";
+import { figures, partFigures, type Labeling, type Settled } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
 import { joined, type Box, type Runs } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
-import { withPaintable, type NamedWork } from "../project/keeping";
-import { entryFor, lookedFor } from "../project/words";
+import { labelingWith } from "../project/context";
+import type { NamedWork } from "../project/keeping";
 import type { Item } from "./item";
 import type { Prepared } from "./nearby";
 import type { Settings } from "./settings";
@@ -43,14 +43,7 @@ export class OpenImage {
       const { value } = this.found;
       void this.adopted.value;
       return (
-        value &&
-        new Labeling(
-          withPaintable(value, lookedFor(vocabulary.value)),
-          this.edits,
-          rule.value,
-          entryFor(vocabulary.value),
-          this.settled.value,
-        )
+        value && labelingWith(value, this.edits, this.settled.value, { rule: rule.value, vocabulary: vocabulary.value })
       );
     });
   }

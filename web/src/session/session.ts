@@ -2,21 +2,21 @@
 
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
-import { PageError, sentence, type Backend, type ModelInfo, type Segmentation, type TaughtFile } from "../backend";
-import { Labeling } from "../labels/labeling";
-import { Edits } from "../labels/edits";
+import { PageError, sentence, type ModelInfo, type Segmentation } from "../backend";
+import { labelingOf } from "../project/context";
 import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
 import { uniqueName, type ImageState, type Work } from "../project/structure";
 import type { Change, Store } from "../project/store";
 import { summaryOf } from "../project/summary";
-import { entryFor, entryOf, lookedFor, withLookedFor, withName } from "../project/words";
+import { entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
 import { Listing } from "./listing";
 import { Nearby, type Prepared } from "./nearby";
 import { OpenImage } from "./open_image";
-import { makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
+import { contextOf, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { paintSettled } from "./reopening";
+import { TaughtFiles } from "./taught";
 import { watcherOf, type AskedConflict } from "./watching";
 import { Writer } from "./writer";
 
@@ -29,12 +29,6 @@ const PAUSE = 300;
 const NO_ROOM = "The browser has no more room for this page; save your results, and remove some images.";
 
 const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] };
-
-/** A file of taught words as it is kept. */
-interface StoredTaught {
-  readonly name: string;
-  readonly content: Uint8Array;
-}
 
 export class Session {
   readonly settings = makeSettings();
@@ -50,8 +44,6 @@ export class Session {
   /** Those of the images that are listed. */
   readonly listing = new Listing(this.items, this.chosen);
   readonly model = signal<ModelInfo | null>(null);
-  /** The files of taught words that the reader gave, and the model took. */
-  readonly taught = signal<readonly TaughtFile[]>([]);
   /** What labels must answer; null: nothing is asked, or it isn't known yet. */
   readonly asked = signal<string | null>(null);
   /** Counts how often a service's model was improved. */
@@ -62,6 +54,7 @@ export class Session {
   readonly offered = signal<File | null>(null);
   /** What went wrong, in one sentence. */
   readonly problem = signal<string | null>(null);
+  readonly taught: TaughtFiles;
   /** Words that aren't shown, and the one that is shown alone. */
   readonly hidden = signal<ReadonlySet<string>>(new Set());
   readonly alone = signal<string | null>(null);
@@ -71,14 +64,14 @@ export class Session {
   readonly writer = new Writer();
   /** Two versions of an image, between which the reader has to choose. */
   readonly conflict = signal<AskedConflict | null>(null);
-  /** The files of taught words, by their ids. */
-  private readonly contents = new Map<string, StoredTaught>();
   private readonly nearby = new Nearby((item) => this.prepare(item));
   /** Changes that the writer writes next, by images. */
   private readonly changes = new Map<string, Omit<Change, "state">>();
   private counting: { readonly image: OpenImage; readonly timer: ReturnType<typeof setTimeout> } | null = null;
 
-  constructor(readonly store: Store) {}
+  constructor(readonly store: Store) {
+    this.taught = new TaughtFiles(store, this.problem, (write) => this.kept(write));
+  }
 
   get isLasting(): boolean {
     return this.store.isLasting;
@@ -196,64 +189,6 @@ export class Session {
     }
   }
 
-  /** Give the model files of taught words; a file that was given before counts as the last. */
-  async addTaught(backend: Backend, files: readonly File[]): Promise<void> {
-    this.problem.value = null;
-    for (const { name, content } of await Promise.all(files.map(contentOf))) await this.teach(backend, name, content);
-    await this.keepTaught();
-  }
-
-  /** Give the model a new file of taught words, in the place of an earlier one of this name. */
-  async takeImproved(backend: Backend, name: string, content: Uint8Array): Promise<void> {
-    await this.give(backend, name, content, (other) => other.name === name);
-    await this.keepTaught();
-  }
-
-  /** The content of a file of taught words. */
-  contentOf({ id }: TaughtFile): Uint8Array {
-    return this.contents.get(id)!.content;
-  }
-
-  async removeTaught({ id }: TaughtFile): Promise<void> {
-    this.taught.value = this.taught.value.filter((other) => other.id !== id);
-    await this.keepTaught();
-  }
-
-  /** Bring back the taught words that were kept; what the model refuses is forgotten, with one sentence that says why. */
-  async restoreTaught(backend: Backend): Promise<string | null> {
-    const kept = ((await this.store.get("taught")) ?? []) as readonly StoredTaught[];
-    this.problem.value = null;
-    for (const { name, content } of kept) await this.teach(backend, name, content);
-    if (this.problem.value) await this.keepTaught();
-    return this.problem.value;
-  }
-
-  private async teach(backend: Backend, name: string, content: Uint8Array): Promise<void> {
-    try {
-      await this.give(backend, name, content);
-    } catch (failure) {
-      this.problem.value = sentence(failure);
-    }
-  }
-
-  /** Give the model a file, which counts as the last, in the place of others. */
-  private async give(
-    backend: Backend,
-    name: string,
-    content: Uint8Array,
-    replaces: (other: TaughtFile) => boolean = () => false,
-  ): Promise<void> {
-    const file = await backend.teach!(name, content);
-    this.contents.set(file.id, { name, content });
-    const others = this.taught.value.filter((other) => other.id !== file.id && !replaces(other));
-    this.taught.value = [...others, file];
-  }
-
-  private keepTaught(): Promise<void> {
-    const kept = this.taught.value.map(({ id }) => this.contents.get(id)!);
-    return this.kept(() => this.store.put("taught", kept));
-  }
-
   async open(item: Item): Promise<void> {
     this.chosen.value = item;
     if (untracked(() => this.current.value?.item) === item) return;
@@ -352,8 +287,7 @@ export class Session {
       this.settings.parts.value = "";
       this.settings.vocabulary.value = [];
     });
-    this.taught.value = [];
-    await this.keepTaught();
+    await this.taught.clear();
     await this.store.forget(items.map(({ id }) => id));
   }
 
@@ -365,16 +299,16 @@ export class Session {
     // somebody may be done with it meanwhile
     if (item.isDone.value) return item.showLabeled();
     this.know(this.settings.words.value, found.words);
-    const { rule, vocabulary } = this.settings;
+    const context = contextOf(this.settings);
+    const draft = keptDraft(found, context.vocabulary);
     if (isOpen()) this.current.value!.found.value = found;
     else this.nearby.drop(item);
-    const { saved } = namedWork({ draft: null, edits: work?.edits ?? null, settled: null }, vocabulary.value);
     const labeling = isOpen()
       ? this.current.value!.labeling.value!
-      : new Labeling(found, new Edits(item.width, item.height, saved), rule.value, entryFor(vocabulary.value));
+      : labelingOf(item, { draft, edits: work?.edits ?? null, settled: null }, context);
     const { source } = item.summary.value;
     this.revise(item, { ...summaryOf(labeling), answers, source: source ?? "model" });
-    const change = { state: item.summary.value, draft: keptDraft(found, vocabulary.value) };
+    const change = { state: item.summary.value, draft };
     await this.kept(() => this.store.save(item.entry(), change));
     item.state.value = { kind: "labeled", answers };
   }
@@ -492,8 +426,4 @@ export class Session {
 function listed(problems: readonly string[]): string {
   const more = problems.length - MOST_LISTED;
   return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files can't be read.`] : [])].join("\n");
-}
-
-async function contentOf(file: File): Promise<StoredTaught> {
-  return { name: file.name, content: new Uint8Array(await file.arrayBuffer()) };
 }

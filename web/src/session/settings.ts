@@ -4,6 +4,7 @@ import { batch, signal } from "@preact/signals";
 
 import type { Query } from "../backend";
 import type { Rule } from "../labels/labeling";
+import type { Context } from "../project/context";
 import type { Project } from "../project/structure";
 import { lookedFor, type Vocabulary } from "../project/words";
 
@@ -40,6 +41,11 @@ const OF_PROJECT: readonly string[] = ["words", "vocabulary", "synonyms", "parts
 export function valuesOf(settings: Settings): Record<string, unknown> {
   const own = Object.entries(settings).filter(([name]) => !OF_PROJECT.includes(name));
   return Object.fromEntries(own.map(([name, { value }]) => [name, value]));
+}
+
+/** What an image's labels come to with them. */
+export function contextOf({ vocabulary, rule }: Settings): Context {
+  return { vocabulary: vocabulary.value, rule: rule.value };
 }
 
 /** What a project has of them. */

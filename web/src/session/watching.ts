@@ -7,7 +7,7 @@ import { namedWork } from "../project/keeping";
 import { Item } from "./item";
 import type { Nearby } from "./nearby";
 import type { OpenImage } from "./open_image";
-import { useProject, type Settings } from "./settings";
+import { contextOf, useProject, type Settings } from "./settings";
 
 /** A conflict that a person decides. */
 export interface AskedConflict {
@@ -36,7 +36,7 @@ export function watcherOf(session: Watched, nearby: Nearby): Watcher {
   let told: string | null = null;
 
   return {
-    context: () => ({ vocabulary: settings.vocabulary.value, rule: settings.rule.value }),
+    context: () => contextOf(settings),
     onProject(project) {
       session.name.value = project.name;
       nearby.clear();

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
 from segvoc.data.datasets.fields import json_content
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.places import DatasetSource, chosen_set
-from segvoc.data.labeled_images import LabeledImages
+from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image, opened_image
@@ -28,7 +28,7 @@ IMAGE_COLUMNS = ("image", "pixel_values", "img")
 CLASS_FILES = ("classes.json", "id2label.json")
 """Files with the names of the classes in a folder of `save_to_disk`: a list, or an object of ids."""
 
-Classes = Sequence[str] | Mapping[int, str] | Mapping[str, str]
+ClassNames = Sequence[str] | Mapping[int, str] | Mapping[str, str]
 """The names of the classes: in the order of their values in label maps, or by these values (the hub's `id2label`)."""
 
 
@@ -91,9 +91,10 @@ class RowImage(AnnotatedImage):
     row: int
     """Its number, from 0."""
 
-    def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
-        """See `LabeledImage.pixels`."""
-        return decode_image(self.content(), f"the image of row {self.row}")
+    def read(self, classes: int) -> ImageAndLabels:
+        """See `LabeledImage.read`."""
+        image = decode_image(self.content(), f"the image of row {self.row}")
+        return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
     def content(self) -> bytes:
         """See `LabeledImage.content`."""
@@ -114,7 +115,7 @@ class RowImage(AnnotatedImage):
 
 def read_huggingface(
     dataset: "datasets.Dataset",
-    classes: Classes | None = None,
+    classes: ClassNames | None = None,
     *,
     image: str | None = None,
     labels: str | None = None,
@@ -196,7 +197,7 @@ def _require_rows(dataset: object) -> None:
 
 def _found_rows(
     dataset: "datasets.Dataset",
-    classes: Classes | None,
+    classes: ClassNames | None,
     image: str | None,
     labels: str | None,
     unlabeled: Iterable[int],
@@ -270,7 +271,7 @@ def _class_names(feature: Any) -> Sequence[str] | None:
     return None
 
 
-def _by_value(classes: Classes) -> dict[int, str]:
+def _by_value(classes: ClassNames) -> dict[int, str]:
     """The name of each value, in the order of the values."""
     if not isinstance(classes, Mapping):
         return dict(enumerate(classes))
@@ -283,7 +284,7 @@ def _by_value(classes: Classes) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def _class_file(path: Path) -> Classes:
+def _class_file(path: Path) -> ClassNames:
     content = json_content(path)
     names = list(content.values()) if isinstance(content, dict) else content
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names):

@@ -153,7 +153,7 @@ class ProjectRoutes:
         async with self._watching():
             seq = await self._in_thread(self.project.history.last)
             if seq == after and wait:
-                await unless_gone(request, self._change(wait))
+                await unless_gone(request, self._change(wait, lambda: _is_draining(request)))
             told = await self._in_thread(partial(self._told, after))
         return Response(told, media_type="application/json")
 
@@ -168,11 +168,11 @@ class ProjectRoutes:
         finally:
             self._waiting -= 1
 
-    async def _change(self, wait: float) -> None:
+    async def _change(self, wait: float, is_draining: Callable[[], bool]) -> None:
         """Wait until the history grows, by whichever process, or the service stops."""
         size, loop = self.project.history.size(), asyncio.get_running_loop()
         end = loop.time() + wait
-        while self.project.history.size() == size and loop.time() < end and not self._service.readiness.stopping:
+        while self.project.history.size() == size and loop.time() < end and not is_draining():
             await asyncio.sleep(LOOK_SECONDS)
 
     def _told(self, after: int) -> str:
@@ -319,6 +319,12 @@ class ProjectRoutes:
             return await asyncio.to_thread(call)
         except (SegvocError, OSError) as error:
             raise _failure(error) from error
+
+
+def _is_draining(request: Request) -> bool:
+    """Whether the end of the service waits for this request. In the time to settle it doesn't yet."""
+    connection = getattr(request.state, "connection", None)  # only connections of uvicorn are there
+    return connection is not None and connection.draining
 
 
 _KEPT = {"Cache-Control": "private, no-cache"}

@@ -1,0 +1,92 @@
+/** The files of taught words that the reader gave the model. */
+
+import { signal, type Signal } from "@preact/signals";
+
+import { sentence, type Backend, type TaughtFile } from "../backend";
+import type { Store } from "../project/store";
+
+/** A file of taught words as it is kept. */
+interface StoredTaught {
+  readonly name: string;
+  readonly content: Uint8Array;
+}
+
+export class TaughtFiles {
+  /** Those that the model took; of two that know a word, the later one counts. */
+  readonly files = signal<readonly TaughtFile[]>([]);
+  /** Their contents, by their ids. */
+  private readonly contents = new Map<string, StoredTaught>();
+
+  constructor(
+    private readonly store: Store,
+    private readonly problem: Signal<string | null>,
+    /** Writes, and says so if there is no room. */
+    private readonly kept: (write: () => Promise<void>) => Promise<void>,
+  ) {}
+
+  /** Give the model files; one that was given before counts as the last. */
+  async add(backend: Backend, files: readonly File[]): Promise<void> {
+    this.problem.value = null;
+    for (const { name, content } of await Promise.all(files.map(stored))) await this.tryToGive(backend, name, content);
+    await this.keep();
+  }
+
+  /** Give the model a new file, in the place of an earlier one of this name. */
+  async replace(backend: Backend, name: string, content: Uint8Array): Promise<void> {
+    await this.give(backend, name, content, (other) => other.name === name);
+    await this.keep();
+  }
+
+  contentOf({ id }: TaughtFile): Uint8Array {
+    return this.contents.get(id)!.content;
+  }
+
+  async remove({ id }: TaughtFile): Promise<void> {
+    this.files.value = this.files.value.filter((other) => other.id !== id);
+    await this.keep();
+  }
+
+  async clear(): Promise<void> {
+    this.files.value = [];
+    await this.keep();
+  }
+
+  /** Bring back those that were kept; what the model refuses is forgotten, with one sentence that says why. */
+  async restore(backend: Backend): Promise<string | null> {
+    const kept = ((await this.store.get("taught")) ?? []) as readonly StoredTaught[];
+    this.problem.value = null;
+    for (const { name, content } of kept) await this.tryToGive(backend, name, content);
+    if (this.problem.value) await this.keep();
+    return this.problem.value;
+  }
+
+  private async tryToGive(backend: Backend, name: string, content: Uint8Array): Promise<void> {
+    try {
+      await this.give(backend, name, content);
+    } catch (failure) {
+      this.problem.value = sentence(failure);
+    }
+  }
+
+  /** Give the model a file, which counts as the last, in the place of others. */
+  private async give(
+    backend: Backend,
+    name: string,
+    content: Uint8Array,
+    replaces: (other: TaughtFile) => boolean = () => false,
+  ): Promise<void> {
+    const file = await backend.teach!(name, content);
+    this.contents.set(file.id, { name, content });
+    const others = this.files.value.filter((other) => other.id !== file.id && !replaces(other));
+    this.files.value = [...others, file];
+  }
+
+  private keep(): Promise<void> {
+    const kept = this.files.value.map(({ id }) => this.contents.get(id)!);
+    return this.kept(() => this.store.put("taught", kept));
+  }
+}
+
+async function stored(file: File): Promise<StoredTaught> {
+  return { name: file.name, content: new Uint8Array(await file.arrayBuffer()) };
+}
