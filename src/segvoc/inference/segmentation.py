@@ -20,12 +20,12 @@ from segvoc.annotations.labelme import labelme_content
 from segvoc.annotations.stuff import stuff_classes
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
-from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side, table
+from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
-from segvoc.inference.reports import LabelStatistics, json_text, report_head
+from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Part
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 REPR_WORDS = 5
 """Words that a result's `repr` names."""
 
-TABLE_WORDS = 15
-"""Words that a result lists in a notebook."""
+SHOWN_RESULTS = 12
+"""Results of a list that a notebook shows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -90,22 +90,13 @@ class Segmentation:
         return f"<Segmentation {source}{self.width} x {self.height}: {', '.join(shares + more) or 'no label'}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the image, the overlay and a legend with the share and confidence of each word."""
-        classes = sorted(self.report(compact=True)["classes"], key=lambda entry: -entry["pixels"])
-        rows = [
-            (entry["name"], f"{100 * entry['fraction']:.1f} %", f"{entry['mean_confidence']:.2f}")
-            for entry in classes[:TABLE_WORDS]
-        ]
-        colors = [entry["color"] for entry in classes[:TABLE_WORDS]]
-        more = [f"{len(classes) - TABLE_WORDS} more words have pixels"] if len(classes) > TABLE_WORDS else []
-        if unlabeled := self._statistics.unlabeled:
-            more.append(f"{100 * unlabeled / self.labels.size:.1f} % of the pixels have no word")
+        """What a notebook shows: the image, the overlay, and a legend with the shares of words and parts."""
         told = f"{self.model} labeled {self.width} x {self.height} pixels in {self.seconds:.2f} s"
         shown = Image.fromarray(self.image)
         return side_by_side(
             figure(shown, Path(self.source).name if self.source else "image"),
             figure(self.overlay(legend=False, max_pixels=MOST_PIXELS), "words"),
-            f"<div>{table(('word', 'share', 'confidence'), rows, colors)}{''.join(map(line, [*more, told]))}</div>",
+            report_table(self.report(compact=True), told),
         )
 
     def _repr_png_(self) -> bytes:
@@ -352,6 +343,17 @@ class Segmentation:
         for left in stale:
             _remove(left)
         return paths
+
+
+class Segmentations(list[Segmentation]):
+    """The results of several images, in their order: a list that notebooks show as overlays."""
+
+    def _repr_html_(self) -> str:
+        """The overlay of each result, with its name and most frequent words."""
+        most = MOST_PIXELS // 4
+        shown = [figure(one.overlay(max_pixels=most), repr(one).strip("<>")) for one in self[:SHOWN_RESULTS]]
+        left = len(self) - len(shown)
+        return side_by_side(*shown) + (line(f"{left} more results") if left else "")
 
 
 def _seen_from(file: str, image: str) -> str:
