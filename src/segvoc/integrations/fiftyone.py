@@ -69,8 +69,8 @@ def label_samples(
         UsageError: the words or options are invalid, or FiftyOne isn't installed.
     """
     _library()
-    prepared = model.encode(words, background=options.get("background"))
-    options.pop("background", None)
+    background = options.pop("background", None)
+    prepared = model.encode(words, background=background)
     paths = [str(path) for path in samples.values("filepath")]
     results = model.segment_many(paths, prepared, yield_errors=True, **options)
     if kind == "segmentation":
@@ -82,7 +82,9 @@ def label_samples(
         if isinstance(result, InputError):
             problems.append(result)
         else:
-            sample[field] = segmentation_of(result) if kind == "segmentation" else detections_of(result)
+            sample[field] = (
+                segmentation_of(result) if kind == "segmentation" else detections_of(result, background=background)
+            )
     return problems
 
 
