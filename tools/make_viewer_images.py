@@ -2,8 +2,8 @@
 
 Usage: python tools/make_viewer_images.py [FOLDER]
 
-Needs the environment of `make viewers-check`. LabelMe draws its own window without a screen; FiftyOne's picture is drawn
-by its `draw_labeled_image`, since its app needs a MongoDB server.
+Needs the environment of `make viewers-check`. LabelMe draws its window without a screen; FiftyOne's picture is drawn by
+`draw_labeled_image`, since its app needs a MongoDB server.
 """
 
 import os

@@ -1,11 +1,11 @@
 """FiftyOne: its samples as labeled images, labeled images as its data set, and predictions as a field.
 
-    import fiftyone as fo
+    import fiftyone
     from segvoc.integrations.fiftyone import label_samples
 
-    dataset = fo.Dataset.from_images_dir("photos/")
+    dataset = fiftyone.Dataset.from_images_dir("photos/")
     label_samples(dataset, segvoc.load("tiny"), ["cat", "sofa", "wall"])
-    fo.launch_app(dataset)
+    fiftyone.launch_app(dataset)
 
 A mask of FiftyOne has the index of a word plus 1, since 0 is what its app shows no color for: the unlabeled pixels.
 Values of FiftyOne's types are `Any` here, as FiftyOne has no annotations.
