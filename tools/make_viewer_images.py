@@ -33,9 +33,13 @@ def supervision_picture(result: Segmentation) -> Image.Image:
     found = result.to_supervision()
     scene = supervision.MaskAnnotator(opacity=0.45).annotate(result.image.copy(), found)
     scene = supervision.BoxAnnotator().annotate(scene, found)
-    names = [f"{name} {sure:.2f}" for name, sure in zip(found["class_name"], found.confidence, strict=True)]
+    sure: Any = found.confidence
+    words: Any = found["class_name"]
+    names = [f"{word} {confidence:.2f}" for word, confidence in zip(words, sure, strict=True)]
     place = supervision.Position.CENTER_OF_MASS
-    return Image.fromarray(supervision.LabelAnnotator(text_position=place).annotate(scene, found, names))
+    return Image.fromarray(
+        supervision.LabelAnnotator(text_position=place, smart_position=True).annotate(scene, found, names)
+    )
 
 
 def labelme_picture(result: Segmentation, folder: Path) -> Image.Image:
