@@ -96,6 +96,11 @@ def test_what_is_no_image_is_refused_in_one_sentence(served: Site, tmp_path: Pat
     # the page goes on
     served.label(SAMPLES / "chelsea.jpg", "cat, wall")
     assert served.tab.get_by_role("alert").count() == 0
+    # what the service wouldn't label isn't taken in the first place
+    Image.new("1", (5000, 4001)).save(tmp_path / "large.png")
+    field.set_input_files(tmp_path / "large.png")
+    served.tab.get_by_role("alert").filter(has_text="5000 × 4001 pixels; make it at most 20 megapixels").wait_for()
+    assert served.tab.get_by_role("button", name="large.png, ").count() == 0
 
 
 def test_a_page_without_its_model_says_so(site: Site):

@@ -3,6 +3,7 @@
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
 import { PageError, sentence, type ModelInfo, type Segmentation } from "../backend";
+import { MOST_PIXELS } from "../imaging/reading";
 import { labelingOf } from "../project/context";
 import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
 import { uniqueName, type ImageState, type Work } from "../project/structure";
@@ -160,13 +161,14 @@ export class Session {
   async add(files: readonly File[]): Promise<void> {
     this.problem.value = null;
     const last = this.items.value.at(-1)?.order ?? 0;
+    const most = this.model.value?.mostPixels ?? MOST_PIXELS;
     const problems: string[] = [];
     let isFirst = true;
     for (const [at, file] of files.entries()) {
       try {
         const all = [...this.items.value, ...this.removed.value].map(({ name }) => name);
         const name = uniqueName(file.name || "image.png", all);
-        const item = new Item(await this.room(() => this.store.add(file, name, last + at + 1)), this.store);
+        const item = new Item(await this.room(() => this.store.add(file, name, last + at + 1, most)), this.store);
         this.items.value = [...this.items.value, item];
         if (isFirst) await this.open(item);
         isFirst = false;
