@@ -311,8 +311,9 @@ export class Session {
     const { source } = item.summary.value;
     this.revise(item, { ...summaryOf(labeling), answers, source: source ?? "model" });
     const change = { state: item.summary.value, draft };
-    await this.kept(() => this.store.save(item.entry(), change));
     item.state.value = { kind: "labeled", answers };
+    // labels are shown before they are on the disk: they can be found again
+    await this.kept(() => this.store.save(item.entry(), change));
   }
 
   /** An image as it is open, or opened for a moment: close it if it isn't the current one. */
@@ -380,6 +381,8 @@ export class Session {
   /** Show another image, or none. */
   show(image: OpenImage | null): void {
     const before = this.current.value;
+    if (before) before.item.bitmap = null;
+    if (image) image.item.bitmap = image.bitmap;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
     this.chosen.value = image?.item ?? null;
