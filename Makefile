@@ -3,6 +3,7 @@
 VENV := .venv
 LIGHT := .venv-light
 DEPLOY := .venv-deploy
+RELEASE := .venv-release
 BIN := $(VENV)/bin
 # Processes of the tests: as many as the machine has cores and memory for, unless you say how many.
 JOBS ?= $(shell tools/jobs.sh)
@@ -18,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock deploy-tools deploy-check clicks tiny tiny-programs tiny-page images notebooks web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench trackers lock deploy-tools deploy-check release release-check release-tools clicks tiny tiny-programs tiny-page images notebooks web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,7 +94,7 @@ soak: install  ## mixed work for MINUTES in one process and a service: memory, f
 	PYTHONPATH=. $(BIN)/python tools/make_robustness_page.py
 
 core: install  ## prove that the core install works without any extra: build/core
-	$(BIN)/python tools/check_core_install.py
+	$(BIN)/python -m tools.check_core_install
 
 coverage: install  ## run the tests with branch coverage: build/coverage
 	@mkdir -p build/coverage
@@ -110,6 +111,14 @@ bench: install  ## measure speed and memory: benchmarks/
 	@for name in $(basename $(notdir $(wildcard benchmarks/*_speed.py))); do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
+# An environment on top of .venv, since Trackio wants an older Pillow than is locked.
+trackers: install  ## run the tests of trackers with MLflow and Trackio too: build/trackers
+	[ -x build/trackers/bin/pip ] || $(BIN)/python -m venv build/trackers
+	build/trackers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | while read -r packages; do \
+		$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$$packages/of_venv.pth"; done
+	build/trackers/bin/pip install --quiet "mlflow-skinny>=3.17" "sqlalchemy>=2.0" "alembic>=1.13" "trackio>=0.43"
+	PYTHONPATH=src:. OMP_NUM_THREADS=1 build/trackers/bin/python -m pytest tests/training/test_trackers.py $(ARGS)
+
 # The lock files have versions and hashes of the wheels for all Pythons and systems, and no addresses: the index is a
 # setting of the machine. Versions change only with ARGS=--upgrade.
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
@@ -119,6 +128,7 @@ lock: install  ## resolve pyproject.toml into the lock files
 	$(LOCK) --group build --constraint requirements.lock --output-file requirements-light.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
 	$(LOCK) $(ARGS) --group deploy --output-file requirements-deploy.lock
+	$(LOCK) $(ARGS) --group release --output-file requirements-release.lock
 
 # The linters of deploy/ are large programs that nothing else needs, so they have an environment of their own.
 deploy-tools:  ## install the linters of deploy/: .venv-deploy
@@ -127,6 +137,17 @@ deploy-tools:  ## install the linters of deploy/: .venv-deploy
 
 deploy-check: install  ## check Dockerfile, compose files, systemd unit and Helm chart with the linters that there are
 	$(BIN)/python tools/check_deploy.py $(ARGS)
+
+# Docs: docs/dev/releasing.md. Like the linters of deploy/, what looks at a release has an environment of its own.
+release-tools:  ## install what builds and checks a release: .venv-release
+	[ -x $(RELEASE)/bin/pip ] || python3 -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install --quiet --require-hashes --no-deps -r requirements-release.lock
+
+release: release-tools web sbom  ## build the page, the wheel, the source archive and the bills of materials: dist, build/sbom
+	$(RELEASE)/bin/python -m tools.release.files dist $(ARGS)
+
+release-check: release-tools  ## prove that dist is a release: install it afresh and run what README and quick start say
+	$(RELEASE)/bin/python -m tools.release.check dist $(ARGS)
 
 tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
@@ -172,4 +193,4 @@ clean:  ## delete all outputs except the environments
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## delete the environments too
-	rm -rf $(VENV) $(LIGHT) $(DEPLOY)
+	rm -rf $(VENV) $(LIGHT) $(DEPLOY) $(RELEASE)

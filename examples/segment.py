@@ -7,7 +7,7 @@ import sys
 
 import segvoc
 
-photo = sys.argv[1] if len(sys.argv) > 1 else "samples/chelsea.jpg"
+photo = sys.argv[1] if len(sys.argv) > 1 else "photo.jpg"
 folder = sys.argv[2] if len(sys.argv) > 2 else "out"
 
 segvoc.threads()  # waiting threads stay quiet where other programs use the same cores

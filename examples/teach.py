@@ -13,10 +13,10 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its waiting threads disturb those of the network
 
 import numpy as np
-from inspection_line import HEIGHT, WIDTH, WORDS, write
 from PIL import Image, ImageDraw, ImageFont
 
 import segvoc
+from segvoc.data.inspection_line import HEIGHT, LINE_WORDS, WIDTH, write
 
 BAR = 26  # pixels, for the titles
 COMMANDS = """
@@ -27,11 +27,11 @@ The same with commands, which take images of your own:
 
 def intersection_over_union(model: segvoc.Segmenter, images: segvoc.LabeledImages) -> np.ndarray:
     """Of each word in all images, in percent."""
-    shared, either = np.zeros(len(WORDS)), np.zeros(len(WORDS))
+    shared, either = np.zeros(len(LINE_WORDS)), np.zeros(len(LINE_WORDS))
     for number in range(len(images)):
         image, truth = images.read(number)
-        found = model.segment(image, WORDS).labels
-        for index in range(len(WORDS)):
+        found = model.segment(image, LINE_WORDS).labels
+        for index in range(len(LINE_WORDS)):
             shared[index] += ((found == index) & (truth == index)).sum()
             either[index] += ((found == index) | (truth == index)).sum()
     return 100 * shared / either
@@ -45,7 +45,7 @@ def before_and_after(images: segvoc.LabeledImages, models: Mapping[str, segvoc.S
         pen.text((column * WIDTH + 8, BAR / 2), title, fill="black", font=font, anchor="lm")
     for row in range(len(images)):
         image = images.read(row).image
-        overlays = [model.segment(image, WORDS).overlay() for model in models.values()]
+        overlays = [model.segment(image, LINE_WORDS).overlay() for model in models.values()]
         for column, one in enumerate((Image.fromarray(image), *overlays)):
             sheet.paste(one, (column * WIDTH, BAR + row * HEIGHT))
     return sheet
@@ -66,8 +66,8 @@ taught.save(folder / "line.words.safetensors")
 models = {"by text alone": model, f"taught on {len(shown)} other images": model.with_taught(taught)}
 scores = [intersection_over_union(one, others) for one in models.values()]
 print(f"IoU on {len(others)} other images [%]    by text   taught")
-for word, before, after in zip([*WORDS, "mean"], *([*one, one.mean()] for one in scores), strict=True):
+for word, before, after in zip([*LINE_WORDS, "mean"], *([*one, one.mean()] for one in scores), strict=True):
     print(f"{word:27} {before:10.1f} {after:8.1f}")
-print(COMMANDS.format(folder, folder / "line.words.safetensors", ", ".join(WORDS)))
+print(COMMANDS.format(folder, folder / "line.words.safetensors", ", ".join(LINE_WORDS)))
 before_and_after(others, models).save(folder / "before_after.png")
 print(f"\nLook at {folder}/before_after.png")

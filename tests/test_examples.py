@@ -78,15 +78,6 @@ def test_teach(tmp_path: Path) -> None:
     assert "--taught" in command and (tmp_path / "line.words.safetensors").exists()
 
 
-def test_inspection_line(tmp_path: Path) -> None:
-    run("inspection_line.py", tmp_path / "one", 2)
-    run("inspection_line.py", tmp_path / "other", 2)
-    for name in ("images/001.png", "labels/001.png", "classes.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
-    words = json.loads((tmp_path / "one" / "classes.json").read_text())
-    assert set(np.unique(np.asarray(Image.open(tmp_path / "one" / "labels" / "001.png")))) == set(range(len(words)))
-
-
 @pytest.mark.slow
 def test_evaluate(tmp_path: Path, labeled: list[str]) -> None:
     assert "mIoU" in run("evaluate.py", *labeled, tmp_path / "report")

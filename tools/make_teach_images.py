@@ -3,13 +3,13 @@
 Usage: python tools/make_teach_images.py. It takes about two minutes.
 """
 
-import runpy
 import tempfile
 from pathlib import Path
 
 from PIL import Image
 
 import segvoc
+from segvoc.data import inspection_line
 from segvoc.labeling.suggested_images import write_suggestions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,7 +19,7 @@ GAP = 6
 
 def labeled(folder: Path, count: int, seed: int) -> segvoc.LabeledImages:
     """Drawn images with their labels."""
-    runpy.run_path(str(ROOT / "examples" / "inspection_line.py"))["write"](folder, count, seed)
+    inspection_line.write(folder, count, seed)
     return segvoc.LabeledImages.from_folders(folder / "images", folder / "labels", folder / "classes.json")
 
 

@@ -66,17 +66,19 @@ function packageOf(name) {
   return JSON.parse(readFileSync(new URL(`${name}/package.json`, packages), "utf8"));
 }
 
-/** The licenses of all packages whose code is in the built files. */
+/** The licenses of all packages whose code is in the built files, and of what ONNX Runtime is compiled from. */
 function licenses() {
   const bundled = ["@huggingface/tokenizers", "@preact/signals", "@preact/signals-core", "fast-png", "fflate", "idb", "iobuffer", "onnxruntime-common", "onnxruntime-web", "preact"];
-  return bundled
-    .map((name) => {
-      const { version, license } = packageOf(name);
-      // the packages of ONNX Runtime name their license, but lack its text
-      const file = name.startsWith("onnxruntime")
-        ? new URL("licenses/onnxruntime.txt", import.meta.url)
-        : new URL(`${name}/LICENSE`, packages);
-      return `${name} ${version} (${license})\n${"=".repeat(60)}\n${readFileSync(file, "utf8").trim()}\n`;
-    })
-    .join("\n");
+  const texts = bundled.map((name) => {
+    const { version, license } = packageOf(name);
+    // the packages of ONNX Runtime name their license, but lack its text
+    const file = name.startsWith("onnxruntime")
+      ? new URL("licenses/onnxruntime.txt", import.meta.url)
+      : new URL(`${name}/LICENSE`, packages);
+    return `${name} ${version} (${license})\n${"=".repeat(60)}\n${readFileSync(file, "utf8").trim()}\n`;
+  });
+  // ThirdPartyNotices.txt of the wheel of onnxruntime of the same version: npm's package has none
+  const file = `licenses/onnxruntime-${packageOf("onnxruntime-web").version}-third-party.txt`;
+  const notices = readFileSync(new URL(file, import.meta.url), "utf8").trim();
+  return [...texts, `In ${RUNTIME}.wasm\n${"=".repeat(60)}\n${notices}\n`].join("\n");
 }

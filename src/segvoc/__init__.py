@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from segvoc.models.saving import save
     from segvoc.process_settings import keep_freed_memory, threads
     from segvoc.teaching.taught_words import TaughtWords
-    from segvoc.training import recipes
+    from segvoc.training import recipes, trackers
+    from segvoc.training.callbacks import Callback
     from segvoc.training.recipe import Recipe
     from segvoc.training.run import TrainingResult, train
     from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Callback",
     "CheckpointError",
     "DatasetWriter",
     "EvaluationSettings",
@@ -80,11 +82,13 @@ __all__ = [
     "recipes",
     "save",
     "threads",
+    "trackers",
     "train",
     "with_objects",
 ]
 
 _HOMES = {
+    "Callback": "segvoc.training.callbacks",
     "CheckpointError": "segvoc.errors",
     "DatasetWriter": "segvoc.formats.dataset",
     "EvaluationSettings": "segvoc.evaluation.task",
@@ -118,6 +122,7 @@ _HOMES = {
     "recipes": "segvoc.training.recipes",
     "save": "segvoc.models.saving",
     "threads": "segvoc.process_settings",
+    "trackers": "segvoc.training.trackers",
     "train": "segvoc.training.run",
     "with_objects": "segvoc.formats.objects",
 }

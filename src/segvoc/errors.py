@@ -64,6 +64,10 @@ class UnknownWordWarning(UserWarning):
     """The text encoder probably doesn't know a word, for example because it isn't English."""
 
 
+class SkippedShapesWarning(UserWarning):
+    """Some shapes of a dataset have no area, hence no pixels."""
+
+
 class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages, of which only the first is read."""
 

@@ -176,6 +176,15 @@ def leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield place, content
 
 
+def flattened(content: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """The values of a JSON object that aren't objects by their dotted paths; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        path = dotted(place, name)
+        flat |= flattened(value, path) if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
 @cache
 def field_types(cls: type) -> Mapping[str, Any]:
     """The types of a dataclass's fields, by name."""

@@ -120,6 +120,8 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("cat-seg").refused("'cat-seg' is unknown; it is finetune or one of cat-seg-b, ")
     train("finetune", *folders).refused("finetune needs a model")
     train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
+    train("tiny", *folders, "--track", "none", "--track", "tensorboard").refused("--track none leaves all out")
+    train("tiny", *folders, "--track-project", "discs").refused("name it: --track wandb")
     train("finetune", *folders[:4], "--model", "tiny").refused("--classes is missing")
     train("finetune", *folders, "--model", "tiny", "--set", "stpes=1").refused(
         "no setting 'stpes'; did you mean steps?"

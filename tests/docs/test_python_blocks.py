@@ -15,7 +15,9 @@ from tools.doc_examples import ROOT, scripts
 SCRIPTS = scripts()
 
 QUICK = ["README.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
-SLOW = [f"docs/how_to/{name}.md" for name in ("big_images", "captions", "export", "formats", "python", "videos")]
+SLOW = [
+    f"docs/how_to/{name}.md" for name in ("big_images", "captions", "export", "formats", "python", "track", "videos")
+]
 ELSEWHERE = {
     "docs/index.md": "the README's",
     "docs/how_to/batch.md": "tests/batch run batches, and read their tables with pycocotools",
@@ -60,8 +62,13 @@ def test_a_page(page: str, place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on fewer cores
 @pytest.mark.parametrize("page", SLOW)
-def test_a_slow_page(page: str, place: Path) -> None:
+def test_a_slow_page(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = Path(page).stem
+    if name == "track":
+        pytest.importorskip("wandb")
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        train, short = segvoc.train, {"steps": 2, "views": 1, "crop_size": 64, "short_sides": (64,)}
+        monkeypatch.setattr("segvoc.train", lambda recipe, *a, **k: train(recipe.with_settings(**short), *a, **k))
     if name == "export":
         segvoc.export(segvoc.load("tiny", device="cpu", dtype="float32"), "torch", format="torch")
         segvoc.export(segvoc.load("tiny", device="cpu", dtype="float32"), "model")

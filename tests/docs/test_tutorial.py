@@ -12,7 +12,7 @@ from tools.doc_examples import ROOT
 
 PAGE = (ROOT / "docs" / "tutorials" / "own_model.md").read_text(encoding="utf-8")
 COMMANDS = [command for command, whole in commands(PAGE) if whole]
-DRAWINGS = re.findall(r"^python (examples/\S+) (\w+) \d+ ?(\d*)$", PAGE, re.MULTILINE)
+DRAWINGS = re.findall(r"^python -m (\S+) (\w+) \d+ ?(\d*)$", PAGE, re.MULTILINE)
 FEW_STEPS = "--steps 2 --set views=1 --set crop_size=64 --set short_sides=64 --set num_val_images=2 --set num_workers=0"
 
 
@@ -30,8 +30,8 @@ def test_it_goes_from_scores_to_an_export() -> None:
 @pytest.mark.slow
 def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for script, folder, seed in DRAWINGS:
-        printed(ROOT / script, folder, 4, seed or 0)
+    for module, folder, seed in DRAWINGS:
+        printed("-m", module, folder, 4, seed or 0)
     for command in COMMANDS:
         words = shlex.split(command)[1:]
         printed("-m", "segvoc", *words, *(FEW_STEPS.split() if words[0] == "train" else ()))

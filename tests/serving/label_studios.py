@@ -64,6 +64,8 @@ class LabelStudio:
     """By path and query."""
     asked: list[tuple[str, str, str]]
     """Method, path and query, and authorization of each request."""
+    traces: list[str | None] = field(default_factory=list)
+    """The header `traceparent` of each request."""
 
 
 @contextlib.contextmanager
@@ -74,6 +76,7 @@ def label_studio() -> Iterator[LabelStudio]:
         def do_GET(self) -> None:
             authorization = self.headers.get("Authorization", "")
             studio.asked.append((self.command, self.path, authorization))
+            studio.traces.append(self.headers.get("traceparent"))
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             answer = studio.answers.get(self.path, Answer(404))
             if self.command == "POST":

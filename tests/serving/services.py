@@ -19,6 +19,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.app import create_app
 from segvoc.serving.server import process_app, service_config
 from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.tracing import Tracing
 from tests.inference.numpy_engine import NumpySegmenter
 
 NO_PAGE = Path("no page")
@@ -59,11 +60,12 @@ def in_process(
     *,
     host: str = "127.0.0.1",
     definitions: MutableMapping[str, bytes] | None = None,
+    tracing: Tracing | None = None,
     **changes: Any,
 ) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
     settings = ServiceSettings(**{"page": NO_PAGE, **changes})
-    app = create_app(lambda: model or NumpySegmenter(), settings, definitions)
+    app = create_app(lambda: model or NumpySegmenter(), settings, definitions, tracing=tracing)
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:
         yield client
 

@@ -4,8 +4,10 @@ import json
 import logging
 import sys
 import time
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 from segvoc.errors import CheckpointError
 from segvoc.serving.logs import JsonLines
@@ -77,6 +79,27 @@ def test_metrics_count_requests_by_address_and_status():
     assert "no/such" not in text
     if sys.platform == "linux":
         assert "process_resident_memory_bytes" in text and "process_open_fds" in text
+
+
+def test_metrics_tell_of_the_gpu_where_there_is_one(monkeypatch):
+    model = NumpySegmenter()
+    model.device = torch.device("cuda")
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 3)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (30 + device, 80))
+    monkeypatch.setattr("torch.cuda.utilization", lambda device: 10 * device)
+    with in_process(model) as client:
+        text = client.get("/metrics").text
+        told = dict(line.split(" ") for line in text.splitlines() if line.startswith("segvoc_gpu"))
+        assert told == {
+            'segvoc_gpu_memory_used_bytes{gpu="3"}': "47.0",
+            'segvoc_gpu_memory_total_bytes{gpu="3"}': "80.0",
+            'segvoc_gpu_utilization_ratio{gpu="3"}': "0.3",
+        }
+        monkeypatch.setattr("torch.cuda.utilization", Mock(side_effect=ModuleNotFoundError("pynvml")))
+        text = client.get("/metrics").text
+        assert "segvoc_gpu_memory_used_bytes{" in text and "utilization" not in text
+    with in_process() as client:
+        assert "gpu" not in client.get("/metrics").text
 
 
 def test_request_ids_are_the_callers_or_new():

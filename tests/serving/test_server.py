@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,6 +154,9 @@ def test_workers_end_with_their_parent_and_share_vocabularies_and_metrics(script
         while counted not in metrics and time.monotonic() < deadline:
             metrics = urllib.request.urlopen(f"{url}/metrics").read().decode()
         assert counted in metrics
+        if sys.platform == "linux":
+            # one value for each of the two processes
+            assert len(set(re.findall(r'process_resident_memory_bytes{pid="(\d+)"} \d', metrics))) == 2
         service.process.kill()
         service.process.wait()
     with started(script, port, "1", "slow") as service:

@@ -20,6 +20,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.videos import options as video_options
+from segvoc.videos.encoding import Timing
 from segvoc.videos.labeling import label_video, segment_frames
 from segvoc.videos.options import VideoOptions
 from segvoc.videos.reading import OpenVideo
@@ -200,9 +201,12 @@ def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter,
     assert shown_frames(tmp_path / "out/turned.overlay.mp4")[0].shape == (64, 48, 3)
 
 
-@pytest.mark.parametrize(("suffix", "codec", "copied"), [("mp4", "aac", True), ("mkv", "pcm_s16le", False)])
-def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, codec, copied):
-    path = write_video(tmp_path / f"video.{suffix}", 10, sound=codec)
+@pytest.mark.parametrize(
+    ("suffix", "encoder", "codec", "copied"),
+    [("mp4", "aac", "aac", True), ("mp4", "libmp3lame", "mp3", True), ("mkv", "pcm_s16le", "pcm_s16le", False)],
+)
+def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, encoder, codec, copied):
+    path = write_video(tmp_path / f"video.{suffix}", 10, sound=encoder)
     result = label_video(model, path, WORDS, tmp_path / "out", every=5)
     assert [(sound.codec, sound.copied) for sound in result.sound] == [(codec, copied)]
     with av.open(str(path)) as source, av.open(str(tmp_path / "out/video.overlay.mp4")) as overlay:
@@ -213,6 +217,14 @@ def test_sound_is_copied_where_mp4_can_hold_it(model, tmp_path, suffix, codec, c
                 for video in (source, overlay)
             ]
             assert packets[0] == packets[1]
+
+
+def test_a_constant_rate_is_known_wherever_the_times_begin() -> None:
+    for first in (0, 80):
+        timing = Timing.of([first + round(40.1 * number) for number in range(8)], Fraction(1, 1000), Fraction(25))
+        assert timing.rate == 25
+        assert timing.seconds(0) == first / 1000
+    assert Timing.of([0, 40, 120], Fraction(1, 1000), Fraction(25)).rate is None
 
 
 def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None:

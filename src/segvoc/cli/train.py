@@ -11,9 +11,11 @@ from segvoc.cli.benchmark_options import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
+from segvoc.training.trackers import TRACKERS, named_tracker
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
+    from segvoc.training.callbacks import Callback
     from segvoc.training.caption_task import CaptionFiles
     from segvoc.training.recipe import Method, Recipe
 
@@ -41,6 +43,9 @@ EXAMPLES = (
     "torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --data ROOT --out RUN",
 )
 
+
+NO_TRACKER = "none"
+"""Value of --track for a run that nothing follows."""
 
 FINETUNE = "finetune"
 """The recipe for images of one's own, whose settings follow from their number."""
@@ -85,6 +90,14 @@ FINETUNE = "finetune"
     help="Continue the run in the folder. num_workers, save_every, eval_every, max_bad_steps, class_chunk_size, "
     "activation_checkpointing and compile may differ from before; nothing else may.",
 )
+@click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    type=click.Choice((*TRACKERS, NO_TRACKER)),
+    help="Where the run is followed; repeatable. By default TensorBoard's files, if it is installed.",
+)
+@click.option("--track-project", metavar="NAME", help="Their project (MLflow: experiment).  [default: segvoc]")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 def train(
     recipe: str,
@@ -107,6 +120,8 @@ def train(
     seed: int | None,
     settings: Sequence[str],
     resume: bool,
+    trackers: Sequence[str],
+    track_project: str | None,
     device: str,
     dataset: DatasetOptions,
 ) -> None:
@@ -116,6 +131,7 @@ def train(
     fetch). The result is RUN/model.safetensors, for segvoc segment --model. Ctrl-C saves a checkpoint; --resume
     continues from it.
     """
+    callbacks = _callbacks(trackers, track_project)
     from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
@@ -164,11 +180,22 @@ def train(
         seed=seed,
         device=device,
         resume=resume,
+        callbacks=callbacks,
     )
     _say(f"{out}/model.safetensors")
     if chosen.method == "words":
         for line in _gains(Path(out), chosen.data.num_val_images):
             _say(line)
+
+
+def _callbacks(trackers: Sequence[str], project: str | None) -> "list[Callback] | None":
+    """The chosen trackers; None: none was chosen."""
+    chosen = dict.fromkeys(trackers)
+    if NO_TRACKER in chosen and len(chosen) > 1:
+        raise UsageError(f"--track {NO_TRACKER} leaves all out; give it alone, or leave it out")
+    if project is not None and not chosen.keys() & {"wandb", "mlflow", "trackio"}:
+        raise UsageError("--track-project is for a tracker with projects; name it: --track wandb")
+    return [named_tracker(name, project) for name in chosen if name != NO_TRACKER] if chosen else None
 
 
 def _method(settings: Sequence[str]) -> "Method | None":

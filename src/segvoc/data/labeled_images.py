@@ -50,8 +50,16 @@ class LabeledImage:
         Raises:
             InputError: a file is missing or damaged, the sizes differ, or a label has no class.
         """
-        image = read_image(self.image)
+        image = read_image(self.content())
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
+
+    def content(self) -> Path | bytes:
+        """The image: its path, or its file's content where that is part of another file.
+
+        Raises:
+            InputError: that file is damaged.
+        """
+        return self.image
 
     def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
         """Read only the labels.

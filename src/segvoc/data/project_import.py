@@ -66,7 +66,7 @@ def import_dataset(
     table = label_table({index: ids[word] for index, word in enumerate(words)})
     for index, image in enumerate(dataset.images):
         with _noting(result):
-            name = _added(project, image.image, _name_of(image), by, max_pixels)
+            name = _added(project, image.content(), _name_of(image), by, max_pixels)
             if image.labels.exists() or not _is_plain(image):
                 state = project.state(project.image(name))
                 size = state.height, state.width
@@ -196,16 +196,18 @@ def _is_plain(image: LabeledImage) -> bool:
     return type(image) is LabeledImage
 
 
-def _added(project: Project, path: Path, name: str, by: str, max_pixels: int | None) -> str:
-    """Add an image unless it is there; its name in the project."""
+def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels: int | None) -> str:
+    """Add an image, by its path or content, unless it is there; its name in the project."""
     if not project.trash.is_owned:
-        if not path.resolve().is_relative_to(project.images_folder.resolve()):
-            raise UsageError(f"{str(path)!r} is not in {str(project.images_folder)!r}, where the project's images are")
-        return project.image(path.resolve().relative_to(project.images_folder.resolve()).as_posix()).name
+        folder = project.images_folder.resolve()
+        if isinstance(image, bytes) or not image.resolve().is_relative_to(folder):
+            what = repr(name) if isinstance(image, bytes) else repr(str(image))
+            raise UsageError(f"{what} is not in {str(project.images_folder)!r}, where the project's images are")
+        return project.image(image.resolve().relative_to(folder).as_posix()).name
     try:
-        content = path.read_bytes()
+        content = image if isinstance(image, bytes) else image.read_bytes()
     except OSError as error:
-        raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
+        raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
     if project.has(name, content):
         return name
     limits = {} if max_pixels is None else {"max_pixels": max_pixels}

@@ -32,6 +32,7 @@ from segvoc.serving.project.taught import TaughtModel
 from segvoc.serving.readiness import Readiness
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.tracing import Tracing, tracer_provider
 from segvoc.serving.vocabularies import DefinitionsInMemory
 from segvoc.version import __version__
 
@@ -41,6 +42,7 @@ def create_app(
     settings: ServiceSettings,
     definitions: MutableMapping[str, bytes] | None = None,
     readiness: Readiness | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The service as an ASGI application, which loads its model when it starts.
 
@@ -49,10 +51,12 @@ def create_app(
         settings: limits, times and the API key.
         definitions: where vocabularies are kept by name; see `NamedVocabularies`. None: in this process.
         readiness: whether the service wants requests.
+        tracing: follows requests; None: as the environment says.
 
     Raises:
-        UsageError: the file of the API keys can't be read.
+        UsageError: the file of the API keys can't be read, or the package for traces isn't installed.
     """
+    tracing = tracing or Tracing(tracer_provider())
     metrics, keys = ServiceMetrics(), ApiKeys(settings.api_key, settings.api_key_file)
     service = Service(
         settings, metrics, DefinitionsInMemory() if definitions is None else definitions, readiness or Readiness()
@@ -65,6 +69,7 @@ def create_app(
             await project.start()
         service.labeler = labeler = Labeler(open_model(), settings, metrics)
         await labeler.start()
+        metrics.watch(labeler.model)
         if project is not None:
             service.follow = TaughtModel(project.project, labeler).follow
             await service.follow()
@@ -73,6 +78,7 @@ def create_app(
         if project is not None:
             await project.stop()
         await labeler.stop()
+        await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="segvoc",
@@ -94,7 +100,7 @@ def create_app(
     # the last one added is the first to see a request
     app.add_middleware(Methods, routes=app.routes)
     app.add_middleware(Admission, settings=settings, keys=keys, routes=app.routes, metrics=metrics)
-    app.add_middleware(Observation, metrics=metrics)
+    app.add_middleware(Observation, metrics=metrics, tracing=tracing)
     app.add_middleware(SecurityHeaders)
     return app
 

@@ -31,6 +31,7 @@ from segvoc.serving.proxies import Proxies
 from segvoc.serving.readiness import Readiness
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.supervision import Supervisor
+from segvoc.serving.tracing import tracing_is_wanted
 from segvoc.serving.vocabularies import DefinitionFiles
 from segvoc.storage.scratch import scratch_folder
 
@@ -57,8 +58,10 @@ def run(
         workers: processes, each with its own model and queue.
 
     Raises:
-        UsageError: the address can't be used, or the model can't be loaded.
+        UsageError: the address can't be used, the model can't be loaded, or traces are wanted and their package isn't
+            installed.
     """
+    tracing_is_wanted()
     logging.config.dictConfig(log_settings())
     with bound_socket(host, port) as listener:
         name = f"[{host}]" if ":" in host else host

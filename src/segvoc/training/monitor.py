@@ -1,8 +1,9 @@
-"""Monitoring of a run: progress, TensorBoard, curves, and validation on a few watched images."""
+"""Monitoring of a run: progress, callbacks, curves, and validation on a few watched images."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
+from segvoc.hardware import peak_gigabytes
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.progress import Progress, print_line
-from segvoc.storage.atomic_writes import write_atomically, writing
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.training.callbacks import Followers, RunEvaluation
 from segvoc.training.curves import draw_curves
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
@@ -35,7 +38,7 @@ class Monitor:
     """Monitors a run. Every process has a monitor and segments watched images; only rank 0 writes and prints.
 
     `segmenter` returns a segmenter with the network's current weights; its argument is the number of steps so far.
-    Watched images have their scoring rules, or phrases from their captions.
+    Watched images have their scoring rules, or phrases from their captions. `followers` are told of steps and scores.
     """
 
     def __init__(
@@ -47,40 +50,32 @@ class Monitor:
         watched: EvaluationTask | CaptionDataset,
         processes: Processes,
         progress: bool,
+        followers: Followers | None = None,
     ) -> None:
         self.folder, self.recipe, self.segmenter, self.watched = folder, recipe, segmenter, watched
         self.processes, self._silent = processes, not (progress and processes.first)
         self._progress: Progress | None = None
-        self._board: Any = None
+        self.followers = followers or Followers((), self.warn)
         self._warned: set[str] = set()
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:
-        """Show progress and write TensorBoard logs while the run continues from step `done`."""
+        """Show progress while the run continues from step `done`, and draw its curves at the end."""
         with Progress(
             "training", total=self.recipe.optimizer.steps, done=done, unit="step", silent=self._silent, keep=True
         ) as self._progress:
-            if self.processes.first and importlib.util.find_spec("tensorboard") is not None:
-                from torch.utils.tensorboard import SummaryWriter  # here, since it takes seconds to import
-
-                with writing(self.folder.path / "tensorboard"):
-                    self._board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=done + 1)
             if self.processes.first and importlib.util.find_spec("matplotlib") is None:
                 print_line('no curves.png will be drawn: matplotlib is missing; pip install "segvoc[train]"')
             try:
                 yield
             finally:
                 self._draw()
-                if self._board is not None:
-                    self._board.close()
 
     def step(self, metrics: dict[str, Any]) -> None:
         """Show the metrics of a step."""
+        # a GPU's memory is among the metrics; that of a process belongs to no step
+        self.followers.step({"gigabytes": peak_gigabytes(), **metrics})
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
-        if self._board is not None:
-            with writing(self.folder.path / "tensorboard"):
-                for name, value in numbers.items():
-                    self._board.add_scalar(name, value, metrics["step"])
         if self._progress is not None:
             shown = {"loss": f"{metrics['loss']:.4f}"}
             # signed cosines are in the files alone: the line has their squares
@@ -121,6 +116,7 @@ class Monitor:
             if scores:
                 self.folder.note("watched.jsonl", {"step": step, **scores})
             self._draw()
+            self.followers.evaluation(self._evaluation(step, scores))
         return scores.get("mean_iou")
 
     def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
@@ -153,10 +149,25 @@ class Monitor:
             self._write_overlay(result, entry.name, step)
         return problems
 
+    def _evaluation(self, step: int, scores: dict[str, Any]) -> RunEvaluation:
+        """The scores of the watched images, as callbacks get them."""
+        words = self.watched.classes if isinstance(self.watched, EvaluationTask) else ()
+        iou = zip(words, scores.get("iou", ()), strict=False)  # without labels there is none
+        folder = self._overlays(step)
+        overlays = sorted(folder.rglob("*.png"))
+        return RunEvaluation(
+            step=step,
+            scores={name: value for name, value in scores.items() if isinstance(value, float)},
+            iou={word: value for word, value in iou if value is not None},
+            images={path.relative_to(folder).with_suffix("").as_posix(): path for path in overlays},
+        )
+
+    def _overlays(self, step: int) -> Path:
+        return self.folder.path / "images" / f"step_{step:06d}"
+
     def _write_overlay(self, result: Segmentation, stem: str, step: int) -> None:
         overlay = result.overlay()
-        path = self.folder.path / "images" / f"step_{step:06d}" / f"{stem}.png"
-        write_atomically(path, lambda file: overlay.save(file, "PNG"))
+        write_atomically(self._overlays(step) / f"{stem}.png", lambda file: overlay.save(file, "PNG"))
 
     def _draw(self) -> None:
         if self.processes.first and importlib.util.find_spec("matplotlib") is not None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,12 +30,14 @@ from segvoc.progress import announced, print_line
 from segvoc.records import to_json
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.before_after import compare_in_images
+from segvoc.training.callbacks import Callback, Followers, RunStart
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES, STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
+from segvoc.training.trackers import default_callbacks
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, training_data_of
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 from segvoc.version import __version__
@@ -68,6 +71,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     progress: bool = True,
+    callbacks: Sequence[Callback] | None = None,
 ) -> TrainingResult:
     """Train a network with a recipe and write it to `model.safetensors` in the run folder.
 
@@ -89,6 +93,8 @@ def train(
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
         resume: continue from the last checkpoint, or start a new run if there is none.
         progress: whether to show progress: a bar on a terminal, otherwise an occasional line.
+        callbacks: what follows the run: `segvoc.trackers`, or your own `segvoc.Callback`. None: TensorBoard's files in
+            the run folder, where the package is installed.
 
     Returns:
         Where the weights are, and the last metrics; the same in every process.
@@ -149,26 +155,30 @@ def train(
                 task = data.task(network, templates, monitor.warn)
         for note in folder.notes():
             monitor.warn(note)
-        # not kept in a variable here: a wrapped network must not outlive the process group
-        weights = _trained(
-            Training(
-                network=network if tuning is None else tuning.network,
-                task=task,
-                recipe=recipe,
-                folder=folder,
-                seed=seed,
-                processes=processes,
-                listeners=Listeners(step=monitor.step, warn=monitor.warn, watch=monitor.watch),
-            ),
-            state,
-            monitor,
-        )
         if processes.first:
-            if tuning is not None:
-                taught, weights = _tuned(tuning, weights, folder, taught), network.state_dict()
-            tensors, header = taught_tensors(taught)
-            metadata = data.metadata() | header | ({CUSTOM: True} if custom else {})
-            _write_model(folder, recipe, metadata, weights | tensors, config)
+            chosen = default_callbacks() if callbacks is None else callbacks
+            monitor.followers = Followers(chosen, monitor.warn)
+        with monitor.followers.session(_run_start(folder, config, recipe, state), folder.path / MODEL_FILE):
+            # not kept in a variable here: a wrapped network must not outlive the process group
+            weights = _trained(
+                Training(
+                    network=network if tuning is None else tuning.network,
+                    task=task,
+                    recipe=recipe,
+                    folder=folder,
+                    seed=seed,
+                    processes=processes,
+                    listeners=Listeners(step=monitor.step, warn=monitor.warn, watch=monitor.watch),
+                ),
+                state,
+                monitor,
+            )
+            if processes.first:
+                if tuning is not None:
+                    taught, weights = _tuned(tuning, weights, folder, taught), network.state_dict()
+                tensors, header = taught_tensors(taught)
+                metadata = data.metadata() | header | ({CUSTOM: True} if custom else {})
+                _write_model(folder, recipe, metadata, weights | tensors, config)
         # no process returns before the file is there
         results = processes.gather([_result(folder)] if processes.first else [])
     # same memory format as after loading: channels-last weights would change the last bits of results
@@ -193,6 +203,18 @@ def _check_call(
     if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
         kind = str(lowest_precision(network)).removeprefix("torch.")
         raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
+
+
+def _run_start(folder: RunFolder, config: dict[str, Any], recipe: Recipe, state: dict[str, Any] | None) -> RunStart:
+    """What callbacks are told of the run."""
+    return RunStart(
+        folder=folder.path,
+        config={key: value for key, value in config.items() if key != "session"},
+        steps=recipe.optimizer.steps,
+        done=0 if state is None else state["step"],
+        kept=folder.kept(),
+        keep=folder.keep,
+    )
 
 
 def _tuned(

@@ -1,7 +1,7 @@
 """The folder of a training run, with its configuration, its checkpoint and the metrics of every step.
 
     config.json        the recipe, the data, the seed and the files that the run started from; for each start
-                       ("sessions") the command, the machine, versions
+                       ("sessions") the command, the machine, versions; "kept" is what callbacks keep for a resumed run
     metrics.jsonl      one line per step: step, loss, its terms, learning rates, seconds
     watched.jsonl      one line per evaluation on the watched images: step, pixel accuracy, mean IoU
     checkpoint.pt      everything needed to resume the run
@@ -25,6 +25,7 @@ import torch
 
 from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
+from segvoc.records import flattened
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.storage.json_files import read_json, strict_json, write_json
@@ -47,6 +48,9 @@ FREE = (
 
 ROUNDING = (*(f"recipe.runtime.{name}" for name in NUMERIC), "machine.")
 """Settings that change the order of summation, and thus the last digits of results."""
+
+OF_CALLBACKS = "kept"
+"""Entry of config.json for what callbacks keep."""
 
 STATE = frozenset("step weights optimizer scaler average best generators gpu_generators unreadable".split())
 """Keys of a checkpoint."""
@@ -157,6 +161,17 @@ class RunFolder:
             self._journals[name] = Journal(self.path / name)
         self._journals[name].append(entry)
 
+    def kept(self) -> dict[str, str]:
+        """What callbacks have kept."""
+        return dict((self._config() or {}).get(OF_CALLBACKS, {}))
+
+    def keep(self, key: str, value: str) -> None:
+        """Keep a text of a callback for the next session.
+
+        Raises: OutputError: the file can't be written.
+        """
+        write_json(self.path / "config.json", {**(self._config() or {}), OF_CALLBACKS: {**self.kept(), key: value}})
+
     def close(self) -> None:
         """Flush the journals to the disk and close them; `note` opens them again.
 
@@ -193,8 +208,8 @@ class RunFolder:
         return config
 
     def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        free = (*FREE, "sessions")
-        fixed = ({key: value for key, value in _flat(one).items() if key not in free} for one in (known, config))
+        known = {key: value for key, value in known.items() if key not in ("sessions", OF_CALLBACKS)}
+        fixed = ({key: value for key, value in flattened(one).items() if key not in FREE} for one in (known, config))
         if told := difference(*fixed):
             raise UsageError(
                 f"{str(self.path)!r} was started with other settings ({told}); use the same settings, or a new --out"
@@ -203,12 +218,12 @@ class RunFolder:
     def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: dict[str, Any]) -> None:
         """Add a session to the configuration, with the settings that differ from the first session."""
         sessions: list[dict[str, Any]] = known.pop("sessions", [])
-        last = _flat(known) | (sessions[-1].get("changed", {}) if sessions else {})
-        before = last | _flat({"machine": sessions[-1].get("machine", {}) if sessions else {}})
-        now = _flat(config) | _flat({"machine": session.get("machine", {})})
+        last = flattened(known) | (sessions[-1].get("changed", {}) if sessions else {})
+        before = last | flattened({"machine": sessions[-1].get("machine", {}) if sessions else {}})
+        now = flattened(config) | flattened({"machine": session.get("machine", {})})
         rounding = ({key: value for key, value in one.items() if key.startswith(ROUNDING)} for one in (before, now))
         self.rounding = difference(*rounding)
-        changed = {key: now.get(key) for key in FREE if now.get(key) != _flat(known).get(key)}
+        changed = {key: now.get(key) for key in FREE if now.get(key) != flattened(known).get(key)}
         write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
 
     def state(self) -> dict[str, Any] | None:
@@ -239,7 +254,9 @@ def _is_config(config: object) -> bool:
     """Whether a file holds the configuration of a run, with the sessions that there were."""
     if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
         return False
-    sessions = config.get("sessions", [])
+    sessions, kept = config.get("sessions", []), config.get(OF_CALLBACKS, {})
+    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
+        return False
     return isinstance(sessions, list) and all(
         isinstance(session, dict)
         and isinstance(session.get("changed", {}), dict)
@@ -272,11 +289,3 @@ def open_together(
         folder = RunFolder(Path(path))
         opened = folder, folder.state() if resume else None
     return opened
-
-
-def _flat(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Values by dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{place}{key}.") if isinstance(value, Mapping) else {f"{place}{key}": value}
-    return flat

@@ -125,14 +125,17 @@ class Timing:
         """The timing of a video.
 
         Containers round times, Matroska for example to milliseconds. If all are those of a constant rate but for one
-        unit, they become exactly these.
+        unit, the rate is known, and times that begin with zero become exactly these.
 
         Args:
             times: of the frames, ascending.
             base: their unit [s].
             rate: frames per second that the file claims.
         """
-        if times[0] == 0 and all(abs(time - number / (rate * base)) <= 1 for number, time in enumerate(times)):
+        first = times[0]
+        if all(abs(time - first - number / (rate * base)) <= 1 for number, time in enumerate(times)):
+            if first:
+                return cls(base=base, times=times, rate=rate, average=rate)
             return cls(base=1 / rate, times=range(len(times)), rate=rate, average=rate)
         seconds = (times[-1] - times[0]) * base
         average = Fraction(len(times) - 1) / seconds if seconds else rate
@@ -194,7 +197,8 @@ def join(target: Path, pieces: Sequence[Path], timing: Timing, source: Path, beg
             frames.time_base = timing.base
             copied = {}
             for stream in heard.streams.audio:
-                codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
+                decoder = stream.codec_context  # its own name can be another than the codec's: mp3float decodes mp3
+                codec = "unknown" if decoder is None else decoder.codec.canonical_name
                 fits = codec in MP4_SOUND
                 sounds.append(Sound(codec=codec, copied=fits))
                 if fits:

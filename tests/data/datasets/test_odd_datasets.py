@@ -1,5 +1,6 @@
 """Datasets as other programs really write them: each is read as its program means it."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from PIL import Image
 
 import segvoc
 from segvoc.data.datasets.opening import dataset_format
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 
 HEIGHT, WIDTH = 10, 12
@@ -132,6 +133,7 @@ def test_yolo_of_roboflow(tmp_path: Path) -> None:
     corners = " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in np.reshape(SQUARE, (4, 2)))
     write(tmp_path / "train/labels/photo.txt", f"1 {corners}\r\n\r\n")
     make_image(tmp_path / "valid/images/other.png")  # nothing in it, so no text file
+    (tmp_path / "valid/labels").mkdir()
     names = "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['cat', 'dog']\n"
     write(tmp_path / "data.yaml", names)
     np.testing.assert_array_equal(labels_of(tmp_path, split="train"), square(1))
@@ -141,6 +143,7 @@ def test_yolo_of_roboflow(tmp_path: Path) -> None:
 def test_yolo_with_a_list_of_images(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_image(tmp_path / f"images/{name}.png")
+    (tmp_path / "labels").mkdir()
     write(tmp_path / "train.txt", "./images/b.png\n")
     write(tmp_path / "dataset.yaml", "path: /home/somebody/data\ntrain: train.txt\nnames: {0: cat}\n")
     dataset = segvoc.read_dataset(tmp_path)
@@ -244,6 +247,94 @@ def test_cut_outs_of_another_program(tmp_path: Path) -> None:
     dataset = segvoc.read_dataset(tmp_path)
     assert dataset.vocabulary.words == ("my cat",)
     np.testing.assert_array_equal(dataset.read(0).labels, square())
+
+
+def test_cityscapes_with_other_maps_only(tmp_path: Path) -> None:
+    make_image(tmp_path / "leftImg8bit/val/ulm/a_leftImg8bit.png")
+    (tmp_path / "gtFine/val/ulm").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"has no files \*_gtFine_labelIds\.png"):
+        segvoc.read_dataset(tmp_path)
+    objects = square(26, outside=1)
+    objects[2:6, 2:6], objects[2:4, 2:4] = 26_000, 26_001
+    Image.fromarray(objects).save(tmp_path / "gtFine/val/ulm/a_gtFine_instanceIds.png")
+    car = segvoc.read_dataset(tmp_path).vocabulary.words.index("car")
+    np.testing.assert_array_equal(labels_of(tmp_path), square(car))
+    numbers = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
+    assert numbers is not None and np.unique(numbers).tolist() == [0, 1, 2]
+    Image.fromarray(square(13, outside=255).astype(np.uint8)).save(
+        tmp_path / "gtFine/val/ulm/a_gtFine_labelTrainIds.png"
+    )
+    np.testing.assert_array_equal(labels_of(tmp_path), square(car))
+
+
+# ---- shapes without an area
+
+
+def test_labelme_with_ignored_pixels_lines_and_an_embedded_image(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "photo.png")
+    content = base64.b64encode(image.read_bytes()).decode()
+    image.unlink()
+    corners = np.reshape(SQUARE, (4, 2)).tolist()
+    shapes = [
+        {"label": "cat", "points": [[0, 0], [1, 1]], "shape_type": "line"},
+        {"label": "cat", "points": [[0, 0]], "shape_type": "point"},
+        {"label": "cat", "points": corners, "shape_type": "polygon"},
+        {"label": "__ignore__", "points": [[0, 8], [WIDTH - 1, 9]], "shape_type": "rectangle"},
+    ]
+    about = {"imagePath": "photo.png", "imageData": content, "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "photo.json", {**about, "shapes": shapes})
+    with pytest.warns(SkippedShapesWarning, match=r"lines, boxes without a mask\): 2; draw"):
+        dataset = segvoc.read_dataset(tmp_path, background="rest")
+    pixels, labels = dataset.read(0)
+    assert (pixels == (10, 200, 30)).all()
+    assert labels[8, 0] == UNLABELED and labels[0, 0] == 1 and labels[4, 4] == 0
+    write(tmp_path / "photo.json", {**about, "imageData": "no base64!", "shapes": shapes[2:]})
+    with pytest.raises(InputError, match="its image is not in base64"):
+        segvoc.read_dataset(tmp_path).read(0)
+
+
+def test_coco_with_boxes_and_lines(tmp_path: Path) -> None:
+    make_image(tmp_path / "images/photo.png")
+    boxes: list[dict[str, Any]] = [
+        {"category_id": 3, "segmentation": []},
+        {"category_id": 3, "segmentation": [SQUARE[:4]]},
+    ]
+    file = write(tmp_path / "annotations/instances.json", coco(*boxes, {"category_id": 90, "segmentation": [SQUARE]}))
+    with pytest.warns(SkippedShapesWarning, match=": 2; draw"):
+        np.testing.assert_array_equal(labels_of(tmp_path), square())
+    write(file, coco(*boxes))
+    with pytest.raises(UsageError, match="it has boxes or points and no masks"):
+        segvoc.read_dataset(tmp_path)
+
+
+def test_cvat_with_lines(tmp_path: Path) -> None:
+    make_image(tmp_path / "photo.png")
+    line = '<polyline label="cat" points="1,2;3,4"/>'
+    write(tmp_path / "annotations.xml", cvat(line + '<box label="cat" xtl="2" ytl="2" xbr="6" ybr="6"/>'))
+    with pytest.warns(SkippedShapesWarning, match=": 1; draw"):
+        np.testing.assert_array_equal(labels_of(tmp_path), square())
+
+
+def test_coco_of_roboflow_and_labelme2coco(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        make_image(tmp_path / f"rf/{split}/photo.png")
+        write(tmp_path / f"rf/{split}/_annotations.coco.json", coco({"category_id": 90, "segmentation": [SQUARE]}))
+    with pytest.raises(UsageError, match="several sets: train, valid; choose one with --split"):
+        segvoc.read_dataset(tmp_path / "rf")
+    np.testing.assert_array_equal(labels_of(tmp_path / "rf", split="valid"), square())
+    make_image(tmp_path / "l2c/photo.png")
+    write(tmp_path / "l2c/annotations.json", coco({"category_id": 90, "segmentation": [SQUARE]}))
+    np.testing.assert_array_equal(labels_of(tmp_path / "l2c"), square())
+
+
+def test_yolo_with_text_files_beside_the_images_or_nowhere(tmp_path: Path) -> None:
+    make_image(tmp_path / "images/photo.png")
+    write(tmp_path / "data.yaml", "names: [cat]\ntrain: images\n")
+    with pytest.raises(UsageError, match="labels' of its text files is missing"):
+        segvoc.read_dataset(tmp_path)
+    corners = np.reshape(SQUARE, (4, 2)) / [WIDTH, HEIGHT]
+    write(tmp_path / "images/photo.txt", "0 " + " ".join(map(str, corners.ravel().tolist())))
+    np.testing.assert_array_equal(labels_of(tmp_path), square())
 
 
 # ---- what is outside, what format it is, what is missing

@@ -1,5 +1,6 @@
 """Images whose labels are in a dataset's own form, from which they are drawn when they are read."""
 
+import base64
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,17 @@ class AnnotatedImage(LabeledImage):
     """Its labels."""
     outside: int = UNLABELED
     """The label of pixels that are in no shape."""
+    embedded: str | None = None
+    """The content of the image's file, in base64, if it is in the file of the annotation."""
+
+    def content(self) -> Path | bytes:
+        """See `LabeledImage.content`."""
+        if self.embedded is None:
+            return self.image
+        try:
+            return base64.b64decode(self.embedded, validate=True)
+        except ValueError:
+            raise InputError(f"{str(self.labels)!r} is damaged: its image is not in base64; save it again") from None
 
     def read(self, classes: int) -> ImageAndLabels:
         """See `LabeledImage.read`."""
@@ -111,6 +123,8 @@ class FoundDataset:
     """The images."""
     background: str | None = None
     """The class that the format itself calls the background, if it has one."""
+    without_area: int = 0
+    """Number of shapes that were skipped because they have no area: points, lines, boxes without a mask."""
     has_outside: bool = True
     """Whether the labels are shapes, outside of which is something else, and not maps."""
 

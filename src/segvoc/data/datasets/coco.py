@@ -19,7 +19,7 @@ from segvoc.data.datasets.annotated_images import (
 from segvoc.data.datasets.fields import Entry, json_content, naming_damage
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.places import DatasetSource, chosen_set
-from segvoc.data.datasets.shapes import CocoRuns, Polygons, Shape, Shapes
+from segvoc.data.datasets.shapes import CocoRuns, NoArea, Polygons, Shape, Shapes, with_area
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
@@ -57,11 +57,24 @@ class PanopticSegments:
         )
 
 
+_LOOSE_FILES = ("_annotations.coco.json", "annotations.json")
+"""What Roboflow and labelme2coco call the file, which lies beside the images."""
+
+
+def loose_coco_files(folder: Path) -> dict[str, Path]:
+    """The JSON files beside the images of each set ("train/_annotations.coco.json"), by the names of the sets.
+
+    A dataset whose only file is in the folder itself has the set "".
+    """
+    files = [place / name for place in (folder, *sorted(folder.iterdir())) for name in _LOOSE_FILES]
+    return {"" if file.parent == folder else file.parent.name: file for file in files if file.is_file()}
+
+
 def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
     """Read a COCO dataset; where masks overlap, the later one is in front.
 
     Args:
-        source: a folder with `annotations/`, or the JSON file.
+        source: a folder with `annotations/`, or with a JSON file beside the images of each set, or the JSON file.
         panoptic: whether it has panoptic segments, not instances.
 
     Raises:
@@ -74,6 +87,8 @@ def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
 
 def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
     folder = source.path / "annotations"
+    if not folder.is_dir() and (loose := loose_coco_files(source.path)):
+        return chosen_set(source, loose, "sets")
     files = sorted((folder if folder.is_dir() else source.path).glob("*.json"))
     kind = "panoptic" if panoptic else "instances"
     named = [file for file in files if file.stem.startswith(kind)]
@@ -90,6 +105,7 @@ class _Reader:
         self.labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
         # only panoptic files have to say what is stuff
         self.stuff = {label for label, entry in enumerate(categories) if entry.content.get("isthing") == 0}
+        self.without_area = 0
         if len(self.labels) < len(self.names):
             raise ValueError("two categories have one id")
 
@@ -113,12 +129,18 @@ class _Reader:
                 images.append(AnnotatedImage(image=image, labels=labels, stem=stem, annotation=annotation))
             except ValueError as error:
                 images.append(broken(self.path, stem, str(error)))
-        return FoundDataset(names=self.names, images=images, has_outside=not self.panoptic)
+        if entries and self.without_area == len(self.content.items("annotations")) > 0:
+            raise ValueError("it has boxes or points and no masks, which this needs")
+        return FoundDataset(
+            names=self.names, images=images, without_area=self.without_area, has_outside=not self.panoptic
+        )
 
     def _annotation(self, size: tuple[int, int] | None, entries: Sequence[Entry]) -> tuple[Annotation, Path]:
         """The annotation of an image, and the file that has it."""
         if not self.panoptic:
-            return Shapes(shapes=tuple(map(self._shape, entries)), size=size), self.path
+            shapes, without_area = with_area(self._shape, entries)
+            self.without_area += without_area
+            return Shapes(shapes=shapes, size=size), self.path
         if len(entries) != 1:
             raise ValueError(f"an image has {len(entries)} panoptic annotations in place of one")
         name = entries[0].text("file_name")
@@ -140,9 +162,15 @@ class _Reader:
         content: Any = entry.content.get("segmentation")
         if isinstance(content, Mapping):
             return CocoRuns(label=label, runs=content, group=entry.name, is_crowd=is_crowd)
-        if not isinstance(content, list) or not content:
-            raise ValueError(f"{entry.name} has a box at most, no mask")
-        return Polygons(label=label, corners=content, group=entry.name, is_crowd=is_crowd)
+        if not content:
+            raise NoArea(f"{entry.name} has a box at most")
+        if not isinstance(content, list):
+            raise ValueError(f"{entry.name} has a segmentation that is neither polygons nor run lengths")
+        # two corners or fewer are a line, as some tools write for what they clipped
+        polygons = [one for one in content if not (isinstance(one, list) and len(one) < 6 and len(one) % 2 == 0)]
+        if not polygons:
+            raise NoArea(f"{entry.name} is a line")
+        return Polygons(label=label, corners=polygons, group=entry.name, is_crowd=is_crowd)
 
     def _label(self, entry: Entry) -> int:
         category = entry.identity("category_id")

@@ -7,7 +7,7 @@ from pathlib import Path
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import damaged, finite
 from segvoc.data.datasets.places import DatasetSource, chosen_set
-from segvoc.data.datasets.shapes import BoxRuns, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.data.datasets.shapes import BoxRuns, NoArea, Polygons, Shape, Shapes, ellipse, rectangle
 from segvoc.data.datasets.xml_events import read_xml
 from segvoc.errors import UsageError
 
@@ -33,6 +33,7 @@ class _Content:
     images: list[_Image] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
     text: str = ""
+    without_area: int = 0
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if not self.path and name != "annotations":
@@ -49,6 +50,8 @@ class _Content:
             image = self.images[-1]
             try:
                 image.shapes.append((int(attributes.get("z_order", "0")), self._shape(name, attributes)))
+            except NoArea:
+                self.without_area += 1
             except ValueError as error:
                 image.problem = image.problem or str(error)
 
@@ -69,7 +72,7 @@ class _Content:
 
         word = attributes.get("label", "").strip()
         if kind in _WITHOUT_AREA:
-            raise ValueError(f"a {kind} has no area")
+            raise NoArea(f"a {kind}")
         if word not in self.names:
             raise ValueError(f"a {kind} has the label {word[:60]!r}, which the file doesn't list")
         label = self.names.index(word)
@@ -127,7 +130,7 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
             images.append(AnnotatedImage(image=place, labels=path, stem=stem, annotation=_annotation(image)))
         except ValueError as error:
             images.append(broken(path, stem, f"image {name[:60]!r}: {error}"))
-    return FoundDataset(names=content.names, images=images)
+    return FoundDataset(names=content.names, images=images, without_area=content.without_area)
 
 
 def _annotation(image: _Image) -> Shapes:

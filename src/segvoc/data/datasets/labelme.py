@@ -8,12 +8,24 @@ import numpy as np
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
 from segvoc.data.datasets.fields import Entry, finite, json_content, read_lines
 from segvoc.data.datasets.places import DatasetSource, visible_files
-from segvoc.data.datasets.shapes import OutlinedCircle, OutlinedPolygon, PngMask, Shape, Shapes, rectangle
+from segvoc.data.datasets.shapes import (
+    NoArea,
+    OutlinedCircle,
+    OutlinedPolygon,
+    PngMask,
+    Shape,
+    Shapes,
+    rectangle,
+    with_area,
+)
 from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.storage.safe_paths import safe_path
 
 LABELME_IGNORED = "__ignore__"
 """LabelMe's word for pixels without a class."""
+
+_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 LABELME_BACKGROUND = "_background_"
 """LabelMe's word for "none of the others"."""
@@ -44,18 +56,21 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
         raise UsageError(f"{str(source.path)!r} has no JSON file of LabelMe's; check the path")
     names = _names(source, [content for _, content in contents if isinstance(content, Entry)])
     stems = unique_stems([path.relative_to(source.folder) for path, _ in contents])
-    images = []
+    images, without_area = [], 0
     for (path, content), stem in zip(contents, stems, strict=True):
-        image, annotation = path, content
+        image, annotation, embedded = path, content, None
         if isinstance(content, Entry):
             try:
-                image, annotation = _image(source, path, content), _annotation(content, names)
+                image, (annotation, skipped) = _image(source, path, content), _annotation(content, names)
+                without_area += skipped
+                if not image.exists() and "imageData" in content and content.content["imageData"] is not None:
+                    image, embedded = path.with_name(image.name), content.text("imageData")
             except ValueError as error:
                 annotation = Broken(problem=f"{str(path)!r} is damaged: {error}; correct it there")
         assert not isinstance(annotation, Entry)
-        images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
+        images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation, embedded=embedded))
     background = LABELME_BACKGROUND if LABELME_BACKGROUND in names else None
-    return FoundDataset(names=names, images=images, background=background)
+    return FoundDataset(names=names, images=images, background=background, without_area=without_area)
 
 
 def _names(source: DatasetSource, contents: Sequence[Entry]) -> list[str]:
@@ -86,27 +101,28 @@ def _image(source: DatasetSource, path: Path, content: Entry) -> Path:
     return source.folder / safe_path("/".join(parts) if not inside.is_absolute() else name)
 
 
-def _annotation(content: Entry, names: Sequence[str]) -> Annotation:
-    shapes = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
-    size = content.size("imageHeight", "imageWidth")
-    return Shapes(shapes=tuple(shape for entry in shapes if (shape := _shape(entry, names)) is not None), size=size)
+def _annotation(content: Entry, names: Sequence[str]) -> tuple[Annotation, int]:
+    """The annotation of an image, and the number of shapes that aren't in it because they have no area."""
+    entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
+    shapes, without_area = with_area(lambda entry: _shape(entry, names), entries)
+    return Shapes(shapes=shapes, size=content.size("imageHeight", "imageWidth")), without_area
 
 
-def _shape(entry: Entry, names: Sequence[str]) -> Shape | None:
+def _shape(entry: Entry, names: Sequence[str]) -> Shape:
     word = entry.text("label").strip()
-    if word == LABELME_IGNORED:
-        return None
-    if word not in names:
+    if word not in names and word != LABELME_IGNORED:
         raise ValueError(f"{entry.name} has the label {word[:60]!r}, which labels.txt lacks")
-    label = names.index(word)
+    label = UNLABELED if word == LABELME_IGNORED else names.index(word)
     stated = entry.content.get("group_id")
     group = stated if isinstance(stated, int | str) else None
     kind = entry.text("shape_type") if "shape_type" in entry else "polygon"
     points = [_point(point, entry.name) for point in entry.items("points")]
+    if kind in _WITHOUT_AREA or (kind == "polygon" and len(points) < 3):
+        raise NoArea(f"{entry.name} is a {kind}")
     if kind == "polygon":
         return OutlinedPolygon(label=label, corners=[value for point in points for value in point], group=group)
     if len(points) != 2 or kind not in ("rectangle", "circle", "mask"):
-        raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which has no area")
+        raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which is no shape of LabelMe's")
     (left, top), (right, bottom) = points
     if kind == "mask":
         return PngMask(label=label, left=left, top=top, png=entry.text("mask"), group=group)

@@ -20,6 +20,11 @@ from segvoc.storage.safe_paths import safe_path
 _VOC_FOLDERS = ("", "VOC2012", "VOCdevkit/VOC2012")
 
 
+_TRAIN_IDS, _INSTANCE_IDS = "_gtFine_labelTrainIds.png", "_gtFine_instanceIds.png"
+_CITYSCAPES_ENDINGS = ("_gtFine_labelIds.png", _TRAIN_IDS, _INSTANCE_IDS)
+"""Of the maps of classes, the first choice first; each can be made of the polygons that Cityscapes brings."""
+
+
 def find_voc(folder: Path) -> Path | None:
     """The folder with `SegmentationClass` in or below a folder; None without one."""
     places = (folder / below for below in _VOC_FOLDERS)
@@ -95,7 +100,7 @@ def _voc_classes(root: Path) -> tuple[tuple[str, ...], dict[tuple[int, int, int]
 
 
 def read_cityscapes(source: DatasetSource) -> FoundDataset:
-    """Read `gtFine/<split>/<city>/*_gtFine_labelIds.png`.
+    """Read `gtFine/<split>/<city>/*_gtFine_labelIds.png`, or `_labelTrainIds.png`, or only `_instanceIds.png`.
 
     The classes are those of `labels.json`, which `segvoc segment` writes; else the 19 that Cityscapes evaluates.
 
@@ -110,16 +115,22 @@ def read_cityscapes(source: DatasetSource) -> FoundDataset:
         raise UsageError(f"{str(source.path)!r} has no folder gtFine; check the path")
     split = chosen_set(source, {path.name: path for path in maps.iterdir() if path.is_dir()} or {"": maps}, "sets")
     names, labels = _cityscapes_classes(source.folder / LABELS_FILE)
-    ending = "_gtFine_labelIds.png"
+    files = visible_files(split, lambda path: path.suffix.lower() == ".png")
+    ending = next((one for one in _CITYSCAPES_ENDINGS if any(path.name.endswith(one) for path in files)), None)
+    if ending is None:
+        raise UsageError(f"{str(split)!r} has no files *{_CITYSCAPES_ENDINGS[0]}; make them with cityscapesScripts")
+    if ending == _TRAIN_IDS:
+        labels = {label: label for label in range(len(names))} | UNLABELED_INDEX
     images = []
-    for path in visible_files(split, lambda path: path.name.endswith(ending)):
+    for path in (path for path in files if path.name.endswith(ending)):
         stem = path.relative_to(split).as_posix().removesuffix(ending)
         folder = source.images or source.folder / "leftImg8bit" / split.name
         image = _image_of(folder, f"{stem}_leftImg8bit")
-        instances = path.with_name(path.name.replace("_labelIds", "_instanceIds"))
+        instances = path.with_name(path.name.replace(ending, _INSTANCE_IDS))
         annotation = IndexMap(
             path=path,
             labels=labels,
+            factor=CITYSCAPES_FACTOR if ending == _INSTANCE_IDS else None,
             instances=instances if instances.is_file() else None,
             first_instance=CITYSCAPES_FACTOR,
         )

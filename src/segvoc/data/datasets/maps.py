@@ -20,6 +20,8 @@ class IndexMap:
     """The PNG."""
     labels: Mapping[int, int]
     """The label of each index; 65535 for those that are unlabeled."""
+    factor: int | None = None
+    """From this value on, values are this times the index plus the number of an object; None: all are indices."""
     colors: Mapping[tuple[int, int, int], int] | None = None
     """The label of each color, for an RGB image."""
     instances: Path | None = None
@@ -52,6 +54,8 @@ class IndexMap:
             labels = {red * 65536 + green * 256 + blue: label for (red, green, blue), label in self.colors.items()}
         elif mode in ("P", "L") or mode.startswith("I"):
             labels = self.labels
+            if self.factor is not None:
+                values = np.where(values >= self.factor, values // self.factor, values)
         else:
             raise ValueError(f"{self.path.name!r} is a {mode} image, which has no indices")
         checked_size(size, values.shape)

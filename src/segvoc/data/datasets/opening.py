@@ -1,12 +1,13 @@
 """Opening a dataset: its format is found by its files where that is plain."""
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from segvoc.data.datasets.annotated_images import FoundDataset
-from segvoc.data.datasets.coco import read_coco
+from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import json_content
 from segvoc.data.datasets.label_studio import read_label_studio
@@ -16,7 +17,7 @@ from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.project import read_project
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import UsageError
+from segvoc.errors import SkippedShapesWarning, UsageError
 from segvoc.formats.names import DATASET_NAMES, DatasetName
 from segvoc.projects.folder import is_project
 from segvoc.projects.records import PROJECT_FORMAT
@@ -71,6 +72,13 @@ def read_dataset(
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
     found = _found(source, format)
+    if found.without_area:
+        warnings.warn(
+            f"{os.fspath(path)!r}: skipped shapes without an area (points, lines, boxes without a mask): "
+            f"{found.without_area}; draw polygons or masks if they matter",
+            SkippedShapesWarning,
+            stacklevel=2,
+        )
     names, background = list(found.names), background if background is not None else found.background
     if background is not None and found.has_outside and background not in names:
         names.append(background)
@@ -81,7 +89,7 @@ def read_dataset(
     found_images = found.images
     if background is not None and found.has_outside:
         found_images = [replace(image, outside=vocabulary.words.index(background)) for image in found_images]
-    if not any(image.image.exists() for image in found_images):
+    if not any(image.image.exists() or image.embedded for image in found_images):
         raise UsageError(
             f"no image of {os.fspath(path)!r} is there: {str(found_images[0].image)[:300]!r} is missing; "
             "give their folder with --images"
@@ -169,6 +177,8 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
         return found
     if len(annotations) == 1:
         return _formats_of_json(annotations[0])
+    if loose := sorted(loose_coco_files(folder).values()):
+        return _formats_of_json(loose[0])
     return ["labelme"] if _has_labelme(folder) else []
 
 

@@ -4,9 +4,9 @@ import base64
 import binascii
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw
 from segvoc.data.datasets.annotated_images import checked_size
 from segvoc.data.preparation.coco_masks import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
+
+_Item = TypeVar("_Item")
 
 _CORNERS_OF_ELLIPSE = 180
 
@@ -30,12 +32,16 @@ class Patch(NamedTuple):
     """Which of them are meant; all are in the image."""
 
 
+class NoArea(ValueError):
+    """A shape is a point, a line or the like, which no pixel is inside of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """A shape with a label."""
 
     label: int
-    """The index of its class."""
+    """The index of its class; 65535 where pixels are unlabeled."""
     group: int | str | None = None
     """What the shapes of an object have in common; None: it is an object by itself."""
     is_crowd: bool = False
@@ -48,6 +54,22 @@ class Shape:
             ValueError: it is damaged, or doesn't fit the image.
         """
         raise NotImplementedError
+
+
+def with_area(shape: Callable[[_Item], Shape], items: Iterable[_Item]) -> tuple[tuple[Shape, ...], int]:
+    """The shapes of some items that have an area, and the number of the others.
+
+    Args:
+        shape: makes the shape of an item, or raises `NoArea`.
+        items: what a dataset says of each shape.
+    """
+    found, without_area = [], 0
+    for item in items:
+        try:
+            found.append(shape(item))
+        except NoArea:
+            without_area += 1
+    return tuple(found), without_area
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +99,7 @@ class Shapes:
         for index, shape in enumerate(self.shapes):
             # a shape without a group is found by its place, which no label is
             key = (-1 - index, None) if shape.group is None else (shape.label, shape.group)
-            is_none = shape.is_crowd or (shape.group is None and shape.label in stuff)
+            is_none = shape.label == UNLABELED or shape.is_crowd or (shape.group is None and shape.label in stuff)
             number = 0 if is_none else known.setdefault(key, len(known) + 1)
             if number >= UNLABELED:
                 raise ValueError(f"it has more than {UNLABELED - 1} objects")

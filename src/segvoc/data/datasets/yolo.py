@@ -107,6 +107,13 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
         sets = {"images": ("images",)}
     with naming_damage(path):
         pairs = [pair for place in chosen_set(source, sets, "sets") for pair in _pairs(source, root, place)]
+    # an image without a text file has no polygon, but where not even the folder is there, they are elsewhere
+    if pairs and not any(labels.parent.is_dir() and labels.parent != image.parent for image, labels, _ in pairs):
+        if not any(labels.is_file() for _, labels, _ in pairs):
+            raise UsageError(
+                f"{str(path)!r}: the folder {str(pairs[0][1].parent)!r} of its text files is missing; their paths are "
+                'those of the images with "labels" in place of "images"'
+            )
     images = [
         AnnotatedImage(image=image, labels=labels, stem=stem, annotation=PolygonLines(path=labels, classes=len(names)))
         for image, labels, stem in pairs
@@ -164,7 +171,9 @@ def _pairs(source: DatasetSource, root: Path, place: str) -> list[tuple[Path, Pa
 def _text_file(image: Path, root: Path) -> Path:
     parts: Sequence[str] = image.relative_to(root).with_suffix(".txt").parts
     last = max((index for index, part in enumerate(parts[:-1]) if part == "images"), default=None)
-    return root.joinpath(*(("labels" if index == last else part) for index, part in enumerate(parts)))
+    usual = root.joinpath(*(("labels" if index == last else part) for index, part in enumerate(parts)))
+    beside = image.with_suffix(".txt")  # as Darknet has them
+    return beside if beside.is_file() and not usual.is_file() else usual
 
 
 def _stem(image: Path, base: Path) -> str:

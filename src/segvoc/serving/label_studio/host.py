@@ -13,11 +13,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import NoReturn
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from segvoc.errors import ImageTooLargeError, InputError
 from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.tracing import TRACE
 
 REDIRECTS = 2
 """How often Label Studio may name another address of its own."""
@@ -132,7 +134,7 @@ class LabelStudioHost:
         try:
             connection.connect()
             connected = connection.sock
-            connection.request(method, target, body or None, headers)
+            connection.request(method, target, body or None, {**headers, **TRACE.get().headers()})
             with connection.getresponse() as answer:  # keeps the socket open as long as it isn't closed itself
                 yield answer, connected
         except (OSError, http.client.HTTPException) as error:
@@ -201,7 +203,10 @@ class TaskImages:
                 f"the image is at {source[:100]!r}, and this service fetches none; start it with --label-studio, or "
                 "put the image into the task as a data: URI"
             )
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._host.fetch, source, task)
+        host, context = self._host, copy_context()  # the request's trace is in it
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(host.fetch, source, task)
+        )
 
     def _decoded(self, uri: str) -> bytes:
         header, _, content = uri.partition(",")

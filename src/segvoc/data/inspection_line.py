@@ -1,22 +1,26 @@
-"""Draw COUNT images of an inspection line and their label maps: FOLDER/images, FOLDER/labels, FOLDER/classes.json.
+"""Drawn images of an inspection line with their label maps, to try teaching and fine-tuning without images of your own.
 
-Usage: python examples/inspection_line.py FOLDER [COUNT [SEED]]
+python -m segvoc.data.inspection_line FOLDER [COUNT [SEED]]
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-WORDS = ["conveyor belt", "metal plate", "screw", "label", "scratch"]
+from segvoc.errors import SegvocError
+from segvoc.storage.atomic_writes import write_bytes, writing
+
+LINE_WORDS = ["conveyor belt", "metal plate", "screw", "label", "scratch"]
 WIDTH, HEIGHT = 384, 288
 PLACED = ["screw", "label", "scratch", "screw", "screw", "", "scratch", "screw", "", "", "", ""]
 
 
 def draw(random: np.random.Generator) -> tuple[Image.Image, Image.Image]:
-    """An image and its label map, which has the index of each pixel's word."""
+    """An image of HEIGHT x WIDTH pixels and its label map, which has the index of each pixel's word."""
     image, labels = Image.new("RGB", (WIDTH, HEIGHT), (44, 47, 52)), Image.new("L", (WIDTH, HEIGHT), 0)
     pen, marks = ImageDraw.Draw(image), ImageDraw.Draw(labels)
     for x in range(int(random.integers(24)), WIDTH, 24):
@@ -58,17 +62,33 @@ def draw(random: np.random.Generator) -> tuple[Image.Image, Image.Image]:
 
 
 def write(folder: Path, count: int = 20, seed: int = 0) -> None:
-    """Write images, labels and classes.json."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    (folder / "labels").mkdir(exist_ok=True)
+    """Write FOLDER/images, FOLDER/labels and FOLDER/classes.json; the same seed draws the same images.
+
+    Raises:
+        OutputError: the folder can't be written.
+    """
     random = np.random.default_rng(seed)
-    for number in range(count):
-        image, labels = draw(random)
-        image.save(folder / "images" / f"{number:03}.png")
-        labels.save(folder / "labels" / f"{number:03}.png")
-    (folder / "classes.json").write_text(json.dumps(WORDS))
+    with writing(folder):
+        for name in ("images", "labels"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            image, labels = draw(random)
+            image.save(folder / "images" / f"{number:03}.png")
+            labels.save(folder / "labels" / f"{number:03}.png")
+    write_bytes(folder / "classes.json", json.dumps(LINE_WORDS).encode())
+
+
+def draw_from_shell(arguments: Sequence[str]) -> None:
+    """Draw what the command line asks for."""
+    usage = "usage: python -m segvoc.data.inspection_line FOLDER [COUNT [SEED]]"
+    if not 1 <= len(arguments) <= 3 or not all(number.isdecimal() for number in arguments[1:]):
+        sys.exit(usage)
+    try:
+        write(Path(arguments[0]), *map(int, arguments[1:]))
+    except SegvocError as error:
+        sys.exit(f"error: {error}")
+    sys.stdout.write(f"look at {Path(arguments[0]) / 'images'}\n")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), *map(int, sys.argv[2:]))
-    print(f"look at {sys.argv[1]}/images")
+    draw_from_shell(sys.argv[1:])

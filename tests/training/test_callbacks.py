@@ -1,0 +1,114 @@
+"""What follows a training is told of everything, and can't end it."""
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segvoc.models.presets import PRESETS
+from segvoc.training.callbacks import Callback, RunEnd, RunEvaluation, RunStart
+from segvoc.training.run import train
+from segvoc.training.start import Start
+from segvoc.training.trackers import TensorBoard
+from tests.analysis.small_preset import SMALL as SMALL_PRESET
+from tests.training.runs import RECIPE, drawn_images
+
+
+class Recorder(Callback):
+    """Notes what it is told; `stop_after` ends the run as a signal does."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after, self.steps = stop_after, list[Mapping[str, Any]]()
+        self.starts, self.evaluations, self.ends = list[RunStart](), list[RunEvaluation](), list[RunEnd]()
+
+    def on_start(self, run: RunStart) -> None:
+        self.starts.append(run)
+        run.keep("recorder", f"after {run.done}")
+
+    def on_step(self, metrics: Mapping[str, Any]) -> None:
+        self.steps.append(metrics)
+        if metrics["step"] == self.stop_after:
+            raise SystemExit(143)
+
+    def on_evaluation(self, evaluation: RunEvaluation) -> None:
+        self.evaluations.append(evaluation)
+
+    def on_end(self, end: RunEnd) -> None:
+        self.ends.append(end)
+
+
+class OnAFullDisk(Callback):
+    """Fails at the first step."""
+
+    def on_step(self, metrics: Mapping[str, Any]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def scalars(run: Path) -> dict[str, dict[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(run / "tensorboard"))
+    board.Reload()
+    curves = {name: {one.step: one.value for one in board.Scalars(name)} for name in board.Tags()["scalars"]}
+    assert board.Tags()["images"] == ["images/0", "images/1", "images/2"]
+    return curves
+
+
+def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+    images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
+    call: Any = {"device": "cpu", "start": Start(weights="random"), "progress": False, "watched": images}
+    recipe, first, second = RECIPE.with_settings(steps=4), Recorder(stop_after=3), Recorder()
+    with pytest.raises(SystemExit):
+        train(recipe, images, run, callbacks=[OnAFullDisk(), TensorBoard(), first], **call)
+    trained = train(recipe, images, run, callbacks=[OnAFullDisk(), TensorBoard(), second], resume=True, **call)
+
+    warning = "segvoc: warning: OnAFullDisk is left out from here on ([Errno 28] No space left on device)"
+    assert capsys.readouterr().err.count(warning) == 2
+    assert [(start.done, start.steps, dict(start.kept)) for start in (*first.starts, *second.starts)] == [
+        (0, 4, {}),
+        (2, 4, {"recorder": "after 0"}),
+    ]
+    assert first.starts[0].config["recipe"]["optimizer"]["lr"] == recipe.optimizer.lr
+    assert [line["step"] for line in first.steps] == [1, 2, 3] and [line["step"] for line in second.steps] == [3, 4]
+    assert second.steps[-1].items() >= trained.metrics.items() and second.steps[-1]["gigabytes"] > 0
+    assert not first.evaluations
+    (evaluation,) = second.evaluations
+    assert trained.validation is not None
+    assert evaluation.step == 4 and evaluation.scores["mean_iou"] == trained.validation["mean_iou"]
+    assert set(evaluation.iou) <= {"ground", "red disc", "blue disc"} and "ground" in evaluation.iou
+    assert list(evaluation.images) == ["0", "1", "2"] and all(path.exists() for path in evaluation.images.values())
+    assert first.ends == [RunEnd(status="stopped", step=3, weights=None)]
+    assert second.ends == [RunEnd(status="finished", step=4, weights=trained.weights)]
+
+    curves = scalars(run)
+    losses = {line["step"]: line["loss"] for line in (*first.steps[:2], *second.steps)}
+    assert curves["train/loss"] == pytest.approx(losses, rel=1e-6)
+    assert curves["validation/mean_iou"] == pytest.approx({4: evaluation.scores["mean_iou"]}, rel=1e-6)
+    assert "train/learning_rate" in curves and "validation/iou/ground" in curves
+
+
+def test_a_training_that_fails_tells_so_and_a_tracker_that_cant_start_is_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "tensorboard")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", fail)
+    monkeypatch.setattr("segvoc.training.run._write_model", fail)
+    recorder = Recorder()
+    with pytest.raises(OSError, match="tensorboard"):
+        train(
+            RECIPE.with_settings(steps=1),
+            drawn_images(tmp_path / "set", 3),
+            tmp_path / "run",
+            device="cpu",
+            start=Start(weights="random"),
+            progress=False,
+            callbacks=[TensorBoard(), recorder],
+        )
+    assert recorder.ends == [RunEnd(status="failed", step=1, weights=None)]
+    assert capsys.readouterr().err.count("TensorBoard is left out from here on") == 1

@@ -1,0 +1,154 @@
+"""The trackers' own libraries, without a network: what they have of a run that was stopped and resumed."""
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.errors import UsageError
+from segvoc.training.callbacks import Callback, Followers, RunEvaluation, RunStart
+from segvoc.training.trackers import TRACKERS, MLflow, default_callbacks, named_tracker
+
+CONFIG = {"recipe": {"optimizer": {"lr": 0.1}, "data": {"short_sides": [40, 48]}}, "start": {"weights": None}}
+
+
+def tracked(folder: Path, follow: Callable[[], Callback]) -> None:
+    """Two sessions of a run: stopped after step 2, resumed from step 1, finished after step 3."""
+    Image.fromarray(np.full((8, 12, 3), 90, np.uint8)).save(folder / "0.png")
+    kept: dict[str, str] = {}
+    for done, steps, status in ((0, (1, 2), "stopped"), (1, (2, 3), "finished")):
+        warnings = list[str]()
+        followers = Followers([follow()], warnings.append)
+        before = dict(kept)
+        start = RunStart(folder=folder, config=CONFIG, steps=3, done=done, kept=before, keep=kept.__setitem__)
+        try:
+            with followers.session(start, folder / "model.safetensors"):
+                for step in steps:
+                    followers.step({"step": step, "loss": 1 / step, "problem": "none", "learning_rates": [0.1]})
+                    scores, iou, images = {"mean_iou": step / 10}, {"café (au lait)": 0.5}, {"a/0": folder / "0.png"}
+                    followers.evaluation(RunEvaluation(step=step, scores=scores, iou=iou, images=images))
+                if status == "stopped":
+                    raise SystemExit(143)
+        except SystemExit:
+            assert status == "stopped"
+        assert warnings == []
+        assert not before or before == kept
+
+
+def wandb_records(path: Path) -> Iterator[Any]:
+    """The records in a file of W&B: LevelDB's log format, in blocks of 32 KiB, after seven bytes of its own."""
+    from wandb.proto import wandb_internal_pb2
+
+    record: Any = vars(wandb_internal_pb2)["Record"]  # made when the module is imported
+    content, place, whole = path.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        if (left := -place % 2**15) and left < 7:
+            place += left
+            continue
+        size, kind = struct.unpack_from("<HB", content, place + 4)
+        whole += content[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # whole, or the last piece
+            yield record.FromString(whole)
+            whole = b""
+
+
+def test_wandb_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}.items():
+        monkeypatch.setenv(name, value)
+    tracked(tmp_path, lambda: named_tracker("wandb", "discs"))
+    wandb.teardown()  # its process writes the end of its files after `finish`, at the latest when it ends
+    files = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
+    assert len(files) == 2 and len({file.name for file in files}) == 1  # two sessions of one run
+    records = [record for file in files for record in wandb_records(file)]
+    rows = [{"/".join(one.nested_key): json.loads(one.value_json) for one in record.history.item} for record in records]
+    losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
+    assert losses == [(1, 1), (2, 0.5), (2, 0.5), (3, pytest.approx(1 / 3))]
+    scored = [row for row in rows if "validation/mean_iou" in row]
+    assert [row["validation/iou/café (au lait)"] for row in scored] == [0.5] * 4
+    assert all(row["images/a/0/_type"] == "image-file" for row in scored)
+    assert [record.exit.exit_code for record in records if record.HasField("exit")] == [130, 0]
+    begun = [record.run for record in records if record.HasField("run")]
+    assert {(run.project, run.display_name) for run in begun} == {("discs", tmp_path.name)}
+    config = {one.key: json.loads(one.value_json) for one in begun[0].config.update}
+    assert config.items() >= CONFIG.items()
+
+
+def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "login", lambda *, prompt: prompt)
+    warnings = list[str]()
+    with Followers([named_tracker("wandb")], warnings.append).session(
+        RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0), tmp_path
+    ):
+        pass
+    assert warnings == [
+        "Wandb is left out from here on (nobody is logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); "
+        "training goes on"
+    ]
+
+
+def test_mlflow_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    tracked(tmp_path, lambda: named_tracker("mlflow", "discs"))
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs([client.get_experiment_by_name("discs").experiment_id])
+    assert run.info.status == "FINISHED" and run.info.run_name == tmp_path.name
+    assert run.data.params == {
+        "recipe.optimizer.lr": "0.1",
+        "recipe.data.short_sides": "[40, 48]",
+        "start.weights": "null",
+    }
+    losses = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "train/loss")]
+    assert losses == [(1, 1), (2, 0.5), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert run.data.metrics["validation/iou/caf_ _au lait_"] == 0.5
+    for step in (1, 2, 3):
+        assert [file.path for file in client.list_artifacts(run.info.run_id, f"images/step_{step:06d}/a")] == [
+            f"images/step_{step:06d}/a/0.png"
+        ]
+
+
+def test_an_mlflow_server_that_doesnt_answer_is_a_warning(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    warnings = list[str]()
+    follow = MLflow(tracking_uri="http://127.0.0.1:9")
+    start = RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0)
+    with Followers([follow], warnings.append).session(start, tmp_path):
+        pass
+    assert len(warnings) == 1 and warnings[0].startswith("MLflow is left out from here on (")
+
+
+def test_trackio_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when the package is imported
+    trackio = pytest.importorskip("trackio")
+    tracked(tmp_path, lambda: named_tracker("trackio", "discs"))
+    assert capsys.readouterr().out == ""
+    from trackio.sqlite_storage import SQLiteStorage  # pyright: ignore[reportMissingImports]
+
+    (name,) = SQLiteStorage.get_runs("discs")
+    assert name.startswith(f"{tmp_path.name}-") and trackio.Api().runs("discs")[0].config["recipe"] == CONFIG["recipe"]
+    rows = SQLiteStorage.get_logs("discs", name)
+    losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
+    assert losses == [(1, 1), (2, 0.5), (2, 0.5), (3, pytest.approx(1 / 3))]
+    scored = [row for row in rows if "validation/mean_iou" in row]
+    assert [row["validation/iou/café (au lait)"] for row in scored] == [0.5] * 4
+    assert all((tmp_path / "trackio/media" / row["images/a/0"]["file_path"]).exists() for row in scored)
+
+
+def test_a_tracker_that_isnt_installed_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert default_callbacks() == []
+    for name in TRACKERS:
+        extra = "train" if name == "tensorboard" else name
+        with pytest.raises(UsageError, match=rf'pip install "segvoc\[{extra}\]"'):
+            named_tracker(name)

@@ -1,0 +1,115 @@
+"""Hatchling's hook: a wheel or source archive that lacks a file isn't built.
+
+What is made is listed here with the command that makes it; what git tracks below the package besides must be there too.
+An editable installation is left alone: it reads the clone, where the page's WebAssembly file may be missing, and what
+needs that says so.
+"""
+
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+PACKAGE = "src/segvoc"
+
+RUNTIME = "web/runtime.json"
+"""Names the page's WebAssembly file, which git doesn't keep, and its digest."""
+
+MADE = {
+    "make web": (
+        "web/app.js",
+        "web/backends.json",
+        "web/clicks.js",
+        "web/example.jpg",
+        "web/icon.svg",
+        "web/index.html",
+        "web/licenses.txt",
+        "web/ort-wasm-simd-threaded.mjs",
+        "web/ort-wasm-simd-threaded.wasm.gz",
+        RUNTIME,
+        "web/style.css",
+        "web/work.js",
+        "web/worker.js",
+    ),
+    "make tiny-programs": (
+        "weights/tiny_image.onnx",
+        "weights/tiny_segvoc.json",
+        "weights/tiny_text.onnx",
+        "weights/tiny_words.onnx",
+    ),
+    "make tiny": (
+        "weights/clip_words.txt",
+        "weights/minilm_l6.safetensors",
+        "weights/minilm_l6_tokenizer.json",
+        "weights/tiny.json",
+        "weights/tiny.safetensors",
+    ),
+    "make clicks": ("weights/clicks.json", "weights/clicks.onnx"),
+}
+"""What is made, by the command that makes it; paths below the package."""
+
+
+def problems(root: Path) -> Iterator[str]:
+    """A line for each file that a wheel of this folder would lack, with the command that makes it.
+
+    Args:
+        root: the folder of pyproject.toml: a clone, or an unpacked source archive.
+    """
+    package = root / PACKAGE
+    for command, names in MADE.items():
+        for name in names:
+            if not (package / name).is_file():
+                npm = " (it needs npm)" if command == "make web" else ""
+                editable = (
+                    ", or install the clone itself: pip install --editable ." if name.endswith(".wasm.gz") else ""
+                )
+                yield f"{PACKAGE}/{name} is missing: run '{command}'{npm}{editable}"
+    if (package / RUNTIME).is_file():
+        yield from _wrong_runtime(package)
+    made = {f"{PACKAGE}/{name}" for names in MADE.values() for name in names}
+    for name in deleted(root):
+        if name not in made:
+            yield f"{name} is missing: run 'git restore {name}'"
+
+
+def _wrong_runtime(package: Path) -> Iterator[str]:
+    described = json.loads((package / RUNTIME).read_text(encoding="utf-8"))
+    packed = f"web/{described['file']}.gz"
+    try:
+        content = gzip.decompress((package / packed).read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, EOFError) as error:
+        yield f"{PACKAGE}/{packed} can't be read ({error}): run 'make web'"
+        return
+    if hashlib.sha256(content).hexdigest() != described["sha256"]:
+        yield f"{PACKAGE}/{packed} is not the file of {described['package']}: run 'make web'"
+
+
+def deleted(root: Path) -> list[str]:
+    """What git tracks below the package and isn't there; nothing in a source archive, which is no repository."""
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return []
+    command = ["git", "-C", str(root), "ls-files", "-z", "--deleted", "--", PACKAGE]
+    listed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    return [name for name in listed.stdout.split("\0") if name]
+
+
+class CompletePackage(BuildHookInterface[Any]):
+    """Ends the build where a file is missing, with one line for the first one."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Look before anything is built."""
+        if self.target_name == "wheel" and version == "editable":
+            return
+        if found := list(problems(Path(self.root))):
+            more = f" ({len(found) - 1} more are missing)" if found[1:] else ""
+            self.app.abort(f"error: the {self.target_name} would lack a file: {found[0]}{more}")

@@ -1,0 +1,259 @@
+"""Prove that what `make release` has built is a release, as far as one machine can.
+
+    python -m tools.release.check [DIST] [--only NAME ...] [--folder FOLDER]
+
+Prints a line for each check, with what it measured, and exits 1 if any fails. DIST (default: dist) has the wheel and
+the source archive. The checks, in this order:
+
+    archives   twine reads them; each has all its files, and the source archive gives the same wheel
+    workflows  GitHub's schema, and zizmor's rules of security
+    audit      no locked package has a known vulnerability; skipped where the database can't be reached
+    light      an empty environment, without PyTorch: size and time of the installation, first masks, page, service
+    pages      another one: every command and script of the README and the quick start, as printed, in their order
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tools.release import files
+from tools.release.installed import Ended, Installation, ask_for_labels, last_line
+from tools.release.page_commands import ROOT, Step, steps
+
+PAGES = ("README.md", "docs/quick_start.md")
+"""The pages whose commands a newcomer types first."""
+
+LIGHT_SECONDS, LIGHT_BYTES, MASK_SECONDS = 20.0, 300e6, 30.0
+"""The most that an installation without PyTorch may take, and the first labels after it."""
+
+HUB = ("huggingface.co", 443)
+"""Where published weights come from."""
+
+PUBLISHED = ROOT / files.PACKAGE / "checkpoints" / "published.json"
+
+
+class Checks:
+    """Prints what was checked, and counts what failed."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def report(self, what: str, ended: Ended, *, most_seconds: float | None = None, also: str | None = None) -> bool:
+        """Print a line for a command that has ended, and of one that failed what it wrote.
+
+        Args:
+            what: what was checked.
+            ended: the command.
+            most_seconds: how long it may take: on a machine that is busy with other things, of processor time [s].
+            also: something else that is wrong.
+        """
+        took = f"{ended.seconds:.1f} s" + (
+            "" if ended.cpu_seconds is None else f", {ended.cpu_seconds:.1f} s of a core"
+        )
+        is_busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
+        counted = ended.cpu_seconds if is_busy and ended.cpu_seconds is not None else ended.seconds
+        if most_seconds is not None and counted > most_seconds:
+            also = f"it may take {most_seconds:g} s"
+        good = ended.code == 0 and also is None
+        self.failures += not good
+        print(f"{'ok' if good else 'FAILED'}: {what} ({took}){'' if also is None else f': {also}'}", flush=True)
+        if ended.code:
+            print(f"exit code {ended.code}\n{ended.text}", flush=True)
+        return good
+
+    def say(self, what: str, problems: Sequence[str]) -> None:
+        """Print a line for something that was looked at, and a line for each problem."""
+        self.failures += bool(problems)
+        print("\n  ".join([f"{'FAILED' if problems else 'ok'}: {what}", *problems]), flush=True)
+
+    def tool(self, what: str, module: str, *arguments: object) -> None:
+        """Run a tool of this environment."""
+        program = shutil.which(module, path=str(Path(sys.executable).parent))
+        if program is None:
+            self.say(what, [f"{module} isn't installed here: run 'make release-tools'"])
+            return
+        ended = subprocess.run(
+            [program, *map(str, arguments)], capture_output=True, text=True, encoding="utf-8", check=False
+        )
+        self.say(what, (ended.stdout + ended.stderr).splitlines() if ended.returncode else [])
+
+
+def archives(checks: Checks, dist: Path) -> None:
+    """Look into the wheel and the source archive."""
+    (wheel,), (source,) = dist.glob("segvoc-*.whl"), dist.glob("segvoc-*.tar.gz")
+    for archive in (wheel, source):
+        checks.tool(f"twine check {archive.name}", "twine", "check", "--strict", archive)
+    checks.say(f"{wheel.name} has all files, {wheel.stat().st_size / 1e6:.1f} MB", list(files.wheel_problems(wheel)))
+    checks.say(
+        f"{source.name} has all files, {source.stat().st_size / 1e6:.1f} MB", list(files.source_problems(source))
+    )
+    checks.say("the source archive gives the same wheel", list(files.same_wheel_problems(wheel, source)))
+
+
+def workflows(checks: Checks) -> None:
+    """Check the workflows, without asking anyone."""
+    found = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    checks.tool("GitHub's schema", "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *found)
+    checks.tool("zizmor", "zizmor", "--offline", "--quiet", "--no-progress", *found)
+
+
+def audit(checks: Checks) -> None:
+    """Ask the database of vulnerabilities for all locked packages."""
+    program = shutil.which("pip-audit", path=str(Path(sys.executable).parent))
+    if program is None:
+        checks.say("audit", ["pip-audit isn't installed here: run 'make release-tools'"])
+        return
+    command = [program, "--requirement", str(ROOT / "requirements.lock"), "--no-deps", "--disable-pip"]
+    ended = subprocess.run(
+        [*command, "--format", "json", "--progress-spinner", "off"], capture_output=True, text=True, check=False
+    )
+    try:
+        packages = json.loads(ended.stdout)["dependencies"]
+    except (ValueError, KeyError):
+        print(f"skipped: audit: {last_line(ended.stderr)}", flush=True)
+        return
+    audited = [package for package in packages if "vulns" in package]
+    if not audited:
+        print(f"skipped: audit: none of {len(packages)} packages could be looked up in the database here", flush=True)
+        return
+    found = [
+        f"{package['name']} {package['version']}: {flaw['id']}, mended in {flaw['fix_versions'] or 'no version'}"
+        for package in audited
+        for flaw in package["vulns"]
+    ]
+    checks.say(f"{len(audited)} of {len(packages)} locked packages were audited", found)
+
+
+def light(checks: Checks, dist: Path, folder: Path) -> None:
+    """Install without PyTorch, and do what works then."""
+    installation, work = Installation(folder, dist), prepared(folder / "work")
+    ended = installation.run("pip install segvoc", work, {"PIP_NO_CACHE_DIR": "1"})
+    size = installation.bytes() - installation.empty
+    much = f"{size / 1e6:.0f} MB, and {LIGHT_BYTES / 1e6:.0f} are allowed" if size > LIGHT_BYTES else None
+    if not checks.report(f"pip install segvoc: {size / 1e6:.0f} MB", ended, most_seconds=LIGHT_SECONDS, also=much):
+        return
+    draw(checks, installation, work)
+    first = 'segvoc segment photo.jpg --words "cat, blanket, wall"'
+    checks.report(f"first masks: {first}", installation.run(first, work), most_seconds=MASK_SECONDS)
+    named = installation.run("segvoc train finetune --model tiny --out run --steps 1", work)
+    one_line = named.code == 2 and len(named.text.splitlines()) == 1 and "segvoc[torch]" in named.text
+    checks.say("training names what it needs", [] if one_line else [named.text])
+    for command in (
+        "segvoc teach --images images --labels labels --classes classes.json --out line.words.safetensors",
+        "segvoc segment images --words 'screw, metal plate' --taught line.words.safetensors --out taught",
+        "segvoc export tiny site --page",
+        'pip install "segvoc[serve]"',
+    ):
+        checks.report(command, installation.run(command, work))
+    missing = {"index.html", "app.js", "worker.js", "licenses.txt", "model", "clicks"} - {
+        path.name for path in (work / "site").iterdir()
+    }
+    checks.say("the page is whole", sorted(missing))
+    checks.report("segvoc serve", installation.serve("segvoc serve", work, lambda: ask_for_labels(work / "photo.jpg")))
+
+
+def pages(checks: Checks, dist: Path, folder: Path) -> None:
+    """Do what the pages say, in an environment that only they install into."""
+    installation = Installation(folder, dist)
+    for page in PAGES:
+        work = prepared(folder / Path(page).stem)
+        for step in steps((ROOT / page).read_text(encoding="utf-8")):
+            run_step(checks, installation, work, page, step)
+            if shutil.which("segvoc", path=str(installation.programs)) and not (work / "images").exists():
+                draw(checks, installation, work)
+    if not list(folder.glob("*/out/*.overlay.png")):
+        checks.say("the pages have labeled an image", ["there is no overlay"])
+
+
+def run_step(checks: Checks, installation: Installation, work: Path, page: str, step: Step) -> None:
+    """Do one thing that a page says."""
+    if step.kind == "python":
+        script = work / "script.py"
+        script.write_text(step.text, encoding="utf-8")
+        checks.report(f"{page}: the script below {step.heading!r}", installation.run(["python", "script.py"], work))
+        return
+    words = shlex.split(step.text)
+    if words[:2] == ["segvoc", "serve"]:
+        ended = installation.serve(step.text, work, lambda: ask_for_labels(work / "photo.jpg"))
+    else:
+        ended = installation.run(step.text, work)
+    fetched = words[words.index("--model") + 1] if "--model" in words else ""
+    if ended.code and names_weights(ended.text, fetched) and not hub_answers():
+        print(f"skipped: {page}: {step.text}: the hub can't be reached here, and it says so: {last_line(ended.text)}")
+        return
+    checks.report(f"{page}: {step.text}", ended)
+
+
+def names_weights(text: str, model: str) -> bool:
+    """Whether a command has failed with the one line that says which file of published weights to get."""
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))["published"]
+    known = model in {file["name"] for file in published}
+    return known and len(text.strip().splitlines()) == 1 and "can't be fetched" in text and HUB[0] in text
+
+
+def hub_answers() -> bool:
+    """Whether the hub of published weights can be reached."""
+    try:
+        socket.create_connection(HUB, timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
+def prepared(work: Path) -> Path:
+    """A folder with what a reader has: photographs, and a list of words."""
+    (work / "photos" / "more").mkdir(parents=True)
+    shutil.copy(ROOT / "samples" / "chelsea.jpg", work / "photo.jpg")
+    shutil.copy(ROOT / "samples" / "coffee.jpg", work / "photos")
+    shutil.copy(ROOT / "samples" / "rocket.jpg", work / "photos" / "more")
+    (work / "words.txt").write_text("cup\ntable\nsky\nrocket\n", encoding="utf-8")
+    return work
+
+
+def draw(checks: Checks, installation: Installation, work: Path) -> None:
+    """Add labeled images: `images`, `labels` and `classes.json`."""
+    checks.report("draw labeled images", installation.run("python -m segvoc.data.inspection_line . 8", work))
+
+
+CHECKS: dict[str, Callable[[Checks, Path, Path], None]] = {
+    "archives": lambda checks, dist, _: archives(checks, dist),
+    "workflows": lambda checks, _, __: workflows(checks),
+    "audit": lambda checks, _, __: audit(checks),
+    "light": light,
+    "pages": pages,
+}
+"""The checks by name, each with the folder of the archives and one of its own."""
+
+
+def machine() -> Iterator[str]:
+    """What the figures were measured on."""
+    yield f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    if hasattr(os, "getloadavg"):
+        yield f"load {os.getloadavg()[0]:.1f}"
+
+
+def main() -> int:
+    """Run the checks; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dist", nargs="?", type=Path, default=ROOT / "dist")
+    parser.add_argument("--only", nargs="+", choices=CHECKS, default=list(CHECKS))
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "release", help="for environments and results")
+    arguments = parser.parse_args()
+    print("; ".join(machine()), flush=True)
+    checks = Checks()
+    for name in arguments.only:
+        CHECKS[name](checks, arguments.dist, (arguments.folder / name).resolve())
+    print(f"release: {checks.failures} checks failed" if checks.failures else "release: all checks passed")
+    return 1 if checks.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
