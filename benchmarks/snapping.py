@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -63,7 +64,8 @@ def main() -> None:
 def write(wanted: Wanted, path: Path) -> dict[str, int]:
     """Write the image, the largest piece of the region without holes, and what is labeled at all; its size."""
     pixels = np.asarray(wanted.photo.pixels())
-    pieces, _ = ndimage.label(ndimage.binary_fill_holes(wanted.inside))
+    found: Any = ndimage.label(ndimage.binary_fill_holes(wanted.inside))
+    pieces = found[0]
     inside = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
     height, width = inside.shape
     rgba = np.dstack([pixels, np.full((height, width), 255, np.uint8)])
