@@ -98,7 +98,7 @@ def test_what_is_no_image_is_refused_in_one_sentence(served: Site, tmp_path: Pat
     assert served.tab.get_by_role("alert").count() == 0
     # what the service wouldn't label isn't taken in the first place
     Image.new("1", (5000, 4001)).save(tmp_path / "large.png")
-    field.set_input_files(tmp_path / "large.png")
+    served.drop(tmp_path / "large.png")
     served.tab.get_by_role("alert").filter(has_text="5000 × 4001 pixels; make it at most 20 megapixels").wait_for()
     assert served.tab.get_by_role("button", name="large.png, ").count() == 0
 
