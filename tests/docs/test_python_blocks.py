@@ -15,7 +15,7 @@ from tools.doc_examples import ROOT, scripts
 
 SCRIPTS = scripts()
 
-QUICK = ["README.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
+QUICK = ["README.md", "docs/how_to/aggregation_module.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
 _TASKS = ("big_images", "captions", "export", "formats", "python", "share", "track", "videos")
 SLOW = [f"docs/how_to/{name}.md" for name in _TASKS]
 ELSEWHERE = {
@@ -24,6 +24,7 @@ ELSEWHERE = {
     "docs/how_to/serve.md": "tests/test_client.py",
     "docs/how_to/suggest.md": "tests/teaching/test_suggesting.py",
     "docs/how_to/teach.md": "tests/teaching teach, save and combine words",
+    "docs/how_to/viewers.md": "tests/inference/test_viewers.py",
     "docs/how_to/triton.md": "there is no Triton server here",
 }
 
