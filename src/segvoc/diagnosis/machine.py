@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from segvoc.hardware import cpu_name, installed_memory
+from segvoc.hardware import cpu_name, installed_memory, load_average
 from segvoc.process_settings import cores
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -42,7 +42,7 @@ def describe_machine() -> dict[str, str]:
         "cores": processors,
         "instructions": ", ".join(_instructions()) or "unknown",
         "memory": memory,
-        "load": f"{os.getloadavg()[0]:.1f} programs on average in the last minute",
+        "load": f"{load_average():.1f} programs on average in the last minute",
     }
 
 
@@ -67,7 +67,7 @@ def problems_of_machine() -> Iterator[str]:
     memory = min(installed_memory(), memory_limit() or sys.maxsize)
     if memory < LEAST_MEMORY:
         yield f"there are only {memory / 1e9:.1f} GB of memory; labeling photographs takes up to 2 GB"
-    if os.getloadavg()[0] > 2 * available:
+    if load_average() > 2 * available:
         yield "other programs use this machine's cores, so that everything takes longer; end them, or wait"
     if sys.getfilesystemencoding().lower().replace("-", "") != "utf8":
         yield (f"names of files are read as {sys.getfilesystemencoding()}, so that some can't be; set LC_ALL=C.UTF-8")
