@@ -70,6 +70,34 @@ def test_it_is_plain_files(tmp_path: Path) -> None:
     check_whole(tmp_path / "street")
 
 
+def test_label_maps_follow_the_colors_of_words(tmp_path: Path) -> None:
+    names = ("a.png", "b.png", "c.png", "d.png")
+    project = drawn_project(tmp_path / "street", *names)
+    files = [project.files(project.image(name)) for name in names]
+    for name in names:
+        project.write(name, drawn_work(0, 1), expected=0)
+    # of other programs: gray, and fewer colors than a palette of ours has
+    gray = Image.fromarray(drawn_labels(0, 1).astype(np.uint8))
+    gray.save(files[2].labels)
+    few = gray.convert("P")
+    few.putpalette([1, 2, 3, 4, 5, 6])
+    few.save(files[3].labels, bits=1)
+    project.recover()
+    words = (replace(project.record.words[0], color=(1, 2, 3)), *project.record.words[1:])
+    project.update(expected=project.record.revision, words=words)
+    project.recolor("a.png")
+    project.set_done("b.png", True, expected=1)
+    project.recover()
+    for one, known in zip(files, (1, 2, 1, 1), strict=True):
+        assert read_state(one.state).revision == known
+        assert (read_label_map(one.labels) == drawn_labels(0, 1)).all()
+    for one in files[:2]:
+        with Image.open(one.labels) as labels:
+            assert labels.getpalette()[:6] == [1, 2, 3, *words[1].color]  # type: ignore[index]
+    assert files[2].labels.read_bytes()[25] == 0  # gray stays gray
+    check_whole(tmp_path / "street")
+
+
 def test_more_than_255_words_take_16_bits(tmp_path: Path) -> None:
     project = drawn_project(tmp_path / "street", "a.png", words=tuple(f"word {number}" for number in range(300)))
     project.write("a.png", drawn_work(255, 299), expected=0)

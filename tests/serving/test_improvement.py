@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from segvoc.data.project_images import done_images
 from segvoc.errors import UsageError
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.opening import load
 from segvoc.projects.project import Project
 from segvoc.projects.work_files import LabelWork
 from segvoc.records import to_json
@@ -145,3 +147,55 @@ def test_a_damaged_image_is_named_and_too_few_are_refused(project: Project) -> N
         project.set_done(name, False, expected=project.state(project.images()[name]).revision)
     with pytest.raises(UsageError, match="only 1 image is done"):
         improvement.start(finetune=False, by="anna")
+
+
+open_network = partial(load, "tiny", dtype="float32")
+"""The embedded model as a network, which words can be tuned for."""
+
+
+def until(improvement: Improvement, stage: str | None) -> ImprovementState:
+    """The state once a job has come to a stage, or, for None, to its end."""
+    while (state := improvement.state()).state == "running" and state.stage != stage:
+        time.sleep(0.1)
+    return state
+
+
+def tune_forever(folder: Path) -> None:
+    """A service that fine-tunes."""
+    improvement = Improvement(Project.open(folder), open_network, steps=100_000)
+    improvement.start(finetune=True, by="anna")
+    until(improvement, None)
+
+
+@pytest.mark.slow
+def test_fine_tuning_ends_is_canceled_and_is_killed(project: Project) -> None:
+    left = [".segvoc-lock", "improvement.json"]
+    service = multiprocessing.get_context("spawn").Process(target=tune_forever, args=(project.folder,))
+    service.start()
+    improvement = Improvement(project, open_network, steps=100_000)
+    while improvement.state().state == "none":
+        time.sleep(0.1)
+    assert until(improvement, "fine-tuning").stage == "fine-tuning"
+    service.kill()
+    service.join()
+    # whoever comes next takes over, and may begin again at once
+    state = until(improvement, None)
+    assert (state.state, state.message) == ("failed", "the service was stopped while it learned; start it again")
+    assert sorted(path.name for path in (project.folder / "taught").iterdir()) == left
+
+    assert improvement.start(finetune=True, by="ben").state == "running"
+    assert until(improvement, "fine-tuning").stage == "fine-tuning"
+    assert improvement.cancel().state == "canceled"
+    assert sorted(path.name for path in (project.folder / "taught").iterdir()) == left
+    assert project.record.options.taught == ()
+
+    improvement = Improvement(project, open_network, steps=4)
+    improvement.start(finetune=True, by="anna")
+    state = until(improvement, None)
+    assert (state.state, state.scores, state.images) == ("done", None, 3)
+    assert "too few images" in str(state.message)
+    assert project.record.options.taught == (IMPROVED_FILE,)
+    taught = TaughtWords.load(project.folder / IMPROVED_FILE)
+    assert taught.record.pyramid_channels
+    image = project.images()["3.png"].path
+    assert open_network().with_taught(taught).segment(image, list(taught.words)).labels.shape

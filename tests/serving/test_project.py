@@ -83,6 +83,21 @@ def test_label_finish_and_reopen(street: Path) -> None:
     assert (street / "labels/sub/ü b.png").is_file()
 
 
+def test_colors_come_into_label_maps(street: Path) -> None:
+    with served(street) as client:
+        put_work(client, "a.png", 0)
+        words = client.get("/v1/project").json()["words"]
+        for revision, color in enumerate(([1, 2, 3], [4, 5, 6]), 1):
+            words[0]["color"] = color
+            changed = client.put("/v1/project", json={"words": words}, headers={"If-Match": f'"{revision}"'})
+            assert changed.status_code == 200
+        end = time.monotonic() + 20
+        while (palette := Image.open(street / "labels/a.png").getpalette()[:3]) != color:  # type: ignore[index]
+            assert time.monotonic() < end, palette
+            time.sleep(0.05)
+        assert client.get("/v1/project").json()["images"][0]["revision"] == 1
+
+
 def test_who_comes_late_is_told_how_it_is_now(street: Path) -> None:
     with served(street) as client:
         first = put_work(client, "a.png", 0).json()
@@ -239,6 +254,10 @@ def test_what_is_damaged_or_full_is_named(street: Path, monkeypatch: pytest.Monk
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
+        with monkeypatch.context() as no_room:
+            no_room.setattr("tempfile.SpooledTemporaryFile.write", full)
+            refused = put_work(client, "sub/ü b.png", 0)
+            assert (refused.status_code, failure(refused)) == (507, "storage")
         monkeypatch.setattr("os.fsync", full)
         refused = put_work(client, "sub/ü b.png", 0)
         assert (refused.status_code, failure(refused)) == (507, "storage")

@@ -125,6 +125,24 @@ def test_an_image_gets_what_its_extras_need_and_no_more():
         asked(project, ["no-such-extra"], [])
 
 
+def test_the_image_is_built_from_all_that_the_package_needs():
+    copied = [line.split()[1:-1] for line in LINES if line.startswith("COPY ") and "--from" not in line]
+    sources = {source.rstrip("/") for names in copied for source in names}
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8").split("\n")
+    let_in = [line[1:].rstrip("/") for line in ignored if line.startswith("!")]
+
+    def among(path: str, places) -> bool:
+        return any(Path(path).is_relative_to(place) for place in places)
+
+    assert all((ROOT / source).exists() and among(source, let_in) for source in sources)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    project, hatch = settings["project"], settings["tool"]["hatch"]
+    build = hatch["build"]
+    needed = ["pyproject.toml", project["readme"], *project["license-files"], hatch["version"]["path"]]
+    needed += [*build["targets"]["wheel"]["packages"], *(hook["path"] for hook in build["hooks"].values())]
+    assert len(needed) > 5 and all(among(path, sources) for path in needed)
+
+
 def test_no_image_is_taken_without_a_version():
     bases = [line.split()[1] for line in LINES if line.startswith("FROM ")]
     bases += [line.split()[1] for line in map(str.strip, LINES) if line.startswith("image: caddy")]

@@ -20,6 +20,7 @@ from segvoc.projects.folder import ProjectFolder, has_images, is_project, no_pro
 from segvoc.projects.image_files import ImageFiles, remove
 from segvoc.projects.images import ProjectImage, checked_name, clash, stem_of
 from segvoc.projects.locking import locked
+from segvoc.projects.map_colors import HEAD_BYTES, in_colors
 from segvoc.projects.records import (
     PROJECT_FILE,
     DamagedProjectError,
@@ -105,6 +106,15 @@ class Project(ProjectFolder):
                     (path / "images").mkdir(exist_ok=True)
             write_json(path / PROJECT_FILE, to_json(record))
         return cls(path)
+
+    def recolor(self, name: str) -> None:
+        """Give an image's label map the colors that the words have now; `update` leaves that to the caller.
+
+        Raises:
+            SegvocError: there is no such image, or its files can't be read or written.
+        """
+        with self._locked():
+            self._refresh(self.image(name))
 
     def recover(self) -> list[str]:
         """Finish what ended processes have begun, and take over what other programs have changed in label maps.
@@ -393,16 +403,28 @@ class Project(ProjectFolder):
             )
         elif files.labels.stat().st_mtime != _seconds(state.at):
             return self._take_over(image, state)
+        else:
+            self._recolor(files, state)
         return state
+
+    def _recolor(self, files: ImageFiles, state: ImageState) -> None:
+        """Give a label map the words' colors where it has others."""
+        with writing(files.labels):
+            with files.labels.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+            colors = self.record.colors
+            if in_colors(head, colors) != head:
+                write_bytes(files.labels, in_colors(files.labels.read_bytes(), colors))
+                _mark(files, state)
 
     def _take_over(self, image: ProjectImage, state: ImageState | None) -> ImageState:
         """Take over a label map that isn't as segvoc has written it: pixels that differ were decided by somebody."""
         files = self.files(image)
-        if state is not None and _has(
-            files.labels, read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
-        ):
-            _mark(files, state)  # it was copied
-            return state
+        if state is not None:
+            ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
+            if _has(files.labels, in_colors(ours, self.record.colors)):
+                _mark(files, state)  # it was copied
+                return state
         fresh = self.fresh_state(image) if state is None else state
         try:
             labels = read_label_map(files.labels)
@@ -433,7 +455,7 @@ class Project(ProjectFolder):
     def _derive(self, image: ProjectImage, work: PackedWork, state: ImageState, *, is_new: bool = True) -> None:
         """Write the files of an image that are made from its work file."""
         files = self.files(image)
-        write_bytes(files.labels, work.planes[LABELS_ENTRY])
+        write_bytes(files.labels, in_colors(work.planes[LABELS_ENTRY], self.record.colors))
         _mark(files, state)
         if OBJECTS_ENTRY in work.planes:
             write_bytes(files.objects, work.planes[OBJECTS_ENTRY])

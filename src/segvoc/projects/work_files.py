@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, label_map_image, labels_of, object_counts
+from segvoc.projects.map_colors import color_table
 from segvoc.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
 from segvoc.records import convert, from_json, to_json
 from segvoc.storage.json_files import strict_json
@@ -138,10 +139,7 @@ def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int
 
 def labels_png(labels: UInt16[np.ndarray, "H W"], colors: Mapping[int, tuple[int, int, int]]) -> bytes:
     """A label map as a PNG of ids: a palette of the words' colors up to the id 254, 16 bits beyond."""
-    palette = np.zeros((max(colors, default=-1) + 1, 3), np.uint8)
-    for number, color in colors.items():
-        palette[number] = color
-    return png_of(label_map_image(labels, palette))
+    return png_of(label_map_image(labels, color_table(colors)))
 
 
 def png_of(image: Image.Image) -> bytes:

@@ -1,8 +1,8 @@
 """Bodies of requests about a project: files that are read to the disk where they are large, within limits."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 from urllib.parse import unquote
@@ -26,6 +26,15 @@ _IN_MEMORY = 4_000_000
 _REVISION = re.compile(r'(?:W/)?"?(\d{1,15})"?')
 
 
+@contextmanager
+def _kept() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"uploads can't be kept: {error.strerror or error}; free some space for the service's temporary files"
+        raise ServiceFailure("storage", message) from error
+
+
 @asynccontextmanager
 async def sent_file(request: Request, kind: str, limit: int, settings: ServiceSettings) -> AsyncIterator[BinaryIO]:
     """A body that is one file, open for reading.
@@ -41,9 +50,10 @@ async def sent_file(request: Request, kind: str, limit: int, settings: ServiceSe
     """
     content_type(request, kind)
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        async with body_within(settings.transfer_seconds):
-            async for chunk in body_stream(request, limit):
-                file.write(chunk)
+        with _kept():
+            async with body_within(settings.transfer_seconds):
+                async for chunk in body_stream(request, limit):
+                    file.write(chunk)
         file.seek(0)
         yield cast(BinaryIO, file)
 
@@ -67,7 +77,8 @@ async def sent_form(
     content_type(request, FORM)
     parser = _Parser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
     try:
-        parsed = await parsed_form(parser, settings.transfer_seconds)
+        with _kept():
+            parsed = await parsed_form(parser, settings.transfer_seconds)
         files, texts = [], {}
         for name, value in parsed.multi_items():
             if isinstance(value, UploadFile) != (name == field):

@@ -92,10 +92,11 @@ class Improvement:
     Args:
         project: the project.
         open_model: loads the model; it has to be picklable.
+        steps: of fine-tuning; None: as many as suit the number of images.
     """
 
-    def __init__(self, project: Project, open_model: Callable[[], Segmenter]) -> None:
-        self.project, self.open_model = project, open_model
+    def __init__(self, project: Project, open_model: Callable[[], Segmenter], steps: int | None = None) -> None:
+        self.project, self.open_model, self.steps = project, open_model, steps
         self.folder = project.folder / TAUGHT_FOLDER
         self._guard = threading.Lock()
         self._job: _Job | None = None
@@ -175,8 +176,12 @@ class Improvement:
         """Put the new file in the place of an earlier one, and note it in the project."""
         os.replace(self.folder / UNFINISHED_FILE, self.project.folder / IMPROVED_FILE)
         self.project.improved(IMPROVED_FILE, by=state.by or "")
-        scores = _gains(taught)
-        return replace(state, state="done", stage=None, share=1.0, scores=scores, images=int(taught["images"]))
+        done = replace(state, state="done", stage=None, share=1.0)
+        if taught["miou"] is None:
+            return replace(done, message="too few images are done to hold some out, so nothing says how good it is")
+        # fine-tuning notes how many it learned from, which are fewer
+        images = state.images if state.finetune else int(taught["images"])
+        return replace(done, scores=_gains(taught), images=images)
 
     def clean(self) -> None:
         """Remove what a job leaves that was ended; the caller holds the lock."""
@@ -226,7 +231,9 @@ class _Job(threading.Thread):
         folder, project = self.improvement.folder, self.improvement.project.folder
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        order = ImprovementOrder(project=project, out=folder / UNFINISHED_FILE, finetune=self.state.finetune)
+        order = ImprovementOrder(
+            project=project, out=folder / UNFINISHED_FILE, finetune=self.state.finetune, steps=self.improvement.steps
+        )
         process = context.Process(target=improve, args=(self.improvement.open_model, order, theirs))
         process.start()
         theirs.close()

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.project_images import done_images
@@ -23,12 +23,16 @@ from segvoc.serving.logs import LOGGER
 from segvoc.storage.journal import read_journal
 from segvoc.teaching.taught_words import TaughtWords
 
+if TYPE_CHECKING:
+    from segvoc.training.recipe import Recipe
+
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "opening the model": (0.0, 0.05),
     "finding regions": (0.05, 0.3),
     "reading images": (0.3, 0.6),
     "learning words": (0.6, 1.0),
-    "fine-tuning": (0.1, 1.0),
+    "computing features": (0.05, 0.4),
+    "fine-tuning": (0.4, 1.0),
 }
 """What is done, and the shares of all work at which it begins and ends."""
 
@@ -52,6 +56,8 @@ class ImprovementOrder:
     """The file of taught words, which is whole when it is there."""
     finetune: bool
     """Whether words are tuned with a small network of their own, in place of linear classifiers."""
+    steps: int | None = None
+    """Steps of fine-tuning; None: as many as suit the number of images."""
 
 
 def why_no_finetuning(model: Segmenter) -> str | None:
@@ -128,9 +134,10 @@ def _tuned(
     with TemporaryDirectory(dir=order.out.parent, prefix=TUNING_PREFIX) as folder:
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
         save(model, file)  # weights may have been given beside the preset
-        recipe = finetune(str(file), images=len(images), method="words")
+        recipe = finetune(str(file), images=len(images), steps=order.steps, method="words")
         ended = threading.Event()
-        watching = threading.Thread(target=_watch, args=(run, recipe.optimizer.steps, tell, ended), daemon=True)
+        tell("computing features", 0, 1)
+        watching = threading.Thread(target=_watch, args=(run, recipe, len(images), tell, ended), daemon=True)
         watching.start()
         try:
             train(recipe, images, run, device=str(getattr(model, "device", "auto")), progress=False)
@@ -141,10 +148,19 @@ def _tuned(
         return TaughtWords.load(tuned) if tuned.exists() else None
 
 
-def _watch(run: Path, steps: int, tell: Callable[[str, int, int], None], ended: threading.Event) -> None:
+def _watch(
+    run: Path, recipe: "Recipe", images: int, tell: Callable[[str, int, int], None], ended: threading.Event
+) -> None:
     """Tell how far a run is."""
+    from segvoc.training.run_folder import FEATURES
+    from segvoc.training.tuned_features import VIEWS_PER_SHARD
+
+    views = (images - recipe.data.num_val_images) * recipe.words.views
     while not ended.wait(TUNING_LOOK_SECONDS):
         with suppress(OSError, SegvocError):
             lines = list(read_journal(run / "metrics.jsonl"))
             if lines:
-                tell("fine-tuning", int(lines[-1]["step"]), steps)
+                tell("fine-tuning", int(lines[-1]["step"]), recipe.optimizer.steps)
+            else:
+                shards = len(list((run / FEATURES).glob("*.safetensors")))
+                tell("computing features", min(views, shards * VIEWS_PER_SHARD), views)

@@ -64,6 +64,7 @@ class ProjectRoutes:
         self._service, self.project = service, Project.open(folder)
         self._improvement = Improvement(self.project, open_model)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
+        self._coloring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Finish what processes that were ended have begun, and log what is damaged."""
@@ -72,6 +73,8 @@ class ProjectRoutes:
 
     async def stop(self) -> None:
         """End what runs beside the service."""
+        if self._coloring is not None:
+            self._coloring.cancel()
         await asyncio.to_thread(self._improvement.stop)
 
     def add(self, router: APIRouter) -> None:
@@ -133,9 +136,20 @@ class ProjectRoutes:
         expected, user = expected_revision(request), user_of(request)
         with self._service.place(labels=False):
             body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
-            await self._in_thread(partial(self._update, body, expected, user))
+            before = self.project.record.colors
+            after = (await self._in_thread(partial(self._update, body, expected, user))).colors
+            if any(after[number] != color for number, color in before.items()):
+                self._coloring = asyncio.create_task(self._recolor(self._coloring))
             content, revision = await self._in_thread(self._content)
         return Response(content, media_type="application/json", headers=_etag(revision))
+
+    async def _recolor(self, before: asyncio.Task[None] | None) -> None:
+        """Give all label maps the words' new colors; what an end interrupts, the next start finishes."""
+        if before is not None:
+            before.cancel()
+        for image in self.project.images().values():
+            with suppress(ServiceFailure, SegvocError):
+                await self._in_thread(partial(self.project.recolor, image.name))
 
     def _update(self, body: ProjectJson, expected: int, user: str) -> ProjectRecord:
         words, options = body.words, body.options
