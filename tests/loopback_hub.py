@@ -16,6 +16,7 @@ import huggingface_hub.constants
 import pytest
 
 from segvoc.checkpoints.published import HubPlace, PublishedFile
+from tests.loopback_repositories import Repositories
 
 CHUNK = 16 << 10
 """What the client takes at once, in place of the hub's 10 MiB."""
@@ -41,6 +42,8 @@ class LoopbackHub:
     """Seconds before a transfer begins."""
     asked: list[tuple[str, str, int]] = field(default_factory=list)
     """Method, path and first byte of each request for a file."""
+    repositories: Repositories = field(default_factory=Repositories)
+    """Repositories that can be written, beside the files."""
 
     def publish(self, file: PublishedFile, content: bytes | None = None) -> PublishedFile:
         """Serve a small file at the place of a published one; returns its entry in the manifest, which fits it."""
@@ -72,11 +75,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(with_body=True)
 
+    def do_POST(self) -> None:
+        self._answer(with_body=True)
+
+    def do_PUT(self) -> None:
+        self._answer(with_body=True)
+
     def _answer(self, *, with_body: bool) -> None:
         hub = self.hub
         content = hub.files.get(self.path)
-        if content is None:  # the client asks for more than files
-            return self.send_error(404)
+        if content is None:
+            return self._answer_of_repositories(with_body=with_body)
         span = self.headers.get("Range")
         start = int(re.findall(r"\d+", span)[0]) if span else 0
         hub.asked.append((self.command, self.path, start))
@@ -101,6 +110,39 @@ class _Handler(BaseHTTPRequestHandler):
                 body, hub.break_after = body[: hub.break_after], None
             self.wfile.write(body)
         return None
+
+    def _answer_of_repositories(self, *, with_body: bool) -> None:
+        hub, (path, _, _) = self.hub, self.path.partition("?")
+        body = self._body()
+        if hub.status != 200:
+            return self.send_error(hub.status)
+        found = hub.repositories.answer(self.command, path, body, self.headers.get("Authorization"), hub.url)
+        if found is None:  # the client asks for more than files
+            return self.send_error(404)
+        if "/resolve/" in path:
+            hub.asked.append((self.command, path, 0))
+        self.send_response(found.status)
+        for name, value in found.headers.items():
+            self.send_header(name, value)
+        content = found.content
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if with_body:
+            if hub.break_after is not None and "/resolve/" in path:
+                content, hub.break_after = content[: hub.break_after], None
+            self.wfile.write(content)
+        return None
+
+    def _body(self) -> bytes:
+        """The request's body, also one that comes in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        pieces: list[bytes] = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -127,6 +169,8 @@ def use_hub(monkeypatch: pytest.MonkeyPatch, home: Path, endpoint: str) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(home / "assets"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the stand-in has no storage of that kind
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 

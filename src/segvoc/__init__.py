@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.opening import list_models, load, load_exported
     from segvoc.models.saving import save
+    from segvoc.pipelines import ImageSegmentationPipeline, pipeline
     from segvoc.process_settings import keep_freed_memory, threads
     from segvoc.teaching.taught_words import TaughtWords
     from segvoc.training import recipes, trackers
@@ -54,6 +55,7 @@ __all__ = [
     "EvaluationSettings",
     "EvaluationTask",
     "ExportedSegmenter",
+    "ImageSegmentationPipeline",
     "InputError",
     "LabelOptions",
     "LabeledImages",
@@ -77,6 +79,7 @@ __all__ = [
     "list_models",
     "load",
     "load_exported",
+    "pipeline",
     "read_dataset",
     "read_label_map",
     "recipes",
@@ -94,6 +97,7 @@ _HOMES = {
     "EvaluationSettings": "segvoc.evaluation.task",
     "EvaluationTask": "segvoc.evaluation.task",
     "ExportedSegmenter": "segvoc.exported.segmenter",
+    "ImageSegmentationPipeline": "segvoc.pipelines",
     "InputError": "segvoc.errors",
     "LabelOptions": "segvoc.inference.label_options",
     "LabeledImages": "segvoc.data.labeled_images",
@@ -117,6 +121,7 @@ _HOMES = {
     "list_models": "segvoc.models.opening",
     "load": "segvoc.models.opening",
     "load_exported": "segvoc.models.opening",
+    "pipeline": "segvoc.pipelines",
     "read_dataset": "segvoc.data.datasets.opening",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 import segvoc
+from tests.loopback_hub import LoopbackHub, use_hub
 from tests.videos.videos import write_video
 from tools.doc_examples import ROOT, scripts
 
 SCRIPTS = scripts()
 
 QUICK = ["README.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
-SLOW = [
-    f"docs/how_to/{name}.md" for name in ("big_images", "captions", "export", "formats", "python", "track", "videos")
-]
+_TASKS = ("big_images", "captions", "export", "formats", "python", "share", "track", "videos")
+SLOW = [f"docs/how_to/{name}.md" for name in _TASKS]
 ELSEWHERE = {
     "docs/index.md": "the README's",
     "docs/how_to/batch.md": "tests/batch run batches, and read their tables with pycocotools",
@@ -62,7 +62,7 @@ def test_a_page(page: str, place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on fewer cores
 @pytest.mark.parametrize("page", SLOW)
-def test_a_slow_page(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_page(page: str, place: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     name = Path(page).stem
     if name == "track":
         pytest.importorskip("wandb")
@@ -79,6 +79,11 @@ def test_a_slow_page(page: str, place: Path, monkeypatch: pytest.MonkeyPatch) ->
         size["transform"] = rasterio.transform.from_origin(500_000, 5_000_000, 0.5, 0.5)
         with rasterio.open("scene.tif", "w", driver="GTiff", **size) as scene:
             scene.write(np.asarray(Image.open("photo.jpg")).transpose(2, 0, 1))
+    if name == "share":
+        use_hub(monkeypatch, place / "home", hub.url)
+        monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
+        for revision in (None, "v2"):
+            segvoc.load("tiny").push_to_hub("anna/car-parts", revision=revision, weights=True)
     if name == "videos":
         write_video(Path("video.mp4"), 6)
     if name == "formats":

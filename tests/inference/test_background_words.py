@@ -13,7 +13,8 @@ from segvoc.inference.pixel_labels import label_classes, selected_classes
 from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.view_logits import ViewLogits
-from segvoc.models.loading import TRAINING, segmenter_of
+from segvoc.models.headers import TRAINING
+from segvoc.models.loading import segmenter_of
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.vocabulary import PartVocabulary, Vocabulary

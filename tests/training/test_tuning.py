@@ -1,5 +1,6 @@
 """Words tuned to labeled images on cached features of a frozen network."""
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -96,6 +97,17 @@ def test_words_that_are_never_better_keep_their_text(tmp_path, capsys):
     assert not (tmp_path / "run/tuned.words.safetensors").exists()
     assert result.metrics["step"] == 2  # two validations in a row were no better
     assert segvoc.load(result.weights, device="cpu").taught == ()
+
+
+def test_scores_are_those_of_their_words_beside_a_background(tmp_path):
+    images = replace(drawn_images(tmp_path / "set", 8), background="ground")
+    train(recipe(8, steps=6, eval_every=6, patience=0), images, tmp_path / "run", device="cpu", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run/watched.jsonl").read_text().splitlines()]
+    by_class = dict(zip(images.vocabulary.words, zip(*(line["iou"] for line in lines), strict=True), strict=True))
+    found = TaughtWords.load(tmp_path / "run/tuned.words.safetensors").record.words
+    assert [word.name for word in found] == ["red disc", "blue disc"]
+    for word in found:
+        assert (word.before, word.after) == pytest.approx([100 * score for score in by_class[word.name]], abs=0.01)
 
 
 def test_tuned_words_are_part_of_the_model_wherever_it_goes(tmp_path):

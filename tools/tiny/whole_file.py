@@ -9,8 +9,8 @@ import torch
 from segvoc.checkpoints.files import WeightsFile, read_weights, write_weights
 from segvoc.errors import CheckpointError
 from segvoc.models.headers import CONFIGURATION, configuration_of, configuration_record
-from segvoc.models.loading import shipped_weights
 from segvoc.models.presets import find_preset
+from segvoc.models.shipped_weights import shipped_weights
 from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
 
 FAMILIAR = "aggregation.skip.familiar"

@@ -5,7 +5,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.int8_rows import unpack_int8_rows
 from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
+from segvoc.checkpoints.weights_folder import SINGLE, files_of_weights
 from segvoc.errors import CheckpointError, one_line
 from segvoc.storage.atomic_writes import write_bytes
 
@@ -49,15 +50,29 @@ class WeightsFile:
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """Read safetensors, a checkpoint for `torch.load(weights_only=True)`, or a TorchScript archive; never runs code.
 
-    The format is detected from the content, not from the file name.
+    The format is detected from the content, not from the file name. A folder has the files that transformers saves
+    (`files_of_weights`).
 
     Raises:
         CheckpointError: The file is missing, damaged or not a weights file, contains code, or contains no tensors.
     """
-    file = _guarded(path, _read)
+    file = _read_folder(Path(path)) if os.fspath(path) and Path(path).is_dir() else _guarded(path, _read)
     if not file.tensors:
         raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; use another")
     return file
+
+
+def _read_folder(folder: Path) -> WeightsFile:
+    """Read the weights of a folder, from one file or from all shards."""
+
+    def get(name: str) -> Path | None:
+        return folder / name if (folder / name).is_file() else None
+
+    paths = files_of_weights(get, str(folder))
+    if not paths:
+        raise CheckpointError(f"{str(folder)!r} is a folder without {' or '.join(SINGLE)}; name the file of weights")
+    first, *others = (_guarded(path, _read) for path in paths)
+    return replace(first, tensors=first.tensors | {key: value for one in others for key, value in one.tensors.items()})
 
 
 def read_header(path: str | os.PathLike[str]) -> WeightsFile:

@@ -32,6 +32,7 @@ COMMANDS = {
     "models": "List the models.",
     "prepare": "Convert a benchmark's original download to label maps.",
     "project": "Import into a project, export from it, and see what is done.",
+    "push": "Share a model on the Hugging Face hub.",
     "reproduce": "Reproduce the papers' published scores.",
     "segment": "Label every pixel of images or videos with words.",
     "serve": "Serve a model over HTTP.",

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
     """Show the components of MODEL, its parameters, and the origin, license and scores of its weights.
 
-    MODEL is a preset, a segvoc .safetensors file, or a published file that `segvoc fetch --list` names.
+    MODEL is a preset, a segvoc .safetensors file, OWNER/NAME on the Hugging Face hub, or a published file that `segvoc
+    fetch --list` names.
     """
     facts = describe(model, options)
     if macs:
@@ -84,7 +85,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
         **({"options": changes} if changes else {}),
         "templates": list(preset.templates_of(configuration)),
         "auto_dtype": str(find_dtype("auto", find_device("auto"), keeps_labels=keeps)).removeprefix("torch."),
-        **({"weights": _recorded(model, record)} if record else _of_preset(name, preset)),
+        **({"weights": _recorded(file.path, record)} if file is not None and record else _of_preset(name, preset)),
     }
 
 

@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 @word_options
 @part_options
 @click.option(
-    "--model", default="tiny", metavar="NAME", help="A preset, a segvoc .safetensors file, or an exported folder."
+    "--model",
+    default="tiny",
+    metavar="NAME",
+    help="A preset, a segvoc .safetensors file, an exported folder, or OWNER/NAME.",
 )
 @model_options(*NETWORK_OPTIONS, "trust_code", "taught", dtype="auto")
 @label_options(*OPTION_TEXTS)

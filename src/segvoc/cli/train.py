@@ -73,7 +73,7 @@ FINETUNE = "finetune"
     "--object-classes", metavar="FILE", help="A JSON list of the object names, in the label order of these maps."
 )
 @data_option("The root of prepared benchmarks (segvoc prepare), for a paper's recipe.")
-@click.option("--model", metavar="NAME", help="The model to fine-tune: a preset or a segvoc .safetensors file.")
+@click.option("--model", metavar="NAME", help="The model to fine-tune: a preset, a segvoc file, or OWNER/NAME.")
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option(
     "--encoder-weights",
@@ -212,7 +212,9 @@ def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Rec
     if name == FINETUNE:
         if model is None:
             raise UsageError("finetune needs a model to train on; name one: --model tiny")
-        return finetune(model, **of_own_images)
+        from segvoc.models.finding import trainable_model
+
+        return finetune(trainable_model(model), **of_own_images)
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r} is unknown; it is finetune or one of {', '.join(RECIPES)}")
     if model is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from segvoc.checkpoints.files import read_header
 from segvoc.evaluation.image_score import ImageScore
 from segvoc.evaluation.task import EvaluationImage
+from segvoc.models.finding import find_model
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
 
@@ -32,7 +33,7 @@ def origin_of(model: str, weights: str | None = None, options: Mapping[str, obje
     """The origin of a model that `segvoc.load` loads with the same arguments.
 
     Args:
-        model: a preset, or the path of a .safetensors file of segvoc.
+        model: a preset, the path of a .safetensors file of segvoc or of a shared folder, or a repository of the hub.
         weights: file of the weights; None: the preset's own.
         options: settings of the network that differ from the preset's.
 
@@ -41,6 +42,9 @@ def origin_of(model: str, weights: str | None = None, options: Mapping[str, obje
         CheckpointError: the file can't be read.
     """
     options = options or {}
+    if (found := find_model(model)) is not None:
+        preset = named_preset(read_header(found.model)) if is_own_path(found.model) else found.model
+        return ModelOrigin(preset=preset, weights=model, options=options)
     if is_own_path(model):
         return ModelOrigin(preset=named_preset(read_header(model)), weights=model, options=options)
     published = weights is None and find_preset(model).published is not None

@@ -20,6 +20,8 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
+from segvoc.sharing.facts import SHIPPED_WEIGHTS, TINY, taught_facts
+from segvoc.sharing.uploading import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import probe_image
 from segvoc.vocabulary import Vocabulary
@@ -70,6 +72,15 @@ class ExportedSegmenter(Segmenter):
     def dtype(self) -> str:
         """Precision of most weights: "float32", "float16" or "int8"."""
         return self.manifest.dtype
+
+    def shareable(self, *, weights: bool | None = None) -> ShareableModel:
+        """The words that were taught to `tiny`; see `Shareable.shareable`."""
+        record = self.origin.get("record")  # only what has the shipped weights has one
+        if self.origin.get("preset") != "tiny" or not isinstance(record, Mapping) or weights:
+            return super().shareable(weights=weights)
+        license = str(record.get("license", ""))
+        facts = taught_facts("tiny", TINY, self.taught, licenses={SHIPPED_WEIGHTS: license})
+        return ShareableModel(facts=facts, write_weights=None, taught=self.taught)
 
     def run(
         self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol

@@ -34,9 +34,9 @@ from segvoc.exporting.programs import Program, image_program, smallest_grid, tex
 from segvoc.exporting.tokenizers import clip_tokenizer, write_tokenizer
 from segvoc.exporting.torch_files import finds_compiler, write_torch
 from segvoc.layers.precision import reduce_precision
-from segvoc.models.loading import shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, preset_name
+from segvoc.models.shipped_weights import shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.teaching.taught_words import TaughtWords

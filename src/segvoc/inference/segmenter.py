@@ -30,6 +30,7 @@ from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, VotedShare, Votes, WithParts, requested_selection
+from segvoc.sharing.shareable import Shareable
 from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary
 
@@ -61,7 +62,7 @@ class ModelTraits(TypedDict, total=False):
     origin: Mapping[str, object] | None
 
 
-class Segmenter(Suggesting, ABC):
+class Segmenter(Suggesting, Shareable, ABC):
     """Labels images with words; created by `segvoc.load`.
 
     An engine that runs networks is a subclass, which defines `dtype` and `run`.

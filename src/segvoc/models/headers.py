@@ -17,6 +17,12 @@ from segvoc.records import from_json, to_json
 CONFIGURATION = "configuration"
 """Header entry of the configuration."""
 
+CUSTOM = "custom"
+"""Header entry that marks a network that no preset builds."""
+
+TRAINING = "training"
+"""Header entry that tells how `segvoc train` has trained a network."""
+
 OPTIONS = "options"
 """Header entry in files of version 0.1, which holds the differences from the preset."""
 

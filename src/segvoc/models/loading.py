@@ -19,21 +19,19 @@ from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.digests import keep_words
-from segvoc.models.headers import configuration_of, configuration_record
+from segvoc.models.finding import FoundModel, find_model
+from segvoc.models.headers import CUSTOM, TRAINING, configuration_of, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
+from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
+from segvoc.models.shipped_weights import shipped_weights
 from segvoc.models.taught_weights import taught_words_of, without_taught
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.sharing.hub import Token
+from segvoc.teaching.taught_words import TaughtWords
 
 FIRST_WITH_BFLOAT16 = (8, 0)
 """Compute capability of the first GPUs that multiply bfloat16 (Ampere)."""
-
-CUSTOM = "custom"
-"""Header entry that marks a network that no preset builds."""
-
-TRAINING = "training"
-"""Header entry that tells how `segvoc train` has trained a network."""
 
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)
 """Key prefixes of the encoders."""
@@ -53,6 +51,8 @@ def load_network(
     dtype: DtypeName = "auto",
     options: Mapping[str, object] | None = None,
     network: SegmentationNetwork | None = None,
+    revision: str | None = None,
+    token: Token = None,
 ) -> NetworkSegmenter:
     """Load a PyTorch network, ready to segment; `segvoc.load` describes the arguments.
 
@@ -62,6 +62,10 @@ def load_network(
     """
     where, chosen = find_device(device), options or {}
     name = os.fspath(name)
+    if (found := find_model(name, revision=revision, token=token)) is not None:
+        if weights is not None:
+            raise UsageError(f"{name!r} has its own weights, and weights={os.fspath(weights)!r} too; give one of them")
+        return _load_found(found, device=device, dtype=dtype, options=options, network=network)
     file = None
     if is_own_path(name):
         if weights is not None:
@@ -85,8 +89,35 @@ def load_network(
         reduce_precision(network, kind)
     segmenter = segmenter_of(name, preset, network, configuration, training)
     segmenter.taught = () if file is None else taught_words_of(file)
+    segmenter.known_words = () if file is None else _classes(file)
     keep_words(segmenter)
     return segmenter
+
+
+def _load_found(
+    found: FoundModel,
+    *,
+    device: str,
+    dtype: DtypeName,
+    options: Mapping[str, object] | None,
+    network: SegmentationNetwork | None,
+) -> NetworkSegmenter:
+    """Load the parts of a shared model, which labels alike everywhere: "auto" is float32."""
+    kind: DtypeName = "float32" if dtype == "auto" else dtype
+    try:
+        model = load_network(
+            found.model, weights=found.weights, device=device, dtype=kind, options=options, network=network
+        )
+        model = model.with_taught(*map(TaughtWords.load, found.taught))
+    except CheckpointError as error:
+        raise CheckpointError(f"{found.name}: {error}") from error
+    return found.named(model)
+
+
+def _classes(file: WeightsFile) -> tuple[str, ...]:
+    """The classes that a file's network was trained on, if `segvoc train` wrote it."""
+    classes = file.record.get("classes", ())
+    return tuple(map(str, classes)) if isinstance(classes, list) else ()
 
 
 def segmenter_of(
@@ -129,16 +160,18 @@ class NamedModel(NamedTuple):
 
 
 def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
-    """Look up a preset, or read the header of a file of segvoc.
+    """Look up a preset, or read the header of a file of segvoc, or of one that was shared.
 
     Args:
-        model: the name of the preset, or the path.
+        model: the name of the preset, or the path, or a repository of the hub.
         changes: settings of the network that differ.
 
     Raises:
         UsageError: there is no such preset or setting.
         CheckpointError: the file can't be read, or segvoc didn't write it.
     """
+    if (found := find_model(model)) is not None:
+        model = found.model
     file = read_header(model) if is_own_path(model) else None
     preset = find_preset(model if file is None else named_preset(file))
     configuration = preset.configuration if file is None else configuration_of(file, preset)
@@ -207,14 +240,6 @@ def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | N
     if not preset.shipped:
         raise CheckpointError(f"{name} has no weights here: {preset.how_to_get} (weights=... or --weights)")
     return shipped_weights(name, preset)
-
-
-def shipped_weights(name: str, preset: Preset) -> WeightsFile:
-    """Read the weights that ship with segvoc for a preset."""
-    tensors: dict[str, Tensor] = {}
-    for file in preset.shipped:
-        tensors |= read_weights(WEIGHTS / file).tensors
-    return WeightsFile(path=str(WEIGHTS), tensors=tensors, preset=name)
 
 
 def state_of(name: str, preset: Preset, network: SegmentationNetwork, file: WeightsFile) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.precision import lowest_precision
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import note_cpu_work
+from segvoc.sharing.uploading import ShareableModel
 
 
 class NetworkSegmenter(Segmenter):
@@ -71,6 +72,12 @@ class NetworkSegmenter(Segmenter):
         """Note that the threads of the CPU are about to be used, if they are; see `note_cpu_work`."""
         if self.device.type == "cpu":
             note_cpu_work()
+
+    def shareable(self, *, weights: bool | None = None) -> ShareableModel:
+        """The model as files and facts; see `Shareable.shareable`."""
+        from segvoc.models.shared_network import shareable_network  # here, since only sharing needs the presets
+
+        return shareable_network(self.name, self.network, self.origin, self.taught, weights=weights)
 
     @torch.inference_mode()
     def run(

@@ -12,6 +12,9 @@ from segvoc.exported.shipped import open_tiny
 from segvoc.hardware import DtypeName
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import keep_words
+from segvoc.models.finding import find_model
+from segvoc.sharing.hub import Token
+from segvoc.teaching.taught_words import TaughtWords
 
 if TYPE_CHECKING:
     from segvoc.models.network_segmenter import NetworkSegmenter
@@ -36,6 +39,8 @@ def load(
     dtype: DtypeName = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
+    revision: str | None = None,
+    token: Token = None,
 ) -> "NetworkSegmenter": ...
 
 
@@ -48,6 +53,8 @@ def load(
     dtype: DtypeName = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
+    revision: str | None = None,
+    token: Token = None,
     trust_code: bool,
 ) -> Segmenter: ...
 
@@ -60,14 +67,18 @@ def load(
     dtype: DtypeName = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
+    revision: str | None = None,
+    token: Token = None,
     trust_code: bool = False,
 ) -> Segmenter:
     """Load a model, ready to segment.
 
     Args:
         name: a preset (`segvoc models` lists them; without PyTorch there is only `tiny`), the path of a .safetensors
-            file written by segvoc, or a folder that `segvoc export` wrote, which runs on the CPU, and without PyTorch
-            unless it was exported for it. A folder with the name of a preset is meant by a path ("./tiny").
+            file written by segvoc, a folder that `segvoc export` wrote, which runs on the CPU, and without PyTorch
+            unless it was exported for it, the folder of a run, a repository of the Hugging Face hub that `segvoc push`
+            wrote ("owner/name", or "owner/name@revision"), or one, or a folder, in which transformers has saved a CLIP
+            or CLIPSeg. A folder with the name of a preset is meant by a path ("./tiny").
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
         device: "auto" (NVIDIA's GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", ... or "mps", Apple's GPU,
@@ -76,12 +87,14 @@ def load(
             weights and computations, which saves memory and, on processors with instructions for it and on GPUs, much
             time, but changes labels where classes are about equally likely; or "auto": "bfloat16" where the device
             multiplies it in hardware and the weights are the shipped ones of `tiny`, of whose labels hardly any
-            change, else "float32".
+            change, else "float32", also for a repository: what is shared labels alike everywhere.
         options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights that
             were distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
             own.
         network: your own network to load the weights into, instead of one built by a preset, for example a preset's
             network with another aggregation. Its architecture must be the same as when the file was written.
+        revision: branch, tag or commit of the repository; None: its main branch.
+        token: token of the hub, for private repositories; None: HF_TOKEN, or that of `hf auth login`.
         trust_code: open archives of `torch.export`, which can hold code that runs when they are opened. Say it for the
             folders of people you trust; all other models are data, and run no code of their makers.
 
@@ -111,10 +124,15 @@ def load(
     plain = weights is None and not options and network is None and device in ("auto", "cpu")
     if name == "tiny" and plain and dtype in ("auto", "float32") and find_spec("torch") is None:
         return _ready(open_tiny())
+    if find_spec("torch") is None and plain and dtype in ("auto", "float32"):
+        found = find_model(name, revision=revision, token=token)
+        if found is not None:
+            return found.named(_ready(open_tiny()).with_taught(*map(TaughtWords.load, found.taught)))
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
-    return load_network(name, weights=weights, device=device, dtype=dtype, options=options, network=network)
+    asked = {"revision": revision, "token": token} if revision is not None or token is not None else {}
+    return load_network(name, weights=weights, device=device, dtype=dtype, options=options, network=network, **asked)
 
 
 def means_exported_folder(name: str) -> bool:

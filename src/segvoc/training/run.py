@@ -20,8 +20,8 @@ from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.layers.precision import lowest_precision
-from segvoc.models.headers import configuration_record
-from segvoc.models.loading import CUSTOM, TRAINING, find_device, segmenter_of
+from segvoc.models.headers import CUSTOM, TRAINING, configuration_record
+from segvoc.models.loading import find_device, segmenter_of
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import find_preset
 from segvoc.models.taught_weights import taught_tensors
@@ -35,15 +35,12 @@ from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import FEATURES, STARTED_FROM, RunFolder, open_together
+from segvoc.training.run_folder import FEATURES, MODEL_FILE, STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
 from segvoc.training.trackers import default_callbacks
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, training_data_of
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 from segvoc.version import __version__
-
-MODEL_FILE = "model.safetensors"
-"""The trained weights in the run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,9 @@ from segvoc.storage.resume import difference
 FEATURES = "features"
 """Folder for the cached features of captioned images, which is filled before config.json is written."""
 
+MODEL_FILE = "model.safetensors"
+"""The trained weights."""
+
 STARTED_FROM = "started_from"
 """Entry of config.json for the files that the run started from."""
 

@@ -22,10 +22,10 @@ from segvoc.models.loading import (
     begin_with,
     is_own_path,
     named_preset,
-    shipped_weights,
     state_of,
 )
 from segvoc.models.presets import WEIGHTS, Preset, find_preset
+from segvoc.models.shipped_weights import shipped_weights
 from segvoc.models.taught_weights import taught_words_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.storage.digests import file_sha256

@@ -39,6 +39,8 @@ class Tuning:
     """The tuned words, as the loop changes them."""
     vocabulary: Vocabulary
     """The words."""
+    scored: tuple[str, ...]
+    """The classes whose scores watched.jsonl has, in order: the words, and the background if there is one."""
     held_out: bool
     """Whether scores are of images that nothing was learned from."""
     patience: bool
@@ -66,8 +68,8 @@ class Tuning:
                     name=self.vocabulary.words[index],
                     images=int(self.task.images[index]),
                     pixels=int(self.task.pixels[index]),
-                    before=_of(before, index),
-                    after=_of(after, index),
+                    before=self._score(before, index),
+                    after=self._score(after, index),
                 )
                 for index in shown
             ),
@@ -82,6 +84,11 @@ class Tuning:
             pyramid_channels=self.tuned.channels,
         )
         return self.tuned.taught_words(record, self.task.mean, self.task.scale, self.probe, shown)
+
+    def _score(self, scores: dict[str, Any], index: int) -> float | None:
+        """The IoU of a word [%]."""
+        word = self.vocabulary.words[index]
+        return _percent(scores["iou"][self.scored.index(word)]) if "iou" in scores and word in self.scored else None
 
     def finish(self, weights: dict[str, Tensor], watched: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
         """The tuned words of the run, and the step that they are of.
@@ -148,14 +155,11 @@ def open_tuning(
         network=trained_network(segmenter.network, tuned),
         tuned=tuned,
         vocabulary=images.vocabulary,
+        scored=data.watched.classes,
         held_out=bool(recipe.data.num_val_images),
         patience=bool(recipe.runtime.patience),
         probe=mean_features(probed),
     )
-
-
-def _of(scores: dict[str, Any], index: int) -> float | None:
-    return _percent(scores["iou"][index]) if "iou" in scores else None
 
 
 def _percent(share: float | None) -> float | None:

@@ -1,0 +1,118 @@
+"""`segvoc push`: shares a model on the Hugging Face hub."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segvoc.cli.output import echo
+from segvoc.errors import UsageError, missing_extra
+from segvoc.sharing.contents import WORDS_SUFFIX
+from segvoc.sharing.facts import CURVES
+
+if TYPE_CHECKING:
+    from segvoc.inference.segmenter import Segmenter
+    from segvoc.sharing.uploading import ShareableModel
+
+
+@click.command()
+@click.argument("source")
+@click.argument("repository", metavar="OWNER/NAME")
+@click.option("--private/--public", default=None, help="Whether a new repository is private.")
+@click.option("--revision", metavar="BRANCH", help="Branch to write to, made if there is none; by default main.")
+@click.option("--license", metavar="SPDX", help="The license that you give the model, such as apache-2.0.")
+@click.option(
+    "--report", "reports", multiple=True, metavar="DIR", help="A report of segvoc evaluate, for the card; repeatable."
+)
+@click.option(
+    "--weights/--words-alone",
+    default=None,
+    help="Upload the network's weights, or taught words alone; by default weights unless they ship with segvoc.",
+)
+@click.option("--data", metavar="TEXT", help="What images it learned from, and their license, for the card.")
+@click.option("--model", metavar="NAME", help="The model that the words of a *.words.safetensors were taught to.")
+@click.option("--no-images", is_flag=True, help="Show none of the run's images on the card.")
+@click.option("--keep-card", is_flag=True, help="Leave the card of an existing repository as it is.")
+@click.option("--message", metavar="TEXT", help="What the commit is called.")
+@click.option("--out", metavar="DIR", help="Write everything into this folder, to look at, and upload nothing.")
+def push(
+    source: str,
+    repository: str,
+    private: bool | None,
+    revision: str | None,
+    license: str | None,
+    reports: Sequence[str],
+    weights: bool | None,
+    data: str | None,
+    model: str | None,
+    no_images: bool,
+    keep_card: bool,
+    message: str | None,
+    out: str | None,
+) -> None:
+    """Share SOURCE on the Hugging Face hub, with a model card.
+
+    SOURCE is the folder of a run, a .safetensors of segvoc, or a file of taught words. Others load it by its name:
+    segvoc segment photo.jpg --model OWNER/NAME. Log in once with `hf auth login`, or set HF_TOKEN.
+    """
+    opened = _opened(source, model)
+    found = opened.shareable(weights=weights)
+    if os.path.isdir(source) and find_spec("torch") is not None:
+        from segvoc.training.shared_run import is_run, shareable_run
+
+        found = shareable_run(found, source, images=not no_images) if is_run(source) else found
+    found = _with_scores(found, opened, reports)
+    found = replace(found, facts=replace(found.facts, license=license, source=data))
+    if out is not None:
+        _refuse_used(out)
+        found.write(out, repository)
+        echo(f"-> {out}: look at {os.path.join(out, 'README.md')}")
+        return
+    if shown := [one for one in found.facts.pictures if one.name != CURVES]:
+        echo(f"segvoc: the card shows {len(shown)} of the run's images (--no-images: none)", err=True)
+    address = found.upload(repository, private=private, revision=revision, message=message, keep_card=keep_card)
+    echo(f"-> {address}")
+    name = repository if revision is None else f"{repository}@{revision}"
+    echo(f'segvoc segment photo.jpg --model {name} --words "{_asked(found)}"')
+
+
+def _opened(source: str, model: str | None) -> "Segmenter":
+    """The model; that of taught words has them."""
+    from segvoc.models.opening import load
+
+    if not source.endswith(WORDS_SUFFIX):
+        if model is not None:
+            raise UsageError(f"--model is for files of taught words (*{WORDS_SUFFIX}); leave it out for {source!r}")
+        return load(source, device="cpu", dtype="float32", trust_code=False)
+    from segvoc.teaching.taught_words import TaughtWords
+
+    taught = TaughtWords.load(source)
+    return load(model or taught.record.model, device="cpu", dtype="float32", trust_code=False).with_taught(taught)
+
+
+def _with_scores(found: "ShareableModel", opened: "Segmenter", reports: Sequence[str]) -> "ShareableModel":
+    """The model with the scores of reports on its card, before its own."""
+    if not reports:
+        return found
+    from segvoc.checkpoints.content_hash import content_hash
+    from segvoc.evaluation.report.shared_scores import shared_scores
+    from segvoc.models.network_segmenter import NetworkSegmenter
+
+    if not isinstance(opened, NetworkSegmenter):
+        raise missing_extra("PyTorch", "torch")
+    weights, taught = content_hash(opened.network), [one.digest for one in opened.taught]
+    tables = [shared_scores(report, weights, taught) for report in reports]
+    return replace(found, facts=replace(found.facts, scores=(*tables, *found.facts.scores)))
+
+
+def _refuse_used(out: str) -> None:
+    if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
+        raise UsageError(f"{out!r} exists already; name a new folder")
+
+
+def _asked(found: "ShareableModel") -> str:
+    return ", ".join(found.facts.words[:3]) or "cat, sofa, wall"

@@ -1,0 +1,217 @@
+"""Models that are neither presets nor files: shared folders and repositories, runs, and what other libraries saved."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from segvoc.checkpoints.weights_folder import SINGLE, files_of_weights
+from segvoc.errors import CheckpointError, UsageError, missing_extra
+from segvoc.exported.manifest import MANIFEST
+from segvoc.sharing.contents import CONFIG, SHARED_WEIGHTS, SharedModel, named_weights, read_model_config
+from segvoc.sharing.hub import HubRepository, Token
+from segvoc.sharing.shareable import Shareable
+
+AnyShareable = TypeVar("AnyShareable", bound=Shareable)
+
+RUN_ENTRY = "recipe"
+"""Entry by which the `config.json` of a run is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundModel:
+    """A model in a folder or a repository, as what it consists of."""
+
+    name: str
+    """Its name in results: as it was asked for."""
+    model: str
+    """The preset, or the path of a file of segvoc."""
+    weights: str | None = None
+    """A folder of weights of another library, for the preset; None: its own, or those of the file."""
+    taught: tuple[str, ...] = ()
+    """Files of words that were taught to it."""
+    words: tuple[str, ...] = ()
+    """What it was trained on or taught."""
+    background: str | None = None
+    """The word among them that means "none of the others"."""
+
+    def named(self, model: "AnyShareable") -> "AnyShareable":
+        """A model, loaded from these parts, under its name and with its words."""
+        model.name = self.name
+        if self.words:
+            model.known_words, model.known_background = self.words, self.background
+        return model
+
+
+def find_model(name: str, *, revision: str | None = None, token: Token = None) -> FoundModel | None:
+    """What a name stands for, if it is the path of a folder, or a repository of the hub, whose files are then fetched.
+
+    Args:
+        name: the model's name.
+        revision: branch, tag or commit of a repository; None: its main branch.
+        token: token of the hub.
+
+    Returns:
+        The model; None for presets and files.
+
+    Raises:
+        CheckpointError: it is of another library, damaged or incomplete, or can't be fetched.
+        UsageError: a revision is given for what has none.
+    """
+    place = _place(name, revision, token)
+    if place is None:
+        if revision is not None or token is not None:
+            raise UsageError(f"{name!r} is no repository of the hub; leave out its revision and the token")
+        return None
+    get, listed = place
+    config_path = get(CONFIG)
+    config = {} if config_path is None else read_model_config(config_path, name)
+    shared = SharedModel.of(config, name)
+    if shared is not None:
+        return _shared(name, shared, get)
+    if get(MANIFEST) is not None:
+        raise CheckpointError(
+            f"{name!r} is an exported model; download it (hf download {name} --local-dir DIR), and load that folder"
+        )
+    # the weights of a stranger's repository may be large: they aren't fetched to find out what they are
+    own = get(SHARED_WEIGHTS) if os.path.isdir(name) or RUN_ENTRY in config else None
+    if own is not None and named_weights(own, name):
+        return FoundModel(name=name, model=str(own))
+    if own is None and RUN_ENTRY in config:
+        raise CheckpointError(
+            f"the run in {name!r} isn't finished: it has no {SHARED_WEIGHTS}; continue it with --resume"
+        )
+    preset = _transformers_preset(config, name)
+    if preset is None:
+        raise _foreign(name, config, listed())
+    weights = files_of_weights(get, name)
+    if not weights:
+        raise CheckpointError(f"{name!r} has no {' and no '.join(SINGLE)}; get the missing weights")
+    return FoundModel(name=name, model=preset, weights=str(weights[0].parent))
+
+
+def trainable_model(name: str) -> str:
+    """A model to train further, as a preset or the path of a file of segvoc.
+
+    Args:
+        name: a preset, a path, or a repository of the hub, whose weights are then fetched.
+
+    Raises:
+        CheckpointError: see `find_model`.
+        UsageError: it consists of taught words alone, or of the weights of another library.
+    """
+    found = find_model(name)
+    if found is None:
+        return name
+    if found.taught or found.weights is not None:
+        given = f"--model {found.model}" + ("" if found.weights is None else f" --weights {found.weights}")
+        raise UsageError(f"{name!r} has no weights of segvoc's own to train; train its network: {given}")
+    return found.model
+
+
+Get = Callable[[str], Path | None]
+"""The path of a file by its name; None if there is none."""
+
+
+def _place(name: str, revision: str | None, token: Token) -> tuple[Get, Callable[[], list[str]]] | None:
+    """How to get the files of a folder or a repository, and their names; None if the name is neither."""
+    if os.path.isdir(name):
+        if os.sep not in name and _is_preset(name):
+            return None
+        folder = Path(name)
+
+        def local(file: str) -> Path | None:
+            return folder / file if (folder / file).is_file() else None
+
+        return local, lambda: sorted(path.name for path in folder.iterdir())
+    repository = None if os.path.exists(name) else HubRepository.of(name, revision, token)
+    if repository is None:
+        return None
+    pinned = repository
+
+    def fetch(file: str) -> Path | None:
+        nonlocal pinned
+        path = pinned.fetch(file)
+        if path is not None:
+            pinned = repository.at_commit_of(path)
+        return path
+
+    return fetch, repository.files
+
+
+def _is_preset(name: str) -> bool:
+    if find_spec("torch") is None:
+        return name == "tiny"
+    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
+
+    return name in PRESETS
+
+
+def _shared(name: str, shared: SharedModel, get: Get) -> FoundModel:
+    """The parts of a shared model that this installation needs."""
+    light = find_spec("torch") is None
+    if light and not (shared.model == "tiny" and shared.taught):
+        raise missing_extra("PyTorch", "torch")
+    wanted = [shared.weights] if shared.weights is not None and not light else list(shared.taught)
+    paths: list[str] = []
+    for file in wanted:
+        path = get(file)
+        if path is None:
+            raise CheckpointError(f"{name!r} has no {file}, which its {CONFIG} names; share the model again")
+        paths.append(str(path))
+    whole = wanted == [shared.weights]
+    return FoundModel(
+        name=name,
+        model=paths[0] if whole else shared.model,
+        taught=() if whole else tuple(paths),
+        words=shared.words,
+        background=shared.background,
+    )
+
+
+_CLIP = {"hidden_size": 768, "patch_size": 32, "image_size": 224}
+"""Transformers' defaults of a CLIP's image encoder, which a configuration may leave out."""
+
+
+def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
+    """The preset for a model that transformers saved; None: there is none.
+
+    Raises:
+        CheckpointError: there is one for other sizes of the same network.
+    """
+    kind = config.get("model_type")
+    if kind == "clipseg":
+        decoder = config.get("use_complex_transposed_convolution", False)
+        return "clipseg" if decoder else "clipseg-rd64"
+    if kind != "clip":
+        return None
+    from segvoc.models.presets import PRESETS
+
+    vision = config.get("vision_config")
+    size = _CLIP | {key: vision[key] for key in _CLIP if key in vision} if isinstance(vision, Mapping) else _CLIP
+    for preset in ("clip-b", "clip-l"):
+        vit = getattr(PRESETS[preset].configuration, "encoders").vit  # noqa: B009
+        if size == {"hidden_size": vit.width, "patch_size": vit.patch_size, "image_size": vit.pretrained_size}:
+            return preset
+    raise CheckpointError(
+        f"{name!r} is a CLIP with {size['hidden_size']} channels, patches of {size['patch_size']} px and images of "
+        f"{size['image_size']} px, for which segvoc has no preset; take ViT-B/16 at 224 px or ViT-L/14 at 336 px"
+    )
+
+
+def _foreign(name: str, config: Mapping[str, Any], files: list[str]) -> CheckpointError:
+    """What was found, and what to do."""
+    architectures = config.get("architectures")
+    found = [str(entry) for entry in architectures] if isinstance(architectures, list) else []
+    library = config.get("library_name") or ("transformers" if "model_type" in config else "")
+    if not found and config.get("model_type"):
+        found = [str(config["model_type"])]
+    if config.get("model_type") == "dinov2":
+        advice = "give it as --encoder-weights of a network of parts"
+    else:
+        advice = "name a model that segvoc shared (segvoc push), or a preset with --weights FILE (segvoc models)"
+    listed = ", ".join(files[:4]) + (", ..." if len(files) > 4 else "") or "nothing"
+    told = f"{' '.join(found) or 'a model'}{f' of {library}' if library else ''}" if config else f"files ({listed})"
+    return CheckpointError(f"{name!r} holds {told}, no model of segvoc; {advice}")

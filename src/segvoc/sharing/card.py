@@ -1,0 +1,195 @@
+"""The model card: what a shared model is, how to use it, how good it is, and whose it is."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from segvoc.sharing.contents import LIBRARY, SharedModel
+from segvoc.sharing.facts import CardFacts, ScoreTable
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCard
+
+SHOWN_WORDS = 12
+"""Words that the first paragraph names."""
+
+ASKED_WORDS = 4
+"""Words in the examples of calls."""
+
+PICTURES = "card"
+"""Folder of the card's images."""
+
+
+def model_card(name: str, shared: SharedModel, facts: CardFacts) -> "ModelCard":
+    """Write the card of a model.
+
+    Args:
+        name: the repository, owner/name; or any other name.
+        shared: its files.
+        facts: what it tells.
+
+    Returns:
+        The card, with its metadata for the hub.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    title = name.rpartition("/")[2]
+    results = [result for table in facts.scores for result in _results(table)]
+    data = ModelCardData(
+        license=None if facts.license is None else facts.license.lower(),
+        library_name=LIBRARY,
+        pipeline_tag="image-segmentation",
+        tags=["open-vocabulary", "semantic-segmentation", *(["fine-tuned"] if facts.words else [])],
+        metrics=["mean_iou"] if results else None,
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+    sections = [
+        f"# {title}",
+        _introduction(facts),
+        *_pictures(facts),
+        "## Use it",
+        _use(name, shared, facts),
+        *(["## Scores", *(_scores(table) for table in facts.scores)] if facts.scores else []),
+        *(["## Data", _data(facts)] if facts.data else []),
+        *(["## Training", _rows(facts.training)] if facts.training else []),
+        "## License",
+        _license(facts),
+        "## Files",
+        _files(shared),
+    ]
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
+
+
+def _results(table: ScoreTable) -> "Iterable[EvalResult]":
+    """The scores as the hub's metadata."""
+    from huggingface_hub import EvalResult
+
+    values = {"mean_iou": ("mean IoU [%]", table.miou), "accuracy": ("pixel accuracy [%]", table.accuracy)}
+    for metric, (label, value) in values.items():
+        if value is not None:
+            yield EvalResult(
+                task_type="image-segmentation",
+                dataset_type=re.sub(r"[^a-z0-9]+", "-", table.data.lower()).strip("-") or "custom",
+                dataset_name=table.data,
+                metric_type=metric,
+                metric_name=label,
+                metric_value=round(value, 2),
+            )
+
+
+def _introduction(facts: CardFacts) -> str:
+    made = f", {facts.made}" if facts.made else ""
+    told = f"This model labels every pixel of an image with words that you choose. It is {facts.network}{made}."
+    named = [word for word in facts.words if word != facts.background]
+    if named:
+        shown = ", ".join(f"*{_plain(word)}*" for word in named[:SHOWN_WORDS])
+        more = f" and {len(named) - SHOWN_WORDS} more" if len(named) > SHOWN_WORDS else ""
+        told += f"\n\nIt knows {'this word' if len(named) == 1 else f'these {len(named)} words'} best: {shown}{more}."
+        told += " Other words can be asked for too; the scores below say nothing of them."
+    return told
+
+
+def _pictures(facts: CardFacts) -> list[str]:
+    return [f"![{one.caption}]({PICTURES}/{one.name})  \n*{one.caption}*" for one in facts.pictures]
+
+
+def _use(name: str, shared: SharedModel, facts: CardFacts) -> str:
+    named = [word for word in facts.words if word != facts.background] or ["cat", "sofa", "wall"]
+    asked = named[:ASKED_WORDS] + ([facts.background] if facts.background else [])
+    safe = [word for word in asked if not set(word) & set('",`\\')]
+    words, listed = ", ".join(safe), ", ".join(f'"{word}"' for word in safe)
+    flag = f' --background "{facts.background}"' if facts.background in safe else ""
+    keyword = f', background="{facts.background}"' if facts.background in safe else ""
+    light = shared.weights is None and shared.model == "tiny"
+    extra = "hub" if light else "torch"
+    lines = [
+        "```",
+        f'pip install "segvoc[{extra}]"' + ("   # with PyTorch: segvoc[torch]" if light else ""),
+        f'segvoc segment photo.jpg --model {name} --words "{words}"{flag} --out out/',
+        "```",
+        "",
+        "```python",
+        "import segvoc",
+        "",
+        f'model = segvoc.load("{name}")',
+        f'result = model.segment("photo.jpg", [{listed}]{keyword})',
+        "result.overlay().show()",
+        "",
+        "# or with the keys and types of a pipeline of transformers",
+        f'segmenter = segvoc.pipeline("image-segmentation", model="{name}")',
+        f'segmenter("photo.jpg", candidate_labels=[{listed}]{keyword})',
+        "```",
+    ]
+    return "\n".join(lines)
+
+
+def _scores(table: ScoreTable) -> str:
+    before = table.miou_before is not None or any(word.before is not None for word in table.words)
+    images = any(word.images is not None for word in table.words)
+    header = ["word", *(["images"] if images else []), *([table.columns[0]] if before else []), table.columns[1]]
+    rows = [
+        [
+            _plain(word.name),
+            *(["" if word.images is None else str(word.images)] if images else []),
+            *([_percent(word.before)] if before else []),
+            _percent(word.after),
+        ]
+        for word in table.words
+    ]
+    for label, earlier, now in (
+        ("**mean IoU**", table.miou_before, table.miou),
+        ("**pixels right**", table.accuracy_before, table.accuracy),
+    ):
+        if now is not None:
+            rows.append([label, *([""] if images else []), *([_percent(earlier)] if before else []), _percent(now)])
+    return f"{table.title}. Intersection over union of each word, in percent:\n\n{_table(header, rows)}"
+
+
+def _percent(score: float | None) -> str:
+    return "–" if score is None else f"{score:.1f}"
+
+
+def _license(facts: CardFacts) -> str:
+    own = (
+        f"Its author gives this model the license **{_plain(facts.license)}**."
+        if facts.license
+        else "Its author hasn't stated a license for this model."
+    )
+    parts = dict(facts.licenses)
+    if facts.data:
+        parts["the images that it learned from"] = "see Data" if facts.source else "not recorded; ask the author"
+    if not parts:
+        return own
+    listed = "\n".join(f"- {what}: {_plain(license)}" for what, license in parts.items())
+    return f"{own} What it is made from has licenses of its own:\n\n{listed}"
+
+
+def _data(facts: CardFacts) -> str:
+    return _rows({**({"source": facts.source} if facts.source else {}), **facts.data})
+
+
+def _files(shared: SharedModel) -> str:
+    rows = [["`config.json`", f"what the files are, written by segvoc {shared.version}"]]
+    if shared.weights is not None:
+        rows.append([f"`{shared.weights}`", f"the weights, for the network `{shared.model}`, with their configuration"])
+    for file in shared.taught:
+        use = f"; with segvoc's own `{shared.model}` and `--taught {file}` they work alone"
+        rows.append([f"`{file}`", f"the taught words{use}"])
+    return _table(["file", "content"], rows)
+
+
+def _rows(rows: Mapping[str, str]) -> str:
+    return "\n".join(f"- **{what}**: {_plain(value)}" for what, value in rows.items())
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """A text of the user as one that Markdown and tables leave as it is."""
+    for mark in "\\|*_`<>[]":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())

@@ -1,0 +1,205 @@
+"""A repository of the Hugging Face hub: its files, from the cache or fetched, and every failure in one line.
+
+The hub's own variables apply: HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
+"""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
+from segvoc.version import __version__
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+_NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
+_FILES = (".safetensors", ".pt", ".pth", ".bin", ".onnx", ".json", ".npz")
+"""Names that end like this are files, not repositories."""
+
+Token = str | bool | None
+"""A token of the hub; None: the one of HF_TOKEN or hf auth login, False: none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubRepository:
+    """A repository of models, at a revision."""
+
+    repository: str
+    """owner/name."""
+    revision: str | None = None
+    """Branch, tag or commit; None: the main branch."""
+    token: Token = None
+    """Whose it is read as."""
+
+    @classmethod
+    def of(cls, name: str, revision: str | None = None, token: Token = None) -> "HubRepository | None":
+        """The repository that a name is meant as: "owner/name", or "owner/name@revision"; None if it can't be one.
+
+        Raises:
+            UsageError: two revisions are given.
+        """
+        found = _NAME.fullmatch(name)
+        if found is None or name.lower().endswith(_FILES) or any(part in name for part in ("--", "..")):
+            return None
+        own = found["revision"]
+        if own is not None and revision is not None:
+            raise UsageError(f"{name!r} names a revision, and revision={revision!r} another; give one of them")
+        return cls(repository=found["repository"], revision=own or revision, token=token)
+
+    @property
+    def name(self) -> str:
+        """The name with the revision, if it isn't the main branch's."""
+        return self.repository if self.revision is None else f"{self.repository}@{self.revision}"
+
+    def fetch(self, file: str) -> Path | None:
+        """The path of a file in the cache, fetched if it isn't there or has changed; None: the repository has no such.
+
+        If the hub can't be reached, the cache is enough.
+
+        Raises:
+            CheckpointError: there is no such repository or revision, it may not be read, or it can't be reached.
+            UsageError: the hub's client isn't installed.
+        """
+        with self.explained("read"):
+            import huggingface_hub as hub
+
+            try:
+                path = hub.hf_hub_download(
+                    self.repository,
+                    file,
+                    revision=self.revision,
+                    token=self.token,
+                    library_name="segvoc",
+                    library_version=__version__,
+                )
+                return Path(path)
+            except hub.errors.RemoteEntryNotFoundError:
+                return None
+            except hub.errors.LocalEntryNotFoundError:
+                if self._known_missing(file):
+                    return None
+                raise
+
+    def at_commit_of(self, path: Path) -> "HubRepository":
+        """The same at the commit that a fetched file is of, so that further files are of the same."""
+        return replace(self, revision=path.parent.name)
+
+    def files(self) -> list[str]:
+        """The names of all files.
+
+        Raises:
+            CheckpointError: see `fetch`.
+        """
+        with self.explained("read"):
+            from huggingface_hub import HfApi
+
+            return HfApi().list_repo_files(self.repository, revision=self.revision, token=self.token)
+
+    def _known_missing(self, file: str) -> bool:
+        """Whether the cache remembers that the repository has no such file."""
+        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+        return try_to_load_from_cache(self.repository, file, revision=self.revision) is _CACHED_NO_EXIST
+
+    @contextmanager
+    def explained(self, what: str) -> Iterator[None]:
+        """Raise a `CheckpointError` of one line where the hub's client fails inside.
+
+        Args:
+            what: what is done with the repository: "read" or "written".
+        """
+        try:
+            yield
+        except (CheckpointError, UsageError):
+            raise
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "huggingface_hub":
+                raise missing_extra("huggingface_hub", "hub") from None
+            raise
+        except Exception as error:
+            # errors of the hub's client, of the HTTP libraries below it, and of the disk
+            failed = (
+                "can't be written to the hub" if what == "written" else "isn't here, and can't be read from the hub"
+            )
+            raise CheckpointError(f"{self.name!r} {failed}: {self._reason(error, what)}") from error
+
+    def _reason(self, error: BaseException, what: str) -> str:
+        """What has happened, and what to do."""
+        from huggingface_hub import errors
+
+        if type(error) is RuntimeError and error.__cause__ is not None:  # the client's, around what an upload raised
+            error = error.__cause__
+        match error:
+            case errors.HfHubHTTPError():
+                return self._answer(error, what)
+            case errors.LocalTokenNotFoundError():
+                return "no token is set; log in with hf auth login, set HF_TOKEN, or pass token=..."
+            case errors.OfflineModeIsEnabled():
+                return "HF_HUB_OFFLINE is set; unset it"
+            case errors.LocalEntryNotFoundError():
+                return self._not_cached(error)
+            case errors.HFValidationError():
+                return f"that is no name of a repository ({one_line(error)}); give owner/name"
+        return _broken(error)
+
+    def _answer(self, error: "HfHubHTTPError", what: str) -> str:
+        """What an answer of the hub means."""
+        from huggingface_hub import constants, errors
+
+        match error:
+            case errors.GatedRepoError():
+                page = f"{constants.ENDPOINT}/{self.repository}"
+                return f"it is gated; ask for access at {page}, then log in (hf auth login, HF_TOKEN or token=...)"
+            case errors.RevisionNotFoundError():
+                return f"it has no revision {self.revision!r}; name a branch, tag or commit, or leave it out"
+            case errors.RepositoryNotFoundError() if what == "written":
+                return "there is no such owner, or this token doesn't see it; check the name and the token"
+            case errors.RepositoryNotFoundError():
+                seen = "this token doesn't see it" if isinstance(self.token, str) else "it is private"
+                advice = "check the name, or log in (hf auth login, HF_TOKEN or token=...)"
+                return f"there is no such repository, or {seen}; {advice}"
+        return self._refusal(error.response.status_code, what)
+
+    def _refusal(self, status: int, what: str) -> str:
+        """What a status means."""
+        from huggingface_hub import get_token
+
+        if status == 401 and self.token is None and get_token() is None:
+            return "nobody is logged in; log in with hf auth login, set HF_TOKEN, or pass token=..."
+        if status == 401:
+            return "the hub refuses the token (401); log in again with hf auth login, or set another HF_TOKEN"
+        if status == 403:
+            access = "write" if what == "written" else "read"
+            return f"this token has no {access} access (403); take one that has, of an account that may {access} it"
+        return f"the hub answers {status}; try again later"
+
+    def _not_cached(self, error: BaseException) -> str:
+        from huggingface_hub import constants, errors
+
+        cause = error.__cause__
+        if isinstance(cause, errors.HfHubHTTPError):
+            return self._refusal(cause.response.status_code, "read")
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub can't be reached"
+        return (
+            f"{why}, and the cache at {constants.HF_HUB_CACHE!r} doesn't have it; connect, or copy HF_HOME from a "
+            "machine that has it"
+        )
+
+
+def _broken(error: BaseException) -> str:
+    """What a failure of the disk or the network means."""
+    from huggingface_hub import constants
+
+    match error:
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return f"no space is left at {constants.HF_HUB_CACHE!r}; free some, or set HF_HOME to another disk"
+        case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS):
+            return f"{constants.HF_HUB_CACHE!r} can't be written; change its mode, or set HF_HOME to another folder"
+    # the HTTP library below the client is another in its earlier versions
+    failure = "the hub can't be reached" if type(error).__name__.startswith("Connect") else "the transfer broke off"
+    return f"{failure} ({one_line(error)}); check the network, and try again"

@@ -1,0 +1,148 @@
+"""Writing a shared model to a folder, and uploading it to the Hugging Face hub."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.sharing.card import PICTURES, model_card
+from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS, WORDS_SUFFIX, SharedModel
+from segvoc.sharing.facts import CardFacts
+from segvoc.sharing.hub import HubRepository, Token
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import write_json
+from segvoc.teaching.taught_words import TaughtWords
+from segvoc.version import __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareableModel:
+    """A model that is about to be shared."""
+
+    facts: CardFacts
+    """What its card tells."""
+    write_weights: Callable[[Path], None] | None
+    """Writes the file of weights; None: the preset's own are meant, which ship with segvoc."""
+    taught: tuple[TaughtWords, ...] = ()
+    """Words taught to the preset's own weights."""
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """JSON files about how it was made, by name."""
+
+    def write(self, folder: str | os.PathLike[str], name: str) -> SharedModel:
+        """Write all files into a folder.
+
+        Args:
+            folder: a folder, new or empty or of an earlier call.
+            name: the model's name on the card.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        folder = Path(folder)
+        many = len(self.taught) > 1
+        files = [f"taught_{number}{WORDS_SUFFIX}" if many else f"taught{WORDS_SUFFIX}" for number in self._numbers()]
+        shared = SharedModel(
+            model=self.facts.base,
+            version=__version__,
+            weights=None if self.write_weights is None else SHARED_WEIGHTS,
+            taught=tuple(files),
+            words=self.facts.words,
+            background=self.facts.background,
+        )
+        if not shared.files:
+            raise UsageError(
+                f"{self.facts.base!r} ships with segvoc, and was taught nothing, so there is nothing to share; train "
+                "or teach it first, or upload its weights too: --weights, or weights=True"
+            )
+        with HubRepository(repository=name).explained("written"):  # where the hub's client is missing
+            card = str(model_card(name, shared, self.facts))
+        if self.write_weights is not None:
+            self.write_weights(folder / SHARED_WEIGHTS)
+        for file, words in zip(files, self.taught, strict=True):
+            words.save(folder / file)
+        for file, record in self.records.items():
+            write_json(folder / file, record)
+        for picture in self.facts.pictures:
+            content = picture.path.read_bytes()
+            write_atomically(folder / PICTURES / picture.name, lambda file, content=content: file.write(content))
+        write_json(folder / CONFIG, shared.to_config())
+        write_atomically(folder / CARD, lambda file: file.write(card.encode()))
+        return shared
+
+    def _numbers(self) -> range:
+        return range(1, len(self.taught) + 1)
+
+    def upload(
+        self,
+        repository: str,
+        *,
+        private: bool | None = None,
+        token: Token = None,
+        revision: str | None = None,
+        message: str | None = None,
+        keep_card: bool = False,
+    ) -> str:
+        """Upload all files to a repository of the hub, which is created if there is none.
+
+        Args:
+            repository: owner/name.
+            private: whether a new repository is private; None: as its owner's are by default.
+            token: a token with write access; None: HF_TOKEN, or that of `hf auth login`.
+            revision: branch to write to, which is created if there is none; None: the main branch.
+            message: what the commit is called.
+            keep_card: leave the repository's own card as it is.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            UsageError: the name is no repository's, or there is nothing to share.
+            CheckpointError: the hub can't be reached, or refuses.
+            OutputError: a temporary file can't be written.
+        """
+        place = HubRepository.of(repository, token=token)
+        if place is None or place.revision is not None:
+            raise UsageError(f"{repository!r} is no name of a repository; give owner/name, and the branch as revision")
+        with tempfile.TemporaryDirectory(prefix="segvoc-share-") as folder:
+            self.write(folder, repository)
+            with place.explained("written"):
+                from huggingface_hub import HfApi
+
+                api = HfApi(library_name="segvoc", library_version=__version__, token=token)
+                address = str(api.create_repo(repository, private=private, exist_ok=True))
+                if revision is not None:
+                    api.create_branch(repository, branch=revision, exist_ok=True)
+                api.upload_folder(
+                    repo_id=repository,
+                    folder_path=folder,
+                    revision=revision,
+                    ignore_patterns=[CARD, f"{PICTURES}/*"] if keep_card else [],
+                    delete_patterns=[
+                        SHARED_WEIGHTS,
+                        f"taught*{WORDS_SUFFIX}",
+                        *([] if keep_card else [f"{PICTURES}/*"]),
+                    ],
+                    commit_message=message or f"Share a model of segvoc {__version__}",
+                )
+        return address
+
+
+def copied(source: Path) -> Callable[[Path], None]:
+    """Writes weights as a copy of their file.
+
+    Args:
+        source: the file.
+    """
+
+    def write(target: Path) -> None:
+        try:
+            with open(source, "rb") as content:
+                write_atomically(target, lambda file: shutil.copyfileobj(content, file, 1 << 24))
+        except FileNotFoundError:
+            raise CheckpointError(f"the weights' file {str(source)!r} is gone; train the model again") from None
+
+    return write
