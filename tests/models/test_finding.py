@@ -70,7 +70,7 @@ def test_what_a_folder_lacks_is_told(tmp_path):
         with one_line_error(CheckpointError, "index.json", "is damaged"):
             read_weights(folder)
     index.unlink()
-    with one_line_error(CheckpointError, "is a folder without model.safetensors or pytorch_model.bin"):
+    with one_line_error(CheckpointError, "is a folder; name the file", "no model.safetensors and no pytorch_model.bin"):
         read_weights(folder)
     with one_line_error(CheckpointError, "'saved' has no model.safetensors and no pytorch_model.bin"):
         segvoc.load(folder)
