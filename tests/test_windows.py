@@ -14,10 +14,10 @@ WITHOUT = """
 import os, signal, sys
 for name in ("fcntl", "resource", "pwd", "grp"):
     sys.modules[name] = None
-for name in ("SIGKILL", "SIGHUP"):
-    delattr(signal, name)
-for name in ("getloadavg", "nice", "setpgid", "sched_getaffinity"):
-    delattr(os, name)
+for module, names in ((signal, ("SIGKILL", "SIGHUP")), (os, ("getloadavg", "nice", "setpgid", "sched_getaffinity"))):
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
 import multiprocessing
 multiprocessing.get_all_start_methods = lambda: ["spawn"]
 """

@@ -2,8 +2,8 @@
 
     PYTHONPATH=src:. python -m tools.release.newcomer [DIST] [--folder FOLDER] [--keep-environment]
 
-All commands of docs/tutorials/own_model.md run as printed, in their order, in an environment that its first one installs
-into. The hub is the tests' stand-in on loopback. Writes docs/dev/newcomer.md.
+All commands of docs/tutorials/own_model.md run as printed, in their order, in an environment that its first one
+installs into. The hub is the tests' stand-in on loopback. Writes docs/dev/newcomer.md.
 """
 
 import argparse
@@ -31,8 +31,8 @@ LINES = 14
 
 HEAD = """# The tutorial, as a newcomer does it
 
-Written by `python -m tools.release.newcomer`, which has nothing but the wheel of {version} in an empty environment, and runs all that
-[the tutorial](../tutorials/own_model.md) says, as printed. The hub is a stand-in on this machine.
+Written by `python -m tools.release.newcomer`, which has nothing but the wheel of {version} and {environment}, and runs
+all that [the tutorial](../tutorials/own_model.md) says, as printed. The hub is a stand-in on this machine.
 
 {date}, {machine}. The load was {before:.1f} programs when it began and {after:.1f} when it ended.
 
@@ -51,6 +51,7 @@ def main() -> int:
     parser.add_argument("--keep-environment", action="store_true", help="use what an earlier call has installed")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
+    kept = arguments.keep_environment and folder.exists()
     installation = Installation(folder, arguments.dist, keep=arguments.keep_environment)
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
@@ -67,18 +68,21 @@ def main() -> int:
             if ended.code:
                 print(ended.text)
                 return 1
-    TRANSCRIPT.write_text(transcript(done, before, os.getloadavg()[0], str(folder)), encoding="utf-8")
+            environment = "an environment with PyTorch in it" if kept else "an empty environment"
+            page = transcript(done, environment, (before, os.getloadavg()[0]), str(folder))
+            (folder / TRANSCRIPT.name).write_text(page, encoding="utf-8")
+    shutil.copy(folder / TRANSCRIPT.name, TRANSCRIPT)
     print(TRANSCRIPT)
     return 0
 
 
-def transcript(done: list[tuple[Step, Ended]], before: float, after: float, folder: str) -> str:
+def transcript(done: list[tuple[Step, Ended]], environment: str, load: tuple[float, float], folder: str) -> str:
     """The page of what happened.
 
     Args:
         done: the commands, in order.
-        before: the load of the machine when they began.
-        after: when they ended.
+        environment: what there was before.
+        load: of the machine, when they began and when they ended.
         folder: where they ran, which isn't named.
     """
     seconds = sum(ended.seconds for _, ended in done)
@@ -88,7 +92,13 @@ def transcript(done: list[tuple[Step, Ended]], before: float, after: float, fold
     verdict += "." if seconds <= 60 * MINUTES else f": more than {MINUTES}."
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     page = HEAD.format(
-        version=version(), date=time.strftime("%Y-%m-%d"), machine=machine, before=before, after=after, verdict=verdict
+        version=version(),
+        environment=environment,
+        date=time.strftime("%Y-%m-%d"),
+        machine=machine,
+        before=load[0],
+        after=load[1],
+        verdict=verdict,
     )
     for step, ended in done:
         page += f"| {step.heading} | `{step.text}` | {ended.seconds:.1f} | {ended.cpu_seconds or 0.0:.1f} |\n"
