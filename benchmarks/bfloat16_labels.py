@@ -14,7 +14,7 @@ import numpy as np
 
 import segvoc
 from benchmarks.machine import keep
-from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.models.network_segmenter import NetworkSegmenter
 
 WORDS = Path(__file__).parent / "coco_panoptic_words.txt"

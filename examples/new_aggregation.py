@@ -42,7 +42,8 @@ class ResidualAggregation(nn.Module):
 def with_new_aggregation() -> segvoc.NetworkSegmenter:
     """The encoders of tiny with an untrained aggregation."""
     model = segvoc.load("tiny", dtype="float32")  # all bits of the weights, to train and save them
-    model.network.aggregation = ResidualAggregation(costs=3).to(model.device)
+    costs = model.aggregation_inputs().cost_maps
+    model.network.aggregation = ResidualAggregation(costs).to(model.device)
     return model
 
 

@@ -227,11 +227,12 @@ def main() -> None:
         print(json.dumps(row))
     if arguments.keep:
         file, seconds, others = RESULTS / "hardening_kills.json", round(time.monotonic() - start), []
+        seed, rows = arguments.seed, [row | {"seed": arguments.seed} for row in rows]
         if arguments.add:
             earlier = json.loads(file.read_text(encoding="utf-8"))
             others = [row for row in earlier["rows"] if row["command"] not in {work.name for work in works}]
-            seconds += earlier["seconds"]
-        kept = {"seed": arguments.seed, "seconds": seconds, "rows": [*others, *rows]}
+            seconds, seed = seconds + earlier["seconds"], earlier["seed"]
+        kept = {"seed": seed, "seconds": seconds, "rows": [*others, *rows]}
         file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     sys.exit(1 if any(row["losses"] for row in rows) else 0)
 

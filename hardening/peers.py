@@ -16,7 +16,7 @@ from pathlib import Path
 from hardening.cases import Case, Finding, file
 from hardening.fuzz import RESULTS, table
 from hardening.pool import run_cases
-from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 
 READERS = ("image", "windows", "label map")
 OTHERS = (

@@ -27,6 +27,7 @@ from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from segvoc.projects.folder import ProjectFolder, is_project
 from segvoc.reproduction import reproduce as reproduction
 from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings
@@ -267,9 +268,49 @@ def _exported() -> dict[str, Any]:
     return {name: len(content) if isinstance(content, bytes) else content for name, content in _files("out").items()}
 
 
+def _project() -> None:
+    """Import, change the words, export; where a call was ended, it is made again, but for changes that are there."""
+    has_changed = is_project("street") and "kitten" in _words()
+    calls = [("export", "--format", "voc", "--out", "out")]
+    if not has_changed:
+        labeled = (*arguments(Path("set")), "--done")
+        changes = ("--rename", "cat", "kitten", "--remove", "cup")
+        calls = [("import", *labeled), ("words", "--add", "moon, wall"), ("words", *changes), *calls]
+    for name, *options in calls:
+        try:
+            command("project", name, "street", *options)
+        except SystemExit as end:
+            if end.code:
+                raise
+
+
+def _words() -> list[str]:
+    return [word.name for word in ProjectFolder.open("street").record.present]
+
+
+def _of_project() -> dict[str, Any]:
+    """The labels, whether images are done, and the words of the project; and what was exported."""
+    if not Path("street/project.json").exists():
+        return {}
+    project, found = ProjectFolder.open("street"), _files("out", ".segvoc")
+    record = project.record
+    found |= {f"color {word.id}": word.color for word in record.words}
+    if "kitten" in _words():
+        found["words"] = [(word.id, word.name, word.removed) for word in record.words]
+    states, problems = project.states()
+    for state in states:
+        if state.revision:
+            found[f"labels of {state.image}"] = project.work(state.image)[1].labels.tobytes()
+        if state.done:
+            found[f"{state.image} is done"] = True
+    return found | {problem: "damaged" for problem in problems}
+
+
 def import_all() -> None:
     """Import what the works need, so that their children needn't."""
     for name in ("cli.batch", "cli.segment", "cli.evaluate", "cli.prepare", "evaluation.runner", "labeling.labeling"):
+        import_module(f"segvoc.{name}")
+    for name in ("cli.project", "data.project_import", "projects.exporting", "projects.project"):
         import_module(f"segvoc.{name}")
     for name in ("data.preparation.prepare", "evaluation.report.report", "imaging.overlay", "evaluation.report.page"):
         import_module(f"segvoc.{name}")
@@ -308,6 +349,7 @@ WORKS = (
         result=lambda: _files("out", ".segvoc"),
     ),
     Work(name="serve", set_up=_prepare_service, call=_serve, result=lambda: _files("out")),
+    Work(name="project", set_up=lambda: draw_set(Path("set"), 3), call=_project, result=_of_project),
     Work(name="convert", set_up=lambda: Path("in").mkdir(), call=_convert, result=lambda: _files("out")),
     Work(name="export", set_up=lambda: Path("in").mkdir(), call=_export, result=_exported),
 )

@@ -80,16 +80,16 @@ def models_page() -> Iterator[str]:
     """The table of presets, with parameters counted."""
     from segvoc.cli.info import describe
     from segvoc.cli.models import summary_of_weights
-    from segvoc.models.presets import PRESETS
+    from segvoc.models.catalog import catalog
 
     yield "# Models\n"
     yield "Every preset that `segvoc.load` and `--model` take. Parameters are counted on the networks;"
     yield "`segvoc info NAME` says more about each, with its scores.\n"
     yield "| name | network | parameters | trainable | weights |\n|---|---|---|---|---|"
-    for name, preset in PRESETS.items():
+    for name, model in catalog().models.items():
         found = describe(name)
-        weights = summary_of_weights(preset, here=False)
-        summary = preset.summary[0].upper() + preset.summary[1:]
+        weights = summary_of_weights(model, here=False)
+        summary = model.summary[0].upper() + model.summary[1:]
         yield f"| `{name}` | {summary} | {found['parameters']:,} | {found['trainable']:,} | {weights} |"
 
 

@@ -1,7 +1,8 @@
 """Errors and warnings: each is one line that says what is wrong and what to do about it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 
 class SegvocError(Exception):
@@ -70,6 +71,12 @@ class SkippedShapesWarning(UserWarning):
 
 class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages, of which only the first is read."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The name that was probably meant, as an addition to an error: " (did you mean tiny?)"; "" if none is close."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def missing_extra(package: str, extra: str) -> UsageError:

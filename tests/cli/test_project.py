@@ -9,6 +9,7 @@ from PIL import Image
 
 from segvoc.projects.project import Project
 from tests.cli.command import Command, draw_photos
+from tests.evaluation.drawn_sets import arguments, draw_set
 
 
 def test_from_labels_to_a_dataset_and_back(
@@ -38,6 +39,20 @@ def test_from_labels_to_a_dataset_and_back(
     )
     assert segvoc_command("project", "import", "third", "--images", "photos").out == "-> third (2 images, 0 words)\n"
     assert Project.open("other").state(Project.open("other").image("a.png")).done
+
+
+def test_an_import_that_was_ended_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segvoc_command: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call = ("project", "import", "street", *arguments(draw_set(Path("set"), 2)), "--done")
+    first = segvoc_command(*call)
+    state = Path("street/states/0.json")
+    done = state.read_text()
+    # ended after the work file was written, before the state was
+    state.write_text(json.dumps(json.loads(done) | {"revision": 1, "done": False}))
+    assert segvoc_command(*call) == first
+    assert state.read_text() == done
 
 
 @pytest.mark.parametrize(

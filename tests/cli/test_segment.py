@@ -272,16 +272,13 @@ def test_photograph_is_labeled_with_the_embedded_model(tmp_path: Path) -> None:
 def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     for number in range(30):
         shutil.copy(SAMPLES / "coffee.jpg", tmp_path / f"{number}.jpg")
-    pipe = subprocess.Popen(
-        [*SEGVOC, tmp_path, "--words", "cup, table", "--json", "--out", tmp_path / "out"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _strict(pipe.stdout.readline())
-    pipe.stdout.close()
-    assert pipe.stderr.read() == ""
-    assert pipe.wait() == 1
+    call = [*SEGVOC, tmp_path, "--words", "cup, table", "--json", "--out", tmp_path / "out"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as pipe:
+        assert pipe.stdout is not None and pipe.stderr is not None
+        _strict(pipe.stdout.readline())
+        pipe.stdout.close()
+        assert pipe.stderr.read() == ""
+        assert pipe.wait() == 1
 
 
 @pytest.mark.parametrize(

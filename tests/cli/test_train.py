@@ -117,7 +117,7 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     def train(*arguments):
         return segvoc_command("train", *arguments, "--out", "run")
 
-    train("cat-seg").refused("'cat-seg' is unknown; it is finetune or one of cat-seg-b, ")
+    train("cat-seg").refused("'cat-seg' is unknown (did you mean cat-seg-", "it is finetune or one of cat-seg-b, ")
     train("finetune", *folders).refused("finetune needs a model")
     train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
     train("tiny", *folders, "--track", "none", "--track", "tensorboard").refused("--track none leaves all out")

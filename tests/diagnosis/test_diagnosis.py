@@ -12,7 +12,7 @@ from segvoc.cli import doctor as command
 from segvoc.diagnosis import diagnosis, engines, machine, places
 from segvoc.diagnosis.diagnosis import Diagnosis, diagnose
 from segvoc.diagnosis.engines import find_engines
-from segvoc.diagnosis.machine import problems_of_machine
+from segvoc.diagnosis.machine import problems_of_machine, warnings_of_machine
 from segvoc.diagnosis.places import problems_of_places
 from segvoc.diagnosis.requirements import missing_of_extras, packages
 from tests.cli.command import Command
@@ -55,6 +55,10 @@ def test_problems_end_with_1(segvoc_command: Command, monkeypatch: pytest.Monkey
     done = segvoc_command("doctor")
     assert done.code == 1 and done.out == "problems: 1\n  - this; do that\n"
     assert command.doctor.name == "doctor"
+    busy = Diagnosis(facts={}, problems=[], warnings=["other programs; wait"])
+    monkeypatch.setattr(diagnosis, "diagnose", lambda: busy)
+    done = segvoc_command("doctor")
+    assert done.code == 0 and done.out == "warnings: 1\n  - other programs; wait\nproblems: 0\n"
 
 
 def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +154,7 @@ def test_little_memory_and_busy_cores(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(machine, "CONTROL_GROUP", tmp_path)
     monkeypatch.setattr(machine.os, "getloadavg", lambda: (99.0, 1.0, 1.0))
-    memory, load = problems_of_machine()
+    (memory,), (load,) = problems_of_machine(), warnings_of_machine()
     assert "only 0.5 GB of memory" in memory and "other programs" in load
     assert machine.describe_machine()["memory"].endswith("of which this container may use 0.5 GB")
 

@@ -15,7 +15,7 @@ from tools.doc_examples import ROOT, scripts
 
 SCRIPTS = scripts()
 
-QUICK = ["README.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
+QUICK = ["README.md", "docs/how_to/aggregation_module.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
 _TASKS = ("big_images", "captions", "export", "formats", "python", "share", "track", "videos")
 SLOW = [f"docs/how_to/{name}.md" for name in _TASKS]
 ELSEWHERE = {

@@ -22,7 +22,7 @@ from tests.hardening.programs import run
     [
         "segment,convert",
         pytest.param("train captions,train parts,batch,serve,tiles,video,reproduce", marks=pytest.mark.slow),
-        pytest.param("evaluate,prepare,train,export", marks=pytest.mark.slow),
+        pytest.param("evaluate,prepare,train,export,project", marks=pytest.mark.slow),
     ],
 )
 def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:

@@ -11,7 +11,7 @@ from segvoc.batch.places import Location, place_of
 from segvoc.batch.shards import BatchImage, Container, Shard, ShardLimits, cut
 from segvoc.batch.sources import PARQUET_SUFFIXES, STORAGE_THREADS, TAR_SUFFIXES, BatchSource
 from segvoc.errors import InputError, UnavailableError, one_line
-from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 
 ROWS_AT_ONCE = 16
 """Rows of a Parquet file that are decoded at a time."""

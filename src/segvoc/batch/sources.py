@@ -11,7 +11,7 @@ from typing import Any
 from segvoc.batch.places import Location, place_of
 from segvoc.batch.shards import Container, SourceKind, Unit
 from segvoc.errors import InputError, UsageError, one_line
-from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import InputImage, plan_results
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")

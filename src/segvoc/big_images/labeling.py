@@ -15,10 +15,10 @@ from jaxtyping import UInt8
 from segvoc.big_images.label_files import write_geotiff, write_png, write_polygons
 from segvoc.big_images.partial_labels import PartialLabels
 from segvoc.errors import InputError
+from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import RasterImage, Stretch, is_raster, require_rasterio
-from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.regions import class_regions
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,7 +49,9 @@ def fetch(published: PublishedFile) -> Path:
 
 
 def cached(published: PublishedFile) -> Path | None:
-    """Where the file lies in the cache, not verified; None if it isn't there."""
+    """Where the file lies in the cache, not verified; None if it isn't there, or nothing could use it."""
+    if find_spec("huggingface_hub") is None:
+        return None
     from huggingface_hub import try_to_load_from_cache
 
     place = published.place

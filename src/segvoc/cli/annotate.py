@@ -53,7 +53,7 @@ def annotate(
         from segvoc.serving.guard import LOOPBACK_NAMES
         from segvoc.serving.server import run
         from segvoc.serving.settings import ServiceSettings
-    from segvoc.imaging.reading import MAX_PIXELS
+    from segvoc.imaging.image_formats import MAX_PIXELS
     from segvoc.projects.archive import open_project
     from segvoc.projects.folder import is_project
     from segvoc.projects.project import Project

@@ -105,6 +105,7 @@ def _measure(measurement: "Bench") -> None:
         measurement.on_case = lambda case: progress.update(0, note=str(case))
         measurement.on_row = lambda row: progress.update()
         measurement.measure()
+        progress.total = len(measurement.rows)  # it was the most that there could be
 
 
 def _show(measurement: "Bench", seconds: float, out: str | None, *, complete: bool, as_json: bool) -> None:

@@ -14,7 +14,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
     """Check the installation, and print what a bug report needs.
 
     Prints versions, processor, GPUs, threads, folders with their free space, and environment variables that affect
-    segvoc, but no secrets, and labels a small image with the shipped model. The exit code is 1 if it finds a problem.
+    segvoc, but no secrets, and labels a small image with the shipped model. The exit code is 1 if it finds a problem;
+    a machine that is busy is only a warning.
     """
     from segvoc.diagnosis.diagnosis import diagnose  # here, since it imports both engines
 
@@ -26,7 +27,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
             width = max(map(len, facts), default=0)
             lines = [f"  {name:{width}}  {value}" for name, value in facts.items()] or ["  none"]
             echo("\n".join([section, *lines, ""]))
-        problems = [f"  - {problem}" for problem in found.problems]
-        echo("\n".join([f"problems: {len(problems)}", *problems]))
+        for kind, lines in (("warnings", found.warnings), ("problems", found.problems)):
+            if lines or kind == "problems":
+                echo("\n".join([f"{kind}: {len(lines)}", *(f"  - {line}" for line in lines)]))
     if found.problems:
         context.exit(1)

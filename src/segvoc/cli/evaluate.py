@@ -32,7 +32,7 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to 
 @dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for the report; an unfinished report is resumed.")
-@model_options(*NETWORK_OPTIONS, "taught")
+@model_options(*NETWORK_OPTIONS, "network", "taught")
 @given_options(*IMAGE_OPTIONS)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
 @click.option("--boundary", is_flag=True, help="Compute the boundary F-score too (slow).")

@@ -1,8 +1,6 @@
 """`segvoc fetch`: published weights, ahead of their first use."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 import click
 
@@ -10,11 +8,9 @@ from segvoc.checkpoints.fetching import cached, check_space, transfer_size
 from segvoc.checkpoints.fetching import fetch as fetch_file
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo
-from segvoc.errors import CheckpointError, UsageError
+from segvoc.errors import CheckpointError, UsageError, did_you_mean
+from segvoc.models.catalog import catalog
 from segvoc.progress import aligned
-
-if TYPE_CHECKING:
-    from segvoc.models.presets import Preset
 
 
 @click.command(epilog=f"Files: {', '.join(PUBLISHED)}.")
@@ -49,6 +45,9 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
         raise _not_fetched(name, [UNCONFIRMED[name]])
     if name in PUBLISHED and PUBLISHED[name].kind == "encoders":
         return [PUBLISHED[name]]
+    models, recipes = catalog().models, catalog().recipes
+    if name not in PUBLISHED and name not in models and name not in recipes:
+        raise _unknown(name, [*models, *(recipe for recipe in recipes if recipe not in models)])
     from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
     from segvoc.training.recipes import RECIPES
 
@@ -58,8 +57,7 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
             others = " ".join(file.name for file in preset.fetched_encoders)
             echo(f"segvoc: training by the recipe {name} starts from {others}: segvoc fetch {others}", err=True)
         return [PUBLISHED[name]]
-    if preset is None:
-        raise _unknown(name, [*PRESETS, *(recipe for recipe in RECIPES if recipe not in PRESETS)])
+    assert preset is not None  # its name is in the catalog
     if preset.published is not None:
         return [preset.published]
     if preset.shipped:
@@ -71,8 +69,7 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
 
 
 def _unknown(name: str, others: Sequence[str]) -> UsageError:
-    close = get_close_matches(name, [*PUBLISHED, *others], n=1)
-    meant = f" (did you mean {close[0]}?)" if close else ""
+    meant = did_you_mean(name, [*PUBLISHED, *others])
     return UsageError(
         f"{name!r} is unknown{meant}; it is one of the files {', '.join(PUBLISHED)}, or of the models and recipes "
         f"{', '.join(others)}"
@@ -127,22 +124,19 @@ def _count(files: int) -> str:
 
 def _table() -> list[str]:
     """The lines of the list: name, size, license, whether it is in the cache, use."""
-    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
-    from segvoc.training.recipes import RECIPES
-
     rows = [("name", "size", "license", "here", "for")]
-    recipes = {name: PRESETS[recipe().model] for name, recipe in RECIPES.items()}
     for file in PUBLISHED.values():
         here = "no" if cached(file) is None else "yes"
         license = f"{file.license} *" if file.license_note else file.license
-        rows.append((file.name, file.size_text, license, here, _use(file, PRESETS, recipes)))
+        rows.append((file.name, file.size_text, license, here, _use(file)))
     return [*aligned(rows, left=len(rows[0])), "* `segvoc info NAME` says more about the license"]
 
 
-def _use(file: PublishedFile, presets: "dict[str, Preset]", recipes: "dict[str, Preset]") -> str:
+def _use(file: PublishedFile) -> str:
     """What a file is for: the models whose weights it is, the recipes that start from it, or else what it is."""
-    models = [name for name, preset in presets.items() if preset.published == file]
-    trainings = [name for name, preset in recipes.items() if file in preset.encoders]
+    listed = catalog()
+    models = [name for name, model in listed.models.items() if model.published == file.name]
+    trainings = [name for name, model in listed.recipes.items() if file.name in listed.models[model].encoders]
     uses = ([f"model {', '.join(models)}"] if models else []) + (
         [f"training {', '.join(trainings)}"] if trainings else []
     )

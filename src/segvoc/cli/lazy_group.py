@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from segvoc.errors import did_you_mean
+
 
 class LazyGroup(click.Group):
     """A group of commands, each in a file of a package: "gate-maps" is the function `gate_maps` in `gate_maps.py`.
@@ -35,6 +37,15 @@ class LazyGroup(click.Group):
         name = cmd_name.replace("-", "_")
         name += "_" if iskeyword(name) else ""
         return getattr(import_module(f"{self.package}.{name}"), name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a call; an unknown name is answered with the one that was probably meant."""
+        (name, *_) = args
+        if name not in self.lines and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {name!r}{did_you_mean(name, self.lines)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -1,41 +1,42 @@
 """`segvoc models`: the names that `--model` takes."""
 
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
 
 import click
 
+from segvoc.checkpoints.published import PUBLISHED
+from segvoc.cli.hints import show_hints
 from segvoc.cli.output import echo
-
-if TYPE_CHECKING:
-    from segvoc.models.presets import Preset
+from segvoc.models.catalog import ListedModel, catalog
 
 
 @click.command()
 def models() -> None:
     """List the models that can be named: which are ready, which are fetched at first use, which must be trained."""
-    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
+    listed = catalog().models
+    width = max(map(len, listed))
+    for name, model in listed.items():
+        echo(f"{name:{width}}  {model.summary} ({summary_of_weights(model)})")
+    if find_spec("torch") is None:
+        show_hints(['without PyTorch, tiny alone runs here; pip install "segvoc[torch]" brings it'])
 
-    width = max(map(len, PRESETS))
-    for name, preset in PRESETS.items():
-        echo(f"{name:{width}}  {preset.summary} ({summary_of_weights(preset)})")
 
-
-def summary_of_weights(preset: "Preset", *, here: bool = True) -> str:
+def summary_of_weights(model: ListedModel, *, here: bool = True) -> str:
     """Whether a model is ready, fetched at first use, or must be trained or given, in a few words.
 
     Args:
-        preset: the model.
+        model: the model.
         here: whether to consider what this machine's cache holds.
     """
     from segvoc.checkpoints.fetching import cached
 
-    if preset.shipped:
+    if model.ships:
         return "ready: weights ship"
-    if preset.published is not None:
-        if here and cached(preset.published) is not None:
+    if model.published is not None:
+        published = PUBLISHED[model.published]
+        if here and cached(published) is not None:
             return "ready: weights are fetched"
-        return f"fetched at first use: {preset.published.size_text}"
-    if preset.fetched_encoders:
-        names = " and ".join(file.name for file in preset.fetched_encoders)
-        return f"train it, which fetches {names}, or give weights"
+        return f"fetched at first use: {published.size_text}"
+    if model.fetches_encoders:
+        return f"train it, which fetches {' and '.join(model.encoders)}, or give weights"
     return "train it from encoders that you give, or give weights"

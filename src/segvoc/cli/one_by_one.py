@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from segvoc.cli.input_images import print_failures
 from segvoc.errors import DiskFullError, InputError
 from segvoc.imaging.result_paths import InputImage, ResultFiles
 from segvoc.labeling.done_images import BeginWork, finished, result_stamp
@@ -119,6 +120,5 @@ class OneByOne:
                 except DiskFullError as error:
                     raise disk_full(error, number - failures, len(work), what) from None
                 print_result(line)
-        if failures:
-            print_line(f"segvoc: {failures} of {len(work)} {what} failed, the others are done")
+        print_failures(failures, len(work), what)
         return 1 if failures or damaged else 0

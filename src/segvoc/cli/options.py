@@ -15,6 +15,7 @@ from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOpt
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
+    from segvoc.networks.base import SegmentationNetwork
 
 AnyModel = TypeVar("AnyModel", bound="Segmenter")
 
@@ -34,6 +35,8 @@ class ModelOptions:
     """--trust-code: whether archives of `torch.export` are opened."""
     taught: tuple[str, ...] = ()
     """--taught: files of taught words."""
+    network: str | None = None
+    """--network: the file and function that build the network of a file whose author built it."""
 
     def departures(self) -> Mapping[str, object]:
         """The settings of --set by name.
@@ -57,7 +60,12 @@ class ModelOptions:
             raise UsageError(f"{model!r} is an exported model, which only labels images; name the model it was made of")
         departures = self.departures()
         network = load_network(
-            model, weights=self.weights, device=device or self.device, dtype=self.dtype, options=departures
+            model,
+            weights=self.weights,
+            device=device or self.device,
+            dtype=self.dtype,
+            options=departures,
+            network=self.own_network(),
         )
         return self.with_taught(network)
 
@@ -76,9 +84,22 @@ class ModelOptions:
             device=self.device,
             dtype=self.dtype,
             options=self.departures(),
+            network=self.own_network(),
             trust_code=self.trust_code,
         )
         return self.with_taught(opened)
+
+    def own_network(self) -> "SegmentationNetwork | None":
+        """The network of --network.
+
+        Raises:
+            UsageError: it can't be built.
+        """
+        if self.network is None:
+            return None
+        from segvoc.cli.own_network import own_network
+
+        return own_network(self.network)
 
     def with_taught(self, model: "AnyModel") -> "AnyModel":
         """A model with the words of --taught.
@@ -141,6 +162,11 @@ _OPTIONS: Mapping[str, Decorator] = {
     "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."),
     "taught": click.option(
         "--taught", multiple=True, metavar="FILE", help="Words taught by `segvoc teach` for this model; repeatable."
+    ),
+    "network": click.option(
+        "--network",
+        metavar="FILE.py:FUNCTION",
+        help="Run this function to build the network of a model with an aggregation of your own.",
     ),
     "trust_code": click.option(
         "--trust-code", is_flag=True, help="Open a torch.export archive, which can run arbitrary code."

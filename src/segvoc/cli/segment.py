@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.hints import show_hints, word_hints
+from segvoc.cli.input_images import named_images, print_failures
 from segvoc.cli.one_by_one import OneByOne, disk_full, print_result
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
 from segvoc.cli.segment_tiles import segment_in_tiles
@@ -24,7 +25,7 @@ from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, U
 from segvoc.formats.dataset import Dataset
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, name_case_pairs, plan_files, plan_results
+from segvoc.imaging.result_paths import InputImage, ResultFiles, name_case_pairs, plan_files, plan_results
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
 from segvoc.labeling.done_images import Planned, finished, image_work
 from segvoc.labeling.labeling import Labeling, dataset_words, finish_dataset, label_images
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A preset, a segvoc .safetensors file, an exported folder, or OWNER/NAME.",
 )
-@model_options(*NETWORK_OPTIONS, "trust_code", "taught", dtype="auto")
+@model_options(*NETWORK_OPTIONS, "network", "trust_code", "taught", dtype="auto")
 @label_options(*OPTION_TEXTS)
 @click.option("--out", default="out", metavar="FOLDER", help="Folder for the results.")
 @click.option(
@@ -135,7 +136,7 @@ def segment(
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
-    inputs, tiles = name_case_pairs(image_paths(images, skip=out), out), TileOptions(**of_tiles)
+    inputs, tiles = name_case_pairs(named_images(images, skip=out), out), TileOptions(**of_tiles)
     in_tiles = tiles.given or labels.tiling is not None
     videos = has_videos(
         inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
@@ -199,8 +200,7 @@ def segment(
                 if paths is None or paths.stem not in done:
                     progress.update()
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
-    if failures:
-        print_line(f"segvoc: {failures} of {len(work)} images failed, the others are done")
+    print_failures(failures, len(work), "images")
     return 1 if failures else 0
 
 

@@ -6,8 +6,8 @@ from segvoc.big_images.labeling import BigImageOptions, BigResult, BigResultPath
 from segvoc.cli.one_by_one import OneByOne, Steps
 from segvoc.cli.tile_options import TileOptions
 from segvoc.errors import UsageError
+from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
-from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, refuse_overwriting
 from segvoc.labeling.labeling import Labeling
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.cli.input_images import named_images, print_failures
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.cli.word_options import vocabulary_of, word_options
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.result_paths import InputImage, image_paths, refuse_overwriting
+from segvoc.imaging.result_paths import InputImage, refuse_overwriting
 from segvoc.progress import Progress, print_line, printable
 from segvoc.records import to_json
 from segvoc.storage.json_files import strict_json
@@ -59,7 +60,7 @@ def suggest(
     vocabulary = _vocabulary(words, words_file, chosen.taught)
     if resume and out is None:
         raise UsageError("--resume needs the folder of the earlier call; give its --out")
-    inputs = list({str(image.path): image for image in image_paths(images, skip=out)}.values())
+    inputs = list({str(image.path): image for image in named_images(images, skip=out)}.values())
     if all(image.problem is not None for image in inputs):
         raise UsageError(inputs[0].problem or "there are no images; name some")
     from segvoc.inference.suggesting import Summarizer
@@ -80,10 +81,8 @@ def suggest(
         echo(line)
     if len(kept) < count:
         print_line(f"segvoc: there are only {len(kept)} images, so all of them are ranked")
-    if failures := len(inputs) - len(kept):
-        print_line(f"segvoc: {failures} of {len(inputs)} images failed, the others were compared")
-        return 1
-    return 0
+    print_failures(len(inputs) - len(kept), len(inputs), "images", "the others were compared")
+    return 1 if len(kept) < len(inputs) else 0
 
 
 def _vocabulary(words: str | None, words_file: str | None, taught: Sequence[str]) -> Vocabulary | None:

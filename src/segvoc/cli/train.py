@@ -10,7 +10,8 @@ import click
 from segvoc.cli.benchmark_options import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.output import echo
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, did_you_mean
+from segvoc.models.catalog import catalog
 from segvoc.training.trackers import TRACKERS, named_tracker
 
 if TYPE_CHECKING:
@@ -24,11 +25,9 @@ class _ListingRecipes(click.Command):
     """A command whose help ends with examples and the names of all recipes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Read the table of recipes, which takes PyTorch, only when the help is wanted."""
-        from segvoc.training.recipes import RECIPES
-
+        """List them all, without the seconds that importing them takes."""
         with formatter.section("Recipes"):
-            formatter.write_text(", ".join((*RECIPES, "finetune")))
+            formatter.write_text(", ".join((*catalog().recipes, FINETUNE)))
         with formatter.section("For example"):
             for line in EXAMPLES:
                 formatter.write_text(line)
@@ -131,6 +130,11 @@ def train(
     fetch). The result is RUN/model.safetensors, for segvoc segment --model. Ctrl-C saves a checkpoint; --resume
     continues from it.
     """
+    if recipe not in (known := (FINETUNE, *catalog().recipes)):
+        others = ", ".join(catalog().recipes)
+        raise UsageError(
+            f"recipe {recipe!r} is unknown{did_you_mean(recipe, known)}; it is finetune or one of {others}"
+        )
     callbacks = _callbacks(trackers, track_project)
     from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
@@ -215,8 +219,6 @@ def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Rec
         from segvoc.models.finding import trainable_model
 
         return finetune(trainable_model(model), **of_own_images)
-    if name not in RECIPES:
-        raise UsageError(f"recipe {name!r} is unknown; it is finetune or one of {', '.join(RECIPES)}")
     if model is not None:
         raise UsageError(f"the recipe {name} says itself which model it trains; leave out --model, or use finetune")
     return RECIPES[name]()

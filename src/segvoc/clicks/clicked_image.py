@@ -116,7 +116,9 @@ class ClickedImage:
         return click_program()(self._features(view) | inputs)["logits"]
 
     def _features(self, view: ViewBox) -> dict[str, np.ndarray]:
-        if view not in self.seen:
+        if view in self.seen:
+            self.seen[view] = self.seen.pop(view)  # those that weren't used for the longest time go first
+        else:
             model = click_features()
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
             pixels = views(part, model.protocols["auto"])[:1]

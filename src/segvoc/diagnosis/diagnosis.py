@@ -3,14 +3,14 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import features
 
 from segvoc.diagnosis.engines import find_engines
-from segvoc.diagnosis.machine import describe_machine, problems_of_machine, set_variables
+from segvoc.diagnosis.machine import describe_machine, problems_of_machine, set_variables, warnings_of_machine
 from segvoc.diagnosis.places import described, places, problems_of_places
 from segvoc.diagnosis.requirements import Package, installed_version, missing_of_extras, packages
 from segvoc.errors import SegvocError, one_line
@@ -30,6 +30,8 @@ class Diagnosis:
     """By section and name, for people."""
     problems: list[str]
     """One line each: what is wrong, and the fix."""
+    warnings: list[str] = field(default_factory=list)
+    """One line each: what is as it is at the moment, without being wrong."""
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -52,7 +54,8 @@ def diagnose() -> Diagnosis:
         "variables": set_variables(),
     }
     problems = [*_of_packages(found), *engines.problems, *_of_weights(), *failure]
-    return Diagnosis(facts=facts, problems=[*problems, *problems_of_machine(), *problems_of_places()])
+    problems += [*problems_of_machine(), *problems_of_places()]
+    return Diagnosis(facts=facts, problems=problems, warnings=list(warnings_of_machine()))
 
 
 def _of_packages(found: list[Package]) -> Iterator[str]:

@@ -67,10 +67,14 @@ def problems_of_machine() -> Iterator[str]:
     memory = min(installed_memory(), memory_limit() or sys.maxsize)
     if memory < LEAST_MEMORY:
         yield f"there are only {memory / 1e9:.1f} GB of memory; labeling photographs takes up to 2 GB"
-    if load_average() > 2 * available:
-        yield "other programs use this machine's cores, so that everything takes longer; end them, or wait"
     if sys.getfilesystemencoding().lower().replace("-", "") != "utf8":
         yield (f"names of files are read as {sys.getfilesystemencoding()}, so that some can't be; set LC_ALL=C.UTF-8")
+
+
+def warnings_of_machine() -> Iterator[str]:
+    """What makes segvoc slow at the moment, and is no mistake."""
+    if os.getloadavg()[0] > 2 * cores():
+        yield "other programs use this machine's cores, so that everything takes longer; end them, or wait"
 
 
 def memory_limit() -> int | None:

@@ -14,13 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from segvoc.errors import FirstFrameWarning, ImageTooLargeError, InputError, SegvocError, UsageError
-
-MAX_PIXELS = 200_000_000
-"""Most pixels that an image may have: this takes 0.6 GB as RGB, and covers the largest phone cameras (200 Mpx)."""
-
-MAX_SIDE = 65_535
-"""Longest side that an image may have [pixels]; JPEG can't hold a longer one either."""
+from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
+from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, identified, reason
 
 MAX_THUMBNAILS = 32
 """Frames of a TIFF that may be thumbnails, levels of a pyramid or masks; further ones aren't looked at."""
@@ -30,16 +25,6 @@ MAX_PLAIN_BYTES = 2_000_000
 
 MAX_SCANS = 100
 """Scans that a progressive JPEG in memory may have: encoders write a dozen, and each takes time for all pixels."""
-
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF")
-"""Pillow's names of the formats that are read. A short list on purpose: Pillow's others include ones that run programs
-(EPS) or have no signature (TGA). HEIF works where the caller has registered `pillow_heif`."""
-
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k .jpx "
-    ".heic .heif".split()
-)
-"""File suffixes (lower case) by which images are found in a folder."""
 
 _LARGER_WITH_TILES = "; with --tile, a TIFF may have any size, and --max-megapixels raises the limit of others"
 
@@ -154,7 +139,7 @@ def decode_image(
     Raises:
         InputError: see `read_image`.
     """
-    image = _identified(io.BytesIO(content), name)
+    image = identified(io.BytesIO(content), name)
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise InputError(f"{name} is a PPM of decimal numbers, {len(content)} bytes; save it as PNG or binary PPM")
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
@@ -175,8 +160,8 @@ def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX
     Raises:
         InputError: its header isn't that of an image, or tells of too many pixels.
     """
-    image = _identified(io.BytesIO(content), name)
-    _check_size(image.width, image.height, name, max_pixels)
+    image = identified(io.BytesIO(content), name)
+    check_size(image.width, image.height, name, max_pixels)
     return image.height, image.width
 
 
@@ -236,7 +221,7 @@ def opened_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     """
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) as file:
-        image = _identified(file, name)
+        image = identified(file, name)
         with _damage_named(image, name, max_pixels, _LARGER_WITH_TILES):
             yield image
 
@@ -257,13 +242,13 @@ def _opened_file(path: str, name: str) -> BinaryIO:
     except PermissionError:
         raise InputError(f"{name} can't be read: permission denied; change its permissions (chmod +r)") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{name} can't be read: {_one_line(error)}; check the path and the disk") from None
+        raise InputError(f"{name} can't be read: {reason(error)}; check the path and the disk") from None
 
 
 @contextlib.contextmanager
 def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, if_larger: str = "") -> Iterator[None]:
     """Check the size, then turn what Pillow raises while it decodes into our own errors."""
-    _check_size(image.width, image.height, name, max_pixels, if_larger)
+    check_size(image.width, image.height, name, max_pixels, if_larger)
     try:
         yield
     except SegvocError:
@@ -274,7 +259,7 @@ def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, i
         ) from None
     except Exception as error:
         # Pillow's decoders raise a dozen kinds of exceptions on damaged data, from struct.error to AttributeError
-        raise _damaged(name, image.format or "image", error) from None
+        raise damaged_image(name, image.format or "image", error) from None
 
 
 def _content(file: BinaryFile) -> bytes:
@@ -313,8 +298,8 @@ def _warn_of_other_frames(image: Image.Image, name: str) -> None:
 
 
 def _has_other_frames(image: Image.Image) -> bool:
-    # the further images in a phone's JPEG (MPO) are previews, depths and the like
-    if image.format == "MPO":
+    # the further images in a phone's JPEG (MPO) are previews, depths and the like; a PSD's are its layers
+    if image.format in ("MPO", "PSD"):
         return False
     try:
         if not getattr(image, "is_animated", False):
@@ -343,69 +328,8 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
             f"an array is an image if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; convert it first, "
             "for example with PIL.Image.fromarray, which takes gray and transparent ones too"
         )
-    _check_size(array.shape[1], array.shape[0], "the array")
+    check_size(array.shape[1], array.shape[0], "the array")
     return np.require(array, requirements=("C", "W"))
-
-
-def _check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS, more: str = "") -> None:
-    if width < 1 or height < 1:
-        raise InputError(f"{name} has no pixels ({width} x {height}); export it again")
-    if width * height > max_pixels or max(width, height) > MAX_SIDE:
-        raise ImageTooLargeError(
-            f"{name} is too large: {width} x {height} pixels; make it at most {max_pixels / 10**6:g} megapixels "
-            f"and {MAX_SIDE} pixels a side{more}"
-        )
-
-
-def _identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
-    """Open an image of a known format; only its header is read.
-
-    `Image.open` would do, but it enforces Pillow's own size limit, which is lower than ours and can only be changed for
-    the whole process.
-    """
-    prefix = file.read(16)
-    if not prefix:
-        raise InputError(f"{name} is empty (0 bytes); copy or download it again")
-    Image.init()
-    for image_format in IMAGE_FORMATS:
-        factory, accept = Image.OPEN.get(image_format, (None, None))
-        if factory is None or accept is None or accept(prefix.ljust(16, b"\0")) is not True:
-            continue
-        file.seek(0)
-        try:
-            image = factory(file, "")
-        except Exception as error:
-            if image_format == "TIFF" and "unknown pixel mode" in str(error):
-                return _unusual_tiff(file, name)
-            raise _damaged(name, image_format, error) from None
-        return _unusual_tiff(file, name) if _is_misread(image) else image
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
-        raise InputError(f"{name} is a HEIC image, which can't be read; convert it to JPEG")
-    raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
-
-
-def _is_misread(image: Image.Image) -> bool:
-    """Whether Pillow would mix up the bytes of a TIFF: 16 bits, one uncompressed plane for each band."""
-    if image.format != "TIFF":
-        return False
-    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-    return tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8
-
-
-def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
-    """The RGB of a TIFF that Pillow can't read: five bands, floats, signed numbers, ... (`RasterImage`)."""
-    from segvoc.imaging.rasters import RasterImage
-
-    file.seek(0)
-    try:
-        with RasterImage(file, name=name) as raster:
-            _check_size(raster.width, raster.height, name)
-            return Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
-    except UsageError:
-        raise InputError(
-            f"{name} is a TIFF of an unusual kind, which needs rasterio: "
-            'pip install "segvoc[geo]", or export it as 8-bit RGB'
-        ) from None
 
 
 def _upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
@@ -426,19 +350,6 @@ def _load(image: Image.Image) -> None:
 def _has_spare_band(image: Image.Image) -> bool:
     """Whether the fourth band of a TIFF doesn't say what it is: Pillow takes it for alpha, but it may be infrared."""
     return image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _damaged(name: str, image_format: str, error: Exception) -> InputError:
-    return InputError(
-        f"{name}: damaged, truncated or unusual {image_format} data ({_one_line(error)}); "
-        "copy it again, or export it again as PNG or JPEG"
-    )
-
-
-def _one_line(error: Exception) -> str:
-    """An exception's message on one line, without the errno in front of system errors."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
 
 
 def orientation(image: Image.Image) -> int:

@@ -5,19 +5,23 @@ import json
 import os
 import tempfile
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import IMAGE_SUFFIXES, url_problem
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.imaging.reading import url_problem
 from segvoc.storage.json_files import read_json
 
 PathLike = str | os.PathLike[str]
 
 _Files = TypeVar("_Files", bound="ResultFiles")
+
+_MOST_SUFFIXES = 6
+"""Suffixes that a line about files names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +152,9 @@ class ResultPaths:
         return [path for kind, path in found.items() if kind in had]
 
 
-def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
+def image_paths(
+    inputs: Iterable[PathLike], skip: PathLike | None = None, passed_over: Counter[str] | None = None
+) -> list[InputImage]:
     """All images that the inputs name, in their order.
 
     A file stands for itself, with its name as stem. A folder stands for all files below it that have an image's suffix
@@ -159,22 +165,36 @@ def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> lis
     Args:
         inputs: files, folders and patterns.
         skip: a folder that is skipped inside folders: that of the results, which are images too.
+        passed_over: counts the other files of folders, by their suffixes in lower case ("" for none).
     """
-    return [image for source in inputs for image in _expanded(os.fspath(source), skip)]
+    counted: Counter[str] = Counter() if passed_over is None else passed_over
+    return [image for source in inputs for image in _expanded(os.fspath(source), skip, counted)]
 
 
-def _expanded(source: str, skip: PathLike | None) -> list[InputImage]:
+def passed_over_line(passed_over: Counter[str]) -> str | None:
+    """A line about the files of folders that aren't taken for images; None without one."""
+    if not passed_over:
+        return None
+    common = passed_over.most_common(_MOST_SUFFIXES)
+    kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common]
+    if others := passed_over.total() - sum(count for _, count in common):
+        kinds.append(f"{others} others")
+    files = "1 file" if passed_over.total() == 1 else f"{passed_over.total()} files"
+    return f"passed over {files} that aren't images by their suffix: {', '.join(kinds)}"
+
+
+def _expanded(source: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
     if not source:
         return [_nothing(source, "an empty name is not an image; check the quotes")]
     if problem := url_problem(source):
         return [_nothing(source, problem)]
     if os.path.isdir(source):
-        return _below(source, skip)
+        return _below(source, skip, passed_over)
     if not os.path.lexists(source) and glob.has_magic(source):
         matches = sorted(glob.glob(source, recursive=True))
         if not matches:
             return [_nothing(source, f"no file matches {source!r}; check the pattern")]
-        return [image for match in matches for image in _expanded(match, skip)]
+        return [image for match in matches for image in _expanded(match, skip, passed_over)]
     return [InputImage(path=Path(source), stem=Path(source).stem)]
 
 
@@ -182,7 +202,7 @@ def _nothing(source: str, problem: str) -> InputImage:
     return InputImage(path=Path(source), stem="", problem=problem)
 
 
-def _below(folder: str, skip: PathLike | None) -> list[InputImage]:
+def _below(folder: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
     skipped = None if skip is None else os.path.realpath(skip)
     found: list[Path] = []
     problems: list[InputImage] = []
@@ -198,11 +218,11 @@ def _below(folder: str, skip: PathLike | None) -> list[InputImage]:
             for name in folders
             if not name.startswith(".") and os.path.realpath(os.path.join(parent, name)) != skipped
         ]
-        found += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-        ]
+        for name in (name for name in files if not name.startswith(".")):
+            if (suffix := os.path.splitext(name)[1].lower()) in IMAGE_SUFFIXES:
+                found.append(Path(parent, name))
+            else:
+                passed_over[suffix] += 1
     if not found and not problems:
         problems.append(_nothing(folder, f"folder {folder!r} has no images (.jpg, .png, ...); choose another"))
     images = [InputImage(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(found)]

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from segvoc.imaging.reading import MAX_PIXELS, decode_whole, rgb_window
+from segvoc.imaging.image_formats import MAX_PIXELS
+from segvoc.imaging.reading import decode_whole, rgb_window
 
 STRIP_PIXELS = 16_000_000
 """Pixels of a strip that are read at once to make an overview."""

@@ -220,7 +220,8 @@ def filled(
     if network is None:
         if file.record.get(CUSTOM):
             raise CheckpointError(
-                f"{file.path!r} holds a network that its author built; build it and load it with network=..."
+                f"{file.path!r} holds a network that its author built; build it and load it with network=..., or with "
+                "--network FILE.py:FUNCTION"
             )
         with weightless():
             network = preset.build(configuration)

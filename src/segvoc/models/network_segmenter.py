@@ -14,6 +14,7 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import ModelTraits, Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.precision import lowest_precision
+from segvoc.networks.aggregation_inputs import AggregationInputs, aggregation_inputs
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import note_cpu_work
 from segvoc.sharing.uploading import ShareableModel
@@ -67,6 +68,14 @@ class NetworkSegmenter(Segmenter):
     def dtype(self) -> str:
         """Dtype of most weights; some parts of a network stay in float32 (`reduce_precision`)."""
         return str(lowest_precision(self.network)).removeprefix("torch.")
+
+    def aggregation_inputs(self) -> AggregationInputs:
+        """What the aggregation of this network gets, and so what one of your own in its place has to fit.
+
+        Raises:
+            UsageError: the network has no aggregation of costs.
+        """
+        return aggregation_inputs(self.network, len(self.templates))
 
     def prepare_to_run(self) -> None:
         """Note that the threads of the CPU are about to be used, if they are; see `note_cpu_work`."""

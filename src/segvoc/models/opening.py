@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, cast, overload
 
 from segvoc.errors import UsageError, naming_torch
 from segvoc.exported.manifest import is_exported
@@ -17,6 +17,8 @@ from segvoc.sharing.hub import Token
 from segvoc.teaching.taught_words import TaughtWords
 
 if TYPE_CHECKING:
+    import torch
+
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
 
@@ -36,7 +38,7 @@ def load(
     *,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    dtype: DtypeName = "auto",
+    dtype: "DtypeName | torch.dtype" = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
     revision: str | None = None,
@@ -50,7 +52,7 @@ def load(
     *,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    dtype: DtypeName = "auto",
+    dtype: "DtypeName | torch.dtype" = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
     revision: str | None = None,
@@ -64,7 +66,7 @@ def load(
     *,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    dtype: DtypeName = "auto",
+    dtype: "DtypeName | torch.dtype" = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
     revision: str | None = None,
@@ -88,6 +90,7 @@ def load(
             time, but changes labels where classes are about equally likely; or "auto": "bfloat16" where the device
             multiplies it in hardware and the weights are the shipped ones of `tiny`, of whose labels hardly any
             change, else "float32", also for a repository: what is shared labels alike everywhere.
+            PyTorch's own names, such as `torch.float32`, are taken too.
         options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights that
             were distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
             own.
@@ -107,7 +110,7 @@ def load(
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is needed and not installed.
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
-    name = os.fspath(name)
+    name, dtype = os.fspath(name), dtype_name(dtype)
     if means_exported_folder(name):
         settings = {"weights": weights, "options": options, "network": network}
         for setting, value in settings.items():
@@ -122,7 +125,12 @@ def load(
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
         return model
     plain = weights is None and not options and network is None and device in ("auto", "cpu")
-    if name == "tiny" and plain and dtype in ("auto", "float32") and find_spec("torch") is None:
+    if name == "tiny" and plain and find_spec("torch") is None:
+        if dtype not in ("auto", "float32"):
+            raise UsageError(
+                f"without PyTorch, tiny computes in float32, not in {dtype!r}; leave out dtype, or pip install "
+                '"segvoc[torch]"'
+            )
         return _ready(open_tiny())
     if find_spec("torch") is None and plain and dtype in ("auto", "float32"):
         found = find_model(name, revision=revision, token=token)
@@ -133,6 +141,11 @@ def load(
 
     asked = {"revision": revision, "token": token} if revision is not None or token is not None else {}
     return load_network(name, weights=weights, device=device, dtype=dtype, options=options, network=network, **asked)
+
+
+def dtype_name(dtype: "DtypeName | torch.dtype") -> DtypeName:
+    """The name of a dtype, which may be given as PyTorch's own: "float32" for `torch.float32`."""
+    return cast("DtypeName", str(dtype).removeprefix("torch."))  # others are refused where it is looked up
 
 
 def means_exported_folder(name: str) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, did_you_mean
 from segvoc.inference import protocols
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
@@ -427,7 +427,10 @@ def find_preset(name: str) -> Preset:
         UsageError: the name is unknown; the error lists the known names.
     """
     if name not in PRESETS:
-        raise UsageError(f"model {name!r} is unknown; it is one of {', '.join(PRESETS)}, or a .safetensors of segvoc")
+        raise UsageError(
+            f"model {name!r} is unknown{did_you_mean(name, PRESETS)}; it is one of {', '.join(PRESETS)}, or a "
+            ".safetensors of segvoc"
+        )
     return PRESETS[name]
 
 

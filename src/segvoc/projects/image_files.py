@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from segvoc.errors import UsageError
 from segvoc.imaging.result_paths import folded
 from segvoc.projects.images import stem_of
+from segvoc.projects.records import ImageState
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import read_json, write_json
 
@@ -153,3 +155,22 @@ def remove(path: Path) -> None:
     """
     with writing(path):
         path.unlink(missing_ok=True)
+
+
+def mark_as_ours(files: ImageFiles, state: ImageState) -> None:
+    """Give a label map the time by which it is known as ours without reading it.
+
+    Raises:
+        OutputError: the system refused.
+    """
+    seconds = seconds_of(state.at)
+    with writing(files.labels):
+        os.utime(files.labels, (seconds, seconds))
+
+
+def seconds_of(at: str | None) -> float:
+    """A time of the files as seconds since 1970; 0 where there is none or it can't be read."""
+    try:
+        return datetime.fromisoformat(at or "").timestamp()
+    except ValueError:
+        return 0.0

@@ -10,7 +10,8 @@ from typing import BinaryIO
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import IMAGE_SUFFIXES, opened_image, orientation
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.imaging.reading import opened_image, orientation
 from segvoc.imaging.result_paths import folded, image_paths
 from segvoc.storage.safe_paths import safe_path
 

@@ -5,19 +5,19 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from segvoc.errors import InputError, SegvocError, UsageError
+from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
-from segvoc.imaging.reading import MAX_PIXELS, decode_image
+from segvoc.imaging.reading import decode_image
 from segvoc.imaging.result_paths import folded
 from segvoc.projects.errors import ImageDoneError, NotInProjectError, changed_meanwhile
 from segvoc.projects.folder import ProjectFolder, has_images, is_project, no_project
-from segvoc.projects.image_files import ImageFiles, remove
+from segvoc.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of
 from segvoc.projects.images import ProjectImage, checked_name, clash, stem_of
 from segvoc.projects.locking import locked
 from segvoc.projects.map_colors import HEAD_BYTES, in_colors
@@ -401,7 +401,7 @@ class Project(ProjectFolder):
             self._derive(
                 image, read_packed(files.work, planes=(LABELS_ENTRY, OBJECTS_ENTRY)), state, is_new=written != state
             )
-        elif files.labels.stat().st_mtime != _seconds(state.at):
+        elif files.labels.stat().st_mtime != seconds_of(state.at):
             return self._take_over(image, state)
         else:
             self._recolor(files, state)
@@ -415,7 +415,7 @@ class Project(ProjectFolder):
             colors = self.record.colors
             if in_colors(head, colors) != head:
                 write_bytes(files.labels, in_colors(files.labels.read_bytes(), colors))
-                _mark(files, state)
+                mark_as_ours(files, state)
 
     def _take_over(self, image: ProjectImage, state: ImageState | None) -> ImageState:
         """Take over a label map that isn't as segvoc has written it: pixels that differ were decided by somebody."""
@@ -423,7 +423,7 @@ class Project(ProjectFolder):
         if state is not None:
             ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
             if _has(files.labels, in_colors(ours, self.record.colors)):
-                _mark(files, state)  # it was copied
+                mark_as_ours(files, state)  # it was copied
                 return state
         fresh = self.fresh_state(image) if state is None else state
         try:
@@ -441,7 +441,7 @@ class Project(ProjectFolder):
         if state is not None:
             work = relabeled(read_work(files.work)[1], labels)
             if work is None:
-                _mark(files, state)
+                mark_as_ours(files, state)
                 return state
         made = packed_work(work, image.name, self.record.colors)
         after = replace(made.state, revision=fresh.revision + 1, done=fresh.done, by=ANOTHER_PROGRAM, at=now())
@@ -456,7 +456,7 @@ class Project(ProjectFolder):
         """Write the files of an image that are made from its work file."""
         files = self.files(image)
         write_bytes(files.labels, in_colors(work.planes[LABELS_ENTRY], self.record.colors))
-        _mark(files, state)
+        mark_as_ours(files, state)
         if OBJECTS_ENTRY in work.planes:
             write_bytes(files.objects, work.planes[OBJECTS_ENTRY])
         else:
@@ -483,18 +483,3 @@ def _has(path: Path, content: bytes) -> bool:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except OSError:
         return False
-
-
-def _mark(files: ImageFiles, state: ImageState) -> None:
-    """Give a label map the time by which it is known as ours without reading it."""
-    seconds = _seconds(state.at)
-    with writing(files.labels):
-        os.utime(files.labels, (seconds, seconds))
-
-
-def _seconds(at: str | None) -> float:
-    """A time of the files as seconds since 1970; 0 where there is none or it can't be read."""
-    try:
-        return datetime.fromisoformat(at or "").timestamp()
-    except ValueError:
-        return 0.0

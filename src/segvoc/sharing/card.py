@@ -20,13 +20,14 @@ PICTURES = "card"
 """Folder of the card's images."""
 
 
-def model_card(name: str, shared: SharedModel, facts: CardFacts) -> "ModelCard":
+def model_card(name: str, shared: SharedModel, facts: CardFacts, records: Sequence[str] = ()) -> "ModelCard":
     """Write the card of a model.
 
     Args:
         name: the repository, owner/name; or any other name.
         shared: its files.
         facts: what it tells.
+        records: files that say how it was made.
 
     Returns:
         The card, with its metadata for the hub.
@@ -56,7 +57,7 @@ def model_card(name: str, shared: SharedModel, facts: CardFacts) -> "ModelCard":
         "## License",
         _license(facts),
         "## Files",
-        _files(shared),
+        _files(shared, records),
     ]
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
 
@@ -169,13 +170,14 @@ def _data(facts: CardFacts) -> str:
     return _rows({**({"source": facts.source} if facts.source else {}), **facts.data})
 
 
-def _files(shared: SharedModel) -> str:
+def _files(shared: SharedModel, records: Sequence[str]) -> str:
     rows = [["`config.json`", f"what the files are, written by segvoc {shared.version}"]]
     if shared.weights is not None:
         rows.append([f"`{shared.weights}`", f"the weights, for the network `{shared.model}`, with their configuration"])
     for file in shared.taught:
         use = f"; with segvoc's own `{shared.model}` and `--taught {file}` they work alone"
         rows.append([f"`{file}`", f"the taught words{use}"])
+    rows += [[f"`{file}`", "how it was made: all settings, the data, the machine, scores"] for file in records]
     return _table(["file", "content"], rows)
 
 

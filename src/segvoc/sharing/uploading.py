@@ -59,7 +59,7 @@ class ShareableModel:
                 "or teach it first, or upload its weights too: --weights, or weights=True"
             )
         with HubRepository(repository=name).explained("written"):  # where the hub's client is missing
-            card = str(model_card(name, shared, self.facts))
+            card = str(model_card(name, shared, self.facts, tuple(self.records)))
         if self.write_weights is not None:
             self.write_weights(folder / SHARED_WEIGHTS)
         for file, words in zip(files, self.taught, strict=True):

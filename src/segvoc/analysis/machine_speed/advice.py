@@ -15,7 +15,8 @@ def fastest_dtype(rows: Sequence[SpeedRow], model: str) -> Dtype | None:
     """The dtype in which a model is fastest, with the most words that all dtypes were measured with.
 
     Returns:
-        The dtype; the only one that was measured if there is no other; None if none was.
+        The dtype, float32 unless another is noticeably faster; the only one that was measured if there is no other;
+        None if none was.
     """
     measured: dict[Dtype, dict[int, SpeedRow]] = {}
     for dtype in DTYPES:
@@ -24,7 +25,10 @@ def fastest_dtype(rows: Sequence[SpeedRow], model: str) -> Dtype | None:
     common = set.intersection(*map(set, measured.values())) if measured else set()
     if not common:
         return next(iter(measured), None)
-    return max(measured, key=lambda dtype: measured[dtype][max(common)].rate)
+    rates = {dtype: found[max(common)].rate for dtype, found in measured.items()}
+    usual = next(iter(rates))
+    best = max(rates, key=lambda dtype: rates[dtype])
+    return best if rates[best] >= NOTICEABLE * rates[usual] else usual
 
 
 def advice_from(rows: Sequence[SpeedRow]) -> list[str]:
@@ -127,9 +131,12 @@ def _on_many_images(rows: Sequence[SpeedRow], model: str) -> str | None:
     numbers = sorted({row.case.words for row in measured})
     words = numbers[len(numbers) // 2]
     ways = [row for row in measured if row.case.words == words]
+    advised = fastest_dtype(rows, model)
+    ways = [row for row in ways if row.case.dtype == advised] or ways
     most = max(row.rate for row in ways)
-    # one process, unless several are worth it
-    best = min((row for row in ways if row.rate * NOTICEABLE >= most), key=lambda row: (row.case.processes, -row.rate))
+    # what the other lines advise: nothing that isn't noticeably faster
+    enough = (row for row in ways if row.rate * NOTICEABLE >= most)
+    best = min(enough, key=lambda row: (row.case.processes, row.case.batch, row.case.threads))
     case = best.case
     settings = ", ".join(filter(None, [case.dtype, case.settings, count_text(case.threads, "thread")]))
     return (

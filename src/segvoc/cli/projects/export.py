@@ -29,6 +29,6 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
     with Progress("exporting", total=count, unit="image") as progress:
         problems = export_.to_folder(out, lambda done, _: progress.update(done - progress.done))
     for problem in problems:
-        echo(f"segvoc: {problem}", err=True)
+        echo(f"segvoc: error: {problem}", err=True)
     echo(f"-> {out} ({count - len(problems)} images, {len(export_.words)} words)")
     return 1 if problems else 0

@@ -41,6 +41,7 @@ def import_(
     if images is not None and labels is not None and classes is not None:
         found = LabeledImages.from_folders(images, labels, classes)
     project = Project.open(folder) if is_project(folder) else Project.create(folder)
+    project.recover()  # an import that was ended may have left an image half-way
     with Progress("importing", unit="image") as progress:
 
         def show(count: int, total: int) -> None:
@@ -56,6 +57,6 @@ def import_(
         else:
             result = import_images(project, str(images), on_step=show)
     for problem in result.problems:
-        echo(f"segvoc: {problem}", err=True)
+        echo(f"segvoc: error: {problem}", err=True)
     echo(f"-> {folder} ({len(result.added)} images, {len(project.record.present)} words)")
     return 1 if result.problems else 0

@@ -23,7 +23,7 @@ from segvoc.data.captions.images import (
 )
 from segvoc.data.captions.tars import TAR_SUFFIX, images_in_tar, is_tar, tars_of_pattern
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.digests import digest_of
 

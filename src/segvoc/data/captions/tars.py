@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from segvoc.data.captions.images import CaptionedImage, ImageLocation, OnProblem, usable_captions
 from segvoc.errors import UsageError, one_line
-from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 
 TAR_SUFFIX = ".tar"
 

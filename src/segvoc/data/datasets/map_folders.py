@@ -13,8 +13,8 @@ from segvoc.errors import UsageError
 from segvoc.formats.cityscapes import CITYSCAPES_FACTOR, LABELS_FILE
 from segvoc.formats.rgba import cutout_names
 from segvoc.formats.voc import VOC_BACKGROUND, VOC_IGNORED, voc_colors
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.reading import IMAGE_SUFFIXES
 from segvoc.storage.safe_paths import safe_path
 
 _VOC_FOLDERS = ("", "VOC2012", "VOCdevkit/VOC2012")

@@ -13,7 +13,7 @@ from segvoc.data.datasets.fields import damaged, naming_damage, read_lines
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
-from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.storage.safe_paths import safe_path
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")

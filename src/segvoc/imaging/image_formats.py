@@ -1,0 +1,166 @@
+"""Which image formats are read, and how a file's format is found: by its first bytes, whatever it is called."""
+
+import contextlib
+import importlib
+import io
+from collections.abc import Callable
+from types import ModuleType
+from typing import BinaryIO
+
+from PIL import Image
+
+from segvoc.errors import ImageTooLargeError, InputError, UsageError
+
+MAX_PIXELS = 200_000_000
+"""Most pixels that an image may have: this takes 0.6 GB as RGB, and covers the largest phone cameras (200 Mpx)."""
+
+MAX_SIDE = 65_535
+"""Longest side that an image may have [pixels]; JPEG can't hold a longer one either."""
+
+IMAGE_FORMATS = (
+    *("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF", "JXL"),
+    *("PSD", "DDS", "QOI", "ICO", "SGI", "PCX", "DIB", "TGA"),
+)
+"""Pillow's names of the formats that are read, in the order in which they are tried. A short list on purpose: Pillow's
+others include ones that run programs (EPS, WMF), that hold no image or are all but extinct."""
+
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k "
+    ".jpx .jpf .j2c .jpc .heic .heif .hif .jxl .psd .dds .qoi .ico .sgi .pcx .tga .icb .vda .vst".split()
+)
+"""File suffixes (lower case) by which images are found in a folder."""
+
+_TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
+"""TGA has no signature, so only files that are called so are taken for it."""
+
+_HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis", b"hevc", b"hevx")
+_JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+
+
+def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS, more: str = "") -> None:
+    """Refuse an image that has no pixels or too many.
+
+    Args:
+        width: [px].
+        height: [px].
+        name: what the error calls it.
+        max_pixels: most pixels that it may have.
+        more: what the error says at its end.
+
+    Raises:
+        InputError: it has none.
+        ImageTooLargeError: it has too many.
+    """
+    if width < 1 or height < 1:
+        raise InputError(f"{name} has no pixels ({width} x {height}); export it again")
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise ImageTooLargeError(
+            f"{name} is too large: {width} x {height} pixels; make it at most {max_pixels / 10**6:g} megapixels "
+            f"and {MAX_SIDE} pixels a side{more}"
+        )
+
+
+def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
+    """Open an image of a known format; only its header is read.
+
+    `Image.open` would do, but it enforces Pillow's own size limit, which is lower than ours and can only be changed for
+    the whole process.
+
+    Args:
+        file: the file, at its beginning.
+        name: what errors call it, such as a file name in quotes.
+
+    Raises:
+        InputError: it is empty, damaged, of no known format, or of one that needs an extra.
+    """
+    prefix = file.read(16)
+    if not prefix:
+        raise InputError(f"{name} is empty (0 bytes); copy or download it again")
+    Image.init()
+    _add_plugin(prefix, name)
+    for image_format in IMAGE_FORMATS:
+        factory, accept = Image.OPEN.get(image_format, (None, None))
+        if factory is None or not _is_accepted(image_format, accept, prefix, name):
+            continue
+        file.seek(0)
+        try:
+            image = factory(file, "")
+        except Exception as error:
+            if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
+                return _unusual_tiff(file, name, error)
+            raise damaged_image(name, image_format, error) from None
+        return _unusual_tiff(file, name) if _is_misread(image) else image
+    raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
+
+
+def _is_accepted(image_format: str, accept: Callable[[bytes], object] | None, prefix: bytes, name: str) -> bool:
+    if image_format == "TGA":
+        return name.rstrip("'\"").lower().endswith(_TGA_SUFFIXES)
+    return accept is not None and accept(prefix.ljust(16, b"\0")) is True
+
+
+def _add_plugin(prefix: bytes, name: str) -> None:
+    """Make Pillow read HEIC and JPEG XL, if the file is one and a package for it is installed."""
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS:
+        if "HEIF" not in Image.OPEN and (heif := _first_module("pi_heif", "pillow_heif")) is not None:
+            heif.register_heif_opener()
+        if "HEIF" not in Image.OPEN:
+            raise InputError(f'{name} is a HEIC image, which needs pi-heif: pip install "segvoc[heif]", or use JPEG')
+    elif prefix.startswith(_JXL_SIGNATURES):
+        # both register themselves
+        if "JXL" not in Image.OPEN and _first_module("jxlpy.JXLImagePlugin", "pillow_jxl") is None:
+            raise InputError(f'{name} is a JPEG XL image, which needs jxlpy: pip install "segvoc[jxl]", or use JPEG')
+
+
+def _first_module(*names: str) -> ModuleType | None:
+    for name in names:
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    return None
+
+
+def _is_misread(image: Image.Image) -> bool:
+    """Whether Pillow would mix up the bytes of a TIFF: 16 bits, one uncompressed plane for each band."""
+    if image.format != "TIFF":
+        return False
+    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    return tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8
+
+
+def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | None = None) -> Image.Image:
+    """The RGB of a TIFF that Pillow can't read: five bands, floats, LERC, ... (`RasterImage`).
+
+    `error` is what Pillow says of it.
+    """
+    from segvoc.imaging.rasters import RasterImage
+
+    file.seek(0)
+    try:
+        with RasterImage(file, name=name) as raster:
+            check_size(raster.width, raster.height, name)
+            return Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
+    except UsageError:
+        raise InputError(
+            f"{name} is a TIFF of an unusual kind, which needs rasterio: "
+            'pip install "segvoc[geo]", or export it as 8-bit RGB'
+        ) from None
+    except ImageTooLargeError:
+        raise
+    except InputError:
+        if error is None:
+            raise
+        raise damaged_image(name, "TIFF", error) from None
+
+
+def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
+    """The error of a file that begins like an image, but can't be read; `error` says why."""
+    return InputError(
+        f"{name}: damaged, truncated or unusual {image_format} data ({reason(error)}); "
+        "copy it again, or export it again as PNG or JPEG"
+    )
+
+
+def reason(error: Exception) -> str:
+    """An exception's message on one line, without the errno in front of system errors."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__

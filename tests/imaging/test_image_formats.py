@@ -1,0 +1,81 @@
+"""Rare formats: found by their first bytes or, of TGA, by their names; HEIC and JPEG XL through extras."""
+
+import base64
+import sys
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.errors import InputError
+from segvoc.imaging.reading import read_image
+from segvoc.imaging.result_paths import image_paths, passed_over_line
+from tests.images import one_line_error
+
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAA"
+    "AAAERAAAEAAQAAAAABoAABAAAAAAAAADMAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/GlwcnAA"
+    "AADcaXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQApQgEBA3AAAAMAkA"
+    "AAAwAAAwAeoCCBBZbqrprm4CGgwIAAAAyAAAADAIRiAAEABkQBwXPBiQAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAA"
+    "AChjbGFwAAAAEAAAAAEAAAAMAAAAAf///9AAAAAC////zAAAAAIAAAAQcGl4aQAAAAADCAgIAAAAGGlwbWEAAAAAAAAAAQABBYECAwWEAAAAO2"
+    "1kYXQAAAAvKAGvEyFkY0D4EPdn/tUl/6iuj/sjsenOyEdAwNIggJtASJNdUAsWEICHdqVW3Pg="
+)
+"""16 x 12 pixels of (10, 200, 30), written by pillow-heif."""
+
+JXL = base64.b64decode(
+    "/wrLBgATiAIAMAG1nyAAABUqo4wbvJzr+fJDh8W0jesMbbVtYQljs70wSAiACyKjKEbGaxqLo4whtJibwG7h4EpFAAcQQBKGH0AEIFMAxbVBuf"
+    "CjbSUJ"
+)
+"""64 x 48 pixels of (10, 200, 30), written by libjxl."""
+
+
+@pytest.mark.parametrize("suffix", [".tga", ".ico", ".dds", ".qoi", ".sgi", ".pcx", ".dib", ".jpf", ".avifs"])
+def test_rare_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:16], pixels[16:] = (10, 200, 30), (250, 0, 90)
+    path = tmp_path / f"photo{suffix}"
+    options = {"sizes": [(48, 32)]} if suffix == ".ico" else {}
+    Image.fromarray(pixels).save(path, **options)
+    assert [image.path for image in image_paths([tmp_path])] == [path]
+    found = read_image(path)
+    assert found.shape == pixels.shape
+    assert np.abs(found.astype(int) - pixels).mean() < 8
+    path.write_bytes(path.read_bytes()[:20])
+    with one_line_error(InputError, path.name):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "package", "extra"),
+    [("phone.heic", HEIC, "pi_heif", "heif"), ("photo.jxl", JXL, "jxlpy", "jxl")],
+    ids=["HEIC", "JPEG XL"],
+)
+def test_formats_of_extras(tmp_path, monkeypatch, name, content, package, extra):
+    path = tmp_path / name
+    path.write_bytes(content)
+    if find_spec(package) is not None:
+        assert np.abs(read_image(path).astype(int) - (10, 200, 30)).max() < 8
+    monkeypatch.setattr(Image, "OPEN", {key: value for key, value in Image.OPEN.items() if key not in ("HEIF", "JXL")})
+    for module in ("pi_heif", "pillow_heif", "jxlpy", "jxlpy.JXLImagePlugin", "pillow_jxl"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with one_line_error(InputError, name, f'pip install "segvoc[{extra}]"'):
+        read_image(path)
+
+
+def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
+    for name in ("a.txt", "b.TXT", "sub/c.eps", "README", ".hidden.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    counted: Counter[str] = Counter()
+    assert len(image_paths([tmp_path], passed_over=counted)) == 1
+    assert counted == {".txt": 2, ".eps": 1, "": 1}
+    line = passed_over_line(counted)
+    assert line is not None
+    assert line.startswith("passed over 4 files that aren't images by their suffix: 2 .txt, ")
+    assert "1 without a suffix" in line and passed_over_line(Counter()) is None
+    many = Counter({f".{letter}": 1 for letter in "abcdefgh"})
+    assert str(passed_over_line(many)).endswith("1 .f, 2 others")

@@ -1,0 +1,55 @@
+"""The lists that need no PyTorch say what the tables of presets and recipes do."""
+
+import subprocess
+import sys
+
+import pytest
+
+import segvoc
+from segvoc.errors import UsageError
+from segvoc.models.catalog import catalog
+from tools.make_catalog import made_catalog
+
+WITHOUT_TORCH = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "huggingface_hub")))  # importing them fails
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in ("torch", "huggingface_hub") else find(name, *rest)
+from segvoc.cli import main
+sys.argv[0] = "segvoc"
+main()
+"""
+
+
+def test_the_catalog_is_what_the_tables_say() -> None:
+    assert catalog() == made_catalog(), "python -m tools.make_catalog writes it again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["models"], 0, "hint: without PyTorch, tiny alone runs here"),
+        (["fetch", "--list"], 0, "cat-seg-b"),
+        (["fetch", "cat-seg-bb"], 2, "'cat-seg-bb' is unknown (did you mean cat-seg-b?)"),
+        (["train", "--help"], 0, "tiny-syn"),
+        (["train", "pca-sg-b", "--out", "run"], 2, "'pca-sg-b' is unknown (did you mean pca-seg-b?)"),
+        (["serv"], 2, "No such command 'serv' (did you mean serve?)"),
+    ],
+)
+def test_lists_and_names_need_no_pytorch(arguments: list[str], code: int, said: str) -> None:
+    call = [sys.executable, "-c", WITHOUT_TORCH, *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == code and said in done.stdout + done.stderr
+    assert "PyTorch, which" not in done.stderr
+
+
+def test_pytorchs_own_names_of_dtypes_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    assert segvoc.load("tiny", device="cpu", dtype=torch.bfloat16).dtype == "bfloat16"
+    with pytest.raises(UsageError, match="dtype 'int8' is unknown"):
+        segvoc.load("tiny", device="cpu", dtype=torch.int8)
+    monkeypatch.setattr("segvoc.models.opening.find_spec", lambda name: None)
+    assert segvoc.load("tiny", dtype=torch.float32).dtype == "float32"
+    with pytest.raises(UsageError, match="without PyTorch, tiny computes in float32, not in 'bfloat16'"):
+        segvoc.load("tiny", dtype="bfloat16")

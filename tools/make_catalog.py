@@ -1,0 +1,30 @@
+"""Write src/segvoc/models/catalog.json: the models, recipes and files that can be named.
+
+python -m tools.make_catalog
+"""
+
+from segvoc.checkpoints.published import PublishedFile
+from segvoc.models.catalog import CATALOG, Catalog, ListedModel
+from segvoc.models.presets import PRESETS
+from segvoc.records import to_json
+from segvoc.storage.json_files import write_json
+from segvoc.training.recipes import RECIPES
+
+
+def made_catalog() -> Catalog:
+    """What the tables of presets and recipes say."""
+    models = {
+        name: ListedModel(
+            summary=preset.summary,
+            ships=bool(preset.shipped),
+            published=None if preset.published is None else preset.published.name,
+            encoders=tuple(file.name for file in preset.encoders if isinstance(file, PublishedFile)),
+            fetches_encoders=bool(preset.fetched_encoders),
+        )
+        for name, preset in PRESETS.items()
+    }
+    return Catalog(models=models, recipes={name: recipe().model for name, recipe in RECIPES.items()})
+
+
+if __name__ == "__main__":
+    write_json(CATALOG, to_json(made_catalog()))
