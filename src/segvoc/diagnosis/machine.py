@@ -73,7 +73,7 @@ def problems_of_machine() -> Iterator[str]:
 
 def warnings_of_machine() -> Iterator[str]:
     """What makes segvoc slow at the moment, and is no mistake."""
-    if os.getloadavg()[0] > 2 * cores():
+    if load_average() > 2 * cores():
         yield "other programs use this machine's cores, so that everything takes longer; end them, or wait"
 
 
