@@ -220,7 +220,9 @@ def check_light(python: Path, segvoc: Distribution, folder: Path) -> int:
     checks.works("label it from Python", "python", "-c", LABEL.format(photo=PHOTO))
     checks.works("export tiny", "segvoc", "export", "tiny", "exported")
     checks.works("label it with the export", "segvoc", "segment", PHOTO, "--words", WORDS, "--model", "exported")
-    for command in (["models"], ["info", "tiny"], ["segment", PHOTO, "--words", WORDS, "--model", "cat-seg-b"]):
+    checks.works("list the models", "segvoc", "models")
+    checks.works("list the published files", "segvoc", "fetch", "--list")
+    for command in (["info", "tiny"], ["segment", PHOTO, "--words", WORDS, "--model", "cat-seg-b"]):
         checks.names_extra(f"segvoc {command[0]}", "PyTorch", "torch", "segvoc", *command)
     shared = ("segvoc", "segment", PHOTO, "--words", WORDS, "--model", "owner/name")
     checks.names_extra("a model of the hub", "huggingface_hub", "hub", *shared)
