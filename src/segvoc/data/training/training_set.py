@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from multiprocessing import forkserver
 from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -24,6 +23,7 @@ from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.own_transform import OwnTransform
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.process_settings import WORKER_START
 from segvoc.vocabulary import Vocabulary
 
 _Sample = TypeVar("_Sample")
@@ -231,7 +231,7 @@ def read_ahead(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pinned,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=WORKER_START if workers else None,
         worker_init_fn=_isolate_worker,
         # it draws the workers' seeds: from the common generator, dropout would differ after a resume
         generator=torch.Generator(),
@@ -246,7 +246,8 @@ def _isolate_worker(worker: int) -> None:
     The worker exits when the run does.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.setpgid(0, 0)
+    if hasattr(os, "setpgid"):  # Windows has no such groups
+        os.setpgid(0, 0)
     threading.Thread(target=_exit_with_run, daemon=True).start()
 
 
@@ -258,6 +259,10 @@ def _exit_with_run() -> None:
 
 def _start_forkserver() -> None:
     """Start the process that forks the workers, which exit when it does; it ignores SIGTERM."""
+    if WORKER_START != "forkserver":
+        return
+    from multiprocessing import forkserver  # not for Windows
+
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread can set signal handlers
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
