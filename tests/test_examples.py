@@ -104,6 +104,13 @@ def test_intermediate_maps(tmp_path: Path) -> None:
     assert {f"{kind}.cat.png" for kind in ("cost-0", "block-0-spatial", "block-0-class", "logits")} <= drawn
 
 
+@pytest.mark.slow
+def test_integrations(tmp_path: Path) -> None:
+    lines = run("integrations.py", CHELSEA, tmp_path, "steps=2", "views=1", "crop_size=64")
+    assert "detections" in lines and "trained: " in lines
+    assert {"masks.jpg", "photo.json", "run"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_every_example_is_short_and_is_tested() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     for path in EXAMPLES.glob("*.py"):

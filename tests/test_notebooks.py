@@ -1,5 +1,7 @@
 """The notebooks run from the first cell to the last, and objects at the end of a cell are shown."""
 
+import dataclasses
+
 import nbformat
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ import pytest
 import segvoc
 from segvoc.evaluation.report.report import Report
 from segvoc.imaging.notebook_html import MOST_PIXELS, table
-from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.reports import LabeledFile, LabelStatistics
+from segvoc.inference.segmentation import Segmentation, Segmentations
+from segvoc.vocabulary import Part
 from tools.run_notebooks import NOTEBOOKS, run, trimmed
 
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -62,6 +66,25 @@ def test_a_result_shows_image_overlay_and_legend() -> None:
     assert shown.index("cat") < shown.index("wall")  # the largest first
     assert "72.5 %" in shown and "25.0 %" in shown and "2.5 % of the pixels have no word" in shown
     assert result(("cat", "wall"))._repr_png_().startswith(b"\x89PNG")
+
+
+def test_parts_lists_and_files_of_results_are_shown() -> None:
+    whole = result(("cat", "wall"))
+    part_labels = np.where(whole.labels == 0, 1, 65535).astype(np.uint16)
+    parts = (Part(object="cat", part="head"), Part(object="cat", part="leg"))
+    shown = dataclasses.replace(
+        whole, parts=parts, part_labels=part_labels, part_confidence=whole.confidence
+    )._repr_html_()
+    assert "cat&#x27;s leg" in shown and "cat&#x27;s head" not in shown
+    several = Segmentations([whole] * 14)._repr_html_()
+    assert several.count("<img") == 12 and "2 more results" in several and "cat 72 %" in several
+    assert isinstance(segvoc.load("tiny").segment([whole.image], ["cat", "wall"]), Segmentations)
+    statistics = LabelStatistics.of(whole.labels, whole.confidence)
+    facts = {"source": "a <b>.mp4", "height": 40, "width": 60, "model": "tiny", "dtype": "float32", "seconds": 2.0}
+    shown = LabeledFile(words=("cat", "wall"), statistics=statistics, **facts)._repr_html_()
+    assert "72.5 %" in shown and "a &lt;b&gt;.mp4: 60 x 40 pixels in 2.0 s" in shown
+    unknown = LabelStatistics.of(whole.labels, np.full_like(whole.confidence, np.nan))
+    assert "–" in LabeledFile(words=("cat", "wall"), statistics=unknown, **facts)._repr_html_()
 
 
 def test_hostile_words_stay_text() -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 import sys
 import warnings
 
@@ -149,3 +150,10 @@ def test_shared_cores_are_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         process_settings.note_cpu_work()
+
+
+def test_a_process_is_running_until_it_has_ended() -> None:
+    assert process_settings.is_running(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        pass
+    assert not process_settings.is_running(child.pid)

@@ -50,7 +50,7 @@ MADE = {
         "weights/tiny.json",
         "weights/tiny.safetensors",
     ),
-    "make clicks": ("weights/clicks.json", "weights/clicks.onnx"),
+    "make clicks": ("weights/clicks.json", "weights/clicks.onnx", "weights/clicks_image.onnx"),
 }
 """What is made, by the command that makes it; paths below the package."""
 

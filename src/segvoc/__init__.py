@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from segvoc.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from segvoc.data.datasets.huggingface import read_huggingface
     from segvoc.data.datasets.opening import read_dataset
     from segvoc.data.labeled_images import LabeledImages
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
@@ -81,6 +82,7 @@ __all__ = [
     "load_exported",
     "pipeline",
     "read_dataset",
+    "read_huggingface",
     "read_label_map",
     "recipes",
     "save",
@@ -123,6 +125,7 @@ _HOMES = {
     "load_exported": "segvoc.models.opening",
     "pipeline": "segvoc.pipelines",
     "read_dataset": "segvoc.data.datasets.opening",
+    "read_huggingface": "segvoc.data.datasets.huggingface",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
     "save": "segvoc.models.saving",

@@ -1,8 +1,8 @@
 """What this machine's processor is, and what it can do."""
 
+import ctypes
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -67,12 +67,57 @@ def peak_gigabytes(*, of_children: bool = False) -> float:
     """The most main memory that this process had in use so far [GB of 1e9 bytes].
 
     Args:
-        of_children: of the largest of its children that have ended instead.
+        of_children: of the largest of its children that have ended instead; 0 on Windows, which doesn't tell.
     """
+    if sys.platform == "win32":
+        # it doesn't tell of children that have ended
+        return 0.0 if of_children else _windows_counters().peak_working_set / 1e9
+    import resource  # Windows has none
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def installed_memory() -> int:
     """This machine's main memory [bytes]."""
+    if sys.platform == "win32":
+        status = _WindowsMemory(length=ctypes.sizeof(_WindowsMemory))
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+        return status.total
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def load_average() -> float:
+    """How many programs ran on average in the last minute; 0 on Windows, which doesn't count them."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+class _WindowsMemory(ctypes.Structure):
+    """MEMORYSTATUSEX."""
+
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("used_percent", ctypes.c_uint32),
+        ("total", ctypes.c_uint64),
+        ("others", ctypes.c_uint64 * 6),
+    )
+
+
+class _WindowsCounters(ctypes.Structure):
+    """PROCESS_MEMORY_COUNTERS."""
+
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("page_faults", ctypes.c_uint32),
+        ("peak_working_set", ctypes.c_size_t),
+        ("others", ctypes.c_size_t * 7),
+    )
+
+
+def _windows_counters() -> _WindowsCounters:
+    counters = _WindowsCounters(length=ctypes.sizeof(_WindowsCounters))
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined] # as typed on Windows alone
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    this = ctypes.c_void_p(kernel.GetCurrentProcess())
+    kernel.K32GetProcessMemoryInfo(this, ctypes.byref(counters), counters.length)
+    return counters

@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from PIL import Image
 
+from segvoc.annotations.stuff import stuff_classes
 from segvoc.errors import UsageError
 from segvoc.formats.objects import with_objects
-from segvoc.formats.stuff import stuff_classes
 from segvoc.hardware import DtypeName
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.label_options import LabelOptions

@@ -23,6 +23,11 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _LARGEST_TENSORS = 32 << 20  # bytes; glibc refuses more
 _KEPT = 1 << 30  # bytes
 
+WORKER_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+"""How processes that read data are started; Windows has no fork servers."""
+
+_STILL_RUNS, _MAY_WAIT = 0x102, 0x100000  # of Windows: WAIT_TIMEOUT, SYNCHRONIZE
+
 _SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _SHORT_SPIN = "1000"
 """Number of spins before a waiting thread sleeps. GNU OpenMP's default is 3 ms or more, which makes every run on shared
@@ -74,9 +79,29 @@ def interrupts_ignored() -> Iterator[None]:
 
 def how_it_ended(code: int | None) -> str:
     """One line on a process that ended unexpectedly, from its exit code."""
-    if code == -signal.SIGKILL:
+    if code == -9:  # SIGKILL, which Windows doesn't have
         return "the process was killed, probably because memory ran out"
     return f"the process ended unexpectedly (exit code {code})"
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number, which may be another user's."""
+    if sys.platform == "win32":
+        # `os.kill` would send Ctrl-C there
+        handle = ctypes.windll.kernel32.OpenProcess(_MAY_WAIT, False, process)
+        if not handle:
+            return False
+        try:
+            return ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == _STILL_RUNS
+        finally:
+            ctypes.windll.kernel32.CloseHandle(handle)
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def end_with_parent() -> None:

@@ -1,10 +1,16 @@
 """Clicks on a drawn image: what they add and take out, and where they look."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
 from segvoc.clicks.clicked_image import Click, ClickedImage
+from segvoc.clicks.program import view_program
 from segvoc.clicks.view import ViewBox
+from segvoc.exported.click_files import IMAGE, PROGRAM
+from segvoc.exported.shipped import SHIPPED, open_tiny
 
 HEIGHT, WIDTH = 192, 256
 
@@ -58,3 +64,18 @@ def test_images_of_few_pixels_can_be_clicked() -> None:
     assert tiny.mask(tiny.clicked(Click(0.5, 0.5))).shape == (1, 1)
     thin = ClickedImage(np.zeros((2, 300, 3), np.uint8))
     assert thin.mask(thin.clicked(Click(299.5, 1.5))).shape == (2, 300)
+
+
+def test_what_clicks_read_of_an_image_is_what_tiny_sees(image: ClickedImage) -> None:
+    pixels = image.image.astype(np.float32).transpose(2, 0, 1)[None]
+    found, wanted = view_program()({"pixels": pixels}), open_tiny().find_features(pixels)
+    assert sorted(found) == ["appearance", "tap_0", "tap_1"]
+    for name, values in found.items():
+        np.testing.assert_allclose(values, wanted[name], rtol=0, atol=1e-4 * np.abs(wanted[name]).max())
+
+
+def test_the_record_is_of_the_programs_that_ship() -> None:
+    record = json.loads((SHIPPED / "clicks.json").read_text(encoding="utf-8"))
+    assert record["sha256"] == {
+        name: hashlib.sha256((SHIPPED / name).read_bytes()).hexdigest() for name in (PROGRAM, IMAGE)
+    }

@@ -24,6 +24,7 @@ ELSEWHERE = {
     "docs/how_to/serve.md": "tests/test_client.py",
     "docs/how_to/suggest.md": "tests/teaching/test_suggesting.py",
     "docs/how_to/teach.md": "tests/teaching teach, save and combine words",
+    "docs/how_to/viewers.md": "tests/inference/test_viewers.py",
     "docs/how_to/triton.md": "there is no Triton server here",
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopback_hub import loopback_hub
 from tests.papers.test_other_pages import commands, parsed
 from tests.processes import printed
 from tools.doc_examples import ROOT
@@ -25,7 +26,7 @@ def test_it_goes_from_scores_to_an_export() -> None:
     names = [command.split()[1] for command in COMMANDS]
     assert len(DRAWINGS) == 2
     assert names[:5] == ["evaluate", "suggest", "teach", "segment", "evaluate"]
-    assert names[5:] == ["train", "evaluate", "export", "segment", "push"]
+    assert names[5:] == ["train", "evaluate", "export", "segment", "push", "push", "segment"]
 
 
 @pytest.mark.slow
@@ -33,9 +34,14 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     for module, folder, seed in DRAWINGS:
         printed("-m", module, folder, 4, seed or 0)
-    for command in COMMANDS:
-        words = shlex.split(command)[1:]
-        printed("-m", "segvoc", *words, *(FEW_STEPS.split() if words[0] == "train" else ()))
-    assert sorted(path.name for path in Path("exported").glob("*.overlay.png")) == [
-        f"{number:03}.overlay.png" for number in range(4)
-    ]
+    monkeypatch.setenv("HF_TOKEN", "hf_newcomer")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    with loopback_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        for command in COMMANDS:
+            words = shlex.split(command)[1:]
+            printed("-m", "segvoc", *words, *(FEW_STEPS.split() if words[0] == "train" else ()))
+    for folder in ("exported", "from-hub"):
+        assert sorted(path.name for path in Path(folder).glob("*.overlay.png")) == [
+            f"{number:03}.overlay.png" for number in range(4)
+        ]

@@ -10,8 +10,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 import segvoc
+from segvoc.annotations.connected_regions import connected_regions
 from segvoc.errors import UsageError
-from segvoc.formats.connected_regions import connected_regions
 from segvoc.formats.dataset import DatasetWriter
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.formats.objects import consecutive

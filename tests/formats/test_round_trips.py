@@ -11,12 +11,12 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 import segvoc
+from segvoc.annotations.connected_regions import connected_regions
+from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import OutputError, UsageError
 from segvoc.formats.cityscapes import cityscapes_ids
-from segvoc.formats.connected_regions import connected_regions
 from segvoc.formats.dataset import DatasetWriter
 from segvoc.formats.names import FORMAT_NAMES, FormatName
-from segvoc.formats.outlines import polygon_of
 from segvoc.imaging.label_maps import UNLABELED
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels, outline_differences
 

@@ -222,6 +222,7 @@ def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
         ({"labels.png": LABELS + 5}, "labels.png has the value 5"),
         ({"draft.png": np.full((48, 64), 9, np.uint16)}, "draft.png has the value 9"),
         ({"corrections.png": np.full((48, 64), 4, np.uint16)}, "corrections.png has the value 4"),
+        ({"parts.png": np.zeros((20, 64), np.uint16)}, "parts.png has 64 x 20 pixels"),
         ({"labels.png": LABELS[:20]}, "labels.png has 64 x 20 pixels, the image has 64 x 48"),
         ({"labels.png": np.zeros((6000, 6000), np.uint8)}, "labels.png has 6000 x 6000 pixels"),
         ({"labels.png": drawn_image()}, "RGB"),

@@ -207,7 +207,7 @@ def test_words_keep_their_colors_and_objects_of_parts_are_words(served: Site):
     field = served.tab.get_by_label("Parts of objects")
     field.fill("cat: head; mouse: ear; *: tail")
     field.press("Enter")
-    served.tab.get_by_role("button", name="Remove mouse").wait_for()
+    served.tab.get_by_role("button", name="Remove mouse", exact=True).wait_for()
     assert len(set(colors().values())) == 4
     served.tab.reload()
     served.done()

@@ -75,3 +75,13 @@ def test_a_region_becomes_two_objects_by_a_line_and_one_again(served: Site):
     served.is_open("coffee.jpg")
     served.done()
     assert len(_annotations(served, "cup")) == len(made)
+
+    # an image that is done keeps its objects: no tool and no key changes them
+    served.press("Objects", exact=True)
+    served.stage_key("n")
+    served.tab.get_by_role("button", name="Objects", exact=True).and_(served.tab.locator(":disabled")).wait_for()
+    served.stage_key("s", "m", "Delete", "Control+z")
+    assert len(_annotations(served, "cup")) == len(made)
+    legend.get_by_text("object", exact=False).first.wait_for()
+    served.press("Reopen")
+    assert len(_annotations(served, "cup")) == len(made)

@@ -96,6 +96,11 @@ def test_what_is_no_image_is_refused_in_one_sentence(served: Site, tmp_path: Pat
     # the page goes on
     served.label(SAMPLES / "chelsea.jpg", "cat, wall")
     assert served.tab.get_by_role("alert").count() == 0
+    # what the service wouldn't label isn't taken in the first place
+    Image.new("1", (5000, 4001)).save(tmp_path / "large.png")
+    served.drop(tmp_path / "large.png")
+    served.tab.get_by_role("alert").filter(has_text="5000 × 4001 pixels; make it at most 20 megapixels").wait_for()
+    assert served.tab.get_by_role("button", name="large.png, ").count() == 0
 
 
 def test_a_page_without_its_model_says_so(site: Site):
@@ -106,5 +111,5 @@ def test_a_page_without_its_model_says_so(site: Site):
 
 
 def test_the_first_view_is_small(page_folder: Path):
-    model = ("model", "clicks", "clicks.js", "ort-wasm-simd-threaded.wasm.gz", "licenses.txt", "example.jpg")
-    assert sum(path.stat().st_size for path in page_folder.iterdir() if path.name not in model) < 480_000
+    later = ("model", "clicks", "clicks.js", "work.js", "ort-wasm-simd-threaded.wasm.gz", "licenses.txt", "example.jpg")
+    assert sum(path.stat().st_size for path in page_folder.iterdir() if path.name not in later) < 480_000

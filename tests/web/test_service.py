@@ -41,7 +41,7 @@ def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeServ
     assert served.tab.get_by_text("A star stands for every word").is_visible()
     field.fill("cat: head, ear")
     field.press("Enter")
-    served.tab.get_by_role("list", name="Parts").wait_for()
+    served.tab.get_by_role("list", name="Parts", exact=True).wait_for()
     assert service.forms[-1]["parts"] == "cat: head, ear"
     result = segvoc.load("tiny", dtype="float32").segment(
         SAMPLES / "chelsea.jpg", ["cat", "wall"], parts={"cat": ["head", "ear"]}
@@ -50,6 +50,9 @@ def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeServ
     height, width = result.part_labels.shape
     served.tab.mouse.move(*served.place((column + 0.5) / width, (row + 0.5) / height))
     assert served.reading().startswith("cat, head")
+    served.press("Remove cat’s ear")
+    served.done()
+    assert (service.forms[-1]["parts"], field.input_value()) == ("cat: head", "cat: head")
 
 
 def test_a_service_with_a_key_gets_it(served: Site, service: FakeService):

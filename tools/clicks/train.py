@@ -178,7 +178,9 @@ def follow(average: nn.Module, network: nn.Module, keep: float) -> None:
         own.copy_(new) if own.ndim == 0 else own.lerp_(new, 1 - keep)
 
 
-def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | None, seed: int = 0) -> None:
+def train(
+    cache: Path, out: Path, photos: Path, minutes: float, start: Path | None, highest: float = RATE, seed: int = 0
+) -> None:
     """Train until the time is over."""
     torch.manual_seed(seed)
     plan = all_views(photos)
@@ -188,7 +190,7 @@ def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | No
     if start:
         network.load_state_dict(torch.load(start))
     average = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=highest, weight_decay=DECAY)
     random = np.random.default_rng(seed)
     began, step, clicked, running = time.process_time(), 0, 0, np.zeros((MOST_CLICKS, 2))
     saved = 0.0
@@ -202,7 +204,7 @@ def train(cache: Path, out: Path, photos: Path, minutes: float, start: Path | No
         rounds = int(random.integers(1, MOST_CLICKS + 1))
         for number in range(rounds):
             share = min(1.0, (time.process_time() - began) / 60 / minutes)
-            rate = RATE * min(share / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * share))
+            rate = highest * min(share / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * share))
             for group in optimizer.param_groups:
                 group["lr"] = rate
             clicks, most = clicks_of(batch)
@@ -240,11 +242,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/clicks"))
     parser.add_argument("--out", type=Path, default=Path("build/clicks/network.pt"))
     parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--rate", type=float, default=RATE, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of views and of the clicks")
     parser.add_argument("--minutes", type=float, default=40, help="time of the processor")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     assert SIZE % LABEL_STRIDE == 0
-    train(chosen.cache, chosen.out, chosen.photos, chosen.minutes, chosen.start)
+    train(chosen.cache, chosen.out, chosen.photos, chosen.minutes, chosen.start, chosen.rate, chosen.seed)
 
 
 if __name__ == "__main__":

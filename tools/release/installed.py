@@ -42,15 +42,17 @@ class Installation:
     Args:
         folder: made anew; holds the environment, and a home folder with empty caches.
         wheels: the folder of the wheel.
+        keep: go on with an environment that is there.
     """
 
-    def __init__(self, folder: Path, wheels: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
+    def __init__(self, folder: Path, wheels: Path, *, keep: bool = False) -> None:
         self.environment = folder / "environment"
-        venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(self.environment)
+        if not keep or not self.environment.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(self.environment)
         self.programs = self.environment / ("Scripts" if os.name == "nt" else "bin")
         home = folder / "home"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         links = f"{os.environ.get('PIP_FIND_LINKS', '')} {wheels.resolve().as_uri()}".strip()
         self.variables = {name: value for name, value in os.environ.items() if name not in HIDDEN} | {
             "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",

@@ -86,6 +86,8 @@ export interface ModelInfo {
   readonly place: string;
   /** The words that it was taught before the reader came. */
   readonly taught: readonly TaughtFile[];
+  /** Most pixels that an image may have. */
+  readonly mostPixels: number;
 }
 
 /** Labeled images that words are taught with. */

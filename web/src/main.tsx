@@ -42,6 +42,8 @@ async function start(): Promise<void> {
   const service = offered.service && new ServiceBackend(offered.service);
   const address = (path: string) => new URL(path, document.baseURI);
   const browser = offered.browser && new OnnxBackend(address("worker.js"), address(offered.browser.model));
+  // what is loaded longest comes first
+  if (!service) browser?.prepare();
   const api = service && offered.project ? new ProjectApi(address("v1/project")) : null;
   // everyone who works on a project of a service labels with the same model
   const isInside = browser && !api;

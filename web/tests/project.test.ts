@@ -45,6 +45,14 @@ test("the file of an image has all that was decided, and gives the same labels a
   assert.deepEqual([...unpacked(correctionsOf(found.work.edits, state))], [0, 1, 4, 0, 0, 2]);
   assert.deepEqual([...labelingOf(state, found.work, context).labels], [...labels.labels]);
   assert.equal(found.work.draft!.model, "tiny");
+  assert.equal(found.work.draft!.parts, null);
+  const parts = {
+    names: [{ object: "cat", part: "oreille 耳", name: "cat's oreille 耳" }],
+    colors: [[1, 2, 3]],
+    labels: Uint16Array.of(0, NONE, NONE, 0, NONE, 0),
+  };
+  const withParts = { ...own, draft: { ...own.draft!, parts } };
+  assert.deepEqual(decodeWork(encodeWork(state, withParts, context), VOCABULARY).work.draft!.parts, parts);
   assert.equal(found.work.settled, null);
   const done = decodeWork(encodeWork({ ...state, done: true }, own, context), VOCABULARY);
   assert.deepEqual([...done.work.settled!], [0, NONE, 2, 1, 2, 0]);

@@ -39,7 +39,7 @@ class Slow implements Backend {
 
   async load() {
     if (this.refusal) throw this.refusal;
-    return { name: "slow", hasParts: false, place: "", taught: [] };
+    return { name: "slow", hasParts: false, place: "", taught: [], mostPixels: 1e6 };
   }
 
   segment(image: ImageSource, { words }: { words: readonly string[] }, signal: AbortSignal): Promise<Segmentation> {

@@ -3,8 +3,9 @@ import { test } from "node:test";
 
 import { Edits } from "../src/labels/edits";
 import { Labeling } from "../src/labels/labeling";
-import { corners, edgeCosts, LiveWire, strongestNear } from "../src/labels/live_wire";
+import { corners, corridor, edgeCosts, strongestNear, wayBetween } from "../src/labels/live_wire";
 import { regionAt } from "../src/labels/region";
+import type { Point } from "../src/labels/runs";
 import { polygon, stroke } from "../src/labels/shapes";
 import { enclosed, specks, surroundings } from "../src/labels/surroundings";
 import { framed, toStage } from "../src/page/stage/view";
@@ -18,55 +19,71 @@ function gray(width: number, height: number, value: (x: number, y: number) => nu
   return pixels;
 }
 
-test("a path follows a curved edge exactly between the pixels of both sides", () => {
+/** The ways between places that follow each other. */
+function throughAll(costs: Parameters<typeof wayBetween>[0], places: readonly Point[]): Point[] {
+  return [...places.slice(1).flatMap((to, at) => wayBetween(costs, places[at], to).slice(0, -1)), places.at(-1)!];
+}
+
+test("ways between places follow a curved edge better than straight lines", () => {
   const [width, height] = [90, 60];
   const border = (x: number) => Math.round(30 + 12 * Math.sin(x / 14));
   // with some noise, which has weaker edges
   const pixels = gray(width, height, (x, y) => (y < border(x) ? 200 : 60) + ((x * 31 + y * 17) % 13));
-  const costs = edgeCosts(pixels, { width, height });
-  const path = new LiveWire(costs, { x: 5, y: border(5) }).pathTo({ x: 85, y: border(85) });
-  assert.deepEqual([path[0], path.at(-1)], [{ x: 5, y: border(5) }, { x: 85, y: border(85) }]);
+  const places = [5, 25, 45, 65, 85].map((x) => ({ x, y: border(x) }));
+  const path = throughAll(edgeCosts(pixels, { width, height }), places);
   for (const { x, y } of path) assert.ok(Math.abs(y - border(x)) <= 1.5, `(${x}, ${y}) isn't near ${border(x)}`);
-  // closed below, it has the pixels below the edge
-  const inside = polygon([...path, { x: 85, y: 60 }, { x: 5, y: 60 }], { width, height });
-  const isInside = new Uint8Array(width * height);
-  for (let run = 0; run < inside.length; run += 2) isInside.fill(1, inside[run], inside[run] + inside[run + 1]);
-  let wrong = 0;
-  for (let x = 5; x < 85; x++) for (let y = 0; y < height; y++) wrong += Number(Boolean(isInside[y * width + x]) !== y >= border(x));
-  assert.ok(wrong <= 20, `${wrong} pixels are on the wrong side`);
+  /** Pixels on the wrong side, once a line is closed below the edge. */
+  const wrong = (line: readonly Point[]) => {
+    const inside = polygon([...line, { x: 85, y: 60 }, { x: 5, y: 60 }], { width, height });
+    const isInside = new Uint8Array(width * height);
+    for (let run = 0; run < inside.length; run += 2) isInside.fill(1, inside[run], inside[run] + inside[run + 1]);
+    let count = 0;
+    for (let x = 5; x < 85; x++) for (let y = 0; y < height; y++) count += Number(Boolean(isInside[y * width + x]) !== y >= border(x));
+    return count;
+  };
+  assert.ok(wrong(path) < 30, `${wrong(path)} pixels are on the wrong side`);
+  assert.ok(wrong(places) > 3 * wrong(path));
 });
 
-test("all ways from a place are the cheapest, wherever they are asked for first", () => {
-  const size = { width: 20, height: 12 };
-  const costs = edgeCosts(gray(20, 12, (x, y) => (x * x * 7 + y * 13 * x) % 251), size);
-  const stride = size.width + 1;
-  const cost = (path: readonly { x: number; y: number }[]) =>
-    path.slice(1).reduce((sum, { x, y }, at) => {
-      const isStraight = path[at].x === x || path[at].y === y;
-      return sum + Math.round(costs.values[y * stride + x] * (isStraight ? 1 : Math.SQRT2));
-    }, 0);
-  // Bellman and Ford, until nothing changes
-  const least = new Float64Array(costs.values.length).fill(Infinity);
-  least[3 * stride + 2] = 0;
-  for (let isChanged = true; isChanged;) {
-    isChanged = false;
-    for (let at = 0; at < least.length; at++) {
-      const [x, y] = [at % stride, Math.floor(at / stride)];
-      for (let down = -1; down <= 1; down++) {
-        for (let right = -1; right <= 1; right++) {
-          if (x + right < 0 || x + right > size.width || y + down < 0 || y + down > size.height) continue;
-          const from = at + down * stride + right;
-          const step = least[from] + Math.round(costs.values[at] * (down && right ? Math.SQRT2 : 1));
-          if (from === at || step >= least[at]) continue;
-          least[at] = step;
+test("a way is the cheapest of its corridor", () => {
+  const costs = edgeCosts(gray(60, 40, (x, y) => (x * x * 7 + y * 13 * x) % 251), { width: 60, height: 40 });
+  for (const [from, to] of [[{ x: 2, y: 3 }, { x: 50, y: 31 }], [{ x: 40, y: 40 }, { x: 39, y: 40 }], [{ x: 8, y: 30 }, { x: 8, y: 2 }]]) {
+    const { left, top, width, values } = corridor(costs, from, to);
+    const stride = width + 1;
+    const price = (at: number, isStraight: boolean) => Math.round(values[at] * (isStraight ? 1 : Math.SQRT2));
+    // Bellman and Ford, until nothing changes
+    const least = new Float64Array(values.length).fill(Infinity);
+    least[(from.y - top) * stride + from.x - left] = 0;
+    for (let isChanged = true; isChanged;) {
+      isChanged = false;
+      for (let at = 0; at < least.length; at++) {
+        if (!values[at]) continue;
+        for (const by of [-stride - 1, -stride, 1 - stride, -1, 1, stride - 1, stride, stride + 1]) {
+          const before = at - by;
+          if (Math.abs((before % stride) - (at % stride)) > 1 || !(least[before] < Infinity)) continue;
+          const cost = least[before] + price(at, Math.abs(by) === 1 || Math.abs(by) === stride);
+          if (cost >= least[at]) continue;
+          least[at] = cost;
           isChanged = true;
         }
       }
     }
+    const path = wayBetween(costs, from, to);
+    assert.deepEqual([path[0], path.at(-1)], [from, to]);
+    const place = ({ x, y }: { x: number; y: number }) => (y - top) * stride + x - left;
+    const cost = path.slice(1).reduce((sum, one, at) => sum + price(place(one), path[at].x === one.x || path[at].y === one.y), 0);
+    assert.equal(cost, least[place(to)]);
   }
-  const wire = new LiveWire(costs, { x: 2, y: 3 });
-  for (const at of [...least.keys()].sort((one, other) => ((one * 71) % 97) - ((other * 71) % 97)))
-    assert.equal(cost(wire.pathTo({ x: at % stride, y: Math.floor(at / stride) })), least[at]);
+});
+
+test("a way between places that are far apart keeps to a weak edge beside a strong one", () => {
+  const size = { width: 300, height: 200 };
+  // a weak edge at 100, and a strong one at 140
+  const costs = edgeCosts(gray(300, 200, (_, y) => (y < 100 ? 90 : y < 140 ? 110 : 250)), size);
+  const path = wayBetween(costs, { x: 10, y: 100 }, { x: 290, y: 100 });
+  assert.ok(path.every(({ y }) => y === 100));
+  // along the border of the image, too
+  assert.ok(wayBetween(costs, { x: 0, y: 4 }, { x: 0, y: 90 }).every(({ x }) => x === 0));
 });
 
 test("a corner moves to an edge that is near, and stays where there is none", () => {

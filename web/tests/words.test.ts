@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { MOST_WORDS } from "../src/imaging/palette";
 import { promoted, sameClass } from "../src/labels/synonyms";
 import { renamed, splitWords, typed, withWords, wordsOfFile } from "../src/words/list";
-import { objectsOf, partsProblem } from "../src/words/parts";
+import { objectsOf, partsOf, partsProblem, withoutPart } from "../src/words/parts";
 
 test("commas separate words, and equals signs synonyms", () => {
   assert.deepEqual(splitWords(" cat, traffic light ,wall,,"), ["cat", "traffic light", "wall"]);
@@ -77,4 +77,8 @@ for (const [text, problem] of [
 test("the objects of parts are words", () => {
   assert.deepEqual(objectsOf("dog: head, leg; *: tail;  car : door"), ["dog", "car"]);
   assert.deepEqual(objectsOf(" "), []);
+  const [, leg] = partsOf("dog: head, leg; *: tail");
+  assert.deepEqual(leg, { object: "dog", part: "leg" });
+  assert.equal(withoutPart("dog: head, leg;*:tail", leg), "dog: head; *: tail");
+  assert.equal(withoutPart("dog: leg", leg), "");
 });

@@ -27,6 +27,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.errors import InputError, SegvocError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
+from segvoc.process_settings import WORKER_START
 from segvoc.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done
 from segvoc.training.recipe import Recipe
@@ -222,7 +223,8 @@ def _executor(workers: int, device: str) -> Iterator[Executor | None]:
 def _set_up(threads: int) -> None:
     """Prepare a process: its share of the threads, data loaders that start fast, and an end with its parent."""
     torch.set_num_threads(threads)
-    multiprocessing.set_forkserver_preload(["segvoc.data.training.training_set"])
+    if WORKER_START == "forkserver":
+        multiprocessing.set_forkserver_preload(["segvoc.data.training.training_set"])
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -47,7 +47,7 @@ def reset_peak(device: torch.device) -> float | None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # TypeError: Windows, which has no common library
         # the C library would reuse the freed memory that it keeps, and the peak would not move
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):

@@ -79,6 +79,11 @@ FINETUNE = "finetune"
     metavar="FILE",
     help="Encoder weights to start from: a CLIP or a DeCLIP; CLIP,DINOV2 for parts.",
 )
+@click.option(
+    "--transform",
+    metavar="MODULE:NAME",
+    help="A function of yours that changes each training image first: image, labels = f(image, labels, rng).",
+)
 @click.option("--out", required=True, metavar="RUN", help="Folder for the run.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Training steps, instead of the recipe's.")
 @click.option("--seed", type=int, metavar="N", help="Random seed; by default the recipe's, usually 0.")
@@ -114,6 +119,7 @@ def train(
     model: str | None,
     weights: str | None,
     encoder_weights: str | None,
+    transform: str | None,
     out: str,
     steps: int | None,
     seed: int | None,
@@ -136,6 +142,7 @@ def train(
             f"recipe {recipe!r} is unknown{did_you_mean(recipe, known)}; it is finetune or one of {others}"
         )
     callbacks = _callbacks(trackers, track_project)
+    from segvoc.data.training.own_transform import named_transform
     from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
@@ -181,6 +188,7 @@ def train(
         start=start,
         watched=watched,
         object_maps=maps,
+        transform=None if transform is None else named_transform(transform),
         seed=seed,
         device=device,
         resume=resume,

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from segvoc.arrays import sigmoid
-from segvoc.clicks.program import click_features, click_program
+from segvoc.clicks.program import click_program, view_program, view_protocol
 from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
 from segvoc.inference.windows import views
 
@@ -119,11 +119,9 @@ class ClickedImage:
         if view in self.seen:
             self.seen[view] = self.seen.pop(view)  # those that weren't used for the longest time go first
         else:
-            model = click_features()
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
-            pixels = views(part, model.protocols["auto"])[:1]
-            found = model.find_features(pixels)
-            self.seen[view] = {name: found[name] for name in ("appearance", "tap_0", "tap_1")} | {"pixels": pixels}
+            pixels = views(part, view_protocol())[:1]
+            self.seen[view] = view_program()({"pixels": pixels}) | {"pixels": pixels}
             while len(self.seen) > VIEWS:
                 del self.seen[next(iter(self.seen))]
         return self.seen[view]

@@ -2,19 +2,26 @@
 
 from functools import cache
 
-from segvoc.exported.click_files import PROGRAM
+from segvoc.exported.click_files import IMAGE, PROGRAM
+from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.onnx_program import OnnxProgram
-from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.exported.shipped import SHIPPED, open_tiny
+from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.inference.protocols import Protocol
 
 
 @cache
 def click_program() -> OnnxProgram:
-    """The program, loaded once."""
+    """From features, clicks and the mask so far to the mask; loaded once."""
     return OnnxProgram(SHIPPED / PROGRAM)
 
 
 @cache
-def click_features() -> ExportedSegmenter:
-    """`tiny`, whose features the program reads, loaded once."""
-    return open_tiny()
+def view_program() -> OnnxProgram:
+    """From pixels to the features, which are those of `tiny`; loaded once."""
+    return OnnxProgram(SHIPPED / IMAGE)
+
+
+@cache
+def view_protocol() -> Protocol:
+    """How images are given to `view_program`."""
+    return ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols["auto"]

@@ -10,11 +10,12 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
+from segvoc.annotations.stuff import stuff_classes
 from segvoc.errors import InputError, UsageError, one_line
-from segvoc.formats.stuff import stuff_classes
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
+from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
@@ -60,6 +61,14 @@ class LabeledImage:
             InputError: that file is damaged.
         """
         return self.image
+
+    def exists(self) -> bool:
+        """Whether the image is there; what is in it isn't looked at."""
+        return self.image.exists()
+
+    def stamp(self) -> tuple[Stamp, Stamp]:
+        """The stamps of the image and of its labels, by which a change of their content is noticed."""
+        return stamp_of(self.image), stamp_of(self.labels)
 
     def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
         """Read only the labels.

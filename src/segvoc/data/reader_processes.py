@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader
 
-from segvoc.errors import ProcessError
+from segvoc.errors import ProcessError, SegvocError
 
 _Batch = TypeVar("_Batch")
 
@@ -17,6 +17,7 @@ def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
 
     Raises:
         ProcessError: (while iterating) a reader process was killed.
+        SegvocError: (while iterating) what a reader process has raised.
     """
     batches = iter(loader)
     return _naming_killed_readers(batches, what, fix) if loader.num_workers else batches
@@ -25,6 +26,9 @@ def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
 def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str) -> Iterator[_Batch]:
     try:
         yield from batches
+    except SegvocError as error:
+        # it comes with the reader's traceback, whose last line is that of the error
+        raise type(error)(str(error).rstrip().rpartition("\n")[2].partition(": ")[2]) from None
     except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
         # What a reader raises comes as "Caught ... in DataLoader worker process 0". One that is gone "exited
         # unexpectedly" or "is killed by signal", or else a batch that it had announced can't be fetched from it.

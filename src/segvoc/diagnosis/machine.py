@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from segvoc.hardware import cpu_name, installed_memory
+from segvoc.hardware import cpu_name, installed_memory, load_average
 from segvoc.process_settings import cores
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -42,7 +42,7 @@ def describe_machine() -> dict[str, str]:
         "cores": processors,
         "instructions": ", ".join(_instructions()) or "unknown",
         "memory": memory,
-        "load": f"{os.getloadavg()[0]:.1f} programs on average in the last minute",
+        "load": f"{load_average():.1f} programs on average in the last minute",
     }
 
 
@@ -73,7 +73,7 @@ def problems_of_machine() -> Iterator[str]:
 
 def warnings_of_machine() -> Iterator[str]:
     """What makes segvoc slow at the moment, and is no mistake."""
-    if os.getloadavg()[0] > 2 * cores():
+    if load_average() > 2 * cores():
         yield "other programs use this machine's cores, so that everything takes longer; end them, or wait"
 
 

@@ -19,7 +19,7 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.parts import substitutes
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
-from segvoc.storage.resume import Stamp, stamp_of
+from segvoc.storage.resume import Stamp
 
 _GENERIC_FOLDERS = frozenset(
     ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")
@@ -101,8 +101,9 @@ class EvaluationImage:
         return GroundTruth(first.image, [first.labels, *others], self.objects, stamp)
 
     def stamp(self) -> list[Stamp]:
-        """The stamp of each file, to notice when one is replaced."""
-        return [stamp_of(path) for path in (self.records[0].image, *(record.labels for record in self.records))]
+        """The stamps of the image and of each label map, to notice when one is replaced."""
+        stamps = [record.stamp() for record in self.records]
+        return [stamps[0][0], *(labels for _, labels in stamps)]
 
 
 @dataclass(frozen=True, kw_only=True)

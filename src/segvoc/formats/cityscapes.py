@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from segvoc.annotations.connected_regions import connected_regions
 from segvoc.errors import UsageError
-from segvoc.formats.connected_regions import connected_regions
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_text
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors

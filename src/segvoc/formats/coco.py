@@ -3,16 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from segvoc.errors import missing_extra
-from segvoc.formats.connected_regions import Region, segments
+from segvoc.annotations.coco import categories, region_annotations, region_facts
+from segvoc.annotations.connected_regions import Region, segments
+from segvoc.annotations.stuff import stuff_classes
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_json_lists
-from segvoc.formats.stuff import stuff_classes
-from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -50,17 +48,10 @@ class _Coco(DatasetFormat):
 
     def _categories(self, counted: Set[int]) -> Iterator[Facts]:
         # what has objects in one of the images is counted, whatever its name
-        stuff = stuff_classes(self.words, self.background) - counted
-        for label, (word, color) in enumerate(zip(self.words, class_colors(len(self.words)).tolist(), strict=True)):
-            kind = {"isthing": int(label not in stuff), "supercategory": "stuff" if label in stuff else "thing"}
-            yield {"id": label + 1, "name": word, **kind, "color": color}
+        return categories(self.words, stuff_classes(self.words, self.background) - counted)
 
     @abstractmethod
     def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]: ...
-
-
-def _facts(region: Region) -> Facts:
-    return {"category_id": region.label + 1, "area": region.area, "bbox": region.box, "iscrowd": int(region.is_crowd)}
 
 
 class CocoPanoptic(_Coco):
@@ -91,7 +82,7 @@ class CocoPanoptic(_Coco):
                 number = (number + 0x0B0705) % _SEGMENT_IDS
             taken.add(number)
             ids[region.place][region.inside] = number
-            entries.append({"id": number, **_facts(region)})
+            entries.append({"id": number, **region_facts(region)})
         rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
         png = Image.fromarray(rgb)
         write_atomically(folder / self.files(stem)[0], lambda file: png.save(file, "PNG"))
@@ -112,20 +103,10 @@ class CocoInstances(_Coco):
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""
-        try:
-            from pycocotools.mask import encode
-        except ModuleNotFoundError:
-            raise missing_extra("pycocotools", "formats") from None
-        entries: list[Facts] = []
-        mask = np.zeros(result.labels.shape, np.uint8, order="F")
         counted: set[int] = set()
-        for region in self._segments(result, counted):
-            mask[region.place] = region.inside
-            runs: Any = encode(mask)
-            mask[region.place] = 0
-            lengths = {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
-            entries.append({"segmentation": lengths, **_facts(region)})
-        return {"size": list(mask.shape), "segments": entries, "counted": sorted(counted)}
+        found = region_annotations(self._segments(result, counted), (result.height, result.width))
+        entries = [annotation for _, annotation in found]
+        return {"size": [result.height, result.width], "segments": entries, "counted": sorted(counted)}
 
     def _annotations(self, entries: DatasetEntries) -> Iterator[Facts]:
         annotation = 0

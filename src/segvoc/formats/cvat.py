@@ -7,7 +7,7 @@ from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 
-from segvoc.formats.connected_regions import Region, connected_regions
+from segvoc.annotations.connected_regions import Region, connected_regions
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, xml_text
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation

@@ -8,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from segvoc.formats.connected_regions import connected_regions
+from segvoc.annotations.connected_regions import connected_regions
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_json_list, write_text, xml_text
 from segvoc.imaging.brush_masks import packed_runs
 from segvoc.imaging.palette import class_colors

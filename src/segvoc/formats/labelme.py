@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-from segvoc.formats.connected_regions import connected_regions, pieces_of
+from segvoc.annotations.labelme import labelme_content
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, relative, write_text
-from segvoc.formats.outlines import polygon_of
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.json_files import write_json
-
-LABELME_VERSION = "5.5.0"
 
 
 class LabelMe(DatasetFormat):
@@ -34,33 +31,8 @@ class LabelMe(DatasetFormat):
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""
         file = self.files(stem)[0]
-        regions = [
-            piece
-            for region in connected_regions(result.labels, len(self.words), result.objects)
-            for piece in pieces_of(region)
-        ]
-        # LabelMe draws outlines too, so that what lies in a hole has to come after what is around it
-        regions.sort(key=lambda region: -region.area)
-        content = {
-            "version": LABELME_VERSION,
-            "flags": {},
-            "shapes": [
-                {
-                    "label": self.words[region.label],
-                    "points": polygon_of(region).round(2).tolist(),
-                    "group_id": region.number or None,
-                    "description": "",
-                    "shape_type": "polygon",
-                    "flags": {},
-                    "mask": None,
-                }
-                for region in regions
-            ],
-            "imagePath": relative(image, file),
-            "imageData": None,
-            "imageHeight": result.height,
-            "imageWidth": result.width,
-        }
+        path = relative(image, file)
+        content = labelme_content(result.labels, self.words, result.objects, path=path)
         write_json(folder / file, content)
         return {}
 

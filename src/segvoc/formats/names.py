@@ -9,7 +9,8 @@ FormatName = Literal[
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
-DatasetName = Literal[FormatName, "project"]
-"""A format of datasets that are read: also a project of ours, of which the images that are done count."""
+DatasetName = Literal[FormatName, "project", "huggingface"]
+"""A format of datasets that are read: also a project of ours, of which the images that are done count, and a folder
+that `save_to_disk` of Hugging Face's `datasets` wrote."""
 
-DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, "project")
+DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, "project", "huggingface")

@@ -12,6 +12,9 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import strict_json
 
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that mean devices on Windows."""
+
 _LONGEST_NAME = 120
 """Bytes of a file's name."""
 
@@ -56,6 +59,7 @@ def cutout_names(words: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     for label, word in enumerate(words):
         name = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", word).strip(" .") or "_"
+        name = f"_{name}" if _DEVICE.fullmatch(name) else name
         name = name.encode("utf-8", "replace")[:_LONGEST_NAME].decode("utf-8", "ignore")
         if name.casefold() in taken:
             name = f"{name} {label}"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segvoc.formats.connected_regions import connected_regions
+from segvoc.annotations.connected_regions import connected_regions
+from segvoc.annotations.outlines import polygon_of
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_text
-from segvoc.formats.outlines import polygon_of
 from segvoc.inference.segmentation import Segmentation
 
 

@@ -75,3 +75,8 @@ def line(text: str) -> str:
 def one_digit(value: float | None) -> str:
     """A value in percent with one digit; a dash where it isn't known."""
     return "–" if value is None else f"{value:.1f}"
+
+
+def two_digits(value: float | None) -> str:
+    """A value in [0, 1] with two digits; a dash where it isn't known."""
+    return "–" if value is None else f"{value:.2f}"

@@ -213,14 +213,18 @@ def rgb_window(image: Image.Image, rows: slice, columns: slice) -> UInt8[np.ndar
 
 
 @contextlib.contextmanager
-def opened_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def opened_image(
+    path: str | os.PathLike[str], *, content: bytes | None = None, max_pixels: int = MAX_PIXELS
+) -> Iterator[Image.Image]:
     """Open an image file for a `with` block: of a known format, within the size limits, its pixels not decoded yet.
+
+    With `content`, the bytes of a file, `path` only names it.
 
     Raises:
         InputError: see `read_image`; also if decoding the pixels fails inside the block.
     """
     name = repr(os.fsdecode(path))
-    with _opened_file(os.fsdecode(path), name) as file:
+    with _opened_file(os.fsdecode(path), name) if content is None else io.BytesIO(content) as file:
         image = identified(file, name)
         with _damage_named(image, name, max_pixels, _LARGER_WITH_TILES):
             yield image

@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.notebook_html import line, table, two_digits
 from segvoc.imaging.palette import class_colors
 
 _AT_ONCE = 1 << 24
@@ -113,6 +114,40 @@ class LabeledFile:
             "unlabelled": self.statistics.unlabeled,
             "seconds": round(self.seconds, 3),
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the share and confidence of each word."""
+        told = f"{self.model} labeled {self.source}: {self.width} x {self.height} pixels in {self.seconds:.1f} s"
+        return report_table(self.report(compact=True), told)
+
+
+TABLE_WORDS = 15
+"""Words that a result lists in a notebook."""
+
+
+def report_table(report: Mapping[str, Any], told: str = "") -> str:
+    """What notebooks show of a report: a table of the words that have pixels, and one of the parts.
+
+    Args:
+        report: what `report(compact=True)` of a result gives.
+        told: a line below it.
+    """
+
+    def of(kind: str, name: str) -> str:
+        entries = sorted(report[kind], key=lambda entry: -entry["pixels"])
+        rows = [
+            (entry["name"], f"{100 * entry['fraction']:.1f} %", two_digits(entry["mean_confidence"]))
+            for entry in entries[:TABLE_WORDS]
+        ]
+        colors = [entry["color"] for entry in entries[:TABLE_WORDS]] if kind == "classes" else None
+        more = line(f"{len(entries) - TABLE_WORDS} more {name}s have pixels") if len(entries) > TABLE_WORDS else ""
+        return table((name, "share", "confidence"), rows, colors) + more
+
+    shown = of("classes", "word")
+    if unlabeled := report["unlabelled"]:
+        share = unlabeled / (unlabeled + sum(entry["pixels"] for entry in report["classes"]))
+        shown += line(f"{100 * share:.1f} % of the pixels have no word")
+    return f"<div>{shown}{of('parts', 'part') if 'parts' in report else ''}{line(told) if told else ''}</div>"
 
 
 def json_text(report: dict[str, Any]) -> bytes:

@@ -1,33 +1,43 @@
 """The result of labeling one image."""
 
+import base64
 import functools
 import io
 import math
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
-from segvoc.errors import OutputError
+from segvoc.annotations.coco import MaskForm, categories, region_annotations
+from segvoc.annotations.connected_regions import segments
+from segvoc.annotations.detections import detections
+from segvoc.annotations.labelme import labelme_content
+from segvoc.annotations.stuff import stuff_classes
+from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
-from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side, table
+from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
-from segvoc.inference.reports import LabelStatistics, json_text, report_head
+from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Part
+
+if TYPE_CHECKING:
+    import supervision
 
 REPR_WORDS = 5
 """Words that a result's `repr` names."""
 
-TABLE_WORDS = 15
-"""Words that a result lists in a notebook."""
+SHOWN_RESULTS = 12
+"""Results of a list that a notebook shows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -80,22 +90,13 @@ class Segmentation:
         return f"<Segmentation {source}{self.width} x {self.height}: {', '.join(shares + more) or 'no label'}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the image, the overlay and a legend with the share and confidence of each word."""
-        classes = sorted(self.report(compact=True)["classes"], key=lambda entry: -entry["pixels"])
-        rows = [
-            (entry["name"], f"{100 * entry['fraction']:.1f} %", f"{entry['mean_confidence']:.2f}")
-            for entry in classes[:TABLE_WORDS]
-        ]
-        colors = [entry["color"] for entry in classes[:TABLE_WORDS]]
-        more = [f"{len(classes) - TABLE_WORDS} more words have pixels"] if len(classes) > TABLE_WORDS else []
-        if unlabeled := self._statistics.unlabeled:
-            more.append(f"{100 * unlabeled / self.labels.size:.1f} % of the pixels have no word")
+        """What a notebook shows: the image, the overlay, and a legend with the shares of words and parts."""
         told = f"{self.model} labeled {self.width} x {self.height} pixels in {self.seconds:.2f} s"
         shown = Image.fromarray(self.image)
         return side_by_side(
             figure(shown, Path(self.source).name if self.source else "image"),
             figure(self.overlay(legend=False, max_pixels=MOST_PIXELS), "words"),
-            f"<div>{table(('word', 'share', 'confidence'), rows, colors)}{''.join(map(line, [*more, told]))}</div>",
+            report_table(self.report(compact=True), told),
         )
 
     def _repr_png_(self) -> bytes:
@@ -187,6 +188,89 @@ class Segmentation:
             "seconds": round(self.seconds, 3),
         }
 
+    def to_supervision(self) -> "supervision.Detections":
+        """The result as the detections of the library `supervision`, for its annotators, trackers and zones.
+
+            detections = result.to_supervision()
+            shown = supervision.MaskAnnotator().annotate(result.image.copy(), detections)
+
+        Returns:
+            One detection for each word that has pixels, or, of a word with objects, for each object
+            (`segvoc.with_objects`): its "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and
+            `data["class_name"]`. Pixels of a word with objects that are in none of them are left out.
+
+        Raises:
+            UsageError: supervision isn't installed.
+        """
+        return detections(self.labels, self.words, self.confidence, self.objects)
+
+    def to_coco(self, *, masks: MaskForm = "rle", background: str | None = None, image_id: int = 1) -> dict[str, Any]:
+        """The result as a COCO data set of one image, by the rules of the format "coco-instances".
+
+        An object is an annotation; of words without objects each connected region is one, and stuff (sky, wall, ...,
+        see `segvoc.annotations.stuff`) is one as a whole.
+
+        Args:
+            masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of the edges of pixels.
+            background: the word that stands for "none of the others", which is stuff.
+            image_id: the id of the image.
+
+        Returns:
+            "images", "annotations" and "categories", as plain values. The id of a category is the index of its word,
+            plus 1. Annotations have COCO's keys and the mean confidence as "score", so `COCO.loadRes` takes them too.
+
+        Raises:
+            UsageError: what the extra `formats` installs is missing.
+        """
+        stuff = stuff_classes(self.words, background)
+        found = list(segments(self.labels, len(self.words), stuff, self.objects))
+        annotations = [
+            {
+                "id": number,
+                "image_id": image_id,
+                **entry,
+                "score": float(self.confidence[region.place][region.inside].mean(dtype=np.float64)),
+            }
+            for number, (region, entry) in enumerate(region_annotations(found, self.labels.shape, masks), 1)
+        ]
+        name = "" if self.source is None else Path(self.source).name
+        counted = {region.label for region in found if region.number is not None}
+        return {
+            "images": [{"id": image_id, "file_name": name, "width": self.width, "height": self.height}],
+            "annotations": annotations,
+            "categories": list(categories(self.words, stuff - counted)),
+        }
+
+    def to_labelme(self, file: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+        """The result as LabelMe's annotation of an image: a polygon for each connected region.
+
+            result.to_labelme("photo.json")  # then: labelme photo.json
+
+        Args:
+            file: where to write it, atomically; None: nowhere.
+
+        Returns:
+            What is in the file. "imagePath" is the image's path as seen from it (without a file: the image's name);
+            an image from memory is in it as a whole.
+
+        Raises:
+            UsageError: scikit-image isn't installed, or the file would overwrite the image.
+            OutputError: the file can't be written.
+        """
+        data, path = None, "image.png"
+        if self.source is None:
+            content = io.BytesIO()
+            Image.fromarray(self.image).save(content, "PNG")
+            data = base64.b64encode(content.getvalue()).decode("ascii")
+        else:
+            path = Path(self.source).name if file is None else _seen_from(os.fspath(file), self.source)
+        annotation = labelme_content(self.labels, self.words, self.objects, path=path, data=data)
+        if file is not None:
+            if self.source is not None and os.path.realpath(file) == os.path.realpath(self.source):
+                raise UsageError(f"{os.fspath(file)!r} is the image itself; give a name that ends with .json")
+            write_json(Path(file), annotation)
+        return annotation
+
     @functools.cached_property
     def object_counts(self) -> tuple[int, ...] | None:
         """How many objects each class has; None if objects weren't made."""
@@ -259,6 +343,25 @@ class Segmentation:
         for left in stale:
             _remove(left)
         return paths
+
+
+class Segmentations(list[Segmentation]):
+    """The results of several images, in their order: a list that notebooks show as overlays."""
+
+    def _repr_html_(self) -> str:
+        """The overlay of each result, with its name and most frequent words."""
+        most = MOST_PIXELS // 4
+        shown = [figure(one.overlay(max_pixels=most), repr(one).strip("<>")) for one in self[:SHOWN_RESULTS]]
+        left = len(self) - len(shown)
+        return side_by_side(*shown) + (line(f"{left} more results") if left else "")
+
+
+def _seen_from(file: str, image: str) -> str:
+    """The path of an image relative to the folder of a file, with slashes."""
+    try:
+        return Path(os.path.relpath(image, os.path.dirname(file) or ".")).as_posix()
+    except ValueError:  # on another drive of Windows
+        return Path(image).absolute().as_posix()
 
 
 def _remove(path: Path) -> None:

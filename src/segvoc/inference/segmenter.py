@@ -23,7 +23,7 @@ from segvoc.inference.pixel_labels import checked_groups, label_classes, selecte
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
-from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.suggesting import Suggesting
 from segvoc.inference.tiled import TiledLabeling
@@ -227,7 +227,7 @@ class Segmenter(Suggesting, Shareable, ABC):
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
         job = self._job(words, options, parts, groups)
-        results: list[Segmentation] = []
+        results = Segmentations()
         for start in range(0, len(sources), job.batch):
             batch = [ReadImage.of(source) for source in sources[start : start + job.batch]]
             for number, result in enumerate(self._label(batch, job), start):

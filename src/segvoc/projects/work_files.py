@@ -20,13 +20,13 @@ from segvoc.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Sou
 from segvoc.records import convert, from_json, to_json
 from segvoc.storage.json_files import strict_json
 
-STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (
-    *("state.json", "labels.png", "draft.png", "confidence.png"),
+STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (
+    *("state.json", "labels.png", "draft.png", "confidence.png", "parts.png"),
     *("corrections.png", "objects.png"),
 )
-"""The files in it."""
+"""The files in it. Parts, which come with a draft, are the page's business: they are kept as they came."""
 
-_PLANES = (LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY)
+_PLANES = (LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY)
 _STATE_BYTES = 1_000_000
 
 UNDECIDED, NO_WORD, FIRST_WORD = 0, 1, 2

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float64
 
-from segvoc.formats.connected_regions import Region, connected_regions
+from segvoc.annotations.connected_regions import Region, connected_regions
 from segvoc.inference.segmentation import Segmentation
 
 _FINEST = 2.0

@@ -6,6 +6,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from segvoc.process_settings import is_running
 from segvoc.serving.device_metrics import Gpu, WorkerProcesses, gpu_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,9 +29,7 @@ def _processes() -> list[int]:
 def _forget_ended_processes() -> None:
     """Take what processes that are gone last told of their queues out of the sums."""
     for number in _processes():
-        try:
-            os.kill(number, 0)
-        except OSError:
+        if not is_running(number):
             mark_process_dead(number)
 
 

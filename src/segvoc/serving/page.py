@@ -8,7 +8,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from segvoc.exported.click_files import DESCRIPTION, PROGRAM, click_description
+from segvoc.exported.click_files import DESCRIPTION, IMAGE, PROGRAM, TINY_WEIGHTS, click_description
 from segvoc.exported.manifest import MANIFEST, ExportManifest
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.serving.failures import ServiceFailure
@@ -72,12 +72,13 @@ def add_page(app: FastAPI, folder: Path, *, has_project: bool = False) -> None:
 
         @app.get(f"/clicks/{DESCRIPTION}", include_in_schema=False)
         async def click_files() -> Response:
-            image = ExportManifest.read(SHIPPED / TINY_MANIFEST).image
-            return JSONResponse(click_description(f"../model/{image}", "../model/tiny.safetensors"))
+            return JSONResponse(click_description(f"../model/{TINY_WEIGHTS}"))
 
-        @app.get(f"/clicks/{PROGRAM}", include_in_schema=False)
-        async def click_program() -> Response:
-            return FileResponse(SHIPPED / PROGRAM, headers={"Cache-Control": "no-cache"})
+        @app.get("/clicks/{name}", include_in_schema=False)
+        async def click_program(name: str) -> Response:
+            if name not in (IMAGE, PROGRAM):
+                raise ServiceFailure.of_status(404)
+            return FileResponse(SHIPPED / name, headers={"Cache-Control": "no-cache"})
 
     if has_page:
         # not mounted at "/", where it would take wrong methods of the API's addresses too

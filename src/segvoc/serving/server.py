@@ -101,7 +101,11 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
     """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "win32":
+            # there SO_REUSEADDR would let two programs listen at one address
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         end = time.monotonic() + LEAVING_SECONDS
         while True:
             try:
@@ -183,7 +187,7 @@ def _take_signals(settings: ServiceSettings, readiness: Readiness, keys: ApiKeys
             timer.start()
 
     signal.signal(signal.SIGTERM, settle)
-    if settings.api_key_file is not None or readiness.board is not None:
+    if hasattr(signal, "SIGHUP") and (settings.api_key_file is not None or readiness.board is not None):
         signal.signal(signal.SIGHUP, lambda *_: keys.reload())
 
 

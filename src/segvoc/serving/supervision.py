@@ -33,7 +33,7 @@ class Supervisor(Multiprocess):
 
     def handle_hup(self) -> None:
         """Let the processes read their API keys again."""
-        for process in self.processes:
+        for process in self.processes:  # never on Windows, which has no such signal
             if process.pid is not None and process.process.is_alive():
                 os.kill(process.pid, signal.SIGHUP)
 

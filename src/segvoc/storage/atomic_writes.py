@@ -3,6 +3,8 @@
 import errno
 import os
 import secrets
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,10 @@ _FIXES = {
     errno.EISDIR: "a folder stands where the file should be: move it or choose another folder",
     errno.ENAMETOOLONG: "give the input a shorter name",
 }
+
+
+WINDOWS_SECONDS = 2.0
+"""How long a file is waited for that another process has open, on Windows [s]."""
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -71,7 +77,7 @@ def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], 
 
     def write_and_flush(temporary: Path) -> None:
         write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())
 
     _replace(Path(path), write_and_flush)
@@ -84,10 +90,29 @@ def _replace(target: Path, write: Callable[[Path], object]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
-            temporary.replace(target)
+            put_in_place(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def put_in_place(new: Path, target: Path) -> None:
+    """Move a file over another one, which it replaces.
+
+    Windows refuses while some process has that one open, such as a virus scanner or a reader; most let go of it soon.
+
+    Raises:
+        OSError: the system refused.
+    """
+    end = time.monotonic() + (WINDOWS_SECONDS if sys.platform == "win32" else 0.0)
+    while True:
+        try:
+            os.replace(new, target)
+            return
+        except PermissionError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ A process that is killed while it writes leaves at most one unfinished line at t
 `Journal` that opens the file cuts it off. A damaged line anywhere else is reported and skipped.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
 from segvoc.storage.atomic_writes import writing
+from segvoc.storage.file_locks import LockedError, lock_file
 from segvoc.storage.json_files import strict_json
 
 SYNC_INTERVAL = 5.0
@@ -135,14 +135,13 @@ class Journal:
     def _is_locked(self, busy: str | None) -> bool:
         """Lock the open file; False if another process has removed it meanwhile, so that the lock is of no use."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if not lock_file(self._file.fileno()):
+                return True
+        except LockedError:
             raise UsageError(
                 busy
                 or f"another process is writing to {str(self.path)!r}; wait until it ends, or choose another folder"
             ) from None
-        except OSError:
-            return True  # a file system without locks
         try:
             return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
         except FileNotFoundError:

@@ -1,12 +1,12 @@
 """Locks on folders: one process at a time works in a folder, and a process that dies lets go of it."""
 
-import fcntl
 import os
 import weakref
 from pathlib import Path
 
 from segvoc.errors import UsageError
 from segvoc.storage.atomic_writes import writing
+from segvoc.storage.file_locks import LockedError, lock_file
 
 LOCK_NAME = ".segvoc-lock"
 """The file in a folder that is locked. It is never replaced or removed: a lock holds for a file, not for its name."""
@@ -51,11 +51,11 @@ def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> Folder
         os.close(descriptor)
         return held
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        is_locked = lock_file(descriptor, wait=wait)
+    except LockedError:
         os.close(descriptor)
         raise UsageError(f"another process works in {os.fspath(folder)!r}; wait until it ends") from None
-    except OSError:
+    if not is_locked:
         os.close(descriptor)
         return None
     lock = _held[key] = FolderLock(descriptor)

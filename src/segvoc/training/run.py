@@ -16,6 +16,7 @@ from torch import Tensor
 from segvoc.checkpoints.content_hash import content_hash
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.data.labeled_images import LabeledImages
+from segvoc.data.training.own_transform import OwnTransform, Transform
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
@@ -64,6 +65,7 @@ def train(
     start: Start | None = None,
     watched: LabeledImages | EvaluationTask | None = None,
     object_maps: LabeledImages | None = None,
+    transform: Transform | None = None,
     seed: int | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -86,6 +88,8 @@ def train(
         watched: images for validation during the run, scored like in `segvoc evaluate`. None:
             `recipe.data.num_val_images` of `images`, or a few of the training images.
         object_maps: label maps of the objects, for a part network whose part label maps don't imply the object.
+        transform: a transform of your own, `image, labels = transform(image, labels, rng)`, which the images for
+            training pass before the recipe's augmentation; see `segvoc.data.training.own_transform`.
         seed: seed of all random numbers; None: the recipe's first.
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
         resume: continue from the last checkpoint, or start a new run if there is none.
@@ -104,6 +108,7 @@ def train(
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
     _check_call(recipe, images, network, start)
+    own = _own_transform(recipe, transform)
     seed = recipe.seeds[0] if seed is None else seed
     custom, quiet = network is not None, not (progress and Processes.from_environment().first)
     taught: tuple[TaughtWords, ...] = ()
@@ -122,7 +127,9 @@ def train(
     with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
         RunFolder.check(out, to_json(recipe) if resume else None)
         with announced("reading what the network learns from", silent=quiet):
-            data = training_data_of(recipe, images, watched, object_maps, seed, Path(out), processes, silent=quiet)
+            data = training_data_of(
+                recipe, images, watched, object_maps, seed, Path(out), processes, silent=quiet, transform=own
+            )
         config = _config(recipe, start or Start(), data, seed, network) | {STARTED_FROM: list(started_from)}
         network = network.to(where)
         if where.type == "cuda":
@@ -200,6 +207,17 @@ def _check_call(
     if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
         kind = str(lowest_precision(network)).removeprefix("torch.")
         raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
+
+
+def _own_transform(recipe: Recipe, transform: Transform | None) -> OwnTransform | None:
+    if transform is None:
+        return None
+    if recipe.supervision == "captions":
+        raise UsageError("a recipe that learns from captions takes no transform; leave it out")
+    own = OwnTransform(function=transform)
+    if recipe.runtime.num_workers:
+        own.check_sendable()
+    return own
 
 
 def _run_start(folder: RunFolder, config: dict[str, Any], recipe: Recipe, state: dict[str, Any] | None) -> RunStart:

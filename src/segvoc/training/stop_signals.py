@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ def stop_signals() -> Iterator[list[int]]:
         signal.signal(number, before[signal.Signals(number)])
 
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    if sys.platform != "win32":  # there it works for sockets alone, and nobody asks for it
+        os.set_blocking(writer, False)
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, note) for number in SIGNALS}
     listener = threading.Thread(target=_end_if_stuck, args=(reader,), daemon=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from segvoc.data.benchmarks import PartTrainingImages
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
+from segvoc.data.training.own_transform import OwnTransform
 from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.data.training.training_set import TrainingSet, seed_of
 from segvoc.distributed import Processes, available_cores
@@ -43,6 +44,8 @@ class LabelTrainingData:
     """Label maps of objects, for part networks whose part label maps don't imply the object."""
     seed: int
     """Seed of the run."""
+    transform: OwnTransform | None = None
+    """A transform of the user's own."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -56,6 +59,8 @@ class LabelTrainingData:
         }
         if self.object_maps is not None:
             facts["objects"] = list(self.object_maps.vocabulary.words)
+        if self.transform is not None:
+            facts["transform"] = self.transform.name
         return {"images": facts}
 
     def metadata(self) -> dict[str, Any]:
@@ -79,13 +84,19 @@ class LabelTrainingData:
 
     def training_set(self) -> TrainingSet:
         """The images, augmented, for a network with one label for each pixel."""
-        return TrainingSet(images=self.learned, augmentation=self.recipe.data, seed=self.seed)
+        return TrainingSet(images=self.learned, augmentation=self.recipe.data, seed=self.seed, transform=self.transform)
 
     def _training_set(self, network: SegmentationNetwork) -> TrainingSet:
         recipe, images, object_maps = self.recipe, self.learned, self.object_maps
         if isinstance(network, PartNetwork):
             object_maps = images.object_maps if isinstance(images, PartTrainingImages) else object_maps
-            return PartTrainingSet(images=images, augmentation=recipe.data, seed=self.seed, object_maps=object_maps)
+            return PartTrainingSet(
+                images=images,
+                augmentation=recipe.data,
+                seed=self.seed,
+                transform=self.transform,
+                object_maps=object_maps,
+            )
         if object_maps is not None:
             raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
         return self.training_set()
@@ -146,6 +157,7 @@ def training_data_of(
     processes: Processes,
     *,
     silent: bool,
+    transform: OwnTransform | None = None,
 ) -> LabelTrainingData | CaptionTrainingData:
     """The training data of a run; see `segvoc.training.run.train` for the arguments.
 
@@ -163,7 +175,9 @@ def training_data_of(
         images, watched = _split(recipe, images, seed)
     if not isinstance(watched, EvaluationTask):
         watched = EvaluationTask.of_images(watched)
-    return LabelTrainingData(recipe=recipe, learned=images, watched=watched, object_maps=object_maps, seed=seed)
+    return LabelTrainingData(
+        recipe=recipe, learned=images, watched=watched, object_maps=object_maps, seed=seed, transform=transform
+    )
 
 
 def class_words(

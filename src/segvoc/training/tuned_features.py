@@ -183,13 +183,14 @@ def open_tuned_words_task(
     count = len(images.images)
     rows = count * recipe.words.views
     files = images.images.images
-    prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels)) for one in files]
+    prints = [(one.stem, file_fingerprint(one.image), file_fingerprint(one.labels), one.stamp()) for one in files]
     settings = (
         VIEWS_LAYOUT,
         to_json(recipe.data),
         list(images.vocabulary.words),
         images.images.background,
         images.seed,
+        *(() if images.transform is None else (images.transform.name,)),
     )
     cache = FeatureCache.of(
         folder,

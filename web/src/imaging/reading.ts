@@ -2,8 +2,8 @@
 
 import { PageError, type Pixels } from "../backend";
 
-/** Most pixels that an image may have: more than browsers' canvases take everywhere. */
-const MOST_PIXELS = 100e6;
+/** Most pixels that an image may have, whoever labels it: more than browsers' canvases take everywhere. */
+export const MOST_PIXELS = 100e6;
 
 /** Longer side of a thumbnail [px]. */
 const THUMBNAIL = 160;
@@ -12,9 +12,10 @@ const THUMBNAIL = 160;
  * Decode an image file: its EXIF orientation is applied, its color profile isn't, and of an animation the first frame
  * is read.
  *
+ * @param most most pixels that it may have.
  * @throws PageError the file isn't an image that the browser can read, or is too large.
  */
-export async function decodeImage(file: Blob, name: string): Promise<ImageBitmap> {
+export async function decodeImage(file: Blob, name: string, most = MOST_PIXELS): Promise<ImageBitmap> {
   if (!file.size) throw new PageError(`“${name}” is empty (0 bytes); copy or download it again.`);
   let bitmap: ImageBitmap;
   try {
@@ -23,9 +24,9 @@ export async function decodeImage(file: Blob, name: string): Promise<ImageBitmap
     throw new PageError(`“${name}” is damaged, or no image that this browser reads; choose a JPEG or PNG file.`);
   }
   const { width, height } = bitmap;
-  if (width * height <= MOST_PIXELS) return bitmap;
+  if (width * height <= most) return bitmap;
   bitmap.close();
-  throw new PageError(`“${name}” is too large: ${width} × ${height} pixels; make it at most 100 megapixels.`);
+  throw new PageError(`“${name}” is too large: ${width} × ${height} pixels; make it at most ${most / 1e6} megapixels.`);
 }
 
 /** The pixels of a bitmap; transparent ones are laid on white. */

@@ -1,18 +1,28 @@
 /**
  * Paths along the edges of an image ("Intelligent Scissors for Image Composition", Mortensen and Barrett, 1995): of all
- * ways between two places, the one on which steps across strong edges of color are cheapest.
+ * ways between two places near the straight line, the one on which steps along strong edges of color are cheapest.
  *
  * A path goes over the corners of cells, not over their middles, so that a line between two regions is exactly theirs.
  */
 
 import type { Point, Size } from "./runs";
 
-/** Cost of a step along the strongest edge, and how much more one costs where there is none. */
-const LEAST = 2,
-  MORE = 60;
+/**
+ * Cost of a step along the strongest edge, and how much more one costs where there is none. If they differed more, any
+ * detour along a strong edge would be cheaper than a straight line along a weak one.
+ */
+const LEAST = 16,
+  MORE = 48;
 
-/** Costs of all ways that are looked at differ by less than that: the longest step, diagonally. */
-const BUCKETS = 1 << Math.ceil(Math.log2(1.5 * (LEAST + MORE) + 2));
+/** How much longer a way may be than the straight line, as a share of it and beyond that [cells]. */
+const DETOUR = 0.1,
+  SPACE = 2;
+
+/** How much more a step costs, as a share, for each length of the straight line by which it is away from it. */
+const AWAY_COST = 12;
+
+/** More than any step costs: a diagonal one beside a line of one cell, as far away as the ellipse is wide. */
+const BUCKETS = 2048;
 
 /** Share of the places whose edges are weaker than those that count as strongest, which are half of the strongest at least. */
 const STRONGEST = { share: 0.98, least: 0.5 };
@@ -38,12 +48,17 @@ export interface Costs extends Size {
   readonly values: Uint8Array;
 }
 
+/** Sides of a part of an image at which the image ends. */
+export type Ends = Readonly<Record<"left" | "top" | "right" | "bottom", boolean>>;
+
+const EVERYWHERE: Ends = { left: true, top: true, right: true, bottom: true };
+
 /**
- * The costs of an image, from how much colors differ around each corner of its cells.
+ * The costs of an image, from how much colors differ around each corner of its cells. Where the image ends is an edge.
  *
  * @param pixels RGBA, row by row.
  */
-export function edgeCosts(pixels: Uint8ClampedArray, { width, height }: Size): Costs {
+export function edgeCosts(pixels: Uint8ClampedArray, { width, height }: Size, ends = EVERYWHERE): Costs {
   const strength = new Float32Array((width + 1) * (height + 1));
   // the difference of two rows or columns on each side, the nearer ones counting more
   for (let y = 1; y < height; y++) {
@@ -70,6 +85,12 @@ export function edgeCosts(pixels: Uint8ClampedArray, { width, height }: Size): C
   const most = strength.reduce((one, other) => Math.max(one, other), 1);
   const strongest = Math.max(STRONGEST.least * most, sorted[Math.floor(STRONGEST.share * (sorted.length - 1))]);
   const values = Uint8Array.from(strength, (one) => LEAST + Math.round(MORE * (1 - Math.min(1, one / strongest)) ** 2));
+  if (ends.top) values.fill(LEAST, 0, width + 1);
+  if (ends.bottom) values.fill(LEAST, height * (width + 1));
+  for (let row = 0; row < values.length; row += width + 1) {
+    if (ends.left) values[row] = LEAST;
+    if (ends.right) values[row + width] = LEAST;
+  }
   return { width, height, values };
 }
 
@@ -86,77 +107,82 @@ export function strongestNear({ width, height, values }: Costs, at: Point, dista
   return values[best.y * (width + 1) + best.x] < LEAST + MORE / 2 ? best : at;
 }
 
-/** The cheapest ways from one place to all others, worked out as far as they are asked for (Dijkstra). */
-export class LiveWire {
-  private readonly total: Int32Array;
-  /** Number of the step by which each place is reached; 255: it isn't, or it is the start. */
-  private readonly by: Uint8Array;
-  private readonly isSettled: Uint8Array;
-  /** Places by the costs of the ways to them, modulo the number of buckets. */
-  private readonly buckets: number[][] = Array.from({ length: BUCKETS }, () => []);
-  private open = 1;
-  private cost = 0;
+/** The corners of the cells that a way between two of them may use, and what each costs. */
+export interface Corridor extends Size {
+  readonly left: number;
+  readonly top: number;
+  /** Row by row, (width + 1) x (height + 1); 0: outside of it. */
+  readonly values: Uint16Array;
+}
 
-  /** @param start a corner of the cells. */
-  constructor(
-    private readonly costs: Costs,
-    start: Point,
-  ) {
-    const places = costs.values.length;
-    this.total = new Int32Array(places).fill(2 ** 30);
-    this.by = new Uint8Array(places).fill(255);
-    this.isSettled = new Uint8Array(places);
-    const at = this.place(start);
-    this.total[at] = 0;
-    this.buckets[0].push(at);
-  }
-
-  /** The corners of the cells on the way to one of them, both ends included. */
-  pathTo(end: Point): Point[] {
-    const to = this.place(end);
-    while (!this.isSettled[to] && this.open) this.settleNext();
-    const stride = this.costs.width + 1;
-    const path: Point[] = [];
-    for (let at = to; ;) {
-      path.push({ x: at % stride, y: Math.floor(at / stride) });
-      if (this.by[at] === 255) break;
-      const [x, y] = STEPS[this.by[at]];
-      at -= y * stride + x;
-    }
-    return path.reverse();
-  }
-
-  private settleNext(): void {
-    const { buckets, by, costs, isSettled, total } = this;
-    const bucket = buckets[this.cost % BUCKETS];
-    const at = bucket.pop();
-    if (at === undefined) {
-      this.cost++;
-      return;
-    }
-    this.open--;
-    if (isSettled[at]) return;
-    isSettled[at] = 1;
-    const stride = costs.width + 1,
-      x = at % stride,
-      y = (at - x) / stride;
-    for (let step = 0; step < STEPS.length; step++) {
-      const [right, down] = STEPS[step];
-      if (x + right < 0 || x + right > costs.width || y + down < 0 || y + down > costs.height) continue;
-      const next = at + down * stride + right;
-      const cost = this.cost + Math.round(costs.values[next] * (step < 4 ? 1 : Math.SQRT2));
-      if (isSettled[next] || cost >= total[next]) continue;
-      total[next] = cost;
-      by[next] = step;
-      buckets[cost % BUCKETS].push(next);
-      this.open++;
+/**
+ * An ellipse around two places, in which costs grow with the distance from the straight line between them: a way may
+ * leave it for an edge beside it, but not for a stronger one that is further away.
+ */
+export function corridor(costs: Costs, from: Point, to: Point): Corridor {
+  const length = Math.hypot(to.x - from.x, to.y - from.y);
+  const most = length * (1 + DETOUR) + SPACE;
+  const margin = Math.ceil((most - length) / 2 + Math.sqrt(most ** 2 - length ** 2) / 2);
+  const left = Math.max(0, Math.min(from.x, to.x) - margin),
+    top = Math.max(0, Math.min(from.y, to.y) - margin);
+  const width = Math.min(costs.width, Math.max(from.x, to.x) + margin) - left,
+    height = Math.min(costs.height, Math.max(from.y, to.y) + margin) - top;
+  const values = new Uint16Array((width + 1) * (height + 1));
+  for (let at = 0, y = top; y <= top + height; y++) {
+    for (let x = left; x <= left + width; x++, at++) {
+      if (Math.hypot(x - from.x, y - from.y) + Math.hypot(x - to.x, y - to.y) > most) continue;
+      const away = Math.abs((x - from.x) * (to.y - from.y) - (y - from.y) * (to.x - from.x)) / Math.max(1, length ** 2);
+      values[at] = Math.round(costs.values[y * (costs.width + 1) + x] * (1 + AWAY_COST * away));
     }
   }
+  return { left, top, width, height, values };
+}
 
-  private place({ x, y }: Point): number {
-    const { width, height } = this.costs;
-    const clamped = (value: number, most: number) => Math.max(0, Math.min(most, Math.round(value)));
-    return clamped(y, height) * (width + 1) + clamped(x, width);
+/** The corners of the cells on the cheapest way between two of them (Dijkstra), both ends included. */
+export function wayBetween(costs: Costs, from: Point, to: Point): Point[] {
+  const inside = ({ x, y }: Point) => ({
+    x: Math.max(0, Math.min(costs.width, Math.round(x))),
+    y: Math.max(0, Math.min(costs.height, Math.round(y))),
+  });
+  const [start, end] = [inside(from), inside(to)];
+  const { left, top, width, height, values } = corridor(costs, start, end);
+  const stride = width + 1;
+  const place = ({ x, y }: Point) => (y - top) * stride + x - left;
+  const goal = place(end);
+  const total = new Int32Array(values.length).fill(2 ** 30);
+  // number of the step by which each place is reached; 255: it isn't, or it is the start
+  const by = new Uint8Array(values.length).fill(255);
+  const isSettled = new Uint8Array(values.length);
+  // places by the costs of the ways to them, modulo the number of buckets
+  const buckets: number[][] = Array.from({ length: BUCKETS }, () => []);
+  total[place(start)] = 0;
+  buckets[0].push(place(start));
+  for (let cost = 0; !isSettled[goal]; cost++) {
+    const bucket = buckets[cost % BUCKETS];
+    for (let at = bucket.pop(); at !== undefined; at = bucket.pop()) {
+      if (isSettled[at]) continue;
+      isSettled[at] = 1;
+      const x = at % stride,
+        y = (at - x) / stride;
+      for (let step = 0; step < STEPS.length; step++) {
+        const [right, down] = STEPS[step];
+        if (x + right < 0 || x + right > width || y + down < 0 || y + down > height) continue;
+        const next = at + down * stride + right;
+        if (!values[next] || isSettled[next]) continue;
+        const nextCost = cost + Math.round(values[next] * (step < 4 ? 1 : Math.SQRT2));
+        if (nextCost >= total[next]) continue;
+        total[next] = nextCost;
+        by[next] = step;
+        buckets[nextCost % BUCKETS].push(next);
+      }
+    }
+  }
+  const path: Point[] = [];
+  for (let at = goal; ;) {
+    path.push({ x: left + (at % stride), y: top + Math.floor(at / stride) });
+    if (by[at] === 255) return path.reverse();
+    const [x, y] = STEPS[by[at]];
+    at -= y * stride + x;
   }
 }
 

@@ -34,17 +34,19 @@ export interface ObjectFigures {
 
 /** All objects that have pixels, in the order of their numbers. */
 export function objectFigures(labeling: Labeling): ObjectFigures[] {
-  const { width, height } = labeling;
+  const { height, labels, width } = labeling;
   const { layer } = labeling.edits.objects;
   const found = new Map<number, { pixels: number; box: Box; middle: Point; longest: number }>();
   if (!layer) return [];
   for (let y = 0; y < height; y++) {
     for (let at = y * width, end = at + width; at < end;) {
-      const start = at++;
-      if (!layer[start]) continue;
-      const number = labeling.object(start);
-      while (at < end && labeling.object(at) === number) at++;
+      const start = at++,
+        number = layer[start];
       if (!number) continue;
+      const label = labeling.objectLabel(number),
+        isOwn = labels[start] === label;
+      while (at < end && layer[at] === number && (labels[at] === label) === isOwn) at++;
+      if (!isOwn) continue;
       const before = found.get(number),
         length = at - start,
         left = start - y * width;

@@ -20,6 +20,8 @@ import { Turns } from "./turns";
 export class OnnxBackend implements Backend {
   readonly atOnce = 1;
   private worker: Worker | null = null;
+  private loading: Promise<ModelInfo> | null = null;
+  private progress: Progress = () => {};
   /** The images of which the worker knows what the network sees. */
   private readonly known = new Recent<true>();
   /** What is asked one after the other: the next one waits. */
@@ -37,11 +39,28 @@ export class OnnxBackend implements Backend {
     private readonly folder: URL,
   ) {}
 
-  async load(progress: Progress): Promise<ModelInfo> {
+  load(progress: Progress): Promise<ModelInfo> {
+    this.progress = progress;
+    return (this.loading ??= this.loaded());
+  }
+
+  /** Begin to load the network, so that it is there when `load` asks for it. */
+  prepare(): void {
+    // whoever loads it is told what fails
+    this.load(this.progress).catch(() => {});
+  }
+
+  private async loaded(): Promise<ModelInfo> {
     this.worker ??= this.started();
-    const reply = await this.ask(async () => ({ kind: "load", folder: this.folder.href }), progress);
-    if (reply.kind !== "loaded") throw new Error(`unexpected reply: ${reply.kind}`);
-    return reply.info;
+    try {
+      const reply = await this.ask(async () => ({ kind: "load", folder: this.folder.href }), (share) => this.progress(share));
+      if (reply.kind !== "loaded") throw new Error(`unexpected reply: ${reply.kind}`);
+      return reply.info;
+    } catch (error) {
+      // it is tried again when it is asked for again
+      this.loading = null;
+      throw error;
+    }
   }
 
   async segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation> {

@@ -3,6 +3,7 @@
 import * as ort from "onnxruntime-web/wasm";
 
 import { PageError, type ModelInfo, type Pixels, type Query, type Segmentation, type TaughtFile } from "../backend";
+import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
 import { firstName, names } from "../labels/synonyms";
 import type { Logits } from "../teaching/cells";
@@ -93,7 +94,7 @@ export class Model {
   get info(): ModelInfo {
     const threads = ort.env.wasm.numThreads ?? 1;
     const place = `on this device, ${threads} thread${threads === 1 ? "" : "s"}`;
-    return { name: this.description.name, hasParts: false, place, taught: this.own.map(({ file }) => file) };
+    return { name: this.description.name, hasParts: false, place, taught: this.own.map(({ file }) => file), mostPixels: MOST_PIXELS };
   }
 
   /** Take a file of taught words, after a look at the drawn image. */

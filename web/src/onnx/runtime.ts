@@ -10,6 +10,12 @@ const FILE = "ort-wasm-simd-threaded.wasm.gz";
 /** More threads hardly help a small network. */
 const MOST_THREADS = 4;
 
+/** A program that returns its input, y = x. */
+const IDENTITY = Uint8Array.from(
+  atob("CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQEQ=="),
+  (character) => character.charCodeAt(0),
+);
+
 /** Get ready to run programs. */
 export async function prepareRuntime(): Promise<void> {
   const here = new URL(".", self.location.href);
@@ -17,4 +23,6 @@ export async function prepareRuntime(): Promise<void> {
   ort.env.wasm.wasmBinary = await unzipped(new URL(FILE, here));
   // threads share memory, which browsers allow only to pages that are isolated from other origins
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, self.navigator.hardwareConcurrency) : 1;
+  // opening a program compiles the WebAssembly and starts threads, for which the network's files needn't be there
+  await (await ort.InferenceSession.create(IDENTITY, { executionProviders: ["wasm"] })).release();
 }

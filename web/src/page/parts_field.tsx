@@ -3,7 +3,8 @@
 import { useState } from "preact/hooks";
 
 import { withWords } from "../words/list";
-import { objectsOf, partsProblem } from "../words/parts";
+import { objectsOf, partsOf, partsProblem, withoutPart, type TypedPart } from "../words/parts";
+import { Icon } from "./icons";
 import type { Page } from "./page";
 
 export function PartsField({ page }: { page: Page }) {
@@ -14,7 +15,12 @@ export function PartsField({ page }: { page: Page }) {
     words.value = withWords(words.value, objectsOf(given)).words;
     parts.value = given;
   };
+  const remove = (part: TypedPart) => {
+    parts.value = withoutPart(parts.value, part);
+    setText(parts.value);
+  };
   if (!page.session.model.value?.hasParts) return null;
+  const known = partsProblem(parts.value) ? [] : partsOf(parts.value);
 
   return (
     <div class="field">
@@ -32,6 +38,18 @@ export function PartsField({ page }: { page: Page }) {
         // a part that is half typed isn't looked for
         onChange={() => problem === null && use(text)}
       />
+      {known.length > 0 && (
+        <ul class="chips" aria-label="Parts to look for">
+          {known.map((one) => (
+            <li key={`${one.object}: ${one.part}`}>
+              <span class="name">{nameOf(one)}</span>
+              <button type="button" class="remove" aria-label={`Remove ${nameOf(one)}`} onClick={() => remove(one)}>
+                <Icon name="close" />
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
       {problem && (
         <p class="error" role="alert">
           {problem}
@@ -47,4 +65,8 @@ export function PartsField({ page }: { page: Page }) {
       </details>
     </div>
   );
+}
+
+function nameOf({ object, part }: TypedPart): string {
+  return object === "*" ? `${part} of every word` : `${object}’s ${part}`;
 }

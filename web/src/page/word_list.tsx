@@ -1,6 +1,6 @@
 /** A field whose letters find one of many words, with the list of what they find. */
 
-import { useId, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 
 import { css, type Color } from "../imaging/palette";
 
@@ -36,6 +36,15 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, cu
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const id = useId();
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    // a touch screen isn't covered by its keys before the field is tapped; those of a keyboard are for the field
+    const type = ({ key, altKey, ctrlKey, metaKey }: KeyboardEvent) => {
+      if (key.length === 1 && key !== " " && !altKey && !ctrlKey && !metaKey) field.current?.focus();
+    };
+    document.addEventListener("keydown", type);
+    return () => document.removeEventListener("keydown", type);
+  }, []);
   const wanted = text.trim().toLowerCase();
   const added = wanted && addition ? addition(text.trim()) : null;
   const listed: Option[] = [
@@ -52,6 +61,7 @@ export function WordList({ label, options, addition, onChoose, onAdd, onKeep, cu
   return (
     <div class="column choices">
       <input
+        ref={field}
         type="text"
         role="combobox"
         aria-label={label}

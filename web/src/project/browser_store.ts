@@ -43,8 +43,8 @@ export class BrowserStore implements Store {
     return this.database.write([{ store: "settings", key: "project", value: project }]);
   }
 
-  async add(file: File, name: string, order: number): Promise<ImageEntry> {
-    const bitmap = await decodeImage(file, name);
+  async add(file: File, name: string, order: number, most: number): Promise<ImageEntry> {
+    const bitmap = await decodeImage(file, name, most);
     const size = { width: bitmap.width, height: bitmap.height };
     const small = await thumbnail(bitmap);
     bitmap.close();

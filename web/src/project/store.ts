@@ -87,9 +87,10 @@ export interface Store {
   /**
    * Add an image.
    *
+   * @param most most pixels that it may have; a project's service knows that itself.
    * @throws PageError the file isn't an image that can be read.
    */
-  add(file: File, name: string, order: number): Promise<ImageEntry>;
+  add(file: File, name: string, order: number, most: number): Promise<ImageEntry>;
   file(id: string): Promise<Blob>;
   thumbnail(id: string): Promise<Blob>;
   work(id: string): Promise<Work>;

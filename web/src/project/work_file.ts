@@ -3,6 +3,7 @@
 import { decode, encode } from "fast-png";
 import { unzipSync, zipSync } from "fflate";
 
+import type { PartMap } from "../backend";
 import { NONE, type Labeling } from "../labels/labeling";
 import { objectMap } from "../labels/objects";
 import { empty, mapped, packed, unpacked, type PackedLayer } from "../labels/packed";
@@ -17,6 +18,9 @@ import { colorsById, type Vocabulary } from "./words";
 /** What `corrections.png` has: nobody decided; no word; and the first id. */
 const NO_WORD = 1,
   FIRST_WORD = 2;
+
+/** The text of `parts.png` that says what the parts are. */
+const PARTS = "segvoc parts";
 
 /** Labels are worked on, not kept for years: they are packed fast. */
 const FAST = { zlib: { level: 1 } } as const;
@@ -80,6 +84,7 @@ function draftFiles(draft: KeptDraft): Record<string, Uint8Array> {
   const files = {
     "draft.png": grayPng(draft, withIds(draft.labels, draft.ids), 16),
     "confidence.png": grayPng(draft, draft.confidence, 8),
+    ...(draft.parts && { "parts.png": partsPng(draft.parts, draft) }),
   };
   packedDrafts.set(draft, files);
   return files;
@@ -87,6 +92,26 @@ function draftFiles(draft: KeptDraft): Record<string, Uint8Array> {
 
 function grayPng({ width, height }: Size, data: Uint16Array | Uint8Array, depth: 8 | 16): Uint8Array {
   return encode({ width, height, data, channels: 1, depth }, FAST);
+}
+
+/** The index of each pixel's part, with what the parts are as JSON in a text of the PNG. */
+function partsPng({ labels, names, colors }: PartMap, { width, height }: Size): Uint8Array {
+  // such texts have no letters beyond Latin ones
+  const escaped = (letter: string) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  const about = JSON.stringify({ names, colors }).replace(/[\u0080-\uffff]/g, escaped);
+  return encode({ width, height, data: labels, channels: 1, depth: 16, text: { [PARTS]: about } }, FAST);
+}
+
+/** Parts of such a file; null: it has none, or is of no use. */
+function partsOf(png: Uint8Array | undefined, size: Size): PartMap | null {
+  if (!png) return null;
+  try {
+    const { names, colors } = JSON.parse(decode(png).text[PARTS]) as Pick<PartMap, "names" | "colors">;
+    const labels = plane(png, size).map((part) => (part < Math.min(names.length, colors.length) ? part : NONE));
+    return { names, colors, labels };
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -131,7 +156,8 @@ function keptDraft(
   for (const [at, id] of distinct.entries()) index[id] = at;
   const labels = draft.map((id) => index[id]);
   const { width, height } = state;
-  return { width, height, labels, confidence, ids: distinct, parts: null, model: modelOf(state), dtype: "", seconds: 0 };
+  const parts = partsOf(files["parts.png"], state);
+  return { width, height, labels, confidence, ids: distinct, parts, model: modelOf(state), dtype: "", seconds: 0 };
 }
 
 /** The model that the page asked, of which a work file tells no more than this. */

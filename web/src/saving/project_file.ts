@@ -4,6 +4,7 @@ import { batch } from "@preact/signals";
 
 import { PageError, sentence } from "../backend";
 import { objectMap } from "../labels/objects";
+import { MOST_PIXELS } from "../imaging/reading";
 import { labelingOf } from "../project/context";
 import { stem, type ImageState, type Project, type Work } from "../project/structure";
 import { decodeWork, encodeWork, labelsPng } from "../project/work_file";
@@ -136,7 +137,7 @@ export async function loadProject(
   for (const [at, name] of images.entries()) {
     progress(at / images.length);
     try {
-      const entry = await session.store.add(await image(name), name, at + 1);
+      const entry = await session.store.add(await image(name), name, at + 1, MOST_PIXELS);
       const known = await work(name);
       const { width, height } = entry.state;
       const isFitting = known?.state.width === width && known.state.height === height;

@@ -10,6 +10,7 @@ import {
   type Query,
   type Segmentation,
 } from "../backend";
+import { MOST_PIXELS } from "../imaging/reading";
 import { readAnswer } from "./answer";
 
 /** Addresses of a service, relative to the page. */
@@ -51,10 +52,11 @@ export class ServiceBackend implements Backend {
     const [model] = models;
     if (!model) throw new PageError("The service has no model; start it with one, such as: segvoc serve tiny");
     this.limits = limits ?? {};
+    const mostPixels = Math.min(MOST_PIXELS, this.limits.pixels ?? MOST_PIXELS);
     const words = model.taught ?? [];
     const id = (model.taught_files ?? words).join();
     const taught = words.length ? [{ id, name: "", words }] : [];
-    return { name: model.name, hasParts: model.parts, place: "on the service", taught };
+    return { name: model.name, hasParts: model.parts, place: "on the service", taught, mostPixels };
   }
 
   async segment(image: ImageSource, { words, synonyms, parts }: Query, signal: AbortSignal): Promise<Segmentation> {

@@ -29,6 +29,8 @@ export class Item implements ImageSource {
   /** Place among the images. */
   readonly order: number;
   readonly state = signal<State>({ kind: "waiting" });
+  /** The image while it is open; null: it isn't. */
+  bitmap: ImageBitmap | null = null;
   /** When it was removed [ms since 1970]; null: it wasn't. */
   removed: number | null;
   /** What is known of its labels without opening it. */
@@ -77,6 +79,7 @@ export class Item implements ImageSource {
   }
 
   async pixels(): Promise<Pixels> {
+    if (this.bitmap) return pixelsOf(this.bitmap, this.name);
     const bitmap = await this.decode();
     try {
       return pixelsOf(bitmap, this.name);

@@ -3,6 +3,7 @@
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
 import { PageError, sentence, type ModelInfo, type Segmentation } from "../backend";
+import { MOST_PIXELS } from "../imaging/reading";
 import { labelingOf } from "../project/context";
 import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
 import { uniqueName, type ImageState, type Work } from "../project/structure";
@@ -160,13 +161,14 @@ export class Session {
   async add(files: readonly File[]): Promise<void> {
     this.problem.value = null;
     const last = this.items.value.at(-1)?.order ?? 0;
+    const most = this.model.value?.mostPixels ?? MOST_PIXELS;
     const problems: string[] = [];
     let isFirst = true;
     for (const [at, file] of files.entries()) {
       try {
         const all = [...this.items.value, ...this.removed.value].map(({ name }) => name);
         const name = uniqueName(file.name || "image.png", all);
-        const item = new Item(await this.room(() => this.store.add(file, name, last + at + 1)), this.store);
+        const item = new Item(await this.room(() => this.store.add(file, name, last + at + 1, most)), this.store);
         this.items.value = [...this.items.value, item];
         if (isFirst) await this.open(item);
         isFirst = false;
@@ -309,8 +311,9 @@ export class Session {
     const { source } = item.summary.value;
     this.revise(item, { ...summaryOf(labeling), answers, source: source ?? "model" });
     const change = { state: item.summary.value, draft };
-    await this.kept(() => this.store.save(item.entry(), change));
     item.state.value = { kind: "labeled", answers };
+    // labels are shown before they are on the disk: they can be found again
+    await this.kept(() => this.store.save(item.entry(), change));
   }
 
   /** An image as it is open, or opened for a moment: close it if it isn't the current one. */
@@ -378,6 +381,8 @@ export class Session {
   /** Show another image, or none. */
   show(image: OpenImage | null): void {
     const before = this.current.value;
+    if (before) before.item.bitmap = null;
+    if (image) image.item.bitmap = image.bitmap;
     this.store.hold(image?.item.id ?? null);
     this.current.value = image;
     this.chosen.value = image?.item ?? null;

@@ -22,8 +22,33 @@ export function partsProblem(text: string): string | null {
   return null;
 }
 
+/** A part as it was typed. */
+export interface TypedPart {
+  /** "*": every word. */
+  readonly object: string;
+  readonly part: string;
+}
+
+/** The parts of a text without problems. */
+export function partsOf(text: string): TypedPart[] {
+  return text
+    .split(";")
+    .filter((clause) => clause.trim())
+    .flatMap((clause) => {
+      const [object, parts] = clause.split(":");
+      return parts.split(",").map((part) => ({ object: object.trim(), part: part.trim() }));
+    });
+}
+
+/** A text without problems, without one of its parts. */
+export function withoutPart(text: string, { object, part }: TypedPart): string {
+  const objects = new Map<string, string[]>();
+  for (const one of partsOf(text))
+    if (one.object !== object || one.part !== part) objects.set(one.object, [...(objects.get(one.object) ?? []), one.part]);
+  return [...objects].map(([owner, parts]) => `${owner}: ${parts.join(", ")}`).join("; ");
+}
+
 /** The objects of a text without problems. */
 export function objectsOf(text: string): string[] {
-  const owners = text.split(";").map((clause) => clause.split(":")[0].trim());
-  return owners.filter((owner) => owner && owner !== "*");
+  return [...new Set(partsOf(text).map(({ object }) => object))].filter((object) => object !== "*");
 }

@@ -10,7 +10,7 @@ import torch
 
 from segvoc.analysis.machine_speed.rows import Dtype, count_text
 from segvoc.analysis.measuring import measure
-from segvoc.hardware import bfloat16_instructions, cpu_name, installed_memory
+from segvoc.hardware import bfloat16_instructions, cpu_name, installed_memory, load_average
 
 _LONG_ENOUGH = 0.02
 """Time of a matrix product that measures more than its start [s]."""
@@ -69,7 +69,7 @@ class Machine:
             gpu_memory_gb=None if gpu is None else gpu.total_memory / 1e9,
             float32_gflops=rates[0],
             bfloat16_gflops=rates[1],
-            load=os.getloadavg()[0],
+            load=load_average(),
             pytorch=torch.__version__,
             python=platform.python_version(),
             system=platform.platform(terse=True),

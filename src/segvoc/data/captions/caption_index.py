@@ -26,6 +26,7 @@ from segvoc.data.captions.phrases import PhraseExtractor, phrase_extractor
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource
 from segvoc.data.reader_processes import batches_of
 from segvoc.errors import OutputError, SegvocError, UsageError, one_line
+from segvoc.process_settings import WORKER_START
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_bytes, write_path_atomically
 from segvoc.storage.digests import digest_of
@@ -137,7 +138,7 @@ def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
         batch_size=None,
         sampler=cast(Any, missing),
         num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
-        multiprocessing_context="forkserver" if workers and len(missing) > 1 else None,
+        multiprocessing_context=WORKER_START if workers and len(missing) > 1 else None,
     )
     unit = "tar" if chunks.chunks[0].tar else "image"
     sizes = [len(chunk.images) or 1 for chunk in chunks.chunks]

@@ -17,6 +17,7 @@ from segvoc.data.captions.images import OnProblem, file_fingerprint
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.reader_processes import batches_of
 from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.process_settings import WORKER_START
 from segvoc.progress import Progress
 
 LAYOUT = 2
@@ -229,7 +230,7 @@ def _read(images: _Images, groups: list[list[int]], workers: int) -> Iterator[_R
         batch_sampler=cast(list, groups),
         num_workers=workers,
         collate_fn=_collate,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=WORKER_START if workers else None,
     )
     fix = "run the same call again, with fewer workers if it happens again"
     return batches_of(loader, "reads images", fix)

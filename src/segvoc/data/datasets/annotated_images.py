@@ -72,6 +72,10 @@ class AnnotatedImage(LabeledImage):
     embedded: str | None = None
     """The content of the image's file, in base64, if it is in the file of the annotation."""
 
+    def exists(self) -> bool:
+        """See `LabeledImage.exists`."""
+        return self.embedded is not None or super().exists()
+
     def content(self) -> Path | bytes:
         """See `LabeledImage.content`."""
         if self.embedded is None:

@@ -10,6 +10,7 @@ from segvoc.data.datasets.annotated_images import FoundDataset
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import json_content
+from segvoc.data.datasets.huggingface import is_saved, read_saved
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import find_voc, read_cityscapes, read_cutouts, read_voc
@@ -34,6 +35,7 @@ _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
     "label-studio": read_label_studio,
     "rgba": read_cutouts,
     "project": read_project,
+    "huggingface": read_saved,
 }
 
 
@@ -56,7 +58,7 @@ def read_dataset(
     Args:
         path: the folder of the dataset, or its file about all images (COCO's JSON, CVAT's XML, ...).
         format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "cityscapes", "label-studio",
-            "rgba" or "project"; None finds it out.
+            "rgba", "project" or "huggingface"; None finds it out.
         images: the folder of the images, if they aren't in the dataset.
         split: which of the dataset's sets is meant, if it has several: "train", "val", ...
         background: the class that stands for "none of the others". Where labels are shapes, it is what lies outside of
@@ -89,7 +91,7 @@ def read_dataset(
     found_images = found.images
     if background is not None and found.has_outside:
         found_images = [replace(image, outside=vocabulary.words.index(background)) for image in found_images]
-    if not any(image.image.exists() or image.embedded for image in found_images):
+    if not any(image.exists() for image in found_images):
         raise UsageError(
             f"no image of {os.fspath(path)!r} is there: {str(found_images[0].image)[:300]!r} is missing; "
             "give their folder with --images"
@@ -171,6 +173,7 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
         "cityscapes": (folder / "gtFine").is_dir(),
         "label-studio": (folder / "tasks.json").is_file(),
         "rgba": (folder / "cutouts").is_dir(),
+        "huggingface": is_saved(folder),
     }
     found: list[DatasetName] = [name for name, marked in marks.items() if marked]
     if found:

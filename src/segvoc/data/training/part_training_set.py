@@ -57,6 +57,11 @@ class PartTrainingSet(TrainingSet):
             raise InputError(f"{self.images.images[index].stem!r} shows no part and no object that is learned")
         return image, torch.stack((parts, objects))
 
+    @property
+    def no_classes(self) -> frozenset[int]:
+        """See `TrainingSet.no_classes`."""
+        return frozenset((IGNORED, NONE))
+
     def names_of_maps(self) -> tuple[Sequence[str], ...]:
         """The names of the part map, and those of the object map."""
         return self.names.specific, self.names.objects

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from multiprocessing import forkserver
 from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -21,8 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.reader_processes import batches_of
 from segvoc.data.training.augmentations import Augmentation
+from segvoc.data.training.own_transform import OwnTransform
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.process_settings import WORKER_START
 from segvoc.vocabulary import Vocabulary
 
 _Sample = TypeVar("_Sample")
@@ -73,6 +74,8 @@ class TrainingSet(Dataset[TrainingSample]):
     """How each image is changed."""
     seed: int
     """Determines the order and all augmentations."""
+    transform: OwnTransform | None = None
+    """A transform of the user's own, which comes before the augmentation."""
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -91,6 +94,8 @@ class TrainingSet(Dataset[TrainingSample]):
             except InputError as error:
                 problems.append(str(error))
                 continue
+            if self.transform is not None:
+                image, labels = self._transformed(self.transform, image, labels, position)
             generator = torch.Generator().manual_seed(seed_of(self.seed, "changes", position))
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
             sides = {"swap_sides": self.with_other_sides} if self.augmentation.swap_left_right else {}
@@ -107,6 +112,23 @@ class TrainingSet(Dataset[TrainingSample]):
         """
         image, labels = self.images.read(index)
         return image, torch.from_numpy(self._label_table[labels])
+
+    def _transformed(
+        self, transform: OwnTransform, image: np.ndarray, labels: Int[Tensor, "*maps H W"], position: int
+    ) -> tuple[np.ndarray, Int[Tensor, "*maps h w"]]:
+        rng = np.random.default_rng(seed_of(self.seed, "transform", position))
+        # arrays of its own, which it may write to
+        maps = (labels.movedim(0, -1) if labels.ndim == 3 else labels).numpy().copy()
+        classes = tuple(map(len, self.names_of_maps()))
+        image, maps = transform(np.array(image), maps, rng, self.no_classes, classes)
+        found = torch.from_numpy(np.ascontiguousarray(maps))
+        return image, found.movedim(-1, 0) if found.ndim == 3 else found
+
+    @property
+    def no_classes(self) -> frozenset[int]:
+        """Labels of pixels that are no class to learn."""
+        background = () if self.images.background is None else (len(self.vocabulary),)
+        return frozenset((IGNORED, *background))
 
     def names_of_maps(self) -> tuple[Sequence[str], ...]:
         """For each label map of a sample, the names that its labels stand for."""
@@ -209,7 +231,7 @@ def read_ahead(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pinned,
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=WORKER_START if workers else None,
         worker_init_fn=_isolate_worker,
         # it draws the workers' seeds: from the common generator, dropout would differ after a resume
         generator=torch.Generator(),
@@ -224,7 +246,8 @@ def _isolate_worker(worker: int) -> None:
     The worker exits when the run does.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.setpgid(0, 0)
+    if hasattr(os, "setpgid"):  # Windows has no such groups
+        os.setpgid(0, 0)
     threading.Thread(target=_exit_with_run, daemon=True).start()
 
 
@@ -236,6 +259,10 @@ def _exit_with_run() -> None:
 
 def _start_forkserver() -> None:
     """Start the process that forks the workers, which exit when it does; it ignores SIGTERM."""
+    if WORKER_START != "forkserver":
+        return
+    from multiprocessing import forkserver  # not for Windows
+
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread can set signal handlers
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -94,7 +94,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
     """
     for_command_line()
     end_with_parent()
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # Windows has no `nice`
         os.nice(LOWER_PRIORITY)
 
     def tell(stage: str, done: int, total: int) -> None:

@@ -20,6 +20,7 @@ from segvoc.projects.exporting import ProjectExport
 from segvoc.projects.project import Project
 from segvoc.projects.records import DamagedProjectError, ImageState, ProjectOptions, ProjectRecord, ProjectWord
 from segvoc.projects.thumbnails import thumbnail
+from segvoc.projects.work_files import read_state_of
 from segvoc.records import to_json
 from segvoc.serving.answers import ZIP
 from segvoc.serving.bodies import json_request
@@ -196,11 +197,16 @@ class ProjectRoutes:
             "changes": [to_json(change) for change in changes],
             "states": {},
         }
-        for name in dict.fromkeys(change.image for change in changes if change.image is not None):
+        for name, revision in {change.image: change.revision for change in changes if change.image is not None}.items():
             try:
-                told["states"][name] = to_json(self.project.state(self.project.image(name)))
-            except SegvocError:
+                image = self.project.image(name)
+                state = self.project.state(image)
+                if state.revision < revision:
+                    # the history is written before the state, and after the work file
+                    state = read_state_of(self.project.files(image).work)
+            except (SegvocError, FileNotFoundError):
                 continue  # removed, or damaged
+            told["states"][name] = to_json(state)
         if any(change.what in ("words", "improved") for change in changes):
             told["project"] = to_json(self.project.record)
         return strict_json(told)

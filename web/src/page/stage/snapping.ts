@@ -1,15 +1,15 @@
 /** Makes corners and sides of a polygon follow the edges of the open image, as finely as the screen shows it. */
 
 import type { Point } from "../../labels/runs";
-import { corners, edgeCosts, LiveWire, strongestNear, type Costs } from "../../labels/live_wire";
+import { corners, edgeCosts, strongestNear, wayBetween, type Costs } from "../../labels/live_wire";
 import type { OpenImage } from "../../session/open_image";
 import type { Workbench } from "./workbench";
 
 /** Sides of the part of the image that is looked at around a place, each way [cells of about a CSS pixel]. */
 const REACH = 256;
 
-/** How far a corner moves to an edge [CSS px]. */
-const NEAR = 6;
+/** How far a corner moves to an edge [CSS px]: whoever places it by hand is about that exact. */
+const NEAR = 2;
 
 /** A part of the image, in cells. */
 interface Window {
@@ -23,8 +23,6 @@ interface Window {
 
 export class Snapping {
   private window: Window | null = null;
-  /** The ways from the place from which one was asked for last. */
-  private wire: { readonly window: Window; readonly from: Point; readonly ways: LiveWire } | null = null;
 
   constructor(private readonly work: Workbench) {}
 
@@ -38,12 +36,7 @@ export class Snapping {
   path(from: Point, to: Point): Point[] {
     const window = this.around(from, to);
     if (!window) return [];
-    const { wire } = this;
-    const isSame = wire?.window === window && wire.from.x === from.x && wire.from.y === from.y;
-    const { ways } = (this.wire = isSame
-      ? wire
-      : { window, from, ways: new LiveWire(window.costs, toCells(window, from)) });
-    const path = corners(ways.pathTo(toCells(window, to)));
+    const path = corners(wayBetween(window.costs, toCells(window, from), toCells(window, to)));
     return path.slice(1, -1).map((place) => toImage(window, place));
   }
 
@@ -69,7 +62,13 @@ export class Snapping {
     const [across, down] = [size.width * cell, size.height * cell];
     context.drawImage(image.bitmap, left, top, across, down, 0, 0, size.width, size.height);
     const { data } = context.getImageData(0, 0, size.width, size.height);
-    return (this.window = { image, left, top, cell, costs: edgeCosts(data, size) });
+    const ends = {
+      left: left === 0,
+      top: top === 0,
+      right: place.x + REACH * cell >= width,
+      bottom: place.y + REACH * cell >= height,
+    };
+    return (this.window = { image, left, top, cell, costs: edgeCosts(data, size, ends) });
   }
 }
 

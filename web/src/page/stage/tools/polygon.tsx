@@ -48,7 +48,7 @@ export class PolygonTool implements Tool {
   readonly isReading = false;
   readonly hasSecondary = true;
   readonly corners = signal<readonly Corner[]>([]);
-  readonly isSnapping = signal(false);
+  readonly isSnapping = signal(true);
   /** The corner that was moved last; null: none. */
   private readonly chosen = signal<number | null>(null);
   readonly seen = [this.corners, this.isSnapping, this.chosen];

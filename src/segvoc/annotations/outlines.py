@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from segvoc.annotations.connected_regions import Region, pieces_of
 from segvoc.errors import missing_extra
-from segvoc.formats.connected_regions import Region, pieces_of
 
 OUTLINE_TOLERANCE = 0.3
 """How far a polygon may leave the line between the pixels inside and those outside [px]."""

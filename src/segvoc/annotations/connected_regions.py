@@ -25,6 +25,8 @@ class Region:
     number: int | None = None
     """The number of the object; 0 for the pixels of a class with objects that are in none of them; None without
     objects."""
+    is_connected: bool = False
+    """Whether it is known that all its pixels touch one another."""
 
     @property
     def is_crowd(self) -> bool:
@@ -83,7 +85,7 @@ def connected_regions(
         row, column = place[0].start, place[1].start
         pixel = row, column + int(inside[0].argmax())
         of = int(objects[pixel]) if counted is not None and objects is not None and counted[pixel] else None
-        found.append(Region(int(labels[pixel]), column, row, inside, of))
+        found.append(Region(int(labels[pixel]), column, row, inside, of, is_connected=of is None))
     return sorted(found, key=lambda region: region.label)
 
 
@@ -115,10 +117,40 @@ def _united(regions: Sequence[Region]) -> Region:
 
 def pieces_of(region: Region) -> list[Region]:
     """The connected pieces of a region, from top to bottom; itself if it is connected."""
-    pieces = [] if region.number is None else connected_regions((~region.inside).astype(np.uint16), 1)
+    pieces = [] if region.is_connected else connected_regions((~region.inside).astype(np.uint16), 1)
     if len(pieces) < 2:
         return [region]
     return [
-        replace(region, left=region.left + piece.left, top=region.top + piece.top, inside=piece.inside)
+        replace(
+            region, left=region.left + piece.left, top=region.top + piece.top, inside=piece.inside, is_connected=True
+        )
         for piece in pieces
     ]
+
+
+def words_and_objects(
+    labels: UInt16[np.ndarray, "H W"], classes: int, objects: UInt16[np.ndarray, "H W"] | None = None
+) -> Iterator[Region]:
+    """All pixels of each class as one region, or each of its objects where it has some; needs no other library.
+
+    Args:
+        labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no region.
+        classes: number of classes.
+        objects: the number of each pixel's object, 0 for none. The pixels of a class with objects that are in none of
+            them come first, as number 0.
+    """
+    for label in np.unique(labels[labels < classes]).tolist():
+        mask = labels == label
+        numbers = [] if objects is None else np.unique(objects[mask]).tolist()
+        if objects is None or not any(numbers):
+            yield _region(label, mask, None)
+        else:
+            for number in numbers:
+                yield _region(label, mask & (objects == number), number)
+
+
+def _region(label: int, mask: Bool[np.ndarray, "H W"], number: int | None) -> Region:
+    """The pixels of a mask that isn't empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    return Region(label, left, top, mask[top : rows[-1] + 1, left : columns[-1] + 1], number)

@@ -1,0 +1,81 @@
+"""Hugging Face `datasets` as labeled images: in memory, in folders of `save_to_disk`, odd and damaged ones."""
+
+import io
+import pickle
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from segvoc.data.datasets.huggingface import read_huggingface
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.label_maps import UNLABELED
+
+NAMES = ["ground", "cat", "dog"]
+LABELS = np.repeat(np.array([0, 1, 2, 255], np.uint8), 4)[None].repeat(12, axis=0)
+
+
+def png(values: np.ndarray) -> dict[str, Any]:
+    content = io.BytesIO()
+    Image.fromarray(values).save(content, "PNG")
+    return {"bytes": content.getvalue(), "path": None}
+
+
+def rows(count: int = 3, **columns: list[Any]) -> datasets.Dataset:
+    """Noisy images of 16 x 12 pixels, each with the same label map."""
+    rng = np.random.default_rng(0)
+    pictures = [png(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)) for _ in range(count)]
+    content = {"image": pictures, "label": [png(LABELS)] * count} | columns
+    kinds = {name: datasets.Image() for name in content if name in ("image", "label", "depth")}
+    return datasets.Dataset.from_dict(content).cast(
+        datasets.Features(datasets.Dataset.from_dict(content).features | kinds)
+    )
+
+
+def test_rows_are_read_as_they_are_stored_also_in_other_processes() -> None:
+    dataset = rows(caption=["a", "b", "c"])
+    images = segvoc.read_huggingface(dataset, NAMES, background="ground", name="pets")
+    assert (images.name, images.vocabulary.words, len(images)) == ("pets", tuple(NAMES), 3)
+    expected = np.where(LABELS == 255, np.uint16(UNLABELED), LABELS)
+    for index, read in enumerate([images, pickle.loads(pickle.dumps(images)), images]):
+        image, labels = read.read(index)
+        np.testing.assert_array_equal(image, np.array(dataset[index]["image"]))
+        np.testing.assert_array_equal(labels, expected)
+    assert len({image.stamp() for image in images.images}) == 3
+    assert images.images[0].stamp() == segvoc.read_huggingface(dataset, NAMES).images[0].stamp()
+    by_id = segvoc.read_huggingface(dataset.with_format("numpy"), {"1": "cat", "0": "ground"}, unlabeled=[2, 255])
+    np.testing.assert_array_equal(by_id.read(0).labels, np.where(LABELS > 1, np.uint16(UNLABELED), LABELS))
+
+
+def test_lists_with_class_labels_say_their_names() -> None:
+    maps = datasets.List(datasets.List(datasets.ClassLabel(names=NAMES)))
+    clean = np.minimum(LABELS, 2).tolist()
+    dataset = rows().remove_columns("label").add_column("map", [clean] * 3)
+    dataset = dataset.cast_column("map", maps)
+    images = read_huggingface(dataset)
+    assert images.vocabulary.words == tuple(NAMES)
+    np.testing.assert_array_equal(images.read(2).labels, clean)
+
+
+def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
+    dataset = rows()
+    for arguments, problem in (
+        ({"dataset": datasets.DatasetDict(train=dataset, test=dataset)}, "splits train, test"),
+        ({"dataset": dataset.to_iterable_dataset()}, "without streaming"),
+        ({"dataset": dataset}, "which classes"),
+        ({"dataset": rows(depth=[png(LABELS)] * 3), "classes": NAMES}, "name it .labels="),
+        ({"dataset": dataset, "classes": NAMES, "labels": "mask"}, "no column 'mask'"),
+        ({"dataset": dataset.remove_columns("image"), "classes": NAMES, "image": "x"}, "no column 'x'"),
+        ({"dataset": dataset, "classes": {"cat": "0"}}, "whole numbers"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            read_huggingface(**arguments)  # pyright: ignore[reportArgumentType]
+    odd = rows(5, label=[png(LABELS[:5]), png(LABELS + 3), {"bytes": b"no image", "path": None}, None, png(LABELS)])
+    images = read_huggingface(odd, NAMES)
+    for index, problem in enumerate(("16 x 5 pixels", "value 3", "not an image", "no label map")):
+        with pytest.raises(InputError, match=problem):
+            images.read(index)
+    assert images.read(4).labels.shape == (12, 16)
