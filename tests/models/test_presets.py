@@ -47,7 +47,7 @@ def _refused(*said: str, **arguments: object) -> str:
 # ---- names and options
 
 
-@pytest.mark.parametrize("name", ["tinny", "", "Tiny", "tiny ", "folder/tiny", "weights.pth"])
+@pytest.mark.parametrize("name", ["tinny", "", "Tiny", "tiny ", "some/folder/tiny", "weights.pth"])
 def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
     with one_line_error(UsageError, repr(name), "tiny", match="pca-seg-b"):
         load_network(name)

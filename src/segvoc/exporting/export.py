@@ -301,7 +301,7 @@ def _write_manifest(
         parts_against=model.parts_against,
         # they are words, too, which a fixed vocabulary doesn't have
         background_words=model.background_words if vocabulary is None else None,
-        origin=model.origin | ({"record": record} if record else {}),
+        origin={**model.origin, **({"record": record} if record else {})},
         files=described_files(folder),
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

@@ -25,7 +25,7 @@ def fastest_dtype(rows: Sequence[SpeedRow], model: str) -> Dtype | None:
     common = set.intersection(*map(set, measured.values())) if measured else set()
     if not common:
         return next(iter(measured), None)
-    rates = {dtype: found[max(common)].rate for dtype, found in measured.items()}
+    rates: dict[Dtype, float] = {dtype: found[max(common)].rate for dtype, found in measured.items()}
     usual = next(iter(rates))
     best = max(rates, key=lambda dtype: rates[dtype])
     return best if rates[best] >= NOTICEABLE * rates[usual] else usual
