@@ -224,8 +224,6 @@ def check_light(python: Path, segvoc: Distribution, folder: Path) -> int:
     checks.works("list the published files", "segvoc", "fetch", "--list")
     for command in (["info", "tiny"], ["segment", PHOTO, "--words", WORDS, "--model", "cat-seg-b"]):
         checks.names_extra(f"segvoc {command[0]}", "PyTorch", "torch", "segvoc", *command)
-    shared = ("segvoc", "segment", PHOTO, "--words", WORDS, "--model", "owner/name")
-    checks.names_extra("a model of the hub", "huggingface_hub", "hub", *shared)
     return checks.failures
 
 

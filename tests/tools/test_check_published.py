@@ -40,7 +40,7 @@ def test_a_manifest_that_agrees_is_told_without_a_transfer(hub, capsys):
         ("dinov2-s", {"sha256": "0" * 64}, f"its SHA-256 is .*, not {'0' * 64}"),
         ("convnext-clip-l", {"size": BODY + 1}, "its size is 65,541 B, not 65.5 kB"),
         ("cat-seg-b", {"size": 66_000, "exact_size": False}, "its size is 65.5 kB, not 66 kB"),
-        ("eva02-clip-b", {"place": replace(PUBLISHED["eva02-clip-b"].place, filename="none")}, "answers 404"),
+        ("eva02-clip-b", {"place": replace(PUBLISHED["eva02-clip-b"].place, filename="none")}, "answers 401"),
         ("openai-clip-b", {"size": 5, "exact_size": True}, "its size is 65,541 B, not 5 B"),
     ],
 )

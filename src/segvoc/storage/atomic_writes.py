@@ -107,7 +107,7 @@ def put_in_place(new: Path, target: Path) -> None:
     end = time.monotonic() + (WINDOWS_SECONDS if sys.platform == "win32" else 0.0)
     while True:
         try:
-            os.replace(new, target)
+            new.replace(target)
             return
         except PermissionError:
             if time.monotonic() >= end:
