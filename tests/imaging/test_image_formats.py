@@ -2,6 +2,7 @@
 
 import base64
 import sys
+import warnings
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_rare_formats_are_read(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(path.read_bytes()[:20])
     with one_line_error(InputError, path.name):
         read_image(path)
+
+
+@pytest.mark.parametrize(("bands", "options"), [(8, {}), (3, {"compress": "lerc"})], ids=["8 bands", "LERC"])
+def test_tiffs_that_pillow_cannot_read(tmp_path: Path, bands: int, options: dict[str, str]) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    values = np.random.default_rng(0).integers(0, 60_000, (bands, 12, 16), np.uint16)
+    path, size = tmp_path / "photo.tif", {"width": 16, "height": 12, "count": bands, "dtype": "uint16"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has no coordinates
+        with rasterio.open(path, "w", driver="GTiff", **size, **options) as file:
+            file.write(values)
+    assert read_image(path).shape == (12, 16, 3)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def audit(checks: Checks) -> None:
         print(f"skipped: audit: none of {len(packages)} packages could be looked up in the database here", flush=True)
         return
     found = [
-        f"{package['name']} {package['version']}: {flaw['id']}, mended in {flaw['fix_versions'] or 'no version'}"
+        f"{package['name']} {package['version']}: {flaw['id']}, fixed in {flaw['fix_versions'] or 'no version'}"
         for package in audited
         for flaw in package["vulns"]
     ]

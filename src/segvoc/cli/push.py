@@ -72,7 +72,7 @@ def push(
         found.write(out, repository)
         echo(f"-> {out}: look at {os.path.join(out, 'README.md')}")
         return
-    if shown := [one for one in found.facts.pictures if one.name != CURVES]:
+    if shown := [one for one in found.facts.shown if one.name != CURVES]:
         echo(f"segvoc: the card shows {len(shown)} of the run's images (--no-images: none)", err=True)
     address = found.upload(repository, private=private, revision=revision, message=message, keep_card=keep_card)
     echo(f"-> {address}")

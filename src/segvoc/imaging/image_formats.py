@@ -24,14 +24,14 @@ IMAGE_FORMATS = (
 """Pillow's names of the formats that are read, in the order in which they are tried. A short list on purpose: Pillow's
 others include ones that run programs (EPS, WMF), that hold no image or are all but extinct."""
 
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k "
-    ".jpx .jpf .j2c .jpc .heic .heif .hif .jxl .psd .dds .qoi .ico .sgi .pcx .tga .icb .vda .vst".split()
-)
-"""File suffixes (lower case) by which images are found in a folder."""
-
 _TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
 """TGA has no signature, so only files that are called so are taken for it."""
+
+IMAGE_SUFFIXES = frozenset(_TGA_SUFFIXES).union(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k "
+    ".jpx .jpf .j2c .jpc .heic .heif .hif .jxl .psd .dds .qoi .ico .sgi .pcx".split()
+)
+"""File suffixes (lower case) by which images are found in a folder."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis", b"hevc", b"hevx")
 _JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")

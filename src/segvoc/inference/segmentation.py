@@ -205,7 +205,7 @@ class Segmentation:
         return detections(self.labels, self.words, self.confidence, self.objects)
 
     def to_coco(self, *, masks: MaskForm = "rle", background: str | None = None, image_id: int = 1) -> dict[str, Any]:
-        """The result as a COCO data set of one image, by the rules of the format "coco-instances".
+        """The result as a COCO dataset of one image, by the rules of the format "coco-instances".
 
         An object is an annotation; of words without objects each connected region is one, and stuff (sky, wall, ...,
         see `segvoc.annotations.stuff`) is one as a whole.

@@ -3,6 +3,7 @@
 Source: W3C Trace Context, https://www.w3.org/TR/trace-context/.
 """
 
+import importlib
 import os
 import re
 import threading
@@ -161,8 +162,8 @@ def tracing_is_wanted() -> bool:
     if not any(map(os.environ.get, ENDPOINT_VARIABLES)):
         return False
     try:
-        import opentelemetry.exporter.otlp.proto.http
-        import opentelemetry.sdk.trace  # noqa: F401
+        for module in ("opentelemetry.exporter.otlp.proto.http", "opentelemetry.sdk.trace"):
+            importlib.import_module(module)
     except ModuleNotFoundError:
         raise missing_extra("OpenTelemetry", "otel") from None
     return True

@@ -16,7 +16,7 @@ SHOWN_WORDS = 12
 ASKED_WORDS = 4
 """Words in the examples of calls."""
 
-PICTURES = "card"
+CARD_IMAGES = "card"
 """Folder of the card's images."""
 
 
@@ -26,7 +26,7 @@ def model_card(name: str, shared: SharedModel, facts: CardFacts, records: Sequen
     Args:
         name: the repository, owner/name; or any other name.
         shared: its files.
-        facts: what it tells.
+        facts: what it says.
         records: files that say how it was made.
 
     Returns:
@@ -48,7 +48,7 @@ def model_card(name: str, shared: SharedModel, facts: CardFacts, records: Sequen
     sections = [
         f"# {title}",
         _introduction(facts),
-        *_pictures(facts),
+        *_images(facts),
         "## Use it",
         _use(name, shared, facts),
         *(["## Scores", *(_scores(table) for table in facts.scores)] if facts.scores else []),
@@ -91,8 +91,8 @@ def _introduction(facts: CardFacts) -> str:
     return told
 
 
-def _pictures(facts: CardFacts) -> list[str]:
-    return [f"![{one.caption}]({PICTURES}/{one.name})  \n*{one.caption}*" for one in facts.pictures]
+def _images(facts: CardFacts) -> list[str]:
+    return [f"![{one.caption}]({CARD_IMAGES}/{one.name})  \n*{one.caption}*" for one in facts.shown]
 
 
 def _use(name: str, shared: SharedModel, facts: CardFacts) -> str:

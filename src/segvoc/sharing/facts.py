@@ -1,4 +1,4 @@
-"""What the card of a shared model tells."""
+"""What the card of a shared model says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class ScoreTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class CardImage:
     """An image of the card."""
 
     path: Path
@@ -90,7 +90,7 @@ class CardFacts:
     """Scores, the most telling first."""
     training: Mapping[str, str] = field(default_factory=dict)
     """Rows about how it was made."""
-    pictures: tuple[Picture, ...] = ()
+    shown: tuple[CardImage, ...] = ()
     """Images to look at."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.sharing.card import PICTURES, model_card
+from segvoc.sharing.card import CARD_IMAGES, model_card
 from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS, WORDS_SUFFIX, SharedModel
 from segvoc.sharing.facts import CardFacts
 from segvoc.sharing.hub import HubRepository, Token
@@ -24,7 +24,7 @@ class ShareableModel:
     """A model that is about to be shared."""
 
     facts: CardFacts
-    """What its card tells."""
+    """What its card says."""
     write_weights: Callable[[Path], None] | None
     """Writes the file of weights; None: the preset's own are meant, which ship with segvoc."""
     taught: tuple[TaughtWords, ...] = ()
@@ -66,9 +66,9 @@ class ShareableModel:
             words.save(folder / file)
         for file, record in self.records.items():
             write_json(folder / file, record)
-        for picture in self.facts.pictures:
-            content = picture.path.read_bytes()
-            write_atomically(folder / PICTURES / picture.name, lambda file, content=content: file.write(content))
+        for image in self.facts.shown:
+            content = image.path.read_bytes()
+            write_atomically(folder / CARD_IMAGES / image.name, lambda file, content=content: file.write(content))
         write_json(folder / CONFIG, shared.to_config())
         write_atomically(folder / CARD, lambda file: file.write(card.encode()))
         return shared
@@ -120,11 +120,11 @@ class ShareableModel:
                     repo_id=repository,
                     folder_path=folder,
                     revision=revision,
-                    ignore_patterns=[CARD, f"{PICTURES}/*"] if keep_card else [],
+                    ignore_patterns=[CARD, f"{CARD_IMAGES}/*"] if keep_card else [],
                     delete_patterns=[
                         SHARED_WEIGHTS,
                         f"taught*{WORDS_SUFFIX}",
-                        *([] if keep_card else [f"{PICTURES}/*"]),
+                        *([] if keep_card else [f"{CARD_IMAGES}/*"]),
                     ],
                     commit_message=message or f"Share a model of segvoc {__version__}",
                 )

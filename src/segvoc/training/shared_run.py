@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segvoc.sharing.facts import CURVES, Picture, ScoreTable, WordScore
+from segvoc.sharing.facts import CURVES, CardImage, ScoreTable, WordScore
 from segvoc.sharing.uploading import ShareableModel, copied
 from segvoc.storage.journal import read_journal
 from segvoc.storage.json_files import read_json
@@ -28,7 +28,7 @@ def is_run(folder: str | os.PathLike[str]) -> bool:
 
 
 def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, images: bool = True) -> ShareableModel:
-    """A run's model with its record, and what its card tells of the run.
+    """A run's model with its record, and what its card says about the run.
 
     Args:
         found: the model, which was loaded from the folder.
@@ -51,7 +51,7 @@ def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, imag
         data=_data(config, data, held_out),
         scores=found.facts.scores if table is None else (table,),
         training=_training(config, metrics),
-        pictures=tuple(_pictures(path, chosen)) if images else (),
+        shown=tuple(_images(path, chosen)) if images else (),
     )
     write = None if found.write_weights is None else copied(path / MODEL_FILE)
     return replace(found, facts=facts, write_weights=write, records={RECORD: _record(config, watched)})
@@ -146,15 +146,15 @@ def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -
     return {what: value for what, value in rows.items() if value} | {"all settings": RECORD}
 
 
-def _pictures(path: Path, chosen: int | None) -> list[Picture]:
+def _images(path: Path, chosen: int | None) -> list[CardImage]:
     """Images of the run, and its curves."""
     pairs = sorted((path / "before_after").rglob("*.png"))[:SHOWN_IMAGES]
     name, caption = "before_after", "A held-out image before training and after it"
     if not pairs and chosen is not None:
         pairs = sorted((path / "images" / f"step_{chosen:06d}").rglob("*.png"))[:SHOWN_IMAGES]
         name, caption = "image", "An image of the run, as the model labels it"
-    shown = [Picture(path=one, name=f"{name}_{number}.png", caption=caption) for number, one in enumerate(pairs, 1)]
-    curves = Picture(path=path / "curves.png", name=CURVES, caption="Losses and scores over the steps of the run")
+    shown = [CardImage(path=one, name=f"{name}_{number}.png", caption=caption) for number, one in enumerate(pairs, 1)]
+    curves = CardImage(path=path / "curves.png", name=CURVES, caption="Losses and scores over the steps of the run")
     return [*shown, curves] if curves.path.is_file() else shown
 
 
