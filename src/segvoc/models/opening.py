@@ -139,16 +139,8 @@ def load(
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
-    return load_network(
-        name,
-        weights=weights,
-        device=device,
-        dtype=dtype,
-        options=options,
-        network=network,
-        revision=revision,
-        token=token,
-    )
+    asked = {"revision": revision, "token": token} if revision is not None or token is not None else {}
+    return load_network(name, weights=weights, device=device, dtype=dtype, options=options, network=network, **asked)
 
 
 def dtype_name(dtype: "DtypeName | torch.dtype") -> DtypeName:
