@@ -36,9 +36,9 @@ def as_transformers(photo: str) -> None:
         print(f"{segment['label']}: score {segment['score']:.2f}, {share:.0%} of the image")
 
 
-def in_fiftyone(dataset: Path) -> None:
+def in_fiftyone(dataset: Path, images_folder: Path) -> None:
     """Make an annotated dataset FiftyOne's, with the model's labels in a field of their own."""
-    images = segvoc.read_dataset(dataset)
+    images = segvoc.read_dataset(dataset, images=images_folder)
     samples = dataset_of(images, images.name)
     for error in label_samples(samples, segvoc.load("tiny"), images.vocabulary.words):
         print(error)
@@ -52,7 +52,7 @@ def main() -> None:
     view(segvoc.load("tiny").segment(photo, WORDS), out)
     as_transformers(photo)
     if find_spec("fiftyone") is not None:
-        in_fiftyone(out)
+        in_fiftyone(out, Path(photo).parent)
 
 
 if __name__ == "__main__":

@@ -204,6 +204,7 @@ TRAVERSAL = [
     ),
     ("labelme", _json(LABELME, lambda all: all.update(imagePath="../photo.png")), "points outside"),
     ("labelme", _json(LABELME, lambda all: all.update(imagePath="a/../../photo.png")), "points outside"),
+    ("labelme", _json(LABELME, lambda all: all.update(imagePath="../../photo.png")), "points outside"),
     ("cvat", _text(CVAT, 'name="photo.png"', 'name="../../photo.png"'), "points outside"),
     ("label-studio", _text(TASKS, "d=images/photo.png", "d=../../photo.png"), "points outside"),
     ("label-studio", _text(TASKS, '/data/local-files/[^"]*', "https://example.com/photo.png"), "is a URL"),
