@@ -28,6 +28,7 @@ from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.rasters import RasterImage
 from segvoc.imaging.reading import decode_image, read_image
 from segvoc.imaging.windowed_images import DecodedImage
+from segvoc.models.finding import find_model
 from segvoc.models.loading import load_network
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -305,6 +306,7 @@ READERS: Mapping[str, Reader] = {
     "header": Reader(read=_header),
     "network": Reader(read=_network, disagreement=_other_weights),
     "exported": Reader(read=_exported),
+    "model folder": Reader(read=lambda source, out: find_model(str(source))),
     "run": Reader(read=_run_folder),
     "journal": Reader(read=_journal),
     "ablation": Reader(read=_ablation),
