@@ -1,14 +1,18 @@
 """Which image formats are read, and how a file's format is found: by its first bytes, whatever it is called."""
 
 import contextlib
+import ctypes
 import importlib
 import io
 import logging
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
+import PIL
 from PIL import Image
 
 from segvoc.errors import ImageTooLargeError, InputError, UsageError
@@ -88,6 +92,8 @@ def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> 
         factory, accept = Image.OPEN.get(image_format, (None, None))
         if factory is None or not _is_accepted(image_format, accept, prefix, name):
             continue
+        if image_format == "TIFF":
+            _quiet_libtiff()
         file.seek(0)
         try:
             image = factory(file, "")
@@ -104,6 +110,16 @@ def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> 
             f"{name} is a DICOM file, which isn't read; export it as an 8-bit PNG, with the window to look through"
         )
     raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
+
+
+@cache
+def _quiet_libtiff() -> None:
+    """Keep libtiff, where Pillow's wheel has it as a library of its own, from printing what Pillow raises."""
+    for path in Path(PIL.__file__).parents[1].glob("pillow.libs/libtiff*"):
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(path))
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetErrorHandlerExt(None)
 
 
 def _is_accepted(image_format: str, accept: Callable[[bytes], object] | None, prefix: bytes, name: str) -> bool:
