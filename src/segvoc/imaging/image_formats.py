@@ -3,7 +3,9 @@
 import contextlib
 import importlib
 import io
+import logging
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import ModuleType
 from typing import BinaryIO
 
@@ -23,6 +25,9 @@ IMAGE_FORMATS = (
 )
 """Pillow's names of the formats that are read, in the order in which they are tried. A short list on purpose: Pillow's
 others include ones that run programs (EPS, WMF), that hold no image or are all but extinct."""
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+"""What Pillow logs is in our errors too; without a handler Python prints it."""
 
 _TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
 """TGA has no signature, so only files that are called so are taken for it."""
@@ -60,7 +65,7 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS,
         )
 
 
-def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
+def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> Image.Image:
     """Open an image of a known format; only its header is read.
 
     `Image.open` would do, but it enforces Pillow's own size limit, which is lower than ours and can only be changed for
@@ -69,6 +74,7 @@ def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
     Args:
         file: the file, at its beginning.
         name: what errors call it, such as a file name in quotes.
+        rgb: whether it is for its colors, so that measurements become these; otherwise its values stay as they are.
 
     Raises:
         InputError: it is empty, damaged, of no known format, or of one that needs an extra.
@@ -89,7 +95,14 @@ def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
                 return _unusual_tiff(file, name, error)
             raise damaged_image(name, image_format, error) from None
-        return _unusual_tiff(file, name) if _is_misread(image) else image
+        if _is_misread(image) or (rgb and _is_measured(image) and find_spec("rasterio") is not None):
+            return _unusual_tiff(file, name)
+        return image
+    file.seek(0)
+    if file.read(132)[128:] == b"DICM":
+        raise InputError(
+            f"{name} is a DICOM file, which isn't read; export it as an 8-bit PNG, with the window to look through"
+        )
     raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
 
 
@@ -127,8 +140,16 @@ def _is_misread(image: Image.Image) -> bool:
     return tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8
 
 
+def _is_measured(image: Image.Image) -> bool:
+    """Whether a TIFF has coordinates and more than 8 bits: its range is that of its values, and it may have nodata."""
+    if image.format != "TIFF":
+        return False
+    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    return max(tags.get(258, (1,))) > 8 and any(tag in tags for tag in (33922, 34264, 34735))
+
+
 def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | None = None) -> Image.Image:
-    """The RGB of a TIFF that Pillow can't read: five bands, floats, LERC, ... (`RasterImage`).
+    """The RGB of a TIFF that Pillow can't read, or not as it is meant: five bands, floats, LERC, ... (`RasterImage`).
 
     `error` is what Pillow says of it.
     """
