@@ -23,7 +23,7 @@ from segvoc.data.preparation.foreign_files import read_matlab_array, read_pickle
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import InputError, UsageError
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.formats.names import FORMAT_NAMES
+from segvoc.formats.names import DATASET_NAMES
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.rasters import RasterImage
 from segvoc.imaging.reading import decode_image, read_image
@@ -315,7 +315,7 @@ READERS: Mapping[str, Reader] = {
     "pickled index": Reader(read=_pickle),
     "matlab": Reader(read=_matlab),
     "dataset": Reader(read=_dataset(None)),
-    **{f"dataset {name}": Reader(read=_dataset(name)) for name in FORMAT_NAMES},
+    **{f"dataset {name}": Reader(read=_dataset(name)) for name in DATASET_NAMES},
 }
 """All readers by name."""
 
