@@ -76,6 +76,7 @@ def require_rasterio() -> Any:
     Raises:
         UsageError: it isn't installed.
     """
+    os.environ.setdefault("CPL_LOG", os.devnull)  # where GDAL prints what it doesn't raise
     try:
         import rasterio
     except ImportError:
