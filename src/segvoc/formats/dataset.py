@@ -20,9 +20,11 @@ from segvoc.formats.cityscapes import Cityscapes
 from segvoc.formats.coco import CocoInstances, CocoPanoptic
 from segvoc.formats.cvat import Cvat
 from segvoc.formats.dataset_format import DatasetEntry, DatasetFormat
+from segvoc.formats.datumaro import Datumaro
 from segvoc.formats.label_studio import LabelStudio
 from segvoc.formats.labelme import LabelMe
 from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.open_images import OpenImages
 from segvoc.formats.rgba import Rgba
 from segvoc.formats.voc import Voc
 from segvoc.formats.yolo import YoloSegmentation
@@ -38,7 +40,19 @@ PIECE_FOLDER = ".segvoc"
 _PACKAGES = {"pycocotools": "pycocotools", "skimage": "scikit-image"}
 """What pip calls the modules of the extra."""
 
-_KINDS = (CocoPanoptic, CocoInstances, LabelMe, Cvat, YoloSegmentation, Voc, Cityscapes, LabelStudio, Rgba)
+_KINDS = (
+    CocoPanoptic,
+    CocoInstances,
+    LabelMe,
+    Cvat,
+    YoloSegmentation,
+    Voc,
+    Cityscapes,
+    LabelStudio,
+    Datumaro,
+    OpenImages,
+    Rgba,
+)
 
 FORMATS: dict[str, type[DatasetFormat]] = {kind.name: kind for kind in _KINDS}
 

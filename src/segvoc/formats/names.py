@@ -3,7 +3,17 @@
 from typing import Literal, get_args
 
 FormatName = Literal[
-    "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "cityscapes", "label-studio", "rgba"
+    "coco-panoptic",
+    "coco-instances",
+    "labelme",
+    "cvat",
+    "yolo-seg",
+    "voc",
+    "cityscapes",
+    "label-studio",
+    "datumaro",
+    "open-images",
+    "rgba",
 ]
 """A format of datasets; docs/how_to/formats.md says what each keeps."""
 

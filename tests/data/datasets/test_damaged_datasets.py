@@ -72,6 +72,7 @@ def _voc_lists(content: bytes) -> Callable[[Path], object]:
 
 INSTANCES, PANOPTIC = "annotations/instances_default.json", "annotations/panoptic_default.json"
 LABELME, CVAT, YOLO, TASKS = "photo.json", "annotations.xml", "labels/photo.txt", "tasks.json"
+DATUMARO, MASKS_CSV = "annotations/default.json", "annotations/train-annotations-object-segmentation.csv"
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
 FILE_ENTITY = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 
@@ -92,7 +93,14 @@ OF_ALL = [
     ("cvat", _text(CVAT, "<annotations>", f"{FILE_ENTITY}<annotations>"), "it has a DOCTYPE"),
     ("cvat", _text(CVAT, "</image>.*", ""), "is damaged: no element found"),
     ("cvat", _text(CVAT, "<labels>.*</labels>", ""), "it lists no labels"),
-    ("cvat", _text(CVAT, "<image ", "<track/><image "), "it is of a video"),
+    ("cvat", _text(CVAT, "<image ", "<track/><image "), "is of a video, and"),
+    ("cvat", _text(CVAT, "<image ", "<track><box frame='x'/></track><image "), "is damaged: invalid literal"),
+    ("datumaro", _bytes(DATUMARO, b"{"), "it is not JSON"),
+    ("datumaro", _json(DATUMARO, lambda all: all["categories"].clear()), "has no 'label'"),
+    ("datumaro", _json(DATUMARO, lambda all: all.update(items=[5])), "item 0 is 5, not an object"),
+    ("open-images", _bytes(MASKS_CSV, b"MaskPath,ImageID\na.png,a\n"), "it has no column 'LabelName'"),
+    ("open-images", _bytes(MASKS_CSV, b"MaskPath,ImageID,LabelName\na.png\n"), "line 2 has 1 values in place of 3"),
+    ("open-images", lambda folder: next(folder.glob("annotations/*class-desc*")).unlink(), "which names the labels"),
     ("cvat", _bytes(CVAT, b"<html></html>"), "begins with <html>"),
     ("yolo-seg", _bytes("data.yaml", b"names: [cat, "), "is damaged: it is no YAML"),
     ("yolo-seg", _bytes("data.yaml", b"names: {0: cat, 2: road}"), "the labels of its 2 names aren't 0 to 1"),
@@ -137,6 +145,10 @@ def _shape(**change: object) -> Callable[[Path], object]:
 
 def _brush(**change: object) -> Callable[[Path], object]:
     return _json(TASKS, lambda all: all[0]["predictions"][0]["result"][0]["value"].update(change))
+
+
+def _item(**change: object) -> Callable[[Path], object]:
+    return _json(DATUMARO, lambda all: all["items"][0]["annotations"][0].update(change))
 
 
 OF_ONE = [
@@ -217,6 +229,14 @@ TRAVERSAL = [
         "points outside",
     ),
     ("labelme", _json(LABELME, lambda all: all.update(imagePath="../photo.png")), "points outside"),
+    ("datumaro", _item(type=7), "not a text"),
+    ("datumaro", _item(label_id=99), "has the label 99, of which the file has no name"),
+    ("datumaro", _item(rle={"counts": "0000", "size": [12, 16]}), "run lengths don't fill"),
+    ("datumaro", _item(type="bbox", bbox=[1, 2, 3]), "has 3 numbers in place of 4"),
+    ("datumaro", _item(type="polygon", points=[1, 2, "x", 4, 5, 6]), "is 'x', not a finite number"),
+    ("open-images", lambda folder: next(folder.glob("masks/train/*")).unlink(), "does not exist"),
+    ("open-images", lambda folder: next(folder.glob("masks/train/*")).write_bytes(b"no"), "not an image"),
+    ("open-images", _text(MASKS_CSV, r"\nphoto_w", "\n../../photo_w"), "points outside the folder"),
     ("labelme", _json(LABELME, lambda all: all.update(imagePath="a/../../photo.png")), "points outside"),
     ("labelme", _json(LABELME, lambda all: all.update(imagePath="../../photo.png")), "points outside"),
     ("cvat", _text(CVAT, 'name="photo.png"', 'name="../../photo.png"'), "points outside"),
