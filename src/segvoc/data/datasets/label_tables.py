@@ -108,7 +108,7 @@ _FORMS = tuple(
         r"(?P<name>[^\t,;:=]*[^\d\s,;:=][^\t,;:=]*)\s*[\t,;:=]\s*(?P<index>\d{1,5})",
     )
 )
-"""The forms of a line, the most particular first. No name begins with a number, so that lines that lack one are found."""
+"""The forms of a line, the most particular first. No name begins with a number: a line may lack one."""
 
 _COLUMNS = {
     **dict.fromkeys(("name", "names", "class", "class_name", "classname", "label", "label_name", "category"), "name"),

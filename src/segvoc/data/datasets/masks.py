@@ -177,8 +177,8 @@ def _segnet_pairs(folder: Path) -> dict[str, FolderPair]:
 def read_camvid(source: DatasetSource) -> FoundDataset:
     """Read CamVid: `LabeledApproved_full` in colors with 32 classes, or `trainannot`, ... in indices with SegNet's 11.
 
-    The classes are those of `label_colors.txt` or `class_dict.csv`, else CamVid's own. Void is unlabeled. Datumaro and CVAT
-    write the second layout with a table, whose colors its maps then have.
+    The classes are those of `label_colors.txt` or `class_dict.csv`, else CamVid's own. Void is unlabeled. Datumaro and
+    CVAT write the second layout with a table, whose colors its maps then have.
 
     Args:
         source: the folder with `701_StillsRaw_full` and `LabeledApproved_full`, or with `train` and `trainannot`.
