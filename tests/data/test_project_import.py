@@ -18,6 +18,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.projects.archive import archived
 from segvoc.projects.exporting import ProjectExport
 from segvoc.projects.project import Project
+from tests.data.datasets.published_layouts import LAYOUTS
 from tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work
 
 
@@ -134,3 +135,16 @@ def test_an_export_names_what_it_leaves_out(street: Project, tmp_path: Path) -> 
         ProjectExport(project=drawn_project(tmp_path / "empty"), format="voc")
     with pytest.raises(UsageError, match="has no words"):
         ProjectExport(project=Project.create(tmp_path / "none"), format="voc")
+
+
+@pytest.mark.parametrize(("name", "inside"), [("data_semantics", ""), ("CamVid with its table", "CamVid/")])
+def test_zip_of_a_published_dataset(tmp_path: Path, name: str, inside: str) -> None:
+    """Also one whose only folder is part of its layout."""
+    LAYOUTS[name].write(tmp_path / "in" / inside)
+    shutil.rmtree(tmp_path / "in/testing", ignore_errors=True)
+    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "in")
+    project = Project.create(tmp_path / "street")
+    assert len(import_path(project, tmp_path / "set.zip").added) == 1
+    (state,) = project.states()[0]
+    words = {word.name: str(word.id) for word in project.record.present}
+    assert state.pixels == {words[LAYOUTS[name].square]: 16, words[LAYOUTS[name].rest]: 94}

@@ -168,7 +168,7 @@ def _near(folder: Path) -> Path | None:
     deeper = [path for child in below for path in sorted(child.iterdir()) if path.is_dir()][:_MOST_NEAR]
     for one in (*below, *deeper, *list(place.parents)[:3]):
         with suppress(OSError, UsageError):
-            if _marked_formats(one):
+            if marked_formats(one):
                 return one
     return None
 
@@ -205,7 +205,7 @@ def _formats_of_json(path: Path) -> list[DatasetName]:
 
 
 def _formats_of_folder(folder: Path) -> list[DatasetName]:
-    if found := _marked_formats(folder):
+    if found := marked_formats(folder):
         return found
     annotations = sorted((folder / "annotations").glob("*.json"))
     if len(annotations) == 1 or any(is_datumaro(json_content(file)) for file in annotations[:1]):
@@ -217,8 +217,8 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
     return ["labelme"] if _has_labelme(folder) else []
 
 
-def _marked_formats(folder: Path) -> list[DatasetName]:
-    """The formats whose files or folders have names that no other format has."""
+def marked_formats(folder: Path) -> list[DatasetName]:
+    """The formats that a folder has files or folders of whose names no other format has."""
     if is_project(folder):  # whatever else lies in it
         return ["project"]
     annotations = sorted((folder / "annotations").glob("*.json"))

@@ -72,7 +72,9 @@ def _values(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def find_vistas(folder: Path) -> list[Path]:
-    """The files `config.json`, `config_v1.2.json`, ... of Vistas in a folder."""
+    """The files `config.json`, `config_v1.2.json`, ... of Vistas in a folder with its sets."""
+    if not any((folder / name / "images").is_dir() for name in ("training", "validation", "testing")):
+        return []  # other programs' files of that name aren't read
     return [path for path in sorted(folder.glob("config*.json")) if is_vistas_config(json_content(path))]
 
 
