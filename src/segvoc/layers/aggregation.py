@@ -18,7 +18,7 @@ from segvoc.layers.aggregation_context import split_classes
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.exporting import is_exporting
 from segvoc.layers.interleaving import upsampled
-from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
+from segvoc.layers.pointwise import PointwiseLinear, PointwiseMLP, pointwise_linear
 from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
@@ -92,7 +92,7 @@ class WindowBlock(nn.Module):
         self.project = Projections(dim, guidance_dim)
         self.out = PointwiseLinear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
+        self.mlp = PointwiseMLP(dim)
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
         """The guidance term of queries and keys, which all classes of an image share."""

@@ -32,7 +32,7 @@ from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_c
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
-from segvoc.layers.pointwise import PointwiseLinear
+from segvoc.layers.pointwise import PointwiseLinear, PointwiseMLP
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 
@@ -157,14 +157,8 @@ class PaperStarMLP(StarMLP):
         return self.fc3(F.relu6(self.fc1(x) * self.fc2(x)))
 
 
-class VanillaMLP(nn.Sequential):
-    """Two linear layers with an activation ("vanilla" in Table 12, which gives no sizes: GELU, 4x expansion)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
-
-
-MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "star-paper": PaperStarMLP, "vanilla": VanillaMLP}
+MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "star-paper": PaperStarMLP, "vanilla": PointwiseMLP}
+"""Those of Eq. 8, and of Table 12, which gives no sizes of its vanilla one: GELU, four times as wide inside."""
 
 
 def _drop_path(rate: float) -> nn.Module:
