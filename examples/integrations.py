@@ -1,28 +1,21 @@
-"""Take a result to other programs, and train on rows of Hugging Face's `datasets` with a transform of your own.
+"""Take a result to the programs and libraries that people look at masks with.
 
-Usage: python examples/integrations.py PHOTO OUT [NAME=VALUE ...]
-
-NAME=VALUE changes the recipe: steps=500 ... The functions for FiftyOne are shown on docs/how_to/viewers.md.
+Usage: python examples/integrations.py PHOTO OUT
 """
 # pyright: strict, reportMissingTypeStubs=false, reportUnknownMemberType=false
-# (`datasets` has no types; all of segvoc is checked)
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-import datasets
 import numpy as np
 import supervision
 from PIL import Image
 
 import segvoc
+from segvoc.integrations.fiftyone import dataset_of, label_samples
 
 WORDS = ["cat", "wall"]
-
-
-def darker(image: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Less light, by a random factor."""
-    return (image * rng.uniform(0.5, 1)).astype(np.uint8), labels
 
 
 def view(result: segvoc.Segmentation, out: Path) -> None:
@@ -35,25 +28,32 @@ def view(result: segvoc.Segmentation, out: Path) -> None:
     print(f"{len(found)} detections, {len(content['annotations'])} annotations of COCO")
 
 
-def rows_of(result: segvoc.Segmentation) -> datasets.Dataset:
-    """A dataset of two rows, which stands for yours."""
-    content = {"image": [result.image] * 2, "labels": [result.labels.astype(np.uint8)] * 2}
-    kinds = datasets.Features({"image": datasets.Image(), "labels": datasets.Image()})
-    return datasets.Dataset.from_dict(content, features=kinds)
+def as_transformers(photo: str) -> None:
+    """Call the model as a pipeline of transformers is called."""
+    segmenter = segvoc.pipeline("image-segmentation", model="tiny")
+    for segment in segmenter(photo, candidate_labels=WORDS):
+        share = np.mean(np.asarray(segment["mask"]) > 0)
+        print(f"{segment['label']}: score {segment['score']:.2f}, {share:.0%} of the image")
+
+
+def in_fiftyone(dataset: Path, images_folder: Path) -> None:
+    """Make an annotated dataset FiftyOne's, with the model's labels in a field of their own."""
+    images = segvoc.read_dataset(dataset, images=images_folder)
+    samples = dataset_of(images, images.name)
+    for error in label_samples(samples, segvoc.load("tiny"), images.vocabulary.words):
+        print(error)
 
 
 def main() -> None:
-    """Label, look, train."""
-    photo, place, *settings = sys.argv[1:]
+    """Label, look."""
+    photo, place = sys.argv[1:]
     out = Path(place)
     out.mkdir(parents=True, exist_ok=True)
-    result = segvoc.load("tiny").segment(photo, WORDS)
-    view(result, out)
-    images = segvoc.read_huggingface(rows_of(result), WORDS, name="cats")
-    recipe = segvoc.recipes.finetune("tiny", images=len(images)).with_settings(settings)
-    trained = segvoc.train(recipe, images, out / "run", transform=darker)
-    print(f"trained: {trained.weights}")
+    view(segvoc.load("tiny").segment(photo, WORDS), out)
+    as_transformers(photo)
+    if find_spec("fiftyone") is not None:
+        in_fiftyone(out, Path(photo).parent)
 
 
-if __name__ == "__main__":  # the data loader starts processes, which import this file
+if __name__ == "__main__":
     main()

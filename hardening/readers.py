@@ -23,11 +23,12 @@ from segvoc.data.preparation.foreign_files import read_matlab_array, read_pickle
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import InputError, UsageError
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.formats.names import FORMAT_NAMES
+from segvoc.formats.names import DATASET_NAMES
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.rasters import RasterImage
 from segvoc.imaging.reading import decode_image, read_image
 from segvoc.imaging.windowed_images import DecodedImage
+from segvoc.models.finding import find_model
 from segvoc.models.loading import load_network
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -305,6 +306,7 @@ READERS: Mapping[str, Reader] = {
     "header": Reader(read=_header),
     "network": Reader(read=_network, disagreement=_other_weights),
     "exported": Reader(read=_exported),
+    "model folder": Reader(read=lambda source, out: find_model(str(source))),
     "run": Reader(read=_run_folder),
     "journal": Reader(read=_journal),
     "ablation": Reader(read=_ablation),
@@ -313,7 +315,7 @@ READERS: Mapping[str, Reader] = {
     "pickled index": Reader(read=_pickle),
     "matlab": Reader(read=_matlab),
     "dataset": Reader(read=_dataset(None)),
-    **{f"dataset {name}": Reader(read=_dataset(name)) for name in FORMAT_NAMES},
+    **{f"dataset {name}": Reader(read=_dataset(name)) for name in DATASET_NAMES},
 }
 """All readers by name."""
 

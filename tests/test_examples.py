@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.loopback_hub import loopback_hub
 from tests.processes import printed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -106,9 +107,22 @@ def test_intermediate_maps(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_integrations(tmp_path: Path) -> None:
-    lines = run("integrations.py", CHELSEA, tmp_path, "steps=2", "views=1", "crop_size=64")
-    assert "detections" in lines and "trained: " in lines
-    assert {"masks.jpg", "photo.json", "run"} <= {path.name for path in tmp_path.iterdir()}
+    lines = run("integrations.py", CHELSEA, tmp_path)
+    assert "detections, " in lines and "cat: score " in lines
+    assert {"masks.jpg", "photo.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+def test_train_and_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    with loopback_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
+        settings = ("steps=10", "views=1", "crop_size=64")
+        lines = run("train_and_share.py", CHELSEA, tmp_path / "run", "lab/cats", *settings)
+        assert "step 10: loss " in lines and "finished after 10 steps" in lines
+        assert hub.repositories.known["lab/cats"].private
 
 
 def test_every_example_is_short_and_is_tested() -> None:

@@ -7,6 +7,7 @@ from hardening.cases import Case
 from hardening.corpus.archives import archive_cases
 from hardening.corpus.folders import dataset_cases, export_cases, run_cases
 from hardening.corpus.images import image_cases
+from hardening.corpus.shared_models import shared_model_cases
 from hardening.corpus.texts import text_cases
 from hardening.corpus.weights import weight_cases
 
@@ -17,6 +18,7 @@ _FAMILIES: dict[str, Callable[[random.Random, float], Iterator[Case]]] = {
     "archives": archive_cases,
     "datasets": dataset_cases,
     "exported": export_cases,
+    "models": shared_model_cases,
     "runs": run_cases,
 }
 

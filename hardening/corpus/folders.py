@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -16,10 +17,17 @@ from hardening.corpus.texts import ODD, changed_json, json_values
 from segvoc.exported.shipped import copy_tiny
 from segvoc.formats.dataset import DatasetWriter
 from segvoc.formats.names import FORMAT_NAMES
+from tests.data.datasets.published_layouts import LAYOUTS
 from tests.formats.drawn_results import drawn_result, hard_labels
 from tests.training.runs import drawn_images, open_run
 
-_TEXTS = (".json", ".jsonl", ".xml", ".yaml", ".txt")
+_TEXTS = (".json", ".jsonl", ".xml", ".yaml", ".txt", ".csv")
+
+_OTHER_SETS = re.compile(r"(^|[/_])(train|test)(ing|2017)?(annot|_labels)?[/.]")
+"""Paths of sets that published datasets are left without, so that they have one only."""
+
+_FORMATS = {name: name for name in FORMAT_NAMES} | {name: layout.format for name, layout in LAYOUTS.items()}
+"""The format of each dataset that is damaged."""
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
@@ -31,8 +39,13 @@ def contents_of(folder: Path) -> dict[str, bytes]:
 
 @cache
 def dataset(name: str) -> Mapping[str, bytes]:
-    """A small dataset in a format."""
+    """A small dataset in a format, or laid out as a published one."""
     with tempfile.TemporaryDirectory() as folder:
+        if name in LAYOUTS:
+            LAYOUTS[name].write(Path(folder))
+            contents = contents_of(Path(folder))
+            rest = {path: content for path, content in contents.items() if not _OTHER_SETS.search(path)}
+            return rest if LAYOUTS[name].split is not None else contents
         with DatasetWriter(folder, name) as writer:
             for seed, stem in enumerate(("photo", "sub/ü")):
                 writer.add(drawn_result(hard_labels(seed, 24, 32), seed=seed), stem)
@@ -101,24 +114,27 @@ XML_BOMBS = (
 
 def dataset_cases(rng: random.Random, scale: float) -> Iterator[Case]:
     """Datasets of other programs."""
-    for name in FORMAT_NAMES:
+    for name, format_name in _FORMATS.items():
         contents, made = dataset(name), []
         family = f"datasets: {name}"
         for path, content in contents.items():
             count = 3 if path.endswith((".png", ".jpg")) else 12
             for what, changed in _changes(content, path, list(contents.values()), rng, count):
-                reader = f"dataset {name}" if rng.random() < 0.8 else "dataset"
+                reader = f"dataset {format_name}" if rng.random() < 0.8 else "dataset"
                 build = files(_with(contents, path, changed))
                 made.append(Case(family=family, what=f"{path} {what}", reader=reader, build=build))
             if path.endswith(".xml"):
                 for number, bomb in enumerate(XML_BOMBS):
                     build = files(_with(contents, path, bomb))
-                    made.append(Case(family=family, what=f"XML {number}", reader=f"dataset {name}", build=build))
+                    made.append(Case(family=family, what=f"XML {number}", reader=f"dataset {format_name}", build=build))
         for number in range(12):
-            other = dataset(rng.choice([one for one in FORMAT_NAMES if one != name]))
+            other = dataset(rng.choice([one for one in _FORMATS if one != name]))
             mixed = {**contents, **{path: other[path] for path in rng.sample(sorted(other), min(3, len(other)))}}
-            made.append(Case(family=family, what=f"mixed {number}", reader=f"dataset {name}", build=files(mixed)))
-        yield from spread(iter(made), max(4, round(180 * scale)), rng)
+            made.append(
+                Case(family=family, what=f"mixed {number}", reader=f"dataset {format_name}", build=files(mixed))
+            )
+        least = 4 if name in FORMAT_NAMES else 1
+        yield from spread(iter(made), max(least, round(180 * scale)), rng)
 
 
 # ---- exported models

@@ -64,6 +64,12 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
+def ignore_warnings_of_image_libraries() -> None:
+    """Don't show what Pillow and rasterio warn of: damage that images are read in spite of. It names no file."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.filterwarnings("ignore", "Dataset has no geotransform")
+
+
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
     """Processes that are started in this block ignore Ctrl-C from their first moment on, while they import too."""

@@ -56,6 +56,7 @@ def test_tars_stream_from_s3(s3: FlakyS3) -> None:
     assert (done.images, len(done.failed)) == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_storage_that_does_not_answer_is_one_line(s3: FlakyS3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "ATTEMPTS", 1)  # Arrow tries several times itself
     place_of("s3://bucket/down/a.jpg").write(b"x")

@@ -32,7 +32,7 @@ def test_from_labels_to_a_dataset_and_back(
     status = json.loads(segvoc_command("project", "status", "street", "--json").out)
     assert [image["done"] for image in status["images"]] == [True, False]
     assert segvoc_command("project", "export", "street", "--format", "voc", "--out", "out").code == 0
-    assert Path("out/JPEGImages/a.png").exists()
+    assert Path("out/VOCdevkit/VOC2012/JPEGImages/a.jpg").exists()
     assert segvoc_command("project", "zip", "street", "--out", "saved.zip").code == 0
     assert (
         segvoc_command("project", "import", "other", "--dataset", "saved.zip").out == "-> other (2 images, 3 words)\n"

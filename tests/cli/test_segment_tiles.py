@@ -45,6 +45,22 @@ def test_tiffs_have_tiffs_and_other_images_fail_alone(segment: Command) -> None:
     assert result_files() == ["scene.geojson", "scene.json", "scene.tif"]
 
 
+def test_without_tiles_a_geotiff_keeps_its_place_and_other_planets_fail_alone(segment: Command) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
+    _draw_scene("scene.tif")
+    write_raster(Path("mars.tif"), np.full((3, 9, 9), 9, np.uint8), crs="+proj=longlat +a=3396190 +b=3376200")
+    assert segment("scene.tif", *WORDS, "--no-overlay").code == 0
+    assert result_files() == ["scene.json", "scene.tif"]
+    with rasterio.open("scene.tif") as image, rasterio.open("out/scene.tif") as labels:
+        assert (labels.crs, labels.transform, labels.shape) == (image.crs, image.transform, image.shape)
+    assert json.loads(Path("out/scene.json").read_text())["classes"][0]["name"] == "cat"
+    done = segment("mars.tif", "scene.tif", *WORDS, "--polygons", "--geopackage", "--no-overlay", "--out=tiles")
+    assert (done.code, done.err.count("'mars.tif' has coordinates without longitude and latitude")) == (1, 1)
+    assert sorted(path.name for path in Path("tiles").glob("*.*") if path.is_file()) == [
+        *("scene.geojson", "scene.gpkg", "scene.json", "scene.tif")
+    ]
+
+
 def test_resume_skips_what_is_done(segment: Command) -> None:
     _draw_scene("scene.tif")
     draw_photos("photo.png")

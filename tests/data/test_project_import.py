@@ -18,6 +18,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.projects.archive import archived
 from segvoc.projects.exporting import ProjectExport
 from segvoc.projects.project import Project
+from tests.data.datasets.published_layouts import LAYOUTS
 from tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work
 
 
@@ -63,7 +64,8 @@ def test_what_is_exported_can_be_imported(street: Project, tmp_path: Path, name:
         for _ in range(2):  # the second time changes nothing
             result = import_path(project, tmp_path / source, name, done=True)
             names = sorted(added.removeprefix("images/") for added in result.added)  # Cityscapes' are in "cities"
-            assert (names, result.problems) == (["b.png", "sub/a.png"], [])
+            suffix = ".jpg" if name == "voc" else ".png"
+            assert (names, result.problems) == ([f"b{suffix}", f"sub/a{suffix}"], [])
         words = {word.name: word.id for word in project.record.present}
         assert words["door"] == 0 and {"wall", "cat"} <= set(words)
         states = project.states()[0]
@@ -81,7 +83,7 @@ def test_objects_go_along(street: Project, tmp_path: Path, name: str) -> None:
     project = Project.create(tmp_path / "copy")
     import_path(project, tmp_path / "out", name)
     words = {word.name: str(word.id) for word in project.record.present}
-    (state,) = (state for state in project.states()[0] if state.image == "b.png")
+    (state,) = (state for state in project.states()[0] if Path(state.image).stem == "b")
     walls = {} if name == "label-studio" else {words["wall"]: 1}
     assert state.objects == {words["cat"]: 1, **walls}
 
@@ -133,3 +135,16 @@ def test_an_export_names_what_it_leaves_out(street: Project, tmp_path: Path) -> 
         ProjectExport(project=drawn_project(tmp_path / "empty"), format="voc")
     with pytest.raises(UsageError, match="has no words"):
         ProjectExport(project=Project.create(tmp_path / "none"), format="voc")
+
+
+@pytest.mark.parametrize(("name", "inside"), [("data_semantics", ""), ("CamVid with its table", "CamVid/")])
+def test_zip_of_a_published_dataset(tmp_path: Path, name: str, inside: str) -> None:
+    """Also one whose only folder is part of its layout."""
+    LAYOUTS[name].write(tmp_path / "in" / inside)
+    shutil.rmtree(tmp_path / "in/testing", ignore_errors=True)
+    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "in")
+    project = Project.create(tmp_path / "street")
+    assert len(import_path(project, tmp_path / "set.zip").added) == 1
+    (state,) = project.states()[0]
+    words = {word.name: str(word.id) for word in project.record.present}
+    assert state.pixels == {words[LAYOUTS[name].square]: 16, words[LAYOUTS[name].rest]: 94}

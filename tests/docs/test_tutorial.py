@@ -34,9 +34,10 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     for module, folder, seed in DRAWINGS:
         printed("-m", module, folder, 4, seed or 0)
-    monkeypatch.setenv("HF_TOKEN", "hf_newcomer")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     with loopback_hub() as hub:
+        monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
+        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         for command in COMMANDS:
             words = shlex.split(command)[1:]

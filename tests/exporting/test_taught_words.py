@@ -12,13 +12,10 @@ from tests.teaching.drawn_examples import drawn_examples
 from tests.teaching.small_networks import NETWORKS, small_model
 from tests.teaching.test_networks import with_share
 
-FAST = ("syn-seg",)
-"""The network that reads tokens; tests/exported has a cost volume, which is the same in all others."""
 
-
-@pytest.mark.parametrize(
-    "kind", [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.slow) for kind in NETWORKS]
-)
+# tests/exported has a small cost volume in each run
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_folders_give_the_networks_labels(kind: str, tmp_path: Path, untyped: None) -> None:
     model = small_model(kind)
     export(model, tmp_path / "out", say=lambda line: None)

@@ -157,8 +157,8 @@ def test_pycocotools_counts_objects_and_crowds(datasets: Path) -> None:
 
 def test_voc_and_cityscapes_have_maps_of_objects(datasets: Path) -> None:
     truth = crowded()
-    voc = np.array(Image.open(datasets / "voc/SegmentationObject/photo.png"))
-    assert not (datasets / "voc/SegmentationObject/uncounted.png").exists()
+    voc = np.array(Image.open(datasets / "voc/VOCdevkit/VOC2012/SegmentationObject/photo.png"))
+    assert not (datasets / "voc/VOCdevkit/VOC2012/SegmentationObject/uncounted.png").exists()
     assert voc[10, 20] == 1 and voc[10, 10] == 2 and set(np.unique(voc)) == {0, 1, 2, 3, 4, 5, 255}
     np.testing.assert_array_equal(voc == 0, (truth.labels == 2) | (truth.labels == 3))
     assert (voc[35:38, 5:9] == 255).all()

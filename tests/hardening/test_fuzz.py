@@ -31,6 +31,7 @@ def test_bad_inputs_of_every_family_are_refused_or_agreed_upon() -> None:
     assert cases > 150 and refused > 50 and accepted > 10 and defects == 0
 
 
+@pytest.mark.slow
 def test_images_of_other_projects_are_counted_by_project_and_suffix(tmp_path: Path) -> None:
     images = tmp_path / "project" / "images"
     images.mkdir(parents=True)

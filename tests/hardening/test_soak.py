@@ -8,6 +8,7 @@ from hardening.soak import growth
 from tests.hardening.programs import run
 
 
+@pytest.mark.slow
 def test_a_short_soak_has_no_errors() -> None:
     figures = json.loads(run("soak", "--minutes", "0.02"))
     assert figures["errors"] == []

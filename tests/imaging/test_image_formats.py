@@ -49,11 +49,22 @@ def test_rare_formats_are_read(tmp_path: Path, suffix: str) -> None:
         read_image(path)
 
 
-@pytest.mark.parametrize(("bands", "options"), [(8, {}), (3, {"compress": "lerc"})], ids=["8 bands", "LERC"])
-def test_tiffs_that_pillow_cannot_read(tmp_path: Path, bands: int, options: dict[str, str]) -> None:
+def test_avif_by_a_later_brand_is_avif(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (10, 200, 30)).save(tmp_path / "a.avif")
+    content = (tmp_path / "a.avif").read_bytes()
+    (tmp_path / "a.avif").write_bytes(content.replace(b"ftypavif", b"ftypmif1", 1))
+    assert np.abs(read_image(tmp_path / "a.avif").astype(int) - (10, 200, 30)).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("bands", "kind", "options"),
+    [(8, "uint16", {}), (3, "uint16", {"compress": "lerc"}), (3, "uint8", {"compress": "webp"})],
+    ids=["8 bands", "LERC", "WebP"],
+)
+def test_tiffs_that_pillow_cannot_read(tmp_path: Path, bands: int, kind: str, options: dict[str, str]) -> None:
     rasterio = pytest.importorskip("rasterio")
-    values = np.random.default_rng(0).integers(0, 60_000, (bands, 12, 16), np.uint16)
-    path, size = tmp_path / "photo.tif", {"width": 16, "height": 12, "count": bands, "dtype": "uint16"}
+    values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (bands, 12, 16), np.dtype(kind))
+    path, size = tmp_path / "photo.tif", {"width": 16, "height": 12, "count": bands, "dtype": kind}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it has no coordinates
         with rasterio.open(path, "w", driver="GTiff", **size, **options) as file:
@@ -63,8 +74,12 @@ def test_tiffs_that_pillow_cannot_read(tmp_path: Path, bands: int, options: dict
 
 @pytest.mark.parametrize(
     ("name", "content", "package", "extra"),
-    [("phone.heic", HEIC, "pi_heif", "heif"), ("photo.jxl", JXL, "jxlpy", "jxl")],
-    ids=["HEIC", "JPEG XL"],
+    [
+        ("phone.heic", HEIC, "pi_heif", "heif"),
+        ("of_both_kinds.heic", HEIC.replace(b"ftypheic", b"ftypmif1", 1), "pi_heif", "heif"),
+        ("photo.jxl", JXL, "jxlpy", "jxl"),
+    ],
+    ids=["HEIC", "HEIC by a later brand", "JPEG XL"],
 )
 def test_formats_of_extras(tmp_path, monkeypatch, name, content, package, extra):
     path = tmp_path / name
@@ -76,6 +91,16 @@ def test_formats_of_extras(tmp_path, monkeypatch, name, content, package, extra)
         monkeypatch.setitem(sys.modules, module, None)
     with one_line_error(InputError, name, f'pip install "segvoc[{extra}]"'):
         read_image(path)
+
+
+def test_libraries_print_nothing_of_their_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Image.effect_noise((64, 64), 50).save(tmp_path / "a.tif", compression="tiff_lzw")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[8:2000] = b"\xff" * 1992  # codes that LZW doesn't have
+    (tmp_path / "a.tif").write_bytes(content)
+    with one_line_error(InputError, "a.tif"):
+        read_image(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_other_files_of_folders_are_counted(tmp_path: Path) -> None:

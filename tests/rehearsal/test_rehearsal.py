@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 # a process that imports PyTorch, trains a small network twice and kills it once: from archives to the page
+@pytest.mark.slow
 def test_one_recipe_learns_and_survives_a_kill(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
     call = ("--recipes", "cat-seg-b", "--benchmarks", "pas-20,a-150", "--kills", "1", "--steps", "30", "--jobs", "1")

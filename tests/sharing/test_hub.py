@@ -1,6 +1,8 @@
 """Models on a hub that stands on loopback: there and back, what its refusals mean, and what others have put there."""
 
 import json
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +135,14 @@ def test_refusals_to_read_are_told(hub, model, home, monkeypatch):
     use_hub(monkeypatch, home, "http://127.0.0.1:9")
     with one_line_error(CheckpointError, "the hub can't be reached", "HF_HOME"):
         segvoc.load(NAME)
+
+    def unresolved(*_: object) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s for a network"))
+    with one_line_error(CheckpointError, "the hub can't be reached", "HF_HOME"):
+        segvoc.load("folder/model")
 
 
 def _changed(config: bytes, **entries: object) -> bytes:

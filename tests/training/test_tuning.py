@@ -68,6 +68,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_ag
     assert result.metrics["step"] == 24
 
 
+@pytest.mark.slow
 def test_changed_labels_are_encoded_again(tmp_path, monkeypatch):
     images, chosen = drawn_images(tmp_path / "set", 3), recipe(3, steps=1)
     train(chosen, images, tmp_path / "run", device="cpu", progress=False)
@@ -90,6 +91,7 @@ def test_a_class_without_labels_keeps_its_text(tmp_path):
     assert found.record.miou is None and found.record.images == 3  # three images are too few to hold some out
 
 
+@pytest.mark.slow
 def test_words_that_are_never_better_keep_their_text(tmp_path, capsys):
     images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=4, eval_every=1, lr=0.0)
     result = train(chosen, images, tmp_path / "run", device="cpu", progress=False)

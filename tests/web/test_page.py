@@ -48,6 +48,7 @@ def test_a_dropped_image_gets_the_labels_of_python_with_the_network_cut(site: Si
     assert all(request.startswith((site.address, "blob:", "data:")) for request in site.requests)
 
 
+@pytest.mark.slow
 def test_turned_transparent_and_upright_images_and_selected_words_get_the_labels_of_python(site: Site, tmp_path: Path):
     upright, turned, transparent = (tmp_path / name for name in ("upright.png", "turned.jpg", "transparent.png"))
     with Image.open(SAMPLES / "rocket.jpg") as image:

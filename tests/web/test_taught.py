@@ -158,6 +158,7 @@ def test_files_are_given_kept_and_removed(site: Site, tiny, taught, swapped, dra
     assert site.complaints == []
 
 
+@pytest.mark.slow
 def test_regions_and_networks_on_features_give_the_labels_of_python(site: Site, tiny, taught, tuned, drawn, tmp_path):
     assert taught.record.share > 0
     regions = replace(taught, weights=np.zeros_like(taught.weights), bias=np.zeros_like(taught.bias))

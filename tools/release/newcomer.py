@@ -60,7 +60,12 @@ def main() -> int:
     done: list[tuple[Step, Ended]] = []
     with loopback_hub() as hub:
         # who is logged in has a token in a file; here it is a variable
-        variables = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_newcomer", "HF_HUB_DISABLE_XET": "1", "COLUMNS": "100"}
+        variables = {
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": hub.repositories.token,
+            "HF_HUB_DISABLE_XET": "1",
+            "COLUMNS": "100",
+        }
         for step in steps((ROOT / PAGE).read_text(encoding="utf-8")):
             ended = installation.run(step.text, work, variables)
             done.append((step, ended))

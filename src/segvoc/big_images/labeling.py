@@ -12,8 +12,9 @@ from typing import Any, Unpack
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.big_images.label_files import write_geotiff, write_png, write_polygons
+from segvoc.big_images.label_files import write_geotiff, write_png
 from segvoc.big_images.partial_labels import PartialLabels
+from segvoc.big_images.region_files import check_longitudes, require_vector_files, write_geojson, write_geopackage
 from segvoc.errors import InputError
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
@@ -42,6 +43,8 @@ class BigImageOptions:
     """Which values of a TIFF become black and white; None: by its type (`RasterImage`)."""
     polygons: bool = False
     """Whether to write the regions as GeoJSON."""
+    geopackage: bool = False
+    """Whether to write the regions as a GeoPackage."""
     max_pixels: int = MAX_PIXELS
     """Most pixels of images that are decoded as a whole (all but TIFF)."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
@@ -55,7 +58,19 @@ class BigImageOptions:
             "bands": None if self.bands is None else ",".join(map(str, self.bands)),
             "stretch": None if self.stretch is None else ", ".join(f"{k}={v}" for k, v in asdict(self.stretch).items()),
             "polygons": self.polygons,
+            "geopackage": self.geopackage,
         }
+
+    def require_packages(self) -> None:
+        """Check that what writes the regions is installed.
+
+        Raises:
+            UsageError: a package is missing.
+        """
+        if self.polygons or self.geopackage:
+            require_rasterio()
+        if self.geopackage:
+            require_vector_files()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +87,8 @@ class BigResult(LabeledFile):
     """`photo.overlay.png`, if one was drawn."""
     polygons: Path | None
     """`photo.geojson`, if asked for."""
+    geopackage: Path | None
+    """`photo.gpkg`, if asked for."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `photo.json`: those of `Segmentation.report`, and "tiles" (side, overlap, wrap).
@@ -92,22 +109,28 @@ class BigResultPaths:
     """As for other images, but the label map of a TIFF is one, too (`scene.tif`)."""
     polygons: Path | None
     """`scene.geojson`, if asked for."""
+    geopackage: Path | None
+    """`scene.gpkg`, if asked for."""
 
     @classmethod
-    def of(cls, path: str | os.PathLike[str], files: ResultPaths, *, polygons: bool) -> "BigResultPaths":
+    def of(cls, path: str | os.PathLike[str], files: ResultPaths, options: BigImageOptions) -> "BigResultPaths":
         """Those of an image.
 
         Args:
             path: the image.
             files: where its results would go if it weren't big.
-            polygons: whether polygons are written.
+            options: what is written.
 
         Raises:
             UsageError: one of them is the image itself.
         """
         if is_raster(path):
             files = replace(files, label_map=files.label_map.with_suffix(".tif"))
-        found = cls(files=files, polygons=files.report.with_suffix(".geojson") if polygons else None)
+        found = cls(
+            files=files,
+            polygons=files.report.with_suffix(".geojson") if options.polygons else None,
+            geopackage=files.report.with_suffix(".gpkg") if options.geopackage else None,
+        )
         refuse_overwriting([path], found)
         return found
 
@@ -129,7 +152,7 @@ class BigResultPaths:
     def __iter__(self) -> Iterator[Path]:
         """In the order of writing: once the report is there, the others are too."""
         *others, report = self.files
-        return iter([*others, *([] if self.polygons is None else [self.polygons]), report])
+        return iter([*others, *(path for path in (self.polygons, self.geopackage) if path is not None), report])
 
     def read_report(self) -> Any:
         """See `ResultFiles.read_report`."""
@@ -146,6 +169,7 @@ def label_big_image(
     bands: Sequence[int] | None = None,
     stretch: str | None = None,
     polygons: bool = False,
+    geopackage: bool = False,
     max_pixels: int = MAX_PIXELS,
     overlay: OverlayStyle | None = SAVED_OVERLAY,
     compact: bool = False,
@@ -167,7 +191,8 @@ def label_big_image(
         options: how to label; by default, in tiles of 2048 pixels.
         bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
         stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
-        polygons: also write the regions as GeoJSON.
+        polygons: also write the regions as GeoJSON, in longitude and latitude.
+        geopackage: also write them as a GeoPackage, in the image's coordinates.
         max_pixels: most pixels of an image that isn't a TIFF.
         overlay: what the overlay shows; None: don't draw one.
         compact: list only words that were found in the report.
@@ -188,6 +213,7 @@ def label_big_image(
         bands=None if bands is None else tuple(bands),
         stretch=None if stretch is None else Stretch.parsed(stretch),
         polygons=polygons,
+        geopackage=geopackage,
         max_pixels=max_pixels,
         overlay=overlay,
         compact=compact,
@@ -196,7 +222,7 @@ def label_big_image(
     tiled = model.in_tiles(prepared, labels)
     settings = {**model_record(model), **labels.record(), **prepared.record(), **how.settings()}
     files = ResultPaths.below(out, stem or Path(path).stem, overlay=overlay is not None)
-    paths = BigResultPaths.of(path, files, polygons=polygons)
+    paths = BigResultPaths.of(path, files, how)
     return label_in_tiles(model, tiled, Path(path), out, paths, how, settings, resume=resume)
 
 
@@ -231,9 +257,10 @@ def label_in_tiles(
         OutputError: a result can't be written.
     """
     start, stamp = time.perf_counter(), stamp_of(path)
-    if options.polygons:
-        require_rasterio()
+    options.require_packages()
     with _opened(path, options) as image:
+        if options.polygons and isinstance(image, RasterImage):
+            check_longitudes(image, repr(str(path)))
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
@@ -252,6 +279,7 @@ def label_in_tiles(
                 report_file=paths.report,
                 overlay=paths.files.overlay,
                 polygons=paths.polygons,
+                geopackage=paths.geopackage,
             )
             stale = paths.files.stale()
             _write(result, image, labels, options)
@@ -310,7 +338,15 @@ def _write(result: BigResult, image: WindowedImage, labels: PartialLabels, optio
         drawn = _overlay(image, labels, result.words, colors, options.overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
     if result.polygons is not None:
-        write_polygons(result.polygons, result.label_map, result.words, colors)
+        try:
+            write_geojson(result.polygons, result.label_map, result.words, colors, name=repr(result.source))
+        except InputError:
+            for path in (result.label_map, result.overlay):  # without a report they would be half a result
+                if path is not None:
+                    path.unlink(missing_ok=True)
+            raise
+    if result.geopackage is not None:
+        write_geopackage(result.geopackage, result.label_map, result.words, colors)
     report = json_text(result.report(compact=options.compact))
     write_atomically(result.report_file, lambda file: file.write(report))
 

@@ -66,6 +66,7 @@ def main() -> None:
     """
     process_settings.for_command_line()
     warnings.showwarning = _one_line_warning
+    process_settings.ignore_warnings_of_image_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a name that the terminal can't show must not stop the images after it
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -59,6 +59,7 @@ def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
         bands=tiles.band_numbers,
         stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
         polygons=tiles.polygons,
+        geopackage=tiles.geopackage,
         max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
         overlay=labeling.overlay,
         compact=labeling.compact,
@@ -72,12 +73,11 @@ def _planned(work: Work, out: str, options: BigImageOptions) -> list[BigResultPa
     paths = [
         None
         if files is None
-        else BigResultPaths.of(
-            image.path, ResultPaths.below(out, files.stem, overlay=overlay), polygons=options.polygons
-        )
+        else BigResultPaths.of(image.path, ResultPaths.below(out, files.stem, overlay=overlay), options)
         for image, files in work
     ]
     refuse_overwriting(images, [file for one in paths if one is not None for file in one])
-    if options.polygons or any(map(is_raster, images)):
+    options.require_packages()
+    if any(map(is_raster, images)):
         require_rasterio()
     return paths

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvoc.data.datasets.opening import read_dataset
+from segvoc.data.datasets.opening import marked_formats, read_dataset
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.errors import DiskFullError, InputError, SegvocError, UsageError
 from segvoc.imaging.label_maps import UNLABELED, label_table
@@ -179,7 +179,7 @@ def _unpacked(path: str | os.PathLike[str], scratch: Path) -> Path:
     place = scratch / "dataset"
     unpack_zip(path, place, lambda name: None if "__MACOSX" in name else name)
     while place.is_dir() and len(entries := [one for one in place.iterdir() if one.name[0] != "."]) == 1:
-        if not entries[0].is_dir() or entries[0].name in ("annotations", "gtFine", "cutouts"):
+        if not entries[0].is_dir() or entries[0].name == "annotations" or marked_formats(place):
             break
         place = entries[0]
     return place

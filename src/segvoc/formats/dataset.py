@@ -20,9 +20,11 @@ from segvoc.formats.cityscapes import Cityscapes
 from segvoc.formats.coco import CocoInstances, CocoPanoptic
 from segvoc.formats.cvat import Cvat
 from segvoc.formats.dataset_format import DatasetEntry, DatasetFormat
+from segvoc.formats.datumaro import Datumaro
 from segvoc.formats.label_studio import LabelStudio
 from segvoc.formats.labelme import LabelMe
 from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.open_images import OpenImages
 from segvoc.formats.rgba import Rgba
 from segvoc.formats.voc import Voc
 from segvoc.formats.yolo import YoloSegmentation
@@ -38,7 +40,19 @@ PIECE_FOLDER = ".segvoc"
 _PACKAGES = {"pycocotools": "pycocotools", "skimage": "scikit-image"}
 """What pip calls the modules of the extra."""
 
-_KINDS = (CocoPanoptic, CocoInstances, LabelMe, Cvat, YoloSegmentation, Voc, Cityscapes, LabelStudio, Rgba)
+_KINDS = (
+    CocoPanoptic,
+    CocoInstances,
+    LabelMe,
+    Cvat,
+    YoloSegmentation,
+    Voc,
+    Cityscapes,
+    LabelStudio,
+    Datumaro,
+    OpenImages,
+    Rgba,
+)
 
 FORMATS: dict[str, type[DatasetFormat]] = {kind.name: kind for kind in _KINDS}
 
@@ -220,12 +234,15 @@ class _Pieces:
 def _copy_image(result: Segmentation, target: Path) -> None:
     """Copy the image; as an upright one if a camera has turned it, since few programs look at that."""
     source = result.source
-    if source is not None and target.suffix == os.path.splitext(source)[1] and _is_upright(source):
+    kinds = Image.registered_extensions()
+    kind = kinds.get(target.suffix.lower(), "PNG")
+    suffix = "" if source is None else os.path.splitext(source)[1]
+    is_same = target.suffix == suffix or kinds.get(suffix.lower()) == kind
+    if source is not None and is_same and _is_upright(source):
         with open(source, "rb") as file:
             write_atomically(target, lambda written: shutil.copyfileobj(file, written))
         return
     image = Image.fromarray(result.image)
-    kind = Image.registered_extensions().get(target.suffix.lower(), "PNG")
     options = {"quality": 95, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
     try:
         write_atomically(target, lambda file: image.save(file, "JPEG" if kind == "MPO" else kind, **options))

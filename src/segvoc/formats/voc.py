@@ -1,4 +1,8 @@
-"""PASCAL VOC: label maps as palette PNGs, in which 0 is the background and 255 is void."""
+"""PASCAL VOC: label maps as palette PNGs, in which 0 is the background and 255 is void.
+
+The folders are those of the devkit of 2012, where torchvision and MMSegmentation look for them. CVAT and Datumaro need
+`labelmap.txt` too, which the devkit doesn't have, and find it there.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +17,12 @@ from segvoc.formats.objects import consecutive
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
+
+VOC_ROOT = "VOCdevkit/VOC2012"
+"""The folder with all others, below that of the dataset."""
+
+VOC_SETS = ("train", "val", "trainval")
+"""The lists of images. Each has all of them: who divides them is the user."""
 
 VOID = 255
 """The index of pixels without a class."""
@@ -46,7 +56,7 @@ def voc_colors() -> UInt8[np.ndarray, "256 3"]:
 
 
 class Voc(DatasetFormat):
-    """`JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation/default.txt` and `labelmap.txt`.
+    """`VOCdevkit/VOC2012` with `JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation/*.txt` and `labelmap.txt`.
 
     Results with objects also have `SegmentationObject`, with their numbers: the 254 largest, and void for pixels that
     are in no object though their word has some.
@@ -69,13 +79,13 @@ class Voc(DatasetFormat):
 
     @classmethod
     def image_file(cls, stem: str, suffix: str) -> str:
-        """See `DatasetFormat.image_file`."""
-        return f"JPEGImages/{stem}{suffix}"
+        """See `DatasetFormat.image_file`; always `.jpg`, as VOC's own tools and torchvision look for nothing else."""
+        return f"{VOC_ROOT}/JPEGImages/{stem}.jpg"
 
     @classmethod
     def files(cls, stem: str) -> tuple[str, ...]:
         """See `DatasetFormat.files`."""
-        return (f"SegmentationClass/{stem}.png",)
+        return (f"{VOC_ROOT}/SegmentationClass/{stem}.png",)
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""
@@ -89,7 +99,7 @@ class Voc(DatasetFormat):
         uncounted = (numbers == 0) & (counted | (result.labels >= len(self.words)))
         instances = Image.fromarray(np.where(uncounted, VOID, np.minimum(numbers, VOID)).astype(np.uint8))
         instances.putpalette(voc_colors().tobytes())
-        file = f"SegmentationObject/{stem}.png"
+        file = f"{VOC_ROOT}/SegmentationObject/{stem}.png"
         write_atomically(folder / file, lambda file: instances.save(file, "PNG"))
         return {"files": [file]}
 
@@ -98,5 +108,7 @@ class Voc(DatasetFormat):
         colors = voc_colors().tolist()
         lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(self.names, colors, strict=False)]
         lines.append(f"{VOC_IGNORED}:{','.join(map(str, colors[VOID]))}::")
-        write_text(folder / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
-        write_text(folder / "ImageSets/Segmentation/default.txt", (entry.stem for entry in entries))
+        write_text(folder / VOC_ROOT / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
+        for name in VOC_SETS:
+            file = folder / VOC_ROOT / f"ImageSets/Segmentation/{name}.txt"
+            write_text(file, (entry.stem for entry in entries))

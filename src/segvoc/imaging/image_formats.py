@@ -1,12 +1,18 @@
 """Which image formats are read, and how a file's format is found: by its first bytes, whatever it is called."""
 
 import contextlib
+import ctypes
 import importlib
 import io
+import logging
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
+import PIL
 from PIL import Image
 
 from segvoc.errors import ImageTooLargeError, InputError, UsageError
@@ -24,6 +30,9 @@ IMAGE_FORMATS = (
 """Pillow's names of the formats that are read, in the order in which they are tried. A short list on purpose: Pillow's
 others include ones that run programs (EPS, WMF), that hold no image or are all but extinct."""
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+"""What Pillow logs is in our errors too; without a handler Python prints it."""
+
 _TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
 """TGA has no signature, so only files that are called so are taken for it."""
 
@@ -33,7 +42,12 @@ IMAGE_SUFFIXES = frozenset(_TGA_SUFFIXES).union(
 )
 """File suffixes (lower case) by which images are found in a folder."""
 
-_HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis", b"hevc", b"hevx")
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_EITHER_BRANDS = {b"mif1", b"msf1"}
+"""Brands of files of both kinds, which name their own among the compatible ones behind it."""
+
+_WEBP_IN_TIFF = 50001
 _JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
 
@@ -60,7 +74,7 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS,
         )
 
 
-def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
+def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> Image.Image:
     """Open an image of a known format; only its header is read.
 
     `Image.open` would do, but it enforces Pillow's own size limit, which is lower than ours and can only be changed for
@@ -69,11 +83,12 @@ def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
     Args:
         file: the file, at its beginning.
         name: what errors call it, such as a file name in quotes.
+        rgb: whether it is for its colors, so that measurements become these; otherwise its values stay as they are.
 
     Raises:
         InputError: it is empty, damaged, of no known format, or of one that needs an extra.
     """
-    prefix = file.read(16)
+    prefix = file.read(64)
     if not prefix:
         raise InputError(f"{name} is empty (0 bytes); copy or download it again")
     Image.init()
@@ -82,6 +97,8 @@ def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
         factory, accept = Image.OPEN.get(image_format, (None, None))
         if factory is None or not _is_accepted(image_format, accept, prefix, name):
             continue
+        if image_format == "TIFF":
+            _quiet_libtiff()
         file.seek(0)
         try:
             image = factory(file, "")
@@ -89,19 +106,38 @@ def identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
                 return _unusual_tiff(file, name, error)
             raise damaged_image(name, image_format, error) from None
-        return _unusual_tiff(file, name) if _is_misread(image) else image
+        if _is_misread(image) or (rgb and _is_measured(image) and find_spec("rasterio") is not None):
+            return _unusual_tiff(file, name)
+        return image
+    file.seek(0)
+    if file.read(132)[128:] == b"DICM":
+        raise InputError(
+            f"{name} is a DICOM file, which isn't read; export it as an 8-bit PNG, with the window to look through"
+        )
     raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
 
 
+@cache
+def _quiet_libtiff() -> None:
+    """Keep libtiff, where Pillow's wheel has it as a library of its own, from printing what Pillow raises."""
+    for path in Path(PIL.__file__).parents[1].glob("pillow.libs/libtiff*"):
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(path))
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetErrorHandlerExt(None)
+
+
 def _is_accepted(image_format: str, accept: Callable[[bytes], object] | None, prefix: bytes, name: str) -> bool:
+    if image_format == "AVIF" and _is_heif(prefix):
+        return False
     if image_format == "TGA":
         return name.rstrip("'\"").lower().endswith(_TGA_SUFFIXES)
-    return accept is not None and accept(prefix.ljust(16, b"\0")) is True
+    return accept is not None and accept(prefix[:16].ljust(16, b"\0")) is True
 
 
 def _add_plugin(prefix: bytes, name: str) -> None:
     """Make Pillow read HEIC and JPEG XL, if the file is one and a package for it is installed."""
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS:
+    if _is_heif(prefix):
         if "HEIF" not in Image.OPEN and (heif := _first_module("pi_heif", "pillow_heif")) is not None:
             heif.register_heif_opener()
         if "HEIF" not in Image.OPEN:
@@ -112,6 +148,15 @@ def _add_plugin(prefix: bytes, name: str) -> None:
             raise InputError(f'{name} is a JPEG XL image, which needs jxlpy: pip install "segvoc[jxl]", or use JPEG')
 
 
+def _is_heif(prefix: bytes) -> bool:
+    """Whether a file is a HEIC image by the brands at its beginning."""
+    if prefix[4:8] != b"ftyp":
+        return False
+    major, end = prefix[8:12], min(int.from_bytes(prefix[:4], "big"), len(prefix))
+    compatible = {prefix[at : at + 4] for at in range(16, end, 4)}
+    return major in _HEIF_BRANDS or (major in _EITHER_BRANDS and not compatible & _AVIF_BRANDS)
+
+
 def _first_module(*names: str) -> ModuleType | None:
     for name in names:
         with contextlib.suppress(ImportError):
@@ -120,15 +165,25 @@ def _first_module(*names: str) -> ModuleType | None:
 
 
 def _is_misread(image: Image.Image) -> bool:
-    """Whether Pillow would mix up the bytes of a TIFF: 16 bits, one uncompressed plane for each band."""
+    """Whether Pillow can't decode a TIFF (WebP), or mixes up its bytes: 16 bits, one uncompressed plane a band."""
     if image.format != "TIFF":
         return False
     tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    if tags.get(259) == _WEBP_IN_TIFF:
+        return True
     return tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8
 
 
+def _is_measured(image: Image.Image) -> bool:
+    """Whether a TIFF has coordinates and more than 8 bits: its range is that of its values, and it may have nodata."""
+    if image.format != "TIFF":
+        return False
+    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    return max(tags.get(258, (1,))) > 8 and any(tag in tags for tag in (33922, 34264, 34735))
+
+
 def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | None = None) -> Image.Image:
-    """The RGB of a TIFF that Pillow can't read: five bands, floats, LERC, ... (`RasterImage`).
+    """The RGB of a TIFF that Pillow can't read, or not as it is meant: five bands, floats, LERC, ... (`RasterImage`).
 
     `error` is what Pillow says of it.
     """

@@ -1,5 +1,6 @@
 """TIFFs of any kind, read by windows with rasterio (GDAL): many bands, 16 bits, floats, coordinates, nodata."""
 
+import logging
 import math
 import os
 import re
@@ -9,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
 
-from segvoc.errors import InputError, UsageError, missing_extra, one_line
+from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
 
 CACHE_BYTES = 512 << 20
 """Memory for blocks that GDAL has read: enough for the rows of a wide file that is stored in strips."""
@@ -74,11 +76,37 @@ def require_rasterio() -> Any:
     Raises:
         UsageError: it isn't installed.
     """
+    os.environ.setdefault("CPL_LOG", os.devnull)  # where GDAL prints what it doesn't raise
     try:
         import rasterio
     except ImportError:
         raise missing_extra("rasterio", "geo") from None
+    # its warnings are about files that are read all the same; without a handler Python prints them
+    logging.getLogger("rasterio").addHandler(_SILENT)
     return rasterio
+
+
+def gdal_errors() -> tuple[type[Exception], ...]:
+    """What rasterio raises where GDAL or PROJ fail."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import CRSError, RasterioError
+
+    return RasterioError, CRSError, CPLE_BaseError
+
+
+@contextmanager
+def gdal_writing(path: Path) -> Iterator[None]:
+    """What is done inside writes a file with GDAL, whose errors become an `OutputError`."""
+    rasterio = require_rasterio()
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            yield
+    except gdal_errors() as error:
+        raise OutputError(f"{str(path)!r} can't be written ({one_line(error)}); check the disk") from None
+
+
+_SILENT = logging.NullHandler()
 
 
 class RasterImage:
@@ -221,9 +249,11 @@ class RasterImage:
         limits = []
         for band in values:
             known = band[np.isfinite(band) if valid is None else valid & np.isfinite(band)]
-            black, white = np.percentile(known, [stretch.black, stretch.white]) if known.size else (0.0, 1.0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                black, white = np.percentile(known, [stretch.black, stretch.white]) if known.size else (0.0, 1.0)
             limits.append((black, white if white > black else black + 1))
-        return np.array(limits, np.float32)
+        most = np.finfo(np.float32).max / 4  # so that differences stay finite
+        return np.clip(np.nan_to_num(limits), -most, most).astype(np.float32)
 
     def _reduced(self, longest: int) -> tuple[int, int]:
         factor = max(1.0, max(self.height, self.width) / longest)
@@ -282,13 +312,11 @@ class RasterImage:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """One thread at a time, and GDAL's errors as ours."""
-        from rasterio.errors import RasterioError
-
         with self._lock:
             try:
                 with self._environment:
                     yield
-            except (RasterioError, OSError) as error:
+            except (*gdal_errors(), OSError) as error:
                 raise InputError(
                     f"{self._name}: damaged, truncated or not a TIFF ({one_line(error)}); copy it again"
                 ) from None
@@ -302,5 +330,6 @@ def _window(rows: slice, columns: slice) -> Any:
 
 def _stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2"]) -> UInt8[np.ndarray, "h w"]:
     black, white = limits.tolist()
-    scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
+    with np.errstate(over="ignore", invalid="ignore"):  # values may be as large as their type allows
+        scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
     return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)

@@ -112,7 +112,7 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), "the bytes given as an image")
     if isinstance(source, str | os.PathLike):
-        with opened_image(source) as image:
+        with opened_image(source, rgb=True) as image:
             _warn_of_other_frames(image, repr(os.fsdecode(source)))
             return _upright_rgb(image)
     if isinstance(source, BinaryFile):
@@ -139,7 +139,7 @@ def decode_image(
     Raises:
         InputError: see `read_image`.
     """
-    image = identified(io.BytesIO(content), name)
+    image = identified(io.BytesIO(content), name, rgb=True)
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
         raise InputError(f"{name} is a PPM of decimal numbers, {len(content)} bytes; save it as PNG or binary PPM")
     if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
@@ -198,7 +198,7 @@ def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     Raises:
         InputError: see `read_image`.
     """
-    with opened_image(path, max_pixels=max_pixels) as image:
+    with opened_image(path, max_pixels=max_pixels, rgb=True) as image:
         _warn_of_other_frames(image, repr(os.fsdecode(path)))
         _load(image)
         operation = _UPRIGHT.get(orientation(image))
@@ -214,18 +214,18 @@ def rgb_window(image: Image.Image, rows: slice, columns: slice) -> UInt8[np.ndar
 
 @contextlib.contextmanager
 def opened_image(
-    path: str | os.PathLike[str], *, content: bytes | None = None, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str], *, content: bytes | None = None, max_pixels: int = MAX_PIXELS, rgb: bool = False
 ) -> Iterator[Image.Image]:
     """Open an image file for a `with` block: of a known format, within the size limits, its pixels not decoded yet.
 
-    With `content`, the bytes of a file, `path` only names it.
+    With `content`, the bytes of a file, `path` only names it. With `rgb`, it is for its colors (`identified`).
 
     Raises:
         InputError: see `read_image`; also if decoding the pixels fails inside the block.
     """
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) if content is None else io.BytesIO(content) as file:
-        image = identified(file, name)
+        image = identified(file, name, rgb=rgb)
         with _damage_named(image, name, max_pixels, _LARGER_WITH_TILES):
             yield image
 
@@ -393,7 +393,8 @@ def _gray_to_8_bit(image: Image.Image) -> Image.Image:
         values = values.astype(np.float32)
     else:
         finite = np.isfinite(values)
-        values = values.astype(np.float32)
+        most = np.finfo(np.float32).max / 4  # so that differences stay finite
+        values = np.clip(values, -most, most).astype(np.float32)
         darkest = float(values.min(where=finite, initial=0.0))
         brightest = float(values.max(where=finite, initial=darkest))
         usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import url_problem
+from segvoc.imaging.tiff_place import TiffPlace
 from segvoc.storage.json_files import read_json
 
 PathLike = str | os.PathLike[str]
@@ -77,7 +78,7 @@ class ResultPaths:
     stem: str
     """Their common name below the output folder, which may begin with sub-folders."""
     label_map: Path
-    """`photo.png`"""
+    """`photo.png`; `scene.tif` of an image with coordinates."""
     report: Path
     """`photo.json`"""
     overlay: Path | None
@@ -89,7 +90,14 @@ class ResultPaths:
 
     @classmethod
     def below(
-        cls, folder: PathLike, stem: str, *, parts: bool = False, objects: bool = False, overlay: bool = True
+        cls,
+        folder: PathLike,
+        stem: str,
+        *,
+        parts: bool = False,
+        objects: bool = False,
+        overlay: bool = True,
+        placed: bool = False,
     ) -> "ResultPaths":
         """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`.
 
@@ -99,11 +107,12 @@ class ResultPaths:
             parts: add `folder/stem.parts.png`.
             objects: add `folder/stem.objects.png`.
             overlay: whether there is to be an overlay.
+            placed: whether the image tells where on the earth it is, so that its label map is `folder/stem.tif`.
         """
         base = Path(folder)
         return cls(
             stem=stem,
-            label_map=base / f"{stem}.png",
+            label_map=base / f"{stem}.{'tif' if placed else 'png'}",
             overlay=base / f"{stem}.overlay.png" if overlay else None,
             report=base / f"{stem}.json",
             part_map=base / f"{stem}.parts.png" if parts else None,
@@ -237,7 +246,7 @@ def plan_results(
     objects: bool = False,
     overlay: bool = True,
 ) -> list[ResultPaths | None]:
-    """Where the results of each image go (None for one with a problem); nothing is read or written.
+    """Where the results of each image go (None for one with a problem); nothing is written, and no image is decoded.
 
     Images whose results would otherwise meet, because their names differ in no more than the suffix or the case, keep
     their suffixes: the results of a.jpg and a.png are a.jpg.png, a.png.png, ... Which images do depends on all images
@@ -255,7 +264,8 @@ def plan_results(
     """
 
     def files(image: InputImage, stem: str) -> ResultPaths:
-        return ResultPaths.below(out_dir, stem, parts=parts, objects=objects, overlay=overlay)
+        placed = TiffPlace.of(image.path) is not None
+        return ResultPaths.below(out_dir, stem, parts=parts, objects=objects, overlay=overlay, placed=placed)
 
     return plan_files(images, out_dir, files)
 

@@ -25,6 +25,7 @@ from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.imaging.tiff_place import TiffPlace, write_placed_label_map
 from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
@@ -299,9 +300,10 @@ class Segmentation:
     ) -> ResultPaths:
         """Write the label map, the overlay and the report, each atomically; earlier results are replaced.
 
-        If parts were requested, the part map is written too ("stem.parts.png"); with objects, the map of their numbers
-        as a 16-bit gray PNG ("stem.objects.png"). A map or an overlay that an earlier run left for the same image, and
-        this call doesn't write, is removed.
+        The label map of a TIFF with coordinates is a GeoTIFF in these ("scene.tif"), of other images a PNG. If parts
+        were requested, the part map is written too ("stem.parts.png"); with objects, the map of their numbers as a
+        16-bit gray PNG ("stem.objects.png"). A map or an overlay that an earlier run left for the same image, and this
+        call doesn't write, is removed.
 
         Args:
             out_dir: the folder to write to; it is created if needed.
@@ -320,17 +322,22 @@ class Segmentation:
         """
         if stem is None:
             stem = "segmentation" if self.source is None else Path(self.source).stem
+        place = None if self.source is None else TiffPlace.of(self.source)
         paths = ResultPaths.below(
             out_dir,
             stem,
             parts=self.part_labels is not None,
             objects=self.objects is not None,
             overlay=overlay is not None,
+            placed=place is not None,
         )
         if self.source is not None:
             refuse_overwriting([self.source], paths)
         drawn, stale = None if overlay is None else self.overlay(**asdict(overlay)), paths.stale()
-        write_label_map(paths.label_map, self.labels, self.colors)
+        if place is None:
+            write_label_map(paths.label_map, self.labels, self.colors)
+        else:
+            write_placed_label_map(paths.label_map, self.labels, self.colors, self.words, place)
         if paths.part_map is not None and self.part_labels is not None:
             write_label_map(paths.part_map, self.part_labels, self.part_colors)
         if paths.object_map is not None and self.objects is not None:

@@ -120,6 +120,7 @@ def _serve(
 
     for known in (PromptTruncatedWarning, UnknownWordWarning):  # the parent has warned of the words already
         warnings.simplefilter("ignore", known)
+    process_settings.ignore_warnings_of_image_libraries()
     warnings.showwarning = lambda message, *_, **__: send(message)
     # the parent has gone, or wants no more
     with suppress(BrokenPipeError, ConnectionResetError):

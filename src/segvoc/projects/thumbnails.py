@@ -33,7 +33,7 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
         changed = image.path.stat().st_mtime_ns
         if kept.stat().st_mtime_ns == changed:
             return kept.read_bytes()
-    with opened_image(image.path) as opened:
+    with opened_image(image.path, rgb=True) as opened:
         # JPEGs can be decoded at an eighth of their size
         opened.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
         small = Image.fromarray(read_image(opened))

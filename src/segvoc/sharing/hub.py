@@ -5,11 +5,14 @@ The hub's own variables apply: HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
 
 import errno
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from segvoc.errors import CheckpointError, UsageError, missing_extra, one_line
 from segvoc.version import __version__
@@ -76,6 +79,7 @@ class HubRepository:
                     token=self.token,
                     library_name="segvoc",
                     library_version=__version__,
+                    local_files_only=_without_network(),
                 )
                 return Path(path)
             except hub.errors.RemoteEntryNotFoundError:
@@ -189,6 +193,20 @@ class HubRepository:
             f"{why}, and the cache at {constants.HF_HUB_CACHE!r} doesn't have it; connect, or copy HF_HOME from a "
             "machine that has it"
         )
+
+
+def _without_network() -> bool:
+    """Whether the hub's name can't be resolved: its client would try that six times, in 23 seconds."""
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    if getproxies().get(address.scheme) or address.hostname is None:  # a proxy resolves names itself
+        return False
+    try:
+        socket.getaddrinfo(address.hostname, address.port or address.scheme)
+    except OSError:
+        return True
+    return False
 
 
 def _broken(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """COCO's JSON files: instances with run lengths or polygons, and panoptic segments in PNGs."""
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +91,16 @@ def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
     if not folder.is_dir() and (loose := loose_coco_files(source.path)):
         return chosen_set(source, loose, "sets")
     files = sorted((folder if folder.is_dir() else source.path).glob("*.json"))
-    kind = "panoptic" if panoptic else "instances"
-    named = [file for file in files if file.stem.startswith(kind)]
-    if not (chosen := named or files):
+    kinds = ("panoptic",) if panoptic else ("instances", "stuff")
+    named = [found for kind in kinds if (found := [file for file in files if file.stem.startswith(kind)])]
+    if not (chosen := [*named, files][0]):
         raise UsageError(f"{str(folder)!r} has no JSON file; give the file itself as --dataset")
-    return chosen_set(source, {file.stem.removeprefix(kind).strip("_") or file.stem: file for file in chosen}, "files")
+    return chosen_set(source, {_set_of(file) or file.stem: file for file in chosen}, "files")
+
+
+def _set_of(file: Path) -> str:
+    """The name of a file's set: "val2017" of "instances_val2017.json"."""
+    return re.sub("^(instances|panoptic|stuff)", "", file.stem).strip("_")
 
 
 class _Reader:
@@ -105,6 +111,8 @@ class _Reader:
         self.labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
         # only panoptic files have to say what is stuff
         self.stuff = {label for label, entry in enumerate(categories) if entry.content.get("isthing") == 0}
+        if path.stem.startswith("stuff_"):  # COCO's own file of stuff doesn't either
+            self.stuff = set(range(len(categories)))
         self.without_area = 0
         if len(self.labels) < len(self.names):
             raise ValueError("two categories have one id")
@@ -181,7 +189,7 @@ class _Reader:
     def _folders(self) -> list[Path]:
         """Where images may be: `images`, or a folder named after the set ("val2017" of "instances_val2017")."""
         root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
-        name = self.path.stem.removeprefix("instances").removeprefix("panoptic").strip("_")
+        name = _set_of(self.path)
         return [root / "images", root / "images" / name, root / name, root]
 
 

@@ -94,7 +94,7 @@ def _image(source: DatasetSource, path: Path, content: Entry) -> Path:
     inside = Path(path.relative_to(source.folder).parent, name)
     parts: list[str] = []
     for part in inside.parts:
-        if part == ".." and parts:
+        if part == ".." and parts and parts[-1] != "..":
             parts.pop()
         else:
             parts.append(part)

@@ -47,11 +47,13 @@ def read_voc(source: DatasetSource) -> FoundDataset:
         raise UsageError(f"{str(source.path)!r} has no folder SegmentationClass; check the path")
     names, colors = _voc_classes(root)
     labels = {index: index for index in range(len(names))} | UNLABELED_INDEX
-    lists = {file.stem: file for file in sorted((root / "ImageSets/Segmentation").glob("*.txt"))}
+    lists = {file.stem: read_lines(file) for file in sorted((root / "ImageSets/Segmentation").glob("*.txt"))}
     if source.path.is_file():
         stems = read_lines(source.path)
+    elif lists and source.split is None and all(lines == next(iter(lists.values())) for lines in lists.values()):
+        stems = next(iter(lists.values()))  # as segvoc writes them: nobody has divided the images
     elif lists:
-        stems = read_lines(chosen_set(source, lists, "lists in ImageSets/Segmentation"))
+        stems = chosen_set(source, lists, "lists in ImageSets/Segmentation")
     else:
         folder = root / "SegmentationClass"
         files = visible_files(folder, lambda path: path.suffix.lower() == ".png")

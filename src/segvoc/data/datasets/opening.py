@@ -3,26 +3,37 @@
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from segvoc.data.datasets.ade20k import is_ade20k, read_ade20k
 from segvoc.data.datasets.annotated_images import FoundDataset
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
+from segvoc.data.datasets.coco_stuff import is_coco_stuff, read_coco_stuff
 from segvoc.data.datasets.cvat import find_xml, read_cvat
+from segvoc.data.datasets.datumaro import is_datumaro, read_datumaro
 from segvoc.data.datasets.fields import json_content
 from segvoc.data.datasets.huggingface import is_saved, read_saved
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import find_voc, read_cityscapes, read_cutouts, read_voc
+from segvoc.data.datasets.masks import TABLE_SUFFIXES, has_masks, is_camvid, is_label_table, read_camvid, read_masks
+from segvoc.data.datasets.open_images import read_open_images, segmentation_files
 from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.project import read_project
+from segvoc.data.datasets.street_scenes import find_kitti, find_vistas, is_vistas_config, read_kitti, read_vistas
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
 from segvoc.formats.names import DATASET_NAMES, DatasetName
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.projects.folder import is_project
 from segvoc.projects.records import PROJECT_FORMAT
 from segvoc.vocabulary import Vocabulary
+
+_MOST_NEAR = 50
+"""Folders below another one that are looked at where that is no dataset."""
 
 _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
     "coco-panoptic": lambda source: read_coco(source, panoptic=True),
@@ -33,7 +44,15 @@ _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
     "voc": read_voc,
     "cityscapes": read_cityscapes,
     "label-studio": read_label_studio,
+    "datumaro": read_datumaro,
+    "open-images": read_open_images,
     "rgba": read_cutouts,
+    "ade20k": read_ade20k,
+    "mapillary-vistas": read_vistas,
+    "camvid": read_camvid,
+    "kitti": read_kitti,
+    "coco-stuff": read_coco_stuff,
+    "masks": read_masks,
     "project": read_project,
     "huggingface": read_saved,
 }
@@ -56,9 +75,8 @@ def read_dataset(
     that is missing or whose annotation is damaged raises an `InputError` when it is read.
 
     Args:
-        path: the folder of the dataset, or its file about all images (COCO's JSON, CVAT's XML, ...).
-        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "cityscapes", "label-studio",
-            "rgba", "project" or "huggingface"; None finds it out.
+        path: the folder of the dataset, or its file about all images (COCO's JSON, CVAT's XML, a table of classes).
+        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.formats.names.DATASET_NAMES`); None finds it.
         images: the folder of the images, if they aren't in the dataset.
         split: which of the dataset's sets is meant, if it has several: "train", "val", ...
         background: the class that stands for "none of the others". Where labels are shapes, it is what lies outside of
@@ -132,16 +150,39 @@ def dataset_format(path: Path) -> DatasetName:
     found = _formats_of_file(path) if path.is_file() else _formats_of_folder(path)
     if len(found) == 1:
         return found[0]
-    what = f"could be {' or '.join(found)}" if found else "looks like no dataset that segvoc knows"
+    if found:
+        what = f"could be {' or '.join(found)}"
+    elif path.is_dir() and (near := _near(path)) is not None:
+        raise UsageError(f"{str(path)!r} is no dataset, but {str(near)!r} is: give that folder")
+    else:
+        what = "looks like no dataset that segvoc knows"
+        if path.is_dir() and visible_files(path, lambda file: file.suffix.lower() in IMAGE_SUFFIXES):
+            what += ": it has images, and no labels beside them"
     raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
+
+
+def _near(folder: Path) -> Path | None:
+    """A folder above or below a folder that is a dataset for sure."""
+    place = folder.resolve()
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."][:_MOST_NEAR]
+    deeper = [path for child in below for path in sorted(child.iterdir()) if path.is_dir()][:_MOST_NEAR]
+    for one in (*below, *deeper, *list(place.parents)[:3]):
+        with suppress(OSError, UsageError):
+            if marked_formats(one):
+                return one
+    return None
 
 
 def _formats_of_file(path: Path) -> list[DatasetName]:
     suffix = path.suffix.lower()
     if suffix == ".json":
         return _formats_of_json(path)
+    if suffix == ".csv" and path.name.endswith("-annotations-object-segmentation.csv"):
+        return ["open-images"]
     if suffix == ".txt" and path.parent.name == "Segmentation":
         return ["voc"]
+    if suffix in TABLE_SUFFIXES and is_label_table(path):
+        return ["camvid" if is_camvid(path.parent) else "masks"]
     plain: dict[str, list[DatasetName]] = {".xml": ["cvat"], ".yaml": ["yolo-seg"], ".yml": ["yolo-seg"]}
     return plain.get(suffix, [])
 
@@ -151,38 +192,61 @@ def _formats_of_json(path: Path) -> list[DatasetName]:
     if isinstance(content, dict) and content.get("format") == PROJECT_FORMAT:
         return ["project"]
     if isinstance(content, list):
-        return ["label-studio"] if content and isinstance(content[0], dict) and "data" in content[0] else []
+        if content and isinstance(content[0], dict) and "data" in content[0]:
+            return ["label-studio"]
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         first = next(iter(content["annotations"]), None)
         return ["coco-panoptic" if isinstance(first, dict) and "segments_info" in first else "coco-instances"]
-    return []
+    if is_datumaro(content):
+        return ["datumaro"]
+    if is_vistas_config(content):
+        return ["mapillary-vistas"]
+    return ["masks"] if is_label_table(path) else []
 
 
 def _formats_of_folder(folder: Path) -> list[DatasetName]:
+    if found := marked_formats(folder):
+        return found
+    annotations = sorted((folder / "annotations").glob("*.json"))
+    if len(annotations) == 1 or any(is_datumaro(json_content(file)) for file in annotations[:1]):
+        return _formats_of_json(annotations[0])
+    if loose := sorted(loose_coco_files(folder).values()):
+        return _formats_of_json(loose[0])
+    if has_masks(folder):
+        return ["masks"]
+    return ["labelme"] if _has_labelme(folder) else []
+
+
+def marked_formats(folder: Path) -> list[DatasetName]:
+    """The formats that a folder has files or folders of whose names no other format has."""
     if is_project(folder):  # whatever else lies in it
         return ["project"]
     annotations = sorted((folder / "annotations").glob("*.json"))
-    panoptic = [file for file in annotations if file.stem.startswith("panoptic")]
-    instances = [file for file in annotations if file.stem.startswith("instances")]
     marks: dict[DatasetName, bool] = {
-        "coco-panoptic": bool(panoptic),
-        "coco-instances": bool(instances),
+        "coco-panoptic": any(file.stem.startswith("panoptic") for file in annotations),
+        "coco-instances": any(file.stem.startswith("instances") for file in annotations),
         "cvat": bool(find_xml(folder)),
         "yolo-seg": find_yaml(folder) is not None,
         "voc": find_voc(folder) is not None,
         "cityscapes": (folder / "gtFine").is_dir(),
         "label-studio": (folder / "tasks.json").is_file(),
+        "open-images": bool(segmentation_files(folder)),
         "rgba": (folder / "cutouts").is_dir(),
         "huggingface": is_saved(folder),
     }
     found: list[DatasetName] = [name for name, marked in marks.items() if marked]
     if found:
         return found
-    if len(annotations) == 1:
-        return _formats_of_json(annotations[0])
-    if loose := sorted(loose_coco_files(folder).values()):
-        return _formats_of_json(loose[0])
-    return ["labelme"] if _has_labelme(folder) else []
+    published: dict[DatasetName, Callable[[Path], object]] = {
+        "mapillary-vistas": find_vistas,
+        "ade20k": is_ade20k,
+        "kitti": find_kitti,
+        "camvid": is_camvid,
+        "coco-stuff": lambda folder: (
+            is_coco_stuff(folder) or any(file.stem.startswith("stuff") for file in annotations)
+        ),
+    }
+    return [name for name, is_one in published.items() if is_one(folder)]
 
 
 def _has_labelme(folder: Path) -> bool:

@@ -1,0 +1,87 @@
+"""Tracks of "CVAT for video 1.1": the shapes of its frames, which are images of a folder."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+from segvoc.data.datasets.places import visible_files
+from segvoc.data.datasets.shapes import Polygons, Shape
+from segvoc.errors import UsageError
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedShape:
+    """A shape of a track in a frame."""
+
+    frame: int
+    """Number of the frame."""
+    depth: int
+    """Its z order."""
+    shape: Shape | None
+    """The shape; None: the object isn't seen from this frame on."""
+
+
+@dataclass
+class Track:
+    """An object from frame to frame."""
+
+    label: str
+    shapes: list[TrackedShape] = field(default_factory=list)
+
+    def at(self, frame: int) -> TrackedShape | None:
+        """The shape in a frame; None where the object isn't seen.
+
+        CVAT writes a shape for each frame. Where there is none between two others, polygons of the same number of
+        corners, such as boxes, are between these, as CVAT has them; others stay as they were.
+        """
+        shapes = sorted(self.shapes, key=lambda shape: shape.frame)
+        earlier = [shape for shape in shapes if shape.frame <= frame]
+        if not earlier or earlier[-1].shape is None:
+            return None
+        for before, after in pairwise(shapes):
+            if before.frame < frame < after.frame:
+                return _between(before, after, (frame - before.frame) / (after.frame - before.frame))
+        return earlier[-1]
+
+
+def _between(before: TrackedShape, after: TrackedShape, share: float) -> TrackedShape:
+    first, last = before.shape, after.shape
+    if not isinstance(first, Polygons) or not isinstance(last, Polygons):
+        return before
+    if [len(ring) for ring in first.corners] != [len(ring) for ring in last.corners] or len(first.corners[0]) != 8:
+        return before
+    corners = [
+        tuple(one + share * (other - one) for one, other in zip(ring, later, strict=True))
+        for ring, later in zip(first.corners, last.corners, strict=True)
+    ]
+    return replace(before, shape=replace(first, corners=corners))
+
+
+def frame_files(xml: Path, images: Path | None) -> dict[int, Path]:
+    """The images of the frames of a video by their numbers, which are at the end of their names.
+
+    Args:
+        xml: the file with the tracks, beside which `images/` has the frames.
+        images: the folder of the frames, if they are elsewhere.
+
+    Raises:
+        UsageError: there are none.
+    """
+    folder = xml.parent / "images" if images is None else images
+    files = visible_files(folder, lambda path: path.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
+    found = {int(number[1]): file for file in files if (number := re.search(r"(\d{1,9})$", file.stem))}
+    if not found:
+        raise UsageError(
+            f"{str(xml)!r} is of a video, and {str(folder)!r} has no frames (frame_000000.png, ...); export the task "
+            "with its images, or give the folder of the frames with --images"
+        )
+    return found
+
+
+def shapes_of_frame(tracks: Sequence[Track], frame: int) -> tuple[Shape, ...]:
+    """The shapes of a frame; those of a higher z order come later."""
+    found = [shape for track in tracks if (shape := track.at(frame)) is not None]
+    return tuple(one.shape for one in sorted(found, key=lambda one: one.depth) if one.shape is not None)

@@ -1,0 +1,97 @@
+"""Regions of label maps as GeoJSON and GeoPackage, on the earth and elsewhere."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segvoc.big_images.labeling import label_big_image
+from segvoc.big_images.region_files import write_geojson, write_geopackage
+from segvoc.errors import InputError
+from segvoc.imaging.palette import class_colors
+from segvoc.models.network_segmenter import NetworkSegmenter
+from tests.images import one_line_error
+from tests.imaging.rasters import UTM, utm, write_raster
+from tests.inference.small_network import small_segmenter
+
+rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
+WORDS = ["cat", "sofa", "wall"]
+MARS = "+proj=longlat +a=3396190 +b=3376200"
+GEOSTATIONARY = "+proj=geos +h=35785831 +lon_0=0 +sweep=y"
+LOCAL = 'LOCAL_CS["hall 3",UNIT["metre",1]]'
+
+
+@pytest.fixture(scope="module")
+def model() -> NetworkSegmenter:
+    return small_segmenter()
+
+
+def degrees(west: float, step: float) -> dict[str, Any]:
+    return {"crs": "EPSG:4326", "transform": rasterio.transform.from_origin(west, 40, step, step)}
+
+
+def labels_of(path: Path, **options: Any) -> Path:
+    """A label map of two halves with a word each, and a pixel without one."""
+    values = np.zeros((1, 40, 60), np.uint8)
+    values[:, :, 30:] = 2
+    values[:, 0, 0] = 255
+    return write_raster(path, values, nodata=255, **options)
+
+
+@pytest.mark.parametrize(("west", "step"), [(170, 0.5), (175, 0.1), (200, 0.1), (-190, 0.5)])
+def test_longitudes_end_at_the_antimeridian(tmp_path: Path, west: float, step: float) -> None:
+    source = labels_of(tmp_path / "labels.tif", **degrees(west, step))
+    assert write_geojson(tmp_path / "a.geojson", source, WORDS, class_colors(3), name="'a.tif'") == 2
+    area = 0.0
+    for feature in json.loads((tmp_path / "a.geojson").read_text())["features"]:
+        shape = feature["geometry"]
+        parts = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
+        for part in parts:
+            x, y = np.array(part[0]).T
+            assert (np.abs(x) <= 180).all() and np.ptp(x) <= 30
+            area += abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2
+    assert area == pytest.approx((40 * 60 - 1) * step**2)
+
+
+def test_a_geopackage_has_the_regions_in_the_coordinates_of_the_image(tmp_path: Path) -> None:
+    pyogrio, shapely = pytest.importorskip("pyogrio"), pytest.importorskip("shapely")
+    source = labels_of(tmp_path / "labels.tif", **utm())
+    assert write_geopackage(tmp_path / "a.gpkg", source, WORDS, class_colors(3)) == 2
+    about, _, shapes, values = pyogrio.raw.read(tmp_path / "a.gpkg", layer="regions")
+    assert rasterio.crs.CRS.from_user_input(about["crs"]) == rasterio.crs.CRS.from_user_input(UTM)
+    columns = dict(zip(about["fields"], values, strict=True))
+    assert sorted(zip(columns["id"].tolist(), columns["name"], strict=True)) == [(0, "cat"), (2, "wall")]
+    assert all(color.startswith("#") for color in columns["color"])
+    found = list(zip(shapely.from_wkb(shapes), columns["id"], strict=True))
+    assert columns["area"] == pytest.approx([shape.area for shape, _ in found])
+    with rasterio.open(source) as file:
+        drawn = rasterio.features.rasterize(found, file.shape, fill=255, transform=file.transform, dtype="uint8")
+        np.testing.assert_array_equal(drawn, file.read(1))
+    none = write_raster(tmp_path / "none.tif", np.full((1, 8, 8), 255, np.uint8), nodata=255)
+    assert write_geopackage(tmp_path / "none.gpkg", none, WORDS, class_colors(3)) == 0
+    assert pyogrio.read_info(tmp_path / "none.gpkg")["features"] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gpkg", "labels.tif", "none.gpkg", "none.tif"]
+
+
+@pytest.mark.parametrize("crs", [MARS, GEOSTATIONARY, LOCAL])
+def test_without_longitudes_the_image_is_named_and_nothing_stays(model, tmp_path, crs: str) -> None:
+    step = 3e5 if crs == GEOSTATIONARY else 1.0
+    place = rasterio.transform.from_origin(-20 * step, 20 * step, step, step)
+    path = write_raster(tmp_path / "scene.tif", np.full((3, 40, 40), 90, np.uint8), crs=crs, transform=place)
+    with one_line_error(InputError, "scene.tif", "GeoPackage"):
+        label_big_image(model, path, WORDS, tmp_path / "out", tile=64, polygons=True)
+    assert [file.name for file in (tmp_path / "out").rglob("*") if file.is_file()] == []
+    result = label_big_image(model, path, WORDS, tmp_path / "out", tile=64, geopackage=True)
+    assert result.geopackage is not None and result.geopackage.exists()
+
+
+def test_a_region_without_longitudes_leaves_no_half_results(model, tmp_path, monkeypatch) -> None:
+    """Corners that have them, and a region that has none."""
+    monkeypatch.setattr("segvoc.big_images.labeling.check_longitudes", lambda *_: None)
+    place = rasterio.transform.from_origin(-6e6, 6e6, 3e5, 3e5)
+    path = write_raster(tmp_path / "s.tif", np.full((3, 40, 40), 90, np.uint8), crs=GEOSTATIONARY, transform=place)
+    with one_line_error(InputError, "s.tif", "GeoPackage"):
+        label_big_image(model, path, WORDS, tmp_path / "out", tile=64, polygons=True)
+    assert [file.name for file in (tmp_path / "out").glob("*") if file.is_file()] == []

@@ -1,0 +1,340 @@
+"""Small datasets laid out as the published ones are, with the words and labels that they stand for.
+
+Each image has 12 x 10 pixels. A square of one class lies in pixels of a second one, and a column is unlabeled.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+HEIGHT, WIDTH = 10, 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A dataset that `write` makes, and what reading it has to give."""
+
+    format: str
+    """Its format, which its files tell."""
+    write: Callable[[Path], None]
+    """Writes it into a folder."""
+    square: str
+    """The word of the square."""
+    rest: str
+    """The word around it."""
+    split: str | None = None
+    """The set to read, if it has several."""
+    words: int
+    """How many classes it has."""
+    objects: int | None = None
+    """How many objects the square is; None: the dataset has none."""
+    start: str = ""
+    """What to give, below the folder."""
+
+
+def values(square: int, rest: int, unlabeled: int, kind: type = np.uint8) -> np.ndarray:
+    """Values of a map: the square, what is around it, and the column on the left."""
+    drawn = np.full((HEIGHT, WIDTH), rest, kind)
+    drawn[2:6, 3:7] = square
+    drawn[:, 0] = unlabeled
+    return drawn
+
+
+def colored(square: tuple[int, ...], rest: tuple[int, ...], unlabeled: tuple[int, ...]) -> np.ndarray:
+    """The same in colors."""
+    return np.array([square, rest, unlabeled], np.uint8)[values(0, 1, 2)]
+
+
+def save(path: Path, pixels: np.ndarray, *, palette: bool = False) -> None:
+    """Write an image; `palette` makes it one of 256 colors."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    if palette:
+        image.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
+    image.save(path)
+
+
+def photo(path: Path) -> None:
+    """Write an image."""
+    save(path, np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+
+
+def text(path: Path, content: object) -> None:
+    """Write a text, or JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+
+
+def _ade_challenge(folder: Path) -> None:
+    for split, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
+        photo(folder / f"images/{split}/{name}.jpg")
+        save(folder / f"annotations/{split}/{name}.png", values(13, 3, 0))
+    names = ["wall", "building, edifice", "sky", *(f"thing {index}" for index in range(4, 13)), "person, individual"]
+    lines = [f"{index}\t0.1\t99\t9\t{name}" for index, name in enumerate(names, 1)]
+    text(folder / "objectInfo150.txt", "\n".join(["Idx\tRatio\tTrain\tVal\tName", *lines]))
+    text(folder / "sceneCategories.txt", "ADE_train_00000001 airport_terminal\n")
+
+
+def _ade_full(folder: Path) -> None:
+    # red / 10 * 256 + green: 2978 is the wall, 447 the ceiling, 1 is none of the 847
+    pixels = colored((447 // 256 * 10, 447 % 256, 1), (2978 // 256 * 10, 2978 % 256, 2), (0, 1, 3))
+    for split, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
+        place = folder / f"images/ADE/{split}/urban/street"
+        photo(place / f"{name}.jpg")
+        save(place / f"{name}_seg.png", pixels)
+        save(place / f"{name}_parts_1.png", pixels)
+        save(place / name / "instance_000_ADE.png", values(255, 0, 0))
+        text(place / f"{name}.json", {"annotation": {}})
+    (folder / "index_ade20k.pkl").write_bytes(b"\x80\x04}.")
+
+
+def _vistas_config() -> dict[str, object]:
+    labels = [
+        ("animal--bird", "Bird", True, True),
+        ("object--vehicle--car", "Car", True, True),
+        ("void--dynamic", "Dynamic", False, False),
+        ("nature--sky", "Sky", False, True),
+        ("void--unlabeled", "Unlabeled", False, False),
+    ]
+    return {
+        "labels": [
+            {"name": name, "readable": readable, "instances": things, "evaluate": used, "color": [index, 0, 0]}
+            for index, (name, readable, things, used) in enumerate(labels)
+        ],
+        "version": "1.1",
+        "mapping": "public",
+        "folder_structure": "{split}/{content}/{image_id:s}.{extension:s}",
+    }
+
+
+def _vistas(folder: Path, version: str, kinds: tuple[str, ...] = ("labels", "instances")) -> None:
+    numbers = values(1 * 256, 3 * 256, 4 * 256, np.uint16)
+    numbers[2:4, 3:7] += 1
+    maps = {"labels": values(1, 3, 4), "instances": numbers}
+    for split in ("training", "validation", "testing"):
+        photo(folder / f"{split}/images/a-B_1.jpg")
+        for kind in kinds if split != "testing" else ():
+            save(folder / split / version / kind / "a-B_1.png", maps[kind], palette=kind == "labels")
+    text(folder / (f"config_{version}.json" if version else "config.json"), _vistas_config())
+
+
+def _vistas_both(folder: Path) -> None:
+    _vistas(folder, "v1.2")
+    _vistas(folder, "v2.0")
+
+
+CAMVID = {"square": (64, 0, 128), "rest": (128, 64, 128), "unlabeled": (0, 0, 0)}
+
+
+def _camvid(folder: Path) -> None:
+    photo(folder / "701_StillsRaw_full/0001TP_006690.png")
+    save(folder / "LabeledApproved_full/0001TP_006690_L.png", colored(**CAMVID))
+
+
+def _camvid_table(folder: Path) -> None:
+    _camvid(folder)
+    text(folder / "label_colors.txt", "64 128 64\tAnimal\n64 0 128\tCar\n128 64 128\tRoad\n0 0 0\t\tVoid\n")
+
+
+def _camvid_csv(folder: Path) -> None:
+    for split in ("train", "val", "test"):
+        photo(folder / split / "0001TP_006690.png")
+        save(folder / f"{split}_labels/0001TP_006690_L.png", colored(**CAMVID))
+    text(folder / "class_dict.csv", "name,r,g,b\nAnimal,64,128,64\nCar,64,0,128\nRoad,128,64,128\nVoid,0,0,0\n")
+
+
+def _camvid_segnet(folder: Path) -> None:
+    for split in ("train", "val", "test"):
+        photo(folder / split / "0001TP_006690.png")
+        save(folder / f"{split}annot/0001TP_006690.png", values(8, 3, 11))
+        text(
+            folder / f"{split}.txt",
+            f"/SegNet/CamVid/{split}/0001TP_006690.png /SegNet/CamVid/{split}annot/0001TP_006690.png",
+        )
+
+
+def _camvid_fastai(folder: Path) -> None:
+    photo(folder / "images/0001TP_006690.png")
+    save(folder / "labels/0001TP_006690_P.png", values(1, 2, 3))
+    text(folder / "codes.txt", "Animal\nCar\nRoad\nVoid\n")
+    text(folder / "valid.txt", "0001TP_006690.png\n")
+
+
+def _kitti(folder: Path) -> None:
+    numbers = values(26 * 256 + 1, 7 * 256, 0, np.uint16)
+    photo(folder / "training/image_2/000000_10.png")
+    photo(folder / "testing/image_2/000000_10.png")
+    save(folder / "training/semantic/000000_10.png", values(26, 7, 4))
+    save(folder / "training/instance/000000_10.png", numbers)
+    save(folder / "training/semantic_rgb/000000_10.png", colored((0, 0, 142), (128, 64, 128), (0, 0, 0)))
+
+
+def _stuff_maps(folder: Path) -> None:
+    for split in ("train2017", "val2017"):
+        photo(folder / f"{split}/000000000139.jpg")
+        save(folder / f"stuffthingmaps/{split}/000000000139.png", values(2, 168, 255))
+
+
+def _stuff_annotations(folder: Path) -> None:
+    for split in ("train2017", "val2017"):
+        photo(folder / f"images/{split}/000000000139.jpg")
+        save(folder / f"annotations/{split}/000000000139.png", values(2, 168, 11))
+        save(folder / f"annotations/{split}/000000000139_labelTrainIds.png", values(2, 155, 255))
+
+
+def _stuff_10k(folder: Path) -> None:
+    photo(folder / "images/COCO_train2014_000000000077.jpg")
+    photo(folder / "images/COCO_train2014_000000000078.jpg")
+    (folder / "annotations").mkdir(parents=True)
+    for name in ("77", "78"):
+        file = folder / f"annotations/COCO_train2014_0000000000{name}.mat"
+        savemat(file, {"S": values(3, 169, 0, np.uint16), "names": np.array(["unlabeled"], object)})
+    for name, stems in (("all", ["77", "78"]), ("train", ["78"]), ("test", ["77"])):
+        text(folder / f"imageLists/{name}.txt", "\n".join(f"COCO_train2014_0000000000{stem}" for stem in stems))
+
+
+def _stuff_json(folder: Path) -> None:
+    corners = [
+        [3, 2, 7, 2, 7, 6, 3, 6],
+        [1, 0, 3, 0, 3, 10, 1, 10],
+        [7, 0, 12, 0, 12, 10, 7, 10],
+        [3, 0, 7, 0, 7, 2, 3, 2],
+    ]
+    corners.append([3, 6, 7, 6, 7, 10, 3, 10])
+    for split in ("train2017", "val2017"):
+        photo(folder / f"{split}/000000000139.jpg")
+        annotations = [
+            {"id": index, "image_id": 139, "category_id": 171 if index else 95, "segmentation": [one], "iscrowd": 0}
+            for index, one in enumerate(corners)
+        ]
+        content = {
+            "images": [{"id": 139, "file_name": "000000000139.jpg", "width": WIDTH, "height": HEIGHT}],
+            "categories": [{"id": 95, "name": "bridge"}, {"id": 171, "name": "wall-brick"}],
+            "annotations": annotations,
+        }
+        text(folder / f"annotations/stuff_{split}.json", content)
+
+
+def _masks(folder: Path, table: str, content: object, pixels: np.ndarray, *, palette: bool = False) -> None:
+    photo(folder / "images/sub/one.jpg")
+    save(folder / "masks/sub/one.png", pixels, palette=palette)
+    save(folder / "masks/sub/one_preview.png", colored((9, 9, 9), (8, 8, 8), (7, 7, 7)))
+    text(folder / table, content)
+
+
+def _masks_of(table: str, content: object, pixels: np.ndarray, *, palette: bool = False) -> Callable[[Path], None]:
+    return lambda folder: _masks(folder, table, content, pixels, palette=palette)
+
+
+def _masks_in_sets(folder: Path) -> None:
+    for split in ("train", "val"):
+        photo(folder / split / "images/one.jpg")
+        save(folder / split / "masks/one_mask.png", values(7, 4, 255))
+    text(folder / "labels.json", {"4": "road", "7": "car"})
+
+
+_INDICES, _COLORS = values(7, 4, 255), colored((0, 0, 142), (128, 64, 128), (0, 0, 0))
+
+LAYOUTS = {
+    "ADEChallengeData2016": Layout(
+        format="ade20k", write=_ade_challenge, square="person, individual", rest="sky", split="validation", words=13
+    ),
+    "ADE20K_2021_17_01": Layout(
+        format="ade20k", write=_ade_full, square="ceiling", rest="wall", split="validation", words=847, objects=0
+    ),
+    "mapillary-vistas-v1.2": Layout(
+        format="mapillary-vistas",
+        write=lambda folder: _vistas(folder, ""),
+        square="Car",
+        rest="Sky",
+        split="validation",
+        words=3,
+        objects=2,
+    ),
+    "mapillary-vistas-v2.0": Layout(
+        format="mapillary-vistas",
+        write=_vistas_both,
+        square="Car",
+        rest="Sky",
+        split="validation",
+        words=3,
+        objects=2,
+        start="config_v2.0.json",
+    ),
+    "mapillary-vistas of instances": Layout(
+        format="mapillary-vistas",
+        write=lambda folder: _vistas(folder, "v2.0", ("instances",)),
+        square="Car",
+        rest="Sky",
+        split="training",
+        words=3,
+        objects=2,
+    ),
+    "CamVid": Layout(format="camvid", write=_camvid, square="Car", rest="Road", words=31),
+    "CamVid with its table": Layout(format="camvid", write=_camvid_table, square="Car", rest="Road", words=3),
+    "CamVid in CSV": Layout(format="masks", write=_camvid_csv, square="Car", rest="Road", split="val", words=3),
+    "CamVid of SegNet": Layout(format="camvid", write=_camvid_segnet, square="Car", rest="Road", split="val", words=11),
+    "CamVid of fastai": Layout(format="masks", write=_camvid_fastai, square="Car", rest="Road", words=3),
+    "data_semantics": Layout(format="kitti", write=_kitti, square="car", rest="road", words=19, objects=1),
+    "coco": Layout(format="coco-stuff", write=_stuff_maps, square="car", rest="tree", split="val2017", words=171),
+    "coco_stuff164k": Layout(
+        format="coco-stuff", write=_stuff_annotations, square="car", rest="tree", split="val2017", words=171
+    ),
+    "cocostuff-10k": Layout(format="coco-stuff", write=_stuff_10k, square="car", rest="tree", split="test", words=171),
+    "stuff in JSON": Layout(
+        format="coco-stuff", write=_stuff_json, square="bridge", rest="wall-brick", split="val2017", words=2, objects=0
+    ),
+    "masks in sets": Layout(
+        format="masks", write=_masks_in_sets, square="car", rest="road", split="train", words=2, start="labels.json"
+    ),
+    "index and name": Layout(
+        format="masks",
+        write=_masks_of("classes.txt", "# all\n4 road\n7: car\n", _INDICES, palette=True),
+        square="car",
+        rest="road",
+        words=2,
+    ),
+    "index and name in CSV": Layout(
+        format="masks",
+        write=_masks_of("classes.csv", 'id;name\n4;"road; track"\n7;car\n9;void\n', _INDICES),
+        square="car",
+        rest="road; track",
+        words=2,
+    ),
+    "color and name": Layout(
+        format="masks",
+        write=_masks_of("label_colors.txt", "0,0,0,unlabeled\n128,64,128,road\n0,0,142,car\n", _COLORS),
+        square="car",
+        rest="road",
+        words=2,
+    ),
+    "objects in JSON": Layout(
+        format="masks",
+        write=_masks_of(
+            "classes.json",
+            {
+                "classes": [
+                    {"title": 1, "name": "car", "color": "#00008e"},
+                    {"name": "road", "color": [128, 64, 128]},
+                    {"name": "void", "color": [0, 0, 0]},
+                ]
+            },
+            _COLORS,
+        ),
+        square="car",
+        rest="road",
+        words=2,
+    ),
+    "names by line, gray in three channels": Layout(
+        format="masks",
+        write=_masks_of("class_names.txt", "class 0\nroad\ncar\n", np.stack([values(2, 1, 255)] * 3, axis=-1)),
+        square="car",
+        rest="road",
+        words=3,
+    ),
+}

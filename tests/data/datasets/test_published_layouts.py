@@ -1,0 +1,219 @@
+"""Published datasets as they are downloaded, and folders of masks: found, read, and refused where they are damaged."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from segvoc.data.datasets.opening import dataset_format
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.label_maps import UNLABELED
+from tests.data.datasets.published_layouts import (
+    CAMVID,
+    LAYOUTS,
+    colored,
+    photo,
+    save,
+    text,
+    values,
+)
+from tests.images import one_line_error
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts(tmp_path: Path, name: str) -> None:
+    layout = LAYOUTS[name]
+    layout.write(tmp_path)
+    start = tmp_path / layout.start
+    assert dataset_format(start) == layout.format
+    if layout.split is not None and layout.split != "test":
+        with pytest.raises(UsageError, match="choose one with --split"):
+            segvoc.read_dataset(start)
+    dataset = segvoc.read_dataset(start, split=layout.split)
+    words = dataset.vocabulary.words
+    assert len(dataset) == 1 and len(words) == layout.words and dataset.background is None
+    image, labels = dataset.read(0)
+    expected = values(words.index(layout.square), words.index(layout.rest), UNLABELED, np.uint16)
+    np.testing.assert_array_equal(labels, expected)
+    objects = dataset.read_objects(0, image.shape[:2])
+    assert (None if objects is None else len(np.unique(objects)) - 1) == layout.objects
+
+
+def test_full_ade20k_counts_objects_and_follows_the_photograph(tmp_path: Path) -> None:
+    """Its maps fit the stored pixels, which the EXIF data of some photographs turn."""
+    LAYOUTS["ADE20K_2021_17_01"].write(tmp_path)
+    place = tmp_path / "images/ADE/validation/urban/street"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (12, 10)).save(place / "ADE_val_00000001.jpg", exif=exif)
+    # a person (1831) and a person beside it, in a wall
+    save(place / "ADE_val_00000001_seg.png", colored((1831 // 256 * 10, 1831 % 256, 1), (110, 162, 2), (70, 39, 3)))
+    dataset = segvoc.read_dataset(tmp_path, split="validation")
+    image, labels = dataset.read(0)
+    person = next(label for label, word in enumerate(dataset.vocabulary.words) if word.startswith("person,"))
+    np.testing.assert_array_equal(labels, np.rot90(values(person, 0, person, np.uint16), -1))
+    np.testing.assert_array_equal(dataset.read_objects(0, image.shape[:2]), np.rot90(values(1, 0, 3, np.uint16), -1))
+
+
+def _moved(old: str, new: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / old).rename(folder / new)
+
+
+def _gone(*names: str) -> Callable[[Path], None]:
+    def remove(folder: Path) -> None:
+        for name in names:
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+            else:
+                (folder / name).unlink()
+
+    return remove
+
+
+def _text(name: str, content: object) -> Callable[[Path], None]:
+    return lambda folder: text(folder / name, content)
+
+
+OF_ALL = [
+    ("ADEChallengeData2016", "validation", _gone("annotations"), "has no folder annotations; unpack all of ADEChall"),
+    ("ADEChallengeData2016", "validation", _gone("images"), "has no images: the folder"),
+    (
+        "ADEChallengeData2016",
+        "validation",
+        _text("objectInfo150.txt", "Idx\tName\nx\twall\n"),
+        "'x' where a whole number",
+    ),
+    ("ADE20K_2021_17_01", "validation", _gone("images/ADE/validation/urban"), r"has no files *_seg.png; unpack all of"),
+    (
+        "mapillary-vistas-v1.2",
+        "validation",
+        _gone("training/labels", "training/instances", "validation/labels", "validation/instances"),
+        "has no labels: no folder such as validation/labels",
+    ),
+    (
+        "mapillary-vistas-v1.2",
+        "validation",
+        _text("config.json", {"labels": [{"readable": "Car"}, 7]}),
+        "label 1 is 7, not an object",
+    ),
+    (
+        "mapillary-vistas-v2.0",
+        "testing",
+        lambda folder: None,
+        "has no set 'testing'; its sets are training, validation",
+    ),
+    ("CamVid", None, _gone("LabeledApproved_full"), "has no labels: the folder"),
+    ("CamVid", None, _gone("701_StillsRaw_full"), "has no images: the folder"),
+    (
+        "CamVid with its table",
+        None,
+        _text("label_colors.txt", "1 2 3 Car\n1 2 Road\n4 5 6 Sky\n"),
+        "the line '1 2 Road' isn't like the others",
+    ),
+    (
+        "CamVid with its table",
+        None,
+        _text("label_colors.txt", "1 2 3 Car\n1 2 3 Road\n"),
+        "two classes have the color 1, 2, 3",
+    ),
+    (
+        "CamVid with its table",
+        None,
+        _text("label_colors.txt", "1 2 300 Car\n"),
+        "the color 1, 2, 300 has a value above 255",
+    ),
+    ("data_semantics", None, _gone("training/semantic"), "has no folder training/semantic; unpack data_semantics.zip"),
+    ("coco_stuff164k", None, _gone("images"), "several sets"),
+    ("index and name", None, _text("classes.txt", "4 road\n4 car\n"), "two classes have the index 4"),
+    ("index and name", None, _text("classes.txt", "void\n"), "it has no class"),
+    ("index and name", None, _text("classes.txt", "4 road\n99999 car\n"), "the index 99999 is not from 0 to 65535"),
+    ("index and name", None, _moved("masks/sub/one.png", "masks/sub/other.png"), "no image in"),
+    ("index and name in CSV", None, _text("classes.csv", "id;name\n4;\n"), "the line '4, ' has no name"),
+    (
+        "objects in JSON",
+        None,
+        _text("classes.json", [{"name": "car", "id": 1}, {"name": "road"}]),
+        "'road' has no index, others",
+    ),
+    ("objects in JSON", None, _text("classes.json", [{"name": "car", "color": "blue"}]), "entry 0 has no color of red"),
+    ("objects in JSON", None, _text("classes.json", {"car": None}), "'car' is neither a name nor an object"),
+    ("objects in JSON", None, _text("classes.json", "{"), "is damaged: it is not JSON"),
+]
+
+
+@pytest.mark.parametrize(("name", "split", "damage", "told"), OF_ALL)
+def test_damage_to_the_whole(tmp_path, name, split, damage, told):
+    layout = LAYOUTS[name]
+    layout.write(tmp_path)
+    damage(tmp_path)
+    with one_line_error(UsageError, told):
+        segvoc.read_dataset(tmp_path / layout.start, layout.format, split=split)
+
+
+def _map(name: str, pixels: np.ndarray) -> Callable[[Path], None]:
+    return lambda folder: save(folder / name, pixels)
+
+
+MASK = "masks/sub/one.png"
+OF_ONE = [
+    (
+        "ADEChallengeData2016",
+        _map("annotations/validation/ADE_val_00000001.png", values(151, 3, 0)),
+        "index 151, which",
+    ),
+    (
+        "CamVid",
+        _map("LabeledApproved_full/0001TP_006690_L.png", colored((1, 2, 3), (0, 0, 0), (0, 0, 0))),
+        "'0001TP_006690_L.png' has the color 1, 2, 3 (#010203), which no class has",
+    ),
+    (
+        "CamVid",
+        _map("LabeledApproved_full/0001TP_006690_L.png", colored(**CAMVID)[:9]),
+        "it is for 12 x 9 pixels, the image",
+    ),
+    ("data_semantics", _map("training/semantic/000000_10.png", values(99, 7, 0)), "has the index 99"),
+    ("index and name", _gone(MASK), "one.png' does not exist"),
+    ("index and name", _map(MASK, values(5, 4, 255)), "'one.png' has the index 5, which no class has"),
+    ("index and name", _map(MASK, colored((1, 2, 3), (0, 0, 0), (0, 0, 0))), "for which the table of classes has none"),
+    ("index and name", lambda folder: (folder / MASK).write_bytes(b"\x89PNG"), "one.png'"),
+    ("color and name", _map(MASK, np.dstack([*[values(0, 0, 0)] * 3, values(0, 255, 255)])), "is a RGBA image"),
+    ("index and name", _gone("images/sub/one.jpg"), "one.jpg' does not exist"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "told"), OF_ONE)
+def test_damage_to_one_image_leaves_the_others(tmp_path, name, damage, told):
+    layout = LAYOUTS[name]
+    layout.write(tmp_path)
+    if layout.format == "masks":
+        photo(tmp_path / "images/two.jpg")
+        shutil.copy(tmp_path / MASK, tmp_path / "masks/two.png")
+    damage(tmp_path)
+    dataset = segvoc.read_dataset(tmp_path, layout.format, split=layout.split)
+    with one_line_error(InputError, told):
+        dataset.read(0)
+    if layout.format == "masks":
+        assert len(dataset) == 2
+        dataset.read(1)
+
+
+def test_the_wrong_folder_is_answered_with_the_right_one(tmp_path: Path) -> None:
+    root = tmp_path / "data/ADEChallengeData2016"
+    LAYOUTS["ADEChallengeData2016"].write(root)
+    for wrong in (tmp_path, tmp_path / "data", root / "images", root / "images/validation"):
+        with one_line_error(UsageError, f"is no dataset, but {str(root)!r} is: give that folder"):
+            segvoc.read_dataset(wrong)
+    photo(tmp_path / "alone/photo.jpg")
+    with one_line_error(UsageError, "it has images, and no labels beside them"):
+        dataset_format(tmp_path / "alone")
+    for name in ("images", "masks"):
+        photo(tmp_path / f"pair/{name}/photo.png")
+    with one_line_error(UsageError, "has no table of its classes; write classes.txt"):
+        segvoc.read_dataset(tmp_path / "pair", "masks")
+    LAYOUTS["mapillary-vistas-v2.0"].write(tmp_path / "vistas")
+    with one_line_error(UsageError, "has labels of several versions; give one as --dataset"):
+        segvoc.read_dataset(tmp_path / "vistas")
