@@ -220,6 +220,20 @@ def _stuff_json(folder: Path) -> None:
         text(folder / f"annotations/stuff_{split}.json", content)
 
 
+def _camvid_datumaro(folder: Path) -> None:
+    photo(folder / "default/a.jpg")
+    save(folder / "defaultannot/a.png", colored((128, 0, 0), (0, 128, 0), (0, 0, 0)))
+    text(folder / "label_colors.txt", " void\n cat\n sofa\n")
+    text(folder / "default.txt", "/default/a.jpg /defaultannot/a.png\n")
+
+
+def _masks_beside_images(folder: Path, table: str, content: str, ending: str) -> None:
+    for split in ("train", "valid"):
+        photo(folder / split / f"one{ending}.jpg")
+        save(folder / split / "one_mask.png", _INDICES if ending == "" else _COLORS)
+        text(folder / split / table, content)
+
+
 def _masks(folder: Path, table: str, content: object, pixels: np.ndarray, *, palette: bool = False) -> None:
     photo(folder / "images/sub/one.jpg")
     save(folder / "masks/sub/one.png", pixels, palette=palette)
@@ -280,6 +294,7 @@ LAYOUTS = {
     "CamVid in CSV": Layout(format="masks", write=_camvid_csv, square="Car", rest="Road", split="val", words=3),
     "CamVid of SegNet": Layout(format="camvid", write=_camvid_segnet, square="Car", rest="Road", split="val", words=11),
     "CamVid of fastai": Layout(format="masks", write=_camvid_fastai, square="Car", rest="Road", words=3),
+    "CamVid of Datumaro": Layout(format="camvid", write=_camvid_datumaro, square="cat", rest="sofa", words=2),
     "data_semantics": Layout(format="kitti", write=_kitti, square="car", rest="road", words=19, objects=1),
     "coco": Layout(format="coco-stuff", write=_stuff_maps, square="car", rest="tree", split="val2017", words=171),
     "coco_stuff164k": Layout(
@@ -291,6 +306,24 @@ LAYOUTS = {
     ),
     "masks in sets": Layout(
         format="masks", write=_masks_in_sets, square="car", rest="road", split="train", words=2, start="labels.json"
+    ),
+    "masks of Roboflow": Layout(
+        format="masks",
+        write=lambda folder: _masks_beside_images(folder, "_classes.csv", "Pixel Value, Class\n4, road\n7, car\n", ""),
+        square="car",
+        rest="road",
+        split="valid",
+        words=2,
+    ),
+    "masks of DeepGlobe": Layout(
+        format="masks",
+        write=lambda folder: _masks_beside_images(
+            folder, "class_dict.csv", "name,r,g,b\nroad,128,64,128\n3060,0,0,142\nunknown,0,0,0\n", "_sat"
+        ),
+        square="3060",
+        rest="road",
+        split="valid",
+        words=2,
     ),
     "index and name": Layout(
         format="masks",

@@ -14,7 +14,7 @@ from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 RgbColor = tuple[int, int, int]
 
 IGNORED_NAMES = frozenset(
-    ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unlabeled pixels", "void")
+    ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
 )
 """Classes whose pixels are unlabeled, in small letters."""
 
@@ -94,20 +94,21 @@ def _shown(value: object) -> str:
 # ---- text and CSV
 
 _GAP = r"[\s,;:]+"
-_COLOR = rf"(\d{{1,3}}){_GAP}(\d{{1,3}}){_GAP}(\d{{1,3}})"
+_COLOR = rf"(?P<red>\d{{1,3}}){_GAP}(?P<green>\d{{1,3}}){_GAP}(?P<blue>\d{{1,3}})"
 _NAME = r"(?!\d+[\s,;:])(?P<name>.*[^\d\s,;:=].*?)"
+_NAME_OR_NUMBER = r"(?P<name>\d+|(?!\d+[\s,;:]).*[^\d\s,;:=].*?)"
 _FORMS = tuple(
     re.compile(pattern)
     for pattern in (
         rf"(?P<index>\d{{1,5}}){_GAP}{_COLOR}{_GAP}{_NAME}",
         rf"(?P<index>\d{{1,5}}){_GAP}{_NAME}{_GAP}{_COLOR}[\s,;:]*",
-        rf"{_COLOR}{_GAP}{_NAME}",
+        rf"{_COLOR}{_GAP}{_NAME_OR_NUMBER}",
         rf"{_NAME}{_GAP}{_COLOR}[\s,;:]*",
         rf"(?P<index>\d{{1,5}})\s*[\s,;:=]\s*{_NAME}",
         r"(?P<name>[^\t,;:=]*[^\d\s,;:=][^\t,;:=]*)\s*[\t,;:=]\s*(?P<index>\d{1,5})",
     )
 )
-"""The forms of a line, the most particular first. Names have something besides numbers, and begin with no number."""
+"""The forms of a line, the most particular first. No name begins with a number: a line may lack one."""
 
 _COLUMNS = {
     **dict.fromkeys(("name", "names", "class", "class_name", "classname", "label", "label_name", "category"), "name"),
@@ -140,14 +141,13 @@ def _text_rows(lines: Sequence[str]) -> list[_Row]:
     for line, match in zip(lines, matches, strict=True):
         if match is None:
             raise ValueError(f"the line {line[:60]!r} isn't like the others")
-        fields, numbers = match.groupdict(), [int(one) for one in match.groups() if one and one.isdecimal()]
-        index = fields.get("index")
-        color = numbers[-3:] if (len(numbers) > 2 and index is None) or len(numbers) > 3 else None
+        fields = match.groupdict()
+        index, color = fields.get("index"), [int(fields[band]) for band in ("red", "green", "blue") if band in fields]
         rows.append(
             _Row(
                 name=fields["name"].strip(" \"'"),
                 index=None if index is None else int(index),
-                color=None if color is None else (color[0], color[1], color[2]),
+                color=(color[0], color[1], color[2]) if color else None,
             )
         )
     return rows

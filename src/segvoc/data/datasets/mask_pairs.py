@@ -20,6 +20,9 @@ _MASKS = ("masks", "mask", "labels", "label", "annotations", "annotation", "segm
 _BESIDE = ("_labels", "_masks", "_annotations", "_label", "_mask", "_gt", "annot")
 """What the name of a folder of masks may have after that of its images: "train" and "train_labels"."""
 
+_BESIDE_IMAGES, _OF_IMAGES = "_mask", "_sat"
+"""What masks and images may be called that are in one folder, as Roboflow and DeepGlobe have them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FolderPair:
@@ -33,7 +36,7 @@ def find_pairs(folder: Path) -> dict[str, FolderPair]:
     """The pairs of folders in a dataset by the names of its sets; a dataset without sets has "".
 
     These are `images/train` with `masks/train`, `train/images` with `train/masks`, `train` with `train_masks`, or
-    `images` with `masks`.
+    `images` with `masks`; or else one folder is both, with `train/a.jpg` and `train/a_mask.png`.
     """
     if (pair := _pair(folder)) is not None:
         inside = {path.name for path in pair.images.iterdir() if path.is_dir()}
@@ -47,7 +50,15 @@ def find_pairs(folder: Path) -> dict[str, FolderPair]:
         beside = [folders[f"{name}{ending}"] for ending in _BESIDE if f"{name}{ending}" in folders]
         if beside and name not in pairs:
             pairs[name] = FolderPair(images=path, masks=beside[0])
-    return pairs
+    if pairs:
+        return pairs
+    mixed = {name: path for name, path in {"": folder, **folders}.items() if any(map(is_beside_image, path.iterdir()))}
+    return {name: FolderPair(images=path, masks=path) for name, path in mixed.items()}
+
+
+def is_beside_image(path: Path) -> bool:
+    """Whether a file's name is that of a mask in the folder of its image, "a_mask.png"."""
+    return path.suffix.lower() in MASK_SUFFIXES and path.stem.endswith(_BESIDE_IMAGES)
 
 
 def _pair(folder: Path) -> FolderPair | None:
@@ -84,11 +95,11 @@ def paired_images(
             raise UsageError(
                 f"{str(source.path)!r} has no {what}: the folder {str(folder)!r} is missing; unpack it there"
             )
+    is_mixed = images_folder == pair.masks
     images = {
-        _stem(path, images_folder): path
+        _stem(path, images_folder).removesuffix(_OF_IMAGES if is_mixed else ""): path
         for path in visible_files(images_folder, lambda path: path.suffix.lower() in IMAGE_SUFFIXES)
-        # where both are in one folder
-        if not (images_folder == pair.masks and accept(path))
+        if not (is_mixed and accept(path))
     }
     masks = {_stem(path, pair.masks): path for path in visible_files(pair.masks, accept)}
     if not masks:

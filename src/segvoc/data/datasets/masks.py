@@ -1,7 +1,7 @@
 """Folders of images and masks with a table of classes, and CamVid, which is one."""
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,17 @@ from segvoc.data.datasets.annotated_images import FoundDataset, checked_size
 from segvoc.data.datasets.fields import DamagedDatasetError
 from segvoc.data.datasets.label_tables import LabelTable, RgbColor, read_label_table
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.datasets.mask_pairs import MASK_ENDINGS, MASK_SUFFIXES, FolderPair, find_pairs, paired_images
+from segvoc.data.datasets.mask_pairs import (
+    MASK_ENDINGS,
+    MASK_SUFFIXES,
+    FolderPair,
+    find_pairs,
+    is_beside_image,
+    paired_images,
+)
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.errors import UsageError
+from segvoc.formats.voc import voc_colors
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
 
@@ -135,7 +143,12 @@ def read_masks(source: DatasetSource) -> FoundDataset:
         )
     table = read_label_table(path)
     pair = chosen_set(source, pairs, "sets")
-    images = paired_images(source, pair, lambda path: class_mask(path, table), endings=MASK_ENDINGS)
+    if pair.images == pair.masks:
+        images = paired_images(
+            source, pair, lambda path: class_mask(path, table), endings=("_mask",), accept=is_beside_image
+        )
+    else:
+        images = paired_images(source, pair, lambda path: class_mask(path, table), endings=MASK_ENDINGS)
     return FoundDataset(names=table.names, images=images, has_outside=False)
 
 
@@ -155,14 +168,17 @@ def is_camvid(folder: Path) -> bool:
 
 
 def _segnet_pairs(folder: Path) -> dict[str, FolderPair]:
-    sets = [name for name in ("train", "val", "test") if (folder / f"{name}annot").is_dir()]
-    return {name: FolderPair(images=folder / name, masks=folder / f"{name}annot") for name in sets}
+    masks = {path.name.removesuffix("annot"): path for path in sorted(folder.glob("?*annot")) if path.is_dir()}
+    return {
+        name: FolderPair(images=folder / name, masks=path) for name, path in masks.items() if (folder / name).is_dir()
+    }
 
 
 def read_camvid(source: DatasetSource) -> FoundDataset:
     """Read CamVid: `LabeledApproved_full` in colors with 32 classes, or `trainannot`, ... in indices with SegNet's 11.
 
-    The classes are those of `label_colors.txt` or `class_dict.csv`, else CamVid's own. Void is unlabeled.
+    The classes are those of `label_colors.txt` or `class_dict.csv`, else CamVid's own. Void is unlabeled. Datumaro and
+    CVAT write the second layout with a table, whose colors its maps then have.
 
     Args:
         source: the folder with `701_StillsRaw_full` and `LabeledApproved_full`, or with `train` and `trainannot`.
@@ -171,15 +187,19 @@ def read_camvid(source: DatasetSource) -> FoundDataset:
         UsageError: a folder is missing, there are several sets, or the table is damaged.
     """
     folder = source.folder
-    if pairs := _segnet_pairs(folder):
+    file = source.path if source.path.is_file() else _camvid_table(folder)
+    if (pairs := _segnet_pairs(folder)) and file.parent == CLASS_LIST_FOLDER:
         names = _SEGNET_CLASSES
         indices = {**{index: index for index in range(len(names))}, len(names): UNLABELED, 255: UNLABELED}
         table = LabelTable(names=names, indices=indices, colors=None, has_indices=True)
         pair = chosen_set(source, pairs, "sets")
         return _camvid(source, pair, table)
-    file = source.path if source.path.is_file() else _camvid_table(folder)
-    pair = FolderPair(images=folder / _STILLS, masks=folder / _APPROVED)
-    return _camvid(source, pair, read_label_table(file))
+    pair = chosen_set(source, pairs or {"": FolderPair(images=folder / _STILLS, masks=folder / _APPROVED)}, "sets")
+    table = read_label_table(file)
+    if table.colors is None:  # Datumaro's, whose colors are VOC's then
+        colors = [(red, green, blue) for red, green, blue in voc_colors().tolist()]
+        table = replace(table, colors={colors[index]: label for index, label in table.indices.items() if index < 255})
+    return _camvid(source, pair, table)
 
 
 def _camvid(source: DatasetSource, pair: FolderPair, table: LabelTable) -> FoundDataset:
