@@ -69,6 +69,10 @@ class SkippedShapesWarning(UserWarning):
     """Some shapes of a dataset have no area, hence no pixels."""
 
 
+class ActivationWarning(UserWarning):
+    """A checkpoint doesn't say which activation its network was trained with."""
+
+
 class FirstFrameWarning(UserWarning):
     """An image file has several frames or pages, of which only the first is read."""
 

@@ -19,6 +19,8 @@ from tests.encoders.image_tower_contract import TINY_VIT, make_image
 from tests.golden_rules import golden_clip_weights
 from tests.images import one_line_error
 
+pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
+
 TINY_TEXT = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
 
 

@@ -32,6 +32,8 @@ from tests.transformers_models import (
     weights_of,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
+
 AUTHORS = {
     "film.mul": "film_mul",
     "film.add": "film_add",

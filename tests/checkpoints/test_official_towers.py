@@ -19,8 +19,12 @@ from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
+from segvoc.errors import ActivationWarning, CheckpointError
 from tests.encoders.test_convnext_clip import TINY
+from tests.images import one_line_error
 from tests.transformers_models import small_towers, weights_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
 
 VIT = VitConfig(channels=40, width=64, layers=2, heads=1, patch_size=16, pretrained_size=64, input_size=64, taps=(0,))
 TEXT = ClipTextConfig(channels=40, width=64, layers=2, heads=1, quick_gelu=False, fine_tuned="qv")
@@ -88,6 +92,27 @@ FORMS: dict[str, tuple[Callable[[], dict[str, Tensor]], Callable[[], tuple[nn.Mo
     "EVA-CLIP's first": (lambda: authors_eva(""), eva_towers),
     "open_clip's ConvNeXt": (convnext, lambda: (ConvNextClipImageEncoder(TINY), ClipTextEncoder(TEXT))),
 }
+
+
+@pytest.mark.parametrize(
+    ("timms", "name"),
+    [("vit_base_patch16_siglip_224", "SigLIP"), ("fastvit_mci0", "MobileCLIP"), ("vit_pe_core_tiny_patch16_384", "PE")],
+)
+def test_other_families_are_named(timms: str, name: str) -> None:
+    with torch.device("meta"):
+        weights = {f"visual.trunk.{key}": value for key, value in timm.create_model(timms).state_dict().items()}
+    for towers in (eva_towers(), FORMS["open_clip's ViT"][1](), FORMS["open_clip's ConvNeXt"][1]()):
+        with one_line_error(CheckpointError, f"weights of a {name}" if name != "PE" else "(PE)", "segvoc models"):
+            towers_state({**weights, **text("text.")}, *towers)
+
+
+@pytest.mark.filterwarnings("error::segvoc.errors.ActivationWarning")
+def test_an_activation_that_isnt_known_is_said() -> None:
+    weights = open_clips()
+    with pytest.warns(ActivationWarning, match="activation=gelu"):
+        towers_state(weights, *FORMS["open_clip's ViT"][1]())
+    towers_state({**weights, "input_resolution": torch.tensor(64)}, *FORMS["open_clip's ViT"][1]())
+    towers_state(weights, OpenAIClipImageEncoder(VIT, activation="gelu"), ClipTextEncoder(TEXT))
 
 
 @pytest.mark.parametrize("form", FORMS)

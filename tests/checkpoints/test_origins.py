@@ -78,7 +78,7 @@ def test_a_foreign_file_is_called_by_its_origin(name, weights, said):
         ("cat-seg-b", CLIPSEG, "of CLIPSeg, not of CLIP; load them as clipseg"),
         ("cat-seg-b", DINO, "of DINOv2, not of CLIP"),
         ("pca-seg-b", IMAGE_ENCODER, "of an image encoder alone, not of CLIP; take"),
-        ("pca-seg-b", SIGLIP, "CLIP weights are of another network: unexpected vision_model"),
+        ("pca-seg-b", SIGLIP, "weights of a SigLIP, whose towers segvoc doesn't have"),
         ("err-seg-b", CLIPSEG, "of CLIPSeg, not of CLIP"),
         ("err-seg-b", ERR_SEG, "CLIP weights are of another network: unexpected visual"),  # ERR-Seg's own are read
     ],

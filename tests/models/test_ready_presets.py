@@ -32,6 +32,8 @@ from tests.official_checkpoints import plain_clip, small_preset
 from tests.small_published import use_small_clip, use_small_clipseg
 from tests.transformers_models import PHOTOGRAPHS, PHRASES, VERSIONS, transformers_case, weights_of
 
+pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
+
 CLIPSEGS = {"clipseg": "refined", "clipseg-rd64": "plain"}
 CLIPS = ["clip-b", "eva-clip-b"]
 IMAGE = PHOTOGRAPHS[0]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.layers.precision import reduce_precision
+from tests.device_waits import NoDeviceWaits
 
 
 def make_image(batch: int, height: int, width: int) -> Tensor:
@@ -68,6 +69,16 @@ class NetworkContract:
     def inputs(self, network: nn.Module, *, batch=1, rows=6, columns=6, classes=3) -> tuple[Tensor, Tensor]:
         text = words(classes, self.prompts, network.image_encoder.channels)
         return make_image(batch, *self.size(network, rows, columns)), text
+
+    @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+    def test_nothing_in_it_waits_for_the_device(self, network, training):
+        """Neither in the forward pass nor in the backward pass."""
+        network.train(training)
+        image, text = self.inputs(network, batch=2)
+        with torch.set_grad_enabled(training), NoDeviceWaits():
+            logits = network(image, text)
+            if training:
+                logits.square().mean().backward()
 
     def test_the_backward_pass_reaches_every_trainable_parameter(self, network):
         network.train()

@@ -1,5 +1,7 @@
 """Published CLIP weights of any family for the towers of a network."""
 
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ from segvoc.checkpoints.transformers_names import CLIP_MARK
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.errors import CheckpointError
+from segvoc.errors import ActivationWarning, CheckpointError
 from segvoc.layers.cost_sum import COSINES, CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
 
@@ -63,6 +65,38 @@ _FAMILIES = (
 )
 
 
+_OTHER_CLIPS = (
+    ("Perception Encoder (PE)", r"visual\.(trunk\.norm_pre|attn_pool)\."),
+    ("SigLIP", r"(visual\.trunk\.attn_pool|vision_model\.head|(text\.)?logit_bias$)"),
+    ("MobileCLIP", r"(visual\.trunk\.stem\.\d+\.(?!weight$|bias$)|image_encoder\.model\.(patch_embed|network)\.)"),
+)
+"""Models of other families that aren't read, and what names of their weights begin with."""
+
+
+def _refuse_other_clips(official: Mapping[str, Tensor]) -> None:
+    for name, mark in _OTHER_CLIPS:
+        if any(re.match(mark, key) is not None for key in official):
+            raise CheckpointError(
+                f"these are weights of a {name}, whose towers segvoc doesn't have; take an OpenAI CLIP, EVA02-CLIP or "
+                "ConvNeXt-CLIP (segvoc models)"
+            )
+
+
+def _warn_of_activation(official: Mapping[str, Tensor], image_encoder: nn.Module) -> None:
+    """Warn where open_clip's names leave open which activation the towers were trained with."""
+    from open_clip.transformer import QuickGELU
+
+    by_open_clip = "visual.transformer.resblocks.0.attn.in_proj_weight" in official
+    by_openai = bool({"input_resolution", "context_length", "vocab_size"} & official.keys())
+    if by_open_clip and not by_openai and any(isinstance(module, QuickGELU) for module in image_encoder.modules()):
+        warnings.warn(
+            "the weights don't say whether their activation is OpenAI's QuickGELU, which is taken, or GELU, as in most "
+            "of open_clip's own (LAION, DataComp, DFN); for these, set activation=gelu",
+            ActivationWarning,
+            stacklevel=2,
+        )
+
+
 def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
     """State dicts for towers of any family; the class of the image encoder decides which.
 
@@ -78,11 +112,13 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
             "these are the towers of a CLIP alone, and a network of parts needs two kinds; start a training "
             "with both: --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
         )
+    _refuse_other_clips(official)
     found = next((family for family in _FAMILIES if any(name.startswith(family.prefixes) for name in official)), None)
     if found is None:
         refuse_other_origins(official, "CLIP", *wanted.also)
     elif found is not wanted:
         raise CheckpointError(f"these are {found.name} weights, for towers of {wanted.name}; {found.presets}")
+    _warn_of_activation(official, image_encoder)
     return wanted.states(official, image_encoder, text_encoder)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +30,8 @@ class FoundModel:
     """The preset, or the path of a file of segvoc."""
     weights: str | None = None
     """A folder of weights of another library, for the preset; None: its own, or those of the file."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the preset that the weights are for."""
     taught: tuple[str, ...] = ()
     """Files of words that were taught to it."""
     words: tuple[str, ...] = ()
@@ -89,7 +91,7 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
     weights = files_of_weights(get, name)
     if not weights:
         raise CheckpointError(f"{name!r} has no {' and no '.join(SINGLE)}; get the missing weights")
-    return FoundModel(name=name, model=preset, weights=str(weights[0].parent))
+    return FoundModel(name=name, model=preset, weights=str(weights[0].parent), options=_transformers_options(config))
 
 
 def trainable_model(name: str) -> str:
@@ -202,6 +204,13 @@ def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
         f"{name!r} is a CLIP with {size['hidden_size']} channels, patches of {size['patch_size']} px and images of "
         f"{size['image_size']} px, for which segvoc has no preset; take ViT-B/16 at 224 px or ViT-L/14 at 336 px"
     )
+
+
+def _transformers_options(config: Mapping[str, Any]) -> Mapping[str, object]:
+    """Settings of the preset that a configuration of transformers tells: a CLIP's activation, if it isn't OpenAI's."""
+    vision = config.get("vision_config")
+    gelu = isinstance(vision, Mapping) and vision.get("hidden_act") == "gelu"
+    return {"activation": "gelu"} if config.get("model_type") == "clip" and gelu else {}
 
 
 def _foreign(name: str, config: Mapping[str, Any], files: list[str]) -> CheckpointError:

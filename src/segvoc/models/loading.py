@@ -104,9 +104,10 @@ def _load_found(
 ) -> NetworkSegmenter:
     """Load the parts of a shared model, which labels alike everywhere: "auto" is float32."""
     kind: DtypeName = "float32" if dtype == "auto" else dtype
+    chosen = {**found.options, **(options or {})} or options
     try:
         model = load_network(
-            found.model, weights=found.weights, device=device, dtype=kind, options=options, network=network
+            found.model, weights=found.weights, device=device, dtype=kind, options=chosen, network=network
         )
         model = model.with_taught(*map(TaughtWords.load, found.taught))
     except CheckpointError as error:
@@ -171,7 +172,7 @@ def named_model(model: str, changes: Mapping[str, object] | None = None) -> Name
         CheckpointError: the file can't be read, or segvoc didn't write it.
     """
     if (found := find_model(model)) is not None:
-        model = found.model
+        model, changes = found.model, {**found.options, **(changes or {})}
     file = read_header(model) if is_own_path(model) else None
     preset = find_preset(model if file is None else named_preset(file))
     configuration = preset.configuration if file is None else configuration_of(file, preset)

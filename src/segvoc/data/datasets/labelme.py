@@ -19,6 +19,7 @@ from segvoc.data.datasets.shapes import (
     with_area,
 )
 from segvoc.errors import UsageError
+from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.storage.safe_paths import safe_path
 
@@ -63,7 +64,8 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
             try:
                 image, (annotation, skipped) = _image(source, path, content), _annotation(content, names)
                 without_area += skipped
-                if not image.exists() and "imageData" in content and content.content["imageData"] is not None:
+                is_there = image.exists() and image.suffix.lower() in IMAGE_SUFFIXES
+                if not is_there and "imageData" in content and content.content["imageData"] is not None:
                     image, embedded = path.with_name(image.name), content.text("imageData")
             except ValueError as error:
                 annotation = Broken(problem=f"{str(path)!r} is damaged: {error}; correct it there")
