@@ -2,8 +2,9 @@
 
     python -m benchmarks.training_speed [--rows NAME ...] [--repeats N] [--device cuda] [--set NAME=VALUE]
 
-A step is the forward and backward pass of one 384 px image with random weights in fp32, including the text encoder,
-which is fine-tuned as in the recipe, but not the optimizer's step. Classes are processed in chunks with recomputed
+A step is the forward and backward pass of one 384 px image with random weights, in fp32 unless `--set
+precision=bfloat16` says otherwise, including the text encoder, which is fine-tuned as in the recipe, but not the
+optimizer's step. Classes are processed in chunks with recomputed
 activations. Each row runs in a process of its own, whose peak resident memory it reports (on a GPU the peak allocated
 memory). On a CPU with 2 threads. `against_official.py` has the official code's step beside ours.
 """
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from benchmarks.machine import keep
 from segvoc.hardware import peak_gigabytes
+from segvoc.training.loop import AUTOCAST_TYPES
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
@@ -72,17 +75,20 @@ def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
     image = torch.randint(256, (1, 3, 384, 384), generator=generator).to(device)
     labels = torch.randint(row.words, (1, 384, 384), generator=generator).to(device)
     words = cast(Tensor, words).to(device)
-    times = []
+    times, kind = [], AUTOCAST_TYPES[recipe.runtime.precision]
     for _ in range(repeats):
         objective.zero_grad(set_to_none=True)
         start = time.perf_counter()
-        objective(image, labels, words)["loss"].backward()
+        with nullcontext() if kind is None else torch.autocast(image.device.type, kind):
+            loss = objective(image, labels, words)["loss"]
+        loss.backward()
         if device != "cpu":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return {
         "row": row.name,
         "words": row.words,
+        "precision": recipe.runtime.precision,
         "device": device,
         "seconds": min(times),
         "gigabytes": peak_gigabytes() if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9,

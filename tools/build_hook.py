@@ -42,6 +42,8 @@ MADE = {
         "weights/tiny_segvoc.json",
         "weights/tiny_text.onnx",
         "weights/tiny_words.onnx",
+        "weights/tiny_words_each.onnx",
+        "weights/tiny_words_shared.onnx",
     ),
     "make tiny": (
         "weights/clip_words.txt",

@@ -27,7 +27,7 @@ def main() -> None:
         found = export(network, out, afresh=True, say=lambda step: print(step, "..."))
         manifest = ExportManifest.read(out / MANIFEST)
         assert manifest.text is not None
-        names = {program: f"tiny_{program}" for program in manifest.program_files}
+        names = {program: f"tiny_{program}" for program in (*manifest.program_files, *manifest.files_apart)}
         for program, name in names.items():
             shutil.copyfile(out / program, SHIPPED / name)
     # the package's own files need no check at every start

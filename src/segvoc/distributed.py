@@ -89,13 +89,14 @@ class Processes:
 
     def any(self, *flags: bool | float, device: torch.device) -> list[bool]:
         """For each flag, whether it is set in any process."""
+        if self.count == 1:
+            return [bool(flag) for flag in flags]  # without a wait for the device
         raised = torch.tensor([float(flag) for flag in flags], device=device)
-        if self.count > 1:
-            dist.all_reduce(raised, dist.ReduceOp.MAX)
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
         return [bool(flag) for flag in raised.tolist()]
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Scalars by name, averaged over all processes."""
+        """Scalars by name, averaged over all processes: waits for the device, once."""
         stacked = torch.stack([value.detach().float() for value in values.values()])
         if self.count > 1:
             dist.all_reduce(stacked)

@@ -8,8 +8,9 @@ import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.exported.shipped import copy_tiny, is_tiny, open_tiny
+from segvoc.exported.onnx_program import OnnxProgram
+from segvoc.exported.segmenter import ExportedSegmenter, selection_inputs
+from segvoc.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny, open_tiny
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import opening
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -112,3 +113,17 @@ def test_only_the_model_that_ships_is_taken_for_it(network: NetworkSegmenter) ->
     assert is_tiny(network.origin)
     assert not is_tiny(network.origin | {"training": {"steps": 1}})
     assert not is_tiny(segvoc.load("tiny", weights="random", options={"pad_classes": 8}).origin)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_programs_halves_give_what_the_whole_gives(exported: ExportedSegmenter, threads: int) -> None:
+    halved = ExportedSegmenter(exported.folder, manifest=TINY_MANIFEST, threads=threads)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 128, 160)).astype(np.float32)
+    features, text = halved.find_features(pixels), halved.encode_words(Vocabulary(WORDS))
+    (words,) = halved.manifest.words
+    assert words.apart is not None
+    inputs = {**features, "words": text, **selection_inputs(Voted(5), len(WORDS))}
+    whole = OnnxProgram(exported.folder / words.program, threads)(inputs)
+    logits, kept = halved.compare(features, text, replace(halved.protocols["single"], selection=Voted(5)))
+    assert kept is not None and np.array_equal(kept, whole["kept"])
+    np.testing.assert_allclose(logits, whole["logits"], atol=1e-5)

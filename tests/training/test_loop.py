@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.distributed import Processes
@@ -265,12 +266,36 @@ def test_images_that_a_kill_kept_from_being_looked_at_are_looked_at(images, tmp_
 def test_images_that_another_process_can_not_read_are_named_and_counted(images, tmp_path, monkeypatch):
     told = []
     training = open_run(images, tmp_path / "run", warn=told.append, steps=1)
-    monkeypatch.setattr(Processes, "any", lambda self, *flags, device: [False, False, True][: len(flags)])
+    own = Processes.mean
+    monkeypatch.setattr(Processes, "mean", lambda self, values: own(self, values) | {"unreadable images": 0.5})
     monkeypatch.setattr(Processes, "gather", lambda self, value: [value, ["'3.png' is damaged"]])
     training._one_step(iter([_batch(training)]))
     training.folder.close()
     assert told == ["passed over: '3.png' is damaged"]
     assert training.folder.read_lines("metrics.jsonl")[0]["unreadable_images"] == 1
+
+
+class ReadsBack(TorchDispatchMode):
+    """Counts how often a number is read from a tensor, which on a GPU waits for all that was started before."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.times += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **kwargs or {})
+
+
+def test_passes_and_clipping_wait_for_no_device(images, tmp_path, monkeypatch):
+    training, counter, waits = open_run(images, tmp_path / "run", steps=2), ReadsBack(), []
+    own = Processes.mean
+    monkeypatch.setattr(Processes, "mean", lambda self, values: waits.append(counter.times) or own(self, values))
+    batch = _batch(training)
+    with counter:
+        training._one_step(iter([batch]))
+    training.folder.close()
+    assert waits == [0]
 
 
 def _batch(training):

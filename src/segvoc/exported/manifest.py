@@ -60,6 +60,15 @@ class WordsProgram:
     """Cells over which class aggregation pools."""
     program: str
     """Its file."""
+    apart: tuple[str, str] | None = None
+    """Files of the same program in two, of which the second runs for some classes at a time; see `WordsApart`."""
+
+    def renamed(self, names: Mapping[str, str]) -> "WordsProgram":
+        """The same for files that have other names, by their names until now."""
+        apart = None
+        if self.apart is not None:
+            apart = (names.get(self.apart[0], self.apart[0]), names.get(self.apart[1], self.apart[1]))
+        return replace(self, program=names.get(self.program, self.program), apart=apart)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +124,14 @@ class ExportManifest:
         text = () if self.text is None else (self.text.program,)
         return (self.image, *(words.program for words in self.words), *text)
 
+    @property
+    def files_apart(self) -> tuple[str, ...]:
+        """Files of the programs that are there in two, too."""
+        return tuple(name for words in self.words for name in words.apart or ())
+
     def _named_files(self) -> Iterator[str]:
         yield from self.program_files
+        yield from self.files_apart
         yield from (name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None)
         yield from self.taught
 
@@ -126,7 +141,7 @@ class ExportManifest:
         return replace(
             self,
             image=names.get(self.image, self.image),
-            words=tuple(replace(one, program=names.get(one.program, one.program)) for one in self.words),
+            words=tuple(one.renamed(names) for one in self.words),
             text=None
             if text is None
             else replace(

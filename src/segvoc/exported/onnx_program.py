@@ -43,6 +43,8 @@ class OnnxProgram:
             options.intra_op_num_threads = self.threads or onnx_threads()
             if not onnx_spins():
                 options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            # threads that still spin after a run take a core from whatever comes next
+            options.add_session_config_entry("session.force_spinning_stop", "1")
             options.log_severity_level = 3  # errors only: they are raised as well
             # planning which values share memory takes longer than loading all else; memory and speed are the same
             options.enable_mem_reuse = False

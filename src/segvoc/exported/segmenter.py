@@ -13,12 +13,14 @@ from segvoc.encoders.part_names import PartNames, embed_names
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
 from segvoc.errors import CheckpointError, SegvocError, UsageError, naming_torch, one_line
-from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart
+from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.taught_files import read_taught
+from segvoc.exported.words_apart import WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
+from segvoc.process_settings import cores, onnx_threads
 from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
 from segvoc.sharing.facts import SHIPPED_WEIGHTS, TINY, taught_facts
 from segvoc.sharing.uploading import ShareableModel
@@ -53,7 +55,7 @@ class ExportedSegmenter(Segmenter):
         about.check_files(self.folder)
         opened = self._opener(threads)
         self._image = opened(about.image)
-        self._words = {words.pooling: opened(words.program) for words in about.words}
+        self._words = {words.pooling: self._opened_words(words, opened, threads) for words in about.words}
         super().__init__(
             name=about.name,
             protocols=about.protocols,
@@ -161,6 +163,12 @@ class ExportedSegmenter(Segmenter):
         with naming_torch():
             from segvoc.exported.torch_program import TorchProgram
         return lambda file: _guarded(self.folder / file, TorchProgram(self.folder / file))
+
+    def _opened_words(self, words: WordsProgram, opened: Callable[[str], RunProgram], threads: int) -> RunProgram:
+        if words.apart is None:
+            return opened(words.program)
+        shared, each = words.apart
+        return WordsApart(opened(shared), self._opener(1)(each), lambda: threads or onnx_threads() or cores())
 
     def _encoder(self, opened: Callable[[str], RunProgram]) -> WordEncoder:
         about = self.manifest

@@ -34,7 +34,7 @@ def copy_tiny(folder: Path) -> None:
     """
     shipped = ExportManifest.read(SHIPPED / TINY_MANIFEST)
     assert shipped.text is not None
-    names = {name: name.removeprefix(_OWN_PREFIX) for name in shipped.program_files} | {
+    names = {name: name.removeprefix(_OWN_PREFIX) for name in (*shipped.program_files, *shipped.files_apart)} | {
         shipped.text.tokenizer: _TOKENIZER
     }
     weights = {path.name: path.name for path in SHIPPED.glob("*.safetensors")}

@@ -33,6 +33,7 @@ from segvoc.exporting.folders import folder_in_the_making
 from segvoc.exporting.programs import Program, image_program, smallest_grid, text_program, word_program
 from segvoc.exporting.tokenizers import clip_tokenizer, write_tokenizer
 from segvoc.exporting.torch_files import finds_compiler, write_torch
+from segvoc.exporting.words_apart import comes_apart, programs_apart
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, preset_name
@@ -83,6 +84,10 @@ class _Settings:
     def ending(self) -> str:
         """Ending of the programs' files."""
         return ".pt2" if self.format == "torch" else ".onnx"
+
+    def apart(self, network: SegmentationNetwork) -> bool:
+        """Whether programs for words are written in two, too, which is quicker on a CPU."""
+        return self.format == "onnx" and self.dtype != "float16" and comes_apart(network)
 
     def check(self, model: NetworkSegmenter, *, page: bool) -> None:
         """Refuse what is unknown, or doesn't go together."""
@@ -245,7 +250,12 @@ def _write_programs(
     names = {pooling: f"{stem}{settings.ending}" for pooling, stem in stems.items()}
     for pooling, name in names.items():
         say(f"writing the program for words ({name})")
-        write(word_program(network, pooling, prompts, model.votes), folder / name)
+        whole = word_program(network, pooling, prompts, model.votes)
+        write(whole, folder / name)
+        if settings.apart(network):
+            halves = programs_apart(whole, network, pooling, model.votes)
+            for half, file in zip(halves, files_apart(name), strict=True):
+                write(half, folder / file)
     if settings.vocabulary is None:
         say("writing the program for text")
         encoder = cast(ClipTextEncoder | MiniLM, network.text_encoder)
@@ -257,6 +267,12 @@ def _write_programs(
         else:
             write_tokenizer(clip_tokenizer(), folder / "tokenizer.json")
     return names
+
+
+def files_apart(words: str) -> tuple[str, str]:
+    """Names of the two halves of a program for words, by the name of the whole."""
+    stem, ending = os.path.splitext(words)
+    return f"{stem}_shared{ending}", f"{stem}_each{ending}"
 
 
 def _text_part(model: NetworkSegmenter, settings: _Settings) -> TextPart:
@@ -288,7 +304,12 @@ def _write_manifest(
         image=f"image{settings.ending}",
         stride=stride,
         smallest=stride * smallest_grid(network),
-        words=tuple(WordsProgram(pooling=pooling, program=program) for pooling, program in words.items()),
+        words=tuple(
+            WordsProgram(
+                pooling=pooling, program=program, apart=files_apart(program) if settings.apart(network) else None
+            )
+            for pooling, program in words.items()
+        ),
         text=_text_part(model, settings) if vocabulary is None else None,
         vocabulary=() if vocabulary is None else vocabulary.words,
         embeddings=None if vocabulary is None else "words.npz",

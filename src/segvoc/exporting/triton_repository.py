@@ -91,8 +91,8 @@ def make_repository(folder: Path) -> None:
     models = {program: f"{prefix}_{Path(program).stem}" for program in about.program_files}
     moved = {program: f"{name}/{VERSION}/model.onnx" for program, name in models.items()}
     written = {program: _move(folder, program, models[program], moved[program]) for program in models}
-    for weights in folder.glob("*.safetensors"):
-        weights.unlink()
+    for file in (*folder.glob("*.safetensors"), *(folder / name for name in about.files_apart)):
+        file.unlink()
     image = written[about.image]
     _write_backed(image, folder, BATCHED_IMAGES)
     if about.text is not None:
@@ -104,7 +104,10 @@ def make_repository(folder: Path) -> None:
         _write_ensemble(f"{prefix}{ending}", image, words, folder)
     files = described_files(folder)
     del files[MANIFEST]
-    (folder / MANIFEST).write_text(replace(about.renamed(moved), files=files).to_json(), encoding="utf-8")
+    whole = tuple(replace(words, apart=None) for words in about.words)
+    (folder / MANIFEST).write_text(
+        replace(replace(about, words=whole).renamed(moved), files=files).to_json(), encoding="utf-8"
+    )
 
 
 def _move(folder: Path, program: str, name: str, place: str) -> _Model:

@@ -37,6 +37,9 @@ from segvoc.training.weight_average import WeightAverage
 AUTOCAST_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Autocast data type for each `Recipe.precision`; None: no autocast."""
 
+_NORM, _UNREADABLE = "gradient norm", "unreadable images"
+"""What a step averages over all processes beside the losses."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listeners:
@@ -190,10 +193,12 @@ class Training:
                 totals[name] = totals.get(name, 0) + value.detach() / accumulated
         reduce_gradients(self.learning.values(), self.processes, sharded=recipe.runtime.parallel == "fsdp")
         self.scaler.unscale_(self.optimizer)
-        norm = float(clip_gradients(list(self.learning.values()), recipe.optimizer.max_grad_norm))
-        means = self.processes.mean(totals)
-        flags = (not all_finite(means.values()), not all_finite([norm]), bool(unreadable))
-        bad, unstable, passed_over = self.processes.any(*flags, device=self.device)
+        found = clip_gradients(list(self.learning.values()), recipe.optimizer.max_grad_norm)
+        # the step's only wait for the device; what isn't finite in one process isn't in the mean of all
+        noted = {_NORM: found, _UNREADABLE: torch.full_like(found, float(bool(unreadable)))}
+        means = self.processes.mean(totals | noted)
+        norm, passed_over = means.pop(_NORM), means.pop(_UNREADABLE) > 0
+        bad, unstable = not all_finite(means.values()), not all_finite([norm])
         if passed_over:
             for problems in self.processes.gather(unreadable):
                 self._pass_over(problems)
