@@ -55,7 +55,7 @@ _EITHER_BRANDS = {b"mif1", b"msf1"}
 
 _WEBP_IN_TIFF = 50001
 _BYTE_COUNTS = (279, 325)
-"""Tags with the sizes of the blocks of a TIFF, strips or tiles; GDAL leaves out blocks of one value, whose size is 0."""
+"""Tags with the sizes of the blocks of a TIFF, strips or tiles; blocks that GDAL leaves out have size 0."""
 
 _JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
