@@ -1,16 +1,18 @@
 """Time and memory of `tiny` on the sample photographs with 133 words, on 2 threads.
 
-    python -m benchmarks.tiny_speed [--repeats N]
+    python -m benchmarks.tiny_speed [--repeats N] [--light PYTHON]
 
-Rows: each photograph with cached text embeddings, without writing files; one photograph with new words; and the command
-from a cold start to its written files, with its peak memory.
+Rows: each photograph with cached text embeddings, without writing files, by PyTorch and by the programs that run
+without it; one photograph with new words; and the command from a cold start to its written files, with its peak
+memory. `--light` is the Python of an environment with `pip install segvoc` alone, whose command is measured, too.
 """
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import torch
 
 import segvoc
 from benchmarks.machine import fastest, keep
-from segvoc.hardware import peak_gigabytes
+from segvoc.exported.shipped import open_tiny
 
 ROOT = Path(__file__).parent.parent
 COCO_WORDS = ROOT / "benchmarks" / "coco_panoptic_words.txt"
@@ -28,16 +30,21 @@ def main() -> None:
     """Measure, print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--light", type=Path, help="Python of an environment without PyTorch")
+    chosen = parser.parse_args()
+    repeats = chosen.repeats
     segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
     torch.set_num_threads(2)
     words = COCO_WORDS.read_text(encoding="utf-8").splitlines()
-    model = segvoc.load("tiny")
+    model, programs = segvoc.load("tiny"), open_tiny()
     photos = sorted((ROOT / "samples").glob("*.jpg"))
     rows: list[dict[str, object]] = []
     for photo in photos:
         seconds = fastest(partial(model.segment, photo, words), repeats)
         rows.append({"what": f"{photo.name}, {len(words)} words", "seconds": seconds})
+    for photo in photos:
+        seconds = fastest(partial(programs.segment, photo, words), repeats)
+        rows.append({"what": f"{photo.name}, {len(words)} words, without PyTorch", "seconds": seconds})
     fresh = [0]
 
     def new_words() -> None:
@@ -45,18 +52,30 @@ def main() -> None:
         model.segment(photos[0], [f"{word} {fresh[0]}" for word in words])
 
     rows.append({"what": f"{photos[0].name}, {len(words)} new words", "seconds": fastest(new_words, repeats)})
-    rows.append({"what": "command, cold start to written files", "seconds": min(_command() for _ in range(repeats))})
-    memory = peak_gigabytes(of_children=True)
-    rows = [{**row, "peak_gb": memory if "command" in str(row["what"]) else "-"} for row in rows]
+    rows = [{**row, "peak_gb": "-"} for row in rows]
+    for what, python in (("command without PyTorch", chosen.light), ("command", Path(sys.executable))):
+        if python is not None:
+            seconds, gigabytes = zip(*(_command(python) for _ in range(repeats)), strict=True)
+            row = {"what": f"{what}, cold start to written files", "seconds": min(seconds)}
+            rows.append({**row, "peak_gb": max(gigabytes)})
     keep("tiny_speed", rows, dtype=model.dtype)
 
 
-def _command() -> float:
+MEASURED = """import json, resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9]))"""
+"""Runs a command from a small process: the peak of one that a large process starts is at least that process's."""
+
+
+def _command(python: Path) -> tuple[float, float]:
+    """Time [s] and peak memory [GB] of the command."""
     with tempfile.TemporaryDirectory() as out:
         arguments = ["segment", str(ROOT / "samples/chelsea.jpg"), "--words-file", str(COCO_WORDS), "--out", out]
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "segvoc", *arguments], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - start
+        command = [sys.executable, "-c", MEASURED, os.fspath(python), "-m", "segvoc", *arguments]
+        seconds, gigabytes = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        return seconds, gigabytes
 
 
 if __name__ == "__main__":

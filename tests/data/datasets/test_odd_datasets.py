@@ -178,6 +178,19 @@ def test_voc_in_the_colors_of_its_label_map(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels_of(tmp_path), square(1, outside=0))
 
 
+def test_voc_of_labelme2voc(tmp_path: Path) -> None:
+    make_image(tmp_path / "JPEGImages/photo.jpg")
+    (tmp_path / "SegmentationClass").mkdir()
+    Image.fromarray(square(1, outside=0).astype(np.uint8)).save(tmp_path / "SegmentationClass/photo.png")
+    file = write(tmp_path / "class_names.txt", "_background_\nyellow duck\n")
+    dataset = segvoc.read_dataset(tmp_path)
+    assert dataset.vocabulary.words == ("background", "yellow duck") and dataset.background == "background"
+    np.testing.assert_array_equal(dataset.read(0).labels, square(1, outside=0))
+    write(file, "\n")
+    with pytest.raises(UsageError, match=r"class_names\.txt' is damaged: it has no class"):
+        segvoc.read_dataset(tmp_path)
+
+
 def cvat(shapes: str, *, name: str = "photo.png") -> str:
     labels = "".join(f"<label><name>{word}</name><attributes/></label>" for word in ("cat", "dog"))
     size = f'width="{WIDTH}" height="{HEIGHT}"'

@@ -34,6 +34,8 @@ def find_voc(folder: Path) -> Path | None:
 def read_voc(source: DatasetSource) -> FoundDataset:
     """Read label maps in `SegmentationClass`: palette PNGs, or RGB ones in the colors of `labelmap.txt`.
 
+    Without that file, the classes are those of `class_names.txt`, or else VOC's own.
+
     Args:
         source: the folder with `SegmentationClass`, `VOCdevkit`, or a list in `ImageSets/Segmentation`, which `split`
             chooses too.
@@ -83,7 +85,8 @@ def _voc_classes(root: Path) -> tuple[tuple[str, ...], dict[tuple[int, int, int]
     palette = [(red, green, blue) for red, green, blue in voc_colors().tolist()]
     ignored = {palette[255]: UNLABELED}
     if not file.is_file():
-        names = class_names("voc21")
+        of_labelme = root / "class_names.txt"
+        names = _labelme_names(of_labelme) if of_labelme.is_file() else class_names("voc21")
         return names, {color: label for label, color in enumerate(palette[: len(names)])} | ignored
     found: dict[str, tuple[int, int, int]] = {}
     for line in read_lines(file):
@@ -99,6 +102,14 @@ def _voc_classes(root: Path) -> tuple[tuple[str, ...], dict[tuple[int, int, int]
     if not found:
         raise damaged(file, "it has no class")
     return tuple(found), {color: label for label, color in enumerate(found.values())} | ignored
+
+
+def _labelme_names(file: Path) -> tuple[str, ...]:
+    """The names in `class_names.txt`, as `labelme2voc` writes it, in which "_background_" is index 0."""
+    names = tuple(line.strip() for line in read_lines(file) if line.strip())
+    if not names:
+        raise damaged(file, "it has no class")
+    return (VOC_BACKGROUND if names[0] == "_background_" else names[0], *names[1:])
 
 
 def read_cityscapes(source: DatasetSource) -> FoundDataset:

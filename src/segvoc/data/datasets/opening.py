@@ -156,21 +156,34 @@ def dataset_format(path: Path) -> DatasetName:
         raise UsageError(f"{str(path)!r} is no dataset, but {str(near)!r} is: give that folder")
     else:
         what = "looks like no dataset that segvoc knows"
-        if path.is_dir() and visible_files(path, lambda file: file.suffix.lower() in IMAGE_SUFFIXES):
+        if path.is_dir() and any(map(_has_images, [path, *_folders_in(path)])):
             what += ": it has images, and no labels beside them"
     raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
 
 
 def _near(folder: Path) -> Path | None:
     """A folder above or below a folder that is a dataset for sure."""
-    place = folder.resolve()
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."][:_MOST_NEAR]
-    deeper = [path for child in below for path in sorted(child.iterdir()) if path.is_dir()][:_MOST_NEAR]
-    for one in (*below, *deeper, *list(place.parents)[:3]):
+    below = _folders_in(folder)
+    deeper = [path for child in below for path in _folders_in(child)][:_MOST_NEAR]
+    for one in (*below, *deeper, *list(folder.resolve().parents)[:3]):
         with suppress(OSError, UsageError):
             if marked_formats(one):
                 return one
     return None
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."][:_MOST_NEAR]
+    except OSError:
+        return []
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _formats_of_file(path: Path) -> list[DatasetName]:
