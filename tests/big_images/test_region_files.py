@@ -89,9 +89,32 @@ def test_without_longitudes_the_image_is_named_and_nothing_stays(model, tmp_path
 
 def test_a_region_without_longitudes_leaves_no_half_results(model, tmp_path, monkeypatch) -> None:
     """Corners that have them, and a region that has none."""
-    monkeypatch.setattr("segvoc.big_images.labeling.check_longitudes", lambda *_: None)
+    monkeypatch.setattr("segvoc.big_images.labeling.check_coordinates", lambda *_, **__: None)
     place = rasterio.transform.from_origin(-6e6, 6e6, 3e5, 3e5)
     path = write_raster(tmp_path / "s.tif", np.full((3, 40, 40), 90, np.uint8), crs=GEOSTATIONARY, transform=place)
     with one_line_error(InputError, "s.tif", "GeoPackage"):
         label_big_image(model, path, WORDS, tmp_path / "out", tile=64, polygons=True)
     assert [file.name for file in (tmp_path / "out").glob("*") if file.is_file()] == []
+
+
+def test_regions_lie_where_ground_control_points_say(tmp_path: Path) -> None:
+    pyogrio = pytest.importorskip("pyogrio")
+    corners = [(0, 0, 15.0, 49.0), (0, 60, 15.6, 49.0), (40, 0, 15.0, 48.6), (40, 60, 15.6, 48.6)]
+    points = [rasterio.control.GroundControlPoint(*corner, 0.0) for corner in corners]
+    source = labels_of(tmp_path / "labels.tif", gcps=points, crs="EPSG:4326")
+    write_geojson(tmp_path / "a.geojson", source, WORDS, class_colors(3), name="'a.tif'")
+    halves = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    wall = next(one for one in halves if one["properties"]["name"] == "wall")
+    x, y = np.array(wall["geometry"]["coordinates"][0]).T
+    assert (x.min(), x.max(), y.min(), y.max()) == pytest.approx((15.3, 15.6, 48.6, 49.0))
+    write_geopackage(tmp_path / "a.gpkg", source, WORDS, class_colors(3))
+    about = pyogrio.read_info(tmp_path / "a.gpkg")
+    assert about["crs"] == "EPSG:4326" and about["total_bounds"] == pytest.approx((15.0, 48.6, 15.6, 49.0))
+
+
+def test_coordinates_that_are_no_numbers_are_named(model, tmp_path: Path) -> None:
+    place = rasterio.Affine(float("nan"), 0, 5e5, 0, 10, 5e6)
+    path = write_raster(tmp_path / "s.tif", np.full((3, 40, 40), 90, np.uint8), crs=UTM, transform=place)
+    for options in ({"polygons": True}, {"geopackage": True}):
+        with one_line_error(InputError, "s.tif", "aren't numbers"):
+            label_big_image(model, path, WORDS, tmp_path / "out", tile=64, **options)

@@ -31,6 +31,8 @@ RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 25
         ("document.png", b"%PDF-1.7 and so on", ("not an image", "JPEG or PNG")),
         ("zeros.png", bytes(5000), ("not an image", "JPEG or PNG")),
         ("scan.dcm", bytes(128) + b"DICM" + bytes(50), ("DICOM", "8-bit PNG")),
+        ("slide", (b"II*\0" + bytes(124)) + b"DICM" + bytes(50), ("DICOM", "8-bit PNG")),
+        ("old.dcm", b"\x08\0\x05\0" + bytes(200), ("DICOM", "8-bit PNG")),
         ("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), ("HEI",)),
         ("huge.png", png(100_000, 100_000, 8, 2, bytes(1000)), ("too large", "100000 x 100000", "200 megapixels")),
         ("wide.png", png(MAX_SIDE + 1, 1, 8, 0, b""), ("too large",)),

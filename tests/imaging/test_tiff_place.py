@@ -97,3 +97,8 @@ def test_values_as_large_as_their_type_allows_are_black_and_white(tmp_path: Path
     assert set(np.unique(read_image(write_raster(tmp_path / "a.tif", values, **utm())))) == {0, 255}
     single = np.array([[-3.4e38, 3.4e38], [0, np.inf]], np.float32)
     np.testing.assert_array_equal(read_image(Image.fromarray(single))[..., 0], [[0, 255], [128, 0]])
+
+
+def test_blocks_that_are_left_out_hold_zeros(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.zeros((3, 30, 40), np.uint8), sparse_ok=True, **utm())
+    assert not read_image(path).any()

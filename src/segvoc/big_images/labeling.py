@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from segvoc.big_images.label_files import write_geotiff, write_png
 from segvoc.big_images.partial_labels import PartialLabels
-from segvoc.big_images.region_files import check_longitudes, require_vector_files, write_geojson, write_geopackage
+from segvoc.big_images.region_files import check_coordinates, require_vector_files, write_geojson, write_geopackage
 from segvoc.errors import InputError
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
@@ -259,8 +259,8 @@ def label_in_tiles(
     start, stamp = time.perf_counter(), stamp_of(path)
     options.require_packages()
     with _opened(path, options) as image:
-        if options.polygons and isinstance(image, RasterImage):
-            check_longitudes(image, repr(str(path)))
+        if (options.polygons or options.geopackage) and isinstance(image, RasterImage):
+            check_coordinates(image, repr(str(path)), longitudes=options.polygons)
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:

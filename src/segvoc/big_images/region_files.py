@@ -1,8 +1,9 @@
 """The regions of a label map as files: GeoJSON in longitude and latitude, or a GeoPackage in the map's coordinates."""
 
 import json
+import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.errors import InputError, missing_extra, one_line
+from segvoc.errors import InputError, OutputError, missing_extra, one_line
 from segvoc.imaging.rasters import RasterImage, gdal_errors, gdal_writing, require_rasterio
 from segvoc.storage.atomic_writes import write_atomically, write_path_atomically
 
@@ -41,24 +42,32 @@ def require_vector_files() -> tuple[Any, Any]:
     return pyogrio, shapely
 
 
-def check_longitudes(image: RasterImage, name: str) -> None:
-    """Check that the corners of an image have longitudes and latitudes, or that it has no coordinates at all.
+def check_coordinates(image: RasterImage, name: str, *, longitudes: bool) -> None:
+    """Check that the corners of an image have coordinates, and longitudes and latitudes unless it has no coordinates.
 
     Args:
         image: the image.
         name: what the error calls it.
+        longitudes: whether these are needed.
 
     Raises:
-        InputError: they have none: it is of another planet or a local system, or shows more than the earth.
+        InputError: they have none: it is of another planet or a local system, or shows more than the earth; or its
+            coordinates aren't numbers.
     """
-    crs, transform = image.dataset.crs, image.dataset.transform
-    if crs is None:
+    around, crs = (
+        [(0, 0), (image.width, 0), (image.width, image.height), (0, image.height), (0, 0)],
+        _crs(image.dataset),
+    )
+    if (through := _through_points(image.dataset)) is not None:
+        corners = through({"type": "Polygon", "coordinates": [around]})
+    else:
+        corners = {"type": "Polygon", "coordinates": [[image.dataset.transform @ corner for corner in around]]}
+    if not np.isfinite(corners["coordinates"]).all():
+        raise InputError(f"{name} has coordinates that aren't numbers; write it again, or leave out the regions")
+    if crs is None or not longitudes:
         return
-    corners = [
-        transform @ corner for corner in ((0, 0), (image.width, 0), (image.width, image.height), (0, image.height))
-    ]
     try:
-        _to_longitudes(crs, {"type": "Polygon", "coordinates": [[*corners, corners[0]]]})
+        _to_longitudes(crs, corners)
     except gdal_errors() as error:
         raise _without_longitudes(name, error) from None
 
@@ -93,10 +102,11 @@ def write_geojson(
         nonlocal written
         file.write(b'{"type": "FeatureCollection", "features": [\n')
         with rasterio.open(label_map) as source:
+            crs = _crs(source)
             for label, shape in _regions(source, len(words)):
-                if source.crs is not None:
+                if crs is not None:
                     try:
-                        shape = _to_longitudes(source.crs, shape)
+                        shape = _to_longitudes(crs, shape)
                     except gdal_errors() as error:
                         raise _without_longitudes(name, error) from None
                 properties = {"id": label, "name": words[label], "color": hexadecimal[label]}
@@ -138,8 +148,9 @@ def write_geopackage(path: Path, label_map: Path, words: Sequence[str], colors: 
         package = temporary.with_suffix(".gpkg")  # GDAL warns of another suffix
         try:
             with rasterio.open(label_map) as source:
-                crs = None if source.crs is None else source.crs.to_wkt()
-                layer: dict[str, Any] = {"layer": LAYER, "driver": "GPKG", "geometry_type": "Polygon", "crs": crs}
+                crs = _crs(source)
+                layer: dict[str, Any] = {"layer": LAYER, "driver": "GPKG", "geometry_type": "Polygon"}
+                layer["crs"] = None if crs is None else crs.to_wkt()
                 regions = _regions(source, len(words))
                 while (some := list(islice(regions, _BATCH))) or not written:
                     shapes = np.array([shapely.geometry.shape(shape) for _, shape in some], object)
@@ -156,6 +167,8 @@ def write_geopackage(path: Path, label_map: Path, words: Sequence[str], colors: 
                     if not some:
                         break
             package.replace(temporary)
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+            raise OutputError(f"{str(path)!r} can't be written ({one_line(error)}); check the disk") from None
         finally:
             package.unlink(missing_ok=True)
 
@@ -169,10 +182,33 @@ def _regions(label_map: Any, classes: int) -> Iterator[tuple[int, Geometry]]:
     """The class and the outline of each region, in the coordinates of the label map."""
     from rasterio import band, features
 
+    through = _through_points(label_map)
     for shape, value in features.shapes(band(label_map, 1), mask=None, transform=label_map.transform):
         label = int(value)
         if label != label_map.nodata and label < classes:
-            yield label, shape
+            yield label, shape if through is None else through(shape)
+
+
+def _crs(dataset: Any) -> Any:
+    """The coordinate system of an image, or of its ground control points; None without coordinates."""
+    return dataset.crs or dataset.gcps[1]
+
+
+def _through_points(dataset: Any) -> Callable[[Geometry], Geometry] | None:
+    """What takes polygons of columns and rows [px] to coordinates, if only ground control points tell these."""
+    from rasterio.transform import GCPTransformer
+
+    points, _ = dataset.gcps
+    if not points or not dataset.transform.is_identity:
+        return None
+    transformer = GCPTransformer(points)
+
+    def ring(corners: Any) -> list[tuple[float, float]]:
+        columns, rows = np.array(corners, np.float64).T
+        x, y = transformer.xy(rows, columns, offset="ul")
+        return list(zip(np.asarray(x).tolist(), np.asarray(y).tolist(), strict=True))
+
+    return lambda shape: {"type": "Polygon", "coordinates": [ring(corners) for corners in shape["coordinates"]]}
 
 
 def _to_longitudes(crs: Any, shape: Geometry) -> Geometry:
@@ -195,7 +231,7 @@ def _to_longitudes(crs: Any, shape: Geometry) -> Geometry:
 
 
 def _without_longitudes(name: str, error: BaseException) -> InputError:
-    reason = one_line(error).partition(" from '{")[0][:120]
+    reason = re.split(r" from '{|\. To debug", one_line(error))[0][:120]
     return InputError(
         f"{name} has coordinates without longitude and latitude, which GeoJSON needs ({reason}); write a GeoPackage "
         "of its regions, which keeps its own"

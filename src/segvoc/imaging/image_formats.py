@@ -42,12 +42,21 @@ IMAGE_SUFFIXES = frozenset(_TGA_SUFFIXES).union(
 )
 """File suffixes (lower case) by which images are found in a folder."""
 
+DICOM_SUFFIXES = (".dcm", ".dicom")
+"""File suffixes of medical images, which aren't read."""
+
+DICOM_EXPORT = "export it as an 8-bit PNG, with the window to look through"
+"""What to do with them."""
+
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _EITHER_BRANDS = {b"mif1", b"msf1"}
 """Brands of files of both kinds, which name their own among the compatible ones behind it."""
 
 _WEBP_IN_TIFF = 50001
+_BYTE_COUNTS = (279, 325)
+"""Tags with the sizes of the blocks of a TIFF, strips or tiles; blocks that GDAL leaves out have size 0."""
+
 _JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
 
@@ -103,18 +112,22 @@ def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> 
         try:
             image = factory(file, "")
         except Exception as error:
+            _refuse_dicom(file, name)  # whose first 128 bytes may be those of a TIFF
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
                 return _unusual_tiff(file, name, error)
             raise damaged_image(name, image_format, error) from None
         if _is_misread(image) or (rgb and _is_measured(image) and find_spec("rasterio") is not None):
             return _unusual_tiff(file, name)
         return image
-    file.seek(0)
-    if file.read(132)[128:] == b"DICM":
-        raise InputError(
-            f"{name} is a DICOM file, which isn't read; export it as an 8-bit PNG, with the window to look through"
-        )
+    _refuse_dicom(file, name)
     raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
+
+
+def _refuse_dicom(file: BinaryIO | io.BytesIO, name: str) -> None:
+    """Say what to do with a DICOM file, by its signature or, as old ones have none, by its name."""
+    file.seek(0)
+    if file.read(132)[128:] == b"DICM" or name.rstrip("'\"").lower().endswith(DICOM_SUFFIXES):
+        raise InputError(f"{name} is a DICOM file, which isn't read; {DICOM_EXPORT}")
 
 
 @cache
@@ -165,11 +178,14 @@ def _first_module(*names: str) -> ModuleType | None:
 
 
 def _is_misread(image: Image.Image) -> bool:
-    """Whether Pillow can't decode a TIFF (WebP), or mixes up its bytes: 16 bits, one uncompressed plane a band."""
+    """Whether Pillow can't decode a TIFF, or mixes up its bytes.
+
+    It can't decode WebP and blocks that are left out, and mixes up 16 bits in one uncompressed plane a band.
+    """
     if image.format != "TIFF":
         return False
     tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-    if tags.get(259) == _WEBP_IN_TIFF:
+    if tags.get(259) == _WEBP_IN_TIFF or any(0 in tags.get(tag, ()) for tag in _BYTE_COUNTS):
         return True
     return tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8
 

@@ -87,11 +87,11 @@ def require_rasterio() -> Any:
 
 
 def gdal_errors() -> tuple[type[Exception], ...]:
-    """What rasterio raises where GDAL or PROJ fail."""
+    """What rasterio raises where GDAL or PROJ fail; a `SystemError` if they don't say why."""
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import CRSError, RasterioError
 
-    return RasterioError, CRSError, CPLE_BaseError
+    return RasterioError, CRSError, CPLE_BaseError, SystemError
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from segvoc.errors import UsageError
-from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUFFIXES
 from segvoc.imaging.reading import url_problem
 from segvoc.imaging.tiff_place import TiffPlace
 from segvoc.storage.json_files import read_json
@@ -188,8 +188,10 @@ def passed_over_line(passed_over: Counter[str]) -> str | None:
     kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common]
     if others := passed_over.total() - sum(count for _, count in common):
         kinds.append(f"{others} others")
-    files = "1 file" if passed_over.total() == 1 else f"{passed_over.total()} files"
-    return f"passed over {files} that aren't images by their suffix: {', '.join(kinds)}"
+    one = passed_over.total() == 1
+    files = "1 file that isn't an image by its" if one else f"{passed_over.total()} files that aren't images by their"
+    medical = any(suffix in passed_over for suffix in DICOM_SUFFIXES)
+    return f"passed over {files} suffix: {', '.join(kinds)}" + (f"; a DICOM file: {DICOM_EXPORT}" if medical else "")
 
 
 def _expanded(source: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
