@@ -1,24 +1,108 @@
-"""What a folder of transformers tells of the network that its weights are for."""
+"""Folders of transformers as models and as weights: whole and in shards, with their activation; runs by their folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+import torch
+from safetensors.torch import save_file
 
+import segvoc
+from segvoc.checkpoints.files import read_weights
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.finding import find_model
 from segvoc.models.loading import named_model
+from segvoc.models.presets import PRESETS
+from tests.images import one_line_error
+from tests.official_checkpoints import small_preset
+from tests.transformers_models import small_clipseg, weights_of
 
-VISION = {"hidden_size": 768, "patch_size": 16, "image_size": 224}
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Small networks in the table of presets, and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PRESETS, "clip-b", small_preset("clip-b"))
+    clipseg = replace(PRESETS["clipseg"], build=lambda configuration: small_clipseg("refined", configuration.pixels))
+    monkeypatch.setitem(PRESETS, "clipseg", clipseg)
+
+
+def saved(
+    folder: str, tensors: dict[str, torch.Tensor], config: dict, shards: int = 1, kind: str = "safetensors"
+) -> Path:
+    """A folder as transformers saves it."""
+    path = Path(folder)
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    single = "model.safetensors" if kind == "safetensors" else "pytorch_model.bin"
+    names = [single] if shards == 1 else [f"model-{n}-of-{shards}.{kind}" for n in range(shards)]
+    places = {key: names[number % shards] for number, key in enumerate(tensors)}
+    for name in names:
+        held = {key: value.contiguous() for key, value in tensors.items() if places[key] == name}
+        save_file(held, path / name) if kind == "safetensors" else torch.save(held, path / name)
+    if shards > 1:
+        (path / f"{single}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return path
+
+
+def test_a_folder_of_clipseg_is_a_model_in_one_file_in_shards_and_as_pickles():
+    tensors, config = (
+        weights_of("clipseg_refined"),
+        {"model_type": "clipseg", "use_complex_transposed_convolution": True},
+    )
+    states = []
+    for number, (shards, kind) in enumerate([(1, "safetensors"), (3, "safetensors"), (1, "bin"), (2, "bin")]):
+        folder = saved(f"saved_{number}", tensors, config, shards, kind)
+        model = segvoc.load(folder, device="cpu")
+        assert model.name == str(folder) and model.origin["preset"] == "clipseg"
+        given = segvoc.load("clipseg", weights=folder, device="cpu")
+        states += [model.network.state_dict(), given.network.state_dict()]
+    assert all(torch.equal(value, state[key]) for state in states for key, value in states[0].items())
+
+
+def test_what_a_folder_lacks_is_told(tmp_path):
+    folder = saved("saved", weights_of("clipseg_refined"), {"model_type": "clipseg"}, shards=2)
+    (folder / "model-1-of-2.safetensors").rename(folder / "elsewhere")
+    with one_line_error(CheckpointError, "has no model-1-of-2.safetensors", "index.json", "get the missing file"):
+        read_weights(folder)
+    index = folder / "model.safetensors.index.json"
+    for content in ("{", '{"weight_map": {}}', '{"weight_map": {"a": "../a.safetensors"}}', "[]"):
+        index.write_text(content)
+        with one_line_error(CheckpointError, "index.json", "is damaged"):
+            read_weights(folder)
+    index.unlink()
+    with one_line_error(CheckpointError, "is a folder; name the file", "no model.safetensors and no pytorch_model.bin"):
+        read_weights(folder)
+    with one_line_error(CheckpointError, "'saved' has no model.safetensors and no pytorch_model.bin"):
+        segvoc.load(folder)
+    (folder / "elsewhere").rename(folder / "model.safetensors")
+    with one_line_error(UsageError, "has its own weights", "give one of them"):
+        segvoc.load(folder, weights="model.safetensors")
+
+
+def test_a_run_is_a_model_by_its_folder_once_it_is_finished():
+    folder = Path("run")
+    folder.mkdir()
+    (folder / "config.json").write_text('{"recipe": {}}')
+    with one_line_error(CheckpointError, "isn't finished", "--resume"):
+        segvoc.load("run")
+    model = segvoc.load("clip-b", weights="random", device="cpu")
+    segvoc.save(model, folder / "model.safetensors")
+    assert segvoc.load("run", device="cpu").name == "run"
+    Path("clip-b").mkdir()
+    assert segvoc.load("clip-b", weights="random", device="cpu").name == "clip-b"  # the preset, not the folder
+    with one_line_error(CheckpointError, "'./clip-b' holds files (nothing), no model of segvoc"):
+        segvoc.load("./clip-b")
 
 
 @pytest.mark.parametrize(("act", "options"), [("gelu", {"activation": "gelu"}), ("quick_gelu", {}), (None, {})])
-def test_the_activation_of_a_clip_is_known(tmp_path: Path, act: str | None, options: dict[str, str]) -> None:
-    vision = VISION | ({} if act is None else {"hidden_act": act})
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", "vision_config": vision}))
-    save_file({"logit_scale": np.zeros(1, np.float32)}, tmp_path / "model.safetensors")
-    found = find_model(str(tmp_path))
+def test_the_activation_of_a_clip_is_known(act: str | None, options: dict[str, str]) -> None:
+    vit = PRESETS["clip-b"].configuration.encoders.vit  # type: ignore[union-attr]
+    size = {"hidden_size": vit.width, "patch_size": vit.patch_size, "image_size": vit.pretrained_size}
+    vision = size | ({} if act is None else {"hidden_act": act})
+    saved("clip", {"logit_scale": torch.zeros(1)}, {"model_type": "clip", "vision_config": vision})
+    found = find_model("clip")
     assert found is not None and (found.model, dict(found.options)) == ("clip-b", options)
-    configuration = named_model(str(tmp_path)).configuration
-    assert configuration.encoders.activation == options.get("activation", "quick_gelu")  # type: ignore[union-attr]
+    encoders = named_model("clip").configuration.encoders  # type: ignore[union-attr]
+    assert encoders.activation == options.get("activation", "quick_gelu")
