@@ -1,4 +1,4 @@
-"""Folders of transformers as models and as weights: whole and in shards, with their activation; runs by their folder."""
+"""Folders of transformers as models and as weights: whole, in shards, with their activation; runs by their folder."""
 
 import json
 from dataclasses import replace

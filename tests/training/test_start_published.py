@@ -25,6 +25,8 @@ from tests.networks.golden_stages import tiny_network
 from tests.official_checkpoints import official_weights
 from tests.small_published import publish_tensors, use_small_published
 
+pytestmark = pytest.mark.filterwarnings("ignore::segvoc.errors.ActivationWarning")  # weights without OpenAI's sizes
+
 CLIP = "sem_seg_head.predictor.clip_model."
 Patch = pytest.MonkeyPatch
 

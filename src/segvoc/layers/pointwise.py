@@ -41,8 +41,14 @@ def _is_fused() -> bool:
 
 @cache
 def _has_fused_linear() -> bool:
-    """Whether this processor and this PyTorch have oneDNN's linear layer in bfloat16."""
-    return bfloat16_instructions() in ("AMX", "AVX512-BF16") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether this processor and this PyTorch have oneDNN's linear layer in bfloat16; it is tried."""
+    if bfloat16_instructions() not in ("AMX", "AVX512-BF16"):
+        return False
+    ones = torch.ones((2, 2), dtype=torch.bfloat16)
+    try:
+        return bool((torch.ops.mkldnn._linear_pointwise(ones, ones, None, "gelu", [None], "none") > 1.9).all())
+    except (AttributeError, RuntimeError):  # a newer PyTorch may lack it; oneDNN may be held to older instructions
+        return False
 
 
 class PointwiseLinear(nn.Linear):

@@ -40,7 +40,7 @@ class MaskFile(Shape):
             with opened_image(self.path) as image:
                 inside = np.array(image.convert("L")) > 0
         except InputError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"mask {str(error).replace(str(self.path), self.path.name)}") from None
         return Patch(0, 0, inside if inside.shape == (height, width) else nearest(inside, (height, width)))
 
 
