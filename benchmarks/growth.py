@@ -161,10 +161,19 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         for axes, name, unit in zip(
             grid[:, column], ("seconds", "gigabytes"), ("time [s]", "memory [GB]"), strict=True
         ):
-            axes.loglog([row["number"] for row in own], [row[name] for row in own], "o-")
-            size = "pixels" if curve == "side" else curve
+            numbers = [row["number"] for row in own]
+            axes.plot(numbers, [row[name] for row in own], "o-")
+            axes.set_xscale("log")
+            shown = numbers[:: 1 if len(numbers) < 5 else 2]
+            axes.set_xticks(shown, [f"{number:,}" for number in shown], fontsize=7)
+            axes.minorticks_off()
+            if name == "seconds":
+                axes.set_yscale("log")
+            else:
+                axes.set_ylim(0, 1.1 * max(row[name] for row in own))
+            size = {"side": "pixels", "simulated images": "images"}.get(curve, curve)
             axes.set_title(f"{unit}: {size}$^{{{found[name]}}}$", fontsize=9)
-            axes.set_xlabel("side [px]" if curve == "side" else curve)
+            axes.set_xlabel({"side": "side [px]", "simulated images": "images without the network"}.get(curve, curve))
             axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_figure(path, figure)
