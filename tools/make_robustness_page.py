@@ -61,7 +61,29 @@ def peers_table(found: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-TABLES = (("fuzz", fuzz_table), ("peers", peers_table), ("kills", kills_table), ("soak", soak_table))
+def corpora_table(found: dict[str, Any] | None) -> str:
+    """Folders of other projects, put through in one call each."""
+    if found is None:
+        return NOT_RUN
+    lines = [
+        "| project | commit | options | files | labeled | named | counted | unexpected |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in found["corpora"]:
+        options = f"`{row['options']}`" if row["options"] else ""
+        about = f"{row['name']} | {row['commit']} | {options}"
+        counts = " | ".join(str(row[name]) for name in ("files", "labeled", "named", "counted"))
+        lines.append(f"| {about} | {counts} | {len(row['unexpected'])} |")
+    return "\n".join(lines)
+
+
+TABLES = (
+    ("fuzz", fuzz_table),
+    ("peers", peers_table),
+    ("corpora", corpora_table),
+    ("kills", kills_table),
+    ("soak", soak_table),
+)
 
 
 def main() -> None:
