@@ -4,7 +4,8 @@ Papers call multiply-adds "FLOPs". Ours are counted on the meta device: all matr
 The published graph repeats for each class some work that ours does once for an image.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -65,9 +66,15 @@ def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, k
 
 def multiply_adds_of(work: Callable[[], object]) -> int:
     """Multiply-adds of the matrix products, convolutions and attentions in a call."""
-    with FlopCounterMode(display=False) as counter:
+    fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # see `segvoc.layers.pointwise`
+    with FlopCounterMode(display=False, custom_mapping={} if fused is None else {fused: _of_linear}) as counter:
         work()
     return counter.get_total_flops() // 2
+
+
+def _of_linear(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    """Operations of a linear layer, by the shapes of its arguments."""
+    return 2 * math.prod(x) * weight[0]
 
 
 def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int | None:

@@ -96,6 +96,7 @@ OF_ALL = [
     ("cvat", _text(CVAT, "<image ", "<track/><image "), "is of a video, and"),
     ("cvat", _text(CVAT, "<image ", "<track><box frame='x'/></track><image "), "is damaged: invalid literal"),
     ("datumaro", _bytes(DATUMARO, b"{"), "it is not JSON"),
+    ("datumaro", _json(DATUMARO, lambda all: all["items"][0].update(image=5)), "photo.jpg' is missing"),
     ("datumaro", _json(DATUMARO, lambda all: all["categories"].clear()), "has no 'label'"),
     ("datumaro", _json(DATUMARO, lambda all: all.update(items=[5])), "item 0 is 5, not an object"),
     ("open-images", _bytes(MASKS_CSV, b"MaskPath,ImageID\na.png,a\n"), "it has no column 'LabelName'"),

@@ -70,8 +70,9 @@ def _annotation(item: Entry, names: Sequence[str]) -> tuple[Annotation, int]:
     shapes = [entry for entry in entries if entry.text("type") not in _OF_THE_IMAGE]
     shapes.sort(key=lambda entry: entry.whole("z_order") if "z_order" in entry else 0)
     found, without_area = with_area(lambda entry: _shape(entry, names), shapes)
-    size = None
-    if "image" in item and isinstance(stated := item.content["image"].get("size"), list) and len(stated) == 2:
+    size, image = None, item.content.get("image")
+    stated = image.get("size") if isinstance(image, dict) else None
+    if isinstance(stated, list) and len(stated) == 2:
         size = (int(finite(stated[0], "the height")), int(finite(stated[1], "the width")))
     return Shapes(shapes=found, size=size), without_area
 
