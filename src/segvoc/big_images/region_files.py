@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.errors import InputError, OutputError, missing_extra, one_line
+from segvoc.errors import InputError, missing_extra, one_line
 from segvoc.imaging.rasters import RasterImage, gdal_errors, gdal_writing, require_rasterio
 from segvoc.storage.atomic_writes import write_atomically, write_path_atomically
 
@@ -167,12 +167,10 @@ def write_geopackage(path: Path, label_map: Path, words: Sequence[str], colors: 
                     if not some:
                         break
             package.replace(temporary)
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-            raise OutputError(f"{str(path)!r} can't be written ({one_line(error)}); check the disk") from None
         finally:
             package.unlink(missing_ok=True)
 
-    with gdal_writing(path):
+    with gdal_writing(path, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
         warnings.filterwarnings("ignore", "'crs' was not provided")  # of an image without coordinates
         write_path_atomically(path, write)
     return written

@@ -1,6 +1,5 @@
 """Published CLIP weights of any family for the towers of a network."""
 
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.official_clip import TowerStates, eva_clip_states, openai_clip_states
 from segvoc.checkpoints.official_convnext import convnext_clip_states
-from segvoc.checkpoints.origins import refuse_other_origins
+from segvoc.checkpoints.origins import refuse_clips_without_towers, refuse_other_origins
 from segvoc.checkpoints.strict import with_prefixes
 from segvoc.checkpoints.transformers_names import CLIP_MARK
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
@@ -65,23 +64,6 @@ _FAMILIES = (
 )
 
 
-_OTHER_CLIPS = (
-    ("Perception Encoder (PE)", r"visual\.(trunk\.norm_pre|attn_pool)\."),
-    ("SigLIP", r"(visual\.trunk\.attn_pool|vision_model\.head|(text\.)?logit_bias$)"),
-    ("MobileCLIP", r"(visual\.trunk\.stem\.\d+\.(?!weight$|bias$)|image_encoder\.model\.(patch_embed|network)\.)"),
-)
-"""Models of other families that aren't read, and what names of their weights begin with."""
-
-
-def _refuse_other_clips(official: Mapping[str, Tensor]) -> None:
-    for name, mark in _OTHER_CLIPS:
-        if any(re.match(mark, key) is not None for key in official):
-            raise CheckpointError(
-                f"these are weights of a {name}, whose towers segvoc doesn't have; take an OpenAI CLIP, EVA02-CLIP or "
-                "ConvNeXt-CLIP (segvoc models)"
-            )
-
-
 def _warn_of_activation(official: Mapping[str, Tensor], image_encoder: nn.Module) -> None:
     """Warn where open_clip's names leave open which activation the towers were trained with."""
     from open_clip.transformer import QuickGELU
@@ -112,7 +94,7 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
             "these are the towers of a CLIP alone, and a network of parts needs two kinds; start a training "
             "with both: --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
         )
-    _refuse_other_clips(official)
+    refuse_clips_without_towers(official)
     found = next((family for family in _FAMILIES if any(name.startswith(family.prefixes) for name in official)), None)
     if found is None:
         refuse_other_origins(official, "CLIP", *wanted.also)

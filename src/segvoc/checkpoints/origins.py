@@ -1,7 +1,7 @@
 """Published weights are recognized by their names, so that an error says whose they are and what reads them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -49,6 +49,35 @@ _ORIGINS = (
 """In order: the weights of a network contain those of the encoders below it."""
 
 
+_TAKE = "take an OpenAI CLIP, EVA02-CLIP or ConvNeXt-CLIP (segvoc models)"
+_CLIPS_WITHOUT_TOWERS = (
+    _Origin("a Perception Encoder (PE)", r"visual\.(trunk\.norm_pre|attn_pool)\.", _TAKE),
+    _Origin("a SigLIP", r"(visual\.trunk\.attn_pool|vision_model\.head|(text\.)?logit_bias$)", _TAKE),
+    _Origin(
+        "a MobileCLIP",
+        r"(visual\.trunk\.stem\.\d+\.(?!weight$|bias$)|image_encoder\.model\.(patch_embed|network)\.)",
+        _TAKE,
+    ),
+)
+"""In order: a PE has an attention pooling, as a SigLIP has."""
+
+
+def _origin_of(official: Mapping[str, Tensor], origins: Sequence[_Origin]) -> _Origin | None:
+    """The first origin whose mark the weights have."""
+    return next((one for one in origins if any(re.match(one.mark, name) for name in official)), None)
+
+
+def refuse_clips_without_towers(official: Mapping[str, Tensor]) -> None:
+    """Refuse weights of CLIPs whose towers segvoc doesn't have; their names look like those of CLIPs that it has.
+
+    Raises:
+        CheckpointError: The weights are of such a CLIP.
+    """
+    origin = _origin_of(official, _CLIPS_WITHOUT_TOWERS)
+    if origin is not None:
+        raise CheckpointError(f"these are weights of {origin.name}, whose towers segvoc doesn't have; {origin.fix}")
+
+
 def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
     """Refuse weights that are recognized as those of another network; weights of unknown networks pass.
 
@@ -59,6 +88,6 @@ def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
     Raises:
         CheckpointError: The weights are from elsewhere.
     """
-    origin = next((one for one in _ORIGINS if any(re.match(one.mark, name) for name in official)), None)
+    origin = _origin_of(official, _ORIGINS)
     if origin is not None and origin.name not in wanted:
         raise CheckpointError(f"these are weights of {origin.name}, not of {wanted[0]}; {origin.fix}")

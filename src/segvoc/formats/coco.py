@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from segvoc.annotations.coco import categories, region_annotations, region_facts
-from segvoc.annotations.connected_regions import Region, segments
+from segvoc.annotations.connected_regions import Region
 from segvoc.annotations.stuff import stuff_classes
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_json_lists
 from segvoc.inference.segmentation import Segmentation
@@ -34,8 +34,7 @@ class _Coco(DatasetFormat):
 
     def _segments(self, result: Segmentation, counted: set[int]) -> Iterator[Region]:
         """The segments of an image; the labels of the words that have objects are added to the set."""
-        stuff = stuff_classes(self.words, self.background)
-        for region in segments(result.labels, len(self.words), stuff, result.objects):
+        for region in self.segments_of(result):
             if region.number is not None:
                 counted.add(region.label)
             yield region

@@ -4,11 +4,13 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar
 
+from segvoc.annotations.connected_regions import Region, segments
+from segvoc.annotations.stuff import stuff_classes
 from segvoc.errors import UsageError
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
@@ -64,6 +66,11 @@ class DatasetFormat(ABC):
     def files(cls, stem: str) -> tuple[str, ...]:
         """The files that `write` writes for an image, whatever it shows; none if all is in those about all."""
         return ()
+
+    def segments_of(self, result: Segmentation) -> Iterator[Region]:
+        """The segments of a result: objects, and of words without any each connected region, or all of its stuff."""
+        stuff = stuff_classes(self.words, self.background)
+        return segments(result.labels, len(self.words), stuff, result.objects)
 
     @abstractmethod
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:

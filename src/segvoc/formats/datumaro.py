@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segvoc.annotations.coco import region_annotations
-from segvoc.annotations.connected_regions import segments
-from segvoc.annotations.stuff import stuff_classes
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_json_lists
 from segvoc.inference.segmentation import Segmentation
 
@@ -29,11 +27,10 @@ class Datumaro(DatasetFormat):
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""
-        stuff = stuff_classes(self.words, self.background)
-        found = segments(result.labels, len(self.words), stuff, result.objects)
+        found = region_annotations(self.segments_of(result), (result.height, result.width))
         masks = [
             {"label_id": region.label, "group": region.number or 0, "rle": entry["segmentation"]}
-            for region, entry in region_annotations(found, (result.height, result.width))
+            for region, entry in found
         ]
         return {"size": [result.height, result.width], "masks": masks}
 

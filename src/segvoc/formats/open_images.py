@@ -2,14 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from segvoc.annotations.connected_regions import segments
-from segvoc.annotations.stuff import stuff_classes
 from segvoc.formats.dataset_format import DatasetEntries, DatasetFormat, Facts, write_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
@@ -54,8 +52,7 @@ class OpenImages(DatasetFormat):
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""
         rows, files = [], []
-        stuff = stuff_classes(self.words, self.background)
-        for number, region in enumerate(segments(result.labels, len(self.words), stuff, result.objects)):
+        for number, region in enumerate(self.segments_of(result)):
             mask = np.zeros(result.labels.shape, bool)
             mask[region.place] = region.inside
             name = f"{stem}_w{region.label}_{number}.png"
@@ -96,7 +93,7 @@ def _label(label: int) -> str:
     return f"/w/{label}"
 
 
-def _line(values: Sequence[object] | Iterable[object]) -> str:
+def _line(values: Iterable[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(values)
     return text.getvalue()

@@ -53,6 +53,10 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 _EITHER_BRANDS = {b"mif1", b"msf1"}
 """Brands of files of both kinds, which name their own among the compatible ones behind it."""
 
+TIE_POINTS, MODEL_MATRIX, GEO_KEYS = 33922, 34264, 34735
+PLACE_TAGS = (TIE_POINTS, MODEL_MATRIX, GEO_KEYS)
+"""Tags of a GeoTIFF that tell where it lies (ModelTiepoint, ModelTransformation, GeoKeyDirectory)."""
+
 _WEBP_IN_TIFF = 50001
 _BYTE_COUNTS = (279, 325)
 """Tags with the sizes of the blocks of a TIFF, strips or tiles; blocks that GDAL leaves out have size 0."""
@@ -195,7 +199,7 @@ def _is_measured(image: Image.Image) -> bool:
     if image.format != "TIFF":
         return False
     tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-    return max(tags.get(258, (1,))) > 8 and any(tag in tags for tag in (33922, 34264, 34735))
+    return max(tags.get(258, (1,))) > 8 and not tags.keys().isdisjoint(PLACE_TAGS)
 
 
 def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | None = None) -> Image.Image:

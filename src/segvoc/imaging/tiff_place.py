@@ -15,13 +15,14 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import TiffImagePlugin, TiffTags
 
+from segvoc.imaging.image_formats import MODEL_MATRIX, PLACE_TAGS, TIE_POINTS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_map_image
 from segvoc.imaging.rasters import is_raster
 from segvoc.storage.atomic_writes import write_atomically
 
-_SCALE, _TIE_POINTS, _MATRIX, _KEYS, _DOUBLES, _TEXTS, _RPC = 33550, 33922, 34264, 34735, 34736, 34737, 50844
-_PLACE = (_SCALE, _TIE_POINTS, _MATRIX, _KEYS, _DOUBLES, _TEXTS, _RPC)
-"""ModelPixelScale, ModelTiepoint, ModelTransformation, the keys of the coordinate system, and RPCCoefficients."""
+_SCALE, _DOUBLES, _TEXTS, _RPC = 33550, 34736, 34737, 50844
+_PLACE = (*PLACE_TAGS, _SCALE, _DOUBLES, _TEXTS, _RPC)
+"""Those, ModelPixelScale, the values of the keys of the coordinate system, and RPCCoefficients."""
 
 _ORIENTATION, _GDAL_METADATA, _GDAL_NODATA = 274, 42112, 42113
 
@@ -64,9 +65,9 @@ class TiffPlace:
                 tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}
         except (OSError, SyntaxError, ValueError, KeyError, TypeError, EOFError, struct.error, MemoryError):
             return None  # whoever reads the image says what is wrong with it
-        if not tags.keys() & {_TIE_POINTS, _MATRIX} and (matrix := _world_file(Path(path))) is not None:
-            tags[_MATRIX] = (TiffTags.DOUBLE, matrix)
-        return cls(tags=tags) if tags.keys() & {_TIE_POINTS, _MATRIX, _KEYS, _RPC} else None
+        if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := _world_file(Path(path))) is not None:
+            tags[MODEL_MATRIX] = (TiffTags.DOUBLE, matrix)
+        return cls(tags=tags) if tags.keys() & {*PLACE_TAGS, _RPC} else None
 
 
 def _world_file(path: Path) -> tuple[float, ...] | None:

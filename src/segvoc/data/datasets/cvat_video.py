@@ -1,9 +1,10 @@
 """Tracks of "CVAT for video 1.1": the shapes of its frames, which are images of a folder."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 
 from segvoc.data.datasets.places import visible_files
@@ -34,17 +35,22 @@ class Track:
     def at(self, frame: int) -> TrackedShape | None:
         """The shape in a frame; None where the object isn't seen.
 
-        CVAT writes a shape for each frame. Where there is none between two others, polygons of the same number of
-        corners, such as boxes, are between these, as CVAT has them; others stay as they were.
+        CVAT writes a shape for each frame. Where there is none between two others, shapes of four corners, such as
+        boxes, are between these; others stay as they were.
         """
-        shapes = sorted(self.shapes, key=lambda shape: shape.frame)
-        earlier = [shape for shape in shapes if shape.frame <= frame]
-        if not earlier or earlier[-1].shape is None:
+        shapes = self._ordered
+        after = bisect_right(shapes, frame, key=lambda shape: shape.frame)
+        if not after or shapes[after - 1].shape is None:
             return None
-        for before, after in pairwise(shapes):
-            if before.frame < frame < after.frame:
-                return _between(before, after, (frame - before.frame) / (after.frame - before.frame))
-        return earlier[-1]
+        before = shapes[after - 1]
+        if before.frame == frame or after == len(shapes):
+            return before
+        return _between(before, shapes[after], (frame - before.frame) / (shapes[after].frame - before.frame))
+
+    @cached_property
+    def _ordered(self) -> list[TrackedShape]:
+        """The shapes by their frames; from the first call on no shape may be added."""
+        return sorted(self.shapes, key=lambda shape: shape.frame)
 
 
 def _between(before: TrackedShape, after: TrackedShape, share: float) -> TrackedShape:

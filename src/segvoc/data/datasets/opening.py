@@ -221,8 +221,9 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
     if found := marked_formats(folder):
         return found
     annotations = sorted((folder / "annotations").glob("*.json"))
-    if len(annotations) == 1 or any(is_datumaro(json_content(file)) for file in annotations[:1]):
-        return _formats_of_json(annotations[0])
+    of_first = _formats_of_json(annotations[0]) if annotations else []
+    if len(annotations) == 1 or of_first == ["datumaro"]:
+        return of_first
     if loose := sorted(loose_coco_files(folder).values()):
         return _formats_of_json(loose[0])
     if has_masks(folder):
