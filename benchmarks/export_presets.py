@@ -160,7 +160,7 @@ def small_model(name: str) -> NetworkSegmenter:
 def small_configuration(configuration: NetworkConfig) -> NetworkConfig:
     """Towers of 4 layers and aggregations of 32 channels, with windows of 4 cells."""
     if isinstance(configuration, ClipNetworkConfig):
-        encoders = configuration.encoders
+        encoders = configuration.encoder
         return replace(
             configuration,
             encoders=replace(encoders, vit=small_vit(encoders.vit)),  # pyright: ignore[reportArgumentType]

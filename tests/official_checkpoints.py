@@ -48,7 +48,7 @@ def small_preset(name: str) -> Preset:
         configuration = replace(configuration, aggregation=replace(FAMILIES[kind.aggregation].config, **SMALL))
 
     def build(configuration: ClipNetworkConfig) -> SegmentationNetwork:
-        text_encoder, encoders = tiny_network(kind.towers).text_encoder, configuration.encoders
+        text_encoder, encoders = tiny_network(kind.towers).text_encoder, configuration.encoder
         assert isinstance(text_encoder, ClipTextEncoder)
         if isinstance(encoders, EvaEncoders):
             tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=encoders.dense))

@@ -4,14 +4,22 @@ import re
 from functools import cache
 from typing import Any
 
+import timm
 import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.constants import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    IMAGENET_INCEPTION_MEAN,
+    IMAGENET_INCEPTION_STD,
+)
 from torch import Tensor
 
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.clip_with_dino import DinoTokens
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.siglip_text import SiglipTextEncoder
+from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.models.builders import build_decoder
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSeg
@@ -25,6 +33,7 @@ PHRASES = ["a glass", "something to fill", "wood", "a jar", "the shadow of a red
 STATISTICS = {
     "openai": (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
     "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+    "siglip": (IMAGENET_INCEPTION_MEAN, IMAGENET_INCEPTION_STD),
 }
 
 
@@ -35,6 +44,9 @@ def _images(side: int) -> Tensor:
 
 CLIPSEG_IMAGES = _images(96)
 """Larger than CLIPSeg's position table: 6 x 6 cells, not 4 x 4."""
+
+SIGLIP_TOKENS = (torch.arange(3 * 32).reshape(3, 32) * 37) % 300
+"""Three prompts of a small vocabulary."""
 
 CLIP_IMAGES, DINO_IMAGES = _images(64), _images(56)
 
@@ -97,6 +109,25 @@ def small_towers() -> tuple[OpenAIClipImageEncoder, ClipTextEncoder]:
     )
     text = ClipTextConfig(channels=32, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
     return OpenAIClipImageEncoder(vit).eval(), ClipTextEncoder(text).eval()
+
+
+def small_siglip() -> tuple[TimmClipImageEncoder, SiglipTextEncoder]:
+    """Encoders of the small SigLIP."""
+    sizes = {"embed_dim": 64, "depth": 3, "num_heads": 2, "img_size": 64, "act_layer": "gelu_tanh"}
+    tower = timm.create_model("vit_base_patch16_siglip_224", num_classes=0, global_pool="map", **sizes)
+    text = ClipTextConfig(
+        channels=64,
+        width=64,
+        layers=2,
+        heads=2,
+        quick_gelu=False,
+        fine_tuned="qv",
+        context_length=32,
+        vocabulary_size=300,
+        causal=False,
+        siglip=True,
+    )
+    return TimmClipImageEncoder(tower, taps=(0, 1), input_size=64).eval(), SiglipTextEncoder(text).eval()
 
 
 def small_clipseg(head: Head, pixels: PixelStatistics = "clip") -> SynSeg:

@@ -1,7 +1,7 @@
 """Makes the goldens of Hugging Face's transformers, which the project doesn't depend on: tests/golden/transformers.*.
 
 Usage: python tools/make_transformers_goldens.py FOLDER_4 FOLDER_5. Each folder is an installation of transformers
-(`pip install --target FOLDER_4 "transformers<5"`). Both fill small CLIPSeg, CLIP and DINOv2 networks with weights made
+(`pip install --target FOLDER_4 "transformers<5"`). Both fill small CLIPSeg, CLIP, SigLIP and DINOv2 networks with weights made
 by the rule of `tests/golden_rules.py` from the names in the files that they write. What is kept: those names and their
 shapes, the names of weights in memory that differ, those of some published models, and some values of the outputs.
 """
@@ -31,6 +31,7 @@ from tests.transformers_models import (
     DINO_IMAGES,
     PHOTOGRAPHS,
     PHRASES,
+    SIGLIP_TOKENS,
     STATISTICS,
     normalized,
 )
@@ -46,6 +47,8 @@ _CLIP = {"text_config": _TEXT, "vision_config": _VISION | {"image_size": 64, "pa
 _DECODER = {"extract_layers": [0, 1, 2], "reduce_dim": 16, "decoder_num_attention_heads": 2}
 _SEG = _CLIP | _DECODER | {"decoder_intermediate_size": 24}
 _DINO = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56}
+_SIGLIP_TEXT = _TEXT | {"vocab_size": 300, "max_position_embeddings": 32, "projection_size": 64}
+_SIGLIP = {"vision_config": _VISION | {"num_hidden_layers": 3, "image_size": 64}, "text_config": _SIGLIP_TEXT}
 _LARGE_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 _LARGE_VISION = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 
@@ -94,6 +97,7 @@ def one_version(out: Path) -> None:
         config = tf.CLIPSegConfig(**_SEG, use_complex_transposed_convolution=refined)
         case(f"clipseg_{head}", tf.CLIPSegForImageSegmentation(config), lambda model: _segmented(tf, model, tokens))
     case("clip", tf.CLIPModel(tf.CLIPConfig(**_CLIP)), lambda model: _embedded(model, tokens))
+    case("siglip", tf.SiglipModel(tf.SiglipConfig(**_SIGLIP)), _compared)
     case("dinov2", tf.Dinov2Model(tf.Dinov2Config(**_DINO)), _tokens)
     classified = tf.Dinov2ForImageClassification(tf.Dinov2Config(**_DINO, num_labels=5))
     record["files"]["dinov2_classifier"] = _grouped(_filled(classified)[0])
@@ -145,6 +149,12 @@ def _logits(model: Any, pixels: Tensor, tokens: Tensor) -> Tensor:
 
 def _embedded(model: Any, tokens: Tensor) -> dict[str, Tensor]:
     done = model(pixel_values=normalized(CLIP_IMAGES, "openai"), input_ids=tokens)
+    state = done.vision_model_output.last_hidden_state
+    return {"last_hidden_state": state, "image_embeds": done.image_embeds, "text_embeds": done.text_embeds}
+
+
+def _compared(model: Any) -> dict[str, Tensor]:
+    done = model(pixel_values=normalized(CLIP_IMAGES, "siglip"), input_ids=SIGLIP_TOKENS)
     state = done.vision_model_output.last_hidden_state
     return {"last_hidden_state": state, "image_embeds": done.image_embeds, "text_embeds": done.text_embeds}
 

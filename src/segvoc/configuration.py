@@ -199,7 +199,14 @@ def _of_kind(setting: _Setting, kind: object, name: str) -> Any:
 
 
 def _new(cls: type, kind: object, old: Any) -> Any:
-    """A record of another kind with its own defaults; fields without one are copied from the old record."""
+    """A record of another kind with its own defaults; fields without one are copied from the old record.
+
+    Raises:
+        UsageError: the old record has no such field.
+    """
+    missing = [name for name in required_fields(cls) if not hasattr(old, name)]
+    if missing:
+        raise UsageError(f"{kind} needs {' and '.join(missing)}, which {old.kind} doesn't have; take another model")
     return cls(kind=kind, **{name: getattr(old, name) for name in required_fields(cls)})
 
 

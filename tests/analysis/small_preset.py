@@ -17,7 +17,7 @@ def build(configuration: ClipNetworkConfig) -> SegmentationNetwork:
 
 SMALL = Preset(
     summary="",
-    configuration=ClipNetworkConfig(encoders=OpenAIEncoders(vit=vit_b16()), aggregation=replace(CONFIG, blocks=1)),
+    configuration=ClipNetworkConfig(encoder=OpenAIEncoders(vit=vit_b16()), aggregation=replace(CONFIG, blocks=1)),
     build=build,
     templates_of=lambda configuration: ("{}",),
     protocols_of=lambda configuration: small_protocols(),

@@ -96,13 +96,17 @@ FORMS: dict[str, tuple[Callable[[], dict[str, Tensor]], Callable[[], tuple[nn.Mo
 
 @pytest.mark.parametrize(
     ("timms", "name"),
-    [("vit_base_patch16_siglip_224", "SigLIP"), ("fastvit_mci0", "MobileCLIP"), ("vit_pe_core_tiny_patch16_384", "PE")],
+    [
+        ("vit_base_patch16_siglip_224", "SigLIP"),
+        ("fastvit_mci0", "MobileCLIP"),
+        ("vit_pe_core_tiny_patch16_384", "PE-Core"),
+    ],
 )
 def test_other_families_are_named(timms: str, name: str) -> None:
     with torch.device("meta"):
         weights = {f"visual.trunk.{key}": value for key, value in timm.create_model(timms).state_dict().items()}
     for towers in (eva_towers(), FORMS["open_clip's ViT"][1](), FORMS["open_clip's ConvNeXt"][1]()):
-        with one_line_error(CheckpointError, f"weights of a {name}" if name != "PE" else "(PE)", "segvoc models"):
+        with one_line_error(CheckpointError, f"these are {name} weights", "set encoder="):
             towers_state({**weights, **text("text.")}, *towers)
 
 

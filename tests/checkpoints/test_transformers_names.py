@@ -17,11 +17,16 @@ from segvoc.networks.base import SegmentationNetwork
 from tests.built import built
 from tests.golden_sets import TOLERANCE
 from tests.images import one_line_error
+from tests.timm_clips import small_tokenizer
 from tests.transformers_models import (
     CLIP_IMAGES,
     PHRASES,
+    SIGLIP_TOKENS,
+    STATISTICS,
     VERSIONS,
+    normalized,
     shapes_of,
+    small_siglip,
     small_towers,
     transformers_case,
     weights_of,
@@ -60,6 +65,27 @@ def test_outputs_are_those_of_transformers(clip, buffers, tmp_path):
         assert case.error(f"{version}.clip.last_hidden_state", state) <= TOLERANCE
         assert case.error(f"{version}.clip.image_embeds", pooled) <= TOLERANCE
         assert case.error(f"{version}.clip.text_embeds", words) <= TOLERANCE
+
+
+def test_outputs_of_siglip_are_those_of_transformers(tmp_path):
+    weights = weights_of("siglip") | {"vision_model.embeddings.position_ids": torch.arange(16)[None]}
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "tokenizer.json").write_text(small_tokenizer().to_str())
+    image, text = small_siglip()
+    read = read_weights(tmp_path / "model.safetensors").tensors
+    assert is_plain_clip(read)
+    for tower, state in zip((image, text), towers_state(read, image, text), strict=True):
+        tower.load_state_dict(state)
+    case, pixels = transformers_case(), normalized(CLIP_IMAGES, "siglip")
+    assert tuple(image.tower.pretrained_cfg[name] for name in ("mean", "std")) == STATISTICS["siglip"]
+    with torch.no_grad():
+        state = image.tower.forward_features(pixels)
+        pooled, words = F.normalize(image.tower.forward_head(state), dim=-1), text(SIGLIP_TOKENS)
+    assert text.tokenize(["a cat"])[0, :5].tolist() == small_tokenizer().encode("a cat").ids[:5]
+    for version in VERSIONS:
+        assert case.error(f"{version}.siglip.last_hidden_state", state) <= TOLERANCE
+        assert case.error(f"{version}.siglip.image_embeds", pooled) <= TOLERANCE
+        assert case.error(f"{version}.siglip.text_embeds", words) <= TOLERANCE
 
 
 @pytest.mark.parametrize(

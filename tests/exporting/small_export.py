@@ -33,7 +33,7 @@ def small_cat_seg(one_pooling: bool = False) -> NetworkSegmenter:
     aggregation = replace(
         CAT_SEG, blocks=1, dim=32, guidance_dim=16, heads=2, window=4, pad_classes=8, decoder_sizes=sizes
     )
-    network = build_clip_network(ClipNetworkConfig(encoders=OpenAIEncoders(vit=vit), aggregation=aggregation))
+    network = build_clip_network(ClipNetworkConfig(encoder=OpenAIEncoders(vit=vit), aggregation=aggregation))
     network.text_encoder = ClipTextEncoder(
         ClipTextConfig(channels=64, width=64, layers=1, heads=2, quick_gelu=True, fine_tuned="qv")
     )

@@ -14,6 +14,7 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.finding import find_model
 from segvoc.models.loading import named_model
 from segvoc.models.presets import PRESETS
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
 from tests.images import one_line_error
 from tests.official_checkpoints import small_preset
 from tests.transformers_models import small_clipseg, weights_of
@@ -98,11 +99,14 @@ def test_a_run_is_a_model_by_its_folder_once_it_is_finished():
 
 @pytest.mark.parametrize(("act", "options"), [("gelu", {"activation": "gelu"}), ("quick_gelu", {}), (None, {})])
 def test_the_activation_of_a_clip_is_known(act: str | None, options: dict[str, str]) -> None:
-    vit = PRESETS["clip-b"].configuration.encoders.vit  # type: ignore[union-attr]
+    known = PRESETS["clip-b"].configuration
+    assert isinstance(known, ClipNetworkConfig)
+    vit = known.encoder.vit
     size = {"hidden_size": vit.width, "patch_size": vit.patch_size, "image_size": vit.pretrained_size}
     vision = size | ({} if act is None else {"hidden_act": act})
     saved("clip", {"logit_scale": torch.zeros(1)}, {"model_type": "clip", "vision_config": vision})
     found = find_model("clip")
     assert found is not None and (found.model, dict(found.options)) == ("clip-b", options)
-    encoders = named_model("clip").configuration.encoders  # type: ignore[union-attr]
-    assert encoders.activation == options.get("activation", "quick_gelu")
+    configuration = named_model("clip").configuration
+    assert isinstance(configuration, ClipNetworkConfig) and isinstance(configuration.encoder, OpenAIEncoders)
+    assert configuration.encoder.activation == options.get("activation", "quick_gelu")

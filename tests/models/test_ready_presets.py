@@ -196,6 +196,6 @@ def test_encoders_of_another_preset_are_read_as_a_clip_alone(hub, monkeypatch, t
 )
 def test_windows_are_of_the_size_that_the_encoder_was_trained_at(name: str, window: int, side: int) -> None:
     configuration, way = PRESETS[name].configuration, PRESETS[name].protocols["official"]
-    assert isinstance(configuration, ClipNetworkConfig) and configuration.encoders.dense == "naclip"
+    assert isinstance(configuration, ClipNetworkConfig) and configuration.encoder.dense == "naclip"
     assert way.loader is not None and (way.size, way.loader.shortest) == (window, side)
     assert PRESETS[name].templates == IMAGENET_TEMPLATES and len(IMAGENET_TEMPLATES) == 80

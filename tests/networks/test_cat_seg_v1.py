@@ -39,7 +39,7 @@ def small_backbone() -> nn.Module:
 def guided(**options) -> SegmentationNetwork:
     tower = OpenAIClipImageEncoder(VIT, **options)
     aggregation = CostAggregationConfig(**(vars(CAT_SEG) | SMALL | {"decoder": "bilinear"}))
-    config = ClipNetworkConfig(encoders=OpenAIEncoders(vit=VIT), aggregation=aggregation)
+    config = ClipNetworkConfig(encoder=OpenAIEncoders(vit=VIT), aggregation=aggregation)
     return clip_segmentation_network(config, tower, text_tower(""), small_backbone())
 
 

@@ -81,7 +81,7 @@ def _letters() -> Letters:
 
 
 def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
-    encoders, layers = configuration.encoders, configuration.aggregation
+    encoders, layers = configuration.encoder, configuration.aggregation
     layers = replace(layers, **SMALL | {"guidance_dim": min(layers.guidance_dim, 16)})
     if isinstance(encoders, EvaEncoders):
         tower = EvaClipImageEncoder(EvaClipConfig(vit=VIT, dense=encoders.dense))

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from segvoc.checkpoints.int8_rows import unpack_int8_rows
+from segvoc.checkpoints.origins import clip_family
 from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
 from segvoc.checkpoints.weights_folder import SINGLE, files_of_weights
+from segvoc.encoders.base import TOKENIZER
 from segvoc.errors import CheckpointError, one_line
 from segvoc.storage.atomic_writes import write_bytes
 
@@ -51,7 +53,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """Read safetensors, a checkpoint for `torch.load(weights_only=True)`, or a TorchScript archive; never runs code.
 
     The format is detected from the content, not from the file name. A folder has the files that transformers saves
-    (`files_of_weights`).
+    (`files_of_weights`). The weights of a SigLIP get the tokenizer that lies beside them, if there is one.
 
     Raises:
         CheckpointError: The file is missing, damaged or not a weights file, contains code, or contains no tensors.
@@ -59,7 +61,20 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     file = _read_folder(Path(path)) if os.fspath(path) and Path(path).is_dir() else _guarded(path, _read)
     if not file.tensors:
         raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; use another")
-    return file
+    return _with_tokenizer(file)
+
+
+def _with_tokenizer(file: WeightsFile) -> WeightsFile:
+    """Add the tokenizer of a published SigLIP, whose text encoder keeps it among its weights."""
+    path = Path(file.path)
+    tokenizer = (path if path.is_dir() else path.parent) / "tokenizer.json"
+    if file.preset is not None or clip_family(file.tensors) != "SigLIP" or not tokenizer.is_file():
+        return file
+    try:
+        content = torch.frombuffer(bytearray(tokenizer.read_bytes()), dtype=torch.uint8)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(tokenizer)!r} can't be read ({one_line(error)}); fetch it again") from None
+    return replace(file, tensors={**file.tensors, TOKENIZER: content})
 
 
 def _read_folder(folder: Path) -> WeightsFile:

@@ -17,6 +17,9 @@ from segvoc.checkpoints.strict import fit_exactly
 from segvoc.checkpoints.transformers_names import is_position_ids, openai_form
 from segvoc.errors import CheckpointError
 
+Renamed = Iterator[tuple[str, Tensor]]
+"""Our names and values for a published one."""
+
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]
 """State dicts of the image encoder and of the text encoder."""
 
@@ -49,7 +52,7 @@ def openai_clip_states(
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
-    return _map_towers(_with_prompts(official, image_encoder), image_encoder, text_encoder, _rename_openai)
+    return map_towers(_with_prompts(official, image_encoder), image_encoder, text_encoder, _rename_openai)
 
 
 def _with_prompts(official: Mapping[str, Tensor], image_encoder: nn.Module) -> Mapping[str, Tensor]:
@@ -75,19 +78,25 @@ def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, te
     side = math.isqrt(image_encoder.state_dict()["tower.pos_embed"].shape[1] - 1)
     for name in ("visual.pos_embed", "visual.trunk.pos_embed"):
         if name in official:
-            official[name] = _resize_positions(official[name], side)
-    return _map_towers(official, image_encoder, text_encoder, _rename_eva)
+            official[name] = resized_positions(official[name], side)
+    return map_towers(official, image_encoder, text_encoder, _rename_eva)
 
 
-def _resize_positions(table: Tensor, side: int) -> Tensor:
-    """Resize position embeddings to a grid of side x side; any other tensor is returned unchanged."""
-    cells = table.shape[1] - 1 if table.ndim == 3 else 0
+def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
+    """Resize position embeddings to a grid of side x side; any other tensor is returned unchanged.
+
+    Args:
+        table: the embeddings (1 N C), those of `others` tokens before those of the cells.
+        side: rows and columns of cells.
+        others: tokens that are no cells.
+    """
+    cells = table.shape[1] - others if table.ndim == 3 else 0
     if cells < 1 or math.isqrt(cells) ** 2 != cells:
         return table
-    return resample_abs_pos_embed(table, [side, side], antialias=False)
+    return resample_abs_pos_embed(table, [side, side], num_prefix_tokens=others, antialias=False)
 
 
-def _rename_openai(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _rename_openai(name: str, value: Tensor) -> Renamed:
     if name == _PROMPTS:
         yield "image.prompts.table", value
         return
@@ -97,10 +106,10 @@ def _rename_openai(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
     else:
         tower = "image" if name.startswith("visual.") else "text"
         name = re.sub(r"attn\.([qkv])_proj_weight$", r"attn.\1_proj.weight", name.removeprefix("visual."))
-        yield from _split_packed(f"{tower}.tower.{name}", value)
+        yield from split_packed(f"{tower}.tower.{name}", value)
 
 
-def _rename_eva(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _rename_eva(name: str, value: Tensor) -> Renamed:
     if name == "logit_scale":
         yield "text.logit_scale", value
     elif name.startswith("visual.trunk."):
@@ -110,24 +119,42 @@ def _rename_eva(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
             name = name.replace(theirs, ours)
         yield f"image.tower.{name.removeprefix('visual.')}", value
     else:
-        yield from _split_packed(f"text.tower.{name.removeprefix('text.')}", value)
+        yield from split_packed(f"text.tower.{name.removeprefix('text.')}", value)
 
 
-def _split_packed(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Split a packed `in_proj_weight` or `in_proj_bias` into q, k and v; yield anything else unchanged."""
-    stem, packed, suffix = name.partition("attn.in_proj_")
-    if packed and value.ndim:
-        yield from zip((f"{stem}attn.{letter}_proj.{suffix}" for letter in "qkv"), value.tensor_split(3), strict=True)
+def split_packed(name: str, value: Tensor, packed: str = "attn.in_proj_", apart: str = "attn.") -> Renamed:
+    """Split a packed `in_proj_weight` or `in_proj_bias` into q, k and v; yield anything else unchanged.
+
+    Args:
+        name: our name of a weight.
+        value: the weight.
+        packed: what the names of packed ones contain, before "weight" or "bias".
+        apart: what those of our separate ones contain there, before "q_proj." and so on.
+    """
+    stem, found, suffix = name.partition(packed)
+    if found and suffix in ("weight", "bias") and value.ndim:
+        yield from zip((f"{stem}{apart}{letter}_proj.{suffix}" for letter in "qkv"), value.tensor_split(3), strict=True)
     else:
         yield name, value
 
 
-def _map_towers(
+def map_towers(
     official: Mapping[str, Tensor],
     image_encoder: nn.Module,
     text_encoder: nn.Module,
-    rename: Callable[[str, Tensor], Iterator[tuple[str, Tensor]]],
+    rename: Callable[[str, Tensor], Renamed],
 ) -> TowerStates:
+    """State dicts for two towers.
+
+    Args:
+        official: published names and values.
+        image_encoder: the image encoder.
+        text_encoder: the text encoder.
+        rename: our names, "image." or "text." in front, and values for a published name and value.
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
     expected = {f"image.{name}": value.shape for name, value in image_encoder.state_dict().items()}
     expected |= {f"text.{name}": value.shape for name, value in text_encoder.state_dict().items()}
     renamed = (

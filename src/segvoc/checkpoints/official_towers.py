@@ -5,16 +5,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from timm.models.eva import Eva
+from timm.models.fastvit import FastVit
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_clip import TowerStates, eva_clip_states, openai_clip_states
 from segvoc.checkpoints.official_convnext import convnext_clip_states
-from segvoc.checkpoints.origins import refuse_clips_without_towers, refuse_other_origins
+from segvoc.checkpoints.official_timm_clip import timm_clip_states
+from segvoc.checkpoints.origins import clip_family, refuse_other_origins
 from segvoc.checkpoints.strict import with_prefixes
-from segvoc.checkpoints.transformers_names import CLIP_MARK
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.timm_clip import TimmClipImageEncoder
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import ActivationWarning, CheckpointError
 from segvoc.layers.cost_sum import COSINES, CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
@@ -25,24 +30,34 @@ class _Family:
     """A family of CLIP models."""
 
     name: str
-    """Its common name."""
+    """Its name in `CLIP_FAMILIES`."""
     encoder: type[nn.Module]
     """Class of the image encoder."""
-    prefixes: tuple[str, ...]
-    """Weights whose names start with these belong to the first such family."""
     presets: str
     """Which presets to use it with, for error messages."""
     states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
     """The key map."""
+    tower: type[nn.Module] | None = None
+    """Class of timm's model inside the image encoder, where several families share one."""
     also: tuple[str, ...] = ()
     """Whole networks, by their origin's name, whose towers the key map reads too."""
+
+    def is_of(self, image_encoder: nn.Module) -> bool:
+        """Whether an image encoder is of this family."""
+        return isinstance(image_encoder, self.encoder) and (
+            self.tower is None or isinstance(image_encoder.get_submodule("tower"), self.tower)
+        )
+
+
+def _timm_family(name: str, tower: type[nn.Module]) -> _Family:
+    kinds = [kind for kind in TIMM_CLIPS if kind.startswith(name.lower())]
+    return _Family(name, TimmClipImageEncoder, f"set encoder={' or '.join(kinds)}", timm_clip_states, tower=tower)
 
 
 _FAMILIES = (
     _Family(
         "ConvNeXt-CLIP",
         ConvNextClipImageEncoder,
-        ("visual.trunk.stem.", "visual.trunk.stages."),
         "use err-seg-b or err-seg-l",
         convnext_clip_states,
         also=("ERR-Seg",),
@@ -50,17 +65,18 @@ _FAMILIES = (
     _Family(
         "EVA02-CLIP",
         EvaClipImageEncoder,
-        ("visual.trunk.", "visual.blocks."),
         "use pca-seg-b, pca-seg-l, eva-clip-b, eva-clip-l, cat-seg-eva-b or cat-seg-eva-l",
         eva_clip_states,
     ),
     _Family(
         "OpenAI CLIP",
         OpenAIClipImageEncoder,
-        ("visual.transformer.", CLIP_MARK),
         "use pca-seg-clip-b, pca-seg-clip-l, clip-b, clip-l, cat-seg-b or cat-seg-l",
         openai_clip_states,
     ),
+    _timm_family("SigLIP", VisionTransformer),
+    _timm_family("PE-Core", Eva),
+    _timm_family("MobileCLIP", FastVit),
 )
 
 
@@ -88,14 +104,13 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
         CheckpointError: The weights belong to another family (the message names its presets), a name or shape doesn't
             fit, or a parameter has no value.
     """
-    wanted = next((family for family in _FAMILIES if isinstance(image_encoder, family.encoder)), None)
+    wanted = next((family for family in _FAMILIES if family.is_of(image_encoder)), None)
     if wanted is None:
         raise CheckpointError(
             "these are the towers of a CLIP alone, and a network of parts needs two kinds; start a training "
             "with both: --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
         )
-    refuse_clips_without_towers(official)
-    found = next((family for family in _FAMILIES if any(name.startswith(family.prefixes) for name in official)), None)
+    found = next((family for family in _FAMILIES if family.name == clip_family(official)), None)
     if found is None:
         refuse_other_origins(official, "CLIP", *wanted.also)
     elif found is not wanted:
@@ -116,7 +131,7 @@ def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict
 
 def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
     """Whether weights, by their names, are those of a plain CLIP."""
-    return any(name.startswith(("visual.", CLIP_MARK)) for name in official)
+    return clip_family(official) is not None or any(name.startswith("visual.") for name in official)
 
 
 def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Published weights are recognized by their names, so that an error says whose they are and what reads them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -44,38 +44,31 @@ _ORIGINS = (
         r"blocks\.\d+\.attn\.|stages\.\d+\.blocks\.",
         "take a file with the text encoder too (in timm's repositories open_clip_model.safetensors)",
     ),
-    _Origin("CLIP", rf"visual\.|{re.escape(CLIP_MARK)}", f"networks of parts start from them and DINOv2's: {_BOTH}"),
+    _Origin(
+        "CLIP",
+        rf"visual\.|image_encoder\.model\.|{re.escape(CLIP_MARK)}|vision_model\.head\.",
+        f"networks of parts start from them and DINOv2's: {_BOTH}",
+    ),
 )
 """In order: the weights of a network contain those of the encoders below it."""
 
 
-_TAKE = "take an OpenAI CLIP, EVA02-CLIP or ConvNeXt-CLIP (segvoc models)"
-_CLIPS_WITHOUT_TOWERS = (
-    _Origin("a Perception Encoder (PE)", r"visual\.(trunk\.norm_pre|attn_pool)\.", _TAKE),
-    _Origin("a SigLIP", r"(visual\.trunk\.attn_pool|vision_model\.head|(text\.)?logit_bias$)", _TAKE),
-    _Origin(
-        "a MobileCLIP",
-        r"(visual\.trunk\.stem\.\d+\.(?!weight$|bias$)|image_encoder\.model\.(patch_embed|network)\.)",
-        _TAKE,
-    ),
-)
-"""In order: a PE has an attention pooling, as a SigLIP has."""
+CLIP_FAMILIES = {
+    "PE-Core": r"visual\.(trunk\.norm_pre|attn_pool)\.",
+    "SigLIP": r"(visual\.trunk\.attn_pool|vision_model\.head|(text\.)?logit_bias$)",
+    "MobileCLIP": r"(visual\.trunk\.stem\.\d+\.(?!weight$|bias$)|image_encoder\.model\.(patch_embed|network)\.)",
+    "ConvNeXt-CLIP": r"visual\.trunk\.(stem|stages)\.",
+    "EVA02-CLIP": r"visual\.(trunk|blocks)\.",
+    "OpenAI CLIP": rf"visual\.transformer\.|{re.escape(CLIP_MARK)}",
+}
+"""Families of CLIP models, and what names of their weights begin with. In order: a PE-Core has an attention pooling, as
+a SigLIP has, and its authors' names are OpenAI's else."""
 
 
-def _origin_of(official: Mapping[str, Tensor], origins: Sequence[_Origin]) -> _Origin | None:
-    """The first origin whose mark the weights have."""
-    return next((one for one in origins if any(re.match(one.mark, name) for name in official)), None)
-
-
-def refuse_clips_without_towers(official: Mapping[str, Tensor]) -> None:
-    """Refuse weights of CLIPs whose towers segvoc doesn't have; their names look like those of CLIPs that it has.
-
-    Raises:
-        CheckpointError: The weights are of such a CLIP.
-    """
-    origin = _origin_of(official, _CLIPS_WITHOUT_TOWERS)
-    if origin is not None:
-        raise CheckpointError(f"these are weights of {origin.name}, whose towers segvoc doesn't have; {origin.fix}")
+def clip_family(official: Mapping[str, Tensor]) -> str | None:
+    """The family of CLIP models whose names weights have."""
+    marks = CLIP_FAMILIES.items()
+    return next((name for name, mark in marks if any(re.match(mark, key) for key in official)), None)
 
 
 def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
@@ -88,6 +81,6 @@ def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
     Raises:
         CheckpointError: The weights are from elsewhere.
     """
-    origin = _origin_of(official, _ORIGINS)
+    origin = next((one for one in _ORIGINS if any(re.match(one.mark, name) for name in official)), None)
     if origin is not None and origin.name not in wanted:
         raise CheckpointError(f"these are weights of {origin.name}, not of {wanted[0]}; {origin.fix}")

@@ -43,7 +43,7 @@ def fit_exactly(
 
     Args:
         renamed: published name, our name and value of each weight.
-        expected: shape of each of our parameters and buffers.
+        expected: shape of each of our parameters and buffers; an empty vector takes one of any length.
         whose: the module or model that the weights are for, as errors call it.
 
     Raises:
@@ -55,7 +55,7 @@ def fit_exactly(
     for theirs, ours, value in renamed:
         if ours not in expected or ours in found:
             unexpected.append(theirs)
-        elif value.shape != expected[ours]:
+        elif value.shape != expected[ours] and not (value.ndim == 1 and expected[ours] == (0,)):
             unexpected.append(f"{theirs} {list(value.shape)} instead of {list(expected[ours])}")
         found[ours] = value
     missing = [name for name in expected if name not in found]

@@ -1,10 +1,11 @@
-"""Hugging Face's names of CLIP's weights, in its library transformers, and OpenAI's.
+"""Hugging Face's names of the weights of CLIP and SigLIP, in its library transformers, and those of others.
 
 `CLIPModel`, and the CLIP in `CLIPSegForImageSegmentation`, have the same names in the files of 4.57 and 5.23; files of
 earlier versions may also contain the buffers `position_ids`.
 """
 
 import re
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -46,3 +47,40 @@ def openai_form(name: str, value: Tensor) -> tuple[str, Tensor]:
     if name in _TRANSPOSED:
         return _TRANSPOSED[name], value.mT if value.ndim == 2 else value
     return renamed(name, _TO_OPENAI), value
+
+
+_SIGLIP_TO_OPEN_CLIP = (
+    (r"^vision_model\.embeddings\.patch_embedding\.", "visual.trunk.patch_embed.proj."),
+    (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.trunk.pos_embed"),
+    (r"^vision_model\.post_layernorm\.", "visual.trunk.norm."),
+    (r"^vision_model\.head\.probe$", "visual.trunk.attn_pool.latent"),
+    (r"^vision_model\.head\.attention\.out_proj\.", "visual.trunk.attn_pool.proj."),
+    (r"^vision_model\.head\.layernorm\.", "visual.trunk.attn_pool.norm."),
+    (r"^vision_model\.head\.", "visual.trunk.attn_pool."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.layer_norm", r"visual.trunk.blocks.\1.norm"),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.", r"visual.trunk.blocks.\1.attn.proj."),
+    (r"^vision_model\.encoder\.layers\.(\d+)\.self_attn\.", r"visual.trunk.blocks.\1.attn.qkv."),
+    (r"^vision_model\.encoder\.layers\.", "visual.trunk.blocks."),
+    (r"^text_model\.head\.", "text.text_projection."),
+)
+
+
+def open_clip_form_of_siglip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """open_clip's names of the weights of transformers' `SiglipModel`, and the values as open_clip stores them.
+
+    Queries, keys and values of the blocks stay separate; of the pooling, only the queries' are.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if is_position_ids(name):
+            continue
+        stem, packed, suffix = name.partition("vision_model.head.attention.in_proj_")
+        if packed and not stem and value.ndim:
+            queries, others = value.tensor_split([len(value) // 3])
+            found |= {f"visual.trunk.attn_pool.q.{suffix}": queries, f"visual.trunk.attn_pool.kv.{suffix}": others}
+        elif name.startswith("text_model.") and not name.startswith("text_model.head."):
+            found[f"text.{openai_form(name, value)[0]}"] = value
+        else:
+            ours = renamed(name, _SIGLIP_TO_OPEN_CLIP)
+            found[ours] = value[None] if ours == "visual.trunk.pos_embed" else value
+    return found

@@ -53,6 +53,10 @@ TOWERS = ("image_encoder", "text_encoder")
 """A network's encoders, by name. A segvoc file converted from a plain CLIP lists them as its "parts"."""
 
 
+TOKENIZER = "tokenizer"
+"""Name of a text encoder's buffer with the content of its tokenizer's file; a SigLIP has one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenFeatures:
     """Tokens of a batch of images."""

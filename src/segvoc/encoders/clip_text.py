@@ -1,20 +1,22 @@
-"""The text encoders of OpenAI CLIP, EVA02-CLIP and ConvNeXt-CLIP: a causal transformer and a tokeniser.
+"""The text encoders of CLIPs: a transformer and a tokenizer.
 
-CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389; ConvNeXt-CLIP: open_clip. The
-architecture, byte-pair merges and tokeniser are open_clip's.
+CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389; ConvNeXt-CLIP: open_clip; others: see
+`timm_clip.py`. The architecture, byte-pair merges and tokenizer are open_clip's.
 """
 
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from open_clip import get_model_config
 from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import QuickGELU, TextTransformer
+from open_clip.transformer import LayerNorm, QuickGELU, TextTransformer
 from torch import Tensor, nn
 
 from segvoc.encoders.unknown_words import in_another_script
@@ -30,7 +32,7 @@ class ClipTextConfig:
     channels: int
     """Channels of the space shared with the images."""
     width: int
-    """Channels of the tokens; the MLPs are 4 times as wide."""
+    """Channels of the tokens."""
     layers: int
     heads: int
     quick_gelu: bool
@@ -42,9 +44,17 @@ class ClipTextConfig:
     context_length: int = 77
     """Tokens of the longest prompt, including start and end."""
     vocabulary_size: int = 49408
-    """Tokens of the tokeniser."""
+    """Tokens of the tokenizer."""
     unit_length: bool = True
     """Normalize the embeddings to unit length."""
+    causal: bool = True
+    """Whether a token attends only to itself and earlier ones; if not, it attends to the padding too, and prompts are
+    always padded to `context_length`."""
+    mlp_ratio: float = 4.0
+    """Channels inside the MLPs over those of the tokens."""
+    siglip: bool = False
+    """Whether it is SigLIP's: the state of the last place is the embedding, the GELU is approximated by a tanh, norms
+    have an epsilon of 1e-6, and the projection has a bias."""
 
 
 def openai_text(channels: int) -> ClipTextConfig:
@@ -71,6 +81,28 @@ def convnext_text(channels: int, layers: int) -> ClipTextConfig:
     return replace(config, also_fine_tuned=(".mlp.c_fc.weight",))
 
 
+def open_clip_text_of(model: str) -> ClipTextConfig:
+    """The text encoder of a model of open_clip, by its name there; "qv" is trained, as in CAT-Seg and PCA-Seg.
+
+    Raises:
+        KeyError: open_clip's configuration has what no model here has.
+    """
+    config = cast(dict[str, Any], get_model_config(model))
+    sizes: dict[str, Any] = {name: config["text_cfg"].pop(name) for name in ("width", "layers", "heads")}
+    text = {name: value for name, value in config["text_cfg"].items() if not name.startswith(("hf_", "tokenizer_"))}
+    siglip = text.pop("pool_type", "argmax") == "last"
+    if siglip:
+        assert text.pop("proj_bias") and (text.pop("norm_kwargs"), text.pop("act_kwargs")) == _OF_SIGLIP
+    names = {"context_length": "context_length", "vocab_size": "vocabulary_size", "mlp_ratio": "mlp_ratio"}
+    sizes["causal"] = not text.pop("no_causal_mask", False)
+    sizes |= {names[name]: value for name, value in text.items()}
+    return ClipTextConfig(channels=config["embed_dim"], quick_gelu=False, fine_tuned="qv", siglip=siglip, **sizes)
+
+
+_OF_SIGLIP = ({"eps": 1e-6}, {"approximate": "tanh"})
+"""What open_clip's configurations of SigLIP say of norms and activations."""
+
+
 def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned: str = "qv") -> ClipTextConfig:
     heads = channels // 64
     return ClipTextConfig(
@@ -79,12 +111,13 @@ def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned:
 
 
 class ClipTextEncoder(nn.Module):
-    """Encodes a prompt as the projected state of its end token (the largest id), normalized or not."""
+    """Encodes a prompt as the projected state of its end token (the largest id) or last place, normalized or not."""
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
         self.config = config
         self.channels, self.unit_length = config.channels, config.unit_length
+        activation = QuickGELU if config.quick_gelu else nn.GELU
         self.tower = TextTransformer(
             config.context_length,
             config.vocabulary_size,
@@ -92,10 +125,14 @@ class ClipTextEncoder(nn.Module):
             heads=config.heads,
             layers=config.layers,
             output_dim=config.channels,
+            mlp_ratio=config.mlp_ratio,
             no_causal_mask=True,  # the attention below is causal by itself, for any length
-            act_layer=QuickGELU if config.quick_gelu else nn.GELU,
+            pool_type="last" if config.siglip else "argmax",
+            proj_bias=config.siglip,
+            act_layer=cast(type[nn.Module], partial(nn.GELU, approximate="tanh") if config.siglip else activation),
+            norm_layer=cast(type[nn.Module], partial(LayerNorm, eps=1e-6) if config.siglip else LayerNorm),
         )
-        separate_projections(self.tower.transformer.resblocks, causal=True)
+        separate_projections(self.tower.transformer.resblocks, causal=config.causal)
         use_pointwise_linear(self.tower)
         # CLIP's temperature isn't used by any network here, but is one of the published parameters
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -107,6 +144,8 @@ class ClipTextEncoder(nn.Module):
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
         """Token ids, padded with 0 to the longest of the N prompts rounded up (L <= context_length).
+
+        Where a token attends to the padding too, L is always context_length.
 
         Warns:
             PromptTruncatedWarning: a prompt is too long; its end is cut off, but never the end token.
@@ -121,6 +160,7 @@ class ClipTextEncoder(nn.Module):
             rows.append(torch.tensor([tokenizer.sot_token_id, *ids[:room], tokenizer.eot_token_id]))
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         length = min(-(-tokens.shape[1] // multiple) * multiple, self.config.context_length)
+        length = length if self.config.causal else self.config.context_length
         return F.pad(tokens, (0, length - tokens.shape[1]))
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
@@ -128,7 +168,7 @@ class ClipTextEncoder(nn.Module):
         return [word for word in words if in_another_script(word)]
 
     def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
-        """Embed N rows of token ids; padding after the end token has no influence."""
+        """Embed N rows of token ids; if it is causal, padding after the end token has no influence."""
         embeddings = self.tower(tokens)
         return F.normalize(embeddings, dim=-1) if self.unit_length else embeddings
 

@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 from segvoc.encoders.unknown_words import in_another_script, is_known_to_clip
 from segvoc.errors import CheckpointError, PromptTruncatedWarning, one_line
 
-UnknownBy = Literal["script", "fragments"]
+UnknownBy = Literal["script", "fragments", "never"]
 """Which words a text encoder probably doesn't know. "script": those in other scripts than Latin (CLIP). "fragments":
-these, words without any known token, and words of other languages, which WordPiece breaks into fragments (BERT)."""
+these, words without any known token, and words of other languages, which WordPiece breaks into fragments (BERT).
+"never": none, where captions of many languages were learned (SigLIP 2)."""
 
 ENDINGS = frozenset(("s", "es", "er", "or", "r", "ing", "ed", "d", "y"))
 """Endings of English words that WordPiece may split off."""
@@ -30,24 +31,34 @@ class PromptTokenizer:
     """Turns prompts into token ids, and knows which words the text encoder hasn't learned.
 
     Args:
-        file: the tokenizer's JSON file.
+        source: the tokenizer, or its JSON file.
         max_tokens: tokens of the longest prompt, including start and end.
         padding: the id that fills short prompts.
         unknown_by: how unknown words are recognized.
+        whole: whether short prompts are always filled to `max_tokens`, for encoders that attend to the padding.
 
     Raises:
         CheckpointError: the file is damaged.
     """
 
     def __init__(
-        self, file: str | os.PathLike[str], *, max_tokens: int, padding: int = 0, unknown_by: UnknownBy
+        self,
+        source: str | os.PathLike[str] | Tokenizer,
+        *,
+        max_tokens: int,
+        padding: int = 0,
+        unknown_by: UnknownBy,
+        whole: bool = False,
     ) -> None:
-        self.max_tokens, self.padding, self.unknown_by = max_tokens, padding, unknown_by
-        self._file = os.fspath(file)
-        try:
-            self._tokenizer = Tokenizer.from_file(self._file)
-        except Exception as error:  # the library raises plain exceptions
-            raise self._damaged(error) from None
+        self.max_tokens, self.padding, self.unknown_by, self.whole = max_tokens, padding, unknown_by, whole
+        if isinstance(source, Tokenizer):
+            self._name, self._tokenizer = "among the weights", source
+        else:
+            self._name = repr(os.fspath(source))
+            try:
+                self._tokenizer = Tokenizer.from_file(os.fspath(source))
+            except Exception as error:  # the library raises plain exceptions
+                raise self._damaged(error) from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -76,12 +87,12 @@ class PromptTokenizer:
                 )
                 ids = [*ids[: self.max_tokens - 1], ids[-1]]
             rows.append(ids)
-        longest = max(map(len, rows), default=2)
+        longest = self.max_tokens if self.whole else max(map(len, rows), default=2)
         length = min(-(-longest // multiple) * multiple, self.max_tokens)
         return np.array([row + [self.padding] * (length - len(row)) for row in rows], np.int64).reshape(-1, length)
 
     def _damaged(self, error: Exception) -> CheckpointError:
-        return CheckpointError(f"the tokenizer {self._file!r} is damaged ({one_line(error)}); take or export it again")
+        return CheckpointError(f"the tokenizer {self._name} is damaged ({one_line(error)}); take or export it again")
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
         """Those of a vocabulary's words that the text encoder probably doesn't know.
@@ -89,6 +100,8 @@ class PromptTokenizer:
         WordPiece breaks foreign words into fragments ("kat", "##ze"), but also a few English ones ("a", "##wning"). So
         fragmented words count only where they make up half of the Latin ones (`FOREIGN_SHARE`).
         """
+        if self.unknown_by == "never":
+            return []
         if self.unknown_by == "script":
             return [word for word in words if in_another_script(word)]
         names = [word.split(", ")[0] for word in words]

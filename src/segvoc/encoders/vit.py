@@ -132,7 +132,7 @@ def separate_projections(blocks: Iterable[nn.Module], *, causal: bool = False) -
 
 def projection_weights(tower: nn.Module, projections: str) -> tuple[str, ...]:
     """Names of the weights (not the biases) of some attention projections ("qv", "qkv", ...) in all blocks."""
-    endings = tuple(f".attn.{projection}_proj.weight" for projection in projections)
+    endings = tuple(f".{place}.{letter}_proj.weight" for letter in projections for place in ("attn", "qkv"))
     return tuple(name for name, _ in tower.named_parameters() if name.endswith(endings))
 
 

@@ -50,6 +50,8 @@ class TextPart:
     """Whether a word has a single embedding, the mean over the templates."""
     unit_length: bool
     """Whether embeddings have unit length."""
+    whole: bool = False
+    """Whether short prompts are always filled to `max_tokens`, as the encoder attends to the padding."""
 
 
 @dataclass(frozen=True, kw_only=True)

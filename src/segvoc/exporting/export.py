@@ -23,6 +23,7 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
+from segvoc.encoders.siglip_text import SiglipTextEncoder
 from segvoc.errors import NotCompiledWarning, UsageError, missing_extra
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
@@ -264,6 +265,8 @@ def _write_programs(
         write(text_program(network, torch.as_tensor(tokens)), folder / text.program)
         if isinstance(encoder, MiniLM):
             shutil.copyfile(TOKENIZER_FILE, folder / "tokenizer.json")
+        elif isinstance(encoder, SiglipTextEncoder):
+            write_tokenizer(encoder.own_tokenizer(), folder / "tokenizer.json")
         else:
             write_tokenizer(clip_tokenizer(), folder / "tokenizer.json")
     return names
@@ -278,6 +281,8 @@ def files_apart(words: str) -> tuple[str, str]:
 def _text_part(model: NetworkSegmenter, settings: _Settings) -> TextPart:
     encoder = cast(ClipTextEncoder | MiniLM, model.network.text_encoder)
     rule: UnknownBy = "fragments" if isinstance(encoder, MiniLM) else "script"
+    if isinstance(encoder, SiglipTextEncoder):
+        rule = "never"
     return TextPart(
         program=f"text{settings.ending}",
         tokenizer="tokenizer.json",
@@ -287,6 +292,7 @@ def _text_part(model: NetworkSegmenter, settings: _Settings) -> TextPart:
         templates=tuple(model.templates),
         average=model.network.average_prompts,
         unit_length=encoder.unit_length,
+        whole=not (isinstance(encoder, MiniLM) or encoder.config.causal),
     )
 
 

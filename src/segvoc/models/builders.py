@@ -10,11 +10,12 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import UsageError
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import build_aggregation, layers_of
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders, TimmEncoders
 from segvoc.networks.err_seg import VIT_LIFTS, VIT_TAPS, ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork, PartNetworkConfig
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, SynSeg, SynSegConfig
@@ -23,12 +24,24 @@ from segvoc.networks.tiny import TinyConfig
 NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegConfig | TinyConfig
 
 
+def input_size_of(config: NetworkConfig | None) -> int:
+    """Side of the images that a network with the encoders of a CLIP reads [pixels]; 0 for other networks."""
+    return config.encoder.input_size if isinstance(config, ClipNetworkConfig) else 0
+
+
 def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     """Build PCA-Seg, CAT-Seg, one of their baselines, or a CLIP alone."""
-    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, open_clip_text, openai_text
+    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, open_clip_text, open_clip_text_of, openai_text
 
-    encoders = config.encoders
-    if isinstance(encoders, EvaEncoders):
+    encoders = config.encoder
+    if isinstance(encoders, TimmEncoders):
+        from segvoc.encoders.siglip_text import SiglipTextEncoder
+        from segvoc.encoders.timm_clip import build_timm_clip
+
+        sizes = replace(TIMM_CLIPS[encoders.kind], input_size=encoders.input_size)
+        image_encoder, text = build_timm_clip(sizes), open_clip_text_of(sizes.model)
+        text_encoder = SiglipTextEncoder(text) if text.siglip else ClipTextEncoder(text)
+    elif isinstance(encoders, EvaEncoders):
         from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 
         image_encoder = EvaClipImageEncoder(EvaClipConfig(vit=encoders.vit, dense=encoders.dense))
@@ -76,6 +89,9 @@ def clip_segmentation_network(
         image_encoder = GuidedClip(image_encoder, backbone)
         sizes = replace(layers.decoder_sizes, lifts=(), taps=image_encoder.tap_channels)
         layers = replace(layers, appearance_channels=image_encoder.appearance_channels, decoder_sizes=sizes)
+    elif isinstance(config.encoder, TimmEncoders) and TIMM_CLIPS[config.encoder.kind].pyramid:
+        taps = cast(ImageEncoder, image_encoder).tap_channels
+        layers = replace(layers, decoder_sizes=replace(layers.decoder_sizes, lifts=(), taps=taps))
     aggregation = build_aggregation(layers, image_encoder)
     if not config.cost_gradient:
         if not isinstance(aggregation, CostAggregation):

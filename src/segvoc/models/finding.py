@@ -190,14 +190,15 @@ def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
     if kind != "clip":
         return None
     from segvoc.models.presets import PRESETS
-    from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+    from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
 
     vision = config.get("vision_config")
     size = _CLIP | {key: vision[key] for key in _CLIP if key in vision} if isinstance(vision, Mapping) else _CLIP
     for preset in ("clip-b", "clip-l"):
         configuration = PRESETS[preset].configuration
         assert isinstance(configuration, ClipNetworkConfig)
-        vit = configuration.encoders.vit
+        assert isinstance(configuration.encoder, OpenAIEncoders)
+        vit = configuration.encoder.vit
         if size == {"hidden_size": vit.width, "patch_size": vit.patch_size, "image_size": vit.pretrained_size}:
             return preset
     raise CheckpointError(

@@ -57,9 +57,9 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
         return configuration
     ours = preset.configuration
     if isinstance(ours, ClipNetworkConfig) and isinstance(configuration, ClipNetworkConfig):
-        same = isinstance(ours.encoders, EvaEncoders) and isinstance(configuration.encoders, EvaEncoders)
+        same = isinstance(ours.encoder, EvaEncoders) and isinstance(configuration.encoder, EvaEncoders)
         if same and file.record.get("parts") == list(TOWERS):
-            return replace(ours, encoders=configuration.encoders)
+            return replace(ours, encoder=configuration.encoder)
     return ours
 
 

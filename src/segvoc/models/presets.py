@@ -10,7 +10,8 @@ from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
-from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
+from segvoc.encoders.vit import clip_seg_b16, vit_b16
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.inference import protocols
 from segvoc.inference.background_words import BackgroundWords
@@ -27,6 +28,7 @@ from segvoc.networks.cost_aggregation_config import (
     EvaEncoders,
     GuidanceBackbone,
     OpenAIEncoders,
+    TimmEncoders,
 )
 from segvoc.networks.err_seg import OWN_SELECTION, ErrSegConfig
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregationConfig, PartNetworkConfig
@@ -158,9 +160,9 @@ def _clip_preset(
     unconfirmed: UnconfirmedFile | None = None,
 ) -> Preset:
     return Preset(
-        summary=f"{network} with {towers.name} at {towers.encoders.vit.input_size} px",
+        summary=f"{network} with {towers.name} at {towers.encoders.input_size} px",
         family=network,
-        configuration=ClipNetworkConfig(encoders=towers.encoders, aggregation=aggregation),
+        configuration=ClipNetworkConfig(encoder=towers.encoders, aggregation=aggregation),
         build=builders.build_clip_network,
         templates_of=_clip_templates,
         protocols_of=_clip_protocols,
@@ -183,7 +185,7 @@ def _first_version(towers: ClipTowers, backbone: GuidanceBackbone) -> Preset:
         preset,
         summary=f"{preset.summary} and {name} for guidance",
         configuration=ClipNetworkConfig(
-            encoders=towers.encoders, aggregation=aggregation, prompts="imagenet", guidance_backbone=backbone
+            encoder=towers.encoders, aggregation=aggregation, prompts="imagenet", guidance_backbone=backbone
         ),
         encoders=(towers.file, BACKBONES[backbone]),
         how_to_get=f"{_none_published()}; train them, from {towers.start} and timm's {name}",
@@ -219,11 +221,11 @@ def _frozen_clip_preset(name: str, encoders: EvaEncoders | OpenAIEncoders, file:
     return Preset(
         summary=f"{name} alone, without training, in windows of {encoders.vit.input_size} px",
         configuration=ClipNetworkConfig(
-            encoders=encoders, aggregation=replace(CAT_SEG, kind="none"), prompts="imagenet"
+            encoder=encoders, aggregation=replace(CAT_SEG, kind="none"), prompts="imagenet"
         ),
         build=builders.build_clip_network,
         templates_of=_clip_templates,
-        protocols_of=lambda configuration: protocols.frozen_clip_protocols(configuration.encoders.vit.input_size),
+        protocols_of=lambda configuration: protocols.frozen_clip_protocols(configuration.encoder.input_size),
         background_words=FROZEN_BACKGROUND,
         parts_against="contrast",
         cosine_logits=FROZEN_LOGITS,
@@ -233,9 +235,30 @@ def _frozen_clip_preset(name: str, encoders: EvaEncoders | OpenAIEncoders, file:
     )
 
 
+def _frozen_timm_preset(name: TimmClipName) -> Preset:
+    """A newer CLIP alone, as it is published, in windows of the size that it was trained with."""
+    sizes, file = TIMM_CLIPS[name], UNCONFIRMED[name]
+    return Preset(
+        summary=f"{sizes.title} alone, without training, in windows of {sizes.pretrained_size} px",
+        configuration=ClipNetworkConfig(
+            encoder=TimmEncoders(kind=name, side=sizes.pretrained_size),
+            aggregation=replace(CAT_SEG, kind="none"),
+            prompts="imagenet",
+        ),
+        build=builders.build_clip_network,
+        templates_of=_clip_templates,
+        protocols_of=lambda configuration: protocols.frozen_clip_protocols(configuration.encoder.input_size),
+        background_words=FROZEN_BACKGROUND,
+        parts_against="contrast",
+        cosine_logits=FROZEN_LOGITS,
+        encoders=(file,),
+        how_to_get=f"{_none_published(file)}; give open_clip's file of {sizes.title} with --weights",
+        from_official=_frozen_clip_state,
+    )
+
+
 def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
-    vit: VitConfig = configuration.encoders.vit
-    return protocols.clip_protocols(vit.input_size, vit.patch_size)
+    return protocols.clip_protocols(configuration.encoder.input_size, configuration.encoder.stride)
 
 
 def _err_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
@@ -417,6 +440,7 @@ PRESETS: dict[str, Preset] = {
     "clip-l": _frozen_clip_preset("OpenAI CLIP ViT-L/14", OPENAI_L.encoders, PUBLISHED["openai-clip-l"]),
     "eva-clip-b": _frozen_clip_preset("EVA02-CLIP-B/16", EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
     "eva-clip-l": _frozen_clip_preset("EVA02-CLIP-L/14", EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
+    **{name: _frozen_timm_preset(name) for name in TIMM_CLIPS},
 }
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from segvoc.configuration import check_range
 from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import Activation, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
@@ -161,6 +162,16 @@ class EvaEncoders:
         """Check the sizes."""
         check_vit(self.vit)
 
+    @property
+    def input_size(self) -> int:
+        """Side of the images that the network reads [pixels]."""
+        return self.vit.input_size
+
+    @property
+    def stride(self) -> int:
+        """Side of a patch [pixels]."""
+        return self.vit.patch_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIEncoders:
@@ -184,6 +195,42 @@ class OpenAIEncoders:
         check_vit(self.vit)
         check_range(self, {"mlp_width": (1, 65536), "visual_prompts": (0, 1000)})
 
+    @property
+    def input_size(self) -> int:
+        """Side of the images that the network reads [pixels]."""
+        return self.vit.input_size
+
+    @property
+    def stride(self) -> int:
+        """Side of a patch [pixels]."""
+        return self.vit.patch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmEncoders:
+    """The image and text encoders of a CLIP of open_clip whose image encoder is timm's."""
+
+    kind: TimmClipName = "siglip2-b"
+    """Which one; `timm_clip_sizes.py` has their sizes."""
+    side: int | None = None
+    """Side of the images that the network reads [pixels]; None: the encoder's own."""
+
+    def __post_init__(self) -> None:
+        """Check the side."""
+        check_range(self, {"side": (1, 4096)})
+        if self.side is not None and self.side % self.stride:
+            raise UsageError(f"side={self.side} doesn't divide into cells of {self.stride} px; give a multiple of that")
+
+    @property
+    def input_size(self) -> int:
+        """Side of the images that the network reads [pixels]."""
+        return self.side or TIMM_CLIPS[self.kind].input_size
+
+    @property
+    def stride(self) -> int:
+        """Side of a cell [pixels]."""
+        return TIMM_CLIPS[self.kind].stride
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipNetworkConfig:
@@ -191,7 +238,7 @@ class ClipNetworkConfig:
 
     kind: Literal["clip"] = "clip"
     """Identifies the network's type."""
-    encoders: EvaEncoders | OpenAIEncoders
+    encoder: EvaEncoders | OpenAIEncoders | TimmEncoders
     """Image and text encoder."""
     aggregation: CostAggregationConfig
     """The aggregation between the encoders and the logits."""

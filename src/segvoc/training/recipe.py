@@ -11,7 +11,7 @@ from segvoc.data.captions.cleaning import EXCLUDED, Match, SameHead
 from segvoc.data.captions.phrases import Extractor
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import UsageError
-from segvoc.models.builders import NetworkConfig
+from segvoc.models.builders import NetworkConfig, input_size_of
 from segvoc.models.presets import PRESETS, find_preset
 
 Loss = Literal["released", "masked", "competing"]
@@ -297,6 +297,8 @@ class Recipe:
     def with_settings(self, assignments: Iterable[str] = (), /, **values: object) -> "Recipe":
         """A copy with changed settings of the recipe or its network.
 
+        With another encoder, images get the size that it reads, unless a size is set too.
+
         Args:
             assignments: settings as on the command line, by their name or its dotted path: "steps=10",
                 "optimizer.lr=1e-4", "aggregation.blocks=2".
@@ -309,7 +311,13 @@ class Recipe:
         network = self.network or (PRESETS[self.model].configuration if self.model in PRESETS else None)
         settings = parse_settings(assignments) | values
         recipe = with_settings(replace(self, network=network), settings, f"a recipe for {self.model}", FIXED)
-        return recipe if recipe.network != network else replace(recipe, network=self.network)
+        if recipe.network == network:
+            return replace(recipe, network=self.network)
+        sides = [input_size_of(one) for one in (recipe.network, network)]
+        if sides[0] != sides[1] and not any(name.endswith(("crop_size", "resize_crop_to")) for name in settings):
+            resized = 0 if sides[0] == recipe.data.crop_size else sides[0]
+            recipe = replace(recipe, data=replace(recipe.data, resize_crop_to=resized))
+        return recipe
 
 
 FIXED = ("model", "network")

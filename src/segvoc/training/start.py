@@ -9,10 +9,11 @@ from torch import Tensor
 
 from segvoc.checkpoints.fetching import fetch
 from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
-from segvoc.checkpoints.published import UnconfirmedFile, known_file
+from segvoc.checkpoints.published import UNCONFIRMED, UnconfirmedFile, known_file
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
@@ -28,6 +29,7 @@ from segvoc.models.presets import WEIGHTS, Preset, find_preset
 from segvoc.models.shipped_weights import shipped_weights
 from segvoc.models.taught_weights import taught_words_of
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.storage.digests import file_sha256
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.recipe import Recipe
@@ -90,7 +92,7 @@ def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork 
     if start.encoder_weights is not None:
         encoders = _paths(start.encoder_weights, network)
     elif file is None and start.weights is None:
-        encoders = _fetched_encoders(recipe.model, preset)
+        encoders = _fetched_encoders(recipe.model, preset, configuration)
     if encoders:
         towers, *others = (read_weights(path) for path in encoders)
         _fill(network, _towers_of(towers, network, *others), towers)
@@ -143,16 +145,23 @@ def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
     return replace(recipe, network=configuration_of(file, preset))
 
 
-def _fetched_encoders(model: str, preset: Preset) -> list[str]:
+def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) -> list[str]:
     """The files of the encoders that a training starts from, fetched where they aren't in the cache.
 
     Raises:
         UsageError: segvoc fetches none for this preset; the error says where they are.
         CheckpointError: they can't be fetched.
     """
-    if preset.fetched_encoders:
+    encoders = preset.encoders
+    if isinstance(configuration, ClipNetworkConfig) and isinstance(preset.configuration, ClipNetworkConfig):
+        kind = configuration.encoder.kind
+        if kind in TIMM_CLIPS:
+            encoders = (UNCONFIRMED[kind],)
+        elif kind != preset.configuration.encoder.kind:
+            raise UsageError(f"{model} with encoder={kind} has no encoders of its own; name theirs: --encoder-weights")
+    if encoders is preset.encoders and preset.fetched_encoders:
         return [str(fetch(file)) for file in preset.fetched_encoders]
-    unconfirmed = [file for file in preset.encoders if isinstance(file, UnconfirmedFile)]
+    unconfirmed = [file for file in encoders if isinstance(file, UnconfirmedFile)]
     told = "; ".join(f"{file.summary}: {file.page} ({file.reason})" for file in unconfirmed)
     raise UsageError(
         f"{model} starts from published encoders that segvoc can't check, and so doesn't fetch: give their file with "

@@ -120,6 +120,6 @@ def _on_labels(preset: str) -> Recipe:
         optimizer, sides = OptimizerConfig(trainable="none", lr=1e-4), DataConfig(short_sides=(side,), crop_size=side)
         return Recipe(model=preset, optimizer=optimizer, data=sides)
     assert isinstance(configuration, ClipNetworkConfig)
-    side = configuration.encoders.vit.input_size
+    side = configuration.encoder.input_size
     sides = DataConfig(short_sides=(side * 3 // 2,), crop_size=side)
     return Recipe(model=preset, optimizer=OptimizerConfig(trainable_encoders="image"), data=sides)

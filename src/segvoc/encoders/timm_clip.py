@@ -1,0 +1,120 @@
+"""Image encoders of CLIPs that open_clip takes from timm: SigLIP 2, PE-Core and MobileCLIP.
+
+SigLIP 2: Tschannen et al., arXiv:2502.14786; PE-Core: Bolya et al., arXiv:2504.13181; MobileCLIP: Vasu et al.,
+arXiv:2311.17049, and MobileCLIP 2: Faghri et al., arXiv:2508.20691. The architectures are timm's. Of SigLIP 2, timm's
+ViT-B and ViT-L have the exact GELU where Google's code and transformers approximate it by a tanh: with random weights,
+dense features differ by 3e-4 of the largest.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import timm
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from open_clip import get_model_config
+from torch import Tensor, nn
+
+from segvoc.encoders.base import ImageFeatures
+from segvoc.encoders.timm_clip_sizes import TimmClipSizes
+from segvoc.encoders.vit import patch_grid, projection_weights
+from segvoc.layers.pointwise import use_pointwise_linear
+
+
+class SeparateProjections(nn.Module):
+    """The queries, keys and values of timm's attention, whose weights are separate parameters.
+
+    Args:
+        packed: the layer to replace, whose weights are kept.
+    """
+
+    def __init__(self, packed: nn.Linear) -> None:
+        super().__init__()
+        width, channels = packed.out_features // 3, packed.in_features
+        for name in ("q_proj", "k_proj", "v_proj"):
+            self.add_module(name, nn.Linear(channels, width, bias=packed.bias is not None, device=packed.weight.device))
+        with torch.no_grad():
+            for layer, *values in zip(self.children(), *(x.chunk(3) for x in packed.parameters()), strict=True):
+                for parameter, value in zip(layer.parameters(), values, strict=True):
+                    parameter.copy_(value)
+
+    def forward(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells 3*C"]:
+        """Queries, keys and values, side by side."""
+        return torch.cat([layer(x) for layer in self.children()], dim=-1)
+
+
+class TimmClipImageEncoder(nn.Module):
+    """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks or stages.
+
+    The dense map is what the encoder's own head makes of each cell alone, as if the cell were all of the image: the
+    pooling, which weighs cells, has nothing to weigh then, and all that follows it is kept. For a SigLIP and a PE-Core
+    that is MaskCLIP's reading (Zhou et al., arXiv:2112.01071) of the attention that pools.
+
+    Args:
+        tower: a model of timm with `forward_intermediates` and `forward_head`.
+        taps: its blocks or stages, 0-based, whose outputs guide the decoder, in the order in which it uses them.
+        input_size: side of the square images that the networks read [pixels].
+    """
+
+    def __init__(self, tower: nn.Module, *, taps: Sequence[int], input_size: int) -> None:
+        super().__init__()
+        self.tower, self.taps, self.input_size = cast(Any, tower), tuple(taps), input_size
+        stages = self.tower.feature_info
+        self.stride: int = stages[-1]["reduction"]
+        self.channels: int = self.tower.num_classes or self.tower.num_features
+        self.tap_channels = tuple(stages[tap]["num_chs"] for tap in self.taps)
+        for parent in list(tower.modules()):
+            if type(getattr(parent, "qkv", None)) is nn.Linear:
+                parent.qkv = SeparateProjections(cast(nn.Linear, parent.qkv))
+        use_pointwise_linear(tower)
+
+    def train(self, mode: bool = True) -> "TimmClipImageEncoder":
+        """Switch between training and inference; batch norms keep the published statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that are trained: the q and v weights of each block, as in CAT-Seg and PCA-Seg.
+
+        Of a convolutional network also the weights of its blocks' MLPs, as in ERR-Seg.
+        """
+        endings = (".mlp.fc1.weight", ".mlp.fc2.weight")
+        convolutions = [name for name, value in self.named_parameters() if name.endswith(endings) and value.ndim == 4]
+        return (*projection_weights(self, "qv"), *convolutions)
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+        """Encode RGB pixels in [0, 255].
+
+        Raises:
+            UsageError: H or W is not a multiple of `stride`.
+        """
+        tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
+        statistics = [tower.pretrained_cfg[name] for name in ("mean", "std")]
+        mean, std = torch.tensor(statistics, device=image.device).view(2, 3, 1, 1)
+        pixels = ((image / 255 - mean) / std).to(next(tower.parameters()).dtype)
+        last, found = tower.forward_intermediates(pixels, indices=sorted(self.taps))
+        if last.ndim == 4:
+            cells = rearrange(last, "b c h w -> (b h w) c 1 1")
+        else:
+            cells = rearrange(last[:, tower.num_prefix_tokens :], "b n c -> (b n) 1 c")
+        maps = rearrange(tower.forward_head(cells), "(b h w) c -> b c h w", h=rows, w=columns)
+        by_place = dict(zip(sorted(self.taps), found, strict=True))
+        return ImageFeatures(maps=(maps,), taps=tuple(by_place[tap] for tap in self.taps))
+
+
+def build_timm_clip(sizes: TimmClipSizes) -> TimmClipImageEncoder:
+    """Build one of the encoders with random weights."""
+    config = cast(dict[str, Any], get_model_config(sizes.model))
+    vision = config["vision_cfg"]
+    options: dict[str, Any] = {} if sizes.pyramid else {"dynamic_img_size": True}
+    tower = timm.create_model(
+        vision["timm_model_name"],
+        global_pool=vision["timm_pool"],
+        num_classes=0 if vision["timm_proj"] == "none" else config["embed_dim"],
+        **options,
+    )
+    return TimmClipImageEncoder(tower, taps=sizes.taps, input_size=sizes.input_size)

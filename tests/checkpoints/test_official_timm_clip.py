@@ -1,0 +1,118 @@
+"""Weights of SigLIP 2, PE-Core and MobileCLIP in the forms in which they are published."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segvoc.checkpoints.files import read_weights
+from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
+from segvoc.checkpoints.origins import clip_family
+from segvoc.errors import CheckpointError
+from tests.images import one_line_error
+from tests.timm_clips import IMAGES, image_encoder, small_tokenizer, text_encoder, weights
+
+METAS = (
+    ("patch_embed.proj", "conv1"),
+    ("blocks.", "transformer.resblocks."),
+    ("norm_pre", "ln_pre"),
+    (".norm1", ".ln_1"),
+    (".norm2", ".ln_2"),
+    ("attn.qkv.", "attn.in_proj_"),
+    ("attn.proj", "attn.out_proj"),
+    ("mlp.fc1", "mlp.c_fc"),
+    ("mlp.fc2", "mlp.c_proj"),
+)
+"""From timm's names in a PE-Core's blocks to Meta's (facebookresearch/perception_models)."""
+
+
+def metas(official: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A PE-Core as Meta publishes it."""
+    found: dict[str, Tensor] = {}
+    for key, value in official.items():
+        name = key.removeprefix("visual.trunk.")
+        if name == key:
+            found[name.removeprefix("text.")] = value
+        elif name.startswith("attn_pool.kv."):
+            packed = torch.cat((official[key.replace(".kv.", ".q.")], value))
+            found[f"visual.attn_pool.attn.in_proj_{name.rpartition('.')[2]}"] = packed
+        elif name.startswith("attn_pool."):
+            for ours, theirs in (("latent", "probe"), ("norm", "layernorm"), ("proj", "attn.out_proj")):
+                name = name.replace(f"pool.{ours}", f"pool.{theirs}")
+            if ".q." not in name:
+                found[f"visual.{name.replace('fc1', 'c_fc').replace('fc2', 'c_proj')}"] = value
+        elif name == "head.weight":
+            found["visual.proj"] = value.mT
+        elif name in ("cls_token", "pos_embed"):
+            ours = {"cls_token": "class_embedding", "pos_embed": "positional_embedding"}[name]
+            found[f"visual.{ours}"] = value.reshape(-1) if ours == "class_embedding" else value[0]
+        elif name != "head.bias":
+            for ours, theirs in METAS:
+                name = name.replace(ours, theirs)
+            found[f"visual.{name.replace('norm.', 'ln_post.') if name.startswith('norm.') else name}"] = value
+    return found
+
+
+def towers(family: str) -> tuple[nn.Module, nn.Module]:
+    return image_encoder(family), text_encoder(family)
+
+
+def assert_same(states: tuple[dict[str, Tensor], ...], others: tuple[dict[str, Tensor], ...]) -> None:
+    for state, other in zip(states, others, strict=True):
+        assert state.keys() == other.keys() and all(torch.equal(state[name], other[name]) for name in state)
+
+
+def test_a_pe_core_is_read_by_metas_names() -> None:
+    plain = dict(weights("pe-core"))
+    plain["visual.trunk.head.bias"] = torch.zeros_like(plain["visual.trunk.head.bias"])
+    found = metas(plain)
+    assert clip_family(found) == "PE-Core" == clip_family(plain) and "visual.attn_pool.attn.in_proj_weight" in found
+    assert_same(towers_state(found, *towers("pe-core")), towers_state(plain, *towers("pe-core")))
+
+
+@pytest.mark.parametrize("family", ["siglip", "pe-core"])
+def test_another_resolution_of_the_model_fits(family: str) -> None:
+    plain, table = dict(weights(family)), "visual.trunk.pos_embed"
+    others = plain[table].shape[1] - 16
+    ones = plain[table][:, others:].reshape(1, 4, 4, -1).repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1, 2)
+    plain[table] = torch.cat((plain[table][:, :others], ones), dim=1)
+    image, _ = towers_state(plain, *towers(family))
+    assert image["tower.pos_embed"].shape == weights(family)[table].shape
+    assert torch.equal(image["tower.pos_embed"][:, :others], plain[table][:, :others])
+
+
+def test_a_siglip_needs_the_tokenizer_beside_it(tmp_path: Path) -> None:
+    plain = {name: value for name, value in weights("siglip").items() if name != "tokenizer"}
+    save_file(plain, tmp_path / "open_clip_model.safetensors")
+    read = read_weights(tmp_path / "open_clip_model.safetensors").tensors
+    assert is_plain_clip(read) and clip_family(read) == "SigLIP"
+    with one_line_error(CheckpointError, "without their tokenizer", "tokenizer.json"):
+        towers_state(read, *towers("siglip"))
+    (tmp_path / "tokenizer.json").write_text(small_tokenizer().to_str())
+    read = read_weights(tmp_path / "open_clip_model.safetensors").tensors
+    assert_same(towers_state(read, *towers("siglip")), towers_state(weights("siglip"), *towers("siglip")))
+    (tmp_path / "tokenizer.json").write_bytes(b"")
+    with one_line_error(CheckpointError, "tokenizer.json", "fetch it again"):
+        read_weights(tmp_path / "open_clip_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [("siglip", "SigLIP"), ("pe-core", "PE-Core"), ("mobileclip", "MobileCLIP")]
+)
+def test_other_towers_say_whose_they_are(family: str, name: str) -> None:
+    for other in set(IMAGES) - {family}:
+        with one_line_error(CheckpointError, f"these are {name} weights", "set encoder="):
+            towers_state(weights(family), *towers(other))
+
+
+def test_what_does_not_fit_is_named() -> None:
+    plain = dict(weights("mobileclip"))
+    plain["visual.trunk.stem.9.weight"] = plain.pop("visual.trunk.final_conv.conv_kxk.0.conv.weight")
+    with one_line_error(CheckpointError, "unexpected visual.trunk.stem.9.weight", "missing image.tower.final_conv"):
+        towers_state(plain, *towers("mobileclip"))
+    apples = {"image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight": torch.zeros(1)}
+    assert is_plain_clip(apples)
+    with one_line_error(CheckpointError, "MobileCLIP weights lack", "fetch the file again"):
+        towers_state(apples, *towers("mobileclip"))

@@ -1,0 +1,159 @@
+"""SigLIP 2, PE-Core and MobileCLIP: features and embeddings are open_clip's, on any grid."""
+
+import copy
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segvoc.checkpoints.official_towers import towers_state
+from segvoc.encoders.clip_text import ClipTextEncoder, open_clip_text_of
+from segvoc.encoders.siglip_text import SiglipTextEncoder
+from segvoc.encoders.timm_clip import SeparateProjections, build_timm_clip
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
+from segvoc.encoders.vit import projection_weights
+from segvoc.errors import CheckpointError, PromptTruncatedWarning, UsageError
+from tests.encoders.image_tower_contract import make_image
+from tests.images import one_line_error
+from tests.timm_clips import IMAGES, SIDE, filled, image_encoder, open_clips, small_tokenizer, text_encoder
+
+FAMILIES = list(IMAGES)
+
+
+def normalized(trunk: nn.Module, image: Tensor) -> Tensor:
+    """What timm's model expects."""
+    mean, std = (torch.tensor(trunk.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    return (image / 255 - mean) / std
+
+
+def cells_of(trunk: nn.Module, pixels: Tensor) -> Tensor:
+    """The embedding of the image (B N C) when its pooling is made to see one cell after the other."""
+    found = trunk.forward_features(pixels)
+    if found.ndim == 4:  # a mean is what the head would make of each cell, where it is linear
+        return trunk.forward_head(found)[:, None]
+    found = found[:, trunk.num_prefix_tokens :]
+    alone = []
+    for cell in range(found.shape[1]):
+        hidden = torch.full((1, 1, 1, found.shape[1]), float("-inf"))
+        hidden[..., cell] = 0
+        alone.append(trunk.head(trunk.fc_norm(trunk.attn_pool(found, attn_mask=hidden))))
+    return torch.stack(alone, dim=1)
+
+
+def assert_librarys(trunk: nn.Module, ours: nn.Module, image: Tensor, taps: tuple[int, ...]) -> None:
+    with torch.inference_mode():
+        features, pixels = ours(image), normalized(trunk, image)
+        cells = features.maps[0].flatten(2).mT
+        theirs = cells_of(trunk, pixels)
+        cells = cells.mean(dim=1, keepdim=True) if theirs.shape[1] == 1 else cells
+        torch.testing.assert_close(cells, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
+        for tap, mine in zip(taps, features.taps, strict=True):
+            other = trunk.forward_intermediates(pixels, indices=[tap], intermediates_only=True)[0]
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_and_embeddings_are_open_clips(family: str) -> None:
+    model, ours = open_clips(family), filled(family)
+    for height, width in ((SIDE, SIDE), (96, 160)):
+        assert_librarys(model.visual.trunk, ours.image, make_image(2, height, width), IMAGES[family][2])
+    prompts = ["a cat", "two large dogs on a sofa", "é"]
+    with torch.inference_mode():
+        tokens = ours.text.tokenize(prompts, multiple=32)
+        embeddings = nn.functional.normalize(model.text(tokens), dim=-1)
+        torch.testing.assert_close(ours.text(tokens), embeddings, rtol=1e-4, atol=1e-5)
+        for prompt, embedding in zip(prompts, embeddings, strict=True):  # shorter, where padding has no influence
+            torch.testing.assert_close(ours.text(ours.text.tokenize([prompt]))[0], embedding, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["siglip2-b", "pe-core-t", "mobileclip2-s0"])
+def test_so_are_those_of_whole_models(name: TimmClipName) -> None:
+    torch.manual_seed(0)
+    sizes = TIMM_CLIPS[name]
+    model, config = open_clip.create_model(sizes.model).eval(), open_clip_text_of(sizes.model)
+    text: ClipTextEncoder = (SiglipTextEncoder if config.siglip else ClipTextEncoder)(config).eval()
+    image = build_timm_clip(sizes).eval()
+    state = model.state_dict() | ({"tokenizer": torch.zeros(1, dtype=torch.uint8)} if config.siglip else {})
+    for tower, part in zip((image, text), towers_state(state, image, text), strict=True):
+        tower.load_state_dict(part)
+    pixels = make_image(1, sizes.stride * 4, sizes.stride * 4)
+    if not sizes.pyramid:
+        model.visual.trunk.set_input_size(img_size=(sizes.stride * 4,) * 2)
+        image.tower.set_input_size(img_size=(sizes.stride * 4,) * 2)
+    assert_librarys(model.visual.trunk, image, pixels, sizes.taps)
+    tokens = torch.randint(1, 40000, (2, config.context_length))
+    tokens[:, -1] = 49407
+    with torch.inference_mode():
+        expected = model.encode_text(tokens, normalize=True)
+        torch.testing.assert_close(text(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TIMM_CLIPS)
+def test_sizes_are_those_of_the_models(name: TimmClipName) -> None:
+    sizes = TIMM_CLIPS[name]
+    config = open_clip.get_model_config(sizes.model)
+    with torch.device("meta"):
+        encoder = build_timm_clip(sizes)
+    assert config is not None and encoder.channels == config["embed_dim"] == open_clip_text_of(sizes.model).channels
+    assert (encoder.stride, encoder.input_size) == (sizes.stride, sizes.input_size) and not sizes.input_size % (
+        2 * sizes.stride
+    )
+    assert sizes.pretrained_size == config["vision_cfg"]["image_size"]
+    reductions = [encoder.tower.feature_info[tap]["reduction"] for tap in sizes.taps]
+    assert reductions == ([sizes.stride // 2, sizes.stride // 4] if sizes.pyramid else [sizes.stride] * 2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_trained_are_queries_and_values(family: str) -> None:
+    encoder = image_encoder(family)
+    tuned = encoder.fine_tuned_parameters()
+    assert set(projection_weights(encoder, "qv")) <= set(tuned) <= {name for name, _ in encoder.named_parameters()}
+    assert all(name.endswith((".q_proj.weight", ".v_proj.weight", ".fc1.weight", ".fc2.weight")) for name in tuned)
+    assert (family == "mobileclip") == any(".fc1." in name for name in tuned)
+    encoder.train()
+    image = make_image(2, SIDE, SIDE).requires_grad_()
+    state = copy.deepcopy(encoder.state_dict())
+    features = encoder(image)
+    sum(x.square().sum() for x in (*features.maps, *features.taps)).backward()
+    grads = {name for name, value in encoder.named_parameters() if value.grad is not None and value.grad.abs().sum()}
+    assert set(tuned) <= grads and image.grad is not None
+    assert all(torch.equal(state[name], value) for name, value in encoder.state_dict().items())  # no running statistics
+    with pytest.raises(UsageError, match="100x64"):
+        encoder(make_image(1, 100, 64))
+
+
+def test_separate_projections_are_the_packed_layer() -> None:
+    packed = nn.Linear(8, 24)
+    apart, x = SeparateProjections(packed), torch.randn(2, 5, 8)
+    torch.testing.assert_close(apart(x), packed(x))
+    assert [name for name, _ in apart.named_parameters()][::2] == ["q_proj.weight", "k_proj.weight", "v_proj.weight"]
+    assert SeparateProjections(nn.Linear(8, 24, bias=False)).state_dict().keys() == {
+        f"{letter}_proj.weight" for letter in "qkv"
+    }
+
+
+def test_siglip_reads_lower_case_without_punctuation_in_any_language() -> None:
+    text = filled("siglip").text
+    tokens = text.tokenize(["A  Cat, on_the MAT!", "a cat on the mat", "猫"])
+    assert tokens.shape == (3, 32) and tokens[0].tolist() != tokens[2].tolist()
+    np.testing.assert_array_equal(tokens[0], tokens[1])
+    assert tokens[2].tolist()[3:] == [1] + 28 * [0] and text.unknown_words(["猫", "Katze"]) == []
+    with pytest.warns(PromptTruncatedWarning, match="reads 31 of its"):
+        assert text.tokenize(["a prompt that is much too long for it, by a lot"])[0, -1] == 1
+
+
+def test_siglips_tokenizer_is_one_of_its_weights() -> None:
+    text, other = filled("siglip").text, text_encoder("siglip")
+    with one_line_error(UsageError, "no tokenizer", "--encoder-weights"):
+        other.tokenize(["a cat"])
+    other.load_state_dict(text.state_dict())
+    copied = copy.deepcopy(other)
+    assert copied.own_tokenizer().encode("A CAT").ids == small_tokenizer().encode("a cat").ids
+    np.testing.assert_array_equal(copied.tokenize(["cat"]), text.tokenize(["cat"]))
+    copied.tokenizer[:100] = 0
+    copied.load_state_dict(copied.state_dict())
+    with one_line_error(CheckpointError, "tokenizer among the weights is damaged"):
+        copied.tokenize(["a cat"])

@@ -1,0 +1,115 @@
+"""Small CLIPs whose image encoders are timm's, as open_clip builds them, and a tokenizer for SigLIP's."""
+
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import timm
+import torch
+from open_clip.model import _build_text_tower
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import Tensor, nn
+
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.siglip_text import SiglipTextEncoder
+from segvoc.encoders.timm_clip import TimmClipImageEncoder
+
+CHANNELS = 32
+SIDE = 64
+"""Side of the images that the encoders were trained with [px]."""
+
+VIT = {"embed_dim": CHANNELS, "depth": 3, "num_heads": 2, "img_size": SIDE, "dynamic_img_size": True}
+IMAGES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
+    "siglip": ("vit_base_patch16_siglip_224", VIT | {"global_pool": "map", "num_classes": 0}, (0, 1)),
+    "pe-core": ("vit_pe_core_tiny_patch16_384", VIT | {"global_pool": "map", "num_classes": CHANNELS}, (0, 1)),
+    "mobileclip": (
+        "fastvit_mci0",
+        {"layers": (1, 1, 1, 1), "embed_dims": (16, 32, 64, 64), "num_classes": CHANNELS, "global_pool": "avg"},
+        (2, 1),
+    ),
+}
+"""timm's name, its options and the taps of each family's image encoder."""
+
+TEXT = {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+SIGLIP_TEXT = TEXT | {"vocab_size": 300, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
+TEXTS: dict[str, tuple[dict[str, Any], ClipTextConfig]] = {}
+"""Of each family, the text encoder as open_clip's configuration has it, and as ours."""
+
+_OURS = {"channels": CHANNELS, "width": 64, "layers": 2, "heads": 1, "quick_gelu": False, "fine_tuned": "qv"}
+TEXTS["siglip"] = (
+    SIGLIP_TEXT | {"norm_kwargs": {"eps": 1e-6}, "act_kwargs": {"approximate": "tanh"}},
+    ClipTextConfig(**_OURS, context_length=32, vocabulary_size=300, causal=False, siglip=True),
+)
+TEXTS["pe-core"] = (TEXT, ClipTextConfig(**_OURS, context_length=32))
+TEXTS["mobileclip"] = (
+    TEXT | {"no_causal_mask": True},
+    ClipTextConfig(**_OURS, context_length=32, causal=False),
+)
+
+
+def image_encoder(family: str, *, side: int = 2 * SIDE) -> TimmClipImageEncoder:
+    name, options, taps = IMAGES[family]
+    return TimmClipImageEncoder(timm.create_model(name, **options), taps=taps, input_size=side)
+
+
+def text_encoder(family: str) -> ClipTextEncoder:
+    config = TEXTS[family][1]
+    return SiglipTextEncoder(config) if config.siglip else ClipTextEncoder(config)
+
+
+class OpenClip(nn.Module):
+    """A model of open_clip with random weights, none of which is zero."""
+
+    def __init__(self, family: str) -> None:
+        super().__init__()
+        name, options, _ = IMAGES[family]
+        self.visual = nn.Module()
+        self.visual.trunk = timm.create_model(name, **options)
+        self.text = _build_text_tower(CHANNELS, TEXTS[family][0])
+        self.logit_scale = nn.Parameter(torch.tensor(2.0))
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+            for buffer_name, buffer in self.named_buffers():
+                if buffer_name.endswith("running_var"):
+                    buffer.uniform_(0.5, 2)
+
+
+@cache
+def open_clips(family: str) -> OpenClip:
+    torch.manual_seed(0)
+    return OpenClip(family).eval()
+
+
+@cache
+def weights(family: str) -> dict[str, Tensor]:
+    """Its state dict, and the tokenizer where it comes with one; not to be changed."""
+    state = open_clips(family).state_dict()
+    if family == "siglip":
+        state |= {"logit_bias": torch.tensor(-10.0)}
+        state["tokenizer"] = torch.frombuffer(bytearray(small_tokenizer().to_str().encode()), dtype=torch.uint8)
+    return state
+
+
+@cache
+def small_tokenizer() -> Tokenizer:
+    """Bytes as tokens, and an end token, as Gemma's has."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<pad>": 0, "<eos>": 1, "<unk>": 2} | {letter: 3 + index for index, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore
+    tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore
+        single="$A <eos>", special_tokens=[("<eos>", 1)]
+    )
+    return tokenizer
+
+
+def filled(family: str) -> SimpleNamespace:
+    """Both encoders of ours with the weights of open_clip's model."""
+    from segvoc.checkpoints.official_towers import towers_state
+
+    image, text = image_encoder(family, side=SIDE).eval(), text_encoder(family).eval()
+    for tower, state in zip((image, text), towers_state(weights(family), image, text), strict=True):
+        tower.load_state_dict(state)
+    return SimpleNamespace(image=image, text=text)
