@@ -10,48 +10,48 @@ from torch import Tensor, nn
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.checkpoints.origins import clip_family
+from segvoc.checkpoints.strict import renamed
 from segvoc.errors import CheckpointError
 from tests.images import one_line_error
 from tests.timm_clips import IMAGES, image_encoder, small_tokenizer, text_encoder, weights
 
 METAS = (
-    ("patch_embed.proj", "conv1"),
-    ("blocks.", "transformer.resblocks."),
-    ("norm_pre", "ln_pre"),
-    (".norm1", ".ln_1"),
-    (".norm2", ".ln_2"),
-    ("attn.qkv.", "attn.in_proj_"),
-    ("attn.proj", "attn.out_proj"),
-    ("mlp.fc1", "mlp.c_fc"),
-    ("mlp.fc2", "mlp.c_proj"),
+    (r"^patch_embed\.proj", "conv1"),
+    (r"^blocks\.", "transformer.resblocks."),
+    (r"^norm_pre", "ln_pre"),
+    (r"^norm\.", "ln_post."),
+    (r"\.norm([12])", r".ln_\1"),
+    (r"attn\.qkv\.", "attn.in_proj_"),
+    (r"attn\.proj", "attn.out_proj"),
+    (r"mlp\.fc1", "mlp.c_fc"),
+    (r"mlp\.fc2", "mlp.c_proj"),
+    (r"attn_pool\.latent", "attn_pool.probe"),
+    (r"attn_pool\.norm", "attn_pool.layernorm"),
+    (r"attn_pool\.proj", "attn_pool.attn.out_proj"),
+    (r"attn_pool\.kv\.", "attn_pool.attn.in_proj_"),
+    (r"^cls_token", "class_embedding"),
+    (r"^pos_embed", "positional_embedding"),
+    (r"^head\.weight", "proj"),
 )
-"""From timm's names in a PE-Core's blocks to Meta's (facebookresearch/perception_models)."""
+"""From timm's names of a PE-Core's weights to Meta's (facebookresearch/perception_models)."""
 
 
 def metas(official: dict[str, Tensor]) -> dict[str, Tensor]:
     """A PE-Core as Meta publishes it."""
-    found: dict[str, Tensor] = {}
-    for key, value in official.items():
-        name = key.removeprefix("visual.trunk.")
-        if name == key:
-            found[name.removeprefix("text.")] = value
-        elif name.startswith("attn_pool.kv."):
-            packed = torch.cat((official[key.replace(".kv.", ".q.")], value))
-            found[f"visual.attn_pool.attn.in_proj_{name.rpartition('.')[2]}"] = packed
-        elif name.startswith("attn_pool."):
-            for ours, theirs in (("latent", "probe"), ("norm", "layernorm"), ("proj", "attn.out_proj")):
-                name = name.replace(f"pool.{ours}", f"pool.{theirs}")
-            if ".q." not in name:
-                found[f"visual.{name.replace('fc1', 'c_fc').replace('fc2', 'c_proj')}"] = value
-        elif name == "head.weight":
-            found["visual.proj"] = value.mT
-        elif name in ("cls_token", "pos_embed"):
-            ours = {"cls_token": "class_embedding", "pos_embed": "positional_embedding"}[name]
-            found[f"visual.{ours}"] = value.reshape(-1) if ours == "class_embedding" else value[0]
-        elif name != "head.bias":
-            for ours, theirs in METAS:
-                name = name.replace(ours, theirs)
-            found[f"visual.{name.replace('norm.', 'ln_post.') if name.startswith('norm.') else name}"] = value
+    forms = {
+        "class_embedding": lambda x: x.reshape(-1),
+        "positional_embedding": lambda x: x[0],
+        "proj": lambda x: x.mT,
+    }
+    found = {key.removeprefix("text."): value for key, value in official.items() if not key.startswith("visual.")}
+    trunk = {key.removeprefix("visual.trunk."): value for key, value in official.items() if key.startswith("visual.")}
+    for kind in ("weight", "bias"):
+        queries = trunk.pop(f"attn_pool.q.{kind}")
+        trunk[f"attn_pool.kv.{kind}"] = torch.cat((queries, trunk[f"attn_pool.kv.{kind}"]))
+    for key, value in trunk.items():
+        name = renamed(key, METAS)
+        if name != "head.bias":
+            found[f"visual.{name}"] = forms.get(name, lambda x: x)(value)
     return found
 
 

@@ -173,7 +173,7 @@ def test_an_option_departs_from_the_preset() -> None:
     ("name", "option", "said"),
     [
         ("tiny", "dense=qq", "tiny has no setting 'dense'; it has aggregation, order, blocks, fusion, "),
-        ("cat-seg-b", "nose=plain", "cat-seg-b has no setting 'nose'; it has encoders, .*aggregation, order, blocks, "),
+        ("cat-seg-b", "nose=plain", "cat-seg-b has no setting 'nose'; it has encoder, .*aggregation, order, blocks, "),
         ("cat-seg-b", "head=plain", "cat-seg-b has no setting 'head'; did you mean vit.heads or aggregation.heads"),
     ],
 )
