@@ -30,7 +30,7 @@ IMAGES: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
 }
 """timm's name, its options and the taps of each family's image encoder."""
 
-TEXT = {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+TEXT = {"context_length": 64, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
 SIGLIP_TEXT = TEXT | {"vocab_size": 300, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
 TEXTS: dict[str, tuple[dict[str, Any], ClipTextConfig]] = {}
 """Of each family, the text encoder as open_clip's configuration has it, and as ours."""
@@ -38,12 +38,12 @@ TEXTS: dict[str, tuple[dict[str, Any], ClipTextConfig]] = {}
 _OURS = {"channels": CHANNELS, "width": 64, "layers": 2, "heads": 1, "quick_gelu": False, "fine_tuned": "qv"}
 TEXTS["siglip"] = (
     SIGLIP_TEXT | {"norm_kwargs": {"eps": 1e-6}, "act_kwargs": {"approximate": "tanh"}},
-    ClipTextConfig(**_OURS, context_length=32, vocabulary_size=300, causal=False, siglip=True),
+    ClipTextConfig(**_OURS, context_length=64, vocabulary_size=300, causal=False, siglip=True),
 )
-TEXTS["pe-core"] = (TEXT, ClipTextConfig(**_OURS, context_length=32))
+TEXTS["pe-core"] = (TEXT, ClipTextConfig(**_OURS, context_length=64))
 TEXTS["mobileclip"] = (
     TEXT | {"no_causal_mask": True},
-    ClipTextConfig(**_OURS, context_length=32, causal=False),
+    ClipTextConfig(**_OURS, context_length=64, causal=False),
 )
 
 

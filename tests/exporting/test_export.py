@@ -17,7 +17,7 @@ from segvoc.exporting.comparison import Comparison
 from segvoc.exporting.export import export
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
-from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_seg
+from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,15 @@ def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, un
 )
 def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, window: str, count: int) -> None:
     assert_alike(model, segvoc.load(folder), WORDS[:count], window=window)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["siglip", "pe-core", "mobileclip"])
+def test_so_are_those_of_timms_encoders(family: str, tmp_path: Path, untyped: None) -> None:
+    model = small_timm_clip(family)
+    found = export(model, tmp_path / "small")
+    assert found.difference < 1e-4 and found.equal_labels > 0.999
+    assert_alike(model, segvoc.load(tmp_path / "small"), ["A Cat!", "dog", "the sky"], window="auto")
 
 
 def test_a_thousand_words(model: NetworkSegmenter, folder: Path) -> None:

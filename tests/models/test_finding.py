@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -73,9 +74,9 @@ def test_what_a_folder_lacks_is_told(tmp_path):
         with one_line_error(CheckpointError, "index.json", "is damaged"):
             read_weights(folder)
     index.unlink()
-    with one_line_error(CheckpointError, "is a folder; name the file", "no model.safetensors and no pytorch_model.bin"):
+    with one_line_error(CheckpointError, "is a folder; name the file", "none of model.safetensors, pytorch_model.bin"):
         read_weights(folder)
-    with one_line_error(CheckpointError, "'saved' has no model.safetensors and no pytorch_model.bin"):
+    with one_line_error(CheckpointError, "'saved' has none of model.safetensors, pytorch_model.bin"):
         segvoc.load(folder)
     (folder / "elsewhere").rename(folder / "model.safetensors")
     with one_line_error(UsageError, "has its own weights", "give one of them"):
@@ -110,3 +111,31 @@ def test_the_activation_of_a_clip_is_known(act: str | None, options: dict[str, s
     configuration = named_model("clip").configuration
     assert isinstance(configuration, ClipNetworkConfig) and isinstance(configuration.encoder, OpenAIEncoders)
     assert configuration.encoder.activation == options.get("activation", "quick_gelu")
+
+
+SIGLIP = {"model_type": "siglip", "vision_config": {"model_type": "siglip_vision_model"}}
+
+
+def test_a_siglip_of_transformers_is_known_by_its_sizes() -> None:
+    folder = saved("siglip", {"logit_bias": torch.zeros(1)}, SIGLIP | {"text_config": {"vocab_size": 256000}})
+    found = find_model("siglip")
+    assert found is not None and (found.model, found.weights) == ("siglip2-b", str(folder))
+    saved("first", {"logit_bias": torch.zeros(1)}, SIGLIP)
+    with one_line_error(CheckpointError, "a SigLIP with 768 channels", "32000 tokens", "take a SigLIP 2"):
+        find_model("first")
+
+
+@pytest.mark.parametrize(
+    ("model", "preset"), [("ViT-L-16-SigLIP2-512", "siglip2-l"), ("PE-Core-B-16", "pe-core-b"), ("ViT-B-16", None)]
+)
+def test_a_clip_of_open_clip_is_known_by_its_architecture(model: str, preset: str | None) -> None:
+    folder = Path("open")
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": open_clip.get_model_config(model)}))
+    torch.save({"logit_scale": torch.zeros(1)}, folder / "open_clip_pytorch_model.bin")
+    if preset is None:
+        with one_line_error(CheckpointError, "'open' holds files", "no model of segvoc"):
+            find_model("open")
+    else:
+        found = find_model("open")
+        assert found is not None and (found.model, found.weights) == (preset, "open")

@@ -86,7 +86,7 @@ def _read_folder(folder: Path) -> WeightsFile:
     paths = files_of_weights(get, str(folder))
     if not paths:
         raise CheckpointError(
-            f"{str(folder)!r} is a folder; name the file of weights (it has no {' and no '.join(SINGLE)})"
+            f"{str(folder)!r} is a folder; name the file of weights (it has none of {', '.join(SINGLE)})"
         )
     first, *others = (_guarded(path, _read) for path in paths)
     return replace(first, tensors=first.tensors | {key: value for one in others for key, value in one.tensors.items()})

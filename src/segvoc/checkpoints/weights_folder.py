@@ -1,4 +1,4 @@
-"""Folders of weights, as Hugging Face's transformers saves them: one file, or shards with an index."""
+"""Folders of weights, as Hugging Face's transformers and open_clip save them: one file, or shards with an index."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from segvoc.errors import CheckpointError
 from segvoc.storage.json_files import read_json
 
-SINGLE = ("model.safetensors", "pytorch_model.bin")
+SINGLE = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Names of a file with all weights; the first that exists is taken, with its shards before the next."""
 
 

@@ -1,6 +1,7 @@
 """Models that are neither presets nor files: shared folders and repositories, runs, and what other libraries saved."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -85,12 +86,14 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
         raise CheckpointError(
             f"the run in {name!r} isn't finished: it has no {SHARED_WEIGHTS}; continue it with --resume"
         )
-    preset = _transformers_preset(config, name)
+    preset = _transformers_preset(config, name) or _open_clip_preset(get, name)
     if preset is None:
         raise _foreign(name, config, listed())
+    if preset.startswith("siglip"):
+        get(TOKENIZER_FILE)  # beside the weights, where it is looked for
     weights = files_of_weights(get, name)
     if not weights:
-        raise CheckpointError(f"{name!r} has no {' and no '.join(SINGLE)}; get the missing weights")
+        raise CheckpointError(f"{name!r} has none of {', '.join(SINGLE)}; get the missing weights")
     return FoundModel(name=name, model=preset, weights=str(weights[0].parent), options=_transformers_options(config))
 
 
@@ -173,6 +176,9 @@ def _shared(name: str, shared: SharedModel, get: Get) -> FoundModel:
     )
 
 
+TOKENIZER_FILE = "tokenizer.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+
 _CLIP = {"hidden_size": 768, "patch_size": 32, "image_size": 224}
 """Transformers' defaults of a CLIP's image encoder, which a configuration may leave out."""
 
@@ -187,13 +193,15 @@ def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
     if kind == "clipseg":
         decoder = config.get("use_complex_transposed_convolution", False)
         return "clipseg" if decoder else "clipseg-rd64"
+    if kind == "siglip":
+        return _siglip_preset(config, name)
     if kind != "clip":
         return None
     from segvoc.models.presets import PRESETS
     from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
 
-    vision = config.get("vision_config")
-    size = _CLIP | {key: vision[key] for key in _CLIP if key in vision} if isinstance(vision, Mapping) else _CLIP
+    vision = _sizes_in(config, "vision_config", _CLIP)
+    size = {key: vision[key] for key in _CLIP}
     for preset in ("clip-b", "clip-l"):
         configuration = PRESETS[preset].configuration
         assert isinstance(configuration, ClipNetworkConfig)
@@ -205,6 +213,55 @@ def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
         f"{name!r} is a CLIP with {size['hidden_size']} channels, patches of {size['patch_size']} px and images of "
         f"{size['image_size']} px, for which segvoc has no preset; take ViT-B/16 at 224 px or ViT-L/14 at 336 px"
     )
+
+
+_SIGLIPS = {(768, 16): "siglip2-b", (1024, 16): "siglip2-l", (1152, 16): "siglip2-so400m"}
+"""Presets of SigLIP 2 by the width of the image encoder and the side of its patches."""
+
+
+def _siglip_preset(config: Mapping[str, Any], name: str) -> str:
+    """The preset for a SigLIP that transformers saved.
+
+    Raises:
+        CheckpointError: there is none for its sizes, or it is a SigLIP 1.
+    """
+    vision, text = (_sizes_in(config, part, {}) for part in ("vision_config", "text_config"))
+    width, patch, words = vision.get("hidden_size", 768), vision.get("patch_size", 16), text.get("vocab_size", 32000)
+    preset = _SIGLIPS.get((width, patch))
+    if preset is None or words != 256000:
+        raise CheckpointError(
+            f"{name!r} is a SigLIP with {width} channels, patches of {patch} px and {words} tokens, for which segvoc "
+            "has no preset; take a SigLIP 2 ViT-B/16, ViT-L/16 or So400m/16 of fixed resolution"
+        )
+    return preset
+
+
+def _sizes_in(config: Mapping[str, Any], part: str, defaults: Mapping[str, int]) -> dict[str, Any]:
+    """What a part of a configuration of transformers says, beside the defaults."""
+    found = config.get(part)
+    return {**defaults, **found} if isinstance(found, Mapping) else dict(defaults)
+
+
+def _open_clip_preset(get: Get, name: str) -> str | None:
+    """The preset for a CLIP that open_clip saved, whose image encoder is timm's; None: there is none."""
+    path = get(OPEN_CLIP_CONFIG)
+    model = None if path is None else read_model_config(path, name).get("model_cfg")
+    if not isinstance(model, Mapping):
+        return None
+    from open_clip import get_model_config
+
+    from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+
+    wanted = _architecture(model)
+    known = {preset: get_model_config(sizes.model) or {} for preset, sizes in TIMM_CLIPS.items()}
+    return next((preset for preset, config in known.items() if _architecture(config) == wanted), None)
+
+
+def _architecture(model: Mapping[str, Any]) -> tuple[object, ...]:
+    """What tells models of open_clip apart, but for the side of the images that they were trained with."""
+    vision, text = (_sizes_in(model, part, {}) for part in ("vision_cfg", "text_cfg"))
+    timms = re.sub(r"_\d+$", "", str(vision.get("timm_model_name")))
+    return timms, model.get("embed_dim"), text.get("vocab_size"), text.get("width"), text.get("layers")
 
 
 def _transformers_options(config: Mapping[str, Any]) -> Mapping[str, object]:

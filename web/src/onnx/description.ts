@@ -36,6 +36,8 @@ export interface Text {
   readonly program: string;
   readonly tokenizer: string;
   readonly max_tokens: number;
+  /** Whether short prompts are always filled to `max_tokens`; missing in files of older versions: they aren't. */
+  readonly whole?: boolean;
   /** Id of the token that fills up short prompts. */
   readonly padding: number;
   /** Prompts for a word, in which "{}" stands for it. */

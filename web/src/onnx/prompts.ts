@@ -51,7 +51,8 @@ export class Prompts {
     });
     const byLength = new Map<number, number[]>();
     for (const [place, { length }] of ids.entries()) {
-      const padded = Math.min(this.text.max_tokens, Math.ceil(length / LENGTH_STEP) * LENGTH_STEP);
+      const stepped = Math.ceil(length / LENGTH_STEP) * LENGTH_STEP;
+      const padded = this.text.whole ? this.text.max_tokens : Math.min(this.text.max_tokens, stepped);
       byLength.set(padded, [...(byLength.get(padded) ?? []), place]);
     }
     const result: Batch[] = [];
