@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.official_clip import TowerStates, eva_clip_states, openai_clip_states
 from segvoc.checkpoints.official_convnext import convnext_clip_states
+from segvoc.checkpoints.official_dino_txt import dino_txt_states
 from segvoc.checkpoints.official_timm_clip import timm_clip_states
 from segvoc.checkpoints.origins import clip_family, refuse_other_origins
 from segvoc.checkpoints.strict import with_prefixes
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
+from segvoc.encoders.dino_txt import DinoTxtImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
@@ -74,6 +76,7 @@ _FAMILIES = (
         "use pca-seg-clip-b, pca-seg-clip-l, clip-b, clip-l, cat-seg-b or cat-seg-l",
         openai_clip_states,
     ),
+    _Family("DINOv3", DinoTxtImageEncoder, "set encoder=dinov3-l", dino_txt_states),
     _timm_family("SigLIP", VisionTransformer),
     _timm_family("PE-Core", Eva),
     _timm_family("MobileCLIP", FastVit),

@@ -11,6 +11,9 @@ from segvoc.errors import CheckpointError
 
 _BOTH = "--encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
 
+BOTH_DINO_FILES = "DINOTXT.pth,DINOV3_VITL16.pth"
+"""How dino.txt's and DINOv3's files are named together."""
+
 
 @dataclass(frozen=True)
 class _Origin:
@@ -34,6 +37,7 @@ _ORIGINS = (
     ),
     _Origin("ERR-Seg", r"sem_seg_head\.(clip_model|decoder)\.", "load them as err-seg-b or err-seg-l"),
     _Origin("CAT-Seg or PCA-Seg", _PREDICTOR, "load them as one of the cat-seg or pca-seg models"),
+    _Origin("DINOv3", r"storage_tokens$", f"set encoder=dinov3-l, with dino.txt's file first: {BOTH_DINO_FILES}"),
     _Origin(
         "DINOv2",
         r"blocks\.\d+\.ls1\.gamma|(dinov2\.)?encoder\.layer\.\d+\.layer_scale1\.lambda1",
@@ -54,6 +58,7 @@ _ORIGINS = (
 
 
 CLIP_FAMILIES = {
+    "DINOv3": r"visual_model\.head\.|text_model\.backbone\.",
     "PE-Core": r"visual\.(trunk\.norm_pre|attn_pool)\.",
     "SigLIP": r"(visual\.trunk\.attn_pool|vision_model\.head|(text\.)?logit_bias$)",
     "MobileCLIP": r"(visual\.trunk\.stem\.\d+\.(?!weight$|bias$)|image_encoder\.model\.(patch_embed|network)\.)",

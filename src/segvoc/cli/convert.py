@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     metavar="NAME=VALUE",
     help="Change a setting of the preset, such as dense=qq; repeatable.",
 )
-@click.option("--encoder-weights", metavar="FILE", help="A plain CLIP, for a checkpoint without one (CLIPSeg's).")
+@click.option(
+    "--encoder-weights",
+    metavar="FILE",
+    help="A plain CLIP for a checkpoint without one (CLIPSeg's), DINOv3 for dino.txt's.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def convert(
     official: str, out: str, model: str, options: Sequence[str], encoder_weights: str | None, overwrite: bool

@@ -64,10 +64,14 @@ class TimmClipImageEncoder(nn.Module):
         self.stride: int = stages[-1]["reduction"]
         self.channels: int = self.tower.num_classes or self.tower.num_features
         self.tap_channels = tuple(stages[tap]["num_chs"] for tap in self.taps)
-        for parent in list(tower.modules()):
+        self.prepare(tower)
+
+    def prepare(self, module: nn.Module) -> None:
+        """Separate the projections of a third-party module and make its linear layers segvoc's, in place."""
+        for parent in list(module.modules()):
             if type(getattr(parent, "qkv", None)) is nn.Linear:
                 parent.qkv = SeparateProjections(cast(nn.Linear, parent.qkv))
-        use_pointwise_linear(tower)
+        use_pointwise_linear(module)
 
     def train(self, mode: bool = True) -> "TimmClipImageEncoder":
         """Switch between training and inference; batch norms keep the published statistics."""
@@ -92,23 +96,33 @@ class TimmClipImageEncoder(nn.Module):
         Raises:
             UsageError: H or W is not a multiple of `stride`.
         """
-        tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
+        tower, grid = self.tower, patch_grid(image, self.stride)
         statistics = [tower.pretrained_cfg[name] for name in ("mean", "std")]
         mean, std = torch.tensor(statistics, device=image.device).view(2, 3, 1, 1)
         pixels = ((image / 255 - mean) / std).to(next(tower.parameters()).dtype)
         last, found = tower.forward_intermediates(pixels, indices=sorted(self.taps))
+        by_place = dict(zip(sorted(self.taps), found, strict=True))
+        return ImageFeatures(maps=(self.embedded(last, grid),), taps=tuple(by_place[tap] for tap in self.taps))
+
+    def embedded(
+        self, last: Float[Tensor, "B L D"] | Float[Tensor, "B D h w"], grid: tuple[int, int]
+    ) -> Float[Tensor, "B C h w"]:
+        """The dense map.
+
+        Args:
+            last: what the last block gives, normalized: tokens, the CLS token (if any) first, or a map.
+            grid: rows and columns of cells (h, w).
+        """
         if last.ndim == 4:
             cells = rearrange(last, "b c h w -> (b h w) c 1 1")
         else:
-            cells = rearrange(last[:, tower.num_prefix_tokens :], "b n c -> (b n) 1 c")
-        maps = rearrange(tower.forward_head(cells), "(b h w) c -> b c h w", h=rows, w=columns)
-        by_place = dict(zip(sorted(self.taps), found, strict=True))
-        return ImageFeatures(maps=(maps,), taps=tuple(by_place[tap] for tap in self.taps))
+            cells = rearrange(last[:, self.tower.num_prefix_tokens :], "b n c -> (b n) 1 c")
+        return rearrange(self.tower.forward_head(cells), "(b h w) c -> b c h w", h=grid[0], w=grid[1])
 
 
 def build_timm_clip(sizes: TimmClipSizes) -> TimmClipImageEncoder:
     """Build one of the encoders with random weights."""
-    config = cast(dict[str, Any], get_model_config(sizes.model))
+    config = cast(dict[str, Any], get_model_config(cast(str, sizes.model)))
     vision = config["vision_cfg"]
     options: dict[str, Any] = {} if sizes.pyramid else {"dynamic_img_size": True}
     tower = timm.create_model(

@@ -15,6 +15,7 @@ TimmClipName = Literal[
     "mobileclip-s2",
     "mobileclip2-s0",
     "mobileclip2-s2",
+    "dinov3-l",
 ]
 """Names of the encoders."""
 
@@ -23,8 +24,8 @@ TimmClipName = Literal[
 class TimmClipSizes:
     """One of these CLIPs."""
 
-    model: str
-    """open_clip's name of the model; weights of its other resolutions fit too."""
+    model: str | None
+    """open_clip's name of the model; weights of its other resolutions fit too. None: it isn't open_clip's."""
     title: str
     """What it is called in prose."""
     stride: int
@@ -86,5 +87,13 @@ TIMM_CLIPS: dict[TimmClipName, TimmClipSizes] = {
     "mobileclip-s2": _mobileclip("MobileCLIP-S2"),
     "mobileclip2-s0": _mobileclip("MobileCLIP2-S0"),
     "mobileclip2-s2": _mobileclip("MobileCLIP2-S2"),
+    "dinov3-l": TimmClipSizes(
+        model=None,
+        title="DINOv3 ViT-L/16 with dino.txt",
+        stride=16,
+        input_size=384,
+        pretrained_size=224,
+        taps=(7, 15),
+    ),
 }
 """All of them."""

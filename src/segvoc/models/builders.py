@@ -31,16 +31,11 @@ def input_size_of(config: NetworkConfig | None) -> int:
 
 def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     """Build PCA-Seg, CAT-Seg, one of their baselines, or a CLIP alone."""
-    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, open_clip_text, open_clip_text_of, openai_text
+    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, open_clip_text, openai_text
 
     encoders = config.encoder
     if isinstance(encoders, TimmEncoders):
-        from segvoc.encoders.siglip_text import SiglipTextEncoder
-        from segvoc.encoders.timm_clip import build_timm_clip
-
-        sizes = replace(TIMM_CLIPS[encoders.kind], input_size=encoders.input_size)
-        image_encoder, text = build_timm_clip(sizes), open_clip_text_of(sizes.model)
-        text_encoder = SiglipTextEncoder(text) if text.siglip else ClipTextEncoder(text)
+        image_encoder, text_encoder = _timm_encoders(encoders)
     elif isinstance(encoders, EvaEncoders):
         from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 
@@ -66,6 +61,19 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
 
         backbone = build_backbone(config.guidance_backbone)
     return clip_segmentation_network(config, image_encoder, text_encoder, backbone)
+
+
+def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
+    from segvoc.encoders.clip_text import ClipTextEncoder, open_clip_text_of
+    from segvoc.encoders.dino_txt import build_dino_txt, dino_txt_text
+    from segvoc.encoders.siglip_text import SiglipTextEncoder
+    from segvoc.encoders.timm_clip import build_timm_clip
+
+    sizes = replace(TIMM_CLIPS[config.kind], input_size=config.input_size)
+    if sizes.model is None:
+        return build_dino_txt(sizes), ClipTextEncoder(dino_txt_text())
+    text = open_clip_text_of(sizes.model)
+    return build_timm_clip(sizes), SiglipTextEncoder(text) if text.siglip else ClipTextEncoder(text)
 
 
 def clip_segmentation_network(

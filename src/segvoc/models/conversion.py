@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
+from segvoc.checkpoints.origins import clip_family
 from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
 from segvoc.configuration import with_settings
@@ -57,7 +58,7 @@ def convert(
         out: the .safetensors file to write; missing folders are created.
         name: the preset that the checkpoint is for.
         options: network settings that differ from the preset's, by name; they are stored in the file.
-        encoder_weights: a plain CLIP checkpoint, for a checkpoint without encoders.
+        encoder_weights: a plain CLIP, for a checkpoint without encoders; DINOv3, for dino.txt's.
         overwrite: whether to replace an existing file at `out`.
 
     Returns:
@@ -98,9 +99,11 @@ def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> 
     from segvoc.checkpoints.official_syn_seg import is_decoder_alone
     from segvoc.checkpoints.official_towers import is_plain_clip
 
+    if clip_family(file.tensors) == "DINOv3":
+        return file.tensors | read_weights(encoder_weights).tensors
     if not is_decoder_alone(file.tensors):
         raise UsageError(
-            f"{file.path!r} is not a decoder without encoders, like CLIPSeg's; leave the encoder weights out"
+            f"{file.path!r} is not a decoder without encoders, like CLIPSeg's, nor dino.txt's; leave the encoder weights out"
         )
     clip = read_weights(encoder_weights)
     if clip.preset is not None or not is_plain_clip(clip.tensors):

@@ -253,7 +253,8 @@ def _open_clip_preset(get: Get, name: str) -> str | None:
     from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 
     wanted = _architecture(model)
-    known = {preset: get_model_config(sizes.model) or {} for preset, sizes in TIMM_CLIPS.items()}
+    models = {preset: sizes.model for preset, sizes in TIMM_CLIPS.items() if sizes.model is not None}
+    known = {preset: get_model_config(one) or {} for preset, one in models.items()}
     return next((preset for preset, config in known.items() if _architecture(config) == wanted), None)
 
 

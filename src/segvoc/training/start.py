@@ -219,8 +219,13 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
         if others:
             raise UsageError(f"{file.path!r} is a file of segvoc, which holds all encoders; name it alone")
         return _with_own_additions(begin_with(file, network), network.state_dict())
-    from segvoc.encoders.guided_clip import GuidedClip  # here, since timm takes seconds to import
+    # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_towers import clip_state
+    from segvoc.encoders.dino_txt import DinoTxtImageEncoder
+    from segvoc.encoders.guided_clip import GuidedClip
 
+    if others and isinstance(network.image_encoder, DinoTxtImageEncoder):
+        return clip_state(file.tensors | others[0].tensors, network)
     if others and not isinstance(network.image_encoder, GuidedClip):
         from segvoc.checkpoints.official_part_cat_seg import clip_and_dino_state
 
@@ -229,8 +234,6 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
         from segvoc.checkpoints.official_backbone import guided_clip_state
 
         return guided_clip_state(file.tensors, others[0].tensors, network)
-    from segvoc.checkpoints.official_towers import clip_state
-
     return clip_state(file.tensors, network)
 
 
