@@ -128,7 +128,7 @@ def _text(fine_tuned: str = "qv", **options: Any) -> ClipTextEncoder:
 
 
 def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
-    encoders = configuration.encoders
+    encoders = configuration.encoder
     if isinstance(encoders, EvaEncoders):
         tower = EvaClipImageEncoder(EvaClipConfig(vit=_vit(encoders.vit), dense=encoders.dense))
         text = _text("qkv")

@@ -15,14 +15,14 @@ WIDTH, DEPTH, HEADS = 64, 3, 2
 """Of the image encoder; its head has as many heads."""
 
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 48, 2, 2
-CONTEXT, WORDS = 16, 100
+CONTEXT, WORDS = 24, 49408
 """Tokens of the longest prompt, and of the vocabulary."""
 
 IMAGES = 255 * golden_input("images of dino.txt", (2, 3, 64, 96)).sigmoid()
 """Two images (2 3 64 96) with pixels in [0, 255]."""
 
-TOKENS = torch.tensor([[98, 5, 7, 99, *12 * [0]], [98, *range(1, 15), 99]])
-"""Two prompts; 99 ends them."""
+TOKENS = torch.tensor([[49406, 5, 7, 49407, *20 * [0]], [49406, *range(100, 122), 49407]])
+"""Two prompts of CLIP's tokenizer."""
 
 
 def dino_txt_parameter(name: str, shape: tuple[int, ...]) -> Tensor:
@@ -44,6 +44,11 @@ def dino_txt_weights(file: str) -> dict[str, Tensor]:
     """One of the two files ("backbone", "dino_txt"); not to be changed."""
     shapes = dino_txt_case().record["files"][file]
     return {name: dino_txt_parameter(name, tuple(shape)) for name, shape in shapes.items()}
+
+
+def both_dino_files() -> dict[str, Tensor]:
+    """The weights of both."""
+    return {**dino_txt_weights("dino_txt"), **dino_txt_weights("backbone")}
 
 
 def small_dino_txt() -> tuple[DinoTxtImageEncoder, ClipTextEncoder]:

@@ -1,5 +1,6 @@
 """Small CLIPs whose image encoders are timm's, as open_clip builds them, and a tokenizer for SigLIP's."""
 
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,14 @@ from open_clip.model import _build_text_tower
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor, nn
 
+from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.siglip_text import SiglipTextEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.choices import build_aggregation
+from tests.dino_txt import both_dino_files, small_dino_txt
 
 CHANNELS = 32
 SIDE = 64
@@ -107,9 +113,29 @@ def small_tokenizer() -> Tokenizer:
 
 def filled(family: str) -> SimpleNamespace:
     """Both encoders of ours with the weights of open_clip's model."""
-    from segvoc.checkpoints.official_towers import towers_state
-
     image, text = image_encoder(family, side=SIDE).eval(), text_encoder(family).eval()
     for tower, state in zip((image, text), towers_state(weights(family), image, text), strict=True):
         tower.load_state_dict(state)
     return SimpleNamespace(image=image, text=text)
+
+
+ALL = (*IMAGES, "dino_txt")
+"""All families, with DINOv3."""
+
+
+def small_network_on(family: str) -> SegmentationNetwork:
+    """A CAT-Seg on the small encoders of a family, with their weights."""
+    if family == "dino_txt":
+        image, text = small_dino_txt()
+        for tower, state in zip((image, text), towers_state(both_dino_files(), image, text), strict=True):
+            tower.load_state_dict(state)
+    else:
+        towers = filled(family)
+        image, text = towers.image, towers.text
+    torch.manual_seed(0)
+    taps = {"lifts": (), "taps": image.tap_channels} if family == "mobileclip" else {}
+    sizes = replace(CAT_SEG.decoder_sizes, guidance=(16, 8), stages=(32, 16), **taps)
+    aggregation = replace(
+        CAT_SEG, blocks=1, dim=32, guidance_dim=16, heads=2, window=4, pad_classes=8, decoder_sizes=sizes
+    )
+    return SegmentationNetwork(image, text, build_aggregation(aggregation, image)).eval()

@@ -37,10 +37,9 @@ VALUES = 400
 def main(checkout: str) -> None:
     """Run Meta's model and write the goldens."""
     sys.path.insert(0, checkout)
-    # pyright: reportMissingImports=false
-    from dinov3.eval.text.dinotxt_model import DINOTxt, DINOTxtConfig
-    from dinov3.eval.text.text_transformer import TextTransformer
-    from dinov3.models.vision_transformer import DinoVisionTransformer
+    from dinov3.eval.text.dinotxt_model import DINOTxt, DINOTxtConfig  # pyright: ignore[reportMissingImports]
+    from dinov3.eval.text.text_transformer import TextTransformer  # pyright: ignore[reportMissingImports]
+    from dinov3.models.vision_transformer import DinoVisionTransformer  # pyright: ignore[reportMissingImports]
 
     backbone = DinoVisionTransformer(
         patch_size=16,

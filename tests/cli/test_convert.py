@@ -136,7 +136,7 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
     record = read_header("out.safetensors").record
     assert datetime.fromisoformat(record.pop("date")).utcoffset() is not None
     configuration = record.pop("configuration")
-    assert configuration["encoders"]["dense"] == "qq" and configuration["aggregation"]["fusion"] == "experts"
+    assert configuration["encoder"]["dense"] == "qq" and configuration["aggregation"]["fusion"] == "experts"
     assert record == {
         "preset": "pca-seg-b",
         "format": 1,

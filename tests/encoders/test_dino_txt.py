@@ -10,11 +10,11 @@ from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.dino_txt import DinoTxtImageEncoder, build_dino_txt, dino_txt_text
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError
-from tests.dino_txt import IMAGES, TOKENS, WIDTH, dino_txt_case, dino_txt_weights, small_dino_txt
+from tests.dino_txt import IMAGES, TOKENS, WIDTH, both_dino_files, dino_txt_case, dino_txt_weights, small_dino_txt
 from tests.golden_sets import TOLERANCE
 from tests.images import one_line_error
 
-BOTH = {**dino_txt_weights("dino_txt"), **dino_txt_weights("backbone")}
+BOTH = both_dino_files()
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,9 @@ from segvoc.inference.protocols import clip_protocols
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.builders import build_clip_network
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEncoders
-from tests.timm_clips import filled
+from tests.timm_clips import small_network_on
 
 SIDE = 128
 """Side of the image encoder's input [px]."""
@@ -52,17 +50,9 @@ def small_cat_seg(one_pooling: bool = False) -> NetworkSegmenter:
 
 def small_timm_clip(family: str) -> NetworkSegmenter:
     """A CAT-Seg on the small encoders of a family of `tests.timm_clips`, with their weights."""
-    torch.manual_seed(0)
-    towers = filled(family)
-    taps = {"siglip": {}, "pe-core": {}, "mobileclip": {"lifts": (), "taps": towers.image.tap_channels}}[family]
-    sizes = replace(CAT_SEG.decoder_sizes, guidance=(16, 8), stages=(32, 16), **taps)
-    aggregation = replace(
-        CAT_SEG, blocks=1, dim=32, guidance_dim=16, heads=2, window=4, pad_classes=8, decoder_sizes=sizes
-    )
-    network = SegmentationNetwork(towers.image, towers.text, build_aggregation(aggregation, towers.image)).eval()
-    protocol = replace(
-        clip_protocols(8 * towers.image.stride, towers.image.stride)["single"], multiple=2 * towers.image.stride
-    )
+    network = small_network_on(family)
+    stride = network.image_encoder.stride
+    protocol = replace(clip_protocols(8 * stride, stride)["single"], multiple=2 * stride)
     return NetworkSegmenter(name="small", network=network, protocols={"auto": protocol}, templates=("a {}",))
 
 

@@ -18,6 +18,7 @@ from segvoc.exporting.export import export
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip
+from tests.timm_clips import ALL
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, window: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["siglip", "pe-core", "mobileclip"])
+@pytest.mark.parametrize("family", ALL)
 def test_so_are_those_of_timms_encoders(family: str, tmp_path: Path, untyped: None) -> None:
     model = small_timm_clip(family)
     found = export(model, tmp_path / "small")

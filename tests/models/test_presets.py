@@ -11,6 +11,7 @@ import segvoc
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models import loading, shipped_weights
 from segvoc.models.loading import find_dtype, load_network, multiplies_bfloat16
@@ -188,7 +189,8 @@ def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str
 @pytest.mark.parametrize("name", UNPUBLISHED)
 def test_preset_without_weights_says_which_to_get(name: str) -> None:
     message = _refused(name, "none that are published", "--weights", name=name)
-    assert [towers in message for towers in ("DeCLIP", "OpenAI's ViT-", "open_clip's ")].count(True) == 1
+    named = ("DeCLIP", "OpenAI's ViT-", "open_clip's ", *(sizes.title for sizes in TIMM_CLIPS.values()))
+    assert [towers in message for towers in named].count(True) == 1
 
 
 def test_trainings_start_from_encoders_of_the_manifest() -> None:

@@ -4,10 +4,13 @@ DINOv3: Siméoni et al., arXiv:2508.10104; dino.txt: Jose et al., arXiv:2412.163
 open_clip's.
 """
 
+import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
 import timm
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from timm.layers.norm import LayerNorm
@@ -23,6 +26,35 @@ DINO_V3 = "vit_large_patch16_dinov3"
 
 HEAD_BLOCKS = 2
 """Blocks of dino.txt's head on the image encoder."""
+
+
+class DinoRotations(nn.Module):
+    """DINOv3's rotary embedding of a grid, as timm computes it, which fixes the grid when it is traced.
+
+    Args:
+        channels: channels of an attention head.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.register_buffer("place", torch.empty(0), persistent=False)  # only where it is counts
+
+    def init_non_persistent_buffers(self) -> None:
+        """Called by `TimmClipImageEncoder` as for timm's modules; nothing is stored."""
+
+    def get_embed(self, shape: Sequence[int]) -> Float[Tensor, "N D"]:
+        """Sine and cosine, side by side, of each cell's angles 2 pi p / 100^(4 i / channels), p in [-1, 1].
+
+        Args:
+            shape: rows and columns of cells.
+        """
+        device = cast(Tensor, self.place).device
+        rates = 100.0 ** (torch.arange(0, self.channels, 4, dtype=torch.float32, device=device) / self.channels)
+        places = [2 * ((torch.arange(side, device=device) + 0.5) / side) - 1 for side in shape]
+        angles = torch.stack(torch.meshgrid(*places, indexing="ij"), dim=-1)[..., None] * (2 * math.pi) / rates
+        angles = rearrange(angles, "h w two i -> (h w) (two i)").repeat(1, 2)
+        return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
 
 class DinoTxtImageEncoder(TimmClipImageEncoder):
@@ -45,6 +77,7 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
             input_size: side of the square images that the networks read [pixels].
         """
         super().__init__(tower, taps=taps, input_size=input_size)
+        tower.rope = DinoRotations(cast(int, tower.embed_dim) // cast(Any, tower.blocks)[0].attn.num_heads)
         norm = partial(LayerNorm, eps=1e-5)
         sizes: dict[str, Any] = {"mlp_ratio": 8 / 3, "swiglu_mlp": True, "swiglu_align_to": 64, "init_values": 1e-5}
         blocks = [

@@ -65,6 +65,7 @@ class TimmClipImageEncoder(nn.Module):
         self.channels: int = self.tower.num_classes or self.tower.num_features
         self.tap_channels = tuple(stages[tap]["num_chs"] for tap in self.taps)
         self.prepare(tower)
+        self.register_load_state_dict_post_hook(_fill_tables)
 
     def prepare(self, module: nn.Module) -> None:
         """Separate the projections of a third-party module and make its linear layers segvoc's, in place."""
@@ -118,6 +119,16 @@ class TimmClipImageEncoder(nn.Module):
         else:
             cells = rearrange(last[:, self.tower.num_prefix_tokens :], "b n c -> (b n) 1 c")
         return rearrange(self.tower.forward_head(cells), "(b h w) c -> b c h w", h=grid[0], w=grid[1])
+
+
+def _fill_tables(encoder: nn.Module, _: object) -> None:
+    """Compute the tables that aren't among the weights, if the encoder was built without any (`weightless`)."""
+    for module in encoder.modules():
+        tables = {name: table for name, table in module.named_buffers(recurse=False) if table.is_meta}
+        for name, table in tables.items():
+            module.register_buffer(name, torch.empty_like(table, device="cpu"), persistent=False)
+        if tables:
+            cast(Any, module).init_non_persistent_buffers()
 
 
 def build_timm_clip(sizes: TimmClipSizes) -> TimmClipImageEncoder:

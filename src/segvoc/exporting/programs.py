@@ -69,9 +69,9 @@ class Program:
             )
 
     def outputs(self) -> dict[str, Tensor]:
-        """The outputs for the example."""
+        """The outputs for the example, contiguous, as another program gets them."""
         with torch.no_grad():
-            return self.module(self.inputs)
+            return {name: value.contiguous() for name, value in self.module(self.inputs).items()}
 
 
 class ImageProgram(nn.Module):

@@ -103,7 +103,8 @@ def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> 
         return file.tensors | read_weights(encoder_weights).tensors
     if not is_decoder_alone(file.tensors):
         raise UsageError(
-            f"{file.path!r} is not a decoder without encoders, like CLIPSeg's, nor dino.txt's; leave the encoder weights out"
+            f"{file.path!r} is not a decoder without encoders, like CLIPSeg's, and not dino.txt's; leave the encoder "
+            "weights out"
         )
     clip = read_weights(encoder_weights)
     if clip.preset is not None or not is_plain_clip(clip.tensors):

@@ -90,7 +90,7 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
     if preset is None:
         raise _foreign(name, config, listed())
     if preset.startswith("siglip"):
-        get(TOKENIZER_FILE)  # beside the weights, where it is looked for
+        get("tokenizer.json")  # beside the weights, where it is looked for
     weights = files_of_weights(get, name)
     if not weights:
         raise CheckpointError(f"{name!r} has none of {', '.join(SINGLE)}; get the missing weights")
@@ -176,8 +176,8 @@ def _shared(name: str, shared: SharedModel, get: Get) -> FoundModel:
     )
 
 
-TOKENIZER_FILE = "tokenizer.json"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+"""Where open_clip says what a model is."""
 
 _CLIP = {"hidden_size": 768, "patch_size": 32, "image_size": 224}
 """Transformers' defaults of a CLIP's image encoder, which a configuration may leave out."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from segvoc.checkpoints.files import FORMAT, WeightsFile, write_weights
+from segvoc.encoders.base import TOKENIZER
 from segvoc.errors import UsageError
 from segvoc.layers.precision import lowest_precision
 from segvoc.models.headers import CUSTOM, configuration_of
@@ -83,4 +84,5 @@ def is_custom(network: SegmentationNetwork, built: Mapping[str, object]) -> bool
 
 def _structure(network: nn.Module) -> tuple[object, object]:
     modules = [(name, type(module)) for name, module in network.named_modules()]
-    return modules, {name: value.shape for name, value in network.state_dict().items()}
+    state = network.state_dict()  # a tokenizer comes with the weights, and may be of any size
+    return modules, {name: value.shape for name, value in state.items() if not name.endswith(f".{TOKENIZER}")}

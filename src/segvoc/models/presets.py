@@ -214,47 +214,39 @@ def _frozen_clip_state(official: Mapping[str, Tensor], network: SegmentationNetw
     return network_state(official, network, FROZEN_LOGITS)
 
 
-def _frozen_clip_preset(name: str, encoders: EvaEncoders | OpenAIEncoders, file: PublishedFile) -> Preset:
-    """A CLIP alone, as it is published; `dense_modes.py` says why it is read as in NACLIP."""
-    encoders = replace(encoders, dense="naclip")
-    encoders = replace(encoders, vit=replace(encoders.vit, input_size=encoders.vit.pretrained_size))
+def _frozen_preset(
+    title: str, encoder: EvaEncoders | OpenAIEncoders | TimmEncoders, file: PublishedFile | UnconfirmedFile
+) -> Preset:
+    """A CLIP alone, as it is published, in windows of the size that it was trained with."""
+    published = file if isinstance(file, PublishedFile) else None
     return Preset(
-        summary=f"{name} alone, without training, in windows of {encoders.vit.input_size} px",
-        configuration=ClipNetworkConfig(
-            encoder=encoders, aggregation=replace(CAT_SEG, kind="none"), prompts="imagenet"
-        ),
+        summary=f"{title} alone, without training, in windows of {encoder.input_size} px",
+        configuration=ClipNetworkConfig(encoder=encoder, aggregation=replace(CAT_SEG, kind="none"), prompts="imagenet"),
         build=builders.build_clip_network,
         templates_of=_clip_templates,
         protocols_of=lambda configuration: protocols.frozen_clip_protocols(configuration.encoder.input_size),
         background_words=FROZEN_BACKGROUND,
         parts_against="contrast",
         cosine_logits=FROZEN_LOGITS,
-        published=file,
+        published=published,
         encoders=(file,),
+        how_to_get=""
+        if published
+        else f"{_none_published(UNCONFIRMED[file.name])}; give those of {title} with --weights",
         from_official=_frozen_clip_state,
     )
+
+
+def _frozen_vit_preset(title: str, encoder: EvaEncoders | OpenAIEncoders, file: PublishedFile) -> Preset:
+    """The same of a ViT; `dense_modes.py` says why it is read as in NACLIP."""
+    vit = replace(encoder.vit, input_size=encoder.vit.pretrained_size)
+    return _frozen_preset(title, replace(encoder, vit=vit, dense="naclip"), file)
 
 
 def _frozen_timm_preset(name: TimmClipName) -> Preset:
-    """A newer CLIP alone, as it is published, in windows of the size that it was trained with."""
-    sizes, file = TIMM_CLIPS[name], UNCONFIRMED[name]
-    return Preset(
-        summary=f"{sizes.title} alone, without training, in windows of {sizes.pretrained_size} px",
-        configuration=ClipNetworkConfig(
-            encoder=TimmEncoders(kind=name, side=sizes.pretrained_size),
-            aggregation=replace(CAT_SEG, kind="none"),
-            prompts="imagenet",
-        ),
-        build=builders.build_clip_network,
-        templates_of=_clip_templates,
-        protocols_of=lambda configuration: protocols.frozen_clip_protocols(configuration.encoder.input_size),
-        background_words=FROZEN_BACKGROUND,
-        parts_against="contrast",
-        cosine_logits=FROZEN_LOGITS,
-        encoders=(file,),
-        how_to_get=f"{_none_published(file)}; give open_clip's file of {sizes.title} with --weights",
-        from_official=_frozen_clip_state,
-    )
+    """The same of a CLIP whose image encoder is timm's."""
+    sizes = TIMM_CLIPS[name]
+    return _frozen_preset(sizes.title, TimmEncoders(kind=name, side=sizes.pretrained_size), UNCONFIRMED[name])
 
 
 def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
@@ -436,10 +428,10 @@ PRESETS: dict[str, Preset] = {
     ),
     "clipseg": _clip_seg_preset(PUBLISHED["clipseg-rd64-refined"], "refined"),
     "clipseg-rd64": _clip_seg_preset(PUBLISHED["clipseg-rd64"], "plain"),
-    "clip-b": _frozen_clip_preset("OpenAI CLIP ViT-B/16", OPENAI_B.encoders, PUBLISHED["openai-clip-b"]),
-    "clip-l": _frozen_clip_preset("OpenAI CLIP ViT-L/14", OPENAI_L.encoders, PUBLISHED["openai-clip-l"]),
-    "eva-clip-b": _frozen_clip_preset("EVA02-CLIP-B/16", EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
-    "eva-clip-l": _frozen_clip_preset("EVA02-CLIP-L/14", EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
+    "clip-b": _frozen_vit_preset("OpenAI CLIP ViT-B/16", OPENAI_B.encoders, PUBLISHED["openai-clip-b"]),
+    "clip-l": _frozen_vit_preset("OpenAI CLIP ViT-L/14", OPENAI_L.encoders, PUBLISHED["openai-clip-l"]),
+    "eva-clip-b": _frozen_vit_preset("EVA02-CLIP-B/16", EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
+    "eva-clip-l": _frozen_vit_preset("EVA02-CLIP-L/14", EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
     **{name: _frozen_timm_preset(name) for name in TIMM_CLIPS},
 }
 

@@ -147,20 +147,10 @@ def check_vit(vit: VitConfig) -> None:
     check_range(vit, {"pretrained_size": (1, 4096), "input_size": (1, 4096), "taps": (0, 255)})
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaEncoders:
-    """The image and text encoders of EVA02-CLIP."""
+class _VitEncoders:
+    """What the encoders of a ViT have in common."""
 
-    kind: Literal["eva"] = "eva"
-    """Identifies the encoders' type."""
     vit: VitConfig
-    """Sizes of the image encoder; the text encoder matches its channels."""
-    dense: DenseMode = "csa"
-    """Attention of the last block in dense mode; it must match the mode that the weights were distilled in, if any."""
-
-    def __post_init__(self) -> None:
-        """Check the sizes."""
-        check_vit(self.vit)
 
     @property
     def input_size(self) -> int:
@@ -174,7 +164,23 @@ class EvaEncoders:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenAIEncoders:
+class EvaEncoders(_VitEncoders):
+    """The image and text encoders of EVA02-CLIP."""
+
+    kind: Literal["eva"] = "eva"
+    """Identifies the encoders' type."""
+    vit: VitConfig
+    """Sizes of the image encoder; the text encoder matches its channels."""
+    dense: DenseMode = "csa"
+    """Attention of the last block in dense mode; it must match the mode that the weights were distilled in, if any."""
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        check_vit(self.vit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAIEncoders(_VitEncoders):
     """The image and text encoders of OpenAI's CLIP."""
 
     kind: Literal["openai"] = "openai"
@@ -195,20 +201,10 @@ class OpenAIEncoders:
         check_vit(self.vit)
         check_range(self, {"mlp_width": (1, 65536), "visual_prompts": (0, 1000)})
 
-    @property
-    def input_size(self) -> int:
-        """Side of the images that the network reads [pixels]."""
-        return self.vit.input_size
-
-    @property
-    def stride(self) -> int:
-        """Side of a patch [pixels]."""
-        return self.vit.patch_size
-
 
 @dataclass(frozen=True, kw_only=True)
 class TimmEncoders:
-    """The image and text encoders of a CLIP of open_clip whose image encoder is timm's."""
+    """The image and text encoders of a CLIP whose image encoder is timm's."""
 
     kind: TimmClipName = "siglip2-b"
     """Which one; `timm_clip_sizes.py` has their sizes."""
