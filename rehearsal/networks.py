@@ -22,7 +22,7 @@ from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders, OpenAIEncoders
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
@@ -133,6 +133,7 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
         tower = EvaClipImageEncoder(EvaClipConfig(vit=_vit(encoders.vit), dense=encoders.dense))
         text = _text("qkv")
     else:
+        assert isinstance(encoders, OpenAIEncoders)  # no paper's network has others
         tower = OpenAIClipImageEncoder(
             _vit(encoders.vit),
             dense=encoders.dense,
