@@ -1,6 +1,7 @@
 """Images with labels from elsewhere, as images of a project: datasets of other programs, folders, other projects."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,8 @@ class Imported:
     """The images that have labels now, or were added without any; also those that were there with the same labels."""
     problems: list[str] = field(default_factory=list)
     """A line for each image that could not be imported."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """The other files of a folder of images, by their suffixes."""
 
 
 def import_dataset(
@@ -84,7 +87,8 @@ def import_images(project: Project, folder: str, *, by: str = "import", on_step:
     Raises:
         OutputError: the disk is full, or the project can't be written.
     """
-    result, images = Imported(), image_paths([folder])
+    result = Imported()
+    images = image_paths([folder], passed_over=result.passed_over)
     for number, image in enumerate(images, 1):
         if image.problem is not None:
             result.problems.append(image.problem)

@@ -39,6 +39,11 @@ def test_frames_have_the_shapes_of_their_tracks(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for frame in (9, 10, 12, 14, 15):
         Image.new("RGB", (16, 8)).save(tmp_path / "images" / f"frame_{frame:06}.png")
+    for name, said in (("cover.png", "no number of a frame"), ("other_000012.png", "the number of 'frame_000012.png'")):
+        Image.new("RGB", (16, 8)).save(tmp_path / "images" / name)
+        with one_line_error(UsageError, name, said, "rename or move it"):
+            segvoc.read_dataset(tmp_path)
+        (tmp_path / "images" / name).unlink()
     with pytest.warns(SkippedShapesWarning, match="1; draw"):
         dataset = segvoc.read_dataset(tmp_path)
     assert dataset.vocabulary.words == ("car", "road")

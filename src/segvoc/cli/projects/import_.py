@@ -29,6 +29,7 @@ def import_(
     """
     from segvoc.data.labeled_images import LabeledImages
     from segvoc.data.project_import import import_dataset, import_images, import_path
+    from segvoc.imaging.result_paths import passed_over_line
     from segvoc.projects.folder import is_project
     from segvoc.projects.project import Project
 
@@ -56,6 +57,8 @@ def import_(
             result = import_dataset(project, found, done=done, on_step=show)
         else:
             result = import_images(project, str(images), on_step=show)
+    if (line := passed_over_line(result.passed_over)) is not None:
+        echo(f"segvoc: {line}", err=True)
     for problem in result.problems:
         echo(f"segvoc: error: {problem}", err=True)
     echo(f"-> {folder} ({len(result.added)} images, {len(project.record.present)} words)")
