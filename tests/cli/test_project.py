@@ -37,7 +37,9 @@ def test_from_labels_to_a_dataset_and_back(
     assert (
         segvoc_command("project", "import", "other", "--dataset", "saved.zip").out == "-> other (2 images, 3 words)\n"
     )
-    assert segvoc_command("project", "import", "third", "--images", "photos").out == "-> third (2 images, 0 words)\n"
+    (Path("photos") / "notes.txt").write_text("none")
+    third = segvoc_command("project", "import", "third", "--images", "photos")
+    assert third.out == "-> third (2 images, 0 words)\n" and "passed over 1 file" in third.err and "1 .txt" in third.err
     assert Project.open("other").state(Project.open("other").image("a.png")).done
 
 
