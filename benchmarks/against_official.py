@@ -34,11 +34,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -57,6 +57,8 @@ NAME = "against_official"
 START, END = re.compile(r"<!-- against-official(?:: ([a-z -]+))? -->"), "<!-- /against-official -->"
 """Marks before and after the table on a page."""
 LARGEST_DIFFERENCE = 1e-4
+LARGEST_SPREAD = 0.15
+"""Rows of which either code's times spread by more aren't shown."""
 THREADS = 2
 
 Side = Literal["official", "ours"]
@@ -237,7 +239,25 @@ def table(rows: Sequence[Line]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def show(rows: Sequence[Line], page: Path) -> None:
+def about(results: Mapping[str, Any]) -> str:
+    """A line about the machine of all rows, and about the rows that aren't shown."""
+    machine, rows = results["machine"], results["rows"]
+    rates = [statistics.median(row[f"{dtype}_gflops"] for row in rows) for dtype in ("float32", "bfloat16")]
+    days = sorted({str(row["date"]) for row in rows})
+    return (
+        f"\n*{machine['cores']} cores ({machine['processor']}, {machine['instructions']}), {machine['threads']} threads, "
+        f"PyTorch {machine['torch']}; matrix products at {rates[0]:.0f} GFLOP/s in float32 and {rates[1]:.0f} in bfloat16; "
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}. {sum(map(spreads, rows))} rows whose times spread by more than "
+        f"{LARGEST_SPREAD:.0%} aren't shown.*\n"
+    )
+
+
+def spreads(row: Line) -> bool:
+    """Whether the times of a row spread too far to be shown."""
+    return max(float(str(row[f"{prefix}spread"])) for prefix in ("", "official_")) > LARGEST_SPREAD
+
+
+def show(results: Mapping[str, Any], page: Path) -> None:
     """Write the table between the marks on a page.
 
     Raises:
@@ -250,7 +270,7 @@ def show(rows: Sequence[Line], page: Path) -> None:
             f"{page} has no place for the table; add the lines <!-- {NAME.replace('_', '-')} --> and {END}"
         )
     kinds = (start[1] or " ".join(LABELS)).split()
-    shown = table([row for row in rows if row["kind"] in kinds])
+    shown = table([row for row in results["rows"] if row["kind"] in kinds and not spreads(row)]) + about(results)
     page.write_text(f"{text[: start.end()]}\n{shown}{END}{text.split(END)[1]}", encoding="utf-8")
 
 
@@ -304,7 +324,7 @@ def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
         save([line])  # after every row, so that nothing is lost when a long run is stopped
     results = machine.RESULTS / f"{NAME}.json"
     for page in options.page:
-        show(json.loads(results.read_text(encoding="utf-8"))["rows"], page)
+        show(json.loads(results.read_text(encoding="utf-8")), page)
 
 
 if __name__ == "__main__":

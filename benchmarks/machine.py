@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from segvoc.hardware import bfloat16_instructions
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -69,6 +71,7 @@ def described() -> dict[str, object]:
     """What must be the same for times to be comparable."""
     return {
         "processor": platform.processor() or platform.machine(),
+        "instructions": bfloat16_instructions() or "without bfloat16",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

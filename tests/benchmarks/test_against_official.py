@@ -12,6 +12,7 @@ from benchmarks.against_official import (
     END,
     WORDS,
     Line,
+    about,
     compared,
     measure_all,
     measured,
@@ -46,7 +47,10 @@ def line(model: str, words: int, ratio: float = 3.14, **changes: object) -> Line
         "kind": "network",
         "keep": 0,
         "dtype": "float32",
-        **compared(([ratio, 2 * ratio], [1.0, 2.0])),
+        **compared(([ratio, 1.1 * ratio], [1.0, 1.1])),
+        "float32_gflops": 100.0,
+        "bfloat16_gflops": 400.0,
+        "date": "2026-11-25",
         "official_share": 0.25,
         "share": 0.5,
         "official_gigabytes": 2.0,
@@ -114,16 +118,21 @@ def test_the_table_goes_between_the_marks(tmp_path: Path):
         line("cat-seg-b", 20),
         line("cat-seg-b", 59, kind="training-cached"),
         line("cat-seg-b", 59, kind="training"),
+        line("cat-seg-b", 171, official_spread=0.16),
+        line("pca-seg-b", 171, spread=0.16),
     ]
-    show(rows, page)
-    assert page.read_text() == f"before\n{START}\n{table(rows)}{END}\nafter\n"
+    results = {"machine": machine.described(), "rows": rows}
+    show(results, page)
+    shown, said = table(rows[:3]), about(results)
+    assert page.read_text() == f"before\n{START}\n{shown}{said}{END}\nafter\n"
+    assert "2 rows whose times spread by more than 15% aren't shown" in said and "threads, PyTorch" in said
     some = "<!-- against-official: network training -->"
     page.write_text(f"{some}{END}")
-    show(rows, page)
-    assert page.read_text() == f"{some}\n{table([rows[0], rows[2]])}{END}"
+    show(results, page)
+    assert page.read_text() == f"{some}\n{table([rows[0], rows[2]])}{said}{END}"
     page.write_text("no marks")
     with pytest.raises(UsageError, match="has no place for the table; add the lines <!-- against-official --> and"):
-        show([], page)
+        show(results, page)
 
 
 def test_rows_replace_earlier_ones_of_the_same_setting_and_machine(tmp_path: Path):
