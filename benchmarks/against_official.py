@@ -244,11 +244,12 @@ def about(results: Mapping[str, Any]) -> str:
     machine, rows = results["machine"], results["rows"]
     rates = [statistics.median(row[f"{dtype}_gflops"] for row in rows) for dtype in ("float32", "bfloat16")]
     days = sorted({str(row["date"]) for row in rows})
+    cores = f"{machine['cores']} cores ({machine['processor']}, {machine['instructions']})"
+    speed = f"{rates[0]:.0f} GFLOP/s in float32 and {rates[1]:.0f} in bfloat16"
+    left_out = f"{sum(map(spreads, rows))} rows whose times spread by more than {LARGEST_SPREAD:.0%} aren't shown"
     return (
-        f"\n*{machine['cores']} cores ({machine['processor']}, {machine['instructions']}), {machine['threads']} threads, "
-        f"PyTorch {machine['torch']}; matrix products at {rates[0]:.0f} GFLOP/s in float32 and {rates[1]:.0f} in bfloat16; "
-        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}. {sum(map(spreads, rows))} rows whose times spread by more than "
-        f"{LARGEST_SPREAD:.0%} aren't shown.*\n"
+        f"\n*{cores}, {machine['threads']} threads, PyTorch {machine['torch']}; matrix products at {speed}; "
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}. {left_out}.*\n"
     )
 
 

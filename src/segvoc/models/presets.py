@@ -232,7 +232,7 @@ def _frozen_preset(
         encoders=(file,),
         how_to_get=""
         if published
-        else f"{_none_published(UNCONFIRMED[file.name])}; give those of {title} with --weights",
+        else f"{_none_published(UNCONFIRMED[file.name])}; give those of {title}",
         from_official=_frozen_clip_state,
     )
 
