@@ -53,7 +53,8 @@ from segvoc.cli import main
 try: main()
 finally: print("loaded:", *sys.modules)
 """
-    call = ["segment", SAMPLES / "rocket.jpg", "--words", "sky, rocket", "--out", tmp_path]
+    # in float32, it would run without PyTorch
+    call = ["segment", SAMPLES / "rocket.jpg", "--words", "sky, rocket", "--out", tmp_path, "--dtype", "bfloat16"]
     loaded = set(printed("-c", code, *call).partition("loaded: ")[2].split())
     assert (tmp_path / "rocket.png").is_file()
     assert "segvoc.encoders.efficientnet" in loaded

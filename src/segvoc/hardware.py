@@ -47,6 +47,17 @@ def _capabilities() -> Mapping[str, object]:
     return known
 
 
+def may_have_gpu() -> bool:
+    """Whether PyTorch may find a GPU here, by the driver's files: PyTorch itself takes a second to import."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("SystemRoot", r"C:\Windows"), "System32", "nvcuda.dll").exists()
+    return any(map(os.path.exists, _GPU_DEVICES))
+
+
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+"""Of NVIDIA's cards, NVIDIA's Jetson (two), Windows' subsystem for Linux, and AMD's cards."""
+
+
 @cache
 def cpu_name() -> str:
     """The processor's name, for example "AMD EPYC 9654"; its architecture if the system doesn't tell."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segvoc import progress
-from segvoc.models import loading
+from segvoc.models import loading, opening
 from tests.cli.command import Command, make_command
 from tests.cli.small_reproduction import use_small_reproduction
 from tests.inference.small_network import small_segmenter
@@ -40,6 +40,7 @@ def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
         return small if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loading, "load_network", quick_load)
+    monkeypatch.setattr(opening, "load_tiny", lambda: small)
     return lambda *arguments: segvoc_command("segment", *arguments)
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
-from segvoc.models import loading
+from segvoc.models import opening
 from segvoc.vocabulary import PartVocabulary
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
@@ -26,7 +26,7 @@ def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
     image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     Image.fromarray(image).resize((60, 40), Image.Resampling.NEAREST).save("photo.jpg")
     small = small_segmenter()
-    monkeypatch.setattr(loading, "load_network", lambda *_, **__: small)
+    monkeypatch.setattr(opening, "load_tiny", lambda: small)
     return lambda *arguments: segvoc_command("segment", "photo.jpg", *arguments)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import segvoc
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.inference.background_words import STUFF, BackgroundWords
 from segvoc.inference.pixel_labels import label_classes, selected_classes
 from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
@@ -129,6 +130,6 @@ def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_pa
 
 
 def test_other_networks_keep_the_published_rule() -> None:
-    own = ["tiny", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l"]
+    own = ["tiny", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l", *TIMM_CLIPS]
     assert [name for name, preset in PRESETS.items() if preset.background_words] == own
     assert isinstance(small_segmenter(), NetworkSegmenter) and small_segmenter().background_words is None

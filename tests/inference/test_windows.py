@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.inference.protocols import COMMON_WINDOWS, LoaderResize, Protocol, Sliding, clip_protocols
 from segvoc.inference.windows import MEAN_COLOR, merged
 from segvoc.models.presets import PRESETS
@@ -35,7 +36,7 @@ def test_single_is_the_square_of_the_tower(height: int, width: int) -> None:
 SQUASHING = ("part-cat-seg-b", "pca-part-b")
 """Networks whose towers see squares, whatever they are shown."""
 
-SQUARES = ("clipseg", "clipseg-rd64", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l")
+SQUARES = ("clipseg", "clipseg-rd64", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l", *TIMM_CLIPS)
 """Networks whose images or windows are squares in every way, as published."""
 
 

@@ -9,7 +9,7 @@ import click
 
 from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError
-from segvoc.hardware import DtypeName
+from segvoc.hardware import DtypeName, may_have_gpu
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 
 if TYPE_CHECKING:
@@ -68,6 +68,23 @@ class ModelOptions:
             network=self.own_network(),
         )
         return self.with_taught(network)
+
+    def open_light(self, model: str) -> "Segmenter":
+        """Load any model that labels images: the shipped programs of `tiny` where that is all that is asked for.
+
+        They give the results of its network in float32 as fast on a CPU, without the second that PyTorch takes.
+
+        Raises:
+            UsageError: See `segvoc.load`.
+            CheckpointError: See `segvoc.load`.
+        """
+        plain = self.weights is None and not self.options and self.network is None
+        if model == "tiny" and plain and self.dtype in ("auto", "float32"):
+            if self.device == "cpu" or (self.device == "auto" and not may_have_gpu()):
+                from segvoc.models.opening import load_tiny
+
+                return self.with_taught(load_tiny())
+        return self.open(model)
 
     def open(self, model: str) -> "Segmenter":
         """Load any model that labels images.
@@ -144,7 +161,7 @@ def _dtype_option(default: DtypeName) -> Decorator:
         "--dtype",
         default=default,
         type=click.Choice(get_args(DtypeName)),
-        help="Precision; auto: bfloat16 for tiny's own weights where the hardware supports it, else float32.",
+        help="Precision; auto: the fastest that keeps the labels of tiny's own weights, else float32.",
     )
 
 

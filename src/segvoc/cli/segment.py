@@ -146,7 +146,7 @@ def segment(
     kinds = {"parts": asked_parts is not None, "objects": objects, "overlay": overlay}
     plans = _plans(dataset, inputs, out, videos=videos, kinds=kinds)
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
-    load = partial(chosen.open, model)
+    load = partial(chosen.open_light, model)
     segmenter = load()
     fills_image = labels.fills_image and asked_parts is None
     asked = () if vocabulary is None else vocabulary.words

@@ -79,8 +79,9 @@ def load(
         name: a preset (`segvoc models` lists them; without PyTorch there is only `tiny`), the path of a .safetensors
             file written by segvoc, a folder that `segvoc export` wrote, which runs on the CPU, and without PyTorch
             unless it was exported for it, the folder of a run, a repository of the Hugging Face hub that `segvoc push`
-            wrote ("owner/name", or "owner/name@revision"), or one, or a folder, in which transformers has saved a CLIP
-            or CLIPSeg. A folder with the name of a preset is meant by a path ("./tiny").
+            wrote ("owner/name", or "owner/name@revision"), or one, or a folder, in which transformers has saved a
+            CLIP, SigLIP 2 or CLIPSeg, or open_clip a SigLIP 2, PE-Core or MobileCLIP. A folder with the name of a
+            preset is meant by a path ("./tiny").
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
         device: "auto" (NVIDIA's GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", ... or "mps", Apple's GPU,
@@ -131,11 +132,11 @@ def load(
                 f"without PyTorch, tiny computes in float32, not in {dtype!r}; leave out dtype, or pip install "
                 '"segvoc[torch]"'
             )
-        return _ready(open_tiny())
+        return load_tiny()
     if find_spec("torch") is None and plain and dtype in ("auto", "float32"):
         found = find_model(name, revision=revision, token=token)
         if found is not None:
-            return found.named(_ready(open_tiny()).with_taught(*map(TaughtWords.load, found.taught)))
+            return found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught)))
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
@@ -177,6 +178,11 @@ def load_exported(folder: str | os.PathLike[str], *, trust_code: bool = False) -
             "trust their maker, say so: --trust-code, or trust_code=True in Python"
         )
     return _ready(model)
+
+
+def load_tiny() -> ExportedSegmenter:
+    """`tiny` by its shipped programs, which need no PyTorch; on the CPU, in float32."""
+    return _ready(open_tiny())
 
 
 def _ready(model: ExportedSegmenter) -> ExportedSegmenter:

@@ -230,9 +230,7 @@ def _frozen_preset(
         cosine_logits=FROZEN_LOGITS,
         published=published,
         encoders=(file,),
-        how_to_get=""
-        if published
-        else f"{_none_published(UNCONFIRMED[file.name])}; give those of {title}",
+        how_to_get="" if published else f"{_none_published(UNCONFIRMED[file.name])}; give those of {title}",
         from_official=_frozen_clip_state,
     )
 

@@ -78,20 +78,19 @@ def frame_files(xml: Path, images: Path | None) -> dict[int, Path]:
     """
     folder = xml.parent / "images" if images is None else images
     files = visible_files(folder, lambda path: path.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
-    found: dict[int, Path] = {}
-    for file in files:
-        number = re.search(r"(\d{1,9})$", file.stem)
-        if number is None or int(number[1]) in found:
-            wrong = "no number of a frame" if number is None else f"the number of {found[int(number[1])].name!r}"
-            raise UsageError(
-                f"{str(file)!r} has {wrong} at the end of its name (frame_000000.png, ...); rename or move it"
-            )
-        found[int(number[1])] = file
-    if not found:
+    numbers = {file: re.search(r"(\d{1,9})$", file.stem) for file in files}
+    if not any(numbers.values()):
         raise UsageError(
             f"{str(xml)!r} is of a video, and {str(folder)!r} has no frames (frame_000000.png, ...); export the task "
             "with its images, or give the folder of the frames with --images"
         )
+    found: dict[int, Path] = {}
+    for file, number in numbers.items():
+        other = None if number is None else found.get(int(number[1]))
+        if number is None or other is not None:
+            wrong = "no number of a frame" if other is None else f"the number of {other.name!r}"
+            raise UsageError(f"{str(file)!r} has {wrong} at the end of its name (frame_000000.png); rename or move it")
+        found[int(number[1])] = file
     return found
 
 
