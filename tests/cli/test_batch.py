@@ -18,7 +18,7 @@ WORDS = ("--words", "cat, sofa, wall")
 @pytest.fixture
 def batch(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setattr(run, "_ray", lambda workers: Loop())
-    monkeypatch.setattr(ModelOptions, "open", lambda self, model: quick())
+    monkeypatch.setattr(ModelOptions, "open_light", lambda self, model: quick())
     folder_of(Path("in"), ["a.jpg", "sub/b.jpg"])
     return lambda *arguments: segvoc_command("batch", *arguments)
 

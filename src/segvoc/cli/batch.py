@@ -95,7 +95,7 @@ def batch(
         source=source,
         out=out,
         words=vocabulary,
-        load=partial(chosen.open, model),
+        load=partial(chosen.open_light, model),
         parts=asked_parts,
         options=labels,
         overlay=SAVED_OVERLAY if overlay else None,

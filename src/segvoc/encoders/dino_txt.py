@@ -38,7 +38,7 @@ class DinoRotations(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.register_buffer("place", torch.empty(0), persistent=False)  # only where it is counts
+        self.register_buffer("place", torch.empty(0), persistent=False)  # tells the device
 
     def init_non_persistent_buffers(self) -> None:
         """Called by `TimmClipImageEncoder` as for timm's modules; nothing is stored."""
@@ -61,7 +61,7 @@ class DinoTxtImageEncoder(TimmClipImageEncoder):
     """One dense map in the space shared with the text (not of unit norm), and taps of DINOv3's blocks.
 
     dino.txt compares a text with the CLS token and with the mean of the patch tokens, side by side, both after its
-    head. The dense map are these patch tokens; a text's embedding is then the half that belongs to them.
+    head. The dense map consists of these patch tokens, and a text's embedding of the half that belongs to them.
     """
 
     companion = "DINOv3"
