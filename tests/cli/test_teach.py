@@ -12,7 +12,7 @@ from PIL import Image
 from segvoc.cli import export as exporting
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.models import loading
+from segvoc.models import loading, opening
 from segvoc.teaching.taught_words import TaughtWords
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
@@ -24,6 +24,7 @@ def command(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
     """`segvoc` with a small random network in place of `tiny`'s."""
     small = small_segmenter()
     monkeypatch.setattr(loading, "load_network", lambda name, **rest: small)
+    monkeypatch.setattr(opening, "load_tiny", lambda: small)
     return segvoc_command
 
 
