@@ -73,7 +73,8 @@ def run(work: Work, fault: Fault | None = None, after: float | None = None) -> E
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     counted = Path("calls")
     calls = int(counted.read_text() or 0) if counted.exists() else 0
-    return Ending(code=code, said=Path("said").read_text(errors="replace"), calls=calls)
+    said = Path("said")  # not there if it was killed before it began
+    return Ending(code=code, said=said.read_text(errors="replace") if said.exists() else "", calls=calls)
 
 
 def _child(work: Work, fault: Fault) -> None:
