@@ -32,7 +32,7 @@ main()
 def test_it_runs_where_nothing_else_is_asked_for(
     changed: dict[str, Any], gpu: bool, light: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segvoc.cli.options.may_have_gpu", lambda: gpu)
+    monkeypatch.setattr("segvoc.models.opening.may_have_gpu", lambda: gpu)
     opened = ModelOptions(**{"options": (), "dtype": "auto"} | changed).open_light("tiny")
     assert isinstance(opened, ExportedSegmenter) == light
 

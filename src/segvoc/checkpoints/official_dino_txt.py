@@ -1,12 +1,12 @@
 """Key map from Meta's weights of DINOv3 and of dino.txt, two files, to our towers."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_clip import TowerStates, map_towers, split_packed
+from segvoc.checkpoints.official_clip import Renamed, TowerStates, map_towers, split_packed
 from segvoc.checkpoints.origins import BOTH_DINO_FILES
 from segvoc.checkpoints.strict import renamed
 from segvoc.errors import CheckpointError
@@ -54,7 +54,7 @@ def dino_txt_states(official: Mapping[str, Tensor], image_encoder: nn.Module, te
     return map_towers(weights, image_encoder, text_encoder, _rename)
 
 
-def _rename(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _rename(name: str, value: Tensor) -> Renamed:
     if name == "logit_scale":
         yield "text.logit_scale", value.reshape(())
     elif name == "text_model.head.linear_projection.weight":

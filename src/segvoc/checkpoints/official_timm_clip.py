@@ -1,7 +1,7 @@
 """Key maps from published SigLIP 2, PE-Core and MobileCLIP weights to our towers."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from open_clip.convert import convert_mobile_clip_state_dict
 from timm.models.eva import checkpoint_filter_fn
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_clip import TowerStates, map_towers, resized_positions, split_packed
+from segvoc.checkpoints.official_clip import Renamed, TowerStates, map_towers, resized_positions, split_packed
 from segvoc.checkpoints.transformers_names import open_clip_form_of_siglip
 from segvoc.encoders.base import TOKENIZER
 from segvoc.encoders.siglip_text import SiglipTextEncoder
@@ -34,13 +34,10 @@ def timm_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, t
     if table in weights:
         others = tower.num_prefix_tokens
         weights[table] = resized_positions(weights[table], math.isqrt(tower.pos_embed.shape[1] - others), others)
-    tokenizer = weights.pop(TOKENIZER, None)
-    if isinstance(text_encoder, SiglipTextEncoder):
-        if tokenizer is None:
-            raise CheckpointError(
-                "these weights come without their tokenizer; put the file tokenizer.json of the same model beside them"
-            )
-        weights[TOKENIZER] = tokenizer
+    if isinstance(text_encoder, SiglipTextEncoder) and TOKENIZER not in weights:
+        raise CheckpointError(
+            "these weights come without their tokenizer; put the file tokenizer.json of the same model beside them"
+        )
     return map_towers(weights, image_encoder, text_encoder, _rename)
 
 
@@ -61,7 +58,7 @@ def _open_clip_form(official: Mapping[str, Tensor], tower: nn.Module) -> dict[st
     return dict(official)
 
 
-def _rename(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _rename(name: str, value: Tensor) -> Renamed:
     if name == TOKENIZER:
         yield f"text.{TOKENIZER}", value
     elif name == "logit_scale":

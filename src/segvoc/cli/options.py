@@ -9,7 +9,7 @@ import click
 
 from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError
-from segvoc.hardware import DtypeName, may_have_gpu
+from segvoc.hardware import DtypeName
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 
 if TYPE_CHECKING:
@@ -70,21 +70,15 @@ class ModelOptions:
         return self.with_taught(network)
 
     def open_light(self, model: str) -> "Segmenter":
-        """Load any model that labels images: the shipped programs of `tiny` where that is all that is asked for.
-
-        They give the results of its network in float32 as fast on a CPU, without the second that PyTorch takes.
+        """Load any model that labels images; plain `tiny` without PyTorch where it can (`load_to_label`).
 
         Raises:
             UsageError: See `segvoc.load`.
             CheckpointError: See `segvoc.load`.
         """
-        plain = self.weights is None and not self.options and self.network is None
-        if model == "tiny" and plain and self.dtype in ("auto", "float32"):
-            if self.device == "cpu" or (self.device == "auto" and not may_have_gpu()):
-                from segvoc.models.opening import load_tiny
+        from segvoc.models.opening import load_to_label
 
-                return self.with_taught(load_tiny())
-        return self.open(model)
+        return self._opened(load_to_label, model)
 
     def open(self, model: str) -> "Segmenter":
         """Load any model that labels images.
@@ -95,6 +89,9 @@ class ModelOptions:
         """
         from segvoc.models.opening import load
 
+        return self._opened(load, model)
+
+    def _opened(self, load: "Callable[..., Segmenter]", model: str) -> "Segmenter":
         opened = load(
             model,
             weights=self.weights,

@@ -9,7 +9,7 @@ from segvoc.errors import UsageError, naming_torch
 from segvoc.exported.manifest import is_exported
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
-from segvoc.hardware import DtypeName
+from segvoc.hardware import DtypeName, may_have_gpu
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import keep_words
 from segvoc.models.finding import find_model
@@ -125,7 +125,7 @@ def load(
         if dtype not in ("auto", model.dtype):
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
         return model
-    plain = weights is None and not options and network is None and device in ("auto", "cpu")
+    plain = _is_plain(weights, options, network) and device in ("auto", "cpu")
     if name == "tiny" and plain and find_spec("torch") is None:
         if dtype not in ("auto", "float32"):
             raise UsageError(
@@ -142,6 +142,43 @@ def load(
 
     asked = {"revision": revision, "token": token} if revision is not None or token is not None else {}
     return load_network(name, weights=weights, device=device, dtype=dtype, options=options, network=network, **asked)
+
+
+def load_to_label(
+    name: str,
+    *,
+    weights: str | None,
+    device: str,
+    dtype: DtypeName,
+    options: Mapping[str, object],
+    network: "SegmentationNetwork | None",
+    trust_code: bool,
+) -> Segmenter:
+    """As `load`, for who only labels images: `tiny` by its shipped programs where that is all that is asked for.
+
+    They give the results of its network in float32 as fast on a CPU, without the second that PyTorch takes.
+
+    Raises:
+        UsageError: See `load`.
+        CheckpointError: See `load`.
+    """
+    on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
+    if name == "tiny" and _is_plain(weights, options, network) and on_cpu and dtype in ("auto", "float32"):
+        return load_tiny()
+    return load(
+        name,
+        weights=weights,
+        device=device,
+        dtype=dtype,
+        options=options,
+        network=network,
+        trust_code=trust_code,
+    )
+
+
+def _is_plain(weights: object, options: object, network: object) -> bool:
+    """Whether a model is asked for as it comes."""
+    return weights is None and not options and network is None
 
 
 def dtype_name(dtype: "DtypeName | torch.dtype") -> DtypeName:
