@@ -19,7 +19,7 @@ from pathlib import Path
 
 from segvoc.errors import SharedCoresWarning, UsageError
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # parameters of glibc's mallopt
 _LARGEST_TENSORS = 32 << 20  # bytes; glibc refuses more
 _KEPT = 1 << 30  # bytes
 
@@ -62,6 +62,7 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGEST_TENSORS)
         mallopt(_TRIM_THRESHOLD, _KEPT)
+        mallopt(_ARENA_MAX, 1)
 
 
 def ignore_warnings_of_image_libraries() -> None:

@@ -31,7 +31,7 @@ def test_moments_and_running_statistics_are_those_of_all_chunks(sizes):
 
 def test_in_training_the_norm_is_pytorchs_and_so_are_its_gradients():
     torch.manual_seed(0)
-    parser, both = ExpertParser(8, 3, nn.GELU()).double().train(), torch.randn(2, 3, 4, 5, 16).double()
+    parser, both = ExpertParser(8, 3, nn.Identity()).double().train(), torch.randn(2, 3, 4, 5, 16).double()
     gradients = []
     for ours in (True, False):
         parser.zero_grad()

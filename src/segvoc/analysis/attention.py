@@ -23,10 +23,9 @@ from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import views
-from segvoc.layers.aggregation import GuidedQueriesKeys
 from segvoc.layers.class_selection import scatter_to_all
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.err_seg import ErrBlock, ReducedSpatialAggregation
+from segvoc.networks.err_seg import ErrBlock, GuidedQueriesKeys, ReducedSpatialAggregation
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Vocabulary

@@ -19,7 +19,9 @@ from segvoc.encoders.base import numbered
 from segvoc.exported.words_apart import OF_CLASSES
 from segvoc.exporting.programs import LARGEST, Program, smallest_grid
 from segvoc.exporting.traced_selection import SELECTION_INPUTS, TracedSelection
-from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage
+from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, WindowGuidance
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.attention_windows import Windows
 from segvoc.layers.class_selection import select_classes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.synthesized_classifiers import all_costs
@@ -89,9 +91,9 @@ class SharedByClasses(nn.Module):
         found = {"kept": kept, "class_features": x, "class_words": words}
         if whole.skip is not None:
             found["class_costs"] = cost[:, -1]
-        found |= _named("summary", block.semantic.summarize(x, words, self.pooling, None))
-        for number, (query, key) in enumerate(block.spatial.precompute_guidance(appearance)):
-            found |= {f"query_{number}": query, f"key_{number}": key}
+        found |= _named("summary", block.semantic.summarize(x, words, AggregationContext(self.pooling)))
+        for number, guided in enumerate(block.spatial.precompute_guidance(appearance)):
+            found |= {f"{name}_{number}": value for name, value in _shared(guided).items()}
         return found | _named("guide", guides)
 
 
@@ -107,7 +109,7 @@ class OfEachClass(nn.Module):
         whole = self.aggregation
         block, decoder = cast(ParallelBlock, whole.blocks[0]), cast(UpsamplingDecoder, whole.decoder)
         x = inputs["class_features"]
-        guided = [(inputs[f"query_{number}"], inputs[f"key_{number}"]) for number in range(BLOCKS)]
+        guided = [_given(inputs, number) for number in range(BLOCKS)]
         semantic = block.semantic(x, inputs["class_words"], numbered("summary", inputs), self.pooling)
         x = block.fuse(block.spatial(x, guided), semantic)
         stages = [cast(UpsamplingStage, stage) for stage in decoder.stages]
@@ -116,6 +118,25 @@ class OfEachClass(nn.Module):
         if "class_costs" in inputs:
             logits = logits + resized(inputs["class_costs"], (logits.shape[2], logits.shape[3]))
         return {"logits": logits.float()}
+
+
+def _shared(guided: WindowGuidance) -> dict[str, Tensor]:
+    """The guidance of a window block by name."""
+    order, place, mask = guided.windows
+    side = order.shape[1]
+    return {
+        "query": guided.q,
+        "key": guided.k,
+        "order": order,
+        "place": place,
+        "mask": guided.q.new_zeros(len(order), side, side) if mask is None else mask,
+    }
+
+
+def _given(inputs: Mapping[str, Tensor], block: int) -> WindowGuidance:
+    """The inverse of `_shared`, from the inputs that have a block's number in their names."""
+    q, k, *windows = (inputs[f"{name}_{block}"] for name in ("query", "key", "order", "place", "mask"))
+    return WindowGuidance(q, k, Windows(*windows))
 
 
 def _no_guidance(stage: UpsamplingStage) -> Tensor:

@@ -6,27 +6,27 @@ map.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast
+from functools import partial
+from typing import NamedTuple, TypeAlias, cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation_context import split_classes
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.attention_windows import Windows, windows_of
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.exporting import is_exporting
 from segvoc.layers.interleaving import upsampled
 from segvoc.layers.pointwise import PointwiseLinear, PointwiseMLP, pointwise_linear
 from segvoc.layers.precision import at_least_float32
+from segvoc.layers.single_map import SingleMapConv
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values with their channels split into heads."""
-
-GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
-"""What the guidance contributes to queries and keys, each (B 1 H W C)."""
 
 Summary: TypeAlias = tuple[Tensor, ...]
 """Statistics over all classes that class attention needs in order to refine one of them."""
@@ -78,6 +78,17 @@ class Projections(nn.Module):
         return F.linear(guidance, cast(Tensor, self.get_submodule(name).weight)[:, self.v.in_features :])
 
 
+class WindowGuidance(NamedTuple):
+    """What all classes of an image share in a window block: the guidance, and the windows."""
+
+    q: Float[Tensor, "B 1 N S C"]
+    """The guidance term of the queries."""
+    k: Float[Tensor, "B 1 N S C"]
+    """The guidance term of the keys."""
+    windows: Windows
+    """N windows of S cells."""
+
+
 class WindowBlock(nn.Module):
     """A Swin block: attention within windows of cells, then an MLP, both residual (Liu et al., ICCV 2021).
 
@@ -94,55 +105,34 @@ class WindowBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = PointwiseMLP(dim)
 
-    def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
-        """The guidance term of queries and keys, which all classes of an image share."""
-        return self.project.guide(guidance, "q")[:, None], self.project.guide(guidance, "k")[:, None]
+    def precompute_guidance(self, guidance: AppearanceGuidance) -> WindowGuidance:
+        """What all classes of an image share."""
+        q, k = (self.project.guide(guidance, name)[:, None] for name in ("q", "k"))
+        windows = windows_of((q.shape[2], q.shape[3]), self.window, self.shift, q.dtype, q.device)
+        return WindowGuidance(windows.split(q), windows.split(k), windows)
 
-    def forward(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
+    def forward(self, x: ClassTokens, guided: WindowGuidance) -> ClassTokens:
         """Refine every class on its own."""
-        q, k, v = self.project.own(self.norm1(x), "q", "k", "v")
-        x = x + self.out(self.attend(q + guided[0], k + guided[1], v))
-        return x + self.mlp(self.norm2(x))
+        cells = guided.windows.split(x)
+        q, k, v = self.project.own(self.norm1(cells), "q", "k", "v")
+        attended = self.attend(q + guided.q, k + guided.k, v, guided.windows.mask)
+        x = guided.windows.join(self.out(attended, cells), x.shape[2], x.shape[3])
+        return self.mlp(self.norm2(x), x)
 
-    def attend(self, q: ClassTokens, k: ClassTokens, v: ClassTokens) -> ClassTokens:
+    def attend(
+        self,
+        q: Float[Tensor, "B T N S C"],
+        k: Float[Tensor, "B T N S C"],
+        v: Float[Tensor, "B T N S C"],
+        mask: Float[Tensor, "N S S"] | None,
+    ) -> Float[Tensor, "B T N S C"]:
         """Softmax attention from every cell to the cells of its window."""
-        batch, _, *grid, _ = q.shape
-        shifts = [0 if size <= self.window else self.shift for size in grid]
-        windows = [(size + self.window - 1) // self.window for size in grid]
-        pads = [self.window * count - size for count, size in zip(windows, grid, strict=True)]
-        padded = is_exporting() or any(pads)  # an exported program serves any grid
-        sides = {"y": windows[0], "x": windows[1], "wy": self.window, "wx": self.window}
-        regions = [_regions(*axis, q.device) for axis in zip(grid, pads, shifts, strict=True)]
-        mask = self._mask(regions, sides, q.dtype) if padded or any(shifts) else None  # None if windows are full
-
-        def split(x: Tensor) -> Tensor:
-            x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0])) if padded else x
-            x = x.roll((-shifts[0], -shifts[1]), dims=(2, 3)) if any(shifts) else x
-            pattern = "b t (y wy) (x wx) (heads c) -> (b t) (y x heads) (wy wx) c"
-            return rearrange(x, pattern, heads=self.heads, **sides)
-
+        batch, classes, windows = q.shape[:3]
+        split = partial(rearrange, pattern="b t n s (heads c) -> (b t n) heads s c", heads=self.heads)
         # with a 4D mask PyTorch takes its fused kernel, with a 3D mask the slow path
-        x = F.scaled_dot_product_attention(split(q), split(k), split(v), None if mask is None else mask[None])
-        pattern = "(b t) (y x heads) (wy wx) c -> b t (y wy) (x wx) (heads c)"
-        x = rearrange(x, pattern, b=batch, heads=self.heads, **sides)
-        x = x.roll((shifts[0], shifts[1]), dims=(2, 3)) if any(shifts) else x
-        return x[:, :, : grid[0], : grid[1]]
-
-    def _mask(self, regions: list[Tensor], sides: dict[str, int], dtype: torch.dtype) -> Float[Tensor, "heads c c"]:
-        """The lowest number between cells of a window that aren't neighbors in the image, else 0.
-
-        The official code adds -100. Its weights, exp(-100), are too small to matter, but such subnormal numbers are
-        slow to multiply on a CPU.
-        """
-        region = rearrange(3 * regions[0][:, None] + regions[1], "(y wy) (x wx) -> (y x) (wy wx)", **sides)
-        apart = (region[:, :, None] != region[:, None]).to(dtype) * torch.finfo(dtype).min
-        return apart.repeat_interleave(self.heads, dim=0)
-
-
-def _regions(size: int, pad: int, shift: int, device: torch.device) -> Int[Tensor, " cells"]:
-    """Along one axis of the shifted grid: 1 for cells that the shift wrapped around, 2 for padding, else 0."""
-    place = torch.arange(size + pad, device=device).roll(-shift)
-    return (place < shift).int() + 2 * (place >= size).int()
+        mask = None if mask is None else mask.repeat(batch * classes, 1, 1)[:, None]
+        x = F.scaled_dot_product_attention(split(q), split(k), split(v), mask)
+        return rearrange(x, "(b t n) heads s c -> b t n s (heads c)", b=batch, n=windows)
 
 
 class SpatialAggregation(nn.Module):
@@ -156,12 +146,12 @@ class SpatialAggregation(nn.Module):
             WindowBlock(dim=dim, guidance_dim=guidance_dim, heads=heads, window=window, shift=shift) for shift in shifts
         )
 
-    def precompute_guidance(self, guidance: AppearanceGuidance) -> list[GuidedQueriesKeys]:
-        """The guidance term of each block, which all classes of an image share."""
+    def precompute_guidance(self, guidance: AppearanceGuidance) -> list[WindowGuidance]:
+        """What all classes of an image share in each block."""
         guidance = self.guidance_norm(guidance)
         return [cast(WindowBlock, block).precompute_guidance(guidance) for block in self.blocks]
 
-    def forward(self, x: ClassTokens, guided: Sequence[GuidedQueriesKeys]) -> ClassTokens:
+    def forward(self, x: ClassTokens, guided: Sequence[WindowGuidance]) -> ClassTokens:
         """Refine every class on its own."""
         for block, guide in zip(self.blocks, guided, strict=True):
             x = block(x, guide)
@@ -189,14 +179,13 @@ class ClassAggregation(nn.Module):
             self.pad_token = nn.Parameter(torch.zeros(dim))
             self.pad_guidance = nn.Parameter(torch.zeros(guidance_dim))
 
-    def summarize(
-        self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int | None
-    ) -> Summary:
-        """Sum up all classes, `chunk` of them at a time (None: all)."""
-        summaries = [
-            self.sums(*self.keys_values(pool(tokens, pooling), words), 1)
-            for tokens, words in zip(split_classes(x, chunk), split_classes(text, chunk), strict=True)
-        ]
+    def summarize(self, x: ClassTokens, text: Float[Tensor, "B T G"], context: AggregationContext) -> Summary:
+        """Sum up all classes."""
+
+        def sums(x: ClassTokens, text: Float[Tensor, "B T G"]) -> Summary:
+            return self.sums(*self.keys_values(pool(x, context.pooling), text), 1)
+
+        summaries = context.each(sums, x, text)
         # an exported program serves any number of classes
         if self.pad_classes and (is_exporting() or x.shape[1] < self.pad_classes):
             missing = cast(int, torch.sym_max(self.pad_classes - x.shape[1], 0))
@@ -288,6 +277,7 @@ class UpsamplingStage(nn.Module):
         """The merged kernel, and the map that all classes of an image share."""
         bias = cast(Tensor, self.upsample.bias)[:, None, None].expand(guidance.shape[0], -1, *guidance.shape[2:])
         shared = F.conv2d(torch.cat((bias, guidance), dim=1), self.conv1.weight, padding=1)
+        shared = shared.contiguous(memory_format=torch.channels_last)  # as the maps that it is added to
         # fine row 2 y + p sees rows 2 (y + p + m - 1) + a: its neighbors at a distance u - 1 in -1..1
         p, m, a, u = torch.meshgrid(*map(torch.arange, (2, 2, 2, 3)), indexing="ij")
         seen = (u - 1 + p == 2 * (p + m - 1) + a).to(guidance)
@@ -323,7 +313,7 @@ class UpsamplingDecoder(nn.Module):
         self.stages = nn.ModuleList(
             self.build_stage(i, dims[i], guide, dims[i + 1]) for i, guide in enumerate(sizes.guidance)
         )
-        self.head = nn.Conv2d(dims[-1], 1, kernel_size=3, padding=1)
+        self.head: nn.Conv2d = SingleMapConv(dims[-1])
 
     def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
         """Build the stage at an index."""

@@ -1,5 +1,6 @@
 """What an aggregation is told beside its features: how to process the classes, and what the image encoder knows."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from segvoc.layers.class_selection import ClassSelection
+from segvoc.layers.class_workers import map_in_workers, may_use_workers
 from segvoc.shapes import ClassTokens
 
 StreamObserver = Callable[[ClassTokens, ClassTokens], None]
@@ -25,6 +27,7 @@ class ClassOptions(TypedDict, total=False):
     chunk: int | None
     observe: StreamObserver | None
     recompute: bool
+    workers: int
 
 
 class ForwardOptions(ClassOptions, total=False):
@@ -42,25 +45,51 @@ class AggregationContext:
     selection: ClassSelection | None = None
     """Selects the classes of each image to refine; None keeps all of them."""
     chunk: int | None = None
-    """Classes to process at a time (None: all). It bounds memory and doesn't affect the result."""
+    """Classes to process at a time, at most (None: all). It bounds memory and doesn't affect the result."""
     observe: StreamObserver | None = None
     """Called with the two streams of each block."""
     recompute: bool = False
     """Recompute the activations of a chunk in the backward pass instead of storing them."""
+    workers: int = 1
+    """Threads that process a chunk each, on a CPU where nothing is differentiated or observed (`class_workers`)."""
     class_logits: Float[Tensor, "B K h w"] | None = None
     """What the image encoder says of K classes that it knows, on the grid of the dense maps; see `ImageFeatures`."""
 
+    def each(self, function: Callable[..., _Result], *of_classes: Tensor, axis: int = 1) -> list[_Result]:
+        """Call `function` with each chunk of classes.
+
+        Args:
+            function: takes the same classes of each tensor.
+            of_classes: tensors with an axis of classes.
+            axis: the axis of classes.
+
+        Returns:
+            The results in the order of the classes.
+        """
+        chunks = list(zip(*(self.split(x, axis) for x in of_classes), strict=True))
+        if len(chunks) > 1 and self.workers > 1 and self.observe is None and may_use_workers():
+            return map_in_workers(function, chunks, self.workers)
+        return [self.run(function, *chunk) for chunk in chunks]
+
+    def map(self, function: Callable[..., Tensor], *of_classes: Tensor, axis: int = 1) -> Tensor:
+        """Call `function` with each chunk of classes, and concatenate the results along their axis of classes."""
+        return torch.cat(self.each(function, *of_classes, axis=axis), dim=axis)
+
     def split(self, x: Tensor, dim: int = 1) -> Sequence[Tensor]:
-        """Split a tensor along its axis of classes, into chunks."""
-        return split_classes(x, self.chunk, dim)
+        """Split a tensor along its axis of classes into chunks of equal sizes, as many for each worker."""
+        if self.chunk is None:
+            return (x,)
+        rounds = math.ceil(x.shape[dim] / (self.chunk * self.workers))
+        return x.tensor_split(min(rounds * self.workers, x.shape[dim]), dim)
+
+    def observed(self, spatial: ClassTokens, semantic: ClassTokens) -> tuple[ClassTokens, ClassTokens]:
+        """The two streams of a chunk, once `observe` has seen them."""
+        if self.observe is not None:
+            self.observe(spatial, semantic)
+        return spatial, semantic
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
         """Call `function` on one chunk of classes, checkpointed if `recompute` is set."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(function, *inputs, use_reentrant=False)  # pyright: ignore[reportReturnType]
         return function(*inputs)
-
-
-def split_classes(x: Tensor, chunk: int | None, dim: int = 1) -> Sequence[Tensor]:
-    """Split a tensor along its axis of classes into chunks of `chunk` classes; None leaves it whole."""
-    return (x,) if chunk is None else x.split(chunk, dim)

@@ -1,14 +1,12 @@
 """Linear layers that are applied at each cell."""
 
-from functools import cache
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.hardware import bfloat16_instructions
 from segvoc.layers.exporting import is_exporting
+from segvoc.layers.onednn import fused_linear, is_fused
 
 
 def pointwise_linear(
@@ -17,46 +15,33 @@ def pointwise_linear(
     bias: Float[Tensor, " D"] | None = None,
     *,
     gelu: bool = False,
+    added_to: Float[Tensor, "*cells D"] | None = None,
 ) -> Float[Tensor, "*cells D"]:
-    """Apply a linear map at each cell, then a GELU if asked for.
+    """Apply a linear map at each cell, then a GELU or the sum with another tensor if asked for.
 
-    On a CPU it is a 1x1 convolution, which oneDNN does 10 % faster than MKL a product; in bfloat16, where nothing is
-    learned, oneDNN's linear layer, which applies a GELU to what it has in its registers: by itself a GELU takes as long
-    as the product. Exported programs run elsewhere, so they have the product.
+    On a CPU it is a 1x1 convolution, which oneDNN does 10 % faster than MKL a product; where nothing is learned,
+    oneDNN's linear layer, which applies a GELU or adds to what it has in its registers: by themselves these take as
+    long as a product in bfloat16. Exported programs run elsewhere, so they have the product.
     """
-    if x.device.type == "cpu" and x.dtype == torch.bfloat16 and _is_fused():
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [None], "none")
+    if is_fused(x) and (x.dtype == torch.bfloat16 or gelu or added_to is not None):
+        return fused_linear(x, weight, bias, gelu=gelu, added_to=added_to)
     if x.device.type != "cpu" or is_exporting():
         y = F.linear(x, weight, bias)
     else:
         maps = F.conv2d(x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2), weight[:, :, None, None], bias)
         y = maps.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
-    return F.gelu(y) if gelu else y
-
-
-def _is_fused() -> bool:
-    """Whether oneDNN's linear layer can be called: it has no gradients, and isn't traced."""
-    return _has_fused_linear() and not (torch.is_grad_enabled() or is_exporting() or torch.compiler.is_compiling())
-
-
-@cache
-def _has_fused_linear() -> bool:
-    """Whether this processor and this PyTorch have oneDNN's linear layer in bfloat16; it is tried."""
-    if bfloat16_instructions() not in ("AMX", "AVX512-BF16"):
-        return False
-    ones = torch.ones((2, 2), dtype=torch.bfloat16)
-    try:
-        return bool((torch.ops.mkldnn._linear_pointwise(ones, ones, None, "gelu", [None], "none") > 1.9).all())
-    except (AttributeError, RuntimeError):  # a newer PyTorch may lack it; oneDNN may be held to older instructions
-        return False
+    y = F.gelu(y) if gelu else y
+    return y if added_to is None else added_to + y
 
 
 class PointwiseLinear(nn.Linear):
     """A linear layer for features with channels last."""
 
-    def forward(self, input: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells D"]:
-        """Apply the layer at each cell."""
-        return pointwise_linear(input, self.weight, self.bias)
+    def forward(
+        self, input: Float[Tensor, "*cells C"], added_to: Float[Tensor, "*cells D"] | None = None
+    ) -> Float[Tensor, "*cells D"]:
+        """Apply the layer at each cell, and add the result to another tensor, if there is one."""
+        return pointwise_linear(input, self.weight, self.bias, added_to=added_to)
 
 
 class PointwiseMLP(nn.Sequential):
@@ -65,11 +50,13 @@ class PointwiseMLP(nn.Sequential):
     def __init__(self, dim: int) -> None:
         super().__init__(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
 
-    def forward(self, input: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
-        """Apply the layers at each cell."""
+    def forward(
+        self, input: Float[Tensor, "*cells C"], added_to: Float[Tensor, "*cells C"] | None = None
+    ) -> Float[Tensor, "*cells C"]:
+        """Apply the layers at each cell, and add the result to another tensor, if there is one."""
         inner, _, outer = self
         assert isinstance(inner, PointwiseLinear)
-        return outer(pointwise_linear(input, inner.weight, inner.bias, gelu=True))
+        return outer(pointwise_linear(input, inner.weight, inner.bias, gelu=True), added_to)
 
 
 def use_pointwise_linear(module: nn.Module) -> None:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segvoc.layers.aggregation import ClassAggregation, HeadTokens, Summary, pool
-from segvoc.layers.aggregation_context import split_classes
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.shapes import ClassTokens
 
 
@@ -19,18 +19,15 @@ class QueryClassAggregation(ClassAggregation):
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int = 0) -> None:
         super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads, pad_classes=0)
 
-    def summarize(
-        self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int | None
-    ) -> Summary:
-        """Keys, values and their normalisers of all classes, `chunk` classes at a time."""
-        pooled = [
-            (pool(tokens, pooling), words)
-            for tokens, words in zip(split_classes(x, chunk), split_classes(text, chunk), strict=True)
-        ]
-        pairs = [self.keys_values(*inputs) for inputs in pooled]
+    def summarize(self, x: ClassTokens, text: Float[Tensor, "B T G"], context: AggregationContext) -> Summary:
+        """Keys, values and their normalizers of all classes."""
+
+        def scores(x: ClassTokens, text: Float[Tensor, "B T G"]) -> Float[Tensor, "B h w heads S"]:
+            return _scores(self.queries(pool(x, context.pooling), text), k).logsumexp(dim=-2)
+
+        pairs = context.each(lambda x, text: self.keys_values(pool(x, context.pooling), text), x, text)
         k, v = (torch.cat([pair[i] for pair in pairs], dim=1) for i in (0, 1))
-        total = torch.stack([_scores(self.queries(*inputs), k).logsumexp(dim=-2) for inputs in pooled]).logsumexp(dim=0)
-        return k, v, total
+        return k, v, torch.stack(context.each(scores, x, text)).logsumexp(dim=0)
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
         """Attention from some classes to all."""

@@ -13,6 +13,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import ModelTraits, Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
+from segvoc.layers.class_workers import class_workers, classes_at_a_time
 from segvoc.layers.precision import lowest_precision
 from segvoc.networks.aggregation_inputs import AggregationInputs, aggregation_inputs
 from segvoc.networks.base import SegmentationNetwork
@@ -56,7 +57,7 @@ class NetworkSegmenter(Segmenter):
             selects=network.selects,
             **traits,
         )
-        self.class_chunk = class_chunk or (8 if on_cpu else 128)
+        self.class_chunk = class_chunk or classes_at_a_time(self.device)
         self.prepare_to_run()
 
     @property
@@ -115,7 +116,12 @@ class NetworkSegmenter(Segmenter):
         return logits.float(), kept
 
     def _options(self, protocol: Protocol) -> ForwardOptions:
-        return {"pooling": protocol.pooling, "selection": protocol.selection, "chunk": self.class_chunk}
+        return {
+            "pooling": protocol.pooling,
+            "selection": protocol.selection,
+            "chunk": self.class_chunk,
+            "workers": class_workers(self.device),
+        }
 
 
 def require_network(model: Segmenter, what: str) -> None:

@@ -1,11 +1,12 @@
 """Blocks with less than both aggregations (CAT-Seg, arXiv v1, Table 2)."""
 
-import torch
+from dataclasses import replace
+
 from einops import rearrange
 from torch import nn
 
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation
-from segvoc.layers.aggregation_context import AggregationContext, split_classes
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 
 
@@ -21,7 +22,7 @@ class SpatialBlock(nn.Module):
     ) -> ClassTokens:
         """Refine every class on its own."""
         guided = self.spatial.precompute_guidance(guidance)
-        return torch.cat([context.run(self.spatial, chunk, guided) for chunk in context.split(x)], dim=1)
+        return context.map(lambda chunk: self.spatial(chunk, guided), x)
 
 
 class JointBlock(nn.Module):
@@ -38,7 +39,7 @@ class JointBlock(nn.Module):
         cells = x.shape[2] * x.shape[3]
         tokens, words = rearrange(x, "b t h w c -> b (t h w) 1 1 c"), text.repeat_interleave(cells, dim=1)
         chunk = None if context.chunk is None else context.chunk * cells
-        summary = self.attention.summarize(tokens, words, (1, 1), chunk)
-        chunks = zip(split_classes(tokens, chunk), split_classes(words, chunk), strict=True)
-        refined = torch.cat([context.run(self.attention, *part, summary, (1, 1)) for part in chunks], dim=1)
+        context = replace(context, chunk=chunk, pooling=(1, 1))
+        summary = self.attention.summarize(tokens, words, context)
+        refined = context.map(lambda *part: self.attention(*part, summary, context.pooling), tokens, words)
         return refined.reshape(x.shape)

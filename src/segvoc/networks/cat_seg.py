@@ -4,7 +4,6 @@ Cho et al., "CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation
 the released code: the CLIP encoders' own features serve as guidance, without an additional backbone.
 """
 
-import torch
 from torch import nn
 
 from segvoc.layers.aggregation_context import AggregationContext
@@ -35,7 +34,7 @@ class SerialBlock(ParallelBlock):
     ) -> ClassTokens:
         """Refine all classes."""
         guided = self.spatial.precompute_guidance(guidance)
-        x = torch.cat([context.run(self.spatial, chunk, guided) for chunk in context.split(x)], dim=1)
+        x = context.map(lambda chunk: self.spatial(chunk, guided), x)
         return self.joined(x, lambda part: part, text, context)
 
 

@@ -7,7 +7,7 @@ after the star MLP.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from einops import rearrange
@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from segvoc.configuration import check_range
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import (
-    GuidedQueriesKeys,
     Projections,
     UpsamplingDecoder,
     UpsamplingStage,
@@ -156,6 +155,9 @@ class PaperStarMLP(StarMLP):
         """Apply the MLP to every cell."""
         return self.fc3(F.relu6(self.fc1(x) * self.fc2(x)))
 
+
+GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
+"""What the guidance contributes to queries and keys: (B 1 H W C), and (B 1 h w D) on the grid of the reduced keys."""
 
 MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "star-paper": PaperStarMLP, "vanilla": PointwiseMLP}
 """Those of Eq. 8, and of Table 12, which gives no sizes of its vanilla one: GELU, four times as wide inside."""
@@ -299,9 +301,9 @@ class ErrBlock(nn.Module):
         self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
         """Refine all classes."""
-        if self.spatial is not None:
-            guided = self.spatial.precompute_guidance(guidance)
-            x = torch.cat([context.run(self.spatial, chunk, guided) for chunk in context.split(x)], dim=1)
+        if (spatial := self.spatial) is not None:
+            guided = spatial.precompute_guidance(guidance)
+            x = context.map(lambda chunk: spatial(chunk, guided), x)
         return x if self.semantic is None else context.run(self.semantic, x, text)
 
 
@@ -363,21 +365,22 @@ class ErrAggregation(nn.Module):
         for block in self.blocks:
             x = block(x, appearance, words, context)
         guided = self.decoder.precompute_guidance((stride_16.detach(), *taps[-2:]))
-        return torch.cat([context.run(self.decoder, chunk, guided) for chunk in context.split(x)], dim=1), kept
+        return context.map(lambda chunk: self.decoder(chunk, guided), x), kept
 
     def _embedded(
         self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], context: AggregationContext
     ) -> ClassTokens:
         """Average the cost embeddings at a common size and project them (Eq. 6 of the paper sums them instead)."""
-        parts = []
-        for some in zip(*(context.split(cost, 2) for cost in costs), strict=True):
+
+        def merged(*some: Float[Tensor, "B 1 T _ _"]) -> ClassTokens:
             embedded = [
                 resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
                 for embed, cost in zip(self.embed_costs, some, strict=True)
             ]
-            merged = self.merge_costs(torch.stack(embedded).mean(dim=0).to(self.merge_costs.weight.dtype))
-            parts.append(rearrange(merged, "(b t) c h w -> b t h w c", b=some[0].shape[0]))
-        return torch.cat(parts, dim=1)
+            maps = self.merge_costs(torch.stack(embedded).mean(dim=0).to(self.merge_costs.weight.dtype))
+            return rearrange(maps, "(b t) c h w -> b t h w c", b=some[0].shape[0])
+
+        return torch.cat(context.each(merged, *costs, axis=2), dim=1)
 
     def _appearance(self, taps: Sequence[Float[Tensor, "B _ _ _"]], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
         guides = [resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps, strict=True)]

@@ -5,13 +5,14 @@ blocks.
 """
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import UpsamplingDecoder, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, select_classes
-from segvoc.shapes import FeatureMaps, PromptEmbeddings
+from segvoc.shapes import FeatureMaps, Logits, PromptEmbeddings
 
 
 class FeatureAggregation(nn.Module):
@@ -28,8 +29,10 @@ class FeatureAggregation(nn.Module):
         text, kept = select_classes(cost_volume(maps[0], text), text, context.selection)[1:]
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
         words = F.normalize(text.mean(dim=2), dim=-1).to(image.dtype)[:, :, None, None]
-        guided, logits = self.decoder.precompute_guidance(guidance[1:]), []
-        for part in context.split(words):
+        guided = self.decoder.precompute_guidance(guidance[1:])
+
+        def decoded(part: Float[Tensor, "B T 1 1 C"]) -> Logits:
             grid = (-1, part.shape[1], *image.shape[2:4], -1)
-            logits.append(context.run(self.decoder, torch.cat((image.expand(grid), part.expand(grid)), dim=-1), guided))
-        return torch.cat(logits, dim=1), kept
+            return self.decoder(torch.cat((image.expand(grid), part.expand(grid)), dim=-1), guided)
+
+        return context.map(decoded, words), kept

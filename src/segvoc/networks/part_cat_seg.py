@@ -21,7 +21,7 @@ from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import StageGuidance
-from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions, StreamObserver
+from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.interpolation import resized
@@ -178,13 +178,12 @@ class PartAggregation(CostAggregation):
     ) -> Float[Tensor, "B N S H W"]:
         """Cosine similarity of each class's full name with the projected features of its part and object."""
 
-        def costs(text: Tensor, part_of: Tensor, object_of: Tensor) -> Tensor:
-            mapped = self.project(torch.cat((x[:, part_of], x[:, object_of]), dim=-1))
+        def costs(text: Tensor, part_of: Int[Tensor, "1 S"], object_of: Int[Tensor, "1 S"]) -> Tensor:
+            mapped = self.project(torch.cat((x[:, part_of[0]], x[:, object_of[0]]), dim=-1))
             mapped, text = F.normalize(at_least_float32(mapped), dim=-1), F.normalize(at_least_float32(text), dim=-1)
             return torch.einsum("bthwc,btnc->bnthw", mapped, text)
 
-        chunks = zip(context.split(text), context.split(part_of, 0), context.split(object_of, 0), strict=True)
-        return torch.cat([context.run(costs, *chunk) for chunk in chunks], dim=2)
+        return torch.cat(context.each(costs, text, part_of[None], object_of[None]), dim=2)
 
     def _refined(
         self,
@@ -213,7 +212,7 @@ class PartAggregation(CostAggregation):
         summed: Float[Tensor, "B T H W"] | None,
         context: AggregationContext,
     ) -> Logits:
-        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in context.split(x)], dim=1)
+        logits = context.map(lambda chunk: self.decoder(chunk, guided), x)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
     def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"], context: AggregationContext) -> Logits | None:
@@ -279,17 +278,13 @@ class PartNetwork(SegmentationNetwork):
         self,
         image: Images,
         words: PartWords,
-        *,
-        pooling: tuple[int, int] = (2, 2),
-        chunk: int | None = None,
-        observe: StreamObserver | None = None,
-        recompute: bool = False,
+        **options: Unpack[ClassOptions],
     ) -> tuple[Level, Level | None]:
         """Outputs of both levels: [parts; objects; none] and [parts of objects; none].
 
         See `SegmentationNetwork.selected_logits` for the arguments. The second level is None if no word is a part.
         """
         features = self.image_encoder(image)
-        context = AggregationContext(pooling, None, chunk, observe, recompute, features.class_logits)
+        context = AggregationContext(**options, class_logits=features.class_logits)
         appearance = features.maps[0] if features.appearance is None else features.appearance
         return self.aggregation.levels(features.maps, words, (appearance, *features.taps), context)

@@ -231,8 +231,7 @@ class ConditionedDecoder(nn.Module):
         dtype = self.projector.weight.dtype
         reduced = [tap[:, None] for tap in self.reduce_taps([tap.to(dtype) for tap in features.taps])]
         words = text.mean(dim=2).to(dtype)
-        parts = context.split(words)
-        logits = torch.cat([context.run(self._decoded, reduced, part, features.grid) for part in parts], dim=1)
+        logits = context.map(lambda part: self._decoded(reduced, part, features.grid), words)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3])), kept
 
     def reduce_taps(self, taps: Sequence[Float[Tensor, "B L _"]]) -> list[Float[Tensor, "B L C"]]:

@@ -1,0 +1,77 @@
+"""Threads that process one chunk of classes each, in place of threads that share every operator."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from threading import Barrier
+from typing import Any, TypeVar
+
+import torch
+
+_Result = TypeVar("_Result")
+
+MOST_WORKERS = 8
+"""Each runs Python between its operators, one at a time; further cores share operators."""
+
+
+def class_workers(device: torch.device) -> int:
+    """How many workers make the most of PyTorch's threads on a device: on a CPU one for each, up to `MOST_WORKERS`."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return max(range(1, min(threads, MOST_WORKERS) + 1), key=lambda workers: (threads // workers * workers, workers))
+
+
+def classes_at_a_time(device: torch.device) -> int:
+    """How many classes a chunk should have on a device: what fits into a CPU's caches, or keeps a GPU busy."""
+    return 12 if device.type == "cpu" else 128
+
+
+def may_use_workers() -> bool:
+    """Whether other threads compute the same, which know nothing of this one's gradients, autocast and modes.
+
+    One of PyTorch's modes is `torch.utils.flop_counter.FlopCounterMode`, which would miss what they do.
+    """
+    modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or modes)
+
+
+def map_in_workers(function: Callable[..., _Result], chunks: Iterable[tuple[Any, ...]], workers: int) -> list[_Result]:
+    """Call `function` on each of some chunks, several of them at a time.
+
+    An operator of a millisecond leaves cores idle while its threads wait for the slowest of them, and some operators
+    have only one. Chunks don't wait for one another.
+
+    Args:
+        function: called with the parts of a chunk.
+        chunks: the arguments of each call.
+        workers: how many calls run at a time; PyTorch's threads are divided among them.
+
+    Returns:
+        The results in the order of the chunks.
+    """
+    work = partial(_without_gradients, function, torch.is_inference_mode_enabled())
+    return list(_pool(workers, max(1, torch.get_num_threads() // workers)).map(work, chunks))
+
+
+def _without_gradients(function: Callable[..., _Result], inference: bool, chunk: tuple[Any, ...]) -> _Result:
+    with torch.no_grad(), torch.inference_mode(inference):
+        return function(*chunk)
+
+
+@cache
+def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
+    """A pool whose workers have started and share operators among so many threads each; the process keeps it."""
+    before, barrier = torch.get_num_threads(), Barrier(workers)
+
+    def start() -> None:
+        torch.set_num_threads(threads)  # of this worker, and of threads that haven't computed yet
+        barrier.wait()
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="segvoc-classes", initializer=start)
+    list(pool.map(lambda _: None, range(workers)))
+    torch.set_num_threads(before)
+    return pool
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads don't survive a fork
