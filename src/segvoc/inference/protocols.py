@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from segvoc.selection_rules import MostSimilar, SelectionRule
+from segvoc.selection_rules import MostSimilar, SelectionRule, VotedShare, WithParts
 
 Window = Literal["auto", "single", "official", "official-single", "tcl"]
 """The protocol by which an image is segmented.
@@ -105,6 +105,11 @@ class Protocol:
     sigmoid_first: bool = False
     """Convert logits to probabilities before interpolating them to the image, instead of after. Windows of `Strides`
     are averaged in the same form; other views always as probabilities."""
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether how many classes are refined depends on the image: those of a batch have an equal number."""
+        return isinstance(self.selection, VotedShare | WithParts)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the image encoder's input for an image of this size [px]."""

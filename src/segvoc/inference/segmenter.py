@@ -29,7 +29,7 @@ from segvoc.inference.suggesting import Suggesting
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
-from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, VotedShare, Votes, WithParts, requested_selection
+from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.sharing.shareable import Shareable
 from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary
@@ -374,8 +374,6 @@ class Segmenter(Suggesting, Shareable, ABC):
         self.prepare_to_run()
         query, text = prepared.query(options.threshold)
         protocol = query.adapted(self.protocol(options, query.named))
-        # the classes kept for an image must not depend on the other images in its batch
-        alone = options.tiling is not None or isinstance(protocol.selection, VotedShare | WithParts)
         taught = TaughtQuery.of(self.taught, query.asked_names, len(text))
         return LabelingJob(
             options=options,
@@ -385,7 +383,8 @@ class Segmenter(Suggesting, Shareable, ABC):
             threshold=query.threshold(options.threshold),
             taught=taught,
             groups=checked_groups(groups, len(query.words)),
-            batch=1 if alone else self.batch,
+            # the classes kept for an image must not depend on the other images in its batch
+            batch=1 if protocol.counts_classes or options.tiling is not None else self.batch,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
 
@@ -452,13 +451,22 @@ class Segmenter(Suggesting, Shareable, ABC):
         for index, view in enumerate(seen):
             by_size.setdefault(view.shape, []).append(index)
         for shape, members in by_size.items():
-            pixels = np.concatenate([seen[index] for index in members])
-            logits, kept = self._run(pixels, job)
+            logits, kept = self._run_in_batches(np.concatenate([seen[index] for index in members]), job)
             for number, index in enumerate(members):
                 own = slice(number * shape[0], (number + 1) * shape[0])
                 of_own = None if kept is None else kept[own, ...]
                 outputs[index] = ViewLogits(logits[own, ...], of_own, len(job.text))
         return [outputs[index] for index in range(len(seen))]
+
+    def _run_in_batches(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
+        """Run the network on a batch of views at a time, unless all of them decide how many classes are kept."""
+        size = len(pixels) if job.protocol.counts_classes else self.batch
+        ran = [self._run(pixels[start : start + size], job) for start in range(0, len(pixels), size)]
+        if len(ran) == 1:
+            return ran[0]
+        xp = array_namespace(ran[0][0])
+        kept = [of_views for _, of_views in ran if of_views is not None]
+        return xp.concat([logits for logits, _ in ran]), xp.concat(kept) if kept else None
 
     def _run(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
         if job.taught is None:
