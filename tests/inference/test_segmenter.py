@@ -398,3 +398,19 @@ def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_
     alone = [small.segment(source, WORDS) for source in sources]
     assert all(np.array_equal(result.labels, results[0].labels) for result in alone)
     assert alone[2].save(tmp_path / "out").label_map == tmp_path / "out" / "segmentation.png"
+
+
+def test_no_more_views_go_through_a_network_together_than_it_takes(small: NetworkSegmenter, monkeypatch) -> None:
+    """Five views of an image by the published protocol; where each keeps its own number of words, all together."""
+    sizes, run = [], small.network.encoded
+    monkeypatch.setattr(small.network, "encoded", lambda image: sizes.append(len(image)) or run(image))
+    image = squares()
+    alone = small.segment(image, WORDS, window="official", return_probabilities=True)
+    assert sizes == [1] * 5
+    several = small_segmenter(batch=3)
+    several.network.load_state_dict(small.network.state_dict())
+    together = several.segment(image, WORDS, window="official", return_probabilities=True)
+    np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-5)
+    sizes.clear()
+    small.segment(image, WORDS, window="official", keep_classes="auto")
+    assert sizes == [5]

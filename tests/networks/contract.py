@@ -128,7 +128,9 @@ class NetworkContract:
     def test_classes_in_chunks_give_what_all_at_once_give(self, network, chunk):
         image, text = self.inputs(network, batch=2, classes=5)
         with torch.no_grad():
-            assert_alike(network(image, text, chunk=chunk), network(image, text))
+            everything = network(image, text)
+            assert_alike(network(image, text, chunk=chunk), everything)
+            assert_alike(network(image, text, chunk=chunk, workers=2), everything)
 
     @pytest.mark.parametrize("classes", [1, 2, 300, pytest.param(1000, marks=pytest.mark.slow)])
     def test_any_number_of_words(self, network, classes):

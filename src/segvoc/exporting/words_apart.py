@@ -155,11 +155,16 @@ def _free_axes(given: Mapping[str, Tensor], least: int) -> dict[str, dict[int, o
     cells = given["class_features"].shape[2:4]
     free: dict[str, dict[int, object]] = {}
     for name, value in given.items():
+        if name.startswith(("order", "place", "mask")):  # the tracer infers how many windows there are
+            free[name] = {0: Dim.AUTO}
+            continue
         free[name] = {0: images}
         if name.startswith(OF_CLASSES):
             free[name][1] = classes
         if name.startswith("summary"):  # on the pooled grid, whose size the tracer infers
             free[name] |= {1: Dim.AUTO, 2: Dim.AUTO}
+        elif name.startswith(("query", "key")):
+            free[name][2] = Dim.AUTO
         elif value.ndim > 3:
             first = value.ndim - 2 if name.startswith(("guide", "class_costs")) else 2
             for axis, side, size in zip((first, first + 1), sides, cells, strict=True):

@@ -18,7 +18,10 @@ MOST_WORKERS = 8
 def class_workers(device: torch.device) -> int:
     """How many workers make the most of PyTorch's threads on a device: on a CPU one for each, up to `MOST_WORKERS`."""
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return max(range(1, min(threads, MOST_WORKERS) + 1), key=lambda workers: (threads // workers * workers, workers))
+    if threads <= MOST_WORKERS:
+        return threads
+    # the number that leaves the fewest threads idle
+    return max(range(MOST_WORKERS // 2, MOST_WORKERS + 1), key=lambda number: (threads // number * number, number))
 
 
 def classes_at_a_time(device: torch.device) -> int:
@@ -54,7 +57,7 @@ def map_in_workers(function: Callable[..., _Result], chunks: Iterable[tuple[Any,
 
 
 def _without_gradients(function: Callable[..., _Result], inference: bool, chunk: tuple[Any, ...]) -> _Result:
-    with torch.no_grad(), torch.inference_mode(inference):
+    with torch.inference_mode(inference), torch.no_grad():  # the first alone would turn gradients on
         return function(*chunk)
 
 
@@ -64,7 +67,8 @@ def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
     before, barrier = torch.get_num_threads(), Barrier(workers)
 
     def start() -> None:
-        torch.set_num_threads(threads)  # of this worker, and of threads that haven't computed yet
+        torch.get_num_threads()  # a new thread takes the number of others when it is first asked, not before
+        torch.set_num_threads(threads)
         barrier.wait()
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="segvoc-classes", initializer=start)
