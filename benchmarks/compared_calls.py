@@ -305,17 +305,19 @@ class OurProtocol(OurNetwork):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
+        self.views: list[Tensor] = []
         self.network.aggregation.register_forward_hook(self._note)
 
     def __call__(self) -> None:
         """Label the image."""
+        self.views.clear()
         self.segmenter.encode_words = GivenWords(self.text)
         image, keep = self.inputs.image.permute(1, 2, 0).numpy(), self.setting.keep or None
         result = self.segmenter.segment(image, self.setting.names, window="official", keep_classes=keep)
-        self.found = result.labels
+        self.found, self.logits = result.labels, torch.cat(self.views)
 
     def _note(self, module: nn.Module, inputs: object, output: SelectedLogits) -> None:
-        self.logits = scatter_to_all(*output, self.setting.words).float()
+        self.views.append(scatter_to_all(*output, self.setting.words).float())
 
     def labels(self) -> Tensor:
         """Labels of the image's pixels."""

@@ -79,6 +79,16 @@ def test_work_stays_in_the_thread_whose_state_counts():
         )
 
 
+def test_workers_do_not_wait_for_workers():
+    context, x = AggregationContext(chunk=1, workers=2), torch.arange(6.0).view(2, 3)
+
+    def inner(row: torch.Tensor) -> torch.Tensor:
+        return context.map(lambda part: 2 * part, row)
+
+    with torch.no_grad():
+        assert torch.equal(context.map(inner, x, axis=0), 2 * x)
+
+
 @pytest.mark.parametrize(
     ("classes", "chunk", "workers", "sizes"),
     [

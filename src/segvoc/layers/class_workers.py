@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from threading import Barrier
+from threading import Barrier, local
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +13,8 @@ _Result = TypeVar("_Result")
 
 MOST_WORKERS = 8
 """Each runs Python between its operators, one at a time; further cores share operators."""
+
+_thread = local()
 
 
 def class_workers(device: torch.device) -> int:
@@ -32,10 +34,12 @@ def classes_at_a_time(device: torch.device) -> int:
 def may_use_workers() -> bool:
     """Whether other threads compute the same, which know nothing of this one's gradients, autocast and modes.
 
-    One of PyTorch's modes is `torch.utils.flop_counter.FlopCounterMode`, which would miss what they do.
+    One of PyTorch's modes is `torch.utils.flop_counter.FlopCounterMode`, which would miss what they do. Nor may workers
+    wait for workers.
     """
     modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
-    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or modes)
+    is_worker = getattr(_thread, "is_worker", False)
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or modes or is_worker)
 
 
 def map_in_workers(function: Callable[..., _Result], chunks: Iterable[tuple[Any, ...]], workers: int) -> list[_Result]:
@@ -69,6 +73,7 @@ def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
     def start() -> None:
         torch.get_num_threads()  # a new thread takes the number of others when it is first asked, not before
         torch.set_num_threads(threads)
+        _thread.is_worker = True
         barrier.wait()
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="segvoc-classes", initializer=start)
