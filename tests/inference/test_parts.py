@@ -36,7 +36,7 @@ small = pytest.fixture(scope="module")(small_segmenter)
 
 
 class Noise(SegmentationNetwork):
-    """A network whose logits are random, whatever the image: for each class its own, the same in every call."""
+    """A network whose logits are random: for each view and class their own, the same in every call."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(nn.Identity(), Letters(), nn.Identity())
@@ -45,8 +45,9 @@ class Noise(SegmentationNetwork):
 
     def selected_logits(self, image: torch.Tensor, text: Any, *, selection: Any = None, **_: Any) -> Any:
         self.asked.append(len(text))
-        generator = torch.Generator().manual_seed(self.seed)
-        logits = torch.randn(400, len(image), 9, 7, generator=generator)[: len(text)].transpose(0, 1)
+        seeds = [self.seed + int(view.double().mean() * 1000) for view in image]
+        noise = [torch.randn(400, 9, 7, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        logits = torch.stack(noise)[:, : len(text)]
         kept = kept_classes(selection, logits[:, None])
         return (logits if kept is None else logits.take_along_dim(kept[..., None, None], dim=1)), kept
 
