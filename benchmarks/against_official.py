@@ -231,6 +231,7 @@ def table(rows: Sequence[Line]) -> str:
     for row in rows:
         label = f"`{row['model']}`{LABELS[str(row['kind'])]}" + (f", {row['keep']} kept" if row["keep"] else "")
         label += "" if row["dtype"] == "float32" else f", {row['dtype']}"
+        label += ", one turn" if row["repeats"] == 1 else ""
         sizes = [row.get(key) for key in ("seconds", "official_seconds", "gigabytes", "official_gigabytes")]
         shares = [f"{row[key]:.0%}" for key in ("share", "official_share")]
         texts = ["-" if size is None else f"{size:.3g}" for size in sizes]
