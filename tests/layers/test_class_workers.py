@@ -65,17 +65,17 @@ def test_work_stays_in_the_thread_whose_state_counts():
         with torch.autocast("cpu"):
             assert not may_use_workers()
         with FlopCounterMode(display=False) as counter:
-            places = AggregationContext(chunk=1, workers=2).each(lambda part: part @ part, torch.ones(3, 2, 2), axis=0)
+            places = AggregationContext(chunk=1, workers=2).each(lambda part: part @ part, torch.ones(3, 2, 2), dim=0)
         assert counter.get_total_flops() == 3 * 16
         assert len(places) == 3
     observing = AggregationContext(chunk=1, workers=2, observe=lambda spatial, semantic: None)
     with torch.no_grad():
         assert (
-            observing.each(lambda part: threading.current_thread(), torch.ones(2, 1), axis=0)
+            observing.each(lambda part: threading.current_thread(), torch.ones(2, 1), dim=0)
             == [threading.current_thread()] * 2
         )
         assert threading.current_thread() not in AggregationContext(chunk=1, workers=2).each(
-            lambda part: threading.current_thread(), x.expand(2, 1), axis=0
+            lambda part: threading.current_thread(), x.expand(2, 1), dim=0
         )
 
 
@@ -86,7 +86,7 @@ def test_workers_do_not_wait_for_workers():
         return context.map(lambda part: 2 * part, row)
 
     with torch.no_grad():
-        assert torch.equal(context.map(inner, x, axis=0), 2 * x)
+        assert torch.equal(context.map(inner, x, dim=0), 2 * x)
 
 
 @pytest.mark.parametrize(

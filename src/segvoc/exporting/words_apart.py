@@ -122,20 +122,15 @@ class OfEachClass(nn.Module):
 
 def _shared(guided: WindowGuidance) -> dict[str, Tensor]:
     """The guidance of a window block by name."""
-    order, place, mask = guided.windows
-    side = order.shape[1]
-    return {
-        "query": guided.q,
-        "key": guided.k,
-        "order": order,
-        "place": place,
-        "mask": guided.q.new_zeros(len(order), side, side) if mask is None else mask,
-    }
+    windows, (number, cells) = guided.windows, guided.windows.order.shape
+    if windows.mask is None:
+        windows = windows._replace(mask=guided.q.new_zeros(number, cells, cells))
+    return {"query": guided.q, "key": guided.k, **windows._asdict()}
 
 
 def _given(inputs: Mapping[str, Tensor], block: int) -> WindowGuidance:
     """The inverse of `_shared`, from the inputs that have a block's number in their names."""
-    q, k, *windows = (inputs[f"{name}_{block}"] for name in ("query", "key", "order", "place", "mask"))
+    q, k, *windows = (inputs[f"{name}_{block}"] for name in ("query", "key", *Windows._fields))
     return WindowGuidance(q, k, Windows(*windows))
 
 
@@ -155,7 +150,7 @@ def _free_axes(given: Mapping[str, Tensor], least: int) -> dict[str, dict[int, o
     cells = given["class_features"].shape[2:4]
     free: dict[str, dict[int, object]] = {}
     for name, value in given.items():
-        if name.startswith(("order", "place", "mask")):  # the tracer infers how many windows there are
+        if name.startswith(Windows._fields):  # the tracer infers how many windows there are
             free[name] = {0: Dim.AUTO}
             continue
         free[name] = {0: images}

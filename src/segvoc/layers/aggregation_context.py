@@ -55,25 +55,25 @@ class AggregationContext:
     class_logits: Float[Tensor, "B K h w"] | None = None
     """What the image encoder says of K classes that it knows, on the grid of the dense maps; see `ImageFeatures`."""
 
-    def each(self, function: Callable[..., _Result], *of_classes: Tensor, axis: int = 1) -> list[_Result]:
+    def each(self, function: Callable[..., _Result], *of_classes: Tensor, dim: int = 1) -> list[_Result]:
         """Call `function` with each chunk of classes.
 
         Args:
             function: takes the same classes of each tensor.
             of_classes: tensors with an axis of classes.
-            axis: the axis of classes.
+            dim: that axis.
 
         Returns:
             The results in the order of the classes.
         """
-        chunks = list(zip(*(self.split(x, axis) for x in of_classes), strict=True))
+        chunks = list(zip(*(self.split(x, dim) for x in of_classes), strict=True))
         if len(chunks) > 1 and self.workers > 1 and self.observe is None and may_use_workers():
             return map_in_workers(function, chunks, self.workers)
         return [self.run(function, *chunk) for chunk in chunks]
 
-    def map(self, function: Callable[..., Tensor], *of_classes: Tensor, axis: int = 1) -> Tensor:
+    def map(self, function: Callable[..., Tensor], *of_classes: Tensor, dim: int = 1) -> Tensor:
         """Call `function` with each chunk of classes, and concatenate the results along their axis of classes."""
-        return torch.cat(self.each(function, *of_classes, axis=axis), dim=axis)
+        return torch.cat(self.each(function, *of_classes, dim=dim), dim=dim)
 
     def split(self, x: Tensor, dim: int = 1) -> Sequence[Tensor]:
         """Split a tensor along its axis of classes into chunks of equal sizes, as many for each worker."""
@@ -81,12 +81,6 @@ class AggregationContext:
             return (x,)
         rounds = math.ceil(x.shape[dim] / (self.chunk * self.workers))
         return x.tensor_split(min(rounds * self.workers, x.shape[dim]), dim)
-
-    def observed(self, spatial: ClassTokens, semantic: ClassTokens) -> tuple[ClassTokens, ClassTokens]:
-        """The two streams of a chunk, once `observe` has seen them."""
-        if self.observe is not None:
-            self.observe(spatial, semantic)
-        return spatial, semantic
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
         """Call `function` on one chunk of classes, checkpointed if `recompute` is set."""

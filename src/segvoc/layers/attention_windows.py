@@ -1,5 +1,6 @@
 """Windows of cells that attend to one another, shifted or not, on grids of any size."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -48,17 +49,17 @@ def windows_of(grid: tuple[int, int], window: int, shift: int, dtype: torch.dtyp
         device: that of all tensors.
     """
     rows, columns = (_axis(size, window, shift, device) for size in grid)
-    wide, area = columns.cells.shape[0] // window, window * window
-    sides = {"wy": window, "wx": window}
+    across, area = columns.cells.shape[0] // window, window * window
+    by_windows = partial(rearrange, pattern="(y wy) (x wx) -> (y x) (wy wx)", wy=window, wx=window)
     order = rows.cells.clamp(max=grid[0] - 1)[:, None] * grid[1] + columns.cells.clamp(max=grid[1] - 1)
     y, x = rows.places[:, None], columns.places
-    place = (y // window * wide + x // window) * area + y % window * window + x % window
+    place = (y // window * across + x // window) * area + y % window * window + x % window
     mask = None
     # an exported program serves any grid
     if is_exporting() or any(size % window or (shift and size > window) for size in grid):
-        region = rearrange(3 * rows.regions[:, None] + columns.regions, "(y wy) (x wx) -> (y x) (wy wx)", **sides)
+        region = by_windows(3 * rows.regions[:, None] + columns.regions)
         mask = (region[:, :, None] != region[:, None]).to(dtype) * torch.finfo(dtype).min
-    return Windows(rearrange(order, "(y wy) (x wx) -> (y x) (wy wx)", **sides), place.flatten(), mask)
+    return Windows(by_windows(order), place.flatten(), mask)
 
 
 class _Axis(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 _Result = TypeVar("_Result")
 
 MOST_WORKERS = 8
-"""Each runs Python between its operators, one at a time; further cores share operators."""
+"""Between operators a worker needs Python's lock, for which more of them would wait; further cores share operators."""
 
 _thread = local()
 
@@ -32,10 +32,10 @@ def classes_at_a_time(device: torch.device) -> int:
 
 
 def may_use_workers() -> bool:
-    """Whether other threads compute the same, which know nothing of this one's gradients, autocast and modes.
+    """Whether workers would compute what this thread does: gradients, autocast and PyTorch's modes are per thread.
 
-    One of PyTorch's modes is `torch.utils.flop_counter.FlopCounterMode`, which would miss what they do. Nor may workers
-    wait for workers.
+    `torch.utils.flop_counter.FlopCounterMode`, for example, would miss what workers do. A worker itself may not wait
+    for others.
     """
     modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
     is_worker = getattr(_thread, "is_worker", False)
@@ -45,8 +45,8 @@ def may_use_workers() -> bool:
 def map_in_workers(function: Callable[..., _Result], chunks: Iterable[tuple[Any, ...]], workers: int) -> list[_Result]:
     """Call `function` on each of some chunks, several of them at a time.
 
-    An operator of a millisecond leaves cores idle while its threads wait for the slowest of them, and some operators
-    have only one. Chunks don't wait for one another.
+    Operators that take a millisecond leave cores idle while threads wait for the slowest of them, and some operators
+    run on a single thread. Chunks don't wait for one another.
 
     Args:
         function: called with the parts of a chunk.

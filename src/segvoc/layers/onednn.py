@@ -1,7 +1,7 @@
 """oneDNN's operators that do more in one pass than PyTorch's own: those that `torch.compile` puts in their place.
 
-They have no gradients and aren't part of PyTorch's interface, so each is tried before it is used, and where one is
-missing the layers compute the same in several steps.
+They have no gradients and aren't part of PyTorch's interface, so all are tried before any is used; where one is
+missing, the layers compute the same in several steps.
 """
 
 from functools import cache
@@ -50,11 +50,9 @@ def add_depthwise(
 
 
 def _add_depthwise(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    one = [1, 1]
-    groups, no_activation = len(weight), (None, [], None)
-    return _ops._convolution_pointwise_.binary(
-        total, x, weight, None, one, one, one, groups, "add", 1.0, *no_activation
-    )
+    padding = stride = dilation = [1, 1]
+    convolution = (weight, None, padding, stride, dilation, len(weight))
+    return _ops._convolution_pointwise_.binary(total, x, *convolution, "add", 1.0, None, [], None)
 
 
 @cache

@@ -23,9 +23,10 @@ class QueryClassAggregation(ClassAggregation):
         """Keys, values and their normalizers of all classes."""
 
         def scores(x: ClassTokens, text: Float[Tensor, "B T G"]) -> Float[Tensor, "B h w heads S"]:
-            return _scores(self.queries(pool(x, context.pooling), text), k).logsumexp(dim=-2)
+            return _scores(self.queries(x, text), k).logsumexp(dim=-2)
 
-        pairs = context.each(lambda x, text: self.keys_values(pool(x, context.pooling), text), x, text)
+        x = context.map(lambda part: pool(part, context.pooling), x)
+        pairs = context.each(self.keys_values, x, text)
         k, v = (torch.cat([pair[i] for pair in pairs], dim=1) for i in (0, 1))
         return k, v, torch.stack(context.each(scores, x, text)).logsumexp(dim=0)
 

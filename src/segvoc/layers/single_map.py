@@ -34,5 +34,5 @@ class SingleMapConv(nn.Conv2d):
 
 
 def _overlap(distance: int, size: int) -> tuple[slice, slice]:
-    """Along an axis, the cells that have a neighbor's neighbor at a distance of -1, 0 or 1, and that neighbor's."""
+    """Along an axis, the cells that are a neighbor at a distance of -1, 0 or 1, and those whose neighbor they are."""
     return slice(max(distance, 0), size + min(distance, 0)), slice(max(-distance, 0), size + min(-distance, 0))

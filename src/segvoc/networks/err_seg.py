@@ -380,7 +380,7 @@ class ErrAggregation(nn.Module):
             maps = self.merge_costs(torch.stack(embedded).mean(dim=0).to(self.merge_costs.weight.dtype))
             return rearrange(maps, "(b t) c h w -> b t h w c", b=some[0].shape[0])
 
-        return torch.cat(context.each(merged, *costs, axis=2), dim=1)
+        return torch.cat(context.each(merged, *costs, dim=2), dim=1)
 
     def _appearance(self, taps: Sequence[Float[Tensor, "B _ _ _"]], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
         guides = [resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps, strict=True)]

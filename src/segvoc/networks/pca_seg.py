@@ -151,12 +151,14 @@ class ParallelBlock(nn.Module):
         def streams(part: ClassTokens, words: TextGuidance) -> tuple[ClassTokens, ClassTokens]:
             return spatially(part), self.semantic(part, words, summary, context.pooling)
 
-        if not self.training:
-            return context.map(lambda *chunk: self.fuse(*context.observed(*streams(*chunk))), x, text)
+        if context.observe is None and not self.training:
+            return context.map(lambda *chunk: self.fuse(*streams(*chunk)), x, text)
+        pairs = context.each(streams, x, text)
+        if context.observe is not None:  # not within `streams`, which a backward pass may compute again
+            for pair in pairs:
+                context.observe(*pair)
         # batch norm needs all classes before the first chunk is fused
-        chunks = zip(context.split(x), context.split(text), strict=True)
-        pairs = [context.observed(*context.run(streams, *chunk)) for chunk in chunks]
-        moments = stream_statistics(self.fuse, pairs, context.run)
+        moments = stream_statistics(self.fuse, pairs, context.run) if self.training else ()
         return torch.cat([context.run(self.fuse, *pair, *moments) for pair in pairs], dim=1)
 
 
