@@ -11,6 +11,14 @@ from segvoc.projects.archive import archived, unpack_project
 from tests.web.fake_service import FakeService
 from tests.web.site import SAMPLES, Site
 
+_SLOW_IMAGES = """() => {
+    const decode = createImageBitmap;
+    window.createImageBitmap = async (...all) => {
+        await new Promise(done => setTimeout(done, 500));
+        return decode(...all);
+    };
+}"""
+
 
 def wait_all(site: Site, count: int) -> None:
     """Wait until all images are labeled."""
@@ -113,6 +121,15 @@ def test_a_project_is_saved_as_a_zip_that_the_page_and_the_service_open(served: 
     assert (served.labels() == before).all()
     served.tab.get_by_text("2 of 2 images labeled, 1 done").wait_for()
     assert len(service.forms) == asked
+    # an image that is chosen while others are still being read stays open
+    served.tab.evaluate(_SLOW_IMAGES)
+    served.tab.get_by_label("Open project").set_input_files(archive)
+    served.press("Open it")
+    served.tab.locator(".thumbnail[title='rocket.jpg']").wait_for(state="detached")
+    served.press("coffee.jpg, done")
+    served.tab.get_by_role("button", name="Save project").wait_for()
+    served.tab.get_by_role("button", name="rocket.jpg, ").wait_for()
+    served.is_open("coffee.jpg")
     wrong = served.folder / "wrong.zip"
     with zipfile.ZipFile(wrong, "w") as empty:
         empty.writestr("other.json", "{}")

@@ -90,7 +90,7 @@ export class Session {
     for (const leaving of ["visibilitychange", "pagehide"]) addEventListener(leaving, () => this.writer.flush(), true);
     const last = await this.store.get("current");
     const item = this.items.value.find(({ id }) => id === last) ?? this.items.value[0];
-    if (item) await this.open(item);
+    if (item && !this.chosen.value) await this.open(item);
   }
 
   private async restoreProject(): Promise<void> {
