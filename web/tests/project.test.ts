@@ -75,6 +75,25 @@ test("corrections of two people are put together, and a collision is seen", () =
   assert.deepEqual([...unpacked(correctionsOf(moved.edits!, state))], [9, 0, 0, 9, 0, 2]);
 });
 
+test("an image stays done where the model labeled it again, and not where somebody corrected it", () => {
+  const state = { ...newState("a.png", { width: 2, height: 3 }), done: true },
+    their = { ...state, done: false, revision: 5 };
+  const [base, corrected] = [[0, 3, 0, 0, 0, 2], [4, 3, 0, 0, 0, 2]];
+  const settled = Uint16Array.of(0, 1, 1, 1, 2, 0);
+  const done: Unsent = { id: "a.png", base: { revision: 3, corrections: packed(Uint16Array.from(base)) }, state, settled };
+  assert.deepEqual(rebased(done, work(base, [2, 2, 2, 2, 2, 2]), their, "both")!.settled, settled);
+  assert.equal(rebased(done, work(corrected), their, "both"), null);
+  const edited = { ...done, edits: editsOf(Uint16Array.of(0, 3, 0, 0, 3, 2), NO_OBJECTS) };
+  const seen = rebased(edited, work(base), their, "both")!;
+  assert.deepEqual([seen.settled, seen.state.done], [settled, true]);
+  const both = rebased(edited, work(corrected), their, "both")!;
+  assert.deepEqual([...unpacked(correctionsOf(both.edits!, state))], [4, 3, 0, 0, 3, 2]);
+  assert.deepEqual([both.settled, both.state.done], [undefined, false]);
+  assert.equal(rebased(edited, work(corrected), their, "mine")!.settled, settled);
+  const reopened = rebased({ ...done, settled: null }, work(corrected), their, "both")!;
+  assert.equal(reopened.settled, null);
+});
+
 test("words that two people add at once get ids of their own, and renames and removals hold", () => {
   const mine = withLookedFor(VOCABULARY, ["cat", "wall", "mine"]),
     theirs = withLookedFor(VOCABULARY, ["cat", "sofa, couch", "wall", "theirs"]).map((word) =>

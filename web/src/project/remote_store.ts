@@ -331,9 +331,9 @@ export class RemoteStore implements Store {
     const their = correctionsOf(theirs.work.edits, size);
     const isCrowded = ({ edits, base }: Unsent) => edits && collides(base.corrections, correctionsOf(edits, size), their);
     const { edits, settled } = waiting.unsent;
-    const isLocked = theirs.work.settled !== null && settled === undefined;
+    const isLocked = theirs.work.settled !== null && settled !== null;
     let choice: Choice = "both";
-    if (!edits && (isLocked || settled)) choice = "theirs";
+    if (!edits && isLocked) choice = "theirs";
     else if (!given && (isLocked || isCrowded(waiting.unsent)))
       choice = await this.watcher!.choose({
         id,
@@ -351,6 +351,7 @@ export class RemoteStore implements Store {
     // what an earlier page left doesn't hide what this one has painted since
     const isShown = [undefined, waiting].includes(this.unsent.get(id));
     if (isShown) this.watcher!.onWork(id, next ? withChange(theirs.work, waiting.unsent) : theirs.work);
+    if (isShown && !next && theirs.state) this.watcher!.onState(id, theirs.state, true);
     await this.database.write([{ store: "outbox", key: waiting.key, ...(next && { value: waiting.unsent }) }]);
     if (!next) this.waiting.value--;
   }

@@ -35,6 +35,11 @@ export function collides(...layers: Versions): boolean {
   return false;
 }
 
+function areEqual(one: PackedLayer, other: PackedLayer): boolean {
+  const values = unpacked(other);
+  return unpacked(one).every((value, at) => value === values[at]);
+}
+
 /** The corrections of both; where they collide, these of this page. */
 function combined(...layers: Versions): Uint16Array<ArrayBuffer> {
   const [base, mine, theirs] = layers.map(unpacked);
@@ -43,6 +48,9 @@ function combined(...layers: Versions): Uint16Array<ArrayBuffer> {
 
 /**
  * The change that goes on from what others made meanwhile; null: nothing is left of it.
+ *
+ * Whoever was done hasn't seen what others corrected since, so the image isn't done then. It stays done where only the
+ * model labeled it again.
  *
  * @param state that of the others' version; null: they took it away.
  */
@@ -54,12 +62,14 @@ export function rebased(change: Unsent, theirs: Work, state: ImageState | null, 
   const their = correctionsOf(theirs.edits, size);
   const base: Base = { revision, corrections: their };
   if (choice === "theirs") return null;
-  if (!unsent.edits) return { ...unsent, base };
-  const mine = correctionsOf(unsent.edits, size);
   if (choice === "mine") return { ...unsent, base };
-  const both = combined(unsent.base.corrections, mine, their);
-  const objects = unsent.edits.objects.layer ? unsent.edits.objects : (theirs.edits?.objects ?? unsent.edits.objects);
-  return { ...unsent, base, edits: editsOf(both, objects) };
+  const { settled, ...others } = unsent;
+  const isSeen = !settled || areEqual(unsent.base.corrections, their);
+  const kept = isSeen ? { ...unsent, base } : { ...others, base, state: { ...others.state, done: false } };
+  if (!kept.edits) return isSeen || kept.draft ? kept : null;
+  const both = combined(unsent.base.corrections, correctionsOf(kept.edits, size), their);
+  const objects = kept.edits.objects.layer ? kept.edits.objects : (theirs.edits?.objects ?? kept.edits.objects);
+  return { ...kept, edits: editsOf(both, objects) };
 }
 
 /** The change with other ids of some words. */
