@@ -38,7 +38,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -48,7 +48,7 @@ from benchmarks.machine import matrix_rate
 from benchmarks.official_code import find_model, official_file
 from segvoc.analysis.multiply_adds import multiply_adds_of
 from segvoc.errors import SegvocError, UsageError
-from segvoc.hardware import peak_gigabytes
+from segvoc.hardware import bfloat16_instructions, peak_gigabytes
 from segvoc.process_settings import keep_freed_memory
 from segvoc.storage.digests import file_sha256
 
@@ -56,6 +56,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "against_official"
 START, END = re.compile(r"<!-- against-official(?:: ([a-z -]+))? -->"), "<!-- /against-official -->"
 """Marks before and after the table on a page."""
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 LARGEST_DIFFERENCE = 1e-4
 LARGEST_SPREAD = 0.15
 """Rows of which either code's times spread by more aren't shown."""
@@ -121,10 +122,9 @@ def measured(folder: Path, setting: Setting, dtype: Dtype, repeats: int) -> Line
         ours = OURS[setting.kind](setting, dtype)
         ours.take(official)
     count = multiply_adds_of(ours)
-    rates = matrix_rates()
+    rates = matrix_rates(dtype)
     times = alternate(official, ours, repeats)
-    after = matrix_rates()
-    rates = {name: (rate + after[name]) / 2 for name, rate in rates.items()}
+    rates |= {name: (rates[name] + rate) / 2 for name, rate in matrix_rates(dtype).items()}
     return {
         **asdict(setting),
         "dtype": dtype,
@@ -172,9 +172,12 @@ def compared(times: tuple[list[float], list[float]]) -> Line:
     return facts
 
 
-def matrix_rates() -> dict[str, float]:
-    """The machine's speed for matrix products now [GFLOP/s]."""
-    return {"float32_gflops": matrix_rate(), "bfloat16_gflops": matrix_rate(torch.bfloat16)}
+def matrix_rates(dtype: Dtype) -> dict[str, float]:
+    """The machine's speed for matrix products now [GFLOP/s]; in bfloat16 where it matters: others take minutes."""
+    rates = {"float32_gflops": matrix_rate()}
+    if dtype == "bfloat16" or bfloat16_instructions() is not None:
+        rates["bfloat16_gflops"] = matrix_rate(torch.bfloat16)
+    return rates
 
 
 def reached(multiply_adds: int, seconds: float, gflops: float) -> float:
@@ -243,13 +246,13 @@ def table(rows: Sequence[Line]) -> str:
 def about(results: Mapping[str, Any]) -> str:
     """A line about the machine of all rows, and about the rows that aren't shown."""
     machine, rows = results["machine"], results["rows"]
-    rates = [statistics.median(row[f"{dtype}_gflops"] for row in rows) for dtype in ("float32", "bfloat16")]
+    rates = [(dtype, [row[f"{dtype}_gflops"] for row in rows if f"{dtype}_gflops" in row]) for dtype in DTYPES]
     days = sorted({str(row["date"]) for row in rows})
     cores = f"{machine['cores']} cores ({machine['processor']}, {machine['instructions']})"
-    speed = f"{rates[0]:.0f} GFLOP/s in float32 and {rates[1]:.0f} in bfloat16"
+    speed = " and ".join(f"{statistics.median(found):.0f} in {dtype}" for dtype, found in rates if found)
     left_out = f"{sum(map(spreads, rows))} rows whose times spread by more than {LARGEST_SPREAD:.0%} aren't shown"
     return (
-        f"\n*{cores}, {machine['threads']} threads, PyTorch {machine['torch']}; matrix products at {speed}; "
+        f"\n*{cores}, {machine['threads']} threads, PyTorch {machine['torch']}; matrix products at {speed} [GFLOP/s]; "
         f"{' to '.join(dict.fromkeys((days[0], days[-1])))}. {left_out}.*\n"
     )
 

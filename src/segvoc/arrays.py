@@ -61,14 +61,28 @@ def strongest(values: Float[Array, "K ..."]) -> tuple[Float[Array, "..."], Int[A
     return value, index
 
 
-def lerp(lower: Float[Array, "..."], upper: Float[Array, "..."], weight: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Lower + weight (upper - lower), for weights in [0, 1] of a shape that broadcasts; never beyond either."""
-    if is_torch_array(lower):
-        return lower.lerp(upper, weight)
+def lerp(
+    x: Float[Array, "..."], lower: Int[Array, " N"], upper: Int[Array, " N"], weight: Float[Array, " N"], axis: int
+) -> Float[Array, "..."]:
+    """Values between the cells of an axis, a + weight (b - a) of neighbors a and b; never beyond either.
+
+    Args:
+        x: the cells.
+        lower: index of a for each of N values.
+        upper: that of b: the next cell, or the same one at the end.
+        weight: weights in [0, 1].
+        axis: the axis.
+    """
+    xp, shape = array_namespace(x), [-1 if number == axis else 1 for number in range(x.ndim)]
+    if is_torch_array(x):
+        return xp.take(x, lower, axis=axis).lerp(xp.take(x, upper, axis=axis), weight.reshape(shape))
     near = weight < 0.5
-    found = upper - lower
-    found *= np.where(near, weight, weight - 1)
-    found += np.where(near, lower, upper)
+    if len(lower) < x.shape[axis]:
+        found = x.take(upper, axis) - x.take(lower, axis)
+    else:  # there are fewer differences of cells than of values
+        found = np.diff(x, axis=axis, append=x.take([-1], axis)).take(lower, axis)
+    found *= np.where(near, weight, weight - 1).reshape(shape)
+    found += x.take(np.where(near, lower, upper), axis)
     return found
 
 
@@ -98,10 +112,7 @@ def neighbors(
 
 def interpolated(x: Float[np.ndarray, "..."], axis: int, pixels: int) -> Float[np.ndarray, "..."]:
     """Linear interpolation along one axis to `pixels` values, corners not aligned."""
-    lower, upper, weight = neighbors(x.shape[axis], pixels, x, rounded=True)
-    shape = [1] * x.ndim
-    shape[axis] = pixels
-    return lerp(x.take(lower, axis), x.take(upper, axis), weight.reshape(shape))
+    return lerp(x, *neighbors(x.shape[axis], pixels, x, rounded=True), axis)
 
 
 def bilinear(maps: Float[Array, "N C h w"], size: tuple[int, int]) -> Float[Array, "N C H W"]:

@@ -33,7 +33,7 @@ START = "<!-- against-official -->"
 def steady_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Rates that need no measuring, and a folder for results."""
     rates = {"float32_gflops": 100.0, "bfloat16_gflops": 400.0}
-    monkeypatch.setattr(against_official, "matrix_rates", lambda: dict(rates))
+    monkeypatch.setattr(against_official, "matrix_rates", lambda dtype: dict(rates))
     monkeypatch.setattr(machine, "matrix_rate", lambda: 100.0)
     monkeypatch.setattr(machine, "RESULTS", tmp_path / "results")
     return tmp_path / "results"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import batch_moments
 from segvoc.networks.pca_seg import ExpertParser
 
@@ -17,9 +18,8 @@ def test_moments_and_running_statistics_are_those_of_all_chunks(sizes):
     own = copy.deepcopy(norm)
     x = torch.randn(2, 7, 3, 4, 6).double()
     for _ in range(2):
-        moments = batch_moments(
-            linear, norm, lambda x: x, [(part,) for part in x.split(sizes, dim=1)], lambda f, *p: f(*p)
-        )
+        chunks = [(part,) for part in x.split(sizes, dim=1)]
+        moments = batch_moments(linear, norm, lambda x: x, chunks, AggregationContext().over)
         y = linear(x).flatten(0, 1).permute(0, 3, 1, 2)
         own(y)
     torch.testing.assert_close(moments[0], y.mean((0, 2, 3)))

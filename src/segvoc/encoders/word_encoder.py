@@ -108,6 +108,7 @@ class PromptedWordEncoder(ABC):
         self.templates = tuple(templates)
         self.average = average
         self._cache: OrderedDict[ClassPrompts, Float[Array, "P C"]] = OrderedDict()
+        self._checked: tuple[tuple[str, ...], Sequence[str]] = ((), ())  # the last words, and the unknown ones of them
 
     @property
     def batch(self) -> int:
@@ -141,7 +142,11 @@ class PromptedWordEncoder(ABC):
         """
         if none is not None:
             raise ValueError(f"no embedding stands for none of the words, and {none!r} is to")
-        warn_of_unknown_words(self.tokenizer.unknown_words(vocabulary.words))
+        checked, unknown = self._checked
+        if vocabulary.words != checked:
+            unknown = self.tokenizer.unknown_words(vocabulary.words)
+            self._checked = vocabulary.words, unknown
+        warn_of_unknown_words(unknown)
         classes = [tuple(map(tuple, by_class)) for by_class in vocabulary.prompts(self.templates)]
         found = self._embeddings(list(dict.fromkeys(classes)))
         embeddings = [found[prompts] for prompts in classes]

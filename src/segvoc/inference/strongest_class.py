@@ -191,10 +191,8 @@ class PixelAxis:
 
     def interpolate(self, maps: Float[Array, "K h w"], pixels: slice, cells: slice, dim: int) -> Float[Array, "K H W"]:
         """Interpolate maps, of which only `cells` are given, to `pixels` along the axis `dim`."""
-        xp = array_namespace(maps)
-        lower = xp.take(maps, self.lower[pixels] - cells.start, axis=dim)
-        upper = xp.take(maps, self.upper[pixels] - cells.start, axis=dim)
-        return lerp(lower, upper, self.fraction[pixels][:, None] if dim == 1 else self.fraction[pixels])
+        lower, upper = self.lower[pixels] - cells.start, self.upper[pixels] - cells.start
+        return lerp(maps, lower, upper, self.fraction[pixels], dim)
 
     def matrix(self) -> Float[Array, "N L"]:
         """The matrix that interpolates L cells to N pixels."""

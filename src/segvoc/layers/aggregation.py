@@ -181,17 +181,17 @@ class ClassAggregation(nn.Module):
 
     def summarize(self, x: ClassTokens, text: Float[Tensor, "B T G"], context: AggregationContext) -> Summary:
         """Sum up all classes."""
-
-        def sums(x: ClassTokens, text: Float[Tensor, "B T G"]) -> Summary:
-            return self.sums(*self.keys_values(pool(x, context.pooling), text), 1)
-
-        summaries = context.each(sums, x, text)
+        summaries = context.each(self.summary, x, text, shared=(context.pooling,))
         # an exported program serves any number of classes
         if self.pad_classes and (is_exporting() or x.shape[1] < self.pad_classes):
             missing = cast(int, torch.sym_max(self.pad_classes - x.shape[1], 0))
             pad = self.keys_values(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
             summaries.append(self.sums(*pad, missing))
         return self.merge(summaries)
+
+    def summary(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int]) -> Summary:
+        """The sums over some classes."""
+        return self.sums(*self.keys_values(pool(x, pooling), text), 1)
 
     def forward(
         self, x: ClassTokens, text: Float[Tensor, "B T G"], summary: Summary, pooling: tuple[int, int]

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from segvoc.layers.class_selection import ClassSelection
 from segvoc.layers.class_workers import map_in_workers, may_use_workers
+from segvoc.layers.recomputed_chunks import each_recomputed
 from segvoc.shapes import ClassTokens
 
 StreamObserver = Callable[[ClassTokens, ClassTokens], None]
@@ -51,29 +52,60 @@ class AggregationContext:
     recompute: bool = False
     """Recompute the activations of a chunk in the backward pass instead of storing them."""
     workers: int = 1
-    """Threads that process a chunk each, on a CPU where nothing is differentiated or observed (`class_workers`)."""
+    """Threads that process a chunk each, on a CPU (`class_workers`)."""
     class_logits: Float[Tensor, "B K h w"] | None = None
     """What the image encoder says of K classes that it knows, on the grid of the dense maps; see `ImageFeatures`."""
 
-    def each(self, function: Callable[..., _Result], *of_classes: Tensor, dim: int = 1) -> list[_Result]:
+    def each(
+        self,
+        function: Callable[..., _Result],
+        *of_classes: Tensor,
+        shared: Sequence[Any] | None = None,
+        dim: int = 1,
+    ) -> list[_Result]:
         """Call `function` with each chunk of classes.
 
         Args:
             function: takes the same classes of each tensor.
             of_classes: tensors with an axis of classes.
-            dim: that axis.
+            shared: more arguments, which all chunks share; see `over`.
+            dim: the axis of classes.
 
         Returns:
             The results in the order of the classes.
         """
-        chunks = list(zip(*(self.split(x, dim) for x in of_classes), strict=True))
-        if len(chunks) > 1 and self.workers > 1 and self.observe is None and may_use_workers():
-            return map_in_workers(function, chunks, self.workers)
-        return [self.run(function, *chunk) for chunk in chunks]
+        return self.over(function, list(zip(*(self.split(x, dim) for x in of_classes), strict=True)), shared)
 
-    def map(self, function: Callable[..., Tensor], *of_classes: Tensor, dim: int = 1) -> Tensor:
-        """Call `function` with each chunk of classes, and concatenate the results along their axis of classes."""
-        return torch.cat(self.each(function, *of_classes, dim=dim), dim=dim)
+    def over(
+        self,
+        function: Callable[..., _Result],
+        chunks: Sequence[tuple[Tensor, ...]],
+        shared: Sequence[Any] | None = None,
+    ) -> list[_Result]:
+        """Call `function` with each of some chunks.
+
+        Args:
+            function: takes the tensors of a chunk, and what is shared.
+            chunks: the tensors of each.
+            shared: more arguments: whatever holds tensors, methods of modules. Those given, `function` depends on no
+                other tensors that need gradients but on parameters of modules (its own and those of methods that are
+                shared), and draws no random numbers. Only then is it recomputed by several workers at a time.
+
+        Returns:
+            The results in the order of the chunks.
+        """
+        if len(chunks) > 1 and self.workers > 1 and may_use_workers():
+            if not torch.is_grad_enabled() and self.observe is None:
+                return map_in_workers(function, [(*chunk, *(shared or ())) for chunk in chunks], self.workers)
+            if torch.is_grad_enabled() and self.recompute and shared is not None:
+                return each_recomputed(function, chunks, shared, self.workers)
+        return [self.run(function, *chunk, *(shared or ())) for chunk in chunks]
+
+    def map(
+        self, function: Callable[..., Tensor], *of_classes: Tensor, shared: Sequence[Any] | None = None, dim: int = 1
+    ) -> Tensor:
+        """Call `function` as `each` does, and concatenate the results along their axis of classes."""
+        return torch.cat(self.each(function, *of_classes, shared=shared, dim=dim), dim=dim)
 
     def split(self, x: Tensor, dim: int = 1) -> Sequence[Tensor]:
         """Split a tensor along its axis of classes into chunks of equal sizes, as many for each worker."""

@@ -31,28 +31,28 @@ def share_norms(module: nn.Module) -> None:
 
 
 def stream_statistics(
-    fuse: nn.Module, streams: Sequence[tuple[Tensor, Tensor]], run: Callable[..., Any]
+    fuse: nn.Module, streams: Sequence[tuple[Tensor, Tensor]], over: Callable[..., list[Tensor]]
 ) -> tuple[Moments, ...]:
     """Statistics over all classes that `fuse` needs beside its streams: the moments of its batch norm, if it has one.
 
     Args:
         fuse: the module (spatial, class, *statistics) -> features.
         streams: spatial and class stream (B T H W C) of each chunk.
-        run: calls a function on a chunk (`AggregationContext.run`).
+        over: calls a function with each chunk (`AggregationContext.over`).
     """
     parse = getattr(fuse, "parse", None)
     if parse is None:
         return ()
     both = cast(Callable[..., Tensor], fuse.both)
-    return (batch_moments(parse.expand, parse.norm, both, streams, run),)
+    return (batch_moments(parse.expand, parse.norm, both, streams, over),)
 
 
 def batch_moments(
     linear: nn.Linear,
     norm: nn.BatchNorm2d,
     inputs: Callable[..., Float[Tensor, "*cells C"]],
-    chunks: Sequence[Sequence[Tensor]],
-    run: Callable[..., Any],
+    chunks: Sequence[tuple[Tensor, ...]],
+    over: Callable[..., list[Tensor]],
 ) -> Moments:
     """Mean and biased variance of `linear(inputs(*chunk))` over all chunks; updates the running statistics of `norm`.
 
@@ -63,13 +63,13 @@ def batch_moments(
         norm: the batch norm.
         inputs: from the tensors of a chunk to the input of `linear`.
         chunks: tensors of each chunk.
-        run: calls a function on a chunk (`AggregationContext.run`).
+        over: calls a function with each chunk (`AggregationContext.over`).
     """
-    sums = torch.stack([run(_sum, inputs, *chunk) for chunk in chunks]).sum(0)
+    sums = torch.stack(over(_sum, chunks, (inputs,))).sum(0)
     cells = sum(chunk[0].shape[:-1].numel() for chunk in chunks)
     total = _over_processes(torch.cat((sums, sums.new_tensor([cells]))), norm)
     mean, count = total[:-1] / total[-1], total[-1].detach()
-    products = torch.stack([run(_centered_products, inputs, mean, *chunk) for chunk in chunks]).sum(0)
+    products = torch.stack(over(_centered_products, chunks, (inputs, mean))).sum(0)
     covariance = _over_processes(products, norm) / count
     with _precisely(mean):
         weight, bias = linear.weight.to(mean.dtype), linear.bias.to(mean.dtype)
@@ -79,11 +79,13 @@ def batch_moments(
     return moments
 
 
-def _sum(inputs: Callable[..., Tensor], *chunk: Tensor) -> Tensor:
+def _sum(*chunk_and_inputs: Any) -> Tensor:
+    *chunk, inputs = chunk_and_inputs
     return _cells(inputs(*chunk)).sum(0)
 
 
-def _centered_products(inputs: Callable[..., Tensor], mean: Tensor, *chunk: Tensor) -> Tensor:
+def _centered_products(*chunk_inputs_and_mean: Any) -> Tensor:
+    *chunk, inputs, mean = chunk_inputs_and_mean
     centered = _cells(inputs(*chunk)) - mean
     with _precisely(centered):
         return centered.mT @ centered

@@ -1,5 +1,6 @@
 """Threads that process one chunk of classes each, in place of threads that share every operator."""
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,14 +33,20 @@ def classes_at_a_time(device: torch.device) -> int:
 
 
 def may_use_workers() -> bool:
-    """Whether workers would compute what this thread does: gradients, autocast and PyTorch's modes are per thread.
+    """Whether workers would compute what this thread does: PyTorch's modes are per thread.
 
     `torch.utils.flop_counter.FlopCounterMode`, for example, would miss what workers do. A worker itself may not wait
     for others.
     """
     modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
     is_worker = getattr(_thread, "is_worker", False)
-    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or modes or is_worker)
+    return not (modes or is_worker or torch.compiler.is_compiling())
+
+
+def shared_among_workers(chunk: int | None, device: torch.device) -> tuple[int | None, int]:
+    """Classes of a chunk and workers on a device, with which `chunk` classes are processed at a time in all."""
+    workers = 1 if chunk is None else min(class_workers(device), chunk)
+    return chunk and math.ceil(chunk / workers), workers
 
 
 def map_in_workers(function: Callable[..., _Result], chunks: Iterable[tuple[Any, ...]], workers: int) -> list[_Result]:
@@ -49,19 +56,28 @@ def map_in_workers(function: Callable[..., _Result], chunks: Iterable[tuple[Any,
     run on a single thread. Chunks don't wait for one another.
 
     Args:
-        function: called with the parts of a chunk.
+        function: called with the parts of a chunk, with gradients and autocast as they are here.
         chunks: the arguments of each call.
         workers: how many calls run at a time; PyTorch's threads are divided among them.
 
     Returns:
         The results in the order of the chunks.
     """
-    work = partial(_without_gradients, function, torch.is_inference_mode_enabled())
+    cast = (torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu"))
+    work = partial(_as_elsewhere, function, torch.is_inference_mode_enabled(), torch.is_grad_enabled(), cast)
     return list(_pool(workers, max(1, torch.get_num_threads() // workers)).map(work, chunks))
 
 
-def _without_gradients(function: Callable[..., _Result], inference: bool, chunk: tuple[Any, ...]) -> _Result:
-    with torch.inference_mode(inference), torch.no_grad():  # the first alone would turn gradients on
+def _as_elsewhere(
+    function: Callable[..., _Result],
+    inference: bool,
+    grad: bool,
+    cast: tuple[torch.dtype, bool],
+    chunk: tuple[Any, ...],
+) -> _Result:
+    """Call a function in the modes of another thread."""
+    # without inference mode gradients are on
+    with torch.inference_mode(inference), torch.set_grad_enabled(grad), torch.autocast("cpu", *cast):
         return function(*chunk)
 
 

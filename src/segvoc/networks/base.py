@@ -90,7 +90,7 @@ class CostAggregation(nn.Module):
         for block in self.blocks:
             x = block(x, appearance, words, context)
         guided = self.decoder.precompute_guidance([tap.to(x.dtype) for tap in guidance[1:]])
-        logits = context.map(lambda chunk: self.decoder(chunk, guided), x)
+        logits = context.map(self.decoder, x, shared=(guided,))
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
 

@@ -22,7 +22,7 @@ class SpatialBlock(nn.Module):
     ) -> ClassTokens:
         """Refine every class on its own."""
         guided = self.spatial.precompute_guidance(guidance)
-        return context.map(lambda chunk: self.spatial(chunk, guided), x)
+        return context.map(self.spatial, x, shared=(guided,))
 
 
 class JointBlock(nn.Module):
@@ -41,5 +41,5 @@ class JointBlock(nn.Module):
         chunk = None if context.chunk is None else context.chunk * cells
         context = replace(context, chunk=chunk, pooling=(1, 1))
         summary = self.attention.summarize(tokens, words, context)
-        refined = context.map(lambda *part: self.attention(*part, summary, context.pooling), tokens, words)
+        refined = context.map(self.attention, tokens, words, shared=(summary, context.pooling))
         return refined.reshape(x.shape)

@@ -34,8 +34,8 @@ class SerialBlock(ParallelBlock):
     ) -> ClassTokens:
         """Refine all classes."""
         guided = self.spatial.precompute_guidance(guidance)
-        x = context.map(lambda chunk: self.spatial(chunk, guided), x)
-        return self.joined(x, lambda part: part, text, context)
+        x = context.map(self.spatial, x, shared=(guided,))
+        return self.joined(x, None, text, context)
 
 
 CAT_SEG = CostAggregationConfig(order="serial", blocks=2, fusion="last")

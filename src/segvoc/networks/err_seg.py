@@ -365,7 +365,7 @@ class ErrAggregation(nn.Module):
         for block in self.blocks:
             x = block(x, appearance, words, context)
         guided = self.decoder.precompute_guidance((stride_16.detach(), *taps[-2:]))
-        return context.map(lambda chunk: self.decoder(chunk, guided), x), kept
+        return context.map(self.decoder, x, shared=(guided,)), kept
 
     def _embedded(
         self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], context: AggregationContext

@@ -212,7 +212,7 @@ class PartAggregation(CostAggregation):
         summed: Float[Tensor, "B T H W"] | None,
         context: AggregationContext,
     ) -> Logits:
-        logits = context.map(lambda chunk: self.decoder(chunk, guided), x)
+        logits = context.map(self.decoder, x, shared=(guided,))
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
     def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"], context: AggregationContext) -> Logits | None:

@@ -6,7 +6,7 @@ CAT-Seg (`cat_seg.py`) is the same network with different blocks.
 """
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation
+from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summary, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
 from segvoc.layers.onednn import add_depthwise
@@ -63,7 +63,7 @@ class ExpertParser(nn.Module):
         """`expand`, `norm` (both fused into one linear map) and `between`, with the output in two halves."""
         norm, weight, bias = self.norm, self.expand.weight, self.expand.bias
         if norm.training and moments is None:
-            moments = batch_moments(self.expand, norm, lambda x: x, [[both]], lambda f, *x: f(*x))
+            moments = batch_moments(self.expand, norm, nn.Identity(), [(both,)], AggregationContext().over)
         mean, variance = moments or (cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var))
         scale = norm.weight * (variance + norm.eps).rsqrt()
         weight, bias = (weight * scale[:, None]).to(both.dtype), ((bias - mean) * scale + norm.bias).to(both.dtype)
@@ -135,31 +135,45 @@ class ParallelBlock(nn.Module):
         self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
         """Refine all classes."""
-        guided = self.spatial.precompute_guidance(guidance)
-        return self.joined(x, lambda part: self.spatial(part, guided), text, context)
+        return self.joined(x, self.spatial.precompute_guidance(guidance), text, context)
 
     def joined(
-        self,
-        x: ClassTokens,
-        spatially: Callable[[ClassTokens], ClassTokens],
-        text: TextGuidance,
-        context: AggregationContext,
+        self, x: ClassTokens, guided: Sequence[WindowGuidance] | None, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
-        """Fuse class aggregation of x with `spatially(x)`, chunk by chunk; class attention spans all chunks."""
-        summary = self.semantic.summarize(x, text, context)
+        """Fuse spatial and class aggregation of x, chunk by chunk; class attention spans all chunks.
 
-        def streams(part: ClassTokens, words: TextGuidance) -> tuple[ClassTokens, ClassTokens]:
-            return spatially(part), self.semantic(part, words, summary, context.pooling)
-
+        Args:
+            x: features of all classes.
+            guided: what all classes share in spatial aggregation; None: x is the spatial stream.
+            text: guidance of class aggregation.
+            context: settings of this forward pass.
+        """
+        shared = guided, self.semantic.summarize(x, text, context), context.pooling
         if context.observe is None and not self.training:
-            return context.map(lambda *chunk: self.fuse(*streams(*chunk)), x, text)
-        pairs = context.each(streams, x, text)
+            return context.map(self.fused, x, text, shared=shared)
+        pairs = context.each(self.streams, x, text, shared=shared)
         if context.observe is not None:  # not within `streams`, which a backward pass may compute again
             for pair in pairs:
                 context.observe(*pair)
         # batch norm needs all classes before the first chunk is fused
-        moments = stream_statistics(self.fuse, pairs, context.run) if self.training else ()
-        return torch.cat([context.run(self.fuse, *pair, *moments) for pair in pairs], dim=1)
+        moments = stream_statistics(self.fuse, pairs, context.over) if self.training else ()
+        return torch.cat(context.over(self.fuse, pairs, moments), dim=1)
+
+    def streams(
+        self,
+        x: ClassTokens,
+        text: TextGuidance,
+        guided: Sequence[WindowGuidance] | None,
+        summary: Summary,
+        pooling: tuple[int, int],
+    ) -> tuple[ClassTokens, ClassTokens]:
+        """Spatial and class stream of some classes."""
+        spatial = x if guided is None else self.spatial(x, guided)
+        return spatial, self.semantic(x, text, summary, pooling)
+
+    def fused(self, x: ClassTokens, text: TextGuidance, *shared: Any) -> ClassTokens:
+        """Both streams of some classes, fused."""
+        return self.fuse(*self.streams(x, text, *shared))
 
 
 PCA_SEG = CostAggregationConfig(order="parallel", blocks=4, fusion="experts")

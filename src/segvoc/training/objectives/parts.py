@@ -11,6 +11,7 @@ from segvoc.layers.interpolation import resized
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import ParallelBlock
+from segvoc.training.objectives.chunks import class_options
 from segvoc.training.objectives.losses import OrthogonalityLoss
 from segvoc.training.objectives.part_losses import (
     PartTargets,
@@ -59,13 +60,7 @@ class PartObjective(nn.Module):
         log = recipe.objective.log_stream_similarity
         observe = self.orthogonality.observer(log=log) if self.two_streams else None
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        first, second = self.network.levels(
-            pixels,
-            words,
-            chunk=recipe.runtime.class_chunk_size or None,
-            recompute=recipe.runtime.activation_checkpointing,
-            observe=observe,
-        )
+        first, second = self.network.levels(pixels, words, **class_options(recipe, pixels.device, observe))
         if second is None:
             raise UsageError('none of the classes is a part of an object; name parts as "car\'s door" (--object car)')
         targets = PartTargets(

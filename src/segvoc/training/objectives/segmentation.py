@@ -18,6 +18,7 @@ from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.selection_rules import Voted
 from segvoc.training.ground_truth_selection import GroundTruthFirst
+from segvoc.training.objectives.chunks import class_options
 from segvoc.training.objectives.losses import (
     OrthogonalityLoss,
     competing_segmentation_loss,
@@ -75,7 +76,6 @@ class Objective(nn.Module):
             words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
         """
         recipe, side = self.recipe, self.recipe.data.input_size
-        chunk, recompute = recipe.runtime.class_chunk_size or None, recipe.runtime.activation_checkpointing
         text = words if words.is_floating_point() else self._embedded(words)
         selection = None
         if recipe.objective.num_kept_classes:
@@ -84,15 +84,10 @@ class Objective(nn.Module):
         observe = self.orthogonality.observer(log=recipe.objective.log_stream_similarity) if self.blocks else None
         # up to three times as fast for the encoders' convolutions, above all for depthwise ones in the backward pass
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        logits = self.network(
-            pixels,
-            text,
-            selection=selection,
-            chunk=chunk,
-            recompute=recompute,
-            observe=observe,
-        )
-        loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk if recompute else None)
+        options = class_options(recipe, pixels.device, observe)
+        logits = self.network(pixels, text, selection=selection, **options)
+        chunk = recipe.runtime.class_chunk_size if recipe.runtime.activation_checkpointing else 0
+        loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk or None)
         losses = {"loss": loss, "segmentation": loss.detach()}
         return losses if observe is None else self.orthogonality.add_to(losses, self.blocks)
 
