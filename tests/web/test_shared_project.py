@@ -159,6 +159,20 @@ def test_an_image_stays_done_unless_somebody_corrected_it_meanwhile(anna: Site, 
     assert has_line(project.work("coffee.jpg")[1].labels, 0.6, 0)
 
 
+def test_a_change_to_an_image_that_somebody_removed_says_so(anna: Site, street: RealService):
+    anna.tab.goto(anna.address)
+    anna.type("cup, table")
+    anna.done()
+    saved(anna)
+    anna.tab.context.set_offline(True)
+    paint(anna, "table", 0.2)
+    anna.tab.get_by_text("1 change waits for the service").wait_for()
+    Project.open(street.folder).remove("coffee.jpg", by="ben")
+    anna.tab.context.set_offline(False)
+    saved(anna)
+    anna.tab.get_by_text("“coffee.jpg” was removed by somebody").wait_for()
+
+
 @pytest.mark.slow
 def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street: RealService):
     anna.tab.goto(anna.address)

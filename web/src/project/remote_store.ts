@@ -210,8 +210,7 @@ export class RemoteStore implements Store {
         else if (this.unsent.size) await this.sendChange([...this.unsent.values()][0]);
         else break;
         wait = WAIT.first;
-        this.isAway.value = false;
-        this.watcher.onProblem(null);
+        this.reached();
       } catch (failure) {
         if (this.ending.signal.aborted) break;
         const isPassing = failure instanceof TransientError || failure instanceof KeyError || this.wanted !== null;
@@ -223,6 +222,13 @@ export class RemoteStore implements Store {
       }
     }
     this.isSending = false;
+  }
+
+  /** The service answers again: what was told of it is over. */
+  private reached(): void {
+    if (!this.isAway.value) return;
+    this.isAway.value = false;
+    this.watcher!.onProblem(null);
   }
 
   /** Let others go before a change that is refused. */
@@ -314,6 +320,7 @@ export class RemoteStore implements Store {
       return true;
     } catch (failure) {
       if (failure instanceof MissingError) {
+        this.reached();
         this.watcher!.onProblem(`“${id}” was removed by somebody; put it back to go on with it.`);
         return true;
       }

@@ -157,7 +157,7 @@ export class Session {
     });
   }
 
-  /** Add image files to the strip; the first one is opened if none is. */
+  /** Add image files to the strip, and open the first one. */
   async add(files: readonly File[]): Promise<void> {
     this.problem.value = null;
     const last = this.items.value.at(-1)?.order ?? 0;
