@@ -112,7 +112,10 @@ class AggregationContext:
         if self.chunk is None:
             return (x,)
         rounds = math.ceil(x.shape[dim] / (self.chunk * self.workers))
-        return x.tensor_split(min(rounds * self.workers, x.shape[dim]), dim)
+        parts = min(rounds * self.workers, x.shape[dim])
+        size, larger = divmod(x.shape[dim], parts)
+        # unlike `tensor_split`, whose gradient is a sum of as many tensors of the whole size
+        return x.split([size + (number < larger) for number in range(parts)], dim)
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
         """Call `function` on one chunk of classes, checkpointed if `recompute` is set."""
