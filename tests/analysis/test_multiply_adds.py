@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segvoc.analysis.multiply_adds import describe_multiply_adds, err_block, published_err_seg
+from segvoc.analysis.multiply_adds import describe_multiply_adds, err_block, multiply_adds_of, published_err_seg
 from tests.built import built
 
 
@@ -47,3 +47,12 @@ def test_as_many_go_on_as_published_or_by_the_rule(classes, kept):
 def test_other_networks_are_counted_with_all_classes():
     more, fewer = (describe_multiply_adds("cat-seg-b", {}, classes)["counted"] for classes in (20, 10))
     assert more > fewer > 50e9
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("kind", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
+def test_a_backward_pass_takes_twice_the_forward_pass(kind, groups):
+    layer, x = kind(8, 16, 3, stride=2, groups=groups), torch.randn(2, 8, 9, 9, requires_grad=True)
+    forward = multiply_adds_of(lambda: layer(x))
+    y = layer(x).sum()
+    assert multiply_adds_of(y.backward) == 2 * forward
