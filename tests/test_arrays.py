@@ -44,11 +44,15 @@ def test_large_images_are_interpolated_at_the_same_places() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 0.99999994, 1.0])
 def test_lerp_is_pytorchs_and_stays_between(weight: float) -> None:
-    lower, upper, weights = _drawn(1000), _drawn(1000, seed=1), np.full(1000, weight, np.float32)
-    ours = arrays.lerp(lower, upper, weights)
-    np.testing.assert_allclose(ours, torch.lerp(*map(torch.from_numpy, (lower, upper, weights))).numpy(), atol=1e-6)
-    assert (ours >= np.minimum(lower, upper)).all() and (ours <= np.maximum(lower, upper)).all()
-    assert np.array_equal(arrays.lerp(lower, lower, weights), lower)
+    cells = np.stack((_drawn(1000), _drawn(1000, seed=1)))
+    # more cells than values, and fewer; the last value is beyond the last cell
+    for lower, upper in (([0], [1]), ([0, 0, 1], [1, 1, 1])):
+        given = np.array(lower), np.array(upper), np.full(len(lower), weight, np.float32)
+        ours = arrays.lerp(cells, *given, 0)
+        np.testing.assert_allclose(ours, arrays.lerp(*map(torch.from_numpy, (cells, *given)), 0).numpy(), atol=1e-6)
+        assert (ours >= cells.min(0)).all() and (ours <= cells.max(0)).all()
+        assert np.array_equal(arrays.lerp(cells.T, *given, 1), ours.T)
+    assert np.array_equal(ours[2], cells[1])
 
 
 def test_sigmoid_is_pytorchs_at_both_ends() -> None:

@@ -48,7 +48,9 @@ def test_clipseg_is_converted_and_segments(convert):
         load_network("syn-seg-b", weights="clipseg.safetensors", device="cpu"),
     )
     one, other = (model.segment(IMAGE, ["cat", "sofa"], window="single") for model in (ours, theirs))
-    assert np.array_equal(one.confidence, other.confidence) and len(np.unique(one.confidence)) > 100
+    # weights at other addresses: on some processors products are rounded otherwise
+    np.testing.assert_allclose(one.confidence, other.confidence, rtol=0, atol=1e-6)
+    assert len(np.unique(one.confidence)) > 100
 
 
 @pytest.mark.parametrize("container", ["state dict", "training checkpoint"])

@@ -60,12 +60,12 @@ def test_published_weights_are_loaded_saved_and_loaded_again(family: str, tmp_pa
     (tmp_path / "tokenizer.json").unlink()
     segvoc.save(model, tmp_path / "own.safetensors")
     again = segvoc.load(tmp_path / "own.safetensors", device="cpu").segment(IMAGE, words, return_probabilities=True)
-    np.testing.assert_array_equal(first.probabilities, again.probabilities)
     network.aggregation = model.network.aggregation
     model.network = network
-    np.testing.assert_array_equal(
-        model.segment(IMAGE, words, return_probabilities=True).probabilities, first.probabilities
-    )
+    mixed = model.segment(IMAGE, words, return_probabilities=True)
+    for other in (again, mixed):
+        # weights at other addresses: on some processors products are rounded otherwise
+        np.testing.assert_allclose(other.probabilities, first.probabilities, rtol=0, atol=1e-6)
 
 
 def test_bfloat16_finds_nearly_the_same(family: str, tmp_path: Path) -> None:
