@@ -19,6 +19,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,8 @@ from segvoc.storage.atomic_writes import write_bytes
 from segvoc.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
+LINKS = 50_000
+"""Names that one file has, at most."""
 PHOTO = ROOT / "samples" / "chelsea.jpg"
 NAME = "growth"
 POINTS: dict[str, tuple[int, ...]] = {
@@ -92,8 +95,7 @@ def label_folder(number: int, *, simulated: bool) -> None:
         images.mkdir()
         with Image.open(PHOTO) as photo:
             photo.reduce(4).crop((0, 0, 96, 72)).save(images / "000000.jpg")
-        for index in range(1, number):
-            os.link(images / "000000.jpg", images / f"{index:06}.jpg")
+        fill(images, number)
         model = segvoc.load("tiny", device="cpu")
         words = Vocabulary(word_list(20))
         labeling = Labeling(load=lambda: model, words=words, out=str(out), describe=summary_line, overlay=None)
@@ -104,6 +106,17 @@ def label_folder(number: int, *, simulated: bool) -> None:
         with image_work(out, labeling.settings(model), [str(images)]) as work:
             done = sum(isinstance(line, str) for line in label_images(labeling, labeler, planned, work))
         assert done == number, f"{number - done} images failed"
+
+
+def fill(images: Path, number: int) -> None:
+    """Make so many names of the image 000000.jpg, which take no room."""
+    for index in range(1, number):
+        # a file has at most 65,000 names on ext4
+        copied, name = images / f"{index // LINKS * LINKS:06}.jpg", images / f"{index:06}.jpg"
+        if copied == name:
+            shutil.copyfile(images / "000000.jpg", name)
+        else:
+            os.link(copied, name)
 
 
 def _repeating(model: Segmenter, first: Path, words: Vocabulary) -> Segmenter:
