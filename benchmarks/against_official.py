@@ -249,10 +249,10 @@ def about(results: Mapping[str, Any]) -> str:
     rates = [(dtype, [row[f"{dtype}_gflops"] for row in rows if f"{dtype}_gflops" in row]) for dtype in DTYPES]
     days = sorted({str(row["date"]) for row in rows})
     cores = f"{machine['cores']} cores ({machine['processor']}, {machine['instructions']})"
-    speed = " and ".join(f"{statistics.median(found):.0f} in {dtype}" for dtype, found in rates if found)
+    speed = " and ".join(f"{statistics.median(found):.0f} GFLOP/s in {dtype}" for dtype, found in rates if found)
     left_out = f"{sum(map(spreads, rows))} rows whose times spread by more than {LARGEST_SPREAD:.0%} aren't shown"
     return (
-        f"\n*{cores}, {machine['threads']} threads, PyTorch {machine['torch']}; matrix products at {speed} [GFLOP/s]; "
+        f"\n*{cores}, {machine['threads']} threads, PyTorch {machine['torch']}; matrix products at {speed}; "
         f"{' to '.join(dict.fromkeys((days[0], days[-1])))}. {left_out}.*\n"
     )
 
