@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from segvoc.errors import UsageError
+from segvoc.layers.attention import attention
 
 PixelStatistics = Literal["clip", "imagenet"]
 """Whose mean and standard deviation normalize the pixels: CLIP's, or ImageNet's as in CLIPSeg."""
@@ -120,7 +121,10 @@ class Attention(nn.Module):
             rearrange(projection(x), "b l (heads d) -> b heads l d", heads=self.heads)
             for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, is_causal=self.causal)
+        if self.causal:
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            mixed = attention(q, k, v, None if attn_mask is None else attn_mask.expand(len(q), 1, -1, -1))
         return self.out_proj(rearrange(mixed, "b heads l d -> b l (heads d)")), None
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.attention import attention
 from segvoc.layers.attention_windows import Windows, windows_of
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.exporting import is_exporting
@@ -131,7 +132,7 @@ class WindowBlock(nn.Module):
         split = partial(rearrange, pattern="b t n s (heads c) -> (b t n) heads s c", heads=self.heads)
         # with a 4D mask PyTorch takes its fused kernel, with a 3D mask the slow path
         mask = None if mask is None else mask.repeat(batch * classes, 1, 1)[:, None]
-        x = F.scaled_dot_product_attention(split(q), split(k), split(v), mask)
+        x = attention(split(q), split(k), split(v), mask)
         return rearrange(x, "(b t n) heads s c -> b t n s (heads c)", b=batch, n=windows)
 
 
@@ -181,17 +182,17 @@ class ClassAggregation(nn.Module):
 
     def summarize(self, x: ClassTokens, text: Float[Tensor, "B T G"], context: AggregationContext) -> Summary:
         """Sum up all classes."""
-        summaries = context.each(self.summary, x, text, shared=(context.pooling,))
+        summaries = context.on_pooled_cells().each(self.summary, x, text, shared=(context.pooling,))
         # an exported program serves any number of classes
         if self.pad_classes and (is_exporting() or x.shape[1] < self.pad_classes):
             missing = cast(int, torch.sym_max(self.pad_classes - x.shape[1], 0))
             pad = self.keys_values(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
-            summaries.append(self.sums(*pad, missing))
+            summaries.append(self.repeated(self.sums(*pad), missing))
         return self.merge(summaries)
 
     def summary(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int]) -> Summary:
         """The sums over some classes."""
-        return self.sums(*self.keys_values(pool(x, pooling), text), 1)
+        return self.sums(*self.keys_values(pool(x, pooling), text))
 
     def forward(
         self, x: ClassTokens, text: Float[Tensor, "B T G"], summary: Summary, pooling: tuple[int, int]
@@ -202,10 +203,14 @@ class ClassAggregation(nn.Module):
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + unpool(pooled, (x.shape[2], x.shape[3]))
 
-    def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
-        """The two sums over some classes, each counted `count` times."""
+    def sums(self, k: HeadTokens, v: HeadTokens) -> Summary:
+        """The two sums over some classes."""
         k = F.elu(k) + 1
-        return count * torch.einsum("bthwnc,bthwnd->bhwncd", k, v), count * k.sum(1)
+        return torch.einsum("bthwnc,bthwnd->bhwncd", k, v), k.sum(1)
+
+    def repeated(self, summary: Summary, times: int) -> Summary:
+        """The summary of classes that there are several times."""
+        return tuple(times * part for part in summary)
 
     def merge(self, summaries: Sequence[Summary]) -> Summary:
         """Add up the sums of several groups of classes; pads have a single cell, which broadcasts."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
 
 import torch
@@ -116,6 +116,10 @@ class AggregationContext:
         size, larger = divmod(x.shape[dim], parts)
         # unlike `tensor_split`, whose gradient is a sum of as many tensors of the whole size
         return x.split([size + (number < larger) for number in range(parts)], dim)
+
+    def on_pooled_cells(self) -> "AggregationContext":
+        """The same with as many more classes to a chunk as pooled cells are fewer."""
+        return self if self.chunk is None else replace(self, chunk=self.chunk * math.prod(self.pooling))
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
         """Call `function` on one chunk of classes, checkpointed if `recompute` is set."""

@@ -5,7 +5,7 @@ architecture follows the released code: four parallel blocks, and experts behind
 CAT-Seg (`cat_seg.py`) is the same network with different blocks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -52,15 +52,15 @@ class ExpertParser(nn.Module):
             moments: mean and variance of the output of `expand`, for `norm` (None: computed from `both` in training,
                 the running statistics otherwise).
         """
-        first, second = (rearrange(half, "b t h w c -> (b t) c h w") for half in self._expanded(both, moments))
+        halves = (rearrange(half, "b t h w c -> (b t) c h w") for half in self._expanded(both, moments))
         weight, bias = self.contract.weight, self.contract.bias
-        parsed = F.conv2d(first, weight[:, :1], bias, padding=1, groups=len(weight))
-        parsed = add_depthwise(parsed, second, weight[:, 1:])
+        parsed = F.conv2d(next(halves), weight[:, :1], bias, padding=1, groups=len(weight))
+        parsed = add_depthwise(parsed, next(halves), weight[:, 1:])
         # GELU is twice as fast on a contiguous tensor
         return F.gelu(rearrange(parsed, "(b t) (e c) h w -> b t h w e c", b=both.shape[0], e=self.experts))
 
-    def _expanded(self, both: BothStreams, moments: Moments | None) -> Sequence[Float[Tensor, "B T H W D"]]:
-        """`expand`, `norm` (both fused into one linear map) and `between`, with the output in two halves."""
+    def _expanded(self, both: BothStreams, moments: Moments | None) -> Iterator[Float[Tensor, "B T H W D"]]:
+        """`expand`, `norm` (both fused into one linear map) and `between`: one half of the output, then the other."""
         norm, weight, bias = self.norm, self.expand.weight, self.expand.bias
         if norm.training and moments is None:
             moments = batch_moments(self.expand, norm, nn.Identity(), [(both,)], AggregationContext().over)
@@ -70,7 +70,7 @@ class ExpertParser(nn.Module):
         gelu = isinstance(self.between, nn.GELU)
         halves = zip(weight.chunk(2), bias.chunk(2), strict=True)
         expanded = (pointwise_linear(both, *half, gelu=gelu) for half in halves)
-        return [half if gelu else self.between(half) for half in expanded]
+        return (half if gelu else self.between(half) for half in expanded)
 
 
 class CoefficientMapper(nn.Module):
@@ -116,8 +116,9 @@ class ExpertFusion(nn.Module):
 
     def forward(self, spatial: ClassTokens, semantic: ClassTokens, moments: Moments | None = None) -> ClassTokens:
         """Fuse the two streams of every class and cell; for `moments` see `ExpertParser.forward`."""
-        both = self.both(spatial, semantic)
-        return self.integrate(both, self.parse(both, moments)) + self.residual_scale * self.residual(both)
+        both, scale, residual = self.both(spatial, semantic), self.residual_scale, self.residual
+        fused = self.integrate(both, self.parse(both, moments))
+        return pointwise_linear(both, scale * residual.weight, scale * residual.bias, added_to=fused)
 
     def both(self, spatial: ClassTokens, semantic: ClassTokens) -> BothStreams:
         """Project and concatenate the streams into the experts' input."""
