@@ -1,4 +1,4 @@
-"""Attention as matrix products: what PyTorch's fused kernel gives, also where exponentials leave the range of numbers."""
+"""Attention as matrix products: it gives what PyTorch's fused kernel gives, also where exponentials overflow."""
 
 import pytest
 import torch

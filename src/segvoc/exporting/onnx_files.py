@@ -13,8 +13,9 @@ from onnxscript.optimizer import fold_constants, inline
 from segvoc.exporting.programs import Program, quiet
 from segvoc.exporting.shared_weights import SMALLEST, refer_to
 
-OPSET = 20
-"""Version of ONNX's operators. Readers of newer versions read it too."""
+OPSET = 18
+"""Version of ONNX's operators. Readers of newer versions read it too. By the next version, whose `AveragePool` has
+dilations, ONNX Runtime takes ten times as long for it."""
 
 _EINSUM = torch.ops.aten.einsum.default
 """Written as products of matrices, which ONNX Runtime computes several times faster."""

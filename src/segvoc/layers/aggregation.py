@@ -128,12 +128,11 @@ class WindowBlock(nn.Module):
         mask: Float[Tensor, "N S S"] | None,
     ) -> Float[Tensor, "B T N S C"]:
         """Softmax attention from every cell to the cells of its window."""
-        batch, classes, windows = q.shape[:3]
         split = partial(rearrange, pattern="b t n s (heads c) -> (b t n) heads s c", heads=self.heads)
         # with a 4D mask PyTorch takes its fused kernel, with a 3D mask the slow path
-        mask = None if mask is None else mask.repeat(batch * classes, 1, 1)[:, None]
+        mask = None if mask is None else mask.repeat(q.shape[0] * q.shape[1], 1, 1)[:, None]
         x = attention(split(q), split(k), split(v), mask)
-        return rearrange(x, "(b t n) heads s c -> b t n s (heads c)", b=batch, n=windows)
+        return rearrange(x, "btn heads s c -> btn s (heads c)").reshape(q.shape)
 
 
 class SpatialAggregation(nn.Module):
@@ -187,12 +186,12 @@ class ClassAggregation(nn.Module):
         if self.pad_classes and (is_exporting() or x.shape[1] < self.pad_classes):
             missing = cast(int, torch.sym_max(self.pad_classes - x.shape[1], 0))
             pad = self.keys_values(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
-            summaries.append(self.repeated(self.sums(*pad), missing))
+            summaries.append(self.sums(*pad, missing))
         return self.merge(summaries)
 
     def summary(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int]) -> Summary:
         """The sums over some classes."""
-        return self.sums(*self.keys_values(pool(x, pooling), text))
+        return self.sums(*self.keys_values(pool(x, pooling), text), 1)
 
     def forward(
         self, x: ClassTokens, text: Float[Tensor, "B T G"], summary: Summary, pooling: tuple[int, int]
@@ -203,14 +202,10 @@ class ClassAggregation(nn.Module):
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + unpool(pooled, (x.shape[2], x.shape[3]))
 
-    def sums(self, k: HeadTokens, v: HeadTokens) -> Summary:
-        """The two sums over some classes."""
-        k = F.elu(k) + 1
+    def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
+        """The two sums over some classes, each counted `count` times."""
+        k = count * (F.elu(k) + 1)
         return torch.einsum("bthwnc,bthwnd->bhwncd", k, v), k.sum(1)
-
-    def repeated(self, summary: Summary, times: int) -> Summary:
-        """The summary of classes that there are several times."""
-        return tuple(times * part for part in summary)
 
     def merge(self, summaries: Sequence[Summary]) -> Summary:
         """Add up the sums of several groups of classes; pads have a single cell, which broadcasts."""

@@ -1,6 +1,7 @@
 """Softmax attention, in bfloat16 as matrix products where PyTorch's fused kernel is slower."""
 
 from itertools import repeat
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -43,27 +44,28 @@ def attention(
     size = max(1, _LOGITS // (logits[2] * logits[3]))
     heads = [x.reshape(-1, *x.shape[2:]).split(size) for x in (q, k, v)]
     masks = repeat(None) if mask is None else mask.expand(logits).reshape(-1, *logits[2:]).split(size)
-    parts = [_by_products(*part) for part in zip(*heads, masks, strict=False)]
-    return torch.cat(parts).view(*q.shape[:3], -1)
+    parts = [_sums_of_exponentials(*part) for part in zip(*heads, masks, strict=False)]
+    values, totals = (torch.cat(sums) for sums in zip(*parts, strict=True))
+    if not ((totals > _LEAST) & (totals < _MOST)).all():
+        return F.scaled_dot_product_attention(q, k, v, mask)
+    return values.div_(totals).view(*q.shape[:3], -1)
 
 
 def unfuse_attention(network: nn.Module) -> None:
     """Have timm's attention modules multiply matrices, too, where that is faster; they have a switch for it."""
     for module in network.modules():
         if getattr(module, "fused_attn", False):
-            module.fused_attn = not _products_are_faster(next(module.parameters()))
+            cast(Any, module).fused_attn = not _products_are_faster(next(module.parameters()))
 
 
 def _products_are_faster(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.bfloat16 and bfloat16_instructions() == "AVX512-BF16"
 
 
-def _by_products(
+def _sums_of_exponentials(
     q: Float[Tensor, "M L C"], k: Float[Tensor, "M S C"], v: Float[Tensor, "M S D"], mask: Float[Tensor, "M L S"] | None
-) -> Float[Tensor, "M L D"]:
+) -> tuple[Float[Tensor, "M L D"], Float[Tensor, "M L 1"]]:
+    """The sums of exp(logit) v over the keys, and of exp(logit) alone."""
     added = q.new_zeros(()) if mask is None else mask
     weights = torch.baddbmm(added, q, k.mT, beta=mask is not None, alpha=q.shape[-1] ** -0.5).exp_()
-    totals = weights @ v.new_ones(()).expand(*v.shape[:2], 1)
-    if not ((totals > _LEAST) & (totals < _MOST)).all():
-        return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], mask if mask is None else mask[:, None])[:, 0]
-    return (weights @ v).div_(totals)
+    return weights @ v, weights @ v.new_ones(()).expand(*v.shape[:2], 1)

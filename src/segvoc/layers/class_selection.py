@@ -107,7 +107,7 @@ def scatter_to_all(logits: Float[Tensor, "B K h w"], kept: Kept | None, classes:
     if kept is None:
         return logits
     everything = logits.new_full((logits.shape[0], classes, *logits.shape[2:]), DROPPED)
-    return everything.scatter(1, kept[:, :, None, None].expand_as(logits), logits)
+    return everything.scatter_(1, kept[:, :, None, None].expand_as(logits), logits)
 
 
 def _highest(score: Float[Tensor, "B T"], keep: int) -> Kept | None:

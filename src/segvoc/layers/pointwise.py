@@ -21,10 +21,12 @@ def pointwise_linear(
 
     On a CPU it is a 1x1 convolution, which oneDNN does 10 % faster than MKL a product; where nothing is learned,
     oneDNN's linear layer, which applies a GELU or adds to what it has in its registers: by themselves these take as
-    long as a product in bfloat16. The gradient of a convolution's weight takes four times as long as that of a product.
-    Exported programs run elsewhere, so they have the product.
+    long as a product in bfloat16. In a single thread, PyTorch leaves 1x1 convolutions to MKL. The gradient of a
+    convolution's weight takes four times as long as that of a product. Exported programs run elsewhere, so they have
+    the product.
     """
-    if is_fused(x) and (x.dtype == torch.bfloat16 or gelu or added_to is not None):
+    one_step = gelu or added_to is not None or x.dtype == torch.bfloat16 or torch.get_num_threads() == 1
+    if one_step and is_fused(x):
         return fused_linear(x, weight, bias, gelu=gelu, added_to=added_to)
     if x.device.type != "cpu" or is_exporting() or (torch.is_grad_enabled() and weight.requires_grad):
         y = F.linear(x, weight, bias)

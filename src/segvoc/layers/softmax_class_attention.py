@@ -16,14 +16,9 @@ class SoftmaxClassAggregation(ClassAggregation):
     The summary consists of all keys and values, and of the logarithm of each class's count (pads count many times).
     """
 
-    def sums(self, k: HeadTokens, v: HeadTokens) -> Summary:
+    def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
         """Keys, values and log counts of some classes."""
-        return k, v, k.new_zeros(k.shape[1])
-
-    def repeated(self, summary: Summary, times: int) -> Summary:
-        """The summary of classes that there are several times."""
-        k, v, log_counts = summary
-        return k, v, log_counts + math.log(times)
+        return k, v, k.new_full((k.shape[1],), math.log(count))
 
     def merge(self, summaries: Sequence[Summary]) -> Summary:
         """Concatenate the summaries of several groups of classes; pads have a single cell, which broadcasts."""

@@ -316,8 +316,8 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
     )
 
 
-TINY_SELECTION = OwnShare(share=0.98, least=24)
-"""Class selection of tiny: keeps all of up to 24 words, otherwise those with nearly all votes, as in training."""
+TINY_SELECTION = OwnShare(share=0.98, least=16)
+"""Class selection of tiny: keeps all of up to 16 words, otherwise those with nearly all votes."""
 
 
 def _tiny_protocols(configuration: TinyConfig) -> Protocols:

@@ -83,9 +83,8 @@ class CostAggregation(nn.Module):
         context: AggregationContext,
     ) -> Logits:
         """Refine and decode the selected classes; with a skip, their last cost is the weighted sum of the others."""
-        dtype = self.text_guidance.weight.dtype
-        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
-        x = rearrange(x.to(dtype, memory_format=torch.channels_last), "(b t) c h w -> b t h w c", b=cost.shape[0])
+        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(self.text_guidance.weight.dtype)
+        x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0]).contiguous()
         appearance = rearrange(F.relu(self.guidance(guidance[0].to(x.dtype))), "b c h w -> b h w c")
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(x.dtype)))
         for block in self.blocks:
