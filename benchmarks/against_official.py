@@ -21,9 +21,10 @@ Kinds of rows:
 units of the machine's rate for a 2048x2048 matrix product in the same dtype, measured right before and after the turns.
 Memory is the peak of a process that makes two calls of one code alone.
 
-Rows are added to `results/against_official.json` in the place of earlier ones of the same setting, unless those were
-measured on another machine. --page writes the table between the marks on a page; the first one can name the kinds to
-show: `<!-- against-official: network training -->`. Measure on an otherwise idle machine.
+Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each set of instructions, in the place of
+earlier ones of the same setting, unless those were measured on another machine. --page writes the tables of all files
+between the marks on a page; the first one can name the kinds to show: `<!-- against-official: network training -->`.
+Measure on an otherwise idle machine.
 """
 
 import argparse
@@ -223,8 +224,9 @@ def _place(row: Line) -> tuple[int, ...]:
 
 
 def save(rows: list[Line]) -> None:
-    """Add rows to the results."""
-    machine.save(NAME, with_earlier(rows, machine.RESULTS / f"{NAME}.json"))
+    """Add rows to the results of machines with these instructions."""
+    name = f"{NAME}_{str(machine.described()['instructions']).lower().replace(' ', '-')}"
+    machine.save(name, with_earlier(rows, machine.RESULTS / f"{name}.json"))
 
 
 def table(rows: Sequence[Line]) -> str:
@@ -250,10 +252,11 @@ def about(results: Mapping[str, Any]) -> str:
     days = sorted({str(row["date"]) for row in rows})
     cores = f"{machine['cores']} cores ({machine['processor']}, {machine['instructions']})"
     speed = " and ".join(f"{statistics.median(found):.0f} GFLOP/s in {dtype}" for dtype, found in rates if found)
-    left_out = f"{sum(map(spreads, rows))} rows whose times spread by more than {LARGEST_SPREAD:.0%} aren't shown"
+    too_far = f"{sum(map(spreads, rows))} of {len(rows)} rows"
+    left_out = f"not shown, as their times spread by more than {LARGEST_SPREAD:.0%}: {too_far}"
     return (
         f"\n*{cores}, {machine['threads']} threads, PyTorch {machine['torch']}; matrix products at {speed}; "
-        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}. {left_out}.*\n"
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; {left_out}.*\n"
     )
 
 
@@ -262,8 +265,8 @@ def spreads(row: Line) -> bool:
     return max(float(str(row[f"{prefix}spread"])) for prefix in ("", "official_")) > LARGEST_SPREAD
 
 
-def show(results: Mapping[str, Any], page: Path) -> None:
-    """Write the table between the marks on a page.
+def show(machines: Sequence[Mapping[str, Any]], page: Path) -> None:
+    """Write a table for each machine between the marks on a page.
 
     Raises:
         UsageError: the page doesn't have the marks.
@@ -275,7 +278,10 @@ def show(results: Mapping[str, Any], page: Path) -> None:
             f"{page} has no place for the table; add the lines <!-- {NAME.replace('_', '-')} --> and {END}"
         )
     kinds = (start[1] or " ".join(LABELS)).split()
-    shown = table([row for row in results["rows"] if row["kind"] in kinds and not spreads(row)]) + about(results)
+    shown = "\n".join(
+        table([row for row in results["rows"] if row["kind"] in kinds and not spreads(row)]) + about(results)
+        for results in machines
+    )
     page.write_text(f"{text[: start.end()]}\n{shown}{END}{text.split(END)[1]}", encoding="utf-8")
 
 
@@ -327,9 +333,9 @@ def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
             line[f"{prefix}gigabytes"] = float(in_process(folder, setting, *shared, "--memory", side))
         print(line, file=sys.stderr)
         save([line])  # after every row, so that nothing is lost when a long run is stopped
-    results = machine.RESULTS / f"{NAME}.json"
+    files = sorted(machine.RESULTS.glob(f"{NAME}_*.json"))
     for page in options.page:
-        show(json.loads(results.read_text(encoding="utf-8")), page)
+        show([json.loads(file.read_text(encoding="utf-8")) for file in files], page)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def attention(
         v: values.
         mask: what is added to the logits.
     """
-    if not (_products_are_faster(q) and is_fused(q)):
+    if not (is_fused(q) and _products_are_faster(q)):
         return F.scaled_dot_product_attention(q, k, v, mask)
     logits = (*q.shape[:3], k.shape[2])
     size = max(1, _LOGITS // (logits[2] * logits[3]))
