@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers import attention as module
-from segvoc.layers.attention import attention, unfuse_attention
+from segvoc.layers.attention import softmax_attention, unfuse_attention
 
 
 @pytest.fixture(params=["products", "fused", "products in pieces"], autouse=True)
@@ -38,7 +38,7 @@ def assert_near(found: Tensor, expected: Tensor, tolerance: float = 0.02) -> Non
 
 def test_it_is_softmax_attention():
     q, k, v = drawn()
-    assert_near(attention(q, k, v), exact(q, k, v))
+    assert_near(softmax_attention(q, k, v), exact(q, k, v))
 
 
 def test_keys_may_be_masked_for_each_sequence():
@@ -46,13 +46,13 @@ def test_keys_may_be_masked_for_each_sequence():
     seen = torch.rand(2, 1, 9, 7) > 0.4
     seen[..., 0] = True
     mask = torch.where(seen, 0, torch.finfo(torch.bfloat16).min)
-    assert_near(attention(q, k, v, mask.bfloat16()), exact(q, k, v, mask.double()))
+    assert_near(softmax_attention(q, k, v, mask.bfloat16()), exact(q, k, v, mask.double()))
 
 
 def test_views_of_packed_projections_are_taken():
     packed = torch.randn(3, 10, 3 * 4 * 8, dtype=torch.bfloat16)
     q, k, v = (part.unflatten(-1, (4, 8)).transpose(1, 2) for part in packed.chunk(3, dim=-1))
-    assert_near(attention(q, k, v), exact(q, k, v))
+    assert_near(softmax_attention(q, k, v), exact(q, k, v))
 
 
 @pytest.mark.parametrize("size", [100, -100])
@@ -63,7 +63,7 @@ def test_logits_whose_exponentials_overflow_or_vanish(size: float):
     q[0, 0, 0] = size * 16**0.5 * k[0, 0, 0] / k[0, 0, 0].square().sum()
     logits = (q[0, 0, 0] @ k[0, 0].mT) / 4
     assert (logits * (1 if size > 0 else -1)).min() > 90
-    found = attention(q, k, v)
+    found = softmax_attention(q, k, v)
     assert found.isfinite().all()
     # logits of 100 are 0.5 apart in bfloat16, which the fused kernel doesn't round them to
     assert_near(found, exact(q, k, v))
@@ -72,7 +72,7 @@ def test_logits_whose_exponentials_overflow_or_vanish(size: float):
 def test_nothing_finite_is_made_of_what_is_not():
     q, k, v = drawn()
     q[1, 2, 3, 4] = torch.nan
-    assert attention(q, k, v)[1, 2, 3].isnan().all()
+    assert softmax_attention(q, k, v)[1, 2, 3].isnan().all()
 
 
 def test_modules_of_timm_are_switched_by_what_is_faster(engine):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from segvoc.errors import UsageError
-from segvoc.layers.attention import attention
+from segvoc.layers.attention import softmax_attention
 
 PixelStatistics = Literal["clip", "imagenet"]
 """Whose mean and standard deviation normalize the pixels: CLIP's, or ImageNet's as in CLIPSeg."""
@@ -124,7 +124,7 @@ class Attention(nn.Module):
         if self.causal:
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
-            mixed = attention(q, k, v, None if attn_mask is None else attn_mask.expand(len(q), 1, -1, -1))
+            mixed = softmax_attention(q, k, v, None if attn_mask is None else attn_mask.expand(len(q), 1, -1, -1))
         return self.out_proj(rearrange(mixed, "b heads l d -> b l (heads d)")), None
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.attention import attention
+from segvoc.layers.attention import softmax_attention
 from segvoc.layers.attention_windows import Windows, windows_of
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.exporting import is_exporting
@@ -131,7 +131,7 @@ class WindowBlock(nn.Module):
         split = partial(rearrange, pattern="b t n s (heads c) -> (b t n) heads s c", heads=self.heads)
         # with a 4D mask PyTorch takes its fused kernel, with a 3D mask the slow path
         mask = None if mask is None else mask.repeat(q.shape[0] * q.shape[1], 1, 1)[:, None]
-        x = attention(split(q), split(k), split(v), mask)
+        x = softmax_attention(split(q), split(k), split(v), mask)
         return rearrange(x, "btn heads s c -> btn s (heads c)").reshape(q.shape)
 
 

@@ -18,7 +18,7 @@ _LOGITS = 1 << 21
 """How many logits to compute at a time, so that they stay in a core's cache."""
 
 
-def attention(
+def softmax_attention(
     q: Float[Tensor, "N heads L C"],
     k: Float[Tensor, "N heads S C"],
     v: Float[Tensor, "N heads S D"],

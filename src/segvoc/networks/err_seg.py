@@ -27,7 +27,7 @@ from segvoc.layers.aggregation import (
     unpool,
 )
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.attention import attention
+from segvoc.layers.attention import softmax_attention
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.decoders import SplitStage
@@ -210,7 +210,7 @@ class ReducedSpatialAggregation(nn.Module):
     def attend(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
         """Softmax attention from every cell to all reduced cells of its class."""
         q, k, v = self.queries_keys_values(x, guided)
-        attended = rearrange(attention(q, k, v), "bt n l c -> bt l (n c)")
+        attended = rearrange(softmax_attention(q, k, v), "bt n l c -> bt l (n c)")
         return self.out(attended.view(x.shape))
 
     def queries_keys_values(
@@ -263,7 +263,7 @@ class ReducedClassAggregation(nn.Module):
         q, k, v = self.project.own(x, "q", "k", "v")
         q, k = (part + self.project.guide(text, name)[:, None, None] for part, name in ((q, "q"), (k, "k")))
         q, k, v = (rearrange(part, "b h w t (n c) -> (b h w) n t c", n=self.heads) for part in (q, k, v))
-        attended = rearrange(attention(q, k, v), "bhw n t c -> bhw t (n c)")
+        attended = rearrange(softmax_attention(q, k, v), "bhw n t c -> bhw t (n c)")
         return self.out(attended.view(x.shape))
 
     def _dropped(self, x: Float[Tensor, "B h w T C"]) -> Float[Tensor, "B h w T C"]:
