@@ -33,7 +33,9 @@ def test_an_image_a_list_and_an_iterator(tmp_path: Path):
     several, streamed = segmenter(given, "grass, cat,wall"), segmenter(iter(given), WORDS)
     assert not isinstance(streamed, list)
     for found in (*several, *streamed):
-        assert [(one["label"], one["score"]) for one in found] == [(one["label"], one["score"]) for one in segments]
+        assert [one["label"] for one in found] == [one["label"] for one in segments]
+        # products round otherwise where two images go through the network together
+        assert [one["score"] for one in found] == pytest.approx([one["score"] for one in segments])
 
 
 def test_thresholds_background_and_subtasks(monkeypatch):
