@@ -118,7 +118,7 @@ class AggregationContext:
         return x.split([size + (number < larger) for number in range(parts)], dim)
 
     def on_pooled_cells(self) -> "AggregationContext":
-        """The same with as many more classes to a chunk as pooled cells are fewer."""
+        """This context with larger chunks, for pooled maps: as a class has fewer cells there, memory stays the same."""
         return self if self.chunk is None else replace(self, chunk=self.chunk * math.prod(self.pooling))
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
