@@ -21,7 +21,6 @@ from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.evaluation.published_protocols import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
-from segvoc.layers.class_workers import class_workers
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
@@ -279,7 +278,6 @@ class OurNetwork(OurCall):
                 pooling=(self.setting.pooling, self.setting.pooling),
                 selection=self.selection,
                 chunk=self.segmenter.class_chunk,
-                workers=class_workers(self.segmenter.device),
             )
         self.logits = logits.float()
 
@@ -291,8 +289,7 @@ class OurAggregation(OurNetwork):
         """Run the aggregation."""
         dtype, inputs = getattr(torch, self.segmenter.dtype), self.inputs
         maps, taps = ([one.to(dtype) for one in some] for some in (inputs.maps, inputs.taps))
-        workers = class_workers(self.segmenter.device)
-        context = AggregationContext((2, 2), self.selection, self.segmenter.class_chunk, workers=workers)
+        context = AggregationContext((2, 2), self.selection, self.segmenter.class_chunk)
         with torch.inference_mode():
             logits, kept = self.network.aggregation(maps, self.text[None], (maps[0], *taps), context)
         self.logits = scatter_to_all(logits.float(), kept, self.setting.words)

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from segvoc.cli import command_line
-from segvoc.layers.onednn import is_fused
 from segvoc.selection_rules import MostSimilar
 from tests.networks.contract import NetworkContract
 from tests.networks.test_cat_seg import TestOpenAI as OpenAIContract
@@ -60,8 +59,6 @@ def functions_of_one_forward(contract: NetworkContract) -> set[tuple[str, str]]:
     seen = set()
     network = contract.build().eval()
     image, text = contract.inputs(network)
-    with torch.no_grad():
-        is_fused(torch.ones(1))  # tries oneDNN's operators, once
 
     def watch(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code

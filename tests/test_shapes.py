@@ -6,20 +6,19 @@ import jaxtyping
 import pytest
 import torch
 
-from segvoc.layers.pointwise import pointwise_linear
+from segvoc.layers.interpolation import resized
 from tests.shape_checks import WHOLE_RUNS, is_whole_run, modules_with_shapes
 
 
 def test_a_wrong_shape_is_refused() -> None:
-    x = torch.zeros(2, 3)
-    assert pointwise_linear(x, torch.zeros(4, 3), None).shape == (2, 4)
+    assert resized(torch.zeros(2, 3, 4, 5), (8, 10)).shape == (2, 3, 8, 10)
     with pytest.raises(jaxtyping.TypeCheckError):
-        pointwise_linear(x, torch.zeros(4, 5), None)
+        resized(torch.zeros(2, 4, 5), (8, 10))
 
 
 def test_modules_that_name_shapes_are_found() -> None:
     found = set(modules_with_shapes())
-    assert {"segvoc.shapes", "segvoc.layers.pointwise", "segvoc.networks.pca_seg", "segvoc.arrays"} <= found
+    assert {"segvoc.shapes", "segvoc.layers.interpolation", "segvoc.networks.pca_seg", "segvoc.arrays"} <= found
     assert "segvoc.cli.segment" not in found
 
 

@@ -91,16 +91,15 @@ def test_the_weights_are_those_that_the_layer_attends_with(segmenter, maps):
 
 def test_equal_weights_reach_as_far_as_cells_are_apart(segmenter):
     layers = [block.spatial for block in segmenter.network.aggregation.blocks]
-    before = [layer.project.q.weight.clone() for layer in layers], [layer.project.q.bias.clone() for layer in layers]
-    for layer in layers:
-        layer.project.q.weight.zero_()
-        layer.project.q.bias.zero_()
+    queries = [parameter for layer in layers for parameter in layer.project.q.parameters()]
+    before = [parameter.clone() for parameter in queries]
+    for parameter in queries:
+        parameter.zero_()
     try:
         found = attention_maps(segmenter, make_image(), WORDS, LabelOptions(keep_classes=4), point=(0, 0))
     finally:
-        for layer, weight, bias in zip(layers, *before, strict=True):
-            layer.project.q.weight.copy_(weight)
-            layer.project.q.bias.copy_(bias)
+        for parameter, value in zip(queries, before, strict=True):
+            parameter.copy_(value)
     block = found.words[0].full[1]
     rows, columns = block.weights.shape
     np.testing.assert_allclose(block.weights, 1 / block.weights.size, atol=1e-6)

@@ -82,12 +82,9 @@ def test_experts_of_equal_weights_are_redundant_and_others_less():
 
 
 def copy_expert(parse, source: int, target: int) -> None:
-    """Give one expert another's weights; an expert's hidden channels lie in both halves of `expand`."""
-    width = parse.contract.out_channels // parse.experts
-    for values in (parse.expand.weight, parse.expand.bias, *parse.norm.parameters()):
-        for half in values.chunk(2):
-            half[target * width : (target + 1) * width] = half[source * width : (source + 1) * width]
-    for values in parse.contract.parameters():
+    """Give one expert another's weights."""
+    for values in parse.parameters():
+        width = len(values) // parse.experts
         values[target * width : (target + 1) * width] = values[source * width : (source + 1) * width]
 
 

@@ -34,8 +34,8 @@ def test_a_cell_attends_to_the_neighbors_in_its_window(grid: tuple[int, int], sh
         cells = block.norm1(x).flatten(2, 3)
         g = guidance.flatten(1, 2)[:, None].expand(-1, 3, -1, -1)
         project = block.project
-        both = torch.cat((cells, g), dim=-1)
-        q, k, v = project.q(both), project.k(both), project.v(cells)
+        q, k = (layer(cells, layer.guidance(g)) for layer in (project.q, project.k))
+        v = project.v(cells)
         heads = [part.unflatten(-1, (2, 4)).transpose(2, 3) for part in (q, k, v)]
         attended = F.scaled_dot_product_attention(*heads, attn_mask=together).transpose(2, 3).flatten(3)
         expected = x + block.out(attended).unflatten(2, grid)

@@ -4,6 +4,7 @@ Each is computed once a process; the tests compare it with the compact set and w
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,12 @@ from segvoc.networks.choices import build_aggregation, layers_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.selection_rules import MostSimilar
-from segvoc.training.objectives.losses import OrthogonalityLoss, released_segmentation_loss, stream_cosine
+from segvoc.training.objectives.losses import (
+    OrthogonalityLoss,
+    StreamSimilarity,
+    released_segmentation_loss,
+    stream_cosine,
+)
 from tests.built import built
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_input, golden_parameter
@@ -203,15 +209,15 @@ def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, lis
     """
     image, text, guidance = aggregator_inputs()
     image, text, guidance = image.double(), text.double(), [guide.double() for guide in guidance]
-    module, orthogonality, cosines = aggregation(name).double().train(), OrthogonalityLoss(RELEASED_WEIGHT), []
+    module, streams, cosines = aggregation(name).double().train(), StreamSimilarity(), []
 
-    def observe(spatial: Tensor, semantic: Tensor) -> None:
-        orthogonality.observe(spatial, semantic)
+    def observe(block: int, spatial: Tensor, semantic: Tensor) -> None:
+        streams.observe(block, spatial, semantic)
         cosine = stream_cosine(spatial, semantic)
         cosines.append((cosine.square().mean().item(), cosine.mean().item()))
 
     logits, _ = module([image], text, guidance, AggregationContext((2, 2), None, 5, observe, recompute=True))
-    fod = orthogonality()
+    fod = OrthogonalityLoss(RELEASED_WEIGHT)(streams.means())
     (logits.square().mean() + (1000 * fod if name == "pca" else 0)).backward()
     return module, logits.detach(), fod.detach(), cosines
 
@@ -221,19 +227,28 @@ def aggregator_gradient(name: str, official: str) -> Tensor:
 
 
 def gradient(module: nn.Module, ours: str) -> Tensor:
-    """The gradient of one of our weights, or of the share of one expert in it."""
-    ours, _, number = ours.partition(" of expert ")
-    parameter = module.get_parameter(ours)
+    """The gradient of a released weight by our name, though it may be several of our weights."""
+    named = dict(module.named_parameters())
     # what no logit depends on gets none; the released code computes these queries, drops them, and gets zeros
-    found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-    return of_expert(ours, found, int(number)) if number else found
+    return released_value({name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in named.items()}, ours)
 
 
-def of_expert(name: str, value: Tensor, number: int) -> Tensor:
-    """The official order of one expert's share: pairs of hidden channels stand together there."""
-    if ".contract." in name:
-        return value.chunk(4)[number]
-    return torch.stack(value.chunk(2), dim=1).flatten(0, 1).chunk(4)[number]
+def released_value(values: Mapping[str, Tensor], ours: str) -> Tensor:
+    """The value of a released weight by our name (`aggregator_name`), put together from ours."""
+    if " of expert " in ours:
+        ours, _, number = ours.partition(" of expert ")
+        halves = [values.get(ours.replace(".parse.", f".parse.halves.{half}.")) for half in (0, 1)]
+        parts = [half.chunk(4)[int(number)] for half in halves if half is not None]
+        if ".contract." in ours:
+            return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        return torch.stack(parts, dim=1).flatten(0, 1)
+    if ours in values:
+        return values[ours]
+    module, _, kind = ours.rpartition(".")
+    if (shared := module.removesuffix(".upsample")) != module:
+        return values[f"{shared}.{kind}"]
+    terms = [values[name] for part in ("own", "guidance") if (name := f"{module}.{part}.{kind}") in values]
+    return torch.cat(terms, dim=1) if len(terms) > 1 else terms[0]
 
 
 # Complete networks
@@ -340,12 +355,12 @@ def tiny_training(name: str) -> tuple[SegmentationNetwork, Tensor, dict[str, flo
     """The network after one backward pass of the released losses over two images, its logits, the losses."""
     names = compact_case("tiny_pca_eva").record["classes"]
     labels = compact_case("tiny_pca_eva").tensors["train.sem_seg_u8"].long()
-    network, orthogonality = filled_tiny(name).train(), OrthogonalityLoss(RELEASED_WEIGHT)
+    network, streams = filled_tiny(name).train(), StreamSimilarity()
     text = embed(network, names)
-    logits = network(images("image384_u8", "train.image1_u8"), text, observe=orthogonality.observe)
+    logits = network(images("image384_u8", "train.image1_u8"), text, observe=streams.observe)
     losses = {"loss_sem_seg": released_segmentation_loss(logits, labels)}
     if name == "pca":
-        losses["loss_organ"] = orthogonality()
+        losses["loss_organ"] = OrthogonalityLoss(RELEASED_WEIGHT)(streams.means())
     torch.stack(tuple(losses.values())).sum().backward()
     return network, logits.detach(), {kind: loss.item() for kind, loss in losses.items()}
 

@@ -19,6 +19,7 @@ from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.objectives.losses import released_segmentation_loss
 from tests.err_goldens import FOLDER, err_case
 from tests.golden_sets import TOLERANCE
+from tests.networks.golden_stages import gradient
 
 pytestmark = pytest.mark.golden
 
@@ -129,8 +130,10 @@ def test_logits_of_all_classes(case, head, chunk):
 
 
 def test_names_of_the_head_are_all_known(golden, head):
-    names = {err_seg_name(name.removeprefix("decoder.")) for name in weights(golden / FOLDER)}
-    assert names == head.state_dict().keys()
+    state = err_head_state(
+        {name.removeprefix("decoder."): value for name, value in weights(golden / FOLDER).items()}, head
+    )
+    assert state.keys() == head.state_dict().keys()
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +183,10 @@ class TestTraining:
         ],
     )
     def test_gradient_of_a_parameter(self, case, step, name):
-        assert case.error(f"grad.param.{name}", step[0].get_parameter(err_seg_name(name)).grad) <= TOLERANCE
+        assert case.error(f"grad.param.{name}", gradient(step[0], err_seg_name(name))) <= TOLERANCE
 
     def test_the_norms_of_all_gradients(self, golden, step):
         norms = json.loads((golden / FOLDER / "err_decoder_B_meta.json").read_text())["grad_norms"]
         for name, norm in norms.items():
-            ours = step[0].get_parameter(err_seg_name(name.removeprefix("decoder."))).grad.norm().item()
+            ours = gradient(step[0], err_seg_name(name.removeprefix("decoder."))).norm().item()
             assert ours == pytest.approx(norm, rel=5e-4, abs=1e-7), name

@@ -5,8 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from segvoc.layers import aggregation_context, class_workers
-from segvoc.layers.recomputed_chunks import each_recomputed
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
@@ -90,43 +88,18 @@ def assert_same(ours, others):
             )
 
 
-@pytest.fixture
-def two_workers(monkeypatch):
-    """The functions that two threads at a time compute again; tests have a single one."""
-    monkeypatch.setattr(class_workers, "class_workers", lambda device: 2)
-    functions = []
-
-    def seen(function, *arguments):
-        functions.append(getattr(function, "__name__", type(function).__name__))
-        return each_recomputed(function, *arguments)
-
-    monkeypatch.setattr(aggregation_context, "each_recomputed", seen)
-    return functions
-
-
 @pytest.mark.parametrize("name", NETWORKS)
-def test_chunks_and_recomputation_change_nothing(name, two_workers):
+def test_chunks_and_recomputation_change_nothing(name):
     expected = computed(NETWORKS[name](), class_chunk_size=0, activation_checkpointing=False)
-    assert not two_workers
-    assert_same(computed(NETWORKS[name](), class_chunk_size=2, activation_checkpointing=True), expected)
-    assert not {"parallel", "serial with experts"} & {name} or {"streams", "ExpertFusion", "_sum"} <= set(two_workers)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(class_workers, "class_workers", lambda device: 1)
-        assert_same(computed(NETWORKS[name](), class_chunk_size=2, activation_checkpointing=True), expected)
-    assert_same(computed(NETWORKS[name](), class_chunk_size=2, activation_checkpointing=False), expected)
+    for size, recompute in ((2, True), (2, False), (0, True)):
+        assert_same(computed(NETWORKS[name](), class_chunk_size=size, activation_checkpointing=recompute), expected)
 
 
-def test_recomputation_draws_the_same_drop_paths():
+def test_drop_paths_are_drawn_for_all_classes_at_once():
     changes = {"fod_weight": 0.0, "num_kept_classes": 4}
     expected = computed(err_seg(), class_chunk_size=0, activation_checkpointing=False, **changes)
-    assert_same(computed(err_seg(), class_chunk_size=0, activation_checkpointing=True, **changes), expected)
-
-
-def test_workers_leave_random_numbers_to_the_caller(two_workers):
-    changes = {"fod_weight": 0.0, "num_kept_classes": 4}
-    expected = computed(err_seg(), class_chunk_size=1, activation_checkpointing=False, **changes)
-    assert_same(computed(err_seg(), class_chunk_size=2, activation_checkpointing=True, **changes), expected)
-    assert two_workers == ["ErrDecoder"]
+    for size, recompute in ((0, True), (1, False), (3, True)):
+        assert_same(computed(err_seg(), class_chunk_size=size, activation_checkpointing=recompute, **changes), expected)
 
 
 def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatch):

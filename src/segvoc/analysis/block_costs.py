@@ -21,8 +21,8 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
 from segvoc.evaluation.published_protocols import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_workers import class_workers, classes_at_a_time
 from segvoc.models.builders import NetworkConfig
+from segvoc.models.network_segmenter import classes_at_a_time
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import CostAggregation
@@ -93,7 +93,7 @@ def measure_costs(
     name = " ".join([model, *(f"{key}={value}" for key, value in changes.items())])
     reduced = isinstance(network.aggregation, ErrAggregation)
     kept = err_seg_kept(classes) if reduced else classes
-    chunk, workers = chunk or classes_at_a_time(device), class_workers(device)
+    chunk = chunk or classes_at_a_time(device)
 
     def row(module: str, work: Callable[[], object], words: int, **figures: Any) -> CostRow:
         with torch.inference_mode():
@@ -106,7 +106,7 @@ def measure_costs(
         cells = side // (COARSE_TAP if reduced else cast(ImageEncoder, network.image_encoder).stride)
         inputs, context = (
             _block_inputs(network.aggregation, cells, kept, device),
-            AggregationContext(POOLING, None, chunk, workers=workers),
+            AggregationContext(POOLING, None, chunk),
         )
         with torch.device("meta"):
             meta = _block_inputs(shape.aggregation, cells, kept, torch.device("meta"))
@@ -119,7 +119,7 @@ def measure_costs(
     selection, parameters = Voted(kept) if reduced else None, dict(network.named_parameters())
     whole = row(
         "network",
-        lambda: network.selected_logits(image, text, selection=selection, chunk=chunk, workers=workers),
+        lambda: network.selected_logits(image, text, selection=selection, chunk=chunk),
         classes,
         parameters=_size(network),
         trainable=sum(parameters[key].numel() for key in network.trainable_parameters()),

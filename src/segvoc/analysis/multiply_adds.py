@@ -67,16 +67,9 @@ def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, k
 def multiply_adds_of(work: Callable[[], object]) -> int:
     """Multiply-adds of the matrix products, convolutions and attentions in a call, a backward pass in it included."""
     counted: dict[Any, Callable[..., int]] = {torch.ops.aten.convolution_backward: _of_convolution_backward}
-    if (fused := getattr(torch.ops.mkldnn, "_linear_pointwise", None)) is not None:  # see `segvoc.layers.pointwise`
-        counted[fused] = _of_linear
     with FlopCounterMode(display=False, custom_mapping=counted) as counter:
         work()
     return counter.get_total_flops() // 2
-
-
-def _of_linear(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
-    """Operations of a linear layer, by the shapes of its arguments."""
-    return 2 * math.prod(x) * weight[0]
 
 
 def _of_convolution_backward(out: Sequence[int], x: Sequence[int], weight: Sequence[int], *more: Any, **_: Any) -> int:

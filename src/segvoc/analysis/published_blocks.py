@@ -17,7 +17,7 @@ from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Wind
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.cat_seg import LastStream
 from segvoc.networks.fusion_variants import ConcatenatedStreams, PaperExpertFusion
-from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
+from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertHalf, ExpertParser, ParallelBlock
 
 NORM = 4
 """Operations that the counter charges for each input value of a norm with weights."""
@@ -71,7 +71,7 @@ def _fusion(fusion: nn.Module, cells: int) -> int:
     if not isinstance(fusion, ExpertFusion | PaperExpertFusion):
         raise UsageError(f"there are no published numbers for {type(fusion).__name__}; use a fusion of the papers")
     parse = cast(ExpertParser, fusion.parse)
-    each = _weights(fusion) + NORM * parse.norm.num_features
+    each = _weights(fusion) + NORM * sum(cast(ExpertHalf, half).norm.num_features for half in parse.halves)
     if isinstance(fusion.integrate, CoefficientMapper):
         each += 3 * parse.experts - 1
     return cells * each

@@ -74,7 +74,7 @@ def forward_single_view(
             costs.append(synthesized(known, text[None].float())[0].mean(dim=0))
         # all classes in one chunk, so that each block calls back once
         logits, _ = network.selected_logits(
-            pixels, text, pooling=protocol.pooling, observe=lambda *s: streams.append(s)
+            pixels, text, pooling=protocol.pooling, observe=lambda _, *both: streams.append(both)
         )
     return SingleView(
         image=array,

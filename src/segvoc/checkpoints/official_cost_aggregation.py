@@ -1,7 +1,8 @@
 """Key maps from the released weights of CAT-Seg and PCA-Seg to our names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,7 @@ _SERIAL = re.compile(r"^layers\.(\d+)\.(swin_block|attention)\.")
 _EXPERT = re.compile(r"^(.*\.fuse)\.expert_layers\.(\d+)\.([013])\.(.*)$")
 _EXPERT_LAYERS = {"0": "expand", "1": "norm", "3": "contract"}
 _EXPERTS = 4
+_HALF = re.compile(r"\.parse\.halves\.([01])\.")
 _LINEAR_HERE = re.compile(
     r"\.fuse\.(spatial|semantic|integrate\.coefficients\.\d|residual|parse\.expand)\.weight( of expert \d+)?$"
 )
@@ -93,25 +95,50 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     expected: dict[str, torch.Size] = {}
-    split: dict[str, list[str]] = {}
+    experts: dict[str, tuple[str, ...]] = {}
     for name, value in aggregation.state_dict().items():
-        if ".fuse.parse." in name:
-            split[name] = [f"{name} of expert {number}" for number in range(_EXPERTS)]
-            expected |= dict.fromkeys(
-                split[name], torch.Size((len(value) // _EXPERTS, *value.shape[1:]) if value.ndim else ())
-            )
-        else:
+        if (found := _HALF.search(name)) is None:
             expected[name] = value.shape
-    _check_family(official, has_experts=bool(split), has_blocks=any(name.startswith("blocks.") for name in expected))
+            continue
+        whole = _HALF.sub(".parse.", name)
+        experts[name] = tuple(f"{whole} of expert {number}" for number in range(_EXPERTS))
+        if found[1] == "0":
+            expected |= dict.fromkeys(experts[name], _expert_shape(whole, value.shape))
+    _check_family(official, has_experts=bool(experts), has_blocks=any(name.startswith("blocks.") for name in expected))
     weights = (
         (name, ours := aggregator_name(name), _our_shape(ours, value))
         for name, value in official.items()
         if not _COMPUTED.search(name)
     )
-    state = fit_exactly(weights, expected, "aggregation")
-    for name, experts in split.items():
-        state[name] = _merge_experts(name, [state.pop(expert) for expert in experts])
-    return state
+    state = fit_exactly(split_terms(weights, expected), expected, "aggregation")
+    merged = {name: _half_of_experts(name, [state[one] for one in names]) for name, names in experts.items()}
+    for names in set(experts.values()):
+        for name in names:
+            del state[name]
+    return state | merged
+
+
+def split_terms(
+    weights: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size]
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Split released weights of [x; guidance] into those of x and of the guidance, which are layers of their own here.
+
+    Args:
+        weights: published name, our name and value of each weight.
+        expected: shape of each of our parameters and buffers.
+    """
+    for theirs, ours, value in weights:
+        module, _, kind = ours.rpartition(".")
+        own, guidance = f"{module}.own.{kind}", f"{module}.guidance.{kind}"
+        if guidance in expected and value.ndim > 1:
+            yield theirs, own, value[:, : expected[own][1]]
+            yield theirs, guidance, value[:, expected[own][1] :]
+        elif own in expected:
+            yield theirs, own, value
+        elif ours not in expected and ours.endswith(".upsample.bias"):  # where the layer is merged with the next one
+            yield theirs, ours.removesuffix(".upsample.bias") + ".bias", value
+        else:
+            yield theirs, ours, value
 
 
 def aggregator_name(official: str) -> str:
@@ -125,12 +152,24 @@ def aggregator_name(official: str) -> str:
     return _EXPERT.sub(lambda m: f"{m[1]}.parse.{_EXPERT_LAYERS[m[3]]}.{m[4]} of expert {m[2]}", name)
 
 
-def _merge_experts(name: str, experts: list[Tensor]) -> Tensor:
-    """Concatenate the tensors of all experts, with the even hidden channels before the odd ones."""
+def _expert_shape(name: str, half: torch.Size) -> torch.Size:
+    """Shape of a released expert's tensor, given that of half of all experts'."""
+    if not half:
+        return half
+    if ".contract." in name:
+        return torch.Size((half[0] // _EXPERTS, *(2 * size for size in half[1:2]), *half[2:]))
+    return torch.Size((2 * half[0] // _EXPERTS, *half[1:]))
+
+
+def _half_of_experts(name: str, experts: list[Tensor]) -> Tensor:
+    """The even hidden channels of all experts for the first half, the odd ones for the second."""
+    half = int(cast(re.Match[str], _HALF.search(name))[1])
     if experts[0].ndim == 0:
         return experts[0]
     merged = torch.cat(experts)
-    return merged if ".contract." in name else torch.cat((merged[::2], merged[1::2]))
+    if ".contract." in name:
+        return merged[:, half : half + 1] if merged.ndim > 1 else merged
+    return merged[half::2]
 
 
 def _check_family(official: Mapping[str, Tensor], *, has_experts: bool, has_blocks: bool) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_convnext import ERR_CLIP
+from segvoc.checkpoints.official_cost_aggregation import split_terms
 from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
@@ -64,7 +65,8 @@ def err_head_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> di
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     expected = {name: value.shape for name, value in aggregation.state_dict().items()}
-    return fit_exactly(((name, err_seg_name(name), value) for name, value in official.items()), expected, "ERR-Seg")
+    weights = ((name, err_seg_name(name), value) for name, value in official.items())
+    return fit_exactly(split_terms(weights, expected), expected, "ERR-Seg")
 
 
 def err_seg_name(official: str) -> str:

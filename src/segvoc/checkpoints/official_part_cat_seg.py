@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.checkpoints.official_cost_aggregation import aggregator_name
+from segvoc.checkpoints.official_cost_aggregation import aggregator_name, split_terms
 from segvoc.checkpoints.official_dino import dino_state
 from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.checkpoints.origins import refuse_other_origins
@@ -60,7 +60,7 @@ def part_aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Modul
         for name, value in official.items()
         if not name.startswith(_NEVER_USED) and not name.endswith(".attn_mask")
     )
-    return fit_exactly(weights, expected, "aggregation") | {"none": none}
+    return fit_exactly(split_terms(weights, expected), expected, "aggregation") | {"none": none}
 
 
 def part_name(official: str) -> str:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from segvoc.encoders.unknown_words import in_another_script
 from segvoc.encoders.vit import projection_weights, separate_projections
 from segvoc.errors import PromptTruncatedWarning
-from segvoc.layers.pointwise import use_pointwise_linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +132,6 @@ class ClipTextEncoder(nn.Module):
             norm_layer=cast(type[nn.Module], partial(LayerNorm, eps=1e-6) if config.siglip else LayerNorm),
         )
         separate_projections(self.tower.transformer.resblocks, causal=config.causal)
-        use_pointwise_linear(self.tower)
         # CLIP's temperature isn't used by any network here, but is one of the published parameters
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 

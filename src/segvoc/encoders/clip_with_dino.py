@@ -16,7 +16,6 @@ from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.imagenet_pixels import imagenet_pixels
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
-from segvoc.layers.pointwise import use_pointwise_linear
 
 DINO_SIDE = 448
 """Side of the square images that DINOv2 reads [pixels]."""
@@ -40,7 +39,6 @@ class DinoTokens(nn.Module):
             init_values=1e-5,
             num_classes=0,
         )
-        use_pointwise_linear(self)
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Encode RGB pixels in [0, 255].

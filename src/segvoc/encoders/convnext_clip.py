@@ -20,7 +20,6 @@ from torch.func import functional_call
 
 from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.vit import patch_grid
-from segvoc.layers.pointwise import use_pointwise_linear
 
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
 """Which of the two passes trains the last stage's blocks (ERR-Seg, Table 6: F3 + F4, F3, F4)."""
@@ -113,7 +112,6 @@ class ConvNextClipImageEncoder(nn.Module):
             dims=config.widths,
             drop_path_rate=config.drop_path,
         )
-        use_pointwise_linear(self.tower)
         self.stride_one = nn.ModuleList([StrideOneDownsample(channels, widened)] if config.hierarchical else [])
         self.project = (
             nn.Linear(widened, config.channels, bias=False)

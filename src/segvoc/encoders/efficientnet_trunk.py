@@ -6,7 +6,7 @@ takes longer than labeling an image.
 """
 
 import math
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -61,21 +61,10 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Convolve a map of any size."""
-        return self._convolved(input, self.weight, None)
-
-    def normed(self, input: Float[Tensor, "B C H W"], norm: nn.BatchNorm2d) -> Float[Tensor, "B D h w"]:
-        """Convolve and apply a batch norm; in evaluation as one convolution, which is faster."""
-        if norm.training or self.weight.dtype != norm.weight.dtype:
-            return norm(self(input))
-        scale = norm.weight * (cast(Tensor, norm.running_var) + norm.eps).rsqrt()
-        shift = norm.bias - cast(Tensor, norm.running_mean) * scale
-        return self._convolved(input, self.weight * scale[:, None, None, None], shift)
-
-    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.stride[0] > 1:
-            height, width = x.shape[-2:]
-            x = functional.pad(x, (*self._pads(width), *self._pads(height)))
-        return self._conv_forward(x.to(weight.dtype), weight, bias)
+            height, width = input.shape[-2:]
+            input = functional.pad(input, (*self._pads(width), *self._pads(height)))
+        return super().forward(input.to(self.weight.dtype))
 
     def _pads(self, side: int) -> tuple[int, int]:
         """Cells before and after a side of this many cells."""
@@ -98,7 +87,7 @@ class SeparableBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """Map to the input of the next block."""
-        return self.conv_pw.normed(_relu6(self.conv_dw.normed(x, self.bn1)), self.bn2)
+        return self.bn2(self.conv_pw(_relu6(self.bn1(self.conv_dw(x)))))
 
 
 class InvertedResidual(nn.Module):
@@ -118,9 +107,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Map to the input of the next block."""
-        inner = _relu6(self.conv_pw.normed(x, self.bn1))
-        inner = _relu6(self.conv_dw.normed(inner, self.bn2))
-        out = self.conv_pwl.normed(inner, self.bn3).to(x.dtype)
+        inner = _relu6(self.bn1(self.conv_pw(x)))
+        inner = _relu6(self.bn2(self.conv_dw(inner)))
+        out = self.bn3(self.conv_pwl(inner)).to(x.dtype)
         return out + x if self.has_skip else out
 
 
@@ -151,11 +140,11 @@ class EfficientNetTrunk(nn.Module):
 
     def stem(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 32 h w"]:
         """What the first stage reads, at stride 2; `pixels` are in [-1, 1]."""
-        return _relu6(self.conv_stem.normed(pixels, self.bn1))
+        return _relu6(self.bn1(self.conv_stem(pixels)))
 
     def head(self, last: Float[Tensor, "B 352 h w"]) -> Float[Tensor, "B 1280 h w"]:
         """What the classifier reads, in each cell of the last stage."""
-        return _relu6(self.conv_head.normed(last, self.bn2))
+        return _relu6(self.bn2(self.conv_head(last)))
 
 
 def _blocks(channels: int, dilation: int, stage: Stage) -> nn.Sequential:

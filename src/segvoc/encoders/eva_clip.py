@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
-from segvoc.layers.pointwise import use_pointwise_linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,6 @@ class EvaClipImageEncoder(nn.Module):
             scale_mlp=True,
             scale_attn_inner=True,
         )
-        use_pointwise_linear(self.tower)
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the published recipe trains: the q and v weights of every block."""

@@ -28,7 +28,6 @@ from segvoc.encoders.vit import (
     projection_weights,
     separate_projections,
 )
-from segvoc.layers.pointwise import use_pointwise_linear
 
 _STATISTICS: dict[PixelStatistics, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "clip": (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
@@ -77,7 +76,6 @@ class OpenAIClipImageEncoder(nn.Module):
         )
         self.prompts = VisualPrompts(config.layers, visual_prompts, config.width) if visual_prompts else None
         separate_projections(self.tower.transformer.resblocks)
-        use_pointwise_linear(self.tower)
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the published recipe trains: the q and v weights of every block."""

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.timm_clip_sizes import TimmClipSizes
 from segvoc.encoders.vit import patch_grid, projection_weights
-from segvoc.layers.pointwise import use_pointwise_linear
 
 
 class SeparateProjections(nn.Module):
@@ -72,7 +71,6 @@ class TimmClipImageEncoder(nn.Module):
         for parent in list(module.modules()):
             if type(getattr(parent, "qkv", None)) is nn.Linear:
                 parent.qkv = SeparateProjections(cast(nn.Linear, parent.qkv))
-        use_pointwise_linear(module)
 
     def train(self, mode: bool = True) -> "TimmClipImageEncoder":
         """Switch between training and inference; batch norms keep the published statistics."""

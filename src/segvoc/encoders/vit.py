@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from segvoc.errors import UsageError
-from segvoc.layers.attention import softmax_attention
 
 PixelStatistics = Literal["clip", "imagenet"]
 """Whose mean and standard deviation normalize the pixels: CLIP's, or ImageNet's as in CLIPSeg."""
@@ -121,10 +120,8 @@ class Attention(nn.Module):
             rearrange(projection(x), "b l (heads d) -> b heads l d", heads=self.heads)
             for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
-        if self.causal:
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            mixed = softmax_attention(q, k, v, None if attn_mask is None else attn_mask.expand(len(q), 1, -1, -1))
+        mask = None if attn_mask is None else attn_mask.expand(len(q), 1, -1, -1)
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=self.causal)
         return self.out_proj(rearrange(mixed, "b heads l d -> b l (heads d)")), None
 
 

@@ -87,7 +87,7 @@ class SharedByClasses(nn.Module):
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
         appearance = rearrange(F.relu(whole.guidance(inputs.get(APPEARANCE, maps[0]))), "b c h w -> b h w c")
         words = F.relu(whole.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
-        guides = [shared for _, shared in decoder.precompute_guidance(numbered("tap", inputs))]
+        guides = [guided[-1] for guided in decoder.precompute_guidance(numbered("tap", inputs))]
         found = {"kept": kept, "class_features": x, "class_words": words}
         if whole.skip is not None:
             found["class_costs"] = cost[:, -1]
@@ -113,7 +113,7 @@ class OfEachClass(nn.Module):
         semantic = block.semantic(x, inputs["class_words"], numbered("summary", inputs), self.pooling)
         x = block.fuse(block.spatial(x, guided), semantic)
         stages = [cast(UpsamplingStage, stage) for stage in decoder.stages]
-        kernels = [stage.precompute_guidance(_no_guidance(stage))[0] for stage in stages]
+        kernels = [stage.merged_kernel() for stage in stages]
         logits = decoder(x, list(zip(kernels, numbered("guide", inputs), strict=True)))
         if "class_costs" in inputs:
             logits = logits + resized(inputs["class_costs"], (logits.shape[2], logits.shape[3]))
@@ -132,12 +132,6 @@ def _given(inputs: Mapping[str, Tensor], block: int) -> WindowGuidance:
     """The inverse of `_shared`, from the inputs that have a block's number in their names."""
     q, k, *windows = (inputs[f"{name}_{block}"] for name in ("query", "key", *Windows._fields))
     return WindowGuidance(q, k, Windows(*windows))
-
-
-def _no_guidance(stage: UpsamplingStage) -> Tensor:
-    """Guidance for a merged kernel, which doesn't depend on it."""
-    channels = stage.conv1.in_channels - cast(nn.ConvTranspose2d, stage.upsample).out_channels
-    return torch.zeros(1, channels, 2, 2)
 
 
 def _named(name: str, values: list[Tensor] | tuple[Tensor, ...]) -> dict[str, Tensor]:

@@ -16,14 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.attention import softmax_attention
 from segvoc.layers.attention_windows import Windows, windows_of
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.exporting import is_exporting
-from segvoc.layers.interleaving import upsampled
-from segvoc.layers.pointwise import PointwiseLinear, PointwiseMLP, pointwise_linear
-from segvoc.layers.precision import at_least_float32
-from segvoc.layers.single_map import SingleMapConv
+from segvoc.layers.guided import GuidedConv2d, GuidedLinear
+from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
@@ -51,32 +48,23 @@ def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"])
     if image.shape[1] != text.shape[-1]:
         raise ValueError(f"the image has {image.shape[1]} feature channels, the text {text.shape[-1]}")
     image, text = F.normalize(at_least_float32(image), dim=1), F.normalize(at_least_float32(text), dim=-1)
-    return torch.einsum("bchw,btpc->bpthw", image, text)
+    with without_autocast(image):
+        return torch.einsum("bchw,btpc->bpthw", image, text)
 
 
 class Projections(nn.Module):
-    """Queries and keys from [x; guidance], values from x alone.
-
-    W [x; guidance] + b = (W_x x + b) + W_g guidance. The two terms are computed separately, because many x share the
-    same guidance (one image for all classes, one word for all cells).
-    """
+    """Queries and keys from [x; guidance], values from x alone."""
 
     def __init__(self, dim: int, guidance_dim: int) -> None:
         super().__init__()
-        self.q = PointwiseLinear(dim + guidance_dim, dim)
-        self.k = PointwiseLinear(dim + guidance_dim, dim)
-        self.v = PointwiseLinear(dim, dim)
+        self.q = GuidedLinear(dim, guidance_dim, dim)
+        self.k = GuidedLinear(dim, guidance_dim, dim)
+        self.v = nn.Linear(dim, dim)
 
-    def own(self, x: Float[Tensor, "*cells C"], *names: str) -> tuple[Float[Tensor, "*cells C"], ...]:
-        """The x term of several projections, computed as one matrix product."""
-        layers = [self.get_submodule(name) for name in names]
-        weight = torch.cat([cast(Tensor, layer.weight)[:, : x.shape[-1]] for layer in layers])
-        bias = torch.cat([cast(Tensor, layer.bias) for layer in layers])
-        return pointwise_linear(x, weight, bias).chunk(len(layers), dim=-1)
 
-    def guide(self, guidance: Float[Tensor, "*cells G"], name: str) -> Float[Tensor, "*cells C"]:
-        """The guidance term of one projection."""
-        return F.linear(guidance, cast(Tensor, self.get_submodule(name).weight)[:, self.v.in_features :])
+def gelu_mlp(dim: int) -> nn.Sequential:
+    """Two linear layers at each cell with a GELU between them, four times as wide there."""
+    return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
 
 class WindowGuidance(NamedTuple):
@@ -102,23 +90,22 @@ class WindowBlock(nn.Module):
         self.heads, self.window, self.shift = heads, window, shift
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, guidance_dim)
-        self.out = PointwiseLinear(dim, dim)
+        self.out = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = PointwiseMLP(dim)
+        self.mlp = gelu_mlp(dim)
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> WindowGuidance:
         """What all classes of an image share."""
-        q, k = (self.project.guide(guidance, name)[:, None] for name in ("q", "k"))
+        q, k = (layer.guidance(guidance)[:, None] for layer in (self.project.q, self.project.k))
         windows = windows_of((q.shape[2], q.shape[3]), self.window, self.shift, q.dtype, q.device)
         return WindowGuidance(windows.split(q), windows.split(k), windows)
 
     def forward(self, x: ClassTokens, guided: WindowGuidance) -> ClassTokens:
         """Refine every class on its own."""
-        cells = guided.windows.split(x)
-        q, k, v = self.project.own(self.norm1(cells), "q", "k", "v")
-        attended = self.attend(q + guided.q, k + guided.k, v, guided.windows.mask)
-        x = guided.windows.join(self.out(attended, cells), x.shape[2], x.shape[3])
-        return self.mlp(self.norm2(x), x)
+        project, y = self.project, guided.windows.split(self.norm1(x))
+        attended = self.attend(project.q(y, guided.q), project.k(y, guided.k), project.v(y), guided.windows.mask)
+        x = x + guided.windows.join(self.out(attended), x.shape[2], x.shape[3])
+        return x + self.mlp(self.norm2(x))
 
     def attend(
         self,
@@ -131,7 +118,7 @@ class WindowBlock(nn.Module):
         split = partial(rearrange, pattern="b t n s (heads c) -> (b t n) heads s c", heads=self.heads)
         # with a 4D mask PyTorch takes its fused kernel, with a 3D mask the slow path
         mask = None if mask is None else mask.repeat(q.shape[0] * q.shape[1], 1, 1)[:, None]
-        x = softmax_attention(split(q), split(k), split(v), mask)
+        x = F.scaled_dot_product_attention(split(q), split(k), split(v), mask)
         return rearrange(x, "btn heads s c -> btn s (heads c)").reshape(q.shape)
 
 
@@ -174,7 +161,7 @@ class ClassAggregation(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, guidance_dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(PointwiseLinear(dim, 4 * dim), nn.ReLU(), PointwiseLinear(4 * dim, dim))
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
         if pad_classes:
             self.pad_token = nn.Parameter(torch.zeros(dim))
             self.pad_guidance = nn.Parameter(torch.zeros(guidance_dim))
@@ -205,7 +192,8 @@ class ClassAggregation(nn.Module):
     def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
         """The two sums over some classes, each counted `count` times."""
         k = count * (F.elu(k) + 1)
-        return torch.einsum("bthwnc,bthwnd->bhwncd", k, v), k.sum(1)
+        with without_autocast(k):
+            return torch.einsum("bthwnc,bthwnd->bhwncd", k, v), k.sum(1)
 
     def merge(self, summaries: Sequence[Summary]) -> Summary:
         """Add up the sums of several groups of classes; pads have a single cell, which broadcasts."""
@@ -215,17 +203,19 @@ class ClassAggregation(nn.Module):
         """Attention from some classes to all those in the summary."""
         key_value, key = summary
         q = F.elu(q) + 1
-        attended = torch.einsum("bthwnc,bhwncd->bthwnd", q, key_value)
-        return attended / (torch.einsum("bthwnc,bhwnc->bthwn", q, key) + 1e-6)[..., None]
+        with without_autocast(q):
+            attended = torch.einsum("bthwnc,bhwncd->bthwnd", q, key_value)
+            return attended / (torch.einsum("bthwnc,bhwnc->bthwn", q, key) + 1e-6)[..., None]
 
     def queries(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> HeadTokens:
         """Queries of the classes at pooled cells."""
-        return self._heads(self.project.own(self.norm1(x), "q")[0] + self.project.guide(text, "q")[:, :, None, None])
+        q = self.project.q
+        return self._heads(q(self.norm1(x), q.guidance(text)[:, :, None, None]))
 
     def keys_values(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> tuple[HeadTokens, HeadTokens]:
         """Keys and values of the classes at pooled cells."""
-        k, v = self.project.own(self.norm1(x), "k", "v")
-        return self._heads(k + self.project.guide(text, "k")[:, :, None, None]), self._heads(v)
+        k, y = self.project.k, self.norm1(x)
+        return self._heads(k(y, k.guidance(text)[:, :, None, None])), self._heads(self.project.v(y))
 
     def _heads(self, x: ClassTokens) -> HeadTokens:
         # sums over hundreds of classes need more precision than float16 or bfloat16 has
@@ -253,36 +243,37 @@ def on_maps(operation: Callable[[Tensor], Tensor], x: ClassTokens) -> Float[Tens
     return rearrange(maps, "(b t) c h w -> b t h w c", b=x.shape[0])
 
 
-StageGuidance: TypeAlias = tuple[Tensor, Tensor]
+StageGuidance: TypeAlias = tuple[Tensor, ...]
 """What an upsampling stage computes once for all classes: a kernel, and a map (B D 2*H 2*W) to add to each class's."""
 
 
 class UpsamplingStage(nn.Module):
     """A transposed convolution that doubles the resolution, then two convolutions; the first also sees the guidance.
 
-    There is no activation between `upsample` and `conv1`, so the two are computed as one convolution of the coarse map,
-    in which each of the four fine cells of a coarse one sees 2x2 coarse cells. That halves the multiplications. The
-    guidance term of `conv1` and the bias of `upsample` are the same for all classes.
+    There is no activation between `upsample` and `conv1`, so the two are one transposed convolution, with a kernel of
+    4x4 cells: what they make of a single cell. That halves the multiplications. The guidance term of `conv1` and the
+    bias of `upsample` are the same for all classes.
     """
 
     def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
         super().__init__()
-        self.upsample: nn.Module = nn.ConvTranspose2d(dim, own_dim, kernel_size=2, stride=2)
-        self.conv1 = nn.Conv2d(own_dim + guidance_dim, out_dim, kernel_size=3, padding=1, bias=False)
+        self.dim = dim
+        self.upsample: nn.Module = nn.ConvTranspose2d(dim, own_dim, kernel_size=2, stride=2, bias=False)
+        self.bias = nn.Parameter(torch.empty(own_dim).uniform_(-1, 1) * (4 * own_dim) ** -0.5)
+        self.conv1 = GuidedConv2d(own_dim, guidance_dim, out_dim, kernel=3, padding=1, bias=False)
         self.norm1 = nn.GroupNorm(out_dim // group, out_dim)
         self.conv2 = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(out_dim // group, out_dim)
 
     def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
-        """The merged kernel, and the map that all classes of an image share."""
-        bias = cast(Tensor, self.upsample.bias)[:, None, None].expand(guidance.shape[0], -1, *guidance.shape[2:])
-        shared = F.conv2d(torch.cat((bias, guidance), dim=1), self.conv1.weight, padding=1)
-        shared = shared.contiguous(memory_format=torch.channels_last)  # as the maps that it is added to
-        # fine row 2 y + p sees rows 2 (y + p + m - 1) + a: its neighbors at a distance u - 1 in -1..1
-        p, m, a, u = torch.meshgrid(*map(torch.arange, (2, 2, 2, 3)), indexing="ij")
-        seen = (u - 1 + p == 2 * (p + m - 1) + a).to(guidance)
-        spread = torch.einsum("douv,pmau,qnbv->pqdmnoab", self.conv1.weight[:, : len(bias[0])], seen, seen)
-        return torch.einsum("pqdmnoab,coab->pqdcmn", spread, cast(Tensor, self.upsample.weight)).flatten(0, 2), shared
+        """The merged kernel (C D 4 4), and the map that all classes of an image share."""
+        bias = self.bias[:, None, None].expand(1, -1, *guidance.shape[2:])
+        return self.merged_kernel(), self.conv1.own(bias) + self.conv1.guidance(guidance)
+
+    def merged_kernel(self) -> Float[Tensor, "C D 4 4"]:
+        """The maps that `upsample` and `conv1` make of a cell with a 1 in one of the C channels."""
+        single = torch.eye(self.dim, dtype=self.bias.dtype, device=self.bias.device)[:, :, None, None]
+        return self.conv1.own(F.pad(self.upsample(single), (1, 1, 1, 1)))
 
     def forward(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
         """Upsample the maps of T classes of each of B images; the classes of one image are consecutive."""
@@ -290,7 +281,13 @@ class UpsamplingStage(nn.Module):
 
     def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D 2*H 2*W"]:
         """`conv1` of the upsampled maps and the guidance."""
-        return upsampled(x, *guided)
+        kernel, shared = guided
+        return plus_shared(F.conv_transpose2d(x, kernel, stride=2, padding=1), shared)
+
+
+def plus_shared(maps: Float[Tensor, "BT D H W"], shared: Float[Tensor, "B D H W"]) -> Float[Tensor, "BT D H W"]:
+    """Add a map of each image to the maps of its T classes."""
+    return (maps.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
 
 
 class UpsamplingDecoder(nn.Module):
@@ -313,7 +310,7 @@ class UpsamplingDecoder(nn.Module):
         self.stages = nn.ModuleList(
             self.build_stage(i, dims[i], guide, dims[i + 1]) for i, guide in enumerate(sizes.guidance)
         )
-        self.head: nn.Conv2d = SingleMapConv(dims[-1])
+        self.head: nn.Module = nn.Conv2d(dims[-1], 1, kernel_size=3, padding=1)
 
     def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
         """Build the stage at an index."""
@@ -331,4 +328,5 @@ class UpsamplingDecoder(nn.Module):
         maps = rearrange(x, "b t h w c -> (b t) c h w").contiguous(memory_format=torch.channels_last)
         for stage, guide in zip(self.stages, guided, strict=True):
             maps = stage(maps, guide)
-        return rearrange(self.head(maps.to(self.head.weight.dtype)), "(b t) 1 h w -> b t h w", b=x.shape[0])
+        with without_autocast(maps):
+            return rearrange(self.head(at_least_float32(maps)), "(b t) 1 h w -> b t h w", b=x.shape[0])

@@ -1,4 +1,4 @@
-"""What an aggregation is told beside its features: how to process the classes, and what the image encoder knows."""
+"""What an aggregation is given beside its features: how to process the classes, and what the image encoder knows."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,14 +11,12 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from segvoc.layers.class_selection import ClassSelection
-from segvoc.layers.class_workers import map_in_workers, may_use_workers
-from segvoc.layers.recomputed_chunks import each_recomputed
 from segvoc.shapes import ClassTokens
 
-StreamObserver = Callable[[ClassTokens, ClassTokens], None]
-"""Called with the spatial and the class stream of each block, chunk by chunk."""
-
 _Result = TypeVar("_Result")
+
+StreamObserver = Callable[[int, ClassTokens, ClassTokens], None]
+"""Called with the number of a block (from 0), its spatial and its class stream, for each chunk of classes."""
 
 
 class ClassOptions(TypedDict, total=False):
@@ -28,7 +26,6 @@ class ClassOptions(TypedDict, total=False):
     chunk: int | None
     observe: StreamObserver | None
     recompute: bool
-    workers: int
 
 
 class ForwardOptions(ClassOptions, total=False):
@@ -51,24 +48,24 @@ class AggregationContext:
     """Called with the two streams of each block."""
     recompute: bool = False
     """Recompute the activations of a chunk in the backward pass instead of storing them."""
-    workers: int = 1
-    """Threads that process a chunk each, on a CPU (`class_workers`)."""
     class_logits: Float[Tensor, "B K h w"] | None = None
     """What the image encoder says of K classes that it knows, on the grid of the dense maps; see `ImageFeatures`."""
+    block: int = 0
+    """Number of the block that is given this context."""
+
+    def of_block(self, number: int) -> "AggregationContext":
+        """This context for the block with a number."""
+        return replace(self, block=number)
 
     def each(
-        self,
-        function: Callable[..., _Result],
-        *of_classes: Tensor,
-        shared: Sequence[Any] | None = None,
-        dim: int = 1,
+        self, function: Callable[..., _Result], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
     ) -> list[_Result]:
         """Call `function` with each chunk of classes.
 
         Args:
-            function: takes the same classes of each tensor.
+            function: takes the same classes of each tensor, then what is shared.
             of_classes: tensors with an axis of classes.
-            shared: more arguments, which all chunks share; see `over`.
+            shared: more arguments, which all chunks share.
             dim: the axis of classes.
 
         Returns:
@@ -77,42 +74,22 @@ class AggregationContext:
         return self.over(function, list(zip(*(self.split(x, dim) for x in of_classes), strict=True)), shared)
 
     def over(
-        self,
-        function: Callable[..., _Result],
-        chunks: Sequence[tuple[Tensor, ...]],
-        shared: Sequence[Any] | None = None,
+        self, function: Callable[..., _Result], chunks: Sequence[tuple[Tensor, ...]], shared: Sequence[Any] = ()
     ) -> list[_Result]:
-        """Call `function` with each of some chunks.
-
-        Args:
-            function: takes the tensors of a chunk, and what is shared.
-            chunks: the tensors of each.
-            shared: more arguments: whatever holds tensors, methods of modules. Those given, `function` depends on no
-                other tensors that need gradients but on parameters of modules (its own and those of methods that are
-                shared), and draws no random numbers. Only then is it recomputed by several workers at a time.
-
-        Returns:
-            The results in the order of the chunks.
-        """
-        if len(chunks) > 1 and self.workers > 1 and may_use_workers():
-            if not torch.is_grad_enabled() and self.observe is None:
-                return map_in_workers(function, [(*chunk, *(shared or ())) for chunk in chunks], self.workers)
-            if torch.is_grad_enabled() and self.recompute and shared is not None:
-                return each_recomputed(function, chunks, shared, self.workers)
-        return [self.run(function, *chunk, *(shared or ())) for chunk in chunks]
+        """Call `function` with the tensors of each of some chunks, and what they share."""
+        return [self.run(function, *chunk, *shared) for chunk in chunks]
 
     def map(
-        self, function: Callable[..., Tensor], *of_classes: Tensor, shared: Sequence[Any] | None = None, dim: int = 1
+        self, function: Callable[..., Tensor], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
     ) -> Tensor:
         """Call `function` as `each` does, and concatenate the results along their axis of classes."""
         return torch.cat(self.each(function, *of_classes, shared=shared, dim=dim), dim=dim)
 
     def split(self, x: Tensor, dim: int = 1) -> Sequence[Tensor]:
-        """Split a tensor along its axis of classes into chunks of equal sizes, as many for each worker."""
+        """Split a tensor along its axis of classes into as few chunks as possible, of equal sizes."""
         if self.chunk is None:
             return (x,)
-        rounds = math.ceil(x.shape[dim] / (self.chunk * self.workers))
-        parts = min(rounds * self.workers, x.shape[dim])
+        parts = max(1, math.ceil(x.shape[dim] / self.chunk))
         size, larger = divmod(x.shape[dim], parts)
         # unlike `tensor_split`, whose gradient is a sum of as many tensors of the whole size
         return x.split([size + (number < larger) for number in range(parts)], dim)
@@ -123,6 +100,6 @@ class AggregationContext:
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
         """Call `function` on one chunk of classes, checkpointed if `recompute` is set."""
-        if self.recompute and torch.is_grad_enabled():
+        if self.recompute:
             return checkpoint(function, *inputs, use_reentrant=False)  # pyright: ignore[reportReturnType]
         return function(*inputs)

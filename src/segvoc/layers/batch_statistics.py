@@ -12,71 +12,87 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from segvoc.layers.precision import at_least_float32
+from segvoc.layers.precision import at_least_float32, without_autocast
 
 Moments = tuple[Tensor, Tensor]
-"""Mean and variance of each channel."""
+"""Mean and biased variance of each channel."""
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm for which `batch_moments` computes statistics over all processes, on CPUs too."""
+class ClassBatchNorm(nn.BatchNorm2d):
+    """Batch norm of features with channels last, whose statistics in training are given: `batch_moments` has them."""
+
+    over_processes = False
+    """Whether statistics are computed over all processes, on CPUs too."""
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Float[Tensor, "*cells C"], moments: Moments | None
+    ) -> Float[Tensor, "*cells C"]:
+        """(x - mean) / √(variance + eps) times the weight, plus the bias, with the running statistics for None."""
+        mean, variance = moments or (cast(Tensor, self.running_mean), cast(Tensor, self.running_var))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift.to(input.dtype), input, scale.to(input.dtype))
+
+    @torch.no_grad()
+    def update(self, moments: Moments, count: Tensor) -> None:
+        """Update the running statistics, with the unbiased variance, as PyTorch's own batch norm does.
+
+        Args:
+            moments: of `count` cells.
+            count: a scalar.
+        """
+        momentum = cast(float, self.momentum)
+        for running, seen in (
+            (self.running_mean, moments[0]),
+            (self.running_var, moments[1] * count / (count - 1).clamp(min=1)),
+        ):
+            cast(Tensor, running).lerp_(seen.to(cast(Tensor, running)), momentum)
+        cast(Tensor, self.num_batches_tracked).add_(1)
 
 
 def share_norms(module: nn.Module) -> None:
-    """Replace every batch norm of a module by a `SharedBatchNorm` in place, with the same parameters and buffers."""
-    for name, norm in [(name, norm) for name, norm in module.named_modules() if type(norm) is nn.BatchNorm2d]:
-        shared = SharedBatchNorm(norm.num_features, norm.eps, norm.momentum, device="meta")
-        shared._parameters, shared._buffers = norm._parameters, norm._buffers
-        module.set_submodule(name, shared)
-
-
-def stream_statistics(
-    fuse: nn.Module, streams: Sequence[tuple[Tensor, Tensor]], over: Callable[..., list[Tensor]]
-) -> tuple[Moments, ...]:
-    """Statistics over all classes that `fuse` needs beside its streams: the moments of its batch norm, if it has one.
-
-    Args:
-        fuse: the module (spatial, class, *statistics) -> features.
-        streams: spatial and class stream (B T H W C) of each chunk.
-        over: calls a function with each chunk (`AggregationContext.over`).
-    """
-    parse = getattr(fuse, "parse", None)
-    if parse is None:
-        return ()
-    both = cast(Callable[..., Tensor], fuse.both)
-    return (batch_moments(parse.expand, parse.norm, both, streams, over),)
+    """Compute the statistics of every `ClassBatchNorm` in a module over all processes."""
+    for norm in module.modules():
+        if isinstance(norm, ClassBatchNorm):
+            norm.over_processes = True
 
 
 def batch_moments(
-    linear: nn.Linear,
-    norm: nn.BatchNorm2d,
+    layers: Sequence[tuple[nn.Module, ClassBatchNorm]],
     inputs: Callable[..., Float[Tensor, "*cells C"]],
     chunks: Sequence[tuple[Tensor, ...]],
     over: Callable[..., list[Tensor]],
-) -> Moments:
-    """Mean and biased variance of `linear(inputs(*chunk))` over all chunks; updates the running statistics of `norm`.
+) -> list[Moments]:
+    """Mean and biased variance of `linear(inputs(*chunk))` over all chunks, for each linear layer and its norm.
 
-    They are computed in float32 even under autocast, and over all processes if `norm` is a `SharedBatchNorm`.
+    They are computed in float32 even under autocast, and over all processes if a norm says so. The running statistics
+    of the norms are updated.
 
     Args:
-        linear: the linear map before the norm.
-        norm: the batch norm.
-        inputs: from the tensors of a chunk to the input of `linear`.
+        layers: linear maps of the same inputs, each with the batch norm that follows it.
+        inputs: from the tensors of a chunk to the input of the linear maps.
         chunks: tensors of each chunk.
         over: calls a function with each chunk (`AggregationContext.over`).
     """
+    together = layers[0][1].over_processes and torch.distributed.is_initialized()
     sums = torch.stack(over(_sum, chunks, (inputs,))).sum(0)
     cells = sum(chunk[0].shape[:-1].numel() for chunk in chunks)
-    total = _over_processes(torch.cat((sums, sums.new_tensor([cells]))), norm)
+    total = torch.cat((sums, sums.new_tensor([cells])))
+    total = all_reduce(total) if together else total
     mean, count = total[:-1] / total[-1], total[-1].detach()
     products = torch.stack(over(_centered_products, chunks, (inputs, mean))).sum(0)
-    covariance = _over_processes(products, norm) / count
-    with _precisely(mean):
-        weight, bias = linear.weight.to(mean.dtype), linear.bias.to(mean.dtype)
-        moments = weight @ mean + bias, ((weight @ covariance) * weight).sum(1)
-    with torch.no_grad():
-        _update(norm, moments, count)
-    return moments
+    covariance = (all_reduce(products) if together else products) / count
+    found = []
+    for linear, norm in layers:
+        with without_autocast(mean):
+            # the rows of the matrix are what the layer adds to its bias for unit vectors: it may be wrapped
+            bias = linear(mean.new_zeros(1, len(mean)))
+            weight = linear(torch.eye(len(mean), dtype=mean.dtype, device=mean.device)) - bias
+            variance = (weight * (covariance @ weight)).sum(0)
+            moments = (mean @ weight + bias[0], variance.clamp(min=0))
+        norm.update(moments, count)
+        found.append(moments)
+    return found
 
 
 def _sum(*chunk_and_inputs: Any) -> Tensor:
@@ -87,30 +103,10 @@ def _sum(*chunk_and_inputs: Any) -> Tensor:
 def _centered_products(*chunk_inputs_and_mean: Any) -> Tensor:
     *chunk, inputs, mean = chunk_inputs_and_mean
     centered = _cells(inputs(*chunk)) - mean
-    with _precisely(centered):
+    with without_autocast(centered):
         return centered.mT @ centered
 
 
 def _cells(x: Tensor) -> Tensor:
     # sums over many cells need more precision than float16 or bfloat16 has
     return at_least_float32(x.flatten(0, -2))
-
-
-def _precisely(x: Tensor) -> torch.autocast:
-    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
-
-
-def _over_processes(values: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    shared = isinstance(norm, SharedBatchNorm) and torch.distributed.is_initialized()
-    return all_reduce(values) if shared else values
-
-
-def _update(norm: nn.BatchNorm2d, moments: Moments, count: Tensor) -> None:
-    """Update the running statistics, with the unbiased variance, as PyTorch's own batch norm does."""
-    momentum = cast(float, norm.momentum)
-    for running, seen in (
-        (norm.running_mean, moments[0]),
-        (norm.running_var, moments[1] * count / (count - 1).clamp(min=1)),
-    ):
-        cast(Tensor, running).lerp_(seen.to(cast(Tensor, running)), momentum)
-    cast(Tensor, norm.num_batches_tracked).add_(1)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.interpolation import resized
-from segvoc.layers.precision import at_least_float32
+from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers, all_costs
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
@@ -54,11 +54,12 @@ class CostSum(nn.Module):
     def forward(self, cost: CostVolume, text: Float[Tensor, "B T N C"]) -> Logits:
         """Logits on the grid of the cost volume; `text` holds the prompt embeddings of each class, any norm."""
         weight = self.weight.expand(*text.shape[:2], -1)
-        if self.knows_familiar_words:
-            words = F.normalize(at_least_float32(text).mean(dim=2), dim=-1)
-            novelty = 1 - (words @ F.normalize(self.familiar, dim=-1).mT).amax(dim=-1, keepdim=True)
-            weight = weight + novelty * self.novelty_weight
-        return torch.einsum("bpthw,btp->bthw", cost, weight) + self.bias
+        with without_autocast(cost):
+            if self.knows_familiar_words:
+                words = F.normalize(at_least_float32(text).mean(dim=2), dim=-1)
+                novelty = 1 - (words @ F.normalize(self.familiar, dim=-1).mT).amax(dim=-1, keepdim=True)
+                weight = weight + novelty * self.novelty_weight
+            return torch.einsum("bpthw,btp->bthw", cost, weight) + self.bias
 
 
 class NoAggregation(nn.Module):

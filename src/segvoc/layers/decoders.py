@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, UpsamplingStage
+from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, UpsamplingStage, plus_shared
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.shapes import FeatureMaps
 
@@ -17,17 +16,15 @@ class SplitStage(UpsamplingStage):
     def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
         super().__init__(dim=dim, own_dim=own_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
         self.upsample = nn.Conv2d(dim, own_dim, kernel_size=1)
+        del self.bias
 
     def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
-        """The kernel for a class's own maps, and the map that the guidance adds to those of all classes."""
-        own = self.conv1.in_channels - guidance.shape[1]
-        return self.conv1.weight[:, :own], F.conv2d(guidance, self.conv1.weight[:, own:], padding=1)
+        """The map that the guidance adds to those of all classes."""
+        return (self.conv1.guidance(guidance),)
 
     def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
         """`conv1` of the upsampled maps and the guidance."""
-        kernel, shared = guided
-        x = F.conv2d(self.upsample(x), kernel, padding=1)
-        return (x.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
+        return plus_shared(self.conv1.own(self.upsample(x)), *guided)
 
 
 class BilinearStage(SplitStage):

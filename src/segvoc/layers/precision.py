@@ -1,19 +1,19 @@
 """Reduced precision: most layers compute in bfloat16 or float16, and what decides between classes in float32."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def reduce_precision(network: nn.Module, dtype: torch.dtype) -> None:
-    """Convert the weights of a network in place, except batch norms and the parts that its modules keep in float32.
+def float32_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers that stay in float32 whatever the precision of a network.
 
-    A module lists these parts, by their names in it, as `float32_parts`. Costs of different classes are often closer to
-    each other than bfloat16 can tell, so everything from the costs to the votes and the sum of costs is among them.
-
-    Args:
-        network: the network.
-        dtype: a floating-point dtype.
+    These are those of batch norms, and of the parts that modules list, by their names in them, as `float32_parts`.
+    Costs of different classes are often closer to each other than bfloat16 can tell, so everything from the costs to
+    the votes and the sum of costs is among them.
     """
     kept = tuple(
         f"{path}.{part}".strip(".") + "."
@@ -21,7 +21,15 @@ def reduce_precision(network: nn.Module, dtype: torch.dtype) -> None:
         for part in (("",) if isinstance(module, _BatchNorm) else getattr(module, "float32_parts", ()))
     )
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if tensor.is_floating_point() and not f"{name}.".startswith(kept):
+        if tensor.is_floating_point() and f"{name}.".startswith(kept):
+            yield name, tensor
+
+
+def reduce_precision(network: nn.Module, dtype: torch.dtype) -> None:
+    """Convert the weights of a network in place, except those of `float32_tensors`."""
+    kept = {name for name, _ in float32_tensors(network)}
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_floating_point() and name not in kept:
             tensor.data = tensor.data.to(dtype)
 
 
@@ -33,3 +41,9 @@ def lowest_precision(network: nn.Module) -> torch.dtype:
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` itself, or a float32 copy if its dtype is less precise."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Compute in the dtypes of the tensors: autocast would round the inputs of products that have to be in float32."""
+    device = "cpu" if x.is_meta else x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

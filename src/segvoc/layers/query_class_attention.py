@@ -6,6 +6,7 @@ from torch import Tensor
 
 from segvoc.layers.aggregation import ClassAggregation, HeadTokens, Summary, pool
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.precision import without_autocast
 from segvoc.shapes import ClassTokens
 
 
@@ -21,21 +22,20 @@ class QueryClassAggregation(ClassAggregation):
 
     def summarize(self, x: ClassTokens, text: Float[Tensor, "B T G"], context: AggregationContext) -> Summary:
         """Keys, values and their normalizers of all classes."""
-
-        def scores(x: ClassTokens, text: Float[Tensor, "B T G"]) -> Float[Tensor, "B h w heads S"]:
-            return _scores(self.queries(x, text), k).logsumexp(dim=-2)
-
         x = context.map(lambda part: pool(part, context.pooling), x)
         pairs = context.each(self.keys_values, x, text)
         k, v = (torch.cat([pair[i] for pair in pairs], dim=1) for i in (0, 1))
-        return k, v, torch.stack(context.each(scores, x, text)).logsumexp(dim=0)
+        totals = context.each(lambda *some: _scores(self.queries(*some), k).logsumexp(dim=-2), x, text)
+        return k, v, torch.stack(totals).logsumexp(dim=0)
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
         """Attention from some classes to all."""
         k, v, total = summary
-        weights = (_scores(q, k) - total[..., None, :]).exp() + 1e-8
-        return torch.einsum("bhwnts,bshwnc->bthwnc", weights / weights.sum(dim=-1, keepdim=True), v)
+        with without_autocast(q):
+            weights = (_scores(q, k) - total[..., None, :]).exp() + 1e-8
+            return torch.einsum("bhwnts,bshwnc->bthwnc", weights / weights.sum(dim=-1, keepdim=True), v)
 
 
 def _scores(q: HeadTokens, k: Float[Tensor, "B S H W heads c"]) -> Float[Tensor, "B H W heads T S"]:
-    return torch.einsum("bthwnc,bshwnc->bhwnts", q * q.shape[-1] ** -0.5, k)
+    with without_autocast(q):
+        return torch.einsum("bthwnc,bshwnc->bhwnts", q * q.shape[-1] ** -0.5, k)

@@ -8,6 +8,7 @@ from einops import rearrange
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import ClassAggregation, HeadTokens, Summary
+from segvoc.layers.precision import without_autocast
 
 
 class SoftmaxClassAggregation(ClassAggregation):
@@ -29,5 +30,6 @@ class SoftmaxClassAggregation(ClassAggregation):
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
         """Attention from some classes to all."""
         q, k, v = (rearrange(x, "b t h w n c -> b h w n t c") for x in (q, *summary[:2]))
-        attended = F.scaled_dot_product_attention(q, k, v, summary[2].expand(q.shape[-2], -1))
+        with without_autocast(q):
+            attended = F.scaled_dot_product_attention(q, k, v, summary[2].expand(q.shape[-2], -1))
         return rearrange(attended, "b h w n t c -> b t h w n c")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.precision import at_least_float32
+from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.shapes import CostVolume, FeatureMaps, PromptEmbeddings
 
 
@@ -46,10 +46,11 @@ class SynthesizedClassifiers(nn.Module):
             Costs in [-1, 1], unitless.
         """
         class_logits, text = at_least_float32(class_logits), at_least_float32(text)
-        similarity = F.normalize(text, dim=-1) @ F.normalize(self.anchors, dim=-1).mT
-        share = (self.sharpness * similarity).softmax(dim=-1)
-        centered = class_logits - class_logits.mean(dim=1, keepdim=True)
-        return torch.einsum("bkhw,btpk->bpthw", F.normalize(centered, dim=1), share)
+        with without_autocast(text):
+            similarity = F.normalize(text, dim=-1) @ F.normalize(self.anchors, dim=-1).mT
+            share = (self.sharpness * similarity).softmax(dim=-1)
+            centered = class_logits - class_logits.mean(dim=1, keepdim=True)
+            return torch.einsum("bkhw,btpk->bpthw", F.normalize(centered, dim=1), share)
 
 
 def all_costs(

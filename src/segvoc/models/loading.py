@@ -15,7 +15,6 @@ from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.hardware import DtypeName, bfloat16_instructions
-from segvoc.layers.attention import unfuse_attention
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
@@ -88,7 +87,6 @@ def load_network(
     network = network.requires_grad_(False).to(where)
     if kind != torch.float32:
         reduce_precision(network, kind)
-        unfuse_attention(network)
     segmenter = segmenter_of(name, preset, network, configuration, training)
     segmenter.taught = () if file is None else taught_words_of(file)
     segmenter.known_words = () if file is None else _classes(file)

@@ -13,7 +13,6 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import ModelTraits, Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
-from segvoc.layers.class_workers import class_workers, classes_at_a_time
 from segvoc.layers.precision import lowest_precision
 from segvoc.networks.aggregation_inputs import AggregationInputs, aggregation_inputs
 from segvoc.networks.base import SegmentationNetwork
@@ -120,8 +119,12 @@ class NetworkSegmenter(Segmenter):
             "pooling": protocol.pooling,
             "selection": protocol.selection,
             "chunk": self.class_chunk,
-            "workers": class_workers(self.device),
         }
+
+
+def classes_at_a_time(device: torch.device) -> int:
+    """How many classes a chunk should have on a device: what fits into a CPU's caches, or keeps a GPU busy."""
+    return 24 if device.type == "cpu" else 128
 
 
 def require_network(model: Segmenter, what: str) -> None:

@@ -4,7 +4,7 @@ Each paper defines its own order of spatial and class aggregation and its own fu
 `cat_seg.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Unpack, cast
 
 import torch
@@ -20,6 +20,7 @@ from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
+from segvoc.layers.precision import float32_tensors, lowest_precision, without_autocast
 from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
 from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
@@ -83,13 +84,15 @@ class CostAggregation(nn.Module):
         context: AggregationContext,
     ) -> Logits:
         """Refine and decode the selected classes; with a skip, their last cost is the weighted sum of the others."""
-        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(self.text_guidance.weight.dtype)
+        dtype = lowest_precision(self)
+        with without_autocast(cost):
+            x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0]).contiguous()
-        appearance = rearrange(F.relu(self.guidance(guidance[0].to(x.dtype))), "b c h w -> b h w c")
-        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(x.dtype)))
-        for block in self.blocks:
-            x = block(x, appearance, words, context)
-        guided = self.decoder.precompute_guidance([tap.to(x.dtype) for tap in guidance[1:]])
+        appearance = rearrange(F.relu(self.guidance(guidance[0].to(dtype))), "b c h w -> b h w c")
+        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
+        for number, block in enumerate(self.blocks):
+            x = block(x, appearance, words, context.of_block(number))
+        guided = self.decoder.precompute_guidance([tap.to(dtype) for tap in guidance[1:]])
         logits = context.map(self.decoder, x, shared=(guided,))
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
@@ -129,6 +132,15 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
         self.average_prompts = average_prompts
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SegmentationNetwork":
+        """Convert or move all tensors; `half()`, `bfloat16()` and `to(dtype)` leave `float32_parts` in float32."""
+        before = {name: tensor.data for name, tensor in float32_tensors(self)}
+        super()._apply(fn, recurse)
+        for name, tensor in float32_tensors(self):
+            if tensor.dtype.itemsize < torch.float32.itemsize:
+                tensor.data = before[name].to(tensor.device)
+        return self
 
     def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
         """The encoder from a `Vocabulary` to the embeddings that `selected_logits` takes, with prompt templates."""

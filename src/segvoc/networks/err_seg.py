@@ -5,7 +5,7 @@ released code, which adds image and text guidance, averages the embeddings of bo
 after the star MLP.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -22,17 +22,18 @@ from segvoc.layers.aggregation import (
     UpsamplingDecoder,
     UpsamplingStage,
     cost_volume,
+    gelu_mlp,
     on_maps,
     pool,
     unpool,
 )
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.attention import softmax_attention
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.decoders import SplitStage
+from segvoc.layers.guided import GuidedConv2d
 from segvoc.layers.interpolation import resized
-from segvoc.layers.pointwise import PointwiseLinear, PointwiseMLP
+from segvoc.layers.precision import lowest_precision, without_autocast
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 
@@ -138,11 +139,7 @@ class StarMLP(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = (
-            PointwiseLinear(dim, 3 * dim),
-            PointwiseLinear(dim, 3 * dim),
-            PointwiseLinear(3 * dim, dim),
-        )
+        self.fc1, self.fc2, self.fc3 = nn.Linear(dim, 3 * dim), nn.Linear(dim, 3 * dim), nn.Linear(3 * dim, dim)
 
     def forward(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
         """Apply the MLP to every cell."""
@@ -160,15 +157,27 @@ class PaperStarMLP(StarMLP):
 GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
 """What the guidance contributes to queries and keys: (B 1 H W C), and (B 1 h w D) on the grid of the reduced keys."""
 
-MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "star-paper": PaperStarMLP, "vanilla": PointwiseMLP}
+MLPS: dict[MLP, Callable[[int], nn.Module]] = {"star": StarMLP, "star-paper": PaperStarMLP, "vanilla": gelu_mlp}
 """Those of Eq. 8, and of Table 12, which gives no sizes of its vanilla one: GELU, four times as wide inside."""
 
 
-def _drop_path(rate: float) -> nn.Module:
-    """Stochastic depth: the residual branch of a sample is dropped at this rate in training."""
-    from timm.layers.drop import DropPath  # here, because timm takes seconds to import
+class DropPath(nn.Module):
+    """Stochastic depth: the residual branch of a sample is dropped at this rate in training (Huang et al., ECCV 2016).
 
-    return DropPath(rate)
+    The factors of all samples are drawn at once, so they don't depend on how the samples are processed.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, samples: int) -> Float[Tensor, "..."]:
+        """The factor of each sample's branch, 0 or 1 / (1 - rate); the first `samples` axes of `x` number them."""
+        shape = (*x.shape[:samples], *[1] * (x.ndim - samples))
+        if not self.training or not self.rate:
+            return x.new_ones(shape)
+        kept = 1 - self.rate
+        return x.new_empty(shape).bernoulli_(kept) / kept
 
 
 class ReducedSpatialAggregation(nn.Module):
@@ -181,43 +190,53 @@ class ReducedSpatialAggregation(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, dim)
         if r > 1:
-            self.reduce_k = nn.Conv2d(2 * dim, 2 * dim, kernel_size=r, stride=r)
+            self.project.add_module("k", nn.Linear(2 * dim, dim))  # of reduced cells, in which both terms are joined
+            self.reduce_k = GuidedConv2d(dim, dim, 2 * dim, kernel=r, stride=r, bias=True)
             self.norm_k = nn.LayerNorm(2 * dim)
             self.reduce_v = nn.Conv2d(dim, dim, kernel_size=r, stride=r)
             self.norm_v = nn.LayerNorm(dim)
-        self.out = PointwiseLinear(dim, dim)
+        self.out = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = MLPS[config.mlp](dim)
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
-        self.drop = _drop_path(drop_path)
+        self.drop = DropPath(drop_path)
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
         """Precompute the guidance's queries and keys, which all classes of an image share."""
-        q = self.project.guide(guidance, "q")[:, None]
+        q = self.project.q.guidance(guidance)[:, None]
         if self.reduction == 1:
-            return q, self.project.guide(guidance, "k")[:, None]
-        maps, own = rearrange(guidance, "b h w c -> b c h w"), guidance.shape[-1]
-        k = F.conv2d(maps, self.reduce_k.weight[:, -own:], self.reduce_k.bias, self.reduction)
+            return q, self.project.k.guidance(guidance)[:, None]
+        k = self.reduce_k.guidance(rearrange(guidance, "b h w c -> b c h w"))
         return q, rearrange(k, "b c h w -> b 1 h w c")
 
-    def forward(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
-        """Refine each class independently."""
-        x = x + self._dropped(self.attend(self.norm1(x), guided))
+    def drop_factors(self, x: ClassTokens) -> tuple[Float[Tensor, "B T 1 1 1"], Float[Tensor, "B T 1 1 1"]]:
+        """Factors of both residual branches for each class of each image."""
+        return self.drop(x, 2), self.drop(x, 2)
+
+    def forward(
+        self,
+        x: ClassTokens,
+        attention_factor: Float[Tensor, "B T 1 1 1"],
+        mlp_factor: Float[Tensor, "B T 1 1 1"],
+        guided: GuidedQueriesKeys,
+    ) -> ClassTokens:
+        """Refine each class independently; see `drop_factors`."""
+        x = torch.addcmul(x, attention_factor, self.attend(self.norm1(x), guided))
         y = self.norm2(x)
         y = self.mlp(on_maps(self.local, y)) if self.local_first else on_maps(self.local, self.mlp(y))
-        return x + self._dropped(y)
+        return torch.addcmul(x, mlp_factor, y)
 
     def attend(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
         """Softmax attention from every cell to all reduced cells of its class."""
         q, k, v = self.queries_keys_values(x, guided)
-        attended = rearrange(softmax_attention(q, k, v), "bt n l c -> bt l (n c)")
+        attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bt n l c -> bt l (n c)")
         return self.out(attended.view(x.shape))
 
     def queries_keys_values(
         self, x: ClassTokens, guided: GuidedQueriesKeys
     ) -> tuple[Float[Tensor, "BT n L c"], Float[Tensor, "BT n S c"], Float[Tensor, "BT n S c"]]:
         """Queries of all L cells, and keys and values of the S reduced ones, for each class and each of n heads."""
-        q = self.project.own(x, "q")[0] + guided[0]
+        q = self.project.q(x, guided[0])
         k, v = self._keys_values(x, guided[1])
         q, k, v = (rearrange(part, "b t h w (n c) -> (b t) n (h w) c", n=self.heads) for part in (q, k, v))
         return q, k, v
@@ -225,15 +244,9 @@ class ReducedSpatialAggregation(nn.Module):
     def _keys_values(self, x: ClassTokens, shared: Float[Tensor, "B 1 h w D"]) -> tuple[Tensor, Tensor]:
         """Keys and values of all cells, or of the reduced ones; `shared` is the guidance's contribution to the keys."""
         if self.reduction == 1:
-            k, v = self.project.own(x, "k", "v")
-            return k + shared, v
-        own = self.reduce_k.weight[:, : x.shape[-1]]
-        k = on_maps(lambda maps: F.conv2d(maps, own, stride=self.reduction), x) + shared
+            return self.project.k(x, shared), self.project.v(x)
+        k = on_maps(self.reduce_k.own, x) + shared
         return self.project.k(self.norm_k(k)), self.project.v(self.norm_v(on_maps(self.reduce_v, x)))
-
-    def _dropped(self, x: ClassTokens) -> ClassTokens:
-        """Drop path, sampled for each class of each image."""
-        return self.drop(x.flatten(0, 1)).view(x.shape)
 
 
 class ReducedClassAggregation(nn.Module):
@@ -244,31 +257,29 @@ class ReducedClassAggregation(nn.Module):
         self.heads, self.pooling = config.heads, (config.csr, config.csr)
         self.norm1 = nn.LayerNorm(config.dim)
         self.project = Projections(config.dim, config.dim)
-        self.out = PointwiseLinear(config.dim, config.dim)
+        self.out = nn.Linear(config.dim, config.dim)
         self.norm2 = nn.LayerNorm(config.dim)
         self.mlp = MLPS[config.mlp](config.dim)
         self.clamped = config.mlp != "star-paper"
-        self.drop = _drop_path(drop_path)
+        self.drop = DropPath(drop_path)
 
     def forward(self, x: ClassTokens, text: TextGuidance) -> ClassTokens:
         """Refine all classes jointly; the released code clamps the MLP's output to [0, 6], unlike Eq. 8."""
         pooled = rearrange(pool(x, self.pooling), "b t h w c -> b h w t c")
-        pooled = pooled + self._dropped(self.attend(self.norm1(pooled), text))
+        # drop path is sampled for each cell
+        pooled = torch.addcmul(pooled, self.drop(pooled, 3), self.attend(self.norm1(pooled), text))
         y = self.mlp(self.norm2(pooled))
-        pooled = pooled + self._dropped(F.relu6(y) if self.clamped else y)
+        pooled = torch.addcmul(pooled, self.drop(pooled, 3), F.relu6(y) if self.clamped else y)
         return x + unpool(rearrange(pooled, "b h w t c -> b t h w c"), (x.shape[2], x.shape[3]))
 
     def attend(self, x: Float[Tensor, "B h w T C"], text: TextGuidance) -> Float[Tensor, "B h w T C"]:
         """Softmax attention from every class to all classes at its cell."""
-        q, k, v = self.project.own(x, "q", "k", "v")
-        q, k = (part + self.project.guide(text, name)[:, None, None] for part, name in ((q, "q"), (k, "k")))
-        q, k, v = (rearrange(part, "b h w t (n c) -> (b h w) n t c", n=self.heads) for part in (q, k, v))
-        attended = rearrange(softmax_attention(q, k, v), "bhw n t c -> bhw t (n c)")
+        q, k = (layer(x, layer.guidance(text)[:, None, None]) for layer in (self.project.q, self.project.k))
+        q, k, v = (
+            rearrange(part, "b h w t (n c) -> (b h w) n t c", n=self.heads) for part in (q, k, self.project.v(x))
+        )
+        attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bhw n t c -> bhw t (n c)")
         return self.out(attended.view(x.shape))
-
-    def _dropped(self, x: Float[Tensor, "B h w T C"]) -> Float[Tensor, "B h w T C"]:
-        """Drop path, sampled for each cell."""
-        return self.drop(x.flatten(0, 2)).view(x.shape)
 
 
 class ErrDecoder(UpsamplingDecoder):
@@ -304,7 +315,7 @@ class ErrBlock(nn.Module):
         """Refine all classes."""
         if (spatial := self.spatial) is not None:
             guided = spatial.precompute_guidance(guidance)
-            x = context.map(lambda chunk: spatial(chunk, guided), x)
+            x = context.map(spatial, x, *spatial.drop_factors(x), shared=(guided,))
         return x if self.semantic is None else context.run(self.semantic, x, text)
 
 
@@ -352,7 +363,7 @@ class ErrAggregation(nn.Module):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        dtype = self.text_guidance.weight.dtype  # of the layers that aren't in `float32_parts`
+        dtype = lowest_precision(self)
         taps = [tap.to(dtype).clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[-self.taps :]]
         stride_16 = taps[-3]
         costs = [cost_volume(image, text) for image in maps]
@@ -363,8 +374,8 @@ class ErrAggregation(nn.Module):
         x = self._embedded(costs, size, context)
         appearance = rearrange(self._appearance(taps[:-2], size), "b c h w -> b h w c")
         words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
-        for block in self.blocks:
-            x = block(x, appearance, words, context)
+        for number, block in enumerate(self.blocks):
+            x = block(x, appearance, words, context.of_block(number))
         guided = self.decoder.precompute_guidance((stride_16.detach(), *taps[-2:]))
         return context.map(self.decoder, x, shared=(guided,)), kept
 
@@ -372,13 +383,15 @@ class ErrAggregation(nn.Module):
         self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], context: AggregationContext
     ) -> ClassTokens:
         """Average the cost embeddings at a common size and project them (Eq. 6 of the paper sums them instead)."""
+        dtype = lowest_precision(self)
 
         def merged(*some: Float[Tensor, "B 1 T _ _"]) -> ClassTokens:
-            embedded = [
-                resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
-                for embed, cost in zip(self.embed_costs, some, strict=True)
-            ]
-            maps = self.merge_costs(torch.stack(embedded).mean(dim=0).to(self.merge_costs.weight.dtype))
+            with without_autocast(some[0]):
+                embedded = [
+                    resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
+                    for embed, cost in zip(self.embed_costs, some, strict=True)
+                ]
+            maps = self.merge_costs(torch.stack(embedded).mean(dim=0).to(dtype))
             return rearrange(maps, "(b t) c h w -> b t h w c", b=some[0].shape[0])
 
         return torch.cat(context.each(merged, *costs, dim=2), dim=1)

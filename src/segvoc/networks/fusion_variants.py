@@ -4,12 +4,13 @@ Each is either a fusion module (spatial, semantic) -> features or an integration
 -> features.
 """
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import nn
 
 from segvoc.layers.batch_statistics import Moments
-from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertParser
 from segvoc.shapes import BothStreams, ClassTokens, ParsedStreams
 
@@ -19,7 +20,7 @@ class ConcatenatedStreams(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.project = PointwiseLinear(2 * dim, dim)
+        self.project = nn.Linear(2 * dim, dim)
 
     def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
         """Fuse the two streams of every class and cell."""
@@ -37,7 +38,9 @@ class PaperExpertFusion(nn.Module):
         self.parse = ExpertParser(dim, experts, between=nn.Identity())
         self.integrate = CoefficientMapper(dim, experts)
 
-    def forward(self, spatial: ClassTokens, semantic: ClassTokens, moments: Moments | None = None) -> ClassTokens:
+    def forward(
+        self, spatial: ClassTokens, semantic: ClassTokens, moments: Sequence[Moments] | None = None
+    ) -> ClassTokens:
         """Fuse the two streams of every class and cell; for `moments` see `ExpertParser.forward`."""
         both = self.both(spatial, semantic)
         return self.integrate(both, self.parse(both, moments))
@@ -52,7 +55,7 @@ class ConvolvedExperts(nn.Module):
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
-        self.project = PointwiseLinear(experts * dim, dim)
+        self.project = nn.Linear(experts * dim, dim)
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Combine the expert outputs."""

@@ -25,8 +25,7 @@ from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, 
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.interpolation import resized
-from segvoc.layers.pointwise import PointwiseLinear
-from segvoc.layers.precision import at_least_float32
+from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
 from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import (
@@ -143,7 +142,7 @@ class PartAggregation(CostAggregation):
         more = 0 if self.skip is None else 1
         self.embed_specific = nn.Conv2d(config.prompts + more, config.dim, kernel_size=7, padding=3)
         self.specific_blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
-        self.project = PointwiseLinear(2 * config.dim, channels)
+        self.project = nn.Linear(2 * config.dim, channels)
         # the released code draws a new one at every start and never trains it; here it is saved with the weights
         self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
 
@@ -151,7 +150,7 @@ class PartAggregation(CostAggregation):
         self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, context: AggregationContext
     ) -> tuple[Level, Level | None]:
         """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
-        guidance = [one.to(self.guidance.weight.dtype) for one in guidance]
+        guidance = [one.to(lowest_precision(self)) for one in guidance]
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
         guided = self.decoder.precompute_guidance(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
@@ -181,7 +180,8 @@ class PartAggregation(CostAggregation):
         def costs(text: Tensor, part_of: Int[Tensor, "1 S"], object_of: Int[Tensor, "1 S"]) -> Tensor:
             mapped = self.project(torch.cat((x[:, part_of[0]], x[:, object_of[0]]), dim=-1))
             mapped, text = F.normalize(at_least_float32(mapped), dim=-1), F.normalize(at_least_float32(text), dim=-1)
-            return torch.einsum("bthwc,btnc->bnthw", mapped, text)
+            with without_autocast(mapped):
+                return torch.einsum("bthwc,btnc->bnthw", mapped, text)
 
         return torch.cat(context.each(costs, text, part_of[None], object_of[None]), dim=2)
 
@@ -197,12 +197,13 @@ class PartAggregation(CostAggregation):
     ) -> ClassTokens:
         """Refined features of all classes of a level."""
         cost = cost if summed is None else torch.cat((cost, summed[:, None]), dim=1)
-        dtype = self.text_guidance.weight.dtype
-        x = embed(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
+        dtype = lowest_precision(self)
+        with without_autocast(cost):
+            x = embed(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
-        for block in blocks:
-            x = block(x, appearance, words, context)
+        for number, block in enumerate(blocks, 0 if blocks is self.blocks else len(self.blocks)):
+            x = block(x, appearance, words, context.of_block(number))
         return x
 
     def _decoded(

@@ -5,7 +5,7 @@ architecture follows the released code: four parallel blocks, and experts behind
 CAT-Seg (`cat_seg.py`) is the same network with different blocks.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,19 +16,35 @@ from torch.nn import functional as F
 
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Summary, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
-from segvoc.layers.onednn import add_depthwise
-from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
+from segvoc.layers.batch_statistics import ClassBatchNorm, Moments, batch_moments
+from segvoc.layers.guided import draw_as_one
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.shapes import AppearanceGuidance, BothStreams, ClassTokens, ParsedStreams, TextGuidance
+
+
+class ExpertHalf(nn.Module):
+    """Half of the hidden channels of all experts: a linear map, batch norm, and a depthwise 3x3 convolution."""
+
+    def __init__(self, dim: int, experts: int, between: nn.Module) -> None:
+        super().__init__()
+        self.expand = nn.Linear(2 * dim, experts * dim)
+        self.norm = ClassBatchNorm(experts * dim)
+        self.between = between
+        self.contract = nn.Conv2d(experts * dim, experts * dim, kernel_size=3, padding=1, groups=experts * dim)
+
+    def forward(self, both: BothStreams, moments: Moments | None) -> Float[Tensor, "BT D H W"]:
+        """The half's term of the experts' outputs, before the GELU; for `moments` see `ExpertParser.forward`."""
+        hidden = self.between(self.norm(self.expand(both), moments))
+        return self.contract(rearrange(hidden, "b t h w c -> (b t) c h w"))
 
 
 class ExpertParser(nn.Module):
     """Multi-expert parser, Eq. 4: each expert is two convolutions with batch norm in between, followed by a GELU.
 
-    All experts share one tensor, side by side along the channels. In the released code the second convolution is a
+    All experts share tensors, side by side along the channels. In the released code the second convolution is a
     grouped 3x3 convolution, in which each output reads two hidden channels. Here the first channels of all these pairs
-    precede all second channels, so the convolution splits into two depthwise ones, which are six times as fast.
+    form one half of the hidden channels and the second ones the other, so that the convolution is the sum of two
+    depthwise ones, which are six times as fast.
 
     Args:
         dim: channels of each stream and of each expert's output.
@@ -39,38 +55,34 @@ class ExpertParser(nn.Module):
     def __init__(self, dim: int, experts: int, between: nn.Module) -> None:
         super().__init__()
         self.experts = experts
-        self.expand = PointwiseLinear(2 * dim, experts * 2 * dim)
-        self.norm = nn.BatchNorm2d(experts * 2 * dim)
-        self.between = between
-        self.contract = nn.Conv2d(experts * 2 * dim, experts * dim, kernel_size=3, padding=1, groups=experts * dim)
+        self.halves = nn.ModuleList(ExpertHalf(dim, experts, between) for _ in range(2))
+        first, second = (cast(nn.Conv2d, half.contract) for half in self.halves)
+        second.bias = None
+        draw_as_one(first, second)
 
-    def forward(self, both: BothStreams, moments: Moments | None = None) -> ParsedStreams:
+    def forward(self, both: BothStreams, moments: Sequence[Moments] | None = None) -> ParsedStreams:
         """Apply all experts to both streams.
 
         Args:
             both: the concatenated streams.
-            moments: mean and variance of the output of `expand`, for `norm` (None: computed from `both` in training,
-                the running statistics otherwise).
+            moments: mean and variance of each half's `expand`, for `norm` (None: computed from `both` in training, the
+                running statistics otherwise).
         """
-        halves = (rearrange(half, "b t h w c -> (b t) c h w") for half in self._expanded(both, moments))
-        weight, bias = self.contract.weight, self.contract.bias
-        parsed = F.conv2d(next(halves), weight[:, :1], bias, padding=1, groups=len(weight))
-        parsed = add_depthwise(parsed, next(halves), weight[:, 1:])
+        if self.training and moments is None:
+            moments = self.moments(nn.Identity(), [(both,)], AggregationContext().over)
+        given = moments or (None, None)
+        first, second = (half(both, some) for half, some in zip(self.halves, given, strict=True))
         # GELU is twice as fast on a contiguous tensor
-        return F.gelu(rearrange(parsed, "(b t) (e c) h w -> b t h w e c", b=both.shape[0], e=self.experts))
+        return F.gelu(rearrange(first + second, "(b t) (e c) h w -> b t h w e c", b=both.shape[0], e=self.experts))
 
-    def _expanded(self, both: BothStreams, moments: Moments | None) -> Iterator[Float[Tensor, "B T H W D"]]:
-        """`expand`, `norm` (both fused into one linear map) and `between`: one half of the output, then the other."""
-        norm, weight, bias = self.norm, self.expand.weight, self.expand.bias
-        if norm.training and moments is None:
-            moments = batch_moments(self.expand, norm, nn.Identity(), [(both,)], AggregationContext().over)
-        mean, variance = moments or (cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var))
-        scale = norm.weight * (variance + norm.eps).rsqrt()
-        weight, bias = (weight * scale[:, None]).to(both.dtype), ((bias - mean) * scale + norm.bias).to(both.dtype)
-        gelu = isinstance(self.between, nn.GELU)
-        halves = zip(weight.chunk(2), bias.chunk(2), strict=True)
-        expanded = (pointwise_linear(both, *half, gelu=gelu) for half in halves)
-        return (half if gelu else self.between(half) for half in expanded)
+    def moments(
+        self,
+        inputs: Callable[..., BothStreams],
+        chunks: Sequence[tuple[Tensor, ...]],
+        over: Callable[..., list[Tensor]],
+    ) -> list[Moments]:
+        """Statistics for `forward` over the classes of all chunks; see `batch_moments`."""
+        return batch_moments([(half.expand, half.norm) for half in self.halves], inputs, chunks, over)  # pyright: ignore[reportArgumentType]
 
 
 class CoefficientMapper(nn.Module):
@@ -78,9 +90,7 @@ class CoefficientMapper(nn.Module):
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
-        self.coefficients = nn.Sequential(
-            PointwiseLinear(2 * dim, dim // 4), nn.ReLU(), PointwiseLinear(dim // 4, experts)
-        )
+        self.coefficients = nn.Sequential(nn.Linear(2 * dim, dim // 4), nn.ReLU(), nn.Linear(dim // 4, experts))
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Combine the expert outputs."""
@@ -107,18 +117,19 @@ class ExpertFusion(nn.Module):
         self, dim: int, *, experts: int = 4, integrate: Callable[[int, int], nn.Module] = CoefficientMapper
     ) -> None:
         super().__init__()
-        self.spatial = PointwiseLinear(dim, dim)
-        self.semantic = PointwiseLinear(dim, dim)
+        self.spatial = nn.Linear(dim, dim)
+        self.semantic = nn.Linear(dim, dim)
         self.parse = ExpertParser(dim, experts, between=nn.GELU())
         self.integrate = integrate(dim, experts)
-        self.residual = PointwiseLinear(2 * dim, dim)
+        self.residual = nn.Linear(2 * dim, dim)
         self.residual_scale = nn.Parameter(torch.tensor(0.5))
 
-    def forward(self, spatial: ClassTokens, semantic: ClassTokens, moments: Moments | None = None) -> ClassTokens:
+    def forward(
+        self, spatial: ClassTokens, semantic: ClassTokens, moments: Sequence[Moments] | None = None
+    ) -> ClassTokens:
         """Fuse the two streams of every class and cell; for `moments` see `ExpertParser.forward`."""
-        both, scale, residual = self.both(spatial, semantic), self.residual_scale, self.residual
-        fused = self.integrate(both, self.parse(both, moments))
-        return pointwise_linear(both, scale * residual.weight, scale * residual.bias, added_to=fused)
+        both = self.both(spatial, semantic)
+        return self.integrate(both, self.parse(both, moments)) + self.residual_scale * self.residual(both)
 
     def both(self, spatial: ClassTokens, semantic: ClassTokens) -> BothStreams:
         """Project and concatenate the streams into the experts' input."""
@@ -150,14 +161,16 @@ class ParallelBlock(nn.Module):
             context: settings of this forward pass.
         """
         shared = guided, self.semantic.summarize(x, text, context), context.pooling
-        if context.observe is None and not self.training:
+        normed = self.training and hasattr(self.fuse, "parse")
+        if context.observe is None and not normed:
             return context.map(self.fused, x, text, shared=shared)
         pairs = context.each(self.streams, x, text, shared=shared)
         if context.observe is not None:  # not within `streams`, which a backward pass may compute again
             for pair in pairs:
-                context.observe(*pair)
+                context.observe(context.block, *pair)
         # batch norm needs all classes before the first chunk is fused
-        moments = stream_statistics(self.fuse, pairs, context.over) if self.training else ()
+        fuse = cast(ExpertFusion, self.fuse)
+        moments = (fuse.parse.moments(fuse.both, pairs, context.over),) if normed else ()
         return torch.cat(context.over(self.fuse, pairs, moments), dim=1)
 
     def streams(

@@ -24,10 +24,8 @@ from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.cost_sum import CostSum
-from segvoc.layers.exporting import is_exporting
 from segvoc.layers.interpolation import resized
-from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
-from segvoc.layers.precision import at_least_float32
+from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import Skip, check_vit
 from segvoc.shapes import Images, Logits, PromptEmbeddings
@@ -48,9 +46,6 @@ NEARLY = 0.1
 
 COST_SCALE, LIKELY_COST = 10.0, 0.15
 """Initial logit as a function of the cost: its scale, and the cosine similarity with a probability of one half."""
-
-TOKENS = 1536
-"""Tokens per chunk in the decoder's MLPs on a CPU."""
 
 Tokens = Float[Tensor, "... L C"]
 """Tokens of (image, word) pairs: a global token, then one token per cell."""
@@ -146,7 +141,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query_key_value, self.out = PointwiseLinear(dim, 3 * dim), PointwiseLinear(dim, dim)
+        self.query_key_value, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.attention_norm = nn.LayerNorm(dim)
         self.expand, self.contract = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.mlp_norm = nn.LayerNorm(dim)
@@ -156,18 +151,7 @@ class DecoderLayer(nn.Module):
         q, k, v = rearrange(self.query_key_value(x), "n l (part h d) -> part n h l d", part=3, h=self.heads)
         attended = rearrange(F.scaled_dot_product_attention(q, k, v), "n h l d -> n l (h d)")
         x = self.attention_norm(x + self.out(attended))
-        return self.mlp_norm(x + self._mlp(x))
-
-    def _mlp(self, x: Float[Tensor, "N L C"]) -> Float[Tensor, "N L C"]:
-        if x.device.type != "cpu" or torch.is_grad_enabled() or is_exporting():
-            return self.contract(F.relu(self.expand(x), inplace=True))
-        # processing few tokens at a time keeps the hidden layer in the cache; this, with 1x1 convolutions, halves the
-        # time
-        done = []
-        for few in x.flatten(0, 1).chunk(-(-x[..., 0].numel() // TOKENS)):
-            hidden = F.relu(pointwise_linear(few, self.expand.weight, self.expand.bias), inplace=True)
-            done.append(pointwise_linear(hidden, self.contract.weight, self.contract.bias))
-        return torch.cat(done).view(x.shape)
+        return self.mlp_norm(x + self.contract(F.relu(self.expand(x), inplace=True)))
 
 
 class PlainHead(nn.ConvTranspose2d):
@@ -202,11 +186,11 @@ class ConditionedDecoder(nn.Module):
     def __init__(self, config: ConditionedDecoderConfig, channels: int, tap_channels: Sequence[int]) -> None:
         super().__init__()
         c = config
-        self.reduce = nn.ModuleList(PointwiseLinear(tap, c.dim) for tap in reversed(tap_channels))
+        self.reduce = nn.ModuleList(nn.Linear(tap, c.dim) for tap in reversed(tap_channels))
         self.film = FeatureModulation(channels, c.dim, c.film_hidden)
         self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
         self.head = refined_head(c.dim) if c.head == "refined" else PlainHead(c.dim, c.finer)
-        self.projector, self.pooled = PointwiseLinear(c.dim, channels), c.pooled
+        self.projector, self.pooled = nn.Linear(c.dim, channels), c.pooled
         self.costs = tap_channels[-1] // channels if c.skip == "sum" else 0
         self.skip = CostSum(self.costs) if c.skip == "sum" else None
 
@@ -228,7 +212,7 @@ class ConditionedDecoder(nn.Module):
         kept = kept_classes(context.selection, cost if summed is None else summed[:, None])
         if kept is not None:
             text, summed = gather_classes(text, kept, 1), None if summed is None else gather_classes(summed, kept, 1)
-        dtype = self.projector.weight.dtype
+        dtype = lowest_precision(self)
         reduced = [tap[:, None] for tap in self.reduce_taps([tap.to(dtype) for tap in features.taps])]
         words = text.mean(dim=2).to(dtype)
         logits = context.map(lambda part: self._decoded(reduced, part, features.grid), words)
@@ -249,7 +233,8 @@ class ConditionedDecoder(nn.Module):
             x = x if tap is None else x + tap
             x = layer(x.flatten(0, -3)).view(x.shape)
         cells = rearrange(at_least_float32(x[..., 1:, :].flatten(0, -3)), "n (h w) c -> n c h w", h=grid[0])
-        return self.head(cells)[:, 0].unflatten(0, x.shape[:-2])
+        with without_autocast(cells):
+            return self.head(cells)[:, 0].unflatten(0, x.shape[:-2])
 
     @torch.no_grad()
     def begin_as_cost(self, embeddings: Float[Tensor, "N W"]) -> None:

@@ -1,6 +1,5 @@
 """Losses of the published networks."""
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -114,14 +113,42 @@ class StreamMeans(NamedTuple):
         return {f"{name}_{number}": mean for name, means in named for number, mean in enumerate(means, 1)}
 
 
+class StreamSimilarity:
+    """Collects how similar the two streams of each block are in one forward pass; `observe` is its observer."""
+
+    def __init__(self, *, gradients: bool = True) -> None:
+        """Begin a forward pass; without `gradients`, none pass through the collected numbers."""
+        self._gradients = gradients
+        self._sums: dict[int, list[tuple[Float[Tensor, ""], Float[Tensor, ""], int]]] = {}
+
+    def observe(self, block: int, spatial: ClassTokens, semantic: ClassTokens) -> None:
+        """Add streams of the block with this number."""
+        cosine = (
+            stream_cosine(spatial, semantic) if self._gradients else stream_cosine(spatial.detach(), semantic.detach())
+        )
+        self._sums.setdefault(block, []).append((cosine.square().sum(), cosine.detach().sum(), cosine.numel()))
+
+    def means(self) -> StreamMeans:
+        """The means of each block over all of its classes and cells, in the order of the blocks.
+
+        Raises:
+            RuntimeError: nothing was observed.
+        """
+        if not self._sums:
+            raise RuntimeError("no streams were observed: pass `observe=streams.observe` to the network's forward pass")
+        blocks = [zip(*self._sums[number], strict=True) for number in sorted(self._sums)]
+        squared, cosine = zip(
+            *((torch.stack(s).sum() / sum(n), torch.stack(c).sum() / sum(n)) for s, c, n in blocks), strict=True
+        )
+        return StreamMeans(torch.stack(squared), torch.stack(cosine))
+
+
 class OrthogonalityLoss(nn.Module):
-    """Feature orthogonalisation decoupling (FOD): pushes the spatial and the class stream apart (PCA-Seg, Eqs. 7-10).
+    """Feature orthogonalization decoupling (FOD): pushes the spatial and the class stream apart (PCA-Seg, Eqs. 7-10).
 
-    Pass `observe` to the network's forward pass. Calling the module then returns the loss of all streams observed since
-    the last call:
-
-        logits = network(image, text, observe=orthogonality.observe)
-        loss = segmentation_loss(logits, labels) + orthogonality()
+        streams = StreamSimilarity()
+        logits = network(image, text, observe=streams.observe)
+        loss = segmentation_loss(logits, labels) + orthogonality(streams.means())
 
     Args:
         weight: lambda of Eq. 10; 0.01 in the paper, 0.001 in the released code.
@@ -130,56 +157,21 @@ class OrthogonalityLoss(nn.Module):
     def __init__(self, weight: float = 0.01) -> None:
         super().__init__()
         self.weight = weight
-        self._terms: list[Float[Tensor, ""]] = []
-        self._cosines: list[Float[Tensor, ""]] = []
-        self._cells: list[int] = []
 
-    def observe(self, spatial: ClassTokens, semantic: ClassTokens) -> None:
-        """Add the streams of one block."""
-        cosine = stream_cosine(spatial, semantic)
-        self._terms.append(cosine.square().sum())
-        self._cosines.append(cosine.detach().sum())
-        self._cells.append(cosine.numel())
+    def forward(self, means: StreamMeans) -> Float[Tensor, ""]:
+        """`weight` times the mean squared cosine over all blocks, classes and cells (Eq. 10)."""
+        return self.weight * means.squared.mean()
 
-    def observer(self, *, log: bool) -> Callable[[ClassTokens, ClassTokens], None] | None:
-        """What the forward pass is given: without a weight it observes without gradients, if at all (`log`)."""
+    def similarity(self, *, log: bool) -> StreamSimilarity | None:
+        """What a forward pass collects: without a weight nothing, or numbers without gradients if they are logged."""
+        return StreamSimilarity(gradients=self.weight > 0) if self.weight > 0 or log else None
+
+    def add_to(self, losses: dict[str, Tensor], streams: StreamSimilarity | None) -> dict[str, Tensor]:
+        """Losses by name with the means of each block; with a weight, "fod" is added to "loss"."""
+        if streams is None:
+            return losses
+        means = streams.means()
         if self.weight > 0:
-            return self.observe
-        return (lambda spatial, semantic: self.observe(spatial.detach(), semantic.detach())) if log else None
-
-    def add_to(self, losses: dict[str, Tensor], blocks: int | Sequence[int]) -> dict[str, Tensor]:
-        """Losses by name, with the means of each block (see `by_block`); with a weight, "fod" is added to "loss"."""
-        means = self.by_block(blocks)
-        if self.weight > 0:
-            weighted = self.weight * means.squared.mean()
+            weighted = self(means)
             losses = losses | {"loss": losses["loss"] + weighted, "fod": weighted.detach()}
         return losses | means.metrics()
-
-    def forward(self) -> Float[Tensor, ""]:
-        """`weight` times the mean over all blocks, classes and cells observed since the last call.
-
-        Raises:
-            RuntimeError: nothing was observed.
-        """
-        return self.weight * self.by_block(1).squared[0]
-
-    def by_block(self, blocks: int | Sequence[int]) -> StreamMeans:
-        """The unweighted means of each block over what was observed since the last call.
-
-        Args:
-            blocks: the number of blocks, if all were observed in equally many chunks of classes; else the number of
-                chunks of each block.
-
-        Raises:
-            RuntimeError: nothing was observed.
-        """
-        if not self._terms:
-            raise RuntimeError("no streams were observed: pass `observe=loss.observe` to the network's forward pass")
-        chunks = [len(self._terms) // blocks] * blocks if isinstance(blocks, int) else list(blocks)
-        squared, cosine = (
-            torch.stack([terms.sum() for terms in torch.stack(terms).split(chunks)])
-            for terms in (self._terms, self._cosines)
-        )
-        cells = squared.new_tensor([sum(cells.tolist()) for cells in torch.tensor(self._cells).split(chunks)])
-        self._terms, self._cosines, self._cells = [], [], []
-        return StreamMeans(squared / cells, cosine / cells)

@@ -1,7 +1,5 @@
 """A part network and its losses as one module."""
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -42,9 +40,7 @@ class PartObjective(nn.Module):
                 raise UsageError(
                     f"{name}={value}: a part network is trained on all its words at once; leave {name} at 0"
                 )
-        aggregation = network.aggregation
-        self.blocks = [aggregation.blocks, aggregation.specific_blocks]
-        self.two_streams = isinstance(next(iter(aggregation.blocks), None), ParallelBlock)
+        self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock)
         self.of_pixels = competing_loss if recipe.objective.loss == "competing" else binary_loss
         self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
@@ -58,9 +54,9 @@ class PartObjective(nn.Module):
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         log = recipe.objective.log_stream_similarity
-        observe = self.orthogonality.observer(log=log) if self.two_streams else None
+        streams = self.orthogonality.similarity(log=log) if self.two_streams else None
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        first, second = self.network.levels(pixels, words, **class_options(recipe, pixels.device, observe))
+        first, second = self.network.levels(pixels, words, **class_options(recipe, streams))
         if second is None:
             raise UsageError('none of the classes is a part of an object; name parts as "car\'s door" (--object car)')
         targets = PartTargets(
@@ -79,10 +75,4 @@ class PartObjective(nn.Module):
         total = torch.stack(list(losses.values())).sum()
         detached = {name: value.detach() for name, value in losses.items()}
         losses = {"loss": total, **detached, "segmentation": total.detach()}
-        return losses if observe is None else self.orthogonality.add_to(losses, self._chunks(words))
-
-    def _chunks(self, words: PartWords) -> list[int]:
-        """The number of chunks of classes in which each block observed its streams."""
-        classes = (len(words.general) + 1, len(words.specific) + 1)
-        of_levels = [math.ceil(number / (self.recipe.runtime.class_chunk_size or number)) for number in classes]
-        return [chunks for chunks, blocks in zip(of_levels, self.blocks, strict=True) for _ in blocks]
+        return self.orthogonality.add_to(losses, streams)

@@ -59,7 +59,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network, self.recipe = network, recipe
         blocks = cast(nn.ModuleList, getattr(network.aggregation, "blocks", ()))
-        self.blocks = sum(isinstance(block, ParallelBlock) for block in blocks)
+        self.blocks = any(isinstance(block, ParallelBlock) for block in blocks)
         if len(blocks) and not self.blocks and (recipe.objective.fod_weight or recipe.objective.log_stream_similarity):
             raise UsageError(
                 f"the blocks of {recipe.model} don't have two streams; leave fod_weight and log_stream_similarity off"
@@ -81,15 +81,15 @@ class Objective(nn.Module):
         if recipe.objective.num_kept_classes:
             voted = Voted(recipe.objective.num_kept_classes)
             selection = GroundTruthFirst(labels, voted, IGNORED, recipe.objective.fill_classes)
-        observe = self.orthogonality.observer(log=recipe.objective.log_stream_similarity) if self.blocks else None
+        streams = self.orthogonality.similarity(log=recipe.objective.log_stream_similarity) if self.blocks else None
         # up to three times as fast for the encoders' convolutions, above all for depthwise ones in the backward pass
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
-        options = class_options(recipe, pixels.device, observe)
+        options = class_options(recipe, streams)
         logits = self.network(pixels, text, selection=selection, **options)
         chunk = recipe.runtime.class_chunk_size if recipe.runtime.activation_checkpointing else 0
         loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk or None)
         losses = {"loss": loss, "segmentation": loss.detach()}
-        return losses if observe is None else self.orthogonality.add_to(losses, self.blocks)
+        return self.orthogonality.add_to(losses, streams)
 
     def _embedded(self, tokens: Int[Tensor, "T P L"]) -> Float[Tensor, "T P C"]:
         encoder, rows = self.network.text_encoder, rearrange(tokens, "t p l -> (t p) l")

@@ -1,0 +1,47 @@
+"""Layers on [x; guidance], whose guidance many x share: one image for all classes, one word for all cells.
+
+W [x; guidance] + b = (W_x x + b) + W_g guidance. The two terms are layers of their own, so the second is computed once.
+"""
+
+from typing import cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class GuidedLinear(nn.Module):
+    """A linear layer of [x; guidance], as the terms `own` (of x, with the bias) and `guidance`."""
+
+    def __init__(self, dim: int, guidance_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.own = nn.Linear(dim, out_dim)
+        self.guidance = nn.Linear(guidance_dim, out_dim, bias=False)
+        draw_as_one(self.own, self.guidance)
+
+    def forward(self, x: Float[Tensor, "*#cells C"], guided: Float[Tensor, "*#cells D"]) -> Float[Tensor, "*_ D"]:
+        """Apply the layer, given the term of the guidance."""
+        return self.own(x) + guided
+
+
+class GuidedConv2d(nn.Module):
+    """A convolution of [x; guidance], as the terms `own` (of x, with the bias if there is one) and `guidance`."""
+
+    def __init__(
+        self, dim: int, guidance_dim: int, out_dim: int, *, kernel: int, stride: int = 1, padding: int = 0, bias: bool
+    ) -> None:
+        super().__init__()
+        self.own = nn.Conv2d(dim, out_dim, kernel, stride, padding, bias=bias)
+        self.guidance = nn.Conv2d(guidance_dim, out_dim, kernel, stride, padding, bias=False)
+        draw_as_one(self.own, self.guidance)
+
+
+def draw_as_one(*terms: nn.Module) -> None:
+    """Draw the weights of linear layers or convolutions that are terms of one, as PyTorch draws those of the whole.
+
+    They are uniform between -1 / √n and 1 / √n, where n is the number of inputs of each output in all terms.
+    """
+    weights = [cast(Tensor, term.weight) for term in terms]
+    bound = sum(weight[0].numel() for weight in weights) ** -0.5
+    for term in terms:
+        for parameter in term.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
