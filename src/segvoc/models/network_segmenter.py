@@ -6,7 +6,7 @@ from typing import Any, Unpack, cast
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
@@ -17,7 +17,7 @@ from segvoc.layers.class_workers import class_workers, classes_at_a_time
 from segvoc.layers.precision import lowest_precision
 from segvoc.networks.aggregation_inputs import AggregationInputs, aggregation_inputs
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.process_settings import note_cpu_work
+from segvoc.process_settings import check_fork
 from segvoc.sharing.uploading import ShareableModel
 
 
@@ -58,7 +58,8 @@ class NetworkSegmenter(Segmenter):
             **traits,
         )
         self.class_chunk = class_chunk or classes_at_a_time(self.device)
-        self.prepare_to_run()
+        if on_cpu:
+            check_fork()
 
     @property
     def device(self) -> torch.device:
@@ -79,9 +80,20 @@ class NetworkSegmenter(Segmenter):
         return aggregation_inputs(self.network, len(self.templates))
 
     def prepare_to_run(self) -> None:
-        """Note that the threads of the CPU are about to be used, if they are; see `note_cpu_work`."""
+        """Refuse what PyTorch would hang at, or raise an error about its own insides for.
+
+        Raises:
+            UsageError: see `check_fork`; or the network has no weights, or parts of it lost the precision they need.
+        """
+        if any(parameter.is_meta for parameter in self.network.parameters()):
+            raise UsageError(f"{self.name!r} has no weights: its network is on 'meta'; load it again with segvoc.load")
         if self.device.type == "cpu":
-            note_cpu_work()
+            check_fork()
+        if (name := _rounded_float32_part(self.network)) is not None:
+            raise UsageError(
+                f"{name} has to stay in float32; load {self.name!r} again with segvoc.load(dtype=...), which converts the "
+                "rest, instead of converting its network"
+            )
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
         """The model as files and facts; see `Shareable.shareable`."""
@@ -122,6 +134,21 @@ class NetworkSegmenter(Segmenter):
             "chunk": self.class_chunk,
             "workers": class_workers(self.device),
         }
+
+
+def _rounded_float32_part(network: nn.Module) -> str | None:
+    """A parameter of the parts that stay in float32 (`reduce_precision`) and isn't, as after `network.half()`."""
+    if lowest_precision(network).itemsize >= torch.float32.itemsize:
+        return None
+    kept = tuple(
+        f"{path}.{part}".strip(".") + "."
+        for path, module in network.named_modules()
+        for part in getattr(module, "float32_parts", ())
+    )
+    for name, parameter in network.named_parameters():
+        if f"{name}.".startswith(kept) and parameter.dtype in (torch.bfloat16, torch.float16):
+            return name
+    return None
 
 
 def require_network(model: Segmenter, what: str) -> None:
