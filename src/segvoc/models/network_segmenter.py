@@ -91,8 +91,8 @@ class NetworkSegmenter(Segmenter):
             check_fork()
         if (name := _rounded_float32_part(self.network)) is not None:
             raise UsageError(
-                f"{name} has to stay in float32; load {self.name!r} again with segvoc.load(dtype=...), which converts the "
-                "rest, instead of converting its network"
+                f"{name} has to stay in float32; instead of converting the network of {self.name!r}, load it with "
+                "segvoc.load(dtype=...), which converts the rest"
             )
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
