@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -68,7 +69,7 @@ def test_waiting_threads_leave_the_cores_to_others(monkeypatch: pytest.MonkeyPat
     made: list[onnxruntime.SessionOptions] = []
     plain = onnxruntime.InferenceSession
 
-    def noted(file: str, options: onnxruntime.SessionOptions, **more: object) -> onnxruntime.InferenceSession:
+    def noted(file: str, options: onnxruntime.SessionOptions, **more: Any) -> onnxruntime.InferenceSession:
         made.append(options)
         return plain(file, options, **more)
 
