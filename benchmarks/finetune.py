@@ -23,6 +23,7 @@ import numpy as np
 import segvoc
 from benchmarks.machine import update
 from benchmarks.teach import WITH_BACKGROUND, Examples, mean, scores
+from segvoc import process_settings
 from segvoc.data.labeled_images import LabeledImages
 
 THREADS = 2
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="draws the photographs")
     parser.add_argument("--network", action="store_true", help="train the network's own weights, too")
     chosen = parser.parse_args()
-    segvoc.threads(THREADS)
+    process_settings.for_own_process(THREADS)
     for name in chosen.sets:
         folder, _, count = name.partition(":")
         rows = rows_of(chosen.photos / folder, int(count or 20), chosen.held_out, chosen.seed, network=chosen.network)

@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 import segvoc
 from benchmarks.machine import update
+from segvoc import process_settings
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.big_images.labeling import label_big_image
 from segvoc.cli.segment import summary_line
@@ -217,7 +218,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="the page whose table is written")
     parser.add_argument("--point", nargs=2, metavar=("CURVE", "NUMBER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    segvoc.threads(2)
+    process_settings.for_own_process(2)
     if arguments.point:
         return point(arguments.point[0], int(arguments.point[1]))
     curves = [curve for curve in POINTS if curve.rpartition(" ")[2] in arguments.only]

@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 import segvoc
 from benchmarks.machine import update
+from segvoc import process_settings
 from segvoc.cli.segment import summary_line
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.reading import read_image
@@ -207,8 +208,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", choices=["rate", "kills"], default=["rate", "kills"])
     arguments = parser.parse_args()
-    segvoc.keep_freed_memory()
-    threads = segvoc.threads(arguments.threads)
+    process_settings.for_own_process(arguments.threads)
     words = WORDS.read_text(encoding="utf-8").split("\n")[: arguments.words]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -218,7 +218,7 @@ def main() -> None:
                 onnx = arguments.engine == "onnx"
                 model = open_tiny() if onnx else segvoc.load("tiny", device="cpu", dtype="float32")
                 row = measure(model, crops, words, folder / "measured")
-                row |= {"engine": arguments.engine, "threads": threads}
+                row |= {"engine": arguments.engine, "threads": arguments.threads}
             else:
                 row = kill(folder, len(crops), words, arguments.kills)
             print(json.dumps({"part": part, **row}), flush=True)

@@ -89,7 +89,6 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="which images")
     arguments = parser.parse_args()
-    segvoc.threads()
     parts = json.loads((arguments.folder / "classes.json").read_text(encoding="utf-8"))[1:]
     paths = sorted((arguments.folder / "images").glob("*.jpg"))
     order = np.random.default_rng(arguments.seed).permutation(len(paths))[: arguments.images]

@@ -20,6 +20,7 @@ import numpy as np
 
 import segvoc
 from benchmarks.machine import update
+from segvoc import process_settings
 from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmenter import Segmenter
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=40, help="photographs to score")
     parser.add_argument("--seed", type=int, default=0, help="draws the photographs")
     chosen = parser.parse_args()
-    segvoc.threads(THREADS)
+    process_settings.for_own_process(THREADS)
     model = segvoc.load("tiny", device="cpu", dtype="float32")
     for name in chosen.sets:
         folder = chosen.photos / name

@@ -28,7 +28,7 @@ import av
 import numpy as np
 from PIL import Image
 
-import segvoc
+from segvoc import process_settings
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.result_paths import image_paths
 from segvoc.inference.segmenter import Segmenter
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--out", type=Path, help="where to save the result")
     asked = parser.parse_args()
-    segvoc.threads(asked.threads)
+    process_settings.for_own_process(asked.threads)
     photos = [image.path for image in image_paths([asked.photos]) if image.problem is None]
     width, height = map(int, asked.size.split("x"))
     found: dict[str, object] = {"model": "tiny (ONNX Runtime)", "words": len(WORDS), "threads": asked.threads}

@@ -10,7 +10,6 @@ import segvoc
 photo = sys.argv[1] if len(sys.argv) > 1 else "photo.jpg"
 folder = sys.argv[2] if len(sys.argv) > 2 else "out"
 
-segvoc.threads()  # waiting threads stay quiet where other programs use the same cores
 model = segvoc.load("tiny")
 result = model.segment(photo, ["cat", "blanket", "sofa", "wall"])
 

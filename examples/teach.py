@@ -58,7 +58,6 @@ shown, others = (
     segvoc.LabeledImages.from_folders(one / "images", one / "labels", one / "classes.json")
     for one in (folder / "teach", folder / "test")
 )
-segvoc.threads()  # waiting threads stay quiet where other programs use the same cores
 model = segvoc.load("tiny")
 taught = model.teach(shown)  # takes seconds
 taught.save(folder / "line.words.safetensors")

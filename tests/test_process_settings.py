@@ -4,14 +4,10 @@ import ctypes
 import os
 import subprocess
 import sys
-import warnings
 
 import pytest
-import torch
 
-import segvoc
 from segvoc import process_settings
-from segvoc.errors import SharedCoresWarning, UsageError
 from tests.inference.small_network import small_segmenter
 from tests.processes import printed
 
@@ -51,44 +47,19 @@ except SystemExit:
     assert _python(code, OMP_DYNAMIC="TRUE").split() == ["memory", "1000", "None"]
 
 
-@pytest.mark.slow
-def test_threads_set_before_pytorch_is_imported() -> None:
-    code = "import os, segvoc; print(segvoc.threads(2), os.environ['GOMP_SPINCOUNT'])"
-    assert _python(code) == "2 1000"
-    assert _python(code, GOMP_SPINCOUNT="5") == "2 5"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at the threads that Linux lists")
-def test_threads_set_after_pytorch_is_imported() -> None:
-    code = """
-import os, torch, segvoc
-before = len(os.listdir("/proc/self/task"))
-print(segvoc.threads(2), len(os.listdir("/proc/self/task")) - before > len(os.sched_getaffinity(0)))
-"""
-    assert _python(code) == "2 True"
-    assert _python(code.replace("threads(2)", "threads(2, spin=True)")) == "2 False"
-
-
-@pytest.mark.usefixtures("as_users_call")
-def test_threads_are_told_and_checked() -> None:
-    assert segvoc.threads(spin=True) == torch.get_num_threads()
-    for number in (0, -1, 1.5, True, "2"):
-        with pytest.raises(UsageError, match="number of threads"):
-            segvoc.threads(number)  # type: ignore[arg-type]
-
-
-def test_threads_without_pytorch() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have another OpenMP")
+def test_a_process_of_our_own_has_its_share_of_the_threads() -> None:
     code = """
 import os, sys
-sys.modules["torch"] = None
-import segvoc.process_settings as settings
-settings.find_spec = lambda name: None
-print(settings.threads() == len(os.sched_getaffinity(0)), settings.onnx_spins(), settings.threads(3, spin=True))
-print(settings.onnx_spins(), settings.threads(), settings.onnx_spins())
+from segvoc.process_settings import for_own_process, onnx_threads
+for_own_process(2)
+import torch
+print(torch.get_num_threads(), onnx_threads(), os.environ["GOMP_SPINCOUNT"], os.environ["OPENBLAS_NUM_THREADS"])
+for_own_process(1)
+print(torch.get_num_threads(), onnx_threads())
 """
-    assert _python(code).split() == ["True", "False", "3", "True", "3", "False"]
-    assert _python(code, OMP_NUM_THREADS="7").split()[0] == "False"
+    assert _python(code).split() == ["2", "2", "1000", "1", "1", "1"]
+    assert _python(code, GOMP_SPINCOUNT="5", OMP_NUM_THREADS="7").split()[2] == "5"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -124,32 +95,14 @@ for mended in (False, True):
         signal.alarm(60)
         try:
             if mended:
-                segvoc.threads(1, spin=True)
+                torch.set_num_threads(1)
             model.segment(image, words)
             os._exit(3)
         except segvoc.UsageError as error:
-            os._exit(4 if "segvoc.threads(1)" in str(error) else 5)
+            os._exit(4 if "use spawn" in str(error) else 5)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert _python(code, PYTHONPATH=os.pathsep.join(sys.path)).split() == ["4", "3"]
-
-
-def test_shared_cores_are_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    process_settings._warn_of_shared_cores.cache_clear()
-    monkeypatch.setattr(process_settings, "_spins_as_set", lambda: False)
-    monkeypatch.setattr(process_settings, "_has_gnu_openmp", lambda: True)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0.0, 0.0))
-    with pytest.warns(SharedCoresWarning, match=r"segvoc\.threads"):
-        process_settings.note_cpu_work()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        process_settings.note_cpu_work()
-    process_settings._warn_of_shared_cores.cache_clear()
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.0, 0.0))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        process_settings.note_cpu_work()
 
 
 def test_a_process_is_running_until_it_has_ended() -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from segvoc.models.opening import list_models, load, load_exported
     from segvoc.models.saving import save
     from segvoc.pipelines import ImageSegmentationPipeline, pipeline
-    from segvoc.process_settings import keep_freed_memory, threads
+    from segvoc.process_settings import keep_freed_memory
     from segvoc.teaching.taught_words import TaughtWords
     from segvoc.training import recipes, trackers
     from segvoc.training.callbacks import Callback
@@ -86,7 +86,6 @@ __all__ = [
     "read_label_map",
     "recipes",
     "save",
-    "threads",
     "trackers",
     "train",
     "with_objects",
@@ -129,7 +128,6 @@ _HOMES = {
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
     "save": "segvoc.models.saving",
-    "threads": "segvoc.process_settings",
     "trackers": "segvoc.training.trackers",
     "train": "segvoc.training.run",
     "with_objects": "segvoc.formats.objects",

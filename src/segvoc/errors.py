@@ -53,10 +53,6 @@ class DamagedJournalWarning(UserWarning):
     """A line of a journal can't be read; what it kept is lost or done again."""
 
 
-class SharedCoresWarning(UserWarning):
-    """Other programs use the same cores, and PyTorch's waiting threads slow all of them down; see `segvoc.threads`."""
-
-
 class NotCompiledWarning(UserWarning):
     """Exported programs were to be compiled, and can't be here; their archives run in place of machine code."""
 

@@ -1,7 +1,7 @@
 """Process-wide settings for threads and memory that make networks faster on a CPU.
 
-Importing segvoc or loading a model changes none of them. The command line applies them; a program can choose to call
-`segvoc.threads` and `segvoc.keep_freed_memory`.
+Importing segvoc or loading a model changes none of them. Processes that segvoc starts itself apply them; a program can
+choose to call `segvoc.keep_freed_memory`.
 """
 
 import ctypes
@@ -14,10 +14,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
-from segvoc.errors import SharedCoresWarning, UsageError
+from segvoc.errors import UsageError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # parameters of glibc's mallopt
 _LARGEST_TENSORS = 32 << 20  # bytes; glibc refuses more
@@ -28,23 +26,27 @@ WORKER_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_met
 
 _STILL_RUNS, _MAY_WAIT = 0x102, 0x100000  # of Windows: WAIT_TIMEOUT, SYNCHRONIZE
 
-_SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _SHORT_SPIN = "1000"
 """Number of spins before a waiting thread sleeps. GNU OpenMP's default is 3 ms or more, which makes every run on shared
 cores many times slower; not spinning at all costs a tenth on dedicated cores."""
 
 
-_onnx = {"threads": 0, "spin": True}
-"""What `threads` was told, for programs that ONNX Runtime loads."""
+def for_own_process(threads: int | None = None) -> None:
+    """Apply settings for a process that only runs segvoc; call this before NumPy and PyTorch are imported.
 
-
-def for_command_line() -> None:
-    """Apply settings for a process that only runs segvoc; call this before NumPy and PyTorch are imported."""
-    _spin_shortly()
+    Args:
+        threads: CPU threads of networks (default: as the environment says).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SHORT_SPIN)
     # The threads of NumPy's OpenBLAS spin too, and on shared cores make small products fifty times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # It lets OpenMP start fewer threads than requested. oneDNN kernels then wait forever for the missing ones.
     os.environ.pop("OMP_DYNAMIC", None)
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # ONNX Runtime gets as many
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
     keep_freed_memory()
 
 
@@ -125,90 +127,10 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def threads(number: int | None = None, *, spin: bool = False) -> int:
-    """Set how many CPU threads networks use in this process, and keep the waiting ones from spinning.
-
-    Between operations, the threads of PyTorch and of ONNX Runtime wait for work in a busy loop. If other processes need
-    the same cores, PyTorch's makes all of them up to twenty times slower. Preferably call this before `import torch`;
-    afterwards it only works with GNU OpenMP (PyTorch's Linux wheels), by keeping a few sleeping threads. ONNX Runtime
-    does it for models that haven't labeled an image yet.
-
-    Args:
-        number: number of threads (default: unchanged).
-        spin: keep the busy loop, which is 5 to 10 % faster on cores that no other process uses.
-
-    Returns:
-        The number of threads in use.
-
-    Raises:
-        UsageError: the number is not a positive integer.
-    """
-    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
-        raise UsageError(f"threads({number!r}) is not a number of threads; give one from 1")
-    _onnx.update(threads=number or _onnx["threads"], spin=spin)
-    if find_spec("torch") is None:
-        return onnx_threads() or cores()
-    loaded = "torch" in sys.modules
-    if not spin and not loaded:
-        _spin_shortly()
-    import torch  # here: GNU OpenMP reads its variables when PyTorch loads it
-
-    if number is not None:
-        torch.set_num_threads(number)
-    if not spin and loaded and not _spins_as_set():
-        _park_threads()
-    return torch.get_num_threads()
-
-
 def onnx_threads() -> int:
-    """How many threads ONNX Runtime is to use: what `threads` was told, else OMP_NUM_THREADS; 0: one for each core."""
+    """How many threads ONNX Runtime is to use: OMP_NUM_THREADS, as PyTorch does; 0: one for each core."""
     told = os.environ.get("OMP_NUM_THREADS", "")
-    return _onnx["threads"] or (int(told) if told.isdecimal() else 0)
-
-
-def onnx_spins() -> bool:
-    """Whether ONNX Runtime's threads are to wait in a busy loop, which is 10 to 20 % faster on idle cores."""
-    return bool(_onnx["spin"])
-
-
-def _spin_shortly() -> None:
-    if not _spins_as_set():
-        os.environ["GOMP_SPINCOUNT"] = _SHORT_SPIN
-
-
-def _spins_as_set() -> bool:
-    return any(name in os.environ for name in _SPIN_VARIABLES)
-
-
-@cache
-def _park_threads() -> None:
-    """Start more OpenMP threads than there are cores, all of which sleep forever.
-
-    A process with more OpenMP threads than cores spins for only a thousandth of the time: libgomp checks the number
-    whenever a thread starts waiting (`gomp_managed_threads` in its config/linux/wait.h).
-    """
-    if not _has_gnu_openmp():
-        return
-    import torch
-
-    number, started = torch.get_num_threads(), threading.Event()
-
-    def park() -> None:
-        torch.set_num_threads(cores() + 1)
-        torch.zeros(1 << 20).add_(1)
-        started.set()
-        threading.Event().wait()  # its thread team lives as long as this thread
-
-    threading.Thread(target=park, name="segvoc-parked-threads", daemon=True).start()
-    started.wait()
-    torch.set_num_threads(number)
-
-
-def _has_gnu_openmp() -> bool:
-    try:
-        return "libgomp" in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+    return int(told) if told.isdecimal() else 0
 
 
 def cores() -> int:
@@ -216,37 +138,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_worked_in: dict[str, int] = {}
+_ran_in: dict[str, int] = {}
 
 
-def note_cpu_work() -> None:
-    """Note that this process is about to use PyTorch's CPU threads.
+def check_fork() -> None:
+    """Called before a network uses PyTorch's CPU threads.
 
-    Raises: UsageError: it was forked from a process that already used them. A fork copies no threads, so the first
-        parallel operation would wait for them forever.
-
-    Warns: SharedCoresWarning: other programs use the same cores, and waiting threads spin (once per process).
+    Raises: UsageError: this process was forked from one that used them. A fork copies no threads, so the first parallel
+        operation would wait for them forever.
     """
     import torch
 
-    if torch.get_num_threads() == 1:
-        return
-    if _worked_in.setdefault("process", os.getpid()) != os.getpid():
-        raise UsageError(
-            "this process was forked from one whose CPU threads had run a network, and they are missing here; start "
-            'processes by "spawn", load the model after the fork, or call segvoc.threads(1) in the new process'
-        )
-    _warn_of_shared_cores()
-
-
-@cache
-def _warn_of_shared_cores() -> None:
-    if _spins_as_set() or _park_threads.cache_info().currsize or not _has_gnu_openmp():
-        return
-    if os.getloadavg()[0] > cores() + 1:
-        warnings.warn(
-            "other programs use this machine's cores, and PyTorch's waiting threads make all of them slow; call "
-            "segvoc.threads() at the start of the program, or set GOMP_SPINCOUNT=1000",
-            SharedCoresWarning,
-            stacklevel=5,
-        )
+    if torch.get_num_threads() > 1 and _ran_in.setdefault("process", os.getpid()) != os.getpid():
+        raise UsageError("PyTorch ran before fork(); use spawn, or call torch.set_num_threads(1) in the new process")

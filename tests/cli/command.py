@@ -42,7 +42,7 @@ Command = Callable[..., Outcome]
 
 def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """A function that runs `segvoc` with some arguments, without its settings of the whole process."""
-    monkeypatch.setattr(process_settings, "for_command_line", lambda: None)
+    monkeypatch.setattr(process_settings, "for_own_process", lambda: None)
 
     def command(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["segvoc", *map(str, arguments)])

@@ -30,7 +30,7 @@ def _encoder(
     tower: Letters, digest: str = "weights", templates: tuple[str, ...] = ("{}",), *, average: bool = False
 ) -> VocabularyEncoder:
     encoder = VocabularyEncoder(tower, templates, average=average)
-    encoder.digest = lambda: digest
+    encoder.digest = lambda _: digest
     return encoder
 
 
@@ -100,7 +100,7 @@ def test_weights_that_were_changed_after_loading_are_not_kept(tower: Letters, ca
 
 
 def test_short_lists_are_not_kept(tower: Letters, cache: Path) -> None:
-    def refuse() -> str:
+    def refuse(_: object) -> str:
         raise AssertionError("the weights were read")
 
     encoder = _encoder(tower)

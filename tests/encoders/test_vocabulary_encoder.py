@@ -1,9 +1,11 @@
 """Embeddings of a vocabulary: computed once, and never stale."""
 
+import copy
 import random
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -194,3 +196,37 @@ def test_cache_is_bounded_and_keeps_what_was_used_last(tower: Letters, monkeypat
     tower.calls.clear()
     encode(Vocabulary(["x"]))
     assert tower.calls == []
+
+
+def test_words_that_another_call_drops_from_the_cache_meanwhile_are_still_there(tower, monkeypatch):
+    """As another thread does while this one encodes."""
+    monkeypatch.setattr(word_encoder, "CACHED_EMBEDDINGS", 3)
+    encode, embed, others = VocabularyEncoder(tower, ("{}",)), VocabularyEncoder.embed, [Vocabulary(["x", "y", "z"])]
+    encode(WORDS)
+
+    def with_another_call(self: VocabularyEncoder, tokens: np.ndarray) -> torch.Tensor:
+        if others:
+            self(others.pop())
+        return embed(self, tokens)
+
+    monkeypatch.setattr(VocabularyEncoder, "embed", with_another_call)
+    both = Vocabulary(["cat", "dog"])
+    assert torch.equal(encode(both), _fresh(tower, both))
+
+
+def test_embeddings_have_their_own_precision_under_autocast() -> None:
+    torch.manual_seed(0)
+    tower = _minilm()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = VocabularyEncoder(tower, ("{}",))(WORDS)
+    assert torch.equal(inside, VocabularyEncoder(tower, ("{}",))(WORDS))
+
+
+def test_a_copy_begins_without_what_the_original_has_computed(tower: Letters) -> None:
+    encode = VocabularyEncoder(tower, ("{}",))
+    before = encode(WORDS)
+    tower.calls.clear()
+    other = copy.deepcopy(encode)
+    other.text_encoder.load_state_dict({name: x.flip(0) for name, x in tower.state_dict().items()})
+    assert not torch.allclose(other(WORDS), before, atol=1e-4)
+    assert torch.equal(encode(WORDS), before) and not tower.calls

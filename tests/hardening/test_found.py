@@ -23,7 +23,7 @@ from segvoc.data.preparation.originals import _damage_named, _members
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError
 from segvoc.exported.manifest import ExportManifest
-from segvoc.exported.segmenter import _guarded
+from segvoc.exported.segmenter import _Guarded
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
 from segvoc.records import check_amounts, convert
@@ -128,14 +128,14 @@ def test_programs_that_fail_or_give_something_else(tmp_path: Path) -> None:
         raise RuntimeError("no such node\nat all")
 
     with pytest.raises(CheckpointError, match=r"doesn't run on what segvoc gives it \(no such node\)"):
-        _guarded(tmp_path / "x.onnx", failing)({})
+        _Guarded(tmp_path / "x.onnx", failing)({})
     for outputs in (
         {"logits": np.zeros((2, 2), np.float32)},
         {"embeddings": np.zeros((2, 2), np.int64)},
         {"logits": np.zeros((1, 3, 2, 2), np.float32), "kept": np.zeros((1, 2), np.int64)},
     ):
         with pytest.raises(CheckpointError, match="gives"):
-            _guarded(tmp_path / "x.onnx", lambda inputs, outputs=outputs: outputs)({})
+            _Guarded(tmp_path / "x.onnx", lambda inputs, outputs=outputs: outputs)({})
 
 
 def _lying(size: bytes) -> bytes:

@@ -1,20 +1,27 @@
 """What models depend on, and the words that they keep on disk."""
 
+import copy
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import segvoc
+from segvoc.encoders.clip_text import ClipTextEncoder, open_clip_text, openai_text
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.exported.segmenter import ExportedWordEncoder
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models import opening
 from segvoc.models.digests import keep_words, model_record
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_words import PartWordEncoder
+from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 
 WORDS = [f"thing number {number}" for number in range(64)]
@@ -77,4 +84,46 @@ def test_names_inside_an_encoder_of_parts_are_kept() -> None:
     inner = model.encode_words
     model.encode_words = PartWordEncoder(inner)  # type: ignore[arg-type]
     keep_words(model)
-    assert inner.digest() == inner.digest()  # type: ignore[attr-defined]
+    assert inner.digest(inner) == inner.digest(inner)  # type: ignore[attr-defined]
+
+
+def _words_of(model: NetworkSegmenter) -> torch.Tensor:
+    """What its text encoder computes, without any cache."""
+    return VocabularyEncoder(model.network.text_encoder, model.templates)(Vocabulary(WORDS))
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_copy_with_other_weights_has_their_words(tmp_path, monkeypatch, is_used):
+    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
+    first = small_segmenter()
+    keep_words(first)
+    if is_used:
+        first.encode(WORDS)
+    second = copy.deepcopy(first)
+    state = {name: value.flip(0) for name, value in second.network.text_encoder.state_dict().items()}
+    second.network.text_encoder.load_state_dict(state)
+    first.encode(WORDS)
+    assert torch.equal(second.encode(WORDS).query(None)[1], _words_of(second))  # type: ignore[arg-type]
+    assert torch.equal(first.encode(WORDS).query(None)[1], _words_of(first))  # type: ignore[arg-type]
+
+
+def test_equal_weights_with_another_activation_have_other_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
+    found = []
+    for text in (openai_text(512), open_clip_text(512)):
+        torch.manual_seed(0)
+        tower = ClipTextEncoder(replace(text, layers=1))
+        encode = VocabularyEncoder(tower, ("{}",))
+        model = small_segmenter()
+        model.encode_words = encode
+        keep_words(model)
+        found.append(encode(Vocabulary(WORDS)))
+        assert torch.equal(found[-1], VocabularyEncoder(tower, ("{}",))(Vocabulary(WORDS)))
+    assert not torch.equal(*found)
+
+
+def test_settings_that_change_no_weight_are_recorded() -> None:
+    plain, other = small_segmenter(), small_segmenter()
+    other.origin = {"configuration": {"encoder": {"activation": "gelu"}}}
+    one, another = model_record(plain), model_record(other)
+    assert [name for name in one if one[name] != another[name]] == ["network settings"]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +17,14 @@ from hardening.faults import Fault, faults
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.palette import class_colors
+from segvoc.projects import locking, thumbnails
 from segvoc.projects.errors import ConflictError, ImageDoneError, NotInProjectError
 from segvoc.projects.folder import ProjectFolder
+from segvoc.projects.images import ProjectImage
 from segvoc.projects.project import Project
 from segvoc.projects.records import DamagedProjectError, ImageState, ProjectOptions, read_state
 from segvoc.projects.work_files import read_work
-from tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work, kill_at, writes_of
+from tests.projects.drawn_projects import SIZE, drawn_labels, drawn_project, drawn_work, kill_at, writes_of
 from tests.serving.services import drawn_image, png
 
 
@@ -407,3 +410,67 @@ def test_the_history_is_read_from_its_end(tmp_path: Path) -> None:
     assert project.history.last() == 2000
     assert [change.seq for change in project.history.after(1000)] == list(range(1001, 2001))
     assert len(project.history.after(0)) == 2000
+
+
+# ---- threads
+
+
+def test_states_are_listed_while_an_image_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = drawn_project(tmp_path / "p", "a.png", "b.png")
+    plain, images = project.state, [png(drawn_image(7, SIZE))]
+
+    def while_one_is_added(image: ProjectImage) -> ImageState:
+        if images:
+            project.add("c.png", images.pop())
+        return plain(image)
+
+    monkeypatch.setattr(project, "state", while_one_is_added)
+    states, problems = project.states()
+    assert ([state.image for state in states], problems) == (["a.png", "b.png"], [])
+    assert list(project.images()) == ["a.png", "b.png", "c.png"]
+
+
+def test_an_image_that_is_added_while_another_thread_lists_is_listed(tmp_path, monkeypatch):
+    project, content = drawn_project(tmp_path / "p", "a.png"), png(drawn_image(7, SIZE))
+    plain, before = project._refresh, project._listing(fresh=True)
+    before = (before[0], dict(before[1]), before[2])
+
+    def while_one_lists(image: ProjectImage) -> ImageState:
+        project._found = before  # a listing that was begun before the image was written
+        return plain(image)
+
+    monkeypatch.setattr(project, "_refresh", while_one_lists)
+    project.add("c.png", content)
+    assert project.has("c.png", content)
+
+
+def test_two_threads_that_come_first_get_one_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, plain, made, held = tmp_path / "p", threading.RLock, [], []
+
+    def while_another_comes() -> threading.RLock:
+        made.append(lock := plain())
+        if len(made) == 1:
+            with locking.locked(folder):
+                held.extend(locking._thread_locks.values())
+        return lock
+
+    monkeypatch.setattr(locking, "_thread_locks", {})
+    monkeypatch.setattr(locking.threading, "RLock", while_another_comes)
+    with locking.locked(folder):
+        assert held == list(locking._thread_locks.values())
+
+
+def test_the_thumbnail_of_an_image_that_is_replaced_meanwhile_is_made_again(tmp_path, monkeypatch):
+    project = drawn_project(tmp_path / "p", "a.png")
+    image, plain = project.image("a.png"), thumbnails.read_image
+
+    def while_it_is_replaced(opened: Image.Image) -> np.ndarray:
+        pixels = plain(opened)
+        image.path.write_bytes(png(drawn_image(7, SIZE)))
+        os.utime(image.path, ns=(0, 1))
+        return pixels
+
+    with monkeypatch.context() as patch:
+        patch.setattr(thumbnails, "read_image", while_it_is_replaced)
+        old = thumbnails.thumbnail(project.folder, image)
+    assert thumbnails.thumbnail(project.folder, image) != old

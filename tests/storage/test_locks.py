@@ -2,10 +2,12 @@
 
 import gc
 import multiprocessing
+from threading import Thread
 
 import pytest
 
 from segvoc.errors import OutputError, UsageError
+from segvoc.storage import locks
 from segvoc.storage.locks import LOCK_NAME, lock_folder
 
 
@@ -63,3 +65,20 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"file/run/\.segvoc-lock' can't be written"):
         lock_folder(tmp_path / "file/run")
+
+
+def test_two_threads_that_lock_a_folder_at_once_get_one_lock(tmp_path, monkeypatch):
+    plain, threads, found = locks.lock_file, [], []
+
+    def while_another_comes(descriptor: int, *, wait: bool = False) -> bool:
+        is_locked = plain(descriptor, wait=wait)
+        if not threads:
+            threads.append(Thread(target=lambda: found.append(lock_folder(tmp_path))))
+            threads[0].start()
+            threads[0].join(0.3)  # it waits for this thread, or fails
+        return is_locked
+
+    monkeypatch.setattr(locks, "lock_file", while_another_comes)
+    lock = lock_folder(tmp_path)
+    threads[0].join()
+    assert found == [lock]

@@ -87,8 +87,7 @@ class ShardLabeler:
 
     def __init__(self, labeling: Labeling, form: ResultForm, facts: ModelFacts, threads: int | None = None) -> None:
         if threads is not None:
-            process_settings.keep_freed_memory()
-            process_settings.threads(threads)
+            process_settings.for_own_process(threads)
         self.labeling, self.form = labeling, form
         self.model: Segmenter = labeling.load()
         if told := difference(facts.model, model_record(self.model)):

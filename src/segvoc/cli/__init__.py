@@ -64,7 +64,7 @@ def main() -> None:
 
     Exit codes: 0 all done, 1 some inputs failed, 2 the call was wrong, 130 interrupted.
     """
-    process_settings.for_command_line()
+    process_settings.for_own_process()
     warnings.showwarning = _one_line_warning
     process_settings.ignore_warnings_of_image_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):

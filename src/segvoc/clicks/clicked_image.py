@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from segvoc.arrays import sigmoid
-from segvoc.clicks.program import click_program, view_program, view_protocol
+from segvoc.clicks.program import CLICK_PROGRAM, VIEW_PROGRAM, view_protocol
 from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
 from segvoc.inference.windows import views
 
@@ -113,7 +113,7 @@ class ClickedImage:
             if view.holds(one.x, one.y)
         ]
         inputs = {"clicks": np.array(rows or [(0.5, 0.5, 0.0)], np.float32), "mask": mask.astype(np.float32)}
-        return click_program()(self._features(view) | inputs)["logits"]
+        return CLICK_PROGRAM(self._features(view) | inputs)["logits"]
 
     def _features(self, view: ViewBox) -> dict[str, np.ndarray]:
         if view in self.seen:
@@ -121,7 +121,7 @@ class ClickedImage:
         else:
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
             pixels = views(part, view_protocol())[:1]
-            self.seen[view] = view_program()({"pixels": pixels}) | {"pixels": pixels}
+            self.seen[view] = VIEW_PROGRAM({"pixels": pixels}) | {"pixels": pixels}
             while len(self.seen) > VIEWS:
                 del self.seen[next(iter(self.seen))]
         return self.seen[view]

@@ -8,20 +8,14 @@ from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.inference.protocols import Protocol
 
+CLICK_PROGRAM = OnnxProgram(SHIPPED / PROGRAM)
+"""From features, clicks and the mask so far to the mask; loaded when it first runs, for all threads."""
 
-@cache
-def click_program() -> OnnxProgram:
-    """From features, clicks and the mask so far to the mask; loaded once."""
-    return OnnxProgram(SHIPPED / PROGRAM)
-
-
-@cache
-def view_program() -> OnnxProgram:
-    """From pixels to the features, which are those of `tiny`; loaded once."""
-    return OnnxProgram(SHIPPED / IMAGE)
+VIEW_PROGRAM = OnnxProgram(SHIPPED / IMAGE)
+"""From pixels to the features, which are those of `tiny`."""
 
 
 @cache
 def view_protocol() -> Protocol:
-    """How images are given to `view_program`."""
+    """How images are given to `VIEW_PROGRAM`."""
     return ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols["auto"]

@@ -1,7 +1,7 @@
 """Embeds vocabularies with a PyTorch text encoder: each prompt once, and again when the weights change."""
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ class VocabularyEncoder(PromptedWordEncoder):
         self.unit_length = getattr(text_encoder, "unit_length", True)
         self._weights: _WeightsState | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """See `PromptedWordEncoder.__getstate__`."""
+        return super().__getstate__() | {"_weights": None}
+
     @property
     def tokenizer(self) -> Tokenizer:
         """The text encoder, which has its own."""
@@ -63,8 +67,9 @@ class VocabularyEncoder(PromptedWordEncoder):
 
     @torch.no_grad()
     def embed(self, tokens: Int[np.ndarray, "N L"]) -> Float[Tensor, "N C"]:
-        """Run the text encoder on the token ids of N prompts."""
-        return self.text_encoder(torch.from_numpy(tokens).to(self.device))
+        """Run the text encoder on the token ids of N prompts, in its own precision: embeddings outlive the call."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.text_encoder(torch.from_numpy(tokens).to(self.device))
 
 
 class _WeightsState:

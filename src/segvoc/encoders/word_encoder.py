@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -32,7 +32,7 @@ KEPT_FROM = 64
 """Fewest new prompts of a call that are kept on disk; fewer are encoded in the time that it takes to compute the digest
 of the text encoder's weights."""
 
-KEPT_FORMAT = 1
+KEPT_FORMAT = 2
 """Version of what is kept there."""
 
 PROMPTS_AT_ONCE = 4096
@@ -101,14 +101,22 @@ class PromptedWordEncoder(ABC):
     unit_length = True
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
-    digest: Callable[[], str] | None = None
-    """Tells the text encoder's results from those of all others, for embeddings on disk; None keeps none there."""
+    digest: Callable[[Self], str] | None = None
+    """A digest of all that this encoder's embeddings depend on now, the key of those on disk; None keeps none there.
+
+    It is given the encoder, since a copy of it has a text encoder of its own.
+    """
 
     def __init__(self, templates: Sequence[str], *, average: bool = False) -> None:
         self.templates = tuple(templates)
         self.average = average
         self._cache: OrderedDict[ClassPrompts, Float[Array, "P C"]] = OrderedDict()
         self._checked: tuple[tuple[str, ...], Sequence[str]] = ((), ())  # the last words, and the unknown ones of them
+        self._key: str | None = None  # `digest` of the weights that `has_changed` knows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies begin without what was computed from these weights, as theirs may become others."""
+        return {**self.__dict__, "_cache": OrderedDict(), "_key": None}
 
     @property
     def batch(self) -> int:
@@ -157,11 +165,12 @@ class PromptedWordEncoder(ABC):
         if self.has_changed():
             self._cache.clear()
             self.digest = None  # these weights are being trained, and the next ones will be others again
-        self._cache |= self._kept_or_encoded([prompts for prompts in classes if prompts not in self._cache])
-        found = {}
+        # other threads may change the cache meanwhile: each step looks at it once
+        found = {prompts: known for prompts in classes if (known := self._cache.get(prompts)) is not None}
+        found |= self._kept_or_encoded([prompts for prompts in classes if prompts not in found])
         for prompts in classes:
-            found[prompts] = self._cache[prompts]
-            self._cache.move_to_end(prompts)
+            self._cache.pop(prompts, None)
+            self._cache[prompts] = found[prompts]  # used last
         while len(self._cache) * (1 if self.average else len(self.templates)) > CACHED_EMBEDDINGS:
             self._cache.popitem(last=False)
         return found
@@ -185,7 +194,9 @@ class PromptedWordEncoder(ABC):
         folder = cache_folder()
         if folder is None or self.digest is None:
             return None
-        return KeptArrays(folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self.digest())}.sqlite")
+        if self._key is None:
+            self._key = self.digest(self)
+        return KeptArrays(folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key)}.sqlite")
 
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         """The embeddings of classes, computed; prompts that several of them share are encoded once."""

@@ -20,7 +20,6 @@ from segvoc.exported.words_apart import WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
-from segvoc.process_settings import cores, onnx_threads
 from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
 from segvoc.sharing.facts import SHIPPED_WEIGHTS, TINY, taught_facts
 from segvoc.sharing.uploading import ShareableModel
@@ -42,7 +41,8 @@ class ExportedSegmenter(Segmenter):
     Args:
         folder: the exported folder.
         manifest: the file that describes it, in the same folder.
-        threads: threads that ONNX Runtime computes with; 0: see `segvoc.threads`. PyTorch's are those of the process.
+        threads: threads that ONNX Runtime computes with; 0: OMP_NUM_THREADS, or one for each core. PyTorch's are those
+            of the process.
 
     Raises:
         CheckpointError: the folder is damaged.
@@ -159,16 +159,16 @@ class ExportedSegmenter(Segmenter):
 
     def _opener(self, threads: int) -> Callable[[str], RunProgram]:
         if self.manifest.programs == "onnx":
-            return lambda file: _guarded(self.folder / file, OnnxProgram(self.folder / file, threads))
+            return lambda file: _Guarded(self.folder / file, OnnxProgram(self.folder / file, threads))
         with naming_torch():
             from segvoc.exported.torch_program import TorchProgram
-        return lambda file: _guarded(self.folder / file, TorchProgram(self.folder / file))
+        return lambda file: _Guarded(self.folder / file, TorchProgram(self.folder / file))
 
     def _opened_words(self, words: WordsProgram, opened: Callable[[str], RunProgram], threads: int) -> RunProgram:
         if words.apart is None:
             return opened(words.program)
         shared, each = words.apart
-        return WordsApart(opened(shared), self._opener(1)(each), lambda: threads or onnx_threads() or cores())
+        return WordsApart(opened(shared), self._opener(1)(each), threads)
 
     def _encoder(self, opened: Callable[[str], RunProgram]) -> WordEncoder:
         about = self.manifest
@@ -178,24 +178,27 @@ class ExportedSegmenter(Segmenter):
         return ExportedPartEncoder(encoder) if about.has_parts else encoder
 
 
-def _guarded(file: Path, program: RunProgram) -> RunProgram:
+@dataclass(frozen=True)
+class _Guarded:
     """A program whose failures are one line, and whose outputs are what segvoc goes on with."""
 
-    def run(inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    file: Path
+    program: RunProgram
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        file = str(self.file)
         try:
-            outputs = program(inputs)
+            outputs = self.program(inputs)
         except SegvocError:
             raise
         except Exception as error:  # each library has its own
             raise CheckpointError(
-                f"{str(file)!r} doesn't run on what segvoc gives it ({one_line(error)}); give it more "
+                f"{file!r} doesn't run on what segvoc gives it ({one_line(error)}); give it more "
                 "memory, or export the model again"
             ) from None
         if problem := _unfit_output(outputs):
-            raise CheckpointError(f"{str(file)!r} gives {problem}; export the model again")
+            raise CheckpointError(f"{file!r} gives {problem}; export the model again")
         return outputs
-
-    return run
 
 
 def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:

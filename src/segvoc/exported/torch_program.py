@@ -1,6 +1,7 @@
 """`torch.export` archives as programs that PyTorch runs, without the code of the network."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import torch
 from torch import Tensor
 
 from segvoc.errors import CheckpointError, one_line
+from segvoc.process_settings import check_fork
 
 COMPILED = ".compiled.pt2"
 """Ending of the package of machine code beside an archive, in place of ".pt2"."""
+
+_loading = threading.Lock()
+"""One program is loaded at a time, so that threads that run it first share it."""
 
 
 class TorchProgram:
@@ -26,14 +31,21 @@ class TorchProgram:
         self.file = file
         self._run: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies load the file again."""
+        return TorchProgram, (self.file,)
+
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Run the program, with exactly the inputs that it has.
 
         Raises:
             CheckpointError: this PyTorch can't open the file.
+            UsageError: see `check_fork`.
         """
-        if self._run is None:
-            self._run = self._loaded()
+        check_fork()
+        with _loading:
+            if self._run is None:
+                self._run = self._loaded()
         # programs are traced with their inputs sorted by name
         tensors = {name: torch.from_numpy(np.require(inputs[name], requirements="W")) for name in sorted(inputs)}
         with torch.no_grad():

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from segvoc.process_settings import cores, onnx_threads
+
 OF_CLASSES = "class_"
 """How the names of those arrays begin that have an axis of classes, the second."""
 
@@ -18,10 +20,10 @@ class WordsApart:
     Args:
         shared: selects the classes, and computes what they share.
         each: computes the logits of some classes; several threads call it at a time, so it should use one itself.
-        threads: how many call it at a time.
+        threads: how many call it at a time; 0: as many as `onnx_threads` says, or one for each core.
     """
 
-    def __init__(self, shared: _Run, each: _Run, threads: Callable[[], int]) -> None:
+    def __init__(self, shared: _Run, each: _Run, threads: int) -> None:
         self._shared, self._each, self._threads = shared, each, threads
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -34,7 +36,7 @@ class WordsApart:
             parts = {name: value[:, one] for name, value in found.items() if name.startswith(OF_CLASSES)}
             return self._each(found | parts)["logits"]
 
-        numbers, threads = range(kept.shape[1]), min(self._threads(), kept.shape[1])
+        numbers, threads = range(kept.shape[1]), min(self._threads or onnx_threads() or cores(), kept.shape[1])
         if threads == 1:
             return {"logits": np.concatenate([logits(number) for number in numbers], axis=1), "kept": kept}
         # threads of this call alone: those that wait for the next one would be missing in a fork of this process

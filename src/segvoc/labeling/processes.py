@@ -110,8 +110,7 @@ def _serve(
     threads: int,
 ) -> None:
     process_settings.end_with_parent()
-    process_settings.keep_freed_memory()
-    process_settings.threads(threads)
+    process_settings.for_own_process(threads)
     lock = Lock()
 
     def send(message: object) -> None:

@@ -1,7 +1,8 @@
 """What the results of a model depend on, as digests: to keep words on disk, and to go on with a run."""
 
-from functools import cache
+from functools import partial
 from importlib.metadata import version
+from typing import cast
 
 from segvoc.encoders.word_encoder import PromptedWordEncoder
 from segvoc.exported.manifest import ExportManifest
@@ -24,7 +25,9 @@ def model_record(model: Segmenter) -> dict[str, str]:
     from segvoc.models.network_segmenter import NetworkSegmenter
 
     assert isinstance(model, NetworkSegmenter)
-    return record | {"weights": content_hash(model.network), "engine": _engine(model)}
+    # equal weights label otherwise with another activation or way to dense features
+    settings = digest_of(model.origin.get("configuration"))
+    return record | {"weights": content_hash(model.network), "network settings": settings, "engine": _engine(model)}
 
 
 def model_device(model: Segmenter) -> str:
@@ -38,20 +41,28 @@ def keep_words(model: Segmenter) -> None:
 
     The encoder gets no reference to the model: a cycle would keep the weights in memory long after their last use.
     """
-    encoder, engine = model.encode_words, _engine(model)
+    encoder = model.encode_words
     encoder = getattr(encoder, "encode", encoder)  # an encoder of parts has one of names inside
     if not isinstance(encoder, PromptedWordEncoder):
         return  # the words of an exported model may be fixed
     if isinstance(model, ExportedSegmenter):
-        manifest = model.manifest
-        encoder.digest = lambda: digest_of(_exported_digest(manifest), engine)
-        return
+        encoder.digest = partial(_exported_words, digest_of(_exported_digest(model.manifest), _engine(model)))
+    else:
+        encoder.digest = _network_words
+
+
+def _exported_words(digest: str, encoder: PromptedWordEncoder) -> str:
+    """The files of an exported model don't change: `ExportManifest.check_files`."""
+    return digest
+
+
+def _network_words(encoder: PromptedWordEncoder) -> str:
     from segvoc.checkpoints.content_hash import content_hash
     from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 
-    if isinstance(encoder, VocabularyEncoder):
-        tower = encoder.text_encoder
-        encoder.digest = cache(lambda: digest_of(content_hash(tower), engine))
+    tower = cast(VocabularyEncoder, encoder).text_encoder
+    # equal weights compute other embeddings with other activations, which only the modules tell
+    return digest_of(content_hash(tower), str(tower), f"torch {version('torch')}")
 
 
 def _engine(model: Segmenter) -> str:

@@ -16,7 +16,7 @@ from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.precision import lowest_precision
 from segvoc.networks.aggregation_inputs import AggregationInputs, aggregation_inputs
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.process_settings import note_cpu_work
+from segvoc.process_settings import check_fork
 from segvoc.sharing.uploading import ShareableModel
 
 
@@ -57,7 +57,8 @@ class NetworkSegmenter(Segmenter):
             **traits,
         )
         self.class_chunk = class_chunk or classes_at_a_time(self.device)
-        self.prepare_to_run()
+        if on_cpu:
+            check_fork()
 
     @property
     def device(self) -> torch.device:
@@ -78,9 +79,15 @@ class NetworkSegmenter(Segmenter):
         return aggregation_inputs(self.network, len(self.templates))
 
     def prepare_to_run(self) -> None:
-        """Note that the threads of the CPU are about to be used, if they are; see `note_cpu_work`."""
+        """Refuse what PyTorch would hang at, or raise an error about its own insides for.
+
+        Raises:
+            UsageError: see `check_fork`; or the network has no weights.
+        """
+        if any(parameter.is_meta for parameter in self.network.parameters()):
+            raise UsageError(f"{self.name!r} has no weights: its network is on 'meta'; load it again with segvoc.load")
         if self.device.type == "cpu":
-            note_cpu_work()
+            check_fork()
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
         """The model as files and facts; see `Shareable.shareable`."""

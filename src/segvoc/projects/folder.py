@@ -88,7 +88,7 @@ class ProjectFolder:
 
     def images(self) -> Mapping[str, ProjectImage]:
         """The images by name, in order, as they are now."""
-        return self._listing(fresh=True)[1]
+        return dict(self._listing(fresh=True)[1])  # uploads in other threads add to the listing itself
 
     def problems(self) -> list[str]:
         """A line for each file among the images that can't be used, as of the last look."""

@@ -2,21 +2,24 @@
 
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from segvoc.storage.locks import lock_folder
 
-_thread_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+_thread_locks: dict[str, threading.RLock] = {}
 """A lock for each folder, since those of the file system don't keep the threads of a process apart."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_thread_locks.clear)  # threads that the child doesn't have may hold them
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other threads and processes from changing a project."""
-    with _thread_locks[os.path.realpath(folder)]:
+    # `setdefault` gives two threads that come first the same lock, a `defaultdict` may not
+    with _thread_locks.setdefault(os.path.realpath(folder), threading.RLock()):
         lock = lock_folder(folder, wait=True)
         try:
             yield

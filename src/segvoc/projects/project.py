@@ -298,10 +298,10 @@ class Project(ProjectFolder):
                 raise UsageError(f"{name!r} would share its label map with {other!r} in the trash; rename it")
             write_bytes(target, content)
             image = ProjectImage(name=name, path=target)
-            self._added(image)
+            listed = self._added(image)
             state = self._refresh(image)
             self.history.append("added", by=by, image=name, revision=state.revision)
-            self._found = None if self._found is None else (self.history.size(), *self._found[1:])
+            self._found = None if listed is None else (self.history.size(), *listed[1:])
             return state
 
     def has(self, name: str, content: bytes) -> bool:
@@ -321,12 +321,17 @@ class Project(ProjectFolder):
 
     _stems: tuple[dict[str, ProjectImage], dict[str, str]] | None = None
 
-    def _added(self, image: ProjectImage) -> None:
-        """Count an image in, without looking at all others again."""
-        if self._found is not None:
-            self._found[1][image.name] = image
+    def _added(self, image: ProjectImage) -> tuple[int, dict[str, ProjectImage], list[str]] | None:
+        """Count an image in, without looking at all others again; the listing that it was added to.
+
+        Threads that read may put another one, without the image, into `_found` at any time.
+        """
+        listed = self._found
+        if listed is not None:
+            listed[1][image.name] = image
         if self._stems is not None:
             self._stems[1][folded(image.stem)] = image.name
+        return listed
 
     def remove(self, name: str, *, by: str = SOMEONE) -> None:
         """Move an image with all of its files to the trash.

@@ -29,9 +29,10 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
         InputError: it can't be read.
     """
     kept = folder / _FOLDER / f"{image.stem}.jpg"
+    status = None
     with suppress(OSError):
-        changed = image.path.stat().st_mtime_ns
-        if kept.stat().st_mtime_ns == changed:
+        status = image.path.stat()  # before reading: an image that is replaced meanwhile is newer than its thumbnail
+        if kept.stat().st_mtime_ns == status.st_mtime_ns:
             return kept.read_bytes()
     with opened_image(image.path, rgb=True) as opened:
         # JPEGs can be decoded at an eighth of their size
@@ -40,8 +41,8 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=80)
-    with suppress(OSError, OutputError):  # they only save time
-        status = image.path.stat()
-        write_bytes(kept, buffer.getvalue())
-        os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if status is not None:
+        with suppress(OSError, OutputError):  # they only save time
+            write_bytes(kept, buffer.getvalue())
+            os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
     return buffer.getvalue()

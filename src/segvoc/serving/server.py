@@ -22,7 +22,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.process_settings import end_with_parent
+from segvoc.process_settings import cores, end_with_parent, for_own_process
 from segvoc.serving.api_keys import ApiKeys
 from segvoc.serving.connections import ConnectionLimits, LimitedConfig
 from segvoc.serving.logs import FIELDS, LOGGER, log_settings
@@ -157,13 +157,15 @@ def process_app(
     settings: ServiceSettings,
     definitions: MutableMapping[str, bytes] | None = None,
     board: Path | None = None,
+    threads: int | None = None,
 ) -> "FastAPI":
-    """The application of a process; see `create_app`."""
+    """The application of a process, which has so many CPU threads; see `create_app`."""
+    if multiprocessing.parent_process() is not None:
+        for_own_process(threads)
+        end_with_parent()
     from segvoc.serving.app import create_app  # here: a worker has to know of the folder of metrics first
 
     logging.captureWarnings(True)
-    if multiprocessing.parent_process() is not None:
-        end_with_parent()
     readiness = Readiness(board)
     app = create_app(open_model, settings, definitions, readiness)
     if threading.current_thread() is threading.main_thread():
@@ -209,12 +211,11 @@ def _run_workers(
     listener: socket.socket,
     workers: int,
 ) -> None:
-    share = max(1, (os.cpu_count() or 1) // workers)
     with scratch_folder() as folder:
         os.environ[FOLDER_VARIABLE] = folder
-        os.environ.setdefault("OMP_NUM_THREADS", str(share))
         board, definitions = Path(folder) / "missing.txt", DefinitionFiles(Path(folder) / "vocabularies")
-        app = partial(process_app, open_model, settings, definitions, board)
+        threads = None if "OMP_NUM_THREADS" in os.environ else max(1, cores() // workers)
+        app = partial(process_app, open_model, settings, definitions, board, threads)
         supervisor = Supervisor(config(app), [listener], board)
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):

@@ -1,7 +1,9 @@
 """Locks on folders: one process at a time works in a folder, and a process that dies lets go of it."""
 
 import os
+import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 from segvoc.errors import UsageError
@@ -26,6 +28,9 @@ class FolderLock:
 _held: weakref.WeakValueDictionary[tuple[int, int, int], FolderLock] = weakref.WeakValueDictionary()
 """Locks by process, device and inode: a process may lock a folder once more, but not one that its parent has locked."""
 
+_one = threading.Lock()
+"""Held while a lock is looked up or taken, never while another process is waited for."""
+
 
 def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> FolderLock | None:
     """Lock a folder against other processes; it is made where needed.
@@ -47,15 +52,24 @@ def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> Folder
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     status = os.fstat(descriptor)
     key = os.getpid(), status.st_dev, status.st_ino
-    if (held := _held.get(key)) is not None:
-        os.close(descriptor)
-        return held
     try:
-        is_locked = lock_file(descriptor, wait=wait)
-    except LockedError:
+        with _one:  # two threads that lock a folder at once get one lock
+            if (held := _held.get(key)) is not None:
+                os.close(descriptor)
+                return held
+            with suppress(LockedError):
+                return _locked(key, descriptor, wait=False)
+        if wait:
+            return _locked(key, descriptor, wait=True)
+    except BaseException:
         os.close(descriptor)
-        raise UsageError(f"another process works in {os.fspath(folder)!r}; wait until it ends") from None
-    if not is_locked:
+        raise
+    os.close(descriptor)
+    raise UsageError(f"another process works in {os.fspath(folder)!r}; wait until it ends")
+
+
+def _locked(key: tuple[int, int, int], descriptor: int, *, wait: bool) -> FolderLock | None:
+    if not lock_file(descriptor, wait=wait):
         os.close(descriptor)
         return None
     lock = _held[key] = FolderLock(descriptor)

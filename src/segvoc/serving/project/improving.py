@@ -16,7 +16,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.project_images import done_images
 from segvoc.errors import SegvocError, UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.process_settings import end_with_parent, for_command_line
+from segvoc.process_settings import end_with_parent, for_own_process
 from segvoc.projects.folder import ProjectFolder
 from segvoc.records import to_json
 from segvoc.serving.logs import LOGGER
@@ -92,7 +92,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
         order: what to do.
         to: the connection to the parent.
     """
-    for_command_line()
+    for_own_process()
     end_with_parent()
     with suppress(OSError, AttributeError):  # Windows has no `nice`
         os.nice(LOWER_PRIORITY)
