@@ -68,6 +68,7 @@ def open_run(
     *,
     network: SegmentationNetwork | None = None,
     dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
     resume: bool = False,
     processes: Processes | None = None,
     warn: Callable[[str], None] = lambda line: None,
@@ -75,13 +76,13 @@ def open_run(
 ) -> Training:
     """A run of the small network, ready to go on."""
     recipe = RECIPE.with_settings(**changes)
-    network = (network or small_network(2)).to(dtype)
+    network = (network or small_network(2)).to(device, dtype)
     processes = processes or Processes()
     config = {"recipe": to_json(recipe)}
-    folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)
+    folder, state = open_together(processes, torch.device(device), out, config, resume=resume)
     training_set = TrainingSet(images=images, augmentation=recipe.data, seed=1)
     with torch.no_grad():
-        words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
+        words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary).to(device)
     training = Training(
         network=network,
         task=LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1),
