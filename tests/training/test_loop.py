@@ -301,12 +301,12 @@ def test_passes_and_clipping_wait_for_no_device(images, tmp_path, monkeypatch):
 
 def test_a_step_meets_the_other_processes_once(images, tmp_path, monkeypatch):
     """Each meeting waits for the device; only the checkpoint has one of its own."""
-    met = []
+    training, met = open_run(images, tmp_path / "run", steps=3, save_every=100), []
     for name in ("mean", "any"):
         own = getattr(Processes, name)
         spy = lambda self, *a, own=own, name=name, **k: met.append(name) or own(self, *a, **k)  # noqa: E731
         monkeypatch.setattr(Processes, name, spy)
-    open_run(images, tmp_path / "run", steps=3, save_every=100).run()
+    training.run()
     assert met == ["mean"] * 3 + ["any"]
 
 

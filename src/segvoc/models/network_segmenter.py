@@ -118,11 +118,7 @@ class NetworkSegmenter(Segmenter):
     def _sent(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Float32[Tensor, "N 3 H W"]:
         """Views on the device; a GPU copies them from pinned memory, while the host goes on."""
         image = torch.from_numpy(pixels)
-        return (
-            image.pin_memory().to(self.device, non_blocking=True)
-            if self.device.type == "cuda"
-            else image.to(self.device)
-        )
+        return (image.pin_memory() if self.device.type == "cuda" else image).to(self.device, non_blocking=True)
 
     def _options(self, protocol: Protocol) -> ForwardOptions:
         return {
