@@ -1,5 +1,6 @@
 """What must hold on a GPU: the CPU's answers. Without one it is skipped; `benchmarks/gpu.sh` runs it where there is."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -8,14 +9,26 @@ import pytest
 import torch
 
 import segvoc
+from segvoc.data.training.training_set import ShardedSampler
+from segvoc.models.presets import PRESETS
+from segvoc.networks.part_cat_seg import PCA_PART
+from segvoc.process_settings import float32_products
 from segvoc.selection_rules import MostSimilar, Voted
+from segvoc.training.loop import Training
 from segvoc.training.objectives.losses import OrthogonalityLoss, masked_segmentation_loss
+from segvoc.training.run import train
+from segvoc.training.start import Start
+from tests.analysis.small_preset import SMALL as SMALL_PRESET
+from tests.evaluation.test_precision import in_force
 from tests.golden_sets import TOLERANCE, compact_case
 from tests.inference.small_network import small_segmenter
 from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
 from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
+from tests.training.caption_runs import open_captions
+from tests.training.part_runs import drawn_parts, open_parts
+from tests.training.runs import RECIPE, drawn_images, losses, open_run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
@@ -32,12 +45,8 @@ NETWORKS = {
 @pytest.fixture(autouse=True)
 def full_precision():
     """TF32 rounds to ten bits, which is no fault of ours."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.set_float32_matmul_precision(before[0])
-    torch.backends.cudnn.allow_tf32 = before[1]
+    with float32_products(tf32=False):
+        yield
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -78,6 +87,73 @@ def test_a_training_step_has_the_cpus_gradients():
         # some gradients are zero but for rounding
         unit = max(gradient.abs().max().item(), 1e-6 * largest)
         torch.testing.assert_close(gradients["cuda"][name], gradient, rtol=0, atol=1e-7 * unit)
+
+
+def labels(root, out, **changes):
+    return open_run(drawn_images(root), out, **changes)
+
+
+def parts(root, out, **changes):
+    return open_parts(drawn_parts(root), out, PCA_PART, **changes)
+
+
+RUNS = {
+    "parallel": labels,
+    "released loss": partial(labels, loss="released", fod_weight=0.0),
+    "sampled classes": partial(labels, num_sampled_classes=2),
+    "kept classes": partial(labels, num_kept_classes=2, loss="competing"),
+    "parts": parts,
+    "captions": lambda root, out, **changes: open_captions(out, **changes),
+}
+"""Small networks, trained as by the recipes."""
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kind", RUNS)
+def test_training_has_the_cpus_losses(kind, precision, tmp_path):
+    for device, own in (("cpu", "float32"), ("cuda", precision)):
+        RUNS[kind](tmp_path / "set", tmp_path / device, device=device, precision=own, steps=3).run()
+    found, expected = (np.array(losses(tmp_path / device))[:, 1] for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(found, expected, rtol=1e-3 if precision == "float32" else 0.05)
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_step_waits_for_the_device_once_and_copies_from_pinned_memory(kind, precision, tmp_path):
+    training = RUNS[kind](tmp_path / "set", tmp_path / "run", device="cuda", precision=precision)
+    sampler = ShardedSampler(
+        batch=training.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=3
+    )
+    batches = list(training.task.batches(sampler, 0, pinned=True))
+    training._training_mode()
+    if kind != "captions":
+        assert all(batch.images.is_pinned() and batch.labels.is_pinned() for batch in batches)
+    training._one_step(iter(batches[:1]))  # the first one also sets up libraries
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            training._one_step(iter(batches[1:]))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        training.folder.close()
+    assert len([one for one in told if "synchronizing CUDA operation" in str(one.message)]) == 1
+
+
+def test_training_uses_tf32_and_leaves_the_precision_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+    seen = []
+    monkeypatch.setattr(
+        Training,
+        "_one_step",
+        lambda self, *given, own=Training._one_step: seen.append(in_force()) or own(self, *given),
+    )
+    before, sets = in_force(), drawn_images(tmp_path / "set", 4)
+    for tf32 in (True, False):
+        recipe = RECIPE.with_settings(steps=1, tf32=tf32)
+        train(recipe, sets, tmp_path / f"{tf32}", start=Start(weights="random"), device="cuda", progress=False)
+        assert in_force() == before
+    assert seen == [("high", True, True), ("highest", False, True)]
 
 
 @pytest.mark.parametrize("window", ["single", "official"])

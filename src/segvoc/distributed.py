@@ -102,6 +102,12 @@ class Processes:
             dist.all_reduce(stacked)
         return dict(zip(values, (stacked / self.count).tolist(), strict=True))
 
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place; the host doesn't wait for it."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
     def gather(self, value: T) -> list[T]:
         """The values of all processes by rank, in every process."""
         if self.count == 1:

@@ -75,6 +75,27 @@ def ignore_warnings_of_image_libraries() -> None:
 
 
 @contextmanager
+def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
+    """Set how a GPU multiplies float32 matrices and convolves in this block; afterwards it is as before.
+
+    Args:
+        tf32: whether products may round their factors to TF32, which has ten bits of mantissa.
+        benchmark: whether cuDNN tries its algorithms for each new size and keeps the fastest.
+    """
+    import torch  # here, since it takes seconds to import
+
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    try:
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        cudnn.allow_tf32, cudnn.benchmark = tf32, benchmark
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32, cudnn.benchmark = before[1:]
+
+
+@contextmanager
 def interrupts_ignored() -> Iterator[None]:
     """Processes that are started in this block ignore Ctrl-C from their first moment on, while they import too."""
     if threading.current_thread() is not threading.main_thread():

@@ -68,6 +68,7 @@ def open_captions(
     out: Path,
     *,
     dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
     resume: bool = False,
     task: CaptionTask | None = None,
     processes: Processes | None = None,
@@ -77,9 +78,9 @@ def open_captions(
     recipe = RECIPE.with_settings(**changes)
     torch.manual_seed(3)
     processes = processes or Processes()
-    folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": to_json(recipe)}, resume=resume)
+    folder, state = open_together(processes, torch.device(device), out, {"recipe": to_json(recipe)}, resume=resume)
     training = Training(
-        network=small_syn_seg().to(dtype),
+        network=small_syn_seg().to(device, dtype),
         task=task or InMemory(dtype=dtype),
         recipe=recipe,
         folder=folder,

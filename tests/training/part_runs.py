@@ -43,6 +43,7 @@ def open_parts(
     config: PartAggregationConfig,
     *,
     dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
     resume: bool = False,
     **changes,
 ) -> Training:
@@ -50,11 +51,11 @@ def open_parts(
     recipe = RECIPE.with_settings(
         **{"trainable": "all", "trainable_encoders": "image", "encoder_lr_scale": 1.0} | changes
     )
-    own = network(config).to(dtype)
+    own = network(config).to(device, dtype)
     training_set = PartTrainingSet(images=images, augmentation=recipe.data, seed=1)
-    words = class_words(own, ("{}",), training_set.vocabulary, recipe)
+    words = class_words(own, ("{}",), training_set.vocabulary, recipe).to(torch.device(device))
     task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1)
-    folder, state = open_together(Processes(), torch.device("cpu"), out, {"recipe": to_json(recipe)}, resume=resume)
+    folder, state = open_together(Processes(), torch.device(device), out, {"recipe": to_json(recipe)}, resume=resume)
     training = Training(network=own, task=task, recipe=recipe, folder=folder, seed=1)
     if state is not None:
         training.restore(state)

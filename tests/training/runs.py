@@ -1,6 +1,6 @@
 """Small runs for the tests of training: a network of a few thousand parameters, drawn images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +40,8 @@ RECIPE = Recipe(model="small").with_settings(
 )
 
 
-def drawn_images(root: Path, count: int = 5) -> LabeledImages:
-    """Images of three classes: two discs on a ground, noisy."""
+def drawn_images(root: Path, count: int = 5, labeled: Sequence[int] | None = None) -> LabeledImages:
+    """Images of three classes: two discs on a ground, noisy; of all but those `labeled` only a few rows have labels."""
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "classes.json").write_text('["ground", "red disc", "blue disc"]')
@@ -56,6 +56,8 @@ def drawn_images(root: Path, count: int = 5) -> LabeledImages:
         noise = generator.integers(-30, 30, (48, 64, 3))
         Image.fromarray((colors[labels] + noise).clip(0, 255).astype(np.uint8)).save(root / f"images/{number}.png")
         labels[0] = 255
+        if labeled is not None and number not in labeled:
+            labels[:20], labels[24:] = 255, 255
         Image.fromarray(labels).save(root / f"labels/{number}.png")
     return LabeledImages.from_folders(root / "images", root / "labels", root / "classes.json")
 
@@ -66,6 +68,7 @@ def open_run(
     *,
     network: SegmentationNetwork | None = None,
     dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
     resume: bool = False,
     processes: Processes | None = None,
     warn: Callable[[str], None] = lambda line: None,
@@ -73,13 +76,13 @@ def open_run(
 ) -> Training:
     """A run of the small network, ready to go on."""
     recipe = RECIPE.with_settings(**changes)
-    network = (network or small_network(2)).to(dtype)
+    network = (network or small_network(2)).to(device, dtype)
     processes = processes or Processes()
     config = {"recipe": to_json(recipe)}
-    folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)
+    folder, state = open_together(processes, torch.device(device), out, config, resume=resume)
     training_set = TrainingSet(images=images, augmentation=recipe.data, seed=1)
     with torch.no_grad():
-        words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
+        words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary).to(device)
     training = Training(
         network=network,
         task=LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1),

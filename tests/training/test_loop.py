@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.distributed import Processes
 from segvoc.errors import InputError, OutputError, TrainingError, UsageError
+from segvoc.process_settings import float32_products
 from segvoc.training import run_folder
 from segvoc.training.loop import Training
 from segvoc.training.run_folder import RunFolder
@@ -298,6 +299,17 @@ def test_passes_and_clipping_wait_for_no_device(images, tmp_path, monkeypatch):
     assert waits == [0]
 
 
+def test_a_step_meets_the_other_processes_once(images, tmp_path, monkeypatch):
+    """Each meeting waits for the device; only the checkpoint has one of its own."""
+    training, met = open_run(images, tmp_path / "run", steps=3, save_every=100), []
+    for name in ("mean", "any"):
+        own = getattr(Processes, name)
+        spy = lambda self, *a, own=own, name=name, **k: met.append(name) or own(self, *a, **k)  # noqa: E731
+        monkeypatch.setattr(Processes, name, spy)
+    training.run()
+    assert met == ["mean"] * 3 + ["any"]
+
+
 def _batch(training):
     samples = [training.task.training_set[place] for place in range(4)]
     return TrainingBatch(torch.stack([s.image for s in samples]), torch.stack([s.labels for s in samples]), ())
@@ -378,3 +390,104 @@ def test_words_of_a_step_are_those_of_its_images_and_some_more(images, tmp_path)
     training.network.register_forward_hook(lambda module, given, logits: seen.append(logits.shape[1]))
     training.run()
     assert seen == [3, 3]  # all three classes are in every batch
+
+
+def watch_with(training: Training, seen: list, scores):
+    """A validation with given scores, which notes the whole state that it validates."""
+    scores = iter(scores)
+
+    def watch(step: int) -> float:
+        seen.append({name: value.detach().clone() for name, value in training._state().items()})
+        return next(scores)
+
+    training.listeners = replace(training.listeners, watch=watch)
+
+
+def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_them(images, tmp_path):
+    """Also after a kill between the best validation and the end: not the best parameters beside the last statistics."""
+    options = {"steps": 6, "eval_every": 1, "patience": 9, "save_every": 1}
+    seen = []
+    training = open_run(images, tmp_path / "run", **options)
+    watch_with(training, seen, (0.1, 0.9, 0.2, 0.3))
+    note = training.folder.note
+
+    def killed(name, entry):
+        if entry["step"] == 5:
+            raise Killed
+        note(name, entry)
+
+    training.folder.note = killed
+    with pytest.raises(Killed):
+        training.run()
+    again = open_run(images, tmp_path / "run", resume=True, **options)
+    watch_with(again, [], (0.3, 0.4, 0.5))
+    again.run()
+    saved, best = again.weights(), seen[1]
+    assert any("running_mean" in name for name in best) and again.step == 6
+    assert all(torch.equal(saved[name], value) for name, value in best.items())
+    last = again.network.state_dict()
+    assert any(not torch.equal(saved[name], last[name]) for name in best if "running_" in name)
+
+
+def test_an_average_has_the_statistics_that_were_validated_with_it(images, tmp_path):
+    seen = []
+    training = open_run(images, tmp_path / "run", ema_decay=0.5, steps=4)
+    watch_with(training, seen, [0.5])
+    training.run()
+    saved, last = training.weights(), training.network.state_dict()
+    assert all(torch.equal(saved[name], value) for name, value in seen[0].items())
+    for name, value in last.items():
+        if "running_" in name:
+            assert not torch.equal(saved[name], value)
+        if "num_batches" in name:
+            assert torch.equal(saved[name], value)
+
+
+def test_precision_of_products_is_put_back_after_a_validation_that_fails(images, tmp_path):
+    training = open_run(images, tmp_path / "run", steps=1)
+
+    def watch(step: int) -> float:
+        assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+        raise Killed
+
+    training.listeners = replace(training.listeners, watch=watch)
+    with float32_products(tf32=True):
+        with pytest.raises(Killed):
+            training.run()
+        assert torch.get_float32_matmul_precision() == "high" and torch.backends.cudnn.allow_tf32
+
+
+def test_an_overflow_in_float16_names_the_module_that_it_began_in(images, tmp_path):
+    told = []
+    training = open_run(images, tmp_path / "run", warn=told.append, precision="float16")
+    with torch.no_grad():
+        training.network.image_encoder.project.weight.mul_(1e6)  # finite in float32
+    running = {name: value.clone() for name, value in training.network.named_buffers()}
+    training._one_step(iter([_batch(training)]))
+    training.folder.close()
+    assert "outputs of network.image_encoder.project" in told[0]
+    assert all(torch.equal(value, running[name]) for name, value in training.network.named_buffers())
+
+
+@pytest.mark.parametrize("loss", ["masked", "competing"])
+def test_unevenly_labeled_passes_add_up_to_the_batch(images, tmp_path, loss):
+    """The sum over all labeled pixels divided by their number, not the mean of the passes' means."""
+    found = []
+    for passes in (1, 2):
+        training = open_run(
+            images,
+            tmp_path / f"{passes}",
+            network=small_network(0),
+            dtype=torch.float64,
+            fod_weight=0.0,
+            loss=loss,
+            grad_accum_steps=passes,
+        )
+        whole = _batch(training)
+        labels = whole.labels.clone()
+        labels[2:, 1:] = IGNORED  # a thirtieth of the second pass
+        halves = zip(whole.images.chunk(passes), labels.chunk(passes), strict=True)
+        training._one_step(iter([TrainingBatch(*half, ()) for half in halves]))
+        training.folder.close()
+        found.append([*losses(tmp_path / f"{passes}")[0]])
+    assert found[1] == pytest.approx(found[0], rel=1e-6)

@@ -19,6 +19,7 @@ from segvoc.training.objectives.part_losses import (
     part_loss,
     specific_loss,
 )
+from tests.device_waits import NoDeviceWaits
 from tests.err_goldens import FOLDER, err_case
 from tests.golden_sets import TOLERANCE
 
@@ -106,3 +107,22 @@ def test_an_object_that_is_just_as_likely_as_its_parts_has_no_compositional_loss
     general = torch.tensor([9.0, 9.0, 9.0, *torch.tensor([0.3, 0.5, 0.2]).log()]).view(1, 1, 6, 1, 1)
     assert compositional_loss(general, specific, of) == pytest.approx(0, abs=1e-7)
     assert compositional_loss(general.roll(1, 2), specific, of) > 0.01
+
+
+@pytest.mark.parametrize("options", [{}, {"of_pixels": competing_loss}])
+def test_unevenly_labeled_batches_add_up(options):
+    """With the mean counts of both, the mean of two batches' losses is the loss of all pixels, and no pixel waits."""
+    inputs = {name: value.detach() for name, value in random_inputs().items()}
+    parts = torch.stack((torch.randint(0, 3, (8, 8)), torch.full((8, 8), IGNORED)))
+    objects = torch.tensor(NAMES.object_of)[parts.clamp(max=2)].where(parts != IGNORED, IGNORED)
+    parts[1, 0, :3], objects[1, 0, :3], parts[:, 1], objects[:, 1] = 1, 1, NONE, NONE
+    whole = targets(parts, objects)
+    halves = [targets(parts[[n]], objects[[n]]) for n in range(2)]
+    counts = torch.stack([half.counted() for half in halves]).sum(0) / 2
+    with NoDeviceWaits():
+        found = [
+            terms({name: value[[n]] for name, value in inputs.items()}, replace(half, counts=counts), **options)
+            for n, half in enumerate(halves)
+        ]
+    for name, expected in terms(inputs, whole, **options).items():
+        torch.testing.assert_close((found[0][name] + found[1][name]) / 2, expected, msg=name)

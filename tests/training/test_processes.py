@@ -21,7 +21,7 @@ from tests.training.runs import losses
 from tests.versions import needs_shards
 
 COPIES = {"steps": 3, "ema_decay": 0.9}
-SYNCHRONIZED = {"steps": 2, "loss": "released", "fod_weight": 0.0}
+SYNCHRONIZED = {"steps": 2, "loss": "masked", "fod_weight": 0.0}
 SHARDED = {"steps": 2, "save_every": 1}
 CAPTIONS = {"supervision": "captions", "steps": 3, "batch_size": 4}
 RUNS = {

@@ -28,6 +28,7 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
+from segvoc.process_settings import float32_products
 from segvoc.progress import Progress, print_line, printable
 from segvoc.storage.digests import digest_of
 from segvoc.storage.json_files import read_json
@@ -41,6 +42,9 @@ BATCHES_AHEAD = 2
 
 BATCHES_BEHIND = 2
 """Batches that wait to be scored; more would only fill the memory."""
+
+TF32 = False
+"""Whether float32 products are rounded to TF32 on a GPU, whatever the process has set for itself."""
 
 _JOURNALS = "journal"
 """The folder of the journals: one of each process, and one that says whether the report is written."""
@@ -212,7 +216,8 @@ class TaskSegmenter:
         """The predictions for a batch of images; for parts, `among` holds one for each object of the image."""
         among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
         images = [truth.image for truth in truths]
-        return self.segmenter.segment(images, self._words, options=self.protocol.options, groups=among)
+        with float32_products(tf32=TF32):
+            return self.segmenter.segment(images, self._words, options=self.protocol.options, groups=among)
 
     def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
         """Compare a prediction with the truth."""
@@ -324,6 +329,7 @@ def _fingerprint(
         "boundary": settings.boundary,
         "random_substitution": settings.random_substitution,
         "dtype": segmenter.dtype,
+        "tf32": TF32,
         "device": segmenter.device.type,
         "batch": segmenter.batch,
         "segvoc": version("segvoc"),

@@ -101,7 +101,7 @@ class NetworkSegmenter(Segmenter):
     ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
         """Run the network on views of images; see `Segmenter.run`."""
         words = cast(Any, text).to(self.device)
-        image = torch.from_numpy(pixels).to(self.device)
+        image = self._sent(pixels)
         logits, kept = self.network.selected_logits(image, words, **self._options(protocol))
         return logits.float(), kept
 
@@ -110,7 +110,7 @@ class NetworkSegmenter(Segmenter):
         """Run the image encoder; see `Segmenter.find_features`."""
         if not self.network.takes_examples:
             return super().find_features(pixels)
-        return self.network.encoded(torch.from_numpy(pixels).to(self.device)).named()
+        return self.network.encoded(self._sent(pixels)).named()
 
     @torch.inference_mode()
     def compare(
@@ -120,6 +120,11 @@ class NetworkSegmenter(Segmenter):
         found, words = self.network.features_type.of_named(features), cast(Any, text).to(self.device)
         logits, kept = self.network.compared(found, words, **self._options(protocol))
         return logits.float(), kept
+
+    def _sent(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Float32[Tensor, "N 3 H W"]:
+        """Views on the device; a GPU copies them from pinned memory, while the host goes on."""
+        image = torch.from_numpy(pixels)
+        return (image.pin_memory() if self.device.type == "cuda" else image).to(self.device, non_blocking=True)
 
     def _options(self, protocol: Protocol) -> ForwardOptions:
         return {

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(kw_only=True)
 class BestWeights:
-    """The weights with the best score so far."""
+    """The state with the best score so far: the parameters that learn, and all buffers."""
 
     patience: int
     """Validations in a row without a better score after which training stops; 0: no weights are kept."""
@@ -21,7 +21,7 @@ class BestWeights:
     waited: int = 0
     """Validations since then."""
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    """The weights by name."""
+    """That state, by name."""
 
     @property
     def out_of_patience(self) -> bool:
@@ -29,15 +29,15 @@ class BestWeights:
         return bool(self.patience) and self.waited >= self.patience
 
     @torch.no_grad()
-    def note(self, score: float | None, step: int, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Keep the weights if their score is the best; a validation without a score says nothing."""
+    def note(self, score: float | None, step: int, state: Mapping[str, Tensor]) -> None:
+        """Keep the state that was validated if its score is the best; a validation without a score says nothing."""
         if not self.patience or score is None:
             return
         if self.score is not None and score <= self.score:
             self.waited += 1
             return
         self.score, self.step, self.waited = score, step, 0
-        self.weights = {name: value.detach().cpu().clone() for name, value in parameters.items()}
+        self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""

@@ -180,7 +180,7 @@ class CaptionTask:
                 yield batch
                 continue
             with torch.no_grad():
-                taps = self.encoders.images(batch.taps[0].to(self.encoders.device).float())
+                taps = self.encoders.images(batch.taps[0].to(self.encoders.device, non_blocking=True).float())
             yield batch._replace(taps=taps)
 
     def inputs(

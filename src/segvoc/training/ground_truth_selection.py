@@ -37,12 +37,11 @@ class GroundTruthFirst:
         order = count_votes(cost, self.voted.votes).argsort(dim=1, descending=True, stable=True)
         if self.fill == "released":
             order = order[:, :keep].sort(dim=1).values
-        rows = [
-            self._filled(image[image < classes], others, keep) for image, others in zip(self.labels, order, strict=True)
-        ]
-        return torch.stack(rows).sort(dim=1).values
-
-    def _filled(self, labels: Int[Tensor, " N"], others: Int[Tensor, " M"], keep: int) -> Int[Tensor, " K"]:
-        labeled = labels.unique()
-        labeled = labeled[labeled != self.ignored].to(others)
-        return torch.cat((labeled, others[~torch.isin(others, labeled)]))[:keep]
+        # ranked instead of picked by masks, whose sizes the host would wait for
+        number = torch.arange(classes, device=order.device).expand(len(order), -1)
+        rank = torch.full_like(number, classes).scatter(1, order, number[:, : order.shape[1]])
+        known = (self.labels < classes) & (self.labels != self.ignored)
+        seen = self.labels.where(known, classes).flatten(1).to(order.device)
+        labeled = rank.new_zeros(len(order), classes + 1).scatter(1, seen, 1)[:, :-1].bool()
+        rank = torch.where(labeled, number - classes, rank)
+        return rank.argsort(dim=1, stable=True)[:, :keep].sort(dim=1).values

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ from segvoc.distributed import (
 from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.process_settings import float32_products
 from segvoc.training.best_weights import BestWeights
 from segvoc.training.finiteness import all_finite, not_finite, tensors_finite
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
@@ -37,7 +38,7 @@ from segvoc.training.weight_average import WeightAverage
 AUTOCAST_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Autocast data type for each `Recipe.precision`; None: no autocast."""
 
-_NORM, _UNREADABLE = "gradient norm", "unreadable images"
+_NORM, _UNREADABLE, _STOPPED = "gradient norm", "unreadable images", "stopped by a signal"
 """What a step averages over all processes beside the losses."""
 
 
@@ -99,7 +100,8 @@ class Training:
         groups = parameter_groups(self.network, rates, recipe.optimizer.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         self.learning = {name: value for name, value in self.network.named_parameters() if name in rates}
-        self.average = WeightAverage(self.learning, recipe.optimizer.ema_decay) if recipe.optimizer.ema_decay else None
+        self.buffers = dict(self.network.named_buffers())
+        self.average = WeightAverage(self._state(), recipe.optimizer.ema_decay) if recipe.optimizer.ema_decay else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.runtime.precision == "float16")
         torch.manual_seed(seed_of(self.seed, "dropout", self.processes.rank))
         self.step, self.bad_in_a_row, self.unreadable = 0, 0, set[str]()
@@ -130,8 +132,7 @@ class Training:
             if self._is_watched() and not self._was_watched():
                 self._watch()  # before the first step, or the run was killed between the checkpoint and this validation
             while self.step < recipe.optimizer.steps and not self.best.out_of_patience:
-                self._one_step(loader)
-                (stopped,) = processes.any(bool(received), device=self.device)
+                stopped = self._one_step(loader, received)
                 last = self.step == recipe.optimizer.steps
                 saved = False
                 # weights whose losses are not finite must not replace the last good checkpoint
@@ -172,19 +173,45 @@ class Training:
     def _was_watched(self) -> bool:
         return any(line["step"] == self.step for line in self.folder.read_lines("watched.jsonl"))
 
-    def _one_step(self, loader: Iterator[Any]) -> None:
+    def _state(self) -> dict[str, Tensor]:
+        """What training changes, by name in the network: the parameters that learn, and all buffers of its file."""
+        state = self.network.state_dict(keep_vars=True)
+        return {name: value for name, value in state.items() if name in self.learning or name in self.buffers}
+
+    def _passes(self, loader: Iterator[Any], unreadable: list[str]) -> Iterator[tuple[Any, ...]]:
+        """The objective's inputs in each pass of a step; adds new problems of their images to `unreadable`."""
+        for number in range(self.recipe.optimizer.grad_accum_steps):
+            batch = next(loader)
+            unreadable += self._pass_over(batch.problems)
+            yield self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
+
+    def _counted(self, passes: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+        """The passes, each with the mean count of labeled pixels over all passes of all processes.
+
+        Divided by it, the sums of a pass have as their mean the sum over all labeled pixels divided by their number.
+        Objectives without a `counted` average over the images of a pass, which are equally many in each.
+        """
+        if (count := getattr(self.objective, "counted", None)) is None:
+            return passes
+        passes = list(passes)
+        counts = [count(*inputs) for inputs in passes]
+        if counts[0] is None:
+            return passes
+        mean = self.processes.total(torch.stack(counts).sum(0)).clamp(min=1) / (len(counts) * self.processes.count)
+        return [(*inputs, mean) for inputs in passes]
+
+    def _one_step(self, loader: Iterator[Any], received: Sequence[int] = ()) -> bool:
+        """Run a step; returns whether any process received a signal; one of several is heard at the next step's end."""
         recipe, start = self.recipe, time.perf_counter()
         factor = rate_factor(recipe.optimizer, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        running = {name: value.clone() for name, value in self.network.aggregation.named_buffers()}
+        running = {name: value.clone() for name, value in self.network.named_buffers()}
         totals: dict[str, Tensor] = {}
         inputs, unreadable = (), list[str]()
         accumulated = recipe.optimizer.grad_accum_steps
-        for number in range(accumulated):
-            batch = next(loader)
-            unreadable += self._pass_over(batch.problems)
-            inputs = self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
+        passes = self._counted(self._passes(loader, unreadable))
+        for number, inputs in enumerate(passes):
             with sync_gradients_if(self.module, number == accumulated - 1):
                 with self._autocast():
                     losses: dict[str, Tensor] = self.module(*inputs)
@@ -195,9 +222,10 @@ class Training:
         self.scaler.unscale_(self.optimizer)
         found = clip_gradients(list(self.learning.values()), recipe.optimizer.max_grad_norm)
         # the step's only wait for the device; what isn't finite in one process isn't in the mean of all
-        noted = {_NORM: found, _UNREADABLE: torch.full_like(found, float(bool(unreadable)))}
+        flags = {_UNREADABLE: bool(unreadable), _STOPPED: bool(received)}
+        noted = {_NORM: found} | {name: torch.full_like(found, float(flag)) for name, flag in flags.items()}
         means = self.processes.mean(totals | noted)
-        norm, passed_over = means.pop(_NORM), means.pop(_UNREADABLE) > 0
+        norm, passed_over, stopped = means.pop(_NORM), means.pop(_UNREADABLE) > 0, means.pop(_STOPPED) > 0
         bad, unstable = not all_finite(means.values()), not all_finite([norm])
         if passed_over:
             for problems in self.processes.gather(unreadable):
@@ -205,17 +233,19 @@ class Training:
         self.step += 1
         problem = None
         if bad or (unstable and not self.scaler.is_enabled()):
-            problem = self._skip(means, inputs, running)
+            problem = self._skip(means, passes if isinstance(passes, list) else [inputs], running)
         else:
-            self.scaler.step(self.optimizer)
             self.bad_in_a_row = 0
-            if self.average is not None and not unstable:
-                self.average.update()
+            if not unstable:  # `scaler.step` would wait for the device again to find that out
+                self.optimizer.step()
+                if self.average is not None:
+                    self.average.update()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self._note(means, norm, factor, time.perf_counter() - start, problem)
         if self.bad_in_a_row >= recipe.runtime.max_bad_steps:
             raise TrainingError(f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {self._kept()}")
+        return stopped or (self.processes.count == 1 and bool(received))
 
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
         """Warn about unreadable images and count each one once; returns the new ones."""
@@ -225,17 +255,17 @@ class Training:
             self.listeners.warn(f"passed over: {problem}")
         return new
 
-    def _skip(self, losses: dict[str, float], inputs: tuple[Any, ...], running: dict[str, Tensor]) -> str:
+    def _skip(self, losses: dict[str, float], passes: Sequence[tuple[Any, ...]], running: Mapping[str, Tensor]) -> str:
         """Skip a step: restore the earlier running statistics; returns a description of the non-finite tensors."""
+        self.bad_in_a_row += 1
+        where = "losses or gradients"
+        if self.recipe.runtime.parallel != "fsdp":  # a single process can't run a sharded network
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                where = not_finite(self.objective, losses, passes, self._autocast)
         with torch.no_grad():
-            buffers = dict(self.network.aggregation.named_buffers())
+            buffers = dict(self.network.named_buffers())
             for name, value in running.items():
                 buffers[name].copy_(value)
-        self.bad_in_a_row += 1
-        # a single process can't run a sharded network
-        sharded = self.recipe.runtime.parallel == "fsdp"
-        where = "losses or gradients" if sharded else not_finite(self.objective, losses, inputs)
-        self._training_mode()
         self.listeners.warn(f"step {self.step} is skipped, not finite: {where}")
         return where
 
@@ -251,7 +281,7 @@ class Training:
         average = None if self.average is None else self.average.full_state()
         if self.processes.first:
             # frozen weights are reloaded from their source
-            kept = {f"network.{name}" for name in (*self.learning, *dict(self.network.named_buffers()))}
+            kept = {f"network.{name}" for name in self._state()}
             self.folder.save(
                 {
                     "step": self.step,
@@ -292,17 +322,17 @@ class Training:
     def _watch(self) -> None:
         if self.recipe.runtime.parallel == "fsdp":
             return  # a sharded network can't run on different images in each process
-        # without sync, batch norm statistics differ between processes; those of rank 0 are saved
-        self.processes.copy_from_first(self.network.aggregation.buffers())
-        encoder, precision = self.network.image_encoder, torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        encoder.to(memory_format=torch.contiguous_format)
-        with nullcontext() if self.average is None else self.average.in_place():
-            score = self.listeners.watch(self.step)
-        encoder.to(memory_format=torch.channels_last)
-        torch.set_float32_matmul_precision(precision)
-        self.best.note(score, self.step, self.learning)
-        self._training_mode()
+        averaged = nullcontext() if self.average is None else self.average.in_place()
+        with float32_products(tf32=False), averaged:
+            # without sync, batch norm statistics differ between processes; those of rank 0 are saved
+            self.processes.copy_from_first(self.network.buffers())
+            self.network.image_encoder.to(memory_format=torch.contiguous_format)
+            try:
+                score = self.listeners.watch(self.step)
+            finally:
+                self.network.image_encoder.to(memory_format=torch.channels_last)
+                self._training_mode()
+            self.best.note(score, self.step, self._state())
 
     def _leave(self, received: list[int], saved: bool) -> None:
         state = f"step {self.step} is saved" if saved else f"the weights are not finite, and {self._kept()}"

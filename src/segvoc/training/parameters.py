@@ -36,14 +36,16 @@ def _trainable(network: SegmentationNetwork, place: str, optimizer: OptimizerCon
     tower = network.get_submodule(place)
     if chosen == "published":
         return cast(Tower, tower).fine_tuned_parameters()
-    names = tuple(name for name, _ in tower.named_parameters())
+    # a backbone for guidance isn't part of the encoder that is compared with words; `trunk_lr_scale` trains it
+    own = "clip." if hasattr(tower, "backbone") else ""
+    names = tuple(name for name, _ in tower.named_parameters() if name.startswith(own))
     if chosen == "all":
         return names
     if chosen == "attention":
-        return attention_and_positions(tower)
+        return attention_and_positions(tower, own)
     if chosen == "prompts":
         return tuple(name for name in names if name.endswith("prompts.table"))
-    return projection_weights(tower, chosen)
+    return tuple(name for name in projection_weights(tower, chosen) if name in names)
 
 
 def freeze_others(network: nn.Module, rates: dict[str, float]) -> None:

@@ -92,7 +92,9 @@ class ObjectiveConfig(_Group):
 
     loss: Loss = "released"
     """How unlabeled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
-    "competing" also ignores them, and uses one softmax over all classes instead of a sigmoid per class."""
+    "competing" also ignores them, and uses one softmax over all classes instead of a sigmoid per class. Those that
+    ignore them average over the labeled pixels of all passes and processes; for a part network, "released" averages
+    over those of each pass, as its released code does."""
     fod_weight: float = 0.0
     """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
     log_stream_similarity: bool = False
@@ -183,6 +185,9 @@ class RuntimeConfig(_Group):
 
     precision: Precision = "float32"
     """Data type for computation; weights stay float32."""
+    tf32: bool = True
+    """Whether a GPU may round the factors of float32 products to TF32, as CAT-Seg's and PCA-Seg's code lets it.
+    Validation is in float32."""
     class_chunk_size: int = 0
     """Number of classes processed at a time; 0: all."""
     activation_checkpointing: bool = False

@@ -27,6 +27,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import find_preset
 from segvoc.models.taught_weights import taught_tensors
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.process_settings import float32_products
 from segvoc.progress import announced, print_line
 from segvoc.records import to_json
 from segvoc.teaching.taught_words import TaughtWords
@@ -124,7 +125,10 @@ def train(
         torch.cuda.set_device(where)  # NCCL and CUDA's graphs go by the current device
     configuration = recipe.network_config()
     templates = preset.templates_of(configuration)
-    with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
+    on_gpu = where.type == "cuda"
+    # all crops have one size, so that cuDNN finds its fastest algorithms once
+    products = float32_products(tf32=on_gpu and recipe.runtime.tf32, benchmark=on_gpu)
+    with join_processes("nccl" if on_gpu else "gloo") as processes, products:
         RunFolder.check(out, to_json(recipe) if resume else None)
         with announced("reading what the network learns from", silent=quiet):
             data = training_data_of(
@@ -132,8 +136,6 @@ def train(
             )
         config = _config(recipe, start or Start(), data, seed, network) | {STARTED_FROM: list(started_from)}
         network = network.to(where)
-        if where.type == "cuda":
-            torch.set_float32_matmul_precision("high")  # as in the released code, whatever `precision` is
         config["session"] = _session(processes, where)
         folder, state = open_together(processes, where, out, config, resume=resume)
 

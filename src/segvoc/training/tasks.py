@@ -35,7 +35,11 @@ class TrainingTask(Protocol):
     """
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> nn.Module:
-        """The module that maps `inputs` to losses by name; training minimizes "loss"."""
+        """The module that maps `inputs` to losses by name; training minimizes "loss".
+
+        If that is a mean over labeled pixels, the module also has `counted`, which maps `inputs` to their number, or to
+        several if it is a sum of such means. Its last input then is what the sums are divided by.
+        """
         ...
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
@@ -78,18 +82,19 @@ class LabelTask:
         """Images, labels and words."""
         if not batch.images.numel():
             raise InputError(f"none of the {len(self.training_set.images)} images can be read; {batch.problems[0]}")
-        labels, words = batch.labels.long(), self.words
+        to = {"device": device, "non_blocking": True}
+        # copied as they are, since the loader has pinned them, and widened on the device
+        labels, words = batch.labels.to(**to).long(), self.words
         if self.chosen and isinstance(words, Tensor):
             seed = seed_of(self.seed, "words", *info)
-            labels, chosen = chosen_words(labels, len(words), self.chosen, seed)
-            words = words[chosen.to(words.device)]
-        to = {"device": device, "non_blocking": True}
-        return batch.images.to(**to), labels.to(**to), words
+            chosen = chosen_words(batch.labels, len(words), self.chosen, seed)
+            chosen = (chosen.pin_memory() if device.type == "cuda" else chosen).to(**to)
+            labels = torch.where(labels < len(words), torch.searchsorted(chosen, labels), labels)
+            words = words[chosen]
+        return batch.images.to(**to), labels, words
 
 
-def chosen_words(
-    labels: Int[Tensor, "B H W"], classes: int, words: int, seed: int
-) -> tuple[Int[Tensor, "B H W"], Int[Tensor, " N"]]:
+def chosen_words(labels: Int[Tensor, "B H W"], classes: int, words: int, seed: int) -> Int[Tensor, " N"]:
     """Sample classes for a step.
 
     Args:
@@ -99,13 +104,10 @@ def chosen_words(
         seed: of the random distractors.
 
     Returns:
-        The labels as indices into the sampled classes, where values that are not classes stay at or above their
-        number; and the sampled classes in ascending order.
+        The sampled classes in ascending order.
     """
     there = labels.unique()
     there = there[there < classes]
     order = torch.randperm(classes, generator=torch.Generator().manual_seed(seed))
     others = order[~torch.isin(order, there)][: max(0, words - len(there))]
-    chosen = torch.cat((there, others)).sort().values
-    place = torch.searchsorted(chosen, labels)
-    return torch.where(labels < classes, place, labels), chosen
+    return torch.cat((there, others)).sort().values

@@ -127,13 +127,16 @@ class TunedWordsTask:
         rows = _Rows(positions=sampler, rows=self.rows, seed=self.seed)
         return read_ahead(self.views, rows, _collate, 0, pinned=pinned)
 
-    def inputs(self, batch: ViewBatch, info: StepInfo, device: torch.device) -> tuple[Tensor, ...]:
+    def inputs(
+        self, batch: ViewBatch, info: StepInfo, device: torch.device
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Logits by text, labels and standardized maps, on the device."""
-        named = dict(zip(sorted(self.map_names), (one.to(device).float() for one in batch.maps), strict=True))
+        to = {"device": device, "non_blocking": True}
+        named = dict(zip(sorted(self.map_names), (one.to(**to).float() for one in batch.maps), strict=True))
         ordered = {name: named[name] for name in self.map_names}
         whole = {name: ordered.get(name, torch.empty(1, size, 0, 0)) for name, size in self.channels.items()}
         maps = pyramid_inputs(whole, self.mean, self.scale)
-        return batch.zero_shot.to(device).float(), batch.labels.to(device).long(), *maps
+        return batch.zero_shot.to(**to).float(), batch.labels.to(**to).long(), tuple(maps)
 
     @property
     def map_names(self) -> tuple[str, ...]:

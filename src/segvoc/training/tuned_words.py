@@ -100,8 +100,16 @@ class TunedWordsObjective(nn.Module):
         super().__init__()
         self.network, self.power = network, recipe.words.class_weight_power
 
+    def counted(self, zero_shot: Tensor, labels: Int[Tensor, "B H W"], maps: Sequence[Tensor]) -> Int[Tensor, ""]:
+        """The number of labeled cells that the loss averages over."""
+        return (labels != IGNORED).sum()
+
     def forward(
-        self, zero_shot: Float[Tensor, "B K h w"], labels: Int[Tensor, "B H W"], *maps: Tensor
+        self,
+        zero_shot: Float[Tensor, "B K h w"],
+        labels: Int[Tensor, "B H W"],
+        maps: Sequence[Tensor],
+        cells: Float[Tensor, ""] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Compute the loss.
 
@@ -109,14 +117,15 @@ class TunedWordsObjective(nn.Module):
             zero_shot: the network's logits by text.
             labels: the index of each cell's word; K is none of them, and `IGNORED` unlabeled.
             maps: standardized feature maps, the coarse one first.
+            cells: what the sum over labeled cells is divided by; None: their number (`counted`).
         """
         tuned = cast(TunedWords, self.network.aggregation)
         logits = tuned(maps, zero_shot)
         logits = torch.cat((logits, logits.new_zeros(len(logits), 1, *logits.shape[2:])), dim=1)
         weight = tuned.frequency**-self.power
         weight = weight / (weight * tuned.frequency).sum() * tuned.frequency.sum()
-        labeled = (labels != IGNORED).sum().clamp(min=1)
-        loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORED, reduction="sum") / labeled
+        cells = self.counted(zero_shot, labels, maps).clamp(min=1) if cells is None else cells
+        loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORED, reduction="sum") / cells
         return {"loss": loss, "segmentation": loss.detach()}
 
 

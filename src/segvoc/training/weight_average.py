@@ -5,29 +5,38 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class WeightAverage:
-    """Averages the trained parameters: mean <- decay * mean + (1 - decay) * weight after each step.
+    """Averages the state that training changes: mean <- decay * mean + (1 - decay) * value after each step.
 
     Early on, the decay is min(decay, (1 + t) / (10 + t)) after step t, so that the average soon forgets the initial
-    weights.
+    weights. Buffers are averaged with the same decay, so that running statistics fit the averaged weights; integers
+    (counts of batches) are copied.
+
+    Args:
+        state: the tensors by name, parameters and buffers; training changes them in place.
+        decay: the decay.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+    def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
         self.decay, self.steps = decay, 0
-        self.parameters = dict(parameters)
-        self.means = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        self.state = dict(state)
+        self.means = {name: value.detach().clone() for name, value in state.items()}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Add the weights of one more step."""
+        """Add the state after one more step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         for name, mean in self.means.items():
-            mean.lerp_(self.parameters[name].detach(), 1 - decay)
+            value = self.state[name].detach()
+            if value.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
 
     def full_state(self) -> dict[str, Any]:
         """The state as full tensors, gathered where the weights are sharded."""
@@ -45,7 +54,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the averages in the place of the network's weights for the duration of the context."""
+        """Put the averages in the place of the network's own state for the duration of the context."""
         self._swap()
         try:
             yield
@@ -55,7 +64,7 @@ class WeightAverage:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, mean in self.means.items():
-            own = self.parameters[name].detach()
+            own = self.state[name].detach()
             kept = own.clone()
             own.copy_(mean)
             mean.copy_(kept)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from segvoc.layers.precision import at_least_float32
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.training.objectives.synergy_losses import TERMS, SynergyLosses
 from segvoc.training.recipe import Recipe
@@ -38,7 +39,10 @@ class CaptionObjective(nn.Module):
             "loss", the weighted sum; each term by name; and "activation". Only "loss" has a gradient.
         """
         vectors, logits = self.network.learn(taps, phrases, owner)
-        terms = self.losses(vectors.foreground, vectors.background, phrases, owner, len(taps[0]))
+        # similarities near 1 need more digits than bfloat16 has, to which autocast would round their products
+        with torch.autocast(phrases.device.type, enabled=False):
+            foreground, background = at_least_float32(vectors.foreground), at_least_float32(vectors.background)
+            terms = self.losses(foreground, background, at_least_float32(phrases), owner, len(taps[0]))
         loss = torch.stack([weight * terms[term] for term, weight in self.weights.items()]).sum()
         detached = {term: value.detach() for term, value in terms.items()}
         return {"loss": loss, **detached, "activation": logits.detach().sigmoid().mean()}

@@ -44,22 +44,34 @@ def released_segmentation_loss(
 
 
 def masked_segmentation_loss(
-    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None
+    logits: Logits,
+    labels: Int[Tensor, "B H W"],
+    ignored: int = 255,
+    chunk: int | None = None,
+    pixels: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
-    """`released_segmentation_loss` over all but the `ignored` pixels; 0 if all pixels are ignored."""
+    """`released_segmentation_loss` over all but the `ignored` pixels; 0 if all pixels are ignored.
+
+    The sum over these pixels is divided by `pixels`, by default their number; see `Training`.
+    """
     counted = labels != ignored
-    return _entropy(logits, labels, counted[:, None], chunk) / (counted.sum() * logits.shape[1]).clamp(min=1)
+    pixels = counted.sum().clamp(min=1) if pixels is None else pixels
+    return _entropy(logits, labels, counted[:, None], chunk) / (pixels * logits.shape[1])
 
 
 def competing_segmentation_loss(
-    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None
+    logits: Logits,
+    labels: Int[Tensor, "B H W"],
+    ignored: int = 255,
+    chunk: int | None = None,
+    pixels: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """Softmax cross-entropy over all classes and "none of them", whose logit is fixed at 0.
 
     A class then wins over "none of them" where its sigmoid exceeds 1/2, the default threshold of the background rule.
     With few training images this works better than binary losses, in which the many negative classes of a pixel
     outweigh its positive one. No published network is trained this way. The arguments are those of
-    `released_segmentation_loss`, but `ignored` pixels are left out.
+    `masked_segmentation_loss`.
     """
     size, counted = labels.shape[1:], labels != ignored
 
@@ -77,7 +89,7 @@ def competing_segmentation_loss(
     for number, some in enumerate(logits.split(step, dim=1)):
         more, found = sums(some, 0) if chunk is None else checkpoint(sums, some, number * step, use_reentrant=False)  # pyright: ignore[reportGeneralTypeIssues]
         total, true = torch.logaddexp(total, more), true + found
-    return ((total - true) * counted).sum() / counted.sum().clamp(min=1)
+    return ((total - true) * counted).sum() / (counted.sum().clamp(min=1) if pixels is None else pixels)
 
 
 def _entropy(logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chunk: int | None) -> Float[Tensor, ""]:

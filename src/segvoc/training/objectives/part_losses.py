@@ -20,20 +20,25 @@ from segvoc.shapes import Logits
 NONE_WEIGHT = 0.05
 """Weight of the channel "none of them"."""
 
-PixelLoss = Callable[[Float[Tensor, "N K"], Float[Tensor, "N K"]], Float[Tensor, ""]]
-"""Maps the logits and targets of N pixels to their mean loss."""
+PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
+"""Maps the logits and the classes of pixels to the loss of each."""
 
 
-def binary_loss(logits: Float[Tensor, "N K"], targets: Float[Tensor, "N K"]) -> Float[Tensor, ""]:
-    """Mean binary cross-entropy over pixels and classes; the last class is "none of them"."""
+def binary_loss(
+    logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float = NONE_WEIGHT
+) -> Float[Tensor, "B H W"]:
+    """Mean binary cross-entropy over the classes; the last class is "none of them"."""
     weight = logits.new_ones(logits.shape[1])
-    weight[-1] = NONE_WEIGHT
-    return F.binary_cross_entropy_with_logits(logits, targets, weight=weight)
+    weight[-1] = none_weight
+    negatives = torch.einsum("bkhw,k->bhw", -F.logsigmoid(-logits), weight)
+    # -log s(x) for the pixel's own class in place of -log(1 - s(x)): the difference is x
+    own = weight[labels] * logits.gather(1, labels[:, None])[:, 0]
+    return (negatives - own) / logits.shape[1]
 
 
-def competing_loss(logits: Float[Tensor, "N K"], targets: Float[Tensor, "N K"]) -> Float[Tensor, ""]:
-    """Mean softmax cross-entropy over pixels and all classes with "none of them"; no published network uses it."""
-    return F.cross_entropy(logits, targets)
+def competing_loss(logits: Logits, labels: Int[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
+    """Softmax cross-entropy over all classes with "none of them"; no published network uses it."""
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,8 @@ class PartTargets:
     """For each part of an object, the index of its object."""
     general_parts: int
     """Number of general parts."""
+    counts: Float[Tensor, "3"] | None = None
+    """What sums over the pixels of `counted` are divided by; None: their numbers in this batch."""
 
     @property
     def has_part(self) -> Bool[Tensor, "B H W"]:
@@ -61,6 +68,14 @@ class PartTargets:
         """Pixels outside all objects that the network is trained on."""
         return self.objects == NONE
 
+    def counted(self) -> Int[Tensor, "3"]:
+        """Numbers of pixels with a part, outside all objects, and with a label of the object."""
+        return torch.stack([pixels.sum() for pixels in (self.has_part, self.no_object, self.objects != IGNORED)])
+
+    def divisors(self) -> Float[Tensor, "3"]:
+        """What sums over these pixels are divided by."""
+        return self.counted().clamp(min=1).float() if self.counts is None else self.counts
+
 
 def specific_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
     """L_specific: the mean over pixels with a part, plus the mean over pixels outside all objects.
@@ -68,31 +83,29 @@ def specific_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = b
     The target of the latter is "none of them"; they only count if the batch also has pixels inside objects. Pixels of
     an object without a known part are left out. The logits (B S+1 h w) are interpolated to the labels' size.
     """
-    scores, has, none = _by_pixel(logits, targets), targets.has_part, targets.no_object
-    loss = _mean(scores[has], targets.parts[has], of_pixels)
-    if none.any() and not none.all():
-        last = targets.parts.new_full((int(none.sum()),), scores.shape[-1] - 1)
-        loss = loss + _mean(scores[none], last, of_pixels)
-    return loss
+    has, none, (parts, outside, _) = targets.has_part, targets.no_object, targets.divisors()
+    last = logits.shape[1] - 1
+    losses = of_pixels(_by_pixel(logits, targets), targets.parts.where(has, last))
+    weight = has / parts + none * (outside < none.numel()) / outside
+    return (losses * weight).sum()
 
 
 def part_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
     """L_part: general parts, over pixels with a part; it uses the first P logits (B P+O+1 h w) of the first level."""
     has = targets.has_part
-    scores = _by_pixel(logits[:, : targets.general_parts], targets)[has]
-    general = targets.part_of[targets.parts[has]]
-    if of_pixels is binary_loss:  # no channel here means "none of them", so all have the same weight
-        one_hot = F.one_hot(general, targets.general_parts).to(scores.dtype)
-        return F.binary_cross_entropy_with_logits(scores, one_hot) if len(scores) else scores.sum()
-    return _mean(scores, general, of_pixels)
+    scores = _by_pixel(logits[:, : targets.general_parts], targets)
+    general = targets.part_of[targets.parts.where(has, 0)]
+    # no channel here means "none of them", so all have the same weight
+    losses = binary_loss(scores, general, none_weight=1.0) if of_pixels is binary_loss else of_pixels(scores, general)
+    return (losses * has).sum() / targets.divisors()[0]
 
 
 def object_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
     """L_obj: objects and "none of them", over all labeled pixels."""
     scores = _by_pixel(logits[:, targets.general_parts :], targets)
     known = targets.objects != IGNORED
-    objects = targets.objects[known]
-    return _mean(scores[known], objects.where(objects != NONE, scores.shape[-1] - 1), of_pixels)
+    objects = targets.objects.where(known & ~targets.no_object, scores.shape[1] - 1)
+    return (of_pixels(scores, objects) * known).sum() / targets.divisors()[2]
 
 
 def compositional_loss(
@@ -108,32 +121,22 @@ def compositional_loss(
         specific: cost volume of the second level: S parts of objects and "none of them" (S1 = S + 1).
         targets: which part belongs to which object.
     """
-    owners = targets.object_of.unique()
     objects = general.mean(dim=1)[:, targets.general_parts :]
-    last = objects.shape[1] - 1
-    objects = objects[:, torch.cat((owners, owners.new_tensor([last])))].softmax(dim=1)
+    place = torch.cat((targets.object_of, targets.object_of.new_tensor([objects.shape[1] - 1])))
+    compared = torch.zeros_like(objects[0, :, 0, 0], dtype=torch.bool).index_fill(0, place, True)[:, None, None]
+    objects = objects.masked_fill(~compared, -torch.inf).softmax(dim=1)
     parts = specific.mean(dim=1).softmax(dim=1)
-    place = torch.searchsorted(owners, targets.object_of)
-    place = torch.cat((place, place.new_tensor([len(owners)])))
     # as in the released code, epsilon is added to every softmax, and again to both distributions
     together = torch.zeros_like(objects).index_add(1, place, parts + EPSILON) + EPSILON
     objects = objects + 2 * EPSILON
     middle = (0.5 * (together + objects)).log()
     divergence = together * (together.log() - middle) + objects * (objects.log() - middle)
-    return 0.5 * divergence.sum(dim=1).mean()
+    return 0.5 * (divergence * compared).sum(dim=1).mean()
 
 
 EPSILON = 1e-10
 """Keeps logarithms finite."""
 
 
-def _by_pixel(logits: Logits, targets: PartTargets) -> Float[Tensor, "B H W K"]:
-    precise = at_least_float32(logits)
-    return F.interpolate(precise, size=targets.parts.shape[1:], mode="bilinear").movedim(1, -1)
-
-
-def _mean(scores: Float[Tensor, "N K"], labels: Int[Tensor, " N"], of_pixels: PixelLoss) -> Float[Tensor, ""]:
-    """The loss of some pixels; without pixels 0, but still connected to the logits' graph."""
-    if not len(scores):
-        return scores.sum()
-    return of_pixels(scores, F.one_hot(labels, scores.shape[1]).to(scores.dtype))
+def _by_pixel(logits: Logits, targets: PartTargets) -> Float[Tensor, "B T H W"]:
+    return F.interpolate(at_least_float32(logits), size=targets.parts.shape[1:], mode="bilinear")

@@ -44,13 +44,27 @@ class PartObjective(nn.Module):
         self.of_pixels = competing_loss if recipe.objective.loss == "competing" else binary_loss
         self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
-    def forward(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> dict[str, Float[Tensor, ""]]:
+    def counted(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> Int[Tensor, "3"] | None:
+        """The numbers of pixels that the losses average over (`PartTargets.counted`).
+
+        None: each process averages by itself, as in the released code.
+        """
+        return None if self.recipe.objective.loss == "released" else self._targets(labels, words).counted()
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Int[Tensor, "B 2 H W"],
+        words: PartWords,
+        counts: Float[Tensor, "3"] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
         """Compute the losses.
 
         Args:
             images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
             labels: the part of an object and the object of every pixel (`PartTrainingSet`).
             words: the encoded classes; at least one is a part of an object.
+            counts: what sums over pixels are divided by; None: the numbers of these pixels (`counted`).
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         log = recipe.objective.log_stream_similarity
@@ -59,13 +73,7 @@ class PartObjective(nn.Module):
         first, second = self.network.levels(pixels, words, **class_options(recipe, streams))
         if second is None:
             raise UsageError('none of the classes is a part of an object; name parts as "car\'s door" (--object car)')
-        targets = PartTargets(
-            parts=labels[:, 0],
-            objects=labels[:, 1],
-            part_of=words.part_of,
-            object_of=words.object_of - words.parts,
-            general_parts=words.parts,
-        )
+        targets = self._targets(labels, words, counts)
         losses = {
             "specific": specific_loss(second.logits, targets, self.of_pixels),
             "part": part_loss(first.logits, targets, self.of_pixels),
@@ -76,3 +84,16 @@ class PartObjective(nn.Module):
         detached = {name: value.detach() for name, value in losses.items()}
         losses = {"loss": total, **detached, "segmentation": total.detach()}
         return self.orthogonality.add_to(losses, streams)
+
+    @staticmethod
+    def _targets(
+        labels: Int[Tensor, "B 2 H W"], words: PartWords, counts: Float[Tensor, "3"] | None = None
+    ) -> PartTargets:
+        return PartTargets(
+            parts=labels[:, 0],
+            objects=labels[:, 1],
+            part_of=words.part_of,
+            object_of=words.object_of - words.parts,
+            general_parts=words.parts,
+            counts=counts,
+        )

@@ -66,7 +66,17 @@ class Objective(nn.Module):
             )
         self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
-    def forward(self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor) -> dict[str, Float[Tensor, ""]]:
+    def counted(self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor) -> Int[Tensor, ""] | None:
+        """The number of labeled pixels that the loss averages over; None: over all pixels."""
+        return None if self.recipe.objective.loss == "released" else (labels != IGNORED).sum()
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Int[Tensor, "B H W"],
+        words: WordTensor,
+        pixels: Float[Tensor, ""] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
         """Compute the losses.
 
         Args:
@@ -74,6 +84,7 @@ class Objective(nn.Module):
             labels: the class of every pixel. `IGNORED` pixels are unlabeled; other values that are not a class mean
                 none of the classes.
             words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
+            pixels: what the sum over labeled pixels is divided by; None: their number (`counted`).
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         text = words if words.is_floating_point() else self._embedded(words)
@@ -83,11 +94,12 @@ class Objective(nn.Module):
             selection = GroundTruthFirst(labels, voted, IGNORED, recipe.objective.fill_classes)
         streams = self.orthogonality.similarity(log=recipe.objective.log_stream_similarity) if self.blocks else None
         # up to three times as fast for the encoders' convolutions, above all for depthwise ones in the backward pass
-        pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
+        images = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         options = class_options(recipe, streams)
-        logits = self.network(pixels, text, selection=selection, **options)
+        logits = self.network(images, text, selection=selection, **options)
         chunk = recipe.runtime.class_chunk_size if recipe.runtime.activation_checkpointing else 0
-        loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk or None)
+        divisor = {} if pixels is None else {"pixels": pixels}
+        loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk or None, **divisor)
         losses = {"loss": loss, "segmentation": loss.detach()}
         return self.orthogonality.add_to(losses, streams)
 
