@@ -36,12 +36,12 @@ demo-teach:  ## install the same, and teach it five words by six drawn images: d
 	@tools/install.sh $(LIGHT) requirements-light.lock
 	$(LIGHT)/bin/python examples/teach.py demo
 
-# One thread per worker, since JOBS workers fill the cores.
+# Every other worker computes with two threads (tests/conftest.py); OMP_NUM_THREADS=N gives all of them N.
 test: install  ## run the tests, but for those marked slow; ARGS="-k name" chooses
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 test-all: install  ## run all tests, the drawn cases of some with others each time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --hypothesis-profile default $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --hypothesis-profile default $(ARGS)
 
 # Whole suite under each instruction set that the machine can imitate, numerical tests under 1, 2 and 4 threads with each.
 test-portable: install  ## run the tests as on other processors: narrower vectors, 1, 2 and 4 threads

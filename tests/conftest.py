@@ -1,6 +1,7 @@
 """What the tests of several wings share."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from tests.shape_checks import is_whole_run, modules_with_shapes
 from tests.worker_memory import WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Every other worker computes with two threads, as users do, unless the environment says how many; PyTorch and what the
+# tests start read it when they are imported.
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(1 + int(_worker.removeprefix("gw")) % 2))
 
 # The same drawn cases each time, so that whoever runs the tests first isn't the one who meets a case that nobody had
 # before; `make test-all` draws others at each run.
@@ -49,6 +55,17 @@ def golden() -> Path:
     if os.environ.get("SEGVOC_REQUIRE_GOLDEN") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """No test changes the number of threads for the next one."""
+    torch = sys.modules.get("torch")
+    before = torch and torch.get_num_threads()
+    yield
+    if torch is not None and (after := torch.get_num_threads()) != before:
+        torch.set_num_threads(before)
+        pytest.fail(f"the test has left {after} threads behind, not {before}")
 
 
 @pytest.fixture(scope="session", autouse=True)

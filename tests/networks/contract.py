@@ -4,10 +4,16 @@ import copy
 import importlib
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from segvoc.layers.precision import reduce_precision
 from tests.device_waits import NoDeviceWaits
@@ -29,6 +35,47 @@ def words(count: int, prompts: int, channels: int) -> Tensor:
 def assert_alike(ours: Tensor, other: Tensor, tolerance: float = 1e-4) -> None:
     """Equal but for the rounding of another order of summation."""
     torch.testing.assert_close(ours, other, rtol=tolerance, atol=tolerance * other.abs().max().item())
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Compute with so many threads in this block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Adapted(nn.Module):
+    """A linear layer with a low-rank term, zero at first."""
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base = base
+        self.down, self.up = nn.Linear(base.in_features, 2, bias=False), nn.Linear(2, base.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.up(self.down(x))
+
+
+def _gradient(layer: nn.Module) -> bool:
+    """Whether the backward pass reached a linear layer, or the adapter around it."""
+    weight = layer.up.weight if isinstance(layer, Adapted) else cast(nn.Linear, layer).weight
+    return weight.grad is not None
+
+
+def _step(network: nn.Module, image: Tensor, text: Tensor, threads: int, **options) -> dict[str, Tensor]:
+    """The logits, gradients and buffers of a training step, by name."""
+    one = copy.deepcopy(network).double().train()
+    with torch_threads(threads):
+        torch.manual_seed(0)
+        logits = one(image, text, **options)
+        (logits.square().mean() + logits.mean()).backward()
+    gradients = {name: value.grad for name, value in one.named_parameters() if value.grad is not None}
+    return {"logits": logits.detach()} | gradients | {name: value.double() for name, value in one.named_buffers()}
 
 
 class NetworkContract:
@@ -128,7 +175,6 @@ class NetworkContract:
         with torch.no_grad():
             everything = network(image, text)
             assert_alike(network(image, text, chunk=chunk), everything)
-            assert_alike(network(image, text, chunk=chunk, workers=2), everything)
 
     @pytest.mark.parametrize("classes", [1, 2, 300, pytest.param(1000, marks=pytest.mark.slow)])
     def test_any_number_of_words(self, network, classes):
@@ -162,6 +208,102 @@ class NetworkContract:
             rough = network(image, text)
         assert rough.dtype == torch.float32
         assert torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1] > 0.995
+
+    @pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
+    def test_threads_and_chunks_change_no_number_of_a_step(self, network, recompute):
+        """In float64, where no rounding flips a ReLU; as the optimizer sees them: gradients and running statistics."""
+        image, text = (x.to(torch.float64) for x in self.inputs(network, batch=2))
+        steps = [_step(network, image, text, threads, recompute=recompute) for threads in (1, 2, 4, 8)]
+        steps.append(_step(network, image, text, 2, recompute=recompute, chunk=2))
+        for step in steps[1:]:
+            assert step.keys() == steps[0].keys()
+            for name, value in step.items():
+                unit = max(steps[0][name].abs().max().item(), 1e-6)
+                torch.testing.assert_close(
+                    value, steps[0][name], rtol=0, atol=1e-9 * unit, msg=lambda m, n=name: f"{n}: {m}"
+                )
+
+    @pytest.mark.parametrize("threads", [1, 2, 4, 8])
+    def test_threads_change_no_logit_in_float32(self, network, threads):
+        inputs = self.inputs(network, batch=2)
+        with torch.no_grad():
+            with torch_threads(1):
+                expected = network(*inputs)
+            with torch_threads(threads):
+                assert_alike(network(*inputs), expected, 1e-5)
+
+    @pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_autocast_trains_near_float32(self, network, threads, recompute):
+        image, text = self.inputs(network, batch=2)
+        network.train()
+        losses, logits = [], []
+        for enabled in (False, True):
+            network.zero_grad()
+            with torch_threads(threads), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                torch.manual_seed(0)
+                found = network(image, text, chunk=2, recompute=recompute)
+                losses.append(found.float().square().mean())
+            with torch_threads(threads):
+                losses[-1].backward()
+            logits.append(found.detach().flatten())
+            assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+        assert logits[1].dtype == torch.float32  # what decides between classes
+        assert torch.corrcoef(torch.stack(logits))[0, 1] > 0.98
+
+    def test_wrapped_layers_take_part(self, network):
+        """As adapters wrap them (LoRA): without a `weight`, by the call alone."""
+        image, text = self.inputs(network, batch=2)
+        network.train().requires_grad_(True)
+        layers = [
+            (f"{place}.{name}", parent, child)
+            for place, parent in network.named_modules()
+            if not place.startswith("text_encoder")
+            for name, child in parent.named_children()
+            if type(child) is nn.Linear
+        ]
+
+        def learning(image: Tensor) -> tuple[Tensor, set[str]]:
+            torch.manual_seed(0)
+            logits = network(image, text)
+            (logits.square().mean() + logits.mean()).backward()
+            found = {name for name, parent, _ in layers if _gradient(getattr(parent, name.rpartition(".")[2]))}
+            return logits.detach(), found
+
+        expected, names = learning(image)
+        for name, parent, child in layers:
+            child.zero_grad()
+            parent.add_module(name.rpartition(".")[2], Adapted(child))
+        logits, adapted = learning(image)
+        assert_alike(logits, expected)
+        assert adapted == names != set()
+
+    def test_forward_mode_derivatives_are_those_of_the_backward_pass(self, network):
+        network.double()
+        image, text = (x.to(torch.float64) for x in self.inputs(network))
+        direction = torch.randn_like(image)
+        # PyTorch's fused attention has no forward mode
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            _, tangent = torch.func.jvp(lambda x: network(x, text), (image,), (direction,))
+        leaf = image.clone().requires_grad_(True)
+        network(leaf, text).sum().backward()
+        assert leaf.grad is not None and tangent.abs().max() > 0
+        torch.testing.assert_close(tangent.sum(), (leaf.grad * direction).sum(), rtol=1e-6, atol=1e-9)
+
+    def test_a_trace_gives_what_the_network_gives(self, network, as_users_call):
+        image, text = self.inputs(network.requires_grad_(False))
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # sizes become constants
+            traced = torch.jit.trace(lambda image: network(image, text), image, check_trace=False)
+            assert_alike(traced(image), network(image, text))
+
+    def test_all_multiply_adds_are_counted(self, network):
+        inputs, counts = self.inputs(network.requires_grad_(False), classes=4), []
+        for chunk, threads in ((None, 1), (2, 2)):
+            with torch.no_grad(), torch_threads(threads), FlopCounterMode(display=False) as counter:
+                network(*inputs, chunk=chunk)
+            counts.append(counter.get_total_flops())
+        assert counts[0] == counts[1] > 0
 
     @pytest.mark.slow
     def test_it_is_built_and_runs_on_the_meta_device(self):

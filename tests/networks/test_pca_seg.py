@@ -7,9 +7,10 @@ import torch
 from einops import rearrange
 from torch import nn
 
+from segvoc.layers.batch_statistics import ClassBatchNorm
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
-from segvoc.networks.pca_seg import PCA_SEG, ExpertParser
+from segvoc.networks.pca_seg import PCA_SEG
 from tests.built import built
 from tests.networks.aggregation_contract import (
     SMALL,
@@ -40,14 +41,13 @@ class TestThreeMaps(AggregationContract):
         return SegmentationNetwork(ThreeMaps(), text_tower("qv"), build_aggregation(config, ThreeMaps()))
 
 
-def test_folded_batch_norm_is_batch_norm():
+def test_the_batch_norm_of_classes_is_batch_norm():
     torch.manual_seed(0)
-    parser, both = ExpertParser(8, 3, nn.Identity()).eval(), torch.randn(2, 3, 4, 5, 16)
-    parser.norm.running_mean.normal_()
-    parser.norm.running_var.uniform_(0.5, 2)
-    parser.norm.weight.data.normal_()
-    folded = rearrange(torch.cat(list(parser._expanded(both, None)), dim=-1), "b t h w c -> (b t) c h w")
-    assert_alike(folded, parser.norm(rearrange(parser.expand(both), "b t h w c -> (b t) c h w")))
+    norm, own, x = ClassBatchNorm(5), nn.BatchNorm2d(5).eval(), torch.randn(2, 3, 4, 6, 5)
+    for values in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
+        values.uniform_(0.5, 2)
+    own.load_state_dict(norm.state_dict())
+    assert_alike(rearrange(norm(x, None), "b t h w c -> (b t) c h w"), own(rearrange(x, "b t h w c -> (b t) c h w")))
 
 
 def test_the_sizes_of_one_parallel_block_are_those_published():

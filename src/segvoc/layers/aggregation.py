@@ -169,9 +169,10 @@ class ClassAggregation(nn.Module):
     def summarize(self, x: ClassTokens, text: Float[Tensor, "B T G"], context: AggregationContext) -> Summary:
         """Sum up all classes."""
         summaries = context.on_pooled_cells().each(self.summary, x, text, shared=(context.pooling,))
-        # an exported program serves any number of classes
         if self.pad_classes and (is_exporting() or x.shape[1] < self.pad_classes):
-            missing = cast(int, torch.sym_max(self.pad_classes - x.shape[1], 0))
+            missing = self.pad_classes - x.shape[1]
+            if is_exporting():  # a program for any number of classes
+                missing = cast(int, torch.sym_max(missing, 0))
             pad = self.keys_values(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
             summaries.append(self.sums(*pad, missing))
         return self.merge(summaries)
