@@ -39,7 +39,7 @@ streams = []
 with torch.inference_mode():
     features = network.image_encoder(pixels)
     costs = [cost_volume(features_map, text[None]) for features_map in features.maps]  # (1, P, T, h, w) each
-    logits = network(pixels, text, observe=lambda spatial, semantic: streams.append((spatial, semantic)))
+    logits = network(pixels, text, observe=lambda block, *both: streams.append(both))
 
 for number, cost in enumerate(costs):
     save(f"cost-{number}", cost[0].mean(dim=0))

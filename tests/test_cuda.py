@@ -15,7 +15,7 @@ from segvoc.networks.part_cat_seg import PCA_PART
 from segvoc.process_settings import float32_products
 from segvoc.selection_rules import MostSimilar, Voted
 from segvoc.training.loop import Training
-from segvoc.training.objectives.losses import OrthogonalityLoss, masked_segmentation_loss
+from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.analysis.small_preset import SMALL as SMALL_PRESET
@@ -78,8 +78,9 @@ def test_a_training_step_has_the_cpus_gradients():
     gradients = {}
     for device in ("cpu", "cuda"):
         network.to(device).zero_grad()
-        logits = network(image.to(device), text.to(device), observe=orthogonality.observe)
-        (masked_segmentation_loss(logits, labels.to(device)) + orthogonality()).backward()
+        streams = StreamSimilarity()
+        logits = network(image.to(device), text.to(device), observe=streams.observe)
+        (masked_segmentation_loss(logits, labels.to(device)) + orthogonality(streams.means())).backward()
         gradients[device] = {n: p.grad.cpu().clone() for n, p in network.named_parameters() if p.grad is not None}
     assert gradients["cpu"].keys() == gradients["cuda"].keys()
     largest = max(gradient.abs().max().item() for gradient in gradients["cpu"].values())

@@ -6,7 +6,7 @@ import jaxtyping
 import pytest
 import torch
 
-from segvoc.layers.interpolation import resized
+from segvoc.layers.maps import resized
 from tests.shape_checks import WHOLE_RUNS, is_whole_run, modules_with_shapes
 
 
@@ -18,7 +18,7 @@ def test_a_wrong_shape_is_refused() -> None:
 
 def test_modules_that_name_shapes_are_found() -> None:
     found = set(modules_with_shapes())
-    assert {"segvoc.shapes", "segvoc.layers.interpolation", "segvoc.networks.pca_seg", "segvoc.arrays"} <= found
+    assert {"segvoc.shapes", "segvoc.layers.maps", "segvoc.networks.pca_seg", "segvoc.arrays"} <= found
     assert "segvoc.cli.segment" not in found
 
 

@@ -38,9 +38,10 @@ def test_every_parameter_is_filled(network, published):
 
 def test_experts_stand_side_by_side_even_channels_first(network, published):
     published |= {f"{EXPERT[:-2]}{number}.1.running_mean": torch.arange(64.0) + 100 * number for number in (3, 1, 0, 2)}
-    mean = network_state(published, network)["aggregation.blocks.3.fuse.parse.norm.running_mean"]
-    even = [100.0 * number + channel for number in range(4) for channel in range(0, 64, 2)]
-    assert mean.tolist() == even + [value + 1 for value in even]
+    state = network_state(published, network)
+    first, second = (state[f"aggregation.blocks.3.fuse.parse.halves.{half}.norm.running_mean"] for half in (0, 1))
+    assert first.tolist() == [100.0 * number + channel for number in range(4) for channel in range(0, 64, 2)]
+    assert torch.equal(second, first + 1)
 
 
 def test_computed_tables_are_needless(network, published):

@@ -17,7 +17,7 @@ class TestOpenAI(AggregationContract, CompilesWhole):
         seen: list[torch.Tensor] = []
         handle = blocks[0].semantic.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
         with torch.no_grad():
-            network(*inputs, observe=lambda spatial, _: seen.append(spatial))
+            network(*inputs, observe=lambda block, spatial, _: seen.append(spatial))
         handle.remove()
         assert torch.equal(seen[0], seen[1])
 

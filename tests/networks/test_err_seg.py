@@ -20,7 +20,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, PointwiseMLP, StarMLP
+from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, StarMLP
 from segvoc.selection_rules import Voted, Votes
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
@@ -172,7 +172,7 @@ def test_options_reach_the_network():
         texts = ["streams=class", "mlp=vanilla", "ssr=4", "side=512", "stage_4_gradient=stride_16", "csr=1"]
         network = built("err-seg-b", **parse_settings(texts))
     block = network.aggregation.blocks[0]
-    assert block.spatial is None and isinstance(block.semantic.mlp, PointwiseMLP)
+    assert block.spatial is None and isinstance(block.semantic.mlp[1], nn.GELU)
     assert block.semantic.pooling == (1, 1)
     assert network.image_encoder.config.input_size == 512
     assert network.image_encoder.config.stage_4_gradient == "stride_16"

@@ -47,7 +47,7 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     pixels, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
     streams = []
     logits = reference.requires_grad_(True)(
-        pixels.float(), training.task.words, observe=lambda *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
+        pixels.float(), training.task.words, observe=lambda _, *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
     )
     scores = F.interpolate(logits, size=(32, 32), mode="bilinear")
     known = labels != IGNORED

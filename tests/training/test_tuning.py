@@ -39,7 +39,7 @@ def tuned(run) -> dict[str, np.ndarray]:
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_again(tmp_path, monkeypatch):
-    images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=24, eval_every=6)
+    images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=24, eval_every=6, patience=9)
     train(chosen, images, tmp_path / "whole", device="cpu", progress=False)
     step = Monitor.step
 

@@ -287,9 +287,9 @@ def _observed(
     def observe(layer: ReducedSpatialAggregation) -> Callable[[nn.Module, Any], None]:
         before = 0
 
-        def look(module: nn.Module, inputs: tuple[ClassTokens, GuidedQueriesKeys]) -> None:
+        def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             nonlocal before
-            x, guided = inputs
+            x, guided = cast(ClassTokens, inputs[0]), cast(GuidedQueriesKeys, inputs[-1])
             for (place, query), blocks in zip(queries.items(), found, strict=True):
                 if before <= place < before + x.shape[1]:
                     own = x[:, place - before : place - before + 1]

@@ -134,6 +134,7 @@ def _decoder(head: Any, sizes: tuple[int, ...]) -> int:
     total = sizes[-1] * head.decoder.head.in_channels
     for stage, size in zip(head.decoder.stages, sizes, strict=True):
         up, conv1, conv2 = stage.upsample, stage.conv1, stage.conv2
+        seen = conv1.own.in_channels + conv1.guidance.in_channels
         total += size * up.in_channels * up.out_channels
-        total += 9 * size * (conv1.in_channels * conv1.out_channels + conv2.in_channels * conv2.out_channels)
+        total += 9 * size * (seen * conv2.in_channels + conv2.in_channels * conv2.out_channels)
     return total

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.imagenet_pixels import imagenet_pixels
 from segvoc.encoders.vit import attention_and_positions
-from segvoc.layers.interpolation import resized
+from segvoc.layers.maps import resized
 
 BACKBONE_STRIDE = 16
 """Pixels of the backbone's image for each cell of the cost volume."""

@@ -104,7 +104,8 @@ class MiniLM(nn.Module):
     def sentence_embedding(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
         """Embeddings of the published sentence encoder: unit length, not centered."""
         is_token = tokens != PAD
-        x = self.embedding_norm(self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]])
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.embedding_norm(self.token_embedding(tokens) + self.position_embedding(places))
         for layer in self.layers:
             x = layer(x, is_token)
         weight = is_token[..., None].to(x.dtype)

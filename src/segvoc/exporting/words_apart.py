@@ -23,7 +23,7 @@ from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, Window
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.attention_windows import Windows
 from segvoc.layers.class_selection import select_classes
-from segvoc.layers.interpolation import resized
+from segvoc.layers.maps import resized
 from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.pca_seg import ParallelBlock

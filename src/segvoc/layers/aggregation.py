@@ -5,7 +5,7 @@ of one class, class aggregation over the classes of one cell, and the decoder qu
 map.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias, cast
 
@@ -19,7 +19,8 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.attention_windows import Windows, windows_of
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.exporting import is_exporting
-from segvoc.layers.guided import GuidedConv2d, GuidedLinear
+from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
+from segvoc.layers.maps import plus_shared, pool, unpool
 from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
@@ -50,21 +51,6 @@ def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"])
     image, text = F.normalize(at_least_float32(image), dim=1), F.normalize(at_least_float32(text), dim=-1)
     with without_autocast(image):
         return torch.einsum("bchw,btpc->bpthw", image, text)
-
-
-class Projections(nn.Module):
-    """Queries and keys from [x; guidance], values from x alone."""
-
-    def __init__(self, dim: int, guidance_dim: int) -> None:
-        super().__init__()
-        self.q = GuidedLinear(dim, guidance_dim, dim)
-        self.k = GuidedLinear(dim, guidance_dim, dim)
-        self.v = nn.Linear(dim, dim)
-
-
-def gelu_mlp(dim: int) -> nn.Sequential:
-    """Two linear layers at each cell with a GELU between them, four times as wide there."""
-    return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
 
 class WindowGuidance(NamedTuple):
@@ -102,24 +88,14 @@ class WindowBlock(nn.Module):
 
     def forward(self, x: ClassTokens, guided: WindowGuidance) -> ClassTokens:
         """Refine every class on its own."""
-        project, y = self.project, guided.windows.split(self.norm1(x))
-        attended = self.attend(project.q(y, guided.q), project.k(y, guided.k), project.v(y), guided.windows.mask)
-        x = x + guided.windows.join(self.out(attended), x.shape[2], x.shape[3])
-        return x + self.mlp(self.norm2(x))
-
-    def attend(
-        self,
-        q: Float[Tensor, "B T N S C"],
-        k: Float[Tensor, "B T N S C"],
-        v: Float[Tensor, "B T N S C"],
-        mask: Float[Tensor, "N S S"] | None,
-    ) -> Float[Tensor, "B T N S C"]:
-        """Softmax attention from every cell to the cells of its window."""
+        project, windows, y = self.project, guided.windows, guided.windows.split(self.norm1(x))
         split = partial(rearrange, pattern="b t n s (heads c) -> (b t n) heads s c", heads=self.heads)
+        q, k, v = split(project.q(y, guided.q)), split(project.k(y, guided.k)), split(project.v(y))
         # with a 4D mask PyTorch takes its fused kernel, with a 3D mask the slow path
-        mask = None if mask is None else mask.repeat(q.shape[0] * q.shape[1], 1, 1)[:, None]
-        x = F.scaled_dot_product_attention(split(q), split(k), split(v), mask)
-        return rearrange(x, "btn heads s c -> btn s (heads c)").reshape(q.shape)
+        mask = None if windows.mask is None else windows.mask.repeat(x.shape[0] * x.shape[1], 1, 1)[:, None]
+        attended = rearrange(F.scaled_dot_product_attention(q, k, v, mask), "btn heads s c -> btn s (heads c)")
+        x = x + windows.join(self.out(attended.reshape(y.shape)), x.shape[2], x.shape[3])
+        return x + self.mlp(self.norm2(x))
 
 
 class SpatialAggregation(nn.Module):
@@ -223,27 +199,6 @@ class ClassAggregation(nn.Module):
         return at_least_float32(x.unflatten(-1, (self.heads, -1)))
 
 
-def pool(x: ClassTokens, pooling: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
-    """Average over `pooling` cells (rows, columns); a smaller grid becomes one cell."""
-    if pooling == (1, 1):
-        return x
-    kernel = (min(pooling[0], x.shape[2]), min(pooling[1], x.shape[3]))
-    return on_maps(lambda maps: F.avg_pool2d(maps, kernel), x)
-
-
-def unpool(x: ClassTokens, size: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
-    """Bilinear interpolation to `size` cells (rows, columns) with aligned corners."""
-    if tuple(x.shape[2:4]) == size:
-        return x
-    return on_maps(lambda maps: F.interpolate(maps, size=size, mode="bilinear", align_corners=True), x)
-
-
-def on_maps(operation: Callable[[Tensor], Tensor], x: ClassTokens) -> Float[Tensor, "B T h w D"]:
-    """Apply an operation on maps (N C H W) to the features of every class."""
-    maps = operation(rearrange(x, "b t h w c -> (b t) c h w"))
-    return rearrange(maps, "(b t) c h w -> b t h w c", b=x.shape[0])
-
-
 StageGuidance: TypeAlias = tuple[Tensor, ...]
 """What an upsampling stage computes once for all classes: a kernel, and a map (B D 2*H 2*W) to add to each class's."""
 
@@ -260,7 +215,8 @@ class UpsamplingStage(nn.Module):
         super().__init__()
         self.dim = dim
         self.upsample: nn.Module = nn.ConvTranspose2d(dim, own_dim, kernel_size=2, stride=2, bias=False)
-        self.bias = nn.Parameter(torch.empty(own_dim).uniform_(-1, 1) * (4 * own_dim) ** -0.5)
+        self.bias = nn.Parameter(torch.empty(own_dim))
+        nn.init.uniform_(self.bias, -((4 * own_dim) ** -0.5), (4 * own_dim) ** -0.5)
         self.conv1 = GuidedConv2d(own_dim, guidance_dim, out_dim, kernel=3, padding=1, bias=False)
         self.norm1 = nn.GroupNorm(out_dim // group, out_dim)
         self.conv2 = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1, bias=False)
@@ -284,11 +240,6 @@ class UpsamplingStage(nn.Module):
         """`conv1` of the upsampled maps and the guidance."""
         kernel, shared = guided
         return plus_shared(F.conv_transpose2d(x, kernel, stride=2, padding=1), shared)
-
-
-def plus_shared(maps: Float[Tensor, "BT D H W"], shared: Float[Tensor, "B D H W"]) -> Float[Tensor, "BT D H W"]:
-    """Add a map of each image to the maps of its T classes."""
-    return (maps.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
 
 
 class UpsamplingDecoder(nn.Module):

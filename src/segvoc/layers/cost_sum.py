@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
-from segvoc.layers.interpolation import resized
+from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers, all_costs
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings

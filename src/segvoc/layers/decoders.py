@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, UpsamplingStage, plus_shared
+from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, UpsamplingStage
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.maps import plus_shared
 from segvoc.shapes import FeatureMaps
 
 

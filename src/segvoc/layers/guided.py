@@ -3,8 +3,6 @@
 W [x; guidance] + b = (W_x x + b) + W_g guidance. The two terms are layers of their own, so the second is computed once.
 """
 
-from typing import cast
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,12 +13,35 @@ class GuidedLinear(nn.Module):
     def __init__(self, dim: int, guidance_dim: int, out_dim: int) -> None:
         super().__init__()
         self.own = nn.Linear(dim, out_dim)
-        self.guidance = nn.Linear(guidance_dim, out_dim, bias=False)
+        # PyTorch's layers can't have inputs without channels
+        self.guidance = nn.Linear(guidance_dim, out_dim, bias=False) if guidance_dim else NoTerm(out_dim)
         draw_as_one(self.own, self.guidance)
 
     def forward(self, x: Float[Tensor, "*#cells C"], guided: Float[Tensor, "*#cells D"]) -> Float[Tensor, "*_ D"]:
         """Apply the layer, given the term of the guidance."""
         return self.own(x) + guided
+
+
+class NoTerm(nn.Module):
+    """The term of a guidance without channels: zeros."""
+
+    def __init__(self, out_dim: int) -> None:
+        super().__init__()
+        self.out_dim = out_dim
+
+    def forward(self, guidance: Float[Tensor, "*cells 0"]) -> Float[Tensor, "*cells D"]:
+        """Zeros for every cell."""
+        return guidance.new_zeros(*guidance.shape[:-1], self.out_dim)
+
+
+class Projections(nn.Module):
+    """Queries and keys from [x; guidance], values from x alone."""
+
+    def __init__(self, dim: int, guidance_dim: int) -> None:
+        super().__init__()
+        self.q = GuidedLinear(dim, guidance_dim, dim)
+        self.k = GuidedLinear(dim, guidance_dim, dim)
+        self.v = nn.Linear(dim, dim)
 
 
 class GuidedConv2d(nn.Module):
@@ -35,13 +56,18 @@ class GuidedConv2d(nn.Module):
         draw_as_one(self.own, self.guidance)
 
 
+def gelu_mlp(dim: int) -> nn.Sequential:
+    """Two linear layers at each cell with a GELU between them, four times as wide there."""
+    return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+
 def draw_as_one(*terms: nn.Module) -> None:
     """Draw the weights of linear layers or convolutions that are terms of one, as PyTorch draws those of the whole.
 
     They are uniform between -1 / √n and 1 / √n, where n is the number of inputs of each output in all terms.
     """
-    weights = [cast(Tensor, term.weight) for term in terms]
-    bound = sum(weight[0].numel() for weight in weights) ** -0.5
+    weights = [parameter for term in terms for parameter in term.parameters() if parameter.ndim > 1]
+    bound = sum(weight.shape[1:].numel() for weight in weights) ** -0.5
     for term in terms:
         for parameter in term.parameters():
             nn.init.uniform_(parameter, -bound, bound)

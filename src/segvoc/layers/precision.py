@@ -1,6 +1,6 @@
 """Reduced precision: most layers compute in bfloat16 or float16, and what decides between classes in float32."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -23,6 +23,19 @@ def float32_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         if tensor.is_floating_point() and f"{name}.".startswith(kept):
             yield name, tensor
+
+
+class Float32Parts(nn.Module):
+    """A network whose `float32_tensors` stay in float32 when it is converted."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Float32Parts":
+        """Convert or move all tensors; `half()`, `bfloat16()` and `to(dtype)` leave `float32_parts` in float32."""
+        before = {name: tensor.data for name, tensor in float32_tensors(self)}
+        super()._apply(fn, recurse)
+        for name, tensor in float32_tensors(self):
+            if tensor.dtype.itemsize < torch.float32.itemsize:
+                tensor.data = before[name].to(tensor.device)
+        return self
 
 
 def reduce_precision(network: nn.Module, dtype: torch.dtype) -> None:

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segvoc.layers.aggregation import ClassAggregation, HeadTokens, Summary, pool
+from segvoc.layers.aggregation import ClassAggregation, HeadTokens, Summary
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
 from segvoc.shapes import ClassTokens
 

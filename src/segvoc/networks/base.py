@@ -4,7 +4,7 @@ Each paper defines its own order of spatial and class aggregation and its own fu
 `cat_seg.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Unpack, cast
 
 import torch
@@ -19,8 +19,8 @@ from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
-from segvoc.layers.interpolation import resized
-from segvoc.layers.precision import float32_tensors, lowest_precision, without_autocast
+from segvoc.layers.maps import resized
+from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
 from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
 from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
@@ -97,7 +97,7 @@ class CostAggregation(nn.Module):
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
 
-class SegmentationNetwork(nn.Module):
+class SegmentationNetwork(Float32Parts):
     """An image encoder, a text encoder, and an aggregation of the costs between their features.
 
     Any module with the call signature of `CostAggregation.forward` can serve as the aggregation.
@@ -132,15 +132,6 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
         self.average_prompts = average_prompts
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SegmentationNetwork":
-        """Convert or move all tensors; `half()`, `bfloat16()` and `to(dtype)` leave `float32_parts` in float32."""
-        before = {name: tensor.data for name, tensor in float32_tensors(self)}
-        super()._apply(fn, recurse)
-        for name, tensor in float32_tensors(self):
-            if tensor.dtype.itemsize < torch.float32.itemsize:
-                tensor.data = before[name].to(tensor.device)
-        return self
 
     def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
         """The encoder from a `Vocabulary` to the embeddings that `selected_logits` takes, with prompt templates."""

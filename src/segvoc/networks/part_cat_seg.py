@@ -24,7 +24,7 @@ from segvoc.layers.aggregation import StageGuidance
 from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.layers.interpolation import resized
+from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
 from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork

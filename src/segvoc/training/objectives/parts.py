@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from segvoc.errors import UsageError
-from segvoc.layers.interpolation import resized
+from segvoc.layers.maps import resized
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import ParallelBlock

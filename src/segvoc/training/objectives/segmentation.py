@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from segvoc.data.training.training_set import IGNORED
 from segvoc.errors import UsageError
-from segvoc.layers.interpolation import resized
+from segvoc.layers.maps import resized
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
