@@ -212,30 +212,29 @@ class NetworkContract:
     @pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
     def test_threads_and_chunks_change_no_number_of_a_step(self, network, recompute):
         """In float64, where no rounding flips a ReLU; as the optimizer sees them: gradients and running statistics."""
-        image, text = (x.to(torch.float64) for x in self.inputs(network, batch=2))
-        steps = [_step(network, image, text, threads, recompute=recompute) for threads in (1, 2, 4, 8)]
-        steps.append(_step(network, image, text, 2, recompute=recompute, chunk=2))
+        image, text = (x.to(torch.float64) for x in self.inputs(network, batch=2, rows=3, columns=4))
+        steps = [_step(network, image, text, 1), _step(network, image, text, 2, recompute=recompute)]
+        steps.append(_step(network, image, text, 4, recompute=recompute, chunk=2))
         for step in steps[1:]:
             assert step.keys() == steps[0].keys()
             for name, value in step.items():
-                unit = max(steps[0][name].abs().max().item(), 1e-6)
+                unit = max(steps[0][name].abs().max().item(), 1e-3)
                 torch.testing.assert_close(
                     value, steps[0][name], rtol=0, atol=1e-9 * unit, msg=lambda m, n=name: f"{n}: {m}"
                 )
 
-    @pytest.mark.parametrize("threads", [1, 2, 4, 8])
+    @pytest.mark.parametrize("threads", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
     def test_threads_change_no_logit_in_float32(self, network, threads):
-        inputs = self.inputs(network, batch=2)
+        inputs = self.inputs(network, batch=2, rows=3, columns=4)
         with torch.no_grad():
             with torch_threads(1):
                 expected = network(*inputs)
             with torch_threads(threads):
                 assert_alike(network(*inputs), expected, 1e-5)
 
-    @pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
-    @pytest.mark.parametrize("threads", [1, 2])
+    @pytest.mark.parametrize(("threads", "recompute"), [(1, True), (2, True), (2, False)])
     def test_autocast_trains_near_float32(self, network, threads, recompute):
-        image, text = self.inputs(network, batch=2)
+        image, text = self.inputs(network, batch=2, rows=3, columns=4)
         network.train()
         losses, logits = [], []
         for enabled in (False, True):
@@ -276,7 +275,7 @@ class NetworkContract:
             parent.add_module(name.rpartition(".")[2], Adapted(child))
         logits, adapted = learning(image)
         assert_alike(logits, expected)
-        assert adapted == names != set()
+        assert adapted == names and bool(names) == bool(layers)
 
     def test_forward_mode_derivatives_are_those_of_the_backward_pass(self, network):
         network.double()

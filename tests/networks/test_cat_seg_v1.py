@@ -100,7 +100,8 @@ class TestJoint(SelectionContract):
         attention = block.attention
         x = torch.randn(1, 3, 4, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         tokens = attention.norm1(x.reshape(1, 60, 32))
-        q, k, v = (getattr(attention.project, name)(tokens).unflatten(-1, (4, -1)) for name in "qkv")
+        project = attention.project
+        q, k, v = (layer(tokens).unflatten(-1, (4, -1)) for layer in (project.q.own, project.k.own, project.v))
         q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
         weights = torch.einsum("bqhc,bkhc->bhqk", q, k)
         mixed = torch.einsum("bhqk,bkhc->bqhc", weights / (weights.sum(-1, keepdim=True) + 1e-6), v).flatten(-2)

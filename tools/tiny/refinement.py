@@ -286,5 +286,5 @@ def rescale(aggregation: CostAggregation, scale: float, added: float = 1.0, bias
     skip.get_parameter("weight").mul_(scale)
     skip.get_parameter("novelty_weight").mul_(scale)
     aggregation.embed_cost.weight[:, -1].div_(scale)
-    head.weight.mul_(added)
+    head.get_parameter("weight").mul_(added)
     head.get_parameter("bias").mul_(added).add_(bias)

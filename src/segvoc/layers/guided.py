@@ -31,7 +31,7 @@ class NoTerm(nn.Module):
 
     def forward(self, guidance: Float[Tensor, "*cells 0"]) -> Float[Tensor, "*cells D"]:
         """Zeros for every cell."""
-        return guidance.new_zeros(*guidance.shape[:-1], self.out_dim)
+        return guidance.sum(-1, keepdim=True).expand(*guidance.shape[:-1], self.out_dim)
 
 
 class Projections(nn.Module):

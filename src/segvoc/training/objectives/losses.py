@@ -11,6 +11,9 @@ from torch.utils.checkpoint import checkpoint
 from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import ClassTokens, Logits
 
+Count = Float[Tensor, ""] | None
+"""How many pixels a mean is over; None: as many as are counted."""
+
 
 def stream_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
     """Cosine similarity of the two streams for every class and cell, in [-1, 1] (PCA-Seg, Eq. 7).
@@ -44,11 +47,7 @@ def released_segmentation_loss(
 
 
 def masked_segmentation_loss(
-    logits: Logits,
-    labels: Int[Tensor, "B H W"],
-    ignored: int = 255,
-    chunk: int | None = None,
-    pixels: Float[Tensor, ""] | None = None,
+    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
 ) -> Float[Tensor, ""]:
     """`released_segmentation_loss` over all but the `ignored` pixels; 0 if all pixels are ignored.
 
@@ -60,11 +59,7 @@ def masked_segmentation_loss(
 
 
 def competing_segmentation_loss(
-    logits: Logits,
-    labels: Int[Tensor, "B H W"],
-    ignored: int = 255,
-    chunk: int | None = None,
-    pixels: Float[Tensor, ""] | None = None,
+    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
 ) -> Float[Tensor, ""]:
     """Softmax cross-entropy over all classes and "none of them", whose logit is fixed at 0.
 
