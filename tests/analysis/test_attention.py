@@ -75,7 +75,7 @@ def test_the_weights_are_those_that_the_layer_attends_with(segmenter, maps):
     text = segmenter.encode_words(Vocabulary(WORDS))
     _, kept = segmenter.network.selected_logits(pixels, text, selection=Voted(4))
     handle.remove()
-    ((x, guided),) = inputs
+    ((x, *_, guided),) = inputs
     q, k, v = layer.queries_keys_values(layer.norm1(x), guided)
     weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-1)
     # values weighted by them, joined over the heads and projected, are what the layer gives
