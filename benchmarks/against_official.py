@@ -324,7 +324,6 @@ def measure_all(folders: Sequence[Path], options: argparse.Namespace) -> None:
     """Measure all rows, each in processes of its own, and save them."""
     models = [(folder, find_model(folder)) for folder in folders]
     chosen = [(folder, row) for folder, model in models for row in settings_of(model, options)]
-    torch.set_num_threads(THREADS)
     for folder, setting in chosen:
         shared = ("--dtype", options.dtype, "--repeats", str(options.repeats))
         line: Line = json.loads(in_process(folder, setting, *shared))

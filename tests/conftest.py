@@ -19,6 +19,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 # tests start read it when they are imported.
 if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", str(1 + int(_worker.removeprefix("gw")) % 2))
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # the workers share the cores
 
 # The same drawn cases each time, so that whoever runs the tests first isn't the one who meets a case that nobody had
 # before; `make test-all` draws others at each run.
