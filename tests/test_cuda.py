@@ -11,7 +11,6 @@ import torch
 import segvoc
 from segvoc.data.training.training_set import ShardedSampler
 from segvoc.models.presets import PRESETS
-from segvoc.networks.part_cat_seg import PCA_PART
 from segvoc.process_settings import float32_products
 from segvoc.selection_rules import MostSimilar, Voted
 from segvoc.training.loop import Training
@@ -26,9 +25,8 @@ from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
 from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
-from tests.training.caption_runs import open_captions
-from tests.training.part_runs import drawn_parts, open_parts
-from tests.training.runs import RECIPE, drawn_images, losses, open_run
+from tests.training.runs import RECIPE, drawn_images, losses
+from tests.training.small_runs import RUNS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
@@ -88,25 +86,6 @@ def test_a_training_step_has_the_cpus_gradients():
         # some gradients are zero but for rounding
         unit = max(gradient.abs().max().item(), 1e-6 * largest)
         torch.testing.assert_close(gradients["cuda"][name], gradient, rtol=0, atol=1e-7 * unit)
-
-
-def labels(root, out, **changes):
-    return open_run(drawn_images(root), out, **changes)
-
-
-def parts(root, out, **changes):
-    return open_parts(drawn_parts(root), out, PCA_PART, **changes)
-
-
-RUNS = {
-    "parallel": labels,
-    "released loss": partial(labels, loss="released", fod_weight=0.0),
-    "sampled classes": partial(labels, num_sampled_classes=2),
-    "kept classes": partial(labels, num_kept_classes=2, loss="competing"),
-    "parts": parts,
-    "captions": lambda root, out, **changes: open_captions(out, **changes),
-}
-"""Small networks, trained as by the recipes."""
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
