@@ -36,6 +36,10 @@ demo-teach:  ## install the same, and teach it five words by six drawn images: d
 	@tools/install.sh $(LIGHT) requirements-light.lock
 	$(LIGHT)/bin/python examples/teach.py demo
 
+# The workers share the cores, where threads that spin while they wait take five times as long.
+test test-all test-portable: export GOMP_SPINCOUNT ?= 1000
+test test-all test-portable: export OPENBLAS_NUM_THREADS ?= 1
+
 # Every other worker computes with two threads (tests/conftest.py); OMP_NUM_THREADS=N gives all of them N.
 test: install  ## run the tests, but for those marked slow; ARGS="-k name" chooses
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)

@@ -11,7 +11,7 @@ from segvoc import process_settings
 from tests.inference.small_network import small_segmenter
 from tests.processes import printed
 
-_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OMP_DYNAMIC")
+_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OMP_DYNAMIC", "OPENBLAS_NUM_THREADS")
 
 
 def _python(code: str, **environment: str) -> str:
