@@ -22,7 +22,7 @@ COMMANDS = {
     "analyze": "Make the papers' tables and figures for your models and images.",
     "annotate": "Label, correct and teach the images of a project in your browser.",
     "batch": "Label a whole storage with Ray, on a cluster or one machine.",
-    "bench": "Measure models on this machine and recommend settings.",
+    "bench": "Measure a model's seconds and memory on this machine.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "doctor": "Check the installation; print what a bug report needs.",
     "evaluate": "Score a model on a benchmark, or on your own labeled images.",
