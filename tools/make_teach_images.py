@@ -1,4 +1,4 @@
-"""The images of docs/tutorials/own_model.md: drawn images by text, taught and fine-tuned, and one with its doubts.
+"""The image of docs/tutorials/own_model.md: drawn images by text, taught and fine-tuned.
 
 Usage: python tools/make_teach_images.py. It takes about two minutes.
 """
@@ -10,7 +10,6 @@ from PIL import Image
 
 import segvoc
 from segvoc.data import inspection_line
-from segvoc.labeling.suggested_images import write_suggestions
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "images"
@@ -24,15 +23,12 @@ def labeled(folder: Path, count: int, seed: int) -> segvoc.LabeledImages:
 
 
 def main() -> None:
-    """Write the images."""
+    """Write the image."""
     model = segvoc.load("tiny", dtype="float32")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shown, others = labeled(folder / "line", 20, 0), labeled(folder / "test", 2, 1)
         words = list(shown.vocabulary.words)
-        write_suggestions(folder / "next", model.suggest([one.image for one in shown.images], words, count=1))
-        with Image.open(folder / "next" / "001.png") as doubtful:
-            doubtful.convert("RGB").save(TARGET / "suggested.jpg", quality=70, optimize=True)
         taught = model.with_taught(model.teach(shown))
         segvoc.train(segvoc.recipes.finetune("tiny", images=len(shown)), shown, folder / "run")
         tuned = segvoc.load(folder / "run" / "model.safetensors", dtype="float32")

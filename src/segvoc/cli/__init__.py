@@ -36,7 +36,6 @@ COMMANDS = {
     "reproduce": "Reproduce the papers' published scores.",
     "segment": "Label every pixel of images or videos with words.",
     "serve": "Serve a model over HTTP.",
-    "suggest": "Choose which images to label next for `segvoc teach`.",
     "teach": "Learn words from labeled images, in seconds.",
     "train": "Train by a paper's recipe, or fine-tune on your own images.",
 }
