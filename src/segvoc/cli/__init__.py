@@ -24,7 +24,7 @@ COMMANDS = {
     "batch": "Label a whole storage with Ray, on a cluster or one machine.",
     "bench": "Measure a model's seconds and memory on this machine.",
     "convert": "Convert an official checkpoint to a segvoc file.",
-    "doctor": "Check the installation; print what a bug report needs.",
+    "doctor": "Print what a bug report needs.",
     "evaluate": "Score a model on a benchmark, or on your own labeled images.",
     "export": "Export a model to ONNX Runtime, PyTorch or Triton.",
     "fetch": "Download published weights ahead of time.",
