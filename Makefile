@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench trackers viewers-check lock deploy-tools deploy-check release release-check release-tools clicks tiny tiny-programs tiny-page images notebooks web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench viewers-check lock deploy-tools deploy-check release release-check release-tools clicks tiny tiny-programs tiny-page images notebooks web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,14 +110,6 @@ format: install  ## fix what ruff can fix
 bench: install  ## measure speed and memory: benchmarks/
 	@for name in $(basename $(notdir $(wildcard benchmarks/*_speed.py))); do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
-
-# An environment on top of .venv, since Trackio wants an older Pillow than is locked.
-trackers: install  ## run the tests of trackers with MLflow and Trackio too: build/trackers
-	[ -x build/trackers/bin/pip ] || $(BIN)/python -m venv build/trackers
-	build/trackers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | while read -r packages; do \
-		$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$$packages/of_venv.pth"; done
-	build/trackers/bin/pip install --quiet "mlflow-skinny>=3.17" "sqlalchemy>=2.0" "alembic>=1.13" "trackio>=0.43"
-	PYTHONPATH=src:. OMP_NUM_THREADS=1 build/trackers/bin/python -m pytest tests/training/test_trackers.py $(ARGS)
 
 # FiftyOne brings a hundred packages, and LabelMe is under the GPL, so neither is in .venv. Where no MongoDB server is named
 # (FIFTYONE_DATABASE_URI), FiftyOne's data sets are in memory.

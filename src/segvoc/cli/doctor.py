@@ -1,6 +1,5 @@
 """`segvoc doctor`: versions, engines, devices and folders, and whether the shipped model labels an image."""
 
-import contextlib
 import json
 import os
 import platform
@@ -75,13 +74,9 @@ def _machine() -> Facts:
 
 def _packages() -> Facts:
     """Versions of what segvoc and its extras for users ask for, as far as it is installed."""
-    found: Facts = {}
-    for requirement in metadata.requires("segvoc") or []:
-        name = re.split(r"[^\w.-]", requirement)[0]
-        if not re.search(r"extra == ['\"](dev|docs)['\"]", requirement):
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                found[name] = metadata.version(name)
-    return found
+    asked = [line for line in metadata.requires("segvoc") or [] if not re.search("extra == .(dev|docs).", line)]
+    names = [re.split(r"[^\w.-]", line)[0] for line in asked]
+    return {name: metadata.version(name) for name in names if any(metadata.distributions(name=name))}
 
 
 def _engines() -> Facts:
@@ -96,8 +91,7 @@ def _engines() -> Facts:
 
 
 def _onnx_runtime(onnxruntime: Any) -> Facts:
-    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-    return {"ONNX Runtime": f"{onnxruntime.__version__} ({providers})"}
+    return {"ONNX Runtime": f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"}
 
 
 def _torch(torch: Any) -> Facts:
@@ -105,28 +99,22 @@ def _torch(torch: Any) -> Facts:
     gpus = [f"{one.name}, {one.total_memory / 1e9:.0f} GB" for one in devices]
     gpus += ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
-    return {
-        "PyTorch": f"{torch.__version__} (built for {built})",
-        "GPUs": "; ".join(gpus) or "none that PyTorch can use",
-    }
+    return {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
 
 
 def _folders() -> Facts:
-    """The folders by what they are for, with their free space; the home folder is written as ~."""
     from segvoc.storage.user_cache import cache_folder
 
-    hub = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    folders = {
-        "working directory": Path.cwd(),
-        "temporary files": Path(tempfile.gettempdir()),
-        "encoded words (SEGVOC_CACHE)": cache_folder(),
-        "fetched weights (HF_HOME)": Path(hub).absolute(),
+    cache = cache_folder()
+    return {
+        "working directory": _described(Path.cwd()),
+        "temporary files": _described(Path(tempfile.gettempdir())),
+        "encoded words (SEGVOC_CACHE)": "off" if cache is None else _described(cache),
+        "fetched weights (HF_HOME)": _described(Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")),
     }
-    found: Facts = {}
-    for purpose, folder in folders.items():
-        if folder is not None:
-            existing = next(one for one in (folder, *folder.parents) if one.is_dir())
-            room = "" if os.access(existing, os.W_OK | os.X_OK) else ", can't be written"
-            free = f"{shutil.disk_usage(existing).free / 1e9:.1f} GB free"
-            found[purpose] = f"{str(folder).replace(str(Path.home()), '~', 1)} ({free}{room})"
-    return found
+
+
+def _described(folder: Path) -> str:
+    existing = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
+    room = "" if os.access(existing, os.W_OK | os.X_OK) else ", can't be written"
+    return f"{folder} ({shutil.disk_usage(existing).free / 1e9:.1f} GB free{room})"
