@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz kills rehearsal core coverage format bench viewers-check lock deploy-tools deploy-check release release-check release-tools clicks tiny tiny-programs tiny-page images notebooks web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz kills rehearsal core coverage format bench viewers-check lock deploy-tools deploy-check release release-check release-tools clicks tiny tiny-programs images notebooks web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,7 +94,6 @@ coverage: install  ## run the tests with branch coverage: build/coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report= $(ARGS)
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
-	$(BIN)/python tools/unhit_errors.py
 
 format: install  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
@@ -158,12 +157,6 @@ clicks: install  ## train the network of clicks again, on the features of tiny
 tiny-programs: install  ## export the embedded model again, as programs that run without PyTorch
 	$(BIN)/python tools/make_tiny_programs.py
 
-# A model of the cross-validation, and the JSON list of the photographs that it hasn't seen: [data set, file name].
-FOLD ?= build/tiny_fold
-tiny-page: install  ## draw held-out images again and write what tiny can and can't do
-	$(BIN)/python -m tools.make_tiny_page --photos $(PHOTOS) --weights $(FOLD).safetensors --held-out $(FOLD).json \
-		--with-photos build/tiny_page $(ARGS)
-
 # Needs node and npm, which nothing else does.
 web:  ## build the web page from web/: src/segvoc/web
 	cd web && npm ci && npm run build
@@ -173,7 +166,6 @@ web-check:  ## prove that src/segvoc/web is what web/ gives, and run the page's 
 
 images: install  ## draw the images of the README and the tutorial again
 	$(BIN)/python tools/make_images.py
-	$(BIN)/python tools/make_teach_images.py
 
 notebooks: install  ## run the notebooks of examples/notebooks, and keep what they show
 	$(BIN)/python tools/run_notebooks.py

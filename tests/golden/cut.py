@@ -1,7 +1,7 @@
 """Cut the goldens of the official code down to what every clone carries: tests/golden.
 
-Usage: python tools/cut_goldens.py GOLDEN_FOLDER. A stage keeps some thousand of its values, spread evenly over all of
-its axes, in fp32; images and labels are kept whole, as PNG files. Weights and random inputs are not kept: the rule
+Usage: PYTHONPATH=src:. python -m tests.golden.cut GOLDEN_FOLDER. A stage keeps some thousand of its values, spread
+evenly over all of its axes, in fp32; images and labels are kept whole, as PNG files. Weights and random inputs are not kept: the rule
 that made them is.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor
 VALUES = 6_000
 """About so many values of a stage are kept."""
 
-COMPACT = Path(__file__).resolve().parents[1] / "tests" / "golden"
+COMPACT = Path(__file__).resolve().parent
 CASES = ("cat_aggregator", "pca_aggregator", "tiny_cat_openai", "tiny_pca_eva")
 IMAGES = "tiny_pca_eva"
 """The case that keeps the images and labels, which all cases share."""
@@ -92,7 +92,6 @@ def main(full: Path) -> None:
             )
         save_file(tensors, COMPACT / f"{case}.safetensors")
         (COMPACT / f"{case}.json").write_text(json.dumps(record, separators=(",", ":")) + "\n")
-    print(f"{COMPACT}: {sum(path.stat().st_size for path in COMPACT.iterdir()) / 2**20:.2f} MiB")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Makes the goldens of Meta's DINOv3 with dino.txt: tests/golden/dino_txt.*.
 
-Usage: python tools/make_dino_txt_goldens.py CHECKOUT of github.com/facebookresearch/dinov3. Its own code builds a small
-model, which is filled by the rule of `tests/dino_txt.py`. What is kept: names and shapes of the weights in the two
+Usage: PYTHONPATH=src:. python -m tests.golden.make_dino_txt CHECKOUT of github.com/facebookresearch/dinov3.
+Its own code builds a small model, which is filled by the rule of `tests/dino_txt.py`. What is kept: names and shapes of the weights in the two
 files that Meta publishes, and some values of the patch tokens, of two blocks and of the texts.
 """
 
@@ -26,9 +26,9 @@ from tests.dino_txt import (
     WORDS,
     dino_txt_parameter,
 )
+from tests.golden.cut import step_for
 from tests.golden_sets import COMPACT
 from tests.transformers_models import normalized
-from tools.cut_goldens import step_for
 
 VALUES = 400
 """About so many values of an output are kept."""

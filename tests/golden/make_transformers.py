@@ -1,7 +1,7 @@
 """Makes the goldens of Hugging Face's transformers, which the project doesn't depend on: tests/golden/transformers.*.
 
-Usage: python tools/make_transformers_goldens.py FOLDER_4 FOLDER_5. Each folder is an installation of transformers
-(`pip install --target FOLDER_4 "transformers<5"`). Both fill small CLIPSeg, CLIP, SigLIP and DINOv2 networks with
+Usage: PYTHONPATH=src:. python -m tests.golden.make_transformers FOLDER_4 FOLDER_5. Each folder is an installation of
+transformers (`pip install --target FOLDER_4 "transformers<5"`). Both fill small CLIPSeg, CLIP, SigLIP and DINOv2 networks with
 weights made by the rule of `tests/golden_rules.py` from the names in the files that they write. What is kept: those
 names and their shapes, the names of weights in memory that differ, those of some published models, and some values of
 the outputs.
@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+from tests.golden.cut import step_for
 from tests.golden_rules import golden_parameter
 from tests.golden_sets import COMPACT
 from tests.transformers_models import (
@@ -36,12 +37,11 @@ from tests.transformers_models import (
     STATISTICS,
     normalized,
 )
-from tools.cut_goldens import step_for
 
 VALUES = 300
 """About so many values of an output are kept."""
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _VISION = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 2}
 _TEXT = _VISION | {"num_hidden_layers": 2}
 _CLIP = {"text_config": _TEXT, "vision_config": _VISION | {"image_size": 64, "patch_size": 16}, "projection_dim": 32}

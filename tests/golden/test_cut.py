@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from tests.golden.cut import CASES, cut
 from tests.golden_sets import COMPACT, compact_case
-from tools.cut_goldens import CASES, cut
 
 
 @pytest.mark.golden
