@@ -1,8 +1,8 @@
 """Cut the goldens of the official code down to what every clone carries: tests/golden.
 
 Usage: PYTHONPATH=src:. python -m tests.golden.cut GOLDEN_FOLDER. A stage keeps some thousand of its values, spread
-evenly over all of its axes, in fp32; images and labels are kept whole, as PNG files. Weights and random inputs are not kept: the rule
-that made them is.
+evenly over all of its axes, in fp32; images and labels are kept whole, as PNG files. Weights and random inputs are
+not kept: the rule that made them is.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Makes the goldens of Meta's DINOv3 with dino.txt: tests/golden/dino_txt.*.
 
-Usage: PYTHONPATH=src:. python -m tests.golden.make_dino_txt CHECKOUT of github.com/facebookresearch/dinov3.
-Its own code builds a small model, which is filled by the rule of `tests/dino_txt.py`. What is kept: names and shapes of the weights in the two
-files that Meta publishes, and some values of the patch tokens, of two blocks and of the texts.
+Usage: PYTHONPATH=src:. python -m tests.golden.make_dino_txt CHECKOUT of github.com/facebookresearch/dinov3. Its own
+code builds a small model, which is filled by the rule of `tests/dino_txt.py`. What is kept: names and shapes of the
+weights in the two files that Meta publishes, and some values of the patch tokens, of two blocks and of the texts.
 """
 
 import json

@@ -19,7 +19,7 @@ from segvoc.version import __version__
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "SEGVOC_CACHE")
 """Environment variables that change how segvoc runs, none of which is secret."""
 
-Facts = dict[str, str]
+_Facts = dict[str, str]
 
 
 @click.command()
@@ -60,7 +60,7 @@ def _failure_of_tiny() -> str | None:
     return None
 
 
-def _machine() -> Facts:
+def _machine() -> _Facts:
     from segvoc.hardware import cpu_name, installed_memory
     from segvoc.process_settings import cores
 
@@ -72,16 +72,16 @@ def _machine() -> Facts:
     }
 
 
-def _packages() -> Facts:
+def _packages() -> _Facts:
     """Versions of what segvoc and its extras for users ask for, as far as it is installed."""
     asked = [line for line in metadata.requires("segvoc") or [] if not re.search("extra == .(dev|docs).", line)]
     names = [re.split(r"[^\w.-]", line)[0] for line in asked]
     return {name: metadata.version(name) for name in names if any(metadata.distributions(name=name))}
 
 
-def _engines() -> Facts:
+def _engines() -> _Facts:
     """ONNX Runtime and PyTorch with the devices that they find."""
-    found: Facts = {}
+    found: _Facts = {}
     for name, module, describe in (("ONNX Runtime", "onnxruntime", _onnx_runtime), ("PyTorch", "torch", _torch)):
         try:
             found |= describe(import_module(module))
@@ -90,11 +90,11 @@ def _engines() -> Facts:
     return found
 
 
-def _onnx_runtime(onnxruntime: Any) -> Facts:
+def _onnx_runtime(onnxruntime: Any) -> _Facts:
     return {"ONNX Runtime": f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"}
 
 
-def _torch(torch: Any) -> Facts:
+def _torch(torch: Any) -> _Facts:
     devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     gpus = [f"{one.name}, {one.total_memory / 1e9:.0f} GB" for one in devices]
     gpus += ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
@@ -102,7 +102,7 @@ def _torch(torch: Any) -> Facts:
     return {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
 
 
-def _folders() -> Facts:
+def _folders() -> _Facts:
     from segvoc.storage.user_cache import cache_folder
 
     cache = cache_folder()
