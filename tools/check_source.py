@@ -1,4 +1,4 @@
-"""The project's own rules, which no linter checks: sizes, names, documentation, words and addresses.
+"""The project's own rules, which no linter checks: sizes, names, documentation and addresses.
 
 Usage: python tools/check_source.py [ROOT]. Prints a line for each violation and exits 1 if there are any.
 """
@@ -35,17 +35,6 @@ SHARED_NAMES = {
     "train": COMMAND,
 }
 """Public names that two modules may define, each with the reason."""
-
-RETIRED_WORDS = {
-    "lesson": "task",
-    "lessons": "tasks",
-    "wings": "layers",
-    "watcher": "monitor",
-}
-"""Words of earlier versions that readers didn't understand, and the terms that replace them in code and docs."""
-
-HISTORY = ("CHANGELOG.md", "docs/dev/log", "tools/check_source.py", "tests/tools/test_check_source.py")
-"""Files and folders that may name retired words."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -176,18 +165,6 @@ def fields_in_prose(paths: list[Path]) -> Iterator[str]:
                     yield f"{path}:{node.lineno}: {node.name} explains {field.id} in its docstring, not below it"
 
 
-def retired_words(root: Path, paths: list[Path]) -> Iterator[str]:
-    """Find words that were replaced by the field's terms."""
-    pattern = re.compile(rf"\b({'|'.join(RETIRED_WORDS)})\b", re.IGNORECASE)
-    for path in paths:
-        if path.relative_to(root).as_posix().startswith(HISTORY):
-            continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if found := pattern.search(line):
-                word = found.group().lower()
-                yield f"{path}:{number}: {word!r} is retired; write {RETIRED_WORDS[word]!r}"
-
-
 def check(root: Path) -> list[str]:
     """All violations below a root folder."""
     files = tracked_files(root)
@@ -201,7 +178,6 @@ def check(root: Path) -> list[str]:
         *undocumented_names(package),
         *ambiguous_names(package),
         *fields_in_prose(package),
-        *retired_words(root, [*package, *(path for path in files if path.suffix == ".md")]),
         *index_addresses(files),
         *postponed_work(code),
     ]

@@ -1,7 +1,7 @@
 """Write docs/papers/fidelity.md: what was compared with the official code's outputs, and by how much it differs.
 
-Usage: python tools/make_fidelity.py. Runs the golden tests against the full set (../shared/golden, or SEGVOC_GOLDEN)
-and makes the tables from what the tests compared.
+Usage: python tests/golden/make_fidelity.py. Runs the golden tests against the full set (../shared/golden, or
+SEGVOC_GOLDEN) and makes the tables from what the tests compared.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "papers" / "fidelity.md"
 TITLES = {
     "cat_aggregator": "CAT-Seg's aggregator at real size",
@@ -34,7 +34,7 @@ HEAD = """# Fidelity
 
 How far every stage of our networks is from the outputs of the official code (CAT-Seg 6d3a188, PCA-Seg 59c90ea, ERR-Seg
 6e79c0d, PartCATSeg 4a9a882, CLIPSeg 77c4e2d), run on a CPU in fp32 with the same seeded random weights. This page is
-made by `python tools/make_fidelity.py` from what the golden tests compare; the tests fail above 1e-4 (5e-4 for
+made by `python tests/golden/make_fidelity.py` from what the golden tests compare; the tests fail above 1e-4 (5e-4 for
 gradients taken one by one: see docs/dev/log/networks.md), or below 99.9 % equal labels.
 
 **Error** is the largest absolute difference, in units of the stage's largest magnitude. **Agreement** is the share of
@@ -89,7 +89,6 @@ def main() -> None:
     text = "\n".join(page(worst(compared()))) + "\n"
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text, encoding="utf-8")
-    print(f"{PAGE}: {text.count(chr(10))} lines")
 
 
 if __name__ == "__main__":

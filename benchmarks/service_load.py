@@ -1,15 +1,11 @@
 """The service under more load than it can take: throughput, latency, refusals, memory, and a stop in the midst of it.
 
-    python -m benchmarks.service [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
-    python -m benchmarks.service --misuse [-- --queue 16 ...]
+    python -m benchmarks.service_load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
 
 Starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused comes
 back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
 answered. The model alone labels the same images before and after, in a process of its own with the same options of the
 model, so ratios are of one run. Fails if an answer is neither 200, 429 nor 503, or an accepted request is lost.
-
---misuse measures instead what an honest client gets while others hold half-open uploads and slow connections; clients
-have addresses of their own: 127.0.0.2 and so on.
 """
 
 import argparse
@@ -18,7 +14,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -37,12 +32,6 @@ from benchmarks.machine import keep
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
 WORDS = ["cat", "person", "cup", "table", "rocket", "sky", "wall", "flag", "spoon", "grass"]
 PAGE = os.sysconf("SC_PAGE_SIZE")
-
-REQUESTS = 100
-"""Requests on one connection, of which the median is told."""
-
-HALF_OPEN, SLOW, PROBES = 70, 600, 20
-HEAD = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 
 ALONE = """
 import sys, time, segvoc
@@ -193,63 +182,6 @@ def load(arguments: argparse.Namespace) -> tuple[Seen, dict[str, Any]]:
     }
 
 
-def ask(address: str, source: str, method: str, path: str, body: bytes | None = None) -> int:
-    """The status of a request of a client's; 0 where its connection is closed or refused."""
-    place = urlsplit(address)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, 20, source_address=(source, 0))
-    try:
-        connection.request(method, path, body, {"Content-Type": "multipart/form-data; boundary=b"} if body else {})
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
-
-
-def milliseconds(address: str) -> float:
-    """Median time of a small request on a connection that stays open [ms]."""
-    place = urlsplit(address)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
-    times = []
-    for _ in range(REQUESTS):
-        begin = time.perf_counter()
-        connection.request("GET", "/healthz")
-        connection.getresponse().read()
-        times.append(time.perf_counter() - begin)
-    connection.close()
-    return 1000 * float(np.median(times))
-
-
-def misuse(options: Sequence[str]) -> dict[str, object]:
-    """What an honest client gets beside others that misuse the service."""
-    upload = form(SAMPLES[0].read_bytes())
-    row: dict[str, object] = {}
-    with service(options) as (_, address), contextlib.ExitStack() as stack:
-        place = urlsplit(address)
-
-        def opened(source: str, sent: bytes) -> socket.socket:
-            connection = socket.create_connection((place.hostname or "", place.port or 0), 20, (source, 0))
-            with contextlib.suppress(OSError):
-                connection.sendall(sent)
-            return stack.enter_context(connection)
-
-        row["request_ms"] = round(milliseconds(address), 2)
-        half = HEAD + b"Content-Length: %d\r\n\r\n" % len(upload) + upload[:1000]
-        uploads = [opened("127.0.0.2", half) for _ in range(HALF_OPEN)]
-        time.sleep(1)
-        row["other_client_beside_half_open_uploads"] = ask(address, "127.0.0.3", "POST", "/v1/segment", upload)
-        for connection in uploads:
-            connection.close()
-        time.sleep(1)
-        for number in range(SLOW):
-            opened(f"127.0.0.{2 + number * 3 // SLOW}", b"GET / HTTP/1.1\r\nX: ")
-        time.sleep(0.5)
-        probes = [ask(address, "127.0.0.9", "GET", "/healthz") for _ in range(PROBES)]
-        row["probes_answered_beside_slow_connections"] = f"{probes.count(200)} of {PROBES}"
-        row["other_client_beside_slow_connections"] = ask(address, "127.0.0.9", "POST", "/v1/segment", upload)
-    return row
-
-
 def main() -> int:
     """Measure, print and keep; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -259,13 +191,9 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--queue", type=int, default=16)
-    parser.add_argument("--misuse", action="store_true", help="measure what others can do to an honest client")
     parser.add_argument("options", nargs="*", help="options of `segvoc serve`, after --")
     arguments = parser.parse_args()
     arguments.options += ["--queue", str(arguments.queue)]
-    if arguments.misuse:
-        keep("service_misuse", [misuse(arguments.options)])
-        return 0
     each = max(5.0, min(60.0, arguments.seconds / 10))
     before = alone(arguments.device, arguments.dtype, each)
     seen, found = load(arguments)
@@ -285,7 +213,7 @@ def main() -> int:
         "connections_refused": seen.refused,
         "idle_connections_closed": seen.idle,
     }
-    keep("service", [row])
+    keep("service_load", [row])
     return 0 if set(seen.statuses) <= {200, 429, 503} and found["exit_code"] == 0 else 1
 
 
