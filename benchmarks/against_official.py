@@ -25,6 +25,8 @@ Rows are added to `results/against_official_INSTRUCTIONS.json`, a file for each 
 earlier ones of the same setting, unless those were measured on another machine. --page writes the tables of all files
 between the marks on a page; the first one can name the kinds to show: `<!-- against-official: network training -->`.
 Measure on an otherwise idle machine.
+
+`--before FOLDER` compares `segment` with that of another checkout of segvoc instead (side_by_side.py).
 """
 
 import argparse
@@ -43,7 +45,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from benchmarks import machine
+from benchmarks import machine, side_by_side
 from benchmarks.compared_calls import OFFICIAL, OURS, RECIPE, Dtype, Kind, Setting, difference, equal_labels
 from benchmarks.machine import matrix_rate
 from benchmarks.official_code import find_model, official_file
@@ -288,7 +290,8 @@ def show(machines: Sequence[Mapping[str, Any]], page: Path) -> None:
 def main() -> None:
     """Measure the rows of each checkout; print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", type=Path, nargs="+", required=True, help="checkouts of the official code")
+    parser.add_argument("--official", type=Path, nargs="+", default=(), help="checkouts of the official code")
+    parser.add_argument("--before", type=Path, help="a checkout of segvoc to compare with instead")
     parser.add_argument("--rows", nargs="+", choices=tuple(WORDS), default=tuple(WORDS), help="kinds of rows")
     parser.add_argument("--words", type=int, nargs="+", help="numbers of classes")
     parser.add_argument("--keep", type=int, default=0, help="number of classes that our network refines")
@@ -300,8 +303,12 @@ def main() -> None:
     options = parser.parse_args()
     if min(options.repeats, *(options.words or [1])) < 1 or options.keep < 0:
         parser.error("--repeats and --words have to be 1 or more, --keep can't be negative")
+    if bool(options.official) == bool(options.before):
+        parser.error("give either --official or --before")
     try:
-        if options.one:
+        if options.before:
+            side_by_side.compare(options.before, options.repeats)
+        elif options.one:
             measure_one(options.official[0], Setting(**json.loads(options.one)), options)
         else:
             measure_all([folder.resolve() for folder in options.official], options)

@@ -5,7 +5,7 @@
 The annotator clicks the middle of the region, then the middle of the largest connected error, at most 20 times. Each
 word of a data set gives its largest region; of more words than a set is asked for, every so-many-th by size. Nothing
 of these photographs was in the training of the click network; `tiny`, whose features it reads, has learned words from
-all of them but those of car-parts.
+all of them but those of car-parts. The table is written to docs/explanation/clicks.md, between its marks.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,8 @@ MOST = 20
 """Clicks at most."""
 
 LEVELS = (0.8, 0.85, 0.9)
+
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "clicks.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,19 @@ def row_of(name: str, curves: Sequence[Sequence[float]]) -> dict[str, object]:
     return row
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The table of the page: the clicks of each data set, and of all."""
+    lines = [
+        "| data set | regions | clicks to IoU 0.8 | 0.85 | 0.9 | reach 0.9 in 20 clicks | IoU after 1, 3, 5 clicks |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        clicks = " | ".join(f"{row[f'clicks_{level}']:.1f}" for level in (0.8, 0.85, 0.9))
+        ious = ", ".join(f"{row[f'iou_{number}']:.2f}" for number in (1, 3, 5))
+        lines.append(f"| {row['set']} | {row['regions']} | {clicks} | {row['reached_0.9']:.0%} | {ious} |")
+    return "\n".join(lines).replace("%", " %")
+
+
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -118,6 +134,9 @@ def main() -> None:
         milliseconds=f"{np.mean(milliseconds):.0f} of processor time a click after the first, with views that are new",
         slowest=f"{np.percentile(milliseconds, 95):.0f} at the 95th percentile",
     )
+    text = PAGE.read_text(encoding="utf-8")
+    begin, end = text.index("<!-- clicks -->\n") + len("<!-- clicks -->\n"), text.index("<!-- /clicks -->")
+    PAGE.write_text(f"{text[:begin]}{table(rows)}\n{text[end:]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

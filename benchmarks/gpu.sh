@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: benchmarks/gpu.sh [gpu_speed's options, such as --presets tiny --repeats 2]
-# All that needs a GPU, in less than ten minutes: CUDA tests, goldens, training that is killed and resumed, speed.
+# All that needs a GPU, in less than ten minutes: CUDA tests, goldens, speed.
 # Needs the packages of requirements.lock. Results go to benchmarks/results/; the exit code is 1 if anything failed.
-# DEVICE=cpu STEPS=4 KILL_AT=2 tries the script on a machine without a GPU (no speed is measured then).
+# DEVICE=cpu tries the script on a machine without a GPU (no speed is measured then).
 #
 # usage: benchmarks/gpu.sh runs --data ROOT [gpu_runs' options, such as --minutes 10 --only cat-seg-b]
 # The runs of the papers that would give most trust, which take GPU hours to days: one piece of ten minutes. The exit code
@@ -12,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}"
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
-device=${DEVICE:-cuda} steps=${STEPS:-200} kill_at=${KILL_AT:-100}
+device=${DEVICE:-cuda}
 if [ "${1:-}" = runs ]; then
   shift
   exec "$python" -m benchmarks.gpu_runs --device "$device" "$@"
@@ -27,8 +27,6 @@ step() {
 
 step "the CPU's answers on the GPU" timeout 180 "${pytest[@]}" tests/test_cuda.py
 step "goldens" timeout 180 "${pytest[@]}" tests/networks -k "golden and compact"
-step "training, killed and resumed" timeout 180 "$python" -m benchmarks.killed_training \
-  --device "$device" --steps "$steps" --kill-at "$kill_at"
 if [ "$device" = cuda ]; then
   step "speed" timeout 240 "$python" -m benchmarks.gpu_speed "$@"
 fi

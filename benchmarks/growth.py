@@ -31,13 +31,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
 import segvoc
 from benchmarks.machine import update
 from segvoc import process_settings
-from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.big_images.labeling import label_big_image
 from segvoc.cli.segment import summary_line
 from segvoc.hardware import cpu_name, peak_gigabytes
@@ -165,7 +165,7 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """The figure: time and memory of each curve, in logarithms."""
-    figure = new_figure(len(POINTS), 2, 2.6)
+    figure = Figure(figsize=(2.6 * len(POINTS), 5.2), layout="constrained", dpi=110)
     grid = figure.subplots(2, len(POINTS), squeeze=False)
     for column, curve in enumerate(POINTS):
         own = sorted((row for row in rows if row["curve"] == curve), key=lambda row: row["number"])
@@ -190,7 +190,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
             axes.set_xlabel({"side": "side [px]", "simulated images": "images without the network"}.get(curve, curve))
             axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(path, figure)
+    figure.savefig(path)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,14 +1,13 @@
 """Speed of this checkout compared with another one, row by row in one run.
 
     git worktree add /tmp/before COMMIT
-    python -m benchmarks.side_by_side /tmp/before [--rows NAME ...] [--repeats N]
+    python -m benchmarks.against_official --before /tmp/before [--repeats N]
 
 Each checkout has its own worker process; the two alternate call by call, so that changes in the machine's speed affect
 both alike. "ratio" is the median ratio of this checkout's time to the other's over pairs of calls; above 1.05 a row has
 become slower. Random weights (`tiny`: its own), fp32, 2 threads, words encoded before timing starts.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -86,17 +85,12 @@ class Worker:
         return float(json.loads(stdout.readline()))
 
 
-def main() -> None:
-    """Measure the rows in both checkouts alternately; print and save the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", type=Path, help="the checkout to compare with")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    here, there = Worker(ROOT), Worker(arguments.other.resolve())
+def compare(other: Path, repeats: int) -> None:
+    """Measure the rows in this checkout and another one alternately; print and save the table."""
+    here, there = Worker(ROOT), Worker(other.resolve())
     lines: list[dict[str, object]] = []
-    for name in arguments.rows:
-        pairs = [(here.seconds(ROWS[name]), there.seconds(ROWS[name])) for _ in range(arguments.repeats)]
+    for name, row in ROWS.items():
+        pairs = [(here.seconds(row), there.seconds(row)) for _ in range(repeats)]
         lines.append(
             {
                 "row": name,
@@ -107,12 +101,5 @@ def main() -> None:
             }
         )
         print(lines[-1], file=sys.stderr)
-    commit = subprocess.run(
-        ["git", "-C", str(arguments.other), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    )
-    if len(lines) == len(ROWS):
-        keep("side_by_side", lines, before=commit.stdout.strip())
-
-
-if __name__ == "__main__":
-    main()
+    commit = subprocess.run(["git", "-C", str(other), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    keep("side_by_side", lines, before=commit.stdout.strip())

@@ -1,6 +1,6 @@
 """A thousand kills, and disks that fail: every command is ended at its writes or at any time, and goes on.
 
-python -m hardening.kills [--kills 1000] [--faults 240] [--seed 0] [--only train] [--add] [--keep]
+python -m hardening.kills [--kills 1000] [--faults 240] [--seed 0] [--only train]
 """
 
 import argparse
@@ -21,7 +21,6 @@ from typing import Any
 from tqdm import tqdm
 
 from hardening.faults import ERRORS, SIGNALS, Fault, faults
-from hardening.fuzz import RESULTS
 from hardening.works import WORKS, Work, import_all, inside
 from segvoc.errors import SegvocError
 
@@ -211,30 +210,18 @@ def trials(
 
 
 def main() -> None:
-    """Kill, fail, compare, print the table."""
+    """Kill, fail, compare; print a line of JSON for each command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--faults", type=int, default=240)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="commands, with commas")
-    parser.add_argument("--add", action="store_true", help="keep the stored rows of other commands")
-    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/hardening_kills.json")
     arguments = parser.parse_args()
-    start = time.monotonic()
     works = [work for work in WORKS if not arguments.only or work.name in arguments.only.split(",")]
     rows = trials(works, arguments.kills, arguments.faults, random.Random(arguments.seed), arguments.minutes * 60)
     for row in rows:
         print(json.dumps(row))
-    if arguments.keep:
-        file, seconds, others = RESULTS / "hardening_kills.json", round(time.monotonic() - start), []
-        seed, rows = arguments.seed, [row | {"seed": arguments.seed} for row in rows]
-        if arguments.add:
-            earlier = json.loads(file.read_text(encoding="utf-8"))
-            others = [row for row in earlier["rows"] if row["command"] not in {work.name for work in works}]
-            seconds, seed = seconds + earlier["seconds"], earlier["seed"]
-        kept = {"seed": seed, "seconds": seconds, "rows": [*others, *rows]}
-        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     sys.exit(1 if any(row["losses"] for row in rows) else 0)
 
 

@@ -1,4 +1,4 @@
-"""The small DINOv3 with dino.txt of the goldens (`tools/make_dino_txt_goldens.py`)."""
+"""The small DINOv3 with dino.txt of the goldens (`tests/golden/make_dino_txt.py`)."""
 
 from functools import cache
 

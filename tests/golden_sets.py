@@ -27,7 +27,7 @@ GRADIENT_TOLERANCE = 5e-4
 convolution and gate lie 1.9e-4 and 3.2e-4 from those in float64. Of the largest gradient that is far below 1e-4."""
 
 FIDELITY = "SEGVOC_FIDELITY"
-"""Names a file to which each comparison with the full set adds a line of JSON (`tools/make_fidelity.py`)."""
+"""Names a file to which each comparison with the full set adds a line of JSON (`tests/golden/make_fidelity.py`)."""
 
 
 @dataclass(frozen=True)

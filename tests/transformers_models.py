@@ -1,4 +1,4 @@
-"""The small networks of the goldens of Hugging Face's transformers (`tools/make_transformers_goldens.py`)."""
+"""The small networks of the goldens of Hugging Face's transformers (`tests/golden/make_transformers.py`)."""
 
 import re
 from functools import cache

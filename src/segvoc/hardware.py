@@ -98,11 +98,6 @@ def installed_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def load_average() -> float:
-    """How many programs ran on average in the last minute; 0 on Windows, which doesn't count them."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
 class _WindowsMemory(ctypes.Structure):
     """MEMORYSTATUSEX."""
 

@@ -25,8 +25,8 @@ def test_a_command_is_one_of_the_command_line(command: str) -> None:
 def test_it_goes_from_scores_to_an_export() -> None:
     names = [command.split()[1] for command in COMMANDS]
     assert len(DRAWINGS) == 2
-    assert names[:5] == ["evaluate", "suggest", "teach", "segment", "evaluate"]
-    assert names[5:] == ["train", "evaluate", "export", "segment", "push", "push", "segment"]
+    assert names[:4] == ["evaluate", "teach", "segment", "evaluate"]
+    assert names[4:] == ["train", "evaluate", "export", "segment", "push", "push", "segment"]
 
 
 @pytest.mark.slow

@@ -5,15 +5,16 @@ import json
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from hardening.corpus.images import base_images, png_of
-from hardening.corpus.texts import member, tar_of
 from segvoc.analysis.ablation import FINISHED_RUNS, read_results
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.labeled_images import read_classes
@@ -37,7 +38,9 @@ DEEP = "[" * 100_000
 
 
 def test_a_palette_image_without_its_palette_is_damaged_not_black() -> None:
-    content, chunks, at = base_images()["palette.png"], [], 8
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("P").save(buffer, "PNG")
+    content, chunks, at = buffer.getvalue(), [], 8
     while at < len(content):
         (length,) = struct.unpack(">I", content[at : at + 4])
         chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))
@@ -45,7 +48,14 @@ def test_a_palette_image_without_its_palette_is_damaged_not_black() -> None:
     palette = next(chunk for chunk in chunks if chunk[0] == b"PLTE")
     decode_image(content)
     with pytest.raises(InputError, match="its palette is missing"):
-        decode_image(png_of([palette, *(chunk for chunk in chunks if chunk is not palette)]))
+        decode_image(_png([palette, *(chunk for chunk in chunks if chunk is not palette)]))
+
+
+def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, data in chunks:
+        parts.append(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+    return b"".join(parts)
 
 
 def test_classes_nested_too_deeply(tmp_path: Path) -> None:
@@ -122,8 +132,6 @@ def test_a_damaged_tokenizer(tmp_path: Path) -> None:
 
 
 def test_programs_that_fail_or_give_something_else(tmp_path: Path) -> None:
-    import numpy as np
-
     def failing(inputs: object) -> dict[str, np.ndarray]:
         raise RuntimeError("no such node\nat all")
 
@@ -138,9 +146,19 @@ def test_programs_that_fail_or_give_something_else(tmp_path: Path) -> None:
             _Guarded(tmp_path / "x.onnx", lambda inputs, outputs=outputs: outputs)({})
 
 
+def _member(name: str, content: bytes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    return info
+
+
 def _lying(size: bytes) -> bytes:
     """A tar whose first member tells of another size."""
-    content = bytearray(tar_of([member("a.txt", b"x"), member("b.jpg", b"y" * 2000)]))
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        for name, data in (("a.txt", b"x"), ("b.jpg", b"y" * 2000)):
+            archive.addfile(_member(name, data), io.BytesIO(data))
+    content = bytearray(tar.getvalue())
     content[124 : 124 + len(size)] = size
     content[148:156] = b" " * 8
     content[148:156] = b"%06o\0 " % sum(content[:512])
@@ -168,8 +186,7 @@ def test_archives_that_blow_up_are_refused_before_anything_is_read(tmp_path, mon
         archive.writestr("small.png", bytes(1 << 20))
         archive.writestr("bomb.png", bytes(1 << 21))
     with tarfile.open(tarred, "w:gz") as archive:
-        info, content = member("bomb.png", bytes(1 << 21))
-        archive.addfile(info, io.BytesIO(content))
+        archive.addfile(_member("bomb.png", bytes(1 << 21)), io.BytesIO(bytes(1 << 21)))
     for path in (zipped, tarred):
         with pytest.raises(UsageError, match="would become 2097152; don't trust"):
             list(_members(path))

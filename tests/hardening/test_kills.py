@@ -3,8 +3,11 @@
 import json
 import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +17,17 @@ from hardening.works import Work
 from segvoc.errors import OutputError
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, read_journal
-from tests.hardening.programs import run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def kills(*arguments: str) -> list[dict[str, Any]]:
+    """Rows that `python -m hardening.kills` prints; its children are forked from a process that did nothing else."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "SEGVOC_CACHE": "off"}
+    command = [sys.executable, "-W", "ignore", "-m", "hardening.kills", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    return list(map(json.loads, done.stdout.splitlines()))
 
 
 @pytest.mark.parametrize(
@@ -27,8 +40,7 @@ from tests.hardening.programs import run
 )
 def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:
     count = len(names.split(","))
-    options = (f"--kills={3 * count}", f"--faults={2 * count}")
-    rows = list(map(json.loads, run("kills", "--only", names, *options).splitlines()))
+    rows = kills("--only", names, f"--kills={3 * count}", f"--faults={2 * count}")
     assert [row["command"] for row in rows] == names.split(",")
     for row in rows:
         assert row["problems"] == []

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jaxtyping import UInt16
 from PIL import Image
 
-from benchmarks.seams import seams
 from segvoc.arrays import bilinear, sigmoid
 from segvoc.errors import InputError, UsageError
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.tile_grid import Tiling
+from segvoc.inference.tile_grid import TileAxis, Tiling
 from segvoc.inference.tiled import OVERVIEW, TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
@@ -24,6 +24,9 @@ from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import small_segmenter
 
 WORDS = ["cat", "sofa", "wall", "tree", "sky"]
+
+NEAR = 2
+"""Pixels on both sides of a line that count as across it."""
 
 
 def _image(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:
@@ -91,6 +94,33 @@ def test_lists_of_images_and_batches_give_the_same(monkeypatch: pytest.MonkeyPat
     assert len(one) == len(four) == 2
     for a, b in zip(one, four, strict=True):
         assert (a.labels == b.labels).mean() > 0.999
+
+
+def seams(labels: UInt16[np.ndarray, "H W"], rows: TileAxis, columns: TileAxis) -> dict[str, float]:
+    """How often neighboring pixels differ in their label: across the lines of tiles, and elsewhere.
+
+    Lines are where a tile begins or ends, and halfway between the two, where both tiles weigh the same. Pairs along an
+    axis are counted near the lines of that axis, for both axes together.
+
+    Args:
+        labels: a label map.
+        rows: its tiles from top to bottom.
+        columns: from left to right.
+    """
+    pairs, different = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    for axis, tiles in ((0, rows), (1, columns)):
+        near = np.zeros(tiles.side - 1, bool)
+        for begin, before in zip(tiles.starts[1:], tiles.starts, strict=False):
+            end = before + tiles.size
+            for line in (begin, (begin + end) // 2, end):
+                near[max(0, line - NEAR) : line + NEAR] = True
+        change = (np.diff(labels.astype(np.int32), axis=axis) != 0).mean(axis=1 - axis)
+        other = labels.shape[1 - axis]
+        for place, some in enumerate((near, ~near)):
+            pairs[place] += int(some.sum()) * other
+            different[place] += round(float(change[some].sum()) * other)
+    across, elsewhere = different / np.maximum(1, pairs)
+    return {"across": round(float(across), 6), "elsewhere": round(float(elsewhere), 6)}
 
 
 def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segvoc.errors import UsageError
 from segvoc.training.callbacks import Callback, Followers, RunEvaluation, RunStart
-from segvoc.training.trackers import TRACKERS, MLflow, default_callbacks, named_tracker
+from segvoc.training.trackers import TRACKERS, default_callbacks, named_tracker
 
 CONFIG = {"recipe": {"optimizer": {"lr": 0.1}, "data": {"short_sides": [40, 48]}}, "start": {"weights": None}}
 
@@ -93,56 +93,6 @@ def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkey
         "Wandb is left out from here on (nobody is logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); "
         "training goes on"
     ]
-
-
-def test_mlflow_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    tracked(tmp_path, lambda: named_tracker("mlflow", "discs"))
-    client = mlflow.MlflowClient()
-    (run,) = client.search_runs([client.get_experiment_by_name("discs").experiment_id])
-    assert run.info.status == "FINISHED" and run.info.run_name == tmp_path.name
-    assert run.data.params == {
-        "recipe.optimizer.lr": "0.1",
-        "recipe.data.short_sides": "[40, 48]",
-        "start.weights": "null",
-    }
-    losses = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "train/loss")]
-    assert losses == [(1, 1), (2, 0.5), (2, 0.5), (3, pytest.approx(1 / 3))]
-    assert run.data.metrics["validation/iou/caf_ _au lait_"] == 0.5
-    for step in (1, 2, 3):
-        assert [file.path for file in client.list_artifacts(run.info.run_id, f"images/step_{step:06d}/a")] == [
-            f"images/step_{step:06d}/a/0.png"
-        ]
-
-
-def test_an_mlflow_server_that_doesnt_answer_is_a_warning(tmp_path, monkeypatch):
-    pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    warnings = list[str]()
-    follow = MLflow(tracking_uri="http://127.0.0.1:9")
-    start = RunStart(folder=tmp_path, config=CONFIG, steps=1, done=0)
-    with Followers([follow], warnings.append).session(start, tmp_path):
-        pass
-    assert len(warnings) == 1 and warnings[0].startswith("MLflow is left out from here on (")
-
-
-def test_trackio_has_one_run_with_all_numbers_and_images(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when the package is imported
-    trackio = pytest.importorskip("trackio")
-    tracked(tmp_path, lambda: named_tracker("trackio", "discs"))
-    assert capsys.readouterr().out == ""
-    from trackio.sqlite_storage import SQLiteStorage  # pyright: ignore[reportMissingImports]
-
-    (name,) = SQLiteStorage.get_runs("discs")
-    assert name.startswith(f"{tmp_path.name}-") and trackio.Api().runs("discs")[0].config["recipe"] == CONFIG["recipe"]
-    rows = SQLiteStorage.get_logs("discs", name)
-    losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
-    assert losses == [(1, 1), (2, 0.5), (2, 0.5), (3, pytest.approx(1 / 3))]
-    scored = [row for row in rows if "validation/mean_iou" in row]
-    assert [row["validation/iou/café (au lait)"] for row in scored] == [0.5] * 4
-    assert all((tmp_path / "trackio/media" / row["images/a/0"]["file_path"]).exists() for row in scored)
 
 
 def test_a_tracker_that_isnt_installed_is_named_with_its_extra(monkeypatch):

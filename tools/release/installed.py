@@ -42,14 +42,12 @@ class Installation:
     Args:
         folder: made anew; holds the environment, and a home folder with empty caches.
         wheels: the folder of the wheel.
-        keep: go on with an environment that is there.
     """
 
-    def __init__(self, folder: Path, wheels: Path, *, keep: bool = False) -> None:
+    def __init__(self, folder: Path, wheels: Path) -> None:
         self.environment = folder / "environment"
-        if not keep or not self.environment.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(self.environment)
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(self.environment)
         self.programs = self.environment / ("Scripts" if os.name == "nt" else "bin")
         home = folder / "home"
         home.mkdir(exist_ok=True)

@@ -1,8 +1,7 @@
 """The manifest of published weights: where each file is, what it must contain, and which page says so.
 
 The manifest is `published.json`. Only what a page of the Hugging Face hub or the authors' own repository states is in
-it. Files without such a page for their SHA-256 are never fetched; `UNCONFIRMED` lists them. NOTICE quotes the sources,
-and `tools/check_published.py` compares the manifest with the hub.
+it. Files without such a page for their SHA-256 are never fetched; `UNCONFIRMED` lists them. NOTICE quotes the sources.
 """
 
 from dataclasses import dataclass

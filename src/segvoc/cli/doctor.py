@@ -1,34 +1,120 @@
-"""`segvoc doctor`: what a bug report needs, and the usual problems."""
+"""`segvoc doctor`: versions, engines, devices and folders, and whether the shipped model labels an image."""
 
 import json
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
 
 import click
 
 from segvoc.cli.output import echo
+from segvoc.version import __version__
+
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "SEGVOC_CACHE")
+"""Environment variables that change how segvoc runs, none of which is secret."""
+
+_Facts = dict[str, str]
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Check the installation, and print what a bug report needs.
+    """Print what a bug report needs: versions, engines, devices and folders.
 
-    Prints versions, processor, GPUs, threads, folders with their free space, and environment variables that affect
-    segvoc, but no secrets, and labels a small image with the shipped model. The exit code is 1 if it finds a problem;
-    a machine that is busy is only a warning.
+    Also labels a small image with the shipped model. The exit code is 1 if that fails.
     """
-    from segvoc.diagnosis.diagnosis import diagnose  # here, since it imports both engines
-
-    found = diagnose()
+    failure = _failure_of_tiny()
+    facts = {
+        "segvoc": {"version": __version__, "tiny": failure or "labels an image"},
+        "machine": _machine(),
+        "engines": _engines(),
+        "packages": _packages(),
+        "folders": _folders(),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
     if as_json:
-        echo(json.dumps(found.to_json()))
+        echo(json.dumps(facts))
     else:
-        for section, facts in found.facts.items():
-            width = max(map(len, facts), default=0)
-            lines = [f"  {name:{width}}  {value}" for name, value in facts.items()] or ["  none"]
-            echo("\n".join([section, *lines, ""]))
-        for kind, lines in (("warnings", found.warnings), ("problems", found.problems)):
-            if lines or kind == "problems":
-                echo("\n".join([f"{kind}: {len(lines)}", *(f"  - {line}" for line in lines)]))
-    if found.problems:
-        context.exit(1)
+        for section, found in facts.items():
+            width = max(map(len, found), default=0)
+            echo("\n".join([section, *(f"  {name:{width}}  {value}" for name, value in found.items()), ""]))
+    context.exit(1 if failure else 0)
+
+
+def _failure_of_tiny() -> str | None:
+    import numpy as np
+
+    from segvoc.exported.shipped import open_tiny
+
+    try:
+        open_tiny().segment(np.full((64, 64, 3), 127, np.uint8), ["cat", "wall"])
+    except Exception as error:  # whatever a broken installation raises
+        return f"can't label an image ({type(error).__name__}: {error})"
+    return None
+
+
+def _machine() -> _Facts:
+    from segvoc.hardware import cpu_name, installed_memory
+    from segvoc.process_settings import cores
+
+    return {
+        "system": platform.platform(),
+        "Python": f"{platform.python_version()} ({sys.executable})",
+        "processor": f"{cpu_name()}, {cores()} cores",
+        "memory": f"{installed_memory() / 1e9:.1f} GB",
+    }
+
+
+def _packages() -> _Facts:
+    """Versions of what segvoc and its extras for users ask for, as far as it is installed."""
+    asked = [line for line in metadata.requires("segvoc") or [] if not re.search("extra == .(dev|docs).", line)]
+    names = [re.split(r"[^\w.-]", line)[0] for line in asked]
+    return {name: metadata.version(name) for name in names if any(metadata.distributions(name=name))}
+
+
+def _engines() -> _Facts:
+    """ONNX Runtime and PyTorch with the devices that they find."""
+    found: _Facts = {}
+    for name, module, describe in (("ONNX Runtime", "onnxruntime", _onnx_runtime), ("PyTorch", "torch", _torch)):
+        try:
+            found |= describe(import_module(module))
+        except Exception as error:  # whatever a broken installation raises
+            found[name] = f"can't be imported ({type(error).__name__}: {error})"
+    return found
+
+
+def _onnx_runtime(onnxruntime: Any) -> _Facts:
+    return {"ONNX Runtime": f"{onnxruntime.__version__} ({', '.join(onnxruntime.get_available_providers())})"}
+
+
+def _torch(torch: Any) -> _Facts:
+    devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    gpus = [f"{one.name}, {one.total_memory / 1e9:.0f} GB" for one in devices]
+    gpus += ["Apple's, through MPS"] if torch.backends.mps.is_available() else []
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
+    return {"PyTorch": f"{torch.__version__} (built for {built})", "GPUs": "; ".join(gpus) or "none"}
+
+
+def _folders() -> _Facts:
+    from segvoc.storage.user_cache import cache_folder
+
+    cache = cache_folder()
+    return {
+        "working directory": _described(Path.cwd()),
+        "temporary files": _described(Path(tempfile.gettempdir())),
+        "encoded words (SEGVOC_CACHE)": "off" if cache is None else _described(cache),
+        "fetched weights (HF_HOME)": _described(Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")),
+    }
+
+
+def _described(folder: Path) -> str:
+    existing = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
+    room = "" if os.access(existing, os.W_OK | os.X_OK) else ", can't be written"
+    return f"{folder} ({shutil.disk_usage(existing).free / 1e9:.1f} GB free{room})"

@@ -101,7 +101,7 @@ FINETUNE = "finetune"
     type=click.Choice((*TRACKERS, NO_TRACKER)),
     help="Where the run is followed; repeatable. By default TensorBoard's files, if it is installed.",
 )
-@click.option("--track-project", metavar="NAME", help="Their project (MLflow: experiment).  [default: segvoc]")
+@click.option("--track-project", metavar="NAME", help="W&B's project.  [default: segvoc]")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 def train(
     recipe: str,
@@ -205,8 +205,8 @@ def _callbacks(trackers: Sequence[str], project: str | None) -> "list[Callback] 
     chosen = dict.fromkeys(trackers)
     if NO_TRACKER in chosen and len(chosen) > 1:
         raise UsageError(f"--track {NO_TRACKER} leaves all out; give it alone, or leave it out")
-    if project is not None and not chosen.keys() & {"wandb", "mlflow", "trackio"}:
-        raise UsageError("--track-project is for a tracker with projects; name it: --track wandb")
+    if project is not None and "wandb" not in chosen:
+        raise UsageError("--track-project is for W&B; name it: --track wandb")
     return [named_tracker(name, project) for name in chosen if name != NO_TRACKER] if chosen else None
 
 

@@ -25,7 +25,7 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.suggesting import Suggesting
+from segvoc.inference.teaching import Teachable
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
@@ -62,7 +62,7 @@ class ModelTraits(TypedDict, total=False):
     origin: Mapping[str, object] | None
 
 
-class Segmenter(Suggesting, Shareable, ABC):
+class Segmenter(Teachable, Shareable, ABC):
     """Labels images with words; created by `segvoc.load`.
 
     An engine that runs networks is a subclass, which defines `dtype` and `run`.

@@ -1,1 +1,0 @@
-"""What a user's own machine does: time and memory of models by words and settings, and which settings to take."""

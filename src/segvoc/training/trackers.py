@@ -1,0 +1,143 @@
+"""Trackers of experiments: TensorBoard and Weights & Biases.
+
+    segvoc.train(recipe, images, "run", callbacks=[segvoc.trackers.Wandb(project="birds")])
+
+Both have the same curves: `train/...` of every step, `validation/...` of the watched images, and the overlays of these.
+A resumed run goes on in the tracker where it was.
+"""
+
+import importlib.util
+import os
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from segvoc.errors import UsageError, missing_extra
+from segvoc.training.callbacks import Callback, RunEnd, RunEvaluation, RunStart, step_numbers
+
+__all__ = ["TRACKERS", "TensorBoard", "Wandb", "default_callbacks", "named_tracker"]
+
+TRACKERS = ("tensorboard", "wandb")
+"""The names of the trackers on the command line."""
+
+_EXIT_CODES = {"finished": 0, "stopped": 130, "failed": 1}
+
+
+class TensorBoard(Callback):
+    """Writes RUN/tensorboard, for `tensorboard --logdir RUN`.
+
+    Raises: UsageError: the package isn't installed.
+    """
+
+    def __init__(self) -> None:
+        _require("tensorboard", "train")
+        self._writer: Any = None
+
+    def on_start(self, run: RunStart) -> None:
+        """Open the files; what they have of steps after the checkpoint isn't shown any more."""
+        from torch.utils.tensorboard import SummaryWriter  # here, since it takes seconds to import
+
+        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.done + 1)
+
+    def on_step(self, metrics: Mapping[str, Any]) -> None:
+        """Write the step's numbers."""
+        for name, value in step_numbers(metrics).items():
+            self._writer.add_scalar(name, value, metrics["step"])
+
+    def on_evaluation(self, evaluation: RunEvaluation) -> None:
+        """Write scores and overlays."""
+        from segvoc.imaging.reading import read_image  # here, so that the command line can name the trackers at once
+
+        for name, value in evaluation.numbers().items():
+            self._writer.add_scalar(name, value, evaluation.step)
+        for name, path in evaluation.images.items():
+            self._writer.add_image(f"images/{name}", read_image(path), evaluation.step, dataformats="HWC")
+
+    def on_end(self, end: RunEnd) -> None:
+        """Close the files."""
+        self._writer.close()
+
+
+class Wandb(Callback):
+    """Logs to Weights & Biases, whose own settings apply: `wandb login`, WANDB_MODE=offline, WANDB_ENTITY, ...
+
+    Args:
+        project: the project; None: WANDB_PROJECT, or "segvoc".
+        options: more arguments of `wandb.init`, such as `tags=["night"]`.
+
+    Raises: UsageError: the package isn't installed.
+    """
+
+    def __init__(self, project: str | None = None, **options: Any) -> None:
+        _require("wandb", "wandb")
+        self._project, self._options, self._run = project, options, None
+
+    def on_start(self, run: RunStart) -> None:
+        """Open the run, or the one that a resumed run had.
+
+        Raises: UsageError: nobody is logged in; asking on a terminal would hold up the training.
+        """
+        import wandb
+
+        mode = self._options.get("mode") or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
+        if mode == "online" and not wandb.login(prompt=False):
+            raise UsageError("nobody is logged in to W&B: run `wandb login`, or set WANDB_MODE=offline")
+        name = run.kept.get("wandb") or secrets.token_hex(4)
+        self._run = wandb.init(
+            **{
+                "project": self._project or os.environ.get("WANDB_PROJECT") or "segvoc",
+                "name": run.folder.resolve().name,
+                "dir": str(run.folder),
+                "config": dict(run.config),
+                "id": name,
+                "resume": "allow",
+                "settings": wandb.Settings(console="off"),
+                **self._options,
+            }
+        )
+        # steps of its own never go back, those of a resumed run may
+        self._run.define_metric("*", step_metric="step")
+        run.keep("wandb", self._run.id)
+
+    def on_step(self, metrics: Mapping[str, Any]) -> None:
+        """Log the step's numbers."""
+        self._log({"step": metrics["step"], **step_numbers(metrics)})
+
+    def on_evaluation(self, evaluation: RunEvaluation) -> None:
+        """Log scores and overlays."""
+        import wandb
+
+        images = {f"images/{name}": wandb.Image(str(path)) for name, path in evaluation.images.items()}
+        self._log({"step": evaluation.step, **evaluation.numbers(), **images})
+
+    def on_end(self, end: RunEnd) -> None:
+        """Finish the run."""
+        if self._run is not None:
+            self._run.finish(exit_code=_EXIT_CODES[end.status])
+
+    def _log(self, values: dict[str, Any]) -> None:
+        if self._run is not None:
+            self._run.log(values)
+
+
+def named_tracker(name: str, project: str | None = None) -> Callback:
+    """The tracker of a name.
+
+    Args:
+        name: one of `TRACKERS`.
+        project: where W&B puts the run; TensorBoard has no projects.
+
+    Raises: UsageError: its package isn't installed.
+    """
+    return TensorBoard() if name == "tensorboard" else Wandb(project)
+
+
+def default_callbacks() -> list[Callback]:
+    """What follows a run if nothing was chosen: TensorBoard's files, where it is installed."""
+    return [TensorBoard()] if importlib.util.find_spec("tensorboard") is not None else []
+
+
+def _require(package: str, extra: str) -> None:
+    """Raise `UsageError` at once where a tracker's package is missing, before anything is trained."""
+    if importlib.util.find_spec(package) is None:
+        raise missing_extra(package, extra)

@@ -1,0 +1,162 @@
+"""Files in which bytes or JSON values were changed are read, or refused in one line.
+
+`make test-all` draws other changes each time.
+"""
+
+import io
+import json
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from segvoc.checkpoints.files import read_header, read_weights
+from segvoc.data.captions.sources import find_captions
+from segvoc.data.labeled_images import read_classes
+from segvoc.errors import SegvocError
+from segvoc.exported.manifest import ExportManifest
+from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.imaging.reading import read_image
+from segvoc.storage.journal import read_journal
+from segvoc.vocabulary import PartVocabulary, Vocabulary
+
+Read = Callable[[Path], object]
+
+ODD = (None, True, -1, 0, 1.5, 1 << 70, float("nan"), "", "\0", "../../x", "a" * 5000, "\ud800", [], [[]], {}, {"a": 1})
+"""JSON values where others belong."""
+
+
+@cache
+def image(kind: str, mode: str) -> bytes:
+    """A small image."""
+    values = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    content = io.BytesIO()
+    Image.fromarray(values).convert(mode).save(content, kind)
+    return content.getvalue()
+
+
+@cache
+def weights(kind: str) -> bytes:
+    """Three small tensors, as safetensors or pickled."""
+    tensors = {"a.weight": torch.ones(3, 4), "a.bias": torch.zeros(3, dtype=torch.float16), "steps": torch.arange(5)}
+    content = io.BytesIO()
+    if kind == "safetensors":
+        return safetensors.torch.save(tensors, {"segvoc": '{"preset": "tiny"}'})
+    torch.save({"model": tensors}, content)
+    return content.getvalue()
+
+
+@st.composite
+def changed(draw: st.DrawFn, content: bytes) -> bytes:
+    """A file that is cut, or in which some bytes are others, removed, repeated or those of another place."""
+    data = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        at, size = draw(st.integers(0, len(data))), draw(st.integers(1, 16))
+        kind = draw(st.sampled_from(("cut", "others", "removed", "repeated", "moved")))
+        if kind == "cut":
+            del data[at:]
+        elif kind == "others":
+            data[at : at + size] = draw(st.binary(min_size=1, max_size=4))
+        elif kind == "removed":
+            del data[at : at + size]
+        elif kind == "repeated":
+            data[at:at] = data[at : at + size]
+        else:
+            other = draw(st.integers(0, len(data)))
+            data[at : at + size] = data[other : other + size]
+    return bytes(data)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """All containers of a JSON value with each of their keys."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
+
+
+@st.composite
+def other_json(draw: st.DrawFn, text: str) -> bytes:
+    """A JSON file in which some values are left out or odd ones."""
+    value = json.loads(text)
+    for _ in range(draw(st.integers(1, 3))):
+        if found := places(value):
+            container, key = draw(st.sampled_from(found))
+            if draw(st.booleans()):
+                container[key] = draw(st.sampled_from(ODD))
+            else:
+                del container[key]
+    return json.dumps(value).encode("utf-8", "surrogatepass")
+
+
+def read_or_refused(read: Read, name: str, content: bytes, folder: Path) -> None:
+    """Read a file; whatever is wrong with it has to be one line of ours."""
+    path = folder / name
+    path.write_bytes(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read(path)
+    except SegvocError as error:
+        assert str(error).strip() and "\n" not in str(error)
+        assert len(str(error)) < 2000
+
+
+def _captions(path: Path) -> None:
+    list(find_captions(path, path.parent).images())
+
+
+def _shape_and_type(path: Path) -> None:
+    labels = read_label_map(path)
+    assert labels.ndim == 2 and labels.dtype == np.uint16
+
+
+IMAGES = [(kind, mode) for kind in ("JPEG", "PNG", "TIFF", "GIF", "BMP", "PPM", "WEBP") for mode in ("RGB", "L")]
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_images(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    kind, mode = data.draw(st.sampled_from(IMAGES))
+    content = data.draw(changed(image(kind, mode)))
+    read = data.draw(st.sampled_from((read_image, _shape_and_type)))
+    read_or_refused(read, f"x.{kind.lower()}", content, tmp_path_factory.mktemp("image"))
+
+
+TEXTS: dict[str, tuple[Read, str]] = {
+    "words.txt": (Vocabulary.read, "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"),
+    "parts.json": (PartVocabulary.read, '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": []}'),
+    "classes.json": (read_classes, '["ground", "red disc", "blue disc"]'),
+    "captions.json": (_captions, '{"a": ["a red bus on a street"], "b": ["a cat on a sofa", "a cat"]}'),
+    "coco.json": (
+        _captions,
+        '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a cat"}]}',
+    ),
+    "segvoc.json": (ExportManifest.read, (SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8")),
+    "work.journal": (read_journal, '{"a": 1}\n{"b": [2, "x"]}\n{"c": null}\n'),
+}
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_texts(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    name = data.draw(st.sampled_from(sorted(TEXTS)))
+    read, text = TEXTS[name]
+    made = [changed(text.encode()), *([other_json(text)] if name.endswith(".json") else [])]
+    read_or_refused(read, name, data.draw(st.one_of(made)), tmp_path_factory.mktemp("text"))
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_weights(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    kind, suffix = data.draw(st.sampled_from((("safetensors", ".safetensors"), ("pickled", ".pth"))))
+    read = data.draw(st.sampled_from((read_weights, read_header)))
+    read_or_refused(read, f"x{suffix}", data.draw(changed(weights(kind))), tmp_path_factory.mktemp("weights"))
