@@ -198,7 +198,7 @@ def test_skipped_captions_are_listed_and_then_counted(tmp_path):
     assert (
         len(warnings) == 21
         and "has no captions" in warnings[0]
-        and warnings[-1].startswith("10 more; segvoc analyze phrases")
+        and warnings[-1].startswith("10 more problems")
     )
 
 
