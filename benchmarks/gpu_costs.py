@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import torch
 
-from segvoc.analysis.multiply_adds import multiply_adds_of
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.published_scores import published_rows, recipe_rows
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.part_names import PartNames
+from segvoc.evaluation.multiply_adds import multiply_adds_of
 from segvoc.evaluation.published_protocols import ERR_SEG_KEPT
 from segvoc.inference.protocols import Sliding
 from segvoc.models.presets import PRESETS

@@ -36,8 +36,8 @@ from tqdm import tqdm
 
 import segvoc
 from benchmarks.machine import update
+from papers.drawing import new_figure, save_figure
 from segvoc import process_settings
-from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.big_images.labeling import label_big_image
 from segvoc.cli.segment import summary_line
 from segvoc.hardware import cpu_name, peak_gigabytes

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segvoc.analysis.ablation import Ablation
-from segvoc.analysis.ablation_run import redraw_projections
+from papers.ablation_runs import Ablation, redraw_projections
 from segvoc.checkpoints.files import write_weights
 from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
 from segvoc.encoders.efficientnet import EfficientNetLite

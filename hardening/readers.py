@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from segvoc.analysis.ablation import read_results
 from segvoc.checkpoints.files import read_header, read_weights
 from segvoc.data.benchmarks import find_benchmark, prepared
 from segvoc.data.captions.sources import find_captions
@@ -259,10 +258,6 @@ def _journal(source: Path, out: Path) -> None:
     assert list(read_journal(path))[-1] == {"one": 1}
 
 
-def _ablation(source: Path, out: Path) -> None:
-    read_results(source)
-
-
 def _prepare(source: Path, out: Path) -> None:
     """Input: a data folder with originals or archives; its first part of a name says the benchmark."""
     benchmark = find_benchmark((source / "benchmark").read_text())
@@ -309,7 +304,6 @@ READERS: Mapping[str, Reader] = {
     "model folder": Reader(read=lambda source, out: find_model(str(source))),
     "run": Reader(read=_run_folder),
     "journal": Reader(read=_journal),
-    "ablation": Reader(read=_ablation),
     "prepare": Reader(read=_prepare),
     "prepared": Reader(read=_prepared),
     "pickled index": Reader(read=_pickle),

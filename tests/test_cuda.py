@@ -18,7 +18,6 @@ from segvoc.training.loop import Training
 from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.evaluation.test_precision import in_force
 from tests.golden_sets import TOLERANCE, compact_case
 from tests.inference.small_network import small_segmenter
@@ -26,6 +25,7 @@ from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
 from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
+from tests.small_preset import SMALL as SMALL_PRESET
 from tests.training.caption_runs import open_captions
 from tests.training.part_runs import drawn_parts, open_parts
 from tests.training.runs import RECIPE, drawn_images, losses, open_run

@@ -75,7 +75,7 @@ print(total // 2**20)
 LARGEST_LIGHT = 250
 """Largest size of what is installed without PyTorch [MiB], with the bytecode of all modules."""
 
-USER_EXTRAS = ("benchmarks", "analysis", "train", "captions", "export", "serve")
+USER_EXTRAS = ("benchmarks", "train", "captions", "export", "serve")
 
 
 def requirements(package: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
@@ -255,27 +255,8 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
         *("segvoc", "segment", photo, "--words", WORDS, "--model", "run/model.safetensors", "--out", "again"),
         then=lambda: (folder / "again" / "chelsea.png").exists(),
     )
-    words = ["--words", WORDS, "--out", "figures"]
-    for analysis in ("costs", "compare", "gates", "redundancy"):
-        checks.names_extra(
-            f"segvoc analyze {analysis}",
-            *("matplotlib", "analysis"),
-            *("segvoc", "analyze", analysis, photo, *words, *(["--other", "cat-seg-b"] * (analysis == "compare"))),
-        )
-    checks.names_extra("segvoc analyze streams", "matplotlib", "analysis", "segvoc", "analyze", "streams", "run")
-    checks.names_extra(
-        "segvoc analyze sweep",
-        *("matplotlib", "analysis"),
-        *("segvoc", "analyze", "sweep", "tiny", "--vary", "window=single", *options, "--out", "sweep"),
-    )
-    checks.names_extra(
-        "segvoc analyze ablation",
-        *("matplotlib", "analysis"),
-        *("segvoc", "analyze", "ablation", *options, "--out", "ablation"),
-    )
     checks.names_extra("segvoc export", "onnxscript", "export", "segvoc", "export", "tiny", "exported")
     checks.names_extra("segvoc serve", "FastAPI", "serve", "segvoc", "serve")
-    checks.works("segvoc analyze blocks", "segvoc", "analyze", "blocks", "tiny", "--classes", "4", "--repeat", "1")
     checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--seconds", "20")
     checks.names_extra("segvoc bench --out", "matplotlib", "analysis", "segvoc", "bench", "--out", "bench")
     checks.names_extra(

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from hardening.cases import Build, Case, file, files, mutated, spread
 from hardening.corpus.images import base_images
-from segvoc.storage.resume import done_entry
 
 WORDS = "cat\nsofa, couch\nwall\nçà et là\nтёплый плед\n"
 PARTS = '{"dog": ["head", "leg"], "*": ["skin"], "cat, kitten": [], "тёплый": ["ухо"]}'
@@ -201,10 +200,6 @@ def text_cases(rng: random.Random, scale: float) -> Iterator[Case]:
     )
     lines = [(what, f"{json.dumps({'key': 'a'})}\n{text}\n") for what, text in json_values(rng)]
     yield from all_of("texts: journals", "journal", "work.journal", journal, 350, _bytes(iter(lines)))
-    run = {"key": "a", "on": "cpu", "miou": 1.0, "pixel_accuracy": 2.0, "trainable": 3, "seconds": {}, "losses": {}}
-    runs = json.dumps(done_entry({}, "a", value=run))
-    lines = [(what, f"{runs}\n{text}\n") for what, text in [*json_values(rng), *changed_json(runs, rng, 60)]]
-    yield from all_of("texts: ablations", "ablation", "runs.jsonl", f"{runs}\n", 150, _bytes(iter(lines)))
     yield from _captions(rng, scale)
 
 

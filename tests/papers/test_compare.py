@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.analysis.disagreement import Disagreement
+from papers.compare import Disagreement
 from segvoc.errors import UsageError
 from segvoc.inference.segmentation import Segmentation
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.analysis.redundancy import PrincipalDirections, canonical_correlations, expert_redundancy
+from papers.experts import PrincipalDirections, canonical_correlations, expert_redundancy
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
-from tests.analysis.small_views import WORDS, make_image, segmenter
+from tests.papers.small_views import WORDS, make_image, segmenter
 
 ROWS = np.random.default_rng(0)
 

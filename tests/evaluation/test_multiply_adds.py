@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segvoc.analysis.multiply_adds import describe_multiply_adds, err_block, multiply_adds_of, published_err_seg
+from segvoc.evaluation.multiply_adds import describe_multiply_adds, err_block, multiply_adds_of, published_err_seg
 from tests.built import built
 
 

@@ -8,14 +8,13 @@ import torch
 from PIL import Image
 
 import segvoc
-from segvoc.analysis.cost_views import MAX_WORDS, cost_views
-from segvoc.analysis.single_view import forward_single_view
+from papers.costs import MAX_WORDS, cost_views, forward_single_view
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.vocabulary import Vocabulary
-from tests.analysis.small_views import WORDS, make_image, segmenter
 from tests.inference.tensor_views import views
+from tests.papers.small_views import WORDS, make_image, segmenter
 
 
 def test_before_are_the_cosines_and_after_the_networks_probabilities():

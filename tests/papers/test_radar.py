@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from segvoc.analysis.radar import Radar
+from papers.radar import Radar
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import read_image
 
@@ -45,31 +45,30 @@ def reports(tmp_path):
     ]
 
 
-def test_reports_of_one_network_share_a_line_and_axes_span_the_scores(reports):
-    radar = Radar.of(reports)
+def test_reports_share_a_line_and_axes_span_the_scores(reports):
+    radar = Radar.of({"ours": reports[:2], "average": reports[2:]})
     assert list(radar.titles) == ["a-150", "pc-59", "pas-20"]
     first, second = radar.lines
-    assert (first.name, first.scores) == ("pca-seg-b", {"a-150": 40.0, "pc-59": 60.0, "pas-20": 90.0})
-    assert (second.name, second.sources["pas-20"]) == ("pca-seg-b fusion=average", str(reports[2]))
+    assert (first.name, first.scores) == ("ours", {"a-150": 40.0, "pc-59": 60.0, "pas-20": 90.0})
+    assert (second.name, second.axes["pas-20"].source) == ("average", str(reports[2]))
     assert radar.limits("a-150") == pytest.approx((24, 40))
     assert [radar.radius(line, "a-150") for line in radar.lines] == pytest.approx([1, 6 / 16])
     assert math.isnan(radar.radius(second, "pc-59"))
 
 
 def test_the_papers_scores_are_lines_too(reports):
-    radar = Radar.of(reports, ["pca-seg-b", "PCA-Seg, Table 3, serial"])
-    assert [line.name for line in radar.lines[2:]] == ["pca-seg-b, published", "PCA-Seg, Table 3, serial"]
-    assert all(line.published for line in radar.lines[2:]) and not radar.lines[0].published
-    assert radar.lines[2].scores["a-150"] == 38.1
+    radar = Radar.of({"ours": reports[:2], "paper": ["pca-seg-b"], "serial": ["PCA-Seg, Table 3, serial"]})
+    assert [line.published for line in radar.lines] == [False, True, True]
+    assert radar.lines[1].scores["a-150"] == 38.1
     assert list(radar.titles) == ["a-847", "pc-459", "a-150", "pc-59", "pas-20", "pas-20b"]
     with pytest.raises(UsageError, match="has no mIoU"):
-        Radar.of(reports, ["ERR-Seg, Table 5, CAT-Seg"])
+        Radar.of({"ours": reports[:1], "other": ["ERR-Seg, Table 5, CAT-Seg"]})
 
 
 def test_a_method_may_have_several_networks(tmp_path):
     semantic = evaluation(tmp_path / "semantic", model("small"), benchmark("own", 0.0))
     parts = evaluation(tmp_path / "parts", model("smaller"), part_benchmark("toys", pred_all=0.0, oracle_obj=2.0))
-    radar = Radar.of([], joined={"ours": [str(semantic), str(parts)], "the paper": ["pca-seg-b", "pca-part-b"]})
+    radar = Radar.of({"ours": [str(semantic), str(parts)], "the paper": ["pca-seg-b", "pca-part-b"]})
     ours, paper = radar.lines
     assert ours.scores == {"own": 0.0, "toys pred-all": 0.0, "toys oracle-obj": 2.0}
     assert not ours.published and paper.published
@@ -78,7 +77,7 @@ def test_a_method_may_have_several_networks(tmp_path):
     # an axis on which all scores are 0
     assert radar.radius(ours, "own") == 0
     with pytest.raises(UsageError, match=r"'.*semantic' and '.*semantic' both have OWN of ours; give one of them"):
-        Radar.of([], joined={"ours": [str(semantic), str(semantic)]})
+        Radar.of({"ours": [str(semantic), str(semantic)]})
 
 
 def test_a_reproduction_is_a_report_too(tmp_path):
@@ -87,32 +86,25 @@ def test_a_reproduction_is_a_report_too(tmp_path):
     content = {"models": [{"name": "cat-seg-b", "weights": {"sha256": "1"}, "benchmarks": [*rows, waiting]}]}
     path = tmp_path / "report.json"
     path.write_text(json.dumps(content))
-    (line,) = Radar.of([path]).lines
-    assert (line.name, len(line.scores)) == ("cat-seg-b", 3)
-
-
-def test_networks_of_one_name_are_told_apart_by_their_weights(tmp_path, reports):
-    other = evaluation(tmp_path / "other", model("pca-seg-b", "b"), benchmark("a-150", 41.0))
-    names = [line.name for line in Radar.of([*reports, other]).lines]
-    assert names == ["pca-seg-b (1)", "pca-seg-b fusion=average", "pca-seg-b (2)"]
+    (line,) = Radar.of({"ours": [path]}).lines
+    assert len(line.scores) == 3
 
 
 def test_what_can_not_be_drawn_is_refused(tmp_path, reports):
-    with pytest.raises(UsageError, match=r"first' and '.*first' both have A-150 of pca-seg-b"):
-        Radar.of([reports[0], reports[0]])
     with pytest.raises(UsageError, match=r"3 benchmarks or more; these are only PAS-20; add"):
-        Radar.of(reports[1:2])
+        Radar.of({"ours": reports[1:2]})
     (tmp_path / "report.json").write_text('{"model": {}}')
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(InputError, match="is not a report of segvoc evaluate or segvoc reproduce"):
-            Radar.of([folder])
+    with pytest.raises(InputError, match="is not a report of segvoc evaluate or segvoc reproduce"):
+        Radar.of({"ours": [tmp_path]})
+    with pytest.raises(UsageError, match="no published row is called 'nowhere'"):
+        Radar.of({"ours": ["nowhere"]})
 
 
 def test_figure_and_figures_are_written(tmp_path, reports):
-    radar = Radar.of(reports, ["pca-seg-b"])
+    radar = Radar.of({"ours": reports[:2], "paper": ["pca-seg-b"]})
     radar.write(tmp_path / "out")
     content = json.loads((tmp_path / "out/radar.json").read_text())
-    assert content["axes"][2] == {"name": "a-150", "title": "A-150", "center": pytest.approx(24), "edge": 40.0}
+    assert content["axes"][2] == {"name": "a-150", "title": "A-150", "center": pytest.approx(0.8 * 38.1), "edge": 40.0}
     assert [line["name"] for line in content["lines"]] == [line.name for line in radar.lines]
     assert min(read_image(tmp_path / "out/radar.png").shape[:2]) > 500
-    assert radar.table().splitlines()[1].split() == ["pca-seg-b", "—", "—", "40.00", "60.00", "90.00", "—"]
+    assert radar.table().splitlines()[1].split() == ["ours", "—", "—", "40.00", "60.00", "90.00", "—"]

@@ -7,11 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segvoc.analysis import ablation as module
-from segvoc.analysis import ablation_run
-from segvoc.analysis.ablation import Ablation, read_results, run_grids
-from segvoc.analysis.ablation_table import ablation_table, mean_and_standard_error, table_markdown, write_table
-from segvoc.analysis.grids import GRIDS
+from papers import ablation_runs
+from papers.ablation import GRIDS, ablation_table, mean_and_standard_error, table_markdown, write_table
+from papers.ablation_runs import Ablation, read_results, run_grids
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
@@ -21,8 +19,10 @@ from segvoc.models.shipped_weights import shipped_weights
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
-from tests.analysis.small_preset import SMALL
+from tests.small_preset import SMALL
 from tests.training.runs import RECIPE, drawn_images
+
+AGGREGATION = {"aggregation": GRIDS["aggregation"]}
 
 
 @pytest.fixture
@@ -62,22 +62,15 @@ def test_every_cell_is_a_network_that_differs_from_the_others_of_its_grid(ablati
 
 
 def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablation, tmp_path):
-    out, lines, seen, ablation = tmp_path / "out", [], [], replace(ablation, seeds=1)
-    results = run_grids(
-        ablation,
-        ["aggregation"],
-        out,
-        device="cpu",
-        log=lines.append,
-        on_result=lambda results: seen.append(len(results)),
-    )
-    assert len(lines) == 3 * 2 and seen == list(range(1, 7))
+    out, lines, ablation = tmp_path / "out", [], replace(ablation, seeds=1)
+    results = run_grids(ablation, AGGREGATION, out, device="cpu", log=lines.append)
+    assert len(lines) == 3 * 2
     assert read_results(out) == results
     assert all(run["unreadable"] == 0 and 0 <= run["miou"] <= 100 for run in results.values())
     kept = {entry.name for folder in (out / "runs").iterdir() for entry in folder.iterdir()}
     assert kept == {"config.json", "metrics.jsonl"}
 
-    table = ablation_table(ablation, ["aggregation"], results)
+    table = ablation_table(ablation, AGGREGATION, results)
     none, serial, parallel = table["grids"]["aggregation"]["cells"]
     assert none["miou"]["difference"] is None
     assert none["trainable"] < serial["trainable"] < parallel["trainable"]
@@ -94,10 +87,10 @@ def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablatio
     assert (difference["pairs"], difference["better"]) == (2, (apart > 0).sum())
 
     again = []
-    assert run_grids(ablation, ["aggregation"], out, device="cpu", log=again.append) == results
+    assert run_grids(ablation, AGGREGATION, out, device="cpu", log=again.append) == results
     assert again == []
     more = replace(ablation, seeds=2)
-    run_grids(more, ["aggregation"], out, device="cpu", log=again.append)
+    run_grids(more, AGGREGATION, out, device="cpu", log=again.append)
     assert len(again) == 3 * 2
 
     write_table(out, table)
@@ -109,8 +102,8 @@ def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablatio
 
 def test_a_run_scores_the_part_that_it_did_not_learn_from(ablation, tmp_path, monkeypatch):
     jobs = []
-    monkeypatch.setattr(module, "train_and_score", lambda job: jobs.append(job) or _result(job))
-    run_grids(ablation, ["aggregation"], tmp_path / "out")
+    monkeypatch.setattr(ablation_runs, "train_and_score", lambda job: jobs.append(job) or _result(job))
+    run_grids(ablation, AGGREGATION, tmp_path / "out")
     for job in jobs:
         learned, held_out = ({image.stem for image in part.images} for part in (job.training_images, job.held_out))
         assert learned and held_out and not learned & held_out
@@ -132,14 +125,14 @@ def test_a_killed_grid_goes_on_and_a_cut_line_is_mended(ablation, tmp_path, monk
         done.append(job.key)
         return _result(job)
 
-    monkeypatch.setattr(module, "train_and_score", killed_at_the_third)
+    monkeypatch.setattr(ablation_runs, "train_and_score", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        run_grids(ablation, ["aggregation"], tmp_path)
+        run_grids(ablation, AGGREGATION, tmp_path)
     with (tmp_path / "runs.jsonl").open("ab") as file:
         file.write(b'{"key": "half')
     assert set(read_results(tmp_path)) == set(done)
-    monkeypatch.setattr(module, "train_and_score", lambda job: done.append(job.key) or _result(job))
-    results = run_grids(ablation, ["aggregation"], tmp_path)
+    monkeypatch.setattr(ablation_runs, "train_and_score", lambda job: done.append(job.key) or _result(job))
+    results = run_grids(ablation, AGGREGATION, tmp_path)
     assert len(done) == len(set(done)) == 12
     assert read_results(tmp_path) == results and set(results) == set(done)
 
@@ -150,23 +143,23 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
             raise TrainingError("5 steps in a row were not finite")
         return _result(job)
 
-    monkeypatch.setattr(module, "train_and_score", failing)
+    monkeypatch.setattr(ablation_runs, "train_and_score", failing)
     lines = []
-    results = run_grids(ablation, ["aggregation"], tmp_path / "out", log=lines.append)
+    results = run_grids(ablation, AGGREGATION, tmp_path / "out", log=lines.append)
     assert len(results) == 8
     failed = [line for line in lines if "failed" in line]
     assert len(failed) == 4 and "aggregation serial, seed 0, fold 0 failed: 5 steps in a row" in failed[0]
-    cells = ablation_table(ablation, ["aggregation"], results)["grids"]["aggregation"]["cells"]
+    cells = ablation_table(ablation, AGGREGATION, results)["grids"]["aggregation"]["cells"]
     assert [len(cell["runs"]) for cell in cells] == [4, 0, 4]
     assert cells[1]["miou"] == {
         "mean": None,
         "se": None,
         "difference": {"mean": None, "se": None, "pairs": 0, "better": 0},
     }
-    write_table(tmp_path / "out", ablation_table(ablation, ["aggregation"], results))
+    write_table(tmp_path / "out", ablation_table(ablation, AGGREGATION, results))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="can't be written"):
-        run_grids(ablation, ["aggregation"], tmp_path / "file")
+        run_grids(ablation, AGGREGATION, tmp_path / "file")
 
 
 @pytest.mark.slow
@@ -183,20 +176,20 @@ def test_tinys_projections_are_fitted_anew_to_the_images_that_are_not_held_out(t
     recipe = RECIPES["tiny-aggregation"]().with_settings(settings, steps=1)
     tiny = Ablation(recipe=recipe, images=drawn_images(tmp_path / "set", 4), seeds=1, align=2)
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)
-    alignments, starts = [], []
-    monkeypatch.setattr(module, "align", alignments.append)
-    monkeypatch.setattr(module, "train_and_score", lambda job: starts.append(job.start) or _result(job))
-    run_grids(tiny, ["aggregation", "5a"], tmp_path / "out", device="cpu")
+    alignments, starts, align = [], [], ablation_runs.align
+    monkeypatch.setattr(ablation_runs, "align", alignments.append)
+    monkeypatch.setattr(ablation_runs, "train_and_score", lambda job: starts.append(job.start) or _result(job))
+    run_grids(tiny, AGGREGATION | {"5a": GRIDS["5a"]}, tmp_path / "out", device="cpu")
     assert len(alignments) == 2  # one for each part, whatever the cells
     none, serial, parallel = starts[:3]
-    assert none.weights == serial.encoder_weights == parallel.encoder_weights == str(alignments[0].file)
+    job = alignments[0]
+    file = ablation_runs.aligned_file(job)
+    assert none.weights == serial.encoder_weights == parallel.encoder_weights == str(file)
     assert none.encoder_weights is None and serial.weights is None
-
-    job = alignments[0].job
     assert job.recipe.optimizer.steps == 2 and job.recipe.network_config().aggregation.kind == "none"
     assert job.training_images == tiny.training_images(0) and job.start == Start()
-    ablation_run.align(alignments[0])
-    assert [path.name for path in alignments[0].file.parent.iterdir()] == [alignments[0].file.name]
+    align(job)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
     fitted, shipped = read_weights(none.weights).tensors, shipped_weights("tiny", PRESETS["tiny"]).tensors
     moved = {name for name, value in fitted.items() if not value.equal(shipped[name])}
     projections = {f"image_encoder.project_{part}.{kind}" for part in ("head", "stages") for kind in ("weight", "bias")}
@@ -214,11 +207,11 @@ def test_tinys_projections_are_fitted_anew_to_the_images_that_are_not_held_out(t
 def test_a_folder_is_for_one_call_at_a_time(ablation, tmp_path, monkeypatch):
     def calls_again(job):
         with pytest.raises(UsageError, match="another process is writing"):
-            run_grids(ablation, ["5a"], tmp_path)
+            run_grids(ablation, {"5a": GRIDS["5a"]}, tmp_path)
         return _result(job)
 
-    monkeypatch.setattr(module, "train_and_score", calls_again)
-    assert len(run_grids(ablation, ["aggregation"], tmp_path)) == 12
+    monkeypatch.setattr(ablation_runs, "train_and_score", calls_again)
+    assert len(run_grids(ablation, AGGREGATION, tmp_path)) == 12
 
 
 def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, monkeypatch):
@@ -229,9 +222,9 @@ def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, mon
         (name,) = [cell.name for cell in cells if ablation.recipe_of(cell) == job.recipe]
         return _result(job) | {"miou": scores[name][2 * job.seed + job.fold]}
 
-    monkeypatch.setattr(module, "train_and_score", scored)
+    monkeypatch.setattr(ablation_runs, "train_and_score", scored)
     page = table_markdown(
-        ablation_table(ablation, ["aggregation"], run_grids(ablation, ["aggregation"], tmp_path), "segvoc it")
+        ablation_table(ablation, AGGREGATION, run_grids(ablation, AGGREGATION, tmp_path), "segvoc it")
     )
     assert "| none | 4 | 2.50 ± 0.65 |  |  |" in page
     assert "| serial | 4 | 3.25 ± 0.85 | +0.75 ± 1.18 | 2 of 4 |" in page
@@ -246,10 +239,8 @@ def test_mean_and_standard_error():
 
 
 def test_wrong_calls_are_refused(ablation, tmp_path):
-    with pytest.raises(UsageError, match="grid '6a' is unknown; it is one of aggregation, 5a"):
-        run_grids(ablation, ["6a"], tmp_path)
     with pytest.raises(UsageError, match="folds=6 don't work for 5 images"):
         replace(ablation, folds=6)
     with pytest.raises(UsageError, match="small has no projections to align; leave out --align"):
-        run_grids(replace(ablation, align=1), ["aggregation"], tmp_path)
+        run_grids(replace(ablation, align=1), AGGREGATION, tmp_path)
     assert ablation.recipe_of(GRIDS["aggregation"].cells[0]).network_config().aggregation.kind == "none"

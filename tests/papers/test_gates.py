@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.analysis.gates import gate_maps
-from segvoc.analysis.single_view import chunked_streams, forward_single_view
+from papers.costs import chunked_streams, forward_single_view
+from papers.experts import gate_maps
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
-from tests.analysis.small_views import WORDS, make_image, segmenter
+from tests.papers.small_views import WORDS, make_image, segmenter
 
 
 def test_weights_sum_to_one_over_the_experts():

@@ -5,9 +5,7 @@ import json
 import pytest
 import torch
 
-from segvoc.analysis.block_costs import costs_table, measure_costs, write_costs
-from segvoc.analysis.measuring import measure
-from segvoc.analysis.published_blocks import published_block
+from papers.blocks import costs_table, measure, measure_costs, published_block, write_costs
 from segvoc.errors import UsageError
 from tests.built import built, configured
 
@@ -61,14 +59,7 @@ def test_a_block_is_part_of_its_network(tmp_path):
     assert costs_table(rows).count("\n") == 4
 
 
-def test_work_is_run_once_for_its_memory_and_then_for_its_seconds():
+def test_work_is_run_once_to_warm_up_and_then_for_its_seconds():
     calls = []
-
-    def work():
-        calls.append(torch.ones(25_000_000).sum())
-
-    took = measure(work, CPU, repeat=4)
-    assert len(calls) == 5
-    assert took.seconds > 0
-    if took.memory is not None:  # only Linux tells
-        assert 0.09 < took.memory < 0.3
+    memory, seconds = measure(lambda: calls.append(torch.ones(1000).sum()), CPU, repeat=4)
+    assert (len(calls), memory) == (5, None) and seconds > 0

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.analysis.streams import CURVE_POINTS, StreamCurves, image_similarity, stream_similarity, write_curves
-from segvoc.analysis.streams import write_image_similarity as write_similarity
+from papers.streams import CURVE_POINTS, StreamCurves, image_similarity, stream_similarity, write_curves
+from papers.streams import write_image_similarity as write_similarity
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import read_image
-from tests.analysis.small_views import WORDS, make_image, segmenter
+from tests.papers.small_views import WORDS, make_image, segmenter
 
 
 @pytest.mark.parametrize("degrees", [0, 45, 60, 90, 135, 180])
