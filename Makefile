@@ -85,8 +85,8 @@ hardening: install  ## 13,000 bad inputs, 1,000 kills, 240 failing writes; write
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.kills --keep
 	PYTHONPATH=. $(BIN)/python tools/make_robustness_page.py
 
-rehearsal: install  ## run every recipe of the papers in small, from archives to build/rehearsal/index.html, with ten kills
-	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m rehearsal $(ARGS)
+rehearsal: install  ## run every recipe of the papers in small, from archives to a table of verdicts: build/rehearsal
+	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m papers.rehearsal $(ARGS)
 
 MINUTES ?= 120
 soak: install  ## mixed work for MINUTES in one process and a service: memory, files and threads must not grow

@@ -13,7 +13,7 @@ from typing import Any, cast
 import click
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from papers.costs import WordInput, shown_words
@@ -53,7 +53,7 @@ def attention(image: str, show: Sequence[str], view: ViewOptions) -> None:
     maps = attention_maps(view.load(), image, vocabulary, view.labels, show=show)
     maps.write(view.folder, view.metadata([image], vocabulary))
     for word in maps.words:
-        less, more = word.reduced[-1].mean_distance, word.full[-1].mean_distance
+        less, more = word.reduced[-1].distance, word.full[-1].distance
         echo(f"{word.word}: mean distance {less:.3f} with {maps.kept} classes, {more:.3f} with {maps.classes}")
     echo(view.folder / "attention.png")
 
@@ -66,12 +66,6 @@ class BlockAttention:
     """Weights from the chosen cell to all (reduced) cells; they sum to 1."""
     distance: float
     """Mean distance that the chosen cell attends over, as a share of the image's diagonal."""
-    mean_distance: float
-    """The same, averaged over all cells where the class is found."""
-
-    def facts(self) -> dict[str, float]:
-        """Plain values for a JSON file."""
-        return {"distance": self.distance, "mean_distance": self.mean_distance}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +98,8 @@ class AttentionMaps:
             {
                 "word": found.word,
                 "point": list(found.point),
-                "reduced": [attention.facts() for attention in found.reduced],
-                "full": [attention.facts() for attention in found.full],
+                "reduced": [attention.distance for attention in found.reduced],
+                "full": [attention.distance for attention in found.full],
             }
             for found in self.words
         ]
@@ -163,10 +157,7 @@ def attention_maps(
     labels = scatter_to_all(logits[None], kept[None], len(vocabulary))[0].argmax(dim=0)
     chosen, places = _shown(vocabulary.words, show, kept, labels), {at: place for place, at in enumerate(kept.tolist())}
     points = {at: point or _strongest(logits[places[at]], height, width) for at in chosen}
-    queries = {
-        at: _Query(points[at][0] / width, points[at][1] / height, (labels == at).cpu().numpy(), width / height)
-        for at in chosen
-    }
+    queries = {at: _Query(points[at][0] / width, points[at][1] / height, width / height) for at in chosen}
     everything = segmenter.protocol(options.keeping_all(), len(vocabulary))
     with _observed(layers, {places[at]: query for at, query in queries.items()}) as reduced:
         _logits(segmenter, pixels, text, protocol)
@@ -223,8 +214,6 @@ class _Query:
     """Position of the chosen cell, as a share of the image's width."""
     y: float
     """The same of its height."""
-    area: Bool[np.ndarray, "h w"]
-    """Where the class is found."""
     aspect: float
     """Width of the image divided by its height."""
 
@@ -240,13 +229,11 @@ class _Query:
         factor = round((rows * columns / weights.shape[1]) ** 0.5)
         reduced = rows // factor, columns // factor
         distances = _distances(grid, reduced, factor, self.aspect)
-        over = (weights.double() * distances).sum(dim=1)
         cell = int(self.y * rows) * columns + int(self.x * columns)
-        area = nn.functional.adaptive_max_pool2d(torch.from_numpy(self.area)[None].double(), grid)[0].flatten() > 0
+        chosen = weights[cell].cpu()
         return BlockAttention(
-            weights=weights[cell].view(reduced).cpu().numpy(),
-            distance=float(over[cell]),
-            mean_distance=float(over[area.to(over.device)].mean()) if area.any() else float(over[cell]),
+            weights=chosen.view(reduced).numpy(),
+            distance=float((chosen.double() * distances[cell]).sum()),
         )
 
 

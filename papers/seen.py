@@ -15,9 +15,8 @@ from segvoc.cli import run
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
-from segvoc.evaluation.label_similarity import SEEN_ABOVE, nearest_labels
 from segvoc.evaluation.metrics.confusion import Scores
-from segvoc.evaluation.metrics.seen_classes import SeenScores, seen_scores
+from segvoc.evaluation.seen_classes import SEEN_ABOVE, SeenScores, nearest_labels, seen_scores
 from segvoc.storage.json_files import read_json
 from segvoc.version import __version__
 

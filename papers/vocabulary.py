@@ -19,7 +19,7 @@ from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
 from segvoc.data.labeled_images import read_classes
 from segvoc.errors import InputError, UsageError
-from segvoc.evaluation.label_similarity import NearestLabels, nearest_labels
+from segvoc.evaluation.seen_classes import NearestLabels, nearest_labels
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.progress import Progress, print_line

@@ -58,7 +58,7 @@ def test_by_default_found_words_are_shown_where_they_are_likeliest(maps):
         assert len(word.reduced) == len(word.full) == 2
         for block in (*word.reduced, *word.full):
             assert block.weights.sum() == pytest.approx(1, abs=1e-5)
-            assert 0 < block.distance < 1 and 0 < block.mean_distance < 1
+            assert 0 < block.distance < 1
 
 
 def test_the_first_block_does_not_know_the_other_classes_and_later_ones_do(maps):
@@ -114,7 +114,7 @@ def test_the_figure_and_the_numbers_of_every_block_are_written(maps, tmp_path):
     assert (metadata["model"], metadata["classes"], metadata["kept"]) == ("small", 12, 4)
     first = metadata["attention"][0]
     assert first["word"] == maps.words[0].word
-    assert first["full"][1] == maps.words[0].full[1].facts()
+    assert first["full"][1] == maps.words[0].full[1].distance
     assert min(read_image(tmp_path / "attention.png").shape[:2]) > 200
 
 

@@ -11,7 +11,7 @@ from papers.seen import read_reports, scores_of_report
 from papers.vocabulary import count_classes, image_classes_table, similarity_facts, similarity_table, training_labels
 from segvoc.data.class_lists import class_names
 from segvoc.errors import UsageError
-from segvoc.evaluation.label_similarity import NearestLabels
+from segvoc.evaluation.seen_classes import NearestLabels
 from tests.evaluation.drawn_sets import draw_set, task_of
 
 FOUND = NearestLabels(names=("cat", "sofa"), nearest=("cat", "couch"), similarity=np.array([1.0, 0.9375], np.float32))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.evaluation.metrics.seen_classes import seen_scores
+from segvoc.evaluation.seen_classes import seen_scores
 
 CLASSES = ("cat", "sofa", "wall", "rocket", "background")
 

@@ -1,9 +1,9 @@
-"""Similarity between the labels of two data sets by a text encoder, and which labels therefore count as seen.
+"""Which labels count as seen in training, by the similarity of a text encoder, and the scores of seen and unseen ones.
 
-Source: ERR-Seg, Sec. 4.1.3 (Table 2) and Sec. 4.2.1 (Table 5).
+Source: ERR-Seg, Sec. 4.1.3 (Table 2) and Sec. 4.2.1 (Table 5); CAT-Seg, Fig. 2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import functional as F
 
+from segvoc.evaluation.metrics.confusion import Scores
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 
@@ -70,3 +71,34 @@ def nearest_labels(segmenter: NetworkSegmenter, names: Sequence[str], training: 
 def _embeddings(segmenter: NetworkSegmenter, vocabulary: Vocabulary) -> Tensor:
     embedded = cast(Tensor, segmenter.encode_words(vocabulary)).detach().cpu().to(torch.float64)
     return F.normalize(F.normalize(embedded, dim=-1).mean(dim=1), dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenScores:
+    """Mean IoU of seen and of unseen classes, in percent; NaN where no class has a true pixel."""
+
+    seen: float
+    """Mean IoU of the seen classes."""
+    unseen: float
+    """Mean IoU of the unseen classes."""
+    seen_count: int
+    """Number of seen classes with a true pixel: those in the mean."""
+    unseen_count: int
+    """Number of unseen classes with a true pixel."""
+
+
+def seen_scores(
+    scores: Scores, classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
+) -> SeenScores:
+    """Split the mean IoU by whether a class was seen in training, whatever the rule that decides it.
+
+    As in the overall mean, only classes with a true pixel count.
+
+    Names that aren't among `seen` are unseen, but those in `apart`, such as a background that stands for all other
+    classes, count in neither mean.
+    """
+    counted = ~np.isnan(scores.iou) & np.array([name not in apart for name in classes], bool)
+    known = np.array([name in seen for name in classes], bool)
+    groups = [scores.iou[counted & known], scores.iou[counted & ~known]]
+    means = [float(group.mean()) if group.size else np.nan for group in groups]
+    return SeenScores(seen=means[0], unseen=means[1], seen_count=groups[0].size, unseen_count=groups[1].size)
