@@ -21,7 +21,7 @@ import torch
 
 from papers.ablation_runs import Ablation, Cell, Grid, read_results, run_grids
 from papers.drawing import markdown_table, new_figure, save_figure, save_table
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.options import given_options
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import find_benchmark
@@ -408,4 +408,4 @@ def write_table(out: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run(ablation, "python -m papers.ablation")
+    run_command(ablation, "python -m papers.ablation")

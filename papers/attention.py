@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from papers.costs import WordInput, shown_words
 from papers.drawing import new_figure, save_figure, show_image, show_map
 from papers.view_options import ViewOptions, view_options
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
@@ -300,4 +300,4 @@ def _mean_weights(layer: ReducedSpatialAggregation, x: ClassTokens, guided: Guid
 
 
 if __name__ == "__main__":
-    run(attention, "python -m papers.attention")
+    run_command(attention, "python -m papers.attention")

@@ -21,7 +21,7 @@ from torch import nn
 
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.configuration import differences, parse_settings
 from segvoc.encoders.base import ImageEncoder
@@ -311,4 +311,4 @@ def _weights(module: nn.Module) -> int:
 
 
 if __name__ == "__main__":
-    run(blocks, "python -m papers.blocks")
+    run_command(blocks, "python -m papers.blocks")

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from papers.drawing import new_figure, save_figure, show_image, show_map
 from papers.view_options import ViewOptions, view_options
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
@@ -129,4 +129,4 @@ class Disagreement:
 
 
 if __name__ == "__main__":
-    run(compare, "python -m papers.compare")
+    run_command(compare, "python -m papers.compare")

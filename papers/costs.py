@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from papers.drawing import new_figure, save_figure, show_image, show_map
 from papers.view_options import ViewOptions, view_options
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
@@ -222,4 +222,4 @@ def _statistics(values: Float[np.ndarray, "h w"]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(costs, "python -m papers.costs")
+    run_command(costs, "python -m papers.costs")

@@ -23,7 +23,7 @@ from torch import nn
 from papers.costs import WordInput, block_fusions, chunked_streams, forward_single_view
 from papers.drawing import new_figure, save_figure, show_image, show_map
 from papers.view_options import ViewOptions, view_options
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
@@ -275,7 +275,7 @@ class Gates:
         for number, weights in enumerate(self.blocks, 1):
             maps = weights.mean(axis=0)
             figure = new_figure(maps.shape[-1] + 1.4, 1, 2.6, self.image)
-            image_axes, *expert_axes = figure.subplots(1, maps.shape[-1] + 1)
+            image_axes, *expert_axes = np.ravel(figure.subplots(1, maps.shape[-1] + 1))
             show_image(image_axes, self.image)
             drawn = None
             for expert, (axes, weight) in enumerate(zip(expert_axes, np.moveaxis(maps, -1, 0), strict=True), 1):
@@ -300,4 +300,4 @@ def gate_maps(segmenter: NetworkSegmenter, image: ImageSource, words: WordInput,
 
 
 if __name__ == "__main__":
-    run(experts, "python -m papers.experts")
+    run_command(experts, "python -m papers.experts")

@@ -16,7 +16,7 @@ import click
 
 from papers.drawing import new_figure, save_figure
 from papers.view_options import out_option
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
 from segvoc.data.published_scores import find_rows
@@ -243,4 +243,4 @@ def _published_scores(name: str) -> Iterator[AxisScore]:
 
 
 if __name__ == "__main__":
-    run(radar, "python -m papers.radar")
+    run_command(radar, "python -m papers.radar")

@@ -11,7 +11,7 @@ import numpy as np
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
 from papers.vocabulary import training_labels, training_labels_option
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
@@ -112,4 +112,4 @@ def _percent(value: float) -> str:
 
 
 if __name__ == "__main__":
-    run(seen, "python -m papers.seen")
+    run_command(seen, "python -m papers.seen")

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from papers.costs import WordInput, forward_single_view, parallel_blocks
 from papers.drawing import new_figure, save_figure
 from papers.view_options import ViewOptions, view_options
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.reading import ImageSource
@@ -202,4 +202,4 @@ def _plain(value: float) -> float | None:
 
 
 if __name__ == "__main__":
-    run(streams, "python -m papers.streams")
+    run_command(streams, "python -m papers.streams")

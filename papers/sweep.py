@@ -11,7 +11,7 @@ import numpy as np
 
 from papers.drawing import markdown_table, new_figure, save_figure, save_table
 from papers.view_options import out_option
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.benchmark_options import data_option, data_root
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
 from segvoc.cli.output import echo
@@ -195,4 +195,4 @@ def _or_nan(value: float | None) -> float:
 
 
 if __name__ == "__main__":
-    run(sweep, "python -m papers.sweep")
+    run_command(sweep, "python -m papers.sweep")

@@ -12,7 +12,7 @@ import numpy as np
 
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
-from segvoc.cli import run
+from segvoc.cli import run_command
 from segvoc.cli.benchmark_options import SeveralBenchmarks, refuse_twice
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
@@ -170,4 +170,4 @@ def similarity_facts(found: NearestLabels) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    run(vocabulary, "python -m papers.vocabulary")
+    run_command(vocabulary, "python -m papers.vocabulary")

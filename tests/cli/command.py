@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from segvoc import process_settings
-from segvoc.cli import main, run
+from segvoc.cli import main, run_command
 from segvoc.storage.resume import RESUME_FOLDER
 
 
@@ -49,7 +49,7 @@ def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
 def make_script(name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """A function that runs `python -m papers.NAME` with some arguments."""
     script = getattr(import_module(f"papers.{name}"), name)
-    return _in_process(lambda: run(script, f"python -m papers.{name}"), monkeypatch, capfd)
+    return _in_process(lambda: run_command(script, f"python -m papers.{name}"), monkeypatch, capfd)
 
 
 def _in_process(

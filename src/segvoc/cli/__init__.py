@@ -59,11 +59,11 @@ def command_line(debug: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line, see `run`."""
-    run(command_line, "segvoc")
+    """Run the command line, see `run_command`."""
+    run_command(command_line, "segvoc")
 
 
-def run(command: click.Command, name: str) -> None:
+def run_command(command: click.Command, name: str) -> None:
     """Run a command with the program's arguments; errors are one line.
 
     Exit codes: 0 all done, 1 some inputs failed, 2 the call was wrong, 130 interrupted.
