@@ -46,7 +46,7 @@ ROWS = 20_000
 """Most rows (classes and cells) that are compared; of more, a random sample is taken."""
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def experts() -> None:
     """Look into the experts of PCA-Seg's blocks."""
 

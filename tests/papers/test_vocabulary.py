@@ -1,34 +1,18 @@
 """Classes in an image, and tables of them and of similar labels."""
 
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from papers.seen import read_reports, scores_of_report
-from papers.vocabulary import count_classes, image_classes_table, similarity_facts, similarity_table, training_labels
+from papers.vocabulary import count_classes, similarity_facts, similarity_table, training_labels
 from segvoc.data.class_lists import class_names
 from segvoc.errors import UsageError
 from segvoc.evaluation.seen_classes import NearestLabels
 from tests.evaluation.drawn_sets import draw_set, task_of
 
 FOUND = NearestLabels(names=("cat", "sofa"), nearest=("cat", "couch"), similarity=np.array([1.0, 0.9375], np.float32))
-
-
-def test_classes_are_counted_in_every_image(tmp_path):
-    folder = draw_set(tmp_path / "set", 3)
-    expected = []
-    for number in range(3):
-        labels = np.asarray(Image.open(io.BytesIO((folder / f"labels/{number}.png").read_bytes())))
-        expected.append(len(set(labels.ravel().tolist()) - {255}))
-    found = count_classes(task_of(folder))
-    assert found.counts == tuple(expected)
-    assert found.mean == pytest.approx(np.mean(expected))
-    assert found.redundancy == pytest.approx(1 - np.mean(expected) / 5)
-    assert found.facts()["most"] == max(expected)
-    assert f"| set | 3 | 5 | {found.mean:.1f} | {found.redundancy:.1%} |" in image_classes_table([found])
 
 
 def test_images_that_can_not_be_read_are_told(tmp_path):
