@@ -275,7 +275,7 @@ class Gates:
         for number, weights in enumerate(self.blocks, 1):
             maps = weights.mean(axis=0)
             figure = new_figure(maps.shape[-1] + 1.4, 1, 2.6, self.image)
-            image_axes, *expert_axes = np.ravel(figure.subplots(1, maps.shape[-1] + 1))
+            image_axes, *expert_axes = figure.subplots(1, maps.shape[-1] + 1, squeeze=False)[0]
             show_image(image_axes, self.image)
             drawn = None
             for expert, (axes, weight) in enumerate(zip(expert_axes, np.moveaxis(maps, -1, 0), strict=True), 1):
