@@ -30,7 +30,7 @@ LEAVES = {
     "blocks": {"blocks.json": ("rows",), "blocks.md": ()},
     "compare": {"compare.json": ("models", "differing", "pairs"), "compare.png": ()},
     "costs": {"costs.json": ("words",), "costs.png": ()},
-    "evaluate": {"report.json": ("model",), "index.html": ()},
+    "evaluate": {"report.json": ("model",)},
     "gates": {"gates.json": ("blocks",), "gates_1.png": ()},
     "info": {},
     "radar": {"radar.json": ("axes", "lines"), "radar.png": ()},
