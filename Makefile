@@ -87,8 +87,8 @@ fuzz: install  ## send the service 5,000 requests made from its description, and
 kills: install  ## end every command at its writes a thousand times, let 240 writes fail, and let it go on
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.kills $(ARGS)
 
-rehearsal: install  ## run every recipe of the papers in small, from archives to build/rehearsal/index.html, with ten kills
-	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m rehearsal $(ARGS)
+rehearsal: install  ## run every recipe of the papers in small, from archives to a table of verdicts: build/rehearsal
+	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m papers.rehearsal $(ARGS)
 
 core: install  ## prove that the core install works without any extra: build/core
 	$(BIN)/python -m tools.check_core_install

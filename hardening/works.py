@@ -35,7 +35,6 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.batch.runs import Loop
 from tests.cli.command import draw_photos
 from tests.data.original_files import pack
@@ -43,6 +42,7 @@ from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import small_segmenter
+from tests.small_preset import SMALL as SMALL_PRESET
 from tests.training.caption_runs import open_captions
 from tests.training.part_runs import drawn_parts, open_parts
 from tests.training.runs import RECIPE, drawn_images, losses, open_run

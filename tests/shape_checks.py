@@ -13,15 +13,15 @@ _SHAPES = re.compile(
 
 
 def modules_with_shapes() -> Iterator[str]:
-    """Modules of the package that annotate arrays with their shapes."""
-    source = _TESTS.parent / "src"
-    for path in source.glob("segvoc/**/*.py"):
+    """Modules of the package and of the papers' scripts that annotate arrays with their shapes."""
+    root = _TESTS.parent
+    for path in (*root.glob("src/segvoc/**/*.py"), *root.glob("papers/**/*.py")):
         if _SHAPES.search(path.read_text(encoding="utf-8")):
-            yield ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+            parts = path.relative_to(root).with_suffix("").parts
+            yield ".".join(parts).removeprefix("src.").removesuffix(".__init__")
 
 
 WHOLE_RUNS = (
-    "analysis",
     "batch",
     "benchmarks",
     "big_images",
@@ -47,6 +47,7 @@ WHOLE_RUNS = (
     "models",
     "networks/test_aggregator_golden.py",
     "networks/test_network_golden.py",
+    "papers",
     "serving",
     "test_examples.py",
     "training/test_chunks.py",

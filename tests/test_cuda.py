@@ -17,7 +17,6 @@ from segvoc.training.loop import Training
 from segvoc.training.objectives.losses import OrthogonalityLoss, StreamSimilarity, masked_segmentation_loss
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.evaluation.test_precision import in_force
 from tests.golden_sets import TOLERANCE, compact_case
 from tests.inference.small_network import small_segmenter
@@ -25,6 +24,7 @@ from tests.networks import test_err_seg
 from tests.networks.aggregation_contract import small
 from tests.networks.contract import assert_alike, make_image, words
 from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, images
+from tests.small_preset import SMALL as SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images, losses
 from tests.training.small_runs import RUNS
 

@@ -227,27 +227,8 @@ def check(python: Path, folder: Path) -> int:
         *("segvoc", "segment", photo, "--words", WORDS, "--model", "run/model.safetensors", "--out", "again"),
         then=lambda: (folder / "again" / "chelsea.png").exists(),
     )
-    words = ["--words", WORDS, "--out", "figures"]
-    for analysis in ("costs", "compare", "gates", "redundancy"):
-        checks.names_extra(
-            f"segvoc analyze {analysis}",
-            *("matplotlib", "analysis"),
-            *("segvoc", "analyze", analysis, photo, *words, *(["--other", "cat-seg-b"] * (analysis == "compare"))),
-        )
-    checks.names_extra("segvoc analyze streams", "matplotlib", "analysis", "segvoc", "analyze", "streams", "run")
-    checks.names_extra(
-        "segvoc analyze sweep",
-        *("matplotlib", "analysis"),
-        *("segvoc", "analyze", "sweep", "tiny", "--vary", "window=single", *options, "--out", "sweep"),
-    )
-    checks.names_extra(
-        "segvoc analyze ablation",
-        *("matplotlib", "analysis"),
-        *("segvoc", "analyze", "ablation", *options, "--out", "ablation"),
-    )
     checks.names_extra("segvoc export", "onnxscript", "export", "segvoc", "export", "tiny", "exported")
     checks.names_extra("segvoc serve", "FastAPI", "serve", "segvoc", "serve")
-    checks.works("segvoc analyze blocks", "segvoc", "analyze", "blocks", "tiny", "--classes", "4", "--repeat", "1")
     checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--repeat", "1")
     checks.names_extra(
         "evaluating outlines",

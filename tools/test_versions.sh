@@ -18,7 +18,7 @@ fail() {
 }
 case $resolution in
   highest | lowest-direct) extras="all captions" ;;
-  lowest-torch) extras="torch benchmarks analysis train captions serve annotation formats geo video cluster" ;;
+  lowest-torch) extras="torch benchmarks train captions serve annotation formats geo video cluster" ;;
   locked) extras= ;;
   *) fail "RESOLUTION is '$resolution'; choose lowest-torch, lowest-direct, highest or locked" ;;
 esac

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import gpu_runs
 from benchmarks.gpu_runs import RUNS, Place, Progress, Run, run_piece, work
-from rehearsal.originals import write_originals
+from tests.data.scene_originals import write_originals
 
 SMALL = (
     "batch_size=2",
@@ -48,7 +48,7 @@ def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.Monke
     words = ("reproduce", "cat-seg-b", "--train", "--benchmark", "pas-20", "--steps", "12", "--start-weights", "random")
     settings = tuple(part for setting in SMALL for part in ("--set", setting))
     run = Run(name="small", words=(*words, *settings, "--jobs", "1"), purpose="")
-    small = Place(**{**vars(place), "program": ("-m", "rehearsal.small_command")})
+    small = Place(**{**vars(place), "program": ("-m", "papers.rehearsal.networks")})
     metrics = place.out / "small/seed-0/run/metrics.jsonl"
     first = run_piece(run, small, lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 2, Progress())
     steps = metrics.read_bytes().count(b"\n")

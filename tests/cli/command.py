@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from segvoc import process_settings
-from segvoc.cli import main
+from segvoc.cli import main, run_command
 from segvoc.storage.resume import RESUME_FOLDER
 
 
@@ -42,6 +43,18 @@ Command = Callable[..., Outcome]
 
 def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """A function that runs `segvoc` with some arguments, without its settings of the whole process."""
+    return _in_process(main, monkeypatch, capfd)
+
+
+def make_script(name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """A function that runs `python -m papers.NAME` with some arguments."""
+    script = getattr(import_module(f"papers.{name}"), name)
+    return _in_process(lambda: run_command(script, f"python -m papers.{name}"), monkeypatch, capfd)
+
+
+def _in_process(
+    call: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
     monkeypatch.setattr(process_settings, "for_own_process", lambda: None)
 
     def command(*arguments: object) -> Outcome:
@@ -50,7 +63,7 @@ def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
         capfd.readouterr()
         with pytest.raises(SystemExit) as end, warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)  # which are lines on standard error, here as for users
-            main()
+            call()
         out, err = capfd.readouterr()
         return Outcome(code=end.value.code if isinstance(end.value.code, int) else 0, out=out, err=err)
 

@@ -39,11 +39,9 @@ def test_the_package_is_the_command_line() -> None:
     assert printed("-m", "segvoc", "--version") == f"segvoc, version {segvoc.__version__}\n"
 
 
-@pytest.mark.parametrize(
-    ("command", "default"), [("segment", "auto"), ("evaluate", "float32"), ("analyze compare", "float32")]
-)
+@pytest.mark.parametrize(("command", "default"), [("segment", "auto"), ("evaluate", "float32")])
 def test_what_compares_numbers_is_in_float32_by_default(segvoc_command: Command, command: str, default: str) -> None:
-    shown = " ".join(segvoc_command(*command.split(), "--help").out.split())
+    shown = " ".join(segvoc_command(command, "--help").out.split())
     assert f"else float32. [default: {default}]" in shown
 
 

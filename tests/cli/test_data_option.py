@@ -8,10 +8,6 @@ OWN = ("--images", "i", "--labels", "l", "--classes", "c")
 CALLS = {
     "prepare": (("prepare", "pas-20"), "the data folder {root!r} does not exist"),
     "evaluate": (("evaluate", "tiny", "--benchmark", "pas-20", "--out", "x"), "segvoc prepare pas-20 --data {root}"),
-    "sweep": (
-        ("analyze", "sweep", "tiny", "--vary", "window=single", "--benchmark", "pas-20", "--out", "x"),
-        "segvoc prepare pas-20 --data {root}",
-    ),
     "train": (("train", "cat-seg-b", "--out", "x"), "segvoc prepare coco-stuff --data {root}"),
     "reproduce": (("reproduce", "cat-seg-b", "--out", "x"), "the data folder {root!r} does not exist"),
 }
@@ -26,13 +22,10 @@ def test_it_is_given_or_from_the_environment(segvoc_command, monkeypatch, name):
     monkeypatch.setenv(DATASETS, "there")
     segvoc_command(*call).refused(said.format(root="there"))
     segvoc_command(*call, "--data", "here").refused(said.format(root="here"))
-    words = [word for word in call if not word.startswith("--")][: 2 if name == "sweep" else 1]
-    assert f"[default: ${DATASETS}]" in " ".join(segvoc_command(*words, "--help").out.split())
+    assert f"[default: ${DATASETS}]" in " ".join(segvoc_command(call[0], "--help").out.split())
 
 
-@pytest.mark.parametrize(
-    "call", [("evaluate", "tiny"), ("train", "tiny"), ("analyze", "sweep", "tiny", "--vary", "window=single")]
-)
+@pytest.mark.parametrize("call", [("evaluate", "tiny"), ("train", "tiny")])
 def test_images_of_your_own_need_none(segvoc_command, monkeypatch, call):
     without = segvoc_command(*call, *OWN, "--out", "x")
     monkeypatch.setenv(DATASETS, "there")

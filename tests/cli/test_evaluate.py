@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from papers.radar import Radar
 from segvoc.evaluation.report import examples
 from segvoc.models import loading
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -89,14 +90,11 @@ def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
     assert read("report/report.json")["data"]["failed"] == 1
 
 
-def test_the_report_is_drawn_beside_the_papers_scores(evaluated, drawn, segvoc_command):
+def test_the_report_is_drawn_beside_the_papers_scores(evaluated, drawn):
     evaluated("tiny", *arguments(drawn), "--out", "report")
-    done = segvoc_command("analyze", "radar", "report", "--published", "cat-seg-eva-b", "--out", "figures")
-    assert done.code == 0, done.err
-    lines = read("figures/radar.json")["lines"]
-    assert [line["name"] for line in lines] == [read("report/report.json")["model"]["name"], "cat-seg-eva-b, published"]
-    assert lines[0]["scores"] == {"set": read("report/report.json")["miou"]}
-    assert done.out.endswith("figures/radar.png\n") and Path("figures/radar.png").exists()
+    ours, paper = Radar.of({"ours": ["report"], "the paper": ["cat-seg-eva-b"]}).lines
+    assert ours.scores == {"set": read("report/report.json")["miou"]}
+    assert (ours.published, paper.published) == (False, True)
 
 
 def test_a_changed_call_is_refused(evaluated, drawn):

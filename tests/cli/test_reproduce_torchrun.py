@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import segvoc
-from rehearsal.originals import write_originals
 from segvoc.cli.evaluate import evaluate
 from segvoc.cli.reproduce import reproduce
 from segvoc.cli.train import train
+from tests.data.scene_originals import write_originals
 
 SETTINGS = ("batch_size=2", "crop_size=96", "short_sides=96", "num_sampled_classes=8", "num_workers=0", "eval_every=0")
 CALL = ("reproduce", "cat-seg-b", "--train", "--benchmark", "pas-20", "--steps", "1", "--seeds", "0,1")
@@ -44,7 +44,7 @@ def test_two_processes_prepare_train_and_score(tmp_path: Path) -> None:
     write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], tmp_path / "data")
     words = [*CALL, *(part for setting in SETTINGS for part in ("--set", setting)), "--start-weights", "random"]
     words += ["--data", "data", "--out", "report", "--device", "cpu", "--jobs", "1"]
-    done = torchrun(tmp_path, "rehearsal.small_command", *words)
+    done = torchrun(tmp_path, "papers.rehearsal.networks", *words)
     # torchrun tells the exit code 1 of a score that isn't the published one
     assert done.returncode == 1 and "not within 0.1 of the published score" in done.stderr, done.stderr
     assert "segvoc: error: " not in done.stderr

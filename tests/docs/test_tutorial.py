@@ -19,7 +19,7 @@ FEW_STEPS = "--steps 2 --set views=1 --set crop_size=64 --set short_sides=64 --s
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_one_of_the_command_line(command: str) -> None:
-    assert parsed(shlex.split(command)[1:], whole=True)[1]
+    assert parsed(shlex.split(command), whole=True)[1]
 
 
 def test_it_goes_from_scores_to_an_export() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segvoc.errors import UsageError
-from segvoc.evaluation.label_similarity import NearestLabels, nearest_labels
+from segvoc.evaluation.seen_classes import NearestLabels, nearest_labels
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 

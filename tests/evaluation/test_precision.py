@@ -10,8 +10,8 @@ from segvoc.models.presets import PRESETS
 from segvoc.process_settings import float32_products
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.inference.small_network import small_segmenter
+from tests.small_preset import SMALL as SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 

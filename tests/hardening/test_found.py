@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.analysis.ablation import FINISHED_RUNS, read_results
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.labeled_images import read_classes
 from segvoc.data.manifests import Manifest
@@ -29,7 +28,6 @@ from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
 from segvoc.records import check_amounts, convert
 from segvoc.storage.journal import read_journal
-from segvoc.storage.resume import ResumableWork
 from segvoc.storage.safe_paths import safe_path
 from segvoc.training.run_folder import RunFolder
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -69,15 +67,6 @@ def test_a_journal_line_nested_too_deeply_is_a_damaged_line(tmp_path: Path) -> N
     path.write_text(f'{{"a": 1}}\n{DEEP}\n{{"a": 2}}\n')
     with pytest.warns(DamagedJournalWarning, match="line 2"):
         assert [entry["a"] for entry in read_journal(path)] == [1, 2]
-
-
-def test_an_ablation_leaves_results_out_that_lack_something(tmp_path: Path) -> None:
-    good = {"key": "a", "on": "cpu", "miou": 1.0, "pixel_accuracy": 2.0, "trainable": 3, "seconds": {}, "losses": {}}
-    with ResumableWork(tmp_path / FINISHED_RUNS, {}) as work:
-        work.finish("a", value=good)
-        work.finish("b", value={"key": "b"})
-    with pytest.warns(DamagedJournalWarning, match="'b' is damaged"):
-        assert list(read_results(tmp_path)) == ["a"]
 
 
 @pytest.mark.parametrize("sessions", [3, [3], [{"changed": 3}], [{"machine": []}]])

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from papers.tables import ENCODERS
 from segvoc.cli import command_line
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.models.presets import PRESETS
-from tests.cli.command import Command, make_command
+from tests.cli.command import Command, Outcome, make_command, make_script
 from tests.data.replicas import replica
 from tests.papers.small_networks import PAPERS, small_papers, write_small_weights
 from tests.training.runs import drawn_images
-from tools.papers.rows import ENCODERS
 
 DRAWN_WITH_ANOTHER = "ade20k-part-234"
 """The benchmark that the replica of its training set brings along."""
@@ -56,11 +56,18 @@ def small(inputs: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def segvoc_command(
+def program(
     inputs: Path, small: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Command:
-    """Runs `segvoc` with some arguments in a new folder that has all inputs."""
+    """Runs the words of a command, of `segvoc` or of a script, in a new folder that has all inputs."""
     for path in inputs.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
-    return make_command(monkeypatch, capfd)
+
+    def call(*words: str) -> Outcome:
+        if words[0] == "segvoc":
+            return make_command(monkeypatch, capfd)(*words[1:])
+        assert words[:2] == ("python", "-m"), words
+        return make_script(words[2].removeprefix("papers."), monkeypatch, capfd)(*words[3:])
+
+    return call

@@ -36,11 +36,11 @@ from segvoc.reproduction import reproduce
 from segvoc.training import monitor, recipe_data, start
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
-from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.inference.small_network import Letters
 from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
 from tests.networks.test_cat_seg_v1 import small_backbone
 from tests.networks.test_err_seg import TOWER
+from tests.small_preset import SMALL as SMALL_PRESET
 
 START_OF = {
     "openai-clip-b": "cat-seg-b",
@@ -228,9 +228,14 @@ MANY_WORDS = ("a-847", "pc-459")
 """Benchmarks that are left out where others are named beside them."""
 
 
+def name_of(words: Sequence[str]) -> str:
+    """The name of a command of segvoc, or of a script: "evaluate", "blocks"."""
+    return words[2].removeprefix("papers.") if words[0] == "python" else words[1]
+
+
 def smaller(words: Sequence[str]) -> list[str]:
     """The words of a command as the tests run it: the same, on fewer images and words, and with one seed."""
-    name = words[1] if words[0] == "analyze" else words[0]
+    name = name_of(words)
     shorter = [*words, *SHORTER.get(name, ())]
     if "--classes" in words and name == "blocks":
         shorter[shorter.index("--classes") + 1] = "5"

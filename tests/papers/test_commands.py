@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from papers.tables import PAGE, PAPERS, Row, page
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow, find_rows
 from segvoc.models.presets import PRESETS
@@ -17,18 +18,40 @@ from segvoc.reproduction.subjects import trained_subject
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start
 from tests.cli.command import Command
-from tests.papers.small_networks import smaller
-from tools.make_tables_page import PAGE, PAPERS, page
-from tools.papers.rows import Row, commands
+from tests.papers.small_networks import name_of, smaller
 
-COMMANDS = tuple(commands(PAPERS))
+COMMANDS = tuple(dict.fromkeys(command for paper in PAPERS for row in paper.rows for command in row.commands))
 TRAINING = [command for command in COMMANDS if command.startswith("segvoc train ") or " --train " in command]
 REPRODUCTIONS = [command for command in COMMANDS if command.startswith("segvoc reproduce ")]
 
+LEAVES = {
+    "ablation": {"ablation.json": ("recipe", "grids"), "ablation.md": (), "ablation.png": ()},
+    "attention": {"attention.json": ("attention", "kept", "classes"), "attention.png": ()},
+    "blocks": {"blocks.json": ("rows",), "blocks.md": ()},
+    "compare": {"compare.json": ("models", "differing", "pairs"), "compare.png": ()},
+    "costs": {"costs.json": ("words",), "costs.png": ()},
+    "evaluate": {"report.json": ("model",)},
+    "gates": {"gates.json": ("blocks",), "gates_1.png": ()},
+    "info": {},
+    "radar": {"radar.json": ("axes", "lines"), "radar.png": ()},
+    "redundancy": {"redundancy.json": ("rows", "variance"), "redundancy.png": ()},
+    "reproduce": {"report.json": ("models", "means", "command"), "index.html": (), "scores.csv": ()},
+    "seen": {"seen.json": ("rows", "above"), "seen.md": ()},
+    "segment": {"photo.json": (), "photo.overlay.png": (), "photo.png": ()},
+    "streams": {"streams.json": ("runs",), "streams.png": ()},
+    "streams --image": {"streams_image.json": ("blocks",), "streams_image.png": ()},
+    "sweep": {"sweep.json": ("rows",), "sweep.md": (), "sweep.png": ()},
+    "train": {"metrics.jsonl": ("seconds",), "model.safetensors": ()},
+    "vocabulary": {"vocabulary.md": ()},
+    "vocabulary --data": {"vocabulary.json": ("images",)},
+    "vocabulary --model": {"vocabulary.json": ("similarity",)},
+}
+"""The files that each command writes into --out, with the keys that those in JSON must have."""
+
 
 def kinds(row: Row) -> set[str]:
-    words = [command.split()[1:] for command in row.commands]
-    return {one[1] if one[0] == "analyze" else f"{one[0]}{' --train' * ('--train' in one)}" for one in words}
+    words = [command.split() for command in row.commands]
+    return {f"{name_of(one)}{' --train' * ('--train' in one)}" for one in words}
 
 
 def cases() -> Iterator[Any]:
@@ -56,7 +79,7 @@ def rows_of(words: list[str]) -> list[PublishedRow]:
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == "\n".join(page()) + "\n", "run `python -m tools.make_tables_page`"
+    assert PAGE.read_text(encoding="utf-8") == "\n".join(page()) + "\n", "run `python -m papers.tables`"
 
 
 @pytest.mark.parametrize("command", TRAINING)
@@ -78,23 +101,34 @@ def test_the_network_of_a_row_is_built(command: str, small: None) -> None:
     PRESETS[subject.preset].build(subject.recipe.network_config())
 
 
+def leaves(words: list[str]) -> dict[Path, tuple[str, ...]]:
+    """The files that a command writes."""
+    name = words[3] if name_of(words) == "experts" else name_of(words)
+    named = [f"{name} {word}" for word in words if f"{name} {word}" in LEAVES]
+    files = dict(LEAVES[name]) if name != "streams" or not named else {}
+    for more in named:
+        files |= LEAVES[more]
+    return {Path(words[words.index("--out") + 1], file): keys for file, keys in files.items()}
+
+
 @pytest.mark.parametrize("row", cases())
-def test_the_commands_of_a_row_run(segvoc_command: Command, row: Row) -> None:
+def test_the_commands_of_a_row_run(program: Command, row: Row) -> None:
     for command in row.commands:
-        words = smaller(shlex.split(command)[1:])
-        if words[0] == "reproduce":
-            benchmarks = {name for published in rows_of(words) for name in published.scores}
-            words += ["--benchmark", min(benchmarks, key=lambda name: len(BENCHMARKS[name].classes))]
-        done = segvoc_command(*words)
+        words = smaller(shlex.split(command))
+        name = name_of(words)
+        if name == "reproduce":
+            benchmarks = {one for published in rows_of(words[1:]) for one in published.scores}
+            words += ["--benchmark", min(benchmarks, key=lambda one: len(BENCHMARKS[one].classes))]
+        done = program(*words)
         # our scores aren't those of the papers, which is what a reproduction's exit code says
-        assert done.code == (1 if words[0] == "reproduce" else 0), done.err
+        assert done.code == (1 if name == "reproduce" else 0), done.err
         assert "segvoc: error: " not in done.err
-        if words[0] == "reproduce":
+        if name == "reproduce":
             models = json.loads(Path("REPORT/report.json").read_text(encoding="utf-8"))["models"]
             assert all(one["images"] and one["scores"] for model in models for one in model["benchmarks"])
-    for name, keys in row.leaves.items():
-        assert Path(name).is_file(), name
-        if name.endswith((".json", ".jsonl")):
-            text = Path(name).read_text(encoding="utf-8")
-            found = json.loads(text.splitlines()[0] if name.endswith("l") else text)
-            assert set(keys) <= set(found), (name, list(found))
+        for path, keys in leaves(words).items():
+            assert path.is_file(), path
+            if path.suffix in (".json", ".jsonl"):
+                text = path.read_text(encoding="utf-8")
+                found = json.loads(text.splitlines()[0] if path.suffix == ".jsonl" else text)
+                assert set(keys) <= set(found), (path, list(found))

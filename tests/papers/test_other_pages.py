@@ -4,11 +4,13 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import product
 
 import click
 import pytest
 
+from papers.tables import PAGE
 from segvoc.cli import command_line
 from segvoc.configuration import parse_settings, with_settings
 from segvoc.data.benchmarks import find_benchmark
@@ -17,8 +19,7 @@ from segvoc.models.presets import PRESETS, find_preset
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune
 from tests.cli.command import Command
-from tests.papers.small_networks import smaller
-from tools.make_tables_page import PAGE
+from tests.papers.small_networks import name_of, smaller
 
 PAGES = sorted(path for path in PAGE.parent.glob("*.md") if path != PAGE)
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
@@ -32,6 +33,9 @@ OURS = {"DIR": "images", "FILE": "classes.json", "background": "ground", "MODEL"
 OTHER_NAMES = ("background=NAME", "pad_len=0")
 """What looks like a setting: an argument in Python, and an option of the released code."""
 
+PROGRAMS = ("segvoc ", "python -m papers.")
+"""How commands begin."""
+
 NOT_RUN = {
     "convert": "tests/cli/test_convert.py has its files",
     "ablation": "the grids of test_commands.py, all of them at once",
@@ -44,7 +48,7 @@ def blocks(text: str) -> list[list[str]]:
     found = []
     for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         lines = re.sub(r"\\\n\s*", " ", block).splitlines()
-        found.append([re.sub(r"\s+#.*|[\[\]]", "", line) for line in lines if line.startswith("segvoc ")])
+        found.append([re.sub(r"\s+#.*|[\[\]]", "", line) for line in lines if line.startswith(PROGRAMS)])
     return [block for block in found if block]
 
 
@@ -53,14 +57,15 @@ def commands(text: str) -> Iterator[tuple[str, bool]]:
     for block in blocks(text):
         yield from ((command, True) for command in block)
     sentences = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    for quoted in re.findall(r"`(segvoc [^`]+)`", sentences):
+    for quoted in re.findall(rf"`((?:{'|'.join(PROGRAMS)})[^`]+)`", sentences):
         yield " ".join(quoted.split()), False
 
 
 def parsed(words: list[str], *, whole: bool) -> tuple[str, dict[str, object]]:
     """The command's name and its options, by the command line's own parser; a part of a command may lack some."""
-    group: click.Command = command_line
-    rest = list(words)
+    script = name_of(words) if words[0] == "python" else ""
+    group: click.Command = getattr(import_module(f"papers.{script}"), script) if script else command_line
+    rest = list(words[3 if script else 1 :])
     while isinstance(group, click.Group) and rest:
         found = group.get_command(click.Context(group), rest.pop(0))
         assert found is not None, words
@@ -84,7 +89,7 @@ def parsed(words: list[str], *, whole: bool) -> tuple[str, dict[str, object]]:
     ],
 )
 def test_the_command_names_what_exists(command: str, whole: bool) -> None:
-    name, options = parsed(shlex.split(command)[1:], whole=whole)
+    name, options = parsed(shlex.split(command), whole=whole)
     settings = options.get("settings") or options.get("options") or ()
     assert isinstance(settings, tuple | list)
     for benchmark in options.get("benchmarks") or ():  # type: ignore[union-attr]
@@ -107,20 +112,21 @@ def test_the_command_names_what_exists(command: str, whole: bool) -> None:
         pytest.param(block, id=f"{name}, {block[0][:60]}")
         for name, text in TEXTS.items()
         for block in blocks(text)
-        if any(shlex.split(command)[1] not in NOT_RUN for command in block) and "ablation" not in block[0]
+        if any(name_of(shlex.split(command)) not in NOT_RUN for command in block)
     ],
 )
-def test_the_commands_of_a_block_run(segvoc_command: Command, block: list[str]) -> None:
+def test_the_commands_of_a_block_run(program: Command, block: list[str]) -> None:
     for command in block:
-        words = shlex.split(command)[1:]
-        if words[0] in NOT_RUN:
+        words = shlex.split(command)
+        name = name_of(words)
+        if name in NOT_RUN:
             continue
         words = [OURS.get(word, word) for word in smaller(words)]
         if "--labels" in words:
             words[words.index("--labels") + 1] = "labels"
-        if words[0] == "train":
+        if name == "train":
             shutil.rmtree("RUN", ignore_errors=True)  # the block's next training
-        done = segvoc_command(*words)
+        done = program(*words)
         assert done.code == 0, done.err
 
 

@@ -13,7 +13,7 @@ from segvoc.training.callbacks import Callback, RunEnd, RunEvaluation, RunStart
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from segvoc.training.trackers import TensorBoard
-from tests.analysis.small_preset import SMALL as SMALL_PRESET
+from tests.small_preset import SMALL as SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 

@@ -12,8 +12,8 @@ from segvoc.models.presets import PRESETS
 from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.inference.small_network import small_network
+from tests.small_preset import SMALL as SMALL_PRESET
 from tests.training.runs import RECIPE, drawn_images
 
 SMALL = ("crop_size=64", "short_sides=64,80", "num_workers=0", "steps=1", "batch_size=1", "trunk_lr_scale=0")

@@ -19,7 +19,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing that are no fault of the call."""
 
 COMMANDS = {
-    "analyze": "Make the papers' tables and figures for your models and images.",
     "annotate": "Label, correct and teach the images of a project in your browser.",
     "batch": "Label a whole storage with Ray, on a cluster or one machine.",
     "bench": "Measure a model's seconds and memory on this machine.",
@@ -59,9 +58,18 @@ def command_line(debug: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors are one line.
+    """Run the command line, see `run_command`."""
+    run_command(command_line, "segvoc")
+
+
+def run_command(command: click.Command, name: str) -> None:
+    """Run a command with the program's arguments; errors are one line.
 
     Exit codes: 0 all done, 1 some inputs failed, 2 the call was wrong, 130 interrupted.
+
+    Args:
+        command: the command line, or the command of a script.
+        name: what the user calls, for the help and errors: "segvoc".
     """
     process_settings.for_own_process()
     warnings.showwarning = _one_line_warning
@@ -75,11 +83,11 @@ def main() -> None:
         sys.argv = [sys.argv[0], "--debug", *(argument for argument in sys.argv[1:] if argument != "--debug")]
     try:
         with naming_torch():
-            sys.exit(command_line(prog_name="segvoc", standalone_mode=False))
+            sys.exit(command(prog_name=name, standalone_mode=False))
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:
-        usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "segvoc"
+        usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else name
         _fail(f"{error.format_message()} (see {usage} --help)", 2, debug)
     except SegvocError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)

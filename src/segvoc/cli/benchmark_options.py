@@ -1,4 +1,4 @@
-"""Options that name benchmarks, their folder, and the labels of a training."""
+"""Options that name benchmarks and their folder."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -61,12 +61,3 @@ def refuse_twice(benchmarks: Sequence[str]) -> None:
     """
     if twice := [name for name in benchmarks if benchmarks.count(name) > 1]:
         raise UsageError(f"the benchmark {twice[0]!r} is given twice; name it once")
-
-
-training_labels_option = click.option(
-    "--training",
-    default="coco-stuff",
-    metavar="NAME",
-    help="The training labels: a benchmark, or a JSON list of names.",
-)
-"""Adds --training to a command, as `training`; `segvoc.analysis.vocabularies.training_labels` reads it."""

@@ -36,7 +36,7 @@ def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes:
     """
     facts = describe(model, options)
     if macs:
-        from segvoc.analysis.multiply_adds import describe_multiply_adds  # here, since PyTorch takes seconds to import
+        from segvoc.evaluation.multiply_adds import describe_multiply_adds  # here, since PyTorch takes seconds
 
         facts |= {"macs": describe_multiply_adds(facts.get("preset", model), facts.get("options", {}), classes)}
     echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))

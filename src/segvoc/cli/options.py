@@ -198,32 +198,30 @@ def label_options(*names: str) -> Decorator:
     return _with_label_options(names, lambda labels, given: {"labels": labels}, window="auto")
 
 
-def given_options(*names: str, prefix: str = "") -> Decorator:
+def given_options(*names: str) -> Decorator:
     """Add options to a command, which gets those that are there as its argument `given` (`LabelKeywords`).
 
     Args:
         names: fields of `LabelOptions`.
-        prefix: of their names, for the options of a second model, which are by default those of the first.
     """
-    return _with_label_options(names, lambda labels, given: {"given": given}, prefix)
+    return _with_label_options(names, lambda labels, given: {"given": given})
 
 
 def _with_label_options(
     names: tuple[str, ...],
     arguments: Callable[[LabelOptions, LabelKeywords], dict[str, Any]],
-    prefix: str = "",
     **defaults: str,
 ) -> Decorator:
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def with_options(**values: Any) -> Any:
-            options = {name: values.pop(f"{prefix}{name}") for name in names}
+            options = {name: values.pop(name) for name in names}
             given: Any = {name: value for name, value in options.items() if value is not None}
-            return function(**values, **arguments(_checked(given, prefix), given))
+            return function(**values, **arguments(_checked(given), given))
 
         # decorators apply bottom-up
         return functools.reduce(
-            lambda command, name: _label_option(name, prefix, defaults.get(name))(command),
+            lambda command, name: _label_option(name, defaults.get(name))(command),
             reversed(names),
             with_options,
         )
@@ -231,14 +229,14 @@ def _with_label_options(
     return add
 
 
-def _checked(given: LabelKeywords, prefix: str) -> LabelOptions:
+def _checked(given: LabelKeywords) -> LabelOptions:
     """The value of some options, whose errors name them as they are typed."""
     try:
         return LabelOptions(**given)
     except UsageError as error:
         text = str(error)
         for name in given:
-            text = text.replace(f"{name}=", f"{_flag(prefix + name)} ")
+            text = text.replace(f"{name}=", f"{_flag(name)} ")
         raise UsageError(text) from None
 
 
@@ -246,15 +244,14 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _label_option(name: str, prefix: str, default: str | None) -> Decorator:
-    text, flag = OPTION_TEXTS[name], _flag(prefix + name)
-    about = f"Its {_flag(name)}; by default that of the first." if prefix else text.help
+def _label_option(name: str, default: str | None) -> Decorator:
+    text, flag = OPTION_TEXTS[name], _flag(name)
     if text.parse is None:
-        return click.option(flag, is_flag=True, default=None, help=about)
+        return click.option(flag, is_flag=True, default=None, help=text.help)
     return click.option(
         flag,
         type=click.Choice(text.choices) if text.choices else text.parse,
         default=default,
         metavar=text.metavar,
-        help=about,
+        help=text.help,
     )

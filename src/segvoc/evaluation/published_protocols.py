@@ -1,6 +1,6 @@
 """The table of published protocols: how the papers score their networks on the benchmarks of their tables.
 
-`segvoc evaluate`, `segvoc reproduce` and `segvoc analyze sweep` follow it on benchmarks, unless an option says
+`segvoc evaluate` and `segvoc reproduce` follow it on benchmarks, unless an option says
 otherwise.
 """
 

@@ -148,8 +148,8 @@ def _subject_of_rows(name: str) -> Subject:
         raise UsageError(f"no network of segvoc stands for {name!r}")
     if row.protocol is None and any("seen" in scores for scores in row.scores.values()):
         raise UsageError(
-            f"{name!r} has scores of seen and of unseen classes, which `segvoc analyze seen` makes of the reports of "
-            f"{row.preset}; reproduce {row.preset} first"
+            f"{name!r} has scores of seen and of unseen classes, which `python -m papers.seen` makes in a clone of the "
+            f"reports of {row.preset}; reproduce {row.preset} first"
         )
     return Subject(
         name=name,

@@ -226,7 +226,7 @@ def open_captions(
         for problem in problems[:PROBLEMS_KEPT]:
             warn(problem)
         if more := len(problems[PROBLEMS_KEPT:]):
-            warn(f"{more} more; segvoc analyze phrases {files.captions} counts all")
+            warn(f"{more} more problems in {files.captions}")
         workers = min(recipe.runtime.num_workers, available_cores())
         return build_index(source, folder, config.extractor, rules, workers=workers, on_problem=warn, silent=silent)
 

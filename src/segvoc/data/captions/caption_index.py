@@ -88,7 +88,7 @@ def build_index(
     for problem in facts["problems"]:
         on_problem(problem)
     if more := facts["skipped"] - len(facts["problems"]):
-        on_problem(f"{more} more captions or images were skipped; segvoc analyze phrases {source.path} counts them")
+        on_problem(f"{more} more captions or images were skipped")
     return index
 
 
@@ -244,14 +244,14 @@ class _Merged:
         self.counts["skipped"] += content["skipped"]
         self.problems.extend(content["problems"][: PROBLEMS_KEPT - len(self.problems)])
         for name, file, member, offset, size, found in content["images"]:
-            cleaned = self.rules.clean(found)
+            kept = self.rules.clean(found)
             self.counts["images"] += 1
             self.counts["captions"] += len(found)
-            if not cleaned.phrases:
+            if not kept:
                 continue
-            self.digest.update(repr((name, *cleaned.phrases)).encode(errors="surrogatepass"))
+            self.digest.update(repr((name, *kept)).encode(errors="surrogatepass"))
             number = self.files.setdefault(chunk.tar or file, len(self.files))
-            phrases = [self.phrases.setdefault(phrase, len(self.phrases)) for phrase in cleaned.phrases]
+            phrases = [self.phrases.setdefault(phrase, len(self.phrases)) for phrase in kept]
             row = self.counts["with_phrases"]
             self.counts["with_phrases"] += 1
             yield row, _bytes(name), number, _bytes(member), offset, size, json.dumps(phrases)
@@ -266,7 +266,8 @@ class _Merged:
             raise self.source.empty()
         if not self.phrases:
             raise UsageError(
-                f"no caption of {self.source.name!r} has a noun phrase that is kept; `segvoc analyze phrases` shows why"
+                f"no caption of {self.source.name!r} has a noun phrase that is kept; change the cleaning rules, for "
+                "example with --set match=word"
             )
         names = ("images", "captions", "with_phrases", "skipped")
         counts = {name: self.counts[name] for name in names}

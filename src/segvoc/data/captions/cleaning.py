@@ -26,16 +26,6 @@ SameHead = Literal["keep", "drop"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cleaned:
-    """The phrases of an image after cleaning."""
-
-    phrases: tuple[str, ...]
-    """The phrases that are kept, the most mentioned first."""
-    dropped: tuple[tuple[str, str], ...]
-    """The others, as (phrase, reason)."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class CleaningRules:
     """Which noun phrases an image keeps.
 
@@ -67,43 +57,33 @@ class CleaningRules:
         if self.most < 1:
             raise UsageError(f"most={self.most} is not a number of phrases; give one from 1")
 
-    def clean(self, captions: Iterable[Sequence[str]]) -> Cleaned:
+    def clean(self, captions: Iterable[Sequence[str]]) -> tuple[str, ...]:
         """Clean the phrases of one image and choose those to keep.
 
         Args:
             captions: the noun phrases of each of its captions.
 
         Returns:
-            The phrases that are kept and dropped, in lower case and without determiners.
+            The phrases that are kept, in lower case and without determiners, the most mentioned first.
         """
-        dropped: dict[str, str] = {}
         mentions: Counter[str] = Counter()
         for phrases in captions:
             plain = dict.fromkeys(filter(None, map(without_determiners, phrases)))
-            mentions.update([phrase for phrase in plain if not self._exclude(phrase, dropped)])
+            mentions.update([phrase for phrase in plain if not self.excludes(phrase)])
         # sorted() is stable: among equals the first one stays first
         ranked = sorted(mentions, key=lambda phrase: -mentions[phrase])
         if self.same_head == "drop":
             heads: dict[str, str] = {}
             for phrase in ranked:
-                if (first := heads.setdefault(phrase.split()[-1], phrase)) != phrase:
-                    dropped[phrase] = f"same noun as {first}"
+                heads.setdefault(phrase.split()[-1], phrase)
             ranked = list(heads.values())
-        dropped |= dict.fromkeys(ranked[self.most :], f"more than {self.most}")
-        return Cleaned(phrases=tuple(ranked[: self.most]), dropped=tuple(dropped.items()))
+        return tuple(ranked[: self.most])
 
-    def exclusion(self, phrase: str) -> str | None:
-        """The excluded word that a phrase (in lower case) contains; None if it contains none."""
+    def excludes(self, phrase: str) -> bool:
+        """Whether a phrase (in lower case) contains an excluded word."""
         if self.match == "substring":
-            return next((word for word in self.excluded if word in phrase), None)
-        found = self._words.search(phrase)
-        return None if found is None else found.group(1)
-
-    def _exclude(self, phrase: str, dropped: dict[str, str]) -> bool:
-        word = self.exclusion(phrase)
-        if word is not None:
-            dropped[phrase] = f"excluded: {word}"
-        return word is not None
+            return any(word in phrase for word in self.excluded)
+        return self._words.search(phrase) is not None
 
     @cached_property
     def _words(self) -> re.Pattern[str]:

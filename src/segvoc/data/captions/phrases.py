@@ -1,12 +1,9 @@
-"""Noun phrases of captions: the extractors, and the phrases of images."""
+"""Extractors of the noun phrases of captions."""
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
-from itertools import tee
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
-from segvoc.data.captions.cleaning import Cleaned, CleaningRules
-from segvoc.data.captions.images import CaptionedImage
 from segvoc.data.captions.noun_chunks import RulePhrases
 from segvoc.errors import UsageError
 
@@ -58,24 +55,3 @@ def phrase_extractor(name: str = "rules") -> PhraseExtractor:
         UsageError: the name is unknown, or a package that the extractor needs is not installed.
     """
     return EXTRACTORS[resolve_extractor(name)]()
-
-
-class ImagePhrases(NamedTuple):
-    """A captioned image and its noun phrases."""
-
-    image: CaptionedImage
-    found: tuple[list[str], ...]
-    """The noun phrases of each caption, as written."""
-    cleaned: Cleaned
-    """The phrases that are kept, and the dropped ones."""
-
-
-def image_phrases(
-    images: Iterable[CaptionedImage], extractor: PhraseExtractor, rules: CleaningRules
-) -> Iterator[ImagePhrases]:
-    """The noun phrases of images, in order; few images are in memory at a time."""
-    images, again = tee(images)
-    found = extractor(caption for image in again for caption in image.captions)
-    for image in images:
-        phrases = tuple(next(found) for _ in image.captions)
-        yield ImagePhrases(image, phrases, rules.clean(phrases))

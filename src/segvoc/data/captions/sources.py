@@ -9,7 +9,7 @@ WebDataset   tars with 000.jpg and 000.txt (or 000.json with "caption") side by 
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,16 +65,11 @@ class CaptionSource:
         """A short name for reports."""
         return Path(self.path).name
 
-    def images(
-        self,
-        on_problem: OnProblem = lambda message: None,
-        on_chunk: Callable[[CaptionChunk], object] = lambda chunk: None,
-    ) -> Iterator[CaptionedImage]:
+    def images(self, on_problem: OnProblem = lambda message: None) -> Iterator[CaptionedImage]:
         """All captioned images in order, one chunk in memory at a time.
 
         Args:
             on_problem: receives one line for each member of a tar that is skipped.
-            on_chunk: receives each chunk after its last image.
 
         Raises:
             UsageError: no image has a caption.
@@ -84,7 +79,6 @@ class CaptionSource:
             for image in chunk.read(on_problem):
                 empty = False
                 yield image
-            on_chunk(chunk)
         if empty:
             raise self.empty()
 

@@ -1,0 +1,314 @@
+"""Costs of an aggregation block and of a network: PCA-Seg, Table 4; ERR-Seg, Tables 4 and 11; CAT-Seg, Table 11.
+
+Weights and inputs are random, since costs don't depend on them. Encoding the words is not included.
+
+The numbers of PCA-Seg's Table 4 come from the counter `thop`, which sees layers but not the matrix products between
+them: linear layers and convolutions count one for each weight and cell, batch and layer norm 4 for each value, softmax
+3 n - 1 for each row of n, average pooling 1 for each output, and attention's products nothing. Counted this way
+(`published_block`), with 171 classes, 24 x 24 cells and 2 x 2 pooling, all digits of the table are reproduced. The
+released graph repeats for each class some work that ours does once for an image, and pads the classes to 256.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import torch
+from torch import nn
+
+from papers.drawing import markdown_table, save_table
+from papers.view_options import out_option
+from segvoc.cli import run_command
+from segvoc.cli.output import echo
+from segvoc.configuration import differences, parse_settings
+from segvoc.encoders.base import ImageEncoder
+from segvoc.errors import UsageError
+from segvoc.evaluation.multiply_adds import (
+    count_multiply_adds,
+    err_block,
+    multiply_adds_of,
+    published_err_seg,
+    require_single_level,
+)
+from segvoc.evaluation.published_protocols import err_seg_kept
+from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
+from segvoc.models.builders import NetworkConfig
+from segvoc.models.loading import find_device, named_model
+from segvoc.models.network_segmenter import classes_at_a_time
+from segvoc.models.presets import find_preset, preset_name
+from segvoc.models.weightless import weightless
+from segvoc.networks.base import CostAggregation
+from segvoc.networks.cat_seg import LastStream
+from segvoc.networks.err_seg import ErrAggregation
+from segvoc.networks.fusion_variants import ConcatenatedStreams, PaperExpertFusion
+from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertHalf, ExpertParser, ParallelBlock
+from segvoc.selection_rules import Voted
+from segvoc.version import __version__
+
+POOLING = (2, 2)
+"""Cells that class aggregation pools in each direction, as in the tables."""
+
+COARSE_TAP = 16
+"""Stride of the cells in ERR-Seg's blocks; those of the other networks have the image encoder's stride."""
+
+NORM = 4
+"""Operations that `thop` charges for each input value of a norm with weights."""
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--set", "options", multiple=True, metavar="NAME=VALUE", help="Change an option of the presets, e.g. ssr=1."
+)
+@click.option("--classes", type=click.IntRange(1, 100_000), default=171, show_default=True, help="Number of words.")
+@click.option("--repeat", type=click.IntRange(1), default=3, metavar="N", help="Time the fastest of N runs.")
+@click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+@out_option
+def blocks(models: Sequence[str], options: Sequence[str], classes: int, repeat: int, device: str, out: str) -> None:
+    """Measure parameters, multiply-adds, memory and time of a block and of the network (PCA-Seg, Table 4).
+
+    \b
+    python -m papers.blocks cat-seg-eva-b pca-seg-b --classes 171
+
+    MODEL is a preset or a .safetensors file of segvoc. Weights are random, since they don't change the costs. Writes
+    blocks.md and blocks.json.
+    """
+    where, chosen, rows = find_device(device), parse_settings(options), []
+    for model in models:
+        _, preset, configuration = named_model(model, chosen)
+        rows += measure_costs(preset_name(preset), configuration, classes=classes, device=where, repeat=repeat)
+    write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
+    echo(costs_table(rows), nl=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRow:
+    """A row of the table: a block or a network."""
+
+    model: str
+    """Name of the preset, with the options that differ from it."""
+    module: str
+    classes: int
+    parameters: int
+    trainable: int
+    """Parameters that the published recipe trains; of a block all."""
+    published: int | None
+    """Multiply-adds as the papers count them; None where nothing is published."""
+    counted: int
+    """Multiply-adds of our graph, including attention's products."""
+    memory: float | None
+    """Peak memory on a GPU, above that in use before the forward pass [GB]; None on a CPU."""
+    seconds: float
+    """Time of the fastest forward pass [s]."""
+
+
+def measure_costs(
+    model: str,
+    configuration: NetworkConfig | None = None,
+    *,
+    classes: int = 171,
+    device: torch.device | None = None,
+    repeat: int = 3,
+) -> list[CostRow]:
+    """Measure a preset on one square image: a row for its first block, if it has blocks, and one for the network.
+
+    ERR-Seg keeps as many classes as its authors do for a benchmark of this size, else as many as for free words.
+
+    Args:
+        model: name of the preset.
+        configuration: of the network; None: the preset's.
+        classes: number of words.
+        device: the CPU by default.
+        repeat: number of timed runs, of which the fastest counts.
+    """
+    device = device or torch.device("cpu")
+    preset = find_preset(model)
+    configuration = configuration or preset.configuration
+    changes = differences(configuration, preset.configuration)
+    with weightless():
+        shape = preset.build(configuration).eval()
+    require_single_level(shape)
+    network = preset.build(configuration).eval().requires_grad_(False).to(device)
+    side = preset.protocols_of(configuration)["single"].size
+    name = " ".join([model, *(f"{key}={value}" for key, value in changes.items())])
+    reduced = isinstance(network.aggregation, ErrAggregation)
+    kept = err_seg_kept(classes) if reduced else classes
+    chunk = classes_at_a_time(device)
+
+    def row(module: str, work: Callable[[], object], words: int, **figures: Any) -> CostRow:
+        with torch.inference_mode():
+            memory, seconds = measure(work, device, repeat)
+        return CostRow(model=name, module=module, classes=words, memory=memory, seconds=seconds, **figures)
+
+    rows = []
+    if len(getattr(network.aggregation, "blocks", ())):
+        block, plain = (cast(nn.ModuleList, one.aggregation.blocks)[0] for one in (network, shape))
+        cells = side // (COARSE_TAP if reduced else cast(ImageEncoder, network.image_encoder).stride)
+        inputs, context = (
+            _block_inputs(network.aggregation, cells, kept, device),
+            AggregationContext(POOLING, None, chunk),
+        )
+        with torch.device("meta"):
+            meta = _block_inputs(shape.aggregation, cells, kept, torch.device("meta"))
+            counted = multiply_adds_of(lambda: plain(*meta, context))
+        figures = {"parameters": _size(block), "trainable": _size(block), "counted": counted}
+        published = _published_block(network.aggregation, block, cells, kept)
+        rows.append(row("block", lambda: block(*inputs, context), kept, published=published, **figures))
+    image = torch.rand(1, 3, side, side, device=device) * 255
+    text = torch.randn(classes, 1, cast(ImageEncoder, network.image_encoder).channels, device=device)
+    selection, parameters = Voted(kept) if reduced else None, dict(network.named_parameters())
+    whole = row(
+        "network",
+        lambda: network.selected_logits(image, text, selection=selection, chunk=chunk),
+        classes,
+        parameters=_size(network),
+        trainable=sum(parameters[key].numel() for key in network.trainable_parameters()),
+        published=published_err_seg(shape, side, classes, kept) if reduced else None,
+        counted=count_multiply_adds(shape, side, classes, kept if reduced else None),
+    )
+    return [*rows, whole]
+
+
+def _block_inputs(
+    aggregation: nn.Module, cells: int, classes: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Random features of every class and cell, image guidance and text guidance."""
+    if isinstance(aggregation, ErrAggregation):
+        dim, guidance = aggregation.merge_costs.out_channels, aggregation.merge_guidance.out_channels
+    elif isinstance(aggregation, CostAggregation):
+        dim, guidance = aggregation.embed_cost.out_channels, aggregation.guidance.out_channels
+    else:
+        raise UsageError("this aggregation has no blocks; leave out aggregation=none or aggregation=features")
+    grid = (1, cells, cells)
+    return (
+        torch.randn(1, classes, cells, cells, dim, device=device),
+        torch.randn(*grid, guidance, device=device),
+        torch.randn(1, classes, guidance, device=device),
+    )
+
+
+def _published_block(aggregation: nn.Module, block: Any, cells: int, classes: int) -> int | None:
+    """Multiply-adds as the papers count them; None if no paper has such a block."""
+    if isinstance(aggregation, ErrAggregation):
+        return err_block(aggregation, cells**2, classes)
+    try:
+        return published_block(block, classes, cells, POOLING[0])
+    except UsageError:
+        return None
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def costs_table(rows: Sequence[CostRow]) -> str:
+    """The rows as a Markdown table."""
+    head = ("model", "module", "words", "parameters [M]", "multiply-adds, published [G]", "ours [G]", "memory [GB]")
+    cells = (
+        (
+            *(row.model, row.module, str(row.classes), f"{row.parameters / 1e6:.2f}"),
+            *("" if row.published is None else f"{row.published / 1e9:.2f}", f"{row.counted / 1e9:.2f}"),
+            *("" if row.memory is None else f"{row.memory:.2f}", f"{row.seconds:.3f}"),
+        )
+        for row in rows
+    )
+    return markdown_table((*head, "time [s]"), cells)
+
+
+def write_costs(folder: Path, rows: Sequence[CostRow], metadata: dict[str, object]) -> None:
+    """Write blocks.md, and blocks.json, which starts with `metadata`."""
+    save_table(folder, "blocks", costs_table(rows), {**metadata, "rows": [asdict(row) for row in rows]})
+
+
+def measure(work: Callable[[], object], device: torch.device, repeat: int = 3) -> tuple[float | None, float]:
+    """Memory and time of some work.
+
+    Returns:
+        Peak memory of the first call above that in use before it, on a GPU [GB] (None on a CPU), and the time of the
+        fastest of `repeat` further calls [s].
+    """
+    gpu, memory, seconds = device.type == "cuda", None, []
+    if gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        memory = (torch.cuda.max_memory_allocated(device) - before) / 1e9
+        torch.cuda.synchronize(device)
+    else:
+        work()
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        if gpu:
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return memory, min(seconds)
+
+
+def published_block(block: ParallelBlock, classes: int, side: int, pooling: int = 2) -> int:
+    """Multiply-adds of a block.
+
+    Args:
+        block: the block.
+        classes: number of classes.
+        side: number of rows and of columns of cells.
+        pooling: cells that class aggregation pools, in each direction.
+
+    Raises:
+        UsageError: the released code has no such fusion or class attention.
+    """
+    cells = classes * side * side
+    return (
+        _spatial(block.spatial, classes, side)
+        + _semantic(block.semantic, classes, (side // pooling) ** 2, pooling)
+        + _fusion(block.fuse, cells)
+    )
+
+
+def _spatial(spatial: SpatialAggregation, classes: int, side: int) -> int:
+    cells, total = classes * side * side, 0
+    for block in cast(Iterable[WindowBlock], spatial.blocks):
+        padded = -(-side // block.window) * block.window
+        row = block.window**2
+        softmax = classes * block.heads * padded**2 * (3 * row - 1)
+        total += cells * (_weights(block.project) + _weights(block.out) + _weights(block.mlp)) + softmax
+        total += cells * NORM * 2 * block.out.out_features
+    guidance = next(iter(spatial.guidance_norm.parameters()), None)
+    return total + (0 if guidance is None else cells * NORM * guidance.numel())
+
+
+def _semantic(semantic: ClassAggregation, classes: int, cells: int, pooling: int) -> int:
+    if isinstance(semantic, SoftmaxClassAggregation):
+        raise UsageError("the published numbers are for linear class attention; leave out class_attention=softmax")
+    tokens, dim = max(classes, semantic.pad_classes) * cells, semantic.project.v.out_features
+    pooled = classes * cells * dim if pooling > 1 else 0
+    return tokens * (_weights(semantic.project) + _weights(semantic.mlp) + NORM * 2 * dim) + pooled
+
+
+def _fusion(fusion: nn.Module, cells: int) -> int:
+    if isinstance(fusion, LastStream):
+        return 0
+    if isinstance(fusion, ConcatenatedStreams):
+        return cells * _weights(fusion)
+    if not isinstance(fusion, ExpertFusion | PaperExpertFusion):
+        raise UsageError(f"there are no published numbers for {type(fusion).__name__}; use a fusion of the papers")
+    parse = cast(ExpertParser, fusion.parse)
+    each = _weights(fusion) + NORM * sum(cast(ExpertHalf, half).norm.num_features for half in parse.halves)
+    if isinstance(fusion.integrate, CoefficientMapper):
+        each += 3 * parse.experts - 1
+    return cells * each
+
+
+def _weights(module: nn.Module) -> int:
+    """Weights of all linear layers and convolutions, which are the multiply-adds for one cell."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return sum(layer.weight.numel() for layer in layers)
+
+
+if __name__ == "__main__":
+    run_command(blocks, "python -m papers.blocks")

@@ -1,0 +1,115 @@
+"""Scores of seen and of unseen classes, from finished reports: ERR-Seg, Table 5; CAT-Seg, Fig. 2."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from papers.drawing import markdown_table, save_table
+from papers.view_options import out_option
+from papers.vocabulary import training_labels, training_labels_option
+from segvoc.cli import run_command
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
+from segvoc.cli.output import echo
+from segvoc.errors import UsageError
+from segvoc.evaluation.metrics.confusion import Scores
+from segvoc.evaluation.seen_classes import SEEN_ABOVE, SeenScores, nearest_labels, seen_scores
+from segvoc.storage.json_files import read_json
+from segvoc.version import __version__
+
+
+@click.command()
+@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
+@click.option("--model", required=True, metavar="NAME", help="Compare labels by its text encoder.")
+@training_labels_option
+@click.option(
+    "--above",
+    type=click.FloatRange(-1, 1),
+    default=SEEN_ABOVE,
+    show_default=True,
+    metavar="S",
+    help="Labels that are more similar than this to a training label are seen.",
+)
+@out_option
+@model_options(*NETWORK_OPTIONS)
+def seen(reports: Sequence[str], model: str, training: str, above: float, out: str, chosen: ModelOptions) -> None:
+    """Score seen and unseen classes apart, from folders of `segvoc evaluate` (ERR-Seg, Table 5).
+
+    \b
+    python -m papers.seen cat_report err_report --model err-seg-b --weights W
+
+    A class is seen if its name is more similar than 0.95 to a training label, by the text encoder of --model, which is
+    the same for all REPORTs whatever model they are of. Writes seen.md and seen.json.
+    """
+    found = [report for folder in reports for report in read_reports(Path(folder))]
+    known, segmenter = training_labels(training), chosen.load(model)
+    rows, facts = [], []
+    for report in found:
+        names = [entry["name"] for entry in report["classes"]]
+        classes = nearest_labels(segmenter, names, known).seen(above)
+        scores = scores_of_report(report, classes)
+        rows.append((report["model"]["name"], report["data"]["title"], scores))
+        plain = {name: None if value != value else value for name, value in asdict(scores).items()}
+        about = {"model": report["model"]["name"], "data": report["data"]["title"], "miou": report["miou"]}
+        facts.append(about | plain | {"seen_names": [name for name in names if name in classes]})
+    table = seen_table(rows)
+    settings = {"model": model, "weights": chosen.weights, "options": dict(chosen.departures())}
+    about = {"segvoc": __version__, **settings, "training": training, "above": above}
+    save_table(Path(out), "seen", table, about | {"rows": facts})
+    echo(table, nl=False)
+
+
+def read_reports(folder: Path) -> list[dict[str, Any]]:
+    """The reports of an evaluation: one, or with several benchmarks that of each.
+
+    Reports of parts are refused: they have seen and unseen objects of their own.
+    """
+    try:
+        report = read_json(folder / "report.json")
+        found = (
+            [report] if "classes" in report else [read_json(folder / entry["report"]) for entry in report["benchmarks"]]
+        )
+        parts = [entry["data"]["title"] for entry in found if entry["parts"] is not None]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{str(folder)!r} holds no report; give the --out folder of a `segvoc evaluate`") from None
+    if parts:
+        raise UsageError(f"{parts[0]} has seen and unseen parts of its own, which its report scores; leave it out")
+    return found
+
+
+def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenScores:
+    """The scores of a report's seen and of its unseen classes; a background is neither."""
+    names, protocol = [entry["name"] for entry in report["classes"]], report["protocol"]
+    collapsed = [] if protocol["collapse_from"] is None else names[protocol["collapse_from"] :]
+    iou, accuracy = (
+        np.array([_number(entry[name]) for entry in report["classes"]], np.float64) for name in ("iou", "accuracy")
+    )
+    means = {name: _number(report[name]) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")}
+    return seen_scores(
+        Scores(**means, iou=iou, accuracy=accuracy), names, seen, apart=[protocol["background"], *collapsed]
+    )
+
+
+def seen_table(rows: Sequence[tuple[str, str, SeenScores]]) -> str:
+    """Table 5 as Markdown: a row for each model and data."""
+    head = ("model", "data", "mIoU of seen classes", "classes", "mIoU of unseen classes", "classes")
+    lines = (
+        (model, title, _percent(own.seen), str(own.seen_count), _percent(own.unseen), str(own.unseen_count))
+        for model, title, own in rows
+    )
+    return markdown_table(head, lines)
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _percent(value: float) -> str:
+    return "" if value != value else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    run_command(seen, "python -m papers.seen")

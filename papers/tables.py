@@ -1,0 +1,143 @@
+"""Write docs/papers/tables.md: every row of every table and every figure of the papers, with its commands.
+
+Usage: python -m papers.tables. The rows are in `tables.toml`; `tests/papers` runs their commands on networks and data
+in small, in a folder where files of the names that they use lie.
+"""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from segvoc.data.published_scores import PUBLISHED_ROWS, PublishedRow
+from segvoc.models.presets import PRESETS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "papers" / "tables.md"
+TEXT: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("tables.toml").read_text(encoding="utf-8"))
+Status = Literal["built", "option", "departs", "not ours", "missing"]
+"""Of a row: a preset or recipe as it is; one with options; a network or number that differs from the paper's, as the
+note says; nothing to build, such as a drawing or the network of others; the paper's, and not built. `tables.toml` has
+what the page says of each."""
+
+ENCODERS: Mapping[str, str] = {
+    "pca-seg-b": "DECLIP-B.pt",
+    "pca-seg-l": "DECLIP-L.pt",
+    "cat-seg-eva-b": "DECLIP-B.pt",
+    "cat-seg-eva-l": "DECLIP-L.pt",
+    "cat-seg-v1-b": "ViT-B-16.pt,resnet101.pth",
+    "cat-seg-v1-l": "ViT-L-14-336px.pt,swin_b.pth",
+    "cat-seg-v1-h": "ViT-H-14.safetensors,swin_b.pth",
+    "cat-seg-v1-g": "ViT-bigG-14.safetensors,swin_b.pth",
+    "err-seg-b": "convnext_base_w_320.bin",
+}
+"""The files of encoders that training starts from, by preset, where segvoc can't fetch them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table, or a figure."""
+
+    where: str
+    """The table or figure: "Table 5a"."""
+    what: str
+    """What the row or figure shows."""
+    status: Status
+    """Whether it is built."""
+    commands: tuple[str, ...] = ()
+    """The commands that make it, one after the other in the same folder."""
+    note: str = ""
+    """Options, departures or the reason why it isn't here, for the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperRows:
+    """All rows of a paper."""
+
+    title: str
+    """The paper's heading on the page."""
+    text: str = ""
+    """A paragraph below the heading."""
+    rows: tuple[Row, ...]
+    """The rows, in the order of the page."""
+
+
+def _papers() -> Iterator[PaperRows]:
+    for paper in TEXT["papers"]:
+        rows = tuple(row for entry in paper["rows"] for row in _rows(paper["name"], entry))
+        yield PaperRows(title=paper["title"], text=paper.get("text", ""), rows=rows)
+
+
+def _rows(paper: str, entry: dict[str, Any]) -> Iterator[Row]:
+    """The rows that an entry stands for: itself, or those of a table of scores that networks of ours stand for."""
+    if "scores" not in entry:
+        yield Row(**{**entry, "commands": tuple(entry.get("commands", ()))})
+        return
+    named: dict[str, list[PublishedRow]] = {}
+    for published in PUBLISHED_ROWS:
+        if (published.paper, published.table) == (paper, entry["scores"]):
+            named.setdefault(published.row, []).append(published)
+    for rows in named.values():
+        yield _score_row(rows[0], entry.get("where", entry["scores"]))  # parts have one for each protocol
+
+
+def _score_row(row: PublishedRow, where: str) -> Row:
+    if not row.preset:
+        return Row(where=where, what=row.row, status="missing", note=row.departs)
+    settings = [f"`{setting}`" for setting in (*row.training, *row.options)]
+    settings += [f"`--{name.replace('_', '-')} {value}`" for name, value in row.labels.items()]
+    status: Status = "departs" if row.departs else "option" if settings else "built"
+    note = "; ".join(filter(None, (", ".join(settings), row.departs)))
+    return Row(where=where, what=row.row, status=status, commands=(reproduction(row),), note=note)
+
+
+def reproduction(row: PublishedRow) -> str:
+    """The command that sets our score beside that of a row."""
+    published = PRESETS[row.preset].published is not None
+    weights = "" if published else f"--weights {row.preset}.safetensors "
+    training = f"--train {_start_of(row.preset)}"
+    if "guidance_backbone=none" in row.training:
+        training = training.replace(ENCODERS[row.preset], ENCODERS[row.preset].split(",")[0])
+    if row.main and not row.training:
+        name = row.preset if published else row.recipe
+        return f"segvoc reproduce {name} {'' if published else training}--data ROOT --out REPORT"
+    as_it_is = any(one.main and (one.preset, one.recipe) == (row.preset, row.recipe) for one in PUBLISHED_ROWS)
+    start = training if row.training or not as_it_is else weights
+    return f'segvoc reproduce "{row.name}" {start}--data ROOT --out REPORT'
+
+
+def _start_of(preset: str) -> str:
+    """The options of a training that say what a preset starts from or learns from, where nothing can be fetched."""
+    if preset == "syn-seg-b":
+        return "--captions captions.json --images images "
+    return f"--encoder-weights {ENCODERS[preset]} " if preset in ENCODERS else ""
+
+
+PAPERS = tuple(_papers())
+"""All papers with their rows."""
+
+
+def page() -> Iterator[str]:
+    """The lines of the page."""
+    yield TEXT["head"]
+    counts = Counter(row.status for paper in PAPERS for row in paper.rows)
+    yield "| status | rows | what it means |\n|---|---|---|"
+    for status, text in TEXT["statuses"].items():
+        yield f"| {status} | {counts[status]} | {text} |"
+    for paper in PAPERS:
+        yield f"\n## {paper.title}\n"
+        if paper.text:
+            yield f"{paper.text}\n"
+        yield "| where | what | status | commands and notes |\n|---|---|---|---|"
+        yield from map(_line, paper.rows)
+
+
+def _line(row: Row) -> str:
+    commands = "<br>".join(f"`{command}`" for command in row.commands)
+    return f"| {row.where} | {row.what} | {row.status} | {'<br>'.join(filter(None, (commands, row.note)))} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text("\n".join(page()) + "\n", encoding="utf-8")
+    print(PAGE)

@@ -1,0 +1,80 @@
+"""Options of the scripts that look into a network on an image: words, model, labeling and output folder."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
+from segvoc.cli.word_options import vocabulary_of, word_options
+from segvoc.errors import UsageError
+from segvoc.inference.label_options import LabelOptions
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.version import __version__
+from segvoc.vocabulary import Vocabulary
+
+out_option = click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the results.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """Values of the options that `view_options` adds."""
+
+    words: str | None
+    words_file: str | None
+    model: str
+    out: str
+    chosen: ModelOptions
+    labels: LabelOptions
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the results."""
+        return Path(self.out)
+
+    def vocabulary(self, images: Sequence[str]) -> Vocabulary:
+        """The words. Refuses to go on if the results could overwrite one of the images."""
+        for image in images:
+            if Path(image).resolve().parent == self.folder.resolve() and Path(image).suffix.lower() == ".png":
+                raise UsageError(f"results could overwrite {image!r}, which is in {self.out!r}; choose another --out")
+        return vocabulary_of(self.words, self.words_file)
+
+    def load(self) -> NetworkSegmenter:
+        """Load the network."""
+        return self.chosen.load(self.model)
+
+    def metadata(self, images: Sequence[str], vocabulary: Vocabulary) -> dict[str, object]:
+        """All that a figure depends on, for the JSON file beside it."""
+        return {
+            "segvoc": __version__,
+            "images": list(images),
+            "words": list(vocabulary.words),
+            "model": self.model,
+            "weights": self.chosen.weights,
+            "options": dict(self.chosen.departures()),
+            **self.labels.record(),
+        }
+
+
+def view_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options to a script's command, which gets their values as its argument `view`.
+
+    Args:
+        names: fields of `LabelOptions`.
+    """
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_options(*, words: str | None, words_file: str | None, model: str, out: str, **given: Any) -> Any:
+            chosen, labels = given.pop("chosen"), given.pop("labels")
+            view = ViewOptions(words=words, words_file=words_file, model=model, out=out, chosen=chosen, labels=labels)
+            return function(**given, view=view)
+
+        model = click.option("--model", default="tiny", metavar="NAME", help="A preset, or a segvoc .safetensors file.")
+        of_network = model_options(*NETWORK_OPTIONS)(label_options(*names)(with_options))
+        return word_options(model(out_option(of_network)))
+
+    return add

@@ -1,0 +1,173 @@
+"""Statistics of vocabularies: classes in an image, and similarity of labels to those of training.
+
+ERR-Seg, Tables 1 and 2 and the ground truth of Table 9; SynSeg, Table IV.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+from papers.drawing import markdown_table, save_table
+from papers.view_options import out_option
+from segvoc.cli import run_command
+from segvoc.cli.benchmark_options import SeveralBenchmarks, refuse_twice
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
+from segvoc.cli.output import echo
+from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
+from segvoc.data.labeled_images import read_classes
+from segvoc.errors import InputError, UsageError
+from segvoc.evaluation.seen_classes import NearestLabels, nearest_labels
+from segvoc.evaluation.task import EvaluationTask
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.progress import Progress, print_line
+from segvoc.version import __version__
+
+SIMILARITIES = (1.0, 0.95, 0.9, 0.85)
+"""Similarities for which Table 2 or its text gives the share of labels."""
+
+training_labels_option = click.option(
+    "--training",
+    default="coco-stuff",
+    metavar="NAME",
+    help="The training labels: a benchmark, or a JSON list of names.",
+)
+
+
+@click.command(cls=SeveralBenchmarks)
+@click.option("--benchmark", "benchmarks", multiple=True, required=True, metavar="NAME...", help="Benchmarks, by name.")
+@click.option("--data", metavar="ROOT", help="The data folder that they were prepared in: count classes in images.")
+@click.option("--model", metavar="NAME", help="Compare labels by its text encoder: a preset or a .safetensors file.")
+@training_labels_option
+@out_option
+@model_options(*NETWORK_OPTIONS)
+def vocabulary(
+    benchmarks: Sequence[str], data: str | None, model: str | None, training: str, out: str, chosen: ModelOptions
+) -> int:
+    """Count the classes in an image, and compare labels with those of training (ERR-Seg, Tables 1 and 2).
+
+    \b
+    python -m papers.vocabulary --benchmark pas-20 pc-59 a-150 pc-459 a-847 --data ROOT
+    python -m papers.vocabulary --benchmark pas-20 pc-59 a-150 pc-459 a-847 --model err-seg-b --weights W
+
+    With --data, counts the classes in the label maps of each image. With --model, finds the most similar training label
+    of each label, which needs no data. Writes vocabulary.md and vocabulary.json.
+    """
+    refuse_twice(benchmarks)
+    if data is None and model is None:
+        raise UsageError("give --data ROOT to count classes, or --model to compare labels")
+    lists = {found.title: found.classes for found in map(find_benchmark, benchmarks)}
+    problems: list[str] = []
+
+    def warn(problem: str) -> None:
+        problems.append(problem)
+        print_line(f"segvoc: error: {problem}")
+
+    tables, facts = [], {"segvoc": __version__}
+    if data is not None:
+        tasks = [EvaluationTask.of_benchmark(name, data) for name in benchmarks]  # all are there before one is read
+        counted = [count_classes(task, warn) for task in tasks]
+        tables.append(image_classes_table(counted))
+        facts |= {"images": {found.title: found.facts() for found in counted}}
+    if model is not None:
+        known = training_labels(training)
+        segmenter = chosen.load(model)
+        nearest = {title: nearest_labels(segmenter, words, known) for title, words in lists.items()}
+        tables.append(similarity_table(nearest))
+        facts |= {
+            **{"model": model, "weights": chosen.weights, "options": dict(chosen.departures())},
+            **{"templates": list(segmenter.templates), "training": training},
+            "similarity": {title: similarity_facts(found) for title, found in nearest.items()},
+        }
+    text = "\n".join(tables)
+    save_table(Path(out), "vocabulary", text, facts)
+    echo(text, nl=False)
+    return 1 if problems else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClasses:
+    """How many classes of a vocabulary an image contains (ERR-Seg, Table 1)."""
+
+    title: str
+    classes: int
+    counts: tuple[int, ...]
+    """For each image the number of classes with at least one pixel."""
+
+    @property
+    def mean(self) -> float:
+        """Mean number of classes in an image ("Average")."""
+        return float(np.mean(self.counts))
+
+    @property
+    def redundancy(self) -> float:
+        """Share of the vocabulary that an image doesn't contain on average, in [0, 1] ("Redundancy")."""
+        return 1 - self.mean / self.classes
+
+    def facts(self) -> dict[str, object]:
+        """Plain values for a JSON file."""
+        return {
+            "images": len(self.counts),
+            "classes": self.classes,
+            "mean": self.mean,
+            "most": max(self.counts),
+            "redundancy": self.redundancy,
+        }
+
+
+def count_classes(task: EvaluationTask, on_problem: Callable[[str], object] = lambda message: None) -> ImageClasses:
+    """Count the classes in every image of a set; `on_problem` receives one line about each that can't be read."""
+    images, classes, counts = task.select_images(None), len(task.images.vocabulary), []
+    with Progress(f"reading {task.title}", total=len(images)) as progress:
+        for image in progress.over(images):
+            try:
+                labels = np.unique(np.concatenate([record.ravel() for record in image.read(classes).records]))
+            except InputError as error:
+                on_problem(str(error))
+            else:
+                counts.append(int((labels != UNLABELED).sum()))
+    if not counts:
+        raise UsageError(f"no image of {task.title} can be read; check its folders")
+    return ImageClasses(title=task.title, classes=classes, counts=tuple(counts))
+
+
+def training_labels(source: str) -> Sequence[str]:
+    """The labels of a benchmark by its name, or those in a JSON file."""
+    if source not in BENCHMARKS and Path(source).suffix.lower() == ".json":
+        return read_classes(source).words
+    return find_benchmark(source).classes
+
+
+def image_classes_table(sets: Sequence[ImageClasses]) -> str:
+    """Table 1 as Markdown, a row for each set."""
+    rows = [
+        (found.title, str(len(found.counts)), str(found.classes), f"{found.mean:.1f}", f"{found.redundancy:.1%}")
+        for found in sets
+    ]
+    return markdown_table(("data", "images", "classes", "average in an image", "redundancy"), rows)
+
+
+def similarity_table(labels: Mapping[str, NearestLabels]) -> str:
+    """Table 2 as Markdown, a row for each list of labels by its title."""
+    head = ("1.00" if value == 1 else f">= {value:.2f}" for value in SIMILARITIES)
+    rows = ((title, *(f"{found.share(value):.2f}" for value in SIMILARITIES)) for title, found in labels.items())
+    return markdown_table(("labels", *head), rows)
+
+
+def similarity_facts(found: NearestLabels) -> dict[str, object]:
+    """Plain values for a JSON file: shares, and for each label the most similar training label."""
+    seen = found.seen()
+    return {
+        "shares": {f"{value:.2f}": found.share(value) for value in SIMILARITIES},
+        "seen": len(seen),
+        "labels": [
+            {"name": name, "nearest": nearest, "similarity": float(value), "seen": name in seen}
+            for name, nearest, value in zip(found.names, found.nearest, found.similarity, strict=True)
+        ],
+    }
+
+
+if __name__ == "__main__":
+    run_command(vocabulary, "python -m papers.vocabulary")

@@ -1,1 +1,0 @@
-"""The analyses of `segvoc analyze`, one file each, imported when called."""

@@ -1,0 +1,153 @@
+"""Multiply-adds of one forward pass, of our graph and of the published one.
+
+Papers call multiply-adds "FLOPs". Ours are counted on the meta device: all matrix products, convolutions and attention.
+The published graph repeats for each class some work that ours does once for an image.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from segvoc.configuration import with_settings
+from segvoc.encoders.base import ImageEncoder
+from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
+from segvoc.errors import UsageError
+from segvoc.evaluation.published_protocols import err_seg_kept
+from segvoc.models.presets import find_preset
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.err_seg import ErrAggregation
+from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.selection_rules import Voted
+
+
+def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: int) -> dict[str, int]:
+    """Multiply-adds for one square image of the preset's own size, with cached text embeddings.
+
+    ERR-Seg keeps as many classes as its authors do for a benchmark of this size, else as many as for free words.
+
+    Returns:
+        "side" of the image [px], "classes", classes "kept", multiply-adds "counted" in our graph and, for ERR-Seg with
+        ConvNeXt-CLIP, "as_published".
+
+    Raises:
+        UsageError: the preset or an option is unknown, or it is a part network.
+    """
+    found = find_preset(preset)
+    configuration = with_settings(found.configuration, options, preset)
+    with torch.device("meta"):
+        network = found.build(configuration).eval()
+    require_single_level(network)
+    side = found.protocols_of(configuration)["single"].size
+    keep = err_seg_kept(classes) if isinstance(network.aggregation, ErrAggregation) else None
+    counted = count_multiply_adds(network, side, classes, keep)
+    facts = {"side": side, "classes": classes, "kept": classes if keep is None else keep, "counted": counted}
+    published = None if keep is None else published_err_seg(network, side, classes, keep)
+    return facts if published is None else facts | {"as_published": published}
+
+
+def require_single_level(network: nn.Module) -> None:
+    """Check that a network has one cost volume and one sequence of blocks.
+
+    Raises:
+        UsageError: it is a part network, which has an object and a part level.
+    """
+    if isinstance(network, PartNetwork):
+        raise UsageError(
+            "part networks have two levels and this analysis reads one; use another model, such as pca-seg-b or tiny"
+        )
+
+
+def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, keep: int | None) -> int:
+    """Multiply-adds of our graph for one square image, with cached text embeddings.
+
+    Args:
+        network: the network, on the meta device and in evaluation mode.
+        side: side of the image [px].
+        classes: number of classes.
+        keep: number of classes after class selection; None for all.
+    """
+    channels = cast(ImageEncoder, network.image_encoder).channels
+    with torch.device("meta"):
+        image, text = torch.empty(1, 3, side, side), torch.empty(classes, 1, channels)
+        selection = None if keep is None else Voted(keep)
+        return multiply_adds_of(lambda: network.selected_logits(image, text, selection=selection))
+
+
+def multiply_adds_of(work: Callable[[], object]) -> int:
+    """Multiply-adds of the matrix products, convolutions and attentions in a call, a backward pass in it included."""
+    counted: dict[Any, Callable[..., int]] = {torch.ops.aten.convolution_backward: _of_convolution_backward}
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+        work()
+    return counter.get_total_flops() // 2
+
+
+def _of_convolution_backward(out: Sequence[int], x: Sequence[int], weight: Sequence[int], *more: Any, **_: Any) -> int:
+    """Operations of a convolution's gradients; PyTorch counts those of the weights as if there were no groups."""
+    transposed, wanted = more[4], more[7]
+    return 2 * math.prod(x if transposed else out) * math.prod(weight[1:]) * sum(wanted[:2])
+
+
+def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int | None:
+    """Multiply-adds of ERR-Seg's released graph; its image encoder is the same as ours, the head is not.
+
+    None for a ViT, with which no code was released.
+    """
+    if not isinstance(network.image_encoder, ConvNextClipImageEncoder):
+        return None
+    with torch.device("meta"):
+        image = torch.empty(1, 3, side, side)
+        encoder = multiply_adds_of(lambda: network.image_encoder(image))
+    return encoder + err_head(network.aggregation, (side // 16) ** 2, classes, keep)
+
+
+def err_head(head: Any, cells: int, classes: int, keep: int) -> int:
+    """Multiply-adds of the head (an `ErrAggregation`) as released, layer by layer; cells are those at stride 16."""
+    deep, quarter = cells // 4, 4 * cells
+    channels, dim, embedded = (
+        head.text_guidance.in_features,
+        head.merge_costs.out_channels,
+        head.merge_costs.in_channels,
+    )
+    os32, os16 = (conv.in_channels for conv in head.guidance)
+    maps = (cells, deep)[-len(head.embed_costs) :]
+    costs = sum(maps) * classes * channels + keep * (sum(maps) * embedded * 49 + cells * embedded * dim)
+    guidance = (deep * os32 + cells * os16) * embedded * 9 + cells * embedded * dim + keep * channels * dim
+    guides = head.decoder.guidance
+    sizes = (cells, quarter, 4 * quarter)
+    guidance += sum(9 * size * conv.in_channels * conv.out_channels for size, conv in zip(sizes, guides, strict=True))
+    return costs + guidance + len(head.blocks) * err_block(head, cells, keep) + keep * _decoder(head, sizes)
+
+
+def err_block(head: Any, cells: int, keep: int) -> int:
+    """Multiply-adds of one block of redundancy-reduced aggregation (Table 11 has those of four, for 32 classes)."""
+    block, dim, total = head.blocks[0], head.merge_costs.out_channels, 0
+    if block.spatial is not None:
+        r1 = block.spatial.reduction
+        keys = cells // r1**2
+        reduce = keys * r1**2 * (4 * dim**2 + dim**2) if r1 > 1 else 0
+        attention = (2 * cells + 3 * keys + cells) * dim**2 + 2 * cells * keys * dim
+        total += reduce + attention + cells * (_mlp(block.spatial.mlp) + dim * 49)
+    if block.semantic is not None:
+        pooled = cells // block.semantic.pooling[0] ** 2
+        total += pooled * ((2 * 2 + 1 + 1) * dim**2 + 2 * keep * dim + _mlp(block.semantic.mlp))
+    return keep * total
+
+
+def _mlp(mlp: nn.Module) -> int:
+    """Multiply-adds for one cell."""
+    return sum(layer.in_features * layer.out_features for layer in mlp.modules() if isinstance(layer, nn.Linear))
+
+
+def _decoder(head: Any, sizes: tuple[int, ...]) -> int:
+    """Multiply-adds of the decoder for one class; of transposed convolutions, one for each input cell and weight."""
+    total = sizes[-1] * head.decoder.head.in_channels
+    for stage, size in zip(head.decoder.stages, sizes, strict=True):
+        up, conv1, conv2 = stage.upsample, stage.conv1, stage.conv2
+        seen = conv1.own.in_channels + conv1.guidance.in_channels
+        total += size * up.in_channels * up.out_channels
+        total += 9 * size * (seen * conv2.in_channels + conv2.in_channels * conv2.out_channels)
+    return total

@@ -1,0 +1,58 @@
+"""Multiply-adds against the published tables (specs/err_seg.md, section 9)."""
+
+import pytest
+import torch
+
+from segvoc.evaluation.multiply_adds import describe_multiply_adds, err_block, multiply_adds_of, published_err_seg
+from tests.built import built
+
+
+def build(preset: str = "err-seg-b", **options):
+    with torch.device("meta"):
+        return built(preset, **options).eval()
+
+
+@pytest.mark.parametrize(("ssr", "csr", "published"), [(1, 1, 188.1), (1, 2, 148.9), (2, 1, 134.6), (2, 2, 95.3)])
+def test_four_blocks_of_table_11(ssr, csr, published):
+    assert 4 * err_block(build(ssr=ssr, csr=csr).aggregation, 1600, 32) / 1e9 == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("classes", "keep", "published"),
+    [
+        (150, 32, 288),
+        pytest.param(847, 48, 348, marks=pytest.mark.slow),
+        pytest.param(150, 150, 710.1, marks=pytest.mark.slow),
+    ],
+)
+def test_the_whole_network(classes, keep, published):
+    assert published_err_seg(build(), 640, classes, keep) / 1e9 == pytest.approx(published, rel=0.01)
+
+
+def test_our_graph_does_less_than_the_published_one():
+    facts = describe_multiply_adds("err-seg-b", {}, 150)
+    assert (facts["side"], facts["classes"], facts["kept"]) == (640, 150, 32)
+    assert 0.8 * facts["as_published"] < facts["counted"] < facts["as_published"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "kept"),
+    [pytest.param(847, 48, marks=pytest.mark.slow), (100, 25), (10, 10), pytest.param(40, 16, marks=pytest.mark.slow)],
+)
+def test_as_many_go_on_as_published_or_by_the_rule(classes, kept):
+    assert describe_multiply_adds("err-seg-b", {"maps": "single"}, classes)["kept"] == kept
+
+
+@pytest.mark.slow
+def test_other_networks_are_counted_with_all_classes():
+    more, fewer = (describe_multiply_adds("cat-seg-b", {}, classes)["counted"] for classes in (20, 10))
+    assert more > fewer > 50e9
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("kind", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
+def test_a_backward_pass_takes_twice_the_forward_pass(kind, groups):
+    layer, x = kind(8, 16, 3, stride=2, groups=groups), torch.randn(2, 8, 9, 9, requires_grad=True)
+    forward = multiply_adds_of(lambda: layer(x))
+    y = layer(x).sum()
+    assert multiply_adds_of(y.backward) == 2 * forward

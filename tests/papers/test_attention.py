@@ -1,0 +1,140 @@
+"""Spatial attention of a small ERR-Seg, with and without the classes that selection drops."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from torch import nn
+
+from papers.attention import attention_maps
+from papers.costs import MAX_WORDS
+from segvoc.errors import UsageError
+from segvoc.imaging.reading import read_image
+from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.protocols import err_protocols
+from segvoc.inference.windows import views
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.selection_rules import Voted
+from segvoc.vocabulary import Vocabulary
+from tests.networks.contract import assert_alike
+from tests.networks.test_err_seg import small
+from tests.papers.small_views import make_image
+from tests.papers.small_views import segmenter as serial_segmenter
+
+WORDS = tuple(f"{color} {thing}" for color in ("red", "blue", "old") for thing in ("cat", "sofa", "wall", "cup"))
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> NetworkSegmenter:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = small()
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        for layer in (*network.aggregation.embed_costs, *(b.semantic.out for b in network.aggregation.blocks)):
+            nn.init.normal_(layer.weight, std=5.0)  # so that classes differ, and each matters to the others
+    return NetworkSegmenter(
+        name="small-err",
+        network=network.requires_grad_(False),
+        protocols=err_protocols(96),
+        templates=("{}",),
+        class_chunk=5,
+    )
+
+
+@pytest.fixture(scope="module")
+def maps(segmenter):
+    return attention_maps(segmenter, make_image(), WORDS, LabelOptions(keep_classes=4))
+
+
+def test_by_default_found_words_are_shown_where_they_are_likeliest(maps):
+    assert (maps.classes, maps.kept) == (12, 4)
+    assert 1 <= len(maps.words) <= 4
+    for word in maps.words:
+        assert 0 <= word.point[0] < 96 and 0 <= word.point[1] < 64
+        assert len(word.reduced) == len(word.full) == 2
+        for block in (*word.reduced, *word.full):
+            assert block.weights.sum() == pytest.approx(1, abs=1e-5)
+            assert 0 < block.distance < 1
+
+
+def test_the_first_block_does_not_know_the_other_classes_and_later_ones_do(maps):
+    for word in maps.words:
+        np.testing.assert_allclose(word.reduced[0].weights, word.full[0].weights, atol=1e-5)
+        assert np.abs(word.reduced[1].weights - word.full[1].weights).max() > 2e-4
+
+
+def test_the_weights_are_those_that_the_layer_attends_with(segmenter, maps):
+    layer, inputs = segmenter.network.aggregation.blocks[1].spatial, []
+    handle = layer.register_forward_pre_hook(lambda module, given: inputs.append(given))
+    pixels = torch.from_numpy(views(make_image(), segmenter.protocol(LabelOptions(keep_classes=4), 12))[-1:])
+    text = segmenter.encode_words(Vocabulary(WORDS))
+    _, kept = segmenter.network.selected_logits(pixels, text, selection=Voted(4))
+    handle.remove()
+    ((x, *_, guided),) = inputs
+    q, k, v = layer.queries_keys_values(layer.norm1(x), guided)
+    weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-1)
+    # values weighted by them, joined over the heads and projected, are what the layer gives
+    attended = layer.out(rearrange(weights @ v, "t n l c -> t l (n c)")).view(x.shape)
+    assert_alike(attended, layer.attend(layer.norm1(x), guided))
+    rows, columns = x.shape[2:4]
+    for word in maps.words:
+        place = kept[0].tolist().index(WORDS.index(word.word))
+        cell = (word.point[1] * rows // 64) * columns + word.point[0] * columns // 96
+        expected = weights[place].mean(dim=0)[cell].view(rows // 2, columns // 2)
+        np.testing.assert_allclose(word.reduced[1].weights, expected, atol=1e-4)
+
+
+def test_equal_weights_reach_as_far_as_cells_are_apart(segmenter):
+    layers = [block.spatial for block in segmenter.network.aggregation.blocks]
+    queries = [parameter for layer in layers for parameter in layer.project.q.parameters()]
+    before = [parameter.clone() for parameter in queries]
+    for parameter in queries:
+        parameter.zero_()
+    try:
+        found = attention_maps(segmenter, make_image(), WORDS, LabelOptions(keep_classes=4), point=(0, 0))
+    finally:
+        for parameter, value in zip(queries, before, strict=True):
+            parameter.copy_(value)
+    block = found.words[0].full[1]
+    rows, columns = block.weights.shape
+    np.testing.assert_allclose(block.weights, 1 / block.weights.size, atol=1e-6)
+    y, x = (np.arange(rows) + 0.5) * 64 / rows, (np.arange(columns) + 0.5) * 96 / columns
+    corner = 64 / (2 * rows) / 2, 96 / (2 * columns) / 2  # the middle of the first cell, half as wide as a reduced one
+    distances = np.hypot(*np.meshgrid(y - corner[0], x - corner[1], indexing="ij")) / math.hypot(64, 96)
+    assert block.distance == pytest.approx(distances.mean(), abs=1e-5)
+
+
+def test_the_figure_and_the_numbers_of_every_block_are_written(maps, tmp_path):
+    maps.write(tmp_path, {"model": "small"})
+    metadata = json.loads((tmp_path / "attention.json").read_text())
+    assert (metadata["model"], metadata["classes"], metadata["kept"]) == ("small", 12, 4)
+    first = metadata["attention"][0]
+    assert first["word"] == maps.words[0].word
+    assert first["full"][1] == maps.words[0].full[1].distance
+    assert min(read_image(tmp_path / "attention.png").shape[:2]) > 200
+
+
+def test_what_can_not_be_shown_is_refused(segmenter, maps):
+    def refused(said, *, words=WORDS, show=(), keep=4, **options):
+        with pytest.raises(UsageError, match=said):
+            attention_maps(segmenter, make_image(), words, LabelOptions(keep_classes=keep), show=show, **options)
+
+    refused("all 12 words are kept", keep=12)
+    refused("'lamp' can't be shown", show=["lamp"])
+    refused("don't fit into one figure", show=["red cat"] * (MAX_WORDS + 1))
+    dropped = next(word for word in WORDS if not is_kept(segmenter, word))
+    refused(f"'{dropped}' isn't kept and has no attention; show some of: ", show=[dropped])
+
+
+def is_kept(segmenter, word) -> bool:
+    found = segmenter.segment(make_image(), WORDS, keep_classes=4)
+    return bool(found.selected[WORDS.index(word)])
+
+
+def test_networks_without_such_attention_are_refused():
+    with pytest.raises(UsageError, match="no spatial attention over the whole image; use ERR-Seg"):
+        attention_maps(serial_segmenter(), make_image(), WORDS, LabelOptions(keep_classes=4))

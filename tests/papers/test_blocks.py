@@ -1,0 +1,65 @@
+"""Table 4 of PCA-Seg: what is counted, to the digit; what is measure, by its bounds."""
+
+import json
+
+import pytest
+import torch
+
+from papers.blocks import costs_table, measure, measure_costs, published_block, write_costs
+from segvoc.errors import UsageError
+from tests.built import built, configured
+
+CPU = torch.device("cpu")
+
+
+def block(preset: str, **options):
+    with torch.device("meta"):
+        return built(preset, **options).aggregation.blocks[0]
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "multiply_adds"), [("cat-seg-eva-b", 0.68, 53.67), ("pca-seg-b", 1.03, 88.07)]
+)
+def test_blocks_of_table_4(preset, parameters, multiply_adds):
+    one = block(preset)
+    assert sum(parameter.numel() for parameter in one.parameters()) / 1e6 == pytest.approx(parameters, abs=0.005)
+    assert published_block(one, 171, 24) / 1e9 == pytest.approx(multiply_adds, abs=0.01)
+
+
+def test_counts_follow_the_fusion_the_classes_and_the_pads():
+    serial, joined, experts = (
+        published_block(block("pca-seg-b", fusion=fusion), 171, 24) for fusion in ("last", "concatenation", "experts")
+    )
+    assert joined - serial == 171 * 24 * 24 * 256 * 128
+    assert experts > joined
+    # up to 256 classes the class stream costs the same, so that half of them cost more than half
+    assert published_block(block("pca-seg-b"), 86, 24) > 0.5 * experts
+    unpadded = published_block(block("pca-seg-b", pad_classes=0), 171, 24)
+    assert unpadded < experts
+    assert published_block(block("pca-seg-b", pad_classes=0), 342, 24) == 2 * unpadded
+
+
+def test_what_is_not_published_is_refused():
+    for options in ({"class_attention": "softmax"}, {"fusion": "nonsense"}):
+        with pytest.raises(UsageError):
+            published_block(block("pca-seg-b", **options), 171, 24)
+
+
+def test_a_block_is_part_of_its_network(tmp_path):
+    rows = measure_costs("tiny", configured("tiny", fusion="experts"), classes=3, repeat=1, device=CPU)
+    small, network = rows
+    assert [(row.model, row.module) for row in rows] == [("tiny fusion=experts", p) for p in ("block", "network")]
+    assert 0 < small.counted < network.counted
+    assert small.parameters == small.trainable < network.trainable < network.parameters
+    assert (small.published is None, network.published is None) == (False, True)
+    assert 0 < small.seconds < network.seconds
+    write_costs(tmp_path, rows, {"device": "cpu"})
+    assert json.loads((tmp_path / "blocks.json").read_text())["rows"][1]["counted"] == network.counted
+    assert (tmp_path / "blocks.md").read_text() == costs_table(rows)
+    assert costs_table(rows).count("\n") == 4
+
+
+def test_work_is_run_once_to_warm_up_and_then_for_its_seconds():
+    calls = []
+    memory, seconds = measure(lambda: calls.append(torch.ones(1000).sum()), CPU, repeat=4)
+    assert (len(calls), memory) == (5, None) and seconds > 0

@@ -1,1 +1,0 @@
-"""The rows of the papers' tables and figures: `python -m tools.make_tables_page` writes their page."""
