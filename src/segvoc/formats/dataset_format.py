@@ -51,8 +51,6 @@ class DatasetFormat(ABC):
     """Its name on the command line."""
     needs: ClassVar[tuple[str, ...]] = ()
     """The modules of the extra `formats` that `write` needs."""
-    lists_files: ClassVar[bool] = False
-    """Whether what `write` returns has "files": those that depend on what an image shows."""
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         self.words, self.background = tuple(words), background
@@ -64,7 +62,7 @@ class DatasetFormat(ABC):
 
     @classmethod
     def files(cls, stem: str) -> tuple[str, ...]:
-        """The files that `write` writes for an image, whatever it shows; none if all is in those about all."""
+        """The files that `write` always writes for an image; none if all is in those about all images."""
         return ()
 
     def segments_of(self, result: Segmentation) -> Iterator[Region]:

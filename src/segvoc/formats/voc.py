@@ -1,7 +1,7 @@
 """PASCAL VOC: label maps as palette PNGs, in which 0 is the background and 255 is void.
 
-The folders are those of the devkit of 2012, where torchvision and MMSegmentation look for them. CVAT and Datumaro need
-`labelmap.txt` too, which the devkit doesn't have, and find it there.
+The folders are those of the devkit of 2012, where torchvision and MMSegmentation look for them. CVAT needs
+`labelmap.txt` too, which the devkit doesn't have, and finds it there.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,6 @@ class Voc(DatasetFormat):
     """
 
     name = "voc"
-    lists_files = True
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         super().__init__(words, background)
@@ -92,16 +91,17 @@ class Voc(DatasetFormat):
         png = Image.fromarray(self._indices[result.labels])
         png.putpalette(voc_colors().tobytes())
         write_atomically(folder / self.files(stem)[0], lambda file: png.save(file, "PNG"))
+        file = f"{VOC_ROOT}/SegmentationObject/{stem}.png"
         if result.objects is None:
-            return {"files": []}
+            (folder / file).unlink(missing_ok=True)  # that of an earlier result
+            return {}
         numbers = consecutive(result.labels, result.objects, len(self.words))
         counted = np.isin(result.labels, result.labels[numbers > 0])
         uncounted = (numbers == 0) & (counted | (result.labels >= len(self.words)))
         instances = Image.fromarray(np.where(uncounted, VOID, np.minimum(numbers, VOID)).astype(np.uint8))
         instances.putpalette(voc_colors().tobytes())
-        file = f"{VOC_ROOT}/SegmentationObject/{stem}.png"
         write_atomically(folder / file, lambda file: instances.save(file, "PNG"))
-        return {"files": [file]}
+        return {}
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         """See `DatasetFormat.finish`."""

@@ -175,6 +175,7 @@ OF_ONE = [
         _map("LabeledApproved_full/0001TP_006690_L.png", colored(**CAMVID)[:9]),
         "it is for 12 x 9 pixels, the image",
     ),
+    ("Cityscapes", _map("gtFine/val/ulm/a_gtFine_labelIds.png", values(99, 7, 0)), "has the index 99, which no"),
     ("data_semantics", _map("training/semantic/000000_10.png", values(99, 7, 0)), "has the index 99"),
     ("index and name", _gone(MASK), "one.png' does not exist"),
     ("index and name", _map(MASK, values(5, 4, 255)), "'one.png' has the index 5, which no class has"),

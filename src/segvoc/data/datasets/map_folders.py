@@ -1,21 +1,27 @@
-"""VOC, Cityscapes and cut-outs: folders with maps for each image."""
+"""VOC and Cityscapes: folders with maps for each image."""
 
 import re
 from pathlib import Path
 
 from segvoc.data.class_lists import class_names, read_class_list
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken
-from segvoc.data.datasets.fields import Entry, damaged, json_content, naming_damage, read_lines
-from segvoc.data.datasets.maps import UNLABELED_INDEX, CutOuts, IndexMap
+from segvoc.data.datasets.fields import damaged, read_lines
+from segvoc.data.datasets.maps import UNLABELED_INDEX, IndexMap
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
-from segvoc.data.labeled_images import read_classes
 from segvoc.errors import UsageError
-from segvoc.formats.cityscapes import CITYSCAPES_FACTOR, LABELS_FILE
-from segvoc.formats.rgba import cutout_names
 from segvoc.formats.voc import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.storage.safe_paths import safe_path
+
+CITYSCAPES_IDS = 35
+"""The number of Cityscapes' ids."""
+
+CITYSCAPES_FIRST_INSTANCES = 24
+"""From this id (person) on, Cityscapes has instances."""
+
+_CITYSCAPES_FACTOR = 1000
+"""What an id is multiplied by before the number of an instance is added."""
 
 _VOC_FOLDERS = ("", "VOC2012", "VOCdevkit/VOC2012")
 
@@ -115,19 +121,19 @@ def _labelme_names(file: Path) -> tuple[str, ...]:
 def read_cityscapes(source: DatasetSource) -> FoundDataset:
     """Read `gtFine/<split>/<city>/*_gtFine_labelIds.png`, or `_labelTrainIds.png`, or only `_instanceIds.png`.
 
-    The classes are those of `labels.json`, which `segvoc segment` writes; else the 19 that Cityscapes evaluates.
+    The classes are the 19 that Cityscapes evaluates.
 
     Args:
         source: the folder with `gtFine` and `leftImg8bit`.
 
     Raises:
-        UsageError: there is no such folder, or it has several sets, or `labels.json` is damaged.
+        UsageError: there is no such folder, or it has several sets.
     """
     maps = source.folder / "gtFine"
     if not maps.is_dir():
         raise UsageError(f"{str(source.path)!r} has no folder gtFine; check the path")
     split = chosen_set(source, {path.name: path for path in maps.iterdir() if path.is_dir()} or {"": maps}, "sets")
-    names, labels = _cityscapes_classes(source.folder / LABELS_FILE)
+    names, labels = class_names("cityscapes19"), cityscapes_labels()
     files = visible_files(split, lambda path: path.suffix.lower() == ".png")
     ending = next((one for one in _CITYSCAPES_ENDINGS if any(path.name.endswith(one) for path in files)), None)
     if ending is None:
@@ -143,61 +149,18 @@ def read_cityscapes(source: DatasetSource) -> FoundDataset:
         annotation = IndexMap(
             path=path,
             labels=labels,
-            factor=CITYSCAPES_FACTOR if ending == _INSTANCE_IDS else None,
+            factor=_CITYSCAPES_FACTOR if ending == _INSTANCE_IDS else None,
             instances=instances if instances.is_file() else None,
-            first_instance=CITYSCAPES_FACTOR,
+            first_instance=_CITYSCAPES_FACTOR,
         )
         images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
     return FoundDataset(names=names, images=images, has_outside=False)
 
 
-def _cityscapes_classes(file: Path) -> tuple[list[str], dict[int, int]]:
-    if not file.is_file():
-        ids = {int(number): label for number, label in read_class_list("cityscapes19_ids").items()}
-        everything = dict.fromkeys((*range(34), 255), UNLABELED)
-        return list(class_names("cityscapes19")), everything | ids
-    with naming_damage(file):
-        content = json_content(file)
-        if not isinstance(content, list):
-            raise ValueError("it is no list")
-        entries = [Entry(entry, f"entry {number}") for number, entry in enumerate(content)]
-        ids = {entry.whole("id"): label for label, entry in enumerate(entries)}
-        return [entry.text("name") for entry in entries], {0: UNLABELED} | ids
-
-
-def read_cutouts(source: DatasetSource) -> FoundDataset:
-    """Read `cutouts/photo/cat.png`, RGBA images that are opaque where the word is, with `images/photo.jpg`.
-
-    The classes are those of `classes.json`, or else the names of all cut-outs, in alphabetical order.
-
-    Args:
-        source: the folder with `cutouts`.
-
-    Raises:
-        UsageError: there is no such folder, or `classes.json` is damaged.
-    """
-    folder = source.folder / "cutouts"
-    if not folder.is_dir():
-        raise UsageError(f"{str(source.path)!r} has no folder cutouts; check the path")
-    by_stem: dict[str, list[Path]] = {}
-    for path in visible_files(folder, lambda path: path.suffix.lower() == ".png"):
-        by_stem.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path)
-    classes = source.folder / "classes.json"
-    if classes.is_file():
-        names = list(read_classes(classes).words)
-    else:
-        names = sorted({path.stem for paths in by_stem.values() for path in paths})
-    labels = {name: label for label, name in enumerate(cutout_names(names))}
-    images = []
-    for stem, paths in by_stem.items():
-        unknown = [path for path in paths if path.stem not in labels]
-        if unknown:
-            images.append(broken(unknown[0], stem, f"classes.json lacks {unknown[0].stem!r}"))
-            continue
-        annotation = CutOuts(files=tuple((labels[path.stem], path) for path in paths))
-        image = _image_of(source.images or source.folder / "images", stem)
-        images.append(AnnotatedImage(image=image, labels=paths[0], stem=stem, annotation=annotation))
-    return FoundDataset(names=names, images=images)
+def cityscapes_labels() -> dict[int, int]:
+    """The label of each of Cityscapes' ids; those of the 19 classes alone have one."""
+    ids = {int(number): label for number, label in read_class_list("cityscapes19_ids").items()}
+    return dict.fromkeys((*range(CITYSCAPES_IDS), 255), UNLABELED) | ids
 
 
 def _image_of(folder: Path, stem: str) -> Path:

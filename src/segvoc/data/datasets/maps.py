@@ -1,4 +1,4 @@
-"""Label maps of datasets: PNGs of indices or of colors, and cut-outs."""
+"""Label maps of datasets: PNGs of indices or of colors."""
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
@@ -77,30 +77,6 @@ def looked_up(
     if unknown := [value for value in found.tolist() if value not in labels]:
         raise ValueError(problem(unknown[0]))
     return np.array([labels[value] for value in found.tolist()], np.uint16)[inverse].reshape(values.shape)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CutOuts:
-    """RGBA images, one for each word, that are opaque where it is."""
-
-    files: tuple[tuple[int, Path], ...]
-    """The label and the file of each."""
-
-    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """See `Annotation.draw`."""
-        labels = np.full(size, outside, np.uint16)
-        for label, path in self.files:
-            with opened_image(path) as image:
-                if not image.has_transparency_data:
-                    raise ValueError(f"{path.name!r} has no transparency")
-                alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-            checked_size(size, alpha.shape)
-            labels[alpha > 127] = label
-        return labels
-
-    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
-        """See `Annotation.objects`."""
-        return None
 
 
 UNLABELED_INDEX = {255: UNLABELED}

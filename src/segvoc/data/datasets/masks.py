@@ -177,8 +177,8 @@ def _segnet_pairs(folder: Path) -> dict[str, FolderPair]:
 def read_camvid(source: DatasetSource) -> FoundDataset:
     """Read CamVid: `LabeledApproved_full` in colors with 32 classes, or `trainannot`, ... in indices with SegNet's 11.
 
-    The classes are those of `label_colors.txt` or `class_dict.csv`, else CamVid's own. Void is unlabeled. Datumaro and
-    CVAT write the second layout with a table, whose colors its maps then have.
+    The classes are those of `label_colors.txt` or `class_dict.csv`, else CamVid's own. Void is unlabeled. CVAT
+    writes the second layout with a table, whose colors its maps then have.
 
     Args:
         source: the folder with `701_StillsRaw_full` and `LabeledApproved_full`, or with `train` and `trainannot`.
@@ -196,7 +196,7 @@ def read_camvid(source: DatasetSource) -> FoundDataset:
         return _camvid(source, pair, table)
     pair = chosen_set(source, pairs or {"": FolderPair(images=folder / _STILLS, masks=folder / _APPROVED)}, "sets")
     table = read_label_table(file)
-    if table.colors is None:  # Datumaro's, whose colors are VOC's then
+    if table.colors is None:  # whose colors are VOC's then
         colors = [(red, green, blue) for red, green, blue in voc_colors().tolist()]
         table = replace(table, colors={colors[index]: label for index, label in table.indices.items() if index < 255})
     return _camvid(source, pair, table)

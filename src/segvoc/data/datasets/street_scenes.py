@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.class_lists import class_names, read_class_list
+from segvoc.data.class_lists import class_names
 from segvoc.data.datasets.annotated_images import FoundDataset, checked_size
 from segvoc.data.datasets.fields import Entry, json_content, naming_damage
 from segvoc.data.datasets.label_tables import read_label_table
+from segvoc.data.datasets.map_folders import CITYSCAPES_FIRST_INSTANCES, CITYSCAPES_IDS, cityscapes_labels
 from segvoc.data.datasets.maps import IndexMap, looked_up
 from segvoc.data.datasets.mask_pairs import FolderPair, paired_images
 from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.errors import UsageError
-from segvoc.formats.cityscapes import FIRST_INSTANCES
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
 
@@ -161,7 +161,7 @@ def find_kitti(folder: Path) -> dict[str, Path]:
 def read_kitti(source: DatasetSource) -> FoundDataset:
     """Read KITTI's `training/semantic`, in the ids of Cityscapes, whose 19 classes they have; others are unlabeled.
 
-    With `label_colors.txt`, as Datumaro and CVAT write it, its classes in their order.
+    With `label_colors.txt`, as CVAT writes it, its classes in their order.
 
     Args:
         source: the folder with `training`.
@@ -180,9 +180,8 @@ def read_kitti(source: DatasetSource) -> FoundDataset:
         things = frozenset(labels)
     else:
         names = class_names("cityscapes19")
-        ids = {int(number): label for number, label in read_class_list("cityscapes19_ids").items()}
-        labels = dict.fromkeys((*range(35), 255), UNLABELED) | ids
-        things = frozenset(index for index in ids if index >= FIRST_INSTANCES)
+        labels = cityscapes_labels()
+        things = frozenset(range(CITYSCAPES_FIRST_INSTANCES, CITYSCAPES_IDS))
     objects = split / "instance"
 
     def annotation(path: Path) -> StreetMap:
