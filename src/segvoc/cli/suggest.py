@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @word_options
 @click.option("--model", default="tiny", metavar="NAME", help="The model that is to be taught, or its path.")
-@model_options(*NETWORK_OPTIONS, "trust_code", "taught")
+@model_options(*NETWORK_OPTIONS, "taught")
 @click.option("--count", type=click.IntRange(min=1), default=20, metavar="N", help="Number of images to suggest.")
 @click.option(
     "--out", metavar="FOLDER", help="Also write suggestions.json, and the images with their uncertain regions."
