@@ -131,7 +131,7 @@ class Segmentation:
     ) -> Image.Image:
         """Draw the classes as colors over the image, and parts as shades of their object's color.
 
-        Regions have outlines. Where two of them touch whose colors are hard to tell apart, the smaller one is hatched.
+        Regions have outlines.
 
         Args:
             alpha: weight of the colors, in [0, 1].
