@@ -181,7 +181,7 @@ OF_ONE = [
     (
         "voc",
         _png(f"{VOC_ROOT}/SegmentationClass/photo.png", "RGB", (16, 12), (9, 9, 9)),
-        "has the color #090909, which no class",
+        "has the color 9, 9, 9 (#090909), which no class",
     ),
     ("voc", _bytes(f"{VOC_ROOT}/SegmentationClass/photo.png", b"\x89PNG"), "photo.png'"),
     ("label-studio", _brush(rle=[0, 0, 1]), "run lengths that end too early"),

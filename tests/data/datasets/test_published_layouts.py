@@ -56,7 +56,7 @@ def test_full_ade20k_counts_objects_and_follows_the_photograph(tmp_path: Path) -
     image, labels = dataset.read(0)
     person = next(label for label, word in enumerate(dataset.vocabulary.words) if word.startswith("person,"))
     np.testing.assert_array_equal(labels, np.rot90(values(person, 0, person, np.uint16), -1))
-    np.testing.assert_array_equal(dataset.read_objects(0, image.shape[:2]), np.rot90(values(1, 0, 3, np.uint16), -1))
+    np.testing.assert_array_equal(dataset.read_objects(0, image.shape[:2]), np.rot90(values(1, 0, 2, np.uint16), -1))
 
 
 def _moved(old: str, new: str) -> Callable[[Path], object]:

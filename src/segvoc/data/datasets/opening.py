@@ -7,20 +7,35 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from segvoc.data.datasets.ade20k import is_ade20k, read_ade20k
 from segvoc.data.datasets.annotated_images import FoundDataset
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
-from segvoc.data.datasets.coco_stuff import is_coco_stuff, read_coco_stuff
 from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import json_content
 from segvoc.data.datasets.huggingface import is_saved, read_saved
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
-from segvoc.data.datasets.map_folders import find_voc, read_cityscapes, read_voc
-from segvoc.data.datasets.masks import TABLE_SUFFIXES, has_masks, is_camvid, is_label_table, read_camvid, read_masks
+from segvoc.data.datasets.map_folders import (
+    TABLE_SUFFIXES,
+    find_kitti,
+    find_vistas,
+    find_voc,
+    has_masks,
+    is_ade20k,
+    is_camvid,
+    is_coco_stuff,
+    is_label_table,
+    is_vistas_config,
+    read_ade20k,
+    read_camvid,
+    read_cityscapes,
+    read_coco_stuff,
+    read_kitti,
+    read_masks,
+    read_vistas,
+    read_voc,
+)
 from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.project import read_project
-from segvoc.data.datasets.street_scenes import find_kitti, find_vistas, is_vistas_config, read_kitti, read_vistas
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
@@ -245,9 +260,7 @@ def marked_formats(folder: Path) -> list[DatasetName]:
         "ade20k": is_ade20k,
         "kitti": find_kitti,
         "camvid": is_camvid,
-        "coco-stuff": lambda folder: (
-            is_coco_stuff(folder) or any(file.stem.startswith("stuff") for file in annotations)
-        ),
+        "coco-stuff": is_coco_stuff,
     }
     return [name for name, is_one in published.items() if is_one(folder)]
 
