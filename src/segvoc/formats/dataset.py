@@ -15,14 +15,18 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
-from segvoc.formats.coco import CocoInstances, CocoPanoptic
-from segvoc.formats.cvat import Cvat
-from segvoc.formats.dataset_format import DatasetEntry, DatasetFormat
-from segvoc.formats.label_studio import LabelStudio
-from segvoc.formats.labelme import LabelMe
 from segvoc.formats.names import FORMAT_NAMES, FormatName
-from segvoc.formats.voc import Voc
-from segvoc.formats.yolo import YoloSegmentation
+from segvoc.formats.writers import (
+    CocoInstances,
+    CocoPanoptic,
+    Cvat,
+    DatasetEntry,
+    DatasetFormat,
+    LabelMe,
+    LabelStudio,
+    Voc,
+    YoloSegmentation,
+)
 from segvoc.imaging.reading import opened_image
 from segvoc.imaging.result_paths import InputImage
 from segvoc.inference.segmentation import Segmentation

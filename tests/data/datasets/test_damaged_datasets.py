@@ -13,7 +13,7 @@ from PIL import Image
 import segvoc
 from segvoc.errors import InputError, UsageError
 from segvoc.formats.dataset import DatasetWriter
-from segvoc.formats.voc import VOC_ROOT, VOC_SETS
+from segvoc.formats.writers import VOC_ROOT, VOC_SETS
 from tests.formats.drawn_results import drawn_result
 from tests.images import one_line_error
 

@@ -30,7 +30,7 @@ from segvoc.data.datasets.maps import (
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.preparation.foreign_files import read_matlab_array
 from segvoc.errors import UsageError
-from segvoc.formats.voc import VOC_BACKGROUND, VOC_IGNORED, voc_colors
+from segvoc.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.storage.safe_paths import safe_path
