@@ -77,9 +77,6 @@ def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
     Args:
         source: a folder with `annotations/`, or with a JSON file beside the images of each set, or the JSON file.
         panoptic: whether it has panoptic segments, not instances.
-
-    Raises:
-        UsageError: there is no such file, or several, or it is damaged.
     """
     path = source.path if source.path.is_file() else _annotation_file(source, panoptic)
     with naming_damage(path):

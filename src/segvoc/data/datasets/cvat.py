@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import damaged, finite
+from segvoc.data.datasets.fields import damaged, finite, read_xml
 from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.datasets.shapes import BoxRuns, NoArea, Polygons, Shape, Shapes, ellipse, rectangle
-from segvoc.data.datasets.xml_events import read_xml
 from segvoc.errors import UsageError
 
 _SHAPES = ("mask", "polygon", "box", "ellipse")
@@ -106,9 +105,6 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with `annotations.xml`, or with XML files of its sets; or the file.
-
-    Raises:
-        UsageError: there is no such file, or it is damaged.
     """
     path = source.path
     if not path.is_file():

@@ -7,10 +7,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import Entry, finite, json_content, naming_damage
+from segvoc.data.datasets.fields import Entry, finite, json_content, naming_damage, read_xml
 from segvoc.data.datasets.places import DatasetSource
 from segvoc.data.datasets.shapes import BrushRuns, Polygons, Shape, Shapes, ellipse, rectangle
-from segvoc.data.datasets.xml_events import read_xml
 
 _TYPES = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
 
@@ -23,9 +22,6 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with `tasks.json`, or Label Studio's export.
-
-    Raises:
-        UsageError: there is no such file, or it is damaged.
     """
     path = source.path if source.path.is_file() else source.path / "tasks.json"
     with naming_damage(path):

@@ -39,9 +39,6 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder.
-
-    Raises:
-        UsageError: there are no such files.
     """
     files = visible_files(source.folder, lambda path: path.suffix.lower() == ".json")
     contents: list[tuple[Path, Entry | Broken]] = []

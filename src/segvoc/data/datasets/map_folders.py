@@ -143,9 +143,6 @@ def read_cityscapes(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with `gtFine` and `leftImg8bit`.
-
-    Raises:
-        UsageError: there is no such folder, or it has several sets.
     """
     if not (source.folder / "gtFine").is_dir():
         raise UsageError(f"{str(source.path)!r} has no folder gtFine; check the path")
@@ -187,9 +184,6 @@ def read_kitti(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with `training`.
-
-    Raises:
-        UsageError: a folder is missing, there are several sets, or the table is damaged.
     """
     sets = _sets(source.folder, "*/semantic")
     if not sets:
@@ -233,9 +227,6 @@ def read_vistas(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with the file and `training`, `validation`; or the file.
-
-    Raises:
-        UsageError: a folder is missing, there are several sets or versions, or the file is damaged.
     """
     files = [source.path] if source.path.is_file() else find_vistas(source.folder)
     if not files:
@@ -308,9 +299,6 @@ def read_ade20k(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder ADEChallengeData2016, or ADE20K_2021_17_01.
-
-    Raises:
-        UsageError: a folder is missing, there are several sets, or the table is damaged.
     """
     if (source.folder / "images/ADE").is_dir():
         return _full_ade20k(source)
@@ -397,9 +385,6 @@ def read_coco_stuff(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with `stuffthingmaps` or `annotations`, and the images of each set; or the JSON file.
-
-    Raises:
-        UsageError: a folder is missing, or there are several sets.
     """
     folder, sets = source.folder, find_stuff_maps(source.folder)
     if source.path.is_file() or (not sets and any((folder / "annotations").glob("stuff*.json"))):
@@ -466,9 +451,6 @@ def read_voc(source: DatasetSource) -> FoundDataset:
     Args:
         source: the folder with `SegmentationClass`, `VOCdevkit`, or a list in `ImageSets/Segmentation`, which `split`
             chooses too.
-
-    Raises:
-        UsageError: there is no such folder or list, or a file is damaged.
     """
     start = source.folder.parent.parent if source.path.is_file() else source.folder
     root = find_voc(start)
@@ -640,9 +622,6 @@ def read_masks(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with both, or the table in it.
-
-    Raises:
-        UsageError: there are no such folders, several sets, or no table; or the table is damaged.
     """
     pairs = find_pairs(source.folder)
     if not pairs:
@@ -699,9 +678,6 @@ def read_camvid(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with `701_StillsRaw_full` and `LabeledApproved_full`, or with `train` and `trainannot`.
-
-    Raises:
-        UsageError: a folder is missing, there are several sets, or the table is damaged.
     """
     folder, pairs = source.folder, _segnet_pairs(source.folder)
     places = [place / name for place in (folder, folder / _APPROVED) for name in ("label_colors.txt", "class_dict.csv")]
