@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import damaged, finite, read_xml
 from segvoc.data.datasets.places import DatasetSource, chosen_set
-from segvoc.data.datasets.shapes import BoxRuns, NoArea, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
 from segvoc.errors import UsageError
 
 _SHAPES = ("mask", "polygon", "box", "ellipse")
@@ -80,7 +82,7 @@ class _Content:
         if kind == "mask":
             left, top, width, height = (int(attributes.get(name, "")) for name in ("left", "top", "width", "height"))
             runs = attributes.get("rle", "")
-            return BoxRuns(label=label, box=(left, top, width, height), runs=runs, group=group)
+            return _BoxRuns(label=label, box=(left, top, width, height), runs=runs, group=group)
         turn = number("rotation", 0.0)
         if kind == "box":
             corners = rectangle(number("xtl"), number("ytl"), number("xbr"), number("ybr"), turn)
@@ -136,3 +138,22 @@ def _annotation(image: _Image) -> Shapes:
     if {"width", "height"} <= image.attributes.keys():
         size = int(image.attributes["height"]), int(image.attributes["width"])
     return Shapes(shapes=tuple(shape for _, shape in sorted(image.shapes, key=lambda pair: pair[0])), size=size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BoxRuns(Shape):
+    """A mask as CVAT's run lengths in a box, row by row: outside, inside, outside, ..."""
+
+    box: tuple[int, int, int, int]
+    """Left, top, width and height [px]."""
+    runs: str
+    """The lengths, separated by commas."""
+
+    def patch(self, height: int, width: int) -> Patch:
+        left, top, columns, rows = self.box
+        check_box(left, top, columns, rows, height, width)
+        lengths = np.array([int(length) for length in self.runs.split(",")], np.int64)
+        if (lengths < 0).any() or (lengths > rows * columns).any() or lengths.sum() != rows * columns:
+            raise ValueError(f"run lengths that don't fill the {rows * columns} pixels of their box")
+        inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+        return Patch(top, left, inside.reshape(rows, columns))

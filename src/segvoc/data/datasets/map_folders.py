@@ -139,10 +139,7 @@ def _cityscapes_labels() -> dict[int, int]:
 def read_cityscapes(source: DatasetSource) -> FoundDataset:
     """Read `gtFine/<split>/<city>/*_gtFine_labelIds.png`, or `_labelTrainIds.png`, or only `_instanceIds.png`.
 
-    The classes are the 19 that Cityscapes evaluates.
-
-    Args:
-        source: the folder with `gtFine` and `leftImg8bit`.
+    The images are in `leftImg8bit`, the classes are the 19 that Cityscapes evaluates.
     """
     if not (source.folder / "gtFine").is_dir():
         raise UsageError(f"{str(source.path)!r} has no folder gtFine; check the path")
@@ -181,9 +178,6 @@ def read_kitti(source: DatasetSource) -> FoundDataset:
     """Read KITTI's `training/semantic`, in the ids of Cityscapes, whose 19 classes they have; others are unlabeled.
 
     With `label_colors.txt`, as CVAT writes it, its classes in their order.
-
-    Args:
-        source: the folder with `training`.
     """
     sets = _sets(source.folder, "*/semantic")
     if not sets:
@@ -223,10 +217,7 @@ def is_vistas_config(content: Any) -> bool:
 def read_vistas(source: DatasetSource) -> FoundDataset:
     """Read Mapillary Vistas 1.2 or 2.0: `labels`, or else `instances`.
 
-    The classes have the readable names in the file, those that aren't evaluated are unlabeled.
-
-    Args:
-        source: the folder with the file and `training`, `validation`; or the file.
+    The classes have the readable names in `config.json`, those that aren't evaluated are unlabeled.
     """
     files = [source.path] if source.path.is_file() else find_vistas(source.folder)
     if not files:
@@ -296,9 +287,6 @@ def read_ade20k(source: DatasetSource) -> FoundDataset:
 
     The classes are those of `objectInfo150.txt`, or the 847 with which the full dataset is evaluated; other objects of
     it are unlabeled.
-
-    Args:
-        source: the folder ADEChallengeData2016, or ADE20K_2021_17_01.
     """
     if (source.folder / "images/ADE").is_dir():
         return _full_ade20k(source)
@@ -382,9 +370,6 @@ def read_coco_stuff(source: DatasetSource) -> FoundDataset:
     """Read the PNGs of `stuffthingmaps_trainval2017.zip`, the MATLAB files of COCO-Stuff 10k, or `stuff_val2017.json`.
 
     The classes of maps are the 171 that are evaluated; the ids between them and 255 are unlabeled.
-
-    Args:
-        source: the folder with `stuffthingmaps` or `annotations`, and the images of each set; or the JSON file.
     """
     folder, sets = source.folder, find_stuff_maps(source.folder)
     if source.path.is_file() or (not sets and any((folder / "annotations").glob("stuff*.json"))):
@@ -446,11 +431,8 @@ def find_voc(folder: Path) -> Path | None:
 def read_voc(source: DatasetSource) -> FoundDataset:
     """Read label maps in `SegmentationClass`: palette PNGs, or RGB ones in the colors of `labelmap.txt`.
 
-    Without that file, the classes are those of `class_names.txt`, or else VOC's own.
-
-    Args:
-        source: the folder with `SegmentationClass`, `VOCdevkit`, or a list in `ImageSets/Segmentation`, which `split`
-            chooses too.
+    Without that file, the classes are those of `class_names.txt`, or else VOC's own. The dataset's path may be that of
+    a list in `ImageSets/Segmentation`, which its split chooses too.
     """
     start = source.folder.parent.parent if source.path.is_file() else source.folder
     root = find_voc(start)
@@ -618,11 +600,7 @@ def has_masks(folder: Path) -> bool:
 
 
 def read_masks(source: DatasetSource) -> FoundDataset:
-    """Read images and masks of the same names in two folders, with a table of their classes.
-
-    Args:
-        source: the folder with both, or the table in it.
-    """
+    """Read images and masks of the same names in two folders, with a table of their classes."""
     pairs = find_pairs(source.folder)
     if not pairs:
         raise UsageError(
@@ -675,9 +653,6 @@ def read_camvid(source: DatasetSource) -> FoundDataset:
 
     The classes are those of `label_colors.txt` or `class_dict.csv`, else CamVid's own. Void is unlabeled. CVAT writes
     the second layout with a table, whose colors its maps then have.
-
-    Args:
-        source: the folder with `701_StillsRaw_full` and `LabeledApproved_full`, or with `train` and `trainannot`.
     """
     folder, pairs = source.folder, _segnet_pairs(source.folder)
     places = [place / name for place in (folder, folder / _APPROVED) for name in ("label_colors.txt", "class_dict.csv")]
