@@ -26,8 +26,6 @@ EXCEPTIONS = {
     ("batch/engine.py", "pickle.loads"): "what the program itself pickled, from Ray's object store",
     ("checkpoints/torchscript.py", "pickle.Unpickler"): "finds a list of harmless globals only",
     ("data/preparation/foreign_files.py", "pickle.Unpickler"): "finds a list of harmless globals only",
-    ("exported/torch_program.py", "torch.export.load"): "after --trust-code alone",
-    ("exported/torch_program.py", "aoti_load_package"): "after --trust-code alone",
     ("serving/vocabularies.py", "pickle.loads"): "what the service itself pickled, for its other processes",
 }
 
@@ -112,17 +110,6 @@ def test_weights_that_hold_code_are_refused_and_dont_run(tmp_path: Path, write: 
     with pytest.raises(SegvocError):
         segvoc.load("tiny", weights=path)
     assert not trace.exists()
-
-
-def test_an_exported_folder_with_code_is_refused_until_it_is_trusted(tmp_path: Path) -> None:
-    from segvoc.exported.manifest import MANIFEST
-    from segvoc.exported.shipped import copy_tiny
-
-    copy_tiny(tmp_path)
-    about = (tmp_path / MANIFEST).read_text()
-    (tmp_path / MANIFEST).write_text(about.replace('"programs": "onnx"', '"programs": "torch"'))
-    with pytest.raises(UsageError, match=r"archives of torch\.export, which can run any code .* --trust-code"):
-        segvoc.load(tmp_path)
 
 
 def test_an_exported_folder_has_no_links_out_of_itself(tmp_path: Path) -> None:

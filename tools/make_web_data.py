@@ -118,7 +118,7 @@ def _overlay(random: np.random.Generator, opacity: float) -> dict[str, Any]:
 
 
 def _chequered() -> dict[str, Any]:
-    """An overlay that is large enough for wide borders, with more words than colors that can be told apart."""
+    """An overlay that is large enough for wide borders."""
     words, (height, width) = 90, (320, 480)
     y, x = np.mgrid[:height, :width]
     labels = ((7 * (x // 37) + 3 * (y // 23)) % words).astype(np.uint16)

@@ -53,10 +53,6 @@ class DamagedJournalWarning(UserWarning):
     """A line of a journal can't be read; what it kept is lost or done again."""
 
 
-class NotCompiledWarning(UserWarning):
-    """Exported programs were to be compiled, and can't be here; their archives run in place of machine code."""
-
-
 class UnknownWordWarning(UserWarning):
     """The text encoder probably doesn't know a word, for example because it isn't English."""
 

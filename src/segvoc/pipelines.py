@@ -224,7 +224,7 @@ def pipeline(
     if isinstance(device, int):
         device = "cpu" if device < 0 else f"cuda:{device}"
     if not isinstance(model, Segmenter):
-        model = load(model, revision=revision, token=token, device=device, dtype=dtype, trust_code=False)
+        model = load(model, revision=revision, token=token, device=device, dtype=dtype)
     if batch_size is not None:
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size} is out of range; give 1 or more")

@@ -36,9 +36,7 @@ def test_dataset_in_place_of_the_usual_results(segment: Command, name: str) -> N
     assert sorted(words) == ["cat", "road", "stone wall"]
     for image, file in zip(dataset.images, ("in/a.jpg", "in/sub/b.png"), strict=True):
         pixels, labels = image.read(len(dataset.vocabulary))
-        if name == "cityscapes":  # has PNGs only
-            np.testing.assert_array_equal(pixels, np.array(Image.open(file)))
-        elif name == "voc" and file.endswith(".png"):  # has JPEGs only
+        if name == "voc" and file.endswith(".png"):  # has JPEGs only
             assert image.image.suffix == ".jpg"
             assert np.abs(pixels.astype(int) - np.array(Image.open(file))).mean() < 2
         else:
@@ -109,13 +107,6 @@ def test_dataset_without_images(segment: Command) -> None:
     assert result_files() == ["annotations/instances_default.json"]
     dataset = segvoc.read_dataset("out", images="in")
     assert dataset.read(0).labels.shape == (40, 60)
-
-
-def test_cut_outs_of_earlier_words_go(segment: Command) -> None:
-    draw_photos("in/a.jpg")
-    segment("in/a.jpg", "--words", "dog, sofa", "--format", "rgba")
-    segment("in/a.jpg", *WORDS, "--format", "rgba")
-    assert {path.stem for path in Path("out/cutouts/a").iterdir()} <= {"cat", "stone wall", "road"}
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,15 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from segvoc.exported import onnx_program, torch_program
+from segvoc.exported import onnx_program
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import open_tiny
-from segvoc.exported.torch_program import TorchProgram
 from tests.images import squares
 
 THREADS = 4
 
 
-def _call_at_once(program: OnnxProgram | TorchProgram) -> None:
+def _call_at_once(program: OnnxProgram) -> None:
     start = Barrier(THREADS)
 
     def call(_: int) -> None:
@@ -55,13 +54,6 @@ def test_threads_that_come_first_load_one_session(monkeypatch: pytest.MonkeyPatc
     session = SimpleNamespace(get_inputs=list, get_outputs=list, run=lambda *_: [])
     monkeypatch.setattr(onnx_program.onnxruntime, "InferenceSession", lambda *_, **__: loading() and session)
     _call_at_once(OnnxProgram(Path("program.onnx")))
-    assert loading.calls == 1
-
-
-def test_threads_that_come_first_load_one_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    loading = _Loading()
-    monkeypatch.setattr(torch_program.torch.export, "load", lambda _: SimpleNamespace(module=loading))
-    _call_at_once(TorchProgram(Path("program.pt2")))
     assert loading.calls == 1
 
 

@@ -9,10 +9,9 @@ import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError
-from segvoc.exported.manifest import MANIFEST, ExportManifest, described_files
+from segvoc.exported.manifest import MANIFEST, ExportManifest, add_taught, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, open_tiny
-from segvoc.exported.taught_files import add_taught
 from segvoc.models.digests import model_record
 from segvoc.teaching.taught_words import TaughtWords
 from tests.teaching.drawn_examples import DrawnExamples, drawn_examples

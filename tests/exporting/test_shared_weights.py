@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from segvoc.checkpoints.int8_rows import pack_int8_rows, unpack_int8_rows
-from segvoc.exporting.shared_weights import refer_to
+from segvoc.exporting.onnx_files import refer_to
 
 TABLE = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
 NUMBERS = np.array([[3, 39, 0], [7, 7, 1]])

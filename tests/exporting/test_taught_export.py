@@ -77,15 +77,13 @@ def test_triton_alone_cannot_apply_them(tiny, taught, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["onnx", "torch"])
-def test_programs_of_all_formats_have_them(format, tmp_path, untyped):
+def test_programs_have_them(tmp_path, untyped):
     model = small_cat_seg(one_pooling=True)
     taught = model.teach(drawn_examples(4))
-    words = Vocabulary(["grass", "brick", "cat"]) if format == "onnx" else None  # "sky" isn't asked for
-    found = export(model, tmp_path / "out", format=format, vocabulary=words, taught=[taught])
+    words = Vocabulary(["grass", "brick", "cat"])  # "sky" isn't asked for
+    found = export(model, tmp_path / "out", vocabulary=words, taught=[taught])
     assert found.agrees and found.equal_labels > 0.999
-    exported = segvoc.load_exported(tmp_path / "out", trust_code=True)
-    asked = list(words.words) if words else WORDS
-    one, other = (each.segment(UNSEEN, asked) for each in (model.with_taught(taught), exported))
+    exported = segvoc.load_exported(tmp_path / "out")
+    one, other = (each.segment(UNSEEN, words.words) for each in (model.with_taught(taught), exported))
     assert (one.labels == other.labels).mean() > 0.999
     assert len(list(Path(tmp_path / "out").glob("*.words.safetensors"))) == 1

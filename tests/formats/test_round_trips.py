@@ -14,7 +14,6 @@ import segvoc
 from segvoc.annotations.connected_regions import connected_regions
 from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import OutputError, UsageError
-from segvoc.formats.cityscapes import cityscapes_ids
 from segvoc.formats.dataset import DatasetWriter
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.imaging.label_maps import UNLABELED
@@ -46,7 +45,7 @@ def test_labels_and_images_come_back(datasets: Path, name: FormatName) -> None:
     for label, word in enumerate(read.vocabulary.words):
         table[label] = WORDS.index(word) if word in WORDS else UNLABELED
     for index, image in enumerate(read.images):
-        seed = next(seed for seed, stem in enumerate(STEMS) if image.stem.removeprefix("images/") == stem)
+        seed = STEMS.index(image.stem)
         pixels, labels = read.read(index)
         if name == "voc":  # whose images are JPEGs; these are noise
             assert np.abs(pixels.astype(int) - drawn_result(seed=seed).image).mean() < 4
@@ -154,22 +153,9 @@ def test_cvat_counts_runs_row_by_row(datasets: Path) -> None:
     np.testing.assert_array_equal(_painted(masks), hard_labels())
 
 
-def test_voc_and_cityscapes_are_plain_maps(datasets: Path) -> None:
+def test_voc_is_a_plain_map(datasets: Path) -> None:
     voc = np.array(Image.open(datasets / "voc/VOCdevkit/VOC2012/SegmentationClass/photo.png"))
     np.testing.assert_array_equal(voc, np.where(hard_labels() == UNLABELED, 255, hard_labels() + 1))
-    names = cityscapes_ids(WORDS)
-    assert names["road"] == 7 and names["traffic light"] == 19 and names["cat"] == 34
-    ids = np.array(Image.open(datasets / "cityscapes/gtFine/train/images/photo_gtFine_labelIds.png"))
-    for word, number in names.items():
-        np.testing.assert_array_equal(ids == number, hard_labels() == WORDS.index(word))
-
-
-def test_cut_outs_are_the_image_where_the_word_is(datasets: Path) -> None:
-    cut = np.array(Image.open(datasets / "rgba/cutouts/photo/cat.png"))
-    inside = hard_labels() == 0
-    np.testing.assert_array_equal(cut[..., 3], inside * 255)
-    np.testing.assert_array_equal(cut[inside][:, :3], drawn_result().image[inside])
-    assert not cut[~inside].any()
 
 
 # ---- outlines
@@ -201,8 +187,8 @@ def test_many_words(tmp_path: Path, name: FormatName) -> None:
     words = tuple(f"word {index}" for index in range(300))
     labels = np.arange(300, dtype=np.uint16).reshape(15, 20)
     result = drawn_result(labels, words)
-    if name in ("voc", "cityscapes"):
-        with pytest.raises(UsageError, match=rf"{name} has room for \d+ words .* coco-panoptic"):
+    if name == "voc":
+        with pytest.raises(UsageError, match=r"voc has room for \d+ words .* coco-panoptic"):
             DatasetWriter(tmp_path, name).add(result, "photo")
         return
     with DatasetWriter(tmp_path, name) as dataset:
@@ -213,13 +199,11 @@ def test_many_words(tmp_path: Path, name: FormatName) -> None:
         np.testing.assert_array_equal(read.read(0).labels, labels)
 
 
-def test_background_is_index_0_of_voc_and_no_cut_out(tmp_path: Path) -> None:
-    for name in ("voc", "rgba"):
-        with DatasetWriter(tmp_path / name, name, background="road") as dataset:  # type: ignore[arg-type]
-            dataset.add(drawn_result(), "photo")
-    voc = np.array(Image.open(tmp_path / "voc/VOCdevkit/VOC2012/SegmentationClass/photo.png"))
+def test_background_is_index_0_of_voc(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, "voc", background="road") as dataset:
+        dataset.add(drawn_result(), "photo")
+    voc = np.array(Image.open(tmp_path / "VOCdevkit/VOC2012/SegmentationClass/photo.png"))
     np.testing.assert_array_equal(voc == 0, hard_labels() == 3)
-    assert not (tmp_path / "rgba/cutouts/photo/road.png").exists()
 
 
 def test_word_that_would_be_two(tmp_path: Path) -> None:

@@ -95,8 +95,7 @@ import importlib, pkgutil
 for name in {modules!r}:
     module = importlib.import_module(name)
     for inner in pkgutil.walk_packages(getattr(module, "__path__", ()), name + "."):
-        if inner.name != "segvoc.exported.torch_program":  # it runs exports for PyTorch
-            importlib.import_module(inner.name)
+        importlib.import_module(inner.name)
 """
 
 LABEL = """

@@ -14,7 +14,6 @@ from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging import legend
-from segvoc.imaging.color_vision import look_alike
 from segvoc.imaging.fonts import default_font
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.palette import class_colors
@@ -219,20 +218,6 @@ def test_names_are_written_into_the_regions() -> None:
     rows, columns = np.nonzero(changed[:, 300:])
     assert abs(columns.mean() - 150) < 5
     assert abs(rows.mean() - 200) < 5
-
-
-def test_regions_that_touch_and_look_alike_are_hatched() -> None:
-    words = tuple(f"word {index}" for index in range(60))
-    colors = class_colors(60)
-    firsts, seconds = np.triu_indices(60, 1)
-    alike = look_alike(colors[firsts], colors[seconds]).argmax()
-    first, second = int(firsts[alike]), int(seconds[alike])
-    labels = np.full((200, 300), first)
-    labels[:, 180:] = second
-    overlay = np.array(_segmentation(labels, words).overlay(alpha=1.0, names=False, legend=False))
-    assert (overlay[20:180, 20:160] == colors[first]).all()
-    stripes = (overlay[20:180, 200:280] != colors[second]).any(axis=-1).mean()
-    assert 0.2 < stripes < 0.4
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.exported.manifest import add_taught
 from segvoc.exported.shipped import open_tiny
-from segvoc.exported.taught_files import add_taught
 from segvoc.inference.segmenter import Segmenter
 from segvoc.records import to_json
 from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes

@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 
 import { borderLines } from "../src/imaging/border_lines";
-import { hatching } from "../src/imaging/hatching";
 import { overlay } from "../src/imaging/overlay";
 import { MOST_WORDS, NO_COLOR, wordColor } from "../src/imaging/palette";
 import { resizedPlanes } from "../src/imaging/resize";
@@ -35,7 +34,7 @@ for (const { opacity, size, image, labels, overlay: drawn } of expected.overlays
   });
 }
 
-test("hatching and wide borders are Python's", () => {
+test("wide borders are Python's", () => {
   const {
     words,
     size: [height, width],
@@ -46,7 +45,6 @@ test("hatching and wide borders are Python's", () => {
     (_, at) => (7 * Math.floor((at % width) / 37) + 3 * Math.floor(at / width / 23)) % words,
   );
   const colors = [...Array.from({ length: words }, (_, word) => wordColor(word)), NO_COLOR];
-  assert.ok(hatching(labels, { width, height }, colors).some((direction) => direction !== 0));
   const black = { width, height, data: new Uint8ClampedArray(4 * width * height) };
   const rgb = overlay(black, labels, colors, 1).filter((_, at) => at % 4 < 3);
   assert.equal(createHash("sha256").update(rgb).digest("hex"), sha256);

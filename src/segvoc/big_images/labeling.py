@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from segvoc.big_images.label_files import write_geotiff, write_png
 from segvoc.big_images.partial_labels import PartialLabels
-from segvoc.big_images.region_files import check_coordinates, require_vector_files, write_geojson, write_geopackage
+from segvoc.big_images.region_files import check_coordinates, write_geojson
 from segvoc.errors import InputError
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
@@ -43,8 +43,6 @@ class BigImageOptions:
     """Which values of a TIFF become black and white; None: by its type (`RasterImage`)."""
     polygons: bool = False
     """Whether to write the regions as GeoJSON."""
-    geopackage: bool = False
-    """Whether to write the regions as a GeoPackage."""
     max_pixels: int = MAX_PIXELS
     """Most pixels of images that are decoded as a whole (all but TIFF)."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
@@ -58,7 +56,6 @@ class BigImageOptions:
             "bands": None if self.bands is None else ",".join(map(str, self.bands)),
             "stretch": None if self.stretch is None else ", ".join(f"{k}={v}" for k, v in asdict(self.stretch).items()),
             "polygons": self.polygons,
-            "geopackage": self.geopackage,
         }
 
     def require_packages(self) -> None:
@@ -67,10 +64,8 @@ class BigImageOptions:
         Raises:
             UsageError: a package is missing.
         """
-        if self.polygons or self.geopackage:
+        if self.polygons:
             require_rasterio()
-        if self.geopackage:
-            require_vector_files()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,8 +82,6 @@ class BigResult(LabeledFile):
     """`photo.overlay.png`, if one was drawn."""
     polygons: Path | None
     """`photo.geojson`, if asked for."""
-    geopackage: Path | None
-    """`photo.gpkg`, if asked for."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `photo.json`: those of `Segmentation.report`, and "tiles" (side, overlap, wrap).
@@ -109,8 +102,6 @@ class BigResultPaths:
     """As for other images, but the label map of a TIFF is one, too (`scene.tif`)."""
     polygons: Path | None
     """`scene.geojson`, if asked for."""
-    geopackage: Path | None
-    """`scene.gpkg`, if asked for."""
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], files: ResultPaths, options: BigImageOptions) -> "BigResultPaths":
@@ -129,7 +120,6 @@ class BigResultPaths:
         found = cls(
             files=files,
             polygons=files.report.with_suffix(".geojson") if options.polygons else None,
-            geopackage=files.report.with_suffix(".gpkg") if options.geopackage else None,
         )
         refuse_overwriting([path], found)
         return found
@@ -152,7 +142,7 @@ class BigResultPaths:
     def __iter__(self) -> Iterator[Path]:
         """In the order of writing: once the report is there, the others are too."""
         *others, report = self.files
-        return iter([*others, *(path for path in (self.polygons, self.geopackage) if path is not None), report])
+        return iter([*others, *([] if self.polygons is None else [self.polygons]), report])
 
     def read_report(self) -> Any:
         """See `ResultFiles.read_report`."""
@@ -169,7 +159,6 @@ def label_big_image(
     bands: Sequence[int] | None = None,
     stretch: str | None = None,
     polygons: bool = False,
-    geopackage: bool = False,
     max_pixels: int = MAX_PIXELS,
     overlay: OverlayStyle | None = SAVED_OVERLAY,
     compact: bool = False,
@@ -192,7 +181,6 @@ def label_big_image(
         bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
         stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
         polygons: also write the regions as GeoJSON, in longitude and latitude.
-        geopackage: also write them as a GeoPackage, in the image's coordinates.
         max_pixels: most pixels of an image that isn't a TIFF.
         overlay: what the overlay shows; None: don't draw one.
         compact: list only words that were found in the report.
@@ -213,7 +201,6 @@ def label_big_image(
         bands=None if bands is None else tuple(bands),
         stretch=None if stretch is None else Stretch.parsed(stretch),
         polygons=polygons,
-        geopackage=geopackage,
         max_pixels=max_pixels,
         overlay=overlay,
         compact=compact,
@@ -259,8 +246,8 @@ def label_in_tiles(
     start, stamp = time.perf_counter(), stamp_of(path)
     options.require_packages()
     with _opened(path, options) as image:
-        if (options.polygons or options.geopackage) and isinstance(image, RasterImage):
-            check_coordinates(image, repr(str(path)), longitudes=options.polygons)
+        if options.polygons and isinstance(image, RasterImage):
+            check_coordinates(image, repr(str(path)))
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
@@ -279,7 +266,6 @@ def label_in_tiles(
                 report_file=paths.report,
                 overlay=paths.files.overlay,
                 polygons=paths.polygons,
-                geopackage=paths.geopackage,
             )
             stale = paths.files.stale()
             _write(result, image, labels, options)
@@ -345,8 +331,6 @@ def _write(result: BigResult, image: WindowedImage, labels: PartialLabels, optio
                 if path is not None:
                     path.unlink(missing_ok=True)
             raise
-    if result.geopackage is not None:
-        write_geopackage(result.geopackage, result.label_map, result.words, colors)
     report = json_text(result.report(compact=options.compact))
     write_atomically(result.report_file, lambda file: file.write(report))
 

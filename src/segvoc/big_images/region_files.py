@@ -1,54 +1,34 @@
-"""The regions of a label map as files: GeoJSON in longitude and latitude, or a GeoPackage in the map's coordinates."""
+"""The regions of a label map as GeoJSON, in longitude and latitude."""
 
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.errors import InputError, missing_extra, one_line
+from segvoc.errors import InputError, one_line
 from segvoc.imaging.rasters import RasterImage, gdal_errors, gdal_writing, require_rasterio
-from segvoc.storage.atomic_writes import write_atomically, write_path_atomically
+from segvoc.storage.atomic_writes import write_atomically
 
 WGS84 = "EPSG:4326"
 """Longitude and latitude, which GeoJSON is in (RFC 7946)."""
 
-LAYER = "regions"
-"""The layer of a GeoPackage."""
-
-_BATCH = 10_000
-"""Regions that are written to a GeoPackage at once."""
-
 Geometry = Mapping[str, Any]
 """A polygon, as GeoJSON has it."""
 
-
-def require_vector_files() -> tuple[Any, Any]:
-    """The modules pyogrio and shapely.
-
-    Raises:
-        UsageError: they aren't installed.
-    """
-    try:
-        import pyogrio
-        import shapely
-    except ImportError:
-        raise missing_extra("pyogrio", "geo") from None
-    return pyogrio, shapely
+_Ring = list[tuple[float, float]]
 
 
-def check_coordinates(image: RasterImage, name: str, *, longitudes: bool) -> None:
-    """Check that the corners of an image have coordinates, and longitudes and latitudes unless it has no coordinates.
+def check_coordinates(image: RasterImage, name: str) -> None:
+    """Check that the corners of an image have longitudes and latitudes, unless it has no coordinates.
 
     Args:
         image: the image.
         name: what the error calls it.
-        longitudes: whether these are needed.
 
     Raises:
         InputError: they have none: it is of another planet or a local system, or shows more than the earth; or its
@@ -64,7 +44,7 @@ def check_coordinates(image: RasterImage, name: str, *, longitudes: bool) -> Non
         corners = {"type": "Polygon", "coordinates": [[image.dataset.transform @ corner for corner in around]]}
     if not np.isfinite(corners["coordinates"]).all():
         raise InputError(f"{name} has coordinates that aren't numbers; write it again, or leave out the regions")
-    if crs is None or not longitudes:
+    if crs is None:
         return
     try:
         _to_longitudes(crs, corners)
@@ -120,62 +100,6 @@ def write_geojson(
     return written
 
 
-def write_geopackage(path: Path, label_map: Path, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]) -> int:
-    """Write the regions of a label map as the polygons of a GeoPackage, in the coordinates of the label map.
-
-    The layer `regions` has the columns "id", "name" and "color" (#rrggbb) of a region's class, and its "area" in the
-    square of the coordinates' unit. Without coordinates they are columns and rows [px].
-
-    Args:
-        path: the file to write.
-        label_map: the label map, as it was written before.
-        words: names of the classes.
-        colors: their colors.
-
-    Returns:
-        The number of regions.
-
-    Raises:
-        OutputError: the file can't be written.
-        UsageError: pyogrio isn't installed.
-    """
-    rasterio, (pyogrio, shapely) = require_rasterio(), require_vector_files()
-    hexadecimal = _hexadecimal(colors)
-    written = 0
-
-    def write(temporary: Path) -> None:
-        nonlocal written
-        package = temporary.with_suffix(".gpkg")  # GDAL warns of another suffix
-        try:
-            with rasterio.open(label_map) as source:
-                crs = _crs(source)
-                layer: dict[str, Any] = {"layer": LAYER, "driver": "GPKG", "geometry_type": "Polygon"}
-                layer["crs"] = None if crs is None else crs.to_wkt()
-                regions = _regions(source, len(words))
-                while (some := list(islice(regions, _BATCH))) or not written:
-                    shapes = np.array([shapely.geometry.shape(shape) for _, shape in some], object)
-                    labels = np.array([label for label, _ in some], np.int32)
-                    columns = {
-                        "id": labels,
-                        "name": np.array([words[label] for label in labels], object),
-                        "color": np.array([hexadecimal[label] for label in labels], object),
-                        "area": shapely.area(shapes).astype(np.float64),
-                    }
-                    geometry, values = shapely.to_wkb(shapes), list(columns.values())
-                    pyogrio.raw.write(package, geometry, values, list(columns), append=written > 0, **layer)
-                    written += len(some)
-                    if not some:
-                        break
-            package.replace(temporary)
-        finally:
-            package.unlink(missing_ok=True)
-
-    with gdal_writing(path, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
-        warnings.filterwarnings("ignore", "'crs' was not provided")  # of an image without coordinates
-        write_path_atomically(path, write)
-    return written
-
-
 def _regions(label_map: Any, classes: int) -> Iterator[tuple[int, Geometry]]:
     """The class and the outline of each region, in the coordinates of the label map."""
     from rasterio import band, features
@@ -218,21 +142,36 @@ def _to_longitudes(crs: Any, shape: Geometry) -> Geometry:
     if all(-180 <= x <= 180 for part in parts for ring in part for x, _ in ring):
         return found
     # of coordinates that are longitudes already nothing is cut, and they may go from 0 to 360
-    _, shapely = require_vector_files()
-    whole, pieces = shapely.geometry.shape(found), []
-    west, _, east, _ = whole.bounds
-    for turn in range(int((west + 180) // 360), int((east + 180) // 360) + 1):
-        piece = shapely.intersection(whole, shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90))
-        moved = shapely.affinity.translate(piece, -360 * turn)
-        pieces += [one for one in getattr(moved, "geoms", [moved]) if one.geom_type == "Polygon" and not one.is_empty]
-    return shapely.geometry.mapping(pieces[0] if len(pieces) == 1 else shapely.MultiPolygon(pieces))
+    pieces = []
+    for rings in parts:
+        longitudes = [x for x, _ in rings[0]]
+        for turn in range(int((min(longitudes) + 180) // 360), int((max(longitudes) + 180) // 360) + 1):
+            moved = [[(x - 360 * turn, y) for x, y in ring] for ring in rings]
+            cut = [_half(_half(ring, -180, 1), 180, -1) for ring in moved]
+            if cut[0]:
+                pieces.append([ring for ring in cut if ring])
+    if len(pieces) == 1:
+        return {"type": "Polygon", "coordinates": pieces[0]}
+    return {"type": "MultiPolygon", "coordinates": pieces}
+
+
+def _half(ring: _Ring, edge: float, side: int) -> _Ring:
+    """What of a closed ring lies east (1) or west (-1) of a longitude; pieces are joined along it."""
+    kept: _Ring = []
+    for (x, y), (next_x, next_y) in pairwise(ring):
+        is_in = side * (x - edge) >= 0
+        if is_in:
+            kept.append((x, y))
+        if is_in != (side * (next_x - edge) >= 0):
+            kept.append((edge, y + (next_y - y) * (edge - x) / (next_x - x)))
+    # of a ring that only touches the edge no area is left
+    return [*kept, kept[0]] if any(x != edge for x, _ in kept) else []
 
 
 def _without_longitudes(name: str, error: BaseException) -> InputError:
     reason = re.split(r" from '{|\. To debug", one_line(error))[0][:120]
     return InputError(
-        f"{name} has coordinates without longitude and latitude, which GeoJSON needs ({reason}); write a GeoPackage "
-        "of its regions, which keeps its own"
+        f"{name} has coordinates without longitude and latitude, which GeoJSON needs ({reason}); leave out the regions"
     )
 
 

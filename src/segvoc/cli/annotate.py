@@ -27,7 +27,7 @@ FIRST_PORT, PORTS = 8000, 100
 @word_options
 @click.option("--images", metavar="FOLDER", help="Of a new project: its images stay in this folder.")
 @click.option("--model", metavar="NAME", help="The model, or its path.  [default: the project's, else tiny]")
-@model_options(*NETWORK_OPTIONS, "trust_code", "taught", dtype="auto")
+@model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of the page.  [default: a free one]")
 @click.option("--no-browser", is_flag=True, help="Only print the page's address.")
 def annotate(

@@ -29,7 +29,7 @@ NAMED_FAILURES = 20
 @word_options
 @part_options
 @click.option("--model", default="tiny", metavar="NAME", help="A preset, or a path that exists on every node.")
-@model_options(*NETWORK_OPTIONS, "trust_code", "taught", dtype="auto")
+@model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
 @label_options(*IMAGE_OPTIONS)
 @click.option(
     "--to",

@@ -10,8 +10,8 @@ import click
 from segvoc.cli.options import ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import missing_extra, naming_torch
+from segvoc.exported.manifest import add_taught
 from segvoc.exported.shipped import copy_tiny, open_tiny
-from segvoc.exported.taught_files import add_taught
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.vocabulary import Vocabulary
 
@@ -22,9 +22,9 @@ from segvoc.vocabulary import Vocabulary
 @model_options("weights", "options", "taught")
 @click.option(
     "--format",
-    type=click.Choice(["onnx", "torch", "triton"]),
+    type=click.Choice(["onnx", "triton"]),
     default="onnx",
-    help="ONNX programs, torch.export archives, or a Triton model repository of ONNX programs.",
+    help="ONNX programs, or a Triton model repository of them.",
 )
 @click.option(
     "--dtype",
@@ -36,21 +36,19 @@ from segvoc.vocabulary import Vocabulary
 @click.option(
     "--words-file", metavar="F", help="Fix the vocabulary, one word per line; the folder then has no text encoder."
 )
-@click.option("--compile", "compiled", is_flag=True, help="With --format torch: also compile to machine code.")
 @click.option("--page", is_flag=True, help="Write a web page that runs the model in the browser.")
 @click.option("--runtime", metavar="FOLDER", help="With --page, in a clone: the npm package onnxruntime-web.")
 def export(
     model: str,
     out: str,
-    format: Literal["onnx", "torch", "triton"],
+    format: Literal["onnx", "triton"],
     precision: Literal["float32", "float16", "int8"],
     words_file: str | None,
-    compiled: bool,
     page: bool,
     runtime: str | None,
     chosen: ModelOptions,
 ) -> None:
-    """Export MODEL to the folder OUT, as programs that run without its code, and with ONNX also without PyTorch.
+    """Export MODEL to the folder OUT, as ONNX programs that run without its code and without PyTorch.
 
     MODEL is a preset or a segvoc .safetensors file. OUT contains programs for images, words and text, a tokenizer,
     and segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` open it. Before OUT appears, its results
@@ -64,7 +62,6 @@ def export(
         "float32",
         None,
     )
-    plain = plain and not compiled
     if model == "tiny" and plain and find_spec("torch") is None:
         with folder_in_the_making(Path(out), page=page, runtime=folder) as inside:
             copy_tiny(inside)
@@ -91,7 +88,6 @@ def export(
         format=format,
         dtype=precision,
         vocabulary=vocabulary,
-        compiled=compiled,
         page=page,
         runtime=folder,
         say=say,

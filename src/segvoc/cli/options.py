@@ -31,8 +31,6 @@ class ModelOptions:
     device: str = "auto"
     dtype: DtypeName = "float32"
     """--dtype: the precision it runs in."""
-    trust_code: bool = False
-    """--trust-code: whether archives of `torch.export` are opened."""
     taught: tuple[str, ...] = ()
     """--taught: files of taught words."""
     network: str | None = None
@@ -99,7 +97,6 @@ class ModelOptions:
             dtype=self.dtype,
             options=self.departures(),
             network=self.own_network(),
-            trust_code=self.trust_code,
         )
         return self.with_taught(opened)
 
@@ -181,9 +178,6 @@ _OPTIONS: Mapping[str, Decorator] = {
         "--network",
         metavar="FILE.py:FUNCTION",
         help="Run this function to build the network of a model with an aggregation of your own.",
-    ),
-    "trust_code": click.option(
-        "--trust-code", is_flag=True, help="Open a torch.export archive, which can run arbitrary code."
     ),
 }
 """The options by their names in `ModelOptions`; --dtype has several defaults."""

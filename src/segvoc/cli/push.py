@@ -87,11 +87,11 @@ def _opened(source: str, model: str | None) -> "Segmenter":
     if not source.endswith(WORDS_SUFFIX):
         if model is not None:
             raise UsageError(f"--model is for files of taught words (*{WORDS_SUFFIX}); leave it out for {source!r}")
-        return load(source, device="cpu", dtype="float32", trust_code=False)
+        return load(source, device="cpu", dtype="float32")
     from segvoc.teaching.taught_words import TaughtWords
 
     taught = TaughtWords.load(source)
-    return load(model or taught.record.model, device="cpu", dtype="float32", trust_code=False).with_taught(taught)
+    return load(model or taught.record.model, device="cpu", dtype="float32").with_taught(taught)
 
 
 def _with_scores(found: "ShareableModel", opened: "Segmenter", reports: Sequence[str]) -> "ShareableModel":

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A preset, a segvoc .safetensors file, an exported folder, or OWNER/NAME.",
 )
-@model_options(*NETWORK_OPTIONS, "network", "trust_code", "taught", dtype="auto")
+@model_options(*NETWORK_OPTIONS, "network", "taught", dtype="auto")
 @label_options(*OPTION_TEXTS)
 @click.option("--out", default="out", metavar="FOLDER", help="Folder for the results.")
 @click.option(

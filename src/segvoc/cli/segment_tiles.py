@@ -59,7 +59,6 @@ def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
         bands=tiles.band_numbers,
         stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
         polygons=tiles.polygons,
-        geopackage=tiles.geopackage,
         max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
         overlay=labeling.overlay,
         compact=labeling.compact,

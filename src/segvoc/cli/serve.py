@@ -104,7 +104,7 @@ def naming_fastapi() -> Iterator[None]:
 @click.option(
     "--workers", default=1, type=click.IntRange(1, 64), help="Number of processes, each with its own model and queue."
 )
-@model_options(*NETWORK_OPTIONS, "trust_code", "taught", dtype="auto")
+@model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
 @click.option(
     "--api-key-file",
     metavar="FILE",

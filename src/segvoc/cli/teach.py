@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--classes", metavar="FILE", help="The class names: a JSON list in label order.")
 @dataset_options
 @click.option("--model", default="tiny", metavar="NAME", help="The model to teach, or its path.")
-@model_options(*NETWORK_OPTIONS, "trust_code")
+@model_options(*NETWORK_OPTIONS)
 @click.option("--out", required=True, metavar="FILE", help="The file to write, such as street.words.safetensors.")
 @click.option("--keep-worse", is_flag=True, help="Keep the examples of words that get worse with them, too.")
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Random seed.")

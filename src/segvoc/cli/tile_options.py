@@ -17,7 +17,6 @@ class TileOptions:
     bands: str | None
     stretch: str | None
     polygons: bool
-    geopackage: bool
     max_megapixels: float | None
 
     @property
@@ -56,9 +55,6 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--stretch", metavar="B,W", help="Values of a TIFF to map to black and white, such as 0,3000 or 2%,98%."
     ),
     "polygons": click.option("--polygons", is_flag=True, help="Also write the regions as GeoJSON."),
-    "geopackage": click.option(
-        "--geopackage", is_flag=True, help="Also write the regions as a GeoPackage, in the image's coordinates."
-    ),
     "max_megapixels": click.option(
         "--max-megapixels",
         type=click.FloatRange(min=0, min_open=True),

@@ -3,10 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError, UsageError, one_line
@@ -16,12 +16,13 @@ from segvoc.inference.protocols import Protocols
 from segvoc.records import check_amounts, from_json, leaves, to_json
 from segvoc.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.digests import file_sha256
+from segvoc.teaching.taught_words import TaughtWords
 
 MANIFEST = "segvoc.json"
 """Name of the file; a folder that holds one is an exported model."""
 
-ProgramKind = Literal["onnx", "torch"]
-"""What programs are: ONNX files, or archives of `torch.export`."""
+TAUGHT_FILE = "taught_{}.words.safetensors"
+"""Name of a file of taught words by its place, from 1."""
 
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
@@ -81,8 +82,6 @@ class ExportManifest:
     """Name of the model in results."""
     dtype: str
     """Precision of most weights: "float32", "float16" or "int8"."""
-    programs: ProgramKind
-    """What the programs are."""
     image: str
     """File of the program from pixels to features, like all files by its path in the folder."""
     stride: int
@@ -242,3 +241,20 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an exported folder."""
     # unlike pathlib's, this answers for any text, however long
     return os.path.isfile(os.path.join(path, MANIFEST))
+
+
+def add_taught(folder: Path, taught: Sequence[TaughtWords]) -> None:
+    """Write taught words into an exported folder that has none, and list them in its description.
+
+    Raises:
+        OutputError: the folder can't be written.
+    """
+    if not taught:
+        return
+    names = tuple(TAUGHT_FILE.format(place) for place in range(1, len(taught) + 1))
+    for name, one in zip(names, taught, strict=True):
+        one.save(folder / name)
+    files = described_files(folder)
+    del files[MANIFEST]
+    manifest = replace(ExportManifest.read(folder / MANIFEST), files=files, taught=names)
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

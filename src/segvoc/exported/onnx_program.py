@@ -1,16 +1,23 @@
-"""ONNX files as programs that ONNX Runtime runs."""
+"""ONNX files as programs that ONNX Runtime runs, and programs in two halves, the second run for a class at a time."""
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import onnxruntime
 
-from segvoc.errors import CheckpointError
-from segvoc.process_settings import onnx_threads
+from segvoc.errors import CheckpointError, SegvocError, one_line
+from segvoc.process_settings import cores, onnx_threads
+
+RunProgram = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
+"""A program of an exported model: from arrays by name to arrays by name."""
+
+OF_CLASSES = "class_"
+"""How the names of those arrays begin that have an axis of classes, the second."""
 
 _loading = threading.Lock()
 """One program is loaded at a time, so that threads that run it first share its session."""
@@ -46,12 +53,23 @@ class OnnxProgram:
         """Run the program; inputs that it doesn't have are ignored.
 
         Raises:
-            CheckpointError: the file is damaged.
+            CheckpointError: the file is damaged, doesn't run on these inputs, or gives what segvoc can't go on with.
         """
-        session = self._loaded()
-        fed = {one.name: np.asarray(inputs[one.name]) for one in session.get_inputs()}
-        outputs = cast(list[np.ndarray], session.run(None, fed))
-        return dict(zip((one.name for one in session.get_outputs()), outputs, strict=True))
+        try:
+            session = self._loaded()
+            fed = {one.name: np.asarray(inputs[one.name]) for one in session.get_inputs()}
+            found = cast(list[np.ndarray], session.run(None, fed))
+        except SegvocError:
+            raise
+        except Exception as error:  # ONNX Runtime has many
+            raise CheckpointError(
+                f"{str(self.file)!r} doesn't run on what segvoc gives it ({one_line(error)}); give it more "
+                "memory, or export the model again"
+            ) from None
+        outputs = dict(zip((one.name for one in session.get_outputs()), found, strict=True))
+        if problem := _unfit_output(outputs):
+            raise CheckpointError(f"{str(self.file)!r} gives {problem}; export the model again")
+        return outputs
 
     def _loaded(self) -> onnxruntime.InferenceSession:
         if (loaded := self._sessions.get(os.getpid())) is not None:
@@ -74,3 +92,44 @@ class OnnxProgram:
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{str(self.file)!r} is damaged; export the model again ({reason})") from None
+
+
+def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:
+    """Why outputs can't be gone on with; empty if they can."""
+    for name, axes, kind in (("embeddings", 2, "f"), ("logits", 4, "f"), ("kept", 2, "i")):
+        if name in outputs and (outputs[name].ndim != axes or outputs[name].dtype.kind != kind):
+            return f"{name} of shape {outputs[name].shape} and type {outputs[name].dtype}"
+    if "logits" not in outputs or "kept" not in outputs:
+        return ""
+    fits = outputs["kept"].shape == outputs["logits"].shape[:2]
+    return "" if fits else f"logits of shape {outputs['logits'].shape} for {outputs['kept'].shape} classes"
+
+
+class WordsApart:
+    """The two halves as the one program that they are.
+
+    Args:
+        shared: selects the classes, and computes what they share.
+        each: computes the logits of some classes; several threads call it at a time, so it should use one itself.
+        threads: how many call it at a time; 0: as many as `onnx_threads` says, or one for each core.
+    """
+
+    def __init__(self, shared: RunProgram, each: RunProgram, threads: int) -> None:
+        self._shared, self._each, self._threads = shared, each, threads
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Run both: "logits" (B K h w) and "kept" (B K) from the inputs of the whole program."""
+        found = self._shared(inputs)
+        kept = found.pop("kept")
+
+        def logits(number: int) -> np.ndarray:
+            one = slice(number, number + 1)
+            parts = {name: value[:, one] for name, value in found.items() if name.startswith(OF_CLASSES)}
+            return self._each(found | parts)["logits"]
+
+        numbers, threads = range(kept.shape[1]), min(self._threads or onnx_threads() or cores(), kept.shape[1])
+        if threads == 1:
+            return {"logits": np.concatenate([logits(number) for number in numbers], axis=1), "kept": kept}
+        # threads of this call alone: those that wait for the next one would be missing in a fork of this process
+        with ThreadPoolExecutor(threads) as pool:
+            return {"logits": np.concatenate(list(pool.map(logits, numbers)), axis=1), "kept": kept}

@@ -1,7 +1,7 @@
-"""The segmenter that runs an exported model with ONNX Runtime, or with PyTorch if it was exported for that."""
+"""The segmenter that runs an exported model with ONNX Runtime."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +12,9 @@ from jaxtyping import Float32, Int, Int64
 from segvoc.encoders.part_names import PartNames, embed_names
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
-from segvoc.errors import CheckpointError, SegvocError, UsageError, naming_torch, one_line
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
-from segvoc.exported.onnx_program import OnnxProgram
-from segvoc.exported.taught_files import read_taught
-from segvoc.exported.words_apart import WordsApart
+from segvoc.exported.onnx_program import OnnxProgram, RunProgram, WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
@@ -24,15 +22,11 @@ from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, Vo
 from segvoc.sharing.facts import SHIPPED_WEIGHTS, TINY, taught_facts
 from segvoc.sharing.uploading import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
-from segvoc.teaching.taught_words import probe_image
+from segvoc.teaching.taught_words import TaughtWords, probe_image
 from segvoc.vocabulary import Vocabulary
 
 EVERYTHING = 1 << 30
 """More words than any vocabulary has."""
-
-
-RunProgram = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
-"""A program of an exported model, whatever library runs it: from arrays by name to arrays by name."""
 
 
 class ExportedSegmenter(Segmenter):
@@ -41,25 +35,23 @@ class ExportedSegmenter(Segmenter):
     Args:
         folder: the exported folder.
         manifest: the file that describes it, in the same folder.
-        threads: threads that ONNX Runtime computes with; 0: OMP_NUM_THREADS, or one for each core. PyTorch's are those
-            of the process.
+        threads: threads that ONNX Runtime computes with; 0: OMP_NUM_THREADS, or one for each core.
 
     Raises:
         CheckpointError: the folder is damaged.
-        UsageError: the programs are PyTorch's, which isn't installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, manifest: str = MANIFEST, threads: int = 0) -> None:
         self.folder = Path(folder)
         self.manifest = about = ExportManifest.read(self.folder / manifest)
         about.check_files(self.folder)
-        opened = self._opener(threads)
-        self._image = opened(about.image)
-        self._words = {words.pooling: self._opened_words(words, opened, threads) for words in about.words}
+        self._threads = threads
+        self._image = self._opened(about.image)
+        self._words = {words.pooling: self._opened_words(words) for words in about.words}
         super().__init__(
             name=about.name,
             protocols=about.protocols,
-            encode_words=self._encoder(opened),
+            encode_words=self._encoder(),
             has_background=about.has_background,
             selects=about.selects,
             own_selection=about.own_selection,
@@ -68,7 +60,7 @@ class ExportedSegmenter(Segmenter):
             background_words=about.background_words,
             origin=about.origin,
         )
-        self.taught = read_taught(self.folder, about)
+        self.taught = tuple(TaughtWords.load(self.folder / name) for name in about.taught)
 
     @property
     def dtype(self) -> str:
@@ -143,7 +135,7 @@ class ExportedSegmenter(Segmenter):
     def check_taught(self) -> None:
         """Check that the words that the folder says the model was taught were taught to it.
 
-        This runs the image program, so `load_exported` calls it, once archives are trusted.
+        This runs the image program, so it is left to `load_exported`.
 
         Raises:
             CheckpointError: they were taught to another model.
@@ -157,59 +149,21 @@ class ExportedSegmenter(Segmenter):
     def _fixed_window(self) -> str:
         return next((window for window, one in self.protocols.items() if one.size and one.max_aspect == 1), "single")
 
-    def _opener(self, threads: int) -> Callable[[str], RunProgram]:
-        if self.manifest.programs == "onnx":
-            return lambda file: _Guarded(self.folder / file, OnnxProgram(self.folder / file, threads))
-        with naming_torch():
-            from segvoc.exported.torch_program import TorchProgram
-        return lambda file: _Guarded(self.folder / file, TorchProgram(self.folder / file))
+    def _opened(self, file: str) -> RunProgram:
+        return OnnxProgram(self.folder / file, self._threads)
 
-    def _opened_words(self, words: WordsProgram, opened: Callable[[str], RunProgram], threads: int) -> RunProgram:
+    def _opened_words(self, words: WordsProgram) -> RunProgram:
         if words.apart is None:
-            return opened(words.program)
+            return self._opened(words.program)
         shared, each = words.apart
-        return WordsApart(opened(shared), self._opener(1)(each), threads)
+        return WordsApart(self._opened(shared), OnnxProgram(self.folder / each, threads=1), self._threads)
 
-    def _encoder(self, opened: Callable[[str], RunProgram]) -> WordEncoder:
+    def _encoder(self) -> WordEncoder:
         about = self.manifest
         if about.text is None:
             return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
-        encoder = ExportedWordEncoder(opened(about.text.program), self.folder / about.text.tokenizer, about.text)
+        encoder = ExportedWordEncoder(self._opened(about.text.program), self.folder / about.text.tokenizer, about.text)
         return ExportedPartEncoder(encoder) if about.has_parts else encoder
-
-
-@dataclass(frozen=True)
-class _Guarded:
-    """A program whose failures are one line, and whose outputs are what segvoc goes on with."""
-
-    file: Path
-    program: RunProgram
-
-    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        file = str(self.file)
-        try:
-            outputs = self.program(inputs)
-        except SegvocError:
-            raise
-        except Exception as error:  # each library has its own
-            raise CheckpointError(
-                f"{file!r} doesn't run on what segvoc gives it ({one_line(error)}); give it more "
-                "memory, or export the model again"
-            ) from None
-        if problem := _unfit_output(outputs):
-            raise CheckpointError(f"{file!r} gives {problem}; export the model again")
-        return outputs
-
-
-def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:
-    """Why outputs can't be gone on with; empty if they can."""
-    for name, axes, kind in (("embeddings", 2, "f"), ("logits", 4, "f"), ("kept", 2, "i")):
-        if name in outputs and (outputs[name].ndim != axes or outputs[name].dtype.kind != kind):
-            return f"{name} of shape {outputs[name].shape} and type {outputs[name].dtype}"
-    if "logits" not in outputs or "kept" not in outputs:
-        return ""
-    fits = outputs["kept"].shape == outputs["logits"].shape[:2]
-    return "" if fits else f"logits of shape {outputs['logits'].shape} for {outputs['kept'].shape} classes"
 
 
 def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Exports networks as programs that run without their code: ONNX files, also for Triton, or `torch.export` archives."""
+"""Exports networks as ONNX programs that run without their code, also for Triton."""

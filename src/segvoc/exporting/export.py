@@ -3,18 +3,19 @@
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 from packaging.version import Version
 from safetensors.torch import save
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from segvoc.arrays import to_numpy
@@ -24,16 +25,13 @@ from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.encoders.siglip_text import SiglipTextEncoder
-from segvoc.errors import NotCompiledWarning, UsageError, missing_extra
-from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram, described_files
+from segvoc.errors import UsageError, missing_extra
+from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram, add_taught, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
-from segvoc.exported.taught_files import add_taught
 from segvoc.exporting.comparison import Comparison, compare_with_export
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.exporting.programs import Program, image_program, smallest_grid, text_program, word_program
-from segvoc.exporting.tokenizers import clip_tokenizer, write_tokenizer
-from segvoc.exporting.torch_files import finds_compiler, write_torch
 from segvoc.exporting.words_apart import comes_apart, programs_apart
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
@@ -44,8 +42,8 @@ from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.vocabulary import Vocabulary
 
-ExportFormat = Literal["onnx", "torch", "triton"]
-"""What is written: ONNX programs, `torch.export` archives, or a model repository of Triton with ONNX programs."""
+ExportFormat = Literal["onnx", "triton"]
+"""What is written: ONNX programs, or a model repository of Triton with them."""
 
 ExportDtype = Literal["float32", "float16", "int8"]
 """Precision of most weights: "float16" also computes in it, "int8" in float32."""
@@ -78,13 +76,6 @@ class _Settings:
     dtype: ExportDtype = "float32"
     """Precision of most weights."""
     vocabulary: Vocabulary | None = None
-    compiled: bool = False
-    """Whether programs are compiled, too."""
-
-    @property
-    def ending(self) -> str:
-        """Ending of the programs' files."""
-        return ".pt2" if self.format == "torch" else ".onnx"
 
     def apart(self, network: SegmentationNetwork) -> bool:
         """Whether programs for words are written in two, too, which is quicker on a CPU."""
@@ -96,10 +87,6 @@ class _Settings:
             raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
         if self.vocabulary is not None and isinstance(model.network, PartNetwork):
             raise UsageError("a network of parts sorts its words by itself; export it without fixed words")
-        if self.format == "torch" and self.dtype == "int8":
-            raise UsageError("torch programs have no int8 weights; use the dtype float16, or the format onnx")
-        if self.compiled and self.format != "torch":
-            raise UsageError(f"only programs of the format torch are compiled, not those of {self.format}")
         if page and self.format != "onnx":
             raise UsageError(f"a page runs ONNX programs; leave out the format {self.format}")
         if model.taught and self.format == "triton":
@@ -116,7 +103,6 @@ def export(
     format: ExportFormat = "onnx",
     dtype: ExportDtype = "float32",
     vocabulary: Vocabulary | None = None,
-    compiled: bool = False,
     page: bool = False,
     runtime: Path | None = None,
     taught: Sequence[TaughtWords] = (),
@@ -131,10 +117,9 @@ def export(
     Args:
         model: the model, in float32, on a CPU.
         out: the folder.
-        format: what the programs are, and how the folder is laid out.
+        format: how the folder is laid out.
         dtype: precision of most weights.
         vocabulary: fixes the words; the folder then has no text encoder. None: any words.
-        compiled: for "torch": write machine code for this kind of processor, too.
         page: write a web page that runs the model in the browser, which holds the exported folder as "model".
         runtime: for the page, see `write_web_page`.
         taught: words that were taught to the model, beside those that it has by `with_taught`. The folder has them all,
@@ -150,9 +135,6 @@ def export(
             like this, its programs differ from it, or the page's runtime is missing.
         CheckpointError: words were taught to another model.
         OutputError: the folder can't be written.
-
-    Warns:
-        NotCompiledWarning: programs can't be compiled here; the folder has their archives.
     """
     require_network(model, "export")
     if Version(torch.__version__) < Version(OLDEST_PYTORCH):
@@ -161,16 +143,12 @@ def export(
         )
     if model.dtype != "float32" or model.device.type != "cpu":
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
-    settings = _Settings(format=format, dtype=dtype, vocabulary=vocabulary, compiled=compiled)
+    settings = _Settings(format=format, dtype=dtype, vocabulary=vocabulary)
     if taught:
         model = model.with_taught(*taught)
     settings.check(model, page=page)
-    if compiled and not finds_compiler():
-        message = "no C++ compiler is found here, so the programs aren't compiled; install g++ for that"
-        warnings.warn(message, NotCompiledWarning, stacklevel=2)
-        settings = replace(settings, compiled=False)
     with folder_in_the_making(Path(out), page=page, runtime=runtime) as folder:
-        if settings == _Settings(format=format) and format != "torch" and not afresh and _is_shipped(model):
+        if settings == _Settings(format=format) and not afresh and _is_shipped(model):
             say("copying the programs that ship")
             copy_tiny(folder)
         else:
@@ -193,14 +171,11 @@ def export(
 def _write_folder(model: NetworkSegmenter, folder: Path, settings: _Settings, say: Callable[[str], object]) -> None:
     vocabulary = settings.vocabulary
     with _in_dtype(model.network, settings.dtype) as network:
-        if settings.format == "torch":
-            write: _Write = partial(write_torch, compiled=settings.compiled)
-        else:
-            try:
-                from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
-            except ImportError:
-                raise missing_extra("onnxscript", "export") from None
-            write = partial(write_onnx, weights=_write_weights(model, network, folder, settings))
+        try:
+            from segvoc.exporting.onnx_files import write_onnx  # here, since it needs the extra
+        except ImportError:
+            raise missing_extra("onnxscript", "export") from None
+        write = partial(write_onnx, weights=_write_weights(model, network, folder, settings))
         names = _write_programs(model, network, folder, settings, write, say)
     if vocabulary is not None:
         say("encoding the words")
@@ -244,11 +219,11 @@ def _write_programs(
 ) -> dict[tuple[int, int], str]:
     """Write the programs, and return those of the words by pooling."""
     say("writing the program for images")
-    write(image_program(network), folder / f"image{settings.ending}")
+    write(image_program(network), folder / "image.onnx")
     prompts = 1 if network.average_prompts else len(model.templates)
     poolings = sorted({protocol.pooling for protocol in model.protocols.values()}, reverse=True)
     stems = {pooling: f"words_{pooling[0]}x{pooling[1]}" for pooling in poolings} | {poolings[0]: "words"}
-    names = {pooling: f"{stem}{settings.ending}" for pooling, stem in stems.items()}
+    names = {pooling: f"{stem}.onnx" for pooling, stem in stems.items()}
     for pooling, name in names.items():
         say(f"writing the program for words ({name})")
         whole = word_program(network, pooling, prompts, model.votes)
@@ -266,9 +241,9 @@ def _write_programs(
         if isinstance(encoder, MiniLM):
             shutil.copyfile(TOKENIZER_FILE, folder / "tokenizer.json")
         elif isinstance(encoder, SiglipTextEncoder):
-            write_tokenizer(encoder.own_tokenizer(), folder / "tokenizer.json")
+            (folder / "tokenizer.json").write_text(encoder.own_tokenizer().to_str(), encoding="utf-8")
         else:
-            write_tokenizer(clip_tokenizer(), folder / "tokenizer.json")
+            (folder / "tokenizer.json").write_text(clip_tokenizer().to_str(), encoding="utf-8")
     return names
 
 
@@ -284,7 +259,7 @@ def _text_part(model: NetworkSegmenter, settings: _Settings) -> TextPart:
     if isinstance(encoder, SiglipTextEncoder):
         rule = "never"
     return TextPart(
-        program=f"text{settings.ending}",
+        program="text.onnx",
         tokenizer="tokenizer.json",
         max_tokens=encoder.config.max_tokens if isinstance(encoder, MiniLM) else encoder.config.context_length,
         padding=0,
@@ -306,8 +281,7 @@ def _write_manifest(
     manifest = ExportManifest(
         name=model.name,
         dtype=settings.dtype,
-        programs="torch" if settings.format == "torch" else "onnx",
-        image=f"image{settings.ending}",
+        image="image.onnx",
         stride=stride,
         smallest=stride * smallest_grid(network),
         words=tuple(
@@ -368,3 +342,42 @@ def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[Segm
     finally:
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):
             tensor.data = kept[name]
+
+
+# ---- tokenizers
+
+PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""The pieces of a text in which CLIP's tokenizer looks for byte pairs (OpenAI's clip/simple_tokenizer.py)."""
+
+
+PLAIN = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'} | {
+    "\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
+}  # fmt: skip
+"""Quotation marks and ligatures that open_clip's tokenizer writes plainly (by ftfy)."""
+
+
+@cache
+def clip_tokenizer() -> Tokenizer:
+    """CLIP's tokenizer: lower case, byte pairs with an end-of-word mark, and the start and end of the text.
+
+    open_clip's own also repairs wrongly decoded text and HTML entities, which this one takes literally.
+    """
+    original = SimpleTokenizer()
+    merges = cast(list[tuple[str, str]], sorted(original.bpe_ranks, key=original.bpe_ranks.__getitem__))
+    tokenizer = Tokenizer(
+        models.BPE(vocab=dict(original.encoder), merges=merges, end_of_word_suffix="</w>", fuse_unk=False)
+    )
+    plain = [normalizers.Replace(mark, to) for mark, to in PLAIN.items()]
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *plain, spaces, normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    start, end = ((original.decoder[token], token) for token in (original.sot_token_id, original.eot_token_id))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start[0]} $A {end[0]}", special_tokens=[start, end]
+    )
+    return tokenizer

@@ -1,21 +1,34 @@
-"""Programs as ONNX files."""
+"""Programs as ONNX files, whose weights lie in .safetensors files, to whose bytes an ONNX file may refer.
 
-from collections.abc import Sequence
+So all programs of a model share one file of weights, with the names that they have in the network, and `tiny` ships
+once for both engines. What is stored in fewer bits than it is computed in is expanded by operators that ONNX Runtime
+evaluates when it loads a program; of tables of embeddings only the rows that are looked up, in each call.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
 from onnxscript import opset18
 from onnxscript.optimizer import fold_constants, inline
 
+from segvoc.checkpoints.int8_rows import SCALE
 from segvoc.exporting.programs import Program, quiet
-from segvoc.exporting.shared_weights import SMALLEST, refer_to
 
 OPSET = 18
 """Version of ONNX's operators. Readers of newer versions read it too. By the next version, whose `AveragePool` has
 dilations, ONNX Runtime takes ten times as long for it."""
+
+SMALLEST = 256
+"""Weights with fewer values are written into the program itself."""
+
+_DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "I8": ir.DataType.INT8}
 
 _EINSUM = torch.ops.aten.einsum.default
 """Written as products of matrices, which ONNX Runtime computes several times faster."""
@@ -94,3 +107,160 @@ def _keep_operators_only(model: ir.Model) -> None:
         function.metadata_props.clear()
     model.graph.metadata_props.clear()
     model.metadata_props.clear()
+
+
+# ---- weights
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor in a file."""
+
+    path: Path
+    offset: int
+    length: int
+    dtype: ir.DataType
+    shape: tuple[int, ...]
+
+    def tensor(self, name: str) -> ir.ExternalTensor:
+        """A reference to it."""
+        return ir.ExternalTensor(
+            self.path.name, self.offset, self.length, self.dtype, shape=ir.Shape(self.shape), name=name,
+            base_dir=self.path.parent,
+        )  # fmt: skip
+
+
+def refer_to(model: ir.Model, files: Sequence[Path]) -> None:
+    """Replace the weights of a program by references to equal ones in .safetensors files, also to transposed ones.
+
+    Args:
+        model: the program, changed in place. It has to be saved in the folder of the files.
+        files: the files.
+    """
+    stored = {name: one for path in files for name, one in _tensors_of(path)}
+    places = {key: place for name in stored for key, place in _places(stored, name)}
+    for value in list(model.graph.initializers.values()):
+        content = value.const_value
+        if content is None or content.size < SMALLEST:
+            continue
+        array = content.numpy()
+        place = places.get((array.dtype.char, array.shape, array.tobytes()))
+        if place is not None:
+            _replace(model, value, stored, *place)
+
+
+def _tensors_of(path: Path) -> Iterator[tuple[str, _Stored]]:
+    """The tensors of a .safetensors file, by name: a length, a JSON header, and their bytes one after another."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    for name, entry in header.items():
+        if name != "__metadata__" and entry["dtype"] in _DTYPES:
+            start, end = entry["data_offsets"]
+            yield name, _Stored(path, 8 + length + start, end - start, _DTYPES[entry["dtype"]], tuple(entry["shape"]))
+
+
+_Key = tuple[str, tuple[int, ...], bytes]
+"""Type, shape and bytes of a weight."""
+
+
+def _places(stored: dict[str, _Stored], name: str) -> Iterator[tuple[_Key, tuple[str, tuple[int, ...] | None]]]:
+    """The weights that a stored tensor can stand for: as it is, in float32, and transposed if it is a matrix.
+
+    Yields:
+        The weight, and where it is: the name of the tensor and the order of its axes (None: as stored).
+    """
+    if name.endswith(SCALE):
+        return
+    array = stored[name].tensor(name).numpy()
+    if name + SCALE in stored:
+        scale = stored[name + SCALE].tensor(name).numpy()
+        array = array.astype(np.float32) * scale.reshape(-1, *[1] * (array.ndim - 1))
+    for one in {array.dtype: array, np.dtype(np.float32): array.astype(np.float32)}.values():
+        yield (one.dtype.char, one.shape, one.tobytes()), (name, None)
+        if one.ndim == 2:
+            yield (one.dtype.char, one.T.shape, one.T.tobytes()), (name, (1, 0))
+
+
+def _replace(
+    model: ir.Model, value: ir.Value, stored: dict[str, _Stored], name: str, axes: tuple[int, ...] | None
+) -> None:
+    """Compute a weight from a stored tensor; `axes` is the order of its axes, None: as stored.
+
+    Of tables whose rows are looked up, such as those of tokens, only these rows are computed, in each call.
+    """
+    readers = [use.node for use in value.uses()]
+    is_table = axes is None and len(stored[name].shape) == 2
+    if is_table and readers and all(_looks_up(node, value) for node in readers):
+        for node in readers:
+            rows, nodes = _Expanded(model, stored, name, value.dtype).rows(cast(ir.Value, node.inputs[1]))
+            node.outputs[0].replace_all_uses_with(rows, replace_graph_outputs=True)
+            model.graph.insert_before(node, nodes)
+            model.graph.remove(node, safe=True)
+    else:
+        whole, nodes = _Expanded(model, stored, name, value.dtype).whole(axes)
+        value.replace_all_uses_with(whole)
+        if nodes:
+            model.graph.insert_before(model.graph[0], nodes)
+    del model.graph.initializers[str(value.name)]
+
+
+def _looks_up(node: ir.Node, value: ir.Value) -> bool:
+    """Whether an operator takes rows of a weight by their numbers."""
+    takes_rows = node.op_type == "Gather" and node.attributes.get_int("axis", 0) == 0
+    return takes_rows and node.inputs[0] is value and node.inputs[1] is not value
+
+
+class _Expanded:
+    """Operators that compute a weight from a stored tensor, once: as a whole, or some of its rows.
+
+    Args:
+        model: the program, which gets the initialisers that they need.
+        stored: the tensors.
+        name: that of the tensor.
+        dtype: of the weight; None: as stored.
+    """
+
+    def __init__(self, model: ir.Model, stored: dict[str, _Stored], name: str, dtype: ir.DataType | None) -> None:
+        self._model, self._nodes = model, list[ir.Node]()
+        self._rank = len(stored[name].shape)
+        self._dtype = None if dtype == stored[name].dtype else dtype
+        self._tensor = self._initializer(stored[name].tensor(f"stored.{name}"))
+        scale = stored.get(name + SCALE)
+        self._scale = None if scale is None else self._initializer(scale.tensor(f"stored.{name}{SCALE}"))
+
+    def whole(self, axes: tuple[int, ...] | None) -> tuple[ir.Value, list[ir.Node]]:
+        """All of it, its axes in an order."""
+        shape = [-1, *[1] * (self._rank - 1)]
+        scale = None if self._scale is None else self._apply("Reshape", self._scale, self._constant("rows", shape))
+        result = self._scaled(self._tensor, scale)
+        return result if axes is None else self._apply("Transpose", result, perm=list(axes)), self._nodes
+
+    def rows(self, numbers: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
+        """Rows of a matrix, by their numbers."""
+        scale = self._scale
+        if scale is not None:
+            scale = self._apply("Unsqueeze", self._apply("Gather", scale, numbers), self._constant("last", [-1]))
+        return self._scaled(self._apply("Gather", self._tensor, numbers), scale), self._nodes
+
+    def _scaled(self, stored: ir.Value, scale: ir.Value | None) -> ir.Value:
+        result = stored if self._dtype is None else self._apply("Cast", stored, to=int(self._dtype))
+        return result if scale is None else self._apply("Mul", result, scale)
+
+    def _apply(self, operator: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
+        node = ir.node(operator, list(inputs), attributes or None)  # pyright: ignore[reportArgumentType]
+        self._nodes.append(node)
+        return node.outputs[0]
+
+    def _constant(self, name: str, numbers: list[int]) -> ir.Value:
+        return self._initializer(ir.tensor(np.array(numbers, np.int64), name=f"{name}.{len(numbers)}"))
+
+    def _initializer(self, tensor: ir.TensorProtocol) -> ir.Value:
+        known = self._model.graph.initializers.get(str(tensor.name))
+        if known is not None:
+            return known
+        made = ir.Value(
+            name=tensor.name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
+        self._model.graph.initializers[str(tensor.name)] = made
+        return made

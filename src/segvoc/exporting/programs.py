@@ -48,8 +48,6 @@ class Program:
     """Example inputs."""
     free: dict[str, dict[int, Any]]
     """For each input, its axes of any size, with the expressions of `Dim` for their sizes."""
-    compiles: bool = True
-    """Whether AOTInductor can compile it. It can't where only the data decide a size: how many words are kept."""
 
     def traced(self) -> ExportedProgram:
         """Trace the module.
@@ -60,7 +58,6 @@ class Program:
         with torch.no_grad():
             return torch.export.export(
                 self.module,
-                # an archive's callers have to give inputs in the order that it was traced with
                 (dict(sorted(self.inputs.items())),),
                 dynamic_shapes={"inputs": self.free},
                 strict=False,
@@ -190,7 +187,7 @@ def word_program(
         words |= TracedSelection.example()
         free |= TracedSelection.free_axes()
     module = WordProgram(network, pooling, votes).eval()
-    return Program(module=module, inputs=features | words, free=free, compiles=not network.selects)
+    return Program(module=module, inputs=features | words, free=free)
 
 
 def _features_of_larger(image: Program) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from torch.export import Dim
 from torch.nn import functional as F
 
 from segvoc.encoders.base import numbered
-from segvoc.exported.words_apart import OF_CLASSES
+from segvoc.exported.onnx_program import OF_CLASSES
 from segvoc.exporting.programs import LARGEST, Program, smallest_grid
 from segvoc.exporting.traced_selection import SELECTION_INPUTS, TracedSelection
 from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, WindowGuidance
@@ -54,13 +54,11 @@ def programs_apart(
         votes: how the cells of an image vote for classes.
     """
     aggregation = cast(CostAggregation, network.aggregation)
-    shared = Program(
-        module=SharedByClasses(aggregation, pooling, votes).eval(), inputs=words.inputs, free=words.free, compiles=False
-    )
+    shared = Program(module=SharedByClasses(aggregation, pooling, votes).eval(), inputs=words.inputs, free=words.free)
     given = shared.outputs()
     del given["kept"]
     free = _free_axes(given, smallest_grid(network))
-    return [shared, Program(module=OfEachClass(aggregation, pooling).eval(), inputs=given, free=free, compiles=False)]
+    return [shared, Program(module=OfEachClass(aggregation, pooling).eval(), inputs=given, free=free)]
 
 
 class SharedByClasses(nn.Module):

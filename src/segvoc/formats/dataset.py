@@ -7,7 +7,6 @@ number of processes may write images into the folder; at the end, each of them m
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,18 +15,18 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
-from segvoc.formats.cityscapes import Cityscapes
-from segvoc.formats.coco import CocoInstances, CocoPanoptic
-from segvoc.formats.cvat import Cvat
-from segvoc.formats.dataset_format import DatasetEntry, DatasetFormat
-from segvoc.formats.datumaro import Datumaro
-from segvoc.formats.label_studio import LabelStudio
-from segvoc.formats.labelme import LabelMe
 from segvoc.formats.names import FORMAT_NAMES, FormatName
-from segvoc.formats.open_images import OpenImages
-from segvoc.formats.rgba import Rgba
-from segvoc.formats.voc import Voc
-from segvoc.formats.yolo import YoloSegmentation
+from segvoc.formats.writers import (
+    CocoInstances,
+    CocoPanoptic,
+    Cvat,
+    DatasetEntry,
+    DatasetFormat,
+    LabelMe,
+    LabelStudio,
+    Voc,
+    YoloSegmentation,
+)
 from segvoc.imaging.reading import opened_image
 from segvoc.imaging.result_paths import InputImage
 from segvoc.inference.segmentation import Segmentation
@@ -40,19 +39,7 @@ PIECE_FOLDER = ".segvoc"
 _PACKAGES = {"pycocotools": "pycocotools", "skimage": "scikit-image"}
 """What pip calls the modules of the extra."""
 
-_KINDS = (
-    CocoPanoptic,
-    CocoInstances,
-    LabelMe,
-    Cvat,
-    YoloSegmentation,
-    Voc,
-    Cityscapes,
-    LabelStudio,
-    Datumaro,
-    OpenImages,
-    Rgba,
-)
+_KINDS = (CocoPanoptic, CocoInstances, LabelMe, Cvat, YoloSegmentation, Voc, LabelStudio)
 
 FORMATS: dict[str, type[DatasetFormat]] = {kind.name: kind for kind in _KINDS}
 
@@ -72,16 +59,12 @@ class EntryFiles:
     """Where the image is or would be, below the folder."""
     report: Path
     """The piece, which holds the report."""
-    lists_files: bool = False
-    """Whether the piece lists more files."""
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing; with those that depend on what the image shows, once it is labeled."""
+        """In the order of writing."""
         if self.image is not None:
             yield self.folder / self.image
         for path in self.own:
-            yield self.folder / path
-        for path in self.listed():
             yield self.folder / path
         yield self.report
 
@@ -89,18 +72,6 @@ class EntryFiles:
     def shown(self) -> Path:
         """What to name to the user."""
         return self.folder / self.own[0] if self.own else self.folder
-
-    def listed(self) -> list[str]:
-        """The files that the piece lists, if there is one."""
-        try:
-            piece = read_json(self.report) if self.lists_files else None
-        except (OSError, ValueError):
-            return []
-        facts = piece.get("facts") if isinstance(piece, dict) else None
-        files = facts.get("files", []) if isinstance(facts, dict) else []
-        # whoever has written the piece, none of them lies elsewhere
-        names = [path for path in files if isinstance(path, str)] if isinstance(files, list) else []
-        return [path for path in names if not os.path.isabs(path) and ".." not in Path(path).parts]
 
     def read_report(self) -> Any:
         """The image's report.
@@ -165,7 +136,6 @@ class Dataset:
             image=name if is_copied else None,
             name=name,
             report=report,
-            lists_files=kind.lists_files,
         )
 
     def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
@@ -182,14 +152,10 @@ class Dataset:
         if files.image is not None:
             _copy_image(result, files.folder / files.image)
         image = files.image or os.path.abspath(result.source or "")
-        left = set(files.listed())
         format_ = FORMATS[self.format](result.words, self.background)
         facts = format_.write(files.folder, files.stem, image, result)
         piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
         write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
-        for path in left.difference(facts.get("files", ())):
-            with suppress(OSError):
-                (files.folder / path).unlink()
 
     def finish(self, words: Sequence[str], entries: Iterable[EntryFiles]) -> None:
         """Write the files about all images.
@@ -269,8 +235,7 @@ class DatasetWriter:
 
     Args:
         folder: where the dataset is to be.
-        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "cityscapes", "label-studio" or
-            "rgba".
+        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc" or "label-studio".
         background: the word that stands for "none of the others", as for `Segmenter.segment`.
         copy_images: whether the images go along.
 

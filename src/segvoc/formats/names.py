@@ -9,17 +9,13 @@ FormatName = Literal[
     "cvat",
     "yolo-seg",
     "voc",
-    "cityscapes",
     "label-studio",
-    "datumaro",
-    "open-images",
-    "rgba",
 ]
 """A format of datasets; docs/how_to/formats.md says what each keeps."""
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
-PublishedName = Literal["ade20k", "mapillary-vistas", "camvid", "kitti", "coco-stuff", "masks"]
+PublishedName = Literal["cityscapes", "ade20k", "mapillary-vistas", "camvid", "kitti", "coco-stuff", "masks"]
 """A format of datasets as they are published, which are only read; "masks" are folders with a table of classes."""
 
 DatasetName = Literal[FormatName, PublishedName, "project", "huggingface"]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from segvoc.imaging.color_vision import stripe_color
 from segvoc.imaging.fonts import Font, default_font, drawable
 
 PANEL_COLOR = (18, 20, 24)
@@ -30,8 +29,6 @@ class LegendEntry:
     """Share of the image's pixels, in [0, 1]."""
     of_part: bool = False
     """Whether this is a part, which is listed below its object and indented."""
-    hatching: int = 0
-    """Whether the region is hatched, and which way: 1 and -1 are the two diagonals."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class _Line:
     font: Font
     share: str = ""
     color: tuple[int, int, int] | None = None
-    hatching: int = 0
     indent: int = 0
 
 
@@ -92,7 +88,7 @@ def draw_legend(
     name_width = min(room, max(widths))
     column_width = 2 * padding + line + name_width + gap + share_width
     swatches = [
-        (index // rows * column_width + padding + item.indent, padding + index % rows * line, item.color, item.hatching)
+        (index // rows * column_width + padding + item.indent, padding + index % rows * line, item.color)
         for index, item in enumerate(lines)
         if item.color is not None
     ]
@@ -115,7 +111,6 @@ def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool
             *drawable(entry.name, size),
             share=_share(entry.fraction) if shares else "",
             color=entry.color,
-            hatching=entry.hatching,
             indent=line_height(size) if entry.of_part else 0,
         )
         for entry in shown
@@ -126,23 +121,18 @@ def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool
 
 
 def _panel(
-    size: tuple[int, int], swatches: Sequence[tuple[int, int, tuple[int, int, int], int]], line: int, padding: int
+    size: tuple[int, int], swatches: Sequence[tuple[int, int, tuple[int, int, int]]], line: int, padding: int
 ) -> Image.Image:
-    """A panel with rounded corners and swatches (left, top of the line, color, hatching)."""
+    """A panel with rounded corners and swatches (left, top of the line, color)."""
     # Pillow draws round corners jagged: small panels, where it shows, are drawn larger and averaged
     scale = max(1, 72 // line)
     large = Image.new("RGBA", (size[0] * scale, size[1] * scale), (*PANEL_COLOR, 0))
     draw = ImageDraw.Draw(large)
     draw.rounded_rectangle((0, 0, large.width - 1, large.height - 1), padding * scale * 0.8, _PANEL)
     side, outline = line * scale * 0.62, max(1, scale // 2)
-    for line_left, line_top, color, hatching in swatches:
+    for line_left, line_top, color in swatches:
         left, top = line_left * scale, (line_top + line / 2) * scale - side / 2
         draw.rounded_rectangle((left, top, left + side, top + side), side * 0.2, color, _FAINT_TEXT, outline)
-        for stripe in (-0.4, 0, 0.4) if hatching else ():
-            x, y = left + side * (0.5 + stripe / 2), top + side * (0.5 + hatching * stripe / 2)
-            reach = side * (0.4 - abs(stripe) / 3)
-            ends = (x - reach, y + hatching * reach, x + reach, y - hatching * reach)
-            draw.line(ends, stripe_color(color), round(side / 8))
     return large.resize(size, Image.Resampling.BOX)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8, UInt32
 from PIL import Image, ImageEnhance
 
-from segvoc.imaging.hatching import draw_hatching, with_hatching
 from segvoc.imaging.legend import PANEL_COLOR, LegendEntry, draw_legend, line_height
 from segvoc.imaging.palette import packed
 from segvoc.imaging.region_names import draw_names
@@ -48,8 +47,7 @@ def draw_overlay(
 ) -> Image.Image:
     """Blend the colors of the regions over an image, and draw their outlines.
 
-    The outlines are white with dark edges, to be seen on any color. Where two regions touch whose colors are hard to
-    tell apart (`segvoc.imaging.color_vision.look_alike`), the smaller one is hatched.
+    The outlines are white with dark edges, to be seen on any color.
 
     Args:
         image: the image, RGB.
@@ -67,7 +65,6 @@ def draw_overlay(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colors, in [0, 1], not {alpha}")
-    regions = with_hatching(regions)
     paint = Paint.of(regions)
     return _annotated(paint.over(image, alpha), paint.borders, regions, names=names, legend=legend)
 
@@ -85,9 +82,8 @@ class Paint:
 
     @classmethod
     def of(cls, regions: Regions) -> "Paint":
-        """That of regions, some of which may be hatched."""
+        """That of regions."""
         borders, painted = _borders(regions.labels), packed(regions.colors)[regions.labels]
-        draw_hatching(painted, regions, spacing=max(6, round(min(borders.shape) / 56)))
         return cls(painted, _draw_outlines(painted, borders), borders)
 
     def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:

@@ -5,9 +5,8 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8, UInt32
+from jaxtyping import Float, UInt8, UInt32
 
-from segvoc.imaging.color_vision import oklab
 from segvoc.vocabulary import Part, parts_by_object
 
 UNLABELED_COLOR = (0, 0, 0)
@@ -18,18 +17,34 @@ _FIRST_COLORS = (
     *((130, 72, 6), (172, 5, 83), (154, 80, 232), (106, 81, 148), (196, 229, 144), (254, 186, 255), (185, 114, 160)),
     *((12, 150, 217), (255, 144, 129), (93, 127, 7), (3, 194, 103), (31, 209, 213), (172, 171, 16)),
 )
-"""Twenty colors that can be told apart on photographs (`look_alike`), the most different ones first.
+"""Twenty colors that can be told apart on photographs, the most different ones first.
 
-Simulated annealing moved twenty colors until the smallest distance between any two, as people with normal vision and
-the color-blind see it, stopped growing.
+Simulated annealing moved twenty colors until the smallest distance between any two, also as people with red-green or
+blue blindness see it (Machado, Oliveira and Fernandes 2009), stopped growing.
 """
+
+_RGB_TO_CONES = np.array(
+    [
+        [0.41222147, 0.53633254, 0.05144599],
+        [0.21190350, 0.68069955, 0.10739696],
+        [0.08830246, 0.28171884, 0.62997870],
+    ]
+)
+
+_CONES_TO_OKLAB = np.array(
+    [
+        [0.21045426, 0.79361779, -0.00407205],
+        [1.97799850, -2.42859221, 0.45059371],
+        [0.02590404, 0.78277177, -0.80867577],
+    ]
+)
 
 
 def class_colors(n: int) -> UInt8[np.ndarray, "n 3"]:
     """RGB colors of n classes, never black, white or gray.
 
     The color of class i is the same for every n > i, so a word keeps its color in all images of one vocabulary. The
-    first 20 can all be told apart, also by the color-blind. Up to 256, each color is the one farthest from all before
+    first 20 can all be told apart. Up to 256, each color is the one farthest from all before
     it in OKLab. The rest follow in shuffled order. The first 19,000 colors are all different; after that they repeat.
     """
     palette = _palette()
@@ -63,6 +78,20 @@ def _vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
     lightness, a, b = oklab(grid).T
     chroma = np.hypot(a, b)
     return grid[(lightness > 0.4) & (lightness < 0.9) & (chroma > 0.08) & (chroma < 0.26)]
+
+
+def oklab(rgb: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """OKLab, where distances match perceived differences (Ottosson 2020, bottosson.github.io/posts/oklab).
+
+    Computed in float64: two candidates for a palette's next color can be equally far within the rounding of float32,
+    and then different processors would choose different colors.
+
+    Returns:
+        lightness in [0, 1], and the opponent axes green-red and blue-yellow.
+    """
+    srgb = rgb.astype(np.float64) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.cbrt(linear @ _RGB_TO_CONES.T) @ _CONES_TO_OKLAB.T
 
 
 def packed(colors: UInt8[np.ndarray, "*n 3"] | tuple[int, int, int]) -> UInt32[np.ndarray, "*n"]:

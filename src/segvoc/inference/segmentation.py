@@ -13,10 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
-from segvoc.annotations.coco import MaskForm, categories, region_annotations
 from segvoc.annotations.connected_regions import segments
-from segvoc.annotations.detections import detections
-from segvoc.annotations.labelme import labelme_content
+from segvoc.annotations.entries import MaskForm, categories, detections, labelme_content, region_annotations
 from segvoc.annotations.stuff import stuff_classes
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
@@ -131,7 +129,7 @@ class Segmentation:
     ) -> Image.Image:
         """Draw the classes as colors over the image, and parts as shades of their object's color.
 
-        Regions have outlines. Where two of them touch whose colors are hard to tell apart, the smaller one is hatched.
+        Regions have outlines.
 
         Args:
             alpha: weight of the colors, in [0, 1].

@@ -67,8 +67,7 @@ def _network_words(encoder: PromptedWordEncoder) -> str:
 
 def _engine(model: Segmenter) -> str:
     """The library that runs a model, and its version."""
-    with_onnx = isinstance(model, ExportedSegmenter) and model.manifest.programs == "onnx"
-    package = "onnxruntime" if with_onnx else "torch"
+    package = "onnxruntime" if isinstance(model, ExportedSegmenter) else "torch"
     return f"{package} {version(package)}"
 
 

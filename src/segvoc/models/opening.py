@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, cast
 
 from segvoc.errors import UsageError, naming_torch
 from segvoc.exported.manifest import is_exported
@@ -19,7 +19,6 @@ from segvoc.teaching.taught_words import TaughtWords
 if TYPE_CHECKING:
     import torch
 
-    from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
 
 
@@ -32,7 +31,6 @@ def list_models() -> tuple[str, ...]:
     return tuple(PRESETS)
 
 
-@overload
 def load(
     name: str | os.PathLike[str] = "tiny",
     *,
@@ -43,42 +41,13 @@ def load(
     network: "SegmentationNetwork | None" = None,
     revision: str | None = None,
     token: Token = None,
-) -> "NetworkSegmenter": ...
-
-
-@overload
-def load(
-    name: str | os.PathLike[str] = "tiny",
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    dtype: "DtypeName | torch.dtype" = "auto",
-    options: Mapping[str, object] | None = None,
-    network: "SegmentationNetwork | None" = None,
-    revision: str | None = None,
-    token: Token = None,
-    trust_code: bool,
-) -> Segmenter: ...
-
-
-def load(
-    name: str | os.PathLike[str] = "tiny",
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    dtype: "DtypeName | torch.dtype" = "auto",
-    options: Mapping[str, object] | None = None,
-    network: "SegmentationNetwork | None" = None,
-    revision: str | None = None,
-    token: Token = None,
-    trust_code: bool = False,
 ) -> Segmenter:
     """Load a model, ready to segment.
 
     Args:
         name: a preset (`segvoc models` lists them; without PyTorch there is only `tiny`), the path of a .safetensors
-            file written by segvoc, a folder that `segvoc export` wrote, which runs on the CPU, and without PyTorch
-            unless it was exported for it, the folder of a run, a repository of the Hugging Face hub that `segvoc push`
+            file written by segvoc, a folder that `segvoc export` wrote, which runs on the CPU, also without
+            PyTorch, the folder of a run, a repository of the Hugging Face hub that `segvoc push`
             wrote ("owner/name", or "owner/name@revision"), or one, or a folder, in which transformers has saved a
             CLIP, SigLIP 2 or CLIPSeg, or open_clip a SigLIP 2, PE-Core or MobileCLIP. A folder with the name of a
             preset is meant by a path ("./tiny").
@@ -99,8 +68,6 @@ def load(
             network with another aggregation. Its architecture must be the same as when the file was written.
         revision: branch, tag or commit of the repository; None: its main branch.
         token: token of the hub, for private repositories; None: HF_TOKEN, or that of `hf auth login`.
-        trust_code: open archives of `torch.export`, which can hold code that runs when they are opened. Say it for the
-            folders of people you trust; all other models are data, and run no code of their makers.
 
     Returns:
         The model: for a preset or a file a `NetworkSegmenter`, with the network on the device and in evaluation mode.
@@ -121,7 +88,7 @@ def load(
                 )
         if device not in ("auto", "cpu"):
             raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
-        model = load_exported(name, trust_code=trust_code)
+        model = load_exported(name)
         if dtype not in ("auto", model.dtype):
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
         return model
@@ -152,7 +119,6 @@ def load_to_label(
     dtype: DtypeName,
     options: Mapping[str, object],
     network: "SegmentationNetwork | None",
-    trust_code: bool,
 ) -> Segmenter:
     """As `load`, for who only labels images: `tiny` by its shipped programs where that is all that is asked for.
 
@@ -172,7 +138,6 @@ def load_to_label(
         dtype=dtype,
         options=options,
         network=network,
-        trust_code=trust_code,
     )
 
 
@@ -197,24 +162,16 @@ def means_exported_folder(name: str) -> bool:
     return name not in PRESETS
 
 
-def load_exported(folder: str | os.PathLike[str], *, trust_code: bool = False) -> ExportedSegmenter:
+def load_exported(folder: str | os.PathLike[str]) -> ExportedSegmenter:
     """Load a folder that `segvoc export` wrote; it runs on the CPU.
 
     Args:
         folder: the folder.
-        trust_code: see `load`.
 
     Raises:
-        UsageError: the folder has archives of `torch.export` and isn't trusted, or needs PyTorch.
         CheckpointError: it is no exported model, or a damaged one, or its taught words were taught to another.
     """
-    model = ExportedSegmenter(folder)
-    if model.manifest.programs == "torch" and not trust_code:
-        raise UsageError(
-            f"{os.fspath(folder)!r} has archives of torch.export, which can run any code when they are opened; if you "
-            "trust their maker, say so: --trust-code, or trust_code=True in Python"
-        )
-    return _ready(model)
+    return _ready(ExportedSegmenter(folder))
 
 
 def load_tiny() -> ExportedSegmenter:

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-from segvoc.imaging.hatching import with_hatching
 from segvoc.imaging.label_maps import UNLABELED, nearest
 from segvoc.imaging.legend import LegendEntry, draw_legend
 from segvoc.imaging.overlay import OverlayStyle, Paint
@@ -51,13 +50,13 @@ class VideoPainter:
         scale = min(1.0, math.sqrt((style.max_pixels or math.inf) / (size[0] * size[1])))
         self.size = size if scale == 1 else (max(2, round(size[0] * scale)), max(2, round(size[1] * scale)))
         self._is_smaller = scale < 1
-        self._legend: tuple[list[tuple[int, int]], Image.Image | None] = [], None
+        self._legend: tuple[list[int], Image.Image | None] = [], None
 
     def layer(self, labels: UInt16[np.ndarray, "H W"]) -> LabelLayer:
         """Prepare a label map for any number of frames."""
         if self._is_smaller:
             labels = nearest(labels, self.size)
-        regions = with_hatching(class_regions(labels, self.words, self.colors))
+        regions = class_regions(labels, self.words, self.colors)
         return LabelLayer(regions, Paint.of(regions))
 
     def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: LabelLayer) -> UInt8[np.ndarray, "h w 3"]:
@@ -82,7 +81,7 @@ class VideoPainter:
         """The legend, which is drawn again only where it changes."""
         listed = [entry for entry in entries if entry.fraction >= SMALLEST_LISTED]
         listed.sort(key=lambda entry: (entry.region == UNLABELED, entry.region))
-        shown = [(entry.region, entry.hatching) for entry in listed]
+        shown = [entry.region for entry in listed]
         last, panel = self._legend  # threads draw several frames at a time
         if shown != last:
             panel = draw_legend(listed, round(0.4 * self.size[1]), round(0.6 * self.size[0]), size, shares=False)

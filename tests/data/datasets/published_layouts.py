@@ -220,7 +220,14 @@ def _stuff_json(folder: Path) -> None:
         text(folder / f"annotations/stuff_{split}.json", content)
 
 
-def _camvid_datumaro(folder: Path) -> None:
+def _cityscapes(folder: Path) -> None:
+    for split in ("train", "val"):
+        save(folder / f"leftImg8bit/{split}/ulm/a_leftImg8bit.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+        save(folder / f"gtFine/{split}/ulm/a_gtFine_labelIds.png", values(26, 7, 0))
+        save(folder / f"gtFine/{split}/ulm/a_gtFine_instanceIds.png", values(26_000, 7, 0, np.uint16))
+
+
+def _camvid_cvat(folder: Path) -> None:
     photo(folder / "default/a.jpg")
     save(folder / "defaultannot/a.png", colored((128, 0, 0), (0, 128, 0), (0, 0, 0)))
     text(folder / "label_colors.txt", " void\n cat\n sofa\n")
@@ -255,6 +262,9 @@ def _masks_in_sets(folder: Path) -> None:
 _INDICES, _COLORS = values(7, 4, 255), colored((0, 0, 142), (128, 64, 128), (0, 0, 0))
 
 LAYOUTS = {
+    "Cityscapes": Layout(
+        format="cityscapes", write=_cityscapes, square="car", rest="road", split="val", words=19, objects=1
+    ),
     "ADEChallengeData2016": Layout(
         format="ade20k", write=_ade_challenge, square="person, individual", rest="sky", split="validation", words=13
     ),
@@ -294,7 +304,7 @@ LAYOUTS = {
     "CamVid in CSV": Layout(format="masks", write=_camvid_csv, square="Car", rest="Road", split="val", words=3),
     "CamVid of SegNet": Layout(format="camvid", write=_camvid_segnet, square="Car", rest="Road", split="val", words=11),
     "CamVid of fastai": Layout(format="masks", write=_camvid_fastai, square="Car", rest="Road", words=3),
-    "CamVid of Datumaro": Layout(format="camvid", write=_camvid_datumaro, square="cat", rest="sofa", words=2),
+    "CamVid of CVAT": Layout(format="camvid", write=_camvid_cvat, square="cat", rest="sofa", words=2),
     "data_semantics": Layout(format="kitti", write=_kitti, square="car", rest="road", words=19, objects=1),
     "coco": Layout(format="coco-stuff", write=_stuff_maps, square="car", rest="tree", split="val2017", words=171),
     "coco_stuff164k": Layout(

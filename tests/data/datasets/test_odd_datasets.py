@@ -251,17 +251,6 @@ def test_official_cityscapes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.read(0).labels, square(dataset.vocabulary.words.index("car")))
 
 
-def test_cut_outs_of_another_program(tmp_path: Path) -> None:
-    make_image(tmp_path / "images/photo.jpg")
-    (tmp_path / "cutouts/photo").mkdir(parents=True)
-    rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
-    rgba[2:6, 2:6] = 255
-    Image.fromarray(rgba).save(tmp_path / "cutouts/photo/my cat.png")
-    dataset = segvoc.read_dataset(tmp_path)
-    assert dataset.vocabulary.words == ("my cat",)
-    np.testing.assert_array_equal(dataset.read(0).labels, square())
-
-
 def test_cityscapes_with_other_maps_only(tmp_path: Path) -> None:
     make_image(tmp_path / "leftImg8bit/val/ulm/a_leftImg8bit.png")
     (tmp_path / "gtFine/val/ulm").mkdir(parents=True)

@@ -3,8 +3,6 @@
 import type { Pixels } from "../backend";
 import { whole } from "../labels/runs";
 import { borderLines, EDGE, LINE } from "./border_lines";
-import { stripeColor } from "./color_vision";
-import { hatching, isStriped, stripeSpacing } from "./hatching";
 import type { Color } from "./palette";
 
 /** RGB of the borders' dark edges. */
@@ -26,12 +24,9 @@ export function overlay(
   colors: readonly Color[],
   opacity: number,
 ): Uint8ClampedArray<ArrayBuffer> {
-  const { width, data } = image;
+  const { data } = image;
   const result = new Uint8ClampedArray(data.length);
   const lines = borderLines(labels, image, whole(image));
-  const directions = hatching(labels, image, colors),
-    stripes = colors.map(stripeColor),
-    spacing = stripeSpacing(image);
   for (let pixel = 0, at = 0; at < data.length; pixel++, at += 4) {
     result[at + 3] = 255;
     if (lines[pixel] === LINE) {
@@ -40,10 +35,7 @@ export function overlay(
     }
     // the photograph keeps its light and shade, but loses some of its color, which would tint those of the words
     const gray = (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 0x8000) >> 16;
-    const label = labels[pixel],
-      direction = directions[label];
-    const isStripe = direction !== 0 && isStriped(pixel % width, Math.floor(pixel / width), direction, spacing);
-    const color = lines[pixel] === EDGE ? EDGE_COLOR : isStripe ? stripes[label] : colors[label];
+    const color = lines[pixel] === EDGE ? EDGE_COLOR : colors[labels[pixel]];
     for (let channel = 0; channel < 3; channel++) {
       const faded = (gray + (1 - opacity) * (data[at + channel] - gray)) | 0;
       result[at + channel] = (faded + opacity * (color[channel] - faded)) | 0;

@@ -16,8 +16,8 @@ from segvoc.progress import Progress
 def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> int:
     """Write the labels of DIR as a dataset of another tool, with the images, ready for training.
 
-    NAME is one of coco-panoptic, coco-instances, labelme, cvat, yolo-seg, voc, cityscapes, label-studio, rgba. Only
-    images that are done are written, unless --all is given.
+    NAME is one of coco-panoptic, coco-instances, labelme, cvat, yolo-seg, voc, label-studio. Only images that are
+    done are written, unless --all is given.
     """
     from segvoc.projects.exporting import ProjectExport
     from segvoc.projects.folder import ProjectFolder

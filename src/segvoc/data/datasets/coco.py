@@ -20,7 +20,8 @@ from segvoc.data.datasets.annotated_images import (
 from segvoc.data.datasets.fields import Entry, json_content, naming_damage
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.places import DatasetSource, chosen_set
-from segvoc.data.datasets.shapes import CocoRuns, NoArea, Polygons, Shape, Shapes, with_area
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, with_area
+from segvoc.data.preparation.coco_masks import coco_mask
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
@@ -77,9 +78,6 @@ def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
     Args:
         source: a folder with `annotations/`, or with a JSON file beside the images of each set, or the JSON file.
         panoptic: whether it has panoptic segments, not instances.
-
-    Raises:
-        UsageError: there is no such file, or several, or it is damaged.
     """
     path = source.path if source.path.is_file() else _annotation_file(source, panoptic)
     with naming_damage(path):
@@ -169,7 +167,7 @@ class _Reader:
         is_crowd = label in self.stuff or _is_crowd(entry)
         content: Any = entry.content.get("segmentation")
         if isinstance(content, Mapping):
-            return CocoRuns(label=label, runs=content, group=entry.name, is_crowd=is_crowd)
+            return _CocoRuns(label=label, runs=content, group=entry.name, is_crowd=is_crowd)
         if not content:
             raise NoArea(f"{entry.name} has a box at most")
         if not isinstance(content, list):
@@ -195,3 +193,20 @@ class _Reader:
 
 def _is_crowd(entry: Entry) -> bool:
     return bool(entry.content.get("iscrowd"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CocoRuns(Shape):
+    """A mask as COCO's run lengths."""
+
+    runs: Mapping[str, Any]
+    """{"size": [H, W], "counts": ...}"""
+
+    def patch(self, height: int, width: int) -> Patch:
+        size = self.runs.get("size")
+        if not isinstance(size, list) or not isinstance(self.runs.get("counts"), str | list):
+            raise ValueError("a mask without size and run lengths")
+        try:
+            return Patch(0, 0, coco_mask(self.runs, height, width))
+        except (TypeError, UnicodeError, OverflowError) as error:
+            raise ValueError(f"run lengths that are none ({error})") from None

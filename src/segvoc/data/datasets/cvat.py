@@ -1,15 +1,15 @@
-"""CVAT's XML ("CVAT for images 1.1", "CVAT for video 1.1"): masks, polygons, boxes and ellipses."""
+"""CVAT's XML ("CVAT for images 1.1"): masks, polygons, boxes and ellipses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.cvat_video import Track, TrackedShape, frame_files, shapes_of_frame
-from segvoc.data.datasets.fields import damaged, finite
+from segvoc.data.datasets.fields import damaged, finite, read_xml
 from segvoc.data.datasets.places import DatasetSource, chosen_set
-from segvoc.data.datasets.shapes import BoxRuns, NoArea, Polygons, Shape, Shapes, ellipse, rectangle
-from segvoc.data.datasets.xml_events import read_xml
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
 from segvoc.errors import UsageError
 
 _SHAPES = ("mask", "polygon", "box", "ellipse")
@@ -32,9 +32,6 @@ class _Content:
 
     names: list[str] = field(default_factory=list)
     images: list[_Image] = field(default_factory=list)
-    tracks: list[Track] = field(default_factory=list)
-    size: dict[str, int] = field(default_factory=dict)
-    """Of a video's frames."""
     path: list[str] = field(default_factory=list)
     text: str = ""
     without_area: int = 0
@@ -46,9 +43,9 @@ class _Content:
         if len(self.path) > 50:
             raise ValueError("it is nested too deeply")
         self.text = ""
-        if name == "track" and len(self.path) == 2:
-            self.tracks.append(Track(attributes.get("label", "").strip()))
-        elif name == "image":
+        if self.path == ["annotations", "track"]:
+            raise ValueError("it has the tracks of a video, which aren't read: export it as CVAT for images 1.1")
+        if name == "image":
             self.images.append(_Image(dict(attributes)))
         elif name in (*_SHAPES, *_WITHOUT_AREA) and self.path[-2:-1] == ["image"]:
             image = self.images[-1]
@@ -58,30 +55,14 @@ class _Content:
                 self.without_area += 1
             except ValueError as error:
                 image.problem = image.problem or str(error)
-        elif name in (*_SHAPES, *_WITHOUT_AREA) and self.path[:-1] == ["annotations", "track"]:
-            self._track_shape(name, attributes)
-
-    def _track_shape(self, kind: str, attributes: Mapping[str, str]) -> None:
-        track = self.tracks[-1]
-        frame, depth = int(attributes.get("frame", "")), int(attributes.get("z_order", "0"))
-        shape = None
-        if attributes.get("outside") != "1":
-            try:
-                shape = self._shape(kind, {**attributes, "label": track.label, "group_id": str(len(self.tracks))})
-            except NoArea:
-                self.without_area += 1
-                return
-        track.shapes.append(TrackedShape(frame=frame, depth=depth, shape=shape))
 
     def end(self, name: str) -> None:
         if self.path[-3:] == ["labels", "label", "name"] and "image" not in self.path:
             self.names.append(self.text.strip())
-        if self.path[-2:-1] == ["original_size"]:
-            self.size[name] = int(self.text)
         self.path.pop()
 
     def data(self, text: str) -> None:
-        if self.path[-1:] == ["name"] or self.path[-2:-1] == ["original_size"]:
+        if self.path[-1:] == ["name"]:
             self.text += text
 
     def _shape(self, kind: str, attributes: Mapping[str, str]) -> Shape:
@@ -101,7 +82,7 @@ class _Content:
         if kind == "mask":
             left, top, width, height = (int(attributes.get(name, "")) for name in ("left", "top", "width", "height"))
             runs = attributes.get("rle", "")
-            return BoxRuns(label=label, box=(left, top, width, height), runs=runs, group=group)
+            return _BoxRuns(label=label, box=(left, top, width, height), runs=runs, group=group)
         turn = number("rotation", 0.0)
         if kind == "box":
             corners = rectangle(number("xtl"), number("ytl"), number("xbr"), number("ybr"), turn)
@@ -124,13 +105,8 @@ def find_xml(folder: Path) -> dict[str, Path]:
 def read_cvat(source: DatasetSource) -> FoundDataset:
     """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
 
-    Of a video, the images are the frames that lie in `images/` (frame_000000.png, ...).
-
     Args:
         source: the folder with `annotations.xml`, or with XML files of its sets; or the file.
-
-    Raises:
-        UsageError: there is no such file, or it is damaged.
     """
     path = source.path
     if not path.is_file():
@@ -142,10 +118,6 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
     read_xml(path, content.start, content.end, content.data)
     if not content.names:
         raise damaged(path, "it lists no labels")
-    if content.tracks:
-        return FoundDataset(
-            names=content.names, images=_frames(content, source, path), without_area=content.without_area
-        )
     names = [image.attributes.get("name", "") for image in content.images]
     stems = unique_stems([Path(name.replace("\\", "/") or "image") for name in names])
     folders = [path.parent / "images", path.parent / "images" / "default", path.parent / path.stem, path.parent]
@@ -159,19 +131,6 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
     return FoundDataset(names=content.names, images=images, without_area=content.without_area)
 
 
-def _frames(content: _Content, source: DatasetSource, path: Path) -> list[AnnotatedImage]:
-    size = (content.size["height"], content.size["width"]) if {"height", "width"} <= content.size.keys() else None
-    return [
-        AnnotatedImage(
-            image=image,
-            labels=path,
-            stem=image.stem,
-            annotation=Shapes(shapes=shapes_of_frame(content.tracks, frame), size=size),
-        )
-        for frame, image in frame_files(path, source.images).items()
-    ]
-
-
 def _annotation(image: _Image) -> Shapes:
     if image.problem is not None:
         raise ValueError(image.problem)
@@ -179,3 +138,22 @@ def _annotation(image: _Image) -> Shapes:
     if {"width", "height"} <= image.attributes.keys():
         size = int(image.attributes["height"]), int(image.attributes["width"])
     return Shapes(shapes=tuple(shape for _, shape in sorted(image.shapes, key=lambda pair: pair[0])), size=size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BoxRuns(Shape):
+    """A mask as CVAT's run lengths in a box, row by row: outside, inside, outside, ..."""
+
+    box: tuple[int, int, int, int]
+    """Left, top, width and height [px]."""
+    runs: str
+    """The lengths, separated by commas."""
+
+    def patch(self, height: int, width: int) -> Patch:
+        left, top, columns, rows = self.box
+        check_box(left, top, columns, rows, height, width)
+        lengths = np.array([int(length) for length in self.runs.split(",")], np.int64)
+        if (lengths < 0).any() or (lengths > rows * columns).any() or lengths.sum() != rows * columns:
+            raise ValueError(f"run lengths that don't fill the {rows * columns} pixels of their box")
+        inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+        return Patch(top, left, inside.reshape(rows, columns))

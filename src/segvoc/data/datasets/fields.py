@@ -1,10 +1,11 @@
-"""Values in the files of other programs, which may be of any type: checked when they are taken out."""
+"""Values in the files of other programs, which may be of any type or hostile: checked when they are taken out."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 from segvoc.errors import UsageError, one_line
 from segvoc.storage.json_files import read_json
@@ -147,3 +148,33 @@ def read_lines(path: Path) -> list[str]:
         raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
     except ValueError:
         raise damaged(path, "it is no text in UTF-8") from None
+
+
+def read_xml(
+    path: Path,
+    start: Callable[[str, Mapping[str, str]], None],
+    end: Callable[[str], None] = lambda name: None,
+    data: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Read an XML file.
+
+    `start` gets the name and the attributes of each element and may raise `ValueError`, `end` its name, `data` pieces
+    of text.
+
+    Raises:
+        DamagedDatasetError: the file can't be read, is no XML, or has a DOCTYPE; or `start` says what is wrong.
+    """
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, data
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except OSError as error:
+        raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        raise damaged(path, str(error)) from None
+
+
+def _refuse_doctype(*_: object) -> None:
+    raise ValueError("it has a DOCTYPE, which may hold entities; none belongs there")

@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
+
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import Entry, finite, json_content, naming_damage
+from segvoc.data.datasets.fields import Entry, finite, json_content, naming_damage, read_xml
 from segvoc.data.datasets.places import DatasetSource
-from segvoc.data.datasets.shapes import BrushRuns, Polygons, Shape, Shapes, ellipse, rectangle
-from segvoc.data.datasets.xml_events import read_xml
+from segvoc.data.datasets.shapes import Patch, Polygons, Shape, Shapes, ellipse, rectangle
 
 _TYPES = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
 
@@ -23,9 +25,6 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with `tasks.json`, or Label Studio's export.
-
-    Raises:
-        UsageError: there is no such file, or it is damaged.
     """
     path = source.path if source.path.is_file() else source.path / "tasks.json"
     with naming_damage(path):
@@ -147,7 +146,7 @@ def _shapes(task: Entry, names: Sequence[str]) -> list[Shape]:
 def _shape(region: Entry, label: int) -> Shape:
     value, kind = region.entry("value"), region.text("type")
     if kind == "brushlabels":
-        return BrushRuns(label=label, runs=value.items("rle"))
+        return _BrushRuns(label=label, runs=value.items("rle"))
     if kind == "polygonlabels":
         points = value.items("points")
         if not all(isinstance(point, list) and len(point) == 2 for point in points):
@@ -162,3 +161,50 @@ def _shape(region: Entry, label: int) -> Shape:
     else:
         corners = rectangle(x, y, x + value.number("width"), y + value.number("height"))
     return Polygons(label=label, corners=[corners], relative=100.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BrushRuns(Shape):
+    """A mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
+
+    runs: Sequence[Any]
+    """The bytes; checked when they are drawn."""
+
+    def patch(self, height: int, width: int) -> Patch:
+        try:
+            content = bytes(self.runs)
+        except (TypeError, ValueError):
+            raise ValueError("run lengths that are no bytes") from None
+        values = _brush_values(content, 4 * height * width)
+        return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)
+
+
+def _brush_values(content: bytes, expected: int) -> np.ndarray:
+    bits = np.unpackbits(np.frombuffer(content, np.uint8))
+    text = (bits + ord("0")).astype(np.uint8).tobytes().decode("ascii")
+    at = 0
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        if at > len(text):
+            raise ValueError("run lengths that end too early")
+        return int(text[at - size : at], 2)
+
+    count, word = number(32), number(5) + 1
+    if count != expected or word > 8:
+        raise ValueError(f"run lengths of {count} values in place of {expected}")
+    sizes = [number(4) + 1 for _ in range(4)]
+    values = np.zeros(count, np.uint8)
+    place = 0
+    while place < count:
+        repeated = number(1)
+        end = place + 1 + number(sizes[number(2)])
+        if end > count:
+            raise ValueError("run lengths that are too long")
+        if repeated:
+            values[place:end] = number(word)
+        else:
+            values[place:end] = [number(word) for _ in range(end - place)]
+        place = end
+    return values

@@ -27,10 +27,10 @@ class LabelTable:
     """The names of the classes that are no void; their order is that of the labels."""
     indices: Mapping[int, int]
     """The label of each index in a mask of indices; 65535 for what is unlabeled."""
-    colors: Mapping[RgbColor, int] | None
-    """The label of each color in a mask of colors; None: the table has no colors."""
-    has_indices: bool
-    """Whether the table states the indices; they are the lines' order otherwise."""
+    colors: Mapping[int, int] | None
+    """The label of each color (0xRRGGBB) in a mask of colors; None: the table has no colors."""
+    has_colors_alone: bool
+    """Whether the table has colors and no indices, which are the lines' order then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,6 @@ def _label_table(rows: Sequence[_Row]) -> LabelTable:
         if twice := [value for value, count in Counter(values).items() if value is not None and count > 1]:
             raise ValueError(f"two classes have the {what} {_shown(twice[0])}")
     labels = [names.index(row.name) if row.name in names else UNLABELED for row in rows]
-    has_indices = rows[0].index is not None
     # without indices, they follow the order of the rows
     numbers = [order if row.index is None else row.index for order, row in enumerate(rows)]
     indices = dict(zip(numbers, labels, strict=True))
@@ -82,8 +81,8 @@ def _label_table(rows: Sequence[_Row]) -> LabelTable:
     return LabelTable(
         names=names,
         indices={UNLABELED_8_BIT: UNLABELED, UNLABELED: UNLABELED} | indices,
-        colors=colors or None,
-        has_indices=has_indices,
+        colors={red << 16 | green << 8 | blue: label for (red, green, blue), label in colors.items()} or None,
+        has_colors_alone=bool(colors) and rows[0].index is None,
     )
 
 

@@ -1,22 +1,29 @@
 """LabelMe: a JSON file of shapes for each image."""
 
+import base64
+import binascii
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
 from segvoc.data.datasets.fields import Entry, finite, json_content, read_lines
 from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.shapes import (
+    NOTHING,
     NoArea,
-    OutlinedCircle,
-    OutlinedPolygon,
-    PngMask,
+    Patch,
     Shape,
     Shapes,
-    rectangle,
+    box_of,
+    check_box,
     with_area,
+    within_limits,
 )
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
@@ -39,9 +46,6 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder.
-
-    Raises:
-        UsageError: there are no such files.
     """
     files = visible_files(source.folder, lambda path: path.suffix.lower() == ".json")
     contents: list[tuple[Path, Entry | Broken]] = []
@@ -122,16 +126,18 @@ def _shape(entry: Entry, names: Sequence[str]) -> Shape:
     if kind in _WITHOUT_AREA or (kind == "polygon" and len(points) < 3):
         raise NoArea(f"{entry.name} is a {kind}")
     if kind == "polygon":
-        return OutlinedPolygon(label=label, corners=[value for point in points for value in point], group=group)
+        return _Outlined(label=label, draw="polygon", corners=points, group=group)
     if len(points) != 2 or kind not in ("rectangle", "circle", "mask"):
         raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which is no shape of LabelMe's")
     (left, top), (right, bottom) = points
     if kind == "mask":
-        return PngMask(label=label, left=left, top=top, png=entry.text("mask"), group=group)
+        return _PngMask(label=label, left=left, top=top, png=entry.text("mask"), group=group)
     if kind == "rectangle":
-        return OutlinedPolygon(label=label, corners=rectangle(left, top, right, bottom), group=group)
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        return _Outlined(label=label, draw="polygon", corners=corners, group=group)
     radius = float(np.hypot(right - left, bottom - top))
-    return OutlinedCircle(label=label, x=left, y=top, radius=radius, group=group)
+    box = [(left - radius, top - radius), (left + radius, top + radius)]
+    return _Outlined(label=label, draw="ellipse", corners=box, group=group)
 
 
 def _point(point: object, name: str) -> tuple[float, float]:
@@ -139,3 +145,44 @@ def _point(point: object, name: str) -> tuple[float, float]:
         raise ValueError(f"a point of {name} isn't x and y")
     x, y = (finite(value, f"a coordinate of {name}") for value in point)
     return x, y
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outlined(Shape):
+    """A polygon or an ellipse by LabelMe's rule: with its outline, coordinates being those of pixels' centers."""
+
+    draw: Literal["polygon", "ellipse"]
+    corners: Sequence[tuple[float, float]]
+    """x and y [px]; of an ellipse, the left top and right bottom."""
+
+    def patch(self, height: int, width: int) -> Patch:
+        box = box_of([within_limits(np.array(self.corners, np.float64))], height, width, margin=1)
+        if box is None:
+            return NOTHING
+        left, top, right, bottom = box
+        image = Image.new("1", (right - left, bottom - top))
+        points = [(x - left, y - top) for x, y in self.corners]
+        getattr(ImageDraw.Draw(image), self.draw)(points, fill=1, outline=1)
+        return Patch(top, left, np.array(image))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PngMask(Shape):
+    """A mask as LabelMe's PNG in base64."""
+
+    left: float
+    """First column."""
+    top: float
+    """First row."""
+    png: str
+    """The file."""
+
+    def patch(self, height: int, width: int) -> Patch:
+        left, top = round(self.left), round(self.top)
+        try:
+            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as image:
+                check_box(left, top, image.width, image.height, height, width)
+                inside = np.array(image.convert("L")) > 0
+        except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError):
+            raise ValueError("a mask that is no PNG in base64") from None
+        return Patch(top, left, inside)

@@ -7,22 +7,35 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from segvoc.data.datasets.ade20k import is_ade20k, read_ade20k
 from segvoc.data.datasets.annotated_images import FoundDataset
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
-from segvoc.data.datasets.coco_stuff import is_coco_stuff, read_coco_stuff
 from segvoc.data.datasets.cvat import find_xml, read_cvat
-from segvoc.data.datasets.datumaro import is_datumaro, read_datumaro
 from segvoc.data.datasets.fields import json_content
 from segvoc.data.datasets.huggingface import is_saved, read_saved
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
-from segvoc.data.datasets.map_folders import find_voc, read_cityscapes, read_cutouts, read_voc
-from segvoc.data.datasets.masks import TABLE_SUFFIXES, has_masks, is_camvid, is_label_table, read_camvid, read_masks
-from segvoc.data.datasets.open_images import read_open_images, segmentation_files
+from segvoc.data.datasets.map_folders import (
+    TABLE_SUFFIXES,
+    find_kitti,
+    find_vistas,
+    find_voc,
+    has_masks,
+    is_ade20k,
+    is_camvid,
+    is_coco_stuff,
+    is_label_table,
+    is_vistas_config,
+    read_ade20k,
+    read_camvid,
+    read_cityscapes,
+    read_coco_stuff,
+    read_kitti,
+    read_masks,
+    read_vistas,
+    read_voc,
+)
 from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.project import read_project
-from segvoc.data.datasets.street_scenes import find_kitti, find_vistas, is_vistas_config, read_kitti, read_vistas
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
@@ -44,9 +57,6 @@ _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
     "voc": read_voc,
     "cityscapes": read_cityscapes,
     "label-studio": read_label_studio,
-    "datumaro": read_datumaro,
-    "open-images": read_open_images,
-    "rgba": read_cutouts,
     "ade20k": read_ade20k,
     "mapillary-vistas": read_vistas,
     "camvid": read_camvid,
@@ -190,8 +200,6 @@ def _formats_of_file(path: Path) -> list[DatasetName]:
     suffix = path.suffix.lower()
     if suffix == ".json":
         return _formats_of_json(path)
-    if suffix == ".csv" and path.name.endswith("-annotations-object-segmentation.csv"):
-        return ["open-images"]
     if suffix == ".txt" and path.parent.name == "Segmentation":
         return ["voc"]
     if suffix in TABLE_SUFFIXES and is_label_table(path):
@@ -210,8 +218,6 @@ def _formats_of_json(path: Path) -> list[DatasetName]:
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         first = next(iter(content["annotations"]), None)
         return ["coco-panoptic" if isinstance(first, dict) and "segments_info" in first else "coco-instances"]
-    if is_datumaro(content):
-        return ["datumaro"]
     if is_vistas_config(content):
         return ["mapillary-vistas"]
     return ["masks"] if is_label_table(path) else []
@@ -222,7 +228,7 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
         return found
     annotations = sorted((folder / "annotations").glob("*.json"))
     of_first = _formats_of_json(annotations[0]) if annotations else []
-    if len(annotations) == 1 or of_first == ["datumaro"]:
+    if len(annotations) == 1:
         return of_first
     if loose := sorted(loose_coco_files(folder).values()):
         return _formats_of_json(loose[0])
@@ -244,8 +250,6 @@ def marked_formats(folder: Path) -> list[DatasetName]:
         "voc": find_voc(folder) is not None,
         "cityscapes": (folder / "gtFine").is_dir(),
         "label-studio": (folder / "tasks.json").is_file(),
-        "open-images": bool(segmentation_files(folder)),
-        "rgba": (folder / "cutouts").is_dir(),
         "huggingface": is_saved(folder),
     }
     found: list[DatasetName] = [name for name, marked in marks.items() if marked]
@@ -256,9 +260,7 @@ def marked_formats(folder: Path) -> list[DatasetName]:
         "ade20k": is_ade20k,
         "kitti": find_kitti,
         "camvid": is_camvid,
-        "coco-stuff": lambda folder: (
-            is_coco_stuff(folder) or any(file.stem.startswith("stuff") for file in annotations)
-        ),
+        "coco-stuff": is_coco_stuff,
     }
     return [name for name, is_one in published.items() if is_one(folder)]
 

@@ -1,16 +1,15 @@
-"""Shapes of annotations, and how they are drawn: polygons by pycocotools, as COCO, CVAT and YOLO have them."""
+"""Shapes of annotations, and how they are drawn: polygons by pycocotools, as COCO, CVAT and YOLO have them.
 
-import base64
-import binascii
-import io
+What only one format has is in its reader.
+"""
+
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
-from PIL import Image, ImageDraw
 
 from segvoc.data.datasets.annotated_images import checked_size
 from segvoc.data.preparation.coco_masks import COORDINATE_LIMIT, coco_mask
@@ -30,6 +29,10 @@ class Patch(NamedTuple):
     """First column."""
     inside: Bool[np.ndarray, "h w"]
     """Which of them are meant; all are in the image."""
+
+
+NOTHING = Patch(0, 0, np.zeros((0, 0), bool))
+"""A shape that lies outside."""
 
 
 class NoArea(ValueError):
@@ -125,148 +128,15 @@ class Polygons(Shape):
             points = _corners(flat)
             if self.relative is not None:
                 points *= [width / self.relative, height / self.relative]
-            polygons.append(_within_limits(points))
+            polygons.append(within_limits(points))
         if not polygons:
             raise ValueError("a shape without a polygon")
-        return _filled(polygons, height, width)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CocoRuns(Shape):
-    """A mask as COCO's run lengths."""
-
-    runs: Mapping[str, Any]
-    """{"size": [H, W], "counts": ...}"""
-
-    def patch(self, height: int, width: int) -> Patch:
-        """See `Shape.patch`."""
-        size = self.runs.get("size")
-        if not isinstance(size, list) or not isinstance(self.runs.get("counts"), str | list):
-            raise ValueError("a mask without size and run lengths")
-        try:
-            return Patch(0, 0, coco_mask(self.runs, height, width))
-        except (TypeError, UnicodeError, OverflowError) as error:
-            raise ValueError(f"run lengths that are none ({error})") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoxRuns(Shape):
-    """A mask as CVAT's run lengths in a box, row by row: outside, inside, outside, ..."""
-
-    box: tuple[int, int, int, int]
-    """Left, top, width and height [px]."""
-    runs: str
-    """The lengths, separated by commas."""
-
-    def patch(self, height: int, width: int) -> Patch:
-        """See `Shape.patch`."""
-        left, top, columns, rows = self.box
-        _check_box(left, top, columns, rows, height, width)
-        lengths = np.array([int(length) for length in self.runs.split(",")], np.int64)
-        if (lengths < 0).any() or (lengths > rows * columns).any() or lengths.sum() != rows * columns:
-            raise ValueError(f"run lengths that don't fill the {rows * columns} pixels of their box")
-        inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-        return Patch(top, left, inside.reshape(rows, columns))
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutlinedPolygon(Shape):
-    """A polygon, drawn by LabelMe's rule: with its outline, coordinates being those of pixels' centers."""
-
-    corners: Sequence[float]
-    """x and y of its corners in turns [px]."""
-
-    def patch(self, height: int, width: int) -> Patch:
-        """See `Shape.patch`."""
-        return _drawn(ImageDraw.ImageDraw.polygon, _corners(self.corners), height, width)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutlinedCircle(Shape):
-    """A circle, drawn by LabelMe's rule."""
-
-    x: float
-    """Of its center [px]."""
-    y: float
-    """Of its center [px]."""
-    radius: float
-    """[px]"""
-
-    def patch(self, height: int, width: int) -> Patch:
-        """See `Shape.patch`."""
-        corners = np.array([(self.x - self.radius, self.y - self.radius), (self.x + self.radius, self.y + self.radius)])
-        return _drawn(ImageDraw.ImageDraw.ellipse, corners, height, width)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PngMask(Shape):
-    """A mask as LabelMe's PNG in base64."""
-
-    left: float
-    """First column."""
-    top: float
-    """First row."""
-    png: str
-    """The file."""
-
-    def patch(self, height: int, width: int) -> Patch:
-        """See `Shape.patch`."""
-        left, top = round(self.left), round(self.top)
-        try:
-            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as image:
-                _check_box(left, top, image.width, image.height, height, width)
-                inside = np.array(image.convert("L")) > 0
-        except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError):
-            raise ValueError("a mask that is no PNG in base64") from None
-        return Patch(top, left, inside)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BrushRuns(Shape):
-    """A mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
-
-    runs: Sequence[Any]
-    """The bytes; checked when they are drawn."""
-
-    def patch(self, height: int, width: int) -> Patch:
-        """See `Shape.patch`."""
-        try:
-            content = bytes(self.runs)
-        except (TypeError, ValueError):
-            raise ValueError("run lengths that are no bytes") from None
-        values = _brush_values(content, 4 * height * width)
-        return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)
-
-
-def _brush_values(content: bytes, expected: int) -> np.ndarray:
-    bits = np.unpackbits(np.frombuffer(content, np.uint8))
-    text = (bits + ord("0")).astype(np.uint8).tobytes().decode("ascii")
-    at = 0
-
-    def number(size: int) -> int:
-        nonlocal at
-        at += size
-        if at > len(text):
-            raise ValueError("run lengths that end too early")
-        return int(text[at - size : at], 2)
-
-    count, word = number(32), number(5) + 1
-    if count != expected or word > 8:
-        raise ValueError(f"run lengths of {count} values in place of {expected}")
-    sizes = [number(4) + 1 for _ in range(4)]
-    values = np.zeros(count, np.uint8)
-    place = 0
-    while place < count:
-        repeated = number(1)
-        end = place + 1 + number(sizes[number(2)])
-        if end > count:
-            raise ValueError("run lengths that are too long")
-        if repeated:
-            values[place:end] = number(word)
-        else:
-            values[place:end] = [number(word) for _ in range(end - place)]
-        place = end
-    return values
+        box = box_of(polygons, height, width)
+        if box is None:
+            return NOTHING
+        left, top, right, bottom = box
+        shifted = [(points - [left, top]).ravel().tolist() for points in polygons]
+        return Patch(top, left, coco_mask(shifted, bottom - top, right - left))
 
 
 def rectangle(left: float, top: float, right: float, bottom: float, degrees: float = 0.0) -> tuple[float, ...]:
@@ -289,6 +159,7 @@ def turned(points: Float64[np.ndarray, "V 2"], about: tuple[float, float], degre
 
 
 def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:
+    """The corners of a polygon from x and y in turns, which may be of any type."""
     if not isinstance(flat, Sequence) or len(flat) < 6 or len(flat) % 2:
         raise ValueError("a polygon that isn't a list of 3 corners or more, with x and y of each")
     try:
@@ -297,34 +168,15 @@ def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:
         raise ValueError("a polygon with a corner that is no number") from None
 
 
-def _within_limits(points: Float64[np.ndarray, "V 2"]) -> Float64[np.ndarray, "V 2"]:
+def within_limits(points: Float64[np.ndarray, "V 2"]) -> Float64[np.ndarray, "V 2"]:
+    """Corners, none of which is so far outside that pycocotools would crash."""
     # written so that NaN fails as well
     if not (np.abs(points) <= COORDINATE_LIMIT).all():
         raise ValueError("a corner of a polygon lies far outside its image")
     return points
 
 
-def _filled(polygons: Sequence[Float64[np.ndarray, "V 2"]], height: int, width: int) -> Patch:
-    box = _box_of(polygons, height, width)
-    if box is None:
-        return _nothing()
-    left, top, right, bottom = box
-    shifted = [(points - [left, top]).ravel().tolist() for points in polygons]
-    return Patch(top, left, coco_mask(shifted, bottom - top, right - left))
-
-
-def _drawn(draw: Callable[..., None], points: Float64[np.ndarray, "V 2"], height: int, width: int) -> Patch:
-    """What a method of Pillow's ImageDraw draws with these points."""
-    box = _box_of([_within_limits(points)], height, width, margin=1)
-    if box is None:
-        return _nothing()
-    left, top, right, bottom = box
-    image = Image.new("1", (right - left, bottom - top))
-    draw(ImageDraw.Draw(image), [(x - left, y - top) for x, y in points.tolist()], fill=1, outline=1)
-    return Patch(top, left, np.array(image))
-
-
-def _box_of(
+def box_of(
     polygons: Sequence[Float64[np.ndarray, "V 2"]], height: int, width: int, margin: int = 0
 ) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of the part of an image that has polygons; None without one."""
@@ -335,10 +187,7 @@ def _box_of(
     return None if left >= right or top >= bottom else (left, top, right, bottom)
 
 
-def _check_box(left: int, top: int, columns: int, rows: int, height: int, width: int) -> None:
+def check_box(left: int, top: int, columns: int, rows: int, height: int, width: int) -> None:
+    """Check that the box of a mask is inside an image of this size."""
     if min(left, top) < 0 or min(columns, rows) < 1 or left + columns > width or top + rows > height:
         raise ValueError(f"a mask of {columns} x {rows} pixels at ({left}, {top}) is not inside its image")
-
-
-def _nothing() -> Patch:
-    return Patch(0, 0, np.zeros((0, 0), bool))

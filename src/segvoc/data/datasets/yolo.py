@@ -80,9 +80,6 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
 
     Args:
         source: the folder with `data.yaml`, or that file.
-
-    Raises:
-        UsageError: the file is missing or damaged, or there are several sets.
     """
     path = source.path if source.path.is_file() else find_yaml(source.path)
     if path is None:

@@ -1,9 +1,7 @@
 /** The labels as colors and as borders, each on a canvas of its own, so that opacity and zoom cost nothing. */
 
 import { borderLines, EDGE, LINE } from "../../imaging/border_lines";
-import { stripeColor } from "../../imaging/color_vision";
 import { drawnColors, drawnLabel } from "../../imaging/drawn_labels";
-import { hatching, isStriped, stripeSpacing } from "../../imaging/hatching";
 import { EDGE_COLOR } from "../../imaging/overlay";
 import type { Labeling } from "../../labels/labeling";
 import { whole, type Box, type Size } from "../../labels/runs";
@@ -21,10 +19,8 @@ export class Layers {
   /** Place of each pixel's color. */
   private readonly drawn: Uint16Array;
   private labeling: Labeling | null = null;
-  /** Colors and those of stripes as four bytes, 0 where a word isn't shown. */
+  /** Colors as four bytes, 0 where a word isn't shown. */
   private table = new Uint32Array(0);
-  private stripes = new Uint32Array(0);
-  private directions = new Int8Array(0);
 
   constructor(private readonly image: Size) {
     const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
@@ -42,13 +38,10 @@ export class Layers {
     const owners = found.parts?.names.map(({ object }) => words.indexOf(object!)) ?? [];
     const isVisible = [...isShown, ...owners.map((owner) => owner < 0 || isShown[owner])];
     const all = isShown.every(Boolean);
-    const colors = drawnColors(labeling);
     // what has no word is dark, unless only some words are looked at
     const bytes = (color: readonly number[], at: number) => ((isVisible[at] ?? all) ? opaque(color) : 0);
-    this.table = Uint32Array.from(colors, bytes);
-    this.stripes = Uint32Array.from(colors.map(stripeColor), bytes);
+    this.table = Uint32Array.from(drawnColors(labeling), bytes);
     this.look(whole(this.image));
-    this.directions = hatching(this.drawn, this.size, colors);
     this.draw(whole(this.size));
   }
 
@@ -57,37 +50,16 @@ export class Layers {
     if (this.labeling) this.draw(this.look(box));
   }
 
-  /** Hatch again where corrections changed which words touch each other. */
-  hatch(): void {
-    if (!this.labeling) return;
-    const { directions, drawn, size } = this;
-    this.directions = hatching(drawn, size, drawnColors(this.labeling));
-    const isOther = this.directions.map((direction, label) => (direction === directions[label] ? 0 : 1));
-    if (!isOther.includes(1)) return;
-    let [left, top, right, bottom] = [size.width, size.height, 0, 0];
-    for (let y = 0, at = 0; y < size.height; y++) {
-      for (let x = 0; x < size.width; x++, at++) {
-        if (!isOther[drawn[at]]) continue;
-        [left, right] = [Math.min(left, x), Math.max(right, x + 1)];
-        [top, bottom] = [Math.min(top, y), y + 1];
-      }
-    }
-    if (right) this.draw({ left, top, right, bottom });
-  }
-
   /** Draw a rectangle of the canvases. */
   private draw({ left, top, right, bottom }: Box): void {
-    const { directions, drawn, size, stripes, table } = this;
-    const spacing = stripeSpacing(size),
-      width = right - left;
+    const { drawn, size, table } = this;
+    const width = right - left;
     const lines = borderLines(drawn, size, { left, top, right, bottom });
     const [colors, borders] = [new Uint32Array(lines.length), new Uint32Array(lines.length)];
     for (let at = 0; at < lines.length; at++) {
       const x = left + (at % width),
-        y = top + Math.floor(at / width),
-        label = drawn[y * size.width + x];
-      const isStripe = directions[label] !== 0 && isStriped(x, y, directions[label], spacing);
-      colors[at] = isStripe ? stripes[label] : table[label];
+        y = top + Math.floor(at / width);
+      colors[at] = table[drawn[y * size.width + x]];
       // no lines among words that aren't shown
       if (!lines[at] || !this.isSeen(x, y)) continue;
       if (lines[at] === EDGE && colors[at]) borders[at] = opaque(EDGE_COLOR, EDGE_WEIGHT);

@@ -86,9 +86,8 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     return labeling ? namePlaces(labeling.labels, labeling, NONE) : [];
   });
   const shown = computed(() => visibleWords(session, image.labeling.value?.words ?? []));
-  /** What everything was painted for the last time, and after how many corrections regions were hatched. */
+  /** What everything was painted for the last time. */
   let painted: readonly unknown[] = [];
-  let hatched = 0;
   let frame = 0;
 
   const paint = () => {
@@ -97,15 +96,10 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     if (!image.bitmap.width) return;
     const labeling = image.labeling.peek(),
       box = image.takeChanged();
-    const wanted = [labeling, shown.peek()],
-      finished = image.finished.peek();
+    const wanted = [labeling, shown.peek()];
     if (labeling && wanted.some((one, at) => one !== painted[at])) layers.repaint(labeling, shown.peek());
-    else {
-      if (box) layers.update(box);
-      if (finished !== hatched) layers.hatch();
-    }
+    else if (box) layers.update(box);
     painted = wanted;
-    hatched = finished;
     const density = devicePixelRatio,
       stage = control.size.peek();
     const [width, height] = [Math.round(stage.width * density), Math.round(stage.height * density)];

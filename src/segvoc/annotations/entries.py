@@ -1,0 +1,163 @@
+"""Regions in the words of other tools: COCO's annotations, LabelMe's shapes, and detections of supervision."""
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, UInt8, UInt16
+
+from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, words_and_objects
+from segvoc.annotations.outlines import polygon_of
+from segvoc.errors import missing_extra
+from segvoc.imaging.palette import class_colors
+
+if TYPE_CHECKING:
+    import supervision
+
+MaskForm = Literal["rle", "polygons"]
+"""How an annotation has its mask: compressed run lengths, which are exact, or polygons, one for each piece."""
+
+
+def region_facts(region: Region) -> dict[str, Any]:
+    """What any annotation says of a region; the id of a category is label + 1."""
+    return {
+        "category_id": region.label + 1,
+        "area": region.area,
+        "bbox": region.box,
+        "iscrowd": int(region.is_crowd),
+    }
+
+
+def region_annotations(
+    regions: Iterable[Region], size: tuple[int, int], form: MaskForm = "rle"
+) -> Iterator[tuple[Region, dict[str, Any]]]:
+    """Each region with its annotation, which lacks the ids of the annotation and of its image.
+
+    Args:
+        regions: any regions of one image.
+        size: height and width of the image [px].
+        form: how the masks are written down; crowds are run lengths in any case, as COCO's own tools expect.
+
+    Raises:
+        UsageError: pycocotools isn't installed, or for polygons scikit-image.
+    """
+    mask = np.zeros(size, np.uint8, order="F")
+    for region in regions:
+        if form == "polygons" and not region.is_crowd:
+            # a polygon of less than three points is none to COCO's tools; an outline has four at least
+            shape: object = [polygon_of(piece).round(2).ravel().tolist() for piece in pieces_of(region)]
+        else:
+            mask[region.place] = region.inside
+            shape = _run_lengths(mask)
+            mask[region.place] = 0
+        yield region, {"segmentation": shape, **region_facts(region)}
+
+
+def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
+    """A mask of zeros and ones as compressed run lengths, {"size": [H, W], "counts": "..."}."""
+    try:
+        from pycocotools.mask import encode
+    except ModuleNotFoundError:
+        raise missing_extra("pycocotools", "formats") from None
+    runs: Any = encode(np.asfortranarray(mask))
+    return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
+
+
+def categories(words: Sequence[str], stuff: Set[int]) -> Iterator[dict[str, Any]]:
+    """The category of each word, with the ids from 1 on.
+
+    Args:
+        words: all words, in the order of their labels.
+        stuff: the labels that are stuff.
+    """
+    for label, (word, color) in enumerate(zip(words, class_colors(len(words)).tolist(), strict=True)):
+        kind = {"isthing": int(label not in stuff), "supercategory": "stuff" if label in stuff else "thing"}
+        yield {"id": label + 1, "name": word, **kind, "color": color}
+
+
+LABELME_VERSION = "5.5.0"
+
+
+def labelme_content(
+    labels: UInt16[np.ndarray, "H W"],
+    words: Sequence[str],
+    objects: UInt16[np.ndarray, "H W"] | None,
+    *,
+    path: str,
+    data: str | None = None,
+) -> dict[str, Any]:
+    """The content of LabelMe's file of an image; the polygons of an object have its number as their group.
+
+    Args:
+        labels: the index of each pixel's word; indices without a word (65535: unlabeled) have no polygon.
+        words: the words.
+        objects: the number of each pixel's object, 0 for none; None: connected regions are the objects.
+        path: of the image, as seen from the file.
+        data: the image itself, a file in base64; None: LabelMe reads it from `path`.
+
+    Raises:
+        UsageError: scikit-image isn't installed.
+    """
+    regions = [piece for region in connected_regions(labels, len(words), objects) for piece in pieces_of(region)]
+    # LabelMe draws outlines too, so that what lies in a hole has to come after what is around it
+    regions.sort(key=lambda region: -region.area)
+    height, width = labels.shape
+    return {
+        "version": LABELME_VERSION,
+        "flags": {},
+        "shapes": [
+            {
+                "label": words[region.label],
+                "points": polygon_of(region).round(2).tolist(),
+                "group_id": region.number or None,
+                "description": "",
+                "shape_type": "polygon",
+                "flags": {},
+                "mask": None,
+            }
+            for region in regions
+        ],
+        "imagePath": path,
+        "imageData": data,
+        "imageHeight": height,
+        "imageWidth": width,
+    }
+
+
+def detections(
+    labels: UInt16[np.ndarray, "H W"],
+    words: Sequence[str],
+    confidence: Float32[np.ndarray, "H W"],
+    objects: UInt16[np.ndarray, "H W"] | None = None,
+) -> "supervision.Detections":
+    """A detection for each word that has pixels, or for each of its objects.
+
+    Args:
+        labels: the index of each pixel's word; indices without a word (65535: unlabeled) are in no detection.
+        words: the words.
+        confidence: the probability of each pixel's word, in [0, 1]; a detection has the mean over its pixels.
+        objects: the number of each pixel's object, 0 for none; pixels of a word with objects that are in none of them
+            are in no detection.
+
+    Raises:
+        UsageError: supervision isn't installed.
+    """
+    try:
+        from supervision import Detections
+    except ModuleNotFoundError:
+        raise missing_extra("supervision", "viewers") from None
+    regions = [one for one in words_and_objects(labels, len(words), objects) if not one.is_crowd]
+    masks = np.zeros((len(regions), *labels.shape), bool)
+    for mask, region in zip(masks, regions, strict=True):
+        mask[region.place] = region.inside
+    boxes = np.array([one.box for one in regions], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]  # from sizes to right and bottom edges
+    means = [confidence[one.place][one.inside].mean(dtype=np.float64) for one in regions]
+    indices = np.array([one.label for one in regions], int)
+    return Detections(
+        xyxy=boxes,
+        mask=masks,
+        confidence=np.array(means, np.float32),
+        class_id=indices,
+        data={"class_name": np.array([words[index] for index in indices], dtype=str)},
+    )
