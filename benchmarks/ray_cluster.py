@@ -34,6 +34,7 @@ from tests.serving.slow_models import SlowSegmenter
 
 ROOT = Path(__file__).parents[1]
 WORDS = ["cat", "wall", "grass"]
+KEY = "k" * 20
 PORT = 8911
 
 
@@ -55,7 +56,7 @@ class Calls:
 
 def call(image: bytes, expected: np.ndarray, calls: Calls, end: float) -> None:
     """Call until the end."""
-    client = Client(f"http://127.0.0.1:{PORT}", attempts=8)
+    client = Client(f"http://127.0.0.1:{PORT}", api_key=KEY, attempts=8)
     while time.monotonic() < end:
         began = time.monotonic()
         try:
@@ -89,7 +90,7 @@ def load(clients: int, seconds: float, meanwhile: Callable[[], object] | None = 
 
 def deploy(replicas: int, sleep: float) -> None:
     """Run the service with so many replicas, and wait until each has answered."""
-    settings = ClusterSettings(min_replicas=replicas, max_replicas=replicas, cpus=1.0, public=True)
+    settings = ClusterSettings(min_replicas=replicas, max_replicas=replicas, cpus=1.0)
     serve.run(application(partial(SlowSegmenter, sleep), settings))
     load(2 * replicas, 3 * sleep)
 
@@ -103,6 +104,7 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT)])  # of the nodes' processes
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["SEGVOC_API_KEY"] = KEY
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     rows = []
     try:

@@ -33,7 +33,6 @@ PHOTO = str(REPOSITORY / "samples" / "chelsea.jpg")
 IMPORT_NAMES = {
     "open-clip-torch": "open_clip",
     "huggingface-hub": "huggingface_hub",
-    "nvidia-ml-py": "pynvml",
     "onnx-ir": "onnx_ir",
     "prometheus-client": "prometheus_client",
     "python-multipart": "python_multipart",

@@ -8,21 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from segvoc.serving.service import Service
 
 GROUP = "segvoc.routes"
 """The entry-point group."""
 
-AddRoutes = Callable[["FastAPI", "Service"], AbstractAsyncContextManager[None]]
-"""Adds routes to the application when that is made, and returns what is entered once the model is loaded, and left when
-the service stops. Each process of the service calls it, so it has to be picklable."""
+AddRoutes = Callable[[Any, Any], AbstractAsyncContextManager[None]]
+"""Adds routes to an application (`FastAPI`) of a `Service`, and returns what is entered once the model is loaded, and
+left when the service stops. Each process of the service calls it, so it has to be picklable."""
 
 
 @dataclass(frozen=True, kw_only=True)
