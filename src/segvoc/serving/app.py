@@ -62,7 +62,7 @@ def create_app(
         version=__version__,
         summary="Labels every pixel of an image with words that you choose.",
         lifespan=lifespan,
-        responses={**schemas.FAILURES},
+        responses={**schemas.FAILURE_ANSWERS},
         # what the description says of keys; `Admission` checks them
         dependencies=[Security(HTTPBearer(auto_error=False))] if keys.demanded else [],
         docs_url=None,  # they would load files from elsewhere

@@ -200,7 +200,7 @@ class FailureAnswer(BaseModel):
     error: FailureText
 
 
-FAILURES: Mapping[int | str, dict[str, Any]] = {
+FAILURE_ANSWERS: Mapping[int | str, dict[str, Any]] = {
     "4XX": {"model": FailureAnswer, "description": "The request can't be answered as it is; the message says why."},
     "5XX": {"model": FailureAnswer, "description": "The service can't answer at the moment, or failed."},
 }
