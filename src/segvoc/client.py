@@ -36,7 +36,7 @@ LONGEST_WAIT = 60.0
 FIRST_WAIT = 0.5
 """Time before the second attempt [s] where the service says nothing; it doubles with each further one."""
 
-_GONE = (500, 502, 503, 504)
+_GONE = (429, 500, 502, 503, 504)
 _LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.IncompleteRead)
 
 

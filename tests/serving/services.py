@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import io
-import socket
 import threading
 from collections.abc import Iterator, MutableMapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,9 @@ from starlette.testclient import TestClient
 
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.app import create_app
-from segvoc.serving.server import process_app, service_config
+from segvoc.serving.server import bound_socket, process_app, service_config
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.tracing import Tracing
 from tests.inference.numpy_engine import NumpySegmenter
-
-NO_PAGE = Path("no page")
 
 
 class GatedSegmenter(NumpySegmenter):
@@ -60,12 +55,10 @@ def in_process(
     *,
     host: str = "127.0.0.1",
     definitions: MutableMapping[str, bytes] | None = None,
-    tracing: Tracing | None = None,
     **changes: Any,
 ) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
-    settings = ServiceSettings(**{"page": NO_PAGE, **changes})
-    app = create_app(lambda: model or NumpySegmenter(), settings, definitions, tracing=tracing)
+    app = create_app(lambda: model or NumpySegmenter(), ServiceSettings(**changes), definitions)
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:
         yield client
 
@@ -73,8 +66,8 @@ def in_process(
 @contextlib.contextmanager
 def listening(model: Segmenter | None = None, **changes: Any) -> Iterator[int]:
     """The port of a service that listens on loopback, in a thread of this process."""
-    settings = ServiceSettings(**{"page": NO_PAGE, **changes})
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    settings = ServiceSettings(**changes)
+    with bound_socket("127.0.0.1", 0) as listener:
         config = service_config(partial(process_app, lambda: model or NumpySegmenter(), settings), settings)
         config.log_config = None
         server = uvicorn.Server(config)

@@ -4,10 +4,8 @@ import json
 import logging
 import sys
 import time
-from unittest.mock import Mock
 
 import pytest
-import torch
 
 from segvoc.errors import CheckpointError
 from segvoc.serving.logs import JsonLines
@@ -44,11 +42,11 @@ def test_models_and_limits():
 def test_of_a_preset_more_is_known():
     from segvoc.exported.shipped import open_tiny
     from segvoc.models.opening import load
-    from segvoc.serving.description import model_facts
+    from segvoc.serving.app import model_facts
 
     facts = model_facts(load("tiny", dtype="float32"))
-    assert facts["parameters"] > 10_000_000
-    assert facts["license"] == model_facts(open_tiny())["license"] == "Apache-2.0"
+    assert facts.parameters > 10_000_000
+    assert facts.license == model_facts(open_tiny()).license == "Apache-2.0"
 
 
 def test_a_stuck_model_is_unhealthy():
@@ -79,27 +77,6 @@ def test_metrics_count_requests_by_address_and_status():
     assert "no/such" not in text
     if sys.platform == "linux":
         assert "process_resident_memory_bytes" in text and "process_open_fds" in text
-
-
-def test_metrics_tell_of_the_gpu_where_there_is_one(monkeypatch):
-    model = NumpySegmenter()
-    model.device = torch.device("cuda")
-    monkeypatch.setattr("torch.cuda.current_device", lambda: 3)
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (30 + device, 80))
-    monkeypatch.setattr("torch.cuda.utilization", lambda device: 10 * device)
-    with in_process(model) as client:
-        text = client.get("/metrics").text
-        told = dict(line.split(" ") for line in text.splitlines() if line.startswith("segvoc_gpu"))
-        assert told == {
-            'segvoc_gpu_memory_used_bytes{gpu="3"}': "47.0",
-            'segvoc_gpu_memory_total_bytes{gpu="3"}': "80.0",
-            'segvoc_gpu_utilization_ratio{gpu="3"}': "0.3",
-        }
-        monkeypatch.setattr("torch.cuda.utilization", Mock(side_effect=ModuleNotFoundError("pynvml")))
-        text = client.get("/metrics").text
-        assert "segvoc_gpu_memory_used_bytes{" in text and "utilization" not in text
-    with in_process() as client:
-        assert "gpu" not in client.get("/metrics").text
 
 
 def test_request_ids_are_the_callers_or_new():
@@ -166,7 +143,7 @@ def test_wrong_addresses_and_methods(method, path, status):
 
 def test_more_requests_than_allowed_are_refused():
     model = GatedSegmenter()
-    with in_process(model, requests=1, client_requests=9, client_uploads=9) as client:
+    with in_process(model, requests=1) as client:
         model.gate.clear()
         from concurrent.futures import ThreadPoolExecutor
 

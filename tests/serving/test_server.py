@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from tests.processes import free_port
 from tests.serving.services import png
 
 SCRIPT = """
-import functools, os, sys, time
+import sys, time
 from segvoc.serving.server import run
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
@@ -38,8 +37,7 @@ def broken():
 
 if __name__ == "__main__":
     port, workers, model = int(sys.argv[1]), int(sys.argv[2]), {"slow": Slow, "broken": broken}[sys.argv[3]]
-    settings = ServiceSettings(settle_seconds=float(os.environ.get("SETTLE", "0")))
-    run(model, settings, host="127.0.0.1", port=port, workers=workers)
+    run(model, ServiceSettings(), host="127.0.0.1", port=port, workers=workers)
 """
 
 
@@ -118,19 +116,6 @@ def test_sigterm_answers_what_was_accepted(script, workers):
         assert "Traceback" not in service.text
 
 
-def test_a_service_that_settles_is_not_ready_and_answers(script):
-    with started(script, "0", "1", "slow", SETTLE="2") as service:
-        client = Client(url := service.url(), attempts=1)
-        service.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(f"{url}/readyz")
-        with urllib.request.urlopen(f"{url}/healthz") as alive:
-            assert alive.status == 200
-        assert client.segment(png(), ["cat", "wall"]).labels.size
-        assert service.process.wait(30) == 0
-
-
 def test_after_sigkill_the_address_is_free_again(script):
     port = str(free_port())
     for _ in range(2):
@@ -154,37 +139,29 @@ def test_workers_end_with_their_parent_and_share_vocabularies_and_metrics(script
         while counted not in metrics and time.monotonic() < deadline:
             metrics = urllib.request.urlopen(f"{url}/metrics").read().decode()
         assert counted in metrics
-        if sys.platform == "linux":
-            # one value for each of the two processes
-            assert len(set(re.findall(r'process_resident_memory_bytes{pid="(\d+)"} \d', metrics))) == 2
         service.process.kill()
         service.process.wait()
     with started(script, port, "1", "slow") as service:
         assert service.url()
 
 
-def test_a_lost_worker_is_started_again_and_told_and_no_name_is_lost(script):
+def test_a_lost_worker_is_started_again_and_no_name_is_lost(script):
     with started(script, "0", "2", "slow") as service:
         url = service.url()
         name = Client(url).encode(["cat", "wall"])
-        pids = [
-            int(str(line["message"]).split("[")[1].rstrip("]"))
-            for line in service.lines
-            if str(line["message"]).startswith("Started server process")
-        ]
-        os.kill(pids[0], signal.SIGKILL)
-        end, seen = time.monotonic() + 30, set()
-        while 503 not in seen and time.monotonic() < end:
-            with contextlib.suppress(ConnectionError, urllib.error.URLError):
-                try:
-                    with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
-                        seen.add(answer.status)
-                except urllib.error.HTTPError as error:
-                    seen.add(error.code)
+
+        def workers() -> list[int]:
+            found = (str(line["message"]) for line in list(service.lines))
+            return [int(line.split("[")[1].rstrip("]")) for line in found if line.startswith("Started server process")]
+
+        first = workers()
+        os.kill(first[0], signal.SIGKILL)
+        end = time.monotonic() + 60
+        while len(workers()) == len(first):
+            assert time.monotonic() < end, service.text
             time.sleep(0.05)
-        assert 503 in seen
         assert service.url()
-        os.kill(pids[1], signal.SIGKILL)
+        os.kill(first[1], signal.SIGKILL)
         # whichever process answers, the one that was told the name is gone
         for _ in range(4):
             assert Client(url).segment(png(), vocabulary=name).words == ("cat", "wall")
@@ -207,13 +184,13 @@ def test_workers_whose_model_cannot_be_loaded_end_the_service(script):
 
 
 def test_the_command_serves_tiny():
-    with started("-m", "segvoc", "serve", "--port", "0", "--max-words", "3", SEGVOC_API_KEY="k" * 20) as service:
+    with started("-m", "segvoc", "serve", "--port", "0", "--queue", "3", SEGVOC_API_KEY="k" * 20) as service:
         url = service.url()
         with pytest.raises(ServiceError, match="the API key is missing") as refused:
             Client(url).models()
         assert refused.value.status == 401
         client = Client(url, api_key="k" * 20)
-        assert client.models()["limits"]["words"] == 3
+        assert client.models()["limits"]["words"] == 500
         result = client.segment(Path(__file__).parents[2] / "samples" / "chelsea.jpg", ["cat", "grass"])
         assert (result.labels == 0).mean() > 0.3
         service.process.send_signal(signal.SIGTERM)

@@ -13,7 +13,8 @@ from typing import BinaryIO
 import pytest
 
 from segvoc.errors import OutputError
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage import atomic_writes
+from segvoc.storage.atomic_writes import put_in_place, write_atomically
 from tests.images import one_line_error
 
 
@@ -144,7 +145,8 @@ def test_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
 
 _ENDLESS_WRITER = """
 import itertools, sys
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage import atomic_writes
+from segvoc.storage.atomic_writes import put_in_place, write_atomically
 from tests.images import one_line_error
 
 def write(file):
@@ -182,3 +184,27 @@ def test_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, delay: float) ->
     assert len(content) == 64 * 4096
     assert len(set(content)) == 1
     assert all(name.startswith(".segvoc-") for name in os.listdir(tmp_path) if name != "result.bin")
+
+
+def test_windows_waits_for_a_reader_of_a_file_that_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new, target, refused = tmp_path / "new", tmp_path / "target", [2]
+    replace = os.replace
+
+    def refuse(one: Path, other: Path) -> None:
+        if refused[0]:
+            refused[0] -= 1
+            raise PermissionError(13, "Access is denied")
+        replace(one, other)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    new.write_text("new")
+    with pytest.raises(PermissionError):
+        put_in_place(new, target)
+    monkeypatch.setattr(sys, "platform", "win32")
+    put_in_place(new, target)
+    assert target.read_text() == "new" and refused == [0]
+    refused[0] = 1
+    monkeypatch.setattr(atomic_writes, "WINDOWS_SECONDS", 0.0)
+    new.write_text("newer")
+    with pytest.raises(PermissionError):
+        put_in_place(new, target)

@@ -2,12 +2,11 @@
 
 import gc
 import multiprocessing
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from segvoc.errors import OutputError, UsageError
-from segvoc.storage import locks
 from segvoc.storage.locks import LOCK_NAME, lock_folder
 
 
@@ -67,18 +66,8 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path):
         lock_folder(tmp_path / "file/run")
 
 
-def test_two_threads_that_lock_a_folder_at_once_get_one_lock(tmp_path, monkeypatch):
-    plain, threads, found = locks.lock_file, [], []
-
-    def while_another_comes(descriptor: int, *, wait: bool = False) -> bool:
-        is_locked = plain(descriptor, wait=wait)
-        if not threads:
-            threads.append(Thread(target=lambda: found.append(lock_folder(tmp_path))))
-            threads[0].start()
-            threads[0].join(0.3)  # it waits for this thread, or fails
-        return is_locked
-
-    monkeypatch.setattr(locks, "lock_file", while_another_comes)
-    lock = lock_folder(tmp_path)
-    threads[0].join()
-    assert found == [lock]
+def test_threads_that_lock_a_folder_at_once_get_one_lock(tmp_path):
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lock_folder, [tmp_path] * 20))
+    assert all(lock is found[0] for lock in found)
+    assert locked_by_another(tmp_path)

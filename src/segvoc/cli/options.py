@@ -27,7 +27,7 @@ class ModelOptions:
     """The values of the options that `model_options` adds, or of some of them."""
 
     weights: str | None = None
-    options: tuple[str, ...]
+    options: tuple[str, ...] = ()
     device: str = "auto"
     dtype: DtypeName = "float32"
     """--dtype: the precision it runs in."""

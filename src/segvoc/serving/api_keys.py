@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import os
 import re
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 from segvoc.errors import UsageError
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.logs import FIELDS, LOGGER
-from segvoc.serving.secret_files import read_secret
 
 SHORTEST_KEY = 16
 """Characters of the shortest API key that is accepted."""
@@ -54,16 +52,6 @@ def key_digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "replace")).digest()
 
 
-def made_key(name: str) -> str:
-    """A line with a new key for the file of keys.
-
-    Raises:
-        UsageError: the name can't be one.
-    """
-    _check_name(name)
-    return f"{name}: {secrets.token_urlsafe(32)}"
-
-
 def check_key(key: str) -> None:
     """Check that a key is long enough and can be sent.
 
@@ -73,7 +61,7 @@ def check_key(key: str) -> None:
     if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
         raise UsageError(
             f"the API key is not {SHORTEST_KEY} or more characters of ASCII without spaces; "
-            "make one: segvoc serve --make-key NAME"
+            "make one: openssl rand -hex 24"
         )
 
 
@@ -95,7 +83,7 @@ def parsed_keys(text: str) -> tuple[ApiKey, ...]:
         raise UsageError(f"it has {len(lines)} keys; write 1 to {MOST_KEYS} into it, one a line")
     keys = tuple(_parsed(number, line) for number, line in lines)
     if len({key.digest for key in keys}) < len(keys):
-        raise UsageError("it has one key twice; make one for each line: segvoc serve --make-key NAME")
+        raise UsageError("it has one key twice; make one for each line: openssl rand -hex 24")
     return keys
 
 
@@ -126,7 +114,11 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
     Raises:
         UsageError: it can't be read, or isn't such a file.
     """
-    text = read_secret("API key", file)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the file of the API keys, {str(file)!r}, can't be read: {reason}; check the path") from None
     try:
         return parsed_keys(text)
     except UsageError as error:
@@ -152,10 +144,6 @@ class ApiKeys:
             self._keys = read_keys(file)
         self.demanded = bool(self._keys)
         """Whether requests have to show a key."""
-
-    def reload(self) -> None:
-        """Read the file again before the next request is checked."""
-        self._looked, self._stamp = -LOOKING_SECONDS, None
 
     def named(self, given: str | None) -> ApiKey | None:
         """The key that was given, expired or not; None where it isn't one."""

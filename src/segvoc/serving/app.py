@@ -2,37 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from segvoc.errors import SegvocError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.serving.admission import Admission, description
-from segvoc.serving.answers import ANSWERS, ZIP, negotiated
+from segvoc.serving import schemas
+from segvoc.serving.admission import Admission, SecurityHeaders
+from segvoc.serving.answers import ANSWERS, PNG, ZIP, negotiated
 from segvoc.serving.api_keys import ApiKeys
-from segvoc.serving.bodies import segment_call, vocabulary_call
-from segvoc.serving.description import DESCRIPTIONS, model_facts
+from segvoc.serving.bodies import FORM, JSON_BODY, segment_call, vocabulary_call
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.guard import SecurityHeaders
-from segvoc.serving.label_studio.routes import LabelStudioRoutes
 from segvoc.serving.labeler import Labeler
 from segvoc.serving.logs import FIELDS, LOGGER
-from segvoc.serving.methods import Methods
 from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
-from segvoc.serving.page import add_page
-from segvoc.serving.project.routes import ProjectRoutes
-from segvoc.serving.project.taught import TaughtModel
-from segvoc.serving.readiness import Readiness
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.tracing import Tracing, tracer_provider
 from segvoc.serving.vocabularies import DefinitionsInMemory
 from segvoc.version import __version__
 
@@ -41,8 +32,6 @@ def create_app(
     open_model: Callable[[], Segmenter],
     settings: ServiceSettings,
     definitions: MutableMapping[str, bytes] | None = None,
-    readiness: Readiness | None = None,
-    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The service as an ASGI application, which loads its model when it starts.
 
@@ -50,57 +39,50 @@ def create_app(
         open_model: loads the model.
         settings: limits, times and the API key.
         definitions: where vocabularies are kept by name; see `NamedVocabularies`. None: in this process.
-        readiness: whether the service wants requests.
-        tracing: follows requests; None: as the environment says.
 
     Raises:
-        UsageError: the file of the API keys can't be read, or the package for traces isn't installed.
+        UsageError: the file of the API keys can't be read.
     """
-    tracing = tracing or Tracing(tracer_provider())
     metrics, keys = ServiceMetrics(), ApiKeys(settings.api_key, settings.api_key_file)
-    service = Service(
-        settings, metrics, DefinitionsInMemory() if definitions is None else definitions, readiness or Readiness()
-    )
-    project = None if settings.project is None else ProjectRoutes(service, settings.project, open_model)
+    service = Service(open_model, settings, metrics, DefinitionsInMemory() if definitions is None else definitions)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        if project is not None:
-            await project.start()
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.labeler = labeler = Labeler(open_model(), settings, metrics)
         await labeler.start()
-        metrics.watch(labeler.model)
-        if project is not None:
-            service.follow = TaughtModel(project.project, labeler).follow
-            await service.follow()
-        LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
-        yield {"metrics": metrics}  # connections have no other way to the application
-        if project is not None:
-            await project.stop()
+        async with AsyncExitStack() as running:
+            for context in added:
+                await running.enter_async_context(context)
+            LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
+            yield
         await labeler.stop()
-        await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="segvoc",
         version=__version__,
         summary="Labels every pixel of an image with words that you choose.",
         lifespan=lifespan,
+        responses={**schemas.FAILURE_ANSWERS},
+        # what the description says of keys; `Admission` checks them
+        dependencies=[Security(HTTPBearer(auto_error=False))] if keys.demanded else [],
         docs_url=None,  # they would load files from elsewhere
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
     )
-    app.state.service, app.state.keys = service, keys
+    app.state.service = service
     _Routes(service).add(app)
-    if project is not None:
-        project.add(app.router)
-    LabelStudioRoutes(service).add(app)
-    add_page(app, settings.page, has_project=project is not None)
-    app.openapi = partial(description, app, keys.demanded)
+    added = [add_routes(app, service) for add_routes in settings.extensions]
     # the last one added is the first to see a request
-    app.add_middleware(Methods, routes=app.routes)
-    app.add_middleware(Admission, settings=settings, keys=keys, routes=app.routes, metrics=metrics)
-    app.add_middleware(Observation, metrics=metrics, tracing=tracing)
+    app.add_middleware(
+        Admission,
+        settings=settings,
+        keys=keys,
+        routes=app.routes,
+        metrics=metrics,
+        password_paths=service.password_paths,
+    )
+    app.add_middleware(Observation, metrics=metrics)
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -112,15 +94,34 @@ class _Routes:
         self.service = service
 
     def add(self, app: FastAPI) -> None:
-        for method, path, answer in (
-            ("POST", "/v1/segment", self.segment),
-            ("POST", "/v1/vocabularies", self.add_vocabulary),
-            ("GET", "/v1/models", self.models),
-            ("GET", "/metrics", self.all_metrics),
-            ("GET", "/healthz", self.health),
-            ("GET", "/readyz", self.ready),
-        ):
-            app.add_api_route(path, answer, methods=[method], **DESCRIPTIONS[path])
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        app.add_api_route(
+            "/v1/segment",
+            self.segment,
+            methods=["POST"],
+            summary="Label an image",
+            description="Labels every pixel of an image with one of the words. The header Accept chooses the answer: "
+            "the report with a mask for each class (application/json), the label map (image/png), or both with the "
+            "confidence and an overlay (application/zip).",
+            responses={200: {"model": schemas.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
+            openapi_extra=schemas.request_body({FORM: schemas.SegmentForm, JSON_BODY: schemas.SegmentJson}),
+        )
+        app.add_api_route(
+            "/v1/vocabularies",
+            self.add_vocabulary,
+            methods=["POST"],
+            status_code=201,
+            summary="Encode a vocabulary",
+            description="Encodes words once and keeps them under a name, which POST /v1/segment takes in their place. "
+            "Equal vocabularies have equal names. The oldest are forgotten.",
+            responses={201: {"model": schemas.VocabularyAnswer}},
+            openapi_extra=schemas.request_body({JSON_BODY: schemas.VocabularyJson}),
+        )
+        app.add_api_route("/v1/models", self.models, summary="The model and the limits")
+        # plain routes, which the description leaves out, and which take HEAD, too
+        app.add_route("/metrics", self.metrics)
+        app.add_route("/healthz", self.health)
+        app.add_route("/readyz", self.ready)
 
     async def segment(self, request: Request) -> Response:
         service, kind = self.service, negotiated(request.headers.get("accept"))
@@ -139,36 +140,54 @@ class _Routes:
         service = self.service
         with service.place():
             definition = await vocabulary_call(request, service.settings)
-            await service.follow()
             found = await unless_gone(request, service.labeler.encode(definition))
         await asyncio.to_thread(service.vocabularies.keep, definition)
         told = {"vocabulary": definition.name, "words": found.prepared.words, "hints": found.hints}
         return JSONResponse(told, status_code=201)
 
-    async def models(self) -> Response:
+    async def models(self) -> schemas.ModelsAnswer:
         settings = self.service.settings
-        await self.service.follow()
-        limits = settings.max_bytes, settings.max_pixels, settings.max_words
-        return JSONResponse(
-            {
-                "models": [model_facts(self.service.labeler.model)],
-                "limits": dict(zip(("bytes", "pixels", "words"), limits, strict=True)),
-            }
-        )
+        limits = schemas.Limits(bytes=settings.max_bytes, pixels=settings.max_pixels, words=settings.max_words)
+        return schemas.ModelsAnswer(models=[model_facts(self.service.labeler.model)], limits=limits)
 
-    async def all_metrics(self) -> Response:
+    async def metrics(self, _: Request) -> Response:
         return Response(await asyncio.to_thread(self.service.metrics.text), media_type=CONTENT_TYPE)
 
-    async def health(self) -> Response:
+    async def health(self, _: Request) -> Response:
         if not self.service.labeler.is_healthy:
             raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "ok"})
 
-    async def ready(self) -> Response:
-        problem = self.service.readiness.problem()
-        if problem is not None:
-            raise ServiceFailure("busy", problem, retry_after=1)
-        return await self.health()
+    async def ready(self, request: Request) -> Response:
+        if self.service.stopping:
+            raise ServiceFailure("busy", "the service is stopping; ask another one", retry_after=1)
+        return await self.health(request)
+
+
+def model_facts(model: Segmenter) -> schemas.ModelAnswer:
+    """What GET /v1/models tells of a model."""
+    network = getattr(model, "network", None)
+    record = model.origin.get("record")
+    license = record.get("license") if isinstance(record, dict) else None
+    if network is not None:
+        from segvoc.models.presets import PRESETS  # here, since it needs PyTorch
+
+        preset = PRESETS.get(str(model.origin.get("preset")))
+        if preset is not None and preset.shipped:
+            license = preset.read_record().get("license")
+        elif preset is not None and preset.published is not None:
+            license = preset.published.license
+    return schemas.ModelAnswer(
+        name=model.name,
+        parameters=None if network is None else sum(value.numel() for value in network.parameters()),
+        dtype=model.dtype,
+        parts=True,
+        windows=list(model.protocols),
+        license=license,
+        batch=model.batch,
+        taught=list(dict.fromkeys(word for one in model.taught for word in one.words)),
+        taught_files=[one.digest for one in model.taught],
+    )
 
 
 async def _failed(_: Request, error: Exception) -> Response:

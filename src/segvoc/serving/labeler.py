@@ -19,7 +19,6 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.metrics import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.tracing import TRACE, RequestTrace
 from segvoc.serving.vocabularies import EncodedVocabularies, EncodedVocabulary, VocabularyDefinition
 
 _T = TypeVar("_T")
@@ -54,9 +53,6 @@ class _Job:
     future: asyncio.Future[Any]
     arrived: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
-    trace: RequestTrace = field(default_factory=TRACE.get)
-    ran: tuple[float, float] | None = None
-    """When the model began and ended, by `time.monotonic` [s]."""
 
     @property
     def key(self) -> tuple[VocabularyDefinition, LabelOptions | None]:
@@ -179,7 +175,6 @@ class Labeler:
     def _forget(self, job: _Job) -> _Job:
         """Take a job out of the queue."""
         self._waiting.remove(job)
-        job.trace.step("queue", (job.arrived, time.monotonic()))
         self.metrics.waiting.set(len(self._waiting))
         if job.expiry is not None:
             job.expiry.cancel()
@@ -223,7 +218,7 @@ class Labeler:
         return [self._forget(job) for job in batch]
 
     async def _process(self, jobs: list[_Job]) -> None:
-        began, all_jobs = time.monotonic(), jobs
+        all_jobs = jobs
         try:
             images = await self._in_time(asyncio.gather(*(self._read(job) for job in jobs)), jobs)
             present = [(job, image) for job, image in zip(jobs, images, strict=True) if not job.future.done()]
@@ -239,8 +234,6 @@ class Labeler:
         finally:
             for job in all_jobs:
                 job.fail(ServiceFailure("busy", "the service is stopping; try again"))
-                ran = {} if job.ran is None else {"network": job.ran}
-                job.trace.step("batch", (began, time.monotonic()), {"segvoc.batch_size": len(all_jobs)}, ran)
 
     def _in_thread(
         self, threads: ThreadPoolExecutor, function: Callable[..., _T], *arguments: Any
@@ -287,8 +280,6 @@ class Labeler:
             results = list(self.model.segment_many(images, found.prepared, options=options, yield_errors=True))
         finally:
             seconds = time.monotonic() - began
-            for job in jobs:
-                job.ran = (began, began + seconds)
             self.metrics.model_seconds.observe(seconds)
         self._seconds_per_image += 0.2 * (seconds / len(jobs) - self._seconds_per_image)
         return found, results

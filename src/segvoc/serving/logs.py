@@ -9,9 +9,6 @@ from typing import Any
 REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
 """Id of the request that is being answered."""
 
-TRACE_ID: ContextVar[str] = ContextVar("segvoc_trace_id", default="")
-"""Id of the trace that it belongs to, if any."""
-
 LOGGER = logging.getLogger("segvoc.serving")
 
 FIELDS = "fields"
@@ -22,7 +19,7 @@ class JsonLines(logging.Formatter):
     """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line: time (UTC), level, logger, message, ids of request and trace, further fields, traceback if any."""
+        """The line: time (UTC), level, logger, message, id of the request, further fields, traceback if any."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {
             "time": f"{moment}.{int(record.msecs):03}Z",
@@ -32,8 +29,6 @@ class JsonLines(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
-        if trace_id := TRACE_ID.get():
-            line["trace_id"] = trace_id
         line |= getattr(record, FIELDS, {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

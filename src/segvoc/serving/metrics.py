@@ -7,7 +7,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from segvoc.process_settings import is_running
-from segvoc.serving.device_metrics import Gpu, WorkerProcesses, gpu_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -20,15 +19,10 @@ MOST_NAMES = 1000
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
-def _processes() -> list[int]:
-    """The ids of the processes that share the folder of metrics, by the files of their queues."""
-    files = Path(os.environ.get(FOLDER_VARIABLE, os.devnull)).glob("gauge_live*_*.db")
-    return sorted(int(file.stem.rpartition("_")[2]) for file in files)
-
-
 def _forget_ended_processes() -> None:
     """Take what processes that are gone last told of their queues out of the sums."""
-    for number in _processes():
+    for file in Path(os.environ.get(FOLDER_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
+        number = int(file.stem.rpartition("_")[2])
         if not is_running(number):
             mark_process_dead(number)
 
@@ -40,7 +34,6 @@ class ServiceMetrics:
         _forget_ended_processes()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._gpu: Gpu | None = None
         self.requests = self._counter("segvoc_requests", "Requests that were answered.", "route", "method", "status")
         self.request_seconds = Histogram(
             "segvoc_request_seconds",
@@ -49,7 +42,7 @@ class ServiceMetrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self.limited = self._counter("segvoc_limited", "Requests and connections that a limit refused.", "limit")
+        self.limited = self._counter("segvoc_limited", "Requests that a limit refused.", "limit")
         self._keys: set[str] = set()
         self._key_requests = self._counter("segvoc_key_requests", "Requests with a valid API key.", "key", "status")
         self.open = self._gauge("segvoc_open_requests", "Requests that are open.")
@@ -57,13 +50,6 @@ class ServiceMetrics:
         self.wait_seconds = self._histogram("segvoc_queue_seconds", "Time that work waited for the model.", _SECONDS)
         self.model_seconds = self._histogram("segvoc_model_seconds", "Time that a batch took in the model.", _SECONDS)
         self.batch = self._histogram("segvoc_batch_size", "Images in a batch.", (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
-
-    def watch(self, model: object) -> None:
-        """Tell what the GPU of a model takes, if it is on one."""
-        number = gpu_of(model)
-        if number is not None and self._gpu is None:
-            self._gpu = Gpu(number)
-            self._registry.register(self._gpu)
 
     def count_key(self, key: str, status: int) -> None:
         """Count a request with an API key."""
@@ -89,7 +75,4 @@ class ServiceMetrics:
         if FOLDER_VARIABLE in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
-            registry.register(WorkerProcesses(_processes))
-            if self._gpu is not None:
-                registry.register(self._gpu)
         return generate_latest(registry)

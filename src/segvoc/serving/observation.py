@@ -1,4 +1,4 @@
-"""Gives each request an id, counts, logs and traces it, and answers it whatever goes wrong."""
+"""Gives each request an id, counts and logs it, and answers it whatever goes wrong."""
 
 import re
 import secrets
@@ -14,7 +14,6 @@ from segvoc.serving.answers import JSON
 from segvoc.serving.failures import ServiceFailure, internal_failure
 from segvoc.serving.logs import FIELDS, LOGGER, REQUEST_ID
 from segvoc.serving.metrics import ServiceMetrics
-from segvoc.serving.tracing import RequestTrace, Tracing
 
 ID_HEADER = "X-Request-ID"
 """Header with the request's id; a caller may choose it."""
@@ -33,18 +32,14 @@ def failure_response(failure: ServiceFailure) -> Response:
 class Observation:
     """Observes all requests."""
 
-    def __init__(self, app: ASGIApp, metrics: ServiceMetrics, tracing: Tracing) -> None:
-        self.app, self.metrics, self.tracing = app, metrics, tracing
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
+        self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        with self.tracing.request(scope["path"], Headers(scope=scope)) as trace:
-            await self._observed(scope, receive, send, trace)
-
-    async def _observed(self, scope: Scope, receive: Receive, send: Send, trace: RequestTrace) -> None:
         wished = Headers(scope=scope).get(ID_HEADER, "")
         request_id = wished if _GOOD_ID.fullmatch(wished) else secrets.token_hex(8)
         token = REQUEST_ID.set(request_id)
@@ -87,8 +82,6 @@ class Observation:
                 **({} if key is None else {"key": key}),
             }
             LOGGER.info("request", extra={FIELDS: fields})
-            told = {"http.request.method": method, "http.route": route, "segvoc.request_id": request_id}
-            trace.end(f"{method} {route}", status, told)
             REQUEST_ID.reset(token)
 
 

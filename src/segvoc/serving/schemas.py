@@ -1,9 +1,10 @@
 """Bodies of requests and answers, as the API's description (OpenAPI) tells them."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
 
@@ -185,13 +186,6 @@ class HealthAnswer(BaseModel):
     status: Literal["ok"]
 
 
-class TaskFailureText(BaseModel):
-    """Why there is no prediction."""
-
-    code: str
-    message: str
-
-
 class FailureText(BaseModel):
     """What went wrong."""
 
@@ -206,64 +200,14 @@ class FailureAnswer(BaseModel):
     error: FailureText
 
 
-class LabelStudioTask(BaseModel):
-    """A task of Label Studio's; what else it has doesn't matter."""
-
-    id: int | str | None = None
-    data: dict[str, JsonValue] = Field(
-        description="Its data, with the image in the field that the labeling configuration names: a `data:` URI, or "
-        "an address of the Label Studio that the service was started with."
-    )
+FAILURE_ANSWERS: Mapping[int | str, dict[str, Any]] = {
+    "4XX": {"model": FailureAnswer, "description": "The request can't be answered as it is; the message says why."},
+    "5XX": {"model": FailureAnswer, "description": "The service can't answer at the moment, or failed."},
+}
+"""What every address may answer instead; an argument of FastAPI's routes (`responses`)."""
 
 
-class PredictJson(BaseModel):
-    """What Label Studio sends for predictions; what else it sends doesn't matter."""
-
-    tasks: list[LabelStudioTask]
-    label_config: str = Field(description="The project's labeling configuration, XML.")
-
-
-class PredictionAnswer(BaseModel):
-    """The prediction for a task."""
-
-    result: list[dict[str, JsonValue]] = Field(description="Regions in Label Studio's form.")
-    score: float = Field(description="Mean probability of the labeled pixels.")
-    model_version: str
-
-
-class TaskFailure(BaseModel):
-    """Stands for the prediction of a task whose image can't be had."""
-
-    error: TaskFailureText
-
-
-class PredictAnswer(BaseModel):
-    """The predictions, in the order of the tasks."""
-
-    results: list[PredictionAnswer | TaskFailure]
-
-
-class SetupJson(BaseModel):
-    """What Label Studio sends when a project is connected; what else it sends, such as its token, isn't used."""
-
-    project: str | int | None = None
-    label_config: str | None = Field(None, alias="schema", description="The labeling configuration, XML.")
-
-
-class SetupAnswer(BaseModel):
-    """Which model answers."""
-
-    model_version: str
-
-
-class LabelStudioHealth(BaseModel):
-    """How the service is, in Label Studio's words."""
-
-    status: Literal["UP"]
-    model_class: str
-
-
-class WebhookAnswer(BaseModel):
-    """What became of an event: nothing, since the model doesn't learn from annotations."""
-
-    status: Literal["ignored"]
+def request_body(kinds: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """What FastAPI is told of a body that the service reads itself (`openapi_extra`): a model for each content type."""
+    content = {kind: {"schema": model.model_json_schema()} for kind, model in kinds.items()}
+    return {"requestBody": {"required": True, "content": content}}

@@ -19,27 +19,27 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.process_settings import cores, end_with_parent, for_own_process
-from segvoc.serving.api_keys import ApiKeys
-from segvoc.serving.connections import ConnectionLimits, LimitedConfig
 from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.metrics import FOLDER_VARIABLE
-from segvoc.serving.proxies import Proxies
-from segvoc.serving.readiness import Readiness
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.supervision import Supervisor
-from segvoc.serving.tracing import tracing_is_wanted
 from segvoc.serving.vocabularies import DefinitionFiles
 from segvoc.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from segvoc.serving.service import Service
+
 BACKLOG = 128
 """Connections that the system keeps until the service accepts them."""
+
+LONGEST_HEADERS = 16_384
+"""Bytes of a request's first line and headers."""
 
 LEAVING_SECONDS = 2.0
 """Time for the workers of a service that was killed to leave their address [s]."""
@@ -58,10 +58,8 @@ def run(
         workers: processes, each with its own model and queue.
 
     Raises:
-        UsageError: the address can't be used, the model can't be loaded, or traces are wanted and their package isn't
-            installed.
+        UsageError: the address can't be used, or the model can't be loaded.
     """
-    tracing_is_wanted()
     logging.config.dictConfig(log_settings())
     with bound_socket(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
@@ -99,8 +97,9 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
     Raises:
         UsageError: the address can't be used.
     """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    with listener:
+    # asyncio sets TCP_NODELAY only for sockets that name their protocol; without it, an answer's body waits for 40 ms
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         if sys.platform == "win32":
             # there SO_REUSEADDR would let two programs listen at one address
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -122,32 +121,27 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def service_config(app: Callable[[], "FastAPI"], settings: ServiceSettings, workers: int = 1) -> LimitedConfig:
-    """The configuration of uvicorn for the service.
+def service_config(app: Callable[[], "FastAPI"], settings: ServiceSettings, workers: int = 1) -> uvicorn.Config:
+    """The configuration of uvicorn for the service; FORWARDED_ALLOW_IPS names proxies that aren't on this machine.
 
     Args:
         app: makes the application; called in each process.
         settings: settings of the service.
         workers: number of processes.
     """
-    return LimitedConfig(
+    return uvicorn.Config(
         app,
-        ConnectionLimits(
-            connections=settings.connections,
-            of_client=settings.connections_of_client,
-            proxies=Proxies(settings.proxies, settings.proxy_header),
-            header_seconds=settings.header_seconds,
-            download_seconds=settings.download_seconds,
-        ),
         factory=True,
         workers=workers,
         lifespan="on",
-        loop="asyncio",  # uvloop, if something else has installed it, isn't what the limits were tested with
+        http="h11",
+        loop="asyncio",
+        ws="none",
         log_config=log_settings(),
         access_log=False,
         server_header=False,
-        proxy_headers=False,
         backlog=BACKLOG,
+        h11_max_incomplete_event_size=LONGEST_HEADERS,
         timeout_graceful_shutdown=round(settings.stop_seconds),
     )
 
@@ -156,7 +150,6 @@ def process_app(
     open_model: Callable[[], Segmenter],
     settings: ServiceSettings,
     definitions: MutableMapping[str, bytes] | None = None,
-    board: Path | None = None,
     threads: int | None = None,
 ) -> "FastAPI":
     """The application of a process, which has so many CPU threads; see `create_app`."""
@@ -166,31 +159,23 @@ def process_app(
     from segvoc.serving.app import create_app  # here: a worker has to know of the folder of metrics first
 
     logging.captureWarnings(True)
-    readiness = Readiness(board)
-    app = create_app(open_model, settings, definitions, readiness)
+    app = create_app(open_model, settings, definitions)
     if threading.current_thread() is threading.main_thread():
-        _take_signals(settings, readiness, app.state.keys)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            _note_stop(number, app.state.service)
     return app
 
 
-def _take_signals(settings: ServiceSettings, readiness: Readiness, keys: ApiKeys) -> None:
-    """Let SIGTERM end the process after the time to settle, and SIGHUP read the API keys again."""
-    stop = signal.getsignal(signal.SIGTERM)  # uvicorn's, which only sets a flag
+def _note_stop(number: int, service: "Service") -> None:
+    """Let a signal tell the service that it stops, before uvicorn gets it."""
+    stop = signal.getsignal(number)
 
-    def settle(number: int, frame: FrameType | None) -> None:
-        again, readiness.stopping = readiness.stopping, True
-        if not callable(stop):
-            return
-        if again or not settings.settle_seconds:
+    def noted(number: int, frame: FrameType | None) -> None:
+        service.stopping = True
+        if callable(stop):
             stop(number, frame)
-        else:
-            timer = threading.Timer(settings.settle_seconds, stop, (number, frame))
-            timer.daemon = True
-            timer.start()
 
-    signal.signal(signal.SIGTERM, settle)
-    if hasattr(signal, "SIGHUP") and (settings.api_key_file is not None or readiness.board is not None):
-        signal.signal(signal.SIGHUP, lambda *_: keys.reload())
+    signal.signal(number, noted)
 
 
 def _run_one(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -207,16 +192,15 @@ def _run_one(server: uvicorn.Server, listener: socket.socket) -> None:
 def _run_workers(
     open_model: Callable[[], Segmenter],
     settings: ServiceSettings,
-    config: Callable[..., LimitedConfig],
+    config: Callable[..., uvicorn.Config],
     listener: socket.socket,
     workers: int,
 ) -> None:
     with scratch_folder() as folder:
         os.environ[FOLDER_VARIABLE] = folder
-        board, definitions = Path(folder) / "missing.txt", DefinitionFiles(Path(folder) / "vocabularies")
+        definitions = DefinitionFiles(Path(folder) / "vocabularies")
         threads = None if "OMP_NUM_THREADS" in os.environ else max(1, cores() // workers)
-        app = partial(process_app, open_model, settings, definitions, board, threads)
-        supervisor = Supervisor(config(app), [listener], board)
+        supervisor = Multiprocess(config(partial(process_app, open_model, settings, definitions, threads)), [listener])
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise UsageError("the model can't be loaded; the log says why")

@@ -21,7 +21,6 @@ from typing import Any
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
 from segvoc.storage.atomic_writes import writing
-from segvoc.storage.file_locks import LockedError, lock_file
 from segvoc.storage.json_files import strict_json
 
 SYNC_INTERVAL = 5.0
@@ -134,14 +133,17 @@ class Journal:
 
     def _is_locked(self, busy: str | None) -> bool:
         """Lock the open file; False if another process has removed it meanwhile, so that the lock is of no use."""
+        from filelock import lock_descriptor  # here, since it takes a tenth of a second to import
+
         try:
-            if not lock_file(self._file.fileno()):
-                return True
-        except LockedError:
+            locked = lock_descriptor(self._file.fileno(), blocking=False)
+        except OSError:  # the file system has no locks
+            return True
+        if not locked:
             raise UsageError(
                 busy
                 or f"another process is writing to {str(self.path)!r}; wait until it ends, or choose another folder"
-            ) from None
+            )
         try:
             return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
         except FileNotFoundError:

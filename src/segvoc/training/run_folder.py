@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import BaseFileLock
 
 from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
@@ -29,7 +30,7 @@ from segvoc.records import flattened
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.storage.json_files import read_json, strict_json, write_json
-from segvoc.storage.locks import FolderLock, lock_folder
+from segvoc.storage.locks import lock_folder
 from segvoc.storage.resume import difference
 
 FEATURES = "features"
@@ -65,7 +66,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._journals: dict[str, Journal] = {}
-        self._lock: FolderLock | None = None
+        self._lock: BaseFileLock | None = None
         self.begins_again = False
         """Whether the run was to be resumed, but was stopped before its first checkpoint."""
         self.rounding = ""

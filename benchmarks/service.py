@@ -1,11 +1,16 @@
-"""The service under more load than it can take: throughput, latency, refusals, memory, and a stop in the midst of it.
+"""The service under more load than it can take, and behind nginx while one address misuses it.
 
-    python -m benchmarks.service_load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
+    python -m benchmarks.service load [--seconds 600] [--clients 32] [--accept application/json] [-- --queue 16 ...]
+    python -m benchmarks.service guard
 
-Starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused comes
-back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
+`load` starts `segvoc serve`, with the options after `--`, and keeps all clients calling for `seconds`; who is refused
+comes back after the time in Retry-After. Then it sends SIGTERM while they go on, and counts what was accepted and not
 answered. The model alone labels the same images before and after, in a process of its own with the same options of the
 model, so ratios are of one run. Fails if an answer is neither 200, 429 nor 503, or an accepted request is lost.
+
+`guard` opens 70 uploads that don't go on and 300 requests whose headers don't end from one address, again and again,
+and counts what another address is answered: by the service behind nginx with deploy/nginx/segvoc.conf.template, which
+has to be 16 of 16, and by the bare service. Addresses are those of loopback, 127.0.0.2 and so on.
 """
 
 import argparse
@@ -13,9 +18,12 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -182,9 +190,118 @@ def load(arguments: argparse.Namespace) -> tuple[Seen, dict[str, Any]]:
     }
 
 
+TEMPLATE = Path(__file__).parents[1] / "deploy" / "nginx" / "segvoc.conf.template"
+HALF_OPEN, SLOW, ASKED = 70, 300, 16
+HEAD = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+
+
+@contextlib.contextmanager
+def behind_nginx(address: str) -> Iterator[str]:
+    """The address of nginx in front of a service, with the template's site but for TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as free, tempfile.TemporaryDirectory() as folder:
+        port = free.getsockname()[1]
+        site = TEMPLATE.read_text(encoding="utf-8").replace("${SEGVOC}", urlsplit(address).netloc)
+        plain = re.sub(r"server {\s*listen 80;.*?\n}\n", "", site, flags=re.DOTALL)
+        plain = re.sub(r"\tssl_.*|\tlisten \[::\].*|\tserver_name.*", "", plain).replace("443 ssl", f"127.0.0.1:{port}")
+        kept = "".join(f"{name}_temp_path {folder}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        whole = f"daemon off; pid {folder}/pid; error_log {folder}/errors; {'user root; ' * (os.getuid() == 0)}\n"
+        whole += f"events {{ worker_connections 768; }}\nhttp {{ access_log off; {kept}\n{plain}}}\n"
+        (Path(folder) / "nginx.conf").write_text(whole, encoding="utf-8")
+        free.close()
+        process = subprocess.Popen(["nginx", "-e", f"{folder}/errors", "-c", f"{folder}/nginx.conf"])
+        try:
+            while ask(f"http://127.0.0.1:{port}", "127.0.0.1", "GET", "/healthz") != 200:
+                assert process.poll() is None, Path(folder, "errors").read_text()
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def ask(address: str, source: str, method: str, path: str, body: bytes | None = None) -> int:
+    """The status of a request from one of loopback's addresses; 0 where its connection is closed or refused."""
+    place = urlsplit(address)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, 20, source_address=(source, 0))
+    try:
+        connection.request(method, path, body, {"Content-Type": "multipart/form-data; boundary=b"} if body else {})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+class Misuse:
+    """Half-open uploads and slow headers from 127.0.0.2; those that the server closes are opened again."""
+
+    def __init__(self, address: str, upload: bytes) -> None:
+        place = urlsplit(address)
+        self._place, self._end = (place.hostname or "", place.port or 0), threading.Event()
+        half = HEAD + b"Content-Length: %d\r\n\r\n" % len(upload) + upload[:1000]
+        self._sent = [half] * HALF_OPEN + [b"GET / HTTP/1.1\r\nX: "] * SLOW
+        self._connections = [self._opened(begun) for begun in self._sent]
+        self._thread = threading.Thread(target=self._keep_open)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        for connection in self._connections:
+            connection.close()
+
+    def _opened(self, begun: bytes) -> socket.socket:
+        connection = socket.socket()
+        connection.settimeout(5)
+        with contextlib.suppress(OSError):
+            connection.bind(("127.0.0.2", 0))
+            connection.connect(self._place)
+            connection.sendall(begun)
+        connection.setblocking(False)
+        return connection
+
+    def _keep_open(self) -> None:
+        while not self._end.wait(0.5):
+            for number, begun in enumerate(self._sent):
+                if not _is_open(self._connections[number]):
+                    self._connections[number].close()
+                    self._connections[number] = self._opened(begun)
+
+
+def _is_open(connection: socket.socket) -> bool:
+    try:
+        return bool(connection.recv(4096))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def answered(address: str) -> int:
+    """How many of a few requests of another address are answered while the service is misused."""
+    upload = form(SAMPLES[0].read_bytes())
+    with Misuse(address, upload):
+        time.sleep(1)
+        return [ask(address, "127.0.0.3", "POST", "/v1/segment", upload) for _ in range(ASKED)].count(200)
+
+
+def guard() -> int:
+    """Misuse the service behind nginx and without it; the exit code."""
+    rows: list[dict[str, object]] = []
+    with service([]) as (_, address):
+        with behind_nginx(address) as front:
+            rows.append({"front": "nginx", "answered": answered(front), "of": ASKED})
+        rows.append({"front": "none", "answered": answered(address), "of": ASKED})
+    keep("service_guard", rows)
+    return 0 if rows[0]["answered"] == ASKED else 1
+
+
 def main() -> int:
     """Measure, print and keep; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("load", "guard"))
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--accept", default="application/json")
@@ -193,6 +310,8 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=16)
     parser.add_argument("options", nargs="*", help="options of `segvoc serve`, after --")
     arguments = parser.parse_args()
+    if arguments.what == "guard":
+        return guard()
     arguments.options += ["--queue", str(arguments.queue)]
     each = max(5.0, min(60.0, arguments.seconds / 10))
     before = alone(arguments.device, arguments.dtype, each)

@@ -1,11 +1,14 @@
-"""Who may call the service: the API key, names of the service, other sites; and the headers of every answer."""
+"""Who may call the service: the API key, what one key may take, other sites; and the headers of every answer."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.serving.guard import HEADERS, LOOPBACK_NAMES, is_loopback
+from segvoc.serving.admission import HEADERS, is_loopback
 from segvoc.serving.settings import ServiceSettings
-from tests.serving.services import failure, in_process
+from tests.serving.services import GatedSegmenter, failure, in_process, png
 
 KEY = "a key of sixteen".replace(" ", "-") + "-and-more"
 
@@ -65,7 +68,7 @@ def test_every_answer_has_the_headers():
     ],
 )
 def test_other_names_are_refused(host, status):
-    with in_process(hosts=LOOPBACK_NAMES) as client:
+    with in_process() as client:
         answer = client.get("/v1/models", headers={"Host": host})
         assert answer.status_code == status
         if status == 403:
@@ -99,3 +102,47 @@ def test_other_sites_cannot_use_the_service(headers, status):
 )
 def test_loopback_is_recognized(host, local):
     assert is_loopback(host) is local
+
+
+def test_with_keys_the_service_has_any_name():
+    with in_process(api_key=KEY, host="labels.example.org") as client:
+        headers = {"Authorization": f"Bearer {KEY}", "Origin": "https://labels.example.org:8443"}
+        assert client.post("/v1/vocabularies", json={"words": "cat"}, headers=headers).status_code == 201
+
+
+def with_key(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEY}-{name}"}
+
+
+@pytest.fixture
+def two_keys(tmp_path):
+    (tmp_path / "keys").write_text(f"anna: {KEY}-anna\nben: {KEY}-ben\n")
+    return tmp_path / "keys"
+
+
+def test_a_key_asks_no_faster_than_its_rate(two_keys):
+    with in_process(api_key_file=two_keys, key_rate=0.2) as client:
+        first, second = (client.get("/v1/models", headers=with_key("anna")) for _ in range(2))
+        assert (first.status_code, second.status_code) == (200, 429)
+        assert failure(second) == "too_many" and "API key" in second.text
+        assert 1 <= int(second.headers["retry-after"]) <= 5
+        assert client.get("/healthz").status_code == 200
+        metrics = client.get("/metrics", headers=with_key("ben"))
+        assert 'segvoc_limited_total{limit="key_rate"} 1.0' in metrics.text
+
+
+def test_a_key_has_so_many_requests_open(two_keys):
+    model = GatedSegmenter()
+    with in_process(model, api_key_file=two_keys, key_requests=1) as client, ThreadPoolExecutor() as threads:
+        model.gate.clear()
+
+        def label(name: str):
+            files = {"image": ("a.png", png())}
+            return client.post("/v1/segment", files=files, data={"words": "cat"}, headers=with_key(name))
+
+        first = threads.submit(label, "anna")
+        while "segvoc_open_requests 2.0" not in client.get("/metrics", headers=with_key("ben")).text:
+            time.sleep(0.05)
+        assert label("anna").status_code == 429
+        model.gate.set()
+        assert first.result().status_code == label("ben").status_code == label("anna").status_code == 200
