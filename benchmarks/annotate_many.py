@@ -27,13 +27,13 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from annotate.tests.web.fake_service import FakeService
+from annotate.tests.web.real_service import RealService
+from annotate.tests.web.site import SAMPLES
 from benchmarks.machine import keep
-from segvoc.projects.archive import archived
-from segvoc.projects.project import Project
-from segvoc.projects.work_files import LabelWork
-from tests.web.fake_service import FakeService
-from tests.web.real_service import RealService
-from tests.web.site import SAMPLES
+from segvoc_annotate.projects.archive import archived
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.work_files import LabelWork
 
 WORDS = ("wood", "metal", "glass")
 SIZE = (640, 480)

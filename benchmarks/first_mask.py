@@ -29,11 +29,11 @@ from PIL import Image
 from playwright.sync_api import Playwright, sync_playwright
 
 import segvoc
+from annotate.tests.web.conftest import UNUSED_FEATURES
+from annotate.tests.web.pages import PageFiles
+from annotate.tests.web.site import Site
 from benchmarks.machine import keep
 from benchmarks.web_page import exported
-from tests.web.conftest import UNUSED_FEATURES
-from tests.web.pages import PageFiles
-from tests.web.site import Site
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "web" / "example.jpg"
 

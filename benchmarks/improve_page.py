@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import sync_playwright
 
+from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
+from annotate.tests.web.site import Site
 from benchmarks.machine import keep
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.exported.shipped import copy_tiny, open_tiny
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.teaching.taught_words import TaughtWords
-from tests.web.pages import HEADERS, ISOLATION, PageFiles
-from tests.web.site import Site
 
 SETTLE = """async files => {
     const database = await new Promise((done, fail) => {

@@ -35,11 +35,11 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
+from annotate.tests.web.site import SAMPLES, Site
 from benchmarks.machine import keep
 from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
-from tests.web.pages import HEADERS, ISOLATION, PageFiles
-from tests.web.site import SAMPLES, Site
 
 MEGAPIXELS = (1, 12, 25, 40)
 WORDS = ("cat", "wall", "sofa", "lamp", "floor", "window")

@@ -32,10 +32,10 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
+from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
+from annotate.tests.web.site import SAMPLES, Site
 from benchmarks.machine import keep
 from tests.processes import free_port
-from tests.web.pages import HEADERS, ISOLATION, PageFiles
-from tests.web.site import SAMPLES, Site
 
 MODEL = ("/model/", ".wasm")
 """Parts of the addresses of the model and of what runs it."""

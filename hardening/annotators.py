@@ -33,13 +33,13 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Error, Playwright, sync_playwright
 
+from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
+from annotate.tests.web.real_service import RealService
+from annotate.tests.web.site import SAMPLES, Site
 from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
-from segvoc.projects.archive import unpack_project
-from segvoc.projects.project import Project
-from tests.web.pages import HEADERS, ISOLATION, PageFiles
-from tests.web.real_service import RealService
-from tests.web.site import SAMPLES, Site
+from segvoc_annotate.projects.archive import unpack_project
+from segvoc_annotate.projects.project import Project
 
 WORDS = ("wood", "metal", "glass")
 SIZE = (320, 240)

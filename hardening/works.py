@@ -27,7 +27,6 @@ from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
-from segvoc.projects.folder import ProjectFolder, is_project
 from segvoc.reproduction import reproduce as reproduction
 from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings
@@ -35,6 +34,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.run import train
 from segvoc.training.start import Start
+from segvoc_annotate.projects.folder import ProjectFolder, is_project
 from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.batch.runs import Loop
 from tests.cli.command import draw_photos

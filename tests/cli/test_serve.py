@@ -26,8 +26,9 @@ def test_it_listens_on_this_machine_alone(segvoc_command: Command, served):
     assert "localhost" in settings.hosts
     assert settings.api_key is None
     defaults = ServiceSettings()
-    assert {name: value for name, value in vars(settings).items() if name != "hosts"} == {
-        name: value for name, value in vars(defaults).items() if name != "hosts"
+    given = ("hosts", "extensions")
+    assert {name: value for name, value in vars(settings).items() if name not in given} == {
+        name: value for name, value in vars(defaults).items() if name not in given
     }
 
 
@@ -56,25 +57,6 @@ def test_wrong_keys_and_numbers_are_refused(segvoc_command: Command, served, tmp
     segvoc_command("serve", "--upload-seconds", "inf").refused("upload_seconds")
     segvoc_command("serve", "--upload-seconds", "nan").refused("upload_seconds")
     assert served == []
-
-
-def test_label_studio_and_its_token_come_together(segvoc_command: Command, served, monkeypatch, tmp_path):
-    (tmp_path / "token").write_text("a-token\n")
-    monkeypatch.setenv("SEGVOC_LABEL_STUDIO_TOKEN", "of the environment".replace(" ", "-"))
-    assert segvoc_command("serve").code == 0
-    assert segvoc_command("serve", "--label-studio", "http://labels.example").code == 0
-    studio = ("--label-studio", "http://labels.example", "--label-studio-token-file", "token")
-    segvoc_command("serve", *studio).refused("both SEGVOC_LABEL_STUDIO_TOKEN and --label-studio-token-file")
-    monkeypatch.delenv("SEGVOC_LABEL_STUDIO_TOKEN")
-    assert segvoc_command("serve", *studio).code == 0
-    found = [(settings.label_studio, settings.label_studio_token) for (_, settings), _ in served]
-    assert found == [
-        (None, None),
-        ("http://labels.example", "of-the-environment"),
-        ("http://labels.example", "a-token"),
-    ]
-    segvoc_command("serve", "--label-studio", "http://labels.example").refused("SEGVOC_LABEL_STUDIO_TOKEN")
-    segvoc_command("serve", "--label-studio-token-file", "token").refused("without its address")
 
 
 def test_every_number_has_an_option(segvoc_command: Command, served):

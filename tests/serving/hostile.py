@@ -278,34 +278,6 @@ def headers(random: Random) -> Hostile:
     return Hostile("odd head", [request], statuses)
 
 
-def label_studio(random: Random) -> Hostile:
-    """Tasks and configurations that Label Studio wouldn't send."""
-    image = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
-    config = (
-        '<View><Image name="i" value="$i"/><BrushLabels name="m" toName="i"><Label value="cat"/></BrushLabels></View>'
-    )
-    bomb = '<!DOCTYPE v [<!ENTITY a "' + "ha" * 1000 + '"><!ENTITY b "' + "&a;" * 1000 + '">]><v>&b;</v>'
-    words = "".join(f'<Label value="word {number}"/>' for number in range(5000))
-    task = {"id": 1, "data": {"i": image}}
-    body: dict[str, object] = {"tasks": [task], "label_config": config}
-    changed, statuses = random.choice(
-        [
-            (body, (200,)),
-            (body | {"label_config": bomb}, (422,)),
-            (body | {"label_config": "<!DOCTYPE v SYSTEM 'http://169.254.169.254/'><v/>"}, (422,)),
-            (body | {"label_config": "<v>" * 20_000}, (422,)),
-            (body | {"label_config": config.replace("</Brush", f"{words}</Brush")}, (413, 422)),
-            (body | {"tasks": [task] * 101}, (413,)),
-            (body | {"tasks": [[]] * 210_000}, (408, 413)),
-            (body | {"tasks": [{"id": 1, "data": {"i": "http://169.254.169.254/"}}]}, (422,)),
-            (body | {"tasks": [{"id": 1, "data": {"i": "/data/upload/../../etc/passwd"}}]}, (422,)),
-            (body | {"tasks": [{"id": 1, "data": {"i": "s3://bucket/key"}}]}, (422,)),
-            (body | {"params": {"login": "a", "context": {"result": [{"value": {}}]}}}, (200,)),
-        ]
-    )
-    return Hostile("Label Studio", [_post("/predict", _JSON, json.dumps(changed).encode())], statuses)
-
-
 KINDS: Sequence[Callable[[Random], Hostile]] = (
     bombs,
     inner_bombs,
@@ -317,5 +289,4 @@ KINDS: Sequence[Callable[[Random], Hostile]] = (
     paths,
     json_bodies,
     headers,
-    label_studio,
 )

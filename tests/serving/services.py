@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Iterator, MutableMapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,6 @@ from segvoc.serving.server import process_app, service_config
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.tracing import Tracing
 from tests.inference.numpy_engine import NumpySegmenter
-
-NO_PAGE = Path("no page")
 
 
 class GatedSegmenter(NumpySegmenter):
@@ -64,7 +61,7 @@ def in_process(
     **changes: Any,
 ) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
-    settings = ServiceSettings(**{"page": NO_PAGE, **changes})
+    settings = ServiceSettings(**changes)
     app = create_app(lambda: model or NumpySegmenter(), settings, definitions, tracing=tracing)
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:
         yield client
@@ -73,7 +70,7 @@ def in_process(
 @contextlib.contextmanager
 def listening(model: Segmenter | None = None, **changes: Any) -> Iterator[int]:
     """The port of a service that listens on loopback, in a thread of this process."""
-    settings = ServiceSettings(**{"page": NO_PAGE, **changes})
+    settings = ServiceSettings(**changes)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = service_config(partial(process_app, lambda: model or NumpySegmenter(), settings), settings)
         config.log_config = None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from annotate.tests.services import listening as with_page
 from segvoc.serving.connections import LimitedConnection
 from tests.serving.services import GatedSegmenter, listening, png
 
@@ -122,7 +123,7 @@ def test_connections_are_kept_for_the_next_request():
 def test_an_answer_that_is_not_read_ends_the_connection(tmp_path):
     (tmp_path / "index.html").write_text("page")
     (tmp_path / "large.bin").write_bytes(b"x" * 30_000_000)
-    with listening(page=tmp_path, download_seconds=0.3) as port, socket.socket() as connection:
+    with with_page(page=tmp_path, download_seconds=0.3) as port, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(10)
         connection.connect(("127.0.0.1", port))
@@ -134,7 +135,7 @@ def test_an_answer_that_is_not_read_ends_the_connection(tmp_path):
 def test_an_answer_may_be_read_slowly(tmp_path):
     (tmp_path / "index.html").write_text("page")
     (tmp_path / "large.bin").write_bytes(b"x" * 8_000_000)
-    with listening(page=tmp_path, download_seconds=0.5) as port, connected(port) as connection:
+    with with_page(page=tmp_path, download_seconds=0.5) as port, connected(port) as connection:
         connection.sendall(b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         received = 0
         while chunk := connection.recv(400_000):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.serving.services import listening
+from annotate.tests.services import listening
 from tests.serving.test_connections import BODY, HEAD, answer, connected
 
 GET = "GET, HEAD, OPTIONS"

@@ -44,7 +44,6 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, "SEGVOC_API_KEY"),
         ({"public": "false"}, "SEGVOC_API_KEY"),
         ({"api_key": KEY}, "secret"),
-        ({"service.label_studio_token": "a"}, "secret"),
         ({"public": True, "no_such": 1}, "no setting 'no_such'"),
         ({"public": True, "queue": 0}, "queue=0 is not positive"),
         ({"public": True, "queue": "many"}, "queue=many"),
@@ -53,7 +52,6 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"public": True, "cpus": "-1"}, "cpus=-1"),
         ({"public": True, "ongoing": 0}, "target=0"),
         ({"api_key_file": "/no/such/file"}, "can't be read"),
-        ({"public": True, "label_studio": "http://labels.example"}, "SEGVOC_LABEL_STUDIO_TOKEN"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], said: str):

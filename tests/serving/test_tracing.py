@@ -15,7 +15,6 @@ from segvoc.serving.logs import JsonLines
 from segvoc.serving.server import run
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.tracing import RequestTrace, Tracing, tracer_provider
-from tests.serving.label_studios import TOKEN, label_studio, predict_body
 from tests.serving.services import in_process, png
 
 ID, ABOVE = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -38,8 +37,7 @@ def spans() -> Iterator[tuple[Tracing, "InMemorySpanExporter"]]:  # noqa: F821
 def test_a_request_has_spans_for_what_it_waits_for(spans, caplog):
     tracing, exporter = spans
     with (
-        label_studio() as studio,
-        in_process(tracing=tracing, label_studio=studio.url, label_studio_token=TOKEN) as client,
+        in_process(tracing=tracing) as client,
         caplog.at_level(logging.INFO, "segvoc.serving"),
     ):
         caplog.handler.setFormatter(JsonLines())
@@ -48,9 +46,8 @@ def test_a_request_has_spans_for_what_it_waits_for(spans, caplog):
         answer = client.post("/v1/segment", files=files, data=fields, headers={**PARENT, "X-Request-ID": "job-7"})
         assert answer.status_code == 200
         client.get("/healthz", headers=PARENT)
-        assert client.post("/predict", json=predict_body(f"{studio.url}/data/upload/7/a.png")).status_code == 200
     found = exporter.get_finished_spans()
-    assert [span.name for span in found if span.kind.name == "SERVER"] == ["POST /v1/segment", "POST /predict"]
+    assert [span.name for span in found if span.kind.name == "SERVER"] == ["POST /v1/segment"]
     ours = {span.name: span for span in found if f"{span.context.trace_id:032x}" == ID}
     request, queue, batch, network = (ours.pop(name) for name in ("POST /v1/segment", "queue", "batch", "network"))
     assert not ours
@@ -65,10 +62,8 @@ def test_a_request_has_spans_for_what_it_waits_for(spans, caplog):
     assert abs(time.time_ns() - request.start_time) < 600e9 > abs(time.time_ns() - network.start_time)
     assert request.attributes["segvoc.request_id"] == "job-7"
     assert (request.attributes["http.response.status_code"], batch.attributes["segvoc.batch_size"]) == (200, 1)
-    (predict,) = (span for span in found if span.name == "POST /predict")
-    assert [one[:-3] for one in studio.traces] == [f"00-{predict.context.trace_id:032x}-{predict.context.span_id:016x}"]
     lines = [line for line in map(json.loads, caplog.text.splitlines()) if line["message"] == "request"]
-    assert [line["trace_id"] for line in lines] == [ID, ID, f"{predict.context.trace_id:032x}"]
+    assert [line["trace_id"] for line in lines] == [ID, ID]
 
 
 @pytest.mark.parametrize(

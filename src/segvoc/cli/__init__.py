@@ -20,7 +20,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 COMMANDS = {
     "analyze": "Make the papers' tables and figures for your models and images.",
-    "annotate": "Label, correct and teach the images of a project in your browser.",
     "batch": "Label a whole storage with Ray, on a cluster or one machine.",
     "bench": "Measure models on this machine and recommend settings.",
     "convert": "Convert an official checkpoint to a segvoc file.",
@@ -31,7 +30,6 @@ COMMANDS = {
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",
     "prepare": "Convert a benchmark's original download to label maps.",
-    "project": "Import into a project, export from it, and see what is done.",
     "push": "Share a model on the Hugging Face hub.",
     "reproduce": "Reproduce the papers' published scores.",
     "segment": "Label every pixel of images or videos with words.",
@@ -42,11 +40,23 @@ COMMANDS = {
 }
 """The commands, each in a file of its name, with its line in the help."""
 
+ADDED = "segvoc.commands"
+"""The entry-point group in which other distributions add commands."""
+
+_KNOWN = {
+    "annotate": "Label, correct and teach the images of a project in your browser.",
+    "page": "Write a web page that labels in the browser.",
+    "project": "Import into a project, export from it, and see what is done.",
+}
+"""The commands of segvoc-annotate."""
+
 
 @click.group(
     cls=LazyGroup,
     lines=COMMANDS,
     package="segvoc.cli",
+    added=ADDED,
+    known={name: ("segvoc-annotate", "annotate", line) for name, line in _KNOWN.items()},
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )

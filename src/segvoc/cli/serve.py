@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial, reduce
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -12,14 +11,9 @@ import click
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.errors import UsageError, missing_extra
 from segvoc.serving.api_keys import made_key
+from segvoc.serving.extensions import installed_extensions
 from segvoc.serving.proxies import ProxyHeader
-from segvoc.serving.settings import (
-    KEY_VARIABLE,
-    TOKEN_VARIABLE,
-    ServiceSettings,
-    key_settings,
-    read_label_studio_token,
-)
+from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
 
 _SETTINGS: Mapping[str, str] = {
     "queue": "Images that may wait for the model; more get 429.",
@@ -43,12 +37,6 @@ _SETTINGS: Mapping[str, str] = {
     "queue_seconds": "Seconds that a request may wait for the model.",
     "run_seconds": "Seconds for labeling a batch.",
     "download_seconds": "Seconds in which a client reads 100 kB of its answer.",
-    "fetch_seconds": "Seconds for fetching an image from Label Studio.",
-    "upload_bytes": "Bytes of one upload of images into the project, or of an image's labels.",
-    "archive_bytes": "Bytes of a dataset or project that is imported into the project.",
-    "transfer_seconds": "Seconds for such an upload.",
-    "watchers": "Requests that may wait for changes of the project; more get 503.",
-    "tasks": "Tasks in one request of Label Studio's.",
     "settle_seconds": "Seconds after SIGTERM in which /readyz fails and everything else goes on.",
     "stop_seconds": "Seconds for answering what was accepted, after SIGTERM.",
 }
@@ -136,12 +124,6 @@ def naming_fastapi() -> Iterator[None]:
     show_default=True,
     help="The header in which the proxies name it.",
 )
-@click.option("--label-studio", metavar="URL", help="Fetch task images from this Label Studio, and only from it.")
-@click.option("--label-studio-token-file", metavar="FILE", help=f"File with its token; or set {TOKEN_VARIABLE}.")
-@click.option("--page", metavar="FOLDER", help="Serve this folder as the web page.")
-@click.option(
-    "--project", metavar="PATH", help="Serve this project: its folder, or its zip, which is unpacked beside it."
-)
 @_setting_options
 def serve(
     model: str,
@@ -154,11 +136,7 @@ def serve(
     hosts: Sequence[str],
     proxies: Sequence[str],
     proxy_header: ProxyHeader,
-    label_studio: str | None,
-    label_studio_token_file: str | None,
-    page: str | None,
-    project: str | None,
-    **numbers: Any,
+    **values: Any,
 ) -> None:
     """Serve MODEL over HTTP.
 
@@ -170,9 +148,6 @@ def serve(
         from segvoc.serving.server import run
 
     keys = key_settings(api_key_file, "--api-key-file")
-    token = None
-    if label_studio is not None or label_studio_token_file is not None:
-        token = read_label_studio_token(label_studio_token_file, "--label-studio-token-file")
     local = is_loopback(host)
     if not local and not any(keys.values()) and not public:
         raise UsageError(
@@ -181,19 +156,18 @@ def serve(
         )
     if local:
         hosts = [*LOOPBACK_NAMES, host, *hosts]
-    folders = {} if page is None else {"page": Path(page)}
-    if project is not None:
-        from segvoc.projects.archive import open_project
-
-        folders["project"] = open_project(project).folder
+    numbers = {name: values.pop(name) for name in _SETTINGS}
+    values["workers"] = workers
     settings = ServiceSettings(
         hosts=tuple(hosts),
         proxies=tuple(proxies),
         proxy_header=proxy_header,
-        label_studio=label_studio,
-        label_studio_token=token,
+        extensions=tuple(extension.routes(values) for extension in installed_extensions()),
         **keys,
-        **folders,
         **numbers,
     )
     run(partial(chosen.open, model), settings, host=host, port=port, workers=workers)
+
+
+for _extension in installed_extensions():
+    serve.params.extend(_extension.options)

@@ -90,7 +90,7 @@ class _Settings:
         """Whether programs for words are written in two, too, which is quicker on a CPU."""
         return self.format == "onnx" and self.dtype != "float16" and comes_apart(network)
 
-    def check(self, model: NetworkSegmenter, *, page: bool) -> None:
+    def check(self, model: NetworkSegmenter) -> None:
         """Refuse what is unknown, or doesn't go together."""
         if self.format not in get_args(ExportFormat):
             raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
@@ -100,8 +100,6 @@ class _Settings:
             raise UsageError("torch programs have no int8 weights; use the dtype float16, or the format onnx")
         if self.compiled and self.format != "torch":
             raise UsageError(f"only programs of the format torch are compiled, not those of {self.format}")
-        if page and self.format != "onnx":
-            raise UsageError(f"a page runs ONNX programs; leave out the format {self.format}")
         if model.taught and self.format == "triton":
             raise UsageError(
                 "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
@@ -117,8 +115,6 @@ def export(
     dtype: ExportDtype = "float32",
     vocabulary: Vocabulary | None = None,
     compiled: bool = False,
-    page: bool = False,
-    runtime: Path | None = None,
     taught: Sequence[TaughtWords] = (),
     afresh: bool = False,
     say: Callable[[str], object] = lambda step: None,
@@ -135,8 +131,6 @@ def export(
         dtype: precision of most weights.
         vocabulary: fixes the words; the folder then has no text encoder. None: any words.
         compiled: for "torch": write machine code for this kind of processor, too.
-        page: write a web page that runs the model in the browser, which holds the exported folder as "model".
-        runtime: for the page, see `write_web_page`.
         taught: words that were taught to the model, beside those that it has by `with_taught`. The folder has them all,
             and they are applied wherever it is loaded.
         afresh: write programs for `tiny`, too, of which copies ship.
@@ -147,7 +141,7 @@ def export(
 
     Raises:
         UsageError: `out` is something else than an exported folder, the model is an exported one or can't be exported
-            like this, its programs differ from it, or the page's runtime is missing.
+            like this, or its programs differ from it.
         CheckpointError: words were taught to another model.
         OutputError: the folder can't be written.
 
@@ -164,12 +158,12 @@ def export(
     settings = _Settings(format=format, dtype=dtype, vocabulary=vocabulary, compiled=compiled)
     if taught:
         model = model.with_taught(*taught)
-    settings.check(model, page=page)
+    settings.check(model)
     if compiled and not finds_compiler():
         message = "no C++ compiler is found here, so the programs aren't compiled; install g++ for that"
         warnings.warn(message, NotCompiledWarning, stacklevel=2)
         settings = replace(settings, compiled=False)
-    with folder_in_the_making(Path(out), page=page, runtime=runtime) as folder:
+    with folder_in_the_making(Path(out)) as folder:
         if settings == _Settings(format=format) and format != "torch" and not afresh and _is_shipped(model):
             say("copying the programs that ship")
             copy_tiny(folder)

@@ -3,8 +3,7 @@
 In this order: where it comes from, whether it is another site's, what its client and its key may take, and its key.
 """
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -28,21 +27,13 @@ from segvoc.serving.settings import ServiceSettings
 PROBES = ("/healthz", "/readyz")
 """Addresses that no limit closes."""
 
-_OPEN = re.compile(r"/(healthz|readyz|openapi\.json|backends\.json|(model|clicks)/[^/]*)")
-"""Addresses of the API that need no key; all others do, but for the page's files."""
-
-_BASIC = ("/predict", "/setup", "/webhook", "/health")
-"""Addresses that take the key as a password, since Label Studio sends it so."""
+_OPEN = (*PROBES, "/openapi.json")
+"""Addresses of the API that need no key; all others do."""
 
 
 def needs_key(path: str) -> bool:
     """Whether an address of the API needs a key."""
-    return _OPEN.fullmatch(path) is None
-
-
-def takes_password(path: str) -> bool:
-    """Whether an address takes the key as a password, too."""
-    return path in _BASIC
+    return path not in _OPEN
 
 
 class Admission:
@@ -55,8 +46,9 @@ class Admission:
         app: answers those that are let in.
         settings: limits, names and proxies.
         keys: the API keys.
-        routes: the API's routes; what isn't theirs is the page's, and needs no key.
+        routes: the API's routes; what isn't theirs, such as the files of a page, needs no key.
         metrics: counts refusals.
+        password_paths: addresses that take the key as a password, too.
     """
 
     def __init__(
@@ -66,8 +58,9 @@ class Admission:
         keys: ApiKeys,
         routes: Sequence[BaseRoute],
         metrics: ServiceMetrics,
+        password_paths: Set[str],
     ) -> None:
-        self.app, self.keys, self.routes = app, keys, routes
+        self.app, self.keys, self.routes, self._password_paths = app, keys, routes, password_paths
         self._check_origin = check_origin(settings)
         self._proxies = Proxies(settings.proxies, settings.proxy_header)
         self._warned = False
@@ -142,7 +135,7 @@ class Admission:
 
     def _key_name(self, path: str, headers: Headers) -> str:
         scheme, given = get_authorization_scheme_param(headers.get("authorization"))
-        basic = takes_password(path)
+        basic = path in self._password_paths
         if scheme.lower() == "basic" and basic:
             given = basic_password(given)
         elif scheme.lower() != "bearer":
@@ -154,18 +147,19 @@ _BEARER = {"type": "http", "scheme": "bearer", "description": "The API key."}
 _PASSWORD = {"type": "http", "scheme": "basic", "description": "The API key as the password, with any user name."}
 
 
-def description(app: FastAPI, keys_demanded: bool) -> dict[str, Any]:
+def description(app: FastAPI, keys_demanded: bool, password_paths: Set[str]) -> dict[str, Any]:
     """The API's description (OpenAPI), which says where a key is needed.
 
     Args:
         app: the application.
         keys_demanded: whether there are keys.
+        password_paths: addresses that take the key as a password, too.
     """
     described = FastAPI.openapi(app)
     if keys_demanded:
         described.setdefault("components", {})["securitySchemes"] = {"HTTPBearer": _BEARER, "HTTPBasic": _PASSWORD}
         for path, operations in described["paths"].items():
-            schemes = ["HTTPBearer"] + ["HTTPBasic"] * takes_password(path)
+            schemes = ["HTTPBearer"] + ["HTTPBasic"] * (path in password_paths)
             for operation in operations.values():
                 if needs_key(path):
                     operation["security"] = [{scheme: []} for scheme in schemes]

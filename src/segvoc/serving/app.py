@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,15 +20,11 @@ from segvoc.serving.bodies import segment_call, vocabulary_call
 from segvoc.serving.description import DESCRIPTIONS, model_facts
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.guard import SecurityHeaders
-from segvoc.serving.label_studio.routes import LabelStudioRoutes
 from segvoc.serving.labeler import Labeler
 from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.serving.methods import Methods
 from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
-from segvoc.serving.page import add_page
-from segvoc.serving.project.routes import ProjectRoutes
-from segvoc.serving.project.taught import TaughtModel
 from segvoc.serving.readiness import Readiness
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
@@ -58,25 +54,19 @@ def create_app(
     """
     tracing = tracing or Tracing(tracer_provider())
     metrics, keys = ServiceMetrics(), ApiKeys(settings.api_key, settings.api_key_file)
-    service = Service(
-        settings, metrics, DefinitionsInMemory() if definitions is None else definitions, readiness or Readiness()
-    )
-    project = None if settings.project is None else ProjectRoutes(service, settings.project, open_model)
+    kept = DefinitionsInMemory() if definitions is None else definitions
+    service = Service(open_model, settings, metrics, kept, readiness or Readiness())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        if project is not None:
-            await project.start()
         service.labeler = labeler = Labeler(open_model(), settings, metrics)
         await labeler.start()
         metrics.watch(labeler.model)
-        if project is not None:
-            service.follow = TaughtModel(project.project, labeler).follow
-            await service.follow()
-        LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
-        yield {"metrics": metrics}  # connections have no other way to the application
-        if project is not None:
-            await project.stop()
+        async with AsyncExitStack() as running:
+            for context in added:
+                await running.enter_async_context(context)
+            LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
+            yield {"metrics": metrics}  # connections have no other way to the application
         await labeler.stop()
         await asyncio.to_thread(tracing.stop)
 
@@ -92,14 +82,18 @@ def create_app(
     )
     app.state.service, app.state.keys = service, keys
     _Routes(service).add(app)
-    if project is not None:
-        project.add(app.router)
-    LabelStudioRoutes(service).add(app)
-    add_page(app, settings.page, has_project=project is not None)
-    app.openapi = partial(description, app, keys.demanded)
+    added = [add_routes(app, service) for add_routes in settings.extensions]
+    app.openapi = partial(description, app, keys.demanded, service.password_paths)
     # the last one added is the first to see a request
     app.add_middleware(Methods, routes=app.routes)
-    app.add_middleware(Admission, settings=settings, keys=keys, routes=app.routes, metrics=metrics)
+    app.add_middleware(
+        Admission,
+        settings=settings,
+        keys=keys,
+        routes=app.routes,
+        metrics=metrics,
+        password_paths=service.password_paths,
+    )
     app.add_middleware(Observation, metrics=metrics, tracing=tracing)
     app.add_middleware(SecurityHeaders)
     return app
@@ -139,7 +133,6 @@ class _Routes:
         service = self.service
         with service.place():
             definition = await vocabulary_call(request, service.settings)
-            await service.follow()
             found = await unless_gone(request, service.labeler.encode(definition))
         await asyncio.to_thread(service.vocabularies.keep, definition)
         told = {"vocabulary": definition.name, "words": found.prepared.words, "hints": found.hints}
@@ -147,7 +140,6 @@ class _Routes:
 
     async def models(self) -> Response:
         settings = self.service.settings
-        await self.service.follow()
         limits = settings.max_bytes, settings.max_pixels, settings.max_words
         return JSONResponse(
             {

@@ -21,21 +21,10 @@ OF_BODIES = ("bad_request", "upload_timeout", "too_large", "unsupported_media_ty
 OF_WORK = ("queue_full", "busy", "timeout")
 
 
-_LABELING = (
-    '<View><Image name="image" value="$image"/><BrushLabels name="masks" toName="image"><Label value="grass"/>'
-    '<Label value="sky"/></BrushLabels></View>'
-)
-
-
 def _example_image() -> str:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), (90, 120, 60)).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _example_task() -> dict[str, Any]:
-    task = {"id": 1, "data": {"image": f"data:image/png;base64,{_example_image()}"}}
-    return {"tasks": [task], "label_config": _LABELING}
 
 
 def failure_answers(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -172,42 +161,6 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "responses": {
             200: {"model": schemas.HealthAnswer, "description": "It does."},
             **failure_answers("forbidden", "busy"),
-        },
-    },
-    "/predict": {
-        "summary": "Label the images of Label Studio's tasks",
-        "description": "Label Studio's contract of an ML backend. The labels of the project are the words. Images are "
-        "`data:` URIs, or in the Label Studio that the service was started with.",
-        "operation_id": "label_studio_predict",
-        "responses": {
-            200: {"model": schemas.PredictAnswer, "description": "A prediction for each task."},
-            **failure_answers(*ANYWHERE, *OF_BODIES, "invalid_image", *OF_WORK),
-        },
-        "openapi_extra": body({JSON_BODY: (schemas.PredictJson, {"task": _example_task()})}),
-    },
-    "/setup": {
-        "summary": "Connect a project of Label Studio's",
-        "operation_id": "label_studio_setup",
-        "responses": {
-            200: {"model": schemas.SetupAnswer, "description": "The model."},
-            **failure_answers(*ANYWHERE, *OF_BODIES),
-        },
-        "openapi_extra": body({JSON_BODY: (schemas.SetupJson, {"project": {"project": "1.17", "schema": _LABELING}})}),
-    },
-    "/webhook": {
-        "summary": "Take an event of Label Studio's, and do nothing",
-        "operation_id": "label_studio_webhook",
-        "responses": {
-            200: {"model": schemas.WebhookAnswer, "description": "Nothing was done: the model doesn't learn."},
-            **failure_answers(*ANYWHERE, "upload_timeout", "too_large"),
-        },
-    },
-    "/health": {
-        "summary": "Whether Label Studio can use the service",
-        "operation_id": "label_studio_health",
-        "responses": {
-            200: {"model": schemas.LabelStudioHealth, "description": "It can."},
-            **failure_answers(*ANYWHERE, "busy"),
         },
     },
 }

@@ -12,8 +12,6 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "There is nothing at this address, or no vocabulary of this name."),
     "method_not_allowed": (405, "The address doesn't take this method."),
     "not_acceptable": (406, "None of the accepted types can be given."),
-    "done": (409, "The image is done; it has to be reopened first."),
-    "conflict": (412, "It was changed meanwhile; `current` is how it is now."),
     "upload_timeout": (408, "The body took too long."),
     "too_large": (413, "The request, the image file, or the image has more bytes or pixels than allowed."),
     "unsupported_media_type": (415, "The body is neither a form nor JSON."),
@@ -26,10 +24,8 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     ),
     "queue_full": (429, "The queue is full; try again after the time in Retry-After."),
     "internal": (500, "The service failed; its log has the reason, by the request id."),
-    "damaged": (500, "A file of the project is damaged; the message names it."),
     "busy": (503, "Too many requests are open, or the wait was too long; try again after the time in Retry-After."),
     "timeout": (504, "Labeling took too long."),
-    "storage": (507, "The project's folder can't be written; the message says why."),
 }
 """Codes of failures: the HTTP status of each, and what it means."""
 
@@ -40,8 +36,9 @@ class ServiceFailure(Exception):
     """A request that fails.
 
     Args:
-        code: one of `FAILURES`.
+        code: one of `FAILURES`, or one that comes with its status.
         message: one line for the caller: what is wrong and how to fix it.
+        status: the HTTP status; None: that of the code.
         retry_after: time after which to try again [s].
         headers: further headers of the answer.
         details: further values of the answer, beside the error.
@@ -52,12 +49,14 @@ class ServiceFailure(Exception):
         code: str,
         message: str,
         *,
+        status: int | None = None,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
         details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
-        self.code, self.message, self.status = code, " ".join(message.split()), FAILURES[code][0]
+        self.code, self.message = code, " ".join(message.split())
+        self.status = FAILURES[code][0] if status is None else status
         self.headers, self.details = {**(headers or {})}, {**(details or {})}
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)

@@ -24,7 +24,7 @@ from segvoc.models.opening import load
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
 from segvoc.serving.logs import LOGGER, JsonLines
-from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, key_settings, read_label_studio_token
+from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
 from segvoc.serving.vocabularies import unavailable
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ ACTOR_SECONDS = 10.0
 _HEAD = "node:__internal_head__"
 """Ray's resource of the node that holds the cluster together: what is kept there lives as long as the cluster."""
 
-_SECRETS = ("api_key", "label_studio_token")
+_SECRET = "api_key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,6 @@ class ClusterSettings:
     gpus: float = 0.0
     api_key_file: str | None = None
     """File with the API keys, on all nodes; or the environment has one."""
-    label_studio_token_file: str | None = None
-    """File with Label Studio's token, likewise."""
     public: bool = False
     """Whether to serve everybody, without an API key."""
     service: ServiceSettings = field(default_factory=ServiceSettings)
@@ -109,10 +107,7 @@ class ClusterSettings:
                 f"Ray's proxies may be reached from elsewhere; set an API key ({KEY_VARIABLE} on all nodes, or "
                 "api_key_file), or say public=true to serve everybody"
             )
-        token = None
-        if self.service.label_studio is not None:
-            token = read_label_studio_token(self.label_studio_token_file, "label_studio_token_file")
-        return replace(self.service, **keys, label_studio_token=token)
+        return replace(self.service, **keys)
 
 
 def build_app(arguments: dict[str, Any]) -> Any:
@@ -124,8 +119,8 @@ def build_app(arguments: dict[str, Any]) -> Any:
     Raises:
         UsageError: a setting is unknown or wrong, or there is no API key.
     """
-    if secret := next((name for name in arguments if name.rpartition(".")[2] in _SECRETS), None):
-        raise UsageError(f"{secret} is a secret, which Ray would show; set {KEY_VARIABLE} or {TOKEN_VARIABLE} instead")
+    if any(name.rpartition(".")[2] == _SECRET for name in arguments):
+        raise UsageError(f"{_SECRET} is a secret, which Ray would show; set {KEY_VARIABLE} instead")
     settings = with_settings(ClusterSettings(), arguments, "the service")
     open_model = partial(load, settings.model, weights=settings.weights, device=settings.device, dtype=settings.dtype)
     return application(open_model, settings)

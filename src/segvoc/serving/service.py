@@ -1,7 +1,7 @@
 """What all addresses of the service share: places for requests, checks of images, and callers who leave."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from segvoc.imaging.reading import decode_image, image_size
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import ImageWork, Labeler
 from segvoc.serving.metrics import ServiceMetrics
@@ -26,6 +27,7 @@ class Service:
     """What the routes share.
 
     Args:
+        open_model: loads the model.
         settings: limits, times and the API key.
         metrics: notes what happens.
         definitions: where vocabularies are kept by name.
@@ -37,14 +39,15 @@ class Service:
 
     def __init__(
         self,
+        open_model: Callable[[], Segmenter],
         settings: ServiceSettings,
         metrics: ServiceMetrics,
         definitions: MutableMapping[str, bytes],
         readiness: Readiness,
     ) -> None:
-        self.settings, self.metrics, self.readiness = settings, metrics, readiness
-        self.follow: Callable[[], Awaitable[None]] = _nothing
-        """Takes what the project's words were taught meanwhile; called before the model is used."""
+        self.open_model, self.settings, self.metrics, self.readiness = open_model, settings, metrics, readiness
+        self.password_paths = set[str]()
+        """Addresses that take the API key as the password of HTTP's scheme Basic, too."""
         self.vocabularies = NamedVocabularies(definitions, settings.vocabularies)
         self.open = 0
 
@@ -88,7 +91,6 @@ class Service:
             InputError: the image can't be read.
             UsageError: words and options don't fit together.
         """
-        await self.follow()
         await asyncio.to_thread(self._check_image, image, definition, options)
         read = partial(decode_image, image, max_pixels=self.settings.max_pixels)
         return await self.labeler.label(ImageWork(definition, options, read, answer))
@@ -101,10 +103,6 @@ class Service:
             raise ServiceFailure(
                 "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
             )
-
-
-async def _nothing() -> None:
-    """A service without a project has nothing to follow."""
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:

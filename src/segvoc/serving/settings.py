@@ -5,18 +5,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from segvoc.errors import UsageError
 from segvoc.serving.api_keys import check_key, read_keys
+from segvoc.serving.extensions import AddRoutes
 from segvoc.serving.proxies import Proxies, ProxyHeader
-from segvoc.serving.secret_files import read_secret
 
 KEY_VARIABLE = "SEGVOC_API_KEY"
 """Environment variable with the API key."""
-
-TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
-"""Environment variable with Label Studio's token."""
 
 TEXT_BYTES = 1_000_000
 """Bytes of a request beside the image: words, parts and other options."""
@@ -28,7 +24,7 @@ class ServiceSettings:
 
     Raises:
         UsageError: a number is not positive, the API key is too short or not printable ASCII, the file of keys can't be
-            read, or the address of a proxy, Label Studio's address or its token isn't one.
+            read, or the address of a proxy isn't one.
     """
 
     queue: int = 16
@@ -91,25 +87,8 @@ class ServiceSettings:
     """Addresses or networks of proxies whose word is taken for the client's address."""
     proxy_header: ProxyHeader = "x-forwarded-for"
     """The header in which they say it."""
-    label_studio: str | None = None
-    """Address of the Label Studio whose images may be fetched; None: none is."""
-    label_studio_token: str | None = field(default=None, repr=False)
-    fetch_seconds: float = 30.0
-    """Time for fetching an image from Label Studio [s]."""
-    project: Path | None = None
-    """Folder of the project that is served; None: none is."""
-    upload_bytes: int = 200_000_000
-    """Bytes of one upload of images into the project, and of what is known of an image."""
-    archive_bytes: int = 2_000_000_000
-    """Bytes of a dataset or project that is imported."""
-    transfer_seconds: float = 600.0
-    """Time for such a body [s]."""
-    watchers: int = 200
-    """Requests that may wait for changes of the project."""
-    tasks: int = 100
-    """Tasks of Label Studio's in one request."""
-    page: Path = Path(__file__).parent.parent / "web"
-    """Folder of the web page; without an index.html in it, the service has no page."""
+    extensions: tuple[AddRoutes, ...] = ()
+    """What other distributions add; see `segvoc.serving.extensions`."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -122,7 +101,6 @@ class ServiceSettings:
         if self.api_key_file is not None:
             read_keys(self.api_key_file)
         Proxies(self.proxies, self.proxy_header)
-        self._check_label_studio()
 
     @property
     def requests_of_client(self) -> int:
@@ -149,27 +127,6 @@ class ServiceSettings:
         """Bodies with one API key that may be on their way at once."""
         return self.key_uploads or max(1, self.requests // 2)
 
-    def _check_label_studio(self) -> None:
-        address, token = self.label_studio, self.label_studio_token
-        if address is not None and not _is_origin(address):
-            raise UsageError(
-                f"{address!r} is not the address of a Label Studio; give one such as 'https://labels.example.com'"
-            )
-        if address is None and token is not None:
-            raise UsageError("Label Studio's token is given without its address; give both, or neither")
-        if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
-            raise UsageError("Label Studio's token isn't one line of ASCII; copy it again from your account")
-
-
-def _is_origin(address: str) -> bool:
-    """Whether a URL names a server of HTTP, and nothing on it."""
-    try:
-        place = urlsplit(address)
-        known = place.scheme in ("http", "https") and place.hostname and place.port != 0
-    except ValueError:
-        return False
-    return bool(known) and not (place.path.strip("/") or place.query or place.username)
-
 
 def key_settings(file: str | None, option: str) -> dict[str, Any]:
     """The settings of the API keys: their file, or the key in the environment, if any.
@@ -181,30 +138,7 @@ def key_settings(file: str | None, option: str) -> dict[str, Any]:
     Raises:
         UsageError: both are given.
     """
-    key = _of_environment(KEY_VARIABLE, file, option)
+    key = os.environ.get(KEY_VARIABLE) or None
+    if key is not None and file is not None:
+        raise UsageError(f"both {KEY_VARIABLE} and {option} are given; give one of them")
     return {"api_key": key, "api_key_file": None if file is None else Path(file)}
-
-
-def _of_environment(variable: str, file: str | None, option: str) -> str | None:
-    value = os.environ.get(variable) or None
-    if value is not None and file is not None:
-        raise UsageError(f"both {variable} and {option} are given; give one of them")
-    return value
-
-
-def read_label_studio_token(file: str | None, option: str) -> str:
-    """Label Studio's token from a file or the environment.
-
-    Args:
-        file: the file, if any.
-        option: where the file is given, for errors.
-
-    Raises:
-        UsageError: there is none, both are given, or the file can't be read or is empty.
-    """
-    token = _of_environment(TOKEN_VARIABLE, file, option)
-    if file is not None:
-        token = read_secret("token", Path(file))
-    if token is None:
-        raise UsageError(f"Label Studio's token is missing; set {TOKEN_VARIABLE} or give {option} a file with it")
-    return token
