@@ -22,6 +22,7 @@ COMMANDS = {
     "analyze": "Make the papers' tables and figures for your models and images.",
     "batch": "Label a whole storage with Ray, on a cluster or one machine.",
     "bench": "Measure models on this machine and recommend settings.",
+    "click": "Find the object under a click or in a box.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "doctor": "Check the installation; print what a bug report needs.",
     "evaluate": "Score a model on a benchmark, or on your own labeled images.",

@@ -15,7 +15,7 @@ from segvoc.errors import UsageError, did_you_mean
 class LazyGroup(click.Group):
     """A group of commands, each in a file of a package: "gate-maps" is the function `gate_maps` in `gate_maps.py`.
 
-    A name that is a keyword of Python gets an underscore: "import" is `import_` in `import_.py`.
+    A name that Python or the library of commands has already gets an underscore: "click" is `click_` in `click_.py`.
 
     Other distributions add commands by an entry-point group: the name of an entry point is that of its command.
 
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._own:
             return None
         name = cmd_name.replace("-", "_")
-        name += "_" if iskeyword(name) else ""
+        name += "_" if iskeyword(name) or name == "click" else ""
         return getattr(import_module(f"{self.package}.{name}"), name)
 
     def resolve_command(

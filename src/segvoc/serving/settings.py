@@ -2,13 +2,13 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segvoc.errors import UsageError
 from segvoc.serving.api_keys import check_key, read_keys
-from segvoc.serving.extensions import AddRoutes
 from segvoc.serving.proxies import Proxies, ProxyHeader
 
 KEY_VARIABLE = "SEGVOC_API_KEY"
@@ -87,8 +87,8 @@ class ServiceSettings:
     """Addresses or networks of proxies whose word is taken for the client's address."""
     proxy_header: ProxyHeader = "x-forwarded-for"
     """The header in which they say it."""
-    extensions: tuple[AddRoutes, ...] = ()
-    """What other distributions add; see `segvoc.serving.extensions`."""
+    extensions: tuple[Callable[..., Any], ...] = ()
+    """What other distributions add: `segvoc.serving.extensions.AddRoutes`."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
