@@ -13,11 +13,11 @@ _SHAPES = re.compile(
 
 
 def modules_with_shapes() -> Iterator[str]:
-    """Modules of the package that annotate arrays with their shapes."""
-    source = _TESTS.parent / "src"
-    for path in source.glob("segvoc/**/*.py"):
-        if _SHAPES.search(path.read_text(encoding="utf-8")):
-            yield ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+    """Modules of the packages that annotate arrays with their shapes."""
+    for source in (_TESTS.parent / "src", _TESTS.parent / "annotate" / "src"):
+        for path in source.glob("segvoc*/**/*.py"):
+            if _SHAPES.search(path.read_text(encoding="utf-8")):
+                yield ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
 
 
 WHOLE_RUNS = (
@@ -56,11 +56,11 @@ WHOLE_RUNS = (
     "training/test_processes.py",
     "training/test_start_published.py",
     "training/test_watched_streams.py",
-    "web",
+    *(f"../annotate/tests/{name}" for name in ("cli", "service", "test_cvat.py", "test_label_studio.py", "web")),
 )
 """Tests of whole commands and runs, and of numbers: they call what other tests check, and checks take as long again."""
 
 
 def is_whole_run(test: Path) -> bool:
     """Whether a file of tests is one of `WHOLE_RUNS`."""
-    return any(test.is_relative_to(_TESTS / name) for name in WHOLE_RUNS)
+    return any(test.is_relative_to((_TESTS / name).resolve()) for name in WHOLE_RUNS)

@@ -1,6 +1,6 @@
 """Takes the images of the web page: docs/images/page.jpg, page_phone.jpg and objects.jpg.
 
-Usage: python tools/make_web_image.py PAGE, a folder that `segvoc export tiny PAGE --page` wrote. Needs Chromium.
+Usage: python tools/make_web_image.py PAGE, a folder that `segvoc page tiny PAGE` wrote. Needs Chromium.
 """
 
 import functools

@@ -1,4 +1,4 @@
-// Builds the page into src/segvoc/web, or with --tests the tests into build/web/tests.
+// Builds the page into annotate/src/segvoc_annotate/web, or with --tests the tests into build/web/tests.
 //
 // The built files are in the repository. ONNX Runtime's WebAssembly file isn't, since it is too large: it is written
 // beside them, packed, where git ignores it and the wheel takes it along.
@@ -9,10 +9,10 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const RUNTIME = "ort-wasm-simd-threaded";
-const target = new URL(process.env.SEGVOC_WEB_OUT ?? "../src/segvoc/web/", new URL(".", import.meta.url));
+const target = new URL(process.env.SEGVOC_WEB_OUT ?? "../src/segvoc_annotate/web/", new URL(".", import.meta.url));
 const packages = new URL("node_modules/", import.meta.url);
 
-const version = /__version__ = "(.+)"/.exec(readFileSync(new URL("../src/segvoc/version.py", import.meta.url), "utf8"))[1];
+const version = /__version__ = "(.+)"/.exec(readFileSync(new URL("../../src/segvoc/version.py", import.meta.url), "utf8"))[1];
 
 const shared = {
   absWorkingDir: new URL(".", import.meta.url).pathname,
@@ -26,7 +26,7 @@ const shared = {
 
 if (process.argv.includes("--tests")) {
   const tests = readdirSync(new URL("tests/", import.meta.url)).filter((name) => name.endsWith(".test.ts"));
-  const outdir = new URL("../build/web/tests", import.meta.url).pathname;
+  const outdir = new URL("../../build/web/tests", import.meta.url).pathname;
   rmSync(outdir, { recursive: true, force: true });
   await build({ ...shared, entryPoints: tests.map((name) => `tests/${name}`), outdir, outExtension: { ".js": ".mjs" }, platform: "node" });
 } else {

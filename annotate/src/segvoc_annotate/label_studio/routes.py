@@ -9,7 +9,6 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from segvoc import InputError, LabelOptions, Segmentation, Vocabulary, __version__
-from segvoc.serving.answers import JSON
 from segvoc.serving.bodies import discard_body, json_request
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.service import Service, unless_gone
@@ -91,7 +90,7 @@ class LabelStudioRoutes:
         if failures and len(failures) == len(results):
             raise failures[0]
         told = (_failure(result) if isinstance(result, InputError) else result for result in results)
-        return Response(b'{"results": [' + b", ".join(told) + b"]}", media_type=JSON)
+        return Response(b'{"results": [' + b", ".join(told) + b"]}", media_type="application/json")
 
     async def _predictions(
         self, tasks: list[LabelStudioTask], config: LabelingConfig, definition: VocabularyDefinition

@@ -1,7 +1,6 @@
 """The process in which words are taught with a project's images, so that it can be ended at any time."""
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
@@ -10,18 +9,15 @@ from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from segvoc import LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError
+import segvoc
+from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError
 from segvoc.process_settings import end_with_parent, for_own_process
 from segvoc.records import to_json
 from segvoc.serving.logs import LOGGER
-from segvoc.storage.journal import read_journal
 from segvoc_annotate.projects.done_images import done_images
 from segvoc_annotate.projects.folder import ProjectFolder
-
-if TYPE_CHECKING:
-    from segvoc.training.recipe import Recipe
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "opening the model": (0.0, 0.05),
@@ -39,8 +35,8 @@ LOWER_PRIORITY = 5
 TUNING_PREFIX = ".tuning-"
 """Of the folder in which words are fine-tuned, beside the file that they come to."""
 
-TUNING_LOOK_SECONDS = 1.0
-"""Time between two looks at how far fine-tuning is [s]."""
+TUNED_WORDS_FILE = "tuned.words.safetensors"
+"""What a run that tunes words writes into its folder, where they are better than the words' text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,43 +117,27 @@ def _tuned(
     """Tuned words; None where they are no better on held-out images."""
     if (why := why_no_finetuning(model)) is not None:
         raise UsageError(why)
-    from segvoc.models.network_segmenter import NetworkSegmenter
-    from segvoc.models.saving import save
-    from segvoc.training.recipes import finetune
-    from segvoc.training.run import train
-    from segvoc.training.tuning import TUNED_WORDS_FILE
-
-    assert isinstance(model, NetworkSegmenter)
+    assert isinstance(model, segvoc.NetworkSegmenter)
     with TemporaryDirectory(dir=order.out.parent, prefix=TUNING_PREFIX) as folder:
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
-        save(model, file)  # weights may have been given beside the preset
-        recipe = finetune(str(file), images=len(images), steps=order.steps, method="words")
-        ended = threading.Event()
+        segvoc.save(model, file)  # weights may have been given beside the preset
+        recipe = segvoc.recipes.finetune(str(file), images=len(images), steps=order.steps, method="words")
         tell("computing features", 0, 1)
-        watching = threading.Thread(target=_watch, args=(run, recipe, len(images), tell, ended), daemon=True)
-        watching.start()
-        try:
-            train(recipe, images, run, device=str(getattr(model, "device", "auto")), progress=False)
-        finally:
-            ended.set()
-            watching.join()
+        device = str(getattr(model, "device", "auto"))
+        segvoc.train(recipe, images, run, device=device, progress=False, callbacks=[_Progress(tell)])
         tuned = run / TUNED_WORDS_FILE
         return TaughtWords.load(tuned) if tuned.exists() else None
 
 
-def _watch(
-    run: Path, recipe: "Recipe", images: int, tell: Callable[[str, int, int], None], ended: threading.Event
-) -> None:
-    """Tell how far a run is."""
-    from segvoc.training.run_folder import FEATURES
-    from segvoc.training.tuned_features import VIEWS_PER_SHARD
+class _Progress(Callback):
+    """Tells how far a run is."""
 
-    views = (images - recipe.data.num_val_images) * recipe.words.views
-    while not ended.wait(TUNING_LOOK_SECONDS):
-        with suppress(OSError, SegvocError):
-            lines = list(read_journal(run / "metrics.jsonl"))
-            if lines:
-                tell("fine-tuning", int(lines[-1]["step"]), recipe.optimizer.steps)
-            else:
-                shards = len(list((run / FEATURES).glob("*.safetensors")))
-                tell("computing features", min(views, shards * VIEWS_PER_SHARD), views)
+    def __init__(self, tell: Callable[[str, int, int], None]) -> None:
+        self._tell, self._steps = tell, 1
+
+    def on_start(self, run: Any) -> None:
+        self._steps = run.steps
+        self._tell("fine-tuning", run.done, run.steps)
+
+    def on_step(self, metrics: Mapping[str, Any]) -> None:
+        self._tell("fine-tuning", int(metrics["step"]), self._steps)

@@ -17,7 +17,6 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 
 from segvoc import OutputError, SegvocError, UsageError
 from segvoc.records import to_json
-from segvoc.serving.answers import ZIP
 from segvoc.serving.bodies import json_request
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.logs import FIELDS, LOGGER
@@ -47,6 +46,8 @@ WATCHING_SECONDS = 25.0
 
 LOOK_SECONDS = 0.1
 """Time between two looks for changes [s]."""
+
+ZIP = "application/zip"
 
 AT_ONCE = 2
 """Images that are decoded at once for a project: each takes a few hundred megabytes."""

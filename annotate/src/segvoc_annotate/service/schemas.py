@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segvoc.formats.names import DatasetName
-from segvoc.serving.schemas import FailureText, Text
-
 _STRICT = ConfigDict(extra="forbid")
+
+Text = Annotated[str, Field(min_length=1)]
+"""Text that isn't empty."""
 
 Color = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 """RGB."""
@@ -61,26 +61,6 @@ class ImprovementJson(BaseModel):
     model_config = _STRICT
 
     finetune: bool = Field(False, description="Tune words with a small network of their own; needs PyTorch.")
-
-
-class ImagesForm(BaseModel):
-    """Images for a project, as a form."""
-
-    model_config = _STRICT
-
-    image: str = Field(
-        description="The image file; the field may come several times.", json_schema_extra={"format": "binary"}
-    )
-
-
-class ImportForm(BaseModel):
-    """A dataset or project, as a form."""
-
-    model_config = _STRICT
-
-    archive: str = Field(description="Its zip.", json_schema_extra={"format": "binary"})
-    format: DatasetName | None = Field(None, description="The format; by default it is found out.")
-    done: Literal["true", "false"] = Field("false", description="Whether the images of a dataset count as done.")
 
 
 class PlaceAnswer(BaseModel):
@@ -179,13 +159,6 @@ class RemovedAnswer(BaseModel):
     """The images in the trash."""
 
     removed: list[str]
-
-
-class ConflictAnswer(BaseModel):
-    """Somebody else was faster."""
-
-    error: FailureText
-    current: StateAnswer | ChangedRecord
 
 
 class MeansAnswer(BaseModel):
