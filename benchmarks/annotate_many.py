@@ -32,8 +32,10 @@ from annotate.tests.web.real_service import RealService
 from annotate.tests.web.site import SAMPLES
 from benchmarks.machine import keep
 from segvoc_annotate.projects.archive import archived
+from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
+from segvoc_annotate.static_page import WEB
 
 WORDS = ("wood", "metal", "glass")
 SIZE = (640, 480)
@@ -100,7 +102,7 @@ def measure(tab: Any, open_page: Callable[[], None], moves: int) -> dict[str, ob
     }
 
 
-def on_service(tab: Any, project: Project, moves: int) -> dict[str, object]:
+def on_service(tab: Any, project: ProjectFolder, moves: int) -> dict[str, object]:
     """A project on `segvoc serve --project`."""
     service = RealService(project.folder)
     service.start()
@@ -110,14 +112,14 @@ def on_service(tab: Any, project: Project, moves: int) -> dict[str, object]:
         service.kill()
 
 
-def in_browser(tab: Any, project: Project, folder: Path, moves: int) -> dict[str, object]:
+def in_browser(tab: Any, project: ProjectFolder, folder: Path, moves: int) -> dict[str, object]:
     """The same project, opened from its zip into the browser's database."""
     path = folder / "project.zip"
     with path.open("wb") as file:
         for piece in archived(project):
             file.write(piece)
     pages = folder / "page"
-    shutil.copytree(Path(__file__).resolve().parents[1] / "src" / "segvoc" / "web", pages)
+    shutil.copytree(WEB, pages)
     server = FakeService(pages).server()
     with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -144,7 +146,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
         folder = Path(name)
-        project = make(folder / "project", options.images)
+        project = ProjectFolder.open(make(folder / "project", options.images).folder)
         for store in options.store:
             context = driver.chromium.launch_persistent_context(
                 folder / f"profile-{store}",

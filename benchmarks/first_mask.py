@@ -2,7 +2,7 @@
 
     python -m benchmarks.first_mask [--runs N]
 
-`segvoc export tiny OUT --page` on a server of this machine that lets the page have threads, in headless Chromium. Each
+`segvoc page tiny OUT` on a server of this machine that lets the page have threads, in headless Chromium. Each
 run has a profile of its own on the disk:
 
 - `cold`: the first visit. From the navigation to the labels of the example photograph, for which the page has words;
@@ -35,7 +35,7 @@ from annotate.tests.web.site import Site
 from benchmarks.machine import keep
 from benchmarks.web_page import exported
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "web" / "example.jpg"
+EXAMPLE = Path(__file__).resolve().parents[1] / "annotate" / "web" / "example.jpg"
 
 
 VISITOR = """new MutationObserver(() => {

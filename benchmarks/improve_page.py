@@ -24,14 +24,15 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import sync_playwright
 
+from annotate.tests.web.conftest import copied_tiny
 from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
 from annotate.tests.web.site import Site
 from benchmarks.machine import keep
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.exported.shipped import copy_tiny, open_tiny
-from segvoc.exporting.folders import folder_in_the_making
+from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.teaching.taught_words import TaughtWords
+from segvoc_annotate.static_page import write_page
 
 SETTLE = """async files => {
     const database = await new Promise((done, fail) => {
@@ -76,8 +77,7 @@ def main() -> None:
         sync_playwright() as driver,
         driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
     ):
-        with folder_in_the_making(Path(scratch) / "site", page=True) as inside:
-            copy_tiny(inside)
+        write_page(Path(scratch) / "site", copied_tiny)
         handler = functools.partial(PageFiles, directory=f"{scratch}/site", headers_too=HEADERS | ISOLATION)
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -35,11 +35,11 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from annotate.tests.web.conftest import copied_tiny
 from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
 from annotate.tests.web.site import SAMPLES, Site
 from benchmarks.machine import keep
-from segvoc.exported.shipped import copy_tiny
-from segvoc.exporting.folders import folder_in_the_making
+from segvoc_annotate.static_page import write_page
 
 MEGAPIXELS = (1, 12, 25, 40)
 WORDS = ("cat", "wall", "sofa", "lamp", "floor", "window")
@@ -64,8 +64,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
         folder = Path(name)
-        with folder_in_the_making(folder / "page", page=True) as inside:
-            copy_tiny(inside)
+        write_page(folder / "page", copied_tiny)
         for megapixels in options.megapixels:
             image, size = photograph(megapixels, folder)
             # a browser for each size, whose processes are the page's alone

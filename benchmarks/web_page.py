@@ -2,7 +2,7 @@
 
     python -m benchmarks.web_page [--repeats N]
 
-One row for `segvoc serve tiny` ("service"), one for `segvoc export tiny OUT --page` ("page"), where the browser may use
+One row for `segvoc serve tiny` ("service"), one for `segvoc page tiny OUT` ("page"), where the browser may use
 threads:
 
 - `first_view_s`: from the navigation to the first paint with contents; `first_view_kb`: what was loaded for it, without
@@ -132,10 +132,10 @@ def _started(address: str, port: int) -> tuple[subprocess.Popen[bytes], float]:
 
 @contextmanager
 def exported(files: type[PageFiles] = PageFiles) -> Iterator[str]:
-    """`segvoc export tiny OUT --page`, on a server that lets the page have threads: its address."""
+    """`segvoc page tiny OUT`, on a server that lets the page have threads: its address."""
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "page")
-        subprocess.run([sys.executable, "-m", "segvoc", "export", "tiny", out, "--page"], check=True)
+        subprocess.run([sys.executable, "-m", "segvoc", "page", "tiny", out], check=True)
         handler = functools.partial(files, directory=out, headers_too=HEADERS | ISOLATION)
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()

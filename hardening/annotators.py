@@ -33,13 +33,14 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Error, Playwright, sync_playwright
 
+from annotate.tests.web.conftest import copied_tiny
 from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
 from annotate.tests.web.real_service import RealService
 from annotate.tests.web.site import SAMPLES, Site
-from segvoc.exported.shipped import copy_tiny
-from segvoc.exporting.folders import folder_in_the_making
 from segvoc_annotate.projects.archive import unpack_project
+from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
+from segvoc_annotate.static_page import write_page
 
 WORDS = ("wood", "metal", "glass")
 SIZE = (320, 240)
@@ -197,7 +198,7 @@ def images(folder: Path, count: int) -> list[Path]:
     return made
 
 
-def lost(lines: Lines, project: Project) -> list[str]:
+def lost(lines: Lines, project: ProjectFolder) -> list[str]:
     """A line for each finished stroke that the project doesn't have."""
     problems = []
     for (name, row), line in sorted(lines.items()):
@@ -214,8 +215,7 @@ def lost(lines: Lines, project: Project) -> list[str]:
 @contextlib.contextmanager
 def static_page(folder: Path) -> Iterator[str]:
     """The page with the network inside of it; its address."""
-    with folder_in_the_making(folder, page=True) as inside:
-        copy_tiny(inside)
+    write_page(folder, copied_tiny)
     handler = functools.partial(PageFiles, directory=str(folder), headers_too=HEADERS | ISOLATION)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -299,7 +299,7 @@ def of_service(driver: Playwright, folder: Path, options: argparse.Namespace) ->
         annotator.site.tab.get_by_text(f"{len(names)} of {len(names)} images labeled").wait_for()
         begun = time.monotonic()
         counts = killed(annotator, names, options.kills, dice, service) if options.kills else Counter()
-        problems = lost(annotator.lines, Project.open(service.folder))
+        problems = lost(annotator.lines, ProjectFolder.open(service.folder))
         figures = {"kills": dict(counts), "kill_minutes": round((time.monotonic() - begun) / 60, 1), "lost": problems}
         annotator.close()
         if options.minutes:
@@ -312,7 +312,7 @@ def of_service(driver: Playwright, folder: Path, options: argparse.Namespace) ->
                 one.open()
                 one.ready()
             strokes = together(pair[0], pair[1], names, options.minutes, dice)
-            project = Project.open(service.folder)
+            project = ProjectFolder.open(service.folder)
             figures |= {
                 "pair_minutes": options.minutes,
                 "pair_strokes": strokes,

@@ -260,7 +260,7 @@ def _convert() -> None:
 
 
 def _export() -> None:
-    with folder_in_the_making(Path("out"), page=False, runtime=None) as folder:
+    with folder_in_the_making(Path("out")) as folder:
         copy_tiny(folder)
 
 
@@ -310,8 +310,8 @@ def import_all() -> None:
     """Import what the works need, so that their children needn't."""
     for name in ("cli.batch", "cli.segment", "cli.evaluate", "cli.prepare", "evaluation.runner", "labeling.labeling"):
         import_module(f"segvoc.{name}")
-    for name in ("cli.project", "data.project_import", "projects.exporting", "projects.project"):
-        import_module(f"segvoc.{name}")
+    for name in ("cli.project", "projects.importing", "projects.exporting", "projects.project"):
+        import_module(f"segvoc_annotate.{name}")
     for name in ("data.preparation.prepare", "evaluation.report.report", "imaging.overlay", "evaluation.report.page"):
         import_module(f"segvoc.{name}")
 

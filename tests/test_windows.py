@@ -26,7 +26,7 @@ multiprocessing.get_all_start_methods = lambda: ["spawn"]
 def test_labeling_and_a_journal_need_nothing_of_it(tmp_path: Path) -> None:
     code = f"""{WITHOUT}
 import importlib
-for name in ("labeling.processes", "storage.journal", "storage.locks", "projects.project", "diagnosis.machine"):
+for name in ("labeling.processes", "storage.journal", "storage.locks", "diagnosis.machine"):
     importlib.import_module(f"segvoc.{{name}}")
 from segvoc.hardware import load_average
 from segvoc.process_settings import WORKER_START, how_it_ended

@@ -8,7 +8,7 @@ from annotate.tests.web.accessibility import AXE, check
 from annotate.tests.web.site import SAMPLES, Site
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: run 'npm ci' in web/")
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: run 'npm ci' in annotate/web")
 @pytest.mark.parametrize(
     ("screen", "colors"),
     [

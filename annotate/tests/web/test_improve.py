@@ -15,6 +15,7 @@ from annotate.tests.web.site import Site
 from segvoc.exported.shipped import open_tiny
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.vocabulary import Vocabulary
+from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from tests.teaching.drawn_examples import DrawnExamples
@@ -115,6 +116,7 @@ def painted(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
             state = project.write(path.name, LabelWork.of_labels(examples.labels[number]), expected=0)
             project.set_done(path.name, True, expected=state.revision)
     service = RealService(project.folder)
+    project.close()
     service.start()
     yield service
     service.kill()
@@ -125,7 +127,7 @@ def painted(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
 def test_done_images_teach_the_service_and_everybody_on_it(
     browser: Any, painted: RealService, screen: str, tmp_path: Path
 ) -> None:
-    examples, project = drawn(), Project.open(painted.folder)
+    examples, project = drawn(), ProjectFolder.open(painted.folder)
     done = {name: project.work_content(f"{name}.png") for name in range(3)}
     context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
     context.set_default_timeout(120_000)

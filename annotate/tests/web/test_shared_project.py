@@ -12,6 +12,7 @@ import pytest
 from annotate.tests.web.conftest import SIZES
 from annotate.tests.web.real_service import RealService
 from annotate.tests.web.site import SAMPLES, Site
+from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.project import Project
 
 NAMES = ("coffee.jpg", "rocket.jpg")
@@ -105,7 +106,7 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, st
     for one in (anna, ben):
         shows_line(one, 0.5, top)
         assert has_line(one.labels(), 0.2, 1) and has_line(one.labels(), 0.8, 1)
-    project = Project.open(street.folder)
+    project = ProjectFolder.open(street.folder)
     assert project.state(project.image("coffee.jpg")).by == "anna"
     # a word of each of them, and nobody's is lost
     anna.type("floor")
@@ -123,7 +124,7 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, st
 
 
 def test_an_image_stays_done_unless_somebody_corrected_it_meanwhile(anna: Site, street: RealService):
-    project = Project.open(street.folder)
+    project = ProjectFolder.open(street.folder)
 
     def written_by_ben(corrected: float | None) -> None:
         state, work = project.work("coffee.jpg")
@@ -132,7 +133,7 @@ def test_an_image_stays_done_unless_somebody_corrected_it_meanwhile(anna: Site, 
         if corrected is not None:
             for plane, value in ((work.labels, 0), (work.corrections, 2)):
                 plane[int(corrected * height), int(0.2 * width) : int(0.8 * width)] = value
-        project.write("coffee.jpg", work, expected=state.revision, by="ben")
+        street.write("coffee.jpg", work, expected=state.revision, by="ben")
 
     def is_done_while_ben_writes(corrected: float | None) -> bool:
         anna.tab.context.set_offline(True)
@@ -167,7 +168,7 @@ def test_a_change_to_an_image_that_somebody_removed_says_so(anna: Site, street: 
     anna.tab.context.set_offline(True)
     paint(anna, "table", 0.2)
     anna.tab.get_by_text("1 change waits for the service").wait_for()
-    Project.open(street.folder).remove("coffee.jpg", by="ben")
+    street.remove("coffee.jpg", by="ben")
     anna.tab.context.set_offline(False)
     saved(anna)
     anna.tab.get_by_text("“coffee.jpg” was removed by somebody").wait_for()
@@ -191,12 +192,13 @@ def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street:
     for plane, value in ((work.labels, 0), (work.corrections, 2)):
         plane[int(0.6 * height), int(0.2 * width) : int(0.8 * width)] = value
     project.write("coffee.jpg", work, expected=state.revision, by="ben")
+    project.close()
     street.start()
     again = replace(anna, tab=anna.tab.context.new_page())
     again.tab.goto(again.address)
     again.done()
     saved(again)
     assert has_line(again.labels(), 0.2, 1)
-    project = Project.open(street.folder)
+    project = ProjectFolder.open(street.folder)
     labels = project.work("coffee.jpg")[1].labels
     assert has_line(labels, 0.2, 1) and has_line(labels, 0.6, 0)
