@@ -14,7 +14,7 @@ from pathlib import Path
 
 MAX_FILE_LINES = 500
 BLOCK_LINES = 6
-CODE_FOLDERS = ("src", "tests", "tools", "benchmarks", "examples")
+CODE_FOLDERS = ("src", "annotate", "tests", "tools", "benchmarks", "examples")
 CODE_SUFFIXES = (".py", ".sh", ".toml", ".yaml", ".yml", ".cff")
 
 # Assembled here, so that this file doesn't contain what it searches for.
