@@ -52,7 +52,6 @@ EXTENSION_POINTS = {
     "segvoc.storage.json_files",
     "segvoc.storage.safe_paths",
     "segvoc.storage.scratch",
-    "segvoc.storage.zip_files",
 }
 """A change of one of these is a change of this package, too."""
 

@@ -12,10 +12,10 @@ from segvoc.formats.dataset import Dataset, EntryFiles
 from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.reading import read_image
 from segvoc.storage.scratch import scratch_folder
-from segvoc.storage.zip_files import ZipStream
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import ProjectImage, stem_of
 from segvoc_annotate.projects.records import ImageState
+from segvoc_annotate.zip_files import ZipStream
 
 PROBLEMS_FILE = "problems.txt"
 """The file in an exported zip that says which images couldn't be exported, if any."""

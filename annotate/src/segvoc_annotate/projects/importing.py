@@ -16,12 +16,12 @@ from segvoc.errors import DiskFullError
 from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.scratch import scratch_folder
-from segvoc.storage.zip_files import unpack_zip, zip_names
 from segvoc_annotate.projects.archive import project_in, unpack_project
 from segvoc_annotate.projects.folder import ProjectFolder, is_project, stored_labels
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState
 from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork
+from segvoc_annotate.zip_files import unpack_zip, zip_names
 
 OnStep = Callable[[int, int], None]
 """Called with the number of images so far and of all."""
