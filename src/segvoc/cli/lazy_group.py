@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
             distribution, extra, _ = self._known[name]
             raise UsageError(f"segvoc {name} needs {distribution}: pip install 'segvoc[{extra}]'")
         if name not in self.lines and not name.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"No such command {name!r}{did_you_mean(name, self.lines)}")
+            ctx.fail(f"No such command {name!r}{did_you_mean(name, {**self.lines, **self._known})}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -19,7 +19,7 @@ from segvoc_annotate.static_page import write_page
 @click.command()
 @click.argument("model")
 @click.argument("out")
-@model_options("weights", "taught")
+@model_options("weights", "options", "taught")
 @click.option("--runtime", metavar="FOLDER", help="In a clone: the npm package onnxruntime-web.")
 def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> None:
     """Write a web page to the folder OUT that labels images with MODEL, in the browser.
@@ -32,10 +32,10 @@ def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> Non
     folder of ONNX programs that `segvoc export` wrote, for example with other weights, in float16 or of fixed words.
     """
     if is_exported(Path(model)):
-        if chosen.weights is not None or chosen.taught:
+        if chosen != ModelOptions(options=()):
             raise segvoc.UsageError(f"{model!r} is an exported folder, which has its weights; leave out the options")
         write_model = partial(shutil.copytree, model)
-    elif model == "tiny" and chosen.weights is None and find_spec("torch") is None:
+    elif model == "tiny" and (chosen.weights, chosen.options) == (None, ()) and find_spec("torch") is None:
         write_model = partial(_write_tiny, chosen)
     else:
         write_model = partial(_export, model, chosen)
@@ -51,5 +51,5 @@ def _write_tiny(chosen: ModelOptions, folder: Path) -> None:
 
 
 def _export(model: str, chosen: ModelOptions, folder: Path) -> None:
-    network = segvoc.load(model, weights=chosen.weights, device="cpu", dtype="float32")
+    network = segvoc.load(model, weights=chosen.weights, device="cpu", dtype="float32", options=chosen.departures())
     segvoc.export(chosen.with_taught(network), folder)
