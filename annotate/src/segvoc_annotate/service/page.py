@@ -53,7 +53,7 @@ class ServedPage:
         """Answer a request."""
         if scope["type"] != "http":
             return
-        path, answer = scope["path"], None
+        path, answer = scope["path"], self._files
         if scope["method"] == "OPTIONS":
             answer = Response(status_code=204, headers=_ALLOW)
         elif scope["method"] not in ("GET", "HEAD"):
@@ -62,9 +62,9 @@ class ServedPage:
             answer = JSONResponse(self._described[path])
         elif path in self._models:
             answer = FileResponse(self._models[path], headers=_NO_CACHE)
-        elif self._files is None:
+        if answer is None:
             raise ServiceFailure.of_status(404)
-        await (answer or self._files)(scope, receive, send)
+        await answer(scope, receive, send)
 
 
 class _PageFiles(StaticFiles):

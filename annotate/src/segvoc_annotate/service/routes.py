@@ -128,8 +128,9 @@ class ProjectRoutes:
             ("DELETE", "/v1/project/improvement", self._cancel_improvement),
         ):
             model = _ANSWERS.get(answer.__name__)
-            described = {} if model is None else {"responses": {200: {"model": model}}}
-            router.add_api_route(path, answer, methods=[method], **described)
+            router.add_api_route(
+                path, answer, methods=[method], responses=None if model is None else {200: {"model": model}}
+            )
 
     @property
     def _settings(self) -> ServiceSettings:
