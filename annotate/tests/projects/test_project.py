@@ -22,11 +22,18 @@ from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc_annotate.projects import thumbnails
-from segvoc_annotate.projects.errors import ConflictError, ImageDoneError, NotInProjectError
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import ProjectImage
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.records import DamagedProjectError, ImageState, ProjectOptions, read_state
+from segvoc_annotate.projects.records import (
+    ConflictError,
+    DamagedProjectError,
+    ImageDoneError,
+    ImageState,
+    NotInProjectError,
+    ProjectOptions,
+    read_state,
+)
 from segvoc_annotate.projects.work_files import read_work
 from tests.serving.services import drawn_image, png
 

@@ -13,7 +13,6 @@ from jaxtyping import UInt16
 from segvoc import InputError, SegvocError, UsageError, read_label_map
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.json_files import read_json
-from segvoc_annotate.projects.errors import NotInProjectError
 from segvoc_annotate.projects.history import History
 from segvoc_annotate.projects.image_files import ImageFiles, Trash
 from segvoc_annotate.projects.images import ProjectImage, find_images, upright_size
@@ -22,6 +21,7 @@ from segvoc_annotate.projects.records import (
     PROJECT_FORMAT,
     DamagedProjectError,
     ImageState,
+    NotInProjectError,
     ProjectRecord,
     damaged_file,
     read_project_record,
@@ -267,13 +267,3 @@ def stored_labels(files: ImageFiles) -> tuple[ImageState, LabelWork | None, UInt
             return state, None, read_label_map(files.labels)
     work = read_work(files.work)[1]
     return state, work, work.labels
-
-
-def stored_objects(files: ImageFiles) -> UInt16[np.ndarray, "H W"] | None:
-    """The number of each pixel's object, 0 for none; None where no objects were made.
-
-    Raises:
-        FileNotFoundError: nothing is known of the image.
-        DamagedProjectError: the work file is damaged.
-    """
-    return read_work(files.work)[1].objects

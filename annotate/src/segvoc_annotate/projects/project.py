@@ -18,7 +18,6 @@ from segvoc.imaging.result_paths import folded
 from segvoc.records import to_json
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.json_files import write_json
-from segvoc_annotate.projects.errors import ImageDoneError, NotInProjectError, changed_meanwhile
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, is_project, no_project
 from segvoc_annotate.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of
 from segvoc_annotate.projects.images import ProjectImage, checked_name, clash, stem_of
@@ -26,11 +25,14 @@ from segvoc_annotate.projects.map_colors import HEAD_BYTES, in_colors
 from segvoc_annotate.projects.records import (
     PROJECT_FILE,
     DamagedProjectError,
+    ImageDoneError,
     ImageState,
+    NotInProjectError,
     ProjectOptions,
     ProjectRecord,
     ProjectWord,
     What,
+    changed_meanwhile,
     damaged_file,
     now,
     read_state,

@@ -26,11 +26,19 @@ from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import strict_json
 from segvoc.storage.scratch import scratch_folder
 from segvoc_annotate.projects.archive import archived
-from segvoc_annotate.projects.errors import ConflictError, ImageDoneError, NotInProjectError
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.importing import Imported, import_path
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.records import DamagedProjectError, ImageState, ProjectOptions, ProjectRecord, ProjectWord
+from segvoc_annotate.projects.records import (
+    ConflictError,
+    DamagedProjectError,
+    ImageDoneError,
+    ImageState,
+    NotInProjectError,
+    ProjectOptions,
+    ProjectRecord,
+    ProjectWord,
+)
 from segvoc_annotate.projects.thumbnails import thumbnail
 from segvoc_annotate.projects.work_files import read_state_of
 from segvoc_annotate.service import schemas
