@@ -1,4 +1,4 @@
-"""What a project's JSON files say: of the project, of an image, and of a change; and what can be in the way of a change."""
+"""What a project's JSON files say: of the project, of an image, and of a change; and how a change fails."""
 
 import os
 import re
