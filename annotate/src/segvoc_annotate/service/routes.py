@@ -5,7 +5,7 @@ import shutil
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -82,8 +82,6 @@ class ProjectRoutes:
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self._coloring: asyncio.Task[None] | None = None
         self._stopping = False
-        if threading.current_thread() is threading.main_thread():
-            self._take_signals()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -95,24 +93,32 @@ class ProjectRoutes:
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
         await self._taught.follow()
-        yield
+        with self._noting_the_end():
+            yield
         if self._coloring is not None:
             self._coloring.cancel()
         await asyncio.to_thread(self._improvement.stop)
         self.project.close()
 
-    def _take_signals(self) -> None:
-        """End the requests that wait for changes when the service is to stop, which waits for all requests."""
+    @contextmanager
+    def _noting_the_end(self) -> Iterator[None]:
+        """End the requests that wait for changes when a signal ends the service, which waits for all requests."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             self._stopping = True
             previous[number](number, frame)
 
         previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if callable(handler := signal.getsignal(number)):
-                previous[number] = handler
-                signal.signal(number, stop)
+        if threading.current_thread() is threading.main_thread():  # others can't have signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(handler := signal.getsignal(number)):
+                    previous[number] = handler
+                    signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def add(self, router: APIRouter) -> None:
         """Add the addresses."""
@@ -226,6 +232,7 @@ class ProjectRoutes:
         """Wait until the history grows, or the service stops."""
         loop = asyncio.get_running_loop()
         end = loop.time() + wait
+        await asyncio.sleep(LOOK_SECONDS)
         while self.project.history.last() == after and loop.time() < end and not self._stopping:
             await asyncio.sleep(LOOK_SECONDS)
 
