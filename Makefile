@@ -24,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install:  ## make .venv and install the locked versions and the package
+install:  ## make .venv and install the locked versions, segvoc and segvoc-annotate
 	@tools/install.sh $(VENV) requirements.lock
 
 demo:  ## install what labels images, without PyTorch, and label a photograph: demo/
@@ -40,7 +40,7 @@ demo-teach:  ## install the same, and teach it five words by six drawn images: d
 test test-all test-portable: export GOMP_SPINCOUNT ?= 1000
 test test-all test-portable: export OPENBLAS_NUM_THREADS ?= 1
 
-# Every other worker computes with two threads (tests/conftest.py); OMP_NUM_THREADS=N gives all of them N.
+# Every other worker computes with two threads (conftest.py); OMP_NUM_THREADS=N gives all of them N.
 test: install  ## run the tests, but for those marked slow; ARGS="-k name" chooses
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
@@ -121,7 +121,7 @@ viewers-check: install  ## run the tests of FiftyOne and LabelMe with the progra
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-emit-find-links
 lock: install  ## resolve pyproject.toml into the lock files
-	$(LOCK) $(ARGS) --extra all --extra docs --extra dev --group build --output-file requirements.lock pyproject.toml
+	$(LOCK) $(ARGS) --extra all --extra docs --extra dev --group build --group annotate --output-file requirements.lock pyproject.toml
 	$(LOCK) --group build --constraint requirements.lock --output-file requirements-light.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
 	$(LOCK) $(ARGS) --group deploy --output-file requirements-deploy.lock
@@ -162,10 +162,10 @@ tiny-programs: install  ## export the embedded model again, as programs that run
 	$(BIN)/python tools/make_tiny_programs.py
 
 # Needs node and npm, which nothing else does.
-web:  ## build the web page from web/: src/segvoc/web
-	cd web && npm ci && npm run build
+web:  ## build the web page from annotate/web: annotate/src/segvoc_annotate/web
+	cd annotate/web && npm ci && npm run build
 
-web-check:  ## prove that src/segvoc/web is what web/ gives, and run the page's own tests
+web-check:  ## prove that the built page is what annotate/web gives, and run the page's own tests
 	python3 tools/check_web.py
 
 images: install  ## draw the images of the README and the tutorial again
@@ -180,7 +180,7 @@ docs: install  ## build the documentation site, strictly: build/site
 
 clean:  ## delete all outputs except the environments
 	rm -rf demo build dist .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src annotate tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## delete the environments too
 	rm -rf $(VENV) $(LIGHT) $(DEPLOY) $(RELEASE)

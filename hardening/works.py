@@ -27,7 +27,6 @@ from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
-from segvoc.projects.folder import ProjectFolder, is_project
 from segvoc.reproduction import reproduce as reproduction
 from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings
@@ -35,6 +34,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.run import train
 from segvoc.training.start import Start
+from segvoc_annotate.projects.folder import ProjectFolder, is_project
 from tests.batch.runs import Loop
 from tests.cli.command import draw_photos
 from tests.data.original_files import pack
@@ -260,7 +260,7 @@ def _convert() -> None:
 
 
 def _export() -> None:
-    with folder_in_the_making(Path("out"), page=False, runtime=None) as folder:
+    with folder_in_the_making(Path("out")) as folder:
         copy_tiny(folder)
 
 
@@ -310,8 +310,8 @@ def import_all() -> None:
     """Import what the works need, so that their children needn't."""
     for name in ("cli.batch", "cli.segment", "cli.evaluate", "cli.prepare", "evaluation.runner", "labeling.labeling"):
         import_module(f"segvoc.{name}")
-    for name in ("cli.project", "data.project_import", "projects.exporting", "projects.project"):
-        import_module(f"segvoc.{name}")
+    for name in ("cli.project", "projects.importing", "projects.exporting", "projects.project"):
+        import_module(f"segvoc_annotate.{name}")
     for name in ("data.preparation.prepare", "evaluation.report.report", "imaging.overlay", "evaluation.report.page"):
         import_module(f"segvoc.{name}")
 

@@ -13,12 +13,12 @@ _SHAPES = re.compile(
 
 
 def modules_with_shapes() -> Iterator[str]:
-    """Modules of the package and of the papers' scripts that annotate arrays with their shapes."""
+    """Modules of the packages, and of the papers' scripts, that annotate arrays with their shapes."""
     root = _TESTS.parent
-    for path in (*root.glob("src/segvoc/**/*.py"), *root.glob("papers/**/*.py")):
-        if _SHAPES.search(path.read_text(encoding="utf-8")):
-            parts = path.relative_to(root).with_suffix("").parts
-            yield ".".join(parts).removeprefix("src.").removesuffix(".__init__")
+    for source, pattern in (("src", "segvoc/**/*.py"), ("annotate/src", "segvoc_annotate/**/*.py"), ("", "papers/**/*.py")):
+        for path in (root / source).glob(pattern):
+            if _SHAPES.search(path.read_text(encoding="utf-8")):
+                yield ".".join(path.relative_to(root / source).with_suffix("").parts).removesuffix(".__init__")
 
 
 WHOLE_RUNS = (
@@ -57,11 +57,11 @@ WHOLE_RUNS = (
     "training/test_processes.py",
     "training/test_start_published.py",
     "training/test_watched_streams.py",
-    "web",
+    *(f"../annotate/tests/{name}" for name in ("cli", "service", "test_cvat.py", "test_label_studio.py", "web")),
 )
 """Tests of whole commands and runs, and of numbers: they call what other tests check, and checks take as long again."""
 
 
 def is_whole_run(test: Path) -> bool:
     """Whether a file of tests is one of `WHOLE_RUNS`."""
-    return any(test.is_relative_to(_TESTS / name) for name in WHOLE_RUNS)
+    return any(test.is_relative_to((_TESTS / name).resolve()) for name in WHOLE_RUNS)

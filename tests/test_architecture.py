@@ -165,7 +165,7 @@ def test_modules_import_one_another_without_circles() -> None:
 
 
 def test_the_page_s_modules_import_one_another_without_circles() -> None:
-    sources = {path for path in (REPOSITORY / "web" / "src").rglob("*") if path.suffix in (".ts", ".tsx")}
+    sources = {path for path in (REPOSITORY / "annotate" / "web" / "src").rglob("*") if path.suffix in (".ts", ".tsx")}
     imports = {
         path: {
             found

@@ -1,13 +1,9 @@
 """Hatchling's hook: a wheel or source archive that lacks a file isn't built.
 
 What is made is listed here with the command that makes it; what git tracks below the package besides must be there too.
-An editable installation is left alone: it reads the clone, where the page's WebAssembly file may be missing, and what
-needs that says so.
+An editable installation is left alone: it reads the clone.
 """
 
-import gzip
-import hashlib
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,25 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = "src/segvoc"
 
-RUNTIME = "web/runtime.json"
-"""Names the page's WebAssembly file, which git doesn't keep, and its digest."""
-
 MADE = {
-    "make web": (
-        "web/app.js",
-        "web/backends.json",
-        "web/clicks.js",
-        "web/example.jpg",
-        "web/icon.svg",
-        "web/index.html",
-        "web/licenses.txt",
-        "web/ort-wasm-simd-threaded.mjs",
-        "web/ort-wasm-simd-threaded.wasm.gz",
-        RUNTIME,
-        "web/style.css",
-        "web/work.js",
-        "web/worker.js",
-    ),
     "make tiny-programs": (
         "weights/tiny_image.onnx",
         "weights/tiny_segvoc.json",
@@ -67,31 +45,11 @@ def problems(root: Path) -> Iterator[str]:
     for command, names in MADE.items():
         for name in names:
             if not (package / name).is_file():
-                npm = " (it needs npm)" if command == "make web" else ""
-                editable = (
-                    ", or install the clone itself: pip install --editable ." if name.endswith(".wasm.gz") else ""
-                )
-                yield f"{PACKAGE}/{name} is missing: run '{command}'{npm}{editable}"
-    if (package / RUNTIME).is_file():
-        yield from _wrong_runtime(package)
+                yield f"{PACKAGE}/{name} is missing: run '{command}'"
     made = {f"{PACKAGE}/{name}" for names in MADE.values() for name in names}
     for name in deleted(root):
         if name not in made:
             yield f"{name} is missing: run 'git restore {name}'"
-
-
-def _wrong_runtime(package: Path) -> Iterator[str]:
-    described = json.loads((package / RUNTIME).read_text(encoding="utf-8"))
-    packed = f"web/{described['file']}.gz"
-    try:
-        content = gzip.decompress((package / packed).read_bytes())
-    except FileNotFoundError:
-        return
-    except (OSError, EOFError) as error:
-        yield f"{PACKAGE}/{packed} can't be read ({error}): run 'make web'"
-        return
-    if hashlib.sha256(content).hexdigest() != described["sha256"]:
-        yield f"{PACKAGE}/{packed} is not the file of {described['package']}: run 'make web'"
 
 
 def deleted(root: Path) -> list[str]:

@@ -108,7 +108,7 @@ def make_environment(folder: Path, extras: frozenset[str]) -> Path:
 
 
 def is_complete() -> bool:
-    """Whether a wheel can be built here; without npm, the page's WebAssembly file is missing."""
+    """Whether a wheel can be built here."""
     for problem in problems(REPOSITORY):
         print(f"no wheel, so an editable installation is checked: {problem}", flush=True)
         return False

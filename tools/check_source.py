@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAX_FILE_LINES = 900
-CODE_FOLDERS = ("src", "papers", "tests", "tools", "benchmarks", "examples")
+CODE_FOLDERS = ("src", "annotate", "papers", "tests", "tools", "benchmarks", "examples")
 CODE_SUFFIXES = (".py", ".sh", ".toml", ".yaml", ".yml", ".cff")
 
 # Assembled here, so that this file doesn't contain what it searches for.

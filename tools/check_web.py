@@ -1,8 +1,8 @@
 """Checks that the built web page is what its sources give, that its types fit, and that its tests pass.
 
-Usage: python tools/check_web.py. Needs npm, and takes the packages that web/package-lock.json names from its registry.
-Prints a line for each difference and exits 1 if there are any. Leaves ONNX Runtime's WebAssembly file, which git
-doesn't keep, beside the built page: the tests of the page in a browser need it.
+Usage: python tools/check_web.py. Needs npm, and takes the packages that annotate/web/package-lock.json names from its
+registry. Prints a line for each difference and exits 1 if there are any. Leaves ONNX Runtime's WebAssembly file, which
+git doesn't keep, beside the built page: the tests of the page in a browser need it.
 """
 
 import filecmp
@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-WEB = ROOT / "web"
-COMMITTED = ROOT / "src" / "segvoc" / "web"
+WEB = ROOT / "annotate" / "web"
+COMMITTED = ROOT / "annotate" / "src" / "segvoc_annotate" / "web"
 BUILT = ROOT / "build" / "web" / "page"
 
 
@@ -37,7 +37,7 @@ def differences(committed: Path, built: Path) -> list[str]:
 def addresses(lock: str) -> list[str]:
     """A line for each address of a registry in a lock file."""
     return [
-        f"web/package-lock.json, line {number}: {line.strip()}; delete it: npm config omit-lockfile-registry-resolved"
+        f"package-lock.json, line {number}: {line.strip()}; delete it: npm config omit-lockfile-registry-resolved"
         for number, line in enumerate(lock.splitlines(), 1)
         if '"resolved"' in line
     ]

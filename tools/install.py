@@ -1,4 +1,4 @@
-"""Install locked versions and this package, editable, into a virtual environment.
+"""Install locked versions and the packages of this repository, editable, into a virtual environment.
 
 Usage: tools/install.sh FOLDER LOCK, which chooses the Python.
 
@@ -57,7 +57,10 @@ class Environment:
         self.temporary = self.folder / "tmp"
         self.base = {"folder": str(self.folder), "python": f"{sys.base_prefix} {sys.version_info[:2]}{sys.abiflags}"}
         self.versions = {**self.base, "lock": digest(lock)}
-        self.complete = {**self.versions, "package": f"{REPOSITORY} {digest(REPOSITORY / 'pyproject.toml')}"}
+        # what labels images alone goes without segvoc-annotate
+        self.packages = (".",) if lock.name == "requirements-light.lock" else (".", "annotate")
+        projects = " ".join(digest(REPOSITORY / folder / "pyproject.toml") for folder in self.packages)
+        self.complete = {**self.versions, "package": f"{REPOSITORY} {projects}"}
 
     def update(self) -> None:
         """Install what is missing."""
@@ -163,8 +166,9 @@ class Environment:
         self.write_record(self.versions)
 
     def install_package(self) -> None:
-        """Install this package, so that changes of its source need no new installation."""
-        with self.running("pip", "install", "--no-index", "--no-deps", "--no-build-isolation", "--editable", "."):
+        """Install the packages of this repository, so that changes of their sources need no new installation."""
+        folders = [piece for folder in self.packages for piece in ("--editable", folder)]
+        with self.running("pip", "install", "--no-index", "--no-deps", "--no-build-isolation", *folders):
             pass
         self.write_record(self.complete)
 

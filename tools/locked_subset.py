@@ -51,7 +51,7 @@ def entries(lock: str) -> dict[str, Locked]:
 
 
 def asked(project: Mapping[str, Any], extras: Iterable[str], groups: Iterable[str]) -> set[str]:
-    """The packages that the project itself asks for: its base with some of its extras, or groups alone.
+    """The packages that the project itself asks for: its base with some of its extras, groups, or both.
 
     Raises:
         KeyError: there is no such extra or group.
@@ -59,7 +59,7 @@ def asked(project: Mapping[str, Any], extras: Iterable[str], groups: Iterable[st
     optional, wanted, seen = project["project"]["optional-dependencies"], set[str](), set[str]()
     open_extras, groups = list(extras), list(groups)
     lines = [line for group in groups for line in project["dependency-groups"][group]]
-    if not groups:
+    if open_extras or not groups:
         lines += project["project"]["dependencies"]
     while lines or open_extras:
         if not lines:

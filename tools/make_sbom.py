@@ -49,7 +49,7 @@ def main() -> None:
         print("no npm: the web page's packages aren't listed")
         return
     command = ["npm", "sbom", "--sbom-format", "cyclonedx", "--package-lock-only"]
-    listed = subprocess.run(command, cwd=ROOT / "web", capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(command, cwd=ROOT / "annotate" / "web", capture_output=True, text=True, check=True).stdout
     (out / "page.cdx.json").write_text(listed, encoding="utf-8")
     print(f"{out / 'page.cdx.json'}: {len(json.loads(listed)['components'])} packages")
 

@@ -1,7 +1,7 @@
 """Writes what the web page and its tests take from the Python code: the colors of words, and expected results.
 
-Usage: PYTHONPATH=src python tools/make_web_data.py. Writes web/src/imaging/palette.json and web/tests/expected.json;
-tests/web/test_data.py checks that both are what this gives.
+Usage: PYTHONPATH=src python tools/make_web_data.py. Writes src/imaging/palette.json and tests/expected.json in
+annotate/web; annotate/tests/web/test_data.py checks that both are what this gives.
 """
 
 import base64
@@ -38,7 +38,8 @@ ROOT = Path(__file__).parent.parent
 COLORS = 1024
 """Words that the page takes."""
 
-PROMPTS = json.loads((ROOT / "web/tests/prompts.json").read_text(encoding="utf-8"))
+WEB = ROOT / "annotate/web"
+PROMPTS = json.loads((WEB / "tests/prompts.json").read_text(encoding="utf-8"))
 """Prompts with accents, hyphens, capitals, other scripts and odd characters."""
 
 SIZES = (((37, 23), (16, 32)), ((25, 40), (16, 16)), ((9, 7), (16, 16)), ((16, 25), (16, 32)), ((40, 10), (16, 10)))
@@ -241,8 +242,8 @@ def _line(name: str, cases: Any) -> str:
 def files() -> dict[Path, str]:
     """The contents of the files."""
     return {
-        ROOT / "web/src/imaging/palette.json": json.dumps(palette(), indent=1) + "\n",
-        ROOT / "web/tests/expected.json": "{\n" + ",\n".join(_line(*item) for item in expected().items()) + "\n}\n",
+        WEB / "src/imaging/palette.json": json.dumps(palette(), indent=1) + "\n",
+        WEB / "tests/expected.json": "{\n" + ",\n".join(_line(*item) for item in expected().items()) + "\n}\n",
     }
 
 

@@ -39,7 +39,7 @@ environment() {
   echo "Installing $resolution versions for Python ${found%% *} into $venv"
   "$uv" venv --quiet --clear --python "${found#* }" "$venv"
   "$uv" pip install --quiet --python "$venv" --only-binary :all: "$@"
-  "$uv" pip install --quiet --python "$venv" --no-deps --editable .
+  "$uv" pip install --quiet --python "$venv" --no-deps --editable . --editable annotate
   "$uv" pip freeze --quiet --python "$venv" >"$venv/versions.txt"
   touch "$venv/.installed"
 }
@@ -53,7 +53,7 @@ else
   [ "$rule" != lowest-torch ] || rule=lowest-direct
   environment "$whole-base" --resolution "$rule" --requirement pyproject.toml
   # shellcheck disable=SC2046,SC2086 # each extra is two words
-  environment "$whole" --resolution "$rule" --group build $(printf -- '--extra %s ' $extras docs dev) \
+  environment "$whole" --resolution "$rule" --group build --group annotate $(printf -- '--extra %s ' $extras docs dev) \
     --requirement pyproject.toml
 fi
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from segvoc.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from segvoc.clicks.clicking import click
     from segvoc.data.datasets.huggingface import read_huggingface
     from segvoc.data.datasets.opening import read_dataset
     from segvoc.data.labeled_images import LabeledImages
@@ -74,6 +75,7 @@ __all__ = [
     "TrainingResult",
     "UsageError",
     "Vocabulary",
+    "click",
     "evaluate",
     "export",
     "keep_freed_memory",
@@ -116,6 +118,7 @@ _HOMES = {
     "TrainingResult": "segvoc.training.run",
     "UsageError": "segvoc.errors",
     "Vocabulary": "segvoc.vocabulary",
+    "click": "segvoc.clicks.clicking",
     "evaluate": "segvoc.evaluation.runner",
     "export": "segvoc.exporting.export",
     "keep_freed_memory": "segvoc.process_settings",

@@ -68,7 +68,6 @@ def test_from_a_preset_to_label_maps(command: Command) -> None:
     [
         (("--format", "coreml"), "'coreml' is not one of 'onnx', 'triton'"),
         (("--dtype", "int4"), "'int4' is not one of 'float32', 'float16', 'int8'"),
-        (("--format", "triton", "--page"), "a page runs ONNX programs; leave out the format triton"),
         (("--words-file", "missing.txt"), "'missing.txt' can't be read"),
         (("--words-file", "photo.png"), "isn't UTF-8 text"),
     ],

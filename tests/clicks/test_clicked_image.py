@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from segvoc.clicks.clicked_image import Click, ClickedImage
-from segvoc.clicks.program import VIEW_PROGRAM
+from segvoc.clicks.program import IMAGE, PROGRAM, VIEW_PROGRAM
 from segvoc.clicks.view import ViewBox
-from segvoc.exported.click_files import IMAGE, PROGRAM
 from segvoc.exported.shipped import SHIPPED, open_tiny
 
 HEIGHT, WIDTH = 192, 256

@@ -1,4 +1,4 @@
-"""Views of objects; web/tests/clicks.test.ts has the same cases."""
+"""Views of objects; annotate/web/tests/clicks.test.ts has the same cases."""
 
 import numpy as np
 

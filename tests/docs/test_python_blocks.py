@@ -19,6 +19,7 @@ _TASKS = ("big_images", "captions", "export", "formats", "python", "share", "tra
 SLOW = [f"docs/how_to/{name}.md" for name in _TASKS]
 ELSEWHERE = {
     "docs/index.md": "the README's",
+    "docs/explanation/clicks.md": "tests/clicks/test_click.py",
     "docs/how_to/batch.md": "tests/batch run batches, and read their tables with pycocotools",
     "docs/how_to/serve.md": "tests/test_client.py",
     "docs/how_to/teach.md": "tests/teaching teach, save and combine words",

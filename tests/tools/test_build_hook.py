@@ -1,8 +1,5 @@
 """A wheel that would lack a file isn't built."""
 
-import gzip
-import hashlib
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -10,10 +7,9 @@ from pathlib import Path
 import pytest
 from hatchling.bridge.app import Application
 
-from tools.build_hook import MADE, PACKAGE, RUNTIME, CompletePackage, problems
+from tools.build_hook import MADE, PACKAGE, CompletePackage
 
 ROOT = Path(__file__).resolve().parents[2]
-WASM = "web/ort-wasm-simd-threaded.wasm.gz"
 
 
 @pytest.fixture
@@ -24,9 +20,6 @@ def clone(tmp_path: Path) -> Path:
     for name in (*own, *(name for names in MADE.values() for name in names)):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_bytes(b"")
-    (package / WASM).write_bytes(gzip.compress(b"wasm"))
-    described = {"package": "onnxruntime-web 1", "file": Path(WASM).stem, "sha256": hashlib.sha256(b"wasm").hexdigest()}
-    (package / RUNTIME).write_text(json.dumps(described))
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     subprocess.run(["git", "-C", tmp_path, "add", *(package / name for name in own)], check=True)
     return tmp_path
@@ -44,8 +37,6 @@ def test_a_complete_clone_is_built(clone: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
-        (WASM, "run 'make web' .it needs npm., or install the clone itself: pip install --editable ."),
-        ("web/app.js", "run 'make web' .it needs npm.$"),
         ("weights/tiny.safetensors", "run 'make tiny'$"),
         ("weights/clicks.onnx", "run 'make clicks'$"),
         ("vocabulary.py", "run 'git restore src/segvoc/vocabulary.py'$"),
@@ -64,21 +55,10 @@ def test_a_missing_file_ends_the_build_in_one_line(
     built(clone, "editable")
 
 
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [(gzip.compress(b"old"), "is not the file"), (b"cut", "can't be read")],
-    ids=["another", "damaged"],  # not the content, which has the time in it: xdist's processes wouldn't agree
-)
-def test_another_webassembly_file_ends_it_too(clone: Path, content: bytes, what: str) -> None:
-    (clone / PACKAGE / WASM).write_bytes(content)
-    (line,) = problems(clone)
-    assert what in line and line.endswith("run 'make web'")
-
-
 def test_all_that_is_not_source_is_listed() -> None:
     """Where git isn't there, as in a source archive, the list alone says what is missing."""
     listed = {f"{PACKAGE}/{name}" for names in MADE.values() for name in names}
-    command = ["git", "-C", str(ROOT), "ls-files", f"{PACKAGE}/web", f"{PACKAGE}/weights"]
+    command = ["git", "-C", str(ROOT), "ls-files", f"{PACKAGE}/weights"]
     tracked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     python = {name for name in tracked if name.endswith(".py")}
-    assert listed == set(tracked) - python | {f"{PACKAGE}/{WASM}"}
+    assert listed == set(tracked) - python

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from segvoc.cli.serve import serve
-from segvoc.projects.project import Project
 from segvoc.serving.settings import ServiceSettings
+from segvoc_annotate.projects.project import Project
 from tools import check_deploy
 from tools.check_deploy import CHART, CHECKS, DEPLOY, REFUSED, ROOT, VALUES, Finding, Missing, with_key
 from tools.locked_subset import asked, entries, subset

@@ -80,7 +80,7 @@ class Installation:
 
     def steps(self) -> list[str]:
         """What the environment's Python has run since the last call."""
-        done = re.findall(r"ensurepip|pytorch|others|tmp/all|compileall|--editable", self.calls.read_text())
+        done = re.findall(r"ensurepip|pytorch|others|tmp/all|compileall|--editable(?= \.)", self.calls.read_text())
         self.calls.unlink()
         return done
 

@@ -61,6 +61,8 @@ def clone(tmp_path: Path) -> Path:
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).touch()
     (package / "version.py").write_text('"""Version."""\n\n__version__ = "1.2.0"\n')
+    (tmp_path / "annotate").mkdir()
+    (tmp_path / "annotate/pyproject.toml").write_text('[project]\nversion = "1.2.0"\n')
     (tmp_path / "CHANGELOG.md").write_text("# Changes\n\n## [Unreleased]\n\n## [1.2.0] - 2026-12-01\n\n- New.\n")
     for command in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", "-C", tmp_path, *command], check=True)
@@ -71,6 +73,11 @@ def test_a_tag_is_a_release_only_with_its_version_and_its_dated_section(clone: P
     assert list(files.release_problems("v1.2.0", clone)) == []
     (other,) = files.release_problems("v1.3.0", clone)
     assert "version.py says 1.2.0" in other
+    annotate = clone / "annotate/pyproject.toml"
+    annotate.write_text('[project]\nversion = "1.1.0"\n')
+    (old,) = files.release_problems("v1.2.0", clone)
+    assert "annotate/pyproject.toml has another version" in old
+    annotate.write_text('[project]\nversion = "1.2.0"\n')
     changes = clone / "CHANGELOG.md"
     for section, problem in (
         ("## [1.2.0] - soon\n\n- New.\n", "has no date"),
@@ -94,8 +101,8 @@ def test_a_wheel_has_what_git_tracks_and_what_is_made_and_nothing_else(clone: Pa
 
     whole = {name.removeprefix("src/") for name in files.of_package(clone)}
     assert problems(whole) == []
-    assert problems(whole - {"segvoc/web/app.js"} | {"segvoc/draft.py"}) == [
-        f"{wheel.name} lacks src/segvoc/web/app.js",
+    assert problems(whole - {"segvoc/weights/tiny.safetensors"} | {"segvoc/draft.py"}) == [
+        f"{wheel.name} lacks src/segvoc/weights/tiny.safetensors",
         f"{wheel.name} has src/segvoc/draft.py, which git doesn't track",
     ]
     del notices[1]

@@ -149,8 +149,8 @@ def light(checks: Checks, dist: Path, folder: Path) -> None:
     for command in (
         "segvoc teach --images images --labels labels --classes classes.json --out line.words.safetensors",
         "segvoc segment images --words 'screw, metal plate' --taught line.words.safetensors --out taught",
-        "segvoc export tiny site --page",
-        'pip install "segvoc[serve]"',
+        'pip install "segvoc[annotate]"',
+        "segvoc page tiny site",
     ):
         checks.report(command, installation.run(command, work))
     missing = {"index.html", "app.js", "worker.js", "licenses.txt", "model", "clicks"} - {

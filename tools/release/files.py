@@ -1,9 +1,9 @@
-"""The files of a release: a source archive and a wheel, and what has to be true of them.
+"""The files of a release: source archives and wheels of both distributions, and what has to be true of them.
 
     python -m tools.release.files [--tag vX.Y.Z] [DIST]
 
-Builds both into DIST (default: dist) and checks them: nothing is missing or too much, the wheel that the source archive
-gives is the same to the byte, and version, tag and CHANGELOG agree. Needs hatchling and git, and no package of segvoc.
+Builds them into DIST (default: dist) and checks them: nothing is missing or too much, the wheel that a source archive
+gives is the same to the byte, and versions, tag and CHANGELOG agree. Needs hatchling and git, and no package of segvoc.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tools.build_hook import MADE, PACKAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 
-NOTICES = ("LICENSE", "NOTICE", f"{PACKAGE}/web/licenses.txt")
+NOTICES = ("LICENSE", "NOTICE")
 """Licenses and notices, which stand in the wheel's metadata too."""
 
 LARGEST = 100_000_000
@@ -49,6 +49,8 @@ def release_problems(tag: str, root: Path = ROOT) -> Iterator[str]:
     number = version(root)
     if tag != f"v{number}":
         yield f"the tag is {tag}, but {PACKAGE}/version.py says {number}: set the version, or tag v{number}"
+    if f'\nversion = "{number}"' not in (root / "annotate" / "pyproject.toml").read_text(encoding="utf-8"):
+        yield f"annotate/pyproject.toml has another version than {number}: set that"
     changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     section = re.search(rf"^## \[{re.escape(number)}\](.*)\n((?:(?!## ).*\n?)*)", changes, re.MULTILINE)
     if section is None:
@@ -104,7 +106,8 @@ def build(root: Path, out: Path, target: str) -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "--directory", str(out.resolve()), "--target", target]
     if code := subprocess.run(command, cwd=root, check=False).returncode:
         raise SystemExit(code)  # the hook has said why
-    (archive,) = out.glob("segvoc-*.whl" if target == "wheel" else "segvoc-*.tar.gz")
+    name = "segvoc_annotate" if root.name.startswith(("annotate", "segvoc_annotate-")) else "segvoc"
+    (archive,) = out.glob(f"{name}-*.whl" if target == "wheel" else f"{name}-*.tar.gz")
     return archive
 
 
@@ -127,13 +130,16 @@ def main() -> int:
     arguments = parser.parse_args()
     problems = list(release_problems(arguments.tag)) if arguments.tag else []
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for old in (*arguments.out.glob("segvoc-*.whl"), *arguments.out.glob("segvoc-*.tar.gz")):
+    for old in (*arguments.out.glob("segvoc*-*.whl"), *arguments.out.glob("segvoc*-*.tar.gz")):
         old.unlink()
     source, wheel = (build(ROOT, arguments.out, target) for target in ("sdist", "wheel"))
     problems += [*wheel_problems(wheel), *source_problems(source), *same_wheel_problems(wheel, source)]
+    # the hook has looked whether the page is whole
+    annotate = [build(ROOT / "annotate", arguments.out, target) for target in ("sdist", "wheel")]
+    problems += same_wheel_problems(annotate[1], annotate[0])
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    for path in (source, wheel):
+    for path in (source, wheel, *annotate):
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 1 if problems else 0
 

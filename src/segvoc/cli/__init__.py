@@ -19,9 +19,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing that are no fault of the call."""
 
 COMMANDS = {
-    "annotate": "Label, correct and teach the images of a project in your browser.",
     "batch": "Label a whole storage with Ray, on a cluster or one machine.",
     "bench": "Measure a model's seconds and memory on this machine.",
+    "click": "Find the object under a click or in a box.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "doctor": "Print what a bug report needs.",
     "evaluate": "Score a model on a benchmark, or on your own labeled images.",
@@ -30,7 +30,6 @@ COMMANDS = {
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",
     "prepare": "Convert a benchmark's original download to label maps.",
-    "project": "Import into a project, export from it, and see what is done.",
     "push": "Share a model on the Hugging Face hub.",
     "reproduce": "Reproduce the papers' published scores.",
     "segment": "Label every pixel of images or videos with words.",
@@ -40,11 +39,23 @@ COMMANDS = {
 }
 """The commands, each in a file of its name, with its line in the help."""
 
+ADDED = "segvoc.commands"
+"""The entry-point group in which other distributions add commands."""
+
+_KNOWN = {
+    "annotate": "Label, correct and teach the images of a project in your browser.",
+    "page": "Write a web page that labels in the browser.",
+    "project": "Import into a project, export from it, and see what is done.",
+}
+"""The commands of segvoc-annotate."""
+
 
 @click.group(
     cls=LazyGroup,
     lines=COMMANDS,
     package="segvoc.cli",
+    added=ADDED,
+    known={name: ("segvoc-annotate", "annotate", line) for name, line in _KNOWN.items()},
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )

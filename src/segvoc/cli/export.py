@@ -36,16 +36,12 @@ from segvoc.vocabulary import Vocabulary
 @click.option(
     "--words-file", metavar="F", help="Fix the vocabulary, one word per line; the folder then has no text encoder."
 )
-@click.option("--page", is_flag=True, help="Write a web page that runs the model in the browser.")
-@click.option("--runtime", metavar="FOLDER", help="With --page, in a clone: the npm package onnxruntime-web.")
 def export(
     model: str,
     out: str,
     format: Literal["onnx", "triton"],
     precision: Literal["float32", "float16", "int8"],
     words_file: str | None,
-    page: bool,
-    runtime: str | None,
     chosen: ModelOptions,
 ) -> None:
     """Export MODEL to the folder OUT, as ONNX programs that run without its code and without PyTorch.
@@ -53,17 +49,16 @@ def export(
     MODEL is a preset or a segvoc .safetensors file. OUT contains programs for images, words and text, a tokenizer,
     and segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` open it. Before OUT appears, its results
     are compared with the model's on three images and two vocabularies. With --taught, OUT has the taught words too,
-    and applies them by itself, also on the page.
+    and applies them by itself.
     """
     vocabulary = None if words_file is None else Vocabulary.read(words_file)
-    folder = None if runtime is None else Path(runtime)
     plain = (chosen.weights, chosen.options) == (None, ()) and (format, precision, vocabulary) == (
         "onnx",
         "float32",
         None,
     )
     if model == "tiny" and plain and find_spec("torch") is None:
-        with folder_in_the_making(Path(out), page=page, runtime=folder) as inside:
+        with folder_in_the_making(Path(out)) as inside:
             copy_tiny(inside)
             add_taught(inside, chosen.with_taught(open_tiny()).taught)
         echo(f"tiny: the programs that ship; they can't be compared with the network without PyTorch -> {out}")
@@ -88,8 +83,6 @@ def export(
         format=format,
         dtype=precision,
         vocabulary=vocabulary,
-        page=page,
-        runtime=folder,
         say=say,
     )
     echo(

@@ -1,30 +1,59 @@
 """A group of commands that imports a command only when it is called, so that `--help` is fast."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from keyword import iskeyword
 from typing import Any
 
 import click
 
-from segvoc.errors import did_you_mean
+from segvoc.errors import UsageError, did_you_mean
 
 
 class LazyGroup(click.Group):
     """A group of commands, each in a file of a package: "gate-maps" is the function `gate_maps` in `gate_maps.py`.
 
-    A name that is a keyword of Python gets an underscore: "import" is `import_` in `import_.py`.
+    A name that Python or the library of commands has already gets an underscore: "click" is `click_` in `click_.py`.
+
+    Other distributions add commands by an entry-point group: the name of an entry point is that of its command.
 
     Args:
         arguments: as for `click.Group`.
         lines: the commands, each with its line in the help.
         package: the package with their files.
+        added: the entry-point group, if any.
+        known: for commands that a known distribution adds: its name, the extra that brings it and the line in the help.
         options: as for `click.Group`.
     """
 
-    def __init__(self, *arguments: Any, lines: Mapping[str, str], package: str, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        lines: Mapping[str, str],
+        package: str,
+        added: str | None = None,
+        known: Mapping[str, tuple[str, str, str]] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
-        self.lines, self.package = lines, package
+        self.package, self._own, self._added, self._known = package, lines, added, known or {}
+
+    @cached_property
+    def _entries(self) -> Mapping[str, EntryPoint]:
+        """What other distributions add, which isn't imported yet."""
+        entries = () if self._added is None else entry_points(group=self._added)
+        return {entry.name: entry for entry in entries if entry.name not in self._own}
+
+    @cached_property
+    def lines(self) -> Mapping[str, str]:
+        """The commands that are installed, each with its line in the help."""
+        added = {
+            name: self._known[name][2] if name in self._known else f"({entry.value})"
+            for name, entry in self._entries.items()
+        }
+        return dict(sorted({**self._own, **added}.items()))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands, in order."""
@@ -32,10 +61,12 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; None if there is none of that name."""
-        if cmd_name not in self.lines:
+        if cmd_name in self._entries:
+            return self._entries[cmd_name].load()
+        if cmd_name not in self._own:
             return None
         name = cmd_name.replace("-", "_")
-        name += "_" if iskeyword(name) else ""
+        name += "_" if iskeyword(name) or name == "click" else ""
         return getattr(import_module(f"{self.package}.{name}"), name)
 
     def resolve_command(
@@ -43,8 +74,11 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of a call; an unknown name is answered with the one that was probably meant."""
         (name, *_) = args
+        if name in self._known and name not in self.lines:
+            distribution, extra, _ = self._known[name]
+            raise UsageError(f"segvoc {name} needs {distribution}: pip install 'segvoc[{extra}]'")
         if name not in self.lines and not name.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"No such command {name!r}{did_you_mean(name, self.lines)}")
+            ctx.fail(f"No such command {name!r}{did_you_mean(name, {**self.lines, **self._known})}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

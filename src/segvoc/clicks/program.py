@@ -2,11 +2,16 @@
 
 from functools import cache
 
-from segvoc.exported.click_files import IMAGE, PROGRAM
 from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.inference.protocols import Protocol
+
+IMAGE = "clicks_image.onnx"
+"""From pixels to what `tiny` sees in them, without the heads for words; its weights are those of `tiny`."""
+
+PROGRAM = "clicks.onnx"
+"""From what `tiny` sees in a view, clicks and the mask so far to the mask."""
 
 CLICK_PROGRAM = OnnxProgram(SHIPPED / PROGRAM)
 """From features, clicks and the mask so far to the mask; loaded when it first runs, for all threads."""

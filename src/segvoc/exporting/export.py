@@ -81,14 +81,12 @@ class _Settings:
         """Whether programs for words are written in two, too, which is quicker on a CPU."""
         return self.format == "onnx" and self.dtype != "float16" and comes_apart(network)
 
-    def check(self, model: NetworkSegmenter, *, page: bool) -> None:
+    def check(self, model: NetworkSegmenter) -> None:
         """Refuse what is unknown, or doesn't go together."""
         if self.format not in get_args(ExportFormat):
             raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
         if self.vocabulary is not None and isinstance(model.network, PartNetwork):
             raise UsageError("a network of parts sorts its words by itself; export it without fixed words")
-        if page and self.format != "onnx":
-            raise UsageError(f"a page runs ONNX programs; leave out the format {self.format}")
         if model.taught and self.format == "triton":
             raise UsageError(
                 "Triton runs programs alone, which know nothing of taught words; export without them, and give them "
@@ -103,8 +101,6 @@ def export(
     format: ExportFormat = "onnx",
     dtype: ExportDtype = "float32",
     vocabulary: Vocabulary | None = None,
-    page: bool = False,
-    runtime: Path | None = None,
     taught: Sequence[TaughtWords] = (),
     afresh: bool = False,
     say: Callable[[str], object] = lambda step: None,
@@ -120,8 +116,6 @@ def export(
         format: how the folder is laid out.
         dtype: precision of most weights.
         vocabulary: fixes the words; the folder then has no text encoder. None: any words.
-        page: write a web page that runs the model in the browser, which holds the exported folder as "model".
-        runtime: for the page, see `write_web_page`.
         taught: words that were taught to the model, beside those that it has by `with_taught`. The folder has them all,
             and they are applied wherever it is loaded.
         afresh: write programs for `tiny`, too, of which copies ship.
@@ -132,7 +126,7 @@ def export(
 
     Raises:
         UsageError: `out` is something else than an exported folder, the model is an exported one or can't be exported
-            like this, its programs differ from it, or the page's runtime is missing.
+            like this, or its programs differ from it.
         CheckpointError: words were taught to another model.
         OutputError: the folder can't be written.
     """
@@ -146,8 +140,8 @@ def export(
     settings = _Settings(format=format, dtype=dtype, vocabulary=vocabulary)
     if taught:
         model = model.with_taught(*taught)
-    settings.check(model, page=page)
-    with folder_in_the_making(Path(out), page=page, runtime=runtime) as folder:
+    settings.check(model)
+    with folder_in_the_making(Path(out)) as folder:
         if settings == _Settings(format=format) and not afresh and _is_shipped(model):
             say("copying the programs that ship")
             copy_tiny(folder)

@@ -35,14 +35,12 @@ from segvoc.data.datasets.map_folders import (
     read_voc,
 )
 from segvoc.data.datasets.places import DatasetSource, visible_files
-from segvoc.data.datasets.project import read_project
+from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
 from segvoc.formats.names import DATASET_NAMES, DatasetName
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.projects.folder import is_project
-from segvoc.projects.records import PROJECT_FORMAT
 from segvoc.vocabulary import Vocabulary
 
 _MOST_NEAR = 50

@@ -1,47 +1,63 @@
-"""Projects of segvoc: the images that are done, with the project's words."""
+"""Projects of segvoc-annotate: the images that are done, with the project's words.
 
+Only the files that docs/reference/files.md describes are read: `project.json`, `states/a.json`, `labels/a.png` and
+`objects/a.png`.
+"""
+
+import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
 from segvoc.data.datasets.places import DatasetSource
-from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELED
-from segvoc.projects.folder import ProjectFolder, stored_labels, stored_objects
-from segvoc.projects.image_files import ImageFiles
-from segvoc.projects.images import stem_of
+from segvoc.errors import UsageError, one_line
+from segvoc.imaging.label_maps import label_table, read_label_map
+from segvoc.storage.json_files import read_json
+
+PROJECT_FILE = "project.json"
+"""The file by which a folder is known as a project."""
+
+PROJECT_FORMAT = "segvoc project"
+PROJECT_VERSION = 1
+
+
+def is_project(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder has a `project.json` of a project; a damaged one counts."""
+    path = Path(folder) / PROJECT_FILE
+    try:
+        content = read_json(path) if path.is_file() else None
+    except (OSError, ValueError):
+        return True
+    return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectLabels:
-    """The labels of an image in a project."""
+    """The labels of an image in a project, as ids of words."""
 
-    files: ImageFiles
+    map: Path
+    object_map: Path
+    """Missing where no objects were made."""
     labels: Mapping[int, int]
     """The label of each id; ids without one are unlabeled."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
-        try:
-            ids = stored_labels(self.files)[2]
-        except (UsageError, FileNotFoundError) as error:
-            raise ValueError(str(error)) from None
+        ids = read_label_map(self.map)
         checked_size(size, ids.shape)
-        table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
-        table[list(self.labels)] = list(self.labels.values())
-        return table[ids]
+        return label_table(self.labels)[ids]
 
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
         """See `Annotation.objects`."""
-        try:
-            objects = stored_objects(self.files)
-        except (UsageError, FileNotFoundError) as error:
-            raise ValueError(str(error)) from None
-        if objects is not None:
-            checked_size(size, objects.shape)
+        if not self.object_map.exists():
+            return None
+        objects = read_label_map(self.object_map)
+        checked_size(size, objects.shape)
         return objects
 
 
@@ -52,27 +68,58 @@ def read_project(source: DatasetSource) -> FoundDataset:
         source: its folder, or its `project.json`.
 
     Raises:
-        UsageError: it is no project, has no words, or no image of it is done.
-        DamagedProjectError: a file is damaged.
+        UsageError: it is no project, is damaged, has no words, or no image of it is done.
     """
-    project = ProjectFolder.open(source.folder)
-    record, (states, problems) = project.record, project.states()
-    done = [state for state in states if state.done]
-    if not record.present:
-        raise UsageError(f"the project {str(source.folder)!r} has no words; add some: segvoc project words")
-    if not done:
-        more = f" ({problems[0]})" if problems else ""
-        raise UsageError(
-            f"no image of the project {str(source.folder)!r} is done{more}; mark images as done on its page (N)"
-        )
-    labels = {word.id: index for index, word in enumerate(record.present)}
+    folder, record = source.folder, _record(source.folder / PROJECT_FILE)
+    try:
+        words = [(int(word["id"]), str(word["name"])) for word in record["words"] if not word.get("removed")]
+        background = record.get("options", {}).get("background")
+        images_folder = folder / record.get("images", "images")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / PROJECT_FILE, one_line(error)) from None
+    if not words:
+        raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
+    labels, names = {number: index for index, (number, _) in enumerate(words)}, [name for _, name in words]
     images = []
-    for state in done:
-        files = ImageFiles.below(project.folder, stem_of(state.image))
-        path = (source.images or project.images_folder) / state.image
-        annotation = ProjectLabels(files=files, labels=labels)
-        image = AnnotatedImage(image=path, labels=files.labels, stem=stem_of(state.image), annotation=annotation)
-        images.append(image)
-    names = [word.name for word in record.present]
-    background = record.options.background if record.options.background in names else None
-    return FoundDataset(names=names, images=images, background=background, has_outside=False)
+    for path in sorted((folder / "states").rglob("*.json")):
+        state = _json(path)
+        if not state.get("done") or not isinstance(name := state.get("image"), str):
+            continue
+        stem = os.path.splitext(name)[0]
+        annotation = ProjectLabels(
+            map=folder / "labels" / f"{stem}.png", object_map=folder / "objects" / f"{stem}.png", labels=labels
+        )
+        image = (source.images or images_folder) / name
+        images.append(AnnotatedImage(image=image, labels=annotation.map, stem=stem, annotation=annotation))
+    if not images:
+        raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
+    return FoundDataset(
+        names=names, images=images, background=background if background in names else None, has_outside=False
+    )
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The content of `project.json`."""
+    if not path.is_file():
+        raise UsageError(f"{str(path.parent)!r} has no {PROJECT_FILE}; give the folder of a project")
+    content = _json(path)
+    if content.get("format") != PROJECT_FORMAT:
+        raise UsageError(f"{str(path)!r} is no project of segvoc; give the folder of one")
+    version = content.get("version")
+    if isinstance(version, int) and version > PROJECT_VERSION:
+        raise UsageError(f"{str(path)!r} is of version {version}, made by a newer segvoc; update segvoc")
+    return content
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, one_line(error)) from None
+    if not isinstance(content, dict):
+        raise _damaged(path, "it is no JSON object")
+    return content
+
+
+def _damaged(path: Path, problem: str) -> UsageError:
+    return UsageError(f"{os.fspath(path)!r} is damaged: {problem}; bring it back from a backup, or remove it")

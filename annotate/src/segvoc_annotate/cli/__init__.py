@@ -1,0 +1,1 @@
+"""The commands `segvoc annotate`, `segvoc project` and `segvoc page`."""

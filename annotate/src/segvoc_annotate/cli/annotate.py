@@ -1,0 +1,107 @@
+"""`segvoc annotate`: a project in the browser."""
+
+import errno
+import socket
+import threading
+import time
+import webbrowser
+from contextlib import suppress
+from functools import partial
+
+import click
+
+from segvoc import UsageError
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
+from segvoc.cli.output import echo
+from segvoc.cli.serve import naming_fastapi
+from segvoc.cli.word_options import vocabulary_of, word_options
+
+HOST = "127.0.0.1"
+FIRST_PORT, PORTS = 8000, 100
+"""The ports that are tried in turn, before any free one."""
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@word_options
+@click.option("--images", metavar="FOLDER", help="Of a new project: its images stay in this folder.")
+@click.option("--model", metavar="NAME", help="The model, or its path.  [default: the project's, else tiny]")
+@model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port of the page.  [default: a free one]")
+@click.option("--no-browser", is_flag=True, help="Only print the page's address.")
+def annotate(
+    folder: str,
+    words: str | None,
+    words_file: str | None,
+    images: str | None,
+    model: str | None,
+    port: int | None,
+    no_browser: bool,
+    chosen: ModelOptions,
+) -> None:
+    """Open the project in the folder DIR, or its zip, on a page in your browser; it is made where there is none.
+
+    \b
+    segvoc annotate street --words "car, road, sky" --images photos
+    segvoc annotate street
+    segvoc annotate street.zip
+
+    The page is for this machine only; `segvoc serve --project DIR` serves a project to others, with an API key.
+    """
+    with naming_fastapi():
+        from segvoc.serving.guard import LOOPBACK_NAMES
+        from segvoc.serving.server import run
+        from segvoc.serving.settings import ServiceSettings
+        from segvoc_annotate.service_extension import AnnotateRoutes
+    from segvoc.imaging.image_formats import MAX_PIXELS
+    from segvoc_annotate.projects.archive import open_project
+    from segvoc_annotate.projects.folder import is_project
+    from segvoc_annotate.projects.project import Project
+    from segvoc_annotate.projects.records import ProjectOptions
+    from segvoc_annotate.settings import AnnotateSettings
+
+    given = words is not None or words_file is not None
+    names = vocabulary_of(words, words_file).words if given else ()
+    if is_project(folder) or folder.lower().endswith(".zip"):
+        if images is not None:
+            raise UsageError(f"{folder!r} is a project already, whose images are known; leave out --images")
+        project = open_project(folder)
+        project.add_words(names)
+    else:
+        options = ProjectOptions(model=model or "tiny")
+        project = Project.create(folder, words=names, images=images, options=options)
+    for problem in project.recover():
+        echo(f"segvoc: {problem}", err=True)
+    options = project.record.options
+    port = _free_port() if port is None else port or _free_port(0)
+    address = f"http://{HOST}:{port}"
+    echo(f"{project.record.name}: {address} (Ctrl+C ends)")
+    if not no_browser:
+        threading.Thread(target=_open_page, args=(address, port), daemon=True).start()
+    served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
+    settings = ServiceSettings(
+        hosts=LOOPBACK_NAMES,
+        max_bytes=200_000_000,
+        max_pixels=MAX_PIXELS,
+        stop_seconds=5.0,
+        extensions=(AnnotateRoutes(served),),
+    )
+    run(partial(chosen.open, model or options.model), settings, host=HOST, port=port)
+
+
+def _free_port(first: int = FIRST_PORT) -> int:
+    for port in (*range(first, first + PORTS), 0) if first else (0,):
+        with socket.socket() as trial, suppress(OSError):
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((HOST, port))
+            return trial.getsockname()[1]
+    raise UsageError(f"no port is free ({errno.errorcode[errno.EADDRINUSE]}); end another program")
+
+
+def _open_page(address: str, port: int) -> None:
+    """Open the page as soon as the service listens."""
+    while True:
+        with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            break
+        time.sleep(0.1)
+    webbrowser.open(address)

@@ -1,0 +1,55 @@
+"""`segvoc page`: a web page that labels in the browser, as a folder of files."""
+
+import shutil
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+import segvoc
+from segvoc.cli.options import ModelOptions, model_options
+from segvoc.cli.output import echo
+from segvoc.exported.manifest import is_exported
+from segvoc.exported.shipped import copy_tiny, open_tiny
+from segvoc.exported.taught_files import add_taught
+from segvoc_annotate.static_page import write_page
+
+
+@click.command()
+@click.argument("model")
+@click.argument("out")
+@model_options("weights", "options", "taught")
+@click.option("--runtime", metavar="FOLDER", help="In a clone: the npm package onnxruntime-web.")
+def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> None:
+    """Write a web page to the folder OUT that labels images with MODEL, in the browser.
+
+    \b
+    segvoc page tiny site
+    python -m http.server --directory site
+
+    Any static server can serve OUT; images stay in the browser. MODEL is a preset, a segvoc .safetensors file, or a
+    folder of ONNX programs that `segvoc export` wrote, for example with other weights, in float16 or of fixed words.
+    """
+    if is_exported(Path(model)):
+        if chosen != ModelOptions(options=()):
+            raise segvoc.UsageError(f"{model!r} is an exported folder, which has its weights; leave out the options")
+        write_model = partial(shutil.copytree, model)
+    elif model == "tiny" and (chosen.weights, chosen.options) == (None, ()) and find_spec("torch") is None:
+        write_model = partial(_write_tiny, chosen)
+    else:
+        write_model = partial(_export, model, chosen)
+    write_page(Path(out), write_model, None if runtime is None else Path(runtime))
+    echo(f"-> {out}")
+
+
+def _write_tiny(chosen: ModelOptions, folder: Path) -> None:
+    """Write the programs that ship, without PyTorch."""
+    folder.mkdir()
+    copy_tiny(folder)
+    add_taught(folder, chosen.with_taught(open_tiny()).taught)
+
+
+def _export(model: str, chosen: ModelOptions, folder: Path) -> None:
+    network = segvoc.load(model, weights=chosen.weights, device="cpu", dtype="float32", options=chosen.departures())
+    segvoc.export(chosen.with_taught(network), folder)

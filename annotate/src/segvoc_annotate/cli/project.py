@@ -1,0 +1,207 @@
+"""`segvoc project`: a project's folder from the command line."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import BinaryIO
+
+import click
+
+from segvoc import UsageError, Vocabulary
+from segvoc.cli.dataset_options import DatasetOptions, dataset_options
+from segvoc.cli.output import echo
+from segvoc.formats.names import FORMAT_NAMES
+from segvoc.progress import Progress, aligned, printable
+from segvoc.records import to_json
+from segvoc.storage.json_files import strict_json
+from segvoc_annotate.projects.records import ProjectRecord
+
+
+@click.group(no_args_is_help=False)
+def project() -> None:
+    """Work with the folder of a project, as `segvoc annotate` makes it.
+
+    One process at a time writes a project; export, status and zip only read it, also while it is served. `--dataset
+    DIR` of teach, train and evaluate reads its images that are done.
+    """
+
+
+@project.command("export")
+@click.argument("folder", metavar="DIR")
+@click.option("--format", "format_", required=True, type=click.Choice(FORMAT_NAMES), metavar="NAME", help="The format.")
+@click.option("--out", required=True, metavar="FOLDER", help="Where the dataset is to be.")
+@click.option("--all", "all_", is_flag=True, help="Also images with labels that aren't done.")
+@click.option("--no-images", is_flag=True, help="Leave the images where they are.")
+def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> int:
+    """Write the labels of DIR as a dataset of another tool, with the images, ready for training.
+
+    NAME is one of coco-panoptic, coco-instances, labelme, cvat, yolo-seg, voc, cityscapes, label-studio, rgba. Only
+    images that are done are written, unless --all is given.
+    """
+    from segvoc_annotate.projects.exporting import ProjectExport
+    from segvoc_annotate.projects.folder import ProjectFolder
+
+    export_ = ProjectExport(
+        project=ProjectFolder.open(folder), format=format_, only_done=not all_, copy_images=not no_images
+    )
+    count = len(export_.states)
+    with Progress("exporting", total=count, unit="image") as progress:
+        problems = export_.to_folder(out, lambda done, _: progress.update(done - progress.done))
+    for problem in problems:
+        echo(f"segvoc: error: {problem}", err=True)
+    echo(f"-> {out} ({count - len(problems)} images, {len(export_.words)} words)")
+    return 1 if problems else 0
+
+
+@project.command("import")
+@click.argument("folder", metavar="DIR")
+@dataset_options
+@click.option("--images", metavar="FOLDER", help="Folder of images; of a dataset, where its images are elsewhere.")
+@click.option("--labels", metavar="FOLDER", help="With --images: their label maps, with the same names: PNG or TIFF.")
+@click.option("--classes", metavar="FILE", help="With --labels: the class names, a JSON list in label order.")
+@click.option("--done", is_flag=True, help="The images count as done.")
+def import_(
+    folder: str, images: str | None, labels: str | None, classes: str | None, done: bool, dataset: DatasetOptions
+) -> int:
+    """Add images to the project DIR, with labels if there are any; it is made where there is none.
+
+    \b
+    segvoc project import street --dataset coco/ --split val --done
+    segvoc project import street --images photos --labels maps --classes classes.json
+    segvoc project import street --dataset other_project.zip
+
+    Words that the project hasn't are added. Images that it has already keep their labels.
+    """
+    from segvoc import LabeledImages
+    from segvoc.imaging.result_paths import passed_over_line
+    from segvoc_annotate.projects.folder import is_project
+    from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
+    from segvoc_annotate.projects.project import Project
+
+    dataset.refuse_beside({"--labels": labels, "--classes": classes})
+    if dataset.path is None and images is None:
+        raise UsageError("nothing is to be imported; give --dataset, or --images")
+    if (labels is None) != (classes is None):
+        raise UsageError("--labels and --classes belong together; give both, or neither")
+    found = None
+    if images is not None and labels is not None and classes is not None:
+        found = LabeledImages.from_folders(images, labels, classes)
+    opened = Project.open(folder) if is_project(folder) else Project.create(folder)
+    opened.recover()  # an import that was ended may have left an image half-way
+    with Progress("importing", unit="image") as progress:
+
+        def show(count: int, total: int) -> None:
+            progress.total = total
+            progress.update(count - progress.done)
+
+        if dataset.path is not None:
+            result = import_path(
+                opened, dataset.path, dataset.format, images=images, split=dataset.split, done=done, on_step=show
+            )
+        elif found is not None:
+            result = import_dataset(opened, found, done=done, on_step=show)
+        else:
+            result = import_images(opened, str(images), on_step=show)
+    if (line := passed_over_line(result.passed_over)) is not None:
+        echo(f"segvoc: {line}", err=True)
+    for problem in result.problems:
+        echo(f"segvoc: error: {problem}", err=True)
+    echo(f"-> {folder} ({len(result.added)} images, {len(opened.record.present)} words)")
+    return 1 if result.problems else 0
+
+
+@project.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, with the state of each image.")
+def status(folder: str, as_json: bool) -> int:
+    """Show how many images of DIR are done, labeled and unlabeled, and how much of them each word has."""
+    from segvoc_annotate.projects.folder import ProjectFolder
+
+    opened = ProjectFolder.open(folder)
+    record, (states, problems) = opened.record, opened.states()
+    if as_json:
+        images = [to_json(state) for state in states]
+        echo(strict_json({**to_json(record), "images": images, "removed": opened.removed(), "problems": problems}))
+        return 1 if problems else 0
+    done, labeled = sum(state.done for state in states), sum(state.revision > 0 for state in states)
+    counts = {"images": len(states), "done": done, "labeled": labeled - done, "unlabeled": len(states) - labeled}
+    echo(f"{record.name}: {', '.join(f'{count} {what}' for what, count in counts.items())}")
+    pixels, images, objects = Counter[str](), Counter[str](), Counter[str]()
+    for state in states:
+        pixels.update(state.pixels)
+        images.update(state.pixels.keys())
+        objects.update(state.objects or {})
+    total = sum(state.width * state.height for state in states if state.revision) or 1
+    rows = [["word", "images", "objects", "pixels"]]
+    for word in record.words:
+        key = str(word.id)
+        if not word.removed or pixels[key]:
+            name = printable(word.name) + (" (removed)" if word.removed else "")
+            rows.append([name, str(images[key]), str(objects[key] or "-"), f"{100 * pixels[key] / total:.1f} %"])
+    for line in aligned(rows) if record.words else ():
+        echo(line)
+    for problem in problems:
+        echo(f"segvoc: {problem}", err=True)
+    return 1 if problems else 0
+
+
+@project.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--add", metavar="WORDS", help='Words to add, separated by commas: "curb, hedge".')
+@click.option("--rename", nargs=2, multiple=True, metavar="OLD NEW", help="Give a word another name; its pixels stay.")
+@click.option("--remove", multiple=True, metavar="WORD", help="No longer look for a word; its pixels keep its id.")
+@click.option("--json", "as_json", is_flag=True, help="Print each word as one line of JSON.")
+def words(
+    folder: str, add: str | None, rename: Sequence[tuple[str, str]], remove: Sequence[str], as_json: bool
+) -> None:
+    """List the words of DIR with their ids, after words were added, renamed or removed."""
+    from segvoc_annotate.projects.folder import ProjectFolder
+
+    if add is None and not rename and not remove:
+        record = ProjectFolder.open(folder).record
+    else:
+        record = _changed(folder, add, rename, remove)
+    for word in record.words if as_json else record.present:
+        echo(strict_json(to_json(word)) if as_json else f"{word.id:>5}  {word.name}")
+
+
+def _changed(folder: str, add: str | None, rename: Sequence[tuple[str, str]], remove: Sequence[str]) -> ProjectRecord:
+    from segvoc_annotate.projects.project import Project
+
+    opened = Project.open(folder)
+    if add is not None:
+        opened.add_words(Vocabulary.parse(add).words)
+    if rename or remove:
+        record, changed = opened.record, list(opened.record.words)
+        places = {word.name: place for place, word in enumerate(changed) if not word.removed}
+        if unknown := [name for name in (*(old for old, _ in rename), *remove) if name not in places]:
+            raise UsageError(f"the project has no word {unknown[0]!r}; its words are {', '.join(places) or 'none'}")
+        for old, new in rename:
+            changed[places[old]] = replace(changed[places[old]], name=new.strip())
+        for name in remove:
+            changed[places[name]] = replace(changed[places[name]], removed=True)
+        opened.update(expected=record.revision, words=tuple(changed))
+    return opened.record
+
+
+@project.command("zip")
+@click.argument("folder", metavar="DIR")
+@click.option("--out", metavar="FILE", help="The zip.  [default: DIR.zip]")
+def zip_(folder: str, out: str | None) -> None:
+    """Save DIR with its images, labels, history and trash as one zip.
+
+    `segvoc annotate FILE` and the page open it again.
+    """
+    from segvoc.storage.atomic_writes import write_atomically
+    from segvoc_annotate.projects.archive import archived
+    from segvoc_annotate.projects.folder import ProjectFolder
+
+    opened = ProjectFolder.open(folder)
+    target = f"{opened.folder}.zip" if out is None else out
+
+    def write(file: BinaryIO) -> None:
+        for piece in archived(opened):
+            file.write(piece)
+
+    write_atomically(target, write)
+    echo(f"-> {target}")

@@ -1,0 +1,154 @@
+"""Label Studio's labeling configuration: which labels an image may get, and what the results have to be called.
+
+The configuration is XML that comes with each request. Nothing in it is ever loaded or expanded: documents with a
+document type, the only place for entities, are refused when it begins.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+from xml.parsers import expat
+
+from segvoc import UsageError
+from segvoc.imaging.label_maps import UNLABELED
+
+DEEPEST = 100
+"""Elements that may be nested in one another."""
+
+Tool = Literal["BrushLabels", "PolygonLabels"]
+"""Elements whose labels can be predicted."""
+
+_TOOLS: tuple[Tool, ...] = ("BrushLabels", "PolygonLabels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelingConfig:
+    """What the first tool for masks of a configuration asks for."""
+
+    tool: Tool
+    from_name: str
+    to_name: str
+    image_field: str
+    """Field of a task's data with the image."""
+    labels: tuple[str, ...]
+    """What an annotator may choose."""
+    words: tuple[str, ...]
+    """The words to look for; several may belong to one label."""
+    label_of_word: tuple[int, ...]
+    """Index of each word's label."""
+    background: str | None
+    """The word for all other pixels."""
+    threshold: float | None
+    """Probability below which a pixel gets no label, or the background."""
+
+    def label_of_class(self, classes: tuple[str, ...]) -> list[int]:
+        """The index of the label of each class of a result; 65535 for a background that is no label."""
+        return [*self.label_of_word, *([UNLABELED] * (len(classes) - len(self.words)))]
+
+
+@dataclass
+class _ToolElement:
+    """An element of labels."""
+
+    name: Tool
+    attributes: dict[str, str]
+    labels: list[dict[str, str]] = field(default_factory=list)
+
+
+def read_config(text: str) -> LabelingConfig:
+    """The first `BrushLabels` or `PolygonLabels` of a configuration that belongs to an `Image`.
+
+    A label's words are in its attribute `predicted_values`, separated by commas; without it, its value is the word. The
+    tool's attributes `model_background` and `model_score_threshold` are options of `Segmenter.segment`.
+
+    Raises:
+        UsageError: the XML is damaged, unsafe or nested too deeply, there is no such tool, or it has no labels.
+    """
+    tools, images = _parsed(text)
+    for tool in tools:
+        names = [name.strip() for name in tool.attributes.get("toName", "").split(",")]
+        image = next((name for name in names if name in images), None)
+        if image is not None and tool.attributes.get("name") and tool.labels:
+            return _config(tool, image, images[image])
+    raise UsageError(
+        "the labeling configuration has no BrushLabels or PolygonLabels with labels for an Image; add "
+        '<BrushLabels name="masks" toName="image"><Label value="cat"/></BrushLabels> beside '
+        '<Image name="image" value="$image"/>'
+    )
+
+
+def check_config(text: str) -> None:
+    """Check that a configuration can be read, whatever it asks for: a new project has an empty one.
+
+    Raises:
+        UsageError: the XML is damaged, unsafe or nested too deeply.
+    """
+    _parsed(text)
+
+
+def _config(tool: _ToolElement, image: str, field_name: str) -> LabelingConfig:
+    labels, words, label_of_word = [], [], []
+    for label in tool.labels:
+        values = label.get("predicted_values", "").split(",") if label.get("predicted_values") else [label["value"]]
+        words += [value.strip() for value in values]
+        label_of_word += [len(labels)] * len(values)
+        labels.append(label.get("alias") or label["value"])
+    return LabelingConfig(
+        tool=tool.name,
+        from_name=tool.attributes["name"],
+        to_name=image,
+        image_field=field_name,
+        labels=tuple(labels),
+        words=tuple(words),
+        label_of_word=tuple(label_of_word),
+        background=tool.attributes.get("model_background", "").strip() or None,
+        threshold=_threshold(tool.attributes.get("model_score_threshold")),
+    )
+
+
+def _threshold(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"model_score_threshold={text[:60]!r} is not a probability; give a number from 0 to 1")
+    return value
+
+
+def _parsed(text: str) -> tuple[list[_ToolElement], dict[str, str]]:
+    """The elements of labels, and the fields of the images by name."""
+    tools: list[_ToolElement] = []
+    images: dict[str, str] = {}
+    open_elements: list[_ToolElement | None] = []
+    parser = expat.ParserCreate("utf-8")
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        if len(open_elements) >= DEEPEST:
+            raise UsageError(f"the labeling configuration is nested more than {DEEPEST} deep; make it flatter")
+        inside = next((one for one in reversed(open_elements) if one is not None), None)
+        tool = None
+        if name in _TOOLS:
+            tool = _ToolElement(name, attributes)
+            tools.append(tool)
+        elif name == "Label" and inside is not None and attributes.get("value"):
+            inside.labels.append(attributes)
+        elif name == "Image" and attributes.get("name") and attributes.get("value", "").startswith("$"):
+            images[attributes["name"]] = attributes["value"][1:]
+        open_elements.append(tool)
+
+    def end(_: str) -> None:
+        open_elements.pop()
+
+    def refuse(*_: object) -> None:
+        raise UsageError("the labeling configuration has a document type (<!DOCTYPE ...>); remove it")
+
+    parser.StartElementHandler, parser.EndElementHandler = begin, end
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(text.encode("utf-8", "replace"), True)
+    except expat.ExpatError as error:
+        place = f"{expat.ErrorString(error.code)}, line {error.lineno}"
+        raise UsageError(f"the labeling configuration isn't valid XML: {place}; fix it there") from None
+    return tools, images

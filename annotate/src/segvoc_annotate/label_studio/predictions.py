@@ -1,0 +1,74 @@
+"""Results as Label Studio's predictions: brush masks or polygons that annotators correct."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from segvoc import Segmentation
+from segvoc.imaging.brush_masks import brush_masks
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.storage.json_files import strict_json
+from segvoc_annotate.label_regions import coarse_polygons, label_regions
+from segvoc_annotate.label_studio.labeling_config import LabelingConfig
+
+SMALLEST_REGION = 64
+"""Pixels of the smallest region that becomes a polygon."""
+
+
+def prediction_json(result: Segmentation, config: LabelingConfig, model_version: str) -> bytes:
+    """One task's prediction: a mask for each label, or the polygons of each connected region.
+
+    Args:
+        result: the labeled image.
+        config: the project's labeling configuration.
+        model_version: what made it; Label Studio predicts a task once for each version.
+
+    Raises:
+        UsageError: polygons are asked for, and scikit-image isn't installed.
+    """
+    values = _masks(result, config) if config.tool == "BrushLabels" else _polygons(result, config)
+    regions = [
+        {
+            "id": secrets.token_hex(5),
+            "type": config.tool.lower(),
+            "from_name": config.from_name,
+            "to_name": config.to_name,
+            "original_width": result.width,
+            "original_height": result.height,
+            "image_rotation": 0,
+            "value": {**value, config.tool.lower(): [config.labels[label]]},
+            "score": round(score, 4),
+        }
+        for label, score, value in values
+    ]
+    labeled = result.labels != UNLABELED
+    score = float(result.confidence.mean(where=labeled)) if labeled.any() else 0.0
+    return strict_json({"result": regions, "score": round(score, 4), "model_version": model_version}).encode()
+
+
+_Values = Iterator[tuple[int, float, dict[str, Any]]]
+"""Of each region: index of the label, mean probability, and the shape."""
+
+
+def _masks(result: Segmentation, config: LabelingConfig) -> _Values:
+    table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
+    table[: len(result.words)] = config.label_of_class(result.words)
+    labels, count = table[result.labels], len(config.labels)
+    pixels = np.bincount(labels.ravel(), minlength=count)[:count]
+    sums = np.bincount(labels.ravel(), result.confidence.ravel(), minlength=count)[:count]
+    for label, mask in enumerate(brush_masks(labels, count)):
+        if mask.size:
+            yield label, float(sums[label] / pixels[label]), {"format": "rle", "rle": mask.tolist()}
+
+
+def _polygons(result: Segmentation, config: LabelingConfig) -> _Values:
+    label_of_class = config.label_of_class(result.words)
+    percent = 100 / np.array([result.width, result.height])
+    for region, confidence in label_regions(result, smallest=SMALLEST_REGION):
+        label = label_of_class[region.label]
+        if label != UNLABELED:
+            for polygon in coarse_polygons(region):
+                points = np.minimum(polygon * percent, 100).round(4).tolist()
+                yield label, confidence, {"points": points, "closed": True}

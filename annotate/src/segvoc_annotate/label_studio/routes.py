@@ -1,0 +1,139 @@
+"""The addresses of Label Studio's contract; requests bring everything, so nothing is kept between them."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse, Response
+
+from segvoc import InputError, LabelOptions, Segmentation, Vocabulary, __version__
+from segvoc.serving.bodies import discard_body, json_request
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.service import Service, unless_gone
+from segvoc.serving.settings import TEXT_BYTES
+from segvoc.serving.vocabularies import VocabularyDefinition
+from segvoc.storage.json_files import strict_json
+from segvoc_annotate.label_studio.host import TaskImages
+from segvoc_annotate.label_studio.labeling_config import LabelingConfig, check_config, read_config
+from segvoc_annotate.label_studio.predictions import prediction_json
+from segvoc_annotate.label_studio.schemas import (
+    LabelStudioHealth,
+    LabelStudioTask,
+    PredictAnswer,
+    PredictJson,
+    SetupAnswer,
+    SetupJson,
+    WebhookAnswer,
+)
+from segvoc_annotate.settings import AnnotateSettings
+
+MOST_VALUES = 4_000_000
+"""Values in a request: tasks come with their annotations, whose brush masks are long lists of numbers."""
+
+MOST_LISTS = 200_000
+"""Lists and objects in a request; each takes 300 bytes in memory, even if it is empty."""
+
+
+class LabelStudioRoutes:
+    """Label Studio's addresses."""
+
+    def __init__(self, service: Service, settings: AnnotateSettings) -> None:
+        self._service, self._settings = service, settings
+        self._images = TaskImages(settings, service.settings.max_bytes)
+
+    def add(self, app: FastAPI) -> None:
+        """Add the addresses to the application."""
+        for method, path, answer, model, summary in (
+            ("POST", "/predict", self._predict, PredictAnswer, "Label the images of Label Studio's tasks"),
+            ("POST", "/setup", self._setup, SetupAnswer, "Connect a project of Label Studio's"),
+            ("POST", "/webhook", self._webhook, WebhookAnswer, "Take an event of Label Studio's, and do nothing"),
+            ("GET", "/health", self._health, LabelStudioHealth, "Whether Label Studio can use the service"),
+        ):
+            app.add_api_route(path, answer, methods=[method], responses={200: {"model": model}}, summary=summary)
+            self._service.password_paths.add(path)  # Label Studio sends the key so
+
+    @property
+    def _model_version(self) -> str:
+        return f"segvoc-{self._service.labeler.model.name}-{__version__}"
+
+    async def _health(self) -> Response:
+        if not self._service.labeler.is_healthy:
+            raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
+        return JSONResponse({"status": "UP", "model_class": self._service.labeler.model.name})
+
+    async def _setup(self, request: Request) -> Response:
+        body = await json_request(request, SetupJson, self._service.settings, limit=TEXT_BYTES)
+        if body.label_config:
+            await asyncio.to_thread(check_config, body.label_config)
+        return JSONResponse({"model_version": self._model_version})
+
+    async def _webhook(self, request: Request) -> Response:
+        await discard_body(request, self._service.settings)
+        return JSONResponse({"status": "ignored"})
+
+    async def _predict(self, request: Request) -> Response:
+        settings = self._service.settings
+        with self._service.place():
+            limit = settings.max_bytes * 4 // 3 + TEXT_BYTES
+            body = await json_request(request, PredictJson, settings, limit=limit, values=MOST_VALUES, lists=MOST_LISTS)
+            if len(body.tasks) > self._settings.tasks:
+                raise ServiceFailure(
+                    "too_large", f"there are {len(body.tasks)} tasks; send at most {self._settings.tasks}"
+                )
+            config = await asyncio.to_thread(read_config, body.label_config)
+            definition = VocabularyDefinition(Vocabulary(config.words), None, config.background)
+            definition.check_size(settings.max_words)
+            results = await unless_gone(request, self._predictions(body.tasks, config, definition))
+        failures = [result for result in results if isinstance(result, InputError)]
+        if failures and len(failures) == len(results):
+            raise failures[0]
+        told = (_failure(result) if isinstance(result, InputError) else result for result in results)
+        return Response(b'{"results": [' + b", ".join(told) + b"]}", media_type="application/json")
+
+    async def _predictions(
+        self, tasks: list[LabelStudioTask], config: LabelingConfig, definition: VocabularyDefinition
+    ) -> list[bytes | InputError]:
+        """The predictions of all tasks, or why an image can't be had.
+
+        No more are in hand at a time than go through the model together.
+        """
+        size, results = self._service.labeler.model.batch, []
+        for start in range(0, len(tasks), size):
+            together = (self._prediction(task, config, definition) for task in tasks[start : start + size])
+            results += await asyncio.gather(*together)
+        return results
+
+    async def _prediction(
+        self, task: LabelStudioTask, config: LabelingConfig, definition: VocabularyDefinition
+    ) -> bytes | InputError:
+        answer = partial(_answer, config=config, model_version=self._model_version)
+        options = LabelOptions(threshold=config.threshold)
+        try:
+            image = await self._images.get(task.data.get(config.image_field), task.id)
+            return await self._with_patience(partial(self._service.label, image, definition, options, answer))
+        except InputError as error:
+            return type(error)(f"task {str(task.id)[:60]}: {error}")
+
+    async def _with_patience(self, label: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Label an image; where the queue is full, wait for a place, so that what was done so far isn't lost."""
+        end = time.monotonic() + self._service.settings.queue_seconds
+        while True:
+            try:
+                return await label()
+            except ServiceFailure as failure:
+                if failure.code != "queue_full" or time.monotonic() > end:
+                    raise
+                await asyncio.sleep(float(failure.headers["Retry-After"]))
+
+
+def _answer(result: Segmentation, hints: tuple[str, ...], *, config: LabelingConfig, model_version: str) -> bytes:
+    return prediction_json(result, config, model_version)
+
+
+def _failure(error: InputError) -> bytes:
+    """What stands for a prediction that there is none of: Label Studio logs it, and keeps the others."""
+    failure = ServiceFailure.of(error)
+    assert failure is not None
+    return strict_json({"error": {"code": failure.code, "message": failure.message}}).encode()

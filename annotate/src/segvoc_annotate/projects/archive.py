@@ -1,0 +1,116 @@
+"""A project as one zip: as it is saved and sent, and how one that comes from elsewhere becomes a folder again."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from segvoc import UsageError
+from segvoc.records import to_json
+from segvoc.storage.atomic_writes import writing
+from segvoc.storage.json_files import strict_json
+from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.history import HISTORY_FILE
+from segvoc_annotate.projects.image_files import REMOVED_FILE, TRASH
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import PROJECT_FILE
+from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
+
+PARTS = ("images", "labels", "objects", "states", "taught", TRASH, "work")
+"""The folders in a project's zip, beside `project.json` and `history.jsonl`."""
+
+
+def archived(project: ProjectFolder) -> Iterator[bytes]:
+    """The zip of a project, piece by piece; images that lie elsewhere go along, hidden files don't.
+
+    Whatever is changed meanwhile: each file is whole, and whoever opens the zip derives all from the work files.
+
+    Raises:
+        InputError: a file can't be read.
+    """
+    stream = ZipStream()
+    record = to_json(project.record) | {"images": "images"}
+    yield from stream.add_text(PROJECT_FILE, strict_json(record, indent=1))
+    for name, path in _files(project):
+        yield from stream.add(name, path)
+    yield from stream.end()
+
+
+def _files(project: ProjectFolder) -> Iterator[tuple[str, Path]]:
+    """The files of a project but `project.json`, with their names in the zip."""
+    yield HISTORY_FILE, project.history.path
+    yield from ((f"images/{image.name}", image.path) for image in project.images().values())
+    yield from ((f"{TRASH}/images/{name}", project.trash.path(name)) for name in project.removed())
+    for part in PARTS:
+        for parent, folders, files in os.walk(project.folder / part):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            below = Path(parent).relative_to(project.folder)
+            for name in sorted(files):
+                place = (below / name).as_posix()
+                is_image = place.startswith(("images/", f"{TRASH}/images/"))
+                if not name.startswith(".") and not is_image and place != f"{TRASH}/{REMOVED_FILE}":
+                    yield place, Path(parent, name)
+
+
+def project_in(names: list[str]) -> str | None:
+    """The folder in a zip with these files that has `project.json`: "", or one at the top; None without any."""
+    found = [name[: -len(PROJECT_FILE)] for name in names if PurePosixPath(name).name == PROJECT_FILE]
+    tops = sorted(found, key=len)
+    return tops[0] if tops and tops[0].count("/") <= 1 else None
+
+
+def open_project(path: str | os.PathLike[str]) -> Project:
+    """Open a project by its folder, or by its zip, which is unpacked beside it.
+
+    Raises:
+        UsageError: there is none, or it can't be opened.
+        DamagedProjectError: it is damaged.
+        OutputError: the zip can't be unpacked.
+    """
+    return unpack_project(path) if Path(path).suffix.lower() == ".zip" and Path(path).is_file() else Project.open(path)
+
+
+def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Project:
+    """Unpack the zip of a project, whoever made it, and open it.
+
+    Args:
+        path: the zip.
+        folder: where the project is to be; None: beside the zip, with its name.
+
+    Raises:
+        UsageError: something is there already, or the file is no such zip, or one that would harm (`unpack_zip`).
+        OutputError: the folder can't be written.
+    """
+    name, target = os.fspath(path), Path(path).with_suffix("") if folder is None else Path(folder)
+    if os.path.lexists(target):
+        raise UsageError(f"{str(target)!r} is there already; open it, or move it away before {name!r} is unpacked")
+    names = zip_names(path)
+    if (top := project_in(names)) is None:
+        raise UsageError(f"{name!r} has no {PROJECT_FILE}; give the zip of a project")
+    made = target.parent / f".segvoc-{secrets.token_hex(8)}.unpacking"
+    try:
+        unpack_zip(path, made, _places(top))
+        if Project.open(made).record.images != "images":
+            raise UsageError(f"{name!r} is about images that lie outside of it; correct its {PROJECT_FILE}")
+        with writing(target):
+            made.replace(target)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return Project.open(target)
+
+
+def _places(top: str) -> Callable[[str], str | None]:
+    """Where the files of a zip belong in the project; None for others."""
+
+    def place(name: str) -> str | None:
+        if not name.startswith(top):
+            return None
+        own = name[len(top) :].replace("\\", "/")
+        first, *rest = own.split("/")
+        if any(piece.startswith(".") and piece != ".." for piece in (first, *rest)):
+            return None
+        is_known = first in (*PARTS, "..", "") if rest else own in (PROJECT_FILE, HISTORY_FILE)
+        return own if is_known else None
+
+    return place

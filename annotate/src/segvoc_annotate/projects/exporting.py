@@ -1,0 +1,150 @@
+"""The labels of a project as a dataset of another program, with the images."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from segvoc import OutputError, Segmentation, SegvocError, UsageError
+from segvoc.formats.dataset import Dataset, EntryFiles
+from segvoc.imaging.label_maps import label_table
+from segvoc.imaging.reading import read_image
+from segvoc.storage.scratch import scratch_folder
+from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.images import ProjectImage, stem_of
+from segvoc_annotate.projects.records import ImageState
+from segvoc_annotate.zip_files import ZipStream
+
+PROBLEMS_FILE = "problems.txt"
+"""The file in an exported zip that says which images couldn't be exported, if any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectExport:
+    """An export of a project.
+
+    Raises:
+        UsageError: the format is unknown, has no room for the words, or needs what isn't installed; or there is nothing
+            to export.
+    """
+
+    project: ProjectFolder
+    format: str
+    """As in `DatasetWriter`."""
+    only_done: bool = True
+    """Whether images that aren't done are left out; those without labels always are."""
+    copy_images: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.words:
+            raise UsageError("the project has no words; add some: segvoc project words")
+        self._dataset("").check(self.words)
+        if not self.states:
+            what = "is done; mark images as done on its page (N), or export all" if self.only_done else "has labels"
+            raise UsageError(f"no image of the project {self.project.name!r} {what}")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the dataset: those of the project that weren't removed, in order."""
+        return tuple(word.name for word in self.project.record.present)
+
+    @cached_property
+    def states(self) -> list[ImageState]:
+        """The images that are exported, as they were when it was asked first."""
+        return [state for state in self.project.states()[0] if state.revision and (state.done or not self.only_done)]
+
+    def to_folder(self, folder: str, on_step: Callable[[int, int], None] = lambda *_: None) -> list[str]:
+        """Write the dataset into a folder.
+
+        Args:
+            folder: the folder.
+            on_step: called with the number of images so far and of all.
+
+        Returns:
+            A line for each image that couldn't be exported.
+
+        Raises:
+            OutputError: the folder can't be written.
+        """
+        problems: list[str] = []
+        for number, _ in enumerate(self._written(folder, problems), 1):
+            on_step(number, len(self.states))
+        return problems
+
+    def to_zip(self) -> Iterator[bytes]:
+        """The dataset as a zip, piece by piece, image by image.
+
+        Raises:
+            OutputError: there is no room for temporary files.
+        """
+        stream, problems = ZipStream(), list[str]()
+        with scratch_folder() as scratch:
+            sent: set[Path] = set()
+            for files in self._written(scratch, problems):
+                if files is None:
+                    continue
+                for path in files:
+                    if path != files.report and path.is_file():
+                        yield from stream.add(path.relative_to(scratch).as_posix(), path)
+                        sent.add(path)
+                if files.image is not None:
+                    (Path(scratch) / files.image).unlink()  # the scratch folder stays small
+            for path in sorted(Path(scratch).rglob("*")):
+                hidden = any(piece.startswith(".") for piece in path.relative_to(scratch).parts)
+                if path.is_file() and path not in sent and not hidden:
+                    yield from stream.add(path.relative_to(scratch).as_posix(), path)
+        if problems:
+            yield from stream.add_text(PROBLEMS_FILE, "".join(f"{problem}\n" for problem in problems))
+        yield from stream.end()
+
+    def _written(self, folder: str, problems: list[str]) -> Iterator[EntryFiles | None]:
+        """Write the images one by one, then the files about all of them."""
+        dataset, written = self._dataset(folder), list[EntryFiles]()
+        for state in self.states:
+            files = None
+            try:
+                image = self.project.image(state.image)
+                result = self._result(image)
+                files = dataset.files(stem_of(image.name), image.path)
+                dataset.write(result, files)
+                written.append(files)
+            except OutputError:
+                raise
+            except SegvocError as error:
+                problems.append(str(error))
+            yield files
+        dataset.finish(self.words, written)
+
+    def _dataset(self, folder: str) -> Dataset:
+        background = self.project.record.options.background
+        return Dataset(
+            folder=folder,
+            format=self.format,
+            background=background if background in self.words else None,
+            copy_images=self.copy_images,
+        )
+
+    def _result(self, image: ProjectImage) -> Segmentation:
+        work = self.project.work(image.name)[1]
+        pixels = read_image(image.path)
+        if pixels.shape[:2] != work.labels.shape:
+            raise UsageError(f"{image.name!r} has another size than its labels; was the image replaced?")
+        # removed words have no label
+        places = {word.id: label for label, word in enumerate(self.project.record.present)}
+        labels = label_table(places)[work.labels]
+        confidence = np.ones(labels.shape, np.float32) if work.confidence is None else work.confidence / np.float32(255)
+        if work.corrections is not None:
+            confidence[work.corrections > 0] = 1
+        return Segmentation(
+            labels=labels,
+            words=self.words,
+            confidence=confidence.astype(np.float32),
+            selected=np.ones(len(self.words), bool),
+            image=pixels,
+            model=self.project.record.options.model,
+            seconds=0.0,
+            source=str(image.path),
+            objects=work.objects,
+        )

@@ -1,0 +1,269 @@
+"""A project's folder as it is read: nothing here writes."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import UInt16
+
+from segvoc import InputError, SegvocError, UsageError, read_label_map
+from segvoc.imaging.result_paths import image_paths
+from segvoc.storage.json_files import read_json
+from segvoc_annotate.projects.history import History
+from segvoc_annotate.projects.image_files import ImageFiles, Trash
+from segvoc_annotate.projects.images import ProjectImage, find_images, upright_size
+from segvoc_annotate.projects.records import (
+    PROJECT_FILE,
+    PROJECT_FORMAT,
+    DamagedProjectError,
+    ImageState,
+    NotInProjectError,
+    ProjectRecord,
+    damaged_file,
+    read_project_record,
+    read_state,
+)
+from segvoc_annotate.projects.work_files import LabelWork, read_state_of, read_work, state_in
+
+FileStamp = tuple[int, int, int] | None
+"""Inode, size and time of a file."""
+
+_Folder = TypeVar("_Folder", bound="ProjectFolder")
+
+
+class ProjectFolder:
+    """A project as it is read.
+
+    Args:
+        folder: the folder of the project.
+
+    Raises:
+        UsageError: it is no project, or one of a newer version.
+        DamagedProjectError: its `project.json` is damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(os.path.abspath(folder))
+        self._record: tuple[FileStamp, ProjectRecord] | None = None
+        try:
+            record = self.record
+        except FileNotFoundError:
+            raise UsageError(no_project(Path(folder))) from None
+        except OSError as error:
+            raise UsageError(f"{str(error.filename)!r} can't be read: {error.strerror}; check it") from None
+        self.images_folder = Path(os.path.normpath(self.folder / record.images))
+        is_owned = self.images_folder.is_relative_to(self.folder)
+        self.trash = Trash(self.folder, self.images_folder, is_owned=is_owned)
+        self.history = History(self.folder)
+        self._found: tuple[int, dict[str, ProjectImage], list[str]] | None = None
+        self._states: dict[str, tuple[FileStamp, ImageState]] = {}
+
+    @classmethod
+    def open(cls: type[_Folder], folder: str | os.PathLike[str]) -> _Folder:
+        """Open a project; see `ProjectFolder`."""
+        return cls(folder)
+
+    @property
+    def record(self) -> ProjectRecord:
+        """What `project.json` says now.
+
+        Raises:
+            DamagedProjectError: it is damaged.
+        """
+        path = self.folder / PROJECT_FILE
+        stamp = file_stamp(path)
+        if self._record is None or self._record[0] != stamp or stamp is None:
+            self._record = stamp, read_project_record(path)
+        return self._record[1]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.record.name
+
+    def images(self) -> Mapping[str, ProjectImage]:
+        """The images by name, in order, as they are now."""
+        return dict(self._listing(fresh=True)[1])  # uploads in other threads add to the listing itself
+
+    def problems(self) -> list[str]:
+        """A line for each file among the images that can't be used, as of the last look."""
+        return self._listing(fresh=False)[2]
+
+    def image(self, name: str) -> ProjectImage:
+        """An image.
+
+        Raises:
+            NotInProjectError: there is none of this name.
+        """
+        image = self._listing(fresh=False)[1].get(name) or self._listing(fresh=True)[1].get(name)
+        if image is None or not image.path.is_file() or name in self.trash.outside():
+            raise NotInProjectError(f"the project has no image {name[:80]!r}; it may have been removed")
+        return image
+
+    def files(self, image: ProjectImage) -> ImageFiles:
+        """The files of an image."""
+        return ImageFiles.below(self.folder, image.stem)
+
+    def states(self) -> tuple[list[ImageState], list[str]]:
+        """The states of all images in order, and a line for each image or file that can't be used."""
+        found, problems = [], []
+        for image in self.images().values():
+            try:
+                found.append(self.state(image))
+            except SegvocError as error:
+                problems.append(str(error))
+        return found, [*self.problems(), *problems]
+
+    def state(self, image: ProjectImage) -> ImageState:
+        """The state of an image, as it was written last.
+
+        Raises:
+            InputError: nothing is known of the image, and it can't be read.
+            DamagedProjectError: its work file is damaged, and nothing else is known of it.
+        """
+        files = self.files(image)
+        stamp = file_stamp(files.state) or file_stamp(files.work) or file_stamp(image.path)
+        known = self._states.get(image.name)
+        if known is None or known[0] != stamp:
+            known = self._states[image.name] = stamp, self._read_state(image, files)
+        return known[1]
+
+    def _read_state(self, image: ProjectImage, files: ImageFiles) -> ImageState:
+        for read, path in ((read_state, files.state), (read_state_of, files.work)):
+            try:
+                return replace(read(path), image=image.name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
+            except DamagedProjectError:
+                if path == files.work:
+                    raise  # a state can be made again, this can't
+        return self.fresh_state(image)
+
+    def fresh_state(self, image: ProjectImage) -> ImageState:
+        """The state of an image that nobody has labeled.
+
+        Raises:
+            InputError: it can't be read.
+        """
+        height, width = upright_size(image.path)
+        return ImageState(image=image.name, width=width, height=height, unlabeled=width * height)
+
+    def work(self, name: str) -> tuple[ImageState, LabelWork]:
+        """What is known of an image's pixels.
+
+        Raises:
+            NotInProjectError: there is no such image, or nothing about it yet.
+            DamagedProjectError: its work file is damaged.
+        """
+        try:
+            return read_work(self.files(self.image(name)).work)
+        except FileNotFoundError:
+            raise _no_work(name) from None
+
+    def work_content(self, name: str) -> tuple[int, bytes]:
+        """The revision and the bytes of an image's work file.
+
+        Raises:
+            NotInProjectError: there is no such image, or nothing about it yet.
+            DamagedProjectError: its work file is damaged.
+        """
+        path = self.files(self.image(name)).work
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise _no_work(name) from None
+        except OSError as error:
+            raise damaged_file(path, f"it can't be read ({error.strerror})") from None
+        return state_in(path, content).revision, content
+
+    def removed(self) -> list[str]:
+        """The images in the trash."""
+        return self.trash.names()
+
+    def _listing(self, *, fresh: bool) -> tuple[int, dict[str, ProjectImage], list[str]]:
+        """The images, as they are now or as of the last change that the history has."""
+        last = self.history.last()
+        if fresh or self._found is None or self._found[0] != last:
+            found = find_images(self.images_folder, self._owner, self.trash.outside())
+            self._found = last, *found
+        return self._found
+
+    def _owner(self, stem: str) -> str | None:
+        """The image that the files of a stem are of."""
+        files = ImageFiles.below(self.folder, stem)
+        for read, path in ((read_state, files.state), (read_state_of, files.work)):
+            try:
+                return read(path).image
+            except (OSError, DamagedProjectError):
+                continue
+        return None
+
+
+def file_stamp(path: Path) -> FileStamp:
+    """What differs once a file was replaced or written; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _no_work(name: str) -> NotInProjectError:
+    return NotInProjectError(f"{name[:80]!r} has no labels yet")
+
+
+def no_project(folder: Path) -> str:
+    """The line about a folder that is no project."""
+    name = str(folder)
+    if not folder.exists():
+        return f"the project {name!r} does not exist; make it: segvoc annotate {name} --images FOLDER"
+    if not folder.is_dir():
+        return f"{name!r} is a file; give the folder of a project, or the zip of one"
+    if has_images(folder):
+        return (
+            f"{name!r} has images but no {PROJECT_FILE}; make a project of them elsewhere: "
+            f"segvoc annotate PROJECT --images {name}"
+        )
+    return f"{name!r} has no {PROJECT_FILE}; make a project there: segvoc annotate {name} --images FOLDER"
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there are images in a folder or below."""
+    return any(image.problem is None for image in image_paths([folder]))
+
+
+def is_project(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder has a `project.json` of a project; a damaged one counts."""
+    path = Path(folder) / PROJECT_FILE
+    try:
+        content = read_json(path) if path.is_file() else None
+    except (OSError, ValueError):
+        return True
+    return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
+
+
+def stored_labels(files: ImageFiles) -> tuple[ImageState, LabelWork | None, UInt16[np.ndarray, "H W"]]:
+    """The labels of an image as ids, as they are in its label map, whoever has written that.
+
+    Where a process was ended before it could make the label map from the work file, they are those of the latter.
+
+    Returns:
+        The state, the work where it was read, and the labels.
+
+    Raises:
+        FileNotFoundError: there are none.
+        DamagedProjectError: the work file is damaged.
+        InputError: the label map is damaged.
+    """
+    state = read_state_of(files.work)
+    with suppress(OSError, DamagedProjectError):
+        if read_state(files.state) == state and files.labels.is_file():
+            return state, None, read_label_map(files.labels)
+    work = read_work(files.work)[1]
+    return state, work, work.labels

@@ -1,0 +1,96 @@
+"""The history of a project: a line for each change, by which pages learn of it."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from segvoc import UsageError
+from segvoc.records import from_json, to_json
+from segvoc.storage.journal import Journal
+from segvoc_annotate.projects.records import Change, What, now
+
+HISTORY_FILE = "history.jsonl"
+
+_BLOCK = 65_536
+
+
+class History:
+    """The file `history.jsonl` of a project.
+
+    Args:
+        folder: the project's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / HISTORY_FILE
+        self._last: int | None = None
+        self._one = threading.Lock()
+
+    def append(self, what: What, *, by: str, revision: int, image: str | None = None) -> Change:
+        """Add a change; the caller writes the project alone.
+
+        Raises:
+            OutputError: the system refused; the history stays as it was.
+        """
+        with self._one:
+            last, self._last = self._known(), None
+            change = Change(seq=last + 1, at=now(), by=by, what=what, image=image, revision=revision)
+            with Journal(self.path) as journal:
+                journal.append(to_json(change))
+            self._last = change.seq
+            return change
+
+    def last(self) -> int:
+        """The number of the last change; 0 before the first."""
+        with self._one:
+            return self._known()
+
+    def _known(self) -> int:
+        if self._last is None:
+            self._last = next((change.seq for change in self._backwards()), 0)
+        return self._last
+
+    def after(self, seq: int) -> list[Change]:
+        """The changes after one, in order.
+
+        Args:
+            seq: its number; 0: all.
+        """
+        found = []
+        for change in self._backwards():
+            if change.seq <= seq:
+                break
+            found.append(change)
+        return found[::-1]
+
+    def _backwards(self) -> Iterator[Change]:
+        """The changes from the last one on; damaged lines are skipped."""
+        for line in _lines_backwards(self.path):
+            try:
+                yield from_json(Change, json.loads(line))
+            except (UsageError, ValueError, RecursionError):
+                continue
+
+
+def _lines_backwards(path: Path) -> Iterator[bytes]:
+    """The lines of a file from the last one that is complete."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        end, rest = file.seek(0, os.SEEK_END), b""
+        is_last = True
+        while end:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            first, *lines = (file.read(end - start) + rest).split(b"\n")
+            if is_last and lines:
+                lines.pop()  # what follows the last line's end: nothing, or a line that is being written
+                is_last = False
+            yield from reversed(lines)
+            rest, end = first, start
+        if not is_last:
+            yield rest

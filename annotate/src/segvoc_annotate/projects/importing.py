@@ -1,0 +1,243 @@
+"""Images with labels from elsewhere, as images of a project: datasets of other programs, folders, other projects."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset
+from segvoc.data.datasets.opening import marked_formats
+from segvoc.data.labeled_images import LabeledImage
+from segvoc.errors import DiskFullError
+from segvoc.imaging.label_maps import UNLABELED, label_table
+from segvoc.imaging.result_paths import image_paths
+from segvoc.storage.scratch import scratch_folder
+from segvoc_annotate.projects.archive import project_in, unpack_project
+from segvoc_annotate.projects.folder import ProjectFolder, is_project, stored_labels
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import ImageState
+from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork
+from segvoc_annotate.zip_files import unpack_zip, zip_names
+
+OnStep = Callable[[int, int], None]
+"""Called with the number of images so far and of all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What became of an import."""
+
+    added: list[str] = field(default_factory=list)
+    """The images that have labels now, or were added without any; also those that were there with the same labels."""
+    problems: list[str] = field(default_factory=list)
+    """A line for each image that could not be imported."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """The other files of a folder of images, by their suffixes."""
+
+
+def import_dataset(
+    project: Project,
+    dataset: LabeledImages,
+    *,
+    done: bool = False,
+    by: str = "import",
+    max_pixels: int | None = None,
+    on_step: OnStep = lambda *_: None,
+) -> Imported:
+    """Add the images of a dataset to a project, with their labels. It can be ended at any moment, and begun anew.
+
+    Words that the project hasn't are added. Images that it has already keep their labels; without any they get them.
+
+    Args:
+        project: the project.
+        dataset: the dataset.
+        done: whether the images count as done then.
+        by: who imports them.
+        max_pixels: most pixels that an image may have; None: as many as can be read.
+        on_step: called with the number of images so far and of all.
+
+    Raises:
+        OutputError: the disk is full, or the project can't be written.
+        UsageError: the words can't be used.
+    """
+    result, words = Imported(), dataset.vocabulary.words
+    record = project.add_words(words, by=by)
+    ids = {word.name: word.id for word in record.present}
+    table = label_table({index: ids[word] for index, word in enumerate(words)})
+    for index, image in enumerate(dataset.images):
+        with _noting(result):
+            name = _added(project, image.content(), _name_of(image), by, max_pixels)
+            if image.labels.exists() or not _is_plain(image):
+                state = project.state(project.image(name))
+                size = state.height, state.width
+                labels = image.read_labels(size, len(words))
+                objects = dataset.read_objects(index, size)
+                _keep(project, name, LabelWork.of_labels(table[labels], objects), done, by)
+            result.added.append(name)
+        on_step(index + 1, len(dataset))
+    return result
+
+
+def import_images(project: Project, folder: str, *, by: str = "import", on_step: OnStep = lambda *_: None) -> Imported:
+    """Add the images of a folder, without labels.
+
+    Raises:
+        OutputError: the disk is full, or the project can't be written.
+    """
+    result = Imported()
+    images = image_paths([folder], passed_over=result.passed_over)
+    for number, image in enumerate(images, 1):
+        if image.problem is not None:
+            result.problems.append(image.problem)
+            continue
+        with _noting(result):
+            name = f"{image.stem}{image.path.suffix}"
+            result.added.append(_added(project, image.path, name, by, None))
+        on_step(number, len(images))
+    return result
+
+
+@contextmanager
+def _noting(result: Imported) -> Iterator[None]:
+    """Note what is wrong with an image, and go on; not where nothing more can be written."""
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except SegvocError as error:
+        result.problems.append(str(error))
+
+
+def import_project(
+    project: Project, other: ProjectFolder, *, by: str = "import", on_step: OnStep = lambda *_: None
+) -> Imported:
+    """Add the images of another project, with all that is known of them.
+
+    Raises:
+        OutputError: the disk is full, or the project can't be written.
+        UsageError: the words can't be used.
+    """
+    ids = {word.name: word.id for word in project.add_words([word.name for word in other.record.present]).present}
+    moved = {word.id: ids[word.name] for word in other.record.present}
+    states, problems = other.states()
+    result = Imported(problems=problems)
+    for number, state in enumerate(states, 1):
+        with _noting(result):
+            image = other.image(state.image)
+            name = _added(project, image.path, image.name, by, None)
+            if state.revision:
+                _keep(project, name, _moved(other.work(image.name)[1], moved), state.done, by)
+            result.added.append(name)
+        on_step(number, len(states))
+    return result
+
+
+def import_path(
+    project: Project,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    images: str | None = None,
+    split: str | None = None,
+    done: bool = False,
+    by: str = "import",
+    max_pixels: int | None = None,
+    on_step: OnStep = lambda *_: None,
+) -> Imported:
+    """Add what is at a path: a dataset or another project, as a folder or zip, or a file about all images.
+
+    Args:
+        project: the project.
+        path: the path.
+        format: the format of a dataset; None: find it out.
+        images: the folder of the images, if they aren't in the dataset.
+        split: which of its sets is meant, if it has several.
+        done: whether images of a dataset count as done then; those of a project are as they were.
+        by: who imports them.
+        max_pixels: as for `import_dataset`.
+        on_step: called with the number of images so far and of all.
+
+    Raises:
+        UsageError: it can't be read as a whole.
+        OutputError: the disk is full, or the project can't be written.
+    """
+    if Path(path).suffix.lower() == ".zip" and Path(path).is_file():
+        with scratch_folder() as scratch:
+            inside = _unpacked(path, Path(scratch))
+            return import_path(
+                project, inside, format, split=split, done=done, by=by, max_pixels=max_pixels, on_step=on_step
+            )
+    if format in (None, "project") and is_project(path):
+        return import_project(project, ProjectFolder.open(path), by=by, on_step=on_step)
+    dataset = read_dataset(path, format, images=images, split=split)
+    return import_dataset(project, dataset, done=done, by=by, max_pixels=max_pixels, on_step=on_step)
+
+
+def _unpacked(path: str | os.PathLike[str], scratch: Path) -> Path:
+    """The folder with the project or dataset of a zip, which may be a folder in it."""
+    if project_in(zip_names(path)) is not None:
+        return unpack_project(path, scratch / "project").folder
+    place = scratch / "dataset"
+    unpack_zip(path, place, lambda name: None if "__MACOSX" in name else name)
+    while place.is_dir() and len(entries := [one for one in place.iterdir() if one.name[0] != "."]) == 1:
+        if not entries[0].is_dir() or entries[0].name == "annotations" or marked_formats(place):
+            break
+        place = entries[0]
+    return place
+
+
+def _name_of(image: LabeledImage) -> str:
+    """The name of an image in the project; where two differ in the suffix, their stems have it."""
+    suffix = image.image.suffix
+    return image.stem if suffix and image.stem.endswith(suffix) else f"{image.stem}{suffix}"
+
+
+def _is_plain(image: LabeledImage) -> bool:
+    """Whether the labels are a file of this image alone, which may be missing."""
+    return type(image) is LabeledImage
+
+
+def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels: int | None) -> str:
+    """Add an image, by its path or content, unless it is there; its name in the project."""
+    if not project.trash.is_owned:
+        folder = project.images_folder.resolve()
+        if isinstance(image, bytes) or not image.resolve().is_relative_to(folder):
+            what = repr(name) if isinstance(image, bytes) else repr(str(image))
+            raise UsageError(f"{what} is not in {str(project.images_folder)!r}, where the project's images are")
+        return project.image(image.resolve().relative_to(folder).as_posix()).name
+    try:
+        content = image if isinstance(image, bytes) else image.read_bytes()
+    except OSError as error:
+        raise InputError(f"{str(image)!r} can't be read: {error.strerror}; check it") from None
+    if project.has(name, content):
+        return name
+    limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+    return project.add(name, content, by=by, **limits).image
+
+
+def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str) -> None:
+    """Give an image its labels, unless it has others."""
+    image = project.image(name)
+    state: ImageState = project.state(image)
+    if state.revision:
+        if not np.array_equal(stored_labels(project.files(image))[2], work.labels):
+            raise UsageError(f"{name!r} has other labels already; they were kept")
+    else:
+        state = project.write(name, work, expected=0, by=by)
+    if done and not state.done:
+        project.set_done(name, True, expected=state.revision, by=by)
+
+
+def _moved(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
+    """The work with other ids; words that were removed go."""
+    table = label_table(ids)
+    decided = np.zeros(UNLABELED + 1, np.uint16)
+    decided[:FIRST_WORD] = range(FIRST_WORD)
+    decided[[old + FIRST_WORD for old in ids]] = [new + FIRST_WORD for new in ids.values()]
+    corrections = None if work.corrections is None else decided[work.corrections]
+    draft = None if work.draft is None else table[work.draft]
+    return replace(work, labels=table[work.labels], draft=draft, corrections=corrections)

@@ -1,0 +1,504 @@
+"""A project that is changed: what is acknowledged stays, and nothing is half."""
+
+import io
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from segvoc import InputError, SegvocError, UsageError, read_label_map
+from segvoc.imaging.image_formats import MAX_PIXELS
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.reading import decode_image
+from segvoc.imaging.result_paths import folded
+from segvoc.records import to_json
+from segvoc.storage.atomic_writes import write_bytes, writing
+from segvoc.storage.json_files import write_json
+from segvoc_annotate.projects.folder import ProjectFolder, has_images, is_project, no_project
+from segvoc_annotate.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of
+from segvoc_annotate.projects.images import ProjectImage, checked_name, clash, stem_of
+from segvoc_annotate.projects.map_colors import HEAD_BYTES, in_colors
+from segvoc_annotate.projects.records import (
+    PROJECT_FILE,
+    DamagedProjectError,
+    ImageDoneError,
+    ImageState,
+    NotInProjectError,
+    ProjectOptions,
+    ProjectRecord,
+    ProjectWord,
+    What,
+    changed_meanwhile,
+    damaged_file,
+    now,
+    read_state,
+)
+from segvoc_annotate.projects.work_files import (
+    LABELS_ENTRY,
+    OBJECTS_ENTRY,
+    LabelWork,
+    PackedWork,
+    packed_work,
+    read_packed,
+    read_state_of,
+    read_work,
+    received,
+    relabeled,
+)
+from segvoc_annotate.projects.writer import writer_of
+
+SOMEONE = "someone"
+"""Who changes a project, where nobody says it."""
+
+ANOTHER_PROGRAM = "another program"
+"""Who has changed a label map, where segvoc hasn't."""
+
+
+class Project(ProjectFolder):
+    """A project that is changed, by this process alone; see `ProjectFolder`.
+
+    The work file of an image is its truth and is written first; its other files are made from it, and `states/a.json`
+    is the last. Whoever comes next after a process was ended in between makes the rest again.
+
+    Args:
+        folder: the folder of the project.
+
+    Raises:
+        UsageError: it is no project, or one of a newer version, or another process writes it.
+        DamagedProjectError: its `project.json` is damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        super().__init__(folder)
+        self._writer = writer_of(self.folder)
+        self.history = self._writer.history
+
+    def close(self) -> None:
+        """Let other processes write it, unless this one has it open elsewhere; it can't be changed any more."""
+        del self._writer
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        words: Iterable[str] = (),
+        images: str | os.PathLike[str] | None = None,
+        options: ProjectOptions | None = None,
+    ) -> "Project":
+        """Make a project.
+
+        Args:
+            folder: its folder, which is made where needed, and else has nothing in it but perhaps `images/`.
+            name: its name; None: that of the folder.
+            words: its words.
+            images: a folder of images elsewhere that it is about; None: they are copied into it.
+            options: how images are labeled.
+
+        Raises:
+            UsageError: something is in the folder already, or a value can't be used.
+            OutputError: it can't be written.
+        """
+        path = Path(os.path.abspath(folder))
+        if path.is_dir() and (other := next((one for one in _visible(path) if one != "images"), None)):
+            if has_images(path):
+                raise UsageError(no_project(Path(folder)))
+            raise UsageError(f"{str(folder)!r} isn't empty (it has {other!r}); give a new folder for the project")
+        if images is not None and not Path(images).is_dir():
+            raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
+        record = ProjectRecord(
+            name=path.name if name is None else name,
+            images="images" if images is None else os.path.abspath(images),
+            options=options or ProjectOptions(),
+        ).with_words(words)
+        writer = writer_of(path)
+        with writer.threads:
+            if is_project(path):
+                raise UsageError(f"{str(folder)!r} is a project already; open it")
+            if images is None:
+                with writing(path / "images"):
+                    (path / "images").mkdir(exist_ok=True)
+            write_json(path / PROJECT_FILE, to_json(record))
+        return cls(path)
+
+    def recolor(self, name: str) -> None:
+        """Give an image's label map the colors that the words have now; `update` leaves that to the caller.
+
+        Raises:
+            SegvocError: there is no such image, or its files can't be read or written.
+        """
+        with self._writer.threads:
+            self._refresh(self.image(name))
+
+    def recover(self) -> list[str]:
+        """Finish what ended processes have begun, and take over what other programs have changed in label maps.
+
+        Returns:
+            A line for each image whose files are damaged.
+
+        Raises:
+            OutputError: the folder can't be written.
+        """
+        problems = []
+        with self._writer.threads:
+            for name in self.trash.names() if self.trash.is_owned else ():
+                if not (self.images_folder / name).exists() and self._follow(name):
+                    self.history.append("removed", by=SOMEONE, image=name, revision=0)
+            for image in self.images().values():
+                try:
+                    self._refresh(image)
+                except (DamagedProjectError, InputError) as error:
+                    problems.append(str(error))
+        return problems
+
+    def receive(self, name: str, file: BinaryIO | io.BytesIO, *, expected: int, by: str = SOMEONE) -> ImageState:
+        """Take over a work file that somebody sends; it isn't trusted.
+
+        Args:
+            name: the image.
+            file: the zip.
+            expected: the revision that it goes on from; 0: there was none.
+            by: who sends it.
+
+        Returns:
+            The state of the image now.
+
+        Raises:
+            NotInProjectError: there is no such image.
+            ConflictError: the image has another revision.
+            ImageDoneError: the image is done.
+            UsageError: the work file can't be used.
+            OutputError: it can't be written; everything stays as it was.
+        """
+        state = self.state(self.image(name))
+        work = received(file, name, (state.height, state.width), self.record.colors)
+        return self._write(name, work, expected=expected, by=by)
+
+    def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
+        """Write what is known of an image's pixels; see `receive`."""
+        state, record = self.state(self.image(name)), self.record
+        if work.labels.shape != (state.height, state.width):
+            height, width = work.labels.shape
+            raise UsageError(
+                f"the labels of {name!r} have {width} x {height} pixels, the image has {state.width} x {state.height}"
+            )
+        return self._write(name, packed_work(work, name, record.colors), expected=expected, by=by)
+
+    def _write(self, name: str, work: PackedWork, *, expected: int, by: str) -> ImageState:
+        with self._writer.threads:
+            image, current = self._at_revision(name, expected)
+            if current.done:
+                raise ImageDoneError(f"{name!r} is done; reopen it before you change it", current)
+            state = replace(work.state, revision=expected + 1, by=by, at=now())
+            self._store(image, work, state)
+            return state
+
+    def _at_revision(self, name: str, expected: int) -> tuple[ProjectImage, ImageState]:
+        """An image and its state, if it has the revision that a caller goes on from."""
+        image = self.image(name)
+        current = self._refresh(image)
+        if current.revision != expected:
+            raise changed_meanwhile(repr(name), current)
+        return image, current
+
+    def set_done(self, name: str, done: bool, *, expected: int, by: str = SOMEONE) -> ImageState:
+        """Mark an image as done, which locks its labels, or reopen it.
+
+        Args:
+            name: the image.
+            done: whether it is done.
+            expected: the revision that the caller has seen.
+            by: who says so.
+
+        Raises:
+            NotInProjectError: there is no such image, or it has no labels.
+            ConflictError: it has another revision.
+            OutputError: it can't be written.
+        """
+        with self._writer.threads:
+            image, current = self._at_revision(name, expected)
+            if not current.revision:
+                raise NotInProjectError(f"{name!r} has no labels that could be done; label it first")
+            if current.done == done:
+                return current
+            state = replace(current, done=done, revision=expected + 1, by=by, at=now())
+            self._store(image, read_packed(self.files(image).work), state)
+            return state
+
+    def update(
+        self,
+        *,
+        expected: int,
+        name: str | None = None,
+        words: tuple[ProjectWord, ...] | None = None,
+        options: ProjectOptions | None = None,
+        by: str = SOMEONE,
+    ) -> ProjectRecord:
+        """Change the project's name, words or options.
+
+        Args:
+            expected: the revision that the caller has seen.
+            name: its name; None: as it is.
+            words: all of its words, also removed ones; None: as they are.
+            options: how images are labeled; None: as it is.
+            by: who says so.
+
+        Raises:
+            ConflictError: the project has another revision.
+            UsageError: a value can't be used, or a word is missing.
+            OutputError: it can't be written.
+        """
+        with self._writer.threads:
+            record = self.record
+            if record.revision != expected:
+                raise changed_meanwhile("the project", record)
+            given = {"name": name, "words": words, "options": options}
+            return self._update(record, by, {key: value for key, value in given.items() if value is not None})
+
+    def add_words(self, names: Iterable[str], *, by: str = SOMEONE) -> ProjectRecord:
+        """Add words that the project hasn't, whatever its revision.
+
+        Raises:
+            UsageError: a word can't be used.
+            OutputError: they can't be written.
+        """
+        with self._writer.threads:
+            record = self.record
+            words = record.with_words(names).words
+            return record if words == record.words else self._update(record, by, {"words": words})
+
+    def improved(self, file: str, *, by: str) -> ProjectRecord:
+        """Note a file of taught words, or that it has a new content, whatever the project's revision."""
+        with self._writer.threads:
+            record = self.record
+            taught = (*(other for other in record.options.taught if other != file), file)
+            return self._update(record, by, {"options": replace(record.options, taught=taught)}, "improved")
+
+    def _update(self, record: ProjectRecord, by: str, changes: dict[str, Any], what: What = "words") -> ProjectRecord:
+        changed = replace(record, **changes, revision=record.revision + 1)
+        if missing := record.ids - changed.ids:
+            name = next(word.name for word in record.words if word.id in missing)
+            raise UsageError(f"the word {name[:60]!r} is missing; a word that is removed stays, marked as removed")
+        write_json(self.folder / PROJECT_FILE, to_json(changed))
+        self.history.append(what, by=by, revision=changed.revision)
+        return changed
+
+    def add(self, name: str, content: bytes, *, by: str = SOMEONE, max_pixels: int = MAX_PIXELS) -> ImageState:
+        """Add an image.
+
+        Args:
+            name: its path below the folder of the images.
+            content: the file.
+            by: who adds it.
+            max_pixels: most pixels that it may have.
+
+        Raises:
+            UsageError: its name can't be used, or is that of another image.
+            InputError: it can't be read.
+            OutputError: it can't be written.
+        """
+        name = checked_name(name)
+        if not self.trash.is_owned:
+            raise UsageError(f"the images are in {str(self.images_folder)!r}; put {name!r} there")
+        decode_image(content, repr(name), max_pixels=max_pixels)
+        target = self.images_folder / name
+        with self._writer.threads:
+            if (other := self._of_stem(name)) is not None:
+                same = other == name and _has(target, content)
+                raise UsageError(f"{name!r} is in the project already" if same else clash(name, other))
+            if (other := self.trash.holds(name)) is not None:
+                if other == name and _has(self.trash.path(name), content):
+                    return self._restore(name, by)
+                raise UsageError(f"{name!r} would share its label map with {other!r} in the trash; rename it")
+            write_bytes(target, content)
+            image = ProjectImage(name=name, path=target)
+            listed = self._added(image)
+            state = self._refresh(image)
+            self.history.append("added", by=by, image=name, revision=state.revision)
+            self._found = None if listed is None else (self.history.last(), *listed[1:])
+            return state
+
+    def has(self, name: str, content: bytes) -> bool:
+        """Whether the project has an image of this name and content."""
+        return name in self._listing(fresh=False)[1] and _has(self.images_folder / name, content)
+
+    def _of_stem(self, name: str) -> str | None:
+        """The image that has the files which this one would have."""
+        if (self.images_folder / name).exists():
+            return name
+        own = folded(stem_of(name))
+        stems = self._stems
+        if stems is None or self._found is None or stems[0] is not self._found[1]:
+            images = self._listing(fresh=False)[1]
+            stems = self._stems = images, {folded(image.stem): other for other, image in images.items()}
+        return stems[1].get(own)
+
+    _stems: tuple[dict[str, ProjectImage], dict[str, str]] | None = None
+
+    def _added(self, image: ProjectImage) -> tuple[int, dict[str, ProjectImage], list[str]] | None:
+        """Count an image in, without looking at all others again; the listing that it was added to.
+
+        Threads that read may put another one, without the image, into `_found` at any time.
+        """
+        listed = self._found
+        if listed is not None:
+            listed[1][image.name] = image
+        if self._stems is not None:
+            self._stems[1][folded(image.stem)] = image.name
+        return listed
+
+    def remove(self, name: str, *, by: str = SOMEONE) -> None:
+        """Move an image with all of its files to the trash.
+
+        Raises:
+            NotInProjectError: there is no such image.
+            UsageError: the trash has another one of its name.
+            OutputError: the system refused.
+        """
+        with self._writer.threads:
+            image = self.image(name)
+            revision = 0
+            with suppress(SegvocError):
+                revision = self._refresh(image).revision
+            self.trash.put(name)
+            self.history.append("removed", by=by, image=name, revision=revision)
+            self._follow(name)
+            self._found = self._stems = None
+
+    def restore(self, name: str, *, by: str = SOMEONE) -> ImageState:
+        """Put a removed image back, with all that was known of it.
+
+        Raises:
+            NotInProjectError: the trash has no such image.
+            UsageError: the project has another one of its name.
+            OutputError: the system refused.
+        """
+        with self._writer.threads:
+            return self._restore(name, by)
+
+    def _restore(self, name: str, by: str) -> ImageState:
+        if name not in self.trash.names():
+            raise NotInProjectError(f"the trash has no image {name[:80]!r}")
+        if (other := self._of_stem(name)) is not None and self.trash.is_owned:
+            raise UsageError(f"{clash(name, other)} first")
+        self._follow(name)
+        self.trash.files(name).move(ImageFiles.below(self.folder, stem_of(name)))
+        self.trash.take(name)
+        self._found = self._stems = None
+        state = self._refresh(self.image(name))
+        self.history.append("restored", by=by, image=name, revision=state.revision)
+        return state
+
+    def _follow(self, name: str) -> bool:
+        """Move the files of an image that is in the trash there, too; whether there were any."""
+        return ImageFiles.below(self.folder, stem_of(name)).move(self.trash.files(name))
+
+    def _refresh(self, image: ProjectImage) -> ImageState:
+        """The state of an image by its work file, after what was begun or changed elsewhere is finished.
+
+        Raises:
+            DamagedProjectError: its work file is damaged, or another program has made its label map so.
+            InputError: the image can't be read.
+            OutputError: the system refused.
+        """
+        files = self.files(image)
+        try:
+            state = read_state_of(files.work)
+        except FileNotFoundError:
+            if files.labels.is_file():
+                return self._take_over(image, None)
+            return self.fresh_state(image)
+        written = None
+        with suppress(OSError, DamagedProjectError):
+            written = read_state(files.state)
+        if written != state or not files.labels.is_file():
+            self._derive(
+                image, read_packed(files.work, planes=(LABELS_ENTRY, OBJECTS_ENTRY)), state, is_new=written != state
+            )
+        elif files.labels.stat().st_mtime != seconds_of(state.at):
+            return self._take_over(image, state)
+        else:
+            self._recolor(files, state)
+        return state
+
+    def _recolor(self, files: ImageFiles, state: ImageState) -> None:
+        """Give a label map the words' colors where it has others."""
+        with writing(files.labels):
+            with files.labels.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+            colors = self.record.colors
+            if in_colors(head, colors) != head:
+                write_bytes(files.labels, in_colors(files.labels.read_bytes(), colors))
+                mark_as_ours(files, state)
+
+    def _take_over(self, image: ProjectImage, state: ImageState | None) -> ImageState:
+        """Take over a label map that isn't as segvoc has written it: pixels that differ were decided by somebody."""
+        files = self.files(image)
+        if state is not None:
+            ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
+            if _has(files.labels, in_colors(ours, self.record.colors)):
+                mark_as_ours(files, state)  # it was copied
+                return state
+        fresh = self.fresh_state(image) if state is None else state
+        try:
+            labels = read_label_map(files.labels)
+        except InputError as error:
+            raise DamagedProjectError(str(error)) from None
+        if labels.shape != (fresh.height, fresh.width):
+            height, width = labels.shape
+            raise damaged_file(files.labels, f"it has {width} x {height} pixels, not {fresh.width} x {fresh.height}")
+        if unknown := set(np.unique(labels).tolist()) - self.record.ids - {UNLABELED}:
+            raise damaged_file(
+                files.labels, f"it has the value {min(unknown)}, which stands for no word of the project"
+            )
+        work = LabelWork.of_labels(labels)
+        if state is not None:
+            work = relabeled(read_work(files.work)[1], labels)
+            if work is None:
+                mark_as_ours(files, state)
+                return state
+        made = packed_work(work, image.name, self.record.colors)
+        after = replace(made.state, revision=fresh.revision + 1, done=fresh.done, by=ANOTHER_PROGRAM, at=now())
+        self._store(image, made, after)
+        return after
+
+    def _store(self, image: ProjectImage, work: PackedWork, state: ImageState) -> None:
+        write_bytes(self.files(image).work, work.content(state))
+        self._derive(image, work, state)
+
+    def _derive(self, image: ProjectImage, work: PackedWork, state: ImageState, *, is_new: bool = True) -> None:
+        """Write the files of an image that are made from its work file."""
+        files = self.files(image)
+        write_bytes(files.labels, in_colors(work.planes[LABELS_ENTRY], self.record.colors))
+        mark_as_ours(files, state)
+        if OBJECTS_ENTRY in work.planes:
+            write_bytes(files.objects, work.planes[OBJECTS_ENTRY])
+        else:
+            remove(files.objects)
+        if is_new:
+            what = "labels"
+            with suppress(OSError, DamagedProjectError):
+                before = read_state(files.state)
+                what = ("done" if state.done else "reopened") if before.done != state.done else what
+            self.history.append(what, by=state.by or SOMEONE, image=image.name, revision=state.revision)
+        write_json(files.state, to_json(state))
+
+
+def _visible(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise UsageError(f"{str(folder)!r} can't be read: {error.strerror}; check it") from None
+
+
+def _has(path: Path, content: bytes) -> bool:
+    """Whether a file has this content."""
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False

@@ -1,0 +1,268 @@
+"""What a project's JSON files say: of the project, of an image, and of a change; and how a change fails."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from segvoc import UsageError, Vocabulary
+from segvoc.errors import one_line
+from segvoc.imaging.palette import class_colors
+from segvoc.records import from_json
+from segvoc.storage.json_files import read_json
+
+PROJECT_FILE = "project.json"
+"""The file by which a folder is known as a project."""
+
+PROJECT_FORMAT = "segvoc project"
+PROJECT_VERSION = 1
+
+MOST_IDS = 65_534
+"""Ids of words are below: a correction is an id + 2 in 16 bits."""
+
+LONGEST_ANSWERS = 200_000
+"""Characters of what an image's draft answers."""
+
+LONGEST_NAME = 200
+
+Source = Literal["model", "person", "import"]
+"""Where the labels of an image come from."""
+
+What = Literal["labels", "done", "reopened", "added", "removed", "restored", "words", "improved"]
+"""What a change did."""
+
+_TAUGHT = re.compile(r"taught/[^/\\]+\.words\.safetensors")
+
+
+class DamagedProjectError(UsageError):
+    """A file of a project is damaged."""
+
+
+def damaged_file(path: str | os.PathLike[str], problem: str) -> DamagedProjectError:
+    """The error for such a file."""
+    return DamagedProjectError(f"{os.fspath(path)!r} is damaged: {problem}; bring it back from a backup, or remove it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectWord:
+    """A word of a project."""
+
+    id: int
+    """Its value in all label maps; never reused."""
+    name: str
+    color: tuple[int, int, int]
+    """RGB."""
+    removed: bool = False
+    """Whether it is no longer looked for; its pixels keep its id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectOptions:
+    """How the images of a project are labeled."""
+
+    model: str = "tiny"
+    synonyms: Literal["first", "average"] = "first"
+    """As in `Vocabulary`."""
+    parts: str = ""
+    """Parts of objects, as `PartVocabulary.parse` reads them; empty: none."""
+    threshold: float = 0.0
+    """Least probability of a word, in [0, 1]."""
+    background: str | None = None
+    """The word that stands for "none of the others"."""
+    taught: tuple[str, ...] = ()
+    """Files of taught words, below the project's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectRecord:
+    """The content of `project.json`.
+
+    Raises:
+        UsageError: it is of another format, or a value can't be used.
+    """
+
+    format: Literal["segvoc project"] = PROJECT_FORMAT
+    version: int = PROJECT_VERSION
+    name: str
+    revision: int = 1
+    images: str = "images"
+    """The folder of the images: below the project's, or absolute."""
+    words: tuple[ProjectWord, ...] = ()
+    options: ProjectOptions = field(default_factory=ProjectOptions)
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or len(self.name) > LONGEST_NAME or not self.name.isprintable():
+            raise UsageError(
+                f"the name {self.name[:40]!r} is not one line of 1 to {LONGEST_NAME} characters; choose another"
+            )
+        ids = [word.id for word in self.words]
+        if len(set(ids)) != len(ids):
+            raise UsageError("two words have one id; give each its own")
+        for word in self.words:
+            if not 0 <= word.id < MOST_IDS or not all(0 <= value < 256 for value in word.color):
+                raise UsageError(f"the id or the color of {word.name[:40]!r} is out of range; ids are below {MOST_IDS}")
+        if present := self.present:
+            names = Vocabulary([word.name for word in present]).words
+            if any(name != word.name for name, word in zip(names, present, strict=True)):
+                raise UsageError("a word has white space around it; remove it")
+        if not 0 <= self.options.threshold <= 1:
+            raise UsageError(f"the threshold {self.options.threshold:g} is not in [0, 1]; choose another")
+        if wrong := [file for file in self.options.taught if not _TAUGHT.fullmatch(file)]:
+            raise UsageError(f"{wrong[0][:80]!r} is no file of taught words; they are taught/NAME.words.safetensors")
+
+    @property
+    def present(self) -> tuple[ProjectWord, ...]:
+        """The words that weren't removed, in order."""
+        return tuple(word for word in self.words if not word.removed)
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The ids of all words, also of removed ones."""
+        return frozenset(word.id for word in self.words)
+
+    @property
+    def colors(self) -> Mapping[int, tuple[int, int, int]]:
+        """RGB by id."""
+        return {word.id: word.color for word in self.words}
+
+    def with_words(self, names: Iterable[str]) -> "ProjectRecord":
+        """The record with further words, which get the next ids and the colors of these.
+
+        Args:
+            names: the words; those that the project has already are left out, and removed ones come back.
+        """
+        known = {word.name for word in self.present}
+        missing = [name for name in dict.fromkeys(names) if name not in known]
+        back = {word.name: word.id for word in self.words if word.removed and word.name in missing}
+        words = [replace(word, removed=False) if back.get(word.name) == word.id else word for word in self.words]
+        for number, name in enumerate((name for name in missing if name not in back), max(self.ids, default=-1) + 1):
+            words.append(ProjectWord(id=number, name=name, color=word_color(number)))
+        return replace(self, words=tuple(words))
+
+
+def word_color(number: int) -> tuple[int, int, int]:
+    """RGB of the word with an id, as long as nobody chooses another."""
+    red, green, blue = class_colors(number + 1)[number].tolist()
+    return red, green, blue
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelPlace:
+    """A pixel."""
+
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageState:
+    """What is known of an image and its labels."""
+
+    image: str
+    """Path of the image below the folder of the images."""
+    width: int
+    height: int
+    revision: int = 0
+    """How often its labels were written; 0: never."""
+    done: bool = False
+    by: str | None = None
+    """Who wrote them last."""
+    at: str | None = None
+    """When, in UTC."""
+    source: Source | None = None
+    answers: str | None = None
+    """What the draft answers: the page's own."""
+    corrected: int = 0
+    """Pixels that a person decided."""
+    pixels: Mapping[str, int] = field(default_factory=dict)
+    """Pixels by the word's id."""
+    unlabeled: int
+    uncertainty: float | None = None
+    """Mean of 1 - confidence over the pixels that no person decided."""
+    least_certain: PixelPlace | None = None
+    objects: Mapping[str, int] | None = None
+    """Objects by the word's id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A line of `history.jsonl`."""
+
+    seq: int
+    at: str
+    by: str
+    what: What
+    image: str | None = None
+    revision: int
+
+
+def now() -> str:
+    """The time in UTC, as the files have it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_project_record(path: Path) -> ProjectRecord:
+    """Read `project.json`.
+
+    Raises:
+        UsageError: it is of another format, or of a newer version of segvoc.
+        DamagedProjectError: it is damaged.
+        OSError: it can't be read.
+    """
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise damaged_file(path, f"it is not JSON ({one_line(error)})") from None
+    if not isinstance(content, dict) or content.get("format") != PROJECT_FORMAT:
+        raise UsageError(f"{str(path)!r} is no project of segvoc; give the folder of one")
+    version = content.get("version")
+    if isinstance(version, int) and version > PROJECT_VERSION:
+        raise UsageError(f"{str(path)!r} is of version {version}, made by a newer segvoc; update segvoc")
+    try:
+        return from_json(ProjectRecord, content)
+    except UsageError as error:
+        raise damaged_file(path, str(error)) from None
+
+
+def read_state(path: Path) -> ImageState:
+    """Read the state of an image from a file.
+
+    Raises:
+        DamagedProjectError: it is damaged.
+        OSError: it can't be read.
+    """
+    try:
+        return from_json(ImageState, read_json(path))
+    except ValueError as error:
+        raise damaged_file(path, one_line(error)) from None
+
+
+class ConflictError(UsageError):
+    """Somebody else was faster: what is to be changed has another revision than the caller knows.
+
+    Args:
+        message: what happened.
+        current: how it is now.
+    """
+
+    def __init__(self, message: str, current: ImageState | ProjectRecord) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class ImageDoneError(ConflictError):
+    """The labels of an image that is done aren't changed."""
+
+
+class NotInProjectError(UsageError):
+    """The project has no such image, or nothing about it yet."""
+
+
+def changed_meanwhile(what: str, current: ImageState | ProjectRecord) -> ConflictError:
+    """The error for something that has another revision than expected."""
+    return ConflictError(
+        f"{what} was changed meanwhile and has revision {current.revision}; look at it, and try again", current
+    )

@@ -1,0 +1,338 @@
+"""The work file of an image: a zip of PNGs and the image's state, from which its other files are derived."""
+
+import io
+import json
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from segvoc import InputError, UsageError
+from segvoc.errors import one_line
+from segvoc.imaging.label_maps import UNLABELED, label_map_image, labels_of, object_counts
+from segvoc.records import convert, from_json, to_json
+from segvoc.storage.json_files import strict_json
+from segvoc_annotate.projects.map_colors import color_table
+from segvoc_annotate.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
+
+STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY = (
+    *("state.json", "labels.png", "draft.png", "confidence.png", "parts.png"),
+    *("corrections.png", "objects.png"),
+)
+"""The files in it. Parts, which come with a draft, are the page's business: they are kept as they came."""
+
+_PLANES = (LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY)
+_STATE_BYTES = 1_000_000
+
+UNDECIDED, NO_WORD, FIRST_WORD = 0, 1, 2
+"""Values of corrections: nobody decided; a person took the word away; and the first id's."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelWork:
+    """What is known of an image's pixels."""
+
+    labels: UInt16[np.ndarray, "H W"]
+    """The id of each pixel's word; 65535: unlabeled."""
+    draft: UInt16[np.ndarray, "H W"] | None = None
+    """What the model found: ids, 65535: none."""
+    confidence: UInt8[np.ndarray, "H W"] | None = None
+    """Probability of the draft's word, 255 standing for 1."""
+    corrections: UInt16[np.ndarray, "H W"] | None = None
+    """What people decided: 0: nobody did, 1: no word, id + 2: that word."""
+    objects: UInt16[np.ndarray, "H W"] | None = None
+    """The number of each pixel's object; 0: none."""
+    source: Source = "person"
+    answers: str | None = None
+    """See `ImageState`."""
+    least_certain: PixelPlace | None = None
+    """See `ImageState`."""
+
+    @classmethod
+    def of_labels(
+        cls, labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"] | None = None
+    ) -> "LabelWork":
+        """The work of labels that somebody made elsewhere, all of which count as decided."""
+        corrections = np.where(labels == UNLABELED, 0, labels + np.uint16(FIRST_WORD)).astype(np.uint16)
+        return cls(labels=labels, corrections=corrections, objects=objects, source="import")
+
+    def planes(self) -> dict[str, np.ndarray]:
+        """The arrays by their files; a draft and corrections are always there, so that the page can go on with them."""
+        shape = self.labels.shape
+        return {
+            DRAFT_ENTRY: np.full(shape, UNLABELED, np.uint16) if self.draft is None else self.draft,
+            CONFIDENCE_ENTRY: np.zeros(shape, np.uint8) if self.confidence is None else self.confidence,
+            CORRECTIONS_ENTRY: np.zeros(shape, np.uint16) if self.corrections is None else self.corrections,
+            **({} if self.objects is None else {OBJECTS_ENTRY: self.objects}),
+        }
+
+    def state(self, image: str) -> ImageState:
+        """The state of an image with this work, as revision 0."""
+        labels = self.labels
+        counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1).tolist()
+        decided = np.zeros(labels.shape, bool) if self.corrections is None else self.corrections > UNDECIDED
+        least = self.least_certain
+        if least is not None and not (0 <= least.x < labels.shape[1] and 0 <= least.y < labels.shape[0]):
+            least = None
+        return ImageState(
+            image=image,
+            width=labels.shape[1],
+            height=labels.shape[0],
+            source=self.source,
+            answers=self.answers,
+            corrected=int(np.count_nonzero(decided)),
+            pixels=_by_word({word: count for word, count in enumerate(counts[:UNLABELED]) if count}),
+            unlabeled=counts[UNLABELED],
+            uncertainty=self._uncertainty(decided),
+            least_certain=least,
+            objects=None if self.objects is None else _by_word(object_counts(labels, self.objects)),
+        )
+
+    def _uncertainty(self, decided: np.ndarray) -> float | None:
+        if self.confidence is None or self.draft is None or not (self.draft != UNLABELED).any():
+            return None
+        left = decided.size - int(np.count_nonzero(decided))
+        sure = float(np.sum(self.confidence, where=~decided, dtype=np.float64)) / 255
+        return round(1 - sure / left, 4) if left else 0.0
+
+
+def _by_word(counts: Mapping[int, int]) -> dict[str, int]:
+    """Counts by ids, as JSON has them."""
+    return {str(word): count for word, count in counts.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedWork:
+    """The files of an image, ready to be written."""
+
+    state: ImageState
+    """As revision 0."""
+    planes: Mapping[str, bytes]
+    """The PNGs by their names in the work file; those of `labels.png` and `objects.png` are the derived files, too."""
+
+    def content(self, state: ImageState) -> bytes:
+        """The work file with a state."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in {STATE_ENTRY: strict_json(to_json(state)).encode(), **self.planes}.items():
+                # one date for all, so that equal work has equal bytes
+                archive.writestr(zipfile.ZipInfo(name), data)
+        return buffer.getvalue()
+
+
+def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int, int]]) -> PackedWork:
+    """Make the files of an image.
+
+    Args:
+        work: what is known of its pixels.
+        image: its name.
+        colors: RGB by id.
+    """
+    planes = {name: png_of(Image.fromarray(values)) for name, values in work.planes().items()}
+    return PackedWork(state=work.state(image), planes={LABELS_ENTRY: labels_png(work.labels, colors), **planes})
+
+
+def labels_png(labels: UInt16[np.ndarray, "H W"], colors: Mapping[int, tuple[int, int, int]]) -> bytes:
+    """A label map as a PNG of ids: a palette of the words' colors up to the id 254, 16 bits beyond."""
+    return png_of(label_map_image(labels, color_table(colors)))
+
+
+def png_of(image: Image.Image) -> bytes:
+    """An image as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def received(
+    file: BinaryIO | io.BytesIO, image: str, size: tuple[int, int], colors: Mapping[int, tuple[int, int, int]]
+) -> PackedWork:
+    """Check a work file that somebody sends; nothing in it is trusted.
+
+    Args:
+        file: the zip.
+        image: the image's name.
+        size: its height and width [px].
+        colors: RGB by the ids of the project's words.
+
+    Raises:
+        UsageError: it isn't such a zip, is larger than the image can make it, is of an image of another size, or has
+            ids that no word has.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            files = _entries(archive, size[0] * size[1])
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"the work file is no zip of PNGs: {one_line(error)}; save it again") from None
+    facts, planes = _facts(files.pop(STATE_ENTRY)), {name: _plane(name, data, size) for name, data in files.items()}
+    work = _work(planes, facts)
+    _check_ids(work, colors)
+    return PackedWork(state=work.state(image), planes={**files, LABELS_ENTRY: labels_png(work.labels, colors)})
+
+
+def _entries(archive: zipfile.ZipFile, pixels: int) -> dict[str, bytes]:
+    files = {}
+    for entry in archive.infolist():
+        name = entry.filename
+        most = _STATE_BYTES if name == STATE_ENTRY else 2 * pixels + pixels // 8 + 1_000_000
+        if name in files or name not in (STATE_ENTRY, *_PLANES):
+            raise UsageError(f"the work file has {name[:60]!r}, which isn't one of its files, or is there twice")
+        if entry.file_size > most:
+            raise UsageError(f"{name!r} of the work file has {entry.file_size} bytes; the image has no room for them")
+        files[name] = archive.read(entry)
+    if missing := [name for name in (STATE_ENTRY, LABELS_ENTRY) if name not in files]:
+        raise UsageError(f"the work file has no {missing[0]}; save it again")
+    return files
+
+
+def _facts(content: bytes) -> Mapping[str, Any]:
+    """What is taken from a state that was sent; the rest is computed."""
+    try:
+        state = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"state.json of the work file isn't JSON: {one_line(error)}; save it again") from None
+    if not isinstance(state, dict):
+        raise UsageError("state.json of the work file isn't an object; save it again")
+    facts = {
+        "source": convert(Source | None, state.get("source"), "source") or "person",
+        "answers": convert(str | None, state.get("answers"), "answers"),
+        "least_certain": convert(PixelPlace | None, state.get("least_certain"), "least_certain"),
+    }
+    if len(facts["answers"] or "") > LONGEST_ANSWERS:
+        raise UsageError(f"answers has more than {LONGEST_ANSWERS} characters; use fewer words")
+    return facts
+
+
+def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
+    """The values of a PNG, whose size is known before it is decoded."""
+    height, width = size
+    try:
+        image = PngImageFile(io.BytesIO(content))
+        if image.size != (width, height):
+            raise UsageError(f"{name} has {image.width} x {image.height} pixels, the image has {width} x {height}")
+        if name == LABELS_ENTRY:
+            return labels_of(image, name)
+        mode, kind = ("L", "8-bit") if name == CONFIDENCE_ENTRY else ("I;16", "16-bit")
+        if image.mode != mode:
+            raise UsageError(f"{name} is a {image.mode} image; it is a {kind} gray PNG")
+        return np.array(image)
+    except UsageError:
+        raise
+    except InputError as error:
+        raise UsageError(str(error)) from None
+    except Exception as error:  # as for images: damaged data raises a dozen kinds of errors
+        raise UsageError(f"{name} of the work file is damaged: {one_line(error)}; save it again") from None
+
+
+def _work(planes: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> LabelWork:
+    return LabelWork(
+        labels=planes[LABELS_ENTRY],
+        draft=planes.get(DRAFT_ENTRY),
+        confidence=planes.get(CONFIDENCE_ENTRY),
+        corrections=planes.get(CORRECTIONS_ENTRY),
+        objects=planes.get(OBJECTS_ENTRY),
+        **facts,
+    )
+
+
+def _check_ids(work: LabelWork, colors: Mapping[int, object]) -> None:
+    known = np.zeros(UNLABELED + 1, bool)
+    known[[*colors, UNLABELED]] = True
+    for name, values in ((LABELS_ENTRY, work.labels), (DRAFT_ENTRY, work.draft)):
+        _refuse_unknown(name, values, known)
+    decided = np.zeros(UNLABELED + 1, bool)
+    decided[[UNDECIDED, NO_WORD, *(number + FIRST_WORD for number in colors)]] = True
+    _refuse_unknown(CORRECTIONS_ENTRY, work.corrections, decided)
+
+
+def _refuse_unknown(name: str, values: np.ndarray | None, known: np.ndarray) -> None:
+    if values is not None and not (fits := known[values]).all():
+        raise UsageError(f"{name} has the value {int(values[~fits][0])}, which stands for no word of the project")
+
+
+def read_packed(path: Path, *, planes: Collection[str] = _PLANES) -> PackedWork:
+    """Read a work file of a project, which segvoc wrote; its PNGs aren't decoded.
+
+    Args:
+        path: the work file.
+        planes: which of its PNGs are read.
+
+    Raises:
+        DamagedProjectError: it is damaged.
+        FileNotFoundError: there is none.
+    """
+    try:
+        with path.open("rb") as file:
+            return _unpacked(path, file, planes)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise damaged_file(path, f"it can't be read ({error.strerror or error})") from None
+
+
+def _unpacked(path: Path, file: BinaryIO | io.BytesIO, planes: Collection[str]) -> PackedWork:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            state = from_json(ImageState, json.loads(archive.read(STATE_ENTRY)))
+            names = set(archive.namelist())
+            return PackedWork(state=state, planes={name: archive.read(name) for name in planes if name in names})
+    except OSError:
+        raise
+    except Exception as error:  # zipfile raises a dozen kinds of errors on damaged data
+        raise damaged_file(path, one_line(error)) from None
+
+
+def state_in(path: Path, content: bytes) -> ImageState:
+    """The state in the bytes of a work file.
+
+    Raises:
+        DamagedProjectError: they are damaged.
+    """
+    return _unpacked(path, io.BytesIO(content), ()).state
+
+
+def read_state_of(path: Path) -> ImageState:
+    """Read only the state in a work file.
+
+    Raises:
+        DamagedProjectError: it is damaged.
+        FileNotFoundError: there is none.
+    """
+    return read_packed(path, planes=()).state
+
+
+def read_work(path: Path) -> tuple[ImageState, LabelWork]:
+    """Read a work file of a project with all of its arrays.
+
+    Raises:
+        DamagedProjectError: it is damaged.
+        FileNotFoundError: there is none.
+    """
+    found = read_packed(path)
+    size = found.state.height, found.state.width
+    try:
+        planes = {name: _plane(name, data, size) for name, data in found.planes.items()}
+        source = found.state.source or "person"
+        facts = {"source": source, "answers": found.state.answers, "least_certain": found.state.least_certain}
+        return found.state, _work(planes, facts)
+    except (UsageError, KeyError) as error:
+        raise damaged_file(path, one_line(error)) from None
+
+
+def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
+    """The work with labels that somebody has changed; None if they haven't."""
+    differs = labels != work.labels
+    if not differs.any():
+        return None
+    corrections = np.zeros(labels.shape, np.uint16) if work.corrections is None else work.corrections.copy()
+    decided = np.where(labels == UNLABELED, np.uint16(NO_WORD), labels + np.uint16(FIRST_WORD))
+    corrections[differs] = decided[differs]
+    return replace(work, labels=labels, corrections=corrections, source="import")

@@ -1,0 +1,142 @@
+"""Bodies of requests about a project: files that are read to the disk where they are large, within limits."""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+from urllib.parse import unquote
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartParser
+
+from segvoc.serving.bodies import FORM, body_stream, body_within, content_type, parsed_form
+from segvoc.serving.failures import ServiceFailure
+from segvoc_annotate.projects.project import SOMEONE
+from segvoc_annotate.settings import AnnotateSettings
+
+USER_HEADER = "X-Segvoc-User"
+"""Header with the name of who labels, percent-encoded."""
+
+MOST_FILES = 1000
+"""Files in one upload."""
+
+_IN_MEMORY = 4_000_000
+_REVISION = re.compile(r'(?:W/)?"?(\d{1,15})"?')
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"uploads can't be kept: {error.strerror or error}; free some space for the service's temporary files"
+        raise ServiceFailure("storage", message, status=507) from error
+
+
+@asynccontextmanager
+async def sent_file(request: Request, kind: str, settings: AnnotateSettings) -> AsyncIterator[BinaryIO]:
+    """A body that is one file, open for reading.
+
+    Args:
+        request: the request.
+        kind: the type that it has to have.
+        settings: limits and times.
+
+    Raises:
+        ServiceFailure: it is too large, too slow, or of another type.
+    """
+    content_type(request, kind)
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        with _kept():
+            async with body_within(settings.transfer_seconds):
+                async for chunk in body_stream(request, settings.upload_bytes):
+                    file.write(chunk)
+        file.seek(0)
+        yield cast(BinaryIO, file)
+
+
+@asynccontextmanager
+async def sent_form(
+    request: Request, field: str, limit: int, seconds: float, *, most: int = MOST_FILES
+) -> AsyncIterator[tuple[Sequence[UploadFile], dict[str, str]]]:
+    """The files of a form, which are in memory or on the disk, and its other fields.
+
+    Args:
+        request: the request.
+        field: the name of the field with files; others are texts.
+        limit: most bytes of all together.
+        seconds: time for the form [s].
+        most: most files.
+
+    Raises:
+        ServiceFailure: the form is too large, too slow, or can't be read, or has no such file.
+    """
+    content_type(request, FORM)
+    parser = _Parser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
+    try:
+        with _kept():
+            parsed = await parsed_form(parser, seconds)
+        files, texts = [], {}
+        for name, value in parsed.multi_items():
+            if isinstance(value, UploadFile) != (name == field):
+                raise ServiceFailure("invalid_request", f"{field}, and nothing else, is a file; send it so")
+            if isinstance(value, UploadFile):
+                files.append(value)
+            else:
+                texts[name] = value
+        if not files:
+            raise ServiceFailure("invalid_request", f"{field} is missing; send it as a file")
+        yield files, texts
+    finally:
+        parser.close()
+
+
+class _Parser(MultiPartParser):
+    def close(self) -> None:
+        """Close all files, also one that a form was cut off in, which the parsed form doesn't have."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
+
+def expected_revision(request: Request) -> int:
+    """The revision that the caller knows, from the header If-Match.
+
+    Raises:
+        ServiceFailure: there is none, or it is no number.
+    """
+    found = _REVISION.fullmatch(request.headers.get("if-match", "").strip())
+    if found is None:
+        raise ServiceFailure(
+            "invalid_request", "If-Match is missing or no revision; send the one that the change goes on from"
+        )
+    return int(found[1])
+
+
+def user_of(request: Request) -> str:
+    """The name of who labels, as the caller says it, on one line; otherwise that of the API key."""
+    name = " ".join(unquote(request.headers.get(USER_HEADER, "")).split())
+    return (
+        "".join(character for character in name if character.isprintable())[:64].strip()
+        or request.state.key_name
+        or SOMEONE
+    )
+
+
+def whole_number(request: Request, name: str, default: float, most: float) -> float:
+    """A number in the query, from 0.
+
+    Raises:
+        ServiceFailure: it is none.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:
+        raise ServiceFailure("invalid_request", f"{name}={text[:40]!r} is no number from 0 on; send one")
+    return min(number, most)

@@ -1,0 +1,143 @@
+"""The process in which words are taught with a project's images, so that it can be ended at any time."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import segvoc
+from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError
+from segvoc.process_settings import end_with_parent, for_own_process
+from segvoc.records import to_json
+from segvoc.serving.logs import LOGGER
+from segvoc_annotate.projects.done_images import done_images
+from segvoc_annotate.projects.folder import ProjectFolder
+
+IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
+    "opening the model": (0.0, 0.05),
+    "finding regions": (0.05, 0.3),
+    "reading images": (0.3, 0.6),
+    "learning words": (0.6, 1.0),
+    "computing features": (0.05, 0.4),
+    "fine-tuning": (0.4, 1.0),
+}
+"""What is done, and the shares of all work at which it begins and ends."""
+
+LOWER_PRIORITY = 5
+"""By how much the process gives way to those that label."""
+
+TUNING_PREFIX = ".tuning-"
+"""Of the folder in which words are fine-tuned, beside the file that they come to."""
+
+TUNED_WORDS_FILE = "tuned.words.safetensors"
+"""What a run that tunes words writes into its folder, where they are better than the words' text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImprovementOrder:
+    """What to learn from, and where the words are written."""
+
+    project: Path
+    """The project's folder."""
+    out: Path
+    """The file of taught words, which is whole when it is there."""
+    finetune: bool
+    """Whether words are tuned with a small network of their own, in place of linear classifiers."""
+    steps: int | None = None
+    """Steps of fine-tuning; None: as many as suit the number of images."""
+
+
+def why_no_finetuning(model: Segmenter) -> str | None:
+    """Why words can't be fine-tuned for a model, in one line; None: they can."""
+    if find_spec("torch") is None:
+        return "fine-tuning needs PyTorch, which the service doesn't have; pip install 'segvoc[torch]'"
+    if getattr(model, "network", None) is None or "preset" not in model.origin:
+        return f"{model.name!r} is an exported model, which can't be fine-tuned; serve a preset, such as tiny"
+    return None
+
+
+def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]:
+    """What loads the model with the weights as they are stored: fine-tuning saves them, and can't save rounded ones.
+
+    Args:
+        open_model: loads the model; where it is `ModelOptions.open` of a command, with these options.
+    """
+    options = getattr(getattr(open_model, "func", None), "__self__", None)
+    if not isinstance(open_model, partial) or not is_dataclass(options):
+        return open_model
+    exact: Any = replace(cast(Any, options), dtype="float32")
+    return partial(exact.open, *open_model.args)
+
+
+def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
+    """Teach, and report the progress to the parent.
+
+    It is sent ("step", stage, share), and in the end ("done", record), ("nothing", line) or ("failed", line).
+
+    Args:
+        open_model: loads the model.
+        order: what to do.
+        to: the connection to the parent.
+    """
+    for_own_process()
+    end_with_parent()
+    with suppress(OSError, AttributeError):  # Windows has no `nice`
+        os.nice(LOWER_PRIORITY)
+
+    def tell(stage: str, done: int, total: int) -> None:
+        start, end = IMPROVEMENT_STAGES[stage]
+        to.send(("step", stage, start + (end - start) * done / max(total, 1)))
+
+    try:
+        tell("opening the model", 0, 1)
+        images = done_images(ProjectFolder.open(order.project))
+        model = (exact_opener(open_model) if order.finetune else open_model)()
+        taught = _tuned(model, images, order, tell) if order.finetune else model.teach(images, on_step=tell)
+        if taught is None:
+            to.send(("nothing", "fine-tuning was no better than the words' text on images that were held out"))
+            return
+        taught.save(order.out)
+        to.send(("done", to_json(taught.record)))
+    except SegvocError as error:
+        to.send(("failed", str(error)))
+    except Exception:
+        LOGGER.exception("improving the project failed")
+        to.send(("failed", "it failed inside; the service's log has the reason"))
+
+
+def _tuned(
+    model: Segmenter, images: LabeledImages, order: ImprovementOrder, tell: Callable[[str, int, int], None]
+) -> TaughtWords | None:
+    """Tuned words; None where they are no better on held-out images."""
+    if (why := why_no_finetuning(model)) is not None:
+        raise UsageError(why)
+    assert isinstance(model, segvoc.NetworkSegmenter)
+    with TemporaryDirectory(dir=order.out.parent, prefix=TUNING_PREFIX) as folder:
+        file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
+        segvoc.save(model, file)  # weights may have been given beside the preset
+        recipe = segvoc.recipes.finetune(str(file), images=len(images), steps=order.steps, method="words")
+        tell("computing features", 0, 1)
+        device = str(getattr(model, "device", "auto"))
+        segvoc.train(recipe, images, run, device=device, progress=False, callbacks=[_Progress(tell)])
+        tuned = run / TUNED_WORDS_FILE
+        return TaughtWords.load(tuned) if tuned.exists() else None
+
+
+class _Progress(Callback):
+    """Tells how far a run is."""
+
+    def __init__(self, tell: Callable[[str, int, int], None]) -> None:
+        self._tell, self._steps = tell, 1
+
+    def on_start(self, run: Any) -> None:
+        self._steps = run.steps
+        self._tell("fine-tuning", run.done, run.steps)
+
+    def on_step(self, metrics: Mapping[str, Any]) -> None:
+        self._tell("fine-tuning", int(metrics["step"]), self._steps)

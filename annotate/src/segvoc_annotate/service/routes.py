@@ -1,0 +1,454 @@
+"""The addresses of a project, which this process alone writes."""
+
+import asyncio
+import shutil
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO, TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+
+from segvoc import OutputError, SegvocError, UsageError
+from segvoc.records import to_json
+from segvoc.serving.bodies import json_request
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.logs import FIELDS, LOGGER
+from segvoc.serving.service import Service, unless_gone
+from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
+from segvoc.storage.atomic_writes import writing
+from segvoc.storage.json_files import strict_json
+from segvoc.storage.scratch import scratch_folder
+from segvoc_annotate.projects.archive import archived
+from segvoc_annotate.projects.exporting import ProjectExport
+from segvoc_annotate.projects.importing import Imported, import_path
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import (
+    ConflictError,
+    DamagedProjectError,
+    ImageDoneError,
+    ImageState,
+    NotInProjectError,
+    ProjectOptions,
+    ProjectRecord,
+    ProjectWord,
+)
+from segvoc_annotate.projects.thumbnails import thumbnail
+from segvoc_annotate.projects.work_files import read_state_of
+from segvoc_annotate.service import schemas
+from segvoc_annotate.service.bodies import expected_revision, sent_file, sent_form, user_of, whole_number
+from segvoc_annotate.service.improvement import Improvement, ImprovementState
+from segvoc_annotate.service.improving import why_no_finetuning
+from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, ProjectJson
+from segvoc_annotate.service.taught import TaughtModel
+from segvoc_annotate.settings import AnnotateSettings
+
+WATCHING_SECONDS = 25.0
+"""Time that a request for changes waits for one [s]."""
+
+LOOK_SECONDS = 0.1
+"""Time between two looks for changes [s]."""
+
+ZIP = "application/zip"
+
+AT_ONCE = 2
+"""Images that are decoded at once for a project: each takes a few hundred megabytes."""
+
+_T = TypeVar("_T")
+
+
+class ProjectRoutes:
+    """The project's addresses.
+
+    Args:
+        service: what all routes share.
+        settings: limits and times.
+        folder: the project's folder.
+
+    Raises:
+        UsageError: it is no project, or another process has it.
+    """
+
+    def __init__(self, service: Service, settings: AnnotateSettings, folder: Path) -> None:
+        self._service, self._limits, self.project = service, settings, Project.open(folder)
+        self._taught = TaughtModel(self.project, service)
+        self._improvement = Improvement(self.project, service.open_model, self._taught.follow_from_thread)
+        self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
+        self._coloring: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While the service runs.
+
+        At first, what a process that was ended has begun is finished, what is damaged is logged, and the model takes
+        the words that the project was taught.
+        """
+        for problem in await asyncio.to_thread(self.project.recover):
+            LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
+        await self._taught.follow()
+        with self._noting_the_end():
+            yield
+        if self._coloring is not None:
+            self._coloring.cancel()
+        await asyncio.to_thread(self._improvement.stop)
+        self.project.close()
+
+    @contextmanager
+    def _noting_the_end(self) -> Iterator[None]:
+        """End the requests that wait for changes when a signal ends the service, which waits for all requests."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stopping = True
+            previous[number](number, frame)
+
+        previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        if threading.current_thread() is threading.main_thread():  # others can't have signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(handler := signal.getsignal(number)):
+                    previous[number] = handler
+                    signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def add(self, router: APIRouter) -> None:
+        """Add the addresses."""
+        for method, path, answer in (
+            ("GET", "/v1/project", self._get),
+            ("PUT", "/v1/project", self._put),
+            ("GET", "/v1/project/changes", self._changes),
+            ("POST", "/v1/project/images", self._add_images),
+            ("GET", "/v1/project/images/{name:path}", self._image),
+            ("DELETE", "/v1/project/images/{name:path}", self._remove),
+            ("POST", "/v1/project/restored/{name:path}", self._restore),
+            ("GET", "/v1/project/thumbnails/{name:path}", self._thumbnail),
+            ("GET", "/v1/project/work/{name:path}", self._work),
+            ("PUT", "/v1/project/work/{name:path}", self._put_work),
+            ("PUT", "/v1/project/done/{name:path}", self._put_done),
+            ("GET", "/v1/project/archive", self._archive),
+            ("GET", "/v1/project/export", self._export),
+            ("POST", "/v1/project/import", self._import),
+            ("GET", "/v1/project/improvement", self._improvement_state),
+            ("POST", "/v1/project/improvement", self._improve),
+            ("DELETE", "/v1/project/improvement", self._cancel_improvement),
+        ):
+            model = _ANSWERS.get(answer.__name__)
+            router.add_api_route(
+                path, answer, methods=[method], responses=None if model is None else {200: {"model": model}}
+            )
+
+    @property
+    def _settings(self) -> ServiceSettings:
+        return self._service.settings
+
+    async def _get(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            content, revision = await self._in_thread(self._content)
+        return Response(content, media_type="application/json", headers=_etag(revision))
+
+    def _content(self) -> tuple[str, int]:
+        # the number of the last change first: a change that follows may be reported twice, but is never missed
+        seq, record = self.project.history.last(), self.project.record
+        states, problems = self.project.states()
+        settings = self._settings
+        told = {
+            **to_json(record),
+            "seq": seq,
+            "images": [to_json(state) for state in states],
+            "images_folder": record.images,
+            "removed": self.project.removed(),
+            "problems": problems,
+            "limits": {
+                "bytes": settings.max_bytes,
+                "pixels": settings.max_pixels,
+                "words": settings.max_words,
+                "upload": self._limits.upload_bytes,
+                "archive": self._limits.archive_bytes,
+            },
+        }
+        return strict_json(told), record.revision
+
+    async def _put(self, request: Request) -> Response:
+        expected, user = expected_revision(request), user_of(request)
+        with self._service.place(labels=False):
+            body = await json_request(request, ProjectJson, self._settings, limit=TEXT_BYTES, values=500_000)
+            before = self.project.record.colors
+            after = (await self._in_thread(partial(self._update, body, expected, user))).colors
+            if any(after[number] != color for number, color in before.items()):
+                self._coloring = asyncio.create_task(self._recolor(self._coloring))
+            await self._taught.follow()
+            content, revision = await self._in_thread(self._content)
+        return Response(content, media_type="application/json", headers=_etag(revision))
+
+    async def _recolor(self, before: asyncio.Task[None] | None) -> None:
+        """Give all label maps the words' new colors; what an end interrupts, the next start finishes."""
+        if before is not None:
+            before.cancel()
+        for image in self.project.images().values():
+            with suppress(ServiceFailure, SegvocError):
+                await self._in_thread(partial(self.project.recolor, image.name))
+
+    def _update(self, body: ProjectJson, expected: int, user: str) -> ProjectRecord:
+        words, options = body.words, body.options
+        return self.project.update(
+            expected=expected,
+            by=user,
+            name=body.name,
+            words=None if words is None else tuple(_word(word.model_dump()) for word in words),
+            options=None if options is None else ProjectOptions(**_tuples(options.model_dump())),
+        )
+
+    async def _changes(self, request: Request) -> Response:
+        after = int(whole_number(request, "after", 0, 1e15))
+        wait = whole_number(request, "wait", 0, WATCHING_SECONDS)
+        async with self._watching():
+            seq = await self._in_thread(self.project.history.last)
+            if seq == after and wait:
+                await unless_gone(request, self._change(after, wait))
+            told = await self._in_thread(partial(self._told, after))
+        return Response(told, media_type="application/json")
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        """A place among those who wait for changes, which take none of the places for requests."""
+        if self._waiting >= self._limits.watchers:
+            raise ServiceFailure("busy", f"{self._waiting} requests wait for changes; try again later", retry_after=5)
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _change(self, after: int, wait: float) -> None:
+        """Wait until the history grows, or the service stops."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait
+        await asyncio.sleep(LOOK_SECONDS)
+        while self.project.history.last() == after and loop.time() < end and not self._stopping:
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _told(self, after: int) -> str:
+        changes = self.project.history.after(after)
+        told: dict[str, Any] = {
+            "seq": changes[-1].seq if changes else self.project.history.last(),
+            "changes": [to_json(change) for change in changes],
+            "states": {},
+        }
+        for name, revision in {change.image: change.revision for change in changes if change.image is not None}.items():
+            try:
+                image = self.project.image(name)
+                state = self.project.state(image)
+                if state.revision < revision:
+                    # the history is written before the state, and after the work file
+                    state = read_state_of(self.project.files(image).work)
+            except (SegvocError, FileNotFoundError):
+                continue  # removed, or damaged
+            told["states"][name] = to_json(state)
+        if any(change.what in ("words", "improved") for change in changes):
+            told["project"] = to_json(self.project.record)
+        return strict_json(told)
+
+    async def _add_images(self, request: Request) -> Response:
+        settings, user = self._settings, user_of(request)
+        limits = self._limits.upload_bytes, self._limits.transfer_seconds
+        added, problems = [], []
+        with self._service.place(labels=False):
+            async with sent_form(request, "image", *limits) as (files, _):
+                for file in files:
+                    name, size = file.filename or "", file.size or 0
+                    if size > settings.max_bytes:
+                        problems.append(f"{name[:80]!r} has {size} bytes; an image has at most {settings.max_bytes}")
+                        continue
+                    content = await file.read()
+                    add = partial(self.project.add, name, content, by=user, max_pixels=settings.max_pixels)
+                    try:
+                        async with self._decoding:
+                            added.append(to_json(await asyncio.to_thread(add)))
+                    except OutputError as error:
+                        raise _storage(error) from error
+                    except SegvocError as error:
+                        problems.append(str(error))
+        return JSONResponse({"added": added, "problems": problems})
+
+    async def _image(self, request: Request) -> Response:
+        image = await self._in_thread(partial(self.project.image, request.path_params["name"]))
+        status = await self._in_thread(image.path.stat)
+        response = FileResponse(image.path, headers=_KEPT, stat_result=status)
+        if request.headers.get("if-none-match") == response.headers["etag"]:
+            return Response(status_code=304, headers={**_KEPT, "ETag": response.headers["etag"]})
+        return response
+
+    async def _thumbnail(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            image = await self._in_thread(partial(self.project.image, request.path_params["name"]))
+            async with self._decoding:
+                content = await self._in_thread(partial(thumbnail, self.project.folder, image))
+        return Response(content, media_type="image/jpeg", headers=_KEPT)
+
+    async def _remove(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            name = request.path_params["name"]
+            await self._in_thread(partial(self.project.remove, name, by=user_of(request)))
+            removed = await self._in_thread(self.project.removed)
+        return JSONResponse({"removed": removed})
+
+    async def _restore(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            name = request.path_params["name"]
+            state = await self._in_thread(partial(self.project.restore, name, by=user_of(request)))
+        return _answered(state)
+
+    async def _work(self, request: Request) -> Response:
+        with self._service.place(labels=False):
+            found = await self._in_thread(partial(self.project.work_content, request.path_params["name"]))
+        return Response(found[1], media_type=ZIP, headers=_etag(found[0]))
+
+    async def _put_work(self, request: Request) -> Response:
+        name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
+        with self._service.place(labels=False):
+            async with sent_file(request, ZIP, self._limits) as file, self._decoding:
+                receive = partial(self.project.receive, name, file, expected=expected, by=user)
+                state = await self._in_thread(receive)
+        return _answered(state)
+
+    async def _put_done(self, request: Request) -> Response:
+        name, expected, user = request.path_params["name"], expected_revision(request), user_of(request)
+        with self._service.place(labels=False):
+            body = await json_request(request, DoneJson, self._settings, limit=1000, values=10)
+            state = await self._in_thread(partial(self.project.set_done, name, body.done, expected=expected, by=user))
+        return _answered(state)
+
+    async def _archive(self, request: Request) -> Response:
+        return self._zip(archived(self.project))
+
+    async def _export(self, request: Request) -> Response:
+        format_ = request.query_params.get("format", "")
+        only_done = request.query_params.get("all", "false") != "true"
+        export = partial(ProjectExport, project=self.project, format=format_, only_done=only_done)
+        return self._zip((await self._in_thread(export)).to_zip(), f" {format_}")
+
+    def _zip(self, pieces: Iterator[bytes], what: str = "") -> Response:
+        """A zip that is sent while it is made, with the project's name."""
+        name = "".join(character for character in self.project.name if character.isalnum() or character in " -_.")
+        file = f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}{what}.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{file}"'}
+        return StreamingResponse(pieces, media_type=ZIP, headers=headers)
+
+    async def _import(self, request: Request) -> Response:
+        settings, user = self._settings, user_of(request)
+        limits = self._limits.archive_bytes, self._limits.transfer_seconds
+        with self._service.place(labels=False):
+            async with sent_form(request, "archive", *limits, most=1) as (files, texts):
+                done, format_ = texts.get("done") == "true", texts.get("format")
+                options = {"done": done, "by": user, "max_pixels": settings.max_pixels}
+                async with self._decoding:
+                    found = await self._in_thread(partial(_imported, self.project, files[0].file, format_, options))
+        states = [state for name in found.added if (state := await self._in_thread(partial(self._state, name)))]
+        return JSONResponse({"added": states, "problems": found.problems})
+
+    def _state(self, name: str) -> dict[str, Any] | None:
+        with suppress(SegvocError):
+            return to_json(self.project.state(self.project.image(name)))
+        return None  # removed meanwhile
+
+    async def _improvement_state(self) -> Response:
+        return self._told_of(await self._in_thread(self._improvement.state))
+
+    async def _improve(self, request: Request) -> Response:
+        user = user_of(request)
+        with self._service.place(labels=False):
+            body = await json_request(request, ImprovementJson, self._settings, limit=1000, values=10)
+            why = why_no_finetuning(self._service.labeler.model) if body.finetune else None
+            if why is not None:
+                raise ServiceFailure("invalid_request", why)
+            begin = partial(self._improvement.start, finetune=body.finetune, by=user)
+            return self._told_of(await self._in_thread(begin))
+
+    async def _cancel_improvement(self) -> Response:
+        return self._told_of(await self._in_thread(self._improvement.cancel))
+
+    def _told_of(self, state: ImprovementState) -> Response:
+        offered = why_no_finetuning(self._service.labeler.model) is None
+        return JSONResponse(to_json(state) | {"can_finetune": offered})
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        """What a call about the project gives, with its errors as failures of the request."""
+        try:
+            return await asyncio.to_thread(call)
+        except (SegvocError, OSError) as error:
+            raise _failure(error) from error
+
+
+_ANSWERS: Mapping[str, type[BaseModel]] = {
+    "_get": schemas.ProjectAnswer,
+    "_put": schemas.ProjectAnswer,
+    "_changes": schemas.ChangesAnswer,
+    "_add_images": schemas.AddedAnswer,
+    "_remove": schemas.RemovedAnswer,
+    "_restore": schemas.StateAnswer,
+    "_put_work": schemas.StateAnswer,
+    "_put_done": schemas.StateAnswer,
+    "_import": schemas.AddedAnswer,
+    "_improvement_state": schemas.ImprovementAnswer,
+    "_improve": schemas.ImprovementAnswer,
+    "_cancel_improvement": schemas.ImprovementAnswer,
+}
+"""What the addresses answer that don't send a file, by their methods."""
+
+
+_KEPT = {"Cache-Control": "private, no-cache"}
+"""Browsers keep images, and ask each time whether they changed."""
+
+
+def _failure(error: SegvocError | OSError) -> Exception:
+    if isinstance(error, ConflictError):
+        code, status = ("done", 409) if isinstance(error, ImageDoneError) else ("conflict", 412)
+        headers, details = _etag(error.current.revision), {"current": to_json(error.current)}
+        return ServiceFailure(code, str(error), status=status, headers=headers, details=details)
+    if isinstance(error, NotInProjectError):
+        return ServiceFailure("not_found", str(error))
+    if isinstance(error, DamagedProjectError):
+        return ServiceFailure("damaged", str(error), status=500)
+    return _storage(error) if isinstance(error, OutputError) else error
+
+
+def _imported(project: Project, file: BinaryIO, format_: str | None, options: dict[str, Any]) -> Imported:
+    """Import a zip that somebody sends."""
+    with scratch_folder() as folder:
+        path = Path(folder, "archive.zip")
+        with writing(path), path.open("wb") as kept:
+            shutil.copyfileobj(file, kept)
+        try:
+            return import_path(project, path, format_ or None, **options)
+        except UsageError as error:
+            # where it lay is none of the caller's business
+            raise UsageError(str(error).replace(folder, "")) from None
+
+
+def _storage(error: OutputError) -> ServiceFailure:
+    return ServiceFailure("storage", str(error), status=507)
+
+
+def _answered(state: ImageState) -> Response:
+    return JSONResponse(to_json(state), headers=_etag(state.revision))
+
+
+def _etag(revision: int) -> dict[str, str]:
+    return {"ETag": f'"{revision}"'}
+
+
+def _word(values: dict[str, Any]) -> ProjectWord:
+    return ProjectWord(**_tuples(values))
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,0 +1,70 @@
+"""What segvoc-annotate adds to `segvoc serve`: an entry point of the group `segvoc.routes`."""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segvoc import UsageError
+from segvoc.serving.extensions import Extension
+from segvoc_annotate.settings import TOKEN_VARIABLE, AnnotateSettings, label_studio_token
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from segvoc.serving.service import Service
+
+
+@dataclass(frozen=True)
+class AnnotateRoutes:
+    """Adds the project's addresses, if there is a project, Label Studio's and the page."""
+
+    settings: AnnotateSettings
+
+    def __call__(self, app: "FastAPI", service: "Service") -> AbstractAsyncContextManager[None]:
+        """See `segvoc.serving.extensions.AddRoutes`."""
+        from segvoc_annotate.label_studio.routes import LabelStudioRoutes  # here, since it needs FastAPI
+        from segvoc_annotate.service.page import ServedPage
+        from segvoc_annotate.service.routes import ProjectRoutes
+
+        settings = self.settings
+        project = None if settings.project is None else ProjectRoutes(service, settings, settings.project)
+        if project is not None:
+            project.add(app.router)
+        LabelStudioRoutes(service, settings).add(app)
+        ServedPage(settings.page, has_project=project is not None).add(app)
+        return nullcontext() if project is None else project.running()
+
+
+def _routes(options: Mapping[str, Any]) -> AnnotateRoutes:
+    address, file, folder = options["label_studio"], options["label_studio_token_file"], None
+    token = None
+    if address is not None or file is not None:
+        token = label_studio_token(file, "--label-studio-token-file")
+    if options["project"] is not None:
+        if options["workers"] > 1:
+            raise UsageError("one process writes a project; leave out --workers, or --project")
+        from segvoc_annotate.projects.archive import open_project
+
+        folder = open_project(options["project"]).folder
+    return AnnotateRoutes(AnnotateSettings(project=folder, label_studio=address, label_studio_token=token))
+
+
+EXTENSION = Extension(
+    options=(
+        click.Option(
+            ["--project"],
+            metavar="PATH",
+            help="Serve this project: its folder, or its zip, which is unpacked beside it.",
+        ),
+        click.Option(
+            ["--label-studio"], metavar="URL", help="Fetch task images from this Label Studio, and only from it."
+        ),
+        click.Option(
+            ["--label-studio-token-file"], metavar="FILE", help=f"File with its token; or set {TOKEN_VARIABLE}."
+        ),
+    ),
+    routes=_routes,
+)

@@ -1,0 +1,124 @@
+"""A folder with the page and a model that runs in the browser, which any static server can serve."""
+
+import filecmp
+import gzip
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from segvoc import UsageError
+from segvoc.clicks.program import IMAGE, PROGRAM
+from segvoc.exported.manifest import is_exported
+from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.storage.atomic_writes import writing
+
+WEB = Path(__file__).parent / "web"
+"""The built page; its sources are in the repository's folder `annotate/web`."""
+
+MODEL_FOLDER = "model"
+"""Name of the page's folder that holds the exported model."""
+
+CLICKS_FOLDER = "clicks"
+"""Name of its folder that holds the network of clicks, which is that of `tiny` whatever model the page labels with."""
+
+CLICKS_FILE = "clicks.json"
+"""Describes the files in it."""
+
+TINY_WEIGHTS = "tiny.safetensors"
+"""Weights of the program for images, by the name that it has for them."""
+
+_DESCRIPTION = "runtime.json"
+"""Names the WebAssembly file that the page was built for; not part of the page."""
+
+
+def write_page(out: Path, write_model: Callable[[Path], object], runtime: Path | None = None) -> None:
+    """Write the page around a model. The folder appears when it is complete.
+
+    Args:
+        out: the folder; an earlier page there is replaced.
+        write_model: writes the exported model into a folder, which doesn't exist yet.
+        runtime: the npm package onnxruntime-web, or the folder of its WebAssembly file; None: the file beside the built
+            page, which wheels carry and `make web` writes.
+
+    Raises:
+        UsageError: `out` is something else than a page, or the WebAssembly file is missing, or isn't the one that the
+            page was built for.
+        OutputError: the folder can't be written.
+    """
+    if out.exists() and not is_exported(out / MODEL_FOLDER) and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{str(out)!r} exists and is not a page; name another folder")
+    folder, old = (out.parent / f".segvoc-{secrets.token_hex(8)}.tmp" for _ in range(2))
+    with writing(out):
+        folder.mkdir(parents=True)
+        try:
+            write_page_files(folder, runtime)
+            write_model(folder / MODEL_FOLDER)
+            _write_click_files(folder / CLICKS_FOLDER, folder / MODEL_FOLDER)
+            if out.exists():
+                out.rename(old)
+            folder.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_page_files(folder: Path, runtime: Path | None = None) -> None:
+    """Write the page's own files; see `write_page`.
+
+    Args:
+        folder: the page's folder, which exists.
+        runtime: as for `write_page`.
+    """
+    description = json.loads((WEB / _DESCRIPTION).read_text(encoding="utf-8"))
+    packed = f"{description['file']}.gz"
+    content = _runtime(description, packed, runtime)
+    for path in WEB.iterdir():
+        if path.name not in (_DESCRIPTION, packed):
+            shutil.copyfile(path, folder / path.name)
+    # a quarter of its size on its way to the browser, whatever the server does
+    (folder / packed).write_bytes(gzip.compress(content, mtime=0))
+
+
+def _runtime(description: dict[str, str], packed: str, folder: Path | None) -> bytes:
+    name, package = description["file"], description["package"]
+    if folder is None:
+        path = WEB / packed
+        how = f"run 'make web', or 'npm install {package.replace(' ', '@')}' and give its folder as --runtime"
+    else:
+        inside = folder / "dist" / name
+        path = inside if inside.is_file() else folder / name
+        how = f"give the folder of npm's {package}"
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"can't be read ({error})"
+        raise UsageError(f"the page needs ONNX Runtime's file {name}: {str(path)!r} {reason}; {how}") from None
+    if hashlib.sha256(content).hexdigest() != description["sha256"]:
+        raise UsageError(f"{str(path)!r} is not the file of {package}, for which the page was built; {how}")
+    return content
+
+
+def click_description(weights: str) -> dict[str, object]:
+    """What `clicks.json` says.
+
+    Args:
+        weights: address of the weights of the program for images, relative to that of the description.
+    """
+    about = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
+    protocol = about["protocols"]["auto"]
+    return {"image": IMAGE, "weights": {TINY_WEIGHTS: weights}, "program": PROGRAM, "protocol": protocol}
+
+
+def _write_click_files(folder: Path, model: Path) -> None:
+    """Write what finds objects by clicks; the weights only where those of the page's model are others."""
+    folder.mkdir()
+    own = model / TINY_WEIGHTS
+    is_tiny = own.is_file() and filecmp.cmp(own, SHIPPED / TINY_WEIGHTS, False)
+    for name in (IMAGE, PROGRAM) if is_tiny else (IMAGE, PROGRAM, TINY_WEIGHTS):
+        shutil.copyfile(SHIPPED / name, folder / name)
+    content = click_description(f"../{model.name}/{TINY_WEIGHTS}" if is_tiny else TINY_WEIGHTS)
+    (folder / CLICKS_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

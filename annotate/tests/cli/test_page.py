@@ -1,0 +1,59 @@
+"""`segvoc page`: a static page around a model."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from segvoc.exported.shipped import copy_tiny
+from segvoc_annotate import static_page
+from tests.cli.command import Command
+
+
+@pytest.fixture(autouse=True)
+def no_files_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of one file: the built page's WebAssembly file isn't in a clone."""
+    monkeypatch.setattr(
+        static_page, "write_page_files", lambda folder, runtime: (folder / "index.html").write_text(str(runtime))
+    )
+
+
+def written(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("engine", [True, False], ids=["with PyTorch", "without"])
+def test_tiny_has_its_weights_once(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, engine: bool) -> None:
+    if not engine:
+        monkeypatch.setattr("segvoc_annotate.cli.page.find_spec", lambda name: None)
+    for _ in range(2):  # an earlier page is replaced
+        assert segvoc_command("page", "tiny", "site", "--runtime", "npm").out == "-> site\n"
+    assert written(Path("site")) == {"index.html", "model", "clicks"}
+    assert Path("site/index.html").read_text() == "npm"
+    assert json.loads(Path("site/model/segvoc.json").read_text())["name"] == "tiny"
+    assert written(Path("site/clicks")) == {"clicks.json", "clicks.onnx", "clicks_image.onnx"}
+    assert json.loads(Path("site/clicks/clicks.json").read_text())["weights"] == {
+        "tiny.safetensors": "../model/tiny.safetensors"
+    }
+
+
+def test_an_exported_folder_becomes_a_page(segvoc_command: Command) -> None:
+    Path("exported").mkdir()
+    copy_tiny(Path("exported"))
+    Path("exported/tiny.safetensors").write_bytes(gzip.compress(b"other weights"))
+    assert segvoc_command("page", "exported", "site").code == 0
+    assert written(Path("site/model")) == written(Path("exported"))
+    assert json.loads(Path("site/clicks/clicks.json").read_text())["weights"] == {
+        "tiny.safetensors": "tiny.safetensors"
+    }
+    segvoc_command("page", "exported", "other", "--weights", "x").refused("which has its weights; leave out")
+    assert not Path("other").exists()
+
+
+def test_other_folders_are_left_alone(segvoc_command: Command) -> None:
+    Path("photos").mkdir()
+    Path("photos/a.txt").write_text("a")
+    segvoc_command("page", "tiny", "photos").refused("'photos' exists and is not a page; name another folder")
+    segvoc_command("page", "no-such-model", "site").refused("no-such-model")
+    assert written(Path(".")) == {"photos"}

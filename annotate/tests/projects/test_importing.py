@@ -1,0 +1,150 @@
+"""Projects as datasets, and datasets as projects."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, drawn_work
+from segvoc.data.datasets.opening import read_dataset
+from segvoc.data.labeled_images import LabeledImages
+from segvoc.errors import UsageError
+from segvoc.formats.names import FORMAT_NAMES
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc_annotate.projects.archive import archived
+from segvoc_annotate.projects.exporting import ProjectExport
+from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
+from segvoc_annotate.projects.project import Project
+from tests.data.datasets.published_layouts import LAYOUTS
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Project:
+    """Two of three images are done; the second word was removed."""
+    project = drawn_project(tmp_path / "street", "sub/a.png", "b.png", "c.png")
+    for name in project.images():
+        project.write(name, drawn_work(0, 1, 2), expected=0)
+    for name in ("sub/a.png", "b.png"):
+        project.set_done(name, True, expected=1)
+    cat, sofa, wall = project.record.words
+    project.update(expected=1, words=(wall, replace(sofa, removed=True), cat))
+    return project
+
+
+def test_a_project_is_a_dataset_of_what_is_done(street: Project) -> None:
+    for path in (street.folder, street.folder / "project.json"):
+        dataset = read_dataset(path)
+        assert dataset.vocabulary.words == ("wall", "cat")
+        assert [image.stem for image in dataset.images] == ["b", "sub/a"]
+        expected = drawn_labels(1, UNLABELED, 0)
+        assert (dataset.read(0).labels == expected).all()
+    # a process that was ended before it had made the label map again
+    shutil.copy(street.folder / "labels/c.png", street.folder / "labels/b.png")
+    (street.folder / "states/b.json").unlink()
+    (street.folder / "labels/b.png").unlink()
+    assert (read_dataset(street.folder).read(0).labels == expected).all()
+    for name in ("b.png", "sub/a.png"):
+        street.set_done(name, False, expected=2)
+    with pytest.raises(UsageError, match="is done; mark images as done"):
+        read_dataset(street.folder)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_what_is_exported_can_be_imported(street: Project, tmp_path: Path, name: str) -> None:
+    export = ProjectExport(project=street, format=name)
+    assert export.to_folder(str(tmp_path / "out")) == []
+    (tmp_path / "out.zip").write_bytes(b"".join(export.to_zip()))
+    found = []
+    for source in ("out", "out.zip"):
+        project = Project.create(tmp_path / f"from {source}", words=["door"])
+        for _ in range(2):  # the second time changes nothing
+            result = import_path(project, tmp_path / source, name, done=True)
+            names = sorted(result.added)
+            suffix = ".jpg" if name == "voc" else ".png"
+            assert (names, result.problems) == ([f"b{suffix}", f"sub/a{suffix}"], [])
+        words = {word.name: word.id for word in project.record.present}
+        assert words["door"] == 0 and {"wall", "cat"} <= set(words)
+        states = project.states()[0]
+        assert all(state.done and state.source == "import" and state.revision == 2 for state in states)
+        found.append([(state.image, state.pixels) for state in states])
+        if name != "labelme":  # whose polygons are a little smoother
+            assert found[-1][0][1] == {str(words["cat"]): 1024, str(words["wall"]): 1024}
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["coco-instances", "voc", "label-studio"])
+def test_objects_go_along(street: Project, tmp_path: Path, name: str) -> None:
+    """The images have an object in each band; walls are stuff unless the format says that these are objects."""
+    ProjectExport(project=street, format=name).to_folder(str(tmp_path / "out"))
+    project = Project.create(tmp_path / "copy")
+    import_path(project, tmp_path / "out", name)
+    words = {word.name: str(word.id) for word in project.record.present}
+    (state,) = (state for state in project.states()[0] if Path(state.image).stem == "b")
+    walls = {} if name == "label-studio" else {words["wall"]: 1}
+    assert state.objects == {words["cat"]: 1, **walls}
+
+
+def test_another_project_comes_with_drafts_and_corrections(street: Project, tmp_path: Path) -> None:
+    (tmp_path / "street.zip").write_bytes(b"".join(archived(street)))
+    for source in (street.folder, tmp_path / "street.zip"):
+        project = Project.create(tmp_path / f"from {Path(source).name}", words=["door"])
+        assert sorted(import_path(project, source).added) == ["b.png", "c.png", "sub/a.png"]
+        assert [state.done for state in project.states()[0]] == [True, False, True]
+        words = {word.name: word.id for word in project.record.present}
+        work = project.work("c.png")[1]
+        assert work.draft is not None and (work.draft == words["cat"]).all()
+        assert set(np.unique(work.corrections).tolist()) == {0, words["wall"] + 2}
+
+
+def test_folders_of_images_and_labels(street: Project, tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text(json.dumps(["cat", "sky"]))
+    for number in range(3):
+        Image.fromarray(np.full((48, 64, 3), 40 * number, np.uint8)).save(street.folder / f"../{number}.png")
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / f"{number}.png").rename(tmp_path / f"images/{number}.png")
+    (tmp_path / "labels").mkdir()
+    Image.fromarray(np.ones((48, 64), np.uint8)).save(tmp_path / "labels/0.png")
+    Image.fromarray(np.ones((48, 60), np.uint8)).save(tmp_path / "labels/1.png")
+    dataset = LabeledImages.from_folders(tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
+    result = import_dataset(street, dataset)
+    assert result.added == ["0.png", "2.png"]
+    assert len(result.problems) == 1 and "export both at the same size" in result.problems[0]
+    assert street.state(street.image("0.png")).pixels == {"3": 3072}
+    assert street.state(street.image("2.png")).revision == 0
+    street.write("2.png", drawn_work(0), expected=0)
+    Image.fromarray(np.ones((48, 64), np.uint8)).save(tmp_path / "labels/2.png")
+    assert "'2.png' has other labels already" in "".join(import_dataset(street, dataset).problems)
+    assert import_images(Project.create(tmp_path / "plain"), str(tmp_path / "images")).added == [
+        "0.png",
+        "1.png",
+        "2.png",
+    ]
+
+
+def test_an_export_names_what_it_leaves_out(street: Project, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((10, 10, 3), np.uint8)).save(street.images_folder / "b.png")
+    (problem,) = ProjectExport(project=street, format="voc").to_folder(str(tmp_path / "out"))
+    assert "'b.png' has another size than its labels" in problem
+    assert b"problems.txt" in b"".join(ProjectExport(project=street, format="voc").to_zip())
+    assert len(ProjectExport(project=street, format="voc", only_done=False).states) == 3
+    with pytest.raises(UsageError, match="no image of the project 'empty' is done"):
+        ProjectExport(project=drawn_project(tmp_path / "empty"), format="voc")
+    with pytest.raises(UsageError, match="has no words"):
+        ProjectExport(project=Project.create(tmp_path / "none"), format="voc")
+
+
+@pytest.mark.parametrize(("name", "inside"), [("data_semantics", ""), ("CamVid with its table", "CamVid/")])
+def test_zip_of_a_published_dataset(tmp_path: Path, name: str, inside: str) -> None:
+    """Also one whose only folder is part of its layout."""
+    LAYOUTS[name].write(tmp_path / "in" / inside)
+    shutil.rmtree(tmp_path / "in/testing", ignore_errors=True)
+    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "in")
+    project = Project.create(tmp_path / "street")
+    assert len(import_path(project, tmp_path / "set.zip").added) == 1
+    (state,) = project.states()[0]
+    words = {word.name: str(word.id) for word in project.record.present}
+    assert state.pixels == {words[LAYOUTS[name].square]: 16, words[LAYOUTS[name].rest]: 94}

@@ -1,0 +1,472 @@
+"""A project as people and programs change it: revisions, words, trash, history; kills, two people, bad disks."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotate.tests.projects.drawn_projects import SIZE, drawn_labels, drawn_project, drawn_work, kill_at, writes_of
+from hardening.faults import Fault, faults
+from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.imaging.palette import class_colors
+from segvoc_annotate.projects import thumbnails
+from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.images import ProjectImage
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.records import (
+    ConflictError,
+    DamagedProjectError,
+    ImageDoneError,
+    ImageState,
+    NotInProjectError,
+    ProjectOptions,
+    read_state,
+)
+from segvoc_annotate.projects.work_files import read_work
+from tests.serving.services import drawn_image, png
+
+
+def states_of(folder: Path) -> dict[str, ImageState]:
+    return {state.image: state for state in ProjectFolder.open(folder).states()[0]}
+
+
+def check_whole(folder: Path) -> None:
+    """All files of each image say the same, and the history knows of it."""
+    project = ProjectFolder.open(folder)
+    told = {(change.image, change.revision) for change in project.history.after(0)}
+    for image in project.images().values():
+        files = project.files(image)
+        if not files.work.exists():
+            assert not files.labels.exists() and not files.state.exists()
+            continue
+        state, work = read_work(files.work)
+        assert read_state(files.state) == state
+        assert (read_label_map(files.labels) == work.labels).all()
+        assert files.objects.exists() == (work.objects is not None)
+        assert (image.name, state.revision) in told
+    assert not list(folder.glob("trash/work/*")) or project.removed()
+
+
+def test_it_is_plain_files(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street", "a.png", "sub/b.jpg")
+    state = project.write("a.png", drawn_work(0, 1), expected=0, by="ben")
+    assert (state.revision, state.by, state.source) == (1, "ben", "person")
+    assert (state.pixels, state.unlabeled, state.corrected) == ({"0": 1536, "1": 1536}, 0, 1536)
+    assert (state.uncertainty, state.objects) == (0.2, {"0": 1, "1": 1})
+    with Image.open(tmp_path / "street/labels/a.png") as labels:
+        assert labels.mode == "P"
+        assert labels.getpalette()[:6] == class_colors(2).ravel().tolist()  # type: ignore[index]
+    with Image.open(tmp_path / "street/objects/a.png") as objects:
+        assert objects.mode == "I;16"
+    content = json.loads((tmp_path / "street/project.json").read_text())
+    assert (content["format"], content["version"], content["images"]) == ("segvoc project", 1, "images")
+    assert content["words"][1] == {"id": 1, "name": "sofa", "color": class_colors(2)[1].tolist(), "removed": False}
+    history = [json.loads(line) for line in (tmp_path / "street/history.jsonl").read_text().splitlines()]
+    assert [(one["seq"], one["what"], one["image"]) for one in history] == [
+        (1, "added", "a.png"),
+        (2, "added", "sub/b.jpg"),
+        (3, "labels", "a.png"),
+    ]
+    assert project.write("a.png", replace(drawn_work(2), objects=None), expected=1).objects is None
+    check_whole(tmp_path / "street")
+
+
+def test_label_maps_follow_the_colors_of_words(tmp_path: Path) -> None:
+    names = ("a.png", "b.png", "c.png", "d.png")
+    project = drawn_project(tmp_path / "street", *names)
+    files = [project.files(project.image(name)) for name in names]
+    for name in names:
+        project.write(name, drawn_work(0, 1), expected=0)
+    # of other programs: gray, and fewer colors than a palette of ours has
+    gray = Image.fromarray(drawn_labels(0, 1).astype(np.uint8))
+    gray.save(files[2].labels)
+    few = gray.convert("P")
+    few.putpalette([1, 2, 3, 4, 5, 6])
+    few.save(files[3].labels, bits=1)
+    project.recover()
+    words = (replace(project.record.words[0], color=(1, 2, 3)), *project.record.words[1:])
+    project.update(expected=project.record.revision, words=words)
+    project.recolor("a.png")
+    project.set_done("b.png", True, expected=1)
+    project.recover()
+    for one, known in zip(files, (1, 2, 1, 1), strict=True):
+        assert read_state(one.state).revision == known
+        assert (read_label_map(one.labels) == drawn_labels(0, 1)).all()
+    for one in files[:2]:
+        with Image.open(one.labels) as labels:
+            assert labels.getpalette()[:6] == [1, 2, 3, *words[1].color]  # type: ignore[index]
+    assert files[2].labels.read_bytes()[25] == 0  # gray stays gray
+    check_whole(tmp_path / "street")
+
+
+def test_more_than_255_words_take_16_bits(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street", "a.png", words=tuple(f"word {number}" for number in range(300)))
+    project.write("a.png", drawn_work(255, 299), expected=0)
+    with Image.open(tmp_path / "street/labels/a.png") as labels:
+        assert labels.mode == "I;16"
+    assert (read_label_map(tmp_path / "street/labels/a.png") == drawn_labels(255, 299)).all()
+
+
+def test_who_is_late_gets_what_is_there_now(tmp_path: Path) -> None:
+    project, other = drawn_project(tmp_path / "street", "a.png"), Project.open(tmp_path / "street")
+    first = project.write("a.png", drawn_work(0), expected=0)
+    with pytest.raises(ConflictError, match="has revision 1") as late:
+        other.write("a.png", drawn_work(1), expected=0)
+    assert late.value.current == first
+    done = other.set_done("a.png", True, expected=1)
+    with pytest.raises(ImageDoneError, match="reopen it"):
+        project.write("a.png", drawn_work(1), expected=2)
+    assert project.set_done("a.png", True, expected=2) == done
+    assert project.set_done("a.png", False, expected=2).revision == 3
+    with pytest.raises(ConflictError) as late:
+        other.set_done("a.png", True, expected=2)
+    with pytest.raises(NotInProjectError, match="label it first"):
+        drawn_project(tmp_path / "other", "a.png").set_done("a.png", True, expected=0)
+    assert [change.what for change in project.history.after(1)] == ["labels", "done", "reopened"]
+
+
+def test_ids_of_words_stay(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street")
+    cat, sofa, wall = project.record.words
+    renamed, gone = replace(sofa, name="couch"), replace(wall, removed=True)
+    project.update(expected=1, words=(renamed, gone, cat), options=ProjectOptions(threshold=0.2), name="road")
+    record = project.add_words(["sofa", "wall", "couch"], by="ben")
+    assert [(word.id, word.name) for word in record.present] == [(1, "couch"), (2, "wall"), (0, "cat"), (3, "sofa")]
+    assert (record.name, record.options.threshold, record.revision) == ("road", 0.2, 3)
+    assert record.words[-1].color == tuple(class_colors(4)[3].tolist())
+    with pytest.raises(UsageError, match="the word 'cat' is missing"):
+        project.update(expected=3, words=record.words[:2])
+    for words, said in (
+        ((*record.words, replace(cat, name="dog")), "one id"),
+        ((*record.words, replace(cat, id=9)), "'cat' is given twice"),
+        ((*record.words, replace(cat, id=65_534, name="x")), "out of range"),
+        ((*record.words, replace(cat, id=9, name=" x")), "white space"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            project.update(expected=3, words=words)
+    with pytest.raises(ConflictError):
+        project.update(expected=2, name="late")
+    assert Project.open(tmp_path / "street").record == record
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.jpg", "'a.jpg' would share its label map with 'a.png'"),
+        ("A.PNG", "'A.PNG' would share its label map with 'a.png'"),
+        ("a.png", "would share|is in the project already"),
+        ("../x.png", "points outside"),
+        ("/x.png", "points outside"),
+        (".x.png", "is hidden"),
+        ("x", "no suffix of an image"),
+        ("x\n.png", "no name of a file"),
+        ("x\u202e.png", "can't be shown"),
+    ],
+)
+def test_names_that_cannot_be_used(tmp_path: Path, name: str, said: str) -> None:
+    project = drawn_project(tmp_path / "street", "a.png")
+    with pytest.raises(UsageError, match=said):
+        project.add(name, png())
+    assert list(Project.open(tmp_path / "street").images()) == ["a.png"]
+
+
+def test_images_that_cannot_be_read_are_problems_of_their_own(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street", "b.png")
+    images = project.images_folder
+    (images / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    shutil.copy(images / "b.png", images / "b.jpg")
+    upright = Image.fromarray(drawn_image())
+    exif = upright.getexif()
+    exif[0x0112] = 6
+    upright.save(images / "turned.png", exif=exif)
+    states, problems = project.states()
+    assert [(state.image, state.width, state.height) for state in states] == [("b.jpg", 64, 48), ("turned.png", 48, 64)]
+    assert len(problems) == 2 and "'b.png' would share" in problems[0] and "a.png" in problems[1]
+    project.write("b.jpg", drawn_work(0), expected=0)
+    (images / "B.bmp").write_bytes((images / "b.png").read_bytes())  # sorted before, but it owns no labels
+    assert "b.jpg" in Project.open(tmp_path / "street").images()
+    with pytest.raises(InputError, match=r"'c\.png' is not an image"):
+        project.add("c.png", b"no image at all")
+
+
+def test_images_elsewhere_stay_there(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(2):
+        (tmp_path / f"photos/{number}.png").write_bytes(png(drawn_image(number)))
+    project = Project.create(tmp_path / "street", words=["cat"], images=tmp_path / "photos")
+    assert not (tmp_path / "street/images").exists()
+    project.write("0.png", drawn_work(0), expected=0)
+    project.remove("0.png")
+    assert (list(project.images()), project.removed()) == (["1.png"], ["0.png"])
+    assert (tmp_path / "photos/0.png").exists() and not (tmp_path / "street/labels/0.png").exists()
+    with pytest.raises(NotInProjectError):
+        project.write("0.png", drawn_work(0), expected=1)
+    assert project.restore("0.png").revision == 1
+    with pytest.raises(UsageError, match=r"put '2\.png' there"):
+        project.add("2.png", png())
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    assert "is not there; bring it back" in project.states()[1][0]
+
+
+def test_what_is_removed_comes_back_with_everything(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street", "a.png")
+    content = (project.images_folder / "a.png").read_bytes()
+    state = project.write("a.png", drawn_work(0, 1), expected=0)
+    project.remove("a.png", by="ben")
+    assert (project.removed(), states_of(tmp_path / "street")) == (["a.png"], {})
+    with pytest.raises(UsageError, match="in the trash"):
+        project.add("a.png", png(drawn_image(7)))
+    assert project.add("a.png", content) == state  # the same image: its labels are back
+    check_whole(tmp_path / "street")
+    with pytest.raises(NotInProjectError, match="the trash has no image"):
+        project.restore("a.png")
+    project.remove("a.png")
+    (project.images_folder / "a.jpg").write_bytes(content)
+    with pytest.raises(UsageError, match="rename it first"):
+        project.restore("a.png")
+
+
+def test_label_maps_that_other_programs_change_are_taken_over(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street", "a.png", "b.png")
+    project.write("a.png", drawn_work(0, 1), expected=0)
+    path = tmp_path / "street/labels/a.png"
+    os.utime(path)  # copied, not changed
+    assert project.recover() == [] and states_of(tmp_path / "street")["a.png"].revision == 1
+    with Image.open(path) as image:
+        image.convert("L").point(lambda _: 2).save(path)
+    with pytest.raises(ConflictError) as late:
+        project.write("a.png", drawn_work(1), expected=1)
+    state = late.value.current
+    assert isinstance(state, ImageState)
+    assert (state.revision, state.by, state.pixels) == (2, "another program", {"2": 3072})
+    assert (project.work("a.png")[1].corrections == 4).all()
+    Image.fromarray(np.full((48, 64), 1, np.uint8)).save(tmp_path / "street/labels/b.png")
+    assert project.recover() == []
+    assert states_of(tmp_path / "street")["b.png"].pixels == {"1": 3072}
+    Image.fromarray(np.full((48, 64), 7, np.uint8)).save(tmp_path / "street/labels/b.png")
+    (problem,) = project.recover()
+    assert "labels/b.png" in problem and "has the value 7, which stands for no word" in problem
+    assert states_of(tmp_path / "street")["b.png"].revision == 1
+
+
+def actions(folder: Path) -> dict[str, Callable[[], object]]:
+    """What is done to a project, each of which can be repeated until it says that it was done."""
+
+    def project() -> Project:
+        return Project.open(folder)
+
+    return {
+        "write": lambda: project().write("a.png", drawn_work(1, 2), expected=1),
+        "done": lambda: project().set_done("a.png", True, expected=1),
+        "add": lambda: project().add("new.png", png(drawn_image(9))),
+        "remove": lambda: project().remove("a.png"),
+        "restore": lambda: project().restore("gone.png"),
+        "words": lambda: project().update(expected=1, name="road"),
+    }
+
+
+@pytest.mark.parametrize(
+    "action",
+    [name if name in ("write", "remove") else pytest.param(name, marks=pytest.mark.slow) for name in actions(Path())],
+)
+def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_half(tmp_path: Path, action: str) -> None:
+    original, folder = tmp_path / "original", tmp_path / "street"
+    project = drawn_project(original, "a.png", "gone.png")
+    for name in ("a.png", "gone.png"):
+        project.write(name, drawn_work(0, 1), expected=0)
+    project.remove("gone.png")
+    before = states_of(original)
+    shutil.copytree(original, folder)
+    writes = writes_of(actions(folder)[action], folder)
+    after, name, removed = states_of(folder), Project.open(folder).name, Project.open(folder).removed()
+    for moment in range(1, writes + 1):
+        shutil.rmtree(folder)
+        shutil.copytree(original, folder)
+        kill_at(actions(folder)[action], folder, moment)
+        recovered = Project.open(folder)
+        assert recovered.recover() == []
+        check_whole(folder)
+        now = states_of(folder)
+        assert _timeless(now) in (_timeless(before), _timeless(after)), moment
+        if _timeless(now) == _timeless(before) and (recovered.name, recovered.removed()) != (name, removed):
+            actions(folder)[action]()
+            check_whole(folder)
+        assert _timeless(states_of(folder)) in (_timeless(after), _timeless(before))
+        assert {*states_of(folder), *recovered.removed()} >= {"a.png", "gone.png"}
+        recovered.close()
+
+
+def _timeless(states: dict[str, ImageState]) -> dict[str, ImageState]:
+    return {name: replace(state, at=None) for name, state in states.items()}
+
+
+@pytest.mark.parametrize("kind", ["ENOSPC", pytest.param("EROFS", marks=pytest.mark.slow)])
+def test_a_disk_that_fails_at_any_write_leaves_what_was_there(tmp_path: Path, kind: str) -> None:
+    original, folder = tmp_path / "original", tmp_path / "street"
+    drawn_project(original, "a.png").write("a.png", drawn_work(0, 1), expected=0)
+    shutil.copytree(original, folder)
+    write = actions(folder)["write"]
+    for moment in range(1, writes_of(write, folder) + 1):
+        shutil.rmtree(folder)
+        shutil.copytree(original, folder)
+        failed = False
+        with faults(Fault(kind=kind, moment=moment, lasts=True, below=str(folder))):
+            try:
+                write()
+            except OutputError as error:
+                failed = True
+                assert "can't be written" in str(error)
+        assert Project.open(folder).recover() == []
+        check_whole(folder)
+        assert failed or states_of(folder)["a.png"].revision == 2
+
+
+def test_two_people_lose_no_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, count = tmp_path / "street", 30
+    project = drawn_project(folder, "a.png")
+    project.write("a.png", drawn_work(0), expected=0)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda row: _write_often(Project.open(folder), row, count), (0, 1)))
+    state = states_of(folder)["a.png"]
+    assert (state.revision, state.pixels["1"]) == (1 + 2 * count, 2 * count)
+    assert [change.seq for change in project.history.after(0)] == list(range(1, 2 * count + 3))
+    check_whole(folder)
+
+
+def test_a_second_process_is_told_who_has_the_project(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street", "a.png")
+    command = [sys.executable, "-m", "segvoc", "annotate", str(project.folder), "--no-browser"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert f"is open in process {os.getpid()} on {socket.gethostname()} since 2" in refused.stderr
+    listed = subprocess.run([*command[:3], "project", "status", str(project.folder)], capture_output=True, check=False)
+    assert listed.returncode == 0  # who only reads it may
+
+
+def _write_often(project: Project, half: int, count: int) -> None:
+    """Give the word 1 to one more pixel of a half of the image, so many times."""
+    for number in range(count):
+        while True:
+            state, work = project.work("a.png")
+            labels = work.labels.copy()
+            labels[24 * half + number // 64, number % 64] = 1
+            try:
+                project.write("a.png", replace(work, labels=labels), expected=state.revision)
+                break
+            except ConflictError:
+                time.sleep(0.0005)
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "street"
+    project = drawn_project(folder, "a.png", "b.png")
+    for name in ("a.png", "b.png"):
+        project.write(name, drawn_work(0, 1), expected=0)
+    (folder / "states/a.json").write_text("{")
+    assert Project.open(folder).recover() == []
+    check_whole(folder)
+    content = (folder / "work/a.zip").read_bytes()
+    (folder / "work/a.zip").write_bytes(content[: len(content) // 2])
+    (problem,) = Project.open(folder).recover()
+    assert "work/a.zip' is damaged" in problem
+    with pytest.raises(DamagedProjectError, match=r"work/a\.zip"):
+        project.write("a.png", drawn_work(1), expected=1)
+    assert project.write("b.png", drawn_work(1), expected=1).revision == 2
+    with (folder / "history.jsonl").open("ab") as file:
+        file.write(b'nonsense\n{"seq": 9')
+    project.write("b.png", drawn_work(2), expected=2)
+    assert [change.seq for change in project.history.after(5)] == [6, 7]
+    for text, said in (
+        ("{", "project.json' is damaged: it is not JSON"),
+        ('{"a": 1}', "is no project of segvoc"),
+        ('{"format": "segvoc project", "version": 2}', "made by a newer segvoc"),
+        ('{"format": "segvoc project", "version": 1}', "'name' is missing"),
+    ):
+        (folder / "project.json").write_text(text)
+        with pytest.raises(UsageError, match=said):
+            Project.open(folder)
+
+
+def test_folders_that_are_no_project_say_what_to_call(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(png())
+    (tmp_path / "empty").mkdir()
+    for name, said in (("photos", "--images .*photos"), ("empty", "has no project.json"), ("none", "does not exist")):
+        with pytest.raises(UsageError, match=said):
+            Project.open(tmp_path / name)
+    with pytest.raises(UsageError, match=r"has images but no project\.json"):
+        Project.create(tmp_path / "photos")
+    Project.create(tmp_path / "empty")
+    with pytest.raises(UsageError, match="isn't empty"):
+        Project.create(tmp_path / "empty")
+
+
+def test_the_history_is_read_from_its_end(tmp_path: Path) -> None:
+    project = drawn_project(tmp_path / "street")
+    line = json.dumps({"seq": 1, "at": "", "by": "x" * 100, "what": "words", "image": None, "revision": 1})
+    lines = [line.replace('"seq": 1', f'"seq": {number}') for number in range(1, 2001)]
+    project.history.path.write_text("\n".join(lines) + "\n")
+    assert project.history.last() == 2000
+    assert [change.seq for change in project.history.after(1000)] == list(range(1001, 2001))
+    assert len(project.history.after(0)) == 2000
+
+
+# ---- threads
+
+
+def test_states_are_listed_while_an_image_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = drawn_project(tmp_path / "p", "a.png", "b.png")
+    plain, images = project.state, [png(drawn_image(7, SIZE))]
+
+    def while_one_is_added(image: ProjectImage) -> ImageState:
+        if images:
+            project.add("c.png", images.pop())
+        return plain(image)
+
+    monkeypatch.setattr(project, "state", while_one_is_added)
+    states, problems = project.states()
+    assert ([state.image for state in states], problems) == (["a.png", "b.png"], [])
+    assert list(project.images()) == ["a.png", "b.png", "c.png"]
+
+
+def test_an_image_that_is_added_while_another_thread_lists_is_listed(tmp_path, monkeypatch):
+    project, content = drawn_project(tmp_path / "p", "a.png"), png(drawn_image(7, SIZE))
+    plain, before = project._refresh, project._listing(fresh=True)
+    before = (before[0], dict(before[1]), before[2])
+
+    def while_one_lists(image: ProjectImage) -> ImageState:
+        project._found = before  # a listing that was begun before the image was written
+        return plain(image)
+
+    monkeypatch.setattr(project, "_refresh", while_one_lists)
+    project.add("c.png", content)
+    assert project.has("c.png", content)
+
+
+def test_the_thumbnail_of_an_image_that_is_replaced_meanwhile_is_made_again(tmp_path, monkeypatch):
+    project = drawn_project(tmp_path / "p", "a.png")
+    image, plain = project.image("a.png"), thumbnails.read_image
+
+    def while_it_is_replaced(opened: Image.Image) -> np.ndarray:
+        pixels = plain(opened)
+        image.path.write_bytes(png(drawn_image(7, SIZE)))
+        os.utime(image.path, ns=(0, 1))
+        return pixels
+
+    with monkeypatch.context() as patch:
+        patch.setattr(thumbnails, "read_image", while_it_is_replaced)
+        old = thumbnails.thumbnail(project.folder, image)
+    assert thumbnails.thumbnail(project.folder, image) != old

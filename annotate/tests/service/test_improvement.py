@@ -1,0 +1,204 @@
+"""Learning from the images of a project that are done, on the service that has it."""
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from annotate.tests.services import NO_PAGE
+from segvoc.errors import UsageError
+from segvoc.exported.shipped import open_tiny
+from segvoc.inference.segmenter import Segmenter
+from segvoc.models.opening import load
+from segvoc.records import to_json
+from segvoc.serving.app import create_app
+from segvoc.serving.settings import ServiceSettings
+from segvoc.storage.json_files import write_json
+from segvoc.teaching.taught_words import TaughtWords
+from segvoc_annotate.projects.done_images import done_images
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.work_files import LabelWork
+from segvoc_annotate.service.improvement import IMPROVED_FILE, Improvement, ImprovementState
+from segvoc_annotate.service_extension import AnnotateRoutes
+from segvoc_annotate.settings import AnnotateSettings
+from tests.serving.services import png
+from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
+
+ADDRESS = "/v1/project/improvement"
+
+
+def stuck() -> Segmenter:
+    """A model that never opens."""
+    while True:
+        time.sleep(60)
+
+
+@pytest.fixture
+def examples() -> DrawnExamples:
+    return drawn_examples(4)
+
+
+@pytest.fixture
+def project(tmp_path: Path, examples: DrawnExamples) -> Project:
+    """A project of four images, of which three are done."""
+    project = Project.create(tmp_path / "drawn", words=["to be removed", *examples.vocabulary.words])
+    first = project.record.words[0]
+    words = (first.__class__(id=0, name=first.name, color=first.color, removed=True), *project.record.words[1:])
+    project.update(expected=1, words=words)
+    for number in range(4):
+        name = f"{number}.png"
+        project.add(name, png(examples.images[number]))
+        work = LabelWork.of_labels((examples.labels[number] + 1).astype(np.uint16))
+        state = project.write(name, work, expected=0)
+        if number < 3:
+            project.set_done(name, True, expected=state.revision)
+    return project
+
+
+def client_of(project: Project, open_model: Any = open_tiny) -> TestClient:
+    """A client of a service of the project."""
+    routes = AnnotateRoutes(AnnotateSettings(page=NO_PAGE, project=project.folder))
+    settings = ServiceSettings(extensions=(routes,))
+    return TestClient(create_app(open_model, settings), base_url="http://127.0.0.1")
+
+
+@pytest.fixture
+def waiting(project: Project) -> Iterator[Improvement]:
+    """A job whose process doesn't come far."""
+    improvement = Improvement(project, stuck)
+    assert improvement.start(finetune=False, by="anna").state == "running"
+    yield improvement
+    improvement.stop()
+
+
+def test_images_that_are_done_teach_the_service(project: Project, examples: DrawnExamples) -> None:
+    with client_of(project) as client:
+        assert client.get(ADDRESS).json()["state"] == "none"
+        told = client.post(ADDRESS, json={}, headers={"X-Segvoc-User": "anna"}).json()
+        assert (told["state"], told["images"], told["by"]) == ("running", 3, "anna")
+        shares = []
+        while told["state"] == "running":
+            shares.append(told["share"])
+            time.sleep(0.2)
+            told = client.get(ADDRESS).json()
+        assert (told["state"], told["message"]) == ("done", None)
+        assert shares == sorted(shares) and len(set(shares)) > 2
+        assert list(told["scores"]["after"]["words"]) == list(examples.vocabulary.words)
+        assert told["scores"]["after"]["accuracy"] > told["scores"]["before"]["accuracy"]
+        assert project.record.options.taught == (IMPROVED_FILE,)
+        change = project.history.after(0)[-1]
+        assert (change.what, change.by) == ("improved", "anna")
+        # the service labels with them at once
+        taught = TaughtWords.load(project.folder / IMPROVED_FILE)
+        model = client.get("/v1/models").json()["models"][0]
+        assert (model["taught"], model["taught_files"]) == (list(taught.words), [taught.digest])
+        expected = open_tiny().teach(done_images(project))
+        assert (taught.record.words, taught.record.share) == (expected.record.words, expected.record.share)
+        assert np.allclose(taught.weights, expected.weights, rtol=0.05, atol=1e-3)
+
+
+def test_a_job_is_joined_and_canceled_and_leaves_nothing(project: Project, waiting: Improvement) -> None:
+    found = [waiting.state(), waiting.start(finetune=False, by="ben"), waiting.cancel(), waiting.cancel()]
+    assert [(one.state, one.by) for one in found] == [
+        ("running", "anna"),
+        ("running", "anna"),
+        ("canceled", "anna"),
+        ("canceled", "anna"),
+    ]
+    assert not (project.folder / IMPROVED_FILE).exists()
+    assert project.record.options.taught == ()
+    assert [path.name for path in (project.folder / "taught").iterdir()] == ["improvement.json"]
+
+
+def test_a_service_that_was_stopped_meanwhile_says_so(project: Project, waiting: Improvement) -> None:
+    waiting.stop()
+    state = Improvement(project, open_tiny).state()
+    assert (state.state, state.message) == ("failed", "the service was stopped while it learned; start it again")
+
+
+def test_a_killed_service_says_so(project: Project) -> None:
+    (project.folder / "taught").mkdir()
+    running = ImprovementState(state="running", stage="learning words", share=0.7, images=3, by="anna")
+    write_json(project.folder / "taught/improvement.json", to_json(running))
+    (project.folder / "taught/.unfinished.words.safetensors").write_bytes(b"half")
+    (project.folder / "taught/.tuning-x/run").mkdir(parents=True)
+    with client_of(project) as client:
+        told = client.get(ADDRESS).json()
+    assert told["state"] == "failed" and "was stopped" in told["message"]
+    assert [path.name for path in (project.folder / "taught").iterdir()] == ["improvement.json"]
+
+
+def test_a_damaged_image_is_named_and_too_few_are_refused(project: Project) -> None:
+    project.images()["1.png"].path.write_bytes(b"no image")
+    improvement = Improvement(project, open_tiny)
+    improvement.start(finetune=False, by="anna")
+    while (state := improvement.state()).state == "running":
+        time.sleep(0.1)
+    assert state.state == "failed" and "1.png" in str(state.message)
+    for number in (1, 2):
+        name = f"{number}.png"
+        project.set_done(name, False, expected=project.state(project.images()[name]).revision)
+    with pytest.raises(UsageError, match="only 1 image is done"):
+        improvement.start(finetune=False, by="anna")
+
+
+open_network = partial(load, "tiny", dtype="float32")
+"""The embedded model as a network, which words can be tuned for."""
+
+
+def until(improvement: Improvement, stage: str | None) -> ImprovementState:
+    """The state once a job has come to a stage, or, for None, to its end."""
+    while (state := improvement.state()).state == "running" and state.stage != stage:
+        time.sleep(0.1)
+    return state
+
+
+def tune_forever(folder: Path, said: Path) -> None:
+    """A service that fine-tunes, and says when it has come so far."""
+    improvement = Improvement(Project.open(folder), open_network, steps=100_000)
+    improvement.start(finetune=True, by="anna")
+    said.write_text(str(until(improvement, "fine-tuning").stage))
+    until(improvement, None)
+
+
+@pytest.mark.slow
+def test_fine_tuning_ends_is_canceled_and_is_killed(project: Project) -> None:
+    left, said, folder = ["improvement.json"], project.folder.parent / "said", project.folder
+    project.close()
+    service = multiprocessing.get_context("spawn").Process(target=tune_forever, args=(folder, said))
+    service.start()
+    while not said.exists() or not said.read_text():
+        assert service.is_alive()
+        time.sleep(0.1)
+    service.kill()
+    service.join()
+    assert said.read_text() == "fine-tuning"
+    project = Project.open(folder)
+    improvement = Improvement(project, open_network, steps=100_000)
+    # whoever comes next takes over, and may begin again at once
+    state = until(improvement, None)
+    assert (state.state, state.message) == ("failed", "the service was stopped while it learned; start it again")
+    assert sorted(path.name for path in (project.folder / "taught").iterdir()) == left
+
+    assert improvement.start(finetune=True, by="ben").state == "running"
+    assert until(improvement, "fine-tuning").stage == "fine-tuning"
+    assert improvement.cancel().state == "canceled"
+    assert sorted(path.name for path in (project.folder / "taught").iterdir()) == left
+    assert project.record.options.taught == ()
+
+    improvement = Improvement(project, open_network, steps=4)
+    improvement.start(finetune=True, by="anna")
+    state = until(improvement, None)
+    assert (state.state, state.scores, state.images) == ("done", None, 3)
+    assert "too few images" in str(state.message)
+    assert project.record.options.taught == (IMPROVED_FILE,)
+    taught = TaughtWords.load(project.folder / IMPROVED_FILE)
+    assert taught.record.pyramid_channels
+    image = project.images()["3.png"].path
+    assert open_network().with_taught(taught).segment(image, list(taught.words)).labels.shape

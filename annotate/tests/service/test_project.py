@@ -1,0 +1,287 @@
+"""The addresses of a project."""
+
+import contextlib
+import io
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from annotate.tests.services import in_process
+from annotate.tests.web.real_service import RealService
+from segvoc_annotate.projects.project import Project
+from segvoc_annotate.projects.work_files import LabelWork
+from tests.serving.services import drawn_image, failure, png
+
+LABELS = np.repeat(np.array([0, 1], np.uint16), 24)[:, None].repeat(64, axis=1)
+
+
+@contextlib.contextmanager
+def served(folder: Path, **changes: Any) -> Iterator[TestClient]:
+    """A client of a service with the project in a folder."""
+    with in_process(project=folder, **changes) as client:
+        yield client
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Path:
+    """A project of two words and two images, one in a sub-folder."""
+    project = Project.create(tmp_path / "street", words=["cat", "sofa, couch"])
+    for number, name in enumerate(("a.png", "sub/ü b.png")):
+        project.add(name, png(drawn_image(number)))
+    return project.folder
+
+
+def work_of(labels: np.ndarray = LABELS, **changes: Any) -> bytes:
+    """A work file as the page makes it."""
+    work = LabelWork.of_labels(labels)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        files: dict[str, Any] = {"state.json": '{"source": "person", "answers": "x"}', "labels.png": labels}
+        for name, value in {**files, **work.planes(), **changes}.items():
+            if isinstance(value, np.ndarray):
+                content = io.BytesIO()
+                Image.fromarray(value).save(content, "PNG")
+                value = content.getvalue()
+            if value is not None:
+                archive.writestr(name, value)
+    return buffer.getvalue()
+
+
+def put_work(client: TestClient, name: str, revision: int, content: bytes | None = None, user: str = "anna") -> Any:
+    """Send what is known of an image."""
+    headers = {"If-Match": f'"{revision}"', "Content-Type": "application/zip", "X-Segvoc-User": quote(user)}
+    return client.put(f"/v1/project/work/{quote(name, safe='')}", content=content or work_of(), headers=headers)
+
+
+def test_label_finish_and_reopen(street: Path) -> None:
+    with served(street) as client:
+        assert client.get("/backends.json").json()["project"] is True
+        told = client.get("/v1/project")
+        assert told.headers["etag"] == '"1"'
+        assert [image["image"] for image in told.json()["images"]] == ["a.png", "sub/ü b.png"]
+        assert client.get("/v1/project/work/a.png").status_code == 404
+        state = put_work(client, "sub/ü b.png", 0, user="Jörg").json()
+        assert (state["revision"], state["by"], state["pixels"]) == (1, "Jörg", {"0": 1536, "1": 1536})
+        found = client.get("/v1/project/work/sub%2F%C3%BC%20b.png")
+        assert (found.headers["etag"], found.headers["content-type"]) == ('"1"', "application/zip")
+        done = "/v1/project/done/sub%2F%C3%BC%20b.png"
+        state = client.put(done, json={"done": True}, headers={"If-Match": '"1"'}).json()
+        assert (state["done"], state["revision"]) == (True, 2)
+        refused = put_work(client, "sub/ü b.png", 2)
+        assert (refused.status_code, refused.json()["current"]) == (409, state)
+        assert client.put(done, json={"done": False}, headers={"If-Match": '"2"'}).json()["done"] is False
+        assert put_work(client, "sub/ü b.png", 3, found.content).json()["revision"] == 4
+    assert (street / "labels/sub/ü b.png").is_file()
+
+
+def test_colors_come_into_label_maps(street: Path) -> None:
+    with served(street) as client:
+        put_work(client, "a.png", 0)
+        words = client.get("/v1/project").json()["words"]
+        for revision, color in enumerate(([1, 2, 3], [4, 5, 6]), 1):
+            words[0]["color"] = color
+            changed = client.put("/v1/project", json={"words": words}, headers={"If-Match": f'"{revision}"'})
+            assert changed.status_code == 200
+        end = time.monotonic() + 20
+        while (palette := Image.open(street / "labels/a.png").getpalette()[:3]) != color:  # type: ignore[index]
+            assert time.monotonic() < end, palette
+            time.sleep(0.05)
+        assert client.get("/v1/project").json()["images"][0]["revision"] == 1
+
+
+def test_who_comes_late_is_told_how_it_is_now(street: Path) -> None:
+    with served(street) as client:
+        first = put_work(client, "a.png", 0).json()
+        late = put_work(client, "a.png", 0)
+        assert (late.status_code, late.headers["etag"]) == (412, '"1"')
+        assert late.json()["current"] == first
+        assert late.json()["error"]["code"] == "conflict"
+        headers = {"If-Match": '"1"'}
+        words = client.get("/v1/project").json()["words"]
+        changed = client.put("/v1/project", json={"words": [*words, _word(2, "wall")]}, headers=headers)
+        assert (changed.status_code, changed.json()["revision"]) == (200, 2)
+        late = client.put("/v1/project", json={"name": "road"}, headers=headers)
+        assert (late.status_code, late.json()["current"]["revision"]) == (412, 2)
+        assert client.put("/v1/project", json={"name": "road"}).status_code == 422
+        gone = client.put("/v1/project", json={"words": words}, headers={"If-Match": '"2"'})
+        assert "wall" in gone.json()["error"]["message"]
+
+
+def _word(number: int, name: str) -> dict[str, Any]:
+    return {"id": number, "name": name, "color": [1, 2, 3], "removed": False}
+
+
+def test_changes_are_told_as_they_come(street: Path) -> None:
+    with served(street) as client:
+        seq = client.get("/v1/project").json()["seq"]
+        nothing = client.get("/v1/project/changes", params={"after": seq, "wait": 0.3}).json()
+        assert nothing == {"seq": seq, "changes": [], "states": {}}
+        Project.open(street).write("a.png", LabelWork.of_labels(LABELS), expected=0, by="ben")
+        told = client.get("/v1/project/changes", params={"after": seq, "wait": 20}).json()
+        assert [(change["what"], change["by"]) for change in told["changes"]] == [("labels", "ben")]
+        assert told["states"]["a.png"]["revision"] == 1
+        Project.open(street).add_words(["sky"])
+        assert client.get(f"/v1/project/changes?after={told['seq']}").json()["project"]["revision"] == 2
+    with served(street, watchers=1, requests=1, client_requests=9) as client, ThreadPoolExecutor() as threads:
+        seq = client.get("/v1/project").json()["seq"]
+        wait = partial(client.get, f"/v1/project/changes?after={seq}&wait=20")
+        waiting = threads.submit(wait)
+        while (late := client.get(f"/v1/project/changes?after={seq}")).status_code == 200 or waiting.done():
+            waiting = threads.submit(wait) if waiting.done() else waiting  # this loop had its place
+            time.sleep(0.01)
+        assert failure(late) == "busy"
+        assert put_work(client, "a.png", 1).status_code == 200  # those who wait take no place of others
+        assert waiting.result().json()["states"]["a.png"]["revision"] == 2
+
+
+def test_who_waits_for_changes_does_not_delay_the_end(street: Path) -> None:
+    service = RealService(street)
+    service.start()
+    assert service.process is not None
+    with ThreadPoolExecutor(1) as threads:
+        address = f"{service.address}v1/project/changes?after=2&wait=25"
+        began = time.monotonic()
+        waiting = threads.submit(lambda: urllib.request.urlopen(address, timeout=30).read())
+        while "segvoc_open_requests 2.0" not in urllib.request.urlopen(f"{service.address}metrics").read().decode():
+            assert not waiting.done()
+        service.process.terminate()
+        service.process.wait(20)
+    assert b'"changes": []' in waiting.result()
+    assert time.monotonic() - began < 20
+
+
+def test_images_come_and_go(street: Path) -> None:
+    with served(street, max_bytes=100_000) as client:
+        files = [
+            ("image", ("new/c.png", png(drawn_image(3)))),
+            ("image", ("a.jpg", png())),
+            ("image", ("../d.png", png())),
+            ("image", ("e.png", b"GIF89a")),
+            ("image", ("f.png", b"x" * 100_001)),
+        ]
+        told = client.post("/v1/project/images", files=files).json()
+        assert [state["image"] for state in told["added"]] == ["new/c.png"]
+        assert [problem.split("'")[1] for problem in told["problems"]] == ["a.jpg", "../d.png", "e.png", "f.png"]
+        image = client.get("/v1/project/images/new%2Fc.png")
+        assert (image.content, image.headers["content-type"]) == (png(drawn_image(3)), "image/png")
+        again = client.get("/v1/project/images/new%2Fc.png", headers={"If-None-Match": image.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        for _ in range(2):  # made, then kept
+            small = client.get("/v1/project/thumbnails/new%2Fc.png")
+            assert Image.open(io.BytesIO(small.content)).format == "JPEG"
+        put_work(client, "a.png", 0)
+        assert client.delete("/v1/project/images/a.png").json() == {"removed": ["a.png"]}
+        assert put_work(client, "a.png", 1).status_code == 404
+        assert not (street / "labels/a.png").exists()
+        assert client.post("/v1/project/restored/a.png").json()["revision"] == 1
+        assert client.post("/v1/project/restored/a.png").status_code == 404
+        for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/lock"):
+            assert failure(client.get(f"/v1/project/images/{name}")) == "not_found"
+
+
+def test_the_archive_is_the_project(street: Path, tmp_path: Path) -> None:
+    with served(street) as client:
+        put_work(client, "a.png", 0)
+        archive = client.get("/v1/project/archive")
+        assert 'filename="street.zip"' in archive.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as found:
+        assert found.testzip() is None
+        assert {"project.json", "images/sub/ü b.png", "labels/a.png", "work/a.zip"} <= set(found.namelist())
+
+
+def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
+    other = Project.create(tmp_path / "other")
+    with served(street) as client, served(other.folder) as receiver:
+        nothing = client.get("/v1/project/export?format=voc")
+        assert failure(nothing) == "invalid_request" and "is done" in nothing.json()["error"]["message"]
+        put_work(client, "a.png", 0)
+        exported = client.get("/v1/project/export?format=coco-panoptic&all=true")
+        assert 'filename="street coco-panoptic.zip"' in exported.headers["content-disposition"]
+        assert failure(client.get("/v1/project/export?format=nonsense&all=true")) == "invalid_request"
+        for content, done in ((exported.content, True), (client.get("/v1/project/archive").content, False)):
+            files = {"archive": ("x.zip", content, "application/zip")}
+            told = receiver.post("/v1/project/import", files=files, data={"done": str(done).lower()})
+            assert (told.status_code, told.json()["problems"]) == (200, [])
+        assert [(state["image"], state["done"]) for state in told.json()["added"]] == [
+            ("a.png", True),
+            ("sub/ü b.png", False),
+        ]
+        refused = receiver.post("/v1/project/import", files={"archive": ("x.zip", b"no zip")})
+        assert failure(refused) == "invalid_request" and "/tmp" not in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels.png": LABELS + 5}, "labels.png has the value 5"),
+        ({"draft.png": np.full((48, 64), 9, np.uint16)}, "draft.png has the value 9"),
+        ({"corrections.png": np.full((48, 64), 4, np.uint16)}, "corrections.png has the value 4"),
+        ({"parts.png": np.zeros((20, 64), np.uint16)}, "parts.png has 64 x 20 pixels"),
+        ({"labels.png": LABELS[:20]}, "labels.png has 64 x 20 pixels, the image has 64 x 48"),
+        ({"labels.png": np.zeros((6000, 6000), np.uint8)}, "labels.png has 6000 x 6000 pixels"),
+        ({"labels.png": drawn_image()}, "RGB"),
+        ({"confidence.png": np.zeros((48, 64), np.uint16)}, "8-bit gray"),
+        ({"labels.png": b"\x89PNG\r\n\x1a\n cut"}, "labels.png of the work file is damaged"),
+        ({"draft.png": b"x" * 2_000_000}, "the image has no room"),
+        ({"labels.png": None}, "has no labels.png"),
+        ({"state.json": "[" * 100_000}, "isn't JSON"),
+        ({"state.json": '{"answers": 5}'}, "answers=5 is not"),
+        ({"../evil.png": b""}, "isn't one of its files"),
+    ],
+)
+def test_work_files_are_not_trusted(street: Path, changes: dict[str, Any], said: str) -> None:
+    with served(street) as client:
+        refused = put_work(client, "a.png", 0, work_of(**changes))
+        assert failure(refused) == "invalid_request"
+        assert said in refused.json()["error"]["message"]
+        assert failure(put_work(client, "a.png", 0, b"PK no zip")) == "invalid_request"
+        assert client.get("/v1/project").json()["images"][0]["revision"] == 0
+
+
+def test_what_is_damaged_or_full_is_named(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(street, upload_bytes=3000) as client:
+        put_work(client, "a.png", 0)
+        (street / "work/a.zip").write_bytes(b"PK")
+        refused = put_work(client, "a.png", 1)
+        assert failure(refused) == "damaged" and "work/a.zip" in refused.json()["error"]["message"]
+        assert failure(put_work(client, "sub/ü b.png", 0, bytes(3001))) == "too_large"
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as no_room:
+            no_room.setattr("tempfile.SpooledTemporaryFile.write", full)
+            refused = put_work(client, "sub/ü b.png", 0)
+            assert (refused.status_code, failure(refused)) == (507, "storage")
+        monkeypatch.setattr("os.fsync", full)
+        refused = put_work(client, "sub/ü b.png", 0)
+        assert (refused.status_code, failure(refused)) == (507, "storage")
+        assert not (street / "work/sub/ü b.zip").exists()
+
+
+def test_a_project_needs_the_key(street: Path) -> None:
+    with served(street, api_key="k" * 20) as client:
+        assert client.get("/v1/project").status_code == 401
+        headers = {"Authorization": f"Bearer {'k' * 20}"}
+        assert client.get("/v1/project", headers=headers).status_code == 200
+        evil = {**headers, "Origin": "https://evil.example", "If-Match": '"1"'}
+        assert client.put("/v1/project", json={"name": "x"}, headers=evil).status_code == 403
+    (street.parent / "keys").write_text(f"ben: {'k' * 20}\n")
+    with served(street, api_key_file=street.parent / "keys") as client:
+        sent = {**headers, "If-Match": '"0"', "Content-Type": "application/zip"}
+        put = client.put("/v1/project/work/a.png", content=work_of(), headers=sent)
+        assert (put.status_code, put.json()["by"]) == (200, "ben")
+    with in_process() as client:
+        assert client.get("/v1/project").status_code == 404
+        assert client.get("/backends.json").json()["project"] is False

@@ -1,0 +1,96 @@
+"""The detection function for CVAT, with CVAT's own library."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+import segvoc
+from segvoc.errors import UsageError
+from segvoc.inference.segmentation import Segmentation
+
+cvat = pytest.importorskip("segvoc_annotate.cvat", reason='needs the extra "annotation"')
+decode_mask = pytest.importorskip("cvat_sdk.masks").decode_mask
+auto_annotation = pytest.importorskip("cvat_sdk.auto_annotation")
+
+CUP = Path(__file__).parents[2] / "samples" / "coffee.jpg"
+WORDS = "cup, table, spoon, rest"
+
+
+@dataclass
+class Asked(auto_annotation.DetectionFunctionContext):
+    """What CVAT asks for."""
+
+    conf_threshold: float | None = None
+    conv_mask_to_poly: bool = False
+    frame_name: str = "coffee.jpg"
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Image.Image]:
+    with Image.open(CUP) as opened:
+        yield opened.convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def result(image: Image.Image) -> Segmentation:
+    return segvoc.load("tiny").segment(image, segvoc.Vocabulary.parse(WORDS), background="rest")
+
+
+def test_labels_are_the_words_without_the_background():
+    labels = cvat.create(WORDS, background="rest").spec.labels
+    assert [(label.name, label.id, label.type) for label in labels] == [
+        ("cup", 0, "mask"),
+        ("table", 1, "mask"),
+        ("spoon", 2, "mask"),
+    ]
+
+
+@pytest.mark.slow
+def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentation):
+    shapes = cvat.create(WORDS, background="rest", smallest=1).detect(Asked(), image)
+    labels = np.full(result.labels.shape, 3)
+    for shape in shapes:
+        mask = decode_mask(shape.points, image_width=image.width, image_height=image.height)
+        assert (labels[mask] == 3).all() and mask.any()  # they don't overlap
+        labels[mask] = shape.label_id
+    assert np.array_equal(labels, result.labels)
+
+
+@pytest.mark.slow
+def test_small_and_unlikely_regions_are_left_out(image: Image.Image, result: Segmentation):
+    def sure(shape: Any) -> float:
+        mask = decode_mask(shape.points, image_width=image.width, image_height=image.height)
+        return result.confidence[mask].mean()
+
+    everything = cvat.create(WORDS, background="rest", smallest=1).detect(Asked(), image)
+    sizes = [len(decode_mask(shape.points, image_width=600, image_height=400).nonzero()[0]) for shape in everything]
+    large = cvat.create(WORDS, background="rest", smallest=sorted(sizes)[1]).detect(Asked(), image)
+    assert len(large) == len(everything) - 1
+    middle = float(np.median([sure(shape) for shape in everything]))
+    likely = cvat.create(WORDS, background="rest", smallest=1).detect(Asked(conf_threshold=middle), image)
+    assert 0 < len(likely) < len(everything)
+    assert all(sure(shape) > middle - 1e-5 for shape in likely)
+
+
+def test_polygons_are_close_to_the_masks(image: Image.Image, result: Segmentation):
+    shapes = cvat.create(WORDS, background="rest").detect(Asked(conv_mask_to_poly=True), image)
+    assert {shape.type.value for shape in shapes} == {"polygon"}
+    cup = Image.new("1", image.size)
+    for shape in shapes:
+        if shape.label_id == 0:
+            # Pillow's coordinates are those of pixel centers
+            corners = np.reshape(shape.points, (-1, 2)) - 0.5
+            ImageDraw.Draw(cup).polygon([tuple(corner) for corner in corners], fill=1)
+    drawn, expected = np.asarray(cup), result.labels == 0
+    assert (drawn & expected).sum() / (drawn | expected).sum() > 0.95
+
+
+@pytest.mark.parametrize("words", [{}, {"words": "cat", "words_file": "words.txt"}])
+def test_words_are_given_once(words: dict[str, str]):
+    with pytest.raises(UsageError, match="either words or words_file"):
+        cvat.create(**words)

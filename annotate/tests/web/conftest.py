@@ -1,0 +1,121 @@
+"""A page of `tiny`, served from this machine and opened in headless Chromium."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from annotate.tests.web.fake_service import FakeService
+from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
+from annotate.tests.web.site import Site
+from segvoc.errors import UsageError
+from segvoc.exported.shipped import copy_tiny
+from segvoc_annotate.static_page import write_page
+
+SIZES: dict[str, dict[str, Any]] = {
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+    "desktop": {"viewport": {"width": 1280, "height": 860}},
+}
+"""Screens that the page is tested on."""
+
+SCREENS = ["desktop", pytest.param("phone", marks=pytest.mark.slow)]
+"""The same, for tests that do the same on all."""
+
+
+UNUSED_FEATURES = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "AimEnabled", "MediaRouter", "OptimizationHints")
+"""Parts of Chromium's own window that cost more than the page: its address field loads two pages of its own for each
+tab, half of what a short test takes."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; the tests skip where it, or Playwright, is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install playwright")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium: install Debian's package chromium, or name the program in CHROMIUM")
+    with playwright.sync_playwright() as driver:
+        # containers have no user namespaces, which Chromium's sandbox needs
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        bare = f"--disable-features={','.join(UNUSED_FEATURES)}"
+        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", bare, *camera])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported page of `tiny`."""
+    folder = tmp_path_factory.mktemp("page") / "tiny"
+    try:
+        write_page(folder, copied_tiny)
+    except UsageError as error:
+        # git doesn't keep ONNX Runtime's WebAssembly file
+        pytest.skip(str(error))
+    return folder
+
+
+def copied_tiny(folder: Path) -> None:
+    """`tiny` as an exported folder."""
+    folder.mkdir()
+    copy_tiny(folder)
+
+
+@contextmanager
+def opened(browser: Any, server: http.server.ThreadingHTTPServer, folder: Path, screen: str) -> Iterator[Site]:
+    """A tab for what a server serves; the page isn't opened yet."""
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
+        context.set_default_timeout(120_000)
+        site = Site(context.new_page(), f"http://127.0.0.1:{server.server_port}/", folder)
+        site.tab.on("request", lambda request: site.requests.append(request.url))
+        site.tab.on("pageerror", lambda error: site.complaints.append(str(error)))
+        site.tab.on(
+            "console", lambda line: site.complaints.append(line.text) if line.type in ("error", "warning") else None
+        )
+        yield site
+        context.close()
+        server.shutdown()
+
+
+@pytest.fixture
+def screen() -> str:
+    """Most tests need one size."""
+    return "desktop"
+
+
+@pytest.fixture
+def isolated() -> bool:
+    """Most tests need no threads."""
+    return False
+
+
+@pytest.fixture
+def site(browser: Any, page_folder: Path, tmp_path: Path, isolated: bool, screen: str) -> Iterator[Site]:
+    """The page with the network inside of it."""
+    headers = HEADERS | (ISOLATION if isolated else {})
+    handler = functools.partial(PageFiles, directory=str(page_folder), headers_too=headers)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with opened(browser, server, tmp_path, screen) as site:
+        yield site
+
+
+@pytest.fixture
+def service(page_folder: Path) -> FakeService:
+    """A service in this process."""
+    return FakeService(page_folder)
+
+
+@pytest.fixture
+def served(browser: Any, service: FakeService, tmp_path: Path, screen: str) -> Iterator[Site]:
+    """The page with a service behind it."""
+    with opened(browser, service.server(), tmp_path, screen) as site:
+        yield site

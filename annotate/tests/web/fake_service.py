@@ -1,0 +1,144 @@
+"""A service with the answers that the page knows, in the process of the test."""
+
+import email
+import email.policy
+import functools
+import http.server
+import io
+import json
+import threading
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from annotate.tests.web.pages import HEADERS, ISOLATION, PageFiles
+from segvoc.exported.shipped import open_tiny
+from segvoc.vocabulary import PartVocabulary
+
+
+@dataclass
+class FakeService:
+    """What the service does, and what it was asked."""
+
+    folder: Path
+    """The page's files."""
+    key: str | None = None
+    """The key that it asks for."""
+    busy: int = 0
+    """Requests that it refuses first, because it is busy."""
+    is_down: bool = False
+    """Whether connections end without an answer, as while it is restarted."""
+    hold: threading.Event | None = None
+    """Answers wait for it."""
+    taught: list[str] = field(default_factory=list)
+    """Words that its model knows by examples."""
+    forms: list[dict[str, str]] = field(default_factory=list)
+    """Fields of the forms that were sent, without images."""
+
+    def server(self) -> http.server.ThreadingHTTPServer:
+        """A server of the page and of the service."""
+        handler = functools.partial(_Handler, service=self, directory=str(self.folder), headers_too=HEADERS | ISOLATION)
+        return http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+
+class _Handler(PageFiles):
+    def __init__(self, *arguments: Any, service: FakeService, **options: Any) -> None:
+        self.service = service
+        super().__init__(*arguments, **options)
+
+    def do_GET(self) -> None:
+        if self.path == "/backends.json":
+            addresses = {"segment": "v1/segment", "models": "v1/models"}
+            self._json(200, {"service": addresses, "browser": {"model": "model/", "clicks": "clicks/"}})
+        elif self.path == "/v1/models" and self._may():
+            model = {"name": "tiny", "parameters": 1, "parts": True, "taught": self.service.taught}
+            limits = {"bytes": 10_000_000, "pixels": 20_000_000, "words": 100}
+            self._json(200, {"models": [model], "limits": limits})
+        elif self.path != "/v1/models":
+            super().do_GET()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.service.is_down:
+            self.close_connection = True
+            return
+        if not self._may():
+            return
+        if self.service.busy:
+            self.service.busy -= 1
+            return self._failure(503, "busy", "the queue is full; try again", {"Retry-After": "1"})
+        if self.service.hold:
+            self.service.hold.wait(60)
+        fields = _form(self.headers["Content-Type"], body)
+        image = fields.pop("image")
+        self.service.forms.append({name: content.decode() for name, content in fields.items()})
+        if b"teapot" in fields.get("words", b""):
+            return self._failure(422, "invalid", "this is no word for a teapot; choose another")
+        self._send(200, "application/zip", _answer(image, self.service.forms[-1]), {})
+
+    def _may(self) -> bool:
+        if self.service.key is None or self.headers["Authorization"] == f"Bearer {self.service.key}":
+            return True
+        self._failure(401, "unauthorized", "the API key is missing or wrong")
+        return False
+
+    def _failure(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        self._json(status, {"error": {"code": code, "message": message, "request_id": "1"}}, headers)
+
+    def _json(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
+        self._send(status, "application/json", json.dumps(content).encode(), headers or {})
+
+    def _send(self, status: int, kind: str, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Type": kind, "Content-Length": str(len(content))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _form(kind: str, body: bytes) -> dict[str, bytes]:
+    message = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body, policy=email.policy.HTTP)
+    parts = {part.get_param("name", header="content-disposition"): part for part in message.iter_parts()}
+    return {str(name): part.get_payload(decode=True) for name, part in parts.items()}
+
+
+@functools.cache
+def _tiny() -> Any:
+    return open_tiny()
+
+
+def _answer(image: bytes, form: dict[str, str]) -> bytes:
+    return _answers(image, tuple(form.items()))
+
+
+@functools.cache
+def _answers(image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
+    form = dict(fields)
+    parts = PartVocabulary.parse(form["parts"]) if form.get("parts") else None
+    with Image.open(io.BytesIO(image)) as opened:
+        result = _tiny().segment(opened, json.loads(form["words"]), parts=parts)
+    confidence = Image.fromarray(np.rint(result.confidence * 255).astype(np.uint8))
+    answer = io.BytesIO()
+    with zipfile.ZipFile(answer, "w") as archive:
+        archive.writestr("result.json", json.dumps(result.report()))
+        archive.writestr("confidence.png", _png(confidence))
+        archive.writestr("labels.png", _palette_png(result.labels, result.colors))
+        if result.part_labels is not None:
+            archive.writestr("parts.png", _palette_png(result.part_labels, result.part_colors))
+    return answer.getvalue()
+
+
+def _palette_png(labels: np.ndarray, colors: np.ndarray) -> bytes:
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette(np.concatenate([colors, np.zeros((256 - len(colors), 3), np.uint8)]).tobytes())
+    return _png(image)
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,144 @@
+"""A served page in a browser tab, and what a person does with it."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SAMPLES = Path(__file__).resolve().parents[3] / "samples"
+
+_TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+
+_DROP = """files => {
+    const transfer = new DataTransfer();
+    for (const [bytes, name, type] of files)
+        transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+    return transfer;
+}"""
+
+
+@dataclass
+class Site:
+    """A served page, and what the browser did with it."""
+
+    tab: Any
+    """Playwright's page."""
+    address: str
+    """Of the page."""
+    folder: Path
+    """For files that are saved."""
+    requests: list[str] = field(default_factory=list)
+    """Addresses that were asked for."""
+    complaints: list[str] = field(default_factory=list)
+    """Errors and warnings on the console, uncaught ones included."""
+
+    def open(self) -> None:
+        """Open the page, and wait until the model is ready."""
+        self.tab.goto(self.address)
+        self.tab.get_by_text("The model is ready").wait_for()
+
+    def transfer(self, paths: Sequence[Path]) -> Any:
+        """Files as they are dropped or pasted."""
+        types = {".jpg": "image/jpeg", ".png": "image/png"}
+        files = [[list(path.read_bytes()), path.name, types.get(path.suffix, "text/plain")] for path in paths]
+        return self.tab.evaluate_handle(_DROP, files)
+
+    def drop(self, *paths: Path) -> None:
+        """Drop files on the page."""
+        self.tab.dispatch_event("main", "drop", {"dataTransfer": self.transfer(paths)})
+
+    def type(self, words: str) -> None:
+        """Type words, and confirm them."""
+        self.tab.get_by_label("Words to look for").fill(words)
+        self.tab.get_by_label("Words to look for").press("Enter")
+
+    def label(self, image: Path, words: str) -> None:
+        """Drop an image, type words, and wait for the result."""
+        self.drop(image)
+        self.tab.get_by_role("button", name=f"{image.name}, ").last.wait_for()
+        self.type(words)
+        self.done()
+
+    def done(self) -> None:
+        """Wait for the result."""
+        self.tab.get_by_role("status").filter(has_text=" labeled ").wait_for()
+
+    def is_open(self, name: str) -> None:
+        """Wait until an image is open."""
+        self.tab.locator(f".thumbnail[aria-current=true][title='{name}']").wait_for()
+
+    def press(self, name: str, *, exact: bool = False) -> None:
+        """Press a button."""
+        self.tab.get_by_role("button", name=name, exact=exact).click()
+
+    def saved(self, button: str) -> Path:
+        """Press one of the buttons that save, and return the file."""
+        with self.tab.expect_download() as download:
+            self.tab.get_by_role("button", name=button).click()
+        path = self.folder / "saved" / download.value.suggested_filename
+        download.value.save_as(path)
+        return path
+
+    def labels(self) -> np.ndarray:
+        """The labels as they are saved; 255: no word."""
+        with Image.open(self.saved("Label map")) as saved:
+            assert saved.mode == "P"
+            return np.array(saved)
+
+    def labels_of(self, words: Sequence[str]) -> np.ndarray:
+        """The same as places in a list of all its words; a word that was added later has a higher number in files."""
+        report = json.loads(self.saved("Shares").read_text(encoding="utf-8"))
+        places = np.full(256, 255)
+        for entry in report["classes"]:
+            places[entry["id"]] = list(words).index(entry["name"])
+        return places[self.labels()]
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a place of the open image is in the window, if all of the image is seen; both in [0, 1]."""
+        self.tab.locator(".stage").evaluate("stage => stage.scrollIntoView({ block: 'center' })")
+        box = self.tab.locator(".stage canvas").bounding_box()
+        shape = float(self.tab.locator(".stage").evaluate("stage => stage.style.getPropertyValue('--shape')"))
+        width = min(box["width"] - 24, (box["height"] - 24) * shape)
+        height = width / shape
+        left, top = (box["width"] - width) / 2, (box["height"] - height) / 2
+        return box["x"] + left + x * width, box["y"] + top + y * height
+
+    def drag(self, *places: tuple[float, float]) -> None:
+        """Drag the mouse over places of the image."""
+        for number, place in enumerate(places):
+            self.tab.mouse.move(*self.place(*place), steps=4)
+            if not number:
+                self.tab.mouse.down()
+        self.tab.mouse.up()
+
+    def click(self, x: float, y: float) -> None:
+        """Click a place of the image."""
+        self.tab.mouse.click(*self.place(x, y))
+
+    def reading(self) -> str:
+        """What the page says of the place under the pointer."""
+        return " ".join(self.tab.locator("output").inner_text().split())
+
+    def image(self) -> np.ndarray:
+        """What the stage shows while the pointer is elsewhere, RGB."""
+        self.tab.mouse.move(1, 1)
+        seen = b""
+        # the page draws when the browser is ready, which takes long on a busy machine
+        for _ in range(50):
+            self.tab.wait_for_timeout(100)
+            self.tab.evaluate(_TWO_FRAMES)
+            before, seen = seen, self.tab.locator(".stage canvas").screenshot()
+            if seen == before:
+                break
+        return np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
+
+    def stage_key(self, *keys: str) -> None:
+        """Press keys while the stage has the focus."""
+        self.tab.get_by_role("application").focus()
+        for key in keys:
+            self.tab.keyboard.press(key)

@@ -1,0 +1,116 @@
+"""The page in a browser, beside the same model in Python."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from annotate.tests.web.site import SAMPLES, Site
+
+WORDS = ["cat", "blanket", "wall", "dog", "sofa", "grass"]
+MANY_WORDS = ["rocket", "sky", "tower", "cloud", *(f"{color} thing" for color in "red blue gray pink".split())]
+MANY_WORDS += "tree person building road car grass water snow sand fence door window chair lamp bird boat".split()
+MANY_WORDS += "plane train sign wire pole light roof mountain river bridge".split()
+
+
+def equal_labels(site: Site, image: Path, words: list[str]) -> float:
+    """Share of the pixels that have the label that Python gives them."""
+    return float((site.labels_of(words) == segvoc.load("tiny", dtype="float32").segment(image, words).labels).mean())
+
+
+# Opening a page with the network inside of it takes seconds of CPU, so each test does several things in one.
+# With threads it also labels in test_service.py.
+@pytest.mark.parametrize("isolated", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "isolated"])
+def test_a_dropped_image_gets_the_labels_of_python_with_the_network_cut(site: Site, isolated: bool):
+    site.open()
+    site.tab.context.set_offline(True)
+    site.label(SAMPLES / "chelsea.jpg", ", ".join(WORDS))
+    label_map = site.saved("Label map")
+    assert label_map.name == "chelsea.png"
+    result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "chelsea.jpg", WORDS)
+    assert (site.labels() == result.labels).mean() >= 0.999
+    site.tab.mouse.move(*site.place(0.5, 0.5))
+    word, share = site.reading().removesuffix(" %").rsplit(" ", 1)
+    middle = result.height // 2, result.width // 2
+    assert word == result.words[result.labels[middle]]
+    assert abs(float(share) / 100 - result.confidence[middle]) < 0.02
+    report = json.loads(site.saved("Shares").read_text(encoding="utf-8"))
+    assert [entry["name"] for entry in report["classes"]] == WORDS
+    counts = np.bincount(np.array(Image.open(label_map)).ravel(), minlength=len(WORDS))
+    assert [entry["pixels"] for entry in report["classes"]] == counts.tolist()
+    with Image.open(site.saved("Overlay")) as overlay:
+        assert overlay.size == (report["width"], report["height"])
+    assert site.tab.evaluate("crossOriginIsolated") == isolated
+    assert site.complaints == []
+    assert all(request.startswith((site.address, "blob:", "data:")) for request in site.requests)
+
+
+@pytest.mark.slow
+def test_turned_transparent_and_upright_images_and_selected_words_get_the_labels_of_python(site: Site, tmp_path: Path):
+    upright, turned, transparent = (tmp_path / name for name in ("upright.png", "turned.jpg", "transparent.png"))
+    with Image.open(SAMPLES / "rocket.jpg") as image:
+        # of upright images, Pillow takes the columns first unless it is told otherwise
+        image.resize((210, 140)).transpose(Image.Transpose.ROTATE_90).save(upright)
+    with Image.open(SAMPLES / "coffee.jpg") as photograph:
+        image = photograph.resize((150, 100))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.save(turned, exif=exif, quality=95)
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image.save(transparent)
+    site.open()
+    site.label(upright, ", ".join(MANY_WORDS))
+    assert equal_labels(site, upright, MANY_WORDS) >= 0.999
+    site.press("Remove all words")
+    site.press("Remove upright.png")
+    site.type("cup, table, spoon, wall")
+    for path in (turned, transparent):
+        site.drop(path)
+        site.tab.get_by_role("button", name=f"{path.name}, labeled").click()
+        site.done()
+        assert equal_labels(site, path, ["cup", "table", "spoon", "wall"]) >= 0.999
+
+
+@pytest.mark.slow
+def test_synonyms_are_averaged_as_in_python(site: Site):
+    site.open()
+    site.label(SAMPLES / "coffee.jpg", "mug = plate, table, spoon")
+    site.tab.get_by_label("Look for all synonyms").check()
+    site.done()
+    words = segvoc.Vocabulary(["mug, plate", "table", "spoon"], synonyms="average")
+    result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "coffee.jpg", words)
+    assert (site.labels() == result.labels).mean() >= 0.999
+
+
+def test_what_is_no_image_is_refused_in_one_sentence(served: Site, tmp_path: Path):
+    (tmp_path / "notes.pdf").write_text("no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    served.open()
+    field = served.tab.get_by_label("Choose images")
+    field.set_input_files(tmp_path / "notes.pdf")
+    assert "“notes.pdf” is damaged, or no image" in served.tab.get_by_role("alert").inner_text()
+    field.set_input_files(tmp_path / "empty.png")
+    served.tab.get_by_role("alert").filter(has_text="“empty.png” is empty").wait_for()
+    # the page goes on
+    served.label(SAMPLES / "chelsea.jpg", "cat, wall")
+    assert served.tab.get_by_role("alert").count() == 0
+    # what the service wouldn't label isn't taken in the first place
+    Image.new("1", (5000, 4001)).save(tmp_path / "large.png")
+    served.drop(tmp_path / "large.png")
+    served.tab.get_by_role("alert").filter(has_text="5000 × 4001 pixels; make it at most 20 megapixels").wait_for()
+    assert served.tab.get_by_role("button", name="large.png, ").count() == 0
+
+
+def test_a_page_without_its_model_says_so(site: Site):
+    site.tab.route("**/words.onnx", lambda route: route.abort())
+    site.tab.goto(site.address)
+    site.tab.get_by_role("alert").wait_for()
+    assert "words.onnx can't be reached" in site.tab.get_by_role("alert").inner_text()
+
+
+def test_the_first_view_is_small(page_folder: Path):
+    later = ("model", "clicks", "clicks.js", "work.js", "ort-wasm-simd-threaded.wasm.gz", "licenses.txt", "example.jpg")
+    assert sum(path.stat().st_size for path in page_folder.iterdir() if path.name not in later) < 480_000

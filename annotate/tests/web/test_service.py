@@ -1,0 +1,95 @@
+"""The page with a service behind it."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import segvoc
+from annotate.tests.web.conftest import SCREENS
+from annotate.tests.web.fake_service import FakeService
+from annotate.tests.web.site import SAMPLES, Site
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, service: FakeService):
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", "cup = mug, table")
+    assert service.forms[-1] == {"words": '["cup, mug","table"]'}
+    result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "coffee.jpg", ["cup", "table"])
+    assert (served.labels() == result.labels).mean() > 0.999
+    served.tab.get_by_label("Look for all synonyms").check()
+    served.tab.wait_for_function("true")
+    served.done()
+    assert service.forms[-1]["synonyms"] == "average"
+    assert "on the service" in served.tab.get_by_role("status").filter(has_text="labeled").inner_text()
+    asked = len(service.forms)
+    served.tab.get_by_role("radio", name="On this device").check(force=True)
+    served.tab.get_by_role("status").filter(has_text="on this device").wait_for()
+    assert len(service.forms) == asked
+    assert served.complaints == []
+    assert all(request.startswith((served.address, "blob:", "data:")) for request in served.requests)
+
+
+def test_parts_are_asked_for_shown_and_explained(served: Site, service: FakeService):
+    served.open()
+    served.label(SAMPLES / "chelsea.jpg", "cat, wall")
+    field = served.tab.get_by_label("Parts of objects")
+    field.fill("cat head")
+    served.tab.get_by_role("alert").filter(has_text="no colon").wait_for()
+    served.tab.get_by_text("How to write parts").click()
+    assert served.tab.get_by_text("A star stands for every word").is_visible()
+    field.fill("cat: head, ear")
+    field.press("Enter")
+    served.tab.get_by_role("list", name="Parts", exact=True).wait_for()
+    assert service.forms[-1]["parts"] == "cat: head, ear"
+    result = segvoc.load("tiny", dtype="float32").segment(
+        SAMPLES / "chelsea.jpg", ["cat", "wall"], parts={"cat": ["head", "ear"]}
+    )
+    row, column = np.argwhere(result.part_labels == 0)[len(np.argwhere(result.part_labels == 0)) // 2]
+    height, width = result.part_labels.shape
+    served.tab.mouse.move(*served.place((column + 0.5) / width, (row + 0.5) / height))
+    assert served.reading().startswith("cat, head")
+    served.press("Remove cat’s ear")
+    served.done()
+    assert (service.forms[-1]["parts"], field.input_value()) == ("cat: head", "cat: head")
+
+
+def test_a_service_with_a_key_gets_it(served: Site, service: FakeService):
+    service.key = "s3cret"
+    served.tab.goto(served.address)
+    served.tab.get_by_role("alert").filter(has_text="asks for an API key").wait_for()
+    served.tab.get_by_label("API key").fill("s3cret")
+    served.press("Use it")
+    served.tab.get_by_text("The model is ready").wait_for()
+    served.label(SAMPLES / "coffee.jpg", "cup, table")
+    # the window keeps it
+    served.tab.reload()
+    served.done()
+
+
+def test_a_busy_service_is_asked_again_and_a_refusal_is_quoted(served: Site, service: FakeService):
+    service.busy = 2
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", "cup, table")
+    assert service.busy == 0
+    served.type("teapot")
+    served.tab.get_by_role("alert").filter(has_text="this is no word for a teapot").wait_for()
+    served.press("Remove teapot")
+    served.done()
+    assert served.tab.get_by_role("alert").count() == 0
+
+
+def test_progress_is_seen_and_a_request_that_nobody_needs_ends(served: Site, service: FakeService):
+    service.hold = threading.Event()
+    served.open()
+    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
+    served.tab.get_by_role("button", name="chelsea.jpg, ").wait_for()
+    served.type("cup, sky")
+    served.tab.get_by_role("button", name="rocket.jpg, being labeled").wait_for()
+    assert served.tab.get_by_text("0 of 3 images labeled").is_visible()
+    with served.tab.expect_event("requestfailed"):
+        served.type("table")
+    service.hold.set()
+    served.tab.get_by_text("3 of 3 images labeled").wait_for()
+    assert served.complaints == []

@@ -1,0 +1,204 @@
+"""A project on the real service, with two people on it, and with a service that is killed."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from annotate.tests.web.conftest import SIZES
+from annotate.tests.web.real_service import RealService
+from annotate.tests.web.site import SAMPLES, Site
+from segvoc_annotate.projects.folder import ProjectFolder
+from segvoc_annotate.projects.project import Project
+
+NAMES = ("coffee.jpg", "rocket.jpg")
+
+
+@pytest.fixture
+def street(tmp_path: Path, page_folder: Path) -> Iterator[RealService]:
+    """A service with a project of two photographs; it needs the page's files that `page_folder` has."""
+    folder = tmp_path / "street"
+    (folder / "images").mkdir(parents=True)
+    for name in NAMES:
+        shutil.copy(SAMPLES / name, folder / "images" / name)
+    Project.create(folder)
+    service = RealService(folder)
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def anna(browser: Any, street: RealService, tmp_path: Path) -> Iterator[Site]:
+    """The page of one person."""
+    context = browser.new_context(**SIZES["desktop"], accept_downloads=True, reduced_motion="reduce")
+    context.set_default_timeout(60_000)
+    yield Site(context.new_page(), street.address, tmp_path)
+    context.close()
+
+
+def saved(site: Site) -> None:
+    """Wait until the service has everything."""
+    site.tab.get_by_text("All changes are saved").wait_for()
+
+
+def paint(site: Site, word: str, y: float) -> None:
+    """Paint a line across the open image."""
+    site.press("Brush")
+    site.tab.get_by_label("Paint").select_option(word)
+    site.drag((0.1, y), (0.9, y))
+
+
+def has_line(labels: np.ndarray, y: float, value: int) -> bool:
+    """Whether a line is there."""
+    height, width = labels.shape
+    return bool((labels[int(y * height), int(0.2 * width) : int(0.8 * width)] == value).all())
+
+
+def shows_line(site: Site, y: float, value: int) -> None:
+    """Wait until a line of somebody else is there."""
+    for _ in range(60):
+        if has_line(site.labels(), y, value):
+            return
+        site.tab.wait_for_timeout(250)
+    raise AssertionError(f"no line at {y}")
+
+
+def whoever_is_asked(*sites: Site) -> Site:
+    """Wait until one of the pages asks something."""
+    for _ in range(600):
+        for site in sites:
+            if site.tab.get_by_role("dialog").count():
+                return site
+        sites[0].tab.wait_for_timeout(100)
+    raise AssertionError("nobody is asked")
+
+
+def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, street: RealService):
+    anna.tab.goto(anna.address)
+    anna.type("cup, table, spoon")
+    anna.done()
+    anna.tab.get_by_label("Your name").fill("anna")
+    anna.tab.get_by_label("Your name").press("Tab")
+    ben = replace(anna, tab=anna.tab.context.new_page())
+    ben.tab.goto(ben.address)
+    ben.done()
+    paint(anna, "table", 0.2)
+    shows_line(ben, 0.2, 1)
+    # both paint while neither hears of the other
+    anna.tab.context.set_offline(True)
+    paint(anna, "spoon", 0.5)
+    paint(ben, "table", 0.5)
+    paint(ben, "table", 0.8)
+    anna.tab.get_by_text("1 change waits for the service").wait_for()
+    ben.tab.get_by_text("1 change waits for the service").wait_for()
+    anna.tab.context.set_offline(False)
+    asked = whoever_is_asked(anna, ben)
+    other = ben if asked is anna else anna
+    asked.press("Combine (mine on top)")
+    saved(asked)
+    saved(other)
+    top = 2 if asked is anna else 1
+    for one in (anna, ben):
+        shows_line(one, 0.5, top)
+        assert has_line(one.labels(), 0.2, 1) and has_line(one.labels(), 0.8, 1)
+    project = ProjectFolder.open(street.folder)
+    assert project.state(project.image("coffee.jpg")).by == "anna"
+    # a word of each of them, and nobody's is lost
+    anna.type("floor")
+    ben.type("wall")
+    for one in (anna, ben):
+        for word in ("floor", "wall"):
+            one.tab.get_by_role("button", name=f"Remove {word}").wait_for()
+    # what is done is locked for the other one
+    anna.done()
+    saved(anna)
+    anna.stage_key("n")
+    anna.is_open("rocket.jpg")
+    ben.tab.get_by_role("button", name="coffee.jpg, done").wait_for()
+    assert ben.tab.get_by_role("button", name="Brush").is_disabled()
+
+
+def test_an_image_stays_done_unless_somebody_corrected_it_meanwhile(anna: Site, street: RealService):
+    project = ProjectFolder.open(street.folder)
+
+    def written_by_ben(corrected: float | None) -> None:
+        state, work = project.work("coffee.jpg")
+        assert work.corrections is not None
+        height, width = work.labels.shape
+        if corrected is not None:
+            for plane, value in ((work.labels, 0), (work.corrections, 2)):
+                plane[int(corrected * height), int(0.2 * width) : int(0.8 * width)] = value
+        street.write("coffee.jpg", work, expected=state.revision, by="ben")
+
+    def is_done_while_ben_writes(corrected: float | None) -> bool:
+        anna.tab.context.set_offline(True)
+        anna.stage_key("n")
+        anna.is_open("rocket.jpg")
+        anna.tab.get_by_text("1 change waits for the service").wait_for()
+        written_by_ben(corrected)
+        anna.tab.context.set_offline(False)
+        saved(anna)
+        return project.state(project.image("coffee.jpg")).done
+
+    anna.tab.goto(anna.address)
+    anna.type("cup, table")
+    anna.done()
+    saved(anna)
+    # what ben corrected, anna hasn't seen
+    assert not is_done_while_ben_writes(0.6)
+    anna.tab.get_by_role("button", name="coffee.jpg, labeled").click()
+    anna.is_open("coffee.jpg")
+    shows_line(anna, 0.6, 0)
+    # the model's answers are no reason to look again
+    assert is_done_while_ben_writes(None)
+    anna.tab.get_by_role("button", name="coffee.jpg, done").wait_for()
+    assert has_line(project.work("coffee.jpg")[1].labels, 0.6, 0)
+
+
+def test_a_change_to_an_image_that_somebody_removed_says_so(anna: Site, street: RealService):
+    anna.tab.goto(anna.address)
+    anna.type("cup, table")
+    anna.done()
+    saved(anna)
+    anna.tab.context.set_offline(True)
+    paint(anna, "table", 0.2)
+    anna.tab.get_by_text("1 change waits for the service").wait_for()
+    street.remove("coffee.jpg", by="ben")
+    anna.tab.context.set_offline(False)
+    saved(anna)
+    anna.tab.get_by_text("“coffee.jpg” was removed by somebody").wait_for()
+
+
+@pytest.mark.slow
+def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street: RealService):
+    anna.tab.goto(anna.address)
+    anna.type("cup, table")
+    anna.done()
+    saved(anna)
+    street.kill()
+    paint(anna, "table", 0.2)
+    anna.tab.get_by_text("1 change waits for the service").wait_for()
+    anna.tab.close()
+    # somebody else was faster
+    project = Project.open(street.folder)
+    state, work = project.work("coffee.jpg")
+    assert work.corrections is not None
+    height, width = work.labels.shape
+    for plane, value in ((work.labels, 0), (work.corrections, 2)):
+        plane[int(0.6 * height), int(0.2 * width) : int(0.8 * width)] = value
+    project.write("coffee.jpg", work, expected=state.revision, by="ben")
+    project.close()
+    street.start()
+    again = replace(anna, tab=anna.tab.context.new_page())
+    again.tab.goto(again.address)
+    again.done()
+    saved(again)
+    assert has_line(again.labels(), 0.2, 1)
+    project = ProjectFolder.open(street.folder)
+    labels = project.work("coffee.jpg")[1].labels
+    assert has_line(labels, 0.2, 1) and has_line(labels, 0.6, 0)

@@ -1,0 +1,115 @@
+"""The tools on the stage in one session: what each does to the labels, with one step of the history each."""
+
+import numpy as np
+import pytest
+
+from annotate.tests.web.conftest import SCREENS
+from annotate.tests.web.site import SAMPLES, Site
+
+pytestmark = pytest.mark.parametrize("screen", SCREENS)
+
+WORDS = "cup, table, spoon, coffee"
+
+
+def test_regions_are_erased_filled_outlined_and_looked_at(served: Site):
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", WORDS)
+    found = served.labels()
+    height, width = found.shape
+
+    def part(labels: np.ndarray, left: float, top: float, right: float, bottom: float) -> np.ndarray:
+        return labels[int(top * height) : int(bottom * height), int(left * width) : int(right * width)]
+
+    # a word is found by its letters
+    served.stage_key("/")
+    served.tab.get_by_role("combobox", name="Find a word").wait_for()
+    served.tab.keyboard.type("spo")
+    served.tab.keyboard.press("Enter")
+    served.tab.get_by_role("dialog").wait_for(state="detached")
+    served.press("Brush")
+    assert served.tab.get_by_label("Paint").input_value() == "spoon"
+
+    # the inside of what the brush outlined gets the word, whatever was there
+    served.press("Fill", exact=True)
+    served.click(0.5, 0.2)
+    served.tab.get_by_text("Outline something with the brush first.").wait_for()
+    served.press("Brush")
+    served.tab.get_by_label("Size").fill("6")
+    served.drag((0.1, 0.1), (0.9, 0.1), (0.9, 0.4), (0.1, 0.4), (0.1, 0.1))
+    outlined = served.labels()
+    assert not (part(outlined, 0.15, 0.15, 0.85, 0.35) == 2).all()
+    served.press("Fill", exact=True)
+    served.click(0.5, 0.2)
+    filled = served.labels()
+    assert (part(filled, 0.12, 0.12, 0.88, 0.38) == 2).all()
+    assert (part(filled, 0, 0.5, 1, 1) == part(found, 0, 0.5, 1, 1)).all()
+
+    # the eraser lets the words around a region grow into it, or brings back what the model found
+    served.press("Magic eraser")
+    served.click(0.5, 0.2)
+    erased = served.labels()
+    region = filled != erased
+    assert part(region, 0.12, 0.12, 0.88, 0.38).all() and set(filled[region]) == {2} and 2 not in erased[region]
+    served.press("Undo")
+    served.tab.get_by_label("Fill with").select_option("what the model found")
+    served.click(0.5, 0.2)
+    assert (part(served.labels(), 0.12, 0.12, 0.88, 0.38) == part(found, 0.12, 0.12, 0.88, 0.38)).all()
+    for _ in range(3):
+        served.tab.keyboard.press("Control+z")
+    assert (served.labels() == found).all()
+
+    # specks go in one step
+    served.press("Fill", exact=True)
+    served.tab.get_by_label("Specks").fill("-2.5")
+    served.press("Remove specks")
+    served.tab.get_by_text("changed.").wait_for()
+    assert 0 < (served.labels() != found).mean() < 0.2
+    served.press("Undo")
+    assert (served.labels() == found).all()
+
+    # a polygon's sides follow edges; its corners are pulled out of sides, moved and taken away
+    served.press("Polygon", exact=True)
+    areas = []
+    for is_snapping in (False, True):
+        served.tab.get_by_label("Snap").set_checked(is_snapping)
+        for corner in ((0.2, 0.2), (0.55, 0.2), (0.55, 0.5), (0.35, 0.7)):
+            served.click(*corner)
+        served.drag((0.2, 0.2), (0.3, 0.2))
+        if not is_snapping:
+            served.drag((0.55, 0.35), (0.75, 0.35))
+            served.tab.mouse.click(*served.place(0.35, 0.7), button="right")
+        served.tab.keyboard.press("Enter")
+        areas.append(served.labels() != found)
+        served.press("Undo")
+    straight, snapped = areas
+    assert straight[int(0.35 * height), int(0.7 * width)] or found[int(0.35 * height), int(0.7 * width)] == 2
+    assert not straight[int(0.6 * height), int(0.4 * width)] and not straight[int(0.25 * height), int(0.22 * width)]
+    assert snapped.any() and (snapped != straight).mean() > 0.01
+    assert (served.labels() == found).all()
+
+    # a look at a region, and at the image alone
+    served.press("Look", exact=True)
+    all_of_it = served.image()
+    served.tab.mouse.dblclick(*served.place(0.02, 0.02))
+    served.tab.mouse.move(*served.place(0.5, 0.5))
+    served.tab.mouse.wheel(0, -2000)
+    near = served.image()
+    assert (near != all_of_it).mean() > 0.2
+    served.stage_key("0", "ArrowLeft", "z")
+    framed = served.tab.locator(".stage.fitted").count() == 0
+    served.tab.keyboard.press("z")
+    assert served.tab.locator(".stage.fitted").count() == 1
+    assert framed
+    served.tab.keyboard.down("h")
+    bare = served.image()
+    served.tab.keyboard.up("h")
+    labeled = served.image()
+    assert (bare != labeled).mean() > 0.1
+    served.tab.get_by_role("button", name="Hold to see the image without its labels").hover()
+    served.tab.mouse.down()
+    served.tab.wait_for_timeout(200)
+    held = served.tab.locator(".stage canvas").screenshot()
+    served.tab.mouse.up()
+    served.tab.wait_for_timeout(200)
+    assert held != served.tab.locator(".stage canvas").screenshot()
+    assert served.complaints == []

@@ -1,0 +1,66 @@
+"""`segvoc click`: the mask of an object from clicks on it, or from a box."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+
+from segvoc.cli.output import echo
+from segvoc.clicks.clicking import click as find_object
+from segvoc.errors import UsageError
+from segvoc.imaging.reading import read_image
+from segvoc.storage.atomic_writes import write_atomically
+
+_COLOR = (30, 144, 255)
+"""RGB of the object in the overlay."""
+
+
+@click.command("click")
+@click.argument("image")
+@click.argument("points", nargs=-1, metavar="[X,Y]...")
+@click.option("--not", "beside", multiple=True, metavar="X,Y", help="A place that isn't on the object; repeatable.")
+@click.option("--box", metavar="X0,Y0,X1,Y1", help="A rectangle around the object.")
+@click.option("--out", required=True, metavar="FILE", help="The mask, a PNG: 255 on the object, 0 elsewhere.")
+@click.option("--overlay", metavar="FILE", help="Also write the image with the object colored.")
+def click_(
+    image: str, points: tuple[str, ...], beside: tuple[str, ...], box: str | None, out: str, overlay: str | None
+) -> None:
+    """Write the mask of the object in IMAGE that the places X,Y are on; coordinates are pixels from the top left.
+
+    \b
+    segvoc click photo.jpg 120,80 --out mask.png
+    segvoc click photo.jpg 120,80 --not 200,90 --out mask.png --overlay shown.png
+    segvoc click photo.jpg --box 60,40,210,160 --out mask.png
+    """
+    for path in (out, overlay):
+        if path is not None and os.path.realpath(path) == os.path.realpath(image):
+            raise UsageError(f"{path!r} is the image itself; name another file")
+    if Path(out).suffix.lower() != ".png":
+        raise UsageError(f"the mask {out!r} is a PNG; name it so")
+    kind = "PNG" if overlay is None else Image.registered_extensions().get(Path(overlay).suffix.lower())
+    if kind not in ("PNG", "JPEG", "WEBP"):
+        raise UsageError(f"the overlay {overlay!r} is a PNG, a JPEG or a WebP; name it so")
+    places = [(_numbers(text, "X,Y"), True) for text in points] + [(_numbers(text, "X,Y"), False) for text in beside]
+    rectangle = None if box is None else _numbers(box, "X0,Y0,X1,Y1")
+    pixels = read_image(image)
+    mask = find_object(pixels, [place for place, _ in places], [label for _, label in places], rectangle)
+    write_atomically(out, lambda file: Image.fromarray(mask.astype(np.uint8) * 255).save(file, "PNG"))
+    if overlay is not None:
+        shown = np.where(mask[..., None], pixels // 2 + np.array(_COLOR, np.uint8) // 2, pixels)
+        write_atomically(overlay, lambda file: Image.fromarray(shown).save(file, kind))
+    echo(f"-> {out} ({int(mask.sum())} of {mask.size} pixels)")
+
+
+def _numbers(text: str, form: str) -> Any:
+    """The numbers of a place or a box."""
+    try:
+        numbers = tuple(float(number) for number in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != form.count(",") + 1:
+        example = "120,80" if form == "X,Y" else "60,40,210,160"
+        raise UsageError(f"{text!r} is not {form}; give numbers, for example {example}")
+    return numbers

@@ -1,1 +1,0 @@
-"""The commands of `segvoc project`, one file each."""
