@@ -12,8 +12,9 @@ PHOTOS ?= ../shared/data/photos
 DEMO_PHOTO := samples/coffee.jpg
 DEMO_WORDS := cup, coffee, plate, table
 
-# Threads that spin for long while they wait make runs on shared cores many times slower.
+# Threads that spin for long while they wait make runs on shared cores many times slower: OpenMP's, and NumPy's OpenBLAS.
 export GOMP_SPINCOUNT := 1000
+export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Programs that a test starts would compile every module again where the environment says not to keep bytecode.
 export PYTHONDONTWRITEBYTECODE :=
@@ -35,10 +36,6 @@ demo:  ## install what labels images, without PyTorch, and label a photograph: d
 demo-teach:  ## install the same, and teach it five words by six drawn images: demo/before_after.png
 	@tools/install.sh $(LIGHT) requirements-light.lock
 	$(LIGHT)/bin/python examples/teach.py demo
-
-# The workers share the cores, where threads that spin while they wait take five times as long.
-test test-all test-portable: export GOMP_SPINCOUNT ?= 1000
-test test-all test-portable: export OPENBLAS_NUM_THREADS ?= 1
 
 # Every other worker computes with two threads (conftest.py); OMP_NUM_THREADS=N gives all of them N.
 test: install  ## run the tests, but for those marked slow; ARGS="-k name" chooses

@@ -37,7 +37,6 @@ from tqdm import tqdm
 
 import segvoc
 from benchmarks.machine import update
-from papers.drawing import new_figure, save_figure
 from segvoc import process_settings
 from segvoc.big_images.labeling import label_big_image
 from segvoc.cli.segment import summary_line

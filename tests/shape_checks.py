@@ -15,8 +15,8 @@ _SHAPES = re.compile(
 def modules_with_shapes() -> Iterator[str]:
     """Modules of the packages, and of the papers' scripts, that annotate arrays with their shapes."""
     root = _TESTS.parent
-    for source, pattern in (("src", "segvoc/**/*.py"), ("annotate/src", "segvoc_annotate/**/*.py"), ("", "papers/**/*.py")):
-        for path in (root / source).glob(pattern):
+    for source in ("src", "annotate/src", "."):
+        for path in (root / source).glob("papers/**/*.py" if source == "." else "segvoc*/**/*.py"):
             if _SHAPES.search(path.read_text(encoding="utf-8")):
                 yield ".".join(path.relative_to(root / source).with_suffix("").parts).removesuffix(".__init__")
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.exported.manifest import add_taught
 from annotate.tests.web.accessibility import AXE, check
 from annotate.tests.web.conftest import opened
 from annotate.tests.web.pages import PageFiles
 from annotate.tests.web.site import SAMPLES, Site
+from segvoc.exported.manifest import add_taught
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.records import to_json

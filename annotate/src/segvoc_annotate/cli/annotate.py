@@ -50,6 +50,7 @@ def annotate(
     """
     with naming_fastapi():
         from segvoc.serving.guard import LOOPBACK_NAMES
+
         from segvoc.serving.server import run
         from segvoc.serving.settings import ServiceSettings
         from segvoc_annotate.service_extension import AnnotateRoutes
