@@ -25,7 +25,7 @@ COMMANDS = {
     "convert": "Convert an official checkpoint to a segvoc file.",
     "doctor": "Print what a bug report needs.",
     "evaluate": "Score a model on a benchmark, or on your own labeled images.",
-    "export": "Export a model to ONNX Runtime, PyTorch or Triton.",
+    "export": "Export a model to ONNX Runtime or Triton.",
     "fetch": "Download published weights ahead of time.",
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",
