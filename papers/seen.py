@@ -88,9 +88,8 @@ def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenSco
         np.array([_number(entry[name]) for entry in report["classes"]], np.float64) for name in ("iou", "accuracy")
     )
     means = {name: _number(report[name]) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")}
-    return seen_scores(
-        Scores(**means, iou=iou, accuracy=accuracy), names, seen, apart=[protocol["background"], *collapsed]
-    )
+    apart = [name for name in (protocol["background"], *collapsed) if name is not None]
+    return seen_scores(Scores(**means, iou=iou, accuracy=accuracy), names, seen, apart=apart)
 
 
 def seen_table(rows: Sequence[tuple[str, str, SeenScores]]) -> str:
