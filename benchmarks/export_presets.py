@@ -1,6 +1,6 @@
 """Compare exported programs with PyTorch's networks: all presets in small, two at their real size, tiny on photographs.
 
-    python -m benchmarks.export_presets small [PRESET ...] [--format onnx|torch|triton]
+    python -m benchmarks.export_presets small [PRESET ...] [--format onnx|triton]
     python -m benchmarks.export_presets real [PRESET ...]            # pca-seg-b and cat-seg-b; up to 12 GB
     python -m benchmarks.export_presets photos FOLDER [--count 50]   # tiny in float32, float16 and int8
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["small", "real", "photos"])
     parser.add_argument("names", nargs="*", help="presets; for photos the folder")
-    parser.add_argument("--format", default="onnx", choices=["onnx", "torch", "triton"])
+    parser.add_argument("--format", default="onnx", choices=["onnx", "triton"])
     parser.add_argument("--count", type=int, default=50)
     given = parser.parse_args()
     if given.what == "small":
