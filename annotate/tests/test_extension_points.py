@@ -19,7 +19,6 @@ EXTENSION_POINTS = {
     "segvoc.serving.bodies",
     "segvoc.serving.extensions",
     "segvoc.serving.failures",
-    "segvoc.serving.guard",
     "segvoc.serving.logs",
     "segvoc.serving.server",
     "segvoc.serving.service",

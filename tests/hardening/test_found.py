@@ -6,9 +6,10 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from segvoc.data.preparation.originals import _damage_named, _members
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError
 from segvoc.exported.manifest import ExportManifest
-from segvoc.exported.segmenter import _Guarded
+from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
 from segvoc.records import check_amounts, convert
@@ -120,19 +121,29 @@ def test_a_damaged_tokenizer(tmp_path: Path) -> None:
             PromptTokenizer(tmp_path / "tokenizer.json", max_tokens=9, unknown_by="script")
 
 
-def test_programs_that_fail_or_give_something_else(tmp_path: Path) -> None:
-    def failing(inputs: object) -> dict[str, np.ndarray]:
+def test_programs_that_fail_or_give_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def session(run: Callable[[], dict[str, np.ndarray]]) -> SimpleNamespace:
+        return SimpleNamespace(
+            get_inputs=list,
+            get_outputs=lambda: [SimpleNamespace(name=name) for name in run()],
+            run=lambda *_: list(run().values()),
+        )
+
+    def failing() -> dict[str, np.ndarray]:
         raise RuntimeError("no such node\nat all")
 
+    program = OnnxProgram(tmp_path / "x.onnx")
+    monkeypatch.setattr(OnnxProgram, "_loaded", lambda self: session(failing))
     with pytest.raises(CheckpointError, match=r"doesn't run on what segvoc gives it \(no such node\)"):
-        _Guarded(tmp_path / "x.onnx", failing)({})
+        program({})
     for outputs in (
         {"logits": np.zeros((2, 2), np.float32)},
         {"embeddings": np.zeros((2, 2), np.int64)},
         {"logits": np.zeros((1, 3, 2, 2), np.float32), "kept": np.zeros((1, 2), np.int64)},
     ):
+        monkeypatch.setattr(OnnxProgram, "_loaded", lambda self, outputs=outputs: session(lambda: outputs))
         with pytest.raises(CheckpointError, match="gives"):
-            _Guarded(tmp_path / "x.onnx", lambda inputs, outputs=outputs: outputs)({})
+            program({})
 
 
 def _member(name: str, content: bytes) -> tarfile.TarInfo:

@@ -118,7 +118,7 @@ def build_app(arguments: dict[str, Any]) -> Any:
     """
     if any(name.rpartition(".")[2] == _SECRET for name in arguments):
         raise UsageError(f"{_SECRET} is a secret, which Ray would show; set {KEY_VARIABLE} instead")
-    settings = with_settings(ClusterSettings(), arguments, "the service")
+    settings = with_settings(ClusterSettings(), arguments, "the service", fixed=("service.extensions",))
     open_model = partial(load, settings.model, weights=settings.weights, device=settings.device, dtype=settings.dtype)
     return application(open_model, settings)
 

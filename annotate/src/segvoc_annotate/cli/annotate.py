@@ -49,8 +49,6 @@ def annotate(
     The page is for this machine only; `segvoc serve --project DIR` serves a project to others, with an API key.
     """
     with naming_fastapi():
-        from segvoc.serving.guard import LOOPBACK_NAMES
-
         from segvoc.serving.server import run
         from segvoc.serving.settings import ServiceSettings
         from segvoc_annotate.service_extension import AnnotateRoutes
@@ -81,7 +79,6 @@ def annotate(
         threading.Thread(target=_open_page, args=(address, port), daemon=True).start()
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
     settings = ServiceSettings(
-        hosts=LOOPBACK_NAMES,
         max_bytes=200_000_000,
         max_pixels=MAX_PIXELS,
         stop_seconds=5.0,

@@ -2,13 +2,10 @@
 
 import asyncio
 import shutil
-import signal
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, BinaryIO, TypeVar
 
 from fastapi import APIRouter, Request
@@ -81,7 +78,6 @@ class ProjectRoutes:
         self._improvement = Improvement(self.project, service.open_model, self._taught.follow_from_thread)
         self._decoding, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self._coloring: asyncio.Task[None] | None = None
-        self._stopping = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -93,32 +89,11 @@ class ProjectRoutes:
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
         await self._taught.follow()
-        with self._noting_the_end():
-            yield
+        yield
         if self._coloring is not None:
             self._coloring.cancel()
         await asyncio.to_thread(self._improvement.stop)
         self.project.close()
-
-    @contextmanager
-    def _noting_the_end(self) -> Iterator[None]:
-        """End the requests that wait for changes when a signal ends the service, which waits for all requests."""
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            self._stopping = True
-            previous[number](number, frame)
-
-        previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        if threading.current_thread() is threading.main_thread():  # others can't have signals
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if callable(handler := signal.getsignal(number)):
-                    previous[number] = handler
-                    signal.signal(number, stop)
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def add(self, router: APIRouter) -> None:
         """Add the addresses."""
@@ -233,7 +208,7 @@ class ProjectRoutes:
         loop = asyncio.get_running_loop()
         end = loop.time() + wait
         await asyncio.sleep(LOOK_SECONDS)
-        while self.project.history.last() == after and loop.time() < end and not self._stopping:
+        while self.project.history.last() == after and loop.time() < end and not self._service.stopping:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _told(self, after: int) -> str:

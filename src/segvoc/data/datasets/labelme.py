@@ -20,7 +20,7 @@ from segvoc.data.datasets.shapes import (
     Patch,
     Shape,
     Shapes,
-    box_of,
+    box_around,
     check_box,
     with_area,
     within_limits,
@@ -156,7 +156,7 @@ class _Outlined(Shape):
     """x and y [px]; of an ellipse, the left top and right bottom."""
 
     def patch(self, height: int, width: int) -> Patch:
-        box = box_of([within_limits(np.array(self.corners, np.float64))], height, width, margin=1)
+        box = box_around([within_limits(np.array(self.corners, np.float64))], height, width, margin=1)
         if box is None:
             return NOTHING
         left, top, right, bottom = box

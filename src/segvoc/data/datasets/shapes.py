@@ -131,7 +131,7 @@ class Polygons(Shape):
             polygons.append(within_limits(points))
         if not polygons:
             raise ValueError("a shape without a polygon")
-        box = box_of(polygons, height, width)
+        box = box_around(polygons, height, width)
         if box is None:
             return NOTHING
         left, top, right, bottom = box
@@ -176,7 +176,7 @@ def within_limits(points: Float64[np.ndarray, "V 2"]) -> Float64[np.ndarray, "V 
     return points
 
 
-def box_of(
+def box_around(
     polygons: Sequence[Float64[np.ndarray, "V 2"]], height: int, width: int, margin: int = 0
 ) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of the part of an image that has polygons; None without one."""
