@@ -35,7 +35,7 @@ HEAD = """# Fidelity
 How far every stage of our networks is from the outputs of the official code (CAT-Seg 6d3a188, PCA-Seg 59c90ea, ERR-Seg
 6e79c0d, PartCATSeg 4a9a882, CLIPSeg 77c4e2d), run on a CPU in fp32 with the same seeded random weights. This page is
 made by `python tests/golden/make_fidelity.py` from what the golden tests compare; the tests fail above 1e-4 (5e-4 for
-gradients taken one by one: see docs/dev/log/networks.md), or below 99.9 % equal labels.
+gradients taken one by one), or below 99.9 % equal labels.
 
 **Error** is the largest absolute difference, in units of the stage's largest magnitude. **Agreement** is the share of
 equal labels.

@@ -20,7 +20,7 @@ UPPER = 5
 
 FLOAT32_PARTS = ("conv_stem", *(f"blocks.{index}" for index in range(UPPER + 1)))
 """Parts of the trunk that stay in float32. bfloat16 in the first five groups of blocks would change 2 % of the labels,
-in the sixth 0.4 %, in all other layers together 0.2 % (docs/dev/log)."""
+in the sixth 0.4 %, in all other layers together 0.2 %."""
 
 
 class EfficientNetLite(nn.Module):

@@ -322,7 +322,7 @@ TINY_SELECTION = OwnShare(share=0.98, least=16)
 
 def _tiny_protocols(configuration: TinyConfig) -> Protocols:
     single = Protocol(size=448)
-    # photographs up to 2:1 score as well or better squashed to squares as at their own ratio (docs/dev/log/tiny.md)
+    # photographs up to 2:1 score as well or better squashed to squares as at their own ratio
     shaped = replace(single, multiple=32, squash=2.0, max_aspect=4.0)
     return {"auto": shaped, "single": single, "official": single, "official-single": single}
 

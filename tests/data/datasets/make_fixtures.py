@@ -1,4 +1,4 @@
-"""Writes `made_by_tools/`, with the tools themselves, which don't go into the lock (docs/dev/log/images.md).
+"""Writes `made_by_tools/`, with the tools themselves, which don't go into the lock.
 
 uv venv /tmp/tools && uv pip install --python /tmp/tools datumaro==1.13.12 labelme==6.3.1 label-studio-sdk==2.1.2
 /tmp/tools/bin/python tests/data/datasets/make_fixtures.py
