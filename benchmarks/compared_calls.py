@@ -18,7 +18,7 @@ from torch.nn import functional as F
 import segvoc
 from benchmarks.official_code import LONGEST, build_official
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.evaluation.published_protocols import err_seg_kept
+from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
 from segvoc.models.presets import find_preset

@@ -44,8 +44,7 @@ from segvoc.hardware import cpu_name, peak_gigabytes
 from segvoc.imaging.result_paths import image_paths, plan_results
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.done_images import image_work
-from segvoc.labeling.labeling import Labeling, label_images
+from segvoc.labeling.labeling import Labeling, image_work, label_images
 from segvoc.storage.atomic_writes import write_bytes
 from segvoc.vocabulary import Vocabulary
 

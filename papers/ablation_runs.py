@@ -24,7 +24,7 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.errors import InputError, TrainingError, UsageError
-from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask

@@ -22,7 +22,7 @@ from torch import nn
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
 from segvoc.cli import run_command
-from segvoc.cli.output import echo
+from segvoc.cli.one_by_one import echo
 from segvoc.configuration import differences, parse_settings
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
@@ -33,10 +33,9 @@ from segvoc.evaluation.multiply_adds import (
     published_err_seg,
     require_single_level,
 )
-from segvoc.evaluation.published_protocols import err_seg_kept
+from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.loading import find_device, named_model
 from segvoc.models.network_segmenter import classes_at_a_time
@@ -44,8 +43,8 @@ from segvoc.models.presets import find_preset, preset_name
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.cat_seg import LastStream
+from segvoc.networks.choices import ConcatenatedStreams, PaperExpertFusion, SoftmaxClassAggregation
 from segvoc.networks.err_seg import ErrAggregation
-from segvoc.networks.fusion_variants import ConcatenatedStreams, PaperExpertFusion
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertHalf, ExpertParser, ParallelBlock
 from segvoc.selection_rules import Voted
 from segvoc.version import __version__

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
-from segvoc.cli.word_options import vocabulary_of, word_options
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options, vocabulary_of, word_options
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.models.network_segmenter import NetworkSegmenter

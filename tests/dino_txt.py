@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
-from segvoc.encoders.dino_txt import DinoTxtImageEncoder
+from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
 from tests.golden_rules import golden_input, golden_parameter
 from tests.golden_sets import GoldenCase, compact_case
 

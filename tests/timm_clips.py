@@ -12,8 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_towers import towers_state
-from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
-from segvoc.encoders.siglip_text import SiglipTextEncoder
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG

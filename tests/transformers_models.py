@@ -15,10 +15,9 @@ from timm.data.constants import (
 )
 from torch import Tensor
 
-from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, SiglipTextEncoder
 from segvoc.encoders.clip_with_dino import DinoTokens
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.encoders.siglip_text import SiglipTextEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.models.builders import build_decoder

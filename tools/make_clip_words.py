@@ -5,7 +5,7 @@ Usage: python tools/make_clip_words.py
 
 from open_clip.tokenizer import SimpleTokenizer
 
-from segvoc.encoders.unknown_words import WORDS_FILE
+from segvoc.encoders.word_encoder import WORDS_FILE
 
 END_OF_WORD = "</w>"
 

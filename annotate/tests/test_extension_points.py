@@ -12,9 +12,9 @@ EXTENSION_POINTS = {
     # commands and routes
     "segvoc.cli.dataset_options",
     "segvoc.cli.options",
-    "segvoc.cli.output",
+    "segvoc.cli.one_by_one",
     "segvoc.cli.serve",
-    "segvoc.cli.word_options",
+    "segvoc.cli.options",
     "segvoc.progress",
     "segvoc.serving.bodies",
     "segvoc.serving.extensions",
@@ -31,7 +31,7 @@ EXTENSION_POINTS = {
     "segvoc.data.labeled_images",
     "segvoc.formats.dataset",
     "segvoc.formats.names",
-    "segvoc.imaging.brush_masks",
+    "segvoc.imaging.regions",
     "segvoc.imaging.image_formats",
     "segvoc.imaging.label_maps",
     "segvoc.imaging.palette",
@@ -39,7 +39,7 @@ EXTENSION_POINTS = {
     "segvoc.imaging.result_paths",
     "segvoc.inference.label_options",
     # the programs that the page runs
-    "segvoc.clicks.program",
+    "segvoc.clicks.clicked_image",
     "segvoc.exported.manifest",
     "segvoc.exported.shipped",
     "segvoc.exported.taught_files",
@@ -50,7 +50,7 @@ EXTENSION_POINTS = {
     "segvoc.storage.journal",
     "segvoc.storage.json_files",
     "segvoc.storage.safe_paths",
-    "segvoc.storage.scratch",
+    "segvoc.storage.safe_paths",
 }
 """A change of one of these is a change of this package, too."""
 

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from segvoc.inference.prepared_vocabulary import PreparedVocabulary
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
+    from segvoc.models.conversion import save
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.opening import list_models, load, load_exported
-    from segvoc.models.saving import save
     from segvoc.pipelines import ImageSegmentationPipeline, pipeline
     from segvoc.process_settings import keep_freed_memory
     from segvoc.teaching.taught_words import TaughtWords
@@ -130,7 +130,7 @@ _HOMES = {
     "read_huggingface": "segvoc.data.datasets.huggingface",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
-    "save": "segvoc.models.saving",
+    "save": "segvoc.models.conversion",
     "trackers": "segvoc.training.trackers",
     "train": "segvoc.training.run",
     "with_objects": "segvoc.formats.objects",

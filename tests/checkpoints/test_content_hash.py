@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from segvoc.checkpoints import content_hash as hashing
-from segvoc.checkpoints.content_hash import content_hash
+from segvoc.checkpoints import origins as hashing
+from segvoc.checkpoints.origins import content_hash
 
 
 def test_digest_repeats() -> None:

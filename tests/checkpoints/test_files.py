@@ -12,8 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from segvoc.checkpoints.files import FORMAT, read_header, read_weights, unwrap, write_weights
-from segvoc.checkpoints.int8_rows import pack_int8_rows
+from segvoc.checkpoints.files import FORMAT, pack_int8_rows, read_header, read_weights, unwrap, write_weights
 from segvoc.errors import CheckpointError
 from tests.images import one_line_error
 

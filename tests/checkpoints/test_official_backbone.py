@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.official_backbone import backbone_state, guided_clip_state
+from segvoc.checkpoints.official_towers import backbone_state, guided_clip_state
 from segvoc.encoders.guided_clip import build_backbone
 from segvoc.errors import CheckpointError
 from tests.networks.test_cat_seg_v1 import guided

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.official_convnext import ERR_CLIP, convnext_clip_states, with_stride_one
-from segvoc.checkpoints.official_towers import towers_state
+from segvoc.checkpoints.official_towers import ERR_CLIP, convnext_clip_states, towers_state, with_stride_one
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, convnext_text
 from segvoc.encoders.convnext_clip import (
     ConvNextClipConfig,

@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.official_dino import dino_state
+from segvoc.checkpoints.official_towers import dino_state
 from segvoc.encoders.clip_with_dino import DinoTokens
 from segvoc.errors import CheckpointError
 from tests.golden_sets import TOLERANCE

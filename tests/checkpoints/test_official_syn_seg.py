@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segvoc.checkpoints.files import read_weights
-from segvoc.checkpoints.official_syn_seg import syn_seg_state
+from segvoc.checkpoints.official_cost_aggregation import syn_seg_state
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.errors import CheckpointError
 from segvoc.models.loading import load_network

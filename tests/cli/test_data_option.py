@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvoc.cli.benchmark_options import DATASETS
+from segvoc.cli.dataset_options import DATASETS
 
 OWN = ("--images", "i", "--labels", "l", "--classes", "c")
 CALLS = {

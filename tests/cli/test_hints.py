@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from segvoc.cli.hints import word_hints
-from segvoc.data.class_lists import class_names
+from segvoc.cli.one_by_one import word_hints
+from segvoc.data.labeled_images import class_names
 from tests.cli.command import Command
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from segvoc.imaging import result_paths
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.labeling.done_images import image_work
+from segvoc.labeling.labeling import image_work
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.resume import RESUME_FOLDER
 from tests.cli.command import Command, draw_photos, result_files

@@ -6,7 +6,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from segvoc.data.training.own_transform import named_transform
+from segvoc.data.training.augmentations import named_transform
 from segvoc.errors import UsageError
 from tests.data.datasets.test_huggingface import NAMES, rows
 from tests.training.runs import drawn_images

@@ -6,8 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from segvoc.clicks.clicked_image import Click, ClickedImage
-from segvoc.clicks.program import IMAGE, PROGRAM, VIEW_PROGRAM
+from segvoc.clicks.clicked_image import IMAGE, PROGRAM, VIEW_PROGRAM, Click, ClickedImage
 from segvoc.clicks.view import ViewBox
 from segvoc.exported.shipped import SHIPPED, open_tiny
 

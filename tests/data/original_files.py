@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from segvoc.data.benchmarks import find_benchmark
-from segvoc.data.class_lists import read_class_list
+from segvoc.data.labeled_images import read_class_list
 
 Masks = Sequence[tuple[int, Mapping[str, Any]]]
 """Category and run lengths of each mask of an image, in the order in which they are painted."""

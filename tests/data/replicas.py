@@ -12,7 +12,7 @@ import numpy as np
 import scipy.io
 from PIL import Image, ImageDraw
 
-from segvoc.data.class_lists import class_names, image_stems, read_class_list
+from segvoc.data.labeled_images import class_names, image_stems, read_class_list
 from tests.data.original_files import (
     compressed_runs,
     hide_beside,

@@ -9,7 +9,7 @@ import scipy.io
 from PIL import Image
 
 from segvoc.data.benchmarks import find_benchmark
-from segvoc.data.class_lists import class_names, image_stems, read_class_list
+from segvoc.data.labeled_images import class_names, image_stems, read_class_list
 from tests.data.original_files import (
     compressed_runs,
     pack,

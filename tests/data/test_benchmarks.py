@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS, PartTrainingImages, find_benchmark, prepared
-from segvoc.data.class_lists import CLASS_LIST_FOLDER, read_class_list
+from segvoc.data.labeled_images import CLASS_LIST_FOLDER, read_class_list
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
@@ -95,8 +95,8 @@ def test_an_unknown_benchmark_is_refused_with_all_names():
 
 def test_the_table_is_read_without_class_lists_and_pytorch():
     code = (
-        "import sys\nfrom segvoc.data import benchmarks, class_lists\n"
-        "assert 'torch' not in sys.modules\nassert class_lists.read_class_list.cache_info().currsize == 0"
+        "import sys\nfrom segvoc.data import benchmarks, \n"
+        "assert 'torch' not in sys.modules\nassert labeled_images.read_class_list.cache_info().currsize == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -3,7 +3,7 @@
 import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
-from segvoc.encoders.unknown_words import WORDS_FILE, is_known_to_clip
+from segvoc.encoders.word_encoder import WORDS_FILE, is_known_to_clip
 from tools.make_clip_words import clip_words
 
 

@@ -8,7 +8,7 @@ import torch
 from open_clip.timm_model import TimmModel
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from segvoc.checkpoints.official_convnext import convnext_image_state, with_stride_one
+from segvoc.checkpoints.official_towers import convnext_image_state, with_stride_one
 from segvoc.encoders.clip_text import convnext_text
 from segvoc.encoders.convnext_clip import (
     ConvNextClipConfig,

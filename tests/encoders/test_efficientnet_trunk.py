@@ -5,7 +5,7 @@ import torch
 from timm.models.efficientnet import EfficientNet, tf_efficientnet_lite2
 from torch import Tensor, nn
 
-from segvoc.encoders.efficientnet_trunk import EfficientNetTrunk, SameConv2d
+from segvoc.encoders.efficientnet import EfficientNetTrunk, SameConv2d
 
 
 @pytest.fixture(scope="module")

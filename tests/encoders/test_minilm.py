@@ -9,9 +9,8 @@ import torch
 from safetensors import safe_open
 from torch.nn import functional
 
-from segvoc.checkpoints.files import read_weights
-from segvoc.checkpoints.int8_rows import pack_int8_rows, unpack_int8_rows
-from segvoc.data.class_lists import class_names
+from segvoc.checkpoints.files import pack_int8_rows, read_weights, unpack_int8_rows
+from segvoc.data.labeled_images import class_names
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM, MiniLMConfig
 from segvoc.errors import PromptTruncatedWarning
 

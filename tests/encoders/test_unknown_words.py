@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from segvoc.encoders.unknown_words import in_another_script, warn_of_unknown_words
+from segvoc.encoders.word_encoder import in_another_script, warn_of_unknown_words
 from segvoc.errors import UnknownWordWarning
 
 

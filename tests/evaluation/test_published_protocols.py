@@ -15,8 +15,14 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.published_scores import published_scores
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
-from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.published_protocols import ERR_SEG_KEPT, NO_PAPER, err_seg_kept, published_protocol
+from segvoc.evaluation.protocol import (
+    ERR_SEG_KEPT,
+    NO_PAPER,
+    EvaluationProtocol,
+    err_seg_kept,
+    evaluation_protocol,
+    published_protocol,
+)
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.protocols import (

@@ -18,7 +18,7 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_scores import find_rows
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.report.markdown import markdown_rows
-from segvoc.evaluation.report.summary import score_table
+from segvoc.evaluation.report.report import score_table
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask

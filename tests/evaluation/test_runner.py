@@ -11,8 +11,7 @@ from PIL import Image
 
 from segvoc.distributed import Processes
 from segvoc.errors import InputError, OutputError, UsageError
-from segvoc.evaluation.metrics.boundary import boundary_scores
-from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.metrics import Confusion, boundary_scores
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings
@@ -291,7 +290,7 @@ def test_an_unreadable_image_raises_an_input_error(drawn):
 
 
 def test_boundary_scores_without_scipy_are_refused_before_any_work(small, drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr("segvoc.evaluation.metrics.boundary.find_spec", lambda name: None)
+    monkeypatch.setattr("segvoc.evaluation.metrics.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"scipy, which isn't installed; .*segvoc\[benchmarks\]"):
         evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(boundary=True))
     assert not (tmp_path / "out").exists()

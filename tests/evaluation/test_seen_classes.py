@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.seen_classes import seen_scores
 
 CLASSES = ("cat", "sofa", "wall", "rocket", "background")

@@ -13,8 +13,7 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exporting import export as exporting
 from segvoc.exporting import onnx_files
-from segvoc.exporting.comparison import Comparison
-from segvoc.exporting.export import export
+from segvoc.exporting.export import Comparison, export
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_seg, small_timm_clip

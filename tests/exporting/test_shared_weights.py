@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from segvoc.checkpoints.int8_rows import pack_int8_rows, unpack_int8_rows
+from segvoc.checkpoints.files import pack_int8_rows, unpack_int8_rows
 from segvoc.exporting.onnx_files import refer_to
 
 TABLE = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))

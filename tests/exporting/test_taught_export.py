@@ -11,8 +11,7 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting import export as exporting
-from segvoc.exporting.comparison import Comparison, compare_with_export
-from segvoc.exporting.export import export
+from segvoc.exporting.export import Comparison, compare_with_export, export
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.vocabulary import Vocabulary
@@ -55,7 +54,7 @@ def test_tiny_with_taught_words(tiny, taught, tmp_path, monkeypatch, by):
 
 
 def test_the_comparison_is_about_taught_words_too(tiny, taught, tmp_path, monkeypatch):
-    monkeypatch.setattr("segvoc.exporting.comparison.SIZES", ((96, 128),))
+    monkeypatch.setattr("segvoc.exporting.export.SIZES", ((96, 128),))
     copy_tiny(tmp_path)
     exported, words = ExportedSegmenter(tmp_path), Vocabulary(["cat", "grass", "wall"])
     better = tiny.with_taught(taught)

@@ -3,7 +3,7 @@
 from open_clip.tokenizer import SimpleTokenizer
 from tokenizers import Tokenizer
 
-from segvoc.data.class_lists import class_names
+from segvoc.data.labeled_images import class_names
 from segvoc.exporting.export import clip_tokenizer
 
 ODD = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segvoc.exported.segmenter import selection_inputs
-from segvoc.exporting.traced_selection import TracedSelection
+from segvoc.exporting.programs import TracedSelection
 from segvoc.layers.class_selection import kept_classes
 from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
 

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 import segvoc
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
-from segvoc.inference.background_words import STUFF, BackgroundWords
+from segvoc.encoders.timm_clip import TIMM_CLIPS
 from segvoc.inference.pixel_labels import label_classes, selected_classes
-from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
+from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.view_logits import ViewLogits
+from segvoc.inference.windows import ViewLogits
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
 from segvoc.models.network_segmenter import NetworkSegmenter

@@ -12,8 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvoc.inference.protocols import COMMON_WINDOWS, Protocols, Sliding, Window, clip_protocols
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.view_logits import ViewLogits
-from segvoc.inference.windows import merged
+from segvoc.inference.windows import ViewLogits, merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import DROPPED, KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
 from segvoc.vocabulary import Vocabulary

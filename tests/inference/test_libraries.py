@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import WINDOWS, Protocol, Window
 from tests.inference.numpy_engine import NumpySegmenter
 

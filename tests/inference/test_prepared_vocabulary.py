@@ -13,7 +13,7 @@ from segvoc.inference.pixel_labels import label_classes
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.view_logits import ViewLogits
+from segvoc.inference.windows import ViewLogits
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary

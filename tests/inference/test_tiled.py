@@ -17,8 +17,7 @@ from segvoc.imaging.windowed_images import ArrayImage
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.tile_grid import TileAxis, Tiling
 from segvoc.inference.tiled import OVERVIEW, TiledLabeling
-from segvoc.inference.view_logits import ViewLogits
-from segvoc.inference.windows import views
+from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import Listed, Voted
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import small_segmenter

@@ -7,7 +7,7 @@ import pytest
 
 from segvoc.errors import UsageError
 from segvoc.imaging.result_paths import ResultPaths
-from segvoc.labeling.done_images import Planned, finished, image_work, result_stamp, work_of_process
+from segvoc.labeling.labeling import Planned, finished, image_work, result_stamp, work_of_process
 from segvoc.storage.resume import RESUME_FOLDER, stamp_of
 
 KEY = {"model": "tiny"}

@@ -16,8 +16,7 @@ from segvoc.imaging.result_paths import ResultPaths
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling import labeling as labeling_module
-from segvoc.labeling.done_images import Planned
-from segvoc.labeling.labeling import Labeling, label_images
+from segvoc.labeling.labeling import Labeling, Planned, label_images
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.inference.small_network import small_segmenter
 

@@ -17,9 +17,7 @@ from segvoc.imaging.result_paths import ResultPaths
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.done_images import Planned, finished, image_work
-from segvoc.labeling.labeling import Labeling, label_images
-from segvoc.labeling.processes import label_in_processes
+from segvoc.labeling.labeling import Labeling, Planned, finished, image_work, label_images, label_in_processes
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 

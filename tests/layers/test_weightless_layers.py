@@ -2,8 +2,8 @@
 
 import torch
 
-from segvoc.layers.no_guidance import NoGuidance
 from segvoc.models.weightless import weightless
+from segvoc.networks.cost_aggregation_config import NoGuidance
 
 
 def test_no_guidance_needs_nothing_from_a_file() -> None:

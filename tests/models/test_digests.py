@@ -20,7 +20,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models import opening
 from segvoc.models.digests import keep_words, model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.part_words import PartWordEncoder
+from segvoc.networks.part_cat_seg import PartWordEncoder
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 

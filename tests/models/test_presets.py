@@ -11,9 +11,9 @@ import segvoc
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.timm_clip import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.models import loading, shipped_weights
+from segvoc.models import loading, taught_weights
 from segvoc.models.loading import find_dtype, load_network, multiplies_bfloat16
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
@@ -301,7 +301,7 @@ def test_missing_weights_are_named(weights: str, said: str) -> None:
 
 
 def test_missing_shipped_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped_weights, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(taught_weights, "WEIGHTS", tmp_path)
     _refused("minilm_l6.safetensors", "does not exist", name="tiny")
 
 

@@ -15,9 +15,9 @@ from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError
 from segvoc.inference import windows
-from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.part_labels import NO_PART
+from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.windows import merged
 from segvoc.models.conversion import convert
 from segvoc.models.loading import load_network

@@ -15,8 +15,8 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
 from segvoc.selection_rules import Voted
-from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.objectives.losses import released_segmentation_loss
+from segvoc.training.objectives.segmentation import GroundTruthFirst
 from tests.err_goldens import FOLDER, err_case
 from tests.golden_sets import TOLERANCE
 from tests.networks.golden_stages import gradient

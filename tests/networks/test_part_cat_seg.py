@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segvoc.encoders.part_names import PartNames, split_name
+from segvoc.encoders.imagenet_templates import PartNames, split_name
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.decoder_sizes import DecoderSizes
@@ -17,9 +17,10 @@ from segvoc.networks.part_cat_seg import (
     PartAggregation,
     PartAggregationConfig,
     PartNetwork,
+    PartWordEncoder,
+    PartWords,
     none_vector,
 )
-from segvoc.networks.part_words import PartWordEncoder, PartWords
 from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import StreamSimilarity
 from segvoc.vocabulary import Vocabulary

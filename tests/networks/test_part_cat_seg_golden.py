@@ -11,11 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state
-from segvoc.encoders.part_names import PartNames
+from segvoc.encoders.imagenet_templates import PartNames
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.choices import layers_of
-from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation
-from segvoc.networks.part_words import PartWords
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation, PartWords
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE, GoldenCase
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segvoc.checkpoints.official_syn_seg import decoder_state
+from segvoc.checkpoints.official_cost_aggregation import decoder_state
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE

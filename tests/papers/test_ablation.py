@@ -15,7 +15,7 @@ from segvoc.errors import OutputError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.reading import read_image
 from segvoc.models.presets import PRESETS
-from segvoc.models.shipped_weights import shipped_weights
+from segvoc.models.taught_weights import shipped_weights
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build

@@ -13,7 +13,7 @@ from PIL import Image
 
 from papers import ablation_runs
 from segvoc.checkpoints.files import write_weights
-from segvoc.cli.benchmark_options import DATASETS
+from segvoc.cli.dataset_options import DATASETS
 from segvoc.cli.options import ModelOptions
 from segvoc.errors import TrainingError
 from segvoc.imaging.reading import read_image

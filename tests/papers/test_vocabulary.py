@@ -7,7 +7,7 @@ import pytest
 
 from papers.seen import read_reports, scores_of_report
 from papers.vocabulary import count_classes, similarity_facts, similarity_table, training_labels
-from segvoc.data.class_lists import class_names
+from segvoc.data.labeled_images import class_names
 from segvoc.errors import UsageError
 from segvoc.evaluation.seen_classes import NearestLabels
 from tests.evaluation.drawn_sets import draw_set, task_of

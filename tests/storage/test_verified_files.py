@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from segvoc.storage import verified_files
-from segvoc.storage.verified_files import has_sha256
+from segvoc.checkpoints import fetching
+from segvoc.checkpoints.fetching import has_sha256
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -17,8 +17,8 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 def reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     """The files that are read."""
     seen: list[Path] = []
-    inner = verified_files.file_sha256
-    monkeypatch.setattr(verified_files, "file_sha256", lambda path: seen.append(path) or inner(path))
+    inner = fetching.file_sha256
+    monkeypatch.setattr(fetching, "file_sha256", lambda path: seen.append(path) or inner(path))
     monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path / "cache"))
     return seen
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training.part_training_set import PartTrainingSet
+from segvoc.data.training.training_set import PartTrainingSet
 from segvoc.distributed import Processes
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.choices import layers_of

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from segvoc.errors import InputError, UsageError
-from segvoc.training.objectives.captions import CaptionObjective
-from segvoc.training.objectives.synergy_losses import SynergyLosses
+from segvoc.training.caption_task import CaptionObjective
+from segvoc.training.objectives.losses import SynergyLosses
 from segvoc.training.run_folder import RunFolder
 from tests.networks.small_syn_seg import small_syn_seg
 from tests.training.caption_runs import RECIPE, InMemory, open_captions

@@ -7,7 +7,7 @@ import torch
 
 from segvoc.data.training.training_set import TrainingBatch
 from segvoc.selection_rules import Voted
-from segvoc.training.ground_truth_selection import GroundTruthFirst
+from segvoc.training.objectives.segmentation import GroundTruthFirst
 from segvoc.training.tasks import LabelTask, StepInfo, chosen_words
 from tests.device_waits import NoDeviceWaits
 

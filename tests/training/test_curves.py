@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from segvoc.training.curves import draw_curves
+from segvoc.training.monitor import draw_curves
 
 
 def orange(path):

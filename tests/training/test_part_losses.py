@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from segvoc.data.training.part_training_set import NONE
-from segvoc.data.training.training_set import IGNORED
-from segvoc.encoders.part_names import PartNames
-from segvoc.training.objectives.part_losses import (
+from segvoc.data.training.training_set import IGNORED, NONE
+from segvoc.encoders.imagenet_templates import PartNames
+from segvoc.training.objectives.losses import (
     PartTargets,
     competing_loss,
     compositional_loss,

@@ -10,7 +10,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
-from segvoc.training.objectives.parts import PartObjective
+from segvoc.training.objectives.segmentation import PartObjective
 from segvoc.training.run_folder import RunFolder
 from tests.training.part_runs import drawn_parts, network, open_parts
 from tests.training.runs import RECIPE, losses

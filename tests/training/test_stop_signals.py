@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from segvoc.training.stop_signals import stop_signals
+from segvoc.training.loop import stop_signals
 
 STUCK = """
 import ctypes
-from segvoc.training import stop_signals as module
+from segvoc.training import loop as module
 module.GRACE = 0.2
 libc = ctypes.CDLL(None)
 mutex = ctypes.create_string_buffer(64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.training.objectives.synergy_losses import TERMS, SynergyLosses
+from segvoc.training.objectives.losses import TERMS, SynergyLosses
 
 OWNER = [0, 0, 0, 1, 2, 2]
 IMAGES = 4

@@ -14,7 +14,7 @@ from segvoc.checkpoints.files import read_weights, write_weights
 from segvoc.errors import CheckpointError, InputError, UsageError
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.teaching.taught_words import TaughtWords
-from segvoc.training.best_weights import BestWeights
+from segvoc.training.loop import BestWeights
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune

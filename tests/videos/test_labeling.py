@@ -19,11 +19,11 @@ from segvoc.imaging.regions import class_regions
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.videos import options as video_options
+from segvoc.videos import result as video_options
 from segvoc.videos.encoding import Timing
 from segvoc.videos.labeling import label_video, segment_frames
-from segvoc.videos.options import VideoOptions
 from segvoc.videos.reading import OpenVideo
+from segvoc.videos.result import VideoOptions
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 from tests.videos.videos import CLOCKWISE, shown_frames, shown_times, write_video

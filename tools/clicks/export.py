@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from segvoc.clicks.program import IMAGE, PROGRAM
+from segvoc.clicks.clicked_image import IMAGE, PROGRAM
 from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from tools.clicks.network import ClickNetwork

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from segvoc.inference.background_words import STUFF
+from segvoc.inference.prepared_vocabulary import STUFF
 from tools.tiny.build import read_training_data
 from tools.tiny.model import BEFORE, SHIPPED, Model, Recipe, Stages, TrainingData, train
 from tools.tiny.photos import DATA_SETS, Photo

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.files import write_weights
-from segvoc.checkpoints.int8_rows import pack_int8_rows
+from segvoc.checkpoints.files import pack_int8_rows, write_weights
 from segvoc.models.headers import configuration_record
 from segvoc.networks.tiny import TinyConfig
 from tools.tiny.build import read_training_data

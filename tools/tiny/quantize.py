@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.int8_rows import SCALE, pack_int8_rows
+from segvoc.checkpoints.files import SCALE, pack_int8_rows
 from segvoc.encoders.minilm import PAD, MiniLM
 
 LINEAR_LAYERS = ("query_key_value", "attention_out", "hidden")

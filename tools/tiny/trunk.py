@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.efficientnet import UPPER, EfficientNetLite
-from segvoc.encoders.efficientnet_trunk import InvertedResidual
+from segvoc.encoders.efficientnet import UPPER, EfficientNetLite, InvertedResidual
 from tools.tiny.features import CELLS, Features
 from tools.tiny.optimization import Optimization, Progress
 from tools.tiny.photos import DATA_SETS

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segvoc import UsageError
-from segvoc.clicks.program import IMAGE, PROGRAM
+from segvoc.clicks.clicked_image import IMAGE, PROGRAM
 from segvoc.exported.manifest import is_exported
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.storage.atomic_writes import writing

@@ -16,11 +16,11 @@ from segvoc.batch.shards import BatchImage
 from segvoc.errors import missing_extra
 from segvoc.imaging.label_maps import label_map_image
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.run_lengths import coco_masks
+from segvoc.imaging.regions import coco_masks
 from segvoc.inference.reports import json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.json_files import strict_json
-from segvoc.storage.scratch import scratch_folder
+from segvoc.storage.safe_paths import scratch_folder
 
 Sink = Literal["parquet", "webdataset", "files"]
 

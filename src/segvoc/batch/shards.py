@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from segvoc.storage.digests import digest_of
+from segvoc.storage.json_files import digest_of
 
 SourceKind = Literal["images", "webdataset", "parquet"]
 """What a source is made of."""

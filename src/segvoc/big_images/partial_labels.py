@@ -12,7 +12,7 @@ from segvoc.errors import OutputError
 from segvoc.imaging.label_maps import UNLABELED, stored_dtype
 from segvoc.inference.reports import LabelStatistics
 from segvoc.storage.atomic_writes import writing
-from segvoc.storage.digests import digest_of
+from segvoc.storage.json_files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork
 
 BAND_BYTES = 64 << 20

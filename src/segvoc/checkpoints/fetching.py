@@ -5,6 +5,7 @@ HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE. Files with an address of the
 client too and lie in its folder for other files, HF_ASSETS_CACHE (by default in HF_HOME).
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -15,9 +16,50 @@ from pathlib import Path
 from typing import TypeVar
 
 from segvoc.checkpoints.published import HubPlace, PublishedFile, WebPlace, human_size
-from segvoc.errors import CheckpointError, one_line
+from segvoc.errors import CheckpointError, OutputError, one_line
 from segvoc.progress import announced
-from segvoc.storage.verified_files import has_sha256
+from segvoc.storage.json_files import digest_of, file_sha256, read_json, write_json
+from segvoc.storage.safe_paths import cache_folder
+
+
+def has_sha256(path: Path, sha256: str) -> bool:
+    """Whether a file has a SHA-256.
+
+    What was verified is noted in the user's cache with the file's identity, size and times, so that the next call takes
+    milliseconds instead of seconds for each gigabyte. Without a cache, every call reads the file.
+
+    Args:
+        path: the file.
+        sha256: in hexadecimal.
+
+    Raises: OSError: the file can't be read.
+    """
+    folder = cache_folder()
+    note = None if folder is None else folder / "verified" / f"{digest_of(os.fspath(path.resolve()))}.json"
+    found = {"sha256": sha256, **_identity(path)}
+    if note is not None and _noted(note) == found:
+        return True
+    if file_sha256(path) != sha256:
+        return False
+    if note is not None and _identity(path) | {"sha256": sha256} == found:  # nobody wrote it meanwhile
+        with contextlib.suppress(OutputError, OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_json(note, found)
+    return True
+
+
+def _identity(path: Path) -> dict[str, int]:
+    status = os.stat(path)
+    times = {"modified": status.st_mtime_ns, "changed": status.st_ctime_ns}
+    return {"device": status.st_dev, "inode": status.st_ino, "size": status.st_size, **times}
+
+
+def _noted(note: Path) -> object:
+    try:
+        return read_json(note)
+    except (OSError, ValueError):
+        return None
+
 
 Result = TypeVar("Result")
 

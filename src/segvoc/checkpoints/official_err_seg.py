@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_convnext import ERR_CLIP
 from segvoc.checkpoints.official_cost_aggregation import split_terms
-from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
+from segvoc.checkpoints.official_towers import ERR_CLIP, clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.checkpoints.official_cost_aggregation import aggregator_name, split_terms
-from segvoc.checkpoints.official_dino import dino_state
-from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
+from segvoc.checkpoints.official_towers import dino_state, is_plain_clip, towers_state
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, with_prefixes
 from segvoc.encoders.clip_with_dino import ClipWithDino

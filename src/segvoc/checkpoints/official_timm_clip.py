@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.official_clip import Renamed, TowerStates, map_towers, resized_positions, split_packed
 from segvoc.checkpoints.transformers_names import open_clip_form_of_siglip
 from segvoc.encoders.base import TOKENIZER
-from segvoc.encoders.siglip_text import SiglipTextEncoder
+from segvoc.encoders.clip_text import SiglipTextEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.errors import CheckpointError
 

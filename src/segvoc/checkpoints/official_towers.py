@@ -1,7 +1,8 @@
 """Published CLIP weights of any family for the towers of a network."""
 
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,21 +11,197 @@ from timm.models.fastvit import FastVit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_clip import TowerStates, eva_clip_states, openai_clip_states
-from segvoc.checkpoints.official_convnext import convnext_clip_states
-from segvoc.checkpoints.official_dino_txt import dino_txt_states
+from segvoc.checkpoints.official_clip import (
+    Renamed,
+    TowerStates,
+    eva_clip_states,
+    map_towers,
+    openai_clip_states,
+    split_packed,
+)
 from segvoc.checkpoints.official_timm_clip import timm_clip_states
-from segvoc.checkpoints.origins import clip_family, refuse_other_origins
-from segvoc.checkpoints.strict import with_prefixes
+from segvoc.checkpoints.origins import BOTH_DINO_FILES, clip_family, refuse_other_origins
+from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, third, with_prefixes
+from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
-from segvoc.encoders.dino_txt import DinoTxtImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.encoders.guided_clip import GuidedClip
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.encoders.timm_clip import TimmClipImageEncoder
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.timm_clip import TIMM_CLIPS, TimmClipImageEncoder
 from segvoc.errors import ActivationWarning, CheckpointError
 from segvoc.layers.cost_sum import COSINES, CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
+
+ERR_CLIP = "sem_seg_head.clip_model."
+"""Prefix of the towers' weights in the released ERR-Seg."""
+
+_STRIDE_ONE = "visual.modify_downsample."
+_RENAMED = (
+    (f"{_STRIDE_ONE}0.", "stride_one.0.norm."),
+    (f"{_STRIDE_ONE}2.", "stride_one.0.conv."),
+    ("visual.head.proj.", "project."),
+    ("visual.head.mlp.", "project."),
+    ("visual.trunk.", "tower."),
+)
+_COPIED = (
+    ("visual.trunk.stages.3.downsample.0.", f"{_STRIDE_ONE}0."),
+    ("visual.trunk.stages.3.downsample.1.", f"{_STRIDE_ONE}2."),
+)
+
+
+def convnext_clip_states(
+    official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module
+) -> TowerStates:
+    """State dicts for a `ConvNextClipImageEncoder` and its `ClipTextEncoder`.
+
+    It reads a plain CLIP as published by open_clip, or the whole state dict of the released ERR-Seg, of which only the
+    towers are read.
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    clip = inside(ERR_CLIP, official) or with_stride_one(official)
+    text = {name: x for name, x in clip.items() if not name.startswith("visual.")}
+    # the text tower has OpenAI's names; an empty module stands in for the image tower, which that map can't fill
+    return convnext_image_state(clip, image_encoder), openai_clip_states(text, nn.Module(), text_encoder)[1]
+
+
+def convnext_image_state(clip: Mapping[str, Tensor], image_encoder: nn.Module) -> dict[str, Tensor]:
+    """State dict for a `ConvNextClipImageEncoder` from the weights of a CLIP whose names start with "visual.".
+
+    `visual.modify_downsample` is ignored if the tower only uses stride 32.
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    expected = {name: value.shape for name, value in image_encoder.state_dict().items()}
+    ignored = () if any(name.startswith("stride_one.") for name in expected) else (_STRIDE_ONE,)
+    visual = {name: x for name, x in clip.items() if name.startswith("visual.") and not name.startswith(ignored)}
+    return fit_exactly(((name, _our_name(name), x) for name, x in visual.items()), expected, "CLIP")
+
+
+def with_stride_one(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add ERR-Seg's downsampling with stride 1 to a plain CLIP, initialized from that of the last stage (Eq. 2)."""
+    if any(name.startswith(_STRIDE_ONE) for name in clip):
+        return dict(clip)
+    return {**clip, **dict(_copies(clip))}
+
+
+def _copies(clip: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for theirs, copy in _COPIED:
+        for name, value in clip.items():
+            if name.startswith(theirs):
+                yield name.replace(theirs, copy), value.clone()
+
+
+def _our_name(official: str) -> str:
+    """Our name of a weight; unknown names stay the same, and are reported as unexpected later."""
+    theirs, ours = next((pair for pair in _RENAMED if official.startswith(pair[0])), ("", ""))
+    return f"{ours}{official.removeprefix(theirs)}"
+
+
+_BACKBONE_MARK = "storage_tokens"
+_UNUSED = re.compile(r"mask_token|rope_embed\.periods|.*\.bias_mask|blocks\..*qkv\.bias|local_cls_norm\..*")
+_IMAGE = (
+    (r"^visual_model\.head\.blocks\.", "image.head."),
+    (r"^visual_model\.head\.ln_final\.", "image.head.2."),
+    (r"^(?!image\.)", "image.tower."),
+    (r"storage_tokens$", "reg_token"),
+    (r"\.ls([12])\.gamma$", r".gamma_\1"),
+    (r"\.mlp\.w1\.", ".mlp.fc1_g."),
+    (r"\.mlp\.w2\.", ".mlp.fc1_x."),
+    (r"\.mlp\.w3\.", ".mlp.fc2."),
+)
+_TEXT = (
+    (r"^text_model\.backbone\.blocks\.", "text.tower.transformer.resblocks."),
+    (r"^text_model\.backbone\.", "text.tower."),
+    (r"\.attention_norm\.", ".ln_1."),
+    (r"\.attention\.proj\.", ".attn.out_proj."),
+    (r"\.attention\.qkv\.", ".attn.in_proj_"),
+    (r"\.ffn_norm\.", ".ln_2."),
+    (r"\.feed_forward\.fc1\.", ".mlp.c_fc."),
+    (r"\.feed_forward\.fc2\.", ".mlp.c_proj."),
+)
+
+
+def dino_txt_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
+    """State dicts for a `DinoTxtImageEncoder` and its `ClipTextEncoder`.
+
+    It reads the names of both of Meta's files together: DINOv3, and dino.txt's head with its text encoder.
+
+    Raises:
+        CheckpointError: One of the files is missing, a name or shape doesn't fit, or a parameter has no value.
+    """
+    if _BACKBONE_MARK not in official:
+        raise CheckpointError(
+            f"these are dino.txt's head and text encoder alone; name DINOv3's file too: {BOTH_DINO_FILES}"
+        )
+    biased = [name for name, value in official.items() if name.endswith("qkv.bias") and value[value.isfinite()].any()]
+    if biased:
+        raise CheckpointError(f"{biased[0]} isn't zero, as in the DINOv3 ViT-L/16 of web images (lvd1689m); take that")
+    weights = {name: value for name, value in official.items() if _UNUSED.fullmatch(name) is None}
+    return map_towers(weights, image_encoder, text_encoder, _rename)
+
+
+def _rename(name: str, value: Tensor) -> Renamed:
+    if name == "logit_scale":
+        yield "text.logit_scale", value.reshape(())
+    elif name == "text_model.head.linear_projection.weight":
+        yield "text.tower.text_projection", value[len(value) // 2 :].mT if value.ndim == 2 else value
+    elif name.startswith("text_model."):
+        ours = renamed(name, _TEXT)
+        yield from split_packed(ours, value)
+        if ours.endswith(".in_proj_weight"):  # their queries, keys and values have no biases
+            yield from split_packed(ours.replace("_weight", "_bias"), torch.zeros(len(value)))
+    else:
+        yield from split_packed(renamed(name, _IMAGE), value, ".qkv.", ".qkv.")
+
+
+_CLASSIFIER = "dinov2."
+"""Prefix of the tower's weights in `Dinov2ForImageClassification`."""
+
+_PACKED = ".attn.qkv."
+_FILES_THIRDS = {"query": "q", "key": "k", "value": "v"}
+_FROM_TRANSFORMERS = (
+    (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^encoder\.layer\.", "blocks."),
+    (
+        r"\.attention\.attention\.(query|key|value)\.(weight|bias)$",
+        lambda found: third(f"{_PACKED}{found[2]}", _FILES_THIRDS[found[1]]),
+    ),
+    (r"\.attention\.([qkv])_proj\.(weight|bias)$", lambda found: third(f"{_PACKED}{found[2]}", found[1])),
+    (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
+    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+    (r"^layernorm\.", "norm."),
+)
+_MASK_TOKEN = "mask_token"
+"""The embedding for masked patches, which only DINOv2's own training uses."""
+
+
+def dino_state(official: Mapping[str, Tensor], dino: nn.Module) -> dict[str, Tensor]:
+    """State dict for a `DinoTokens`.
+
+    A classifier on top of the tower is ignored.
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    refuse_other_origins(official, "DINOv2")
+    has_classifier = any(name.startswith(_CLASSIFIER) for name in official)
+    expected = {name: value.shape for name, value in dino.state_dict().items()}
+    weights = (
+        (name, f"tower.{ours}", value)
+        for name, value in official.items()
+        if (ours := _timm_name(name)) != _MASK_TOKEN
+        and not (has_classifier and re.fullmatch(r"classifier\.(weight|bias)", name))
+    )
+    return fit_thirds(weights, expected, "DINOv2", _PACKED)
+
+
+def _timm_name(official: str) -> str:
+    return renamed(official.removeprefix(_CLASSIFIER), _FROM_TRANSFORMERS)
 
 
 @dataclass(frozen=True)
@@ -165,3 +342,48 @@ def plain_clip_state(
     """
     towers = clip_state(clip, network)
     return towers | {f"aggregation.{name}": value for name, value in cosine_state(network.aggregation, logits).items()}
+
+
+_LEFT_OUT = re.compile(r"(layer4|layers\.3|fc|head|norm)\.|.*(attn_mask|relative_position_index)$")
+"""What comes after stride 16, and tables that timm computes."""
+
+_AUTHORS_DOWNSAMPLING = "layers.0.downsample.reduction.weight"
+"""Swin's authors downsample at the end of a stage, timm at the beginning of the next one."""
+
+
+def backbone_state(official: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """State dict for a backbone.
+
+    It reads the weights of the whole classifier.
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    expected = {name: value.shape for name, value in backbone.state_dict().items()}
+    later = _AUTHORS_DOWNSAMPLING in official
+
+    def ours(name: str) -> str:
+        found = re.match(r"layers\.(\d)\.downsample\.", name) if later else None
+        return name if found is None else f"layers.{int(found[1]) + 1}.{name[found.start(1) + 2 :]}"
+
+    named = ((theirs, ours(theirs), value) for theirs, value in official.items())
+    kept = ((theirs, f"model.{name}", value) for theirs, name, value in named if not _LEFT_OUT.match(name))
+    return fit_exactly(kept, expected, "guidance backbone's")
+
+
+def guided_clip_state(
+    clip: Mapping[str, Tensor], backbone: Mapping[str, Tensor], network: nn.Module
+) -> dict[str, Tensor]:
+    """State dict of the towers of a network on a CLIP and a backbone for guidance.
+
+    See `towers_state` and `backbone_state`.
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    tower = network.get_submodule("image_encoder")
+    if not isinstance(tower, GuidedClip):
+        raise CheckpointError("this network has no backbone for guidance; give the CLIP alone, or guidance_backbone")
+    image, text = towers_state(clip, tower.clip, network.get_submodule("text_encoder"))
+    guide = backbone_state(backbone, tower.backbone)
+    return with_prefixes({"image_encoder.clip.": image, "image_encoder.backbone.": guide, "text_encoder.": text})

@@ -11,10 +11,17 @@ from segvoc.batch.done import Record
 from segvoc.batch.run import OnShard, run_batch
 from segvoc.batch.shards import ShardLimits
 from segvoc.batch.work import Gone
-from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
-from segvoc.cli.output import echo
-from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
+from segvoc.cli.one_by_one import echo, show_hints, word_hints
+from segvoc.cli.options import (
+    NETWORK_OPTIONS,
+    ModelOptions,
+    label_options,
+    model_options,
+    part_options,
+    parts_of,
+    vocabulary_of,
+    word_options,
+)
 from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.progress import Progress, print_line

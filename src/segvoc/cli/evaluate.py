@@ -7,10 +7,16 @@ from typing import Any
 
 import click
 
-from segvoc.cli.benchmark_options import SeveralBenchmarks, data_option, data_root, refuse_twice
-from segvoc.cli.dataset_options import DatasetOptions, dataset_options
+from segvoc.cli.dataset_options import (
+    DatasetOptions,
+    SeveralBenchmarks,
+    data_option,
+    data_root,
+    dataset_options,
+    refuse_twice,
+)
+from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
-from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 from segvoc.storage.json_files import strict_json
@@ -157,7 +163,7 @@ def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
 
 def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:
     """Print the scores, write the summary of several benchmarks, and return the exit code."""
-    from segvoc.evaluation.report.summary import score_table, summary, write_summary
+    from segvoc.evaluation.report.report import score_table, summary, write_summary
 
     whole = summary(reports)
     if len(reports) > 1:

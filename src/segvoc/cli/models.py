@@ -5,9 +5,8 @@ from importlib.util import find_spec
 import click
 
 from segvoc.checkpoints.published import PUBLISHED
-from segvoc.cli.hints import show_hints
-from segvoc.cli.output import echo
-from segvoc.models.catalog import ListedModel, catalog
+from segvoc.cli.one_by_one import echo, show_hints
+from segvoc.models.presets import ListedModel, catalog
 
 
 @click.command()

@@ -1,21 +1,136 @@
 """Options of commands that label images: the model with its weights, device and precision, and `LabelOptions`."""
 
 import functools
-from collections.abc import Callable, Mapping
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from segvoc.configuration import parse_settings, plain_value
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, one_line
 from segvoc.hardware import DtypeName
+from segvoc.imaging.result_paths import InputImage, PathLike, image_paths, passed_over_line
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
+from segvoc.progress import print_line
+from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
+if TYPE_CHECKING:
+    from segvoc.networks.base import SegmentationNetwork
+
+
+def named_images(arguments: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
+    """All images that arguments name, as `image_paths` finds them; a line says which files of folders aren't images."""
+    passed_over: Counter[str] = Counter()
+    found = image_paths(arguments, skip, passed_over)
+    if (line := passed_over_line(passed_over)) is not None:
+        print_line(f"segvoc: {line}")
+    return found
+
+
+def print_failures(failures: int, total: int, what: str, others: str = "the others are done") -> None:
+    """Print the last line of a call in which images failed, each of which was named, where it says more than that.
+
+    Args:
+        failures: number of failures.
+        total: number of images, or of whatever the call is about.
+        what: their name in the plural.
+        others: what is true of the others.
+    """
+    if total > 1 and failures:
+        print_line(f"segvoc: {failures} of {total} {what} failed" + ("" if failures == total else f", {others}"))
+
+
+def own_network(place: str) -> "SegmentationNetwork":
+    """Build a network by a function in a Python file, which is run.
+
+    Args:
+        place: the file and the function, which takes nothing and returns a network or a model: "mine.py:build".
+
+    Raises:
+        UsageError: there is no such file or function, it fails, or it returns something else.
+    """
+    from segvoc.models.network_segmenter import NetworkSegmenter
+    from segvoc.networks.base import SegmentationNetwork
+
+    path, _, name = place.rpartition(":")
+    if not Path(path).is_file() or not name.isidentifier():
+        raise UsageError(f"--network {place!r} names no function in a Python file; for example mine.py:build")
+    found = importlib.util.spec_from_file_location("segvoc_own_network", path)
+    if found is None or found.loader is None:
+        raise UsageError(f"--network {place!r}: {path!r} is no Python file; for example mine.py:build")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+        built = getattr(module, name)()
+    except Exception as error:
+        raise UsageError(f"--network {place!r} fails ({type(error).__name__}: {one_line(error)})") from error
+    network = built.network if isinstance(built, NetworkSegmenter) else built
+    if not isinstance(network, SegmentationNetwork):
+        raise UsageError(
+            f"--network {place!r} gives a {type(built).__name__}; return a network of segvoc, or its model"
+        )
+    return network
+
+
+def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --words and --words-file to a command, as `words` and `words_file`."""
+    listed = click.option(
+        "--words", metavar="WORDS", help='One word for each class, separated by commas: "cat, sofa, wall".'
+    )
+    filed = click.option(
+        "--words-file", metavar="FILE", help="A text file with one class per line; commas separate synonyms."
+    )
+    return listed(filed(function))
+
+
+def part_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --parts and --parts-file to a command, as `parts` and `parts_file`."""
+    listed = click.option(
+        "--parts",
+        metavar="PARTS",
+        help='Objects and their parts: "dog: head, leg; cat: head"; "*: head" is the head of any object.',
+    )
+    filed = click.option(
+        "--parts-file", metavar="FILE", help='A JSON file with the parts: {"dog": ["head", "leg"], "cat": []}.'
+    )
+    return listed(filed(function))
+
+
+def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None:
+    """The parts from either option; None if neither is given.
+
+    Raises:
+        UsageError: Both are given, or the parts can't be read.
+    """
+    if parts is not None and parts_file is not None:
+        raise UsageError("both --parts and --parts-file are given; give one of them")
+    if parts_file is not None:
+        return PartVocabulary.read(parts_file)
+    return None if parts is None else PartVocabulary.parse(parts)
+
+
+def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
+    """The words from either option.
+
+    Raises:
+        UsageError: Both or neither are given, or the words can't be read.
+    """
+    if words is not None and words_file is not None:
+        raise UsageError("both --words and --words-file are given; give one of them")
+    if words_file is not None:
+        return Vocabulary.read(words_file)
+    if words is None:
+        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+    return Vocabulary.parse(words)
+
 
 AnyModel = TypeVar("AnyModel", bound="Segmenter")
 
@@ -108,7 +223,7 @@ class ModelOptions:
         """
         if self.network is None:
             return None
-        from segvoc.cli.own_network import own_network
+        from segvoc.cli.options import own_network
 
         return own_network(self.network)
 

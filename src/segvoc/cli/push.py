@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.output import echo
+from segvoc.cli.one_by_one import echo
 from segvoc.errors import UsageError, missing_extra
+from segvoc.sharing.card import CURVES
 from segvoc.sharing.contents import WORDS_SUFFIX
-from segvoc.sharing.facts import CURVES
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
@@ -98,8 +98,8 @@ def _with_scores(found: "ShareableModel", opened: "Segmenter", reports: Sequence
     """The model with the scores of reports on its card, before its own."""
     if not reports:
         return found
-    from segvoc.checkpoints.content_hash import content_hash
-    from segvoc.evaluation.report.shared_scores import shared_scores
+    from segvoc.checkpoints.origins import content_hash
+    from segvoc.evaluation.report.report import shared_scores
     from segvoc.models.network_segmenter import NetworkSegmenter
 
     if not isinstance(opened, NetworkSegmenter):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.cli.benchmark_options import SeveralBenchmarks, data_option, data_root, refuse_twice
-from segvoc.cli.output import echo
+from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root, refuse_twice
+from segvoc.cli.one_by_one import echo
 from segvoc.errors import UsageError
 from segvoc.progress import print_line
 from segvoc.storage.json_files import strict_json
 
 if TYPE_CHECKING:
-    from segvoc.reproduction.training_stage import TrainingCall
+    from segvoc.reproduction.reproduce import TrainingCall
 
 
 @click.command(cls=SeveralBenchmarks)
@@ -141,7 +141,7 @@ def _check_training(everything: bool, weights: str | None, given: Sequence[str])
 
 def _training(options: Mapping[str, Any]) -> "TrainingCall":
     """The training that the options ask for, by their names."""
-    from segvoc.reproduction.training_stage import TrainingCall
+    from segvoc.reproduction.reproduce import TrainingCall
     from segvoc.training.caption_task import CaptionFiles
     from segvoc.training.start import Start
 

@@ -13,28 +13,220 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.input_images import named_images, print_failures
-from segvoc.cli.one_by_one import OneByOne, disk_full, print_result
-from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, label_options, model_options
-from segvoc.cli.segment_tiles import segment_in_tiles
-from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
+from segvoc.big_images.labeling import BigImageOptions, BigResult, BigResultPaths, label_in_tiles
+from segvoc.cli.one_by_one import OneByOne, Steps, disk_full, print_result, show_hints, word_hints
+from segvoc.cli.options import (
+    NETWORK_OPTIONS,
+    ModelOptions,
+    label_options,
+    model_options,
+    named_images,
+    part_options,
+    parts_of,
+    print_failures,
+    vocabulary_of,
+    word_options,
+)
 from segvoc.cli.tile_options import TileOptions, tile_options
-from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.formats.dataset import Dataset
 from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.result_paths import InputImage, ResultFiles, name_case_pairs, plan_files, plan_results
+from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
+from segvoc.imaging.result_paths import (
+    InputImage,
+    ResultFiles,
+    ResultPaths,
+    name_case_pairs,
+    plan_files,
+    plan_results,
+    refuse_overwriting,
+)
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
-from segvoc.labeling.done_images import Planned, finished, image_work
-from segvoc.labeling.labeling import Labeling, dataset_words, finish_dataset, label_images
-from segvoc.labeling.processes import label_in_processes
+from segvoc.labeling.labeling import (
+    Labeling,
+    Planned,
+    dataset_words,
+    finish_dataset,
+    finished,
+    image_work,
+    label_images,
+    label_in_processes,
+)
 from segvoc.progress import Progress, print_line
+from segvoc.videos.labeling import write_video
+from segvoc.videos.reading import is_video, require_av
+from segvoc.videos.result import VideoOptions, VideoPaths, VideoResult
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
     from segvoc.vocabulary import PartVocabulary
+
+
+def has_videos(
+    inputs: Sequence[InputImage],
+    labels: LabelOptions,
+    every: int | None,
+    *,
+    dataset_format: str | None,
+    parts: bool,
+    tiles: bool,
+    jobs: int,
+) -> bool:
+    """Whether a call labels videos.
+
+    Args:
+        inputs: what it labels.
+        labels: how it labels.
+        every: its --every.
+        dataset_format: its --format.
+        parts: whether it has --parts.
+        tiles: whether it has --tile or its relatives.
+        jobs: its --jobs.
+
+    Raises:
+        UsageError: it has images and videos, options of videos without a video, or options that videos don't have; or
+            PyAV isn't installed.
+    """
+    named = [source for source in inputs if source.problem is None]
+    videos = [source for source in named if is_video(source.path)]
+    if not videos:
+        if every is not None or labels.smooth:
+            given = "--every" if every is not None else "--smooth"
+            raise UsageError(f"{given} is for videos (.mp4, .mkv, ...); leave it out")
+        return False
+    if len(videos) < len(named):
+        image = next(source.path for source in named if not is_video(source.path))
+        raise UsageError(
+            f"{str(videos[0].path)!r} is a video and {str(image)!r} is none; label videos and images in two calls"
+        )
+    if dataset_format is not None:
+        raise UsageError("a dataset has images; leave out --format, or make images of the video's frames first")
+    if parts:
+        raise UsageError("parts are looked for in images only; leave out --parts, or the video")
+    if tiles:
+        raise UsageError("videos have no tiles; leave out --tile and its relatives")
+    if jobs > 1:
+        raise UsageError("frames go through the network one after the other; leave out --jobs")
+    require_av()
+    return True
+
+
+def plan_videos(inputs: Sequence[InputImage], out: str, *, overlay: bool) -> Sequence[ResultFiles | None]:
+    """Where the results of each video go (`plan_files`)."""
+    return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=overlay))
+
+
+def segment_videos(call: OneByOne, work: Sequence[tuple[InputImage, ResultFiles | None]], every: int) -> int:
+    """Label videos and print a line for each.
+
+    Args:
+        call: the words and options.
+        work: the videos, and where their results go (`plan_videos`); None if there is nothing to read.
+        every: label every such frame.
+
+    Returns:
+        The exit code: 1 if a video failed, or is damaged.
+
+    Raises:
+        UsageError: the options don't fit together.
+    """
+    labeling, model = call.labeling, call.model
+    options = VideoOptions(labels=labeling.options, every=every, overlay=labeling.overlay, compact=labeling.compact)
+    words = labeling.encoded(model)
+    settings = {**labeling.settings(model), **options.settings()}
+
+    def label(video: InputImage, paths: VideoPaths, steps: Steps) -> tuple[VideoResult, bool]:
+        how = {"resume": call.resume, "progress": steps}
+        result = write_video(model, words, video.path, labeling.out, paths, options, settings, **how)
+        _print_losses(result)
+        return result, result.damage is None
+
+    planned = [(video, paths if isinstance(paths, VideoPaths) else None) for video, paths in work]
+    return call.label(planned, label, settings, what="videos", unit="frame")
+
+
+def _print_losses(result: VideoResult) -> None:
+    for sound in result.sound:
+        if not sound.copied:
+            print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
+    if result.damage is not None:
+        print_line(
+            f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
+            f"its {result.number} frames that can be read are labeled"
+        )
+
+
+Work = Sequence[tuple[InputImage, ResultFiles | None]]
+"""The images of a call, and where their results would go if they were small; None if there is nothing to read."""
+
+
+def segment_in_tiles(call: OneByOne, work: Work, tiles: TileOptions, jobs: int) -> int:
+    """Label big images and print a line for each.
+
+    Args:
+        call: the words and options.
+        work: the images.
+        tiles: how they are read.
+        jobs: processes that were asked for.
+
+    Returns:
+        The exit code: 1 if an image failed.
+
+    Raises:
+        UsageError: the options don't fit together.
+    """
+    labeling, model = call.labeling, call.model
+    _refuse_what_has_no_tiles(labeling, jobs)
+    options = _options(labeling, tiles)
+    paths = _planned(work, labeling.out, options)
+    tiled = model.in_tiles(labeling.words, labeling.options)
+    settings = {**labeling.settings(model), **options.settings()}
+
+    def label(image: InputImage, files: BigResultPaths, steps: Steps) -> tuple[BigResult, bool]:
+        how = {"resume": call.resume, "progress": steps}
+        return label_in_tiles(model, tiled, image.path, labeling.out, files, options, settings, **how), True
+
+    planned = [(image, files) for (image, _), files in zip(work, paths, strict=True)]
+    return call.label(planned, label, settings, what="images", unit="row")
+
+
+def _refuse_what_has_no_tiles(labeling: Labeling, jobs: int) -> None:
+    if labeling.parts is not None:
+        raise UsageError("parts are looked for in whole images only; leave out --parts, or --tile")
+    if labeling.dataset is not None:
+        raise UsageError("a dataset has whole images; leave out --format, or --tile")
+    if jobs > 1:
+        raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
+
+
+def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
+    return BigImageOptions(
+        bands=tiles.band_numbers,
+        stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
+        polygons=tiles.polygons,
+        max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
+        overlay=labeling.overlay,
+        compact=labeling.compact,
+    )
+
+
+def _planned(work: Work, out: str, options: BigImageOptions) -> list[BigResultPaths | None]:
+    """Where the results go; no package that is needed is missing, and no result is an input."""
+    images = [image.path for image, files in work if files is not None]
+    overlay = options.overlay is not None
+    paths = [
+        None
+        if files is None
+        else BigResultPaths.of(image.path, ResultPaths.below(out, files.stem, overlay=overlay), options)
+        for image, files in work
+    ]
+    refuse_overwriting(images, [file for one in paths if one is not None for file in one])
+    options.require_packages()
+    if any(map(is_raster, images)):
+        require_rasterio()
+    return paths
 
 
 @click.command()

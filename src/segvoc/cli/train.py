@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from segvoc.cli.benchmark_options import data_option, data_root
-from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.output import echo
+from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
+from segvoc.cli.one_by_one import echo
 from segvoc.errors import UsageError, did_you_mean
-from segvoc.models.catalog import catalog
+from segvoc.models.presets import catalog
 from segvoc.training.trackers import TRACKERS, named_tracker
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def train(
             f"recipe {recipe!r} is unknown{did_you_mean(recipe, known)}; it is finetune or one of {others}"
         )
     callbacks = _callbacks(trackers, track_project)
-    from segvoc.data.training.own_transform import named_transform
+    from segvoc.data.training.augmentations import named_transform
     from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration

@@ -2,14 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from segvoc.arrays import sigmoid
-from segvoc.clicks.program import CLICK_PROGRAM, VIEW_PROGRAM, view_protocol
 from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
+from segvoc.exported.manifest import ExportManifest
+from segvoc.exported.onnx_program import OnnxProgram
+from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import views
+
+IMAGE = "clicks_image.onnx"
+"""From pixels to what `tiny` sees in them, without the heads for words; its weights are those of `tiny`."""
+
+PROGRAM = "clicks.onnx"
+"""From what `tiny` sees in a view, clicks and the mask so far to the mask."""
+
+CLICK_PROGRAM = OnnxProgram(SHIPPED / PROGRAM)
+"""From features, clicks and the mask so far to the mask; loaded when it first runs, for all threads."""
+
+VIEW_PROGRAM = OnnxProgram(SHIPPED / IMAGE)
+"""From pixels to the features, which are those of `tiny`."""
+
+
+@cache
+def view_protocol() -> Protocol:
+    """How images are given to `VIEW_PROGRAM`."""
+    return ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols["auto"]
+
 
 VIEWS = 8
 """Views whose features are kept."""

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segvoc.data.class_lists import ENGLISH_NAMES, class_names, read_class_list
-from segvoc.data.labeled_images import LabeledImage, LabeledImages
+from segvoc.data.labeled_images import ENGLISH_NAMES, LabeledImage, LabeledImages, class_names, read_class_list
 from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore, published_scores
 from segvoc.errors import UsageError
@@ -41,7 +40,7 @@ class BenchmarkParts:
     """Which object each part belongs to, and which objects are seen in training."""
 
     class_list: str
-    """File of the names (`segvoc.data.class_lists`)."""
+    """File of the names (`segvoc.data.labeled_images`)."""
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -81,7 +80,7 @@ class Benchmark:
     title: str
     """Name in papers."""
     class_list: str
-    """File of the class names (`segvoc.data.class_lists`)."""
+    """File of the class names (`segvoc.data.labeled_images`)."""
     ignored: Literal[255, 65535] = 255
     """The label of ignored pixels in the prepared maps: 255 in maps of 8 bits, 65535 in maps of 16 bits."""
     downloads: tuple[Download, ...]

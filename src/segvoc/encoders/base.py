@@ -7,9 +7,16 @@ from typing import Protocol
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from segvoc.encoders.word_encoder import Tokenizer
+
+
+def imagenet_pixels(image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """RGB pixels in [0, 255], less ImageNet's mean and divided by its standard deviation."""
+    mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
+    return (image / 255 - mean) / std
 
 
 @dataclass(frozen=True, kw_only=True)

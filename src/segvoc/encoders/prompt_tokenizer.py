@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from tokenizers import Tokenizer
 
-from segvoc.encoders.unknown_words import in_another_script, is_known_to_clip
+from segvoc.encoders.word_encoder import in_another_script, is_known_to_clip
 from segvoc.errors import CheckpointError, PromptTruncatedWarning, one_line
 
 UnknownBy = Literal["script", "fragments", "never"]

@@ -1,20 +1,70 @@
 """Encodes vocabularies, whatever library runs the text encoder: each prompt once, independently of the others."""
 
+import unicodedata
+import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from segvoc.arrays import Array, array_namespace, normalized, to_numpy
-from segvoc.encoders.unknown_words import warn_of_unknown_words
-from segvoc.storage.digests import digest_of
+from segvoc.errors import UnknownWordWarning
+from segvoc.storage.json_files import digest_of
 from segvoc.storage.kept_arrays import KeptArrays
-from segvoc.storage.user_cache import cache_folder
+from segvoc.storage.safe_paths import cache_folder
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
+
+_QUOTED = 3
+"""Words that a warning quotes; the others are counted."""
+
+
+def warn_of_unknown_words(unknown: Sequence[str]) -> None:
+    """Warn of words that a text encoder probably doesn't know (`TextEncoder.unknown_words`), in one line for all.
+
+    Warns:
+        UnknownWordWarning: there are such words.
+    """
+    if not unknown:
+        return
+    quoted = [f'"{word}"' for word in unknown[:_QUOTED]]
+    if len(unknown) > _QUOTED:
+        quoted.append(f"{len(unknown) - _QUOTED} more")
+    listed = f"{', '.join(quoted[:-1])} and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
+    warnings.warn(
+        f"the model was trained on English words and probably doesn't know {listed}; use English words instead",
+        UnknownWordWarning,
+        stacklevel=3,
+    )
+
+
+def in_another_script(word: str) -> bool:
+    """Whether most letters of a word are not Latin; a word without letters, such as an emoji, is in no script."""
+    letters = [char for char in unicodedata.normalize("NFKD", word) if char.isalpha()]
+    other = [char for char in letters if not unicodedata.name(char, "LATIN").startswith("LATIN")]
+    return 2 * len(other) > len(letters)
+
+
+WORDS_FILE = Path(__file__).parent.parent / "weights" / "clip_words.txt"
+"""The words that are single tokens of CLIP's vocabulary, as most English words are: one per line, in lower case.
+
+The list is that of open_clip's tokenizer (tools/make_clip_words.py), so that it can be asked without open_clip."""
+
+
+def is_known_to_clip(name: str) -> bool:
+    """Whether one of a name's words is a single token of CLIP's vocabulary."""
+    return not _words().isdisjoint(name.lower().split())
+
+
+@cache
+def _words() -> frozenset[str]:
+    return frozenset(WORDS_FILE.read_text(encoding="utf-8").splitlines())
+
 
 CPU_BATCH = 16
 """Prompts in each batch through the text encoder on a CPU. The batch size is fixed because a matrix product picks its

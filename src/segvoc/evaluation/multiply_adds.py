@@ -16,7 +16,7 @@ from segvoc.configuration import with_settings
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.errors import UsageError
-from segvoc.evaluation.published_protocols import err_seg_kept
+from segvoc.evaluation.protocol import err_seg_kept
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation

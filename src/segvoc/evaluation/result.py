@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segvoc.checkpoints.files import read_header
-from segvoc.evaluation.image_score import ImageScore
-from segvoc.evaluation.task import EvaluationImage
+from segvoc.evaluation.task import EvaluationImage, ImageScore
 from segvoc.models.finding import find_model
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset

@@ -12,17 +12,23 @@ from pathlib import Path
 
 import torch
 
-from segvoc.checkpoints.content_hash import content_hash
+from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
-from segvoc.evaluation.image_score import ImageScore, present_objects, score_image
-from segvoc.evaluation.metrics.boundary import require_scipy
-from segvoc.evaluation.metrics.parts import guided_parts
+from segvoc.evaluation.metrics import guided_parts, require_scipy
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report.report import Report, is_complete, write_report
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
-from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth
+from segvoc.evaluation.task import (
+    EvaluationImage,
+    EvaluationSettings,
+    EvaluationTask,
+    GroundTruth,
+    ImageScore,
+    present_objects,
+    score_image,
+)
 from segvoc.hardware import peak_gigabytes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
@@ -30,8 +36,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.process_settings import float32_products
 from segvoc.progress import Progress, print_line, printable
-from segvoc.storage.digests import digest_of
-from segvoc.storage.json_files import read_json
+from segvoc.storage.json_files import digest_of, read_json
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done, stamp_of
 
 READER_THREADS = 4
@@ -75,7 +80,7 @@ def evaluate(
         print(report["miou"], {entry["name"]: entry["iou"] for entry in report["classes"]})
 
     A benchmark that `segvoc prepare` has prepared is `EvaluationTask.of_benchmark("a-150", "data/")`, from
-    `segvoc.evaluation.task`. It is scored by its published protocol (`segvoc.evaluation.published_protocols`) unless
+    `segvoc.evaluation.task`. It is scored by its published protocol (`segvoc.evaluation.protocol`) unless
     `settings` say otherwise; then the report names what deviates.
 
     The score of each image is kept in `out` as soon as it is known. If the process is killed, the same call goes on

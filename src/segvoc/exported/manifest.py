@@ -10,12 +10,12 @@ from typing import Any
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError, UsageError, one_line
-from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.records import check_amounts, from_json, leaves, to_json
 from segvoc.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
-from segvoc.storage.digests import file_sha256
+from segvoc.storage.json_files import file_sha256
 from segvoc.teaching.taught_words import TaughtWords
 
 MANIFEST = "segvoc.json"

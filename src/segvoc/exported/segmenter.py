@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, Int, Int64
 
-from segvoc.encoders.part_names import PartNames, embed_names
+from segvoc.encoders.imagenet_templates import PartNames, embed_names
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
 from segvoc.errors import CheckpointError, UsageError
@@ -19,7 +19,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
-from segvoc.sharing.facts import SHIPPED_WEIGHTS, TINY, taught_facts
+from segvoc.sharing.card import SHIPPED_WEIGHTS, TINY, taught_facts
 from segvoc.sharing.uploading import ShareableModel
 from segvoc.teaching.features import FeatureArrays, read_features
 from segvoc.teaching.taught_words import TaughtWords, probe_image

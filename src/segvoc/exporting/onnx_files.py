@@ -18,7 +18,7 @@ from onnx_ir.passes import common
 from onnxscript import opset18
 from onnxscript.optimizer import fold_constants, inline
 
-from segvoc.checkpoints.int8_rows import SCALE
+from segvoc.checkpoints.files import SCALE
 from segvoc.exporting.programs import Program, quiet
 
 OPSET = 18

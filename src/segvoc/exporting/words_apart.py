@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from segvoc.encoders.base import numbered
 from segvoc.exported.onnx_program import OF_CLASSES
-from segvoc.exporting.programs import LARGEST, Program, smallest_grid
-from segvoc.exporting.traced_selection import SELECTION_INPUTS, TracedSelection
+from segvoc.exporting.programs import LARGEST, SELECTION_INPUTS, Program, TracedSelection, smallest_grid
 from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.attention_windows import Windows

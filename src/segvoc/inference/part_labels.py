@@ -13,7 +13,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner, mean_weights
-from segvoc.inference.view_logits import ViewLogits
+from segvoc.inference.windows import ViewLogits
 from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
 PartsAgainst = Literal["object", "contrast", "half"]

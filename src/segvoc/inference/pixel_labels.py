@@ -13,7 +13,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
-from segvoc.inference.view_logits import ViewLogits
+from segvoc.inference.windows import ViewLogits
 
 
 @dataclass(frozen=True)

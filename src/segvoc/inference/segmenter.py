@@ -15,20 +15,17 @@ from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.background_words import BackgroundWords
-from segvoc.inference.job import LabelingJob, NotFinite
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
-from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
+from segvoc.inference.prepared_vocabulary import BackgroundWords, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
-from segvoc.inference.read_ahead import ReadImage, read_in_batches
+from segvoc.inference.reports import LabelingJob, NotFinite, ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.teaching import Teachable
 from segvoc.inference.tiled import TiledLabeling
-from segvoc.inference.view_logits import ViewLogits
-from segvoc.inference.windows import views
+from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.sharing.shareable import Shareable
 from segvoc.teaching.taught_words import TaughtQuery

@@ -10,7 +10,7 @@ from PIL import Image
 from segvoc.arrays import Array, array_namespace, sigmoid, to_numpy
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.view_logits import ViewLogits
+from segvoc.inference.windows import ViewLogits
 
 MOVED = 0.1
 """Difference of a cell's color between two frames, of the whole range, at which e^-1 of the mean's weight is left."""

@@ -14,16 +14,13 @@ from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
-from segvoc.inference.blended_class import Layer, StrongestBlend
-from segvoc.inference.job import LabelingJob, NotFinite
 from segvoc.inference.pixel_labels import decided
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.read_ahead import ReadImage
+from segvoc.inference.reports import LabelingJob, NotFinite, ReadImage
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.strongest_class import PixelAxis
+from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestBlend
 from segvoc.inference.tile_grid import Share, TileAxis
-from segvoc.inference.view_logits import ViewLogits
-from segvoc.inference.windows import views
+from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import Listed, may_drop
 
 OVERVIEW = 1024

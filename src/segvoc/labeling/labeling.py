@@ -1,12 +1,24 @@
 """Labeling a list of images in this process: reading, network and writing go on at the same time."""
 
+import json
+import os
+import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Lock
+from typing import TypeVar
 
-from segvoc.errors import InputError, SegvocError
+from segvoc import process_settings
+from segvoc.errors import InputError, ProcessError, PromptTruncatedWarning, SegvocError, UnknownWordWarning, UsageError
 from segvoc.formats.dataset import Dataset, EntryFiles
 from segvoc.formats.objects import with_objects
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
@@ -15,13 +27,96 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.done_images import FolderWork, Planned, result_stamp, written
-from segvoc.models.digests import model_record
-from segvoc.storage.digests import digest_of
+from segvoc.models.digests import model_device, model_record
+from segvoc.storage.json_files import digest_of, strict_json
 from segvoc.storage.locks import lock_folder
-from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, stamp_of
+from segvoc.storage.resume import RESUME_FOLDER, Key, ResumableWork, Stamp, read_done, stamp_of
 from segvoc.version import __version__
 from segvoc.vocabulary import PartVocabulary, Vocabulary
+
+_JOURNALS = "images-*.jsonl"
+
+_Files = TypeVar("_Files", bound=ResultFiles)
+
+Planned = tuple[Path, ResultFiles]
+"""An image, and where its results go."""
+
+FolderWork = ResumableWork[object]
+"""The images of a call."""
+
+BeginWork = Callable[[Key], FolderWork]
+"""Begins the work of a call, once the settings that its results depend on are known (`image_work`)."""
+
+
+def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], shard: str | None = None) -> FolderWork:
+    """The work of a call, which no other call does at the same time.
+
+    Args:
+        out: the folder of the results.
+        key: all settings that they depend on.
+        sources: what the call labels: files, folders, patterns.
+        shard: its share of them; None: all.
+
+    Raises:
+        UsageError: another call labels the same.
+        OutputError: the folder can't be written.
+    """
+    name = f"images-{digest_of(sorted(map(os.path.realpath, sources)), shard)[:16]}"
+    what, share = ("the same images", "stop it and share them: --shard 1/2 in one call and 2/2 in the other")
+    if shard is not None:
+        what, share = f"--shard {shard} of the same images", "give another --shard"
+    busy = f"another call is labeling {what} into {os.fspath(out)!r}; wait until it ends, or {share}"
+    return ResumableWork(Path(out, RESUME_FOLDER, f"{name}.jsonl"), key, writers=_JOURNALS, busy=busy)
+
+
+def work_of_process(work: FolderWork, number: int) -> Callable[[], FolderWork]:
+    """Begins the work of one of several processes of a call, there: with a journal of its own."""
+    return partial(ResumableWork, work.path.with_stem(f"{work.path.stem}-{number}"), work.key)
+
+
+def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
+    """The stamp of an image that is done.
+
+    Args:
+        path: the image.
+        read: its stamp, from before it was read.
+        results: the files that were written.
+    """
+    return [path.name, read, [stamp_of(file) for file in results]]
+
+
+def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
+    """The images that need no more work, by the stems of their results.
+
+    Args:
+        work: that of the call.
+        planned: its images.
+
+    Raises:
+        UsageError: the folder only has results of other settings, which the message names.
+    """
+    work.done.require_key(work.path.parents[1], "leave out --resume to replace them, or give another --out")
+    return {
+        results.stem
+        for path, results in planned
+        if work.done.has(results.stem, result_stamp(path, stamp_of(path), results))
+    }
+
+
+def written(out: str | os.PathLike[str], key: Key, files_of: Callable[[str, str], _Files]) -> Iterator[_Files]:
+    """The results in a folder that calls with these settings have written, whichever images they were called with.
+
+    Args:
+        out: the folder of the results.
+        key: of the calls.
+        files_of: the files of an image, by their stem and the image's file name.
+    """
+    given: set[str] = set()
+    for stem, (name, _, stamps), _ in read_done(Path(out, RESUME_FOLDER).glob(_JOURNALS), key):
+        if stem not in given and stamps == json.loads(strict_json([stamp_of(file) for file in files_of(stem, name)])):
+            given.add(stem)
+            yield files_of(stem, name)
+
 
 WRITERS = 4
 """Threads that write results. Mostly they wait for the disk, which makes sure of each file."""
@@ -227,3 +322,119 @@ def _summary(names: Sequence[str], vocabulary: Vocabulary | PartVocabulary) -> s
     """A vocabulary for people, and a digest of all of it."""
     more = f", ... ({len(names)} in all)" if len(names) > _TOLD else ""
     return f"{', '.join(names[:_TOLD])}{more} [{digest_of(vocabulary)[:8]}]"
+
+
+_LAST_IMAGE = 30.0
+"""How long a process that is to end may take for the images that it has begun [s]."""
+
+
+def label_in_processes(
+    labeling: Labeling,
+    model: Segmenter,
+    groups: Sequence[Sequence[Planned]],
+    jobs: int,
+    work: FolderWork | None = None,
+) -> Generator[str | SegvocError, None, None]:
+    """Label images as `label_images` does, in several processes, which share the CPU's cores.
+
+    Args:
+        labeling: how.
+        model: the model, which tells whether the words and options fit together; each process loads its own.
+        groups: the images, in groups that go through the network together.
+        jobs: number of processes.
+        work: keeps which images are done; None: nothing does.
+
+    Returns:
+        A generator of the line to print for each image, in order and once its files are whole; or its error. It raises
+        `ProcessError` if a process was killed, or couldn't load the model.
+
+    Raises:
+        UsageError: the words and options don't fit together, or the model is on a GPU; raised by this call.
+    """
+    if model_device(model) != "cpu":
+        raise UsageError("a GPU labels images in batches, not in several processes; leave out --jobs, or --device cpu")
+    label_images(labeling, model, []).close()
+    return _in_order(labeling, groups, min(jobs, len(groups)), work)
+
+
+def _in_order(
+    labeling: Labeling, groups: Sequence[Sequence[Planned]], jobs: int, work: FolderWork | None
+) -> Generator[str | SegvocError, None, None]:
+    threads = max(1, (process_settings.onnx_threads() or process_settings.cores()) // max(1, jobs))
+    context = get_context("spawn")  # threads don't survive a fork
+    workers: list[tuple[BaseProcess, Connection]] = []
+    try:
+        for job in range(jobs):
+            ours, theirs = context.Pipe(duplex=False)
+            mine = list(chain.from_iterable(groups[job::jobs]))
+            begin = None if work is None else work_of_process(work, job)
+            process = context.Process(target=_serve, args=(theirs, labeling, mine, begin, threads), daemon=True)
+            with process_settings.interrupts_ignored():
+                process.start()
+            theirs.close()
+            workers.append((process, ours))
+        for number, group in enumerate(groups):
+            process, connection = workers[number % jobs]
+            for _ in group:
+                yield _next_line(connection, process)
+    finally:
+        for _, connection in workers:
+            connection.close()
+        for process, _ in workers:
+            process.join(_LAST_IMAGE)
+            process.kill()
+
+
+def _next_line(connection: Connection, process: BaseProcess) -> str | SegvocError:
+    while True:
+        try:
+            received = connection.recv()
+        except (EOFError, OSError):
+            process.join()
+            raise ProcessError(
+                f"{process_settings.how_it_ended(process.exitcode)}; what it had finished is kept: "
+                "give --resume to go on, and fewer --jobs if memory is short"
+            ) from None
+        if isinstance(received, Warning):
+            warnings.warn(received, stacklevel=4)
+        elif isinstance(received, _Failure):
+            raise ProcessError(received.message)
+        else:
+            return received
+
+
+class _Failure:
+    """What ends a process as a whole."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
+def _serve(
+    connection: Connection,
+    labeling: Labeling,
+    images: Sequence[Planned],
+    begin: Callable[[], FolderWork] | None,
+    threads: int,
+) -> None:
+    process_settings.end_with_parent()
+    process_settings.for_own_process(threads)
+    lock = Lock()
+
+    def send(message: object) -> None:
+        with lock:
+            connection.send(message)
+
+    for known in (PromptTruncatedWarning, UnknownWordWarning):  # the parent has warned of the words already
+        warnings.simplefilter("ignore", known)
+    process_settings.ignore_warnings_of_image_libraries()
+    warnings.showwarning = lambda message, *_, **__: send(message)
+    # the parent has gone, or wants no more
+    with suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            with nullcontext() if begin is None else begin() as work:
+                with closing(label_images(labeling, labeling.load(), images, work)) as lines:
+                    for line in lines:
+                        send(line)
+        except SegvocError as error:
+            send(_Failure(str(error)))

@@ -17,7 +17,7 @@ SelectedLogits = tuple[Float[Tensor, "B K h w"], Kept | None]
 
 ClassSelection = SelectionRule | Callable[[CostVolume], Kept | None]
 """A rule, or a function from the first cost volume (B P T H W) of images to the classes to keep for each, such as
-that of `segvoc.training.ground_truth_selection`; None keeps all."""
+that of `segvoc.training.objectives.segmentation`; None keeps all."""
 
 
 def kept_classes(selection: ClassSelection | None, cost: CostVolume) -> Kept | None:

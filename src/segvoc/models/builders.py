@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.timm_clip import TIMM_CLIPS
 from segvoc.errors import UsageError
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
@@ -64,9 +64,8 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
 
 
 def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
-    from segvoc.encoders.clip_text import ClipTextEncoder, open_clip_text_of
-    from segvoc.encoders.dino_txt import build_dino_txt, dino_txt_text
-    from segvoc.encoders.siglip_text import SiglipTextEncoder
+    from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder, open_clip_text_of
+    from segvoc.encoders.clip_with_dino import build_dino_txt, dino_txt_text
     from segvoc.encoders.timm_clip import build_timm_clip
 
     sizes = replace(TIMM_CLIPS[config.kind], input_size=config.input_size)

@@ -18,11 +18,44 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, configuration_record
+from segvoc.models.network_file import write_network
+from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.storage.digests import file_sha256
+from segvoc.storage.json_files import file_sha256
 from segvoc.version import __version__
+
+
+def save(
+    model: NetworkSegmenter,
+    path: str | os.PathLike[str],
+    *,
+    origin: str = "saved by segvoc.save",
+    license: str = "that of the weights it started from and of its training data",
+) -> None:
+    """Write a model's weights, with everything that `segvoc.load` needs to rebuild it.
+
+    A network that the preset doesn't build (for example with another aggregation) is marked as custom. Load it with
+    `segvoc.load(path, network=...)`.
+
+    Args:
+        model: a model made by `segvoc.load`; its weights and modules may have changed since.
+        path: a file that ends in .safetensors; an existing one is replaced.
+        origin: where the weights come from; `segvoc info` shows it.
+        license: license of the weights.
+
+    Raises:
+        UsageError: the path doesn't end in .safetensors, the model is an exported one or wasn't made by `segvoc.load`,
+            or its weights were rounded to a shorter dtype than float32.
+        OutputError: the file can't be written.
+    """
+    require_network(model, "save")
+    if not os.fspath(path).lower().endswith(".safetensors"):
+        raise UsageError(
+            f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; use that suffix"
+        )
+    write_network(path, model.name, model.network, model.origin, model.taught, origin=origin, license=license)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +129,7 @@ def convert(
 def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Combine a checkpoint without encoders and a plain CLIP."""
     # imported here because timm takes seconds to import
-    from segvoc.checkpoints.official_syn_seg import is_decoder_alone
+    from segvoc.checkpoints.official_cost_aggregation import is_decoder_alone
     from segvoc.checkpoints.official_towers import is_plain_clip
 
     if clip_family(file.tensors) == "DINOv3":
@@ -137,7 +170,7 @@ def _state(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The weights by segvoc's keys, and the names of the modules they belong to (empty: the whole network)."""
     # imported here because timm takes seconds to import
-    from segvoc.checkpoints.official_syn_seg import holds_decoder
+    from segvoc.checkpoints.official_cost_aggregation import holds_decoder
     from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
 
     if is_plain_clip(official) and not holds_decoder(official) and not isinstance(network.aggregation, NoAggregation):

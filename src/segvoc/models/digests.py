@@ -8,7 +8,7 @@ from segvoc.encoders.word_encoder import PromptedWordEncoder
 from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
-from segvoc.storage.digests import digest_of
+from segvoc.storage.json_files import digest_of
 
 
 def model_record(model: Segmenter) -> dict[str, str]:
@@ -21,7 +21,7 @@ def model_record(model: Segmenter) -> dict[str, str]:
         record["taught"] = " ".join(one.digest for one in model.taught)
     if isinstance(model, ExportedSegmenter):
         return record | {"weights": _exported_digest(model.manifest), "engine": _engine(model)}
-    from segvoc.checkpoints.content_hash import content_hash
+    from segvoc.checkpoints.origins import content_hash
     from segvoc.models.network_segmenter import NetworkSegmenter
 
     assert isinstance(model, NetworkSegmenter)
@@ -57,7 +57,7 @@ def _exported_words(digest: str, encoder: PromptedWordEncoder) -> str:
 
 
 def _network_words(encoder: PromptedWordEncoder) -> str:
-    from segvoc.checkpoints.content_hash import content_hash
+    from segvoc.checkpoints.origins import content_hash
     from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 
     tower = cast(VocabularyEncoder, encoder).text_encoder

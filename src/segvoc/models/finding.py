@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from segvoc.checkpoints.weights_folder import SINGLE, files_of_weights
+from segvoc.checkpoints.transformers_names import SINGLE, files_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra
 from segvoc.exported.manifest import MANIFEST
 from segvoc.sharing.contents import CONFIG, SHARED_WEIGHTS, SharedModel, named_weights, read_model_config
@@ -250,7 +250,7 @@ def _open_clip_preset(get: Get, name: str) -> str | None:
         return None
     from open_clip import get_model_config
 
-    from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+    from segvoc.encoders.timm_clip import TIMM_CLIPS
 
     wanted = _architecture(model)
     models = {preset: sizes.model for preset, sizes in TIMM_CLIPS.items() if sizes.model is not None}

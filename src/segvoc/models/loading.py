@@ -23,8 +23,7 @@ from segvoc.models.finding import FoundModel, find_model
 from segvoc.models.headers import CUSTOM, TRAINING, configuration_of, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, Preset, find_preset, preset_name, votes_of
-from segvoc.models.shipped_weights import shipped_weights
-from segvoc.models.taught_weights import taught_words_of, without_taught
+from segvoc.models.taught_weights import shipped_weights, taught_words_of, without_taught
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.sharing.hub import Token

@@ -3,23 +3,23 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
-from segvoc.encoders.vit import clip_seg_b16, vit_b16
+from segvoc.encoders.timm_clip import TIMM_CLIPS, TimmClipName
+from segvoc.encoders.vit import clip_seg_b16, vit_b16, vit_big_g14, vit_h14, vit_l14
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.inference import protocols
-from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.models import builders
-from segvoc.models.clip_towers import BACKBONES, EVA_B, EVA_L, OPEN_CLIP_G, OPEN_CLIP_H, OPENAI_B, OPENAI_L, ClipTowers
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import (
@@ -35,7 +35,92 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig
 from segvoc.networks.tiny import TinyConfig
+from segvoc.records import from_json
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, OwnShare, Votes
+from segvoc.storage.json_files import read_json
+
+CATALOG = Path(__file__).with_name("catalog.json")
+"""The file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedModel:
+    """A model that can be named, as the lists show it."""
+
+    summary: str
+    """One-line description."""
+    ships: bool
+    """Whether its weights ship with segvoc."""
+    published: str | None
+    """The file of its weights, for `segvoc fetch`; None: none is fetched."""
+    encoders: tuple[str, ...]
+    """Published files that its training starts from."""
+    fetches_encoders: bool
+    """Whether these are all that its training starts from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """All names."""
+
+    models: Mapping[str, ListedModel]
+    """By name, in the order of the lists."""
+    recipes: Mapping[str, str]
+    """The model that each recipe of the papers trains."""
+
+
+@cache
+def catalog() -> Catalog:
+    """The names of this version."""
+    return from_json(Catalog, read_json(CATALOG))
+
+
+class ClipTowers(NamedTuple):
+    """A pair of published image and text encoders."""
+
+    name: str
+    start: str
+    """What training starts from."""
+    file: PublishedFile | UnconfirmedFile
+    """The file of it."""
+    encoders: EvaEncoders | OpenAIEncoders
+
+
+def _declip(size: str, original: str) -> str:
+    return f"EVA02-CLIP-{size} of DeCLIP (github.com/xiaomoguhz/DeCLIP, which distils it from EVA-CLIP's {original})"
+
+
+EVA_B = ClipTowers(
+    "EVA02-CLIP-B/16", _declip("B-16", "EVA02_CLIP_B_psz16_s8B.pt"), UNCONFIRMED["declip-b"], EvaEncoders(vit=vit_b16())
+)
+EVA_L = ClipTowers(
+    "EVA02-CLIP-L/14",
+    _declip("L-14-336", "EVA02_CLIP_L_336_psz14_s6B.pt"),
+    UNCONFIRMED["declip-l"],
+    EvaEncoders(vit=vit_l14()),
+)
+OPENAI_B = ClipTowers(
+    "OpenAI CLIP ViT-B/16", "OpenAI's ViT-B-16.pt", PUBLISHED["openai-clip-b"], OpenAIEncoders(vit=vit_b16())
+)
+OPENAI_L = ClipTowers(
+    "OpenAI CLIP ViT-L/14", "OpenAI's ViT-L-14-336px.pt", PUBLISHED["openai-clip-l"], OpenAIEncoders(vit=vit_l14())
+)
+OPEN_CLIP_H = ClipTowers(
+    "open_clip's ViT-H/14",
+    "open_clip's ViT-H-14 of LAION-2B",
+    UNCONFIRMED["open-clip-h"],
+    OpenAIEncoders(vit=vit_h14(), activation="gelu"),
+)
+OPEN_CLIP_G = ClipTowers(
+    "open_clip's ViT-bigG/14",
+    "open_clip's ViT-bigG-14 of LAION-2B",
+    UNCONFIRMED["open-clip-g"],
+    OpenAIEncoders(vit=vit_big_g14(), activation="gelu", mlp_width=8192),
+)
+
+BACKBONES: dict[str, UnconfirmedFile] = {"resnet101": UNCONFIRMED["resnet101"], "swin_b": UNCONFIRMED["swin-b"]}
+"""What the backbones for guidance start from."""
+
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the weights that ship with the package."""
@@ -282,13 +367,13 @@ def _err_preset(
 
 
 def _syn_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_syn_seg import syn_seg_state
+    from segvoc.checkpoints.official_cost_aggregation import syn_seg_state
 
     return syn_seg_state(official, network)
 
 
 def _syn_configuration(official: Mapping[str, Tensor], configuration: SynSegConfig) -> SynSegConfig:
-    from segvoc.checkpoints.official_syn_seg import conditions_linearly
+    from segvoc.checkpoints.official_cost_aggregation import conditions_linearly
 
     if not conditions_linearly(official):
         return configuration

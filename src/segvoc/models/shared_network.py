@@ -9,9 +9,9 @@ from segvoc.errors import UsageError
 from segvoc.models.headers import TRAINING
 from segvoc.models.network_file import is_custom, write_network
 from segvoc.models.presets import Preset, find_preset
-from segvoc.models.shipped_weights import has_shipped_weights
+from segvoc.models.taught_weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.sharing.facts import SHIPPED_WEIGHTS, TINY, CardFacts, taught_facts
+from segvoc.sharing.card import SHIPPED_WEIGHTS, TINY, CardFacts, taught_facts
 from segvoc.sharing.uploading import ShareableModel
 from segvoc.teaching.taught_words import TaughtWords
 

@@ -7,10 +7,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.files import WeightsFile
+from segvoc.checkpoints.files import WeightsFile, read_weights
 from segvoc.errors import CheckpointError
+from segvoc.models.presets import PRESETS, WEIGHTS, Preset
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.records import to_json
 from segvoc.teaching.taught_words import TaughtWords, is_half
+
+
+def shipped_weights(name: str, preset: Preset) -> WeightsFile:
+    """Read the weights that ship with segvoc for a preset."""
+    tensors: dict[str, Tensor] = {}
+    for file in preset.shipped:
+        tensors |= read_weights(WEIGHTS / file).tensors
+    return WeightsFile(path=str(WEIGHTS), tensors=tensors, preset=name)
+
+
+def has_shipped_weights(name: str, network: SegmentationNetwork) -> bool:
+    """Whether a network has exactly the weights that ship with segvoc for its preset.
+
+    Args:
+        name: the preset.
+        network: the network, in any precision.
+    """
+    preset = PRESETS[name]
+    if not preset.shipped:
+        return False
+    shipped, ours = shipped_weights(name, preset).tensors, network.state_dict()
+    return shipped.keys() == ours.keys() and all(
+        value.shape == ours[key].shape and bool((value.to(ours[key].dtype) == ours[key].cpu()).all())
+        for key, value in shipped.items()
+    )
+
 
 TAUGHT = "taught"
 """Header entry with the records, and prefix of the tensors."""

@@ -1,19 +1,34 @@
 """Looks up the layer classes named in a `CostAggregationConfig` and builds the aggregation from them."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
-from torch import nn
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageEncoder
-from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
+from segvoc.layers.aggregation import (
+    ClassAggregation,
+    HeadTokens,
+    SpatialAggregation,
+    Summary,
+    UpsamplingDecoder,
+    cost_volume,
+)
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.batch_statistics import Moments
+from segvoc.layers.class_selection import SelectedLogits, select_classes
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
-from segvoc.layers.query_class_attention import QueryClassAggregation
-from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
+from segvoc.layers.maps import pool
+from segvoc.layers.precision import without_autocast
 from segvoc.networks.base import CostAggregation
-from segvoc.networks.block_variants import JointBlock, SpatialBlock
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,
@@ -23,15 +38,200 @@ from segvoc.networks.cost_aggregation_config import (
     Fusion,
     Order,
 )
-from segvoc.networks.feature_aggregation import FeatureAggregation
-from segvoc.networks.fusion_variants import (
-    AddedExperts,
-    AveragedExperts,
-    ConcatenatedStreams,
-    ConvolvedExperts,
-    PaperExpertFusion,
+from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
+from segvoc.shapes import (
+    AppearanceGuidance,
+    BothStreams,
+    ClassTokens,
+    FeatureMaps,
+    Logits,
+    ParsedStreams,
+    PromptEmbeddings,
+    TextGuidance,
 )
-from segvoc.networks.pca_seg import ExpertFusion, ParallelBlock
+
+
+class SoftmaxClassAggregation(ClassAggregation):
+    """softmax(q k^T / sqrt(d)) v among the classes of each cell; otherwise like linear class aggregation.
+
+    The summary consists of all keys and values, and of the logarithm of each class's count (pads count many times).
+    """
+
+    def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
+        """Keys, values and log counts of some classes."""
+        return k, v, k.new_full((k.shape[1],), math.log(count))
+
+    def merge(self, summaries: Sequence[Summary]) -> Summary:
+        """Concatenate the summaries of several groups of classes; pads have a single cell, which broadcasts."""
+        batch, _, *cell = summaries[0][0].shape
+        k, v = (torch.cat([summary[i].expand(batch, -1, *cell) for summary in summaries], dim=1) for i in (0, 1))
+        return k, v, torch.cat([summary[2] for summary in summaries])
+
+    def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
+        """Attention from some classes to all."""
+        q, k, v = (rearrange(x, "b t h w n c -> b h w n t c") for x in (q, *summary[:2]))
+        with without_autocast(q):
+            attended = F.scaled_dot_product_attention(q, k, v, summary[2].expand(q.shape[-2], -1))
+        return rearrange(attended, "b h w n t c -> b t h w n c")
+
+
+class QueryClassAggregation(ClassAggregation):
+    """a_ts = softmax over the queries t of q_t . k_s / sqrt(d), plus 1e-8; class t gets sum_s a_ts v_s / sum_s a_ts.
+
+    As in slot attention (Locatello et al., NeurIPS 2020), the softmax runs over queries, not keys. The summary consists
+    of all keys and values, and of each key's logsumexp over all queries. There are no pads.
+    """
+
+    def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int = 0) -> None:
+        super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads, pad_classes=0)
+
+    def summarize(self, x: ClassTokens, text: Float[Tensor, "B T G"], context: AggregationContext) -> Summary:
+        """Keys, values and their normalizers of all classes."""
+        x = context.map(lambda part: pool(part, context.pooling), x)
+        pairs = context.each(self.keys_values, x, text)
+        k, v = (torch.cat([pair[i] for pair in pairs], dim=1) for i in (0, 1))
+        totals = context.each(lambda *some: _scores(self.queries(*some), k).logsumexp(dim=-2), x, text)
+        return k, v, torch.stack(totals).logsumexp(dim=0)
+
+    def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
+        """Attention from some classes to all."""
+        k, v, total = summary
+        with without_autocast(q):
+            weights = (_scores(q, k) - total[..., None, :]).exp() + 1e-8
+            return torch.einsum("bhwnts,bshwnc->bthwnc", weights / weights.sum(dim=-1, keepdim=True), v)
+
+
+def _scores(q: HeadTokens, k: Float[Tensor, "B S H W heads c"]) -> Float[Tensor, "B H W heads T S"]:
+    with without_autocast(q):
+        return torch.einsum("bthwnc,bshwnc->bhwnts", q * q.shape[-1] ** -0.5, k)
+
+
+class ConcatenatedStreams(nn.Module):
+    """Concatenation and a 1x1 convolution: the baseline of Table 5a."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(2 * dim, dim)
+
+    def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
+        """Fuse the two streams of every class and cell."""
+        return self.project(torch.cat((spatial, semantic), dim=-1))
+
+
+class PaperExpertFusion(nn.Module):
+    """EPL exactly as in the paper, Eqs. 4 to 6: no projections, no activation inside an expert, no residual.
+
+    The paper doesn't give kernel sizes, so the experts use those of the released code.
+    """
+
+    def __init__(self, dim: int, *, experts: int = 4) -> None:
+        super().__init__()
+        self.parse = ExpertParser(dim, experts, between=nn.Identity())
+        self.integrate = CoefficientMapper(dim, experts)
+
+    def forward(
+        self, spatial: ClassTokens, semantic: ClassTokens, moments: Sequence[Moments] | None = None
+    ) -> ClassTokens:
+        """Fuse the two streams of every class and cell; for `moments` see `ExpertParser.forward`."""
+        both = self.both(spatial, semantic)
+        return self.integrate(both, self.parse(both, moments))
+
+    def both(self, spatial: ClassTokens, semantic: ClassTokens) -> BothStreams:
+        """Concatenate the streams into the experts' input."""
+        return torch.cat((spatial, semantic), dim=-1)
+
+
+class ConvolvedExperts(nn.Module):
+    """Joins the experts by a 1x1 convolution (Table 5e, "Convolution")."""
+
+    def __init__(self, dim: int, experts: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(experts * dim, dim)
+
+    def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
+        """Combine the expert outputs."""
+        return self.project(rearrange(parsed, "b t h w experts d -> b t h w (experts d)"))
+
+
+class AveragedExperts(nn.Module):
+    """Averages the experts (Table 5e, "Average"); a single expert is returned unchanged."""
+
+    def __init__(self, dim: int, experts: int) -> None:
+        super().__init__()
+
+    def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
+        """Combine the expert outputs."""
+        return parsed.mean(dim=-2)
+
+
+class AddedExperts(nn.Module):
+    """Sums the experts (Table 5e, "Addition")."""
+
+    def __init__(self, dim: int, experts: int) -> None:
+        super().__init__()
+
+    def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
+        """Combine the expert outputs."""
+        return parsed.sum(dim=-2)
+
+
+class FeatureAggregation(nn.Module):
+    """Computes logits from dense image features and word embeddings without comparing them."""
+
+    def __init__(self, decoder: UpsamplingDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(
+        self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
+    ) -> SelectedLogits:
+        """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
+        text, kept = select_classes(cost_volume(maps[0], text), text, context.selection)[1:]
+        image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
+        words = F.normalize(text.mean(dim=2), dim=-1).to(image.dtype)[:, :, None, None]
+        guided = self.decoder.precompute_guidance(guidance[1:])
+
+        def decoded(part: Float[Tensor, "B T 1 1 C"]) -> Logits:
+            grid = (-1, part.shape[1], *image.shape[2:4], -1)
+            return self.decoder(torch.cat((image.expand(grid), part.expand(grid)), dim=-1), guided)
+
+        return context.map(decoded, words), kept
+
+
+class SpatialBlock(nn.Module):
+    """Spatial aggregation alone (row IV)."""
+
+    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: nn.Module) -> None:
+        super().__init__()
+        self.spatial = spatial
+
+    def forward(
+        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+    ) -> ClassTokens:
+        """Refine every class on its own."""
+        guided = self.spatial.precompute_guidance(guidance)
+        return context.map(self.spatial, x, shared=(guided,))
+
+
+class JointBlock(nn.Module):
+    """Linear attention over all cells of all classes, which doesn't tell space from classes (row III)."""
+
+    def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: nn.Module) -> None:
+        super().__init__()
+        self.attention = semantic
+
+    def forward(
+        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+    ) -> ClassTokens:
+        """Refine all classes; the guidance has no channels."""
+        cells = x.shape[2] * x.shape[3]
+        tokens, words = rearrange(x, "b t h w c -> b (t h w) 1 1 c"), text.repeat_interleave(cells, dim=1)
+        chunk = None if context.chunk is None else context.chunk * cells
+        context = replace(context, chunk=chunk, pooling=(1, 1))
+        summary = self.attention.summarize(tokens, words, context)
+        refined = context.map(self.attention, tokens, words, shared=(summary, context.pooling))
+        return refined.reshape(x.shape)
+
 
 ORDERS: dict[Order, Callable[..., nn.Module]] = {
     "parallel": ParallelBlock,

@@ -8,18 +8,37 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from segvoc.configuration import check_range
 from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
+from segvoc.encoders.timm_clip import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import Activation, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.layers.no_guidance import NoGuidance
 from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers
+
+
+class NoGuidance(nn.Module):
+    """Takes the place of a projection to no channels, which PyTorch's layers can't have.
+
+    Args:
+        dim: the axis of the channels.
+    """
+
+    out_channels = 0
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape_without"]:
+        """The same tensor with 0 channels."""
+        return x.narrow(self.dim, 0, 0)
+
 
 Order = Literal["parallel", "serial", "spatial", "joint"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]

@@ -41,7 +41,7 @@ LARGEST_TAP = 16.0
 
 OWN_SELECTION = OwnQuarter(least=16, most=48)
 """Classes to keep of an arbitrary vocabulary. The rule is ours: the paper has a number for each benchmark alone
-(`segvoc.evaluation.published_protocols`), and these are their least and most."""
+(`segvoc.evaluation.protocol`), and these are their least and most."""
 
 
 ERR_SEG_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))

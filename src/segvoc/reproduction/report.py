@@ -2,16 +2,212 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from segvoc.data.published_scores import PublishedScore
+from segvoc.evaluation.report.comparison import AGREEMENT, comparison, published_entries, without_scores
 from segvoc.evaluation.report.markdown import percent
 from segvoc.evaluation.report.page import protocol_facts, write_html
 from segvoc.evaluation.report.report import encoded, write_report_json
 from segvoc.progress import aligned
-from segvoc.reproduction.verdicts import VERDICT_TEXTS, Row, verdict_text
+from segvoc.reproduction.subjects import Availability
 from segvoc.storage.atomic_writes import write_atomically
+
+Verdict = Literal["within", "within the spread", "outside", "incomplete", "no published score", "not run", "waiting"]
+"""Of a benchmark: all its scores are within `AGREEMENT`; the means over seeds are within `SPREAD`; one isn't; images
+were missing or failed; there is nothing to compare with; its data isn't there; its turn hasn't come yet."""
+
+SPREAD = 2.0
+"""Standard deviations over seeds within which a published score counts as reproduced."""
+
+VERDICT_TEXTS: Mapping[str, str] = {
+    "within": f"within {AGREEMENT}",
+    "within the spread": f"within {SPREAD:g} standard deviations",
+    "outside": f"not within {AGREEMENT}",
+    "incomplete": "not comparable",
+    "no published score": "no published score",
+    "not run": "not run",
+    "waiting": "not run yet",
+}
+"""How tables show a verdict; see `verdict_text`."""
+
+Row = dict[str, Any]
+"""A benchmark in the report, as plain values."""
+
+
+def empty_row(found: Availability, published: Sequence[PublishedScore]) -> Row:
+    """The row of a benchmark that isn't evaluated, or not yet."""
+    return {
+        "name": found.name,
+        "title": found.benchmark.title,
+        "status": found.status,
+        "verdict": "waiting" if found.usable else "not run",
+        "why": found.obstacle,
+        "expected_images": found.benchmark.image_count,
+        "downloads": list(found.benchmark.pages),
+        "scores": without_scores(published),
+        "deviations": [],
+    }
+
+
+def evaluated_row(
+    found: Availability,
+    report: Mapping[str, Any],
+    folder: str,
+    published: Sequence[PublishedScore],
+    deviations: Sequence[str] = (),
+) -> Row:
+    """The row of a benchmark that is evaluated.
+
+    `folder` is that of the benchmark's report, relative to that of the whole; `deviations` say what differs from how
+    the published network was made.
+    """
+    data, scores = report["data"], comparison({**report, "published": published_entries(published)})
+    why = _incomplete(found, report)
+    verdict: Verdict = "no published score"
+    if scores:
+        verdict = "incomplete" if why else "within" if all(score["within"] for score in scores) else "outside"
+    return {
+        **empty_row(found, published),
+        "verdict": verdict,
+        "why": why,
+        "scores": scores,
+        **{name: report[name] for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy", "parts")},
+        "images": data["images"],
+        "failed": data["failed"],
+        "left_out": data["source"].get("left_out", 0),
+        "labels_sha256": data["source"].get("sha256", ""),
+        "protocol": report["protocol"],
+        "deviations": [*deviations, *report["protocol"]["deviations"]],
+        "versions": report["versions"],
+        "processes": report["run"]["processes"],
+        "date": report["run"]["date"],
+        "report": f"{folder}/report.json",
+        "page": f"{folder}/index.html",
+    }
+
+
+def mean_rows(runs: Sequence[Sequence[Row]]) -> list[Row]:
+    """The rows of several runs as one, whose scores are the means over those runs that have one.
+
+    A score has also the "deviation" of the runs (the sample's standard deviation, None of a single run), and "runs".
+
+    All runs have the same benchmarks in the same order.
+    """
+    return [_mean_row(rows) for rows in zip(*runs, strict=True)]
+
+
+def _mean_row(rows: Sequence[Row]) -> Row:
+    done = [row for row in rows if "images" in row]
+    if not done:
+        return dict(rows[0])
+    scores = [_mean_score(several) for several in zip(*(row["scores"] for row in done), strict=True)]
+    values = [row["miou"] for row in done if row["miou"] is not None]
+    verdict: Verdict = "no published score"
+    if incomplete := next((row["why"] for row in done if row["why"]), ""):
+        verdict = "incomplete"
+    elif scores:
+        near = all(score["within"] for score in scores)
+        verdict = "within" if near else "within the spread" if all(map(_within_spread, scores)) else "outside"
+    names = ("name", "title", "status", "expected_images", "downloads", "images", "failed")
+    return {
+        **{name: done[0][name] for name in names},
+        "verdict": verdict,
+        "why": incomplete,
+        "scores": scores,
+        "miou": statistics.fmean(values) if values else None,
+        "deviations": list(dict.fromkeys(text for row in done for text in row["deviations"])),
+        "runs": len(done),
+    }
+
+
+def _mean_score(several: Sequence[Row]) -> Row:
+    values = [score["here"] for score in several if score["here"] is not None]
+    here = statistics.fmean(values) if values else None
+    difference = None if here is None else round(here - several[0]["published"], 9)
+    return {
+        **several[0],
+        "here": here,
+        "runs": values,
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "difference": difference,
+        "within": difference is not None and abs(difference) <= AGREEMENT,
+    }
+
+
+def _within_spread(score: Row) -> bool:
+    if score["within"]:
+        return True
+    deviation, difference = score["deviation"], score["difference"]
+    return deviation is not None and difference is not None and abs(difference) <= SPREAD * deviation
+
+
+def verdict_text(row: Mapping[str, Any]) -> str:
+    """The verdict of a benchmark, as tables show it, with what deviates from the published protocol."""
+    deviations = f" ({', '.join(row['deviations'])})" if row["deviations"] else ""
+    return f"{VERDICT_TEXTS[row['verdict']]}{deviations}"
+
+
+def _incomplete(found: Availability, report: Mapping[str, Any]) -> str:
+    """Why a score is of other images than the published one; empty if it isn't."""
+    reasons = []
+    if found.partial:
+        of = found.benchmark.image_count
+        missing = "images are missing" if of is None else f"there should be {of:,} images"
+        reasons.append(f"the benchmark was prepared with --partial, from {found.images:,} images; {missing}")
+    if failed := report["data"]["failed"]:
+        reasons.append(f"{failed:,} {'image' if failed == 1 else 'images'} could not be read")
+    return "; ".join(reasons)
+
+
+def failures(rows: Iterable[Row], *, named: bool) -> list[str]:
+    """What keeps the exit code from being 0, one line for each benchmark.
+
+    A missing benchmark is a failure if the user `named` it.
+    """
+    lines = []
+    for row in rows:
+        if row["verdict"] == "outside":
+            deviations = f" (deviations: {', '.join(row['deviations'])})" if row["deviations"] else ""
+            lines.append(f"{row['title']}: not within {AGREEMENT} of the published score{deviations}")
+        elif row["verdict"] == "incomplete" or row.get("failed"):
+            lines.append(f"{row['title']}: not comparable, since {row['why']}")
+        elif row["status"] == "failed" or (named and row["verdict"] == "not run"):
+            lines.append(f"{row['title']}: not run: {row['why']}")
+    return lines
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """The result of a model in one sentence."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["verdict"]] = counts.get(row["verdict"], 0) + 1
+    within, spread = counts.get("within", 0), counts.get("within the spread", 0)
+    compared = within + spread + counts.get("outside", 0)
+    sentences = [
+        f"{within} of {_benchmarks(compared)} within {AGREEMENT} mIoU of the published score"
+        if compared
+        else "no score could be compared with a published one"
+    ]
+    others = {
+        "within the spread": f"within {SPREAD:g} standard deviations over the seeds",
+        "incomplete": "on incomplete data",
+        "no published score": "without a published score",
+        "not run": "not run",
+        "waiting": "still to be run",
+    }
+    sentences += [f"{counts[verdict]} {text}" for verdict, text in others.items() if verdict in counts]
+    if deviating := sum(bool(row["deviations"]) for row in rows):
+        sentences.append(f"{deviating} with deviations from what was published")
+    return "; ".join(sentences)
+
+
+def _benchmarks(count: int) -> str:
+    return "1 benchmark" if count == 1 else f"{count} benchmarks"
+
 
 CSV_COLUMNS: tuple[str, ...] = (
     "model",

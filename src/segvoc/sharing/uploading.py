@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.sharing.card import CARD_IMAGES, model_card
+from segvoc.sharing.card import CARD_IMAGES, CardFacts, model_card
 from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS, WORDS_SUFFIX, SharedModel
-from segvoc.sharing.facts import CardFacts
 from segvoc.sharing.hub import HubRepository, Token
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json

@@ -1,7 +1,47 @@
 """Names of files that others have chosen, as paths that stay where they belong."""
 
+import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from segvoc.errors import OutputError
+
+CACHE_VARIABLE = "SEGVOC_CACHE"
+"""Environment variable that moves the folder, or switches it off: "off"."""
+
+
+def cache_folder() -> Path | None:
+    """The folder, which need not exist: SEGVOC_CACHE, or "segvoc" among the user's caches by the platform's convention.
+
+    Returns:
+        The folder (on Linux ~/.cache/segvoc, on macOS ~/Library/Caches/segvoc); None where nothing is to be kept.
+    """
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return None if given.lower() == "off" else Path(given).expanduser().absolute()
+    folder = user_cache_path("segvoc", appauthor=False)
+    return folder if folder.is_absolute() else None  # a user without a home
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A folder in the system's temporary directory, deleted afterwards.
+
+    Raises:
+        OutputError: it can't be made.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="segvoc-", ignore_cleanup_errors=True)
+    except OSError as error:
+        problem = f"no temporary folder can be made: {error.strerror or error}"
+        raise OutputError(f"{problem}; free some space, or set TMPDIR to another folder") from error
+    with folder as path:
+        yield path
 
 
 def safe_path(name: str) -> Path:

@@ -8,13 +8,12 @@ from typing import NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from segvoc.checkpoints.content_hash import content_hash
+from segvoc.checkpoints.origins import content_hash
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
-from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.feature_encoding import (
     CacheSettings,
     FrozenEncoders,
@@ -24,19 +23,58 @@ from segvoc.data.captions.feature_encoding import (
     phrase_cache,
     resize_to_square,
 )
+from segvoc.data.captions.noun_chunks import CleaningRules
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import InputError, SegvocError, UsageError
+from segvoc.layers.precision import at_least_float32
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.storage.digests import digest_of
-from segvoc.training.objectives.captions import CaptionObjective
+from segvoc.storage.json_files import digest_of
+from segvoc.training.objectives.losses import TERMS, SynergyLosses
 from segvoc.training.recipe import Recipe
 from segvoc.training.tasks import StepInfo
 from segvoc.vocabulary import Vocabulary
+
+
+class CaptionObjective(nn.Module):
+    """The four losses of a batch and their weighted sum, "loss".
+
+    "activation" is the mean of the activation maps; a value near 0 or 1 means that the maps have collapsed.
+    """
+
+    def __init__(self, network: SynSeg, recipe: Recipe) -> None:
+        super().__init__()
+        self.network, self.recipe = network, recipe
+        config = recipe.captions
+        self.losses = SynergyLosses(version=config.loss_version, eps=config.loss_eps, active=config.active_threshold)
+        self.weights = {term: getattr(config, f"{term}_weight") for term in TERMS}
+
+    def forward(
+        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Compute the losses of a batch.
+
+        Args:
+            taps: tokens of intermediate blocks of the image encoder.
+            phrases: embeddings of all phrases of all images, not normalized.
+            owner: for each phrase, its image's position in the batch.
+
+        Returns:
+            "loss", the weighted sum; each term by name; and "activation". Only "loss" has a gradient.
+        """
+        vectors, logits = self.network.learn(taps, phrases, owner)
+        # similarities near 1 need more digits than bfloat16 has, to which autocast would round their products
+        with torch.autocast(phrases.device.type, enabled=False):
+            foreground, background = at_least_float32(vectors.foreground), at_least_float32(vectors.background)
+            terms = self.losses(foreground, background, at_least_float32(phrases), owner, len(taps[0]))
+        loss = torch.stack([weight * terms[term] for term, weight in self.weights.items()]).sum()
+        detached = {term: value.detach() for term, value in terms.items()}
+        return {"loss": loss, **detached, "activation": logits.detach().sigmoid().mean()}
+
 
 _Result = TypeVar("_Result")
 

@@ -1,15 +1,19 @@
 """The training loop, which writes checkpoints and metrics; on a CPU, one GPU or several."""
 
 import math
+import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from segvoc.data.training.training_set import ShardedSampler, seed_of
 from segvoc.distributed import (
@@ -26,14 +30,247 @@ from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import float32_products
-from segvoc.training.best_weights import BestWeights
-from segvoc.training.finiteness import all_finite, not_finite, tensors_finite
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.stop_signals import stop_signals
 from segvoc.training.tasks import StepInfo, TrainingTask
-from segvoc.training.weight_average import WeightAverage
+
+GRACE = 2.0
+"""Signals within this time count as one [s], since `torchrun` and a shell may both forward the same signal."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect the signals received so far in a list, which the run checks after each step.
+
+    The second signal has its usual effect. Python runs signal handlers only between two instructions of the main
+    thread, so never while a library call hangs; then a separate thread ends the process.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # Python lets only the main thread set handlers
+        return
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    reader, writer = os.pipe()
+    if sys.platform != "win32":  # there it works for sockets alone, and nobody asks for it
+        os.set_blocking(writer, False)
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    listener = threading.Thread(target=_end_if_stuck, args=(reader,), daemon=True)
+    listener.start()
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(writer)
+        listener.join()
+        os.close(reader)
+
+
+def _end_if_stuck(reader: int) -> None:
+    """End the process at the second signal if the first has still not been handled."""
+    first: float | None = None
+    while number := os.read(reader, 1):
+        if number[0] not in SIGNALS:
+            continue
+        if first is None:
+            first = time.monotonic()
+        elif time.monotonic() - first > GRACE:
+            os._exit(128 + number[0])
+
+
+NAMED = 3
+"""How many tensors of each kind a message names."""
+
+
+def all_finite(values: Iterable[float]) -> bool:
+    """Whether none is NaN or infinite."""
+    return bool(torch.tensor(list(values)).isfinite().all())
+
+
+def tensors_finite(values: Iterable[Tensor]) -> bool:
+    """Whether none has a NaN or an infinite number; of sharded tensors, in the part of this process."""
+    return all(_finite(value.to_local() if isinstance(value, DTensor) else value.detach()) for value in values)
+
+
+def not_finite(
+    network: nn.Module,
+    losses: dict[str, float],
+    passes: Sequence[tuple[Any, ...]],
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> str:
+    """Name the losses, weights and gradients that are not finite, and the module that it began in, in one line.
+
+    The forward passes are repeated without gradients, in the network's mode, so they change running statistics.
+
+    Args:
+        network: maps the inputs of a pass to losses.
+        losses: the step's losses.
+        passes: inputs of the step's forward passes, as many in every process.
+        autocast: what they run in; float16 may overflow where float32 doesn't.
+    """
+    parameters = dict(network.named_parameters())
+    gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
+    found = {
+        "losses": [f"{name} ({value})" for name, value in losses.items() if not all_finite([value])],
+        "weights": [name for name, value in parameters.items() if not _finite(value)],
+        "outputs of": _first_module(network, passes, autocast),
+        "gradients of": [name for name, value in gradients.items() if not _finite(value)],
+    }
+    return "; ".join(f"{kind} {_some(names)}" for kind, names in found.items() if names)
+
+
+def _first_module(
+    network: nn.Module, passes: Sequence[tuple[Any, ...]], autocast: Callable[[], AbstractContextManager[Any]]
+) -> list[str]:
+    """The first module with finite inputs, but an output that isn't; modules inside come before those around them."""
+    found: list[str] = []
+    names = {module: name for name, module in network.named_modules()}
+
+    def look(module: nn.Module, given: object, named: object, result: object) -> None:
+        if not found and not _finite(result) and _finite(given) and _finite(named):
+            found.append(names[module])
+
+    handles = [module.register_forward_hook(look, with_kwargs=True) for module in names]
+    try:
+        for inputs in passes:  # all of them, since batch norm may wait for the other processes
+            with torch.no_grad(), autocast():
+                network(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _finite(value: object) -> bool:
+    """Whether all numbers in a tensor, or in containers of tensors, are finite; other values count as finite."""
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(value.isfinite().all())
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return all(map(_finite, value)) if isinstance(value, list | tuple) else True
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(name or "the network" for name in names[:NAMED]) + more
+
+
+class WeightAverage:
+    """Averages the state that training changes: mean <- decay * mean + (1 - decay) * value after each step.
+
+    Early on, the decay is min(decay, (1 + t) / (10 + t)) after step t, so that the average soon forgets the initial
+    weights. Buffers are averaged with the same decay, so that running statistics fit the averaged weights; integers
+    (counts of batches) are copied.
+
+    Args:
+        state: the tensors by name, parameters and buffers; training changes them in place.
+        decay: the decay.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.state = dict(state)
+        self.means = {name: value.detach().clone() for name, value in state.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Add the state after one more step."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, mean in self.means.items():
+            value = self.state[name].detach()
+            if value.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+    def full_state(self) -> dict[str, Any]:
+        """The state as full tensors, gathered where the weights are sharded."""
+        return {"steps": self.steps, "means": {name: _full(mean) for name, mean in self.means.items()}}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Load a state that `full_state` returned."""
+        self.steps = state["steps"]
+        for name, mean in self.means.items():
+            value = state["means"][name].to(mean.device)
+            if isinstance(mean, DTensor):
+                value = distribute_tensor(value, mean.device_mesh, mean.placements)
+            mean.copy_(value)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the averages in the place of the network's own state for the duration of the context."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, mean in self.means.items():
+            own = self.state[name].detach()
+            kept = own.clone()
+            own.copy_(mean)
+            mean.copy_(kept)
+
+
+def _full(mean: Tensor) -> Tensor:
+    return (mean.full_tensor() if isinstance(mean, DTensor) else mean).cpu().clone()
+
+
+@dataclass(kw_only=True)
+class BestWeights:
+    """The state with the best score so far: the parameters that learn, and all buffers."""
+
+    patience: int
+    """Validations in a row without a better score after which training stops; 0: no weights are kept."""
+    score: float | None = None
+    """The best score; None before the first one."""
+    step: int = 0
+    """The step that it was found after."""
+    waited: int = 0
+    """Validations since then."""
+    weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """That state, by name."""
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether training has to stop."""
+        return bool(self.patience) and self.waited >= self.patience
+
+    @torch.no_grad()
+    def note(self, score: float | None, step: int, state: Mapping[str, Tensor]) -> None:
+        """Keep the state that was validated if its score is the best; a validation without a score says nothing."""
+        if not self.patience or score is None:
+            return
+        if self.score is not None and score <= self.score:
+            self.waited += 1
+            return
+        self.score, self.step, self.waited = score, step, 0
+        self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {"score": self.score, "step": self.step, "waited": self.waited, "weights": self.weights}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Load what `state` returned."""
+        self.score, self.step, self.waited = state["score"], state["step"], state["waited"]
+        self.weights = dict(state["weights"])
+
 
 AUTOCAST_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Autocast data type for each `Recipe.precision`; None: no autocast."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from segvoc.configuration import check_range, parse_settings, with_settings
-from segvoc.data.captions.cleaning import EXCLUDED, Match, SameHead
+from segvoc.data.captions.noun_chunks import EXCLUDED, Match, SameHead
 from segvoc.data.captions.phrases import Extractor
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import UsageError
@@ -24,7 +24,7 @@ Supervision = Literal["labels", "captions"]
 Method = Literal["network", "words"]
 InitFrom = Literal["encoders", "network"]
 Version = Literal["v3", "v2"]
-"""Version of SynSeg's paper, for its losses (`segvoc.training.objectives.synergy_losses`).
+"""Version of SynSeg's paper, for its losses (`segvoc.training.objectives.losses`).
 
 v3: b maps [-1, 1] linearly to [eps, 1 - eps]; cont ignores pairs whose cosine is not above a threshold; back and sep
 sum over ordered pairs j != k, M = N (N - 1). v2: b clips the cosine to [eps, 1 - eps]; all pairs count, M = N².
@@ -255,7 +255,7 @@ class Recipe:
     """What the network learns from: label maps, or captions (SynSeg)."""
     method: Method = "network"
     """What is trained: the network's own weights, or "words": a small pyramid on the features of the network, which
-    stays as it is, with a classifier for each word (`segvoc.training.tuned_words`)."""
+    stays as it is, with a classifier for each word (`segvoc.training.tuning`)."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the runs whose mean score is the published one. A run without a seed of its own takes the first."""
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from segvoc.checkpoints.content_hash import content_hash
 from segvoc.checkpoints.files import FORMAT, write_weights
+from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training.own_transform import OwnTransform, Transform
+from segvoc.data.training.augmentations import OwnTransform, Transform
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
@@ -30,8 +31,8 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import float32_products
 from segvoc.progress import announced, print_line
 from segvoc.records import to_json
+from segvoc.storage.atomic_writes import write_atomically
 from segvoc.teaching.taught_words import TaughtWords
-from segvoc.training.before_after import compare_in_images
 from segvoc.training.callbacks import Callback, Followers, RunStart
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Listeners, Training
@@ -43,6 +44,40 @@ from segvoc.training.trackers import default_callbacks
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, training_data_of
 from segvoc.training.tuning import TUNED_WORDS_FILE, Tuning, open_tuning
 from segvoc.version import __version__
+
+COMPARED_IMAGES = 6
+"""Number of images."""
+
+GAP = 8
+"""White pixels between the two."""
+
+
+def compare_in_images(run: Path, best: int) -> list[Path]:
+    """Write before_after/NAME.png for the first validation images: the overlay before training, and that of a step.
+
+    Args:
+        run: the run folder, whose overlays are in images/step_NNNNNN.
+        best: the step.
+
+    Returns:
+        The files.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    before, after = (run / "images" / f"step_{step:06d}" for step in (0, best))
+    written: list[Path] = []
+    for path in sorted(before.rglob("*.png"))[:COMPARED_IMAGES]:
+        name = path.relative_to(before)
+        if not (after / name).exists():
+            continue
+        with Image.open(path) as one, Image.open(after / name) as other:
+            pair = Image.new("RGB", (one.width + GAP + other.width, max(one.height, other.height)), "white")
+            pair.paste(one, (0, 0))
+            pair.paste(other, (one.width + GAP, 0))
+        written.append(run / "before_after" / name)
+        write_atomically(written[-1], lambda file, pair=pair: pair.save(file, "PNG"))
+    return written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +125,7 @@ def train(
             `recipe.data.num_val_images` of `images`, or a few of the training images.
         object_maps: label maps of the objects, for a part network whose part label maps don't imply the object.
         transform: a transform of your own, `image, labels = transform(image, labels, rng)`, which the images for
-            training pass before the recipe's augmentation; see `segvoc.data.training.own_transform`.
+            training pass before the recipe's augmentation; see `segvoc.data.training.augmentations`.
         seed: seed of all random numbers; None: the recipe's first.
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
         resume: continue from the last checkpoint, or start a new run if there is none.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segvoc.sharing.facts import CURVES, CardImage, ScoreTable, WordScore
+from segvoc.sharing.card import CURVES, CardImage, ScoreTable, WordScore
 from segvoc.sharing.uploading import ShareableModel, copied
 from segvoc.storage.journal import read_journal
 from segvoc.storage.json_files import read_json

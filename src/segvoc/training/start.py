@@ -13,7 +13,7 @@ from segvoc.checkpoints.published import UNCONFIRMED, UnconfirmedFile, known_fil
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
+from segvoc.encoders.timm_clip import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
@@ -26,11 +26,10 @@ from segvoc.models.loading import (
     state_of,
 )
 from segvoc.models.presets import WEIGHTS, Preset, find_preset
-from segvoc.models.shipped_weights import shipped_weights
-from segvoc.models.taught_weights import taught_words_of
+from segvoc.models.taught_weights import shipped_weights, taught_words_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
-from segvoc.storage.digests import file_sha256
+from segvoc.storage.json_files import file_sha256
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.recipe import Recipe
 
@@ -188,7 +187,9 @@ def _check_side(recipe: Recipe, stride: int) -> None:
 
 def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
     """Add the encoders from `encoder_weights` to a released decoder without encoders; other files are unchanged."""
-    from segvoc.checkpoints.official_syn_seg import is_decoder_alone  # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_cost_aggregation import (
+        is_decoder_alone,  # here, since timm takes seconds to import
+    )
 
     if start.encoder_weights is None or not is_decoder_alone(file.tensors):
         return file
@@ -221,7 +222,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
         return _with_own_additions(begin_with(file, network), network.state_dict())
     # here, since timm takes seconds to import
     from segvoc.checkpoints.official_towers import clip_state
-    from segvoc.encoders.dino_txt import DinoTxtImageEncoder
+    from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
     from segvoc.encoders.guided_clip import GuidedClip
 
     if others and isinstance(network.image_encoder, DinoTxtImageEncoder):
@@ -231,7 +232,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
 
         return clip_and_dino_state(file.tensors, others[0].tensors, network)
     if others:
-        from segvoc.checkpoints.official_backbone import guided_clip_state
+        from segvoc.checkpoints.official_towers import guided_clip_state
 
         return guided_clip_state(file.tensors, others[0].tensors, network)
     return clip_state(file.tensors, network)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch, TrainingSet, batches, seed_of
 from segvoc.errors import InputError
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.part_words import PartWords
+from segvoc.networks.part_cat_seg import PartWords
 from segvoc.training.objectives.segmentation import AnyObjective, objective_of
 from segvoc.training.recipe import Recipe
 

@@ -11,15 +11,13 @@ from torch import Tensor
 from segvoc.data.benchmarks import PartTrainingImages
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training.own_transform import OwnTransform
-from segvoc.data.training.part_training_set import PartTrainingSet
-from segvoc.data.training.training_set import TrainingSet, seed_of
+from segvoc.data.training.augmentations import OwnTransform
+from segvoc.data.training.training_set import PartTrainingSet, TrainingSet, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.part_cat_seg import PartNetwork
-from segvoc.networks.part_words import PartWords
+from segvoc.networks.part_cat_seg import PartNetwork, PartWords
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions

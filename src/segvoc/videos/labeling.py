@@ -24,10 +24,9 @@ from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import write_atomically, writing
 from segvoc.storage.resume import Key, stamp_of
 from segvoc.videos.encoding import Sound, Timing, join, require_encoder
-from segvoc.videos.options import VideoOptions
 from segvoc.videos.partial_video import PartialVideo, frame_name
 from segvoc.videos.reading import Frame, OpenVideo, frames_ahead
-from segvoc.videos.result import VideoPaths, VideoResult
+from segvoc.videos.result import VideoOptions, VideoPaths, VideoResult
 from segvoc.videos.writing import PieceWriter
 
 WAITING_FRAME_PIXELS = 30_000_000

@@ -13,8 +13,8 @@ from PIL import Image
 from segvoc.data.captions import caption_index, noun_chunks, sources
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
-from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.images import CaptionedImage, ImageLocation
+from segvoc.data.captions.noun_chunks import CleaningRules
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, find_captions
 from segvoc.errors import InputError, OutputError, UsageError
 from tests.data.captions.test_sources import member, png

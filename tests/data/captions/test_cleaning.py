@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvoc.data.captions.cleaning import EXCLUDED, CleaningRules, without_determiners
+from segvoc.data.captions.noun_chunks import EXCLUDED, CleaningRules, without_determiners
 from segvoc.errors import UsageError
 
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segvoc.data.captions.cleaning import without_determiners
-from segvoc.data.captions.noun_chunks import LONGEST, RulePhrases, noun_chunks
+from segvoc.data.captions.noun_chunks import LONGEST, RulePhrases, noun_chunks, without_determiners
 
 WRITTEN = Path(__file__).parent
 """Captions that were written for this test, and their noun phrases: in COCO's style, and as web pages have them."""

@@ -5,8 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from segvoc.data.captions.phrases import phrase_extractor, resolve_extractor
-from segvoc.data.captions.spacy_phrases import SpacyPhrases, chunks_with_nouns
+from segvoc.data.captions.phrases import SpacyPhrases, chunks_with_nouns, phrase_extractor, resolve_extractor
 from segvoc.errors import UsageError
 from tests.images import one_line_error
 

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from segvoc.data.captions.spacy_phrases import chunks_with_nouns
+from segvoc.data.captions.phrases import chunks_with_nouns
 
 if find_spec("spacy"):
     from spacy.lang.en import English

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from segvoc.data.preparation.coco_masks import coco_mask
+from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
 from tests.data.original_files import compressed_runs
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from segvoc.data.preparation.foreign_files import read_matlab_array, read_pickled_index
+from segvoc.data.preparation.originals import read_matlab_array, read_pickled_index
 from segvoc.errors import InputError, UsageError
 from tests.data.original_files import save_matlab_73
 from tests.images import one_line_error

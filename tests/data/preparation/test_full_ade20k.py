@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.data.preparation.full_ade20k import resized_linear, resized_nearest, shrunk_size
+from segvoc.data.preparation.conversions import resized_linear, resized_nearest, shrunk_size
 
 
 @pytest.mark.parametrize(

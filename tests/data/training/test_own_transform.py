@@ -9,9 +9,8 @@ import torch
 
 import segvoc
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.data.training.own_transform import OwnTransform
-from segvoc.data.training.part_training_set import NONE, PartTrainingSet
-from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, batches
+from segvoc.data.training.augmentations import OwnTransform
+from segvoc.data.training.training_set import IGNORED, NONE, PartTrainingSet, ShardedSampler, TrainingSet, batches
 from segvoc.errors import UsageError
 from tests.data.training.own_transforms import Failing, brighter
 from tests.training.runs import RECIPE, drawn_images

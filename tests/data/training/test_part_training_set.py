@@ -11,8 +11,7 @@ from PIL import Image
 
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import Augmentation
-from segvoc.data.training.part_training_set import NONE, PartTrainingSet
-from segvoc.data.training.training_set import IGNORED
+from segvoc.data.training.training_set import IGNORED, NONE, PartTrainingSet
 from segvoc.errors import UsageError
 
 WHOLE = Augmentation(short_sides=(6,), max_long_side=100, crop_size=6, color_jitter=False, flip_prob=0.0)

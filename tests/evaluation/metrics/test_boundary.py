@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.evaluation.metrics.boundary import boundary_scores
+from segvoc.evaluation.metrics import boundary_scores
 from segvoc.imaging.label_maps import UNLABELED
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.metrics import Confusion
 from segvoc.imaging.label_maps import UNLABELED
 
 

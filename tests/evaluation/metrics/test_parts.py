@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 
 from segvoc.data.benchmarks import BenchmarkParts, PartRecord, PartRecords
-from segvoc.data.class_lists import class_names
-from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.evaluation.metrics.parts import guided_parts, part_scores, substitutes
+from segvoc.data.labeled_images import class_names
+from segvoc.evaluation.metrics import Confusion, guided_parts, part_scores, substitutes
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask

@@ -11,10 +11,9 @@ from functools import partial
 import click
 
 from segvoc import UsageError
-from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
-from segvoc.cli.output import echo
+from segvoc.cli.one_by_one import echo
+from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options, vocabulary_of, word_options
 from segvoc.cli.serve import naming_fastapi
-from segvoc.cli.word_options import vocabulary_of, word_options
 
 HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 8000, 100

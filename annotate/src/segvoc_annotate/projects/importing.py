@@ -15,7 +15,7 @@ from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
 from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
-from segvoc.storage.scratch import scratch_folder
+from segvoc.storage.safe_paths import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
 from segvoc_annotate.projects.folder import ProjectFolder, is_project, stored_labels
 from segvoc_annotate.projects.project import Project

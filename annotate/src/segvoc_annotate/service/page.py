@@ -7,7 +7,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from segvoc.clicks.program import IMAGE, PROGRAM
+from segvoc.clicks.clicked_image import IMAGE, PROGRAM
 from segvoc.exported.manifest import MANIFEST, ExportManifest
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.serving.failures import ServiceFailure

@@ -20,8 +20,8 @@ from typing import Any, cast
 
 from torch.utils.data import DataLoader, Dataset
 
-from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.images import OnProblem
+from segvoc.data.captions.noun_chunks import CleaningRules
 from segvoc.data.captions.phrases import PhraseExtractor, phrase_extractor
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource
 from segvoc.data.reader_processes import batches_of
@@ -29,7 +29,7 @@ from segvoc.errors import OutputError, SegvocError, UsageError, one_line
 from segvoc.process_settings import WORKER_START
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_bytes, write_path_atomically
-from segvoc.storage.digests import digest_of
+from segvoc.storage.json_files import digest_of
 
 INDEX_FORMAT = 1
 """Version of both files; those of another version are built anew."""

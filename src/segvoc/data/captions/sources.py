@@ -8,24 +8,315 @@ table        CSV or TSV whose header has the columns image and caption
 WebDataset   tars with 000.jpg and 000.txt (or 000.json with "caption") side by side
 """
 
+import csv
+import glob
+import json
 import os
+import re
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from segvoc.data.captions.caption_files import captions_in_file
 from segvoc.data.captions.images import (
     CaptionedImage,
     ImageLocation,
     OnProblem,
     file_fingerprint,
+    joined_captions,
     usable_captions,
 )
-from segvoc.data.captions.tars import TAR_SUFFIX, images_in_tar, is_tar, tars_of_pattern
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import image_paths
-from segvoc.storage.digests import digest_of
+from segvoc.storage.json_files import digest_of
+
+IMAGE_KEYS = ("image", "file_name", "filename", "image_path", "path")
+"""Keys that may name the image of a record; the first one present counts."""
+
+CAPTION_KEYS = ("captions", "caption", "text")
+"""Keys that may hold its captions; the first one present counts."""
+
+_FORMS = (
+    'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption"}], JSON Lines of such records, CSV and TSV'
+)
+
+
+def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
+    """The captions of each image, by its name in the file; several entries of one image are joined.
+
+    `on_problem` receives one line for each entry that is skipped.
+
+    Raises:
+        UsageError: the file can't be read, or its format is unknown.
+    """
+    try:
+        # undecodable bytes become surrogates, which spoil a caption but not the file
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            first = next((line for line in file if line.strip()), "")
+    except OSError as error:
+        raise UsageError(f"the captions {str(path)!r} can't be read: {error.strerror}; check the path") from None
+    if not first:
+        raise UsageError(f"the captions {str(path)!r} are empty; {_FORMS}")
+    if first.lstrip()[0] not in "{[":
+        return joined_captions(_of_records(_table(path, first, on_problem), path, on_problem))
+    if _record(_parsed(first)):
+        return joined_captions(_of_records(_json_lines(path, on_problem), path, on_problem))
+    return joined_captions(_of_json(path, on_problem))
+
+
+def _of_json(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str, ...]]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        if not any(_record(_parsed(line)) for _, line in _lines(path)):
+            raise UsageError(f"the captions {str(path)!r} are not JSON ({one_line(error)}); {_FORMS}") from None
+        # JSON Lines whose first line is damaged
+        yield from _of_records(_json_lines(path, on_problem), path, on_problem)
+        return
+    if isinstance(content, list):
+        yield from _of_records(
+            ((f"entry {number}", entry) for number, entry in enumerate(content, 1)), path, on_problem
+        )
+    elif isinstance(content, dict) and isinstance(content.get("annotations"), list) and "images" in content:
+        yield from _of_coco(content, path, on_problem)
+    elif isinstance(content, dict) and content:
+        for name, captions in content.items():
+            yield name, usable_captions(captions, name, on_problem)
+    else:
+        raise UsageError(f"the captions {str(path)!r} hold nothing; {_FORMS}")
+
+
+def _of_coco(content: dict[str, Any], path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str, ...]]]:
+    try:
+        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
+    except (KeyError, TypeError):
+        raise UsageError(f'the "images" of {str(path)!r} need "id" and "file_name"; download the file again') from None
+    for annotation in content["annotations"]:
+        image = annotation.get("image_id") if isinstance(annotation, dict) else None
+        if isinstance(image, int | str) and image in names:
+            yield names[image], usable_captions(annotation.get("caption"), names[image], on_problem)
+        else:
+            on_problem(f"an annotation of {str(path)!r} belongs to no image ({str(annotation)[:60]!r}); it is left out")
+
+
+def _of_records(
+    records: Iterable[tuple[str, Any]], path: Path, on_problem: OnProblem
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Captions of records; each record comes with its position in the file ("line 3")."""
+    for position, record in records:
+        if keys := _record(record):
+            image, captions = keys
+            yield record[image], usable_captions(record[captions], record[image], on_problem)
+        else:
+            on_problem(f"{position} of {str(path)!r} has no image and caption ({str(record)[:60]!r}); it is left out")
+
+
+def _record(entry: Any) -> tuple[str, str] | None:
+    """The keys under which a record has its image and captions; None if it lacks one of them."""
+    if not isinstance(entry, dict):
+        return None
+    image = next((key for key in IMAGE_KEYS if isinstance(entry.get(key), str) and entry[key].strip()), None)
+    captions = next((key for key in CAPTION_KEYS if entry.get(key) is not None), None)
+    return None if image is None or captions is None else (image, captions)
+
+
+def _parsed(line: str) -> Any:
+    """The value of a line of JSON; None if it is not JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines that are not blank, with their positions."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f"line {number}", line
+
+
+def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
+    for position, line in _lines(path):
+        try:
+            yield position, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            on_problem(f"{position} of {str(path)!r} is not JSON ({one_line(error)}); it is left out")
+
+
+def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[tuple[str, dict[str, Any]]]:
+    delimiter = "\t" if "\t" in header else ","
+    columns = [column.strip().strip('"').lower() for column in header.split(delimiter)]
+    if not any(key in columns for key in IMAGE_KEYS) or not any(key in columns for key in CAPTION_KEYS):
+        raise UsageError(
+            f"the captions {str(path)!r} have no known format: {_FORMS} (whose header has the columns image and "
+            "caption)"
+        )
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        # strict, since a quote that is never closed would silently swallow the rows after it
+        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+        rows = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                on_problem(f"line {rows.line_num} of {str(path)!r} is not a row ({one_line(error)}); it is left out")
+                continue
+            if row is None:
+                return
+            # the reader returns the header as a row, too
+            if any(row) and [cell.strip().lower() for cell in row] != columns:
+                yield f"line {rows.line_num}", dict(zip(columns, row, strict=False))
+
+
+TAR_SUFFIX = ".tar"
+
+LARGEST_TEXT = 1 << 20
+"""Largest member that is read as captions [bytes]."""
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
+
+
+def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
+    """The tars that a pattern such as "set/{000000..000099}.tar" or "set/*.tar" matches.
+
+    Args:
+        pattern: a path with ranges or wildcards. An existing path, or one without wildcards, matches nothing.
+        on_problem: receives one line for each tar of a range that is missing.
+
+    Raises:
+        UsageError: no tar matches.
+    """
+    if not (_RANGE.search(pattern) or glob.has_magic(pattern)) or Path(pattern).exists():
+        return []
+    names = [name for own in _expanded(pattern) for name in (sorted(glob.glob(own)) or [own])]
+    tars = [Path(name) for name in names if Path(name).is_file()]
+    if not tars:
+        raise UsageError(f"no tar matches {pattern!r}; check the pattern")
+    for name in names:
+        if not Path(name).is_file():
+            on_problem(f"{name!r} is not a file; it is left out")
+    return tars
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a file is a tar, judged by its content.
+
+    Raises:
+        UsageError: it can't be read, or is compressed as a whole, so that members can't be read individually.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise UsageError(f"the captions {str(path)!r} can't be read: {error.strerror}; check the path") from None
+    if refusal := _compressed(path, start):
+        raise UsageError(refusal)
+    return start[257:262] == b"ustar"
+
+
+def _compressed(path: Path, start: bytes) -> str:
+    """The error for a compressed file, judged by its first bytes; empty if it is not compressed."""
+    command = next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None)
+    if command is None:
+        return ""
+    return f"{str(path)!r} is compressed; unpack it first ({command}), since images in it can't be read one by one"
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    match = _RANGE.search(pattern)
+    if match is None:
+        yield pattern
+        return
+    first, last = match.groups()
+    for number in range(int(first), int(last) + 1):
+        yield from _expanded(f"{pattern[: match.start()]}{number:0{len(first)}d}{pattern[match.end() :]}")
+
+
+def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
+    """The captioned images of a tar, named "tar/sample".
+
+    Args:
+        tar: the file. If it is damaged, the images before the damaged position are used.
+        on_problem: receives one line for each member that is skipped, and one if the tar is damaged.
+    """
+    locations: dict[str, ImageLocation] = {}
+    captions: dict[str, tuple[str, ...]] = {}
+    try:
+        size = tar.stat().st_size
+        with tarfile.open(tar, "r:") as archive:
+            for member in archive:
+                # tarfile keeps every member in memory, 1 kB each
+                archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
+                if refusal := _refusal(member, size):
+                    on_problem(f"{str(tar)!r}: the member {member.name[:100]!r} {refusal}; it is left out")
+                    continue
+                sample, suffix = _split(member.name)
+                if suffix in IMAGE_SUFFIXES:
+                    location = ImageLocation(str(tar), member.name, member.offset_data, member.size)
+                    locations.setdefault(sample, location)
+                elif suffix in (".txt", ".json") and member.isfile():
+                    found = _captions(archive, member, f"{tar}: {member.name}", on_problem)
+                    captions[sample] = tuple(dict.fromkeys((*captions.get(sample, ()), *found)))
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError) as error:
+        damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(locations)} images before the damage are used"
+        on_problem(_compressed(tar, _start(tar)) or damage)
+    for sample, location in locations.items():
+        if captions.get(sample):
+            yield CaptionedImage(f"{tar.stem}/{sample}", location, captions[sample])
+        else:
+            on_problem(f"{str(tar)!r}: the image {location.member!r} has no caption; it is left out")
+
+
+def _refusal(member: tarfile.TarInfo, size: int) -> str:
+    """Why a member is skipped; empty if it is read."""
+    path = PurePosixPath(member.name)
+    if member.isdir():
+        return ""
+    if not member.isreg() or member.issparse():
+        return "is a link or a device, not a file"
+    if path.is_absolute() or ".." in path.parts:
+        return "has a path that leads outside the tar"
+    if member.offset_data + member.size > size:
+        return "is cut off"
+    return ""
+
+
+def _start(tar: Path) -> bytes:
+    try:
+        with tar.open("rb") as file:
+            return file.read(8)
+    except OSError:
+        return b""
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Sample name and suffix of a member; as in WebDataset, the sample name ends at the first dot of the file name."""
+    path = PurePosixPath(name)
+    stem, dot, rest = path.name.partition(".")
+    return str(path.with_name(stem)) if stem else name, f".{rest.rpartition('.')[2].lower()}" if dot else ""
+
+
+def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_problem: OnProblem) -> tuple[str, ...]:
+    file = archive.extractfile(member)
+    if file is None or member.size > LARGEST_TEXT:
+        on_problem(f"{name!r} has {member.size} bytes, too many for captions; it is left out")
+        return ()
+    content = file.read().decode("utf-8-sig", errors="surrogateescape")
+    if name.lower().endswith(".txt"):
+        return usable_captions([line for line in content.splitlines() if line.strip()], name, on_problem)
+    try:
+        entry = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        on_problem(f"{name!r} is not JSON ({one_line(error)}); it is left out")
+        return ()
+    if not isinstance(entry, dict) or not (found := entry.get("captions") or entry.get("caption")):
+        return ()  # other metadata of the image
+    return usable_captions(found, name, on_problem)
+
 
 IMAGES_PER_CHUNK = 1024
 """Images of a chunk where the set is not made of tars."""

@@ -21,7 +21,7 @@ from segvoc.data.datasets.fields import Entry, json_content, naming_damage
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, with_area
-from segvoc.data.preparation.coco_masks import coco_mask
+from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from segvoc.data.class_lists import CLASS_LIST_FOLDER, class_names, read_class_list
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken
 from segvoc.data.datasets.coco import read_coco
 from segvoc.data.datasets.fields import DamagedDatasetError, Entry, damaged, json_content, naming_damage, read_lines
@@ -28,7 +27,8 @@ from segvoc.data.datasets.maps import (
     numbers_of_things,
 )
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
-from segvoc.data.preparation.foreign_files import read_matlab_array
+from segvoc.data.labeled_images import CLASS_LIST_FOLDER, class_names, read_class_list
+from segvoc.data.preparation.originals import read_matlab_array
 from segvoc.errors import UsageError
 from segvoc.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES

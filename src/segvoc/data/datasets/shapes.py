@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 
 from segvoc.data.datasets.annotated_images import checked_size
-from segvoc.data.preparation.coco_masks import COORDINATE_LIMIT, coco_mask
+from segvoc.data.preparation.conversions import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
 
 _Item = TypeVar("_Item")

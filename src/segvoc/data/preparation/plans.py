@@ -8,19 +8,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts
-from segvoc.data.class_lists import image_stems, read_class_list
+from segvoc.data.labeled_images import image_stems, read_class_list
 from segvoc.data.preparation.conversions import (
+    FullAdeConversion,
     IdImageLabels,
     ImageConversion,
+    InstanceMasks,
     LabelConversion,
     LabelSource,
     MaskLabels,
     MatlabLabels,
+    ObjectMap,
+    PartConversion,
 )
-from segvoc.data.preparation.foreign_files import read_pickled_index
-from segvoc.data.preparation.full_ade20k import FullAdeConversion
-from segvoc.data.preparation.originals import files_below
-from segvoc.data.preparation.part_conversions import InstanceMasks, ObjectMap, PartConversion
+from segvoc.data.preparation.originals import files_below, read_pickled_index
 from segvoc.errors import UsageError, one_line
 
 OriginalPaths = Sequence[str]

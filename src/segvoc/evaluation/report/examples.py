@@ -9,10 +9,9 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError
-from segvoc.evaluation.image_score import ImageScore, shown_prediction
-from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.result import EvaluationResult
-from segvoc.evaluation.task import EvaluationTask, GroundTruth
+from segvoc.evaluation.task import EvaluationTask, GroundTruth, ImageScore, shown_prediction
 from segvoc.imaging.overlay import draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions

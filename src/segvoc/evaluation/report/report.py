@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,18 +17,21 @@ import numpy as np
 import PIL
 import torch
 
-from segvoc.evaluation.metrics.confusion import Confusion, Scores
-from segvoc.evaluation.metrics.parts import PartProtocol, part_scores
+from segvoc.errors import UsageError, one_line
+from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report.comparison import published_entries, verdict
+from segvoc.evaluation.report.comparison import comparison, published_entries, verdict
 from segvoc.evaluation.report.examples import EXAMPLE_FILES, SegmentBatch, write_examples
-from segvoc.evaluation.report.markdown import markdown_rows
+from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, markdown_rows, percent, score_cells
 from segvoc.evaluation.report.page import write_page
 from segvoc.evaluation.result import EvaluationResult, ModelOrigin
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.imaging.notebook_html import line, one_digit, side_by_side, table
+from segvoc.progress import aligned, printable
 from segvoc.selection_rules import VotedShare
+from segvoc.sharing.card import ScoreTable, WordScore
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import read_json
 
 RULE = (
     "detectron2's: only classes with a true pixel count; pixels without a true class count nowhere; an unlabeled "
@@ -296,3 +300,93 @@ def write_report_json(path: Path, content: Mapping[str, Any]) -> None:
 def encoded(text: str) -> bytes:
     """Text as UTF-8; bytes of a file name that are not Unicode become escapes."""
     return text.encode("utf-8", "backslashreplace")
+
+
+def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence[str]) -> ScoreTable:
+    """Read the report of `segvoc evaluate` on a model.
+
+    Args:
+        folder: the report's folder.
+        weights: digest of the weights of the model's network (`content_hash`).
+        taught: digests of its taught words.
+
+    Raises:
+        UsageError: it holds no report, or that of another model.
+    """
+    path = Path(folder) / "report.json"
+    try:
+        report = read_json(path)
+        same = report["model"]["weights_digest"] == weights and report["protocol"].get("taught", []) == list(taught)
+        data, classes = report["data"], report["classes"]
+        words = tuple(WordScore(name=str(one["name"]), after=one["iou"]) for one in classes if one["pixels"])
+        images, title = int(data["evaluated"]), str(data["title"])
+        table = ScoreTable(
+            title=f"Measured with `segvoc evaluate` on {images} images of *{title}*",
+            data=title,
+            miou=report["miou"],
+            accuracy=report["pixel_accuracy"],
+            words=words,
+            columns=("before", "IoU"),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{str(path)!r} is no report of segvoc evaluate ({one_line(error)}); name one") from None
+    if not same:
+        raise UsageError(f"{str(path)!r} is of another model; evaluate the one that is shared, and name that report")
+    return table
+
+
+_SCORES = tuple(name for _, name in PLAIN_COLUMNS)
+
+
+def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The `report.json` of several benchmarks: the scores of each, and where its report is."""
+    first = next(iter(reports.values()))
+    return {
+        "model": first["model"],
+        "benchmarks": [
+            {
+                "name": name,
+                "title": report["data"]["title"],
+                "report": f"{name}/report.json",
+                "images": report["data"]["images"],
+                "failed": report["data"]["failed"],
+                **{score: report[score] for score in _SCORES},
+                "parts": report["parts"],
+                "published": report["published"],
+                "protocol": report["protocol"],
+                "verdict": report["verdict"],
+            }
+            for name, report in reports.items()
+        ],
+        "versions": first["versions"],
+    }
+
+
+def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> None:
+    """Write the `report.json` of several benchmarks, and `row.md` with a row for each.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows(reports))))
+    write_report_json(folder / "report.json", whole)
+
+
+def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
+    """The scores in percent as a table for a terminal, next to published ones."""
+    kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
+    verdicts = [f"{report['data']['title']}: {printable(report['verdict'])}" for report in reports if report["verdict"]]
+    return "\n".join([*(line for kind in kinds if kind for line in _table(kind)), *verdicts])
+
+
+def _table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    scores = [score_cells(report) for report in reports]
+    heads = max(scores, key=len)
+    rows = [["data", "images", *heads, "published", "s/image"]]
+    for report, cells in zip(reports, scores, strict=True):
+        data, seconds = report["data"], report["latency_seconds"]["median"]
+        published = ", ".join(percent(row["published"]) for row in comparison(report)) or "-"
+        time = "-" if seconds is None else f"{seconds:.3g}"
+        own = (cells.get(head, percent(None)) for head in heads)
+        rows.append([printable(data["title"]), str(data["evaluated"]), *own, published, time])
+    return aligned(rows)

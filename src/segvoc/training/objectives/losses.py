@@ -1,15 +1,203 @@
 """Losses of the published networks."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from segvoc.data.training.training_set import IGNORED, NONE
+from segvoc.layers.aggregation_context import ClassOptions
 from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import ClassTokens, Logits
+from segvoc.training.recipe import Recipe, Version
+
+NONE_WEIGHT = 0.05
+"""Weight of the channel "none of them"."""
+
+PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
+"""Maps the logits and the classes of pixels to the loss of each."""
+
+
+def binary_loss(
+    logits: Logits, labels: Int[Tensor, "B H W"], none_weight: float = NONE_WEIGHT
+) -> Float[Tensor, "B H W"]:
+    """Mean binary cross-entropy over the classes; the last class is "none of them"."""
+    weight = logits.new_ones(logits.shape[1])
+    weight[-1] = none_weight
+    negatives = torch.einsum("bkhw,k->bhw", -F.logsigmoid(-logits), weight)
+    # -log s(x) for the pixel's own class in place of -log(1 - s(x)): the difference is x
+    own = weight[labels] * logits.gather(1, labels[:, None])[:, 0]
+    return (negatives - own) / logits.shape[1]
+
+
+def competing_loss(logits: Logits, labels: Int[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
+    """Softmax cross-entropy over all classes with "none of them"; no published network uses it."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartTargets:
+    """The true classes of a batch's pixels, and how the classes of the two levels are related."""
+
+    parts: Int[Tensor, "B H W"]
+    """Index of each pixel's part among the parts of objects ("dog's head"), `NONE` or `IGNORED`."""
+    objects: Int[Tensor, "B H W"]
+    """Index of each pixel's object among the objects, `NONE` or `IGNORED`."""
+    part_of: Int[Tensor, " S"]
+    """For each part of an object, the index of its general part ("head")."""
+    object_of: Int[Tensor, " S"]
+    """For each part of an object, the index of its object."""
+    general_parts: int
+    """Number of general parts."""
+    counts: Float[Tensor, "3"] | None = None
+    """What sums over the pixels of `counted` are divided by; None: their numbers in this batch."""
+
+    @property
+    def has_part(self) -> Bool[Tensor, "B H W"]:
+        """Pixels whose part is known."""
+        return (self.parts != NONE) & (self.parts != IGNORED)
+
+    @property
+    def no_object(self) -> Bool[Tensor, "B H W"]:
+        """Pixels outside all objects that the network is trained on."""
+        return self.objects == NONE
+
+    def counted(self) -> Int[Tensor, "3"]:
+        """Numbers of pixels with a part, outside all objects, and with a label of the object."""
+        return torch.stack([pixels.sum() for pixels in (self.has_part, self.no_object, self.objects != IGNORED)])
+
+    def divisors(self) -> Float[Tensor, "3"]:
+        """What sums over these pixels are divided by."""
+        return self.counted().clamp(min=1).float() if self.counts is None else self.counts
+
+
+def specific_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
+    """L_specific: the mean over pixels with a part, plus the mean over pixels outside all objects.
+
+    The target of the latter is "none of them"; they only count if the batch also has pixels inside objects. Pixels of
+    an object without a known part are left out. The logits (B S+1 h w) are interpolated to the labels' size.
+    """
+    has, none, (parts, outside, _) = targets.has_part, targets.no_object, targets.divisors()
+    last = logits.shape[1] - 1
+    losses = of_pixels(_by_pixel(logits, targets), targets.parts.where(has, last))
+    weight = has / parts + none * (outside < none.numel()) / outside
+    return (losses * weight).sum()
+
+
+def part_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
+    """L_part: general parts, over pixels with a part; it uses the first P logits (B P+O+1 h w) of the first level."""
+    has = targets.has_part
+    scores = _by_pixel(logits[:, : targets.general_parts], targets)
+    general = targets.part_of[targets.parts.where(has, 0)]
+    # no channel here means "none of them", so all have the same weight
+    losses = binary_loss(scores, general, none_weight=1.0) if of_pixels is binary_loss else of_pixels(scores, general)
+    return (losses * has).sum() / targets.divisors()[0]
+
+
+def object_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
+    """L_obj: objects and "none of them", over all labeled pixels."""
+    scores = _by_pixel(logits[:, targets.general_parts :], targets)
+    known = targets.objects != IGNORED
+    objects = targets.objects.where(known & ~targets.no_object, scores.shape[1] - 1)
+    return (of_pixels(scores, objects) * known).sum() / targets.divisors()[2]
+
+
+def compositional_loss(
+    general: Float[Tensor, "B N G H W"], specific: Float[Tensor, "B M S1 H W"], targets: PartTargets
+) -> Float[Tensor, ""]:
+    """L_jsd: the probability of an object should equal the sum of the probabilities of its parts.
+
+    This is the Jensen-Shannon divergence between the softmax over the costs of objects, and the softmax over the costs
+    of parts of objects, summed by object. Costs are averaged over prompts. Objects without parts are left out.
+
+    Args:
+        general: cost volume of the first level: P general parts, O objects and "none of them" (M = P + O + 1).
+        specific: cost volume of the second level: S parts of objects and "none of them" (S1 = S + 1).
+        targets: which part belongs to which object.
+    """
+    objects = general.mean(dim=1)[:, targets.general_parts :]
+    place = torch.cat((targets.object_of, targets.object_of.new_tensor([objects.shape[1] - 1])))
+    compared = torch.zeros_like(objects[0, :, 0, 0], dtype=torch.bool).index_fill(0, place, True)[:, None, None]
+    objects = objects.masked_fill(~compared, -torch.inf).softmax(dim=1)
+    parts = specific.mean(dim=1).softmax(dim=1)
+    # as in the released code, epsilon is added to every softmax, and again to both distributions
+    together = torch.zeros_like(objects).index_add(1, place, parts + EPSILON) + EPSILON
+    objects = objects + 2 * EPSILON
+    middle = (0.5 * (together + objects)).log()
+    divergence = together * (together.log() - middle) + objects * (objects.log() - middle)
+    return 0.5 * (divergence * compared).sum(dim=1).mean()
+
+
+EPSILON = 1e-10
+"""Keeps logarithms finite."""
+
+
+def _by_pixel(logits: Logits, targets: PartTargets) -> Float[Tensor, "B T H W"]:
+    return F.interpolate(at_least_float32(logits), size=targets.parts.shape[1:], mode="bilinear")
+
+
+TERMS = ("align", "cont", "back", "sep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynergyLosses:
+    """Computes the losses of a batch."""
+
+    version: Version = "v3"
+    """Version of the paper; see `Version`."""
+    eps: float = 5e-3
+    """Distance that b keeps from 0 and 1."""
+    active: float = 0.1
+    """Cosine above which a pair counts in cont (v3)."""
+
+    def __call__(
+        self,
+        foreground: Float[Tensor, "M C"],
+        background: Float[Tensor, "M C"],
+        text: Float[Tensor, "M C"],
+        owner: Int[Tensor, " M"],
+        images: int,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The mean of each loss over the images, by name.
+
+        For an image with one phrase, back and sep are 0; for an image without phrases, all four are.
+
+        Args:
+            foreground: foreground synergy vectors of M phrases, of any norm.
+            background: their background synergy vectors, of any norm.
+            text: their text embeddings, of any norm.
+            owner: for each phrase, its image's position in the batch.
+            images: number of images in the batch.
+        """
+        f, g, t = (F.normalize(vectors, dim=-1) for vectors in (foreground, background, text))
+        counts = owner.bincount(minlength=images)[owner].to(f.dtype)
+        phrase_weight = 1 / (counts * images)
+        same_image = owner[:, None] == owner
+        pairs = counts * counts
+        if self.version == "v3":
+            same_image = same_image & ~torch.eye(len(owner), dtype=torch.bool, device=owner.device)
+            pairs = counts * (counts - 1)
+        pair_weight = torch.where(same_image & (counts > 1), 1 / (pairs.clamp(min=1) * images)[:, None], 0.0)
+        similarity = (f * g).sum(dim=-1)
+        active = (similarity > self.active).to(f.dtype) if self.version == "v3" else torch.ones_like(similarity)
+        return {
+            "align": -(phrase_weight * self.bounded((f * t).sum(dim=-1)).log()).sum(),
+            "cont": -(phrase_weight * active * (1 - self.bounded(similarity)).log()).sum(),
+            "back": -(pair_weight * self.bounded(g @ g.mT).log()).sum(),
+            "sep": -(pair_weight * (1 - self.bounded(f @ f.mT)).log()).sum(),
+        }
+
+    def bounded(self, cosine: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+        """b: the cosine, mapped (v3) or clipped (v2) to [eps, 1 - eps]."""
+        if self.version == "v2":
+            return cosine.clamp(self.eps, 1 - self.eps)
+        return self.eps + (1 - 2 * self.eps) * (cosine.clamp(-1, 1) + 1) / 2
+
 
 Count = Float[Tensor, ""] | None
 """How many pixels a mean is over; None: as many as are counted."""
@@ -182,3 +370,12 @@ class OrthogonalityLoss(nn.Module):
             weighted = self(means)
             losses = losses | {"loss": losses["loss"] + weighted, "fod": weighted.detach()}
         return losses | means.metrics()
+
+
+def class_options(recipe: Recipe, streams: StreamSimilarity | None) -> ClassOptions:
+    """Options of a forward pass: chunks of classes, whether they are recomputed, and what collects the streams."""
+    return {
+        "chunk": recipe.runtime.class_chunk_size or None,
+        "recompute": recipe.runtime.activation_checkpointing,
+        "observe": None if streams is None else streams.observe,
+    }

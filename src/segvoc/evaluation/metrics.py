@@ -1,0 +1,390 @@
+"""The confusion matrix of the classes, counted pixel by pixel, and the scores that follow from it."""
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, UInt16
+
+from segvoc.data.published_scores import PartProtocol
+from segvoc.errors import missing_extra
+from segvoc.imaging.label_maps import UNLABELED
+
+TOLERANCE = 0.0075
+"""Largest distance between matching outlines, as a share of the image diagonal: 0.75 %, the usual value."""
+
+
+def boundary_scores(
+    truth: UInt16[np.ndarray, "H W"], prediction: UInt16[np.ndarray, "H W"], tolerance: float = TOLERANCE
+) -> dict[int, float]:
+    """The boundary F-score of each class in the true labels of an image.
+
+    The outline of a class is the set of its pixels with a 4-neighbor that belongs to another class or, in the
+    prediction, is unlabeled. The edge of the image and pixels without a true class make no outline. Precision P is the
+    share of the predicted outline within a distance d of the true outline, recall R is the share of the true outline
+    within d of the predicted one, with d = max(1 px, tolerance x diagonal), and F = 2PR / (P + R). A class that fills
+    all labeled pixels has no outline: F is 1 if the prediction is the same, else 0.
+
+    Args:
+        truth: the true class of each pixel; 65535 is ignored.
+        prediction: the predicted class of each pixel, or 65535.
+        tolerance: share of the diagonal.
+
+    Returns:
+        F in [0, 1] by class.
+
+    Raises:
+        UsageError: scipy is not installed.
+    """
+    known = truth != UNLABELED
+    reach = max(1.0, tolerance * math.hypot(*truth.shape))
+    scores = {}
+    for label in np.unique(truth[known]).tolist():
+        true, given = known & (truth == label), known & (prediction == label)
+        scores[label] = _score(true, given, known, reach)
+    return scores
+
+
+def _score(
+    true: Bool[np.ndarray, "H W"], given: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"], reach: float
+) -> float:
+    true_outline, given_outline = _outline(true, known), _outline(given, known)
+    if not true_outline.any() and not given_outline.any():
+        # neither has an outline: the class is everywhere, or (in the prediction) nowhere
+        return float(given.any())
+    if not true_outline.any() or not given_outline.any():
+        return 0.0
+    rows, columns = np.nonzero(true_outline | given_outline)
+    frame = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    true_outline, given_outline = true_outline[frame], given_outline[frame]
+    precision = _share_near(given_outline, true_outline, reach)
+    recall = _share_near(true_outline, given_outline, reach)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _share_near(points: Bool[np.ndarray, "H W"], outline: Bool[np.ndarray, "H W"], reach: float) -> float:
+    require_scipy()
+    from scipy.ndimage import distance_transform_edt  # here, since few evaluations need it
+
+    distances = np.asarray(distance_transform_edt(~outline))
+    return float((distances[points] <= reach).mean())
+
+
+def require_scipy() -> None:
+    """Fail before any work is done if boundary F-scores can't be computed.
+
+    Raises:
+        UsageError: scipy isn't installed.
+    """
+    if find_spec("scipy") is None:
+        raise missing_extra("scipy", "benchmarks")
+
+
+def _outline(area: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Pixels of the area with a neighbor outside it that has a true class."""
+    outside = known & ~area
+    beside = np.zeros_like(area)
+    beside[1:] |= outside[:-1]
+    beside[:-1] |= outside[1:]
+    beside[:, 1:] |= outside[:, :-1]
+    beside[:, :-1] |= outside[:, 1:]
+    return area & beside
+
+
+_DENSE_CODES = 4_000_000
+"""Up to this number of class pairs, pixels are counted in a table; beyond it, they are sorted."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Confusion:
+    """A sparse confusion matrix: the pixels of each pair of a true and a predicted class.
+
+    Pairs are distinct and sorted; those without any pixel are left out.
+    """
+
+    classes: int
+    """Number of classes (K)."""
+    truth: Int64[np.ndarray, " N"]
+    """The true class of each pair, in [0, K)."""
+    prediction: Int64[np.ndarray, " N"]
+    """The predicted class of each pair, in [0, K]; K is "unlabeled"."""
+    pixels: Int64[np.ndarray, " N"]
+    """The number of pixels of each pair."""
+    ignored: int = 0
+    """Pixels without a true class, which count nowhere else."""
+
+    @classmethod
+    def count(
+        cls, truth: UInt16[np.ndarray, "H W"], prediction: UInt16[np.ndarray, "H W"], classes: int
+    ) -> "Confusion":
+        """Count the pairs of one label map.
+
+        Args:
+            truth: the true class of each pixel, below `classes`; 65535 is ignored.
+            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabeled) is wrong wherever there
+                is a true class.
+            classes: number of classes.
+
+        Raises:
+            ValueError: a label is not below `classes`.
+        """
+        known = truth != UNLABELED
+        true, given = truth[known].astype(np.int64), prediction[known].astype(np.int64)
+        for what, labels in (("truth", true), ("prediction", given[given != UNLABELED])):
+            if labels.size and labels.max() >= classes:
+                raise ValueError(f"the {what} has the label {labels.max()}, and there are {classes} classes")
+        given[given == UNLABELED] = classes
+        codes, pixels = _counted(true * (classes + 1) + given, classes * (classes + 1))
+        return cls._of(codes, pixels, classes, int(truth.size - true.size))
+
+    @classmethod
+    def total(cls, confusions: Iterable["Confusion"], classes: int) -> "Confusion":
+        """The sum of several confusions, which is exact in any order.
+
+        Raises:
+            ValueError: one has another number of classes.
+        """
+        confusions = list(confusions)
+        if any(confusion.classes != classes for confusion in confusions):
+            raise ValueError(f"only confusions of {classes} classes can be added here")
+        pairs = [confusion.truth * (classes + 1) + confusion.prediction for confusion in confusions]
+        codes, places = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]), return_inverse=True)
+        pixels = np.zeros(len(codes), np.int64)
+        np.add.at(pixels, places, np.concatenate([np.zeros(0, np.int64), *(entry.pixels for entry in confusions)]))
+        return cls._of(codes, pixels, classes, sum(confusion.ignored for confusion in confusions))
+
+    @classmethod
+    def _of(cls, codes: np.ndarray, pixels: np.ndarray, classes: int, ignored: int) -> "Confusion":
+        truth, prediction = np.divmod(codes, classes + 1)
+        return cls(classes=classes, truth=truth, prediction=prediction, pixels=pixels, ignored=ignored)
+
+    def dense(self) -> Int64[np.ndarray, "K K1"]:
+        """The matrix: rows are true classes, columns are predicted classes; the last column is "unlabeled"."""
+        table = np.zeros((self.classes, self.classes + 1), np.int64)
+        table[self.truth, self.prediction] = self.pixels
+        return table
+
+    def hits(self) -> Int64[np.ndarray, " K"]:
+        """Correct pixels of each class."""
+        right = self.truth == self.prediction
+        return _summed(self.truth[right], self.pixels[right], self.classes)
+
+    def truth_pixels(self) -> Int64[np.ndarray, " K"]:
+        """Pixels of each true class, including those that the prediction leaves unlabeled."""
+        return _summed(self.truth, self.pixels, self.classes)
+
+    def predicted_pixels(self) -> Int64[np.ndarray, " K"]:
+        """Pixels of each predicted class, among those with a true class."""
+        return _summed(self.prediction, self.pixels, self.classes + 1)[:-1]
+
+    def unlabeled(self) -> int:
+        """Pixels with a true class and no predicted one."""
+        return int(self.pixels[self.prediction == self.classes].sum())
+
+    def scores(self) -> "Scores":
+        """IoU, accuracies and their means: see `Scores`."""
+        hits, true, predicted = self.hits(), self.truth_pixels(), self.predicted_pixels()
+        iou, accuracy = ratio(hits, np.where(true > 0, true + predicted - hits, 0)), ratio(hits, true)
+        there = true > 0
+        if not there.any():
+            undefined = dict.fromkeys(("miou", "fwiou", "pixel_accuracy", "mean_accuracy"), np.nan)
+            return Scores(**undefined, iou=iou, accuracy=accuracy)
+        return Scores(
+            miou=float(iou[there].mean()),
+            fwiou=float((iou[there] * (true[there] / true.sum())).sum()),
+            pixel_accuracy=100 * int(hits.sum()) / int(true.sum()),
+            mean_accuracy=float(accuracy[there].mean()),
+            iou=iou,
+            accuracy=accuracy,
+        )
+
+    def strongest(self, number: int) -> list[tuple[int, int, int]]:
+        """The wrong pairs with the most pixels: true class, predicted class (K: unlabeled) and pixels."""
+        wrong = np.flatnonzero(self.truth != self.prediction)
+        order = wrong[np.argsort(-self.pixels[wrong], kind="stable")][:number]
+        return [(int(self.truth[at]), int(self.prediction[at]), int(self.pixels[at])) for at in order]
+
+
+def _counted(codes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    if limit > _DENSE_CODES:
+        found, pixels = np.unique(codes, return_counts=True)
+        return found, pixels.astype(np.int64)
+    table = np.bincount(codes, minlength=1)
+    found = np.flatnonzero(table)
+    return found.astype(np.int64), table[found].astype(np.int64)
+
+
+def _summed(classes: np.ndarray, pixels: np.ndarray, number: int) -> np.ndarray:
+    # `bincount` with weights would count in floats
+    sums = np.zeros(number, np.int64)
+    np.add.at(sums, classes, pixels)
+    return sums
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """The scores of a confusion matrix, in percent; NaN where a score is not defined.
+
+    They follow detectron2's evaluator, with which the papers' scores are computed: only classes with at least one true
+    pixel count (the others are NaN, however often they are predicted), and pixels without a true class count nowhere,
+    not even in the predicted area. An unlabeled pixel is a miss of its class.
+    """
+
+    miou: float
+    """Mean IoU of the classes."""
+    fwiou: float
+    """Mean IoU, weighted by the true pixels of the classes."""
+    pixel_accuracy: float
+    """Share of correct pixels."""
+    mean_accuracy: float
+    """Mean accuracy of the classes."""
+    iou: Float64[np.ndarray, " K"]
+    """For each class: hits / (true + predicted - hits)."""
+    accuracy: Float64[np.ndarray, " K"]
+    """For each class: hits / true."""
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> Float64[np.ndarray, " K"]:
+    """Shares of a whole in percent; NaN where the whole is 0."""
+    return np.divide(100.0 * part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+
+PartRule = Literal["part-cat-seg", "ov-parts"]
+"""Which classes enter the mean of the seen and of the unseen classes: in PartCATSeg's evaluator (which PCA-Seg uses)
+those with IoU > 0, in OV-PARTS' those with at least one true or predicted pixel."""
+
+PUBLISHED_WORKERS = 4
+"""Data loader workers in PartCATSeg's configuration."""
+
+PUBLISHED_LOADER_SEED = 42
+"""Seed of detectron2's data loader in each worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartScores:
+    """Scores of part segmentation in percent; NaN where a score is not defined."""
+
+    miou: float
+    """Mean IoU of all classes with a true or predicted pixel."""
+    fwiou: float
+    """Mean IoU, weighted by the true pixels of the classes."""
+    pixel_accuracy: float
+    """Share of correct pixels."""
+    mean_accuracy: float
+    """Mean of hits / true over the classes."""
+    seen: float
+    """Mean IoU of the parts of objects that are seen in training."""
+    unseen: float
+    """Mean IoU of the other parts."""
+    harmonic: float
+    """Harmonic mean of `seen` (s) and `unseen` (u): 2su / (s + u)."""
+    seen_recall: float
+    """Mean of hits / true over the parts of seen objects."""
+    unseen_recall: float
+    """Mean of hits / true over the other parts."""
+    harmonic_recall: float
+    """Harmonic mean of the two recalls."""
+
+
+def part_scores(
+    confusion: Confusion, seen: Bool[np.ndarray, " K"], protocol: PartProtocol, rule: PartRule = "part-cat-seg"
+) -> PartScores:
+    """The scores of a confusion matrix of parts.
+
+    Pred-All: the overall scores have a background class in addition to the parts. All ignored pixels are hits of the
+    background (the official evaluator forces them to it); unlabeled predictions are misses of their parts and count
+    as predicted area of the background. Oracle-Obj: pixels without a prediction (part pixels outside the mask of the
+    object) count nowhere.
+
+    Args:
+        confusion: of K parts, over all images.
+        seen: which parts belong to objects that are seen in training.
+        protocol: how the predictions were made.
+        rule: which classes enter the means `seen` and `unseen`; the other scores don't depend on it.
+    """
+    table = confusion.dense()
+    if protocol == "pred-all":
+        table = np.vstack([table, np.zeros(confusion.classes + 1, np.int64)])
+        table[-1, -1] = confusion.ignored
+    else:
+        table = table[:, :-1]
+    hits, true, predicted = table.diagonal(), table.sum(1), table.sum(0)
+    iou, recall = ratio(hits, true + predicted - hits), ratio(hits, true)
+    parts_iou, parts_recall = iou[: confusion.classes], recall[: confusion.classes]
+    means = [_mean(values[chosen], rule) for values in (parts_iou, parts_recall) for chosen in (seen, ~seen)]
+    seen_iou, unseen_iou, seen_recall, unseen_recall = means
+    return PartScores(
+        miou=_mean(iou, "ov-parts"),
+        fwiou=float(np.nansum(iou * true) / true.sum()) if true.any() else np.nan,
+        pixel_accuracy=100 * int(hits.sum()) / int(true.sum()) if true.any() else np.nan,
+        mean_accuracy=_mean(recall, "ov-parts"),
+        seen=seen_iou,
+        unseen=unseen_iou,
+        harmonic=_harmonic(seen_iou, unseen_iou),
+        seen_recall=seen_recall,
+        unseen_recall=unseen_recall,
+        harmonic_recall=_harmonic(seen_recall, unseen_recall),
+    )
+
+
+def _mean(values: np.ndarray, rule: PartRule) -> float:
+    counted = values[values > 0] if rule == "part-cat-seg" else values[~np.isnan(values)]
+    return float(counted.mean()) if counted.size else np.nan
+
+
+def _harmonic(seen: float, unseen: float) -> float:
+    return 2 * seen * unseen / (seen + unseen) if seen + unseen > 0 else np.nan
+
+
+def substitutes(left_out: Sequence[bool], workers: int = PUBLISHED_WORKERS) -> list[int]:
+    """For each record without a part, the record that the published evaluations score a second time in its place.
+
+    Their data loader (detectron2's `MapDataset`) draws another record when one gives nothing. Worker w of n reads the
+    records w, w + n, ... and draws with a generator of its own; all generators have the same seed.
+
+    Args:
+        left_out: for each record in order, whether it has no part.
+        workers: number of data loader workers.
+
+    Returns:
+        Indices of records with a part; one may come several times.
+    """
+    found: list[int] = []
+    for worker in range(workers):
+        generator, candidates = random.Random(PUBLISHED_LOADER_SEED), set(range(len(left_out)))
+        for index in range(worker, len(left_out), workers):
+            current = index
+            while left_out[current]:
+                candidates.discard(current)
+                if not candidates:
+                    return found
+                current = generator.sample(list(candidates), k=1)[0]
+            if current != index:
+                found.append(current)
+    return found
+
+
+def guided_parts(
+    objects: Sequence[str], object_of: Sequence[int], names: Sequence[str], *, substring: bool = False
+) -> list[list[int]]:
+    """For each object, the parts that may answer for it when it is given (Oracle-Obj), as ascending indices.
+
+    Args:
+        objects: names of the objects.
+        object_of: the object of each part, as an index.
+        names: names of the parts ("dog's head").
+        substring: as published, all parts whose name contains the name of the object, so that "car's door" may answer
+            for "door"; otherwise only the parts of the object itself.
+    """
+    return [
+        [
+            part
+            for part, (whose, name) in enumerate(zip(object_of, names, strict=True))
+            if whose == number or (substring and owner in name)
+        ]
+        for number, owner in enumerate(objects)
+    ]

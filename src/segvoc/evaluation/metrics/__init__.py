@@ -1,1 +1,0 @@
-"""Scores of one image and of many."""
