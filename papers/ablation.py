@@ -31,8 +31,7 @@ from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 from segvoc.networks.cost_aggregation_config import Fusion, Order
 from segvoc.records import to_json
-from segvoc.training.recipes import RECIPES
-from segvoc.training.recipes.pca_seg import PAPER_FOD
+from segvoc.training.recipes import PAPER_FOD, RECIPES
 from segvoc.training.start import Start
 from segvoc.version import __version__
 

@@ -20,8 +20,8 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16
 from segvoc.evaluation.report import examples
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
-from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.decoders import CostSum, NoAggregation
 from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from segvoc.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from segvoc.clicks.clicking import click
+    from segvoc.clicks.clicked_image import click
     from segvoc.data.datasets.huggingface import read_huggingface
     from segvoc.data.datasets.opening import read_dataset
     from segvoc.data.labeled_images import LabeledImages
@@ -118,7 +118,7 @@ _HOMES = {
     "TrainingResult": "segvoc.training.run",
     "UsageError": "segvoc.errors",
     "Vocabulary": "segvoc.vocabulary",
-    "click": "segvoc.clicks.clicking",
+    "click": "segvoc.clicks.clicked_image",
     "evaluate": "segvoc.evaluation.runner",
     "export": "segvoc.exporting.export",
     "keep_freed_memory": "segvoc.process_settings",

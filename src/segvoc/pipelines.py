@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from PIL import Image
 
-from segvoc.annotations.stuff import stuff_classes
+from segvoc.annotations.entries import stuff_classes
 from segvoc.errors import UsageError
 from segvoc.formats.objects import with_objects
 from segvoc.hardware import DtypeName

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state, part_network_state
+from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state, part_network_state
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert

@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.official_cost_aggregation import network_state, syn_seg_state
-from segvoc.checkpoints.official_part_cat_seg import clip_and_dino_state, part_network_state
+from segvoc.checkpoints.official_cost_aggregation import (
+    clip_and_dino_state,
+    network_state,
+    part_network_state,
+    syn_seg_state,
+)
 from segvoc.checkpoints.official_towers import clip_state, dino_state
 from segvoc.errors import CheckpointError
 from segvoc.models.presets import PRESETS

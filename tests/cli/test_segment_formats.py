@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 import segvoc
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.formats.names import FORMAT_NAMES
+from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command, draw_photos, result_files

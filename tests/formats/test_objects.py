@@ -12,8 +12,7 @@ from pycocotools.coco import COCO
 import segvoc
 from segvoc.annotations.connected_regions import connected_regions
 from segvoc.errors import UsageError
-from segvoc.formats.dataset import DatasetWriter
-from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
 from segvoc.formats.objects import consecutive
 from segvoc.imaging.label_maps import UNLABELED
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels

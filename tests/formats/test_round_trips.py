@@ -14,8 +14,7 @@ import segvoc
 from segvoc.annotations.connected_regions import connected_regions
 from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import OutputError, UsageError
-from segvoc.formats.dataset import DatasetWriter
-from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.dataset import FORMAT_NAMES, DatasetWriter, FormatName
 from segvoc.imaging.label_maps import UNLABELED
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels, outline_differences
 

@@ -11,7 +11,7 @@ from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import RasterImage
 from segvoc.imaging.reading import read_image
-from segvoc.imaging.tiff_place import TiffPlace, write_placed_label_map
+from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
 from tests.imaging.rasters import utm, write_raster
 
 rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segvoc.checkpoints.official_err_seg import err_head_state, err_seg_name
+from segvoc.checkpoints.official_cost_aggregation import err_head_state, err_seg_name
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all

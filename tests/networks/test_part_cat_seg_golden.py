@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state
+from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
 from segvoc.encoders.imagenet_templates import PartNames
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.choices import layers_of

@@ -22,8 +22,8 @@ from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.evaluation.report import report
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
-from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.decoders import CostSum, NoAggregation
 from segvoc.models import loading
 from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from segvoc.errors import OutputError, UsageError
-from segvoc.storage.locks import LOCK_NAME, lock_folder
+from segvoc.storage.journal import LOCK_NAME, lock_folder
 
 
 def attempt(folder, start, done, results) -> None:

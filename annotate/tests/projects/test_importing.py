@@ -13,7 +13,7 @@ from annotate.tests.projects.drawn_projects import drawn_labels, drawn_project, 
 from segvoc.data.datasets.opening import read_dataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
-from segvoc.formats.names import FORMAT_NAMES
+from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport

@@ -13,7 +13,7 @@ from segvoc.batch.sources import BatchSource, containers, find_source, result_st
 from segvoc.batch.work import Gone, ModelFacts
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, missing_extra
 from segvoc.labeling.labeling import Labeling
-from segvoc.storage.locks import lock_folder
+from segvoc.storage.journal import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER
 
 

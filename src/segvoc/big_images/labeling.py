@@ -12,8 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.big_images.label_files import write_geotiff, write_png
-from segvoc.big_images.partial_labels import PartialLabels
+from segvoc.big_images.partial_labels import PartialLabels, write_geotiff, write_png
 from segvoc.big_images.region_files import check_coordinates, write_geojson
 from segvoc.errors import InputError
 from segvoc.imaging.image_formats import MAX_PIXELS

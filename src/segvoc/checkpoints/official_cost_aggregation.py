@@ -6,13 +6,23 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
+from segvoc.checkpoints.official_towers import (
+    ERR_CLIP,
+    clip_state,
+    dino_state,
+    is_plain_clip,
+    plain_clip_state,
+    towers_state,
+)
 from segvoc.checkpoints.origins import refuse_other_origins
-from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, third
+from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, third, with_prefixes
+from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
-from segvoc.layers.cost_sum import COSINES, CosineLogits
+from segvoc.layers.decoders import COSINES, CosineLogits
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.part_cat_seg import PartNetwork, none_vector
 
 _DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")
 """Prefixes of the decoder's weights in the authors' format; the last one belongs to an unused layer."""
@@ -295,3 +305,148 @@ def _our_shape(name: str, value: Tensor) -> Tensor:
     if name.endswith(("pad_token", "pad_guidance")):
         return value.flatten()
     return value.flatten(1) if _LINEAR_HERE.search(name) else value
+
+
+HEAD = "sem_seg_head.decoder."
+"""Prefix of all weights outside CLIP in the released ERR-Seg."""
+
+_ERR_SEG_NAMES = (
+    (r"^corr_proj_convs\.(\d)\.0\.", r"embed_costs.\1."),
+    (r"^low_corr_fusion\.", "merge_costs."),
+    (r"^img_guidance_projection_agg\.(\d)\.0\.", r"guidance.\1."),
+    (r"^low_img_fusion\.", "merge_guidance."),
+    (r"^img_guidance_projection_dec\.(\d)\.0\.", r"decoder.guidance.\1."),
+    (r"^text_guidance_projection\.0\.", "text_guidance."),
+    (r"^aggregator_layers\.(\d+)\.spatial_fusion\.sa\.", r"blocks.\1.spatial."),
+    (r"^aggregator_layers\.(\d+)\.class_fusion\.sa\.", r"blocks.\1.semantic."),
+    (r"\.attention\.proj\.", ".out."),
+    (r"\.attention\.sr_([kv])\.", r".reduce_\1."),
+    (r"\.attention\.norm_([kv])\.", r".norm_\1."),
+    (r"\.attention\.", ".project."),
+    (r"\.mlp\.dwconv\.dwconv\.", ".local."),
+    (r"^up_decoder([123])\.", lambda found: f"decoder.stages.{int(found[1]) - 1}."),
+    (r"\.up_conv\.", ".upsample."),
+    (r"\.textual_fusion\.0\.", ".conv1."),
+    (r"\.textual_fusion\.1\.", ".norm1."),
+    (r"\.textual_fusion\.3\.", ".conv2."),
+    (r"\.textual_fusion\.4\.", ".norm2."),
+    (r"^head\.", "decoder.head."),
+)
+
+
+def err_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
+    """State dict for an ERR-Seg network.
+
+    It reads the whole released state dict (`sem_seg_head.clip_model.*`, `sem_seg_head.decoder.*`), or that of a plain
+    CLIP for a network without aggregation.
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    if is_plain_clip(official):
+        return plain_clip_state(official, network)
+    refuse_other_origins(official, "ERR-Seg")
+    unexpected = [name for name in official if not name.startswith((ERR_CLIP, HEAD))]
+    if unexpected:
+        raise CheckpointError(f"these weights aren't from ERR-Seg ({unexpected[0]}); use its authors' checkpoint")
+    head = err_head_state(inside(HEAD, official), network.aggregation)
+    return clip_state(official, network) | {f"aggregation.{name}": value for name, value in head.items()}
+
+
+def err_head_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict of `aggregation` from that of the released head (`sem_seg_head.decoder.*`).
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    expected = {name: value.shape for name, value in aggregation.state_dict().items()}
+    weights = ((name, err_seg_name(name), value) for name, value in official.items())
+    return fit_exactly(split_terms(weights, expected), expected, "ERR-Seg")
+
+
+def err_seg_name(official: str) -> str:
+    """Our name of a weight of the released head."""
+    return renamed(official, _ERR_SEG_NAMES)
+
+
+_PART_PREDICTOR = "sem_seg_head.predictor."
+_PART_CLIP, _PART_AGGREGATOR, _NONE = (
+    f"{_PART_PREDICTOR}clip_model.",
+    f"{_PART_PREDICTOR}transformer.",
+    f"{_PART_PREDICTOR}non_object_embedding",
+)
+_DINO = "backbone.dinov2."
+_NEVER_USED = "layers_object."
+"""A copy of the blocks that the released forward pass never uses."""
+
+_SPECIFIC = "layers_specific_part."
+
+
+def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """State dict of a `PartNetwork` on OpenAI CLIP and DINOv2 from the whole released one.
+
+    The embedding for "none of them" is taken from the checkpoint, which was trained with it. (The released code loads
+    it into an unused parameter, and uses one that it draws anew; only its fixed seed makes them equal.)
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    if not isinstance(network, PartNetwork):
+        raise CheckpointError("checkpoints of PartCATSeg have an aggregation; leave out the option aggregation=none")
+    if is_plain_clip(official):
+        towers_state(official, network.image_encoder, network.text_encoder)  # says that two kinds are needed
+    refuse_other_origins(official, "PartCATSeg")
+    rest = {
+        name: value for name, value in official.items() if not name.startswith((_PART_CLIP, _DINO)) and name != _NONE
+    }
+    state = part_aggregation_state(
+        {name.removeprefix(_PART_AGGREGATOR): value for name, value in rest.items()}, network.aggregation
+    )
+    if _NONE in official:
+        state["none"] = F.normalize(official[_NONE].flatten().float(), dim=0)
+    towers = clip_and_dino_state(inside(_PART_CLIP, official), inside(_DINO, official), network)
+    return towers | {f"aggregation.{name}": value for name, value in state.items()}
+
+
+def part_aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict of a `PartAggregation` from that of the released aggregator, which lacks the embedding for none.
+
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
+    """
+    expected = {name: value.shape for name, value in aggregation.state_dict().items()}
+    none = none_vector(expected.pop("none")[0])
+    weights = (
+        (name, part_name(name), value.flatten(1) if name == "conv_proj_feat.weight" else value)
+        for name, value in official.items()
+        if not name.startswith(_NEVER_USED) and not name.endswith(".attn_mask")
+    )
+    return fit_exactly(split_terms(weights, expected), expected, "aggregation") | {"none": none}
+
+
+def part_name(official: str) -> str:
+    """Our name of a weight of the released aggregator."""
+    if official.startswith(_SPECIFIC):
+        return "specific_" + aggregator_name("layers." + official.removeprefix(_SPECIFIC))
+    for theirs, ours in (("conv2.", "embed_specific."), ("conv_proj_feat.", "project.")):
+        if official.startswith(theirs):
+            return ours + official.removeprefix(theirs)
+    return aggregator_name(official)
+
+
+def clip_and_dino_state(
+    clip: Mapping[str, Tensor], dino: Mapping[str, Tensor], network: nn.Module
+) -> dict[str, Tensor]:
+    """State dict of the towers of a network on CLIP and DINOv2.
+
+    See `openai_clip_states` and `dino_state`.
+
+    Raises:
+        CheckpointError: See `part_network_state`.
+    """
+    tower = network.get_submodule("image_encoder")
+    if not isinstance(tower, ClipWithDino):
+        raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
+    image, text = towers_state(clip, tower.clip, network.get_submodule("text_encoder"))
+    guide = dino_state(dino, tower.dino)
+    return with_prefixes({"image_encoder.clip.": image, "image_encoder.dino.": guide, "text_encoder.": text})

@@ -38,7 +38,7 @@ def timm_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, t
         raise CheckpointError(
             "these weights come without their tokenizer; put the file tokenizer.json of the same model beside them"
         )
-    return map_towers(weights, image_encoder, text_encoder, _rename)
+    return map_towers(weights, image_encoder, text_encoder, _timm_name)
 
 
 def _open_clip_form(official: Mapping[str, Tensor], tower: nn.Module) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ def _open_clip_form(official: Mapping[str, Tensor], tower: nn.Module) -> dict[st
     return dict(official)
 
 
-def _rename(name: str, value: Tensor) -> Renamed:
+def _timm_name(name: str, value: Tensor) -> Renamed:
     if name == TOKENIZER:
         yield f"text.{TOKENIZER}", value
     elif name == "logit_scale":

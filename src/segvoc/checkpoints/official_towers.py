@@ -25,11 +25,10 @@ from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, 
 from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
-from segvoc.encoders.guided_clip import GuidedClip
-from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.openai_clip import GuidedClip, OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TIMM_CLIPS, TimmClipImageEncoder
 from segvoc.errors import ActivationWarning, CheckpointError
-from segvoc.layers.cost_sum import COSINES, CosineLogits, NoAggregation
+from segvoc.layers.decoders import COSINES, CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
 
 ERR_CLIP = "sem_seg_head.clip_model."

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from segvoc.cli.one_by_one import echo
-from segvoc.clicks.clicking import click as find_object
+from segvoc.clicks.clicked_image import click as find_object
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
 from segvoc.storage.atomic_writes import write_atomically

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.errors import UsageError
-from segvoc.formats.names import DATASET_NAMES, DatasetName
+from segvoc.formats.dataset import DATASET_NAMES, DatasetName
 
 if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages

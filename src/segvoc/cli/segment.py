@@ -18,19 +18,19 @@ from segvoc.cli.one_by_one import OneByOne, Steps, disk_full, print_result, show
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
+    TileOptions,
     label_options,
     model_options,
     named_images,
     part_options,
     parts_of,
     print_failures,
+    tile_options,
     vocabulary_of,
     word_options,
 )
-from segvoc.cli.tile_options import TileOptions, tile_options
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
-from segvoc.formats.dataset import Dataset
-from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio

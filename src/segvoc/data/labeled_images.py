@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.annotations.stuff import stuff_classes
+from segvoc.annotations.entries import stuff_classes
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.reading import read_image

@@ -39,8 +39,15 @@ from segvoc.exported.manifest import (
 )
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
-from segvoc.exporting.programs import Program, image_program, smallest_grid, text_program, word_program
-from segvoc.exporting.words_apart import comes_apart, programs_apart
+from segvoc.exporting.programs import (
+    Program,
+    comes_apart,
+    image_program,
+    programs_apart,
+    smallest_grid,
+    text_program,
+    word_program,
+)
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from PIL import ExifTags, Image
 
 from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
-from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.formats.writers import (
     CocoInstances,
     CocoPanoptic,
@@ -32,6 +31,29 @@ from segvoc.imaging.result_paths import InputImage
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import read_json, strict_json
+
+FormatName = Literal[
+    "coco-panoptic",
+    "coco-instances",
+    "labelme",
+    "cvat",
+    "yolo-seg",
+    "voc",
+    "label-studio",
+]
+"""A format of datasets; docs/how_to/formats.md says what each keeps."""
+
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+
+PublishedName = Literal["cityscapes", "ade20k", "mapillary-vistas", "camvid", "kitti", "coco-stuff", "masks"]
+"""A format of datasets as they are published, which are only read; "masks" are folders with a table of classes."""
+
+DatasetName = Literal[FormatName, PublishedName, "project", "huggingface"]
+"""A format of datasets that are read: also a project of ours, of which the images that are done count, and a folder
+that `save_to_disk` of Hugging Face's `datasets` wrote."""
+
+DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, *get_args(PublishedName), "project", "huggingface")
+
 
 PIECE_FOLDER = ".segvoc"
 """The folder of the pieces, in that of the dataset."""

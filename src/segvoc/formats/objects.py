@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt16
 
 from segvoc.annotations.connected_regions import Region, connected_regions
-from segvoc.annotations.stuff import stuff_classes
+from segvoc.annotations.entries import stuff_classes
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
@@ -38,7 +38,7 @@ def with_objects(
     Args:
         result: a labeled image.
         words: the words whose regions are objects; None: all that aren't stuff (sky, wall, ..., see
-            `segvoc.annotations.stuff`).
+            `segvoc.annotations.entries`).
         least: fewest pixels of a region that becomes an object [px]; None: a 5,000th of the image, and 12 at least.
         background: the word that stands for "none of the others", which is stuff.
 

@@ -17,9 +17,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from segvoc.annotations.connected_regions import Region, connected_regions, segments
-from segvoc.annotations.entries import categories, labelme_content, region_annotations, region_facts
+from segvoc.annotations.entries import categories, labelme_content, region_annotations, region_facts, stuff_classes
 from segvoc.annotations.outlines import polygon_of
-from segvoc.annotations.stuff import stuff_classes
 from segvoc.errors import UsageError
 from segvoc.formats.objects import consecutive
 from segvoc.imaging.label_maps import UNLABELED

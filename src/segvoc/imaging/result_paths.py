@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUFFIXES
 from segvoc.imaging.reading import url_problem
-from segvoc.imaging.tiff_place import TiffPlace
+from segvoc.imaging.windowed_images import TiffPlace
 from segvoc.storage.json_files import read_json
 
 PathLike = str | os.PathLike[str]

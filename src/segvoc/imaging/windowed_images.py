@@ -1,14 +1,131 @@
 """Images that are read by windows, so that only parts of them are in memory in the form that networks take."""
 
+import json
+import math
 import os
-from typing import Protocol, runtime_checkable
+import struct
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from xml.sax.saxutils import escape
 
 import numpy as np
-from jaxtyping import Bool, UInt8
-from PIL import Image
+from jaxtyping import Bool, UInt8, UInt16
+from PIL import Image, TiffImagePlugin, TiffTags
 
-from segvoc.imaging.image_formats import MAX_PIXELS
+from segvoc.imaging.image_formats import MAX_PIXELS, MODEL_MATRIX, PLACE_TAGS, TIE_POINTS
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_map_image
+from segvoc.imaging.rasters import is_raster
 from segvoc.imaging.reading import decode_whole, rgb_window
+from segvoc.storage.atomic_writes import write_atomically
+
+_SCALE, _DOUBLES, _TEXTS, _RPC = 33550, 34736, 34737, 50844
+_PLACE = (*PLACE_TAGS, _SCALE, _DOUBLES, _TEXTS, _RPC)
+"""Those, ModelPixelScale, the values of the keys of the coordinate system, and RPCCoefficients."""
+
+_ORIENTATION, _GDAL_METADATA, _GDAL_NODATA = 274, 42112, 42113
+
+_WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld")
+_MOST_BYTES = 1000
+"""A world file of more bytes is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiffPlace:
+    """The tags of a TIFF that tell where it lies."""
+
+    tags: Mapping[int, tuple[int, Any]]
+    """Type and value by number, as Pillow has them."""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> "TiffPlace | None":
+        """The place of an image file.
+
+        Args:
+            path: the file. A world file beside it (.tfw) counts too.
+
+        Returns:
+            The place; None for what is no TIFF, tells none, can't be read, or is turned by its orientation tag, since
+            its pixels are then in another order than the results'.
+        """
+        if not is_raster(path):
+            return None
+        try:
+            with open(path, "rb") as file, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is cut off
+                header = file.read(8)
+                if header[2:4] in (b"+\0", b"\0+"):  # BigTIFF
+                    header += file.read(8)
+                directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+                file.seek(directory.next)
+                directory.load(file)
+                if directory.get(_ORIENTATION, 1) != 1:
+                    return None
+                tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}
+        except (OSError, SyntaxError, ValueError, KeyError, TypeError, EOFError, struct.error, MemoryError):
+            return None  # whoever reads the image says what is wrong with it
+        if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := _world_file(Path(path))) is not None:
+            tags[MODEL_MATRIX] = (TiffTags.DOUBLE, matrix)
+        return cls(tags=tags) if tags.keys() & {*PLACE_TAGS, _RPC} else None
+
+
+def _world_file(path: Path) -> tuple[float, ...] | None:
+    """The 4 x 4 matrix from columns and rows to coordinates, by the six numbers of a world file."""
+    for suffix in (suffix for low in _WORLD_FILES for suffix in (low, low.upper())):
+        try:
+            text = path.with_suffix(suffix).read_bytes()[:_MOST_BYTES].decode("ascii")
+            x_of_column, y_of_column, x_of_row, y_of_row, x, y = map(float, text.replace(",", ".").split())
+        except (OSError, ValueError):
+            continue
+        if all(map(math.isfinite, (x_of_column, y_of_column, x_of_row, y_of_row, x, y))):
+            left, top = x - (x_of_column + x_of_row) / 2, y - (y_of_column + y_of_row) / 2  # from center to corner
+            rows = (
+                (x_of_column, x_of_row, 0.0, left),
+                (y_of_column, y_of_row, 0.0, top),
+                (0.0,) * 4,
+                (0.0, 0.0, 0.0, 1.0),
+            )
+            return tuple(value for row in rows for value in row)
+    return None
+
+
+def write_placed_label_map(
+    path: Path,
+    labels: UInt16[np.ndarray, "H W"],
+    colors: UInt8[np.ndarray, "K 3"],
+    words: Sequence[str],
+    place: TiffPlace,
+) -> None:
+    """Write a label map as a GeoTIFF, atomically, as `segvoc.big_images.partial_labels.write_geotiff` does.
+
+    It has the values and colors of `segvoc.imaging.label_maps.label_map_image`, nodata for unlabeled pixels, and the
+    words as JSON in the tag SEGVOC_WORDS.
+
+    Args:
+        path: the file to write.
+        labels: the index of each pixel's class, below K, or 65535 (unlabeled).
+        colors: RGB of the K classes.
+        words: their names.
+        place: of the image.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    image = label_map_image(labels, colors)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    # twice, as GDAL unescapes the text of an element once more
+    names = f'<Item name="SEGVOC_WORDS">{escape(escape(json.dumps(list(words))))}</Item>'
+    texts = {
+        _GDAL_NODATA: str(UNLABELED_8_BIT if image.mode == "P" else UNLABELED),
+        _GDAL_METADATA: f"<GDALMetadata>{names}</GDALMetadata>",
+    }
+    for tag, (kind, value) in {**place.tags, **{tag: (TiffTags.ASCII, text) for tag, text in texts.items()}}.items():
+        tags.tagtype[tag] = kind
+        tags[tag] = value
+    write_atomically(path, lambda file: image.save(file, "TIFF", compression="tiff_adobe_deflate", tiffinfo=tags))
+
 
 STRIP_PIXELS = 16_000_000
 """Pixels of a strip that are read at once to make an overview."""

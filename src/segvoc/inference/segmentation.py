@@ -14,8 +14,14 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
 from segvoc.annotations.connected_regions import segments
-from segvoc.annotations.entries import MaskForm, categories, detections, labelme_content, region_annotations
-from segvoc.annotations.stuff import stuff_classes
+from segvoc.annotations.entries import (
+    MaskForm,
+    categories,
+    detections,
+    labelme_content,
+    region_annotations,
+    stuff_classes,
+)
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
@@ -23,7 +29,7 @@ from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
-from segvoc.imaging.tiff_place import TiffPlace, write_placed_label_map
+from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
 from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
@@ -207,7 +213,7 @@ class Segmentation:
         """The result as a COCO dataset of one image, by the rules of the format "coco-instances".
 
         An object is an annotation; of words without objects each connected region is one, and stuff (sky, wall, ...,
-        see `segvoc.annotations.stuff`) is one as a whole.
+        see `segvoc.annotations.entries`) is one as a whole.
 
         Args:
             masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of the edges of pixels.

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.annotations.connected_regions import connected_regions
-from segvoc.annotations.stuff import stuff_classes
+from segvoc.annotations.entries import stuff_classes
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, checked_size, unique_stems
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.shapes import Patch, Polygons, Shape, Shapes
@@ -106,7 +106,7 @@ def segmentation_of(result: Segmentation) -> Any:
 def detections_of(result: Segmentation, *, background: str | None = None) -> Any:
     """The objects of a result as `fiftyone.Detections`, each with a mask and its mean confidence.
 
-    Of words without objects, each connected region is one; stuff (sky, wall, ..., see `segvoc.annotations.stuff`) has
+    Of words without objects, each connected region is one; stuff (sky, wall, ..., see `segvoc.annotations.entries`) has
     none. What is in no object of a word with objects is left out.
 
     Args:

@@ -28,8 +28,8 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import model_device, model_record
+from segvoc.storage.journal import lock_folder
 from segvoc.storage.json_files import digest_of, strict_json
-from segvoc.storage.locks import lock_folder
 from segvoc.storage.resume import RESUME_FOLDER, Key, ResumableWork, Stamp, read_done, stamp_of
 from segvoc.version import __version__
 from segvoc.vocabulary import PartVocabulary, Vocabulary

@@ -18,7 +18,7 @@ from segvoc.inference import protocols
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol, Protocols
-from segvoc.layers.cost_sum import COSINES, CosineLogits
+from segvoc.layers.decoders import COSINES, CosineLogits
 from segvoc.models import builders
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
@@ -337,7 +337,7 @@ def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
 
 
 def _err_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_err_seg import err_seg_state
+    from segvoc.checkpoints.official_cost_aggregation import err_seg_state
 
     return err_seg_state(official, network)
 
@@ -413,7 +413,7 @@ def _tiny_protocols(configuration: TinyConfig) -> Protocols:
 
 
 def _part_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_part_cat_seg import part_network_state
+    from segvoc.checkpoints.official_cost_aggregation import part_network_state
 
     return part_network_state(official, network)
 

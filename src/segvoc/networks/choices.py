@@ -24,8 +24,7 @@ from segvoc.layers.aggregation import (
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Moments
 from segvoc.layers.class_selection import SelectedLogits, select_classes
-from segvoc.layers.cost_sum import NoAggregation
-from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
+from segvoc.layers.decoders import BilinearDecoder, NoAggregation, NoUpsampling
 from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
 from segvoc.networks.base import CostAggregation

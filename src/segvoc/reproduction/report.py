@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segvoc.data.published_scores import PublishedScore
-from segvoc.evaluation.report.comparison import AGREEMENT, comparison, published_entries, without_scores
-from segvoc.evaluation.report.markdown import percent
+from segvoc.evaluation.report.markdown import AGREEMENT, comparison, percent, published_entries, without_scores
 from segvoc.evaluation.report.page import protocol_facts, write_html
 from segvoc.evaluation.report.report import encoded, write_report_json
 from segvoc.progress import aligned

@@ -32,7 +32,7 @@ from segvoc.teaching.features import (
     read_features,
     scored,
 )
-from segvoc.teaching.regions import mixed
+from segvoc.teaching.fitting import mixed
 
 TAUGHT_HEADER = "segvoc_taught"
 """Key of our entry in the safetensors metadata; its value is a JSON object."""

@@ -15,7 +15,7 @@ from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.timm_clip import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.cost_sum import NoAggregation
+from segvoc.layers.decoders import NoAggregation
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import (
@@ -223,12 +223,12 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     # here, since timm takes seconds to import
     from segvoc.checkpoints.official_towers import clip_state
     from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
-    from segvoc.encoders.guided_clip import GuidedClip
+    from segvoc.encoders.openai_clip import GuidedClip
 
     if others and isinstance(network.image_encoder, DinoTxtImageEncoder):
         return clip_state(file.tensors | others[0].tensors, network)
     if others and not isinstance(network.image_encoder, GuidedClip):
-        from segvoc.checkpoints.official_part_cat_seg import clip_and_dino_state
+        from segvoc.checkpoints.official_cost_aggregation import clip_and_dino_state
 
         return clip_and_dino_state(file.tensors, others[0].tensors, network)
     if others:

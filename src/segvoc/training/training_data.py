@@ -21,9 +21,9 @@ from segvoc.networks.part_cat_seg import PartNetwork, PartWords
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
-from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES
+from segvoc.training.shared_run import learning_rates
 from segvoc.training.tasks import LabelTask
 from segvoc.vocabulary import Vocabulary
 

@@ -10,7 +10,7 @@ import click
 from segvoc import UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.one_by_one import echo
-from segvoc.formats.names import FORMAT_NAMES
+from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.progress import Progress, aligned, printable
 from segvoc.records import to_json
 from segvoc.storage.json_files import strict_json

@@ -17,9 +17,8 @@ from segvoc.data.datasets.annotated_images import (
     checked_size,
     unique_stems,
 )
-from segvoc.data.datasets.fields import Entry, json_content, naming_damage
+from segvoc.data.datasets.fields import DatasetSource, Entry, chosen_set, json_content, naming_damage
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, with_area
 from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError

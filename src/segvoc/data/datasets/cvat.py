@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import damaged, finite, read_xml
-from segvoc.data.datasets.places import DatasetSource, chosen_set
+from segvoc.data.datasets.fields import DatasetSource, chosen_set, damaged, finite, read_xml
 from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
 from segvoc.errors import UsageError
 

@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
-from segvoc.data.datasets.fields import json_content
+from segvoc.data.datasets.fields import DatasetSource, chosen_set, json_content
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
 from segvoc.imaging.label_maps import UNLABELED

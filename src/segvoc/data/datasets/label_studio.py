@@ -10,8 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import Entry, finite, json_content, naming_damage, read_xml
-from segvoc.data.datasets.places import DatasetSource
+from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, naming_damage, read_xml
 from segvoc.data.datasets.shapes import Patch, Polygons, Shape, Shapes, ellipse, rectangle
 
 _TYPES = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")

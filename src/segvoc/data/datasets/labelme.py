@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
-from segvoc.data.datasets.fields import Entry, finite, json_content, read_lines
-from segvoc.data.datasets.places import DatasetSource, visible_files
+from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, read_lines, visible_files
 from segvoc.data.datasets.shapes import (
     NOTHING,
     NoArea,

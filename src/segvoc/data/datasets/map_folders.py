@@ -15,7 +15,17 @@ import numpy as np
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken
 from segvoc.data.datasets.coco import read_coco
-from segvoc.data.datasets.fields import DamagedDatasetError, Entry, damaged, json_content, naming_damage, read_lines
+from segvoc.data.datasets.fields import (
+    DamagedDatasetError,
+    DatasetSource,
+    Entry,
+    chosen_set,
+    damaged,
+    json_content,
+    naming_damage,
+    read_lines,
+    visible_files,
+)
 from segvoc.data.datasets.label_tables import LabelTable, read_label_table
 from segvoc.data.datasets.maps import (
     MapFile,
@@ -26,7 +36,6 @@ from segvoc.data.datasets.maps import (
     index_times,
     numbers_of_things,
 )
-from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.labeled_images import CLASS_LIST_FOLDER, class_names, read_class_list
 from segvoc.data.preparation.originals import read_matlab_array
 from segvoc.errors import UsageError

@@ -10,7 +10,7 @@ from pathlib import Path
 from segvoc.data.datasets.annotated_images import FoundDataset
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
-from segvoc.data.datasets.fields import json_content
+from segvoc.data.datasets.fields import DatasetSource, json_content, visible_files
 from segvoc.data.datasets.huggingface import is_saved, read_saved
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
@@ -34,12 +34,11 @@ from segvoc.data.datasets.map_folders import (
     read_vistas,
     read_voc,
 )
-from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
-from segvoc.formats.names import DATASET_NAMES, DatasetName
+from segvoc.formats.dataset import DATASET_NAMES, DatasetName
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.vocabulary import Vocabulary
 
@@ -84,7 +83,7 @@ def read_dataset(
 
     Args:
         path: the folder of the dataset, or its file about all images (COCO's JSON, CVAT's XML, a table of classes).
-        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.formats.names.DATASET_NAMES`); None finds it.
+        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.formats.dataset.DATASET_NAMES`); None finds it.
         images: the folder of the images, if they aren't in the dataset.
         split: which of the dataset's sets is meant, if it has several: "train", "val", ...
         background: the class that stands for "none of the others". Where labels are shapes, it is what lies outside of

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
-from segvoc.data.datasets.places import DatasetSource
+from segvoc.data.datasets.fields import DatasetSource
 from segvoc.errors import UsageError, one_line
 from segvoc.imaging.label_maps import label_table, read_label_map
 from segvoc.storage.json_files import read_json

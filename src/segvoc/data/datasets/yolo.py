@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
-from segvoc.data.datasets.fields import damaged, naming_damage, read_lines
-from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
+from segvoc.data.datasets.fields import DatasetSource, chosen_set, damaged, naming_damage, read_lines, visible_files
 from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES

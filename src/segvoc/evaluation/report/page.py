@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvoc.errors import missing_extra
-from segvoc.evaluation.report.comparison import comparison
-from segvoc.evaluation.report.markdown import kept_text, percent, score_cells
+from segvoc.evaluation.report.markdown import comparison, kept_text, percent, score_cells
 from segvoc.records import KIND
 from segvoc.storage.atomic_writes import write_atomically
 

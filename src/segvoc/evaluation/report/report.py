@@ -20,9 +20,16 @@ import torch
 from segvoc.errors import UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report.comparison import comparison, published_entries, verdict
 from segvoc.evaluation.report.examples import EXAMPLE_FILES, SegmentBatch, write_examples
-from segvoc.evaluation.report.markdown import PLAIN_COLUMNS, markdown_rows, percent, score_cells
+from segvoc.evaluation.report.markdown import (
+    PLAIN_COLUMNS,
+    comparison,
+    markdown_rows,
+    percent,
+    published_entries,
+    score_cells,
+    verdict,
+)
 from segvoc.evaluation.report.page import write_page
 from segvoc.evaluation.result import EvaluationResult, ModelOrigin
 from segvoc.evaluation.task import EvaluationTask
