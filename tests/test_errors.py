@@ -4,10 +4,10 @@ from segvoc.errors import SegvocError, UsageError, missing_extra, one_line
 
 
 def test_a_missing_extra_is_one_line_that_says_how_to_install_it():
-    error = missing_extra("scipy", "benchmarks")
+    error = missing_extra("scipy", "data")
 
     assert isinstance(error, UsageError)
-    assert str(error) == 'this needs scipy, which isn\'t installed; install it with: pip install "segvoc[benchmarks]"'
+    assert str(error) == 'this needs scipy, which isn\'t installed; install it with: pip install "segvoc[data]"'
 
 
 @pytest.mark.parametrize(

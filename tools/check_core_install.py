@@ -232,7 +232,7 @@ def check(python: Path, folder: Path) -> int:
     checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--repeat", "1")
     checks.names_extra(
         "evaluating outlines",
-        *("scipy", "benchmarks"),
+        *("scipy", "data"),
         *("segvoc", "evaluate", "tiny", *options, "--boundary", "--out", "outlines"),
     )
     return checks.failures

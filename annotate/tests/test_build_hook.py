@@ -76,5 +76,5 @@ def test_both_distributions_have_one_version_and_the_lock_has_what_this_one_need
     ours = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     segvoc = tomllib.loads((ROOT.parent / "pyproject.toml").read_text("utf-8"))
     assert ours["version"] == __version__
-    assert ours["dependencies"] == ["segvoc[serve,formats]", *segvoc["dependency-groups"]["annotate"]]
+    assert ours["dependencies"] == ["segvoc[serve,data]", *segvoc["dependency-groups"]["annotate"]]
     assert segvoc["project"]["optional-dependencies"]["annotate"] == [ours["name"]]

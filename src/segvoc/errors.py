@@ -80,9 +80,14 @@ def missing_extra(package: str, extra: str) -> UsageError:
 
     Args:
         package: the missing package, as pip calls it.
-        extra: the extra that installs it, for example "benchmarks".
+        extra: the extra that installs it, for example "data".
     """
     return UsageError(f'this needs {package}, which isn\'t installed; install it with: pip install "segvoc[{extra}]"')
+
+
+def missing_package(package: str) -> UsageError:
+    """The error to raise where a package is missing that none of segvoc's extras installs, as pip calls it."""
+    return UsageError(f"this needs {package}, which isn't installed; install it with: pip install {package}")
 
 
 TORCH_PACKAGES = frozenset(("huggingface_hub", "open_clip", "safetensors", "timm", "torch", "torchvision"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("pyarrow", reason='needs the extra "cluster"')
+pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 from pycocotools import mask as coco
 
 from segvoc.batch.batch import Workers

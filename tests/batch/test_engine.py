@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("ray", reason='needs the extra "cluster"')
+pytest.importorskip("ray", reason='needs the extra "batch"')
 from segvoc.batch.batch import Batch, Workers
 from segvoc.batch.run import OnShard, run_batch
 from segvoc.batch.shards import ShardLimits
@@ -17,7 +17,7 @@ from tests.batch.quick_model import QuickSegmenter
 from tests.batch.runs import WORDS, contents, folder_of, label
 from tests.images import one_line_error
 
-engine = pytest.importorskip("segvoc.batch.engine", reason='needs the extra "cluster"')
+engine = pytest.importorskip("segvoc.batch.engine", reason='needs the extra "batch"')
 
 ROOT = Path(__file__).parents[2]
 WORKERS = Workers(number=1, cpus=1.0)

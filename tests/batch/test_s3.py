@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pyarrow", reason='needs the extra "cluster"')
+pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 pytest.importorskip("moto", reason="needs moto's server")
 
 from segvoc.batch import places

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pyarrow", reason='needs the extra "cluster"')
+pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 
 from segvoc.batch import run
 from segvoc.cli.options import ModelOptions
@@ -95,4 +95,4 @@ def test_what_isnt_installed_is_named_with_its_extra(segvoc_command, monkeypatch
     for name in [name for name in sys.modules if name.partition(".")[0] == missing or name == "segvoc.batch.engine"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    segvoc_command("batch", "in", "--out", "out", *WORDS).refused("segvoc[cluster]")
+    segvoc_command("batch", "in", "--out", "out", *WORDS).refused("segvoc[batch]")

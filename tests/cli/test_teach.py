@@ -50,7 +50,7 @@ def test_teach_and_use(command):
 
 
 def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
-    run = pytest.importorskip("segvoc.batch.run", reason='needs the extra "cluster"')
+    run = pytest.importorskip("segvoc.batch.run", reason='needs the extra "batch"')
     pytest.importorskip("fastapi", reason='needs the extra "serve"')
     from tests.batch.runs import Loop
     from tests.serving.services import in_process

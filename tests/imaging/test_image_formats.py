@@ -75,9 +75,9 @@ def test_tiffs_that_pillow_cannot_read(tmp_path: Path, bands: int, kind: str, op
 @pytest.mark.parametrize(
     ("name", "content", "package", "extra"),
     [
-        ("phone.heic", HEIC, "pi_heif", "heif"),
-        ("of_both_kinds.heic", HEIC.replace(b"ftypheic", b"ftypmif1", 1), "pi_heif", "heif"),
-        ("photo.jxl", JXL, "jxlpy", "jxl"),
+        ("phone.heic", HEIC, "pi_heif", '"segvoc[data]"'),
+        ("of_both_kinds.heic", HEIC.replace(b"ftypheic", b"ftypmif1", 1), "pi_heif", '"segvoc[data]"'),
+        ("photo.jxl", JXL, "jxlpy", "jxlpy"),
     ],
     ids=["HEIC", "HEIC by a later brand", "JPEG XL"],
 )

@@ -24,7 +24,7 @@ from tests.processes import free_port
 from tests.serving.services import drawn_image, listening, png
 from tests.serving.slow_models import SlowSegmenter
 
-ray_app = pytest.importorskip("segvoc.serving.ray_app", reason='needs the extra "cluster"')
+ray_app = pytest.importorskip("segvoc.serving.ray_app", reason='needs the extra "batch"')
 RayError = pytest.importorskip("ray.exceptions").RayError
 
 ROOT = Path(__file__).parents[2]

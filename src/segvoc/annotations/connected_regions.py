@@ -71,7 +71,7 @@ def connected_regions(
         from scipy.ndimage import find_objects
         from skimage.measure import label
     except ModuleNotFoundError:
-        raise missing_extra("scikit-image", "formats") from None
+        raise missing_extra("scikit-image", "data") from None
     # neighboring classes have different values, so all are numbered at once; 0 stands for "no region"
     classed = np.where(labels < classes, labels + np.int32(1), 0)
     counted = None if objects is None else (classed > 0) & np.isin(labels, labels[(classed > 0) & (objects > 0)])

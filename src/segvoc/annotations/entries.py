@@ -8,7 +8,7 @@ from jaxtyping import Float32, UInt8, UInt16
 
 from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, words_and_objects
 from segvoc.annotations.outlines import polygon_of
-from segvoc.errors import missing_extra
+from segvoc.errors import missing_extra, missing_package
 from segvoc.imaging.palette import class_colors
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
     try:
         from pycocotools.mask import encode
     except ModuleNotFoundError:
-        raise missing_extra("pycocotools", "formats") from None
+        raise missing_extra("pycocotools", "data") from None
     runs: Any = encode(np.asfortranarray(mask))
     return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 
@@ -181,7 +181,7 @@ def detections(
     try:
         from supervision import Detections
     except ModuleNotFoundError:
-        raise missing_extra("supervision", "viewers") from None
+        raise missing_package("supervision") from None
     regions = [one for one in words_and_objects(labels, len(words), objects) if not one.is_crowd]
     masks = np.zeros((len(regions), *labels.shape), bool)
     for mask, region in zip(masks, regions, strict=True):

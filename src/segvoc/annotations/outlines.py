@@ -31,7 +31,7 @@ def polygon_of(region: Region) -> Float64[np.ndarray, "V 2"]:
     try:
         from skimage.measure import find_contours
     except ModuleNotFoundError:
-        raise missing_extra("scikit-image", "formats") from None
+        raise missing_extra("scikit-image", "data") from None
     first, *others = pieces = pieces_of(region)
     if others:
         rings = [polygon_of(piece) for piece in pieces]

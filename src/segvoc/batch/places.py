@@ -178,7 +178,7 @@ def place_of(address: str) -> Location:
         try:
             from pyarrow.fs import LocalFileSystem
         except ModuleNotFoundError:
-            raise missing_extra("PyArrow", "cluster") from None
+            raise missing_extra("PyArrow", "batch") from None
         path = address[len("file://") :] if _SCHEME.match(address) else address
         return Location(address, os.path.abspath(path), LocalFileSystem(), is_local=True)
     filesystem, path = _opened(address)
@@ -193,7 +193,7 @@ def _opened(address: str) -> tuple[Any, str]:
         from pyarrow import fs
         from pyarrow.lib import ArrowException
     except ModuleNotFoundError:
-        raise missing_extra("PyArrow", "cluster") from None
+        raise missing_extra("PyArrow", "batch") from None
     scheme = _scheme(address)
     try:
         if scheme in _ARROW:

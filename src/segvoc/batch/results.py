@@ -90,7 +90,7 @@ def parquet_schema(*, parts: bool) -> Any:
     try:
         import pyarrow as pa
     except ModuleNotFoundError:
-        raise missing_extra("PyArrow", "cluster") from None
+        raise missing_extra("PyArrow", "batch") from None
     found = [("pixels", pa.int64()), ("fraction", pa.float64()), ("mean_confidence", pa.float64())]
     named = [("id", pa.int32()), ("name", pa.string()), ("counts", pa.string()), *found]
     columns = [

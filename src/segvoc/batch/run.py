@@ -152,6 +152,6 @@ def _ray(workers: Workers) -> Engine:
         from segvoc.batch.engine import RayEngine
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("ray", "pandas", "pyarrow"):
-            raise missing_extra("Ray", "cluster") from None
+            raise missing_extra("Ray", "batch") from None
         raise
     return RayEngine(workers)

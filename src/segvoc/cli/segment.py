@@ -410,7 +410,7 @@ def _check_objects(objects: bool, least: int | None, *, instead: str | None) -> 
     if objects and instead is not None:
         raise UsageError(f"objects aren't counted in {instead}; leave out --objects")
     if objects and find_spec("skimage") is None:
-        raise missing_extra("scikit-image", "formats")
+        raise missing_extra("scikit-image", "data")
 
 
 def _plans(

@@ -81,7 +81,7 @@ def require_scipy() -> None:
         UsageError: scipy isn't installed.
     """
     if find_spec("scipy") is None:
-        raise missing_extra("scipy", "benchmarks")
+        raise missing_extra("scipy", "data")
 
 
 def _outline(area: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:

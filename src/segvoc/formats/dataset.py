@@ -135,7 +135,7 @@ class Dataset:
         """
         for module, package in _PACKAGES.items():
             if module in FORMATS[self.format].needs and find_spec(module) is None:
-                raise missing_extra(package, "formats")
+                raise missing_extra(package, "data")
         FORMATS[self.format](words, self.background)
 
     def files(self, stem: str, image: str | os.PathLike[str] | None) -> EntryFiles:

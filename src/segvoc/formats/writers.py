@@ -62,7 +62,7 @@ class DatasetFormat(ABC):
     name: ClassVar[str]
     """Its name on the command line."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """The modules of the extra `formats` that `write` needs."""
+    """The modules of the extra `data` that `write` needs."""
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         self.words, self.background = tuple(words), background

@@ -158,11 +158,11 @@ def _add_plugin(prefix: bytes, name: str) -> None:
         if "HEIF" not in Image.OPEN and (heif := _first_module("pi_heif", "pillow_heif")) is not None:
             heif.register_heif_opener()
         if "HEIF" not in Image.OPEN:
-            raise InputError(f'{name} is a HEIC image, which needs pi-heif: pip install "segvoc[heif]", or use JPEG')
+            raise InputError(f'{name} is a HEIC image, which needs pi-heif: pip install "segvoc[data]", or use JPEG')
     elif prefix.startswith(_JXL_SIGNATURES):
         # both register themselves
         if "JXL" not in Image.OPEN and _first_module("jxlpy.JXLImagePlugin", "pillow_jxl") is None:
-            raise InputError(f'{name} is a JPEG XL image, which needs jxlpy: pip install "segvoc[jxl]", or use JPEG')
+            raise InputError(f"{name} is a JPEG XL image, which needs jxlpy: pip install jxlpy, or use JPEG")
 
 
 def _is_heif(prefix: bytes) -> bool:

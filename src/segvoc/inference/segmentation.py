@@ -225,7 +225,7 @@ class Segmentation:
             plus 1. Annotations have COCO's keys and the mean confidence as "score", so `COCO.loadRes` takes them too.
 
         Raises:
-            UsageError: what the extra `formats` installs is missing.
+            UsageError: what the extra `data` installs is missing.
         """
         stuff = stuff_classes(self.words, background)
         found = list(segments(self.labels, len(self.words), stuff, self.objects))

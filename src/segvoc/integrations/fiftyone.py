@@ -28,7 +28,7 @@ from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Br
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.datasets.shapes import Patch, Polygons, Shape, Shapes
 from segvoc.data.labeled_images import LabeledImages
-from segvoc.errors import InputError, UsageError, missing_extra
+from segvoc.errors import InputError, UsageError, missing_package
 from segvoc.imaging.label_maps import UNLABELED, nearest
 from segvoc.imaging.reading import opened_image
 from segvoc.inference.segmentation import Segmentation
@@ -377,5 +377,5 @@ def _library() -> Any:
     try:
         import fiftyone  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
-        raise missing_extra("fiftyone", "fiftyone") from None
+        raise missing_package("fiftyone") from None
     return fiftyone

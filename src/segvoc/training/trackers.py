@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from segvoc.errors import UsageError, missing_extra
+from segvoc.errors import UsageError, missing_extra, missing_package
 from segvoc.training.callbacks import Callback, RunEnd, RunEvaluation, RunStart, step_numbers
 
 __all__ = ["TRACKERS", "TensorBoard", "Wandb", "default_callbacks", "named_tracker"]
@@ -30,7 +30,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self) -> None:
-        _require("tensorboard", "train")
+        _require("tensorboard", missing_extra("tensorboard", "train"))
         self._writer: Any = None
 
     def on_start(self, run: RunStart) -> None:
@@ -69,7 +69,7 @@ class Wandb(Callback):
     """
 
     def __init__(self, project: str | None = None, **options: Any) -> None:
-        _require("wandb", "wandb")
+        _require("wandb", missing_package("wandb"))
         self._project, self._options, self._run = project, options, None
 
     def on_start(self, run: RunStart) -> None:
@@ -137,7 +137,7 @@ def default_callbacks() -> list[Callback]:
     return [TensorBoard()] if importlib.util.find_spec("tensorboard") is not None else []
 
 
-def _require(package: str, extra: str) -> None:
+def _require(package: str, missing: UsageError) -> None:
     """Raise `UsageError` at once where a tracker's package is missing, before anything is trained."""
     if importlib.util.find_spec(package) is None:
-        raise missing_extra(package, extra)
+        raise missing

@@ -12,7 +12,7 @@ from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, 
 from segvoc.data.datasets.fields import DatasetSource, chosen_set, json_content
 from segvoc.data.datasets.maps import looked_up
 from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
-from segvoc.errors import InputError, UsageError, missing_extra, one_line
+from segvoc.errors import InputError, UsageError, missing_package, one_line
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image, opened_image
 from segvoc.storage.resume import Stamp
@@ -165,7 +165,7 @@ def read_saved(source: DatasetSource) -> FoundDataset:
     try:
         from datasets import DatasetDict, load_from_disk
     except ModuleNotFoundError:
-        raise missing_extra("datasets", "datasets") from None
+        raise missing_package("datasets") from None
     try:
         stored = load_from_disk(str(source.path))
     except Exception as error:  # Arrow, JSON and the library itself each have their own
@@ -187,7 +187,7 @@ def _require_rows(dataset: object) -> None:
     try:
         from datasets import Dataset, DatasetDict
     except ModuleNotFoundError:
-        raise missing_extra("datasets", "datasets") from None
+        raise missing_package("datasets") from None
     if isinstance(dataset, DatasetDict):
         raise UsageError(f"the dataset has the splits {', '.join(map(str, dataset))}; give one of them: dataset[...]")
     if not isinstance(dataset, Dataset):

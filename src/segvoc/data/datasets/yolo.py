@@ -121,7 +121,7 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     try:
         import yaml
     except ModuleNotFoundError:
-        raise missing_extra("PyYAML", "formats") from None
+        raise missing_extra("PyYAML", "data") from None
     if path.stat().st_size > _LARGEST_YAML:
         raise damaged(path, "it is larger than any list of classes")
     try:

@@ -193,7 +193,7 @@ def _pycocotools() -> ModuleType:
     try:
         from pycocotools import mask
     except ImportError:
-        raise missing_extra("pycocotools", "benchmarks") from None
+        raise missing_extra("pycocotools", "data") from None
     return mask
 
 

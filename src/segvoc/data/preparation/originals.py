@@ -90,7 +90,7 @@ def _read_hdf5(path: Path, variable: str) -> np.ndarray:
     try:
         import h5py
     except ImportError:
-        raise missing_extra("h5py", "benchmarks") from None
+        raise missing_extra("h5py", "data") from None
     with h5py.File(path, "r") as content:
         # MATLAB stores arrays column by column, HDF5 row by row
         return np.asarray(content[variable]).T
@@ -100,7 +100,7 @@ def _read_version_5(path: Path, variable: str) -> np.ndarray:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise missing_extra("scipy", "benchmarks") from None
+        raise missing_extra("scipy", "data") from None
     _check_version_5(path, variable)
     return np.asarray(loadmat(path, variable_names=[variable])[variable])
 

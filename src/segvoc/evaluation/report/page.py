@@ -42,7 +42,7 @@ def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
     try:
         import jinja2  # noqa: F401
     except ImportError:
-        warnings.warn(f"index.html is not written: {missing_extra('jinja2', 'benchmarks')}", UserWarning, stacklevel=3)
+        warnings.warn(f"index.html is not written: {missing_extra('jinja2', 'data')}", UserWarning, stacklevel=3)
         # a page of an earlier report would tell other scores
         path.unlink(missing_ok=True)
         return
