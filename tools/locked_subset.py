@@ -1,6 +1,6 @@
 """Print the part of requirements.lock that some extras need, with its hashes.
 
-    python tools/locked_subset.py --extras serve,formats > packages.lock
+    python tools/locked_subset.py --extras serve,data > packages.lock
     python tools/locked_subset.py --groups build > build.lock
 
 The whole lock has everything for development. What a package is locked for, the lock's own comments say ("# via"), so

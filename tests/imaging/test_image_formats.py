@@ -89,7 +89,7 @@ def test_formats_of_extras(tmp_path, monkeypatch, name, content, package, extra)
     monkeypatch.setattr(Image, "OPEN", {key: value for key, value in Image.OPEN.items() if key not in ("HEIF", "JXL")})
     for module in ("pi_heif", "pillow_heif", "jxlpy", "jxlpy.JXLImagePlugin", "pillow_jxl"):
         monkeypatch.setitem(sys.modules, module, None)
-    with one_line_error(InputError, name, f'pip install "segvoc[{extra}]"'):
+    with one_line_error(InputError, name, f"pip install {extra}"):
         read_image(path)
 
 

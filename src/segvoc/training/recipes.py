@@ -125,7 +125,8 @@ def cat_seg_eva_l() -> Recipe:
 # PCA-Seg (Yin et al., CVPR 2026), with the architecture of the released code and the FOD loss weight of the paper.
 #
 # The released training code fails at the first step (a call lacks an argument), so the published numbers can't come
-# from exactly that code. The paper doesn't state the learning rate; the recipes use those of the released configurations.
+# from exactly that code. The paper doesn't state the learning rate; the recipes use those of the released
+# configurations.
 
 
 def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe:
