@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tools.make_learned_data import PATH, case
-from tools.make_web_data import files
+from annotate.tools.make_learned_data import PATH, case
+from annotate.tools.make_web_data import files
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
 def test_the_file_is_what_the_code_gives(path):
-    assert path.read_text(encoding="utf-8") == files()[path], "run: PYTHONPATH=src python tools/make_web_data.py"
+    assert path.read_text(encoding="utf-8") == files()[path], (
+        "run: PYTHONPATH=src python annotate/tools/make_web_data.py"
+    )
 
 
 def test_what_is_learned_from_drawn_cells_is_what_the_code_gives():
@@ -21,7 +23,7 @@ def test_what_is_learned_from_drawn_cells_is_what_the_code_gives():
     for name, value in flat(stored).items():
         other = flat(now)[name]
         same = np.allclose(value, other, rtol=1e-3, atol=1e-4) if isinstance(value, float) else value == other
-        assert same, f"{name}: run: PYTHONPATH=src python tools/make_learned_data.py"
+        assert same, f"{name}: run: PYTHONPATH=src python annotate/tools/make_learned_data.py"
 
 
 def flat(content: Any, place: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-/** What the Python code gives for the same inputs: `tools/make_web_data.py` writes it. */
+/** What the Python code gives for the same inputs: `annotate/tools/make_web_data.py` writes it. */
 
 import { readFileSync } from "node:fs";
 

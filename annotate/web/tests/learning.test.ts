@@ -14,7 +14,7 @@ import { writtenTaughtFile } from "../src/teaching/taught_file";
 import { stateOf } from "../src/service/improvement";
 import { bytes } from "./expected";
 
-/** What Python draws and learns: `tools/make_learned_data.py` writes it. */
+/** What Python draws and learns: `annotate/tools/make_learned_data.py` writes it. */
 const expected = JSON.parse(readFileSync("tests/learned.json", "utf8"));
 const pause = pauses(new AbortController().signal);
 

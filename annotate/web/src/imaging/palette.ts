@@ -1,4 +1,4 @@
-/** The colors of words: those of `segvoc.imaging.palette`, from which `tools/make_web_data.py` writes the table. */
+/** The colors of words: those of `segvoc.imaging.palette`, from which `annotate/tools/make_web_data.py` writes the table. */
 
 import table from "./palette.json";
 

@@ -1,6 +1,6 @@
 """Writes what Python's `learn` makes of drawn cells, for the tests of the page's own.
 
-Usage: PYTHONPATH=src python tools/make_learned_data.py. Writes annotate/web/tests/learned.json;
+Usage: PYTHONPATH=src python annotate/tools/make_learned_data.py. Writes annotate/web/tests/learned.json;
 annotate/tests/web/test_data.py checks that it is what this gives, up to the last digits, which depend on the machine.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from segvoc.teaching.examples import Cells, labels_of_cells
 from segvoc.teaching.learning import held_out_parts, learn
 
-PATH = Path(__file__).parent.parent / "annotate/web/tests/learned.json"
+PATH = Path(__file__).resolve().parents[1] / "web/tests/learned.json"
 
 WORDS = ("grass", "brick", "sky", "fog", "never shown")
 IMAGES, CELLS, CHANNELS = 6, 440, 10

@@ -1,6 +1,6 @@
 """Writes what the web page and its tests take from the Python code: the colors of words, and expected results.
 
-Usage: PYTHONPATH=src python tools/make_web_data.py. Writes src/imaging/palette.json and tests/expected.json in
+Usage: PYTHONPATH=src python annotate/tools/make_web_data.py. Writes src/imaging/palette.json and tests/expected.json in
 annotate/web; annotate/tests/web/test_data.py checks that both are what this gives.
 """
 
@@ -32,7 +32,7 @@ from segvoc.teaching.taught_words import (
     probe_image,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 COLORS = 1024
 """Words that the page takes."""
