@@ -233,7 +233,7 @@ def save(rows: list[Line]) -> None:
 
 def table(rows: Sequence[Line]) -> str:
     """The rows as Markdown: ratios first, seconds beside them."""
-    heads = ("", "words", "times as fast", "seconds", "official", "GB", "official", "of the matrix rate", "official")
+    heads = ("", "words", "times as fast", "seconds", "official", "GB", "official", "% of peak", "official")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
         label = f"`{row['model']}`{LABELS[str(row['kind'])]}" + (f", {row['keep']} kept" if row["keep"] else "")

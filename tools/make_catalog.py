@@ -4,7 +4,8 @@ python -m tools.make_catalog
 """
 
 from segvoc.checkpoints.published import PublishedFile
-from segvoc.models.presets import CATALOG, PRESETS, Catalog, ListedModel
+from segvoc.models.catalog import CATALOG, Catalog, ListedModel
+from segvoc.models.presets import PRESETS
 from segvoc.records import to_json
 from segvoc.storage.json_files import write_json
 from segvoc.training.recipes import RECIPES

@@ -80,7 +80,7 @@ def models_page() -> Iterator[str]:
     """The table of presets, with parameters counted."""
     from segvoc.cli.info import describe
     from segvoc.cli.models import summary_of_weights
-    from segvoc.models.presets import catalog
+    from segvoc.models.catalog import catalog
 
     yield "# Models\n"
     yield "Every preset that `segvoc.load` and `--model` take. Parameters are counted on the networks;"

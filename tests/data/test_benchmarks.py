@@ -95,7 +95,7 @@ def test_an_unknown_benchmark_is_refused_with_all_names():
 
 def test_the_table_is_read_without_class_lists_and_pytorch():
     code = (
-        "import sys\nfrom segvoc.data import benchmarks, \n"
+        "import sys\nfrom segvoc.data import benchmarks, labeled_images\n"
         "assert 'torch' not in sys.modules\nassert labeled_images.read_class_list.cache_info().currsize == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

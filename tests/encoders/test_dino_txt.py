@@ -8,7 +8,7 @@ from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.checkpoints.origins import clip_family
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder, build_dino_txt, dino_txt_text
-from segvoc.encoders.timm_clip import TIMM_CLIPS
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError
 from tests.dino_txt import IMAGES, TOKENS, WIDTH, both_dino_files, dino_txt_case, dino_txt_weights, small_dino_txt
 from tests.golden_sets import TOLERANCE

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder, open_clip_text_of
-from segvoc.encoders.timm_clip import TIMM_CLIPS, SeparateProjections, TimmClipName, build_timm_clip
+from segvoc.encoders.timm_clip import SeparateProjections, build_timm_clip
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import projection_weights
 from segvoc.errors import CheckpointError, PromptTruncatedWarning, UsageError
 from tests.encoders.image_tower_contract import make_image

@@ -239,6 +239,6 @@ def test_without_jinja2_the_report_has_no_page_and_a_warning_names_the_extra(tmp
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     (tmp_path / "out/report.json").unlink()
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.warns(UserWarning, match=r'index\.html is not written: .*jinja2.*pip install "segvoc\[benchmarks\]"'):
+    with pytest.warns(UserWarning, match=r'index\.html is not written: .*jinja2.*pip install "segvoc\[data\]"'):
         evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     assert (tmp_path / "out/report.json").exists() and not (tmp_path / "out/index.html").exists()

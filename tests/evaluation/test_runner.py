@@ -291,7 +291,7 @@ def test_an_unreadable_image_raises_an_input_error(drawn):
 
 def test_boundary_scores_without_scipy_are_refused_before_any_work(small, drawn, tmp_path, monkeypatch):
     monkeypatch.setattr("segvoc.evaluation.metrics.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"scipy, which isn't installed; .*segvoc\[benchmarks\]"):
+    with pytest.raises(UsageError, match=r"scipy, which isn't installed; .*segvoc\[data\]"):
         evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(boundary=True))
     assert not (tmp_path / "out").exists()
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import segvoc
-from segvoc.encoders.timm_clip import TIMM_CLIPS
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.inference.pixel_labels import label_classes, selected_classes
 from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from segvoc.encoders.timm_clip import TIMM_CLIPS
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.inference.protocols import COMMON_WINDOWS, LoaderResize, Protocol, Sliding, clip_protocols
 from segvoc.inference.windows import MEAN_COLOR, merged
 from segvoc.models.presets import PRESETS

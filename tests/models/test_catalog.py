@@ -7,7 +7,7 @@ import pytest
 
 import segvoc
 from segvoc.errors import UsageError
-from segvoc.models.presets import catalog
+from segvoc.models.catalog import catalog
 from tools.make_catalog import made_catalog
 
 WITHOUT_TORCH = """

@@ -11,7 +11,7 @@ import segvoc
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
-from segvoc.encoders.timm_clip import TIMM_CLIPS
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models import loading, taught_weights
 from segvoc.models.loading import find_dtype, load_network, multiplies_bfloat16

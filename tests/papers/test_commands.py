@@ -55,10 +55,10 @@ def kinds(row: Row) -> set[str]:
 
 
 def cases() -> Iterator[Any]:
-    """Rows with different commands; slow are all but a paper's first with a kind of command, and all but one grid."""
+    """Rows with different commands; slow are all but the first with a kind of command, and all but one grid."""
     done: set[tuple[str, ...]] = set()
+    seen: set[str] = set()
     for paper in PAPERS:
-        seen: set[str] = set()
         for row in paper.rows:
             if not row.commands or row.commands in done:
                 continue

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.origins import clip_family
 from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
-from segvoc.checkpoints.transformers_names import SINGLE, files_of_weights
+from segvoc.checkpoints.weights_folder import SINGLE, files_of_weights
 from segvoc.encoders.base import TOKENIZER
 from segvoc.errors import CheckpointError, one_line
 from segvoc.storage.atomic_writes import write_bytes

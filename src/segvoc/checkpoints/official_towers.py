@@ -26,7 +26,8 @@ from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import GuidedClip, OpenAIClipImageEncoder
-from segvoc.encoders.timm_clip import TIMM_CLIPS, TimmClipImageEncoder
+from segvoc.encoders.timm_clip import TimmClipImageEncoder
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import ActivationWarning, CheckpointError
 from segvoc.layers.decoders import COSINES, CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork

@@ -6,7 +6,7 @@ import click
 
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli.one_by_one import echo, show_hints
-from segvoc.models.presets import ListedModel, catalog
+from segvoc.models.catalog import ListedModel, catalog
 
 
 @click.command()

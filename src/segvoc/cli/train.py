@@ -10,7 +10,7 @@ import click
 from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
 from segvoc.cli.one_by_one import echo
 from segvoc.errors import UsageError, did_you_mean
-from segvoc.models.presets import catalog
+from segvoc.models.catalog import catalog
 from segvoc.training.trackers import TRACKERS, named_tracker
 
 if TYPE_CHECKING:

@@ -7,15 +7,17 @@ from typing import Protocol
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from segvoc.encoders.word_encoder import Tokenizer
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of values in [0, 1], for each color."""
+
 
 def imagenet_pixels(image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
     """RGB pixels in [0, 255], less ImageNet's mean and divided by its standard deviation."""
-    mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
+    mean, std = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), device=image.device).view(2, 3, 1, 1)
     return (image / 255 - mean) / std
 
 

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ImageFeatures, imagenet_pixels
 from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.encoders.timm_clip import TimmClipImageEncoder, TimmClipSizes
+from segvoc.encoders.timm_clip import TimmClipImageEncoder
+from segvoc.encoders.timm_clip_sizes import TimmClipSizes
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 
 DINO_V3 = "vit_large_patch16_dinov3"

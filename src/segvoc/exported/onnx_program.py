@@ -96,8 +96,9 @@ class OnnxProgram:
 
 def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:
     """Why outputs can't be gone on with; empty if they can."""
-    for name, axes, kind in (("embeddings", 2, "f"), ("logits", 4, "f"), ("kept", 2, "i")):
-        if name in outputs and (outputs[name].ndim != axes or outputs[name].dtype.kind != kind):
+    # logits are maps of words, or the one map of a click
+    for name, axes, kind in (("embeddings", (2,), "f"), ("logits", (2, 4), "f"), ("kept", (2,), "i")):
+        if name in outputs and (outputs[name].ndim not in axes or outputs[name].dtype.kind != kind):
             return f"{name} of shape {outputs[name].shape} and type {outputs[name].dtype}"
     if "logits" not in outputs or "kept" not in outputs:
         return ""

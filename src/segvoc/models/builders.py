@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
-from segvoc.encoders.timm_clip import TIMM_CLIPS
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import UsageError
 from segvoc.layers.decoders import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork

@@ -19,6 +19,7 @@ from segvoc.teaching.taught_words import TaughtWords
 if TYPE_CHECKING:
     import torch
 
+    from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
 
 
@@ -41,7 +42,7 @@ def load(
     network: "SegmentationNetwork | None" = None,
     revision: str | None = None,
     token: Token = None,
-) -> Segmenter:
+) -> "NetworkSegmenter":
     """Load a model, ready to segment.
 
     Args:
@@ -91,7 +92,7 @@ def load(
         model = load_exported(name)
         if dtype not in ("auto", model.dtype):
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
-        return model
+        return cast("NetworkSegmenter", model)  # whose callers know that it has no network
     plain = _is_plain(weights, options, network) and device in ("auto", "cpu")
     if name == "tiny" and plain and find_spec("torch") is None:
         if dtype not in ("auto", "float32"):
@@ -99,11 +100,11 @@ def load(
                 f"without PyTorch, tiny computes in float32, not in {dtype!r}; leave out dtype, or pip install "
                 '"segvoc[torch]"'
             )
-        return load_tiny()
+        return cast("NetworkSegmenter", load_tiny())
     if find_spec("torch") is None and plain and dtype in ("auto", "float32"):
         found = find_model(name, revision=revision, token=token)
         if found is not None:
-            return found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught)))
+            return cast("NetworkSegmenter", found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught))))
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 

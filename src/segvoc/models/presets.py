@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
-from segvoc.encoders.timm_clip import TIMM_CLIPS, TimmClipName
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import clip_seg_b16, vit_b16, vit_big_g14, vit_h14, vit_l14
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.inference import protocols
@@ -35,44 +34,7 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig
 from segvoc.networks.tiny import TinyConfig
-from segvoc.records import from_json
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, OwnShare, Votes
-from segvoc.storage.json_files import read_json
-
-CATALOG = Path(__file__).with_name("catalog.json")
-"""The file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListedModel:
-    """A model that can be named, as the lists show it."""
-
-    summary: str
-    """One-line description."""
-    ships: bool
-    """Whether its weights ship with segvoc."""
-    published: str | None
-    """The file of its weights, for `segvoc fetch`; None: none is fetched."""
-    encoders: tuple[str, ...]
-    """Published files that its training starts from."""
-    fetches_encoders: bool
-    """Whether these are all that its training starts from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Catalog:
-    """All names."""
-
-    models: Mapping[str, ListedModel]
-    """By name, in the order of the lists."""
-    recipes: Mapping[str, str]
-    """The model that each recipe of the papers trains."""
-
-
-@cache
-def catalog() -> Catalog:
-    """The names of this version."""
-    return from_json(Catalog, read_json(CATALOG))
 
 
 class ClipTowers(NamedTuple):

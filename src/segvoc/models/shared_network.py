@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from segvoc.errors import UsageError
-from segvoc.models.finding import is_custom, write_network
 from segvoc.models.headers import TRAINING
+from segvoc.models.network_file import is_custom, write_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.models.taught_weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork

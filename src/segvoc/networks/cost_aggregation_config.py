@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segvoc.configuration import check_range
 from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
-from segvoc.encoders.timm_clip import TIMM_CLIPS, TimmClipName
+from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import Activation, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder

@@ -95,5 +95,5 @@ def test_a_mask_of_one_pixel():
 
 def test_without_pycocotools_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(UsageError, match=r'pycocotools.*pip install "segvoc\[benchmarks\]"'):
+    with pytest.raises(UsageError, match=r'pycocotools.*pip install "segvoc\[data\]"'):
         coco_mask([[0, 0, 1, 0, 0, 1]], 4, 4)

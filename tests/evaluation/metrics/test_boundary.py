@@ -77,5 +77,5 @@ def test_without_scipy_the_extra_is_named(monkeypatch):
     truth[:2] = 1
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.delitem(sys.modules, "scipy.ndimage", raising=False)
-    with pytest.raises(UsageError, match=r'scipy.*pip install "segvoc\[benchmarks\]"'):
+    with pytest.raises(UsageError, match=r'scipy.*pip install "segvoc\[data\]"'):
         boundary_scores(truth, truth)
