@@ -14,9 +14,10 @@ from PIL import Image
 from pyarrow import parquet
 
 from segvoc.batch.results import Record
-from segvoc.batch.run import Batch, BatchRun, ModelFacts, ShardLabeler, find_facts
+from segvoc.batch.run import BatchRun
 from segvoc.batch.sources import BatchSource, Task, read_shards
 from segvoc.batch.storage import folder_at
+from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
 from segvoc.errors import UnavailableError
 from segvoc.vocabulary import Vocabulary
 from tests.batch.quick_model import QuickSegmenter

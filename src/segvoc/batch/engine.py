@@ -21,8 +21,8 @@ from ray.exceptions import RayError
 
 from segvoc import process_settings
 from segvoc.batch.results import Record
-from segvoc.batch.run import Batch, ModelFacts, ShardLabeler, Workers, find_facts
 from segvoc.batch.sources import BatchSource, Task, read_shards
+from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, Workers, find_facts
 from segvoc.errors import FirstFrameWarning, ProcessError, SegvocError, UnavailableError, UsageError, one_line
 
 MODELS_SHARE = 0.9

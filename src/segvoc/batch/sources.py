@@ -141,7 +141,10 @@ def find_source(
 
 
 def _kind_of(address: str, units: Sequence[Unit]) -> SourceKind:
-    counts = Counter(kind for path, _, _ in units for kind in _SUFFIXES if path.lower().endswith(_SUFFIXES[kind]))
+    found: Iterator[SourceKind] = (
+        kind for path, _, _ in units for kind, suffixes in _SUFFIXES.items() if path.lower().endswith(suffixes)
+    )
+    counts = Counter(found)
     if not counts:
         raise UsageError(
             f"the source {address!r} has no images (.jpg, .png, ...), tars or Parquet files; check the address"

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from segvoc.batch.results import Record
-from segvoc.batch.run import Batch, BatchRun, Workers
+from segvoc.batch.run import BatchRun
+from segvoc.batch.work import Batch, Workers
 from segvoc.cli.one_by_one import echo, show_hints, word_hints
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
