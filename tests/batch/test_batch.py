@@ -155,7 +155,10 @@ def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
         np.testing.assert_array_equal(labels_in(row), quick().segment(content, WORDS).labels)
     assert "is empty" in rows[5]["error"]
     assert "not a readable Parquet file" in rows[6]["error"]
-    label(tmp_path / "in" / "t.parquet", tmp_path / "one", image_column="image")
+    table_of(tmp_path / "in" / "v.parquet", {"image": [str(tmp_path / "in" / "t.jpg")]})  # a path isn't followed
+    label(tmp_path / "in", tmp_path / "more", image_column="image")
+    assert "no column 'image' with bytes" in rows_of(tmp_path / "more")[-1]["error"]
+    label(tmp_path / "in" / "t.parquet", tmp_path / "one")
     assert len(rows_of(tmp_path / "one")) == 6
 
 

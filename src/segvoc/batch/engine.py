@@ -23,7 +23,15 @@ from segvoc import process_settings
 from segvoc.batch.results import Record
 from segvoc.batch.sources import BatchSource, Task, read_shards
 from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, Workers, find_facts
-from segvoc.errors import FirstFrameWarning, ProcessError, SegvocError, UnavailableError, UsageError, one_line
+from segvoc.errors import (
+    FirstFrameWarning,
+    OutputError,
+    ProcessError,
+    SegvocError,
+    UnavailableError,
+    UsageError,
+    one_line,
+)
 
 MODELS_SHARE = 0.9
 """Share of a worker's cores that its model claims from Ray; the rest is for the tasks that read."""
@@ -85,7 +93,10 @@ class RayEngine:
             )
             try:
                 for row in data.iter_rows():
-                    yield pickle.loads(row["outcome"])
+                    outcome = pickle.loads(row["outcome"])
+                    if isinstance(outcome, OutputError):
+                        raise outcome
+                    yield outcome
             except SegvocError:
                 raise
             except Exception as error:  # Ray wraps what a worker raises in several ways
@@ -189,7 +200,11 @@ class _Label:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         shard = pickle.loads(row["shard"])
-        return {"outcome": pickle.dumps(shard if isinstance(shard, str) else self.labeler(shard))}
+        try:
+            outcome = shard if isinstance(shard, str) else self.labeler(shard)
+        except OutputError as error:  # raised, it would come with lines of Ray's
+            outcome = error
+        return {"outcome": pickle.dumps(outcome)}
 
 
 def _lost(error: BaseException) -> SegvocError:

@@ -339,13 +339,15 @@ def _rows(source: BatchSource, task: Task) -> Iterator[BatchImage]:
 
     try:
         file = _parquet(source, path)
+        if not any(entry.name == source.column and _is_bytes(entry.type) for entry in file.schema_arrow):
+            raise InputError(f"no column {source.column!r} with bytes")
         for group in range(file.num_row_groups):
             table = folder.ask(path, lambda _, group=group: file.read_row_group(group, columns=[source.column]))
             for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
                 for value in batch.column(source.column).to_pylist():
                     yield image(f"{row:09}", value.get("bytes") if isinstance(value, dict) else value)
                     row += 1
-    except (ArrowException, InputError, KeyError, OSError) as error:
+    except (ArrowException, InputError, OSError) as error:
         address = folder.address_of(path)
         yield image("damaged", None, f"{address!r} is damaged from row {row} on ({one_line(error)}); write it again")
 

@@ -181,13 +181,16 @@ def folder_at(address: str) -> Folder:
 def _opened(address: str) -> tuple[Any, str]:
     """The file system of an address, which may ask the storage, and what it calls the place."""
     try:
-        from pyarrow.fs import FileSystem
+        from fsspec.core import url_to_fs
+        from pyarrow import fs
         from pyarrow.lib import ArrowException
     except ModuleNotFoundError:
         raise missing_extra("PyArrow", "batch") from None
-    uri = address if address.partition("://")[0] in _ARROW else f"fsspec+{address}"
     try:
-        return retried(address, lambda: FileSystem.from_uri(uri))
+        if address.partition("://")[0] in _ARROW:
+            return retried(address, lambda: fs.FileSystem.from_uri(address))
+        filesystem, path = url_to_fs(address)
+        return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
     except ImportError as error:
         raise UsageError(f"{address!r} needs a package that isn't installed: {one_line(error)}") from None
     except (ValueError, TypeError, OSError, ArrowException, UnavailableError) as error:
