@@ -228,11 +228,7 @@ def _content(image: str | os.PathLike[str] | bytes) -> bytes:
 
 
 def _fields(options: LabelOptions) -> dict[str, object]:
-    """The options as fields of a request.
-
-    Raises:
-        UsageError: there are options that requests don't have.
-    """
+    """The options as fields of a request."""
     fields = {name: getattr(options, name) for name in IMAGE_OPTIONS}
     if LabelOptions(**fields, return_probabilities=options.return_probabilities) != options:
         raise UsageError("the service labels whole images, each by itself; leave out tile, overlap, wrap and smooth")

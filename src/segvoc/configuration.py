@@ -154,11 +154,7 @@ def _shortest(path: _Path, paths: Iterable[_Path]) -> str:
 
 
 def _find(paths: Collection[_Path], name: str) -> _Path | None:
-    """The path that a name stands for: an exact match, otherwise the only path that ends with it.
-
-    Raises:
-        UsageError: the name is ambiguous.
-    """
+    """The path that a name stands for: an exact match, otherwise the only path that ends with it."""
     wanted = tuple(name.split("."))
     ends = [path for path in paths if path[-len(wanted) :] == wanted]
     if len(ends) > 1 and wanted not in ends:
@@ -199,11 +195,7 @@ def _of_kind(setting: _Setting, kind: object, name: str) -> Any:
 
 
 def _new(cls: type, kind: object, old: Any) -> Any:
-    """A record of another kind with its own defaults; fields without one are copied from the old record.
-
-    Raises:
-        UsageError: the old record has no such field.
-    """
+    """A record of another kind with its own defaults; fields without one are copied from the old record."""
     missing = [name for name in required_fields(cls) if not hasattr(old, name)]
     if missing:
         raise UsageError(f"{kind} needs {' and '.join(missing)}, which {old.kind} doesn't have; take another model")

@@ -257,9 +257,6 @@ def _checked_name(given: object, kind: str, place: str = "") -> str:
         given: the name, if the caller made no mistake.
         kind: the kind of name, for the error: "word".
         place: where it was given, for the error: " of 'dog'".
-
-    Raises:
-        UsageError: it isn't a string, it or one of its synonyms is empty, or it isn't valid Unicode.
     """
     if not isinstance(given, str):
         raise UsageError(f"the {kind} {_shortened(given)}{place} isn't a string; write {kind}s as text")

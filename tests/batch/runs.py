@@ -13,16 +13,12 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet
 
-from segvoc.batch.batch import Batch
-from segvoc.batch.done import Record
-from segvoc.batch.places import Location
-from segvoc.batch.reading import read_shards
-from segvoc.batch.run import BatchSummary, run_batch
-from segvoc.batch.shards import Container, ShardLimits
-from segvoc.batch.sources import BatchSource
-from segvoc.batch.work import Gone, ModelFacts, ShardLabeler, find_facts, write_labeled
-from segvoc.errors import SegvocError, UnavailableError
-from segvoc.labeling.labeling import Labeling
+from segvoc.batch.results import Record
+from segvoc.batch.run import BatchRun
+from segvoc.batch.sources import BatchSource, Task, read_shards
+from segvoc.batch.storage import folder_at
+from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
+from segvoc.errors import UnavailableError
 from segvoc.vocabulary import Vocabulary
 from tests.batch.quick_model import QuickSegmenter
 
@@ -46,43 +42,35 @@ class Loop:
         self.left, self.before_record = stop_after, before_record
         self.labeled = 0
 
-    def facts(self, labeling: Labeling) -> ModelFacts:
-        found = find_facts(labeling)
-        if isinstance(found, SegvocError):
-            raise found
-        return found
+    def facts(self, batch: Batch) -> ModelFacts:
+        return find_facts(batch)
 
     def run(
-        self, batch: Batch, source: BatchSource, tasks: list[Container], facts: ModelFacts
-    ) -> Iterator[Record | Gone]:
-        labeler = ShardLabeler(batch.labeling, batch.form, facts)
+        self, batch: Batch, source: BatchSource, tasks: Sequence[Task], facts: ModelFacts
+    ) -> Iterator[Record | str]:
+        labeler = ShardLabeler(batch, facts)
         for task in tasks:
             try:
-                for shard in read_shards(source, task, batch.limits):
+                for shard in read_shards(source, task, batch.shard_images):
                     if self.left == 0:
                         if self.before_record:
-                            found = labeler.label(shard)
-                            assert not isinstance(found, Gone)
-                            for name, content in found.files:
-                                (place(batch.out) / name).write(content)
+                            for name, content in labeler.label(shard)[1]:
+                                folder_at(batch.out).write(name, content)
                         raise Stopped
                     self.left = None if self.left is None else self.left - 1
-                    outcome = write_labeled(batch.out, batch.settings(facts, source), labeler.label(shard))
+                    record = labeler(shard)
                     self.labeled += len(shard.images)
-                    yield outcome
+                    yield record
             except UnavailableError as error:
-                yield Gone(problem=str(error))
+                yield str(error)
 
 
-def place(address: str) -> Location:
-    from segvoc.batch.places import place_of
-
-    return place_of(address)
-
-
-def label(source: object, out: object, engine: Loop | None = None, **options: Any) -> BatchSummary:
-    asked = {"words": WORDS, "load": quick, "limits": ShardLimits(images=2), **options}
-    return run_batch(Batch(source=str(source), out=str(out), **asked), engine=engine or Loop())
+def label(source: object, out: object, engine: Loop | None = None, **options: Any) -> BatchRun:
+    asked = {"words": WORDS, "load": quick, "shard_images": 2, **options}
+    run = BatchRun(Batch(source=str(source), out=str(out), **asked), engine or Loop())
+    for _ in run:
+        pass
+    return run
 
 
 def jpeg(seed: int) -> bytes:

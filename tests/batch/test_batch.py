@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from PIL import Image
 pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 from pycocotools import mask as coco
 
-from segvoc.batch.batch import Workers
-from segvoc.batch.done import DoneShards, problems_of
-from segvoc.batch.shards import ShardLimits
+from segvoc.batch.storage import folder_at
+from segvoc.batch.work import Batch, ShardLabeler, Workers, find_facts
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import labels_of
 from segvoc.inference.label_options import LabelOptions
@@ -31,7 +31,6 @@ from tests.batch.runs import (
     folder_of,
     jpeg,
     label,
-    place,
     quick,
     rows_of,
     table_of,
@@ -103,7 +102,7 @@ def test_files_are_those_of_segment(tmp_path: Path) -> None:
 
 def test_tars_are_webdatasets(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", ["a.b.jpg", "a_b.jpg", "bad.jpg"])
-    label(source, tmp_path / "out", sink="webdataset", limits=ShardLimits())
+    label(source, tmp_path / "out", sink="webdataset", shard_images=128)
     (path,) = (tmp_path / "out").glob("*.tar")
     with tarfile.open(path) as tar:
         found = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
@@ -139,51 +138,51 @@ def test_samples_of_tars(tmp_path: Path) -> None:
     assert {row["key"] for row in rows_of(tmp_path / "png") if not row["error"]} == {"x/b"}
 
 
-@pytest.mark.parametrize("form", ["bytes", "struct", "path"])
+@pytest.mark.parametrize("form", ["bytes", "struct"])
 def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
-    folder_of(tmp_path / "in", ["images/0.jpg", "images/1.jpg", "images/2.jpg", "images/3.jpg"])
-    files = [f"images/{n}.jpg" for n in range(4)]
-    contents_of = [(tmp_path / "in" / name).read_bytes() for name in files]
-    columns: dict[str, list[Any]] = {
-        "bytes": {"image": [*contents_of, BAD, None]},
-        "struct": {"image": [*({"bytes": content, "path": "x"} for content in contents_of), {"bytes": BAD}, None]},
-        "path": {"path": [*files, "images/missing.jpg", "s3://elsewhere/a.jpg"]},
-    }[form]
-    table_of(tmp_path / "in" / "t.parquet", {**columns, "id": list("uvwxyz")}, rows=4)
-    done = label(tmp_path / "in" / "t.parquet", tmp_path / "out", key_column="id")
+    images = [jpeg(n) for n in range(4)]
+    values: list[Any] = [*images, BAD, None]
+    if form == "struct":
+        values = [None if value is None else {"bytes": value, "path": "x"} for value in values]
+    table_of(tmp_path / "in" / "t.parquet", {"image": values, "id": list("uvwxyz")}, rows=4)
+    (tmp_path / "in" / "u.parquet").write_bytes(BAD)
+    done = label(tmp_path / "in", tmp_path / "out")
     rows = rows_of(tmp_path / "out")
-    assert [row["key"] for row in rows] == list("uvwxyz")
-    assert [row["error"] is None for row in rows] == [True] * 4 + [False] * 2
-    assert len(done.failed) == 2
-    for row, content in zip(rows, contents_of, strict=False):
+    assert [row["key"] for row in rows] == [*(f"t.parquet#{n}" for n in range(6)), "u.parquet#0"]
+    assert [row["error"] is None for row in rows] == [True] * 4 + [False] * 3
+    assert len(done.failed) == 3
+    for row, content in zip(rows, images, strict=False):
         np.testing.assert_array_equal(labels_in(row), quick().segment(content, WORDS).labels)
-    if form == "path":
-        assert "does not exist" in rows[4]["error"]
-        assert "another kind of storage" in rows[5]["error"]
-    label(tmp_path / "in", tmp_path / "unnamed", kind="parquet")
-    assert [row["key"] for row in rows_of(tmp_path / "unnamed")] == [f"t.parquet#{n}" for n in range(6)]
+    assert "is empty" in rows[5]["error"]
+    assert "not a readable Parquet file" in rows[6]["error"]
+    table_of(tmp_path / "in" / "v.parquet", {"image": [str(tmp_path / "in" / "t.jpg")]})  # a path isn't followed
+    label(tmp_path / "in", tmp_path / "more", image_column="image")
+    assert "no column 'image' with bytes" in rows_of(tmp_path / "more")[-1]["error"]
+    label(tmp_path / "in" / "t.parquet", tmp_path / "one")
+    assert len(rows_of(tmp_path / "one")) == 6
 
 
-def test_shards_are_bounded_by_bytes(tmp_path: Path) -> None:
+def test_shards_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segvoc.batch.sources.SHARD_BYTES", 1)
     source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
-    label(source, tmp_path / "out", limits=ShardLimits(bytes=1))
+    label(source, tmp_path / "out")
     (tmp_path / "tar").mkdir()
     (tmp_path / "tar" / "a.tar").write_bytes(tar_of({f"{n}.jpg": jpeg(n) for n in range(3)}))
-    label(tmp_path / "tar", tmp_path / "of_tar", limits=ShardLimits(bytes=1))
+    label(tmp_path / "tar", tmp_path / "of_tar")
     assert [len(list((tmp_path / out).glob("*.parquet"))) for out in ("out", "of_tar")] == [3, 3]
 
 
 def test_any_storage_of_fsspec(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", NAMES)
     for name in NAMES:
-        (place("memory://bucket/in") / name).write((source / name).read_bytes())
+        folder_at("memory://bucket/in").write(name, (source / name).read_bytes())
     label("memory://bucket/in", "memory://bucket/out", sink="files")
     label(source, tmp_path / "out", sink="files")
-    found = {entry.path: entry for entry in place("memory://bucket/out").files()}
+    out = folder_at("memory://bucket/out")
     for name, content in contents(tmp_path / "out").items():
         if name.endswith(".png"):
-            assert (place("memory://bucket/out") / name).read() == content
-    assert len([name for name in found if not name.startswith(".segvoc")]) == 12
+            assert out.read(name) == content
+    assert len([path for path, _, _ in out.files() if not path.startswith(".segvoc")]) == 12
     assert label("memory://bucket/in", "memory://bucket/out", sink="files", engine=(again := Loop())).before == 5
     assert again.labeled == 0
 
@@ -262,20 +261,6 @@ def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
     assert len(rows_of(tmp_path / "out")) == 5
 
 
-def test_results_can_be_checked(tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "in", NAMES)
-    label(source, tmp_path / "out")
-    out = place(str(tmp_path / "out"))
-    records = list(
-        DoneShards(out, "parquet", json.loads((out / ".segvoc/batch.json").read())["settings"]).records.values()
-    )
-    assert problems_of(out, records) == []
-    first = tmp_path / "out" / records[0].files[0][0]
-    first.write_bytes(bytes(len(first.read_bytes())))
-    (tmp_path / "out" / records[1].files[0][0]).unlink()
-    assert len(problems_of(out, records)) == 2
-
-
 # ---- refused
 
 
@@ -285,7 +270,7 @@ def test_results_can_be_checked(tmp_path: Path) -> None:
         ({"words": ["cat", "dog"]}, "words: cat, sofa, wall ["),
         ({"options": LabelOptions(threshold=0.5)}, "threshold: none, now 0.5"),
         ({"sink": "files"}, "results: parquet, now files"),
-        ({"limits": ShardLimits(images=3)}, "shards: 2 images, 32000000 bytes, now 3 images"),
+        ({"shard_images": 3}, "shards: 2 images, now 3 images"),
         ({"source": "other"}, "source: "),
     ],
 )
@@ -316,14 +301,13 @@ def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told:
         ("in", {"image_column": "x"}, "no columns"),
         ("two", {}, "--image-column a|b"),
         ("two", {"image_column": "c"}, "no column 'c'"),
-        ("two", {"image_column": "n"}, "neither bytes nor paths"),
-        ("tars", {"key_column": "c"}, "leave out --key-column"),
+        ("two", {"image_column": "n"}, "not the bytes of image files"),
         ("in", {"out": "in"}, "source's own folder"),
         ("in/sub", {"out": "in"}, "source's own folder"),
         ("in", {"out": "two"}, "aren't of segvoc batch"),
         ("in", {"options": LabelOptions(window="tcl")}, "window='tcl' is unknown"),
         ("in", {"words": None}, "no words"),
-        ("in", {"limits": ShardLimits(images=0)}, "no image"),
+        ("in", {"shard_images": 0}, "no image"),
     ],
 )
 def test_a_wrong_call_is_one_line(tmp_path: Path, source: str, options: dict[str, Any], told: str, monkeypatch) -> None:
@@ -332,7 +316,6 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, source: str, options: dict[str
     Path("empty").mkdir()
     table_of(Path("two/t.parquet"), {"a": [b""], "b": [b""], "n": [1]})
     folder_of(Path("mixed"), ["a.jpg", "b.tar"])
-    folder_of(Path("tars"), ["bad.tar"])
     with one_line_error(UsageError, told):
         label(source, options.pop("out", "out"), **options)
 
@@ -351,14 +334,8 @@ def test_numbers_of_workers_are_positive(options: dict[str, Any]) -> None:
 
 
 def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from segvoc.batch.batch import Batch
-    from segvoc.batch.work import ModelFacts, ShardLabeler, find_facts
-
     batch = Batch(source="in", out="out", words=WORDS, load=quick)
-    facts = find_facts(batch.labeling)
-    assert isinstance(facts, ModelFacts)
+    facts = find_facts(batch)
     other = replace(facts, model={**facts.model, "dtype": "bfloat16"})
     with one_line_error(UsageError, "dtype: bfloat16, now ", "differs between nodes"):
-        ShardLabeler(batch.labeling, batch.form, other)
+        ShardLabeler(batch, other)

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray", reason='needs the extra "batch"')
-from segvoc.batch.batch import Batch, Workers
-from segvoc.batch.run import OnShard, run_batch
-from segvoc.batch.shards import ShardLimits
+from segvoc.batch.run import BatchRun
+from segvoc.batch.work import Batch, Workers
 from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
 from tests.batch.quick_model import QuickSegmenter
@@ -48,7 +47,7 @@ def ray_batch(source: Path, out: Path, **options: Any) -> Batch:
         out=str(out),
         words=WORDS,
         load=QuickSegmenter,
-        limits=ShardLimits(images=2),
+        shard_images=2,
         workers=WORKERS,
         **options,
     )
@@ -58,15 +57,13 @@ def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_pa
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "bad.jpg", "c.jpg", "d.jpg"])
 
-    class Killed(OnShard):
-        def shard(self, outcome: object) -> None:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run_batch(ray_batch(source, tmp_path / "out"), tell=Killed())
-    done = run_batch(ray_batch(source, tmp_path / "out"))
+        for _ in BatchRun(ray_batch(source, tmp_path / "out")):
+            raise KeyboardInterrupt
+    done = BatchRun(ray_batch(source, tmp_path / "out"))
+    list(done)
     label(source, tmp_path / "expected", load=QuickSegmenter)
-    assert (done.images, len(done.failed), done.problems) == (5, 1, ())
+    assert (done.images, len(done.failed), done.problems) == (5, 1, [])
     assert done.before >= 2
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
 
@@ -75,14 +72,14 @@ def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_pa
 def test_what_a_worker_refuses_is_one_line_here(started: None, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", ["a.jpg"])
     with one_line_error(UsageError, "window='tcl' is unknown"):
-        run_batch(ray_batch(source, tmp_path / "other", options=LabelOptions(window="tcl")))
+        BatchRun(ray_batch(source, tmp_path / "other", options=LabelOptions(window="tcl")))
 
 
 def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", ["a.jpg"])
     for workers, told in ((Workers(cpus=1000.0), "no node has 1000 cores"), (Workers(gpus=1.0), "no GPU")):
         with pytest.raises(UsageError, match=told):
-            engine.RayEngine(workers).facts(ray_batch(source, tmp_path / "other").labeling)
+            engine.RayEngine(workers).facts(ray_batch(source, tmp_path / "other"))
 
 
 def test_what_ray_wraps_is_found() -> None:

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 pytest.importorskip("moto", reason="needs moto's server")
 
-from segvoc.batch import places
-from segvoc.batch.places import place_of, retried
+from segvoc.batch import storage
+from segvoc.batch.storage import folder_at, retried
 from segvoc.errors import OutputError, UnavailableError, UsageError
 from tests.batch.flaky_s3 import FlakyS3, flaky_s3
 from tests.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
@@ -26,13 +26,13 @@ def s3() -> Iterator[FlakyS3]:
 
 @pytest.fixture(autouse=True)
 def quick_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "STORAGE_WAIT", 0.001)
+    monkeypatch.setattr(storage, "STORAGE_WAIT", 0.001)
 
 
 def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", NAMES)
     for name in NAMES:
-        place_of(f"s3://bucket/in/{name}").write((source / name).read_bytes())
+        folder_at("s3://bucket/in").write(name, (source / name).read_bytes())
     s3.share = 0.25
     try:
         with pytest.raises(Stopped):
@@ -42,52 +42,51 @@ def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -
         s3.share = 0.0
     assert (done.images, done.before, len(done.failed)) == (4, 2, 1)
     assert s3.answered["errors"] >= 5
-    for entry in place_of("s3://bucket/out").files():
-        (tmp_path / "out" / entry.path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "out" / entry.path).write_bytes(place_of(f"s3://bucket/out/{entry.path}").read())
+    for path, _, _ in folder_at("s3://bucket/out").files():
+        (tmp_path / "out" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / path).write_bytes(folder_at("s3://bucket/out").read(path))
     label("s3://bucket/in", tmp_path / "whole", sink="webdataset")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_tars_stream_from_s3(s3: FlakyS3) -> None:
     images = {f"{n}.jpg": (b"x" if n == 2 else b"") for n in range(3)}
-    place_of("s3://bucket/tars/0.tar").write(tar_of(images))
+    folder_at("s3://bucket/tars").write("0.tar", tar_of(images))
     done = label("s3://bucket/tars/0.tar", "s3://bucket/from_tars")
     assert (done.images, len(done.failed)) == (3, 3)
 
 
 @pytest.mark.slow
 def test_a_storage_that_does_not_answer_is_one_line(s3: FlakyS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "ATTEMPTS", 1)  # Arrow tries several times itself
-    place_of("s3://bucket/down/a.jpg").write(b"x")
-    for name in ("", "/in", "/a.jpg", "/out"):
-        place_of(f"s3://bucket/down{name}")
+    monkeypatch.setattr(storage, "ATTEMPTS", 1)  # Arrow tries several times itself
+    folder = folder_at("s3://bucket/down")
+    folder.write("a.jpg", b"x")
     s3.share = 1.0
     try:
         with one_line_error(UnavailableError, "s3://bucket/down/a.jpg", "run the same call again"):
-            place_of("s3://bucket/down/a.jpg").read()
+            folder.read("a.jpg")
         with one_line_error(OutputError, "s3://bucket/down/out", "can't be written"):
-            place_of("s3://bucket/down/out").write(b"x")
+            folder.write("out", b"x")
     finally:
         s3.share = 0.0
 
 
 def test_what_could_not_be_read_is_tried_by_the_next_run(s3, tmp_path, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
-        place_of(f"s3://bucket/some/{name}").write(folder_of(tmp_path, [name]).joinpath(name).read_bytes())
-    plain = places.Location.read
+        folder_at("s3://bucket/some").write(name, folder_of(tmp_path, [name]).joinpath(name).read_bytes())
+    plain = storage.Folder.read
 
-    def read(place: places.Location) -> bytes:
-        if place.path.endswith("/c.jpg"):
+    def read(folder: storage.Folder, name: str) -> bytes:
+        if name == "c.jpg":
             raise UnavailableError("'c.jpg' can't be reached")
-        return plain(place)
+        return plain(folder, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(places.Location, "read", read)
+        patch.setattr(storage.Folder, "read", read)
         first = label("s3://bucket/some", tmp_path / "out")
-    assert (first.images, first.problems) == (2, ("'c.jpg' can't be reached",))
+    assert (first.images, first.problems) == (2, ["'c.jpg' can't be reached"])
     done = label("s3://bucket/some", tmp_path / "out")
-    assert (done.images, done.before, done.problems, done.failed) == (3, 2, (), ())
+    assert (done.images, done.before, done.problems, done.failed) == (3, 2, [], [])
 
 
 def test_only_answers_that_may_change_are_asked_for_again() -> None:
@@ -109,7 +108,7 @@ def test_only_answers_that_may_change_are_asked_for_again() -> None:
         asked.clear()
         with pytest.raises(raised):
             retried("it", lambda error=error: ask(error, 99))
-        assert len(asked) == (places.ATTEMPTS if raised is UnavailableError else 1)
+        assert len(asked) == (storage.ATTEMPTS if raised is UnavailableError else 1)
 
 
 def test_a_bucket_that_is_not_there_is_refused(s3: FlakyS3, tmp_path: Path) -> None:

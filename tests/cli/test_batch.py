@@ -49,17 +49,8 @@ def test_many_unreadable_images_are_counted(batch: Command, monkeypatch: pytest.
     assert "2 more images failed; out names them" in done.err
 
 
-def test_a_damaged_table_is_1(batch: Command) -> None:
-    folder_of(Path("tables"), ["bad.parquet"])
-    from tests.batch.runs import jpeg, table_of
-
-    table_of(Path("tables/a.parquet"), {"image": [jpeg(0)]})
-    batch("tables", "--out", "out", *WORDS).failed(1, "tables/bad.parquet", "not a readable Parquet file")
-    assert len(rows_of("out")) == 1
-
-
 def test_files_without_overlays(batch: Command) -> None:
-    batch("in", "--out", "out", *WORDS, "--to", "files", "--no-overlay", "--compact")
+    batch("in", "--out", "out", *WORDS, "--to", "files", "--no-overlay")
     assert result_files("out") == ["a.json", "a.png", "sub/b.json", "sub/b.png"]
 
 

@@ -48,7 +48,6 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"min_replicas": 5}, "don't fit together"),
         ({"min_replicas": 0}, "don't fit together"),
         ({"cpus": "-1"}, "cpus=-1"),
-        ({"ongoing": 0}, "target=0"),
         ({"api_key_file": "/no/such/file"}, "both SEGVOC_API_KEY and api_key_file"),
     ],
 )
@@ -102,7 +101,7 @@ def test_vocabularies_out_of_reach_are_a_failure_that_passes(monkeypatch):
 
 
 def test_kept_definitions_are_a_mapping(monkeypatch):
-    kept = ray_app.KeptDefinitions()
+    kept = ray_app._KeptDefinitions()
     monkeypatch.setattr(ray_app.SharedDefinitions, "_ask", lambda _, method, *given: getattr(kept, method)(*given))
     shared = ray_app.SharedDefinitions()
     shared["a"], shared["b"] = b"1", b"2"

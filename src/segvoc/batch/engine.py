@@ -1,4 +1,4 @@
-"""The engine on Ray Data: tasks read, actors with a model each label, tasks write, and each waits for the next.
+"""The engine on Ray Data: tasks read, actors with a model each label and write, and each waits for the next.
 
 Images travel from one to the next as shards in Ray's object store, which bounds how much is read ahead. If a worker or
 a node is lost, Ray does again what was lost with it; a shard that was written already is then written once more, under
@@ -10,7 +10,7 @@ import os
 import pickle
 import secrets
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -20,21 +20,24 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
 from segvoc import process_settings
-from segvoc.batch.batch import Batch, Workers
-from segvoc.batch.done import Record
-from segvoc.batch.reading import read_shards
-from segvoc.batch.shards import Container, ShardLimits
-from segvoc.batch.sources import BatchSource
-from segvoc.batch.work import Gone, ModelFacts, ShardLabeler, find_facts, write_labeled
-from segvoc.errors import FirstFrameWarning, ProcessError, SegvocError, UnavailableError, UsageError, one_line
-from segvoc.labeling.labeling import Labeling
-from segvoc.storage.resume import Key
+from segvoc.batch.results import Record
+from segvoc.batch.sources import BatchSource, Task, read_shards
+from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, Workers, find_facts
+from segvoc.errors import (
+    FirstFrameWarning,
+    OutputError,
+    ProcessError,
+    SegvocError,
+    UnavailableError,
+    UsageError,
+    one_line,
+)
 
 MODELS_SHARE = 0.9
-"""Share of a worker's cores that its model claims from Ray; the rest is for the tasks that read and write."""
+"""Share of a worker's cores that its model claims from Ray; the rest is for the tasks that read."""
 
-INPUT_OUTPUT = 0.05
-"""Cores that a task which reads or writes claims: it mostly waits for a storage."""
+READERS_CORES = 0.05
+"""Cores that a task which reads claims: it mostly waits for a storage."""
 
 BLOCK_BYTES = 1_000_000
 """Bytes from which on Ray passes what was read on: a shard or two at a time."""
@@ -55,27 +58,21 @@ class RayEngine:
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
 
-    def facts(self, labeling: Labeling) -> ModelFacts:
+    def facts(self, batch: Batch) -> ModelFacts:
         """See `segvoc.batch.run.Engine.facts`."""
         connect(self.workers)
-        resources = self._resources()
-        find: Any = ray.remote(_find_facts).options(**resources, max_retries=3)
+        find: Any = ray.remote(_find_facts).options(**self._resources(), max_retries=3)
         try:
-            found = pickle.loads(ray.get(find.remote(pickle.dumps(labeling))))
+            return pickle.loads(ray.get(find.remote(pickle.dumps(batch))))
         except RayError as error:
             raise _lost(error) from None
-        if isinstance(found, SegvocError):
-            raise found
-        return found
 
     def run(
-        self, batch: Batch, source: BatchSource, tasks: list[Container], facts: ModelFacts
-    ) -> Iterator[Record | Gone]:
+        self, batch: Batch, source: BatchSource, tasks: Sequence[Task], facts: ModelFacts
+    ) -> Iterator[Record | str]:
         """See `segvoc.batch.run.Engine.run`."""
         connect(self.workers)
-        resources, number = self._resources(), min(self._number(), max(1, len(tasks)))
-        sides: dict[str, Any] = {"num_cpus": INPUT_OUTPUT, "concurrency": number + 1}
-        sent = pickle.dumps((batch.labeling, batch.form, facts, max(1, int(self._cpus()))))
+        number = min(self._number(), max(1, len(tasks))) if source.kind == "images" else self._number()
         context = DataContext.get_current().copy()
         context.enable_progress_bars = False
         context.target_max_block_size = BLOCK_BYTES
@@ -84,19 +81,22 @@ class RayEngine:
             data: Any = ray.data.from_items(rows, override_num_blocks=min(len(rows), INPUT_BLOCKS))
             data = data.flat_map(
                 _read,
-                fn_kwargs={"source": source, "limits": batch.limits},
-                **sides,
+                fn_kwargs={"source": source, "most": batch.shard_images},
+                num_cpus=READERS_CORES,
+                concurrency=number + 1,
             )
             data = data.map(
                 _Label,
-                fn_constructor_args=(sent,),
+                fn_constructor_args=(pickle.dumps((batch, facts, max(1, int(self._cpus())))),),
                 compute=ActorPoolStrategy(size=number),
-                **resources,
+                **self._resources(),
             )
-            data = data.map(_write, fn_kwargs={"out": batch.out, "settings": batch.settings(facts, source)}, **sides)
             try:
                 for row in data.iter_rows():
-                    yield pickle.loads(row["outcome"])
+                    outcome = pickle.loads(row["outcome"])
+                    if isinstance(outcome, OutputError):
+                        raise outcome
+                    yield outcome
             except SegvocError:
                 raise
             except Exception as error:  # Ray wraps what a worker raises in several ways
@@ -182,30 +182,29 @@ def _find_facts(sent: bytes) -> bytes:
     return pickle.dumps(find_facts(pickle.loads(sent)))
 
 
-def _read(row: dict[str, Any], source: BatchSource, limits: ShardLimits) -> Iterator[dict[str, Any]]:
-    """Reads a container into shards."""
+def _read(row: dict[str, Any], source: BatchSource, most: int) -> Iterator[dict[str, Any]]:
+    """Reads a task into shards."""
     try:
-        for shard in read_shards(source, pickle.loads(row["task"]), limits):
+        for shard in read_shards(source, pickle.loads(row["task"]), most):
             yield {"shard": pickle.dumps(shard)}
     except UnavailableError as error:
-        yield {"shard": pickle.dumps(Gone(problem=str(error)))}
+        yield {"shard": pickle.dumps(str(error))}
 
 
 class _Label:
-    """Labels shards; Ray keeps it, with its model, for the whole run."""
+    """Labels and writes shards; Ray keeps it, with its model, for the whole run."""
 
     def __init__(self, sent: bytes) -> None:
         warnings.simplefilter("ignore", FirstFrameWarning)
-        labeling, form, facts, threads = pickle.loads(sent)
-        self.labeler = ShardLabeler(labeling, form, facts, threads)
+        self.labeler = ShardLabeler(*pickle.loads(sent))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"labeled": pickle.dumps(self.labeler.label(pickle.loads(row["shard"])))}
-
-
-def _write(row: dict[str, Any], out: str, settings: Key) -> dict[str, Any]:
-    """Writes what was labeled."""
-    return {"outcome": pickle.dumps(write_labeled(out, settings, pickle.loads(row["labeled"])))}
+        shard = pickle.loads(row["shard"])
+        try:
+            outcome = shard if isinstance(shard, str) else self.labeler(shard)
+        except OutputError as error:  # raised, it would come with lines of Ray's
+            outcome = error
+        return {"outcome": pickle.dumps(outcome)}
 
 
 def _lost(error: BaseException) -> SegvocError:

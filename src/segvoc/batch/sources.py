@@ -1,38 +1,35 @@
-"""Sources: folders of images, WebDataset tars, and Parquet files with the bytes or the paths of images."""
+"""Sources: folders of images, WebDataset tars, and Parquet files with the bytes of images.
 
-import os
+A source is cut into tasks, and what a task reads into shards. A task is what is read at once: some images of a folder,
+one tar, or one Parquet file. A shard is what is labeled and written as a whole. Where shards begin and end depends on
+the source and the number of images in one alone, so each has a key that is the same in every run.
+"""
+
+import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from segvoc.batch.places import Location, place_of
-from segvoc.batch.shards import Container, SourceKind, Unit
+from segvoc.batch.storage import STORAGE_THREADS, Folder, Unit, check_bytes, folder_at
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.result_paths import InputImage, plan_results
+from segvoc.storage.json_files import digest_of
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-"""Files that are taken for WebDataset tars."""
+SHARD_BYTES = 32_000_000
+"""Bytes from which on a shard takes no more images; a larger image is a shard of its own."""
 
-PARQUET_SUFFIXES = (".parquet", ".pq")
-"""Files that are taken for Parquet."""
-
-STORAGE_THREADS = 16
-"""Threads that ask a storage at the same time; they mostly wait."""
-
-KINDS: tuple[SourceKind, ...] = ("images", "webdataset", "parquet")
-"""What a source may be made of."""
+SourceKind = Literal["images", "webdataset", "parquet"]
+"""What a source is made of."""
 
 _SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
     "images": tuple(sorted(IMAGE_SUFFIXES)),
-    "webdataset": TAR_SUFFIXES,
-    "parquet": PARQUET_SUFFIXES,
+    "webdataset": (".tar", ".tar.gz", ".tgz"),
+    "parquet": (".parquet", ".pq"),
 }
-_NAMES = {"images": "images", "webdataset": "tars", "parquet": "Parquet files"}
-_PATH_COLUMNS = ("path", "file", "file_name", "filename", "image_path", "url", "uri")
+_NAMES: Mapping[SourceKind, str] = {"images": "images", "webdataset": "tars", "parquet": "Parquet files"}
+_ROWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +43,59 @@ class BatchSource:
     """Its files, sorted by path."""
     column: str | None = None
     """Of Parquet: the column with the images. Of tars: the suffix of the images, None for any image's."""
-    key_column: str | None = None
-    """Of Parquet: the column that names the images; None: file and row do."""
 
     @property
-    def place(self) -> Location:
-        """Its folder."""
-        return place_of(self.address)
+    def folder(self) -> Folder:
+        """Where its files are."""
+        return folder_at(self.address)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is read at once."""
+
+    units: tuple[Unit, ...]
+    """Some images, or one tar or Parquet file."""
+    stems: tuple[str, ...] = ()
+    """The names of the images' results, for a folder of images."""
+    skip: frozenset[int] = field(default=frozenset())
+    """Numbers of its shards that were done before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchImage:
+    """An image of a shard: its file, or why there is none."""
+
+    key: str
+    """Names it among the results."""
+    address: str
+    """Where it is, for people and reports."""
+    stem: str
+    """Name of its results, for results in files."""
+    content: bytes = b""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """What is labeled and written as a whole."""
+
+    units: tuple[Unit, ...]
+    """The files that it was read from."""
+    number: int
+    """Its number in there, from 0."""
+    last: bool
+    """Whether it is the last one in there."""
+    images: tuple[BatchImage, ...]
+    """Its images, in the order of the source."""
+
+    @property
+    def key(self) -> str:
+        """Its key, the same in every run."""
+        return digest_of(self.units, self.number)
+
+
+# ---- finding
 
 
 def find_source(
@@ -60,10 +103,9 @@ def find_source(
     *,
     kind: SourceKind | None = None,
     column: str | None = None,
-    key_column: str | None = None,
-    skip: str | None = None,
+    skip: str = "",
 ) -> BatchSource:
-    """Look at a source: list its files, and find out what they are.
+    """List the files of a source, and find out what they are.
 
     Hidden files and folders (.name) and those of programs (_name) are left out.
 
@@ -71,92 +113,69 @@ def find_source(
         address: a folder or a file, anywhere.
         kind: what it is made of (default: found by the files' suffixes).
         column: of Parquet, the column with the images; of tars, the suffix of the images ("jpg").
-        key_column: of Parquet, the column that names the images.
-        skip: the address of the results, which are left out.
+        skip: the root of the results, which are left out.
 
     Raises:
         UsageError: it doesn't exist, has nothing to label, or isn't of one kind; or a column isn't there.
         UnavailableError: the storage doesn't answer.
     """
-    place = place_of(address)
-    what = place.kind()
-    if what == "missing":
+    place = folder_at(address)
+    info = place.info()
+    if info.type.name == "NotFound":
         raise UsageError(f"the source {address!r} does not exist; check the address")
-    if what == "file":
-        file, question, options = address.partition("?" if "://" in address else "\0")
-        parent = f"{file.rpartition('/')[0]}{question}{options}" if "/" in file else "."
-        folder, entries = parent or "/", [place.entry()]
+    if info.is_file:
+        folder, slash, name = address.rpartition("/")
+        address, units = folder or slash or ".", [(name, int(info.size or 0), int(info.mtime_ns or 0))]
     else:
-        folder, entries = address, list(place.files())
-    skipped = None if skip is None else place_of(skip).path.rstrip("/") + "/"
-    base = place_of(folder).path.rstrip("/") + "/"
-    units = [
-        (entry.path, entry.size, entry.changed)
-        for entry in entries
-        if what == "file"
-        or (
-            not any(part.startswith((".", "_")) for part in entry.path.split("/"))
-            and not (skipped is not None and (base + entry.path).startswith(skipped))
-        )
-    ]
-    kind = kind or _kind_of(address, units)
-    own = tuple(unit for unit in units if unit[0].lower().endswith(_SUFFIXES[kind]) or what == "file")
+        hidden = (".", "_")
+        found = [unit for unit in place.files() if not (place.root + unit[0]).startswith(skip or "\0")]
+        units = [unit for unit in found if not any(part.startswith(hidden) for part in unit[0].split("/"))]
+    kind = kind or _kind_of(place.address, units)
+    own = tuple(unit for unit in units if info.is_file or unit[0].lower().endswith(_SUFFIXES[kind]))
     if not own:
-        raise UsageError(f"the source {address!r} has no {_NAMES[kind]}; give another folder, or --from")
-    source = BatchSource(address=folder, kind=kind, units=own, column=column, key_column=key_column)
-    if kind == "parquet":
-        return _with_columns(source)
-    if kind == "images" and (column is not None or key_column is not None):
-        raise UsageError("a folder of images has no columns; leave out --image-column and --key-column")
-    if key_column is not None:
-        raise UsageError("samples of tars have keys of their own; leave out --key-column")
-    return source
+        raise UsageError(f"the source {place.address!r} has no {_NAMES[kind]}; give another folder, or --from")
+    if kind == "images" and column is not None:
+        raise UsageError("a folder of images has no columns; leave out --image-column")
+    source = BatchSource(address=address, kind=kind, units=own, column=column)
+    return _with_column(source) if kind == "parquet" else source
 
 
 def _kind_of(address: str, units: Sequence[Unit]) -> SourceKind:
-    counts: Counter[SourceKind] = Counter()
-    for path, _, _ in units:
-        for kind in KINDS:
-            counts[kind] += path.lower().endswith(_SUFFIXES[kind])
-    found: list[SourceKind] = [kind for kind in KINDS if counts[kind]]
-    if not found:
+    found: Iterator[SourceKind] = (
+        kind for path, _, _ in units for kind, suffixes in _SUFFIXES.items() if path.lower().endswith(suffixes)
+    )
+    counts = Counter(found)
+    if not counts:
         raise UsageError(
             f"the source {address!r} has no images (.jpg, .png, ...), tars or Parquet files; check the address"
         )
-    if len(found) > 1:
-        told = " and ".join(f"{counts[kind]} {_NAMES[kind]}" for kind in found)
-        raise UsageError(f"the source {address!r} has {told}; say which are meant: --from {found[0]}")
-    return found[0]
+    if len(counts) > 1:
+        told = " and ".join(f"{counts[kind]} {_NAMES[kind]}" for kind in _SUFFIXES if counts[kind])
+        raise UsageError(f"the source {address!r} has {told}; say which are meant: --from {min(counts)}")
+    return next(iter(counts))
 
 
-def _with_columns(source: BatchSource) -> BatchSource:
-    """The source with the columns of its first file, which have to be in all files."""
-    schema = _parquet(source.place, source.units[0][0]).schema_arrow
-    column = source.column or _image_column(source, schema)
-    for name in (column, source.key_column):
-        if name is not None and name not in schema.names:
-            raise UsageError(
-                f"{source.units[0][0]!r} has no column {name!r}; it has {', '.join(map(repr, schema.names[:20]))}"
-            )
-    if not (_is_bytes(schema.field(column).type) or _is_text(schema.field(column).type)):
-        raise UsageError(
-            f"the column {column!r} holds {schema.field(column).type}, neither bytes nor paths of images; "
-            "name another: --image-column"
-        )
-    return replace(source, column=column)
-
-
-def _image_column(source: BatchSource, schema: Any) -> str:
-    binary = [field.name for field in schema if _is_bytes(field.type)]
-    paths = [field.name for field in schema if _is_text(field.type) and field.name.lower() in _PATH_COLUMNS]
-    found = binary or paths
-    if len(found) != 1:
+def _with_column(source: BatchSource) -> BatchSource:
+    """The source with the column of its first file that can be read, which has to be in all files."""
+    for path, _, _ in source.units:
+        try:
+            schema = _parquet(source, path).schema_arrow
+            break
+        except InputError:
+            continue
+    else:
+        raise UsageError(f"none of the Parquet files of {source.address!r} can be read; write them again")
+    found = [entry.name for entry in schema if _is_bytes(entry.type)]
+    if source.column is None and len(found) != 1:
         told = "several columns may have" if found else "no column seems to have"
-        raise UsageError(
-            f"{source.units[0][0]!r}: {told} the images; name it: --image-column "
-            f"{'|'.join((found or schema.names)[:20])}"
-        )
-    return found[0]
+        named = "|".join((found or schema.names)[:20])
+        raise UsageError(f"{path!r}: {told} the images; name it: --image-column {named}")
+    column = source.column or found[0]
+    if column not in schema.names:
+        raise UsageError(f"{path!r} has no column {column!r}; it has {', '.join(map(repr, schema.names[:20]))}")
+    if column not in found:
+        raise UsageError(f"the column {column!r} holds {schema.field(column).type}, not the bytes of image files")
+    return replace(source, column=column)
 
 
 def _is_bytes(kind: Any) -> bool:
@@ -164,74 +183,177 @@ def _is_bytes(kind: Any) -> bool:
     from pyarrow import types
 
     if types.is_struct(kind):
-        return any(field.name == "bytes" and _is_bytes(field.type) for field in kind)
+        return any(entry.name == "bytes" and _is_bytes(entry.type) for entry in kind)
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
-def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-
-
-def _parquet(place: Location, path: str) -> Any:
+def _parquet(source: BatchSource, path: str) -> Any:
     """An open Parquet file."""
     from pyarrow.lib import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 
+    folder = source.folder
     try:
-        return ParquetFile((place / path).open())
+        return folder.ask(path, lambda path: ParquetFile(folder.filesystem.open_input_file(path)))
     except (ArrowInvalid, OSError) as error:
         raise InputError(
-            f"{(place / path).address!r} is not a readable Parquet file ({one_line(error)}); write it again"
+            f"{folder.address_of(path)!r} is not a readable Parquet file ({one_line(error)}); write it again"
         ) from None
 
 
-def containers(source: BatchSource) -> Iterator[Container | InputError]:
-    """What the tasks of a source of tars or Parquet files read, in order; an error in place of a damaged file."""
-    if source.kind == "webdataset":
-        for unit in source.units:
-            yield Container(kind="webdataset", units=(unit,))
-        return
-    place = source.place
-
-    def row_groups(unit: Unit) -> list[Container] | InputError:
-        try:
-            metadata = _parquet(place, unit[0]).metadata
-        except InputError as error:
-            return error
-        found, first = [], 0
-        for number in range(metadata.num_row_groups):
-            rows = metadata.row_group(number).num_rows
-            found.append(Container(kind="parquet", units=(unit,), row_group=number, images=rows, first_row=first))
-            first += rows
-        return found
-
-    with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        for found in pool.map(row_groups, source.units):
-            if isinstance(found, InputError):
-                yield found
-            else:
-                yield from found
+def in_groups(units: Sequence[Unit], stems: Sequence[str], most: int) -> Iterator[Task]:
+    """Tasks of image files, each of which is one shard of at most so many."""
+    start, size = 0, 0
+    for end, (_, own, _) in enumerate(units):
+        if end > start and (end - start == most or size + own > SHARD_BYTES):
+            yield Task(units=tuple(units[start:end]), stems=tuple(stems[start:end]))
+            start, size = end, 0
+        size += own
+    if units:
+        yield Task(units=tuple(units[start:]), stems=tuple(stems[start:]))
 
 
-def result_stems(source: BatchSource, out: Location, *, in_files: bool) -> list[str]:
-    """The names of the results of a folder's images: without suffix, unless two would have one name.
+# ---- reading
 
-    Args:
-        source: a folder of images.
-        out: where the results go.
-        in_files: whether each has files of its own there, as `segvoc segment` writes them.
+
+def read_shards(source: BatchSource, task: Task, most: int) -> Iterator[Shard]:
+    """Read shards of at most so many images; those that can't be read are there, with their problems.
+
+    At most one shard and one image are in memory, of Parquet the group of rows, too. Of `Task.skip`, none is given.
 
     Raises:
-        UsageError: a result would overwrite an image, or two would have one name in spite of their suffixes.
+        UnavailableError: the storage doesn't answer.
     """
-    paths = [path for path, _, _ in source.units]
-    plain = [PurePosixPath(path).with_suffix("").as_posix() for path in paths]
-    if not in_files:
-        times = Counter(stem.casefold() for stem in plain)
-        return [stem if times[stem.casefold()] == 1 else path for stem, path in zip(plain, paths, strict=True)]
-    base = Path(source.place.path) if source.place.is_local else Path(os.sep, "elsewhere")
-    inputs = [InputImage(path=base / path, stem=stem) for path, stem in zip(paths, plain, strict=True)]
-    folder = out.path if out.is_local else os.path.join(os.sep, "results")
-    return [plan.stem for plan in plan_results(inputs, folder) if plan is not None]
+    number, size, own = 0, 0, list[BatchImage]()
+
+    def shard(*, last: bool) -> Iterator[Shard]:
+        if number not in task.skip:
+            yield Shard(units=task.units, number=number, last=last, images=tuple(own))
+
+    for image in _READERS[source.kind](source, task):
+        if own and source.kind != "images" and (len(own) == most or size + len(image.content) > SHARD_BYTES):
+            yield from shard(last=False)
+            number, size, own = number + 1, 0, []
+        own.append(image)
+        size += len(image.content)
+    yield from shard(last=True)
+
+
+def _images(source: BatchSource, task: Task) -> Iterator[BatchImage]:
+    folder = source.folder
+
+    def fetched(unit: Unit, stem: str) -> BatchImage:
+        address, content, problem = folder.address_of(unit[0]), b"", None
+        try:
+            content = folder.read(unit[0])
+        except InputError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"{address!r} can't be read: {one_line(error)}; check the path and its permissions"
+        return BatchImage(key=unit[0], address=address, stem=stem, content=content, problem=problem)
+
+    with ThreadPoolExecutor(STORAGE_THREADS) as pool:
+        yield from pool.map(fetched, task.units, task.stems)
+
+
+class _Stream:
+    """A file that is read from beginning to end; a storage that breaks off is asked again for the same bytes."""
+
+    def __init__(self, folder: Folder, path: str) -> None:
+        self._folder, self._path, self._file = folder, path, folder.ask(path, folder.filesystem.open_input_file)
+
+    def read(self, size: int) -> bytes:
+        return self._folder.ask(self._path, lambda _: self._file.read(size))
+
+
+def _samples(source: BatchSource, task: Task) -> Iterator[BatchImage]:
+    """The samples of a tar: members that share their name up to the first dot, one after another."""
+    ((path, _, _),) = task.units
+    address, base = source.folder.address_of(path), _without_suffix(path)
+    wanted = IMAGE_SUFFIXES if source.column is None else {f".{source.column.lstrip('.').lower()}"}
+    key, count, has_image = None, 0, True
+
+    def end_of_sample() -> Iterator[BatchImage]:
+        if not has_image:
+            name = f"{address}#{key}"
+            problem = f"{name!r} has no {source.column or 'image'} file; check the sample"
+            yield BatchImage(key=str(key), address=name, stem=f"{base}/{_safe(str(key))}", problem=problem)
+
+    try:
+        stream: Any = _Stream(source.folder, path)
+        with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            for member in tar:
+                if not member.isfile():
+                    continue
+                folder, slash, file = member.name.rpartition("/")
+                stem, dot, suffix = file.partition(".")
+                if key != (own := f"{folder}{slash}{stem}"):
+                    yield from end_of_sample()
+                    key, has_image, count = own, False, count + 1
+                if not has_image and f"{dot}{suffix}".lower() in wanted:
+                    image = _member(address, f"{base}/{_safe(own)}", own, tar, member)
+                    has_image = True
+                    yield image
+        yield from end_of_sample()
+    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+        yield from end_of_sample()
+        name = f"{address}#{count}"
+        problem = f"{address!r} is damaged after {count} samples ({one_line(error)}); copy it again"
+        yield BatchImage(key=name, address=name, stem=f"{base}/damaged", problem=problem)
+
+
+def _member(address: str, stem: str, key: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> BatchImage:
+    address = f"{address}#{member.name}"
+    try:
+        check_bytes(member.size, address)
+    except InputError as error:
+        return BatchImage(key=key, address=address, stem=stem, problem=str(error))
+    file = tar.extractfile(member)
+    return BatchImage(key=key, address=address, stem=stem, content=b"" if file is None else file.read())
+
+
+def _without_suffix(path: str) -> str:
+    suffixes = (*_SUFFIXES["webdataset"], *_SUFFIXES["parquet"])
+    return next((path[: -len(suffix)] for suffix in suffixes if path.lower().endswith(suffix)), path)
+
+
+def _safe(key: str) -> str:
+    """A key as the path of a file: none of its parts points outside the folder, or is hidden."""
+    parts = [part for part in key.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return "/".join(part if not part.startswith(".") else f"_{part}" for part in parts) or "_"
+
+
+def _rows(source: BatchSource, task: Task) -> Iterator[BatchImage]:
+    from pyarrow.lib import ArrowException
+
+    ((path, _, _),) = task.units
+    folder, base, row = source.folder, _without_suffix(path), 0
+
+    def image(stem: str, content: bytes | None, problem: str | None = None) -> BatchImage:
+        address = folder.address_of(f"{path}#{row}")
+        if not content and problem is None:
+            problem = f"{address!r} is empty; leave out the row, or fill it"
+        return BatchImage(
+            key=f"{path}#{row}", address=address, stem=f"{base}/{stem}", content=content or b"", problem=problem
+        )
+
+    try:
+        file = _parquet(source, path)
+        if not any(entry.name == source.column and _is_bytes(entry.type) for entry in file.schema_arrow):
+            raise InputError(f"no column {source.column!r} with bytes")
+        for group in range(file.num_row_groups):
+            table = folder.ask(path, lambda _, group=group: file.read_row_group(group, columns=[source.column]))
+            for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+                for value in batch.column(source.column).to_pylist():
+                    yield image(f"{row:09}", value.get("bytes") if isinstance(value, dict) else value)
+                    row += 1
+    except (ArrowException, InputError, OSError) as error:
+        address = folder.address_of(path)
+        yield image("damaged", None, f"{address!r} is damaged from row {row} on ({one_line(error)}); write it again")
+
+
+_READERS: Mapping[SourceKind, Callable[[BatchSource, Task], Iterable[BatchImage]]] = {
+    "images": _images,
+    "webdataset": _samples,
+    "parquet": _rows,
+}

@@ -1,54 +1,113 @@
-"""What the workers of a run do with shards, without Ray: labeling, and writing."""
+"""`Batch`: what is labeled, how, and where the results go; and what the workers of a run do, without Ray."""
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from segvoc import process_settings
-from segvoc.batch.done import Record, write_shard
-from segvoc.batch.places import place_of
-from segvoc.batch.results import ResultFile, ResultForm
-from segvoc.batch.shards import BatchImage, Shard
-from segvoc.errors import InputError, SegvocError, UsageError
-from segvoc.imaging.reading import decode_image
+from segvoc.batch.results import Record, ResultFile, ResultForm, Sink, write_shard
+from segvoc.batch.sources import Shard, SourceKind
+from segvoc.batch.storage import folder_at
+from segvoc.errors import SegvocError, UsageError
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.imaging.reading import UNNAMED_BYTES
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.labeling.labeling import Labeling
 from segvoc.models.digests import model_record
-from segvoc.storage.resume import Key, difference
+from segvoc.models.opening import load
+from segvoc.storage.resume import difference
+from segvoc.vocabulary import PartVocabulary, Vocabulary
 
-DECODED = 2
-"""Images beyond those of the next batch that are decoded ahead."""
-
-THREADS = 4
-"""Threads that decode images, and that encode results."""
-
-RESULT_PIXELS = 50_000_000
-"""Pixels of results that wait to be encoded, from which on the network waits."""
+WAITING_TO_ENCODE = 8
+"""Results that may wait to be encoded; the network waits when there are more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labeled:
-    """A shard that was labeled."""
+class Workers:
+    """The workers of a run, and where they are.
 
-    record: Record
-    files: Sequence[ResultFile]
+    Raises:
+        UsageError: a number isn't positive.
+    """
+
+    address: str | None = None
+    """Of Ray's cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: this machine alone."""
+    number: int | None = None
+    """Models that label side by side (default: as many as the cluster has room for at the start)."""
+    cpus: float | None = None
+    """Cores of each, which are also its threads (default: 2, or as many as the largest node has)."""
+    gpus: float = 0.0
+    """GPUs per replica; 0.5: two share one."""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("workers", self.number, 1), ("cpus", self.cpus, 1e-9), ("gpus", self.gpus, 0)):
+            if value is not None and value < least:
+                raise UsageError(f"{name} is not positive; give a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gone:
-    """A shard that couldn't be read or written; the next run does it."""
+class Batch:
+    """What is labeled, how, and where the results go.
 
-    problem: str
-    ends_run: bool = False
-    """Whether the others needn't be tried."""
+    Raises:
+        UsageError: the options don't fit together.
+    """
+
+    source: str
+    """A folder or a file: a path, or an address such as s3://bucket/folder."""
+    out: str
+    """The folder of the results, likewise."""
+    words: Vocabulary | None
+    """The words; None for those of the parts."""
+    load: Callable[[], Segmenter] = load
+    """Loads the model, in each worker; picklable."""
+    parts: PartVocabulary | None = None
+    """As for `Segmenter.segment`."""
+    options: LabelOptions = field(default_factory=LabelOptions)
+    kind: SourceKind | None = None
+    """What the source is made of (default: found by its files' suffixes)."""
+    image_column: str | None = None
+    """Of Parquet: the column with the images; of tars: the suffix of the images."""
+    sink: Sink = "parquet"
+    overlay: OverlayStyle | None = SAVED_OVERLAY
+    """What overlays show, for results in files; None: none are drawn."""
+    shard_images: int = 128
+    """Most images of a shard, which is what a killed run may have to do again."""
+    retry_failed: bool = False
+    """Whether to do shards again in which images failed."""
+    workers: Workers = field(default_factory=Workers)
+
+    def __post_init__(self) -> None:
+        if self.shard_images < 1:
+            raise UsageError("a shard has room for no image; give 1 or more images")
+
+    @property
+    def form(self) -> ResultForm:
+        """What results are made into."""
+        overlay = self.overlay if self.sink == "files" else None
+        return ResultForm(sink=self.sink, overlay=overlay, parts=self.parts is not None)
+
+    @property
+    def labeling(self) -> Labeling:
+        """How images are labeled."""
+        return Labeling(
+            load=self.load,
+            words=self.words,
+            parts=self.parts,
+            options=self.options,
+            out=self.out,
+            overlay=self.form.overlay,
+            describe=lambda result, files: "",
+        )
+
+
+# ---- what workers do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,121 +122,86 @@ class ModelFacts:
     warnings: tuple[str, ...]
 
 
-def find_facts(labeling: Labeling) -> ModelFacts | SegvocError:
-    """Load the model and encode the words, once for all workers."""
+def find_facts(batch: Batch) -> ModelFacts:
+    """Load the model and encode the words, once for all workers.
+
+    Raises:
+        UsageError: model, words or options don't fit together.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        try:
-            model = labeling.load()
-            words = labeling.encoded(model)
-            model.protocol(labeling.options, len(words))
-            settings, record = dict(labeling.settings(model)), dict(model_record(model))
-        except SegvocError as error:
-            return error
+        model = batch.load()
+        words = batch.labeling.encoded(model)
+        model.protocol(batch.options, len(words))
+        settings = dict(batch.labeling.settings(model))
     told = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
-    return ModelFacts(settings=settings, model=record, words=words, warnings=tuple(dict.fromkeys(told)))
+    return ModelFacts(
+        settings=settings, model=dict(model_record(model)), words=words, warnings=tuple(dict.fromkeys(told))
+    )
 
 
 class ShardLabeler:
-    """Labels shards with a model that is loaded once; belongs in a process of its own.
+    """Labels and writes shards with a model that is loaded once; belongs in a process of its own.
 
     Raises:
         UsageError: the model isn't the same here as where the facts were found.
     """
 
-    def __init__(self, labeling: Labeling, form: ResultForm, facts: ModelFacts, threads: int | None = None) -> None:
+    def __init__(self, batch: Batch, facts: ModelFacts, threads: int | None = None) -> None:
         if threads is not None:
             process_settings.for_own_process(threads)
-        self.labeling, self.form = labeling, form
-        self.model: Segmenter = labeling.load()
+        self.batch = batch
+        self.model: Segmenter = batch.load()
         if told := difference(facts.model, model_record(self.model)):
             raise UsageError(
                 f"the model differs between nodes ({told}); give them the same files and versions, and say --dtype"
             )
         self.words = facts.words.for_encoder(self.model.encode_words)
 
-    def label(self, shard: Shard | Gone) -> Labeled | Gone:
+    def __call__(self, shard: Shard) -> Record:
+        """Label a shard and write its results.
+
+        Raises:
+            OutputError: they can't be written.
+        """
+        record, files = self.label(shard)
+        write_shard(folder_at(self.batch.out), record, files)
+        return record
+
+    def label(self, shard: Shard) -> tuple[Record, list[ResultFile]]:
         """Label a shard: decoding, network and encoding of results go on at the same time."""
-        if isinstance(shard, Gone):
-            return shard
-        results: list[Any] = [None] * len(shard.images)
-        failed: dict[int, str] = {}
-        with ThreadPoolExecutor(THREADS) as encoders, ThreadPoolExecutor(THREADS) as decoders:
-            waiting: deque[tuple[int, Future[Any], int]] = deque()
-
-            def keep(number: int, result: Segmentation | str) -> None:
-                pixels = 0 if isinstance(result, str) else result.labels.size
-                waiting.append((number, encoders.submit(self.form.image, shard.images[number], result), pixels))
-                while len(waiting) > 2 * THREADS or sum(size for _, _, size in waiting) > RESULT_PIXELS:
-                    settle()
-
-            def settle() -> None:
-                own, future, _ = waiting.popleft()
-                results[own] = future.result()
-
-            for number, result in self._labeled(shard.images, decoders):
+        encoded = list[Any]()
+        failed = list[tuple[str, str]]()
+        waiting: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(4) as encoders:
+            for image, result in zip(shard.images, self._results(shard), strict=True):
                 if isinstance(result, str):
-                    failed[number] = result
-                keep(number, result)
-                del result
-            while waiting:
-                settle()
-        problems = [(shard.images[number].source, failed[number]) for number in sorted(failed)]
-        files = self.form.shard(shard.key, shard.images, results)
-        return Labeled(record=Record.of(shard, problems, files), files=files)
+                    failed.append((image.address, result))
+                waiting.append(encoders.submit(self.batch.form.image, image, result))
+                del result  # the thread that encodes it is the last to hold it
+                if len(waiting) > WAITING_TO_ENCODE:
+                    encoded.append(waiting.popleft().result())
+            encoded.extend(future.result() for future in waiting)
+        files = self.batch.form.shard(shard, encoded)
+        record = Record(
+            key=shard.key,
+            units=shard.units,
+            number=shard.number,
+            last=shard.last,
+            images=len(shard.images),
+            failed=tuple(failed),
+            files=tuple((name, len(content)) for name, content in files),
+        )
+        return record, files
 
-    def _labeled(
-        self, images: Sequence[BatchImage], decoders: ThreadPoolExecutor
-    ) -> Iterator[tuple[int, Segmentation | str]]:
-        """The result of each image, or its problem, with its number."""
-        passed: deque[int] = deque()
-        problems: list[tuple[int, str]] = []
-
-        def pixels() -> Iterator[np.ndarray]:
-            for number, decoded in _decoded(images, decoders, 2 * self.model.batch + DECODED):
-                if isinstance(decoded, str):
-                    problems.append((number, decoded))
-                else:
-                    passed.append(number)
-                    yield decoded
-
-        results = self.model.segment_many(pixels(), self.words, options=self.labeling.options, yield_errors=True)
-        for result in results:
-            number = passed.popleft()
-            if isinstance(result, InputError):
-                yield number, f"{images[number].source!r}: {result}"
-            else:
-                yield number, result
-        yield from problems
-
-
-def _decoded(
-    images: Sequence[BatchImage], decoders: ThreadPoolExecutor, ahead: int
-) -> Iterator[tuple[int, np.ndarray | str]]:
-    def decode(image: BatchImage) -> np.ndarray | str:
-        if image.problem is not None:
-            return image.problem
-        try:
-            return decode_image(image.content, repr(image.source))
-        except InputError as error:
-            return str(error)
-
-    left = iter(images)
-    futures = deque(decoders.submit(decode, image) for image in islice(left, ahead))
-    number = 0
-    while futures:
-        decoded = futures.popleft().result()
-        futures.extend(decoders.submit(decode, image) for image in islice(left, 1))
-        yield number, decoded
-        number += 1
-
-
-def write_labeled(out: str, settings: Key, labeled: Labeled | Gone) -> Record | Gone:
-    """Write a shard that was labeled, with its record."""
-    if isinstance(labeled, Gone):
-        return labeled
-    try:
-        write_shard(place_of(out), settings, labeled.record, labeled.files)
-    except SegvocError as error:
-        return Gone(problem=str(error), ends_run=True)
-    return labeled.record
+    def _results(self, shard: Shard) -> Iterator[Segmentation | str]:
+        """The result of each image, or its problem."""
+        contents = (image.content for image in shard.images if image.problem is None)
+        results = self.model.segment_many(contents, self.words, options=self.batch.options, yield_errors=True)
+        for image in shard.images:
+            result = image.problem or next(results)
+            if isinstance(result, SegvocError):
+                name, told = repr(image.address), str(result)
+                result = told.replace(UNNAMED_BYTES, name) if UNNAMED_BYTES in told else f"{name}: {told}"
+            yield result
+            del result

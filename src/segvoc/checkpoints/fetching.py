@@ -235,9 +235,6 @@ def _explained(published: PublishedFile, call: Callable[[], Result], failure: st
         published: the file that the call is about.
         call: the function.
         failure: what has happened if the type of an error doesn't reveal it.
-
-    Raises:
-        CheckpointError: The function failed.
     """
     try:
         return call()

@@ -88,11 +88,7 @@ def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
 
 
 def _decoder_and_clip(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights of the decoder and those of the CLIP, without prefixes, in either format; without either, empty.
-
-    Raises:
-        CheckpointError: Some weights in Hugging Face's format are of neither.
-    """
+    """The weights of the decoder and those of the CLIP, without prefixes, in either format; without either, empty."""
     prefix = next((one for one in _CLIPS_OF_HUGGING_FACE if any(name.startswith(one) for name in official)), None)
     if prefix is not None:
         known = (_DECODER_OF_HUGGING_FACE, prefix)

@@ -1,16 +1,13 @@
 """`segvoc batch`: labels a whole storage of images, on Ray."""
 
-from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import click
 
-from segvoc.batch.batch import Batch, Workers
-from segvoc.batch.done import Record
-from segvoc.batch.run import OnShard, run_batch
-from segvoc.batch.shards import ShardLimits
-from segvoc.batch.work import Gone
+from segvoc.batch.results import Record
+from segvoc.batch.run import BatchRun
+from segvoc.batch.work import Batch, Workers
 from segvoc.cli.one_by_one import echo, show_hints, word_hints
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
@@ -52,21 +49,12 @@ NAMED_FAILURES = 20
     help="What SOURCE contains; by default detected from the file names.",
 )
 @click.option("--image-column", metavar="NAME", help="Parquet: the column with the images; tars: their suffix.")
-@click.option("--key-column", metavar="NAME", help="Parquet: the column with the images' names.")
 @click.option("--address", metavar="RAY", help="Connect to this Ray cluster: auto, HOST:6379, ...")
 @click.option("--workers", type=int, metavar="N", help="Number of model replicas; by default as many as fit.")
 @click.option("--cpus", type=float, metavar="C", help="CPU cores per replica; by default 2.")
 @click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs per replica; 0.5: two share one.")
-@click.option("--shard-images", type=int, default=ShardLimits.images, metavar="N", help="Images per shard.")
-@click.option(
-    "--shard-megabytes",
-    type=float,
-    default=ShardLimits.bytes / 1e6,
-    metavar="M",
-    help="Size at which a shard is full.",
-)
+@click.option("--shard-images", type=int, default=Batch.shard_images, metavar="N", help="Images per shard.")
 @click.option("--retry-failed", is_flag=True, help="Redo the shards in which images failed.")
-@click.option("--compact", is_flag=True, help="Report only the words that were found.")
 @click.option("--overlay/--no-overlay", default=True, help="With --to files: draw overlays.")
 def batch(
     source: str,
@@ -82,8 +70,6 @@ def batch(
     workers: int | None,
     cpus: float | None,
     gpus: float,
-    shard_images: int,
-    shard_megabytes: float,
     overlay: bool,
     **asked: Any,
 ) -> int:
@@ -98,7 +84,7 @@ def batch(
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
-    run = Batch(
+    given = Batch(
         source=source,
         out=out,
         words=vocabulary,
@@ -106,51 +92,36 @@ def batch(
         parts=asked_parts,
         options=labels,
         overlay=SAVED_OVERLAY if overlay else None,
-        limits=ShardLimits(images=shard_images, bytes=round(shard_megabytes * 1e6)),
         workers=Workers(address=address, number=workers, cpus=cpus, gpus=gpus),
         **asked,
     )
     if vocabulary is not None:
         fills_image = labels.fills_image and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
-    told = _Told()
-    with told:
-        summary = run_batch(run, tell=told)
-    if told.hidden:
-        print_line(f"segvoc: {told.hidden} more images failed; {out} names them")
-    again = len(summary.failed) - told.failed
-    if again:
-        print_line(f"segvoc: {again} images failed before; --retry-failed does their shards again")
-    for problem in summary.problems:
+    return _label(BatchRun(given))
+
+
+def _label(run: BatchRun) -> int:
+    """Show how far a run is, and what failed."""
+    for warning in run.warnings:
+        print_line(f"segvoc: warning: {warning}")
+    if run.before:
+        print_line(f"segvoc: {run.before}{'' if run.total is None else f' of {run.total}'} images were done before")
+    if run.failed:
+        print_line(f"segvoc: {len(run.failed)} images failed before; --retry-failed does their shards again")
+    failed = 0
+    with Progress("labeling", total=run.total, done=run.before) as progress:
+        for outcome in run:
+            if not isinstance(outcome, Record):
+                continue
+            for _, problem in outcome.failed:
+                failed += 1
+                if failed <= NAMED_FAILURES:
+                    print_line(f"segvoc: error: {problem}")
+            progress.update(outcome.images)
+    if failed > NAMED_FAILURES:
+        print_line(f"segvoc: {failed - NAMED_FAILURES} more images failed; {run.batch.out} names them")
+    for problem in run.problems:
         print_line(f"segvoc: error: {problem}")
-    echo(f"{source}: {summary.images} images -> {out}, of which {len(summary.failed)} failed")
-    return 1 if summary.failed or summary.problems else 0
-
-
-class _Told(OnShard, ExitStack):
-    """Shows how far a run is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failed = self.hidden = 0
-        self._progress: Progress | None = None
-
-    def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
-        """See `OnShard`."""
-        for warning in warnings:
-            print_line(f"segvoc: warning: {warning}")
-        if before:
-            print_line(f"segvoc: {before}{'' if total is None else f' of {total}'} images were done before")
-        self._progress = self.enter_context(Progress("labeling", total=total, done=before))
-
-    def shard(self, outcome: Record | Gone) -> None:
-        """See `OnShard`."""
-        if isinstance(outcome, Gone):
-            return
-        for _, problem in outcome.failed:
-            self.failed += 1
-            if self.failed <= NAMED_FAILURES:
-                print_line(f"segvoc: error: {problem}")
-        self.hidden = max(0, self.failed - NAMED_FAILURES)
-        if self._progress is not None:
-            self._progress.update(outcome.images)
+    echo(f"{run.batch.source}: {run.images} images -> {run.batch.out}, of which {len(run.failed)} failed")
+    return 1 if run.failed or run.problems else 0

@@ -179,11 +179,7 @@ class ExportManifest:
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); export the model again") from None
 
     def _check_sizes(self, place: str) -> None:
-        """Check what can't be computed with, although it is a number.
-
-        Raises:
-            UsageError: a number is out of range.
-        """
+        """Check what can't be computed with, although it is a number."""
         sizes: list[tuple[str, Any]] = [("stride", self.stride), ("smallest", self.smallest)]
         for window, protocol in self.protocols.items():
             if all(words.pooling != protocol.pooling for words in self.words):

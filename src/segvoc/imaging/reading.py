@@ -67,6 +67,9 @@ ImageSource = (
 """What can be given as an image: a path, the bytes of an image file or an open one, a PIL image, an (H, W, 3) uint8 RGB
 array, or a (3, H, W) uint8 RGB tensor of PyTorch."""
 
+UNNAMED_BYTES = "the bytes given as an image"
+"""What errors call an image that is given as bytes."""
+
 _URL = re.compile(r"(https?|ftp|s3|gs|file|data):/{0,3}(?=[^/])", re.IGNORECASE)
 
 _UPRIGHT = {
@@ -110,7 +113,7 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
         with _damage_named(source, "the PIL image"):
             return _upright_rgb(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode_image(bytes(source), "the bytes given as an image")
+        return decode_image(bytes(source), UNNAMED_BYTES)
     if isinstance(source, str | os.PathLike):
         with opened_image(source, rgb=True) as image:
             _warn_of_other_frames(image, repr(os.fsdecode(source)))

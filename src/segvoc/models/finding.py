@@ -184,11 +184,7 @@ _CLIP = {"hidden_size": 768, "patch_size": 32, "image_size": 224}
 
 
 def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
-    """The preset for a model that transformers saved; None: there is none.
-
-    Raises:
-        CheckpointError: there is one for other sizes of the same network.
-    """
+    """The preset for a model that transformers saved; None: there is none."""
     kind = config.get("model_type")
     if kind == "clipseg":
         decoder = config.get("use_complex_transposed_convolution", False)
@@ -220,11 +216,7 @@ _SIGLIPS = {(768, 16): "siglip2-b", (1024, 16): "siglip2-l", (1152, 16): "siglip
 
 
 def _siglip_preset(config: Mapping[str, Any], name: str) -> str:
-    """The preset for a SigLIP that transformers saved.
-
-    Raises:
-        CheckpointError: there is none for its sizes, or it is a SigLIP 1.
-    """
+    """The preset for a SigLIP that transformers saved."""
     vision, text = (_sizes_in(config, part, {}) for part in ("vision_config", "text_config"))
     width, patch, words = vision.get("hidden_size", 768), vision.get("patch_size", 16), text.get("vocab_size", 32000)
     preset = _SIGLIPS.get((width, patch))

@@ -295,11 +295,7 @@ def _turns(call: ReproductionCall, subjects: Sequence[Subject]) -> Iterator[tupl
 
 
 def _check_report(call: ReproductionCall) -> None:
-    """Refuse the report of another call, before anything is done.
-
-    Raises:
-        UsageError: the folder holds one.
-    """
+    """Refuse the report of another call, before anything is done."""
     path = call.out / "report.json"
     if not path.exists():
         return
@@ -318,9 +314,6 @@ def _prepare(
 
     Returns:
         Each benchmark that is scored or trained on; the files of published weights by preset, where they are scored.
-
-    Raises:
-        UsageError: there is nothing to evaluate, or nothing to train on.
     """
     benchmarks = dict.fromkeys(name for subject in subjects for name in call.wanted(subject))
     learned = dict.fromkeys(name for subject in subjects if subject.recipe for name in needed_data(subject.recipe))

@@ -60,12 +60,7 @@ class ClusterSettings:
     min_replicas: int = 1
     """Replicas that are always there; 2 or more where a lost node shouldn't be noticed."""
     max_replicas: int = 4
-    ongoing: float | None = None
-    """Requests per replica, running or waiting, that Ray aims at by adding or removing replicas; None: two batches."""
-    upscale_seconds: float = 10.0
-    """Time for which there have to be more before replicas are added [s]."""
-    downscale_seconds: float = 300.0
-    """Time for which there have to be fewer before replicas are removed [s]."""
+    """Ray adds and removes replicas so that two batches of requests run or wait for each."""
     cpus: float = 2.0
     """Cores of a replica, which are also its threads."""
     gpus: float = 0.0
@@ -79,19 +74,13 @@ class ClusterSettings:
                 f"min_replicas={self.min_replicas} and max_replicas={self.max_replicas} don't fit together; give 1 or "
                 "more, and at most as many as max_replicas"
             )
-        for name in ("batch", "target", "upscale_seconds", "downscale_seconds", "cpus"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name}={getattr(self, name)} is not positive; give a number above 0")
+        if self.cpus <= 0:
+            raise UsageError(f"cpus={self.cpus} is not positive; give a number above 0")
 
     @property
     def batch(self) -> int:
         """Images that a replica takes through its model together."""
         return self.service.batch or (8 if self.gpus else 1)
-
-    @property
-    def target(self) -> float:
-        """Requests per replica that Ray aims at."""
-        return 2.0 * self.batch if self.ongoing is None else self.ongoing
 
     def with_secrets(self) -> ServiceSettings:
         """The settings of a replica with the secrets of its node, so that they don't travel through the cluster.
@@ -146,9 +135,9 @@ def application(open_model: Callable[[], Segmenter], settings: ClusterSettings) 
         autoscaling_config={
             "min_replicas": settings.min_replicas,
             "max_replicas": settings.max_replicas,
-            "target_ongoing_requests": settings.target,
-            "upscale_delay_s": settings.upscale_seconds,
-            "downscale_delay_s": settings.downscale_seconds,
+            "target_ongoing_requests": 2 * settings.batch,
+            "upscale_delay_s": 10,
+            "downscale_delay_s": 300,
         },
         ray_actor_options={"num_cpus": settings.cpus, "num_gpus": settings.gpus},
     )
@@ -179,27 +168,23 @@ class Replica:
             raise RuntimeError("the model is stuck in a batch")
 
 
-class KeptDefinitions:
-    """Keeps definitions of vocabularies by name; an actor of Ray's."""
+class _KeptDefinitions:
+    """Keeps definitions of vocabularies by name, oldest first; an actor of Ray's."""
 
     def __init__(self) -> None:
         self._kept: dict[str, bytes] = {}
 
     def names(self) -> list[str]:
-        """The names, oldest first."""
         return list(self._kept)
 
     def read(self, name: str) -> bytes | None:
-        """A definition, or None."""
         return self._kept.get(name)
 
     def write(self, name: str, definition: bytes) -> None:
-        """Keep a definition, as the last one."""
         self._kept.pop(name, None)
         self._kept[name] = definition
 
     def remove(self, name: str) -> bool:
-        """Forget a definition; whether there was one."""
         return self._kept.pop(name, None) is not None
 
 
@@ -243,7 +228,7 @@ class SharedDefinitions(MutableMapping[str, bytes]):
 def _definitions_actor() -> Any:
     """The actor, which the first one to ask starts; it outlives all replicas."""
     options = {"num_cpus": 0, "resources": {_HEAD: 0.001}, "max_restarts": -1, "lifetime": "detached"}
-    actor = ray.remote(KeptDefinitions).options(name=VOCABULARIES, namespace="segvoc", get_if_exists=True, **options)
+    actor = ray.remote(_KeptDefinitions).options(name=VOCABULARIES, namespace="segvoc", get_if_exists=True, **options)
     return actor.remote()
 
 

@@ -12,8 +12,8 @@ evaluation, preparation, reproduction, ablations. Four words describe it:
             the disk, so a kill leaves an item with its entry, or one that is made again into the same files.
 
 `ResumableWork` keeps the entries in a journal (`segvoc.storage.journal`), of which each process has one of its own and
-holds it locked. `StepwiseWork` is for items that build on each other. What can't append to a file, such as a batch with
-results in a bucket, keeps `key_entry` and each `done_entry` in a file of its own and reads them as `DoneItems`.
+holds it locked. `StepwiseWork` is for items that build on each other. A batch, whose results may be in a bucket,
+where nothing can be appended to a file, keeps a file for its settings and one for each shard (`segvoc.batch.results`).
 """
 
 import json

@@ -145,12 +145,7 @@ def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
 
 
 def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) -> list[str]:
-    """The files of the encoders that a training starts from, fetched where they aren't in the cache.
-
-    Raises:
-        UsageError: segvoc fetches none for this preset; the error says where they are.
-        CheckpointError: they can't be fetched.
-    """
+    """The files of the encoders that a training starts from, fetched where they aren't in the cache."""
     encoders = preset.encoders
     if isinstance(configuration, ClipNetworkConfig) and isinstance(preset.configuration, ClipNetworkConfig):
         kind = configuration.encoder.kind
@@ -197,10 +192,7 @@ def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
 
 
 def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
-    """The encoder weight files: one file, or two for a network whose image encoder has two towers.
-
-    Raises: UsageError: the second file is missing.
-    """
+    """The encoder weight files: one file, or two for a network whose image encoder has two towers."""
     companion = getattr(network.image_encoder, "companion", None)
     paths = encoder_weights.split(",")
     one_file = os.path.exists(encoder_weights) or (len(paths) == 1 and is_own_path(encoder_weights))

@@ -399,13 +399,7 @@ class Project(ProjectFolder):
         return ImageFiles.below(self.folder, stem_of(name)).move(self.trash.files(name))
 
     def _refresh(self, image: ProjectImage) -> ImageState:
-        """The state of an image by its work file, after what was begun or changed elsewhere is finished.
-
-        Raises:
-            DamagedProjectError: its work file is damaged, or another program has made its label map so.
-            InputError: the image can't be read.
-            OutputError: the system refused.
-        """
+        """The state of an image by its work file, after what was begun or changed elsewhere is finished."""
         files = self.files(image)
         try:
             state = read_state_of(files.work)

@@ -176,11 +176,7 @@ def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) ->
 
 
 def _read_chunk(path: Path) -> dict[str, Any]:
-    """What `_write_chunk` wrote.
-
-    Raises:
-        OutputError: the file is missing or damaged; a damaged one is removed.
-    """
+    """What `_write_chunk` wrote."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -257,11 +253,7 @@ class _Merged:
             yield row, _bytes(name), number, _bytes(member), offset, size, json.dumps(phrases)
 
     def facts(self) -> dict[str, Any]:
-        """What holds of the whole set.
-
-        Raises:
-            UsageError: no image has a phrase.
-        """
+        """What holds of the whole set."""
         if not self.counts["images"]:
             raise self.source.empty()
         if not self.phrases:

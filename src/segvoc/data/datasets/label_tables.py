@@ -56,11 +56,7 @@ def read_label_table(path: Path) -> LabelTable:
 
 
 def _label_table(rows: Sequence[_Row]) -> LabelTable:
-    """The table of some rows.
-
-    Raises:
-        ValueError: there is no class, only some have an index or a color, or two have the same.
-    """
+    """The table of some rows."""
     names = tuple(dict.fromkeys(row.name for row in rows if row.name.lower() not in IGNORED_NAMES))
     if not names:
         raise ValueError("it has no class")

@@ -79,9 +79,6 @@ def _images(source: DatasetSource, layout: MapLayout) -> list[AnnotatedImage]:
     """The images of a set with their maps, paired by their names.
 
     Images without a map and maps without an image are included, and reading them says which file is missing.
-
-    Raises:
-        UsageError: a folder is missing or empty, or no image has a map.
     """
     folder, maps_folder = source.images or layout.images, layout.maps
     for one, what in ((folder, "images"), (maps_folder, "labels")):

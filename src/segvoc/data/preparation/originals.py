@@ -113,11 +113,7 @@ _HEADER_BYTES = 4096
 
 
 def _check_version_5(path: Path, variable: str) -> None:
-    """Check the tags of a matrix: scipy 1.17 looks an unknown type up outside of its tables, which ends the process.
-
-    Raises:
-        ValueError: there is no such matrix, or it isn't one of real numbers.
-    """
+    """Check the tags of a matrix: scipy 1.17 looks an unknown type up outside of its tables, which ends the process."""
     is_found = False
     with path.open("rb") as file:
         start = file.read(128)
