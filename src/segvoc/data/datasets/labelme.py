@@ -3,6 +3,7 @@
 import base64
 import binascii
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, read_lines, visible_files
 from segvoc.data.datasets.shapes import (
     NOTHING,
@@ -42,37 +43,38 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
     """Read the JSON files in a folder; where shapes overlap, the later one is in front.
 
     The classes are the lines of `labels.txt`, or else all labels, in alphabetical order.
-
-    Args:
-        source: the folder.
     """
-    files = visible_files(source.folder, lambda path: path.suffix.lower() == ".json")
-    contents: list[tuple[Path, Entry | Broken]] = []
-    for path in files:
+    contents: dict[Path, Entry | None] = {}
+    problems: dict[Path, str] = {}
+    for path in visible_files(source.folder, lambda path: path.suffix.lower() == ".json"):
         try:
-            entry = Entry(json_content(path), "the file")
-            if "shapes" in entry:
-                contents.append((path, entry))
+            content = Entry(json_content(path), "the file")
+            if "shapes" in content:
+                contents[path] = content
         except ValueError as error:
-            problem = str(error) if isinstance(error, UsageError) else f"{str(path)!r} is damaged: {error}"
-            contents.append((path, Broken(problem=problem)))
-    if not any(isinstance(content, Entry) for _, content in contents):
+            contents[path], problems[path] = None, str(error)
+    sound = [content for content in contents.values() if content is not None]
+    if not sound:
         raise UsageError(f"{str(source.path)!r} has no JSON file of LabelMe's; check the path")
-    names = _names(source, [content for _, content in contents if isinstance(content, Entry)])
-    stems = unique_stems([path.relative_to(source.folder) for path, _ in contents])
+    names = _names(source, sound)
+    stems = unique_stems([path.relative_to(source.folder) for path in contents])
     images, without_area = [], 0
-    for (path, content), stem in zip(contents, stems, strict=True):
-        image, annotation, embedded = path, content, None
-        if isinstance(content, Entry):
-            try:
-                image, (annotation, skipped) = _image(source, path, content), _annotation(content, names)
-                without_area += skipped
-                is_there = image.exists() and image.suffix.lower() in IMAGE_SUFFIXES
-                if not is_there and "imageData" in content and content.content["imageData"] is not None:
-                    image, embedded = path.with_name(image.name), content.text("imageData")
-            except ValueError as error:
-                annotation = Broken(problem=f"{str(path)!r} is damaged: {error}; correct it there")
-        assert not isinstance(annotation, Entry)
+    for (path, content), stem in zip(contents.items(), stems, strict=True):
+        if content is None:
+            images.append(broken(path, stem, problems[path]))
+            continue
+        try:
+            image, embedded = _image(source, path, content), None
+            entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
+            shapes, skipped = with_area(lambda entry: _shape(entry, names), entries)
+            annotation = Shapes(shapes=shapes, size=content.size("imageHeight", "imageWidth"))
+            is_there = image.exists() and image.suffix.lower() in IMAGE_SUFFIXES
+            if not is_there and "imageData" in content:
+                image, embedded = path.with_name(image.name), content.text("imageData")
+        except ValueError as error:
+            images.append(broken(path, stem, str(error)))
+            continue
+        without_area += skipped
         images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation, embedded=embedded))
     background = LABELME_BACKGROUND if LABELME_BACKGROUND in names else None
     return FoundDataset(names=names, images=images, background=background, without_area=without_area)
@@ -96,21 +98,8 @@ def _image(source: DatasetSource, path: Path, content: Entry) -> Path:
     if source.images is not None:
         return source.image(PurePosixPath(name).name, [])
     # it may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
-    inside = Path(path.relative_to(source.folder).parent, name)
-    parts: list[str] = []
-    for part in inside.parts:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return source.folder / safe_path("/".join(parts) if not inside.is_absolute() else name)
-
-
-def _annotation(content: Entry, names: Sequence[str]) -> tuple[Annotation, int]:
-    """The annotation of an image, and the number of shapes that aren't in it because they have no area."""
-    entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
-    shapes, without_area = with_area(lambda entry: _shape(entry, names), entries)
-    return Shapes(shapes=shapes, size=content.size("imageHeight", "imageWidth")), without_area
+    inside = PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name)
+    return source.folder / safe_path(os.path.normpath(inside))
 
 
 def _shape(entry: Entry, names: Sequence[str]) -> Shape:
@@ -170,11 +159,8 @@ class _PngMask(Shape):
     """A mask as LabelMe's PNG in base64."""
 
     left: float
-    """First column."""
     top: float
-    """First row."""
     png: str
-    """The file."""
 
     def patch(self, height: int, width: int) -> Patch:
         left, top = round(self.left), round(self.top)

@@ -8,14 +8,13 @@ import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
-from segvoc.data.datasets.fields import DatasetSource
-from segvoc.errors import UsageError, one_line
+from segvoc.data.datasets.fields import DatasetSource, Entry, json_content, naming_damage
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import label_table, read_label_map
 from segvoc.storage.json_files import read_json
 
@@ -62,27 +61,27 @@ class ProjectLabels:
 
 
 def read_project(source: DatasetSource) -> FoundDataset:
-    """Read the images of a project that are done.
-
-    Args:
-        source: its folder, or its `project.json`.
-
-    Raises:
-        UsageError: it is no project, is damaged, has no words, or no image of it is done.
-    """
-    folder, record = source.folder, _record(source.folder / PROJECT_FILE)
-    try:
-        words = [(int(word["id"]), str(word["name"])) for word in record["words"] if not word.get("removed")]
-        background = record.get("options", {}).get("background")
-        images_folder = folder / record.get("images", "images")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / PROJECT_FILE, one_line(error)) from None
-    if not words:
+    """Read the images of a project that are done."""
+    folder, file = source.folder, source.folder / PROJECT_FILE
+    if not file.is_file():
+        raise UsageError(f"{str(folder)!r} has no {PROJECT_FILE}; give the folder of a project")
+    with naming_damage(file):
+        project = Entry(json_content(file), "the file")
+        if project.content.get("format") != PROJECT_FORMAT:
+            raise UsageError(f"{str(file)!r} is no project of segvoc; give the folder of one")
+        if (version := project.whole("version")) > PROJECT_VERSION:
+            raise UsageError(f"{str(file)!r} is of version {version}, made by a newer segvoc; update segvoc")
+        words = [Entry(word, "a word") for word in project.items("words")]
+        names = {word.whole("id"): word.text("name") for word in words if not word.content.get("removed")}
+        background = project.entry("options").content.get("background") if "options" in project else None
+        images_folder = folder / (project.text("images") if "images" in project else "images")
+    if not names:
         raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
-    labels, names = {number: index for index, (number, _) in enumerate(words)}, [name for _, name in words]
+    labels = {number: index for index, number in enumerate(names)}
     images = []
     for path in sorted((folder / "states").rglob("*.json")):
-        state = _json(path)
+        with naming_damage(path):
+            state = Entry(json_content(path), "the file").content
         if not state.get("done") or not isinstance(name := state.get("image"), str):
             continue
         stem = os.path.splitext(name)[0]
@@ -94,32 +93,8 @@ def read_project(source: DatasetSource) -> FoundDataset:
     if not images:
         raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
     return FoundDataset(
-        names=names, images=images, background=background if background in names else None, has_outside=False
+        names=list(names.values()),
+        images=images,
+        background=background if background in names.values() else None,
+        has_outside=False,
     )
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """The content of `project.json`."""
-    if not path.is_file():
-        raise UsageError(f"{str(path.parent)!r} has no {PROJECT_FILE}; give the folder of a project")
-    content = _json(path)
-    if content.get("format") != PROJECT_FORMAT:
-        raise UsageError(f"{str(path)!r} is no project of segvoc; give the folder of one")
-    version = content.get("version")
-    if isinstance(version, int) and version > PROJECT_VERSION:
-        raise UsageError(f"{str(path)!r} is of version {version}, made by a newer segvoc; update segvoc")
-    return content
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, one_line(error)) from None
-    if not isinstance(content, dict):
-        raise _damaged(path, "it is no JSON object")
-    return content
-
-
-def _damaged(path: Path, problem: str) -> UsageError:
-    return UsageError(f"{os.fspath(path)!r} is damaged: {problem}; bring it back from a backup, or remove it")

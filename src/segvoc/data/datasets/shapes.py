@@ -21,14 +21,12 @@ _CORNERS_OF_ELLIPSE = 180
 
 
 class Patch(NamedTuple):
-    """Pixels of a rectangle of an image."""
+    """Pixels of a rectangle of an image, all of which is inside."""
 
     top: int
-    """First row."""
     left: int
-    """First column."""
     inside: Bool[np.ndarray, "h w"]
-    """Which of them are meant; all are in the image."""
+    """Which of them are meant."""
 
 
 NOTHING = Patch(0, 0, np.zeros((0, 0), bool))
@@ -51,21 +49,12 @@ class Shape:
     """Whether it is no object, but several, or a part of none."""
 
     def patch(self, height: int, width: int) -> Patch:
-        """Its pixels in an image of this size [px].
-
-        Raises:
-            ValueError: it is damaged, or doesn't fit the image.
-        """
+        """Its pixels in an image of this size [px]; a `ValueError` if it is damaged, or doesn't fit the image."""
         raise NotImplementedError
 
 
 def with_area(shape: Callable[[_Item], Shape], items: Iterable[_Item]) -> tuple[tuple[Shape, ...], int]:
-    """The shapes of some items that have an area, and the number of the others.
-
-    Args:
-        shape: makes the shape of an item, or raises `NoArea`.
-        items: what a dataset says of each shape.
-    """
+    """The shapes of some items that have an area, and the number of the others, for which `shape` raises `NoArea`."""
     found, without_area = [], 0
     for item in items:
         try:
@@ -80,7 +69,6 @@ class Shapes:
     """The shapes of an image; where they overlap, later ones are in front."""
 
     shapes: tuple[Shape, ...]
-    """In the order of drawing."""
     size: tuple[int, int] | None = None
     """Height and width of the image as the dataset says [px]."""
 
