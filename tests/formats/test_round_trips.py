@@ -246,6 +246,6 @@ def test_damaged_piece_is_named(tmp_path: Path) -> None:
 
 def test_missing_library_is_told_before_the_first_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segvoc.formats.dataset.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"scikit-image, which isn.t installed; .*segvoc\[formats\]"):
+    with pytest.raises(UsageError, match=r"scikit-image, which isn.t installed; .*segvoc\[data\]"):
         DatasetWriter(tmp_path, "cvat").add(drawn_result(), "photo")
     DatasetWriter(tmp_path, "voc").add(drawn_result(), "photo")

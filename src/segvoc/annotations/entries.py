@@ -32,14 +32,9 @@ STUFF_NAMES = frozenset(
 
 
 def stuff_classes(words: Sequence[str], background: str | None) -> frozenset[int]:
-    """The indices of the words that are stuff.
+    """The indices of the words that are stuff: "stone wall", "trees", and the background.
 
-    A word is stuff if its last word is in `STUFF_NAMES`, in singular or plural ("stone wall", "trees"), or if it is the
-    background.
-
-    Args:
-        words: the words; of synonyms ("lawn, grass") the first counts.
-        background: the word that stands for "none of the others".
+    The last word of the first synonym is in `STUFF_NAMES`, in singular or plural.
     """
     return frozenset(index for index, word in enumerate(words) if word == background or _is_stuff(word))
 
@@ -100,12 +95,7 @@ def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
 
 
 def categories(words: Sequence[str], stuff: Set[int]) -> Iterator[dict[str, Any]]:
-    """The category of each word, with the ids from 1 on.
-
-    Args:
-        words: all words, in the order of their labels.
-        stuff: the labels that are stuff.
-    """
+    """COCO's category of each word, with the ids from 1 on; `stuff` are the labels that are no things."""
     for label, (word, color) in enumerate(zip(words, class_colors(len(words)).tolist(), strict=True)):
         kind = {"isthing": int(label not in stuff), "supercategory": "stuff" if label in stuff else "thing"}
         yield {"id": label + 1, "name": word, **kind, "color": color}

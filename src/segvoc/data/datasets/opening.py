@@ -87,7 +87,14 @@ def read_dataset(
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
-    found = _found(source, format)
+    if format is not None and format not in _READERS:
+        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
+    try:
+        found = _READERS[format or dataset_format(source.path)](source)
+    except OSError as error:
+        raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
+    if not found.images:
+        raise UsageError(f"the dataset {str(source.path)!r} has no images; check the path")
     if found.without_area:
         warnings.warn(
             f"{os.fspath(path)!r}: skipped shapes without an area (points, lines, boxes without a mask): "
@@ -95,14 +102,14 @@ def read_dataset(
             SkippedShapesWarning,
             stacklevel=2,
         )
-    names, background = list(found.names), background if background is not None else found.background
+    names, found_images = list(found.names), list(found.images)
+    background = background if background is not None else found.background
     if background is not None and found.has_outside and background not in names:
         names.append(background)
     try:
         vocabulary = Vocabulary(names)
     except UsageError as error:
         raise UsageError(f"{os.fspath(path)!r}: the classes can't be used as words: {error}") from None
-    found_images = found.images
     if background is not None and found.has_outside:
         found_images = [replace(image, outside=vocabulary.words.index(background)) for image in found_images]
     if not any(image.exists() for image in found_images):
@@ -112,18 +119,6 @@ def read_dataset(
         )
     ordered = tuple(sorted(found_images, key=lambda image: image.stem))
     return LabeledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
-
-
-def _found(source: DatasetSource, format: str | None) -> FoundDataset:
-    if format is not None and format not in _READERS:
-        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
-    try:
-        found = _READERS[format or dataset_format(source.path)](source)
-    except OSError as error:
-        raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
-    if not found.images:
-        raise UsageError(f"the dataset {str(source.path)!r} has no images; check the path")
-    return found
 
 
 def _name(source: DatasetSource) -> str:
