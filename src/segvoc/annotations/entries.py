@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
-from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, words_and_objects
+from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, segments
 from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import missing_extra, missing_package
 from segvoc.imaging.palette import class_colors
@@ -166,13 +166,14 @@ def detections(
             are in no detection.
 
     Raises:
-        UsageError: supervision isn't installed.
+        UsageError: supervision or scikit-image isn't installed.
     """
     try:
         from supervision import Detections
     except ModuleNotFoundError:
         raise missing_package("supervision") from None
-    regions = [one for one in words_and_objects(labels, len(words), objects) if not one.is_crowd]
+    every = frozenset(range(len(words)))
+    regions = [one for one in segments(labels, len(words), every, objects) if not one.is_crowd]
     masks = np.zeros((len(regions), *labels.shape), bool)
     for mask, region in zip(masks, regions, strict=True):
         mask[region.place] = region.inside

@@ -111,7 +111,7 @@ class Dataset:
         return {"name": self.format, "images": self.copy_images}
 
     def check(self, words: Sequence[str]) -> None:
-        """Raise a `UsageError` if the format has no room for these words, or a library that it needs isn't installed."""
+        """Raise a `UsageError` if the format has no room for these words, or a library is missing."""
         for module in FORMATS[self.format].needs:
             if find_spec(module) is None:
                 raise missing_extra("scikit-image" if module == "skimage" else module, "data")

@@ -106,7 +106,7 @@ def labelme(*shapes: dict[str, Any], image: str = "photo.png") -> dict[str, Any]
 def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
     make_image(tmp_path / "photo.png")
     ignored = {"label": "__ignore__", "points": [[0, 0], [9, 0], [9, 9]]}
-    cat = {"label": "cat", "points": [[2, 2], [5, 2], [5, 5], [2, 5]]}
+    cat = {"label": "cat", "points": [[2, 2], [6, 2], [6, 6], [2, 6]]}
     write(tmp_path / "photo.json", labelme(ignored, cat))
     write(tmp_path / "notes.json", {"about": "this folder"})
     np.testing.assert_array_equal(labels_of(tmp_path), square())
@@ -114,7 +114,7 @@ def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
 
 def test_labelme_with_other_shapes_beside_an_image_folder(tmp_path: Path) -> None:
     make_image(tmp_path / "images/photo.png")
-    box = {"label": "dog", "shape_type": "rectangle", "points": [[5, 5], [2, 2]]}
+    box = {"label": "dog", "shape_type": "rectangle", "points": [[6, 6], [2, 2]]}
     circle = {"label": "cat", "shape_type": "circle", "points": [[9, 7], [9, 8]]}
     write(tmp_path / "json/photo.json", labelme(circle, box, image="..\\images\\photo.png"))
     write(tmp_path / "labels.txt", "__ignore__\n_background_\ndog\ncat\n")

@@ -3,28 +3,18 @@
 import base64
 import binascii
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, read_lines, visible_files
-from segvoc.data.datasets.shapes import (
-    NOTHING,
-    NoArea,
-    Patch,
-    Shape,
-    Shapes,
-    box_around,
-    check_box,
-    with_area,
-    within_limits,
-)
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle, with_area
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
@@ -113,19 +103,19 @@ def _shape(entry: Entry, names: Sequence[str]) -> Shape:
     points = [_point(point, entry.name) for point in entry.items("points")]
     if kind in _WITHOUT_AREA or (kind == "polygon" and len(points) < 3):
         raise NoArea(f"{entry.name} is a {kind}")
-    if kind == "polygon":
-        return _Outlined(label=label, draw="polygon", corners=points, group=group)
-    if len(points) != 2 or kind not in ("rectangle", "circle", "mask"):
+    if kind != "polygon" and (len(points) != 2 or kind not in ("rectangle", "circle", "mask")):
         raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which is no shape of LabelMe's")
-    (left, top), (right, bottom) = points
+    (left, top), (right, bottom) = points[:2]
     if kind == "mask":
         return _PngMask(label=label, left=left, top=top, png=entry.text("mask"), group=group)
     if kind == "rectangle":
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        return _Outlined(label=label, draw="polygon", corners=corners, group=group)
-    radius = float(np.hypot(right - left, bottom - top))
-    box = [(left - radius, top - radius), (left + radius, top + radius)]
-    return _Outlined(label=label, draw="ellipse", corners=box, group=group)
+        corners = rectangle(left, top, right, bottom)
+    elif kind == "circle":
+        radius = math.hypot(right - left, bottom - top)
+        corners = ellipse(left, top, radius, radius)
+    else:
+        corners = tuple(value for point in points for value in point)
+    return Polygons(label=label, corners=[corners], group=group)
 
 
 def _point(point: object, name: str) -> tuple[float, float]:
@@ -133,25 +123,6 @@ def _point(point: object, name: str) -> tuple[float, float]:
         raise ValueError(f"a point of {name} isn't x and y")
     x, y = (finite(value, f"a coordinate of {name}") for value in point)
     return x, y
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Outlined(Shape):
-    """A polygon or an ellipse by LabelMe's rule: with its outline, coordinates being those of pixels' centers."""
-
-    draw: Literal["polygon", "ellipse"]
-    corners: Sequence[tuple[float, float]]
-    """x and y [px]; of an ellipse, the left top and right bottom."""
-
-    def patch(self, height: int, width: int) -> Patch:
-        box = box_around([within_limits(np.array(self.corners, np.float64))], height, width, margin=1)
-        if box is None:
-            return NOTHING
-        left, top, right, bottom = box
-        image = Image.new("1", (right - left, bottom - top))
-        points = [(x - left, y - top) for x, y in self.corners]
-        getattr(ImageDraw.Draw(image), self.draw)(points, fill=1, outline=1)
-        return Patch(top, left, np.array(image))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,14 +87,7 @@ def read_dataset(
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
-    if format is not None and format not in _READERS:
-        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
-    try:
-        found = _READERS[format or dataset_format(source.path)](source)
-    except OSError as error:
-        raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
-    if not found.images:
-        raise UsageError(f"the dataset {str(source.path)!r} has no images; check the path")
+    found = _found(source, format)
     if found.without_area:
         warnings.warn(
             f"{os.fspath(path)!r}: skipped shapes without an area (points, lines, boxes without a mask): "
@@ -119,6 +112,18 @@ def read_dataset(
         )
     ordered = tuple(sorted(found_images, key=lambda image: image.stem))
     return LabeledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
+
+
+def _found(source: DatasetSource, format: str | None) -> FoundDataset:
+    if format is not None and format not in _READERS:
+        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(DATASET_NAMES)}")
+    try:
+        found = _READERS[format or dataset_format(source.path)](source)
+    except OSError as error:
+        raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
+    if not found.images:
+        raise UsageError(f"the dataset {str(source.path)!r} has no images; check the path")
+    return found
 
 
 def _name(source: DatasetSource) -> str:

@@ -5,17 +5,13 @@ Only the files that docs/reference/files.md describes are read: `project.json`, 
 """
 
 import os
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt16
-
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
 from segvoc.data.datasets.fields import DatasetSource, Entry, json_content, naming_damage
+from segvoc.data.datasets.maps import MapFile
 from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import label_table, read_label_map
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.storage.json_files import read_json
 
 PROJECT_FILE = "project.json"
@@ -35,31 +31,6 @@ def is_project(folder: str | os.PathLike[str]) -> bool:
     return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProjectLabels:
-    """The labels of an image in a project, as ids of words."""
-
-    map: Path
-    object_map: Path
-    """Missing where no objects were made."""
-    labels: Mapping[int, int]
-    """The label of each id; ids without one are unlabeled."""
-
-    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """See `Annotation.draw`."""
-        ids = read_label_map(self.map)
-        checked_size(size, ids.shape)
-        return label_table(self.labels)[ids]
-
-    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
-        """See `Annotation.objects`."""
-        if not self.object_map.exists():
-            return None
-        objects = read_label_map(self.object_map)
-        checked_size(size, objects.shape)
-        return objects
-
-
 def read_project(source: DatasetSource) -> FoundDataset:
     """Read the images of a project that are done."""
     folder, file = source.folder, source.folder / PROJECT_FILE
@@ -77,7 +48,8 @@ def read_project(source: DatasetSource) -> FoundDataset:
         images_folder = folder / (project.text("images") if "images" in project else "images")
     if not names:
         raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
-    labels = {number: index for index, number in enumerate(names)}
+    labels = dict.fromkeys((*(word.whole("id") for word in words), UNLABELED_8_BIT, UNLABELED), UNLABELED)
+    labels |= {number: index for index, number in enumerate(names)}
     images = []
     for path in sorted((folder / "states").rglob("*.json")):
         with naming_damage(path):
@@ -85,11 +57,10 @@ def read_project(source: DatasetSource) -> FoundDataset:
         if not state.get("done") or not isinstance(name := state.get("image"), str):
             continue
         stem = os.path.splitext(name)[0]
-        annotation = ProjectLabels(
-            map=folder / "labels" / f"{stem}.png", object_map=folder / "objects" / f"{stem}.png", labels=labels
-        )
+        label_map, objects = folder / "labels" / f"{stem}.png", folder / "objects" / f"{stem}.png"
+        annotation = MapFile(path=label_map, labels=labels, objects_path=objects if objects.exists() else None)
         image = (source.images or images_folder) / name
-        images.append(AnnotatedImage(image=image, labels=annotation.map, stem=stem, annotation=annotation))
+        images.append(AnnotatedImage(image=image, labels=label_map, stem=stem, annotation=annotation))
     if not images:
         raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
     return FoundDataset(

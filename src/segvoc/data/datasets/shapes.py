@@ -1,4 +1,4 @@
-"""Shapes of annotations, and how they are drawn: polygons by pycocotools, as COCO, CVAT and YOLO have them.
+"""Shapes of annotations, and how they are drawn: polygons by pycocotools, whatever program they come from.
 
 What only one format has is in its reader.
 """
@@ -116,10 +116,13 @@ class Polygons(Shape):
             points = _corners(flat)
             if self.relative is not None:
                 points *= [width / self.relative, height / self.relative]
-            polygons.append(within_limits(points))
+            # written so that NaN fails as well; pycocotools would crash
+            if not (np.abs(points) <= COORDINATE_LIMIT).all():
+                raise ValueError("a corner of a polygon lies far outside its image")
+            polygons.append(points)
         if not polygons:
             raise ValueError("a shape without a polygon")
-        box = box_around(polygons, height, width)
+        box = _box_around(polygons, height, width)
         if box is None:
             return NOTHING
         left, top, right, bottom = box
@@ -130,17 +133,17 @@ class Polygons(Shape):
 def rectangle(left: float, top: float, right: float, bottom: float, degrees: float = 0.0) -> tuple[float, ...]:
     """The corners of a rectangle, turned clockwise about its center."""
     points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
-    return turned(points, ((left + right) / 2, (top + bottom) / 2), degrees)
+    return _turned(points, ((left + right) / 2, (top + bottom) / 2), degrees)
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0.0) -> tuple[float, ...]:
     """The corners of a polygon along an ellipse, turned clockwise about its center."""
     angles = np.linspace(0, 2 * math.pi, _CORNERS_OF_ELLIPSE, endpoint=False)
     points = np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], axis=1)
-    return turned(points, (x, y), degrees)
+    return _turned(points, (x, y), degrees)
 
 
-def turned(points: Float64[np.ndarray, "V 2"], about: tuple[float, float], degrees: float) -> tuple[float, ...]:
+def _turned(points: Float64[np.ndarray, "V 2"], about: tuple[float, float], degrees: float) -> tuple[float, ...]:
     """Points turned clockwise (in an image, whose y goes down), as x and y in turns."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return tuple(((points - about) @ np.array([[cos, sin], [-sin, cos]]) + about).ravel().tolist())
@@ -156,21 +159,13 @@ def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:
         raise ValueError("a polygon with a corner that is no number") from None
 
 
-def within_limits(points: Float64[np.ndarray, "V 2"]) -> Float64[np.ndarray, "V 2"]:
-    """Corners, none of which is so far outside that pycocotools would crash."""
-    # written so that NaN fails as well
-    if not (np.abs(points) <= COORDINATE_LIMIT).all():
-        raise ValueError("a corner of a polygon lies far outside its image")
-    return points
-
-
-def box_around(
-    polygons: Sequence[Float64[np.ndarray, "V 2"]], height: int, width: int, margin: int = 0
+def _box_around(
+    polygons: Sequence[Float64[np.ndarray, "V 2"]], height: int, width: int
 ) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of the part of an image that has polygons; None without one."""
     points = np.concatenate(polygons)
-    left, top = np.maximum(np.floor(points.min(axis=0)).astype(int) - margin, 0).tolist()
-    right, bottom = (np.ceil(points.max(axis=0)).astype(int) + 1 + margin).tolist()
+    left, top = np.maximum(np.floor(points.min(axis=0)).astype(int), 0).tolist()
+    right, bottom = (np.ceil(points.max(axis=0)).astype(int) + 1).tolist()
     right, bottom = min(right, width), min(bottom, height)
     return None if left >= right or top >= bottom else (left, top, right, bottom)
 
