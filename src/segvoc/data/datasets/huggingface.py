@@ -11,10 +11,10 @@ from jaxtyping import UInt16
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
 from segvoc.data.datasets.fields import DatasetSource, chosen_set, json_content
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
-from segvoc.imaging.reading import decode_image, opened_image
+from segvoc.imaging.reading import opened_image
 from segvoc.storage.resume import Stamp
 from segvoc.vocabulary import Vocabulary
 
@@ -78,16 +78,9 @@ class RowLabels:
 
 @dataclass(frozen=True, kw_only=True)
 class RowImage(AnnotatedImage):
-    """A row of a dataset; its paths only name it in messages."""
+    """A row of a dataset; its paths only name it in messages, and its stamps are those of the dataset's content."""
 
     cell: Cell
-    print: str
-    """Stands for what the dataset contains."""
-
-    def read(self, classes: int) -> ImageAndLabels:
-        """See `LabeledImage.read`."""
-        image = decode_image(self.content(), f"the image of row {self.cell.row}")
-        return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
     def content(self) -> bytes:
         """See `LabeledImage.content`."""
@@ -98,8 +91,8 @@ class RowImage(AnnotatedImage):
         return True
 
     def stamp(self) -> tuple[Stamp, Stamp]:
-        """See `LabeledImage.stamp`; the row of a dataset whose content has a name."""
-        number = int.from_bytes(self.print.encode()[:16], "little")
+        """See `LabeledImage.stamp`."""
+        number = int.from_bytes(self.cell.dataset._fingerprint.encode()[:16], "little")
         return (self.cell.row, number), (self.cell.row, number)
 
 
@@ -148,11 +141,7 @@ def read_huggingface(
 
 
 def read_saved(source: DatasetSource) -> FoundDataset:
-    """Read a folder that `save_to_disk` wrote, whose class names are in `classes.json` or `id2label.json`.
-
-    Raises:
-        UsageError: the folder isn't whole, has no names of classes, or several splits of which none is named.
-    """
+    """Read a folder that `save_to_disk` wrote, whose class names are in `classes.json` or `id2label.json`."""
     try:
         from datasets import DatasetDict, load_from_disk
     except ModuleNotFoundError:
@@ -199,19 +188,9 @@ def _found_rows(
         plain = plain.cast_column(column, Image(decode=False))
     found = []
     for row in range(len(dataset)):
-        place = Path(name) / f"{row:06}"
         pixels, label_map = (Cell(dataset=plain, column=column, row=row) for column in (image, labels))
-        annotation = RowLabels(cell=label_map, values=values)
-        found.append(
-            RowImage(
-                image=place,
-                labels=place,
-                stem=place.name,
-                annotation=annotation,
-                cell=pixels,
-                print=dataset._fingerprint,
-            )
-        )
+        place, annotation = Path(name) / f"{row:06}", RowLabels(cell=label_map, values=values)
+        found.append(RowImage(image=place, labels=place, stem=place.name, annotation=annotation, cell=pixels))
     return FoundDataset(names=list(by_value.values()), images=found, has_outside=False)
 
 
