@@ -193,10 +193,7 @@ class _CocoRuns(Shape):
     """{"size": [H, W], "counts": ...}"""
 
     def patch(self, height: int, width: int) -> Patch:
-        size = self.runs.get("size")
-        if not isinstance(size, list) or not isinstance(self.runs.get("counts"), str | list):
-            raise ValueError("a mask without size and run lengths")
         try:
             return Patch(0, 0, coco_mask(self.runs, height, width))
-        except (TypeError, UnicodeError, OverflowError) as error:
+        except (KeyError, TypeError, UnicodeError, OverflowError) as error:
             raise ValueError(f"run lengths that are none ({error})") from None

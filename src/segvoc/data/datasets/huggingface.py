@@ -175,7 +175,7 @@ def _found_rows(
 ) -> FoundDataset:
     from datasets import Image
 
-    image, labels = _columns(dataset, image, labels)
+    columns = _columns(dataset, image, labels)
     try:
         pairs = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
         by_value = dict(sorted((int(value), word) for value, word in pairs))
@@ -183,12 +183,12 @@ def _found_rows(
         raise UsageError("the classes are neither names nor names by whole numbers; give one of them") from None
     values = dict.fromkeys((UNLABELED_8_BIT, UNLABELED), UNLABELED)
     values |= {value: index for index, value in enumerate(by_value)}
-    plain = dataset.with_format(None).select_columns([image, labels])
-    for column in (image, labels):
+    plain = dataset.with_format(None).select_columns(list(columns))
+    for column in columns:
         plain = plain.cast_column(column, Image(decode=False))
     found = []
     for row in range(len(dataset)):
-        pixels, label_map = (Cell(dataset=plain, column=column, row=row) for column in (image, labels))
+        pixels, label_map = (Cell(dataset=plain, column=column, row=row) for column in columns)
         place, annotation = Path(name) / f"{row:06}", RowLabels(cell=label_map, values=values)
         found.append(RowImage(image=place, labels=place, stem=place.name, annotation=annotation, cell=pixels))
     return FoundDataset(names=list(by_value.values()), images=found, has_outside=False)
@@ -218,5 +218,5 @@ def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None)
                 f"which of the columns {', '.join(features)} has the label maps isn't plain; name it (labels=), or "
                 "keep only it and the images (select_columns)"
             )
-        labels = maps[0]
+        return image, maps[0]
     return image, labels

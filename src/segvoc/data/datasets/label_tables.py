@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from segvoc.data.datasets.fields import json_content, naming_damage, read_lines
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
@@ -19,7 +19,7 @@ IGNORED_NAMES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTable:
-    """The classes of a dataset, and how masks say them."""
+    """The classes of a dataset, and what the values of its maps stand for."""
 
     names: tuple[str, ...]
     """The names of the classes that are no void; their order is that of the labels."""
@@ -28,10 +28,11 @@ class LabelTable:
     colors: Mapping[int, int] | None = None
     """The label of each color (0xRRGGBB) in a mask of colors; None: the table has no colors."""
     has_colors_alone: bool = False
-    """Whether the table has colors and no indices, which are the lines' order then."""
+    """Whether the table has colors and no indices, which are the lines' order: palette images are of colors, too."""
 
 
-class _Row(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class _Row:
     name: str
     index: int | None
     color: tuple[int, ...] | None

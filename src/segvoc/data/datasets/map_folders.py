@@ -1,12 +1,12 @@
 """Folders of images and maps: published datasets as they are downloaded, VOC, and masks with a table of classes.
 
-Each published dataset is a row of `PUBLISHED`, which says where its maps are and what their values stand for; VOC adds
-lists of images, and masks several ways to call two folders. All are paired with the images by their names.
+Each published dataset is a row of `MAP_LAYOUTS`, which says where its maps are and what their values stand for; VOC
+adds lists of images, and masks several ways to call two folders. All are paired with the images by their names.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken
@@ -47,14 +47,25 @@ class _Pairing:
     """What the names of images have after those that they share with their maps, without the suffix."""
     endings: tuple[str, ...] = ("",)
     """What the names of maps may have there; that which most of them have is taken."""
+    objects: tuple[str, str] | None = None
+    """What a map's path has in place of what, where its file of objects is."""
+    numbers: ObjectNumbers | None = None
+    """What the values of that file are."""
+
+    def map_file(self, path: Path, table: LabelTable) -> MapFile:
+        """A map, with its objects if there are some."""
+        objects_path = None
+        if self.objects is not None:
+            own, others = self.objects
+            before, _, after = path.as_posix().rpartition(own)
+            objects_path = Path(f"{before}{others}{after}")
+        is_there = objects_path is not None and objects_path.is_file()
+        return MapFile(path=path, table=table, objects_path=objects_path if is_there else None, numbers=self.numbers)
 
 
 def _paired(
-    source: DatasetSource,
-    pairing: _Pairing,
-    annotation: Callable[[Path], MapFile],
-    stems: Iterable[str] | None = None,
-) -> list[AnnotatedImage]:
+    source: DatasetSource, pairing: _Pairing, table: LabelTable, stems: Iterable[str] | None = None
+) -> FoundDataset:
     """The images and maps of the same names, or those of a list.
 
     Images without a map and maps without an image are included, and reading them says which file is missing.
@@ -93,8 +104,8 @@ def _paired(
             continue
         path = maps.get(stem + ending, maps_folder / f"{stem}{ending}.png")
         image = images.get(stem, folder / f"{stem}{pairing.image_ending}.jpg")
-        found.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation(path)))
-    return found
+        found.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=pairing.map_file(path, table)))
+    return FoundDataset(names=table.names, images=found, has_outside=False)
 
 
 def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
@@ -114,7 +125,7 @@ def _sets(folder: Path, pattern: str) -> dict[str, Path]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class MapLayout:
     """Where a dataset has its maps and images, below its folder, and what the values stand for.
 
     In the names of folders, "*" stands for the name of a set.
@@ -178,8 +189,8 @@ def is_vistas_config(content: object) -> bool:
     return isinstance(labels, list) and bool(labels) and isinstance(labels[0], dict) and "readable" in labels[0]
 
 
-PUBLISHED: Mapping[PublishedName, Published] = {
-    "cityscapes": Published(
+MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
+    "cityscapes": MapLayout(
         marks=("gtFine",),
         maps=("gtFine/*",),
         images=("leftImg8bit/*",),
@@ -190,7 +201,7 @@ PUBLISHED: Mapping[PublishedName, Published] = {
         numbers=ObjectNumbers(1000, _CITYSCAPES_THINGS),
         archive="gtFine_trainvaltest.zip",
     ),
-    "kitti": Published(
+    "kitti": MapLayout(
         marks=("*/image_2", "*/semantic"),
         maps=("*/semantic",),
         images=("*/image_2",),
@@ -199,14 +210,14 @@ PUBLISHED: Mapping[PublishedName, Published] = {
         numbers=ObjectNumbers(256, _CITYSCAPES_THINGS, first=1),
         archive="data_semantics.zip",
     ),
-    "ade20k": Published(
+    "ade20k": MapLayout(
         marks=("objectInfo150.txt", "sceneCategories.txt", "annotations/training", "annotations/validation"),
         maps=("annotations/*",),
         images=("images/*",),
         classes=_ade_classes,
         archive="ADEChallengeData2016.zip",
     ),
-    "camvid": Published(
+    "camvid": MapLayout(
         marks=("701_StillsRaw_full", "LabeledApproved_full"),
         maps=("LabeledApproved_full",),
         images=("701_StillsRaw_full",),
@@ -214,7 +225,7 @@ PUBLISHED: Mapping[PublishedName, Published] = {
         map_ending="_L",
         archive="both of CamVid's archives",
     ),
-    "coco-stuff": Published(
+    "coco-stuff": MapLayout(
         marks=("stuffthingmaps", "annotations/*2014/*.png", "annotations/*2017/*.png"),
         maps=("stuffthingmaps/*", "annotations/*"),
         images=("images/*", "*"),
@@ -225,7 +236,7 @@ PUBLISHED: Mapping[PublishedName, Published] = {
 """The datasets by the names of their formats; Vistas is one for each version (`_vistas`)."""
 
 
-def _vistas(file: Path) -> Published:
+def _vistas(file: Path) -> MapLayout:
     """Mapillary Vistas 1.2 (`validation/labels`) or 2.0 (`validation/v2.0/labels`), by its list of classes.
 
     The classes have their readable names; those that aren't evaluated are unlabeled.
@@ -238,7 +249,7 @@ def _vistas(file: Path) -> Published:
         names = [entries[at].text("name") if readable.count(readable[at]) > 1 else readable[at] for at in known]
     indices = dict.fromkeys((*range(len(entries)), 255), UNLABELED) | {index: at for at, index in enumerate(known)}
     version = re.search(r"v\d+\.\d+", file.stem)
-    return Published(
+    return MapLayout(
         marks=(),
         maps=(f"*/{version[0]}/labels", "*/labels") if version else ("*/labels",),
         images=("*/images",),
@@ -260,34 +271,24 @@ def read_vistas(source: DatasetSource) -> FoundDataset:
     return read_published(source, _vistas(files[0]))
 
 
-def read_published(source: DatasetSource, row: Published) -> FoundDataset:
+def read_published(source: DatasetSource, layout: MapLayout) -> FoundDataset:
     """Read a published dataset."""
     folder = source.folder
-    sets = next((found for pattern in row.maps if (found := _sets(folder, pattern))), None)
+    sets = next((found for pattern in layout.maps if (found := _sets(folder, pattern))), None)
     if sets is None:
-        needed = row.maps[-1].replace("*", "training")
-        raise UsageError(f"{str(source.path)!r} has no folder {needed}; unpack {row.archive} there")
+        needed = layout.maps[-1].replace("*", "training")
+        raise UsageError(f"{str(source.path)!r} has no folder {needed}; unpack {layout.archive} there")
     split, maps = chosen_set(source, {name: (name, path) for name, path in sets.items()}, "sets")
-    places = [folder / pattern.replace("*", split) for pattern in row.images]
-    table = row.classes(source)
-
-    def annotation(path: Path) -> MapFile:
-        objects = folder / path.relative_to(folder).as_posix().replace(*row.objects) if row.objects else None
-        return MapFile(
-            path=path,
-            labels=table.indices,
-            colors=table.colors,
-            objects_path=objects if objects is not None and objects.is_file() else None,
-            numbers=row.numbers,
-        )
-
+    places = [folder / pattern.replace("*", split) for pattern in layout.images]
     pairing = _Pairing(
         images=next((place for place in places if place.is_dir()), places[0]),
         maps=maps,
-        image_ending=row.image_ending,
-        endings=(row.map_ending,),
+        image_ending=layout.image_ending,
+        endings=(layout.map_ending,),
+        objects=layout.objects,
+        numbers=layout.numbers,
     )
-    return FoundDataset(names=table.names, images=_paired(source, pairing, annotation), has_outside=False)
+    return _paired(source, pairing, layout.classes(source))
 
 
 # ---- VOC
@@ -308,17 +309,10 @@ def read_voc(source: DatasetSource) -> FoundDataset:
     root = find_voc(source.folder.parent.parent if source.path.is_file() else source.folder)
     if root is None:
         raise UsageError(f"{str(source.path)!r} has no folder SegmentationClass; check the path")
-    maps, (names, colors) = root / "SegmentationClass", _voc_classes(root)
-    labels = {index: index for index in range(len(names))} | {255: UNLABELED}
-
-    def annotation(path: Path) -> MapFile:
-        objects = root / "SegmentationObject" / path.relative_to(maps)
-        return MapFile(path=path, labels=labels, colors=colors, objects_path=objects if objects.is_file() else None)
-
-    pairing = _Pairing(images=root / "JPEGImages", maps=maps)
-    images = _paired(source, pairing, annotation, _voc_stems(source, root))
-    background = names[0] if names[0] == VOC_BACKGROUND else None
-    return FoundDataset(names=names, images=images, background=background, has_outside=False)
+    table, objects = _voc_classes(root), ("/SegmentationClass/", "/SegmentationObject/")
+    pairing = _Pairing(images=root / "JPEGImages", maps=root / "SegmentationClass", objects=objects)
+    found = _paired(source, pairing, table, _voc_stems(source, root))
+    return replace(found, background=VOC_BACKGROUND if table.names[0] == VOC_BACKGROUND else None)
 
 
 def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
@@ -334,8 +328,8 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
     return [stem.strip() for stem in stems if stem.strip()]
 
 
-def _voc_classes(root: Path) -> tuple[tuple[str, ...], dict[int, int]]:
-    """The names, in the order of their indices, and the label of each color."""
+def _voc_classes(root: Path) -> LabelTable:
+    """The classes in the order of their indices; 255 and its color are unlabeled."""
     palette = [red << 16 | green << 8 | blue for red, green, blue in voc_colors().tolist()]
     found: dict[str, int] = {}
     if (file := root / "labelmap.txt").is_file():
@@ -356,7 +350,11 @@ def _voc_classes(root: Path) -> tuple[tuple[str, ...], dict[int, int]]:
         found = dict(zip(class_names("voc21"), palette, strict=False))
     if not found:
         raise damaged(file, "it has no class")
-    return tuple(found), {color: label for label, color in enumerate(found.values())} | {palette[255]: UNLABELED}
+    return LabelTable(
+        names=tuple(found),
+        indices={index: index for index in range(len(found))} | {255: UNLABELED},
+        colors={color: label for label, color in enumerate(found.values())} | {palette[255]: UNLABELED},
+    )
 
 
 # ---- folders of masks with a table of their classes
@@ -433,10 +431,4 @@ def read_masks(source: DatasetSource) -> FoundDataset:
             f"{str(source.path)!r} has no table of its classes; write classes.txt with a line for each, "
             "'0 background' or '128,64,128 road'"
         )
-    table = read_label_table(path)
-
-    def annotation(path: Path) -> MapFile:
-        return MapFile(path=path, labels=table.indices, colors=table.colors, palette_is_colors=table.has_colors_alone)
-
-    images = _paired(source, chosen_set(source, pairs, "sets"), annotation)
-    return FoundDataset(names=table.names, images=images, has_outside=False)
+    return _paired(source, chosen_set(source, pairs, "sets"), read_label_table(path))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import checked_size
+from segvoc.data.datasets.label_tables import LabelTable
 from segvoc.imaging.label_maps import UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image
 
@@ -35,12 +36,8 @@ class MapFile:
     """A map of indices (gray or palette) or of colors, maybe with a map of objects."""
 
     path: Path
-    labels: Mapping[int, int]
-    """The label of each index; 65535 for those that are unlabeled."""
-    colors: Mapping[int, int] | None = None
-    """The label of each color, 0xRRGGBB."""
-    palette_is_colors: bool = False
-    """Whether a palette image is one of colors, whatever its indices are."""
+    table: LabelTable
+    """What its values stand for."""
     objects_path: Path | None = None
     """The file with objects; None: there is none."""
     numbers: ObjectNumbers | None = None
@@ -49,19 +46,21 @@ class MapFile:
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
         values, name = self._values(self.path), self.path.name
-        if values.ndim == 3 and self.colors is None and (values == values[..., :1]).all():
+        if values.ndim == 3 and self.table.colors is None and (values == values[..., :1]).all():
             values = values[..., 0]  # indices, saved as gray of three channels
         checked_size(size, (values.shape[0], values.shape[1]))
         if values.ndim == 2:
-            return looked_up(values, self.labels, lambda value: f"{name!r} has the index {value}, which no class has")
-        if self.colors is None:
+            return looked_up(
+                values, self.table.indices, lambda value: f"{name!r} has the index {value}, which no class has"
+            )
+        if self.table.colors is None:
             raise ValueError(f"{name!r} is of colors, for which the table of classes has none")
 
         def unknown(key: int) -> str:
             color = f"{key >> 16}, {key >> 8 & 255}, {key & 255} (#{key:06x})"
             return f"{name!r} has the color {color}, which no class has"
 
-        return looked_up(values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), self.colors, unknown)
+        return looked_up(values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), self.table.colors, unknown)
 
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
         """See `Annotation.objects`."""
@@ -83,7 +82,7 @@ class MapFile:
         """Values (H W) or colors (H W 3)."""
         with opened_image(path) as image:
             mode = image.mode
-            values = np.array(image.convert("RGB") if mode == "P" and self.palette_is_colors else image)
+            values = np.array(image.convert("RGB") if mode == "P" and self.table.has_colors_alone else image)
         if mode == "1":
             return values.astype(np.uint8)
         if mode == "RGBA" and (values[..., 3] == 255).all():

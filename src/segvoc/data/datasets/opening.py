@@ -16,7 +16,7 @@ from segvoc.data.datasets.huggingface import is_saved, read_saved
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import (
-    PUBLISHED,
+    MAP_LAYOUTS,
     find_pairs,
     find_vistas,
     find_voc,
@@ -46,7 +46,7 @@ _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
     "yolo-seg": read_yolo,
     "voc": read_voc,
     "label-studio": read_label_studio,
-    **{name: partial(read_published, row=row) for name, row in PUBLISHED.items()},
+    **{name: partial(read_published, layout=layout) for name, layout in MAP_LAYOUTS.items()},
     "mapillary-vistas": read_vistas,
     "masks": read_masks,
     "project": read_project,
@@ -237,7 +237,7 @@ def marked_formats(folder: Path) -> list[DatasetName]:
     }
     # COCO's own folders have maps of stuff beside the instances
     return [name for name, marked in marks.items() if marked] or [
-        *(name for name, row in PUBLISHED.items() if any(any(folder.glob(mark)) for mark in row.marks)),
+        *(name for name, layout in MAP_LAYOUTS.items() if any(any(folder.glob(mark)) for mark in layout.marks)),
         *(["mapillary-vistas"] if find_vistas(folder) else []),
     ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
 from segvoc.data.datasets.fields import DatasetSource, Entry, json_content, naming_damage
+from segvoc.data.datasets.label_tables import LabelTable
 from segvoc.data.datasets.maps import MapFile
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
@@ -50,6 +51,7 @@ def read_project(source: DatasetSource) -> FoundDataset:
         raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
     labels = dict.fromkeys((*(word.whole("id") for word in words), UNLABELED_8_BIT, UNLABELED), UNLABELED)
     labels |= {number: index for index, number in enumerate(names)}
+    table = LabelTable(names=tuple(names.values()), indices=labels)
     images = []
     for path in sorted((folder / "states").rglob("*.json")):
         with naming_damage(path):
@@ -58,14 +60,14 @@ def read_project(source: DatasetSource) -> FoundDataset:
             continue
         stem = os.path.splitext(name)[0]
         label_map, objects = folder / "labels" / f"{stem}.png", folder / "objects" / f"{stem}.png"
-        annotation = MapFile(path=label_map, labels=labels, objects_path=objects if objects.exists() else None)
+        annotation = MapFile(path=label_map, table=table, objects_path=objects if objects.exists() else None)
         image = (source.images or images_folder) / name
         images.append(AnnotatedImage(image=image, labels=label_map, stem=stem, annotation=annotation))
     if not images:
         raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
     return FoundDataset(
-        names=list(names.values()),
+        names=table.names,
         images=images,
-        background=background if background in names.values() else None,
+        background=background if background in table.names else None,
         has_outside=False,
     )
