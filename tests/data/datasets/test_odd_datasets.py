@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 import segvoc
 from segvoc.data.datasets.opening import dataset_format
+from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 
@@ -60,6 +62,17 @@ def test_coco_with_polygons_gaps_in_ids_and_crowds(tmp_path: Path) -> None:
     expected = square(1)
     expected[:, 0] = 0
     np.testing.assert_array_equal(labels_of(tmp_path), expected)
+
+
+def test_polygons_are_those_of_pycocotools() -> None:
+    height, width = 48, 64
+    rng = np.random.default_rng(0)
+    polygons = [[8.1, 4, 12, 4, 8.1, 24]]
+    polygons += [rng.uniform(-5, 70, 2 * corners).round(corners % 4).tolist() for corners in rng.integers(3, 20, 300)]
+    for flat in polygons:
+        shapes = Shapes(shapes=(Polygons(label=1, corners=[flat]),))
+        expected: Any = coco_mask.decode(coco_mask.frPyObjects([flat], height, width))  # type: ignore[call-overload]
+        np.testing.assert_array_equal(shapes.draw((height, width), 0), expected[..., 0])
 
 
 def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def read_huggingface(
         dataset: a dataset of rows, not a streamed one, with a column of images and one of label maps (palette or gray).
         classes: names in the order of the values in the label maps, or by value. 255 is unlabeled unless a class has
             it, and 65535 always is.
-        image: the column of the images. None: "image", "pixel_values" or "img", or the only column of images.
+        image: the column of the images. None: "image", "pixel_values" or "img".
         labels: the column of the label maps. None: the only other column of images.
         background: the class that stands for "none of the others".
         name: of the dataset, for reports; by default its own.
@@ -205,12 +205,10 @@ def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None)
             raise UsageError(f"the dataset has no column {column!r}; it has {', '.join(features)}")
         if column is not None and column not in pictures:
             raise UsageError(f"the column {column!r} has no images; cast it: dataset.cast_column({column!r}, Image())")
-    others = [column for column in pictures if column != labels]
     if image is None:
-        likely = [column for column in IMAGE_COLUMNS if column in others] or others
-        if not likely or (likely == others and len(others) > 1):
-            raise UsageError(f"which of the columns {', '.join(features)} has the images isn't plain; name it (image=)")
-        image = likely[0]
+        image = next((column for column in IMAGE_COLUMNS if column in pictures and column != labels), None)
+    if image is None:
+        raise UsageError(f"which of the columns {', '.join(features)} has the images isn't plain; name it (image=)")
     if labels is None:
         maps = [column for column in pictures if column != image]
         if len(maps) != 1:

@@ -126,8 +126,8 @@ class Polygons(Shape):
         if box is None:
             return NOTHING
         left, top, right, bottom = box
-        shifted = [(points - [left, top]).ravel().tolist() for points in polygons]
-        return Patch(top, left, coco_mask(shifted, bottom - top, right - left))
+        moved = [_moved(points, left, top).ravel().tolist() for points in polygons]
+        return Patch(top, left, coco_mask(moved, bottom - top, right - left))
 
 
 def rectangle(left: float, top: float, right: float, bottom: float, degrees: float = 0.0) -> tuple[float, ...]:
@@ -157,6 +157,12 @@ def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:
         return np.array(flat, np.float64).reshape(-1, 2)
     except TypeError:
         raise ValueError("a polygon with a corner that is no number") from None
+
+
+def _moved(points: Float64[np.ndarray, "V 2"], left: int, top: int) -> Float64[np.ndarray, "V 2"]:
+    """Corners as seen from (left, top), which pycocotools rounds to the same fifths of a pixel as before."""
+    fifths = np.trunc(5 * points + 0.5) - [5 * left, 5 * top]
+    return (fifths - (fifths < 0)) / 5  # it rounds towards zero
 
 
 def _box_around(
