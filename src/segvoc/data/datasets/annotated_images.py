@@ -121,8 +121,6 @@ class FoundDataset:
     images: Sequence[AnnotatedImage]
     background: str | None = None
     """The class that the format itself calls the background, if it has one."""
-    without_area: int = 0
-    """Number of shapes that were skipped because they have no area: points, lines, boxes without a mask."""
     has_outside: bool = True
     """Whether the labels are shapes, outside of which is something else, and not maps."""
 

@@ -19,7 +19,7 @@ from segvoc.data.datasets.annotated_images import (
 )
 from segvoc.data.datasets.fields import DatasetSource, Entry, chosen_set, json_content, naming_damage
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, with_area
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, without_area
 from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
@@ -110,7 +110,6 @@ class _Reader:
         self.stuff = {
             label for label, entry in enumerate(self.categories) if is_stuff or entry.content.get("isthing") == 0
         }
-        self.without_area = 0
         if len(self.labels) < len(self.categories):
             raise ValueError("two categories have one id")
 
@@ -135,17 +134,15 @@ class _Reader:
                 images.append(AnnotatedImage(image=image, labels=labels, stem=stem, annotation=annotation))
             except ValueError as error:
                 images.append(broken(self.path, stem, str(error)))
-        if images and self.without_area == len(self.annotations) > 0:
+        if images and without_area(images) == len(self.annotations) > 0:
             raise ValueError("it has boxes or points and no masks, which this needs")
         names = [entry.text("name").strip() for entry in self.categories]
-        return FoundDataset(names=names, images=images, without_area=self.without_area, has_outside=not self.panoptic)
+        return FoundDataset(names=names, images=images, has_outside=not self.panoptic)
 
     def _annotation(self, size: tuple[int, int] | None, entries: Sequence[Entry]) -> tuple[Annotation, Path]:
         """The annotation of an image, and the file that has it."""
         if not self.panoptic:
-            shapes, without_area = with_area(self._shape, entries)
-            self.without_area += without_area
-            return Shapes(shapes=shapes, size=size), self.path
+            return Shapes.of(entries, self._shape, size), self.path
         if len(entries) != 1:
             raise ValueError(f"an image has {len(entries)} panoptic annotations in place of one")
         name = entries[0].text("file_name")

@@ -18,7 +18,6 @@ from segvoc.data.datasets.shapes import (
     check_box,
     ellipse,
     rectangle,
-    with_area,
 )
 from segvoc.errors import UsageError
 
@@ -52,27 +51,25 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
     files = [element.get("name", "") for element in elements]
     stems = unique_stems([Path(name.replace("\\", "/") or "image") for name in files])
     folders = [path.parent / "images", path.parent / "images" / "default", path.parent / path.stem, path.parent]
-    images, without_area = [], 0
+    images = []
     for element, name, stem in zip(elements, files, stems, strict=True):
         try:
             image = source.image(name, folders)
-            annotation, skipped = _annotation(element, names)
-            without_area += skipped
+            annotation = _annotation(element, names)
             images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
         except ValueError as error:
             images.append(broken(path, stem, f"image {name[:60]!r}: {error}"))
-    return FoundDataset(names=names, images=images, without_area=without_area)
+    return FoundDataset(names=names, images=images)
 
 
-def _annotation(image: Element, names: Sequence[str]) -> tuple[Shapes, int]:
-    """The shapes of an image, and the number of those that aren't in it because they have no area."""
+def _annotation(image: Element, names: Sequence[str]) -> Shapes:
     kinds = ("mask", "polygon", "box", "ellipse", *_WITHOUT_AREA)
     elements = sorted(
         (element for element in image if element.tag in kinds), key=lambda element: int(element.get("z_order", "0"))
     )
-    shapes, skipped = with_area(lambda element: _shape(element, names), elements)
     height, width = image.get("height"), image.get("width")
-    return Shapes(shapes=shapes, size=(int(height), int(width)) if height and width else None), skipped
+    size = (int(height), int(width)) if height and width else None
+    return Shapes.of(elements, lambda element: _shape(element, names), size)
 
 
 def _shape(element: Element, names: Sequence[str]) -> Shape:

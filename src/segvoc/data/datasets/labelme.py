@@ -14,7 +14,7 @@ from PIL import Image
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, read_lines, visible_files
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle, with_area
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
@@ -48,7 +48,7 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
         raise UsageError(f"{str(source.path)!r} has no JSON file of LabelMe's; check the path")
     names = _names(source, sound)
     stems = unique_stems([path.relative_to(source.folder) for path in contents])
-    images, without_area = [], 0
+    images = []
     for (path, content), stem in zip(contents.items(), stems, strict=True):
         if content is None:
             images.append(broken(path, stem, problems[path]))
@@ -56,18 +56,16 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
         try:
             image, embedded = _image(source, path, content), None
             entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
-            shapes, skipped = with_area(lambda entry: _shape(entry, names), entries)
-            annotation = Shapes(shapes=shapes, size=content.size("imageHeight", "imageWidth"))
+            size = content.size("imageHeight", "imageWidth")
+            annotation = Shapes.of(entries, lambda entry: _shape(entry, names), size)
             is_there = image.exists() and image.suffix.lower() in IMAGE_SUFFIXES
             if not is_there and "imageData" in content:
                 image, embedded = path.with_name(image.name), content.text("imageData")
+            images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation, embedded=embedded))
         except ValueError as error:
             images.append(broken(path, stem, str(error)))
-            continue
-        without_area += skipped
-        images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation, embedded=embedded))
     background = LABELME_BACKGROUND if LABELME_BACKGROUND in names else None
-    return FoundDataset(names=names, images=images, background=background, without_area=without_area)
+    return FoundDataset(names=names, images=images, background=background)
 
 
 def _names(source: DatasetSource, contents: Sequence[Entry]) -> list[str]:

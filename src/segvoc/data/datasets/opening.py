@@ -28,6 +28,7 @@ from segvoc.data.datasets.map_folders import (
     read_voc,
 )
 from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
+from segvoc.data.datasets.shapes import without_area
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
@@ -88,10 +89,10 @@ def read_dataset(
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
     found = _found(source, format)
-    if found.without_area:
+    if skipped := without_area(found.images):
         warnings.warn(
             f"{os.fspath(path)!r}: skipped shapes without an area (points, lines, boxes without a mask): "
-            f"{found.without_area}; draw polygons or masks if they matter",
+            f"{skipped}; draw polygons or masks if they matter",
             SkippedShapesWarning,
             stacklevel=2,
         )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 
-from segvoc.data.datasets.annotated_images import checked_size
+from segvoc.data.datasets.annotated_images import AnnotatedImage, checked_size
 from segvoc.data.preparation.conversions import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
 
@@ -53,17 +53,6 @@ class Shape:
         raise NotImplementedError
 
 
-def with_area(shape: Callable[[_Item], Shape], items: Iterable[_Item]) -> tuple[tuple[Shape, ...], int]:
-    """The shapes of some items that have an area, and the number of the others, for which `shape` raises `NoArea`."""
-    found, without_area = [], 0
-    for item in items:
-        try:
-            found.append(shape(item))
-        except NoArea:
-            without_area += 1
-    return tuple(found), without_area
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
     """The shapes of an image; where they overlap, later ones are in front."""
@@ -71,6 +60,19 @@ class Shapes:
     shapes: tuple[Shape, ...]
     size: tuple[int, int] | None = None
     """Height and width of the image as the dataset says [px]."""
+    without_area: int = 0
+    """Number of those that were skipped because they have no area."""
+
+    @classmethod
+    def of(cls, items: Iterable[_Item], shape: Callable[[_Item], Shape], size: tuple[int, int] | None) -> "Shapes":
+        """The shapes of what a dataset lists of an image; `shape` raises `NoArea` for what is skipped."""
+        found, without_area = [], 0
+        for item in items:
+            try:
+                found.append(shape(item))
+            except NoArea:
+                without_area += 1
+        return cls(shapes=tuple(found), size=size, without_area=without_area)
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
@@ -98,6 +100,11 @@ class Shapes:
             rows, columns = inside.shape
             numbers[top : top + rows, left : left + columns][inside] = number
         return numbers
+
+
+def without_area(images: Iterable[AnnotatedImage]) -> int:
+    """Number of shapes that were skipped because they have no area: points, lines, boxes without a mask."""
+    return sum(image.annotation.without_area for image in images if isinstance(image.annotation, Shapes))
 
 
 @dataclass(frozen=True, kw_only=True)
