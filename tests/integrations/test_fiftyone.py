@@ -139,5 +139,5 @@ def test_labeled_images_are_a_data_set_that_is_evaluated(fiftyone: Any, tmp_path
 
 def test_without_fiftyone_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fiftyone", None)
-    with pytest.raises(UsageError, match=r"segvoc\[fiftyone\]"):
+    with pytest.raises(UsageError, match="pip install fiftyone"):
         segmentation_of(drawn_result())

@@ -126,31 +126,3 @@ def pieces_of(region: Region) -> list[Region]:
         )
         for piece in pieces
     ]
-
-
-def words_and_objects(
-    labels: UInt16[np.ndarray, "H W"], classes: int, objects: UInt16[np.ndarray, "H W"] | None = None
-) -> Iterator[Region]:
-    """All pixels of each class as one region, or each of its objects where it has some; needs no other library.
-
-    Args:
-        labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no region.
-        classes: number of classes.
-        objects: the number of each pixel's object, 0 for none. The pixels of a class with objects that are in none of
-            them come first, as number 0.
-    """
-    for label in np.unique(labels[labels < classes]).tolist():
-        mask = labels == label
-        numbers = [] if objects is None else np.unique(objects[mask]).tolist()
-        if objects is None or not any(numbers):
-            yield _region(label, mask, None)
-        else:
-            for number in numbers:
-                yield _region(label, mask & (objects == number), number)
-
-
-def _region(label: int, mask: Bool[np.ndarray, "H W"], number: int | None) -> Region:
-    """The pixels of a mask that isn't empty."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    top, left = int(rows[0]), int(columns[0])
-    return Region(label, left, top, mask[top : rows[-1] + 1, left : columns[-1] + 1], number)

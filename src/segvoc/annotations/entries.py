@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
-from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, words_and_objects
+from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, segments
 from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import missing_extra, missing_package
 from segvoc.imaging.palette import class_colors
@@ -32,14 +32,9 @@ STUFF_NAMES = frozenset(
 
 
 def stuff_classes(words: Sequence[str], background: str | None) -> frozenset[int]:
-    """The indices of the words that are stuff.
+    """The indices of the words that are stuff: "stone wall", "trees", and the background.
 
-    A word is stuff if its last word is in `STUFF_NAMES`, in singular or plural ("stone wall", "trees"), or if it is the
-    background.
-
-    Args:
-        words: the words; of synonyms ("lawn, grass") the first counts.
-        background: the word that stands for "none of the others".
+    The last word of the first synonym is in `STUFF_NAMES`, in singular or plural.
     """
     return frozenset(index for index, word in enumerate(words) if word == background or _is_stuff(word))
 
@@ -100,12 +95,7 @@ def _run_lengths(mask: UInt8[np.ndarray, "H W"]) -> dict[str, Any]:
 
 
 def categories(words: Sequence[str], stuff: Set[int]) -> Iterator[dict[str, Any]]:
-    """The category of each word, with the ids from 1 on.
-
-    Args:
-        words: all words, in the order of their labels.
-        stuff: the labels that are stuff.
-    """
+    """COCO's category of each word, with the ids from 1 on; `stuff` are the labels that are no things."""
     for label, (word, color) in enumerate(zip(words, class_colors(len(words)).tolist(), strict=True)):
         kind = {"isthing": int(label not in stuff), "supercategory": "stuff" if label in stuff else "thing"}
         yield {"id": label + 1, "name": word, **kind, "color": color}
@@ -176,13 +166,14 @@ def detections(
             are in no detection.
 
     Raises:
-        UsageError: supervision isn't installed.
+        UsageError: supervision or scikit-image isn't installed.
     """
     try:
         from supervision import Detections
     except ModuleNotFoundError:
         raise missing_package("supervision") from None
-    regions = [one for one in words_and_objects(labels, len(words), objects) if not one.is_crowd]
+    every = frozenset(range(len(words)))
+    regions = [one for one in segments(labels, len(words), every, objects) if not one.is_crowd]
     masks = np.zeros((len(regions), *labels.shape), bool)
     for mask, region in zip(masks, regions, strict=True):
         mask[region.place] = region.inside

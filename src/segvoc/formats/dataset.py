@@ -15,17 +15,7 @@ from typing import Any, Literal, get_args
 from PIL import ExifTags, Image
 
 from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
-from segvoc.formats.writers import (
-    CocoInstances,
-    CocoPanoptic,
-    Cvat,
-    DatasetEntry,
-    DatasetFormat,
-    LabelMe,
-    LabelStudio,
-    Voc,
-    YoloSegmentation,
-)
+from segvoc.formats.writers import FORMATS, DatasetEntry
 from segvoc.imaging.reading import opened_image
 from segvoc.imaging.result_paths import InputImage
 from segvoc.inference.segmentation import Segmentation
@@ -57,13 +47,6 @@ DATASET_NAMES: tuple[DatasetName, ...] = (*FORMAT_NAMES, *get_args(PublishedName
 
 PIECE_FOLDER = ".segvoc"
 """The folder of the pieces, in that of the dataset."""
-
-_PACKAGES = {"pycocotools": "pycocotools", "skimage": "scikit-image"}
-"""What pip calls the modules of the extra."""
-
-_KINDS = (CocoPanoptic, CocoInstances, LabelMe, Cvat, YoloSegmentation, Voc, LabelStudio)
-
-FORMATS: dict[str, type[DatasetFormat]] = {kind.name: kind for kind in _KINDS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,37 +111,22 @@ class Dataset:
         return {"name": self.format, "images": self.copy_images}
 
     def check(self, words: Sequence[str]) -> None:
-        """Check that the format has room for these words, and that the libraries that it needs are installed.
-
-        Raises:
-            UsageError: it has not, or they aren't.
-        """
-        for module, package in _PACKAGES.items():
-            if module in FORMATS[self.format].needs and find_spec(module) is None:
-                raise missing_extra(package, "data")
+        """Raise a `UsageError` if the format has no room for these words, or a library is missing."""
+        for module in FORMATS[self.format].needs:
+            if find_spec(module) is None:
+                raise missing_extra("scikit-image" if module == "skimage" else module, "data")
         FORMATS[self.format](words, self.background)
 
     def files(self, stem: str, image: str | os.PathLike[str] | None) -> EntryFiles:
-        """The files of an image; nothing is read or written.
-
-        Args:
-            stem: its name in the dataset.
-            image: the file of its image; None for one from memory.
-        """
+        """The files of an image by its name in the dataset; `image` is its file, None for one from memory."""
         kind, folder = FORMATS[self.format], Path(self.folder)
         suffix = ".png" if image is None else os.path.splitext(image)[1]
         is_copied = self.copy_images or image is None
         # an image that isn't copied keeps its name, which its stem may hold with the suffix
         name = kind.image_file(stem, suffix if is_copied or not stem.endswith(suffix) else "")
         report = folder / PIECE_FOLDER / self.format / f"{stem}.json"
-        return EntryFiles(
-            stem=stem,
-            folder=folder,
-            own=kind.files(stem),
-            image=name if is_copied else None,
-            name=name,
-            report=report,
-        )
+        copy = name if is_copied else None
+        return EntryFiles(stem=stem, folder=folder, own=kind.files(stem), image=copy, name=name, report=report)
 
     def write(self, result: Segmentation, files: EntryFiles, *, compact: bool = False) -> None:
         """Write the files of an image, each atomically.
@@ -189,11 +157,7 @@ class Dataset:
         FORMATS[self.format](words, self.background).finish(Path(self.folder), _Pieces(ordered))
 
     def refuse_inputs(self, images: Iterable[InputImage]) -> None:
-        """Check that no image lies in the folder of the dataset, where it might be overwritten.
-
-        Raises:
-            UsageError: one does.
-        """
+        """Raise a `UsageError` if an image lies in the folder of the dataset, where it might be overwritten."""
         folder = os.path.realpath(self.folder)
         parents: dict[str, str] = {}
         for image in images:
@@ -206,9 +170,11 @@ class Dataset:
                 )
 
 
+@dataclass(frozen=True)
 class _Pieces:
-    def __init__(self, files: Sequence[EntryFiles]) -> None:
-        self.files = files
+    """The images of a dataset, each of which is read when its turn comes."""
+
+    files: Sequence[EntryFiles]
 
     def __iter__(self) -> Iterator[DatasetEntry]:
         for files in self.files:

@@ -205,7 +205,7 @@ class Segmentation:
             `data["class_name"]`. Pixels of a word with objects that are in none of them are left out.
 
         Raises:
-            UsageError: supervision isn't installed.
+            UsageError: supervision or scikit-image isn't installed.
         """
         return detections(self.labels, self.words, self.confidence, self.objects)
 

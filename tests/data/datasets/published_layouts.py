@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.io import savemat
 
 HEIGHT, WIDTH = 10, 12
 
@@ -80,19 +79,6 @@ def _ade_challenge(folder: Path) -> None:
     text(folder / "sceneCategories.txt", "ADE_train_00000001 airport_terminal\n")
 
 
-def _ade_full(folder: Path) -> None:
-    # red / 10 * 256 + green: 2978 is the wall, 447 the ceiling, 1 is none of the 847
-    pixels = colored((447 // 256 * 10, 447 % 256, 1), (2978 // 256 * 10, 2978 % 256, 2), (0, 1, 3))
-    for split, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
-        place = folder / f"images/ADE/{split}/urban/street"
-        photo(place / f"{name}.jpg")
-        save(place / f"{name}_seg.png", pixels)
-        save(place / f"{name}_parts_1.png", pixels)
-        save(place / name / "instance_000_ADE.png", values(255, 0, 0))
-        text(place / f"{name}.json", {"annotation": {}})
-    (folder / "index_ade20k.pkl").write_bytes(b"\x80\x04}.")
-
-
 def _vistas_config() -> dict[str, object]:
     labels = [
         ("animal--bird", "Bird", True, True),
@@ -112,13 +98,13 @@ def _vistas_config() -> dict[str, object]:
     }
 
 
-def _vistas(folder: Path, version: str, kinds: tuple[str, ...] = ("labels", "instances")) -> None:
+def _vistas(folder: Path, version: str) -> None:
     numbers = values(1 * 256, 3 * 256, 4 * 256, np.uint16)
     numbers[2:4, 3:7] += 1
     maps = {"labels": values(1, 3, 4), "instances": numbers}
     for split in ("training", "validation", "testing"):
         photo(folder / f"{split}/images/a-B_1.jpg")
-        for kind in kinds if split != "testing" else ():
+        for kind in maps if split != "testing" else ():
             save(folder / split / version / kind / "a-B_1.png", maps[kind], palette=kind == "labels")
     text(folder / (f"config_{version}.json" if version else "config.json"), _vistas_config())
 
@@ -136,33 +122,11 @@ def _camvid(folder: Path) -> None:
     save(folder / "LabeledApproved_full/0001TP_006690_L.png", colored(**CAMVID))
 
 
-def _camvid_table(folder: Path) -> None:
-    _camvid(folder)
-    text(folder / "label_colors.txt", "64 128 64\tAnimal\n64 0 128\tCar\n128 64 128\tRoad\n0 0 0\t\tVoid\n")
-
-
 def _camvid_csv(folder: Path) -> None:
     for split in ("train", "val", "test"):
         photo(folder / split / "0001TP_006690.png")
         save(folder / f"{split}_labels/0001TP_006690_L.png", colored(**CAMVID))
     text(folder / "class_dict.csv", "name,r,g,b\nAnimal,64,128,64\nCar,64,0,128\nRoad,128,64,128\nVoid,0,0,0\n")
-
-
-def _camvid_segnet(folder: Path) -> None:
-    for split in ("train", "val", "test"):
-        photo(folder / split / "0001TP_006690.png")
-        save(folder / f"{split}annot/0001TP_006690.png", values(8, 3, 11))
-        text(
-            folder / f"{split}.txt",
-            f"/SegNet/CamVid/{split}/0001TP_006690.png /SegNet/CamVid/{split}annot/0001TP_006690.png",
-        )
-
-
-def _camvid_fastai(folder: Path) -> None:
-    photo(folder / "images/0001TP_006690.png")
-    save(folder / "labels/0001TP_006690_P.png", values(1, 2, 3))
-    text(folder / "codes.txt", "Animal\nCar\nRoad\nVoid\n")
-    text(folder / "valid.txt", "0001TP_006690.png\n")
 
 
 def _kitti(folder: Path) -> None:
@@ -185,17 +149,6 @@ def _stuff_annotations(folder: Path) -> None:
         photo(folder / f"images/{split}/000000000139.jpg")
         save(folder / f"annotations/{split}/000000000139.png", values(2, 168, 11))
         save(folder / f"annotations/{split}/000000000139_labelTrainIds.png", values(2, 155, 255))
-
-
-def _stuff_10k(folder: Path) -> None:
-    photo(folder / "images/COCO_train2014_000000000077.jpg")
-    photo(folder / "images/COCO_train2014_000000000078.jpg")
-    (folder / "annotations").mkdir(parents=True)
-    for name in ("77", "78"):
-        file = folder / f"annotations/COCO_train2014_0000000000{name}.mat"
-        savemat(file, {"S": values(3, 169, 0, np.uint16), "names": np.array(["unlabeled"], object)})
-    for name, stems in (("all", ["77", "78"]), ("train", ["78"]), ("test", ["77"])):
-        text(folder / f"imageLists/{name}.txt", "\n".join(f"COCO_train2014_0000000000{stem}" for stem in stems))
 
 
 def _stuff_json(folder: Path) -> None:
@@ -227,13 +180,6 @@ def _cityscapes(folder: Path) -> None:
         save(folder / f"gtFine/{split}/ulm/a_gtFine_instanceIds.png", values(26_000, 7, 0, np.uint16))
 
 
-def _camvid_cvat(folder: Path) -> None:
-    photo(folder / "default/a.jpg")
-    save(folder / "defaultannot/a.png", colored((128, 0, 0), (0, 128, 0), (0, 0, 0)))
-    text(folder / "label_colors.txt", " void\n cat\n sofa\n")
-    text(folder / "default.txt", "/default/a.jpg /defaultannot/a.png\n")
-
-
 def _masks_beside_images(folder: Path, table: str, content: str, ending: str) -> None:
     for split in ("train", "valid"):
         photo(folder / split / f"one{ending}.jpg")
@@ -256,7 +202,7 @@ def _masks_in_sets(folder: Path) -> None:
     for split in ("train", "val"):
         photo(folder / split / "images/one.jpg")
         save(folder / split / "masks/one_mask.png", values(7, 4, 255))
-    text(folder / "labels.json", {"4": "road", "7": "car"})
+    text(folder / "names.json", {"4": "road", "7": "car"})
 
 
 _INDICES, _COLORS = values(7, 4, 255), colored((0, 0, 142), (128, 64, 128), (0, 0, 0))
@@ -267,9 +213,6 @@ LAYOUTS = {
     ),
     "ADEChallengeData2016": Layout(
         format="ade20k", write=_ade_challenge, square="person, individual", rest="sky", split="validation", words=13
-    ),
-    "ADE20K_2021_17_01": Layout(
-        format="ade20k", write=_ade_full, square="ceiling", rest="wall", split="validation", words=847, objects=0
     ),
     "mapillary-vistas-v1.2": Layout(
         format="mapillary-vistas",
@@ -290,32 +233,24 @@ LAYOUTS = {
         objects=2,
         start="config_v2.0.json",
     ),
-    "mapillary-vistas of instances": Layout(
-        format="mapillary-vistas",
-        write=lambda folder: _vistas(folder, "v2.0", ("instances",)),
-        square="Car",
-        rest="Sky",
-        split="training",
-        words=3,
-        objects=2,
-    ),
     "CamVid": Layout(format="camvid", write=_camvid, square="Car", rest="Road", words=31),
-    "CamVid with its table": Layout(format="camvid", write=_camvid_table, square="Car", rest="Road", words=3),
     "CamVid in CSV": Layout(format="masks", write=_camvid_csv, square="Car", rest="Road", split="val", words=3),
-    "CamVid of SegNet": Layout(format="camvid", write=_camvid_segnet, square="Car", rest="Road", split="val", words=11),
-    "CamVid of fastai": Layout(format="masks", write=_camvid_fastai, square="Car", rest="Road", words=3),
-    "CamVid of CVAT": Layout(format="camvid", write=_camvid_cvat, square="cat", rest="sofa", words=2),
     "data_semantics": Layout(format="kitti", write=_kitti, square="car", rest="road", words=19, objects=1),
     "coco": Layout(format="coco-stuff", write=_stuff_maps, square="car", rest="tree", split="val2017", words=171),
     "coco_stuff164k": Layout(
         format="coco-stuff", write=_stuff_annotations, square="car", rest="tree", split="val2017", words=171
     ),
-    "cocostuff-10k": Layout(format="coco-stuff", write=_stuff_10k, square="car", rest="tree", split="test", words=171),
     "stuff in JSON": Layout(
-        format="coco-stuff", write=_stuff_json, square="bridge", rest="wall-brick", split="val2017", words=2, objects=0
+        format="coco-instances",
+        write=_stuff_json,
+        square="bridge",
+        rest="wall-brick",
+        split="val2017",
+        words=2,
+        objects=0,
     ),
     "masks in sets": Layout(
-        format="masks", write=_masks_in_sets, square="car", rest="road", split="train", words=2, start="labels.json"
+        format="masks", write=_masks_in_sets, square="car", rest="road", split="train", words=2, start="names.json"
     ),
     "masks of Roboflow": Layout(
         format="masks",
@@ -351,7 +286,7 @@ LAYOUTS = {
     ),
     "color and name": Layout(
         format="masks",
-        write=_masks_of("label_colors.txt", "0,0,0,unlabeled\n128,64,128,road\n0,0,142,car\n", _COLORS),
+        write=_masks_of("classes.txt", "0,0,0,unlabeled\n128,64,128,road\n0,0,142,car\n", _COLORS),
         square="car",
         rest="road",
         words=2,
@@ -360,13 +295,11 @@ LAYOUTS = {
         format="masks",
         write=_masks_of(
             "classes.json",
-            {
-                "classes": [
-                    {"title": 1, "name": "car", "color": "#00008e"},
-                    {"name": "road", "color": [128, 64, 128]},
-                    {"name": "void", "color": [0, 0, 0]},
-                ]
-            },
+            [
+                {"title": 1, "name": "car", "color": "#00008e"},
+                {"name": "road", "color": [128, 64, 128]},
+                {"name": "void", "color": [0, 0, 0]},
+            ],
             _COLORS,
         ),
         square="car",
@@ -375,7 +308,7 @@ LAYOUTS = {
     ),
     "names by line, gray in three channels": Layout(
         format="masks",
-        write=_masks_of("class_names.txt", "class 0\nroad\ncar\n", np.stack([values(2, 1, 255)] * 3, axis=-1)),
+        write=_masks_of("classes.txt", "class 0\nroad\ncar\n", np.stack([values(2, 1, 255)] * 3, axis=-1)),
         square="car",
         rest="road",
         words=3,

@@ -46,26 +46,17 @@ def test_rows_are_read_as_they_are_stored_also_in_other_processes() -> None:
         np.testing.assert_array_equal(labels, expected)
     assert len({image.stamp() for image in images.images}) == 3
     assert images.images[0].stamp() == segvoc.read_huggingface(dataset, NAMES).images[0].stamp()
-    by_id = segvoc.read_huggingface(dataset.with_format("numpy"), {"1": "cat", "0": "ground"}, unlabeled=[2, 255])
-    np.testing.assert_array_equal(by_id.read(0).labels, np.where(LABELS > 1, np.uint16(UNLABELED), LABELS))
-
-
-def test_lists_with_class_labels_say_their_names() -> None:
-    maps = datasets.List(datasets.List(datasets.ClassLabel(names=NAMES)))
-    clean = np.minimum(LABELS, 2).tolist()
-    dataset = rows().remove_columns("label").add_column("map", [clean] * 3)
-    dataset = dataset.cast_column("map", maps)
-    images = read_huggingface(dataset)
-    assert images.vocabulary.words == tuple(NAMES)
-    np.testing.assert_array_equal(images.read(2).labels, clean)
+    by_id = segvoc.read_huggingface(dataset.with_format("numpy"), {"2": "dog", "1": "cat", "0": "ground"})
+    assert by_id.vocabulary.words == tuple(NAMES)
+    np.testing.assert_array_equal(by_id.read(0).labels, expected)
 
 
 def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
     dataset = rows()
     for arguments, problem in (
-        ({"dataset": datasets.DatasetDict(train=dataset, test=dataset)}, "splits train, test"),
-        ({"dataset": dataset.to_iterable_dataset()}, "without streaming"),
-        ({"dataset": dataset}, "which classes"),
+        ({"dataset": datasets.DatasetDict(train=dataset, test=dataset), "classes": NAMES}, "splits train, test"),
+        ({"dataset": dataset.to_iterable_dataset(), "classes": NAMES}, "without streaming"),
+        ({"dataset": rows(number=[1, 2, 3]), "classes": NAMES, "labels": "number"}, "has no images; cast it"),
         ({"dataset": rows(depth=[png(LABELS)] * 3), "classes": NAMES}, "name it .labels="),
         ({"dataset": dataset, "classes": NAMES, "labels": "mask"}, "no column 'mask'"),
         ({"dataset": dataset.remove_columns("image"), "classes": NAMES, "image": "x"}, "no column 'x'"),
@@ -75,7 +66,7 @@ def test_what_is_not_plain_is_asked_for_and_what_is_damaged_is_named() -> None:
             read_huggingface(**arguments)  # pyright: ignore[reportArgumentType]
     odd = rows(5, label=[png(LABELS[:5]), png(LABELS + 3), {"bytes": b"no image", "path": None}, None, png(LABELS)])
     images = read_huggingface(odd, NAMES)
-    for index, problem in enumerate(("16 x 5 pixels", "value 3", "not an image", "no label map")):
+    for index, problem in enumerate(("16 x 5 pixels", "value 3", "not an image", "nothing in the column 'label'")):
         with pytest.raises(InputError, match=problem):
             images.read(index)
     assert images.read(4).labels.shape == (12, 16)

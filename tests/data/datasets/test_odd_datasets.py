@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 import segvoc
 from segvoc.data.datasets.opening import dataset_format
+from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 
@@ -62,6 +64,17 @@ def test_coco_with_polygons_gaps_in_ids_and_crowds(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels_of(tmp_path), expected)
 
 
+def test_polygons_are_those_of_pycocotools() -> None:
+    height, width = 48, 64
+    rng = np.random.default_rng(0)
+    polygons = [[8.1, 4, 12, 4, 8.1, 24]]
+    polygons += [rng.uniform(-5, 70, 2 * corners).round(corners % 4).tolist() for corners in rng.integers(3, 20, 300)]
+    for flat in polygons:
+        shapes = Shapes(shapes=(Polygons(label=1, corners=[flat]),))
+        expected: Any = coco_mask.decode(coco_mask.frPyObjects([flat], height, width))  # type: ignore[call-overload]
+        np.testing.assert_array_equal(shapes.draw((height, width), 0), expected[..., 0])
+
+
 def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
     for split, category in (("train2017", 90), ("val2017", 3)):
         make_image(tmp_path / split / "photo.png")
@@ -106,7 +119,7 @@ def labelme(*shapes: dict[str, Any], image: str = "photo.png") -> dict[str, Any]
 def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
     make_image(tmp_path / "photo.png")
     ignored = {"label": "__ignore__", "points": [[0, 0], [9, 0], [9, 9]]}
-    cat = {"label": "cat", "points": [[2, 2], [5, 2], [5, 5], [2, 5]]}
+    cat = {"label": "cat", "points": [[2, 2], [6, 2], [6, 6], [2, 6]]}
     write(tmp_path / "photo.json", labelme(ignored, cat))
     write(tmp_path / "notes.json", {"about": "this folder"})
     np.testing.assert_array_equal(labels_of(tmp_path), square())
@@ -114,7 +127,7 @@ def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
 
 def test_labelme_with_other_shapes_beside_an_image_folder(tmp_path: Path) -> None:
     make_image(tmp_path / "images/photo.png")
-    box = {"label": "dog", "shape_type": "rectangle", "points": [[5, 5], [2, 2]]}
+    box = {"label": "dog", "shape_type": "rectangle", "points": [[6, 6], [2, 2]]}
     circle = {"label": "cat", "shape_type": "circle", "points": [[9, 7], [9, 8]]}
     write(tmp_path / "json/photo.json", labelme(circle, box, image="..\\images\\photo.png"))
     write(tmp_path / "labels.txt", "__ignore__\n_background_\ndog\ncat\n")
@@ -240,33 +253,11 @@ def test_label_studio_export(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.read(0).labels, square())
 
 
-def test_official_cityscapes(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        name = f"{split}/ulm/ulm_000000_000019"
-        make_image(tmp_path / f"leftImg8bit/{name}_leftImg8bit.png")
-        (tmp_path / f"gtFine/{split}/ulm").mkdir(parents=True)
-        Image.fromarray(square(26, outside=1).astype(np.uint8)).save(tmp_path / f"gtFine/{name}_gtFine_labelIds.png")
-    dataset = segvoc.read_dataset(tmp_path, split="val")
-    assert dataset.images[0].stem == "ulm/ulm_000000_000019"
-    np.testing.assert_array_equal(dataset.read(0).labels, square(dataset.vocabulary.words.index("car")))
-
-
-def test_cityscapes_with_other_maps_only(tmp_path: Path) -> None:
+def test_cityscapes_without_label_ids(tmp_path: Path) -> None:
     make_image(tmp_path / "leftImg8bit/val/ulm/a_leftImg8bit.png")
     (tmp_path / "gtFine/val/ulm").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"has no files \*_gtFine_labelIds\.png"):
+    with pytest.raises(UsageError, match=r"has a map in .*needs '.*ulm/a_gtFine_labelIds\.png'"):
         segvoc.read_dataset(tmp_path)
-    objects = square(26, outside=1)
-    objects[2:6, 2:6], objects[2:4, 2:4] = 26_000, 26_001
-    Image.fromarray(objects).save(tmp_path / "gtFine/val/ulm/a_gtFine_instanceIds.png")
-    car = segvoc.read_dataset(tmp_path).vocabulary.words.index("car")
-    np.testing.assert_array_equal(labels_of(tmp_path), square(car))
-    numbers = segvoc.read_dataset(tmp_path).read_objects(0, (HEIGHT, WIDTH))
-    assert numbers is not None and np.unique(numbers).tolist() == [0, 1, 2]
-    Image.fromarray(square(13, outside=255).astype(np.uint8)).save(
-        tmp_path / "gtFine/val/ulm/a_gtFine_labelTrainIds.png"
-    )
-    np.testing.assert_array_equal(labels_of(tmp_path), square(car))
 
 
 # ---- shapes without an area

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import segvoc
 from segvoc.data.datasets.opening import dataset_format
@@ -43,22 +42,6 @@ def test_layouts(tmp_path: Path, name: str) -> None:
     assert (None if objects is None else len(np.unique(objects)) - 1) == layout.objects
 
 
-def test_full_ade20k_counts_objects_and_follows_the_photograph(tmp_path: Path) -> None:
-    """Its maps fit the stored pixels, which the EXIF data of some photographs turn."""
-    LAYOUTS["ADE20K_2021_17_01"].write(tmp_path)
-    place = tmp_path / "images/ADE/validation/urban/street"
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (12, 10)).save(place / "ADE_val_00000001.jpg", exif=exif)
-    # a person (1831) and a person beside it, in a wall
-    save(place / "ADE_val_00000001_seg.png", colored((1831 // 256 * 10, 1831 % 256, 1), (110, 162, 2), (70, 39, 3)))
-    dataset = segvoc.read_dataset(tmp_path, split="validation")
-    image, labels = dataset.read(0)
-    person = next(label for label, word in enumerate(dataset.vocabulary.words) if word.startswith("person,"))
-    np.testing.assert_array_equal(labels, np.rot90(values(person, 0, person, np.uint16), -1))
-    np.testing.assert_array_equal(dataset.read_objects(0, image.shape[:2]), np.rot90(values(1, 0, 2, np.uint16), -1))
-
-
 def _moved(old: str, new: str) -> Callable[[Path], object]:
     return lambda folder: (folder / old).rename(folder / new)
 
@@ -79,7 +62,7 @@ def _text(name: str, content: object) -> Callable[[Path], None]:
 
 
 OF_ALL = [
-    ("ADEChallengeData2016", "validation", _gone("annotations"), "has no folder annotations; unpack all of ADEChall"),
+    ("ADEChallengeData2016", "validation", _gone("annotations"), "has no folder annotations/training; unpack ADEChall"),
     ("ADEChallengeData2016", "validation", _gone("images"), "has no images: the folder"),
     (
         "ADEChallengeData2016",
@@ -87,12 +70,11 @@ OF_ALL = [
         _text("objectInfo150.txt", "Idx\tName\nx\twall\n"),
         "'x' where a whole number",
     ),
-    ("ADE20K_2021_17_01", "validation", _gone("images/ADE/validation/urban"), r"has no files *_seg.png; unpack all of"),
     (
         "mapillary-vistas-v1.2",
         "validation",
         _gone("training/labels", "training/instances", "validation/labels", "validation/instances"),
-        "has no labels: no folder such as validation/labels",
+        "has no folder training/labels; unpack all of Vistas",
     ),
     (
         "mapillary-vistas-v1.2",
@@ -106,26 +88,11 @@ OF_ALL = [
         lambda folder: None,
         "has no set 'testing'; its sets are training, validation",
     ),
-    ("CamVid", None, _gone("LabeledApproved_full"), "has no labels: the folder"),
+    ("CamVid", None, _gone("LabeledApproved_full"), "has no folder LabeledApproved_full; unpack both"),
     ("CamVid", None, _gone("701_StillsRaw_full"), "has no images: the folder"),
-    (
-        "CamVid with its table",
-        None,
-        _text("label_colors.txt", "1 2 3 Car\n1 2 Road\n4 5 6 Sky\n"),
-        "the line '1 2 Road' isn't like the others",
-    ),
-    (
-        "CamVid with its table",
-        None,
-        _text("label_colors.txt", "1 2 3 Car\n1 2 3 Road\n"),
-        "two classes have the color 1, 2, 3",
-    ),
-    (
-        "CamVid with its table",
-        None,
-        _text("label_colors.txt", "1 2 300 Car\n"),
-        "the color 1, 2, 300 has a value above 255",
-    ),
+    ("color and name", None, _text("classes.txt", "1 2 3 Car\n1 2 Road\n"), "the line '1 2 Road' isn't like the first"),
+    ("color and name", None, _text("classes.txt", "1 2 3 Car\n1 2 3 Road\n"), "two classes have the color 1, 2, 3"),
+    ("color and name", None, _text("classes.txt", "1 2 300 Car\n"), "the color 1, 2, 300 has a value above 255"),
     ("data_semantics", None, _gone("training/semantic"), "has no folder training/semantic; unpack data_semantics.zip"),
     ("coco_stuff164k", None, _gone("images"), "several sets"),
     ("index and name", None, _text("classes.txt", "4 road\n4 car\n"), "two classes have the index 4"),
@@ -140,7 +107,8 @@ OF_ALL = [
         "'road' has no index, others",
     ),
     ("objects in JSON", None, _text("classes.json", [{"name": "car", "color": "blue"}]), "entry 0 has no color of red"),
-    ("objects in JSON", None, _text("classes.json", {"car": None}), "'car' is neither a name nor an object"),
+    ("objects in JSON", None, _text("classes.json", {"car": None}), "entry 0 has no name"),
+    ("objects in JSON", None, _text("classes.json", ["car", 7]), "entry 1 is neither a name nor an object"),
     ("objects in JSON", None, _text("classes.json", "{"), "is damaged: it is not JSON"),
 ]
 

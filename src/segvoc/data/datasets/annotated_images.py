@@ -1,6 +1,7 @@
 """Images whose labels are in a dataset's own form, from which they are drawn when they are read."""
 
 import base64
+from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,10 @@ class Annotation(Protocol):
     """The labels of an image, in whatever form; can be sent to other processes."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """The label map.
+        """The label map of an image of this height and width [px].
 
         Args:
-            size: height and width of the image [px].
+            size: that of the image.
             outside: the label of pixels that are in no shape; maps, which say themselves what is unlabeled, ignore it.
 
         Raises:
@@ -34,13 +35,7 @@ class Annotation(Protocol):
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
         """The number of each pixel's object, from 1, and 0 for none; None if there are none.
 
-        Args:
-            size: height and width of the image [px].
-            stuff: labels whose shapes are objects only where the dataset says so.
-
-        Raises:
-            ValueError: as in `draw`.
-            InputError: as in `draw`.
+        `stuff` are labels whose shapes are objects only where the dataset says so. Errors are those of `draw`.
         """
         ...
 
@@ -124,25 +119,14 @@ class FoundDataset:
     names: Sequence[str]
     """The names of the classes, in the order of their labels."""
     images: Sequence[AnnotatedImage]
-    """The images."""
     background: str | None = None
     """The class that the format itself calls the background, if it has one."""
-    without_area: int = 0
-    """Number of shapes that were skipped because they have no area: points, lines, boxes without a mask."""
     has_outside: bool = True
     """Whether the labels are shapes, outside of which is something else, and not maps."""
 
 
 def checked_size(size: tuple[int, int], stated: tuple[int, int] | None) -> None:
-    """Check that an image has the size for which its annotation was made.
-
-    Args:
-        size: height and width of the image [px].
-        stated: those in the dataset; None: it doesn't say.
-
-    Raises:
-        ValueError: they differ.
-    """
+    """Raise a `ValueError` if an image hasn't the height and width for which its annotation was made."""
     if stated is not None and stated != size:
         raise ValueError(f"it is for {stated[1]} x {stated[0]} pixels, the image has {size[1]} x {size[0]}")
 
@@ -150,7 +134,5 @@ def checked_size(size: tuple[int, int], stated: tuple[int, int] | None) -> None:
 def unique_stems(paths: Sequence[Path]) -> list[str]:
     """Names of images by their paths in a dataset: without suffix, but where two would have the same name."""
     short = [path.with_suffix("").as_posix() for path in paths]
-    count: dict[str, int] = {}
-    for stem in short:
-        count[stem] = count.get(stem, 0) + 1
+    count = Counter(short)
     return [stem if count[stem] == 1 else path.as_posix() for stem, path in zip(short, paths, strict=True)]

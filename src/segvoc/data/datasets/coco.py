@@ -19,7 +19,7 @@ from segvoc.data.datasets.annotated_images import (
 )
 from segvoc.data.datasets.fields import DatasetSource, Entry, chosen_set, json_content, naming_damage
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, with_area
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, without_area
 from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
@@ -31,7 +31,6 @@ class PanopticSegments:
     """A PNG whose colors are the ids of segments: red + 256 green + 256² blue; 0 is unlabeled."""
 
     path: Path
-    """The PNG."""
     labels: Mapping[int, int]
     """The label of each segment."""
     things: frozenset[int] = frozenset()
@@ -72,11 +71,9 @@ def loose_coco_files(folder: Path) -> dict[str, Path]:
 
 
 def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
-    """Read a COCO dataset; where masks overlap, the later one is in front.
+    """Read panoptic segments, or instances, the later of which are in front.
 
-    Args:
-        source: a folder with `annotations/`, or with a JSON file beside the images of each set, or the JSON file.
-        panoptic: whether it has panoptic segments, not instances.
+    The source is a folder with `annotations/`, or with a JSON file beside the images of each set, or the JSON file.
     """
     path = source.path if source.path.is_file() else _annotation_file(source, panoptic)
     with naming_damage(path):
@@ -102,50 +99,50 @@ def _set_of(file: Path) -> str:
 
 class _Reader:
     def __init__(self, source: DatasetSource, path: Path, content: Entry, panoptic: bool) -> None:
-        self.source, self.path, self.content, self.panoptic = source, path, content, panoptic
-        categories = [Entry(entry, "a category") for entry in content.items("categories")]
-        self.names = [entry.text("name").strip() for entry in categories]
-        self.labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
-        # only panoptic files have to say what is stuff
-        self.stuff = {label for label, entry in enumerate(categories) if entry.content.get("isthing") == 0}
-        if path.stem.startswith("stuff_"):  # COCO's own file of stuff doesn't either
-            self.stuff = set(range(len(categories)))
-        self.without_area = 0
-        if len(self.labels) < len(self.names):
+        self.source, self.path, self.panoptic = source, path, panoptic
+        self.categories, self.images, self.annotations = (
+            [Entry(entry, f"{name} {number}") for number, entry in enumerate(content.items(key))]
+            for key, name in (("categories", "category"), ("images", "image"), ("annotations", "annotation"))
+        )
+        self.labels = {entry.identity("id"): label for label, entry in enumerate(self.categories)}
+        # only panoptic files have to say what is stuff, and COCO's own file of stuff doesn't either
+        is_stuff = path.stem.startswith("stuff_")
+        self.stuff = {
+            label for label, entry in enumerate(self.categories) if is_stuff or entry.content.get("isthing") == 0
+        }
+        if len(self.labels) < len(self.categories):
             raise ValueError("two categories have one id")
 
     def dataset(self) -> FoundDataset:
-        by_image: dict[int | str, list[Entry]] = {}
-        for number, annotation in enumerate(self.content.items("annotations")):
-            entry = Entry(annotation, f"annotation {number}")
-            by_image.setdefault(entry.identity("image_id"), []).append(entry)
-        entries = [Entry(image, f"image {number}") for number, image in enumerate(self.content.items("images"))]
-        ids = [entry.identity("id") for entry in entries]
-        if len(set(ids)) < len(ids):
+        by_image: dict[int | str, list[Entry]] = {entry.identity("id"): [] for entry in self.images}
+        if len(by_image) < len(self.images):
             raise ValueError("two images have one id")
-        if unknown := by_image.keys() - set(ids):
-            raise ValueError(f"an annotation is of image {next(iter(unknown))!r}, which it doesn't list")
-        names = [Path(entry.text("file_name").replace("\\", "/")) for entry in entries]
+        for entry in self.annotations:
+            if (image_id := entry.identity("image_id")) not in by_image:
+                raise ValueError(f"an annotation is of image {image_id!r}, which it doesn't list")
+            by_image[image_id].append(entry)
+        stems = unique_stems([Path(entry.text("file_name").replace("\\", "/")) for entry in self.images])
+        # "images", or a folder named after the set ("val2017" of "instances_val2017")
+        root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
+        name = _set_of(self.path)
+        folders = [root / "images", root / "images" / name, root / name, root]
         images = []
-        for entry, image_id, stem in zip(entries, ids, unique_stems(names), strict=True):
+        for entry, stem, entries in zip(self.images, stems, by_image.values(), strict=True):
             try:
-                image = self.source.image(entry.text("file_name"), self._folders())
-                annotation, labels = self._annotation(entry.size(), by_image.get(image_id, []))
+                image = self.source.image(entry.text("file_name"), folders)
+                annotation, labels = self._annotation(entry.size(), entries)
                 images.append(AnnotatedImage(image=image, labels=labels, stem=stem, annotation=annotation))
             except ValueError as error:
                 images.append(broken(self.path, stem, str(error)))
-        if entries and self.without_area == len(self.content.items("annotations")) > 0:
+        if images and without_area(images) == len(self.annotations) > 0:
             raise ValueError("it has boxes or points and no masks, which this needs")
-        return FoundDataset(
-            names=self.names, images=images, without_area=self.without_area, has_outside=not self.panoptic
-        )
+        names = [entry.text("name").strip() for entry in self.categories]
+        return FoundDataset(names=names, images=images, has_outside=not self.panoptic)
 
     def _annotation(self, size: tuple[int, int] | None, entries: Sequence[Entry]) -> tuple[Annotation, Path]:
         """The annotation of an image, and the file that has it."""
         if not self.panoptic:
-            shapes, without_area = with_area(self._shape, entries)
-            self.without_area += without_area
-            return Shapes(shapes=shapes, size=size), self.path
+            return Shapes.of(entries, self._shape, size), self.path
         if len(entries) != 1:
             raise ValueError(f"an image has {len(entries)} panoptic annotations in place of one")
         name = entries[0].text("file_name")
@@ -153,12 +150,9 @@ class _Reader:
         png = DatasetSource(path=self.path).image(name, folders)
         segments = [Entry(segment, "a segment") for segment in entries[0].items("segments_info")]
         labels = {segment.whole("id"): self._label(segment) for segment in segments}
-        things = {
-            segment.whole("id")
-            for segment in segments
-            if self._label(segment) not in self.stuff and not _is_crowd(segment)
-        }
-        return PanopticSegments(path=png, labels=labels, things=frozenset(things)), png
+        crowds = {segment.whole("id") for segment in segments if _is_crowd(segment)}
+        things = frozenset(id for id, label in labels.items() if label not in self.stuff and id not in crowds)
+        return PanopticSegments(path=png, labels=labels, things=things), png
 
     def _shape(self, entry: Entry) -> Shape:
         label = self._label(entry)
@@ -183,12 +177,6 @@ class _Reader:
             raise ValueError(f"{entry.name} is of category {category!r}, which it doesn't define")
         return self.labels[category]
 
-    def _folders(self) -> list[Path]:
-        """Where images may be: `images`, or a folder named after the set ("val2017" of "instances_val2017")."""
-        root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
-        name = _set_of(self.path)
-        return [root / "images", root / "images" / name, root / name, root]
-
 
 def _is_crowd(entry: Entry) -> bool:
     return bool(entry.content.get("iscrowd"))
@@ -202,10 +190,7 @@ class _CocoRuns(Shape):
     """{"size": [H, W], "counts": ...}"""
 
     def patch(self, height: int, width: int) -> Patch:
-        size = self.runs.get("size")
-        if not isinstance(size, list) or not isinstance(self.runs.get("counts"), str | list):
-            raise ValueError("a mask without size and run lengths")
         try:
             return Patch(0, 0, coco_mask(self.runs, height, width))
-        except (TypeError, UnicodeError, OverflowError) as error:
+        except (KeyError, TypeError, UnicodeError, OverflowError) as error:
             raise ValueError(f"run lengths that are none ({error})") from None

@@ -1,142 +1,101 @@
 """CVAT's XML ("CVAT for images 1.1"): masks, polygons, boxes and ellipses."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import DatasetSource, chosen_set, damaged, finite, read_xml
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
+from segvoc.data.datasets.fields import DatasetSource, chosen_set, finite, naming_damage, read_xml
+from segvoc.data.datasets.shapes import (
+    NoArea,
+    Patch,
+    Polygons,
+    Shape,
+    Shapes,
+    check_box,
+    ellipse,
+    rectangle,
+)
 from segvoc.errors import UsageError
 
-_SHAPES = ("mask", "polygon", "box", "ellipse")
 _WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
-
-
-@dataclass
-class _Image:
-    """An image in the file."""
-
-    attributes: Mapping[str, str]
-    shapes: list[tuple[int, Shape]] = field(default_factory=list)
-    """The shapes with their z order."""
-    problem: str | None = None
-
-
-@dataclass
-class _Content:
-    """What has been read so far."""
-
-    names: list[str] = field(default_factory=list)
-    images: list[_Image] = field(default_factory=list)
-    path: list[str] = field(default_factory=list)
-    text: str = ""
-    without_area: int = 0
-
-    def start(self, name: str, attributes: Mapping[str, str]) -> None:
-        if not self.path and name != "annotations":
-            raise ValueError(f"it begins with <{name[:40]}>, not with <annotations>")
-        self.path.append(name)
-        if len(self.path) > 50:
-            raise ValueError("it is nested too deeply")
-        self.text = ""
-        if self.path == ["annotations", "track"]:
-            raise ValueError("it has the tracks of a video, which aren't read: export it as CVAT for images 1.1")
-        if name == "image":
-            self.images.append(_Image(dict(attributes)))
-        elif name in (*_SHAPES, *_WITHOUT_AREA) and self.path[-2:-1] == ["image"]:
-            image = self.images[-1]
-            try:
-                image.shapes.append((int(attributes.get("z_order", "0")), self._shape(name, attributes)))
-            except NoArea:
-                self.without_area += 1
-            except ValueError as error:
-                image.problem = image.problem or str(error)
-
-    def end(self, name: str) -> None:
-        if self.path[-3:] == ["labels", "label", "name"] and "image" not in self.path:
-            self.names.append(self.text.strip())
-        self.path.pop()
-
-    def data(self, text: str) -> None:
-        if self.path[-1:] == ["name"]:
-            self.text += text
-
-    def _shape(self, kind: str, attributes: Mapping[str, str]) -> Shape:
-        def number(name: str, default: float | None = None) -> float:
-            if name not in attributes and default is not None:
-                return default
-            return finite(attributes.get(name), f"{name!r} of a {kind}")
-
-        word = attributes.get("label", "").strip()
-        if kind in _WITHOUT_AREA:
-            raise NoArea(f"a {kind}")
-        if word not in self.names:
-            raise ValueError(f"a {kind} has the label {word[:60]!r}, which the file doesn't list")
-        label = self.names.index(word)
-        group = attributes.get("group_id", "0")
-        group = None if group == "0" else group
-        if kind == "mask":
-            left, top, width, height = (int(attributes.get(name, "")) for name in ("left", "top", "width", "height"))
-            runs = attributes.get("rle", "")
-            return _BoxRuns(label=label, box=(left, top, width, height), runs=runs, group=group)
-        turn = number("rotation", 0.0)
-        if kind == "box":
-            corners = rectangle(number("xtl"), number("ytl"), number("xbr"), number("ybr"), turn)
-        elif kind == "ellipse":
-            corners = ellipse(number("cx"), number("cy"), number("rx"), number("ry"), turn)
-        else:
-            points = [point.split(",") for point in attributes.get("points", "").split(";")]
-            if any(len(point) != 2 for point in points):
-                raise ValueError("a polygon has a point that isn't x and y")
-            corners = tuple(finite(value, "a coordinate of a polygon") for point in points for value in point)
-        return Polygons(label=label, corners=[corners], group=group)
 
 
 def find_xml(folder: Path) -> dict[str, Path]:
     """The files about all images in a folder, by the names of their sets."""
-    files = [file for file in sorted(folder.glob("*.xml")) if file.name != "label_config.xml"]
-    return {file.stem: file for file in files if file.stem == "annotations"} or {file.stem: file for file in files}
+    files = {file.stem: file for file in sorted(folder.glob("*.xml")) if file.name != "label_config.xml"}
+    return {"annotations": files["annotations"]} if "annotations" in files else files
 
 
 def read_cvat(source: DatasetSource) -> FoundDataset:
-    """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
-
-    Args:
-        source: the folder with `annotations.xml`, or with XML files of its sets; or the file.
-    """
+    """Read CVAT's XML file; shapes of a higher z order are in front, then later ones."""
     path = source.path
     if not path.is_file():
         files = find_xml(path)
         if not files:
             raise UsageError(f"{str(path)!r} has no XML file of CVAT's; give the file itself as --dataset")
         path = chosen_set(source, files, "files")
-    content = _Content()
-    read_xml(path, content.start, content.end, content.data)
-    if not content.names:
-        raise damaged(path, "it lists no labels")
-    names = [image.attributes.get("name", "") for image in content.images]
-    stems = unique_stems([Path(name.replace("\\", "/") or "image") for name in names])
+    with naming_damage(path):
+        root = read_xml(path)
+        if root.tag != "annotations":
+            raise ValueError(f"it begins with <{root.tag[:40]}>, not with <annotations>")
+        if root.find("track") is not None:
+            raise ValueError("it has the tracks of a video, which aren't read: export it as CVAT for images 1.1")
+        names = [(name.text or "").strip() for name in root.iterfind("meta//labels/label/name")]
+        if not names:
+            raise ValueError("it lists no labels")
+    elements = root.findall("image")
+    files = [element.get("name", "") for element in elements]
+    stems = unique_stems([Path(name.replace("\\", "/") or "image") for name in files])
     folders = [path.parent / "images", path.parent / "images" / "default", path.parent / path.stem, path.parent]
     images = []
-    for image, name, stem in zip(content.images, names, stems, strict=True):
+    for element, name, stem in zip(elements, files, stems, strict=True):
         try:
-            place = source.image(name, folders)
-            images.append(AnnotatedImage(image=place, labels=path, stem=stem, annotation=_annotation(image)))
+            image = source.image(name, folders)
+            annotation = _annotation(element, names)
+            images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
         except ValueError as error:
             images.append(broken(path, stem, f"image {name[:60]!r}: {error}"))
-    return FoundDataset(names=content.names, images=images, without_area=content.without_area)
+    return FoundDataset(names=names, images=images)
 
 
-def _annotation(image: _Image) -> Shapes:
-    if image.problem is not None:
-        raise ValueError(image.problem)
-    size = None
-    if {"width", "height"} <= image.attributes.keys():
-        size = int(image.attributes["height"]), int(image.attributes["width"])
-    return Shapes(shapes=tuple(shape for _, shape in sorted(image.shapes, key=lambda pair: pair[0])), size=size)
+def _annotation(image: Element, names: Sequence[str]) -> Shapes:
+    kinds = ("mask", "polygon", "box", "ellipse", *_WITHOUT_AREA)
+    elements = sorted(
+        (element for element in image if element.tag in kinds), key=lambda element: int(element.get("z_order", "0"))
+    )
+    height, width = image.get("height"), image.get("width")
+    size = (int(height), int(width)) if height and width else None
+    return Shapes.of(elements, lambda element: _shape(element, names), size)
+
+
+def _shape(element: Element, names: Sequence[str]) -> Shape:
+    def number(name: str, default: str | None = None) -> float:
+        return finite(element.get(name, default), f"{name!r} of a {kind}")
+
+    kind, word, group = element.tag, element.get("label", "").strip(), element.get("group_id", "0")
+    if kind in _WITHOUT_AREA:
+        raise NoArea(f"a {kind}")
+    if word not in names:
+        raise ValueError(f"a {kind} has the label {word[:60]!r}, which the file doesn't list")
+    label, group = names.index(word), None if group == "0" else group
+    if kind == "mask":
+        left, top, width, height = (int(element.get(name, "")) for name in ("left", "top", "width", "height"))
+        return _BoxRuns(label=label, box=(left, top, width, height), runs=element.get("rle", ""), group=group)
+    turn = number("rotation", "0")
+    if kind == "box":
+        corners = rectangle(number("xtl"), number("ytl"), number("xbr"), number("ybr"), turn)
+    elif kind == "ellipse":
+        corners = ellipse(number("cx"), number("cy"), number("rx"), number("ry"), turn)
+    else:
+        points = [point.split(",") for point in element.get("points", "").split(";")]
+        if any(len(point) != 2 for point in points):
+            raise ValueError("a polygon has a point that isn't x and y")
+        corners = tuple(finite(value, "a coordinate of a polygon") for point in points for value in point)
+    return Polygons(label=label, corners=[corners], group=group)
 
 
 @dataclass(frozen=True, kw_only=True)

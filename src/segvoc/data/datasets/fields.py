@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from xml.parsers import expat
+from xml.etree import ElementTree
 
 from segvoc.errors import UsageError, one_line
 from segvoc.storage.json_files import read_json
@@ -24,7 +24,6 @@ class DatasetSource:
     images: Path | None = None
     """The folder of the images, if they are elsewhere."""
     split: str | None = None
-    """Which of its sets is meant ("train", "val"), if it has several."""
 
     @property
     def folder(self) -> Path:
@@ -32,29 +31,22 @@ class DatasetSource:
         return self.path.parent if self.path.is_file() else self.path
 
     def image(self, name: str, folders: Sequence[Path]) -> Path:
-        """The file of an image.
+        """The file of an image that the dataset calls by a path below one of some folders, the likeliest first.
 
-        Args:
-            name: what the dataset calls it: a path below one of the folders.
-            folders: where it may be, the likeliest first; `images` alone is looked into if it is given.
-
-        Returns:
-            The first that exists; if none does, the first.
+        `images` alone is looked into if it is given. The first that exists; if none does, the first.
 
         Raises:
             ValueError: the name points outside the folders.
         """
         path = safe_path(name)
-        places = [folder / path for folder in ([self.images] if self.images is not None else folders)]
+        places = [folder / path for folder in folders]
         if self.images is not None:
-            places.append(self.images / path.name)
+            places = [self.images / path, self.images / path.name]
         return next((place for place in places if place.exists()), places[0])
 
 
 def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _Set:
-    """The set that is meant.
-
-    `kind` says what the sets are, for the error: "files in annotations/".
+    """The set that is meant; `kind` says what the sets are, for the error: "files in annotations/".
 
     Raises:
         UsageError: there are several and none is named, or there is none of that name.
@@ -95,13 +87,18 @@ def damaged(path: Path, problem: str) -> DamagedDatasetError:
 
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
-    """Raise a `ValueError` inside as the error for a damaged file; a `UsageError` comes through."""
+    """Raise an error of reading a file, or a `ValueError` about what is in it, as that for a damaged file.
+
+    A `UsageError` comes through.
+    """
     try:
         yield
     except UsageError:
         raise
+    except OSError as error:
+        raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
     except ValueError as error:
-        raise damaged(path, str(error)) from None
+        raise damaged(path, one_line(error)) from None
 
 
 def json_content(path: Path) -> Any:
@@ -110,21 +107,46 @@ def json_content(path: Path) -> Any:
     Raises:
         DamagedDatasetError: it can't be read.
     """
-    try:
-        return read_json(path)
-    except OSError as error:
-        raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
-    except ValueError as error:
-        raise damaged(path, f"it is not JSON ({one_line(error)})") from None
+    with naming_damage(path):
+        try:
+            return read_json(path)
+        except ValueError as error:
+            raise ValueError(f"it is not JSON ({one_line(error)})") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8.
+
+    Raises:
+        DamagedDatasetError: it can't be read.
+    """
+    with naming_damage(path):
+        try:
+            return path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeError:
+            raise ValueError("it is no text in UTF-8") from None
+
+
+class _WithoutDoctype(ElementTree.TreeBuilder):
+    def doctype(self, *_: object) -> None:
+        raise ValueError("it has a DOCTYPE, which may hold entities; none belongs there")
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file.
+
+    Raises:
+        DamagedDatasetError: the file can't be read, is no XML, or has a DOCTYPE.
+    """
+    with naming_damage(path):
+        try:
+            return ElementTree.parse(path, ElementTree.XMLParser(target=_WithoutDoctype())).getroot()
+        except (ElementTree.ParseError, LookupError) as error:
+            raise ValueError(str(error)) from None
 
 
 class Entry:
-    """An entry of a file, whose values are checked.
-
-    Args:
-        content: what the file has in this place.
-        name: what errors call it ("annotation 7").
-    """
+    """An entry of a file, whose values are checked; errors call it by its name ("annotation 7")."""
 
     def __init__(self, content: object, name: str) -> None:
         if not isinstance(content, Mapping):
@@ -185,11 +207,7 @@ class Entry:
 
 
 def finite(value: object, name: str) -> float:
-    """A value as a finite number.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """A value as a finite number, or a `ValueError`."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
@@ -207,47 +225,3 @@ def _kind(value: object) -> str:
         return "a list"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8.
-
-    Raises:
-        DamagedDatasetError: it can't be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
-    except ValueError:
-        raise damaged(path, "it is no text in UTF-8") from None
-
-
-def read_xml(
-    path: Path,
-    start: Callable[[str, Mapping[str, str]], None],
-    end: Callable[[str], None] = lambda name: None,
-    data: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Read an XML file.
-
-    `start` gets the name and the attributes of each element and may raise `ValueError`, `end` its name, `data` pieces
-    of text.
-
-    Raises:
-        DamagedDatasetError: the file can't be read, is no XML, or has a DOCTYPE; or `start` says what is wrong.
-    """
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, data
-    parser.StartDoctypeDeclHandler = _refuse_doctype
-    try:
-        with path.open("rb") as file:
-            parser.ParseFile(file)
-    except OSError as error:
-        raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        raise damaged(path, str(error)) from None
-
-
-def _refuse_doctype(*_: object) -> None:
-    raise ValueError("it has a DOCTYPE, which may hold entities; none belongs there")

@@ -1,7 +1,7 @@
 """Label Studio's JSON: brush masks, polygons, rectangles and ellipses."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,6 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
 
     Of several annotations of an image, the last that wasn't cancelled counts. The classes are the labels of
     `label_config.xml`, or else all that occur, in alphabetical order.
-
-    Args:
-        source: the folder with `tasks.json`, or Label Studio's export.
     """
     path = source.path if source.path.is_file() else source.path / "tasks.json"
     with naming_damage(path):
@@ -31,7 +28,7 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
         if not isinstance(content, list):
             raise ValueError("it is no list of tasks")
         tasks = [Entry(task, f"task {number}") for number, task in enumerate(content)]
-        names = _configured(path.parent / "label_config.xml") or _names(tasks)
+        names = _names(tasks, path.parent / "label_config.xml")
         if not names:
             raise ValueError("it has no labels")
         addresses = [_address(task.entry("data")) for task in tasks]
@@ -50,27 +47,14 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
     return FoundDataset(names=names, images=images)
 
 
-def _configured(path: Path) -> list[str]:
-    """The labels of the labeling interface; none without the file."""
-    if not path.is_file():
-        return []
-    names: list[str] = []
-
-    def start(name: str, attributes: Mapping[str, str]) -> None:
-        if name == "Label" and attributes.get("value", "").strip():
-            names.append(attributes["value"].strip())
-
-    read_xml(path, start)
-    return names
-
-
-def _names(tasks: Sequence[Entry]) -> list[str]:
-    found = set()
-    for task in tasks:
-        for region in _regions(task):
-            if (word := _word(region)) is not None:
-                found.add(word)
-    return sorted(found)
+def _names(tasks: Sequence[Entry], config: Path) -> list[str]:
+    """The labels of the labeling interface; without its file those that occur, in alphabetical order."""
+    if config.is_file():
+        labels = (label.get("value", "").strip() for label in read_xml(config).iter("Label"))
+        if names := [label for label in labels if label]:
+            return names
+    words = (_word(region) for task in tasks for region in _regions(task))
+    return sorted({word for word in words if word is not None})
 
 
 def _address(data: Entry) -> str:

@@ -3,15 +3,13 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segvoc.data.datasets.fields import json_content, naming_damage, read_lines
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
-
-RgbColor = tuple[int, int, int]
 
 IGNORED_NAMES = frozenset(
     ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
@@ -21,42 +19,43 @@ IGNORED_NAMES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTable:
-    """The classes of a dataset, and how masks say them."""
+    """The classes of a dataset, and what the values of its maps stand for."""
 
     names: tuple[str, ...]
     """The names of the classes that are no void; their order is that of the labels."""
     indices: Mapping[int, int]
     """The label of each index in a mask of indices; 65535 for what is unlabeled."""
-    colors: Mapping[int, int] | None
+    colors: Mapping[int, int] | None = None
     """The label of each color (0xRRGGBB) in a mask of colors; None: the table has no colors."""
-    has_colors_alone: bool
-    """Whether the table has colors and no indices, which are the lines' order then."""
+    has_colors_alone: bool = False
+    """Whether the table has colors and no indices, which are the lines' order: palette images are of colors, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     name: str
-    index: int | None = None
-    color: RgbColor | None = None
+    index: int | None
+    color: tuple[int, ...] | None
 
 
 def read_label_table(path: Path) -> LabelTable:
     """Read a table of classes.
 
-    As text, a line is a name; index and name; red, green, blue and name; or the other way round. CSV may have a header
-    (name, index, r, g, b, ... in any order). JSON is a list of names or of objects ({"name", "id", "color"}), or an
-    object by index or by name. Classes called "void", "unlabeled", "ignore", ... are unlabeled.
+    As text, a line is a name, or begins with the index or with red, green and blue. CSV has a header (name, index, r,
+    g, b, ... in any order). JSON is a list of names or of objects ({"name", "id", "color"}), or an object of names by
+    index. Classes called "void", "unlabeled", "ignore", ... are unlabeled.
 
     Raises:
         DamagedDatasetError: it can't be read, or isn't such a table.
     """
     with naming_damage(path):
-        rows = _json_rows(json_content(path)) if path.suffix.lower() == ".json" else _text_rows(read_lines(path))
-        return _label_table(rows)
+        if path.suffix.lower() == ".json":
+            return _label_table(_json_rows(json_content(path)))
+        lines = [line.strip() for line in read_lines(path)]
+        return _label_table(_text_rows([line for line in lines if line and not line.startswith("#")]))
 
 
 def _label_table(rows: Sequence[_Row]) -> LabelTable:
-    """The table of some rows."""
     names = tuple(dict.fromkeys(row.name for row in rows if row.name.lower() not in IGNORED_NAMES))
     if not names:
         raise ValueError("it has no class")
@@ -67,8 +66,7 @@ def _label_table(rows: Sequence[_Row]) -> LabelTable:
             raise ValueError(f"two classes have the {what} {_shown(twice[0])}")
     labels = [names.index(row.name) if row.name in names else UNLABELED for row in rows]
     # without indices, they follow the order of the rows
-    numbers = [order if row.index is None else row.index for order, row in enumerate(rows)]
-    indices = dict(zip(numbers, labels, strict=True))
+    indices = {order if row.index is None else row.index: labels[order] for order, row in enumerate(rows)}
     if wrong := [index for index in indices if not 0 <= index <= UNLABELED]:
         raise ValueError(f"the index {wrong[0]} is not from 0 to {UNLABELED}")
     colors = {row.color: label for row, label in zip(rows, labels, strict=True) if row.color is not None}
@@ -86,145 +84,72 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-# ---- text and CSV
-
-_GAP = r"[\s,;:]+"
-_COLOR = rf"(?P<red>\d{{1,3}}){_GAP}(?P<green>\d{{1,3}}){_GAP}(?P<blue>\d{{1,3}})"
-_NAME = r"(?!\d+[\s,;:])(?P<name>.*[^\d\s,;:=].*?)"
-_NAME_OR_NUMBER = r"(?P<name>\d+|(?!\d+[\s,;:]).*[^\d\s,;:=].*?)"
-_FORMS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"(?P<index>\d{{1,5}}){_GAP}{_COLOR}{_GAP}{_NAME}",
-        rf"(?P<index>\d{{1,5}}){_GAP}{_NAME}{_GAP}{_COLOR}[\s,;:]*",
-        rf"{_COLOR}{_GAP}{_NAME_OR_NUMBER}",
-        rf"{_NAME}{_GAP}{_COLOR}[\s,;:]*",
-        rf"(?P<index>\d{{1,5}})\s*[\s,;:=]\s*{_NAME}",
-        r"(?P<name>[^\t,;:=]*[^\d\s,;:=][^\t,;:=]*)\s*[\t,;:=]\s*(?P<index>\d{1,5})",
-    )
+_LINES = (
+    re.compile(r"(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[\s,;:]+(?P<name>.*\D.*)"),
+    re.compile(r"(?P<index>\d{1,5})[\s,;:=]+(?P<name>(?!\d+[\s,;:]).*\D.*)"),
 )
-"""The forms of a line, the most particular first. No name begins with a number: a line may lack one."""
+"""A line of colors, and one of an index. No name begins with a number: the line may lack one."""
 
 _COLUMNS = {
-    **dict.fromkeys(("name", "names", "class", "class_name", "classname", "label", "label_name", "category"), "name"),
-    **dict.fromkeys(("index", "idx", "id", "value", "class_id", "label_id", "class_index", "pixel_value"), "index"),
-    **dict.fromkeys(("r", "red"), "red"),
-    **dict.fromkeys(("g", "green"), "green"),
-    **dict.fromkeys(("b", "blue"), "blue"),
-    **dict.fromkeys(("color", "rgb", "color_rgb", "hex"), "color"),
+    **dict.fromkeys(("name", "class", "label", "category"), "name"),
+    **dict.fromkeys(("index", "idx", "id", "class id", "value", "pixel value"), "index"),
+    **{"r": "r", "red": "r", "g": "g", "green": "g", "b": "b", "blue": "b", "color": "color"},
 }
 """What the columns of a header, and the keys of JSON objects, stand for."""
 
 
 def _text_rows(lines: Sequence[str]) -> list[_Row]:
-    lines = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise ValueError("it has no class")
     delimiter = max("\t;,", key=lines[0].count)
-    header = [_COLUMNS.get(_key(cell)) for cell in next(csv.reader([lines[0]], delimiter=delimiter))]
-    if "name" in header and len(header) > 1:
-        return _columns(header, list(csv.reader(lines[1:], delimiter=delimiter)))
-    if len(header) == 1 and header[0] == "name" and len(lines) > 1:
-        lines = lines[1:]  # a header of one column
-    matches = max(
-        ([form.fullmatch(line) for line in lines] for form in _FORMS), key=lambda found: sum(map(bool, found))
-    )
-    known = sum(map(bool, matches))
-    if 2 * known < len(lines):
-        return [_Row(name=line.strip(" \"',;")) for line in lines]
-    rows = []
-    for line, match in zip(lines, matches, strict=True):
-        if match is None:
-            raise ValueError(f"the line {line[:60]!r} isn't like the others")
-        fields = match.groupdict()
-        index, color = fields.get("index"), [int(fields[band]) for band in ("red", "green", "blue") if band in fields]
-        rows.append(
-            _Row(
-                name=fields["name"].strip(" \"'"),
-                index=None if index is None else int(index),
-                color=(color[0], color[1], color[2]) if color else None,
-            )
-        )
-    return rows
+    header = next(csv.reader(lines[:1], delimiter=delimiter))
+    if len(header) > 1 and "name" in map(_column, header):
+        cells = csv.reader(lines[1:], delimiter=delimiter)
+        return [_row(zip(header, row, strict=False), f"the line {', '.join(row)[:60]!r}") for row in cells]
+    form = next((form for form in _LINES if form.fullmatch(lines[0])), None)
+    if form is None:
+        return [_row([("name", line)], "a line") for line in lines]
+    matches = [form.fullmatch(line) for line in lines]
+    if None in matches:
+        raise ValueError(f"the line {lines[matches.index(None)][:60]!r} isn't like the first one")
+    return [_row(match.groupdict().items(), f"the line {match[0][:60]!r}") for match in matches if match]
 
 
-def _columns(header: Sequence[str | None], lines: Sequence[Sequence[str]]) -> list[_Row]:
-    rows = []
-    for cells in lines:
-        # a column that two names stand for counts once, the first
-        values = {column: cell.strip() for column, cell in reversed(list(zip(header, cells, strict=False))) if column}
-        rows.append(_row(values, f"the line {', '.join(cells)[:60]!r}"))
-    return rows
+def _json_rows(content: Any) -> list[_Row]:
+    if isinstance(content, dict):
+        content = [{"index": index, "name": name} for index, name in content.items()]
+    if not isinstance(content, list):
+        raise ValueError("it is neither a list nor an object")
+    entries = [{"name": entry} if isinstance(entry, str) else entry for entry in content]
+    if wrong := [number for number, entry in enumerate(entries) if not isinstance(entry, dict)]:
+        raise ValueError(f"entry {wrong[0]} is neither a name nor an object")
+    return [_row(entry.items(), f"entry {number}") for number, entry in enumerate(entries)]
 
 
-def _row(values: Mapping[str, Any], place: str) -> _Row:
-    name = values.get("name")
+def _column(title: str) -> str:
+    return _COLUMNS.get(title.strip().strip("\"'").lower().replace("_", " "), "")
+
+
+def _row(cells: Iterable[tuple[str, Any]], place: str) -> _Row:
+    values = {_column(title): value for title, value in cells}
+    name, index, color = values.get("name"), values.get("index"), values.get("color")
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{place} has no name")
-    color = values.get("color")
-    if {"red", "green", "blue"} <= values.keys():
-        color = [values["red"], values["green"], values["blue"]]
-    index = values.get("index")
-    return _Row(
-        name=name.strip(),
-        index=None if index is None else _whole(index, place),
-        color=None if color is None else _color(color, place),
-    )
-
-
-def _color(value: object, place: str) -> RgbColor:
-    if isinstance(value, str):
-        text = value.strip().strip("()[]")
-        if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
-            red, green, blue = bytes.fromhex(text.removeprefix("#"))
-            return red, green, blue
-        value = re.split(r"[\s,;]+", text)
-    if not isinstance(value, list | tuple) or len(value) not in (3, 4):
+    if {"r", "g", "b"} <= values.keys():
+        color = [values["r"], values["g"], values["b"]]
+    elif isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color):
+        color = list(bytes.fromhex(color[1:]))
+    if color is not None and not (isinstance(color, list) and len(color) == 3):
         raise ValueError(f"{place} has no color of red, green and blue")
-    red, green, blue = (_whole(one, place) for one in value[:3])
-    return red, green, blue
+    return _Row(
+        name=name.strip().strip("\"'"),
+        index=None if index is None else _whole(index, place),
+        color=None if color is None else tuple(_whole(one, place) for one in color),
+    )
 
 
 def _whole(value: object, place: str) -> int:
     text = str(value).strip()
-    if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}(\.0)?", text):
+    if not re.fullmatch(r"\d{1,9}", text):
         raise ValueError(f"{place} has {text[:40]!r} where a whole number is expected")
-    return int(float(text))
-
-
-def _key(name: str) -> str:
-    return re.sub("colou?r", "color", name.strip().strip("\"'").lower().replace(" ", "_").replace("-", "_"))
-
-
-# ---- JSON
-
-_LISTS = ("classes", "labels", "categories", "names", "id2label")
-
-
-def _json_rows(content: Any) -> list[_Row]:
-    if isinstance(content, dict) and (inner := [key for key in _LISTS if isinstance(content.get(key), dict | list)]):
-        content = content[inner[0]]
-    if isinstance(content, list):
-        return [_json_row({}, entry, f"entry {number}") for number, entry in enumerate(content)]
-    if not isinstance(content, dict):
-        raise ValueError("it is neither a list nor an object")
-    rows = []
-    for key, value in content.items():
-        if isinstance(value, str) and key.isdecimal():
-            rows.append(_row({"name": value, "index": key}, repr(key[:60])))
-        elif isinstance(value, int):
-            rows.append(_row({"name": key, "index": value}, repr(key[:60])))
-        elif isinstance(value, list):
-            rows.append(_row({"name": key, "color": value}, repr(key[:60])))
-        else:
-            rows.append(_json_row({"index" if key.isdecimal() else "name": key}, value, repr(key[:60])))
-    return rows
-
-
-def _json_row(known: Mapping[str, Any], entry: object, place: str) -> _Row:
-    if isinstance(entry, str) and not known:
-        return _row({"name": entry}, place)
-    if not isinstance(entry, dict):
-        raise ValueError(f"{place} is neither a name nor an object")
-    found = {_COLUMNS[_key(key)]: value for key, value in reversed(entry.items()) if _key(key) in _COLUMNS}
-    return _row({**found, **known}, place)
+    return int(text)

@@ -3,27 +3,18 @@
 import base64
 import binascii
 import io
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, read_lines, visible_files
-from segvoc.data.datasets.shapes import (
-    NOTHING,
-    NoArea,
-    Patch,
-    Shape,
-    Shapes,
-    box_around,
-    check_box,
-    with_area,
-    within_limits,
-)
+from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
@@ -42,40 +33,39 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
     """Read the JSON files in a folder; where shapes overlap, the later one is in front.
 
     The classes are the lines of `labels.txt`, or else all labels, in alphabetical order.
-
-    Args:
-        source: the folder.
     """
-    files = visible_files(source.folder, lambda path: path.suffix.lower() == ".json")
-    contents: list[tuple[Path, Entry | Broken]] = []
-    for path in files:
+    contents: dict[Path, Entry | None] = {}
+    problems: dict[Path, str] = {}
+    for path in visible_files(source.folder, lambda path: path.suffix.lower() == ".json"):
         try:
-            entry = Entry(json_content(path), "the file")
-            if "shapes" in entry:
-                contents.append((path, entry))
+            content = Entry(json_content(path), "the file")
+            if "shapes" in content:
+                contents[path] = content
         except ValueError as error:
-            problem = str(error) if isinstance(error, UsageError) else f"{str(path)!r} is damaged: {error}"
-            contents.append((path, Broken(problem=problem)))
-    if not any(isinstance(content, Entry) for _, content in contents):
+            contents[path], problems[path] = None, str(error)
+    sound = [content for content in contents.values() if content is not None]
+    if not sound:
         raise UsageError(f"{str(source.path)!r} has no JSON file of LabelMe's; check the path")
-    names = _names(source, [content for _, content in contents if isinstance(content, Entry)])
-    stems = unique_stems([path.relative_to(source.folder) for path, _ in contents])
-    images, without_area = [], 0
-    for (path, content), stem in zip(contents, stems, strict=True):
-        image, annotation, embedded = path, content, None
-        if isinstance(content, Entry):
-            try:
-                image, (annotation, skipped) = _image(source, path, content), _annotation(content, names)
-                without_area += skipped
-                is_there = image.exists() and image.suffix.lower() in IMAGE_SUFFIXES
-                if not is_there and "imageData" in content and content.content["imageData"] is not None:
-                    image, embedded = path.with_name(image.name), content.text("imageData")
-            except ValueError as error:
-                annotation = Broken(problem=f"{str(path)!r} is damaged: {error}; correct it there")
-        assert not isinstance(annotation, Entry)
-        images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation, embedded=embedded))
+    names = _names(source, sound)
+    stems = unique_stems([path.relative_to(source.folder) for path in contents])
+    images = []
+    for (path, content), stem in zip(contents.items(), stems, strict=True):
+        if content is None:
+            images.append(broken(path, stem, problems[path]))
+            continue
+        try:
+            image, embedded = _image(source, path, content), None
+            entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
+            size = content.size("imageHeight", "imageWidth")
+            annotation = Shapes.of(entries, lambda entry: _shape(entry, names), size)
+            is_there = image.exists() and image.suffix.lower() in IMAGE_SUFFIXES
+            if not is_there and "imageData" in content:
+                image, embedded = path.with_name(image.name), content.text("imageData")
+            images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation, embedded=embedded))
+        except ValueError as error:
+            images.append(broken(path, stem, str(error)))
     background = LABELME_BACKGROUND if LABELME_BACKGROUND in names else None
-    return FoundDataset(names=names, images=images, background=background, without_area=without_area)
+    return FoundDataset(names=names, images=images, background=background)
 
 
 def _names(source: DatasetSource, contents: Sequence[Entry]) -> list[str]:
@@ -96,21 +86,8 @@ def _image(source: DatasetSource, path: Path, content: Entry) -> Path:
     if source.images is not None:
         return source.image(PurePosixPath(name).name, [])
     # it may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
-    inside = Path(path.relative_to(source.folder).parent, name)
-    parts: list[str] = []
-    for part in inside.parts:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return source.folder / safe_path("/".join(parts) if not inside.is_absolute() else name)
-
-
-def _annotation(content: Entry, names: Sequence[str]) -> tuple[Annotation, int]:
-    """The annotation of an image, and the number of shapes that aren't in it because they have no area."""
-    entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
-    shapes, without_area = with_area(lambda entry: _shape(entry, names), entries)
-    return Shapes(shapes=shapes, size=content.size("imageHeight", "imageWidth")), without_area
+    inside = PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name)
+    return source.folder / safe_path(os.path.normpath(inside))
 
 
 def _shape(entry: Entry, names: Sequence[str]) -> Shape:
@@ -124,19 +101,19 @@ def _shape(entry: Entry, names: Sequence[str]) -> Shape:
     points = [_point(point, entry.name) for point in entry.items("points")]
     if kind in _WITHOUT_AREA or (kind == "polygon" and len(points) < 3):
         raise NoArea(f"{entry.name} is a {kind}")
-    if kind == "polygon":
-        return _Outlined(label=label, draw="polygon", corners=points, group=group)
-    if len(points) != 2 or kind not in ("rectangle", "circle", "mask"):
+    if kind != "polygon" and (len(points) != 2 or kind not in ("rectangle", "circle", "mask")):
         raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which is no shape of LabelMe's")
-    (left, top), (right, bottom) = points
+    (left, top), (right, bottom) = points[:2]
     if kind == "mask":
         return _PngMask(label=label, left=left, top=top, png=entry.text("mask"), group=group)
     if kind == "rectangle":
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        return _Outlined(label=label, draw="polygon", corners=corners, group=group)
-    radius = float(np.hypot(right - left, bottom - top))
-    box = [(left - radius, top - radius), (left + radius, top + radius)]
-    return _Outlined(label=label, draw="ellipse", corners=box, group=group)
+        corners = rectangle(left, top, right, bottom)
+    elif kind == "circle":
+        radius = math.hypot(right - left, bottom - top)
+        corners = ellipse(left, top, radius, radius)
+    else:
+        corners = tuple(value for point in points for value in point)
+    return Polygons(label=label, corners=[corners], group=group)
 
 
 def _point(point: object, name: str) -> tuple[float, float]:
@@ -147,34 +124,12 @@ def _point(point: object, name: str) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Outlined(Shape):
-    """A polygon or an ellipse by LabelMe's rule: with its outline, coordinates being those of pixels' centers."""
-
-    draw: Literal["polygon", "ellipse"]
-    corners: Sequence[tuple[float, float]]
-    """x and y [px]; of an ellipse, the left top and right bottom."""
-
-    def patch(self, height: int, width: int) -> Patch:
-        box = box_around([within_limits(np.array(self.corners, np.float64))], height, width, margin=1)
-        if box is None:
-            return NOTHING
-        left, top, right, bottom = box
-        image = Image.new("1", (right - left, bottom - top))
-        points = [(x - left, y - top) for x, y in self.corners]
-        getattr(ImageDraw.Draw(image), self.draw)(points, fill=1, outline=1)
-        return Patch(top, left, np.array(image))
-
-
-@dataclass(frozen=True, kw_only=True)
 class _PngMask(Shape):
     """A mask as LabelMe's PNG in base64."""
 
     left: float
-    """First column."""
     top: float
-    """First row."""
     png: str
-    """The file."""
 
     def patch(self, height: int, width: int) -> Patch:
         left, top = round(self.left), round(self.top)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from segvoc.data.datasets.annotated_images import FoundDataset
@@ -15,26 +16,19 @@ from segvoc.data.datasets.huggingface import is_saved, read_saved
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import (
-    TABLE_SUFFIXES,
-    find_kitti,
+    MAP_LAYOUTS,
+    find_pairs,
     find_vistas,
     find_voc,
     has_masks,
-    is_ade20k,
-    is_camvid,
-    is_coco_stuff,
-    is_label_table,
     is_vistas_config,
-    read_ade20k,
-    read_camvid,
-    read_cityscapes,
-    read_coco_stuff,
-    read_kitti,
     read_masks,
+    read_published,
     read_vistas,
     read_voc,
 )
 from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
+from segvoc.data.datasets.shapes import without_area
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
@@ -46,19 +40,15 @@ _MOST_NEAR = 50
 """Folders below another one that are looked at where that is no dataset."""
 
 _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
-    "coco-panoptic": lambda source: read_coco(source, panoptic=True),
-    "coco-instances": lambda source: read_coco(source, panoptic=False),
+    "coco-panoptic": partial(read_coco, panoptic=True),
+    "coco-instances": partial(read_coco, panoptic=False),
     "labelme": read_labelme,
     "cvat": read_cvat,
     "yolo-seg": read_yolo,
     "voc": read_voc,
-    "cityscapes": read_cityscapes,
     "label-studio": read_label_studio,
-    "ade20k": read_ade20k,
+    **{name: partial(read_published, layout=layout) for name, layout in MAP_LAYOUTS.items()},
     "mapillary-vistas": read_vistas,
-    "camvid": read_camvid,
-    "kitti": read_kitti,
-    "coco-stuff": read_coco_stuff,
     "masks": read_masks,
     "project": read_project,
     "huggingface": read_saved,
@@ -99,21 +89,21 @@ def read_dataset(
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
     found = _found(source, format)
-    if found.without_area:
+    if skipped := without_area(found.images):
         warnings.warn(
             f"{os.fspath(path)!r}: skipped shapes without an area (points, lines, boxes without a mask): "
-            f"{found.without_area}; draw polygons or masks if they matter",
+            f"{skipped}; draw polygons or masks if they matter",
             SkippedShapesWarning,
             stacklevel=2,
         )
-    names, background = list(found.names), background if background is not None else found.background
+    names, found_images = list(found.names), list(found.images)
+    background = background if background is not None else found.background
     if background is not None and found.has_outside and background not in names:
         names.append(background)
     try:
         vocabulary = Vocabulary(names)
     except UsageError as error:
         raise UsageError(f"{os.fspath(path)!r}: the classes can't be used as words: {error}") from None
-    found_images = found.images
     if background is not None and found.has_outside:
         found_images = [replace(image, outside=vocabulary.words.index(background)) for image in found_images]
     if not any(image.exists() for image in found_images):
@@ -180,53 +170,51 @@ def _near(folder: Path) -> Path | None:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    try:
+    with suppress(OSError):
         return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."][:_MOST_NEAR]
-    except OSError:
-        return []
+    return []
 
 
 def _has_images(folder: Path) -> bool:
-    try:
+    with suppress(OSError):
         return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
-    except OSError:
-        return False
+    return False
 
 
 def _formats_of_file(path: Path) -> list[DatasetName]:
     suffix = path.suffix.lower()
-    if suffix == ".json":
-        return _formats_of_json(path)
+    if suffix == ".xml":
+        return ["cvat"]
+    if suffix in (".yaml", ".yml"):
+        return ["yolo-seg"]
     if suffix == ".txt" and path.parent.name == "Segmentation":
         return ["voc"]
-    if suffix in TABLE_SUFFIXES and is_label_table(path):
-        return ["camvid" if is_camvid(path.parent) else "masks"]
-    plain: dict[str, list[DatasetName]] = {".xml": ["cvat"], ".yaml": ["yolo-seg"], ".yml": ["yolo-seg"]}
-    return plain.get(suffix, [])
+    if suffix == ".json" and (found := _formats_of_json(path)):
+        return found
+    return ["masks"] if suffix in (".txt", ".csv", ".json") and find_pairs(path.parent) else []
 
 
 def _formats_of_json(path: Path) -> list[DatasetName]:
     content = json_content(path)
-    if isinstance(content, dict) and content.get("format") == PROJECT_FORMAT:
-        return ["project"]
     if isinstance(content, list):
-        if content and isinstance(content[0], dict) and "data" in content[0]:
-            return ["label-studio"]
-    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        is_task = bool(content) and isinstance(content[0], dict) and "data" in content[0]
+        return ["label-studio"] if is_task else []
+    if not isinstance(content, dict):
+        return []
+    if content.get("format") == PROJECT_FORMAT:
+        return ["project"]
+    if isinstance(content.get("annotations"), list):
         first = next(iter(content["annotations"]), None)
         return ["coco-panoptic" if isinstance(first, dict) and "segments_info" in first else "coco-instances"]
-    if is_vistas_config(content):
-        return ["mapillary-vistas"]
-    return ["masks"] if is_label_table(path) else []
+    return ["mapillary-vistas"] if is_vistas_config(content) else []
 
 
 def _formats_of_folder(folder: Path) -> list[DatasetName]:
     if found := marked_formats(folder):
         return found
     annotations = sorted((folder / "annotations").glob("*.json"))
-    of_first = _formats_of_json(annotations[0]) if annotations else []
     if len(annotations) == 1:
-        return of_first
+        return _formats_of_json(annotations[0])
     if loose := sorted(loose_coco_files(folder).values()):
         return _formats_of_json(loose[0])
     if has_masks(folder):
@@ -238,36 +226,27 @@ def marked_formats(folder: Path) -> list[DatasetName]:
     """The formats that a folder has files or folders of whose names no other format has."""
     if is_project(folder):  # whatever else lies in it
         return ["project"]
-    annotations = sorted((folder / "annotations").glob("*.json"))
+    annotations = folder / "annotations"
     marks: dict[DatasetName, bool] = {
-        "coco-panoptic": any(file.stem.startswith("panoptic") for file in annotations),
-        "coco-instances": any(file.stem.startswith("instances") for file in annotations),
+        "coco-panoptic": any(annotations.glob("panoptic*.json")),
+        "coco-instances": any(annotations.glob("instances*.json")) or any(annotations.glob("stuff*.json")),
         "cvat": bool(find_xml(folder)),
         "yolo-seg": find_yaml(folder) is not None,
         "voc": find_voc(folder) is not None,
-        "cityscapes": (folder / "gtFine").is_dir(),
         "label-studio": (folder / "tasks.json").is_file(),
         "huggingface": is_saved(folder),
     }
-    found: list[DatasetName] = [name for name, marked in marks.items() if marked]
-    if found:
-        return found
-    published: dict[DatasetName, Callable[[Path], object]] = {
-        "mapillary-vistas": find_vistas,
-        "ade20k": is_ade20k,
-        "kitti": find_kitti,
-        "camvid": is_camvid,
-        "coco-stuff": is_coco_stuff,
-    }
-    return [name for name, is_one in published.items() if is_one(folder)]
+    # COCO's own folders have maps of stuff beside the instances
+    return [name for name, marked in marks.items() if marked] or [
+        *(name for name, layout in MAP_LAYOUTS.items() if any(any(folder.glob(mark)) for mark in layout.marks)),
+        *(["mapillary-vistas"] if find_vistas(folder) else []),
+    ]
 
 
 def _has_labelme(folder: Path) -> bool:
     for path in visible_files(folder, lambda path: path.suffix.lower() == ".json")[:20]:
-        try:
+        with suppress(UsageError):
             content = json_content(path)
-        except UsageError:
-            continue
-        if isinstance(content, dict) and "shapes" in content:
-            return True
+            if isinstance(content, dict) and "shapes" in content:
+                return True
     return False

@@ -5,18 +5,14 @@ Only the files that docs/reference/files.md describes are read: `project.json`, 
 """
 
 import os
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from jaxtyping import UInt16
-
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, checked_size
-from segvoc.data.datasets.fields import DatasetSource
-from segvoc.errors import UsageError, one_line
-from segvoc.imaging.label_maps import label_table, read_label_map
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
+from segvoc.data.datasets.fields import DatasetSource, Entry, json_content, naming_damage
+from segvoc.data.datasets.label_tables import LabelTable
+from segvoc.data.datasets.maps import MapFile
+from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.storage.json_files import read_json
 
 PROJECT_FILE = "project.json"
@@ -36,90 +32,42 @@ def is_project(folder: str | os.PathLike[str]) -> bool:
     return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProjectLabels:
-    """The labels of an image in a project, as ids of words."""
-
-    map: Path
-    object_map: Path
-    """Missing where no objects were made."""
-    labels: Mapping[int, int]
-    """The label of each id; ids without one are unlabeled."""
-
-    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """See `Annotation.draw`."""
-        ids = read_label_map(self.map)
-        checked_size(size, ids.shape)
-        return label_table(self.labels)[ids]
-
-    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
-        """See `Annotation.objects`."""
-        if not self.object_map.exists():
-            return None
-        objects = read_label_map(self.object_map)
-        checked_size(size, objects.shape)
-        return objects
-
-
 def read_project(source: DatasetSource) -> FoundDataset:
-    """Read the images of a project that are done.
-
-    Args:
-        source: its folder, or its `project.json`.
-
-    Raises:
-        UsageError: it is no project, is damaged, has no words, or no image of it is done.
-    """
-    folder, record = source.folder, _record(source.folder / PROJECT_FILE)
-    try:
-        words = [(int(word["id"]), str(word["name"])) for word in record["words"] if not word.get("removed")]
-        background = record.get("options", {}).get("background")
-        images_folder = folder / record.get("images", "images")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / PROJECT_FILE, one_line(error)) from None
-    if not words:
+    """Read the images of a project that are done."""
+    folder, file = source.folder, source.folder / PROJECT_FILE
+    if not file.is_file():
+        raise UsageError(f"{str(folder)!r} has no {PROJECT_FILE}; give the folder of a project")
+    with naming_damage(file):
+        project = Entry(json_content(file), "the file")
+        if project.content.get("format") != PROJECT_FORMAT:
+            raise UsageError(f"{str(file)!r} is no project of segvoc; give the folder of one")
+        if (version := project.whole("version")) > PROJECT_VERSION:
+            raise UsageError(f"{str(file)!r} is of version {version}, made by a newer segvoc; update segvoc")
+        words = [Entry(word, "a word") for word in project.items("words")]
+        names = {word.whole("id"): word.text("name") for word in words if not word.content.get("removed")}
+        background = project.entry("options").content.get("background") if "options" in project else None
+        images_folder = folder / (project.text("images") if "images" in project else "images")
+    if not names:
         raise UsageError(f"the project {str(folder)!r} has no words; add some: segvoc project words")
-    labels, names = {number: index for index, (number, _) in enumerate(words)}, [name for _, name in words]
+    labels = dict.fromkeys((*(word.whole("id") for word in words), UNLABELED_8_BIT, UNLABELED), UNLABELED)
+    labels |= {number: index for index, number in enumerate(names)}
+    table = LabelTable(names=tuple(names.values()), indices=labels)
     images = []
     for path in sorted((folder / "states").rglob("*.json")):
-        state = _json(path)
+        with naming_damage(path):
+            state = Entry(json_content(path), "the file").content
         if not state.get("done") or not isinstance(name := state.get("image"), str):
             continue
         stem = os.path.splitext(name)[0]
-        annotation = ProjectLabels(
-            map=folder / "labels" / f"{stem}.png", object_map=folder / "objects" / f"{stem}.png", labels=labels
-        )
+        label_map, objects = folder / "labels" / f"{stem}.png", folder / "objects" / f"{stem}.png"
+        annotation = MapFile(path=label_map, table=table, objects_path=objects if objects.exists() else None)
         image = (source.images or images_folder) / name
-        images.append(AnnotatedImage(image=image, labels=annotation.map, stem=stem, annotation=annotation))
+        images.append(AnnotatedImage(image=image, labels=label_map, stem=stem, annotation=annotation))
     if not images:
         raise UsageError(f"no image of the project {str(folder)!r} is done; mark images as done on its page (N)")
     return FoundDataset(
-        names=names, images=images, background=background if background in names else None, has_outside=False
+        names=table.names,
+        images=images,
+        background=background if background in table.names else None,
+        has_outside=False,
     )
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """The content of `project.json`."""
-    if not path.is_file():
-        raise UsageError(f"{str(path.parent)!r} has no {PROJECT_FILE}; give the folder of a project")
-    content = _json(path)
-    if content.get("format") != PROJECT_FORMAT:
-        raise UsageError(f"{str(path)!r} is no project of segvoc; give the folder of one")
-    version = content.get("version")
-    if isinstance(version, int) and version > PROJECT_VERSION:
-        raise UsageError(f"{str(path)!r} is of version {version}, made by a newer segvoc; update segvoc")
-    return content
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, one_line(error)) from None
-    if not isinstance(content, dict):
-        raise _damaged(path, "it is no JSON object")
-    return content
-
-
-def _damaged(path: Path, problem: str) -> UsageError:
-    return UsageError(f"{os.fspath(path)!r} is damaged: {problem}; bring it back from a backup, or remove it")

@@ -1,4 +1,4 @@
-"""Shapes of annotations, and how they are drawn: polygons by pycocotools, as COCO, CVAT and YOLO have them.
+"""Shapes of annotations, and how they are drawn: polygons by pycocotools, whatever program they come from.
 
 What only one format has is in its reader.
 """
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 
-from segvoc.data.datasets.annotated_images import checked_size
+from segvoc.data.datasets.annotated_images import AnnotatedImage, checked_size
 from segvoc.data.preparation.conversions import COORDINATE_LIMIT, coco_mask
 from segvoc.imaging.label_maps import UNLABELED
 
@@ -21,14 +21,12 @@ _CORNERS_OF_ELLIPSE = 180
 
 
 class Patch(NamedTuple):
-    """Pixels of a rectangle of an image."""
+    """Pixels of a rectangle of an image, all of which is inside."""
 
     top: int
-    """First row."""
     left: int
-    """First column."""
     inside: Bool[np.ndarray, "h w"]
-    """Which of them are meant; all are in the image."""
+    """Which of them are meant."""
 
 
 NOTHING = Patch(0, 0, np.zeros((0, 0), bool))
@@ -51,28 +49,8 @@ class Shape:
     """Whether it is no object, but several, or a part of none."""
 
     def patch(self, height: int, width: int) -> Patch:
-        """Its pixels in an image of this size [px].
-
-        Raises:
-            ValueError: it is damaged, or doesn't fit the image.
-        """
+        """Its pixels in an image of this size [px]; a `ValueError` if it is damaged, or doesn't fit the image."""
         raise NotImplementedError
-
-
-def with_area(shape: Callable[[_Item], Shape], items: Iterable[_Item]) -> tuple[tuple[Shape, ...], int]:
-    """The shapes of some items that have an area, and the number of the others.
-
-    Args:
-        shape: makes the shape of an item, or raises `NoArea`.
-        items: what a dataset says of each shape.
-    """
-    found, without_area = [], 0
-    for item in items:
-        try:
-            found.append(shape(item))
-        except NoArea:
-            without_area += 1
-    return tuple(found), without_area
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +58,21 @@ class Shapes:
     """The shapes of an image; where they overlap, later ones are in front."""
 
     shapes: tuple[Shape, ...]
-    """In the order of drawing."""
     size: tuple[int, int] | None = None
     """Height and width of the image as the dataset says [px]."""
+    without_area: int = 0
+    """Number of those that were skipped because they have no area."""
+
+    @classmethod
+    def of(cls, items: Iterable[_Item], shape: Callable[[_Item], Shape], size: tuple[int, int] | None) -> "Shapes":
+        """The shapes of what a dataset lists of an image; `shape` raises `NoArea` for what is skipped."""
+        found, without_area = [], 0
+        for item in items:
+            try:
+                found.append(shape(item))
+            except NoArea:
+                without_area += 1
+        return cls(shapes=tuple(found), size=size, without_area=without_area)
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
@@ -112,6 +102,11 @@ class Shapes:
         return numbers
 
 
+def without_area(images: Iterable[AnnotatedImage]) -> int:
+    """Number of shapes that were skipped because they have no area: points, lines, boxes without a mask."""
+    return sum(image.annotation.without_area for image in images if isinstance(image.annotation, Shapes))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Polygons(Shape):
     """Polygons, drawn as pycocotools does: the pixels whose centers are inside."""
@@ -128,31 +123,34 @@ class Polygons(Shape):
             points = _corners(flat)
             if self.relative is not None:
                 points *= [width / self.relative, height / self.relative]
-            polygons.append(within_limits(points))
+            # written so that NaN fails as well; pycocotools would crash
+            if not (np.abs(points) <= COORDINATE_LIMIT).all():
+                raise ValueError("a corner of a polygon lies far outside its image")
+            polygons.append(points)
         if not polygons:
             raise ValueError("a shape without a polygon")
-        box = box_around(polygons, height, width)
+        box = _box_around(polygons, height, width)
         if box is None:
             return NOTHING
         left, top, right, bottom = box
-        shifted = [(points - [left, top]).ravel().tolist() for points in polygons]
-        return Patch(top, left, coco_mask(shifted, bottom - top, right - left))
+        moved = [_moved(points, left, top).ravel().tolist() for points in polygons]
+        return Patch(top, left, coco_mask(moved, bottom - top, right - left))
 
 
 def rectangle(left: float, top: float, right: float, bottom: float, degrees: float = 0.0) -> tuple[float, ...]:
     """The corners of a rectangle, turned clockwise about its center."""
     points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
-    return turned(points, ((left + right) / 2, (top + bottom) / 2), degrees)
+    return _turned(points, ((left + right) / 2, (top + bottom) / 2), degrees)
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0.0) -> tuple[float, ...]:
     """The corners of a polygon along an ellipse, turned clockwise about its center."""
     angles = np.linspace(0, 2 * math.pi, _CORNERS_OF_ELLIPSE, endpoint=False)
     points = np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], axis=1)
-    return turned(points, (x, y), degrees)
+    return _turned(points, (x, y), degrees)
 
 
-def turned(points: Float64[np.ndarray, "V 2"], about: tuple[float, float], degrees: float) -> tuple[float, ...]:
+def _turned(points: Float64[np.ndarray, "V 2"], about: tuple[float, float], degrees: float) -> tuple[float, ...]:
     """Points turned clockwise (in an image, whose y goes down), as x and y in turns."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return tuple(((points - about) @ np.array([[cos, sin], [-sin, cos]]) + about).ravel().tolist())
@@ -168,21 +166,19 @@ def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:
         raise ValueError("a polygon with a corner that is no number") from None
 
 
-def within_limits(points: Float64[np.ndarray, "V 2"]) -> Float64[np.ndarray, "V 2"]:
-    """Corners, none of which is so far outside that pycocotools would crash."""
-    # written so that NaN fails as well
-    if not (np.abs(points) <= COORDINATE_LIMIT).all():
-        raise ValueError("a corner of a polygon lies far outside its image")
-    return points
+def _moved(points: Float64[np.ndarray, "V 2"], left: int, top: int) -> Float64[np.ndarray, "V 2"]:
+    """Corners as seen from (left, top), which pycocotools rounds to the same fifths of a pixel as before."""
+    fifths = np.trunc(5 * points + 0.5) - [5 * left, 5 * top]
+    return (fifths - (fifths < 0)) / 5  # it rounds towards zero
 
 
-def box_around(
-    polygons: Sequence[Float64[np.ndarray, "V 2"]], height: int, width: int, margin: int = 0
+def _box_around(
+    polygons: Sequence[Float64[np.ndarray, "V 2"]], height: int, width: int
 ) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of the part of an image that has polygons; None without one."""
     points = np.concatenate(polygons)
-    left, top = np.maximum(np.floor(points.min(axis=0)).astype(int) - margin, 0).tolist()
-    right, bottom = (np.ceil(points.max(axis=0)).astype(int) + 1 + margin).tolist()
+    left, top = np.maximum(np.floor(points.min(axis=0)).astype(int), 0).tolist()
+    right, bottom = (np.ceil(points.max(axis=0)).astype(int) + 1).tolist()
     right, bottom = min(right, width), min(bottom, height)
     return None if left >= right or top >= bottom else (left, top, right, bottom)
 

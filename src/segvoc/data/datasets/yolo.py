@@ -1,15 +1,16 @@
 """YOLO segmentation: `data.yaml`, and a text file of polygons for each image."""
 
-from collections.abc import Mapping, Sequence, Set
+import re
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
-from segvoc.data.datasets.fields import DatasetSource, chosen_set, damaged, naming_damage, read_lines, visible_files
+from segvoc.data.datasets.fields import DatasetSource, chosen_set, naming_damage, read_lines, visible_files
 from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
@@ -30,7 +31,6 @@ class PolygonLines:
     path: Path
     """The file; an image without one has no polygon."""
     classes: int
-    """Number of classes."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
@@ -75,46 +75,41 @@ def find_yaml(folder: Path) -> Path | None:
 
 
 def read_yolo(source: DatasetSource) -> FoundDataset:
-    """Read polygons in `labels`, whose paths are those of the images with "labels" in place of "images".
-
-    Args:
-        source: the folder with `data.yaml`, or that file.
-    """
+    """Read polygons in `labels`, whose paths are those of the images with "labels" in place of "images"."""
     path = source.path if source.path.is_file() else find_yaml(source.path)
     if path is None:
         raise UsageError(f"{str(source.path)!r} has no data.yaml; give the YAML file itself as --dataset")
-    content = _yaml(path)
-    names = _names(path, content.get("names"))
-    stated = content.get("path")
-    try:
-        # not any other type: the text of a list whose entries refer to one another may be endless
-        root = path.parent / safe_path(stated if isinstance(stated, str) else ".")
-    except ValueError:
-        root = path.parent  # the place where it was made
-    sets: dict[str, tuple[str, ...]] = {}
-    for name in _SETS:
-        if places := content.get(name):
-            places = [places] if isinstance(places, str) else places
-            if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
-                raise damaged(path, f"{name!r} is no folder")
-            if tuple(places) not in sets.values():
-                sets[name] = tuple(places)
-    if not sets:
-        sets = {"images": ("images",)}
     with naming_damage(path):
-        pairs = [pair for place in chosen_set(source, sets, "sets") for pair in _pairs(source, root, place)]
+        content = _yaml(path)
+        names = _names(content.get("names"))
+        stated = content.get("path")
+        try:
+            # not any other type: the text of a list whose entries refer to one another may be endless
+            root = path.parent / safe_path(stated if isinstance(stated, str) else ".")
+        except ValueError:
+            root = path.parent  # the place where it was made
+        sets: dict[str, tuple[str, ...]] = {}
+        for name in _SETS:
+            if places := content.get(name):
+                places = [places] if isinstance(places, str) else places
+                if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
+                    raise ValueError(f"{name!r} is no folder")
+                if tuple(places) not in sets.values():
+                    sets[name] = tuple(places)
+        places = chosen_set(source, sets or {"images": ("images",)}, "sets")
+        images = [image for place in places for image in _images(source, root, place, len(names))]
     # an image without a text file has no polygon, but where not even the folder is there, they are elsewhere
-    if pairs and not any(labels.parent.is_dir() and labels.parent != image.parent for image, labels, _ in pairs):
-        if not any(labels.is_file() for _, labels, _ in pairs):
-            raise UsageError(
-                f"{str(path)!r}: the folder {str(pairs[0][1].parent)!r} of its text files is missing; their paths are "
-                'those of the images with "labels" in place of "images"'
-            )
-    images = [
-        AnnotatedImage(image=image, labels=labels, stem=stem, annotation=PolygonLines(path=labels, classes=len(names)))
-        for image, labels, stem in pairs
-    ]
+    if images and not any(one.labels.is_file() or _is_labels_folder(one) for one in images):
+        raise UsageError(
+            f"{str(path)!r}: the folder {str(images[0].labels.parent)!r} of its text files is missing; their paths are "
+            'those of the images with "labels" in place of "images"'
+        )
     return FoundDataset(names=names, images=images)
+
+
+def _is_labels_folder(image: AnnotatedImage) -> bool:
+    folder = image.labels.parent
+    return folder.is_dir() and folder != image.image.parent
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
@@ -123,54 +118,51 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     except ModuleNotFoundError:
         raise missing_extra("PyYAML", "data") from None
     if path.stat().st_size > _LARGEST_YAML:
-        raise damaged(path, "it is larger than any list of classes")
+        raise ValueError("it is larger than any list of classes")
     try:
         content = yaml.safe_load("\n".join(read_lines(path)))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise error if isinstance(error, UsageError) else damaged(path, f"it is no YAML ({one_line(error)})") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"it is no YAML ({one_line(error)})") from None
     if not isinstance(content, dict):
-        raise damaged(path, "it has no names")
+        raise ValueError("it has no names")
     return content
 
 
-def _names(path: Path, names: object) -> list[str]:
+def _names(names: object) -> list[str]:
     if isinstance(names, dict):
         if not all(isinstance(label, int) for label in names) or sorted(names) != list(range(len(names))):
-            raise damaged(path, f"the labels of its {len(names)} names aren't 0 to {len(names) - 1}")
+            raise ValueError(f"the labels of its {len(names)} names aren't 0 to {len(names) - 1}")
         names = [names[label] for label in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise damaged(path, "it has no names")
+        raise ValueError("it has no names")
     if wrong := [name for name in names if not isinstance(name, str | int)]:
-        raise damaged(path, f"a name is a {type(wrong[0]).__name__}")
+        raise ValueError(f"a name is a {type(wrong[0]).__name__}")
     return [str(name).strip() for name in names]
 
 
-def _pairs(source: DatasetSource, root: Path, place: str) -> list[tuple[Path, Path, str]]:
-    """Image, text file and name of each image in a folder, or of a list of images."""
-    path = PurePosixPath(place.replace("\\", "/"))
-    # written by tools that stand in another folder: "../train/images"
-    while path.parts[:1] == ("..",):
-        path = PurePosixPath(*path.parts[1:])
-    relative = safe_path(path.as_posix())
+def _images(source: DatasetSource, root: Path, place: str, classes: int) -> list[AnnotatedImage]:
+    """The images in a folder, or of a list of images."""
+    # tools that stand in another folder write "../train/images"
+    relative = safe_path(re.sub(r"^(\.\./)+", "", place.replace("\\", "/")))
     if (root / relative).is_file():
-        names = [safe_path(line.strip()) for line in read_lines(root / relative) if line.strip()]
-        images = [root / name for name in names]
+        paths = [root / safe_path(line.strip()) for line in read_lines(root / relative) if line.strip()]
         base = root / "images"
     else:
         base = root / relative
         if not base.is_dir():
             raise UsageError(f"{str(base)!r}, which {str(source.path)!r} names, is not a folder; check the path")
-        images = visible_files(base, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)
-    return [(image, _text_file(image, root), _stem(image, base)) for image in images]
+        paths = visible_files(base, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)
+    images = []
+    for path in paths:
+        labels = _text_file(path, root)
+        stem = (path.relative_to(base) if path.is_relative_to(base) else Path(path.name)).with_suffix("").as_posix()
+        annotation = PolygonLines(path=labels, classes=classes)
+        images.append(AnnotatedImage(image=path, labels=labels, stem=stem, annotation=annotation))
+    return images
 
 
 def _text_file(image: Path, root: Path) -> Path:
-    parts: Sequence[str] = image.relative_to(root).with_suffix(".txt").parts
-    last = max((index for index, part in enumerate(parts[:-1]) if part == "images"), default=None)
-    usual = root.joinpath(*(("labels" if index == last else part) for index, part in enumerate(parts)))
     beside = image.with_suffix(".txt")  # as Darknet has them
+    before, found, after = f"/{beside.relative_to(root).as_posix()}".rpartition("/images/")
+    usual = root / f"{before}/labels/{after}".lstrip("/") if found else beside
     return beside if beside.is_file() and not usual.is_file() else usual
-
-
-def _stem(image: Path, base: Path) -> str:
-    return (image.relative_to(base) if image.is_relative_to(base) else Path(image.name)).with_suffix("").as_posix()
