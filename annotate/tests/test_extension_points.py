@@ -40,7 +40,6 @@ EXTENSION_POINTS = {
     "segvoc.clicks.clicked_image",
     "segvoc.exported.manifest",
     "segvoc.exported.shipped",
-    "segvoc.exported.taught_files",
     # files
     "segvoc.errors",
     "segvoc.records",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segvoc.checkpoints.official_towers import backbone_state, guided_clip_state
-from segvoc.encoders.openai_clip import build_backbone
+from segvoc.encoders.guided_clip import build_backbone
 from segvoc.errors import CheckpointError
 from tests.networks.test_cat_seg_v1 import guided
 

@@ -25,7 +25,8 @@ from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, 
 from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
-from segvoc.encoders.openai_clip import GuidedClip, OpenAIClipImageEncoder
+from segvoc.encoders.guided_clip import GuidedClip
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import ActivationWarning, CheckpointError

@@ -277,7 +277,6 @@ class ModelOptions:
         """
         if self.network is None:
             return None
-        from segvoc.cli.options import own_network
 
         return own_network(self.network)
 

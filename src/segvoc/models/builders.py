@@ -57,7 +57,7 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
         text_encoder = ClipTextEncoder(replace(text, fine_tuned="" if config.guidance_backbone != "none" else "qv"))
     backbone = None
     if config.guidance_backbone != "none":
-        from segvoc.encoders.openai_clip import build_backbone
+        from segvoc.encoders.guided_clip import build_backbone
 
         backbone = build_backbone(config.guidance_backbone)
     return clip_segmentation_network(config, image_encoder, text_encoder, backbone)
@@ -91,7 +91,7 @@ def clip_segmentation_network(
     """
     layers = config.aggregation
     if backbone is not None:
-        from segvoc.encoders.openai_clip import GuidedClip
+        from segvoc.encoders.guided_clip import GuidedClip
 
         image_encoder = GuidedClip(image_encoder, backbone)
         sizes = replace(layers.decoder_sizes, lifts=(), taps=image_encoder.tap_channels)

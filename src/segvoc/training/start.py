@@ -215,7 +215,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     # here, since timm takes seconds to import
     from segvoc.checkpoints.official_towers import clip_state
     from segvoc.encoders.clip_with_dino import DinoTxtImageEncoder
-    from segvoc.encoders.openai_clip import GuidedClip
+    from segvoc.encoders.guided_clip import GuidedClip
 
     if others and isinstance(network.image_encoder, DinoTxtImageEncoder):
         return clip_state(file.tensors | others[0].tensors, network)

@@ -74,7 +74,6 @@ class PhraseExtractor(Protocol):
 
 
 def _spacy() -> PhraseExtractor:
-    from segvoc.data.captions.phrases import SpacyPhrases  # imported here, since spaCy is optional
 
     return SpacyPhrases.load()
 

@@ -1,0 +1,86 @@
+"""A CLIP image encoder, whose map is compared with the words, and a backbone of its own for guidance (CAT-Seg v1).
+
+CAT-Seg's first version (arXiv:2303.11797v1, Sec. 4.1 and A.1) guides the aggregation by ResNet-101 (`conv4_x`) or
+Swin-B (stage 3), and the decoder by the two stages before. The architectures are timm's.
+"""
+
+from typing import Any, NamedTuple, cast
+
+import timm
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from segvoc.encoders.base import ImageEncoder, ImageFeatures
+from segvoc.encoders.imagenet_pixels import imagenet_pixels
+from segvoc.encoders.vit import attention_and_positions
+from segvoc.layers.maps import resized
+
+BACKBONE_STRIDE = 16
+"""Pixels of the backbone's image for each cell of the cost volume."""
+
+
+class _Architecture(NamedTuple):
+    """A backbone of timm."""
+
+    name: str
+    stages: tuple[int, int, int]
+    """Indices of the stages at stride 4, 8 and 16."""
+    options: dict[str, Any]
+
+
+_ARCHITECTURES = {
+    "resnet101": _Architecture("resnet101", (1, 2, 3), {}),
+    "swin_b": _Architecture("swin_base_patch4_window12_384", (0, 1, 2), {"strict_img_size": False}),
+}
+
+
+def build_backbone(kind: str) -> nn.Module:
+    """Build "resnet101" or "swin_b" with random weights, up to the stage at stride 16."""
+    architecture = _ARCHITECTURES[kind]
+    return timm.create_model(
+        architecture.name,
+        features_only=True,
+        feature_cls="getter",
+        out_indices=architecture.stages,
+        **architecture.options,
+    )
+
+
+class GuidedClip(nn.Module):
+    """CLIP's dense map (not of unit norm), and the backbone's maps for guidance.
+
+    Args:
+        clip: the CLIP image encoder.
+        backbone: gives maps at stride 4, 8 and 16 of an image.
+    """
+
+    companion = "a backbone for guidance"
+    """What is started from weights of its own, beside CLIP."""
+
+    def __init__(self, clip: nn.Module, backbone: nn.Module) -> None:
+        super().__init__()
+        self.clip, self.backbone = clip, backbone
+        tower = cast(ImageEncoder, clip)
+        self.input_size, self.stride, self.channels = tower.input_size, tower.stride, tower.channels
+        fine, middle, coarse = cast(Any, backbone).feature_info.channels()
+        self.tap_channels, self.appearance_channels = (middle, fine), coarse
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that the paper's recipe trains: CLIP's attention and position embeddings (Fig. 9)."""
+        return attention_and_positions(self, "clip.")
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+        """Encode RGB pixels in [0, 255].
+
+        The backbone reads the image at 16 px for each of CLIP's cells, so that both have one grid.
+
+        Raises:
+            UsageError: H or W is not a multiple of `stride`.
+        """
+        maps = self.clip(image).maps
+        rows, columns = maps[0].shape[2:]
+        pixels = imagenet_pixels(resized(image, (BACKBONE_STRIDE * rows, BACKBONE_STRIDE * columns)))
+        found = self.backbone(pixels.to(next(self.backbone.parameters()).dtype))
+        grids = ((scale * rows, scale * columns) for scale in (4, 2, 1))
+        fine, middle, coarse = (resized(one, grid) for one, grid in zip(found, grids, strict=True))
+        return ImageFeatures(maps=maps, taps=(middle, fine), appearance=coarse)
