@@ -10,8 +10,7 @@ import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segvoc.encoders.base import ImageEncoder, ImageFeatures
-from segvoc.encoders.imagenet_pixels import imagenet_pixels
+from segvoc.encoders.base import ImageEncoder, ImageFeatures, imagenet_pixels
 from segvoc.encoders.vit import attention_and_positions
 from segvoc.layers.maps import resized
 

@@ -74,7 +74,6 @@ class PhraseExtractor(Protocol):
 
 
 def _spacy() -> PhraseExtractor:
-
     return SpacyPhrases.load()
 
 
