@@ -23,7 +23,7 @@ def outputs(notebook: nbformat.NotebookNode, form: str) -> list[str]:
     return [one for one in found if one]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "teach")) for name in NAMES])
 def test_a_notebook_runs(name: str) -> None:
     """A cell that fails raises; what is shown has the forms of what the file keeps."""
     path = NOTEBOOKS / f"{name}.ipynb"

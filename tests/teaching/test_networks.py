@@ -19,7 +19,13 @@ from tests.teaching.test_teaching import right
 WORDS = ["grass", "sky", "brick"]
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+QUICK = ("clip", "pca-seg")
+"""Those of which every run of the tests teaches words; the others are slow."""
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind not in QUICK)) for kind in NETWORKS]
+)
 def model(request: pytest.FixtureRequest) -> NetworkSegmenter:
     return small_model(request.param)
 
