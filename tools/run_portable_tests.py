@@ -34,14 +34,21 @@ NUMERICAL = (
 NOT_IN_A_CUT = tuple(
     f"tests/{name}.py"
     for name in (
-        *(f"training/test_{name}" for name in ("curves", "loop", "monitor", "processes", "recipe", "run_folder")),
-        *(f"training/test_{name}" for name in ("start_from_transformers", "start_published", "stop_signals", "tuning")),
-        *(f"inference/test_{name}" for name in ("groups", "label_options", "part_results", "parts", "result_figures")),
-        *(f"inference/test_{name}" for name in ("segmentation", "tile_grid")),
+        *(f"training/test_{name}" for name in ("callbacks", "curves", "loop", "monitor", "processes", "recipe")),
+        *(f"training/test_{name}" for name in ("run_folder", "start_from_transformers", "start_published")),
+        *(f"training/test_{name}" for name in ("stop_signals", "threads", "trackers", "tuning")),
+        *(
+            f"inference/test_{name}"
+            for name in ("groups", "keep_classes", "label_options", "libraries", "part_results")
+        ),
+        *(f"inference/test_{name}" for name in ("parts", "result_figures", "segmentation", "segmenter", "tile_grid")),
+        *(f"inference/test_{name}" for name in ("tiled", "viewers")),
+        *(f"networks/test_{name}" for name in ("cat_seg", "cat_seg_v1", "choices", "err_seg", "part_cat_seg")),
+        *(f"networks/test_{name}" for name in ("pca_seg", "syn_seg")),
     )
 )
-"""Of those, the files that are about order, files, messages and drawings: whole runs, which take most of the time.
-Their networks and losses are compared in the other files."""
+"""Of those, the files that are about order, files, messages and drawings, or are whole runs, and those whose networks
+compute with 1, 2 and 4 threads in every run of the tests. What they are made of is compared in the other files."""
 
 X86_VARIABLES = {
     "default": {
