@@ -13,7 +13,7 @@ from tests.loopback_hub import LoopbackHub, loopback_hub
 from tests.shape_checks import is_whole_run, modules_with_shapes
 from tests.worker_memory import WorkerMemory
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
+_REPOSITORY = Path(__file__).resolve().parent
 
 # Every other worker computes with two threads, as users do, unless the environment says how many; PyTorch and what the
 # tests start read it when they are imported.

@@ -26,7 +26,7 @@ multiprocessing.get_all_start_methods = lambda: ["spawn"]
 def test_labeling_and_a_journal_need_nothing_of_it(tmp_path: Path) -> None:
     code = f"""{WITHOUT}
 import importlib
-for name in ("labeling.processes", "storage.journal", "storage.locks", "cli.doctor"):
+for name in ("labeling.labeling", "storage.journal", "cli.doctor"):
     importlib.import_module(f"segvoc.{{name}}")
 from segvoc.process_settings import WORKER_START, how_it_ended
 assert WORKER_START == "spawn" and "killed" in how_it_ended(-9)

@@ -137,7 +137,7 @@ def test_programs_that_fail_or_give_something_else(tmp_path: Path, monkeypatch: 
     with pytest.raises(CheckpointError, match=r"doesn't run on what segvoc gives it \(no such node\)"):
         program({})
     for outputs in (
-        {"logits": np.zeros((2, 2), np.float32)},
+        {"logits": np.zeros((2, 2, 2), np.float32)},
         {"embeddings": np.zeros((2, 2), np.int64)},
         {"logits": np.zeros((1, 3, 2, 2), np.float32), "kept": np.zeros((1, 2), np.int64)},
     ):

@@ -154,9 +154,11 @@ def test_a_lost_worker_is_started_again_and_no_name_is_lost(script):
             found = (str(line["message"]) for line in list(service.lines))
             return [int(line.split("[")[1].rstrip("]")) for line in found if line.startswith("Started server process")]
 
-        first = workers()
-        os.kill(first[0], signal.SIGKILL)
         end = time.monotonic() + 60
+        while len(first := workers()) < 2:
+            assert time.monotonic() < end, service.text
+            time.sleep(0.05)
+        os.kill(first[0], signal.SIGKILL)
         while len(workers()) == len(first):
             assert time.monotonic() < end, service.text
             time.sleep(0.05)

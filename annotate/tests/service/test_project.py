@@ -133,7 +133,7 @@ def test_changes_are_told_as_they_come(street: Path) -> None:
         assert told["states"]["a.png"]["revision"] == 1
         Project.open(street).add_words(["sky"])
         assert client.get(f"/v1/project/changes?after={told['seq']}").json()["project"]["revision"] == 2
-    with served(street, watchers=1, requests=1, client_requests=9) as client, ThreadPoolExecutor() as threads:
+    with served(street, watchers=1, requests=1) as client, ThreadPoolExecutor() as threads:
         seq = client.get("/v1/project").json()["seq"]
         wait = partial(client.get, f"/v1/project/changes?after={seq}&wait=20")
         waiting = threads.submit(wait)
@@ -275,8 +275,6 @@ def test_a_project_needs_the_key(street: Path) -> None:
         assert client.get("/v1/project").status_code == 401
         headers = {"Authorization": f"Bearer {'k' * 20}"}
         assert client.get("/v1/project", headers=headers).status_code == 200
-        evil = {**headers, "Origin": "https://evil.example", "If-Match": '"1"'}
-        assert client.put("/v1/project", json={"name": "x"}, headers=evil).status_code == 403
     (street.parent / "keys").write_text(f"ben: {'k' * 20}\n")
     with served(street, api_key_file=street.parent / "keys") as client:
         sent = {**headers, "If-Match": '"0"', "Content-Type": "application/zip"}
