@@ -24,7 +24,7 @@ from segvoc.cli.options import ModelOptions
 from segvoc.client import Client, ServiceError
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.exported.shipped import copy_tiny
-from segvoc.exporting.export import folder_in_the_making
+from segvoc.exporting.folders import folder_in_the_making
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.reproduction import reproduce as reproduction

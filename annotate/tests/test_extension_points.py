@@ -18,7 +18,7 @@ EXTENSION_POINTS = {
     "segvoc.serving.bodies",
     "segvoc.serving.extensions",
     "segvoc.serving.failures",
-    "segvoc.serving.observation",
+    "segvoc.serving.logs",
     "segvoc.serving.server",
     "segvoc.serving.service",
     "segvoc.serving.settings",

@@ -12,7 +12,7 @@ from segvoc.cli.options import ModelOptions, model_options
 from segvoc.errors import missing_extra, naming_torch
 from segvoc.exported.manifest import add_taught
 from segvoc.exported.shipped import copy_tiny, open_tiny
-from segvoc.exporting.export import folder_in_the_making
+from segvoc.exporting.folders import folder_in_the_making
 from segvoc.vocabulary import Vocabulary
 
 

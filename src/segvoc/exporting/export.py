@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,10 +34,10 @@ from segvoc.exported.manifest import (
     WordsProgram,
     add_taught,
     described_files,
-    is_exported,
 )
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
+from segvoc.exporting.folders import folder_in_the_making
 from segvoc.exporting.programs import (
     Program,
     comes_apart,
@@ -57,7 +56,6 @@ from segvoc.models.presets import PRESETS, WEIGHTS, Preset, preset_name
 from segvoc.models.taught_weights import shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
-from segvoc.storage.atomic_writes import writing
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords
 from segvoc.vocabulary import Vocabulary
 
@@ -160,35 +158,6 @@ def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:
     smooth = Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)
     grain = random.normal(0, 12, (height, width, 3))
     return (np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8)
-
-
-@contextmanager
-def folder_in_the_making(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that takes its place if nothing fails; a kill leaves no folder that looks done.
-
-    Args:
-        out: the folder to write; an earlier export there is replaced.
-
-    Yields:
-        The hidden folder, which is empty.
-
-    Raises:
-        UsageError: `out` is something else than an exported model.
-        OutputError: the folder can't be written.
-    """
-    if out.exists() and not is_exported(out) and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{str(out)!r} exists and is not an exported model; name another folder")
-    folder, old = (out.parent / f".segvoc-{secrets.token_hex(8)}.tmp" for _ in range(2))
-    with writing(out):
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-            if out.exists():
-                out.rename(old)
-            folder.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 ExportFormat = Literal["onnx", "triton"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from segvoc.errors import UsageError
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.observation import FIELDS, LOGGER
+from segvoc.serving.logs import FIELDS, LOGGER
 
 SHORTEST_KEY = 16
 """Characters of the shortest API key that is accepted."""

@@ -19,8 +19,9 @@ from segvoc.serving.api_keys import ApiKeys
 from segvoc.serving.bodies import FORM, JSON_BODY, segment_call, vocabulary_call
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import Labeler
+from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
-from segvoc.serving.observation import FIELDS, LOGGER, Observation, failure_response
+from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import DefinitionsInMemory

@@ -23,7 +23,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
-from segvoc.serving.observation import LOGGER, JsonLines
+from segvoc.serving.logs import LOGGER, JsonLines
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
 from segvoc.serving.vocabularies import unavailable
 

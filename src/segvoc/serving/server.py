@@ -24,8 +24,8 @@ from uvicorn.supervisors import Multiprocess
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.process_settings import cores, end_with_parent, for_own_process
+from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.metrics import FOLDER_VARIABLE
-from segvoc.serving.observation import FIELDS, LOGGER, log_settings
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import DefinitionFiles
 from segvoc.storage.safe_paths import scratch_folder

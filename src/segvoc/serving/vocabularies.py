@@ -18,7 +18,7 @@ from segvoc.inference.part_labels import words_with_objects
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.observation import FIELDS, LOGGER
+from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 

@@ -15,7 +15,7 @@ import segvoc
 from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError
 from segvoc.process_settings import end_with_parent, for_own_process
 from segvoc.records import to_json
-from segvoc.serving.observation import LOGGER
+from segvoc.serving.logs import LOGGER
 from segvoc_annotate.projects.done_images import done_images
 from segvoc_annotate.projects.folder import ProjectFolder
 

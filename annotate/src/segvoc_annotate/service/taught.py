@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from segvoc import Segmenter, SegvocError, TaughtWords
-from segvoc.serving.observation import FIELDS, LOGGER
+from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.serving.service import Service
 from segvoc_annotate.projects.folder import FileStamp, file_stamp
 from segvoc_annotate.projects.project import Project
