@@ -53,7 +53,7 @@ from segvoc.errors import SegvocError, UsageError
 from segvoc.evaluation.multiply_adds import multiply_adds_of
 from segvoc.hardware import bfloat16_instructions, peak_gigabytes
 from segvoc.process_settings import keep_freed_memory
-from segvoc.storage.json_files import file_sha256
+from segvoc.storage.files import file_sha256
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "against_official"

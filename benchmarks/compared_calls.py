@@ -26,8 +26,8 @@ from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.training.objectives.segmentation import Objective
+from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
-from segvoc.training.shared_run import freeze_others, learning_rates
 from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary
 

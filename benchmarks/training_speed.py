@@ -26,8 +26,8 @@ from benchmarks.machine import keep
 from segvoc.hardware import peak_gigabytes
 from segvoc.training.loop import AUTOCAST_TYPES
 from segvoc.training.objectives.segmentation import Objective
+from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
-from segvoc.training.shared_run import freeze_others, learning_rates
 from segvoc.training.start import Start, build
 from segvoc.training.training_data import class_words
 from segvoc.vocabulary import Vocabulary

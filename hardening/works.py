@@ -23,8 +23,9 @@ from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
 from segvoc.client import Client, ServiceError
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
+from segvoc.data.datasets.project import is_project
+from segvoc.exported.manifest import export_in_the_making
 from segvoc.exported.shipped import copy_tiny
-from segvoc.exporting.folders import folder_in_the_making
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.reproduction import reproduce as reproduction
@@ -34,7 +35,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from segvoc_annotate.projects.folder import ProjectFolder, is_project
+from segvoc_annotate.projects.folder import ProjectFolder
 from tests.batch.runs import Loop
 from tests.cli.command import draw_photos
 from tests.data.original_files import pack
@@ -260,7 +261,7 @@ def _convert() -> None:
 
 
 def _export() -> None:
-    with folder_in_the_making(Path("out")) as folder:
+    with export_in_the_making(Path("out")) as folder:
         copy_tiny(folder)
 
 

@@ -22,8 +22,8 @@ import torch
 from papers.ablation_runs import Ablation, Cell, Grid, read_results, run_grids
 from papers.drawing import markdown_table, new_figure, save_figure, save_table
 from segvoc.cli import run_command
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import given_options
+from segvoc.cli.output import echo
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.published_scores import find_rows
 from segvoc.errors import UsageError

@@ -35,10 +35,10 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.tiny import TinyConfig
 from segvoc.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done
+from segvoc.training.parameters import trainable_count
 from segvoc.training.recipe import Recipe
 from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.shared_run import trainable_count
 from segvoc.training.start import Start, build
 
 FINISHED_RUNS = "runs.jsonl"

@@ -20,7 +20,7 @@ from papers.costs import WordInput, shown_words
 from papers.drawing import new_figure, save_figure, show_image, show_map
 from papers.view_options import ViewOptions, view_options
 from segvoc.cli import run_command
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.label_options import LabelOptions

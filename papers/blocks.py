@@ -22,7 +22,7 @@ from torch import nn
 from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
 from segvoc.cli import run_command
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.configuration import differences, parse_settings
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError

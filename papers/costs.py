@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from papers.drawing import new_figure, save_figure, show_image, show_map
 from papers.view_options import ViewOptions, view_options
 from segvoc.cli import run_command
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
 from segvoc.evaluation.multiply_adds import require_single_level

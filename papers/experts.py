@@ -24,7 +24,7 @@ from papers.costs import WordInput, block_fusions, chunked_streams, forward_sing
 from papers.drawing import new_figure, save_figure, show_image, show_map
 from papers.view_options import ViewOptions, view_options
 from segvoc.cli import run_command
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.protocols import Window

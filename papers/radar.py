@@ -17,7 +17,7 @@ import click
 from papers.drawing import new_figure, save_figure
 from papers.view_options import out_option
 from segvoc.cli import run_command
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, SEMANTIC
 from segvoc.data.published_scores import find_rows
 from segvoc.errors import InputError, UsageError, one_line

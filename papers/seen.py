@@ -12,8 +12,8 @@ from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
 from papers.vocabulary import training_labels, training_labels_option
 from segvoc.cli import run_command
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics import Scores
 from segvoc.evaluation.seen_classes import SEEN_ABOVE, SeenScores, nearest_labels, seen_scores

@@ -22,7 +22,7 @@ from papers.costs import WordInput, forward_single_view, parallel_blocks
 from papers.drawing import new_figure, save_figure
 from papers.view_options import ViewOptions, view_options
 from segvoc.cli import run_command
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.protocols import Window

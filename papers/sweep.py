@@ -13,8 +13,8 @@ from papers.drawing import markdown_table, new_figure, save_figure, save_table
 from papers.view_options import out_option
 from segvoc.cli import run_command
 from segvoc.cli.dataset_options import data_option, data_root
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
+from segvoc.cli.output import echo
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.errors import UsageError
 from segvoc.evaluation.result import ModelOrigin, origin_of

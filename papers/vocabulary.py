@@ -14,8 +14,8 @@ from papers.drawing import markdown_table, save_table
 from papers.view_options import out_option
 from segvoc.cli import run_command
 from segvoc.cli.dataset_options import SeveralBenchmarks, refuse_twice
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
+from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
 from segvoc.data.labeled_images import read_classes
 from segvoc.errors import InputError, UsageError

@@ -12,7 +12,7 @@ EXTENSION_POINTS = {
     # commands and routes
     "segvoc.cli.dataset_options",
     "segvoc.cli.options",
-    "segvoc.cli.one_by_one",
+    "segvoc.cli.output",
     "segvoc.cli.serve",
     "segvoc.progress",
     "segvoc.serving.bodies",
@@ -27,9 +27,10 @@ EXTENSION_POINTS = {
     # images, label maps and formats
     "segvoc.annotations.connected_regions",
     "segvoc.data.datasets.opening",
+    "segvoc.data.datasets.project",
     "segvoc.data.labeled_images",
     "segvoc.formats.dataset",
-    "segvoc.imaging.regions",
+    "segvoc.imaging.brush_masks",
     "segvoc.imaging.image_formats",
     "segvoc.imaging.label_maps",
     "segvoc.imaging.palette",
@@ -46,7 +47,7 @@ EXTENSION_POINTS = {
     "segvoc.storage.atomic_writes",
     "segvoc.storage.journal",
     "segvoc.storage.json_files",
-    "segvoc.storage.safe_paths",
+    "segvoc.storage.files",
 }
 """A change of one of these is a change of this package, too."""
 

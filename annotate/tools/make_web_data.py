@@ -22,7 +22,8 @@ from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
-from segvoc.teaching.features import FeaturePyramid, pyramid_inputs, pyramid_shapes
+from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.features import pyramid_inputs
 from segvoc.teaching.taught_words import (
     TaughtQuery,
     TaughtWord,

@@ -20,8 +20,8 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16
 from segvoc.evaluation.report import examples
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
+from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.layers.decoders import CostSum, NoAggregation
 from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
@@ -29,7 +29,7 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncode
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
-from segvoc.training import recipe_data
+from segvoc.training import training_data
 from tests.data.scene_originals import stems_of
 
 SHRUNK = 4
@@ -54,7 +54,7 @@ def use_small_networks() -> None:
     """Put the small networks and the small benchmarks into segvoc's tables, in a process of its own."""
     clip_with_dino.DINO_SIDE = DINO_SIDE
     examples.MAX_EXAMPLES = 0
-    recipe_data.LOOKED_AT = 1
+    training_data.LOOKED_AT = 1
     plans.image_stems = lambda _: tuple(stems_of("pc-459"))
     counts = {name: len(stems_of(name)) for name, benchmark in BENCHMARKS.items() if benchmark.image_count is not None}
     small = {name: replace(BENCHMARKS[name], image_count=count) for name, count in counts.items()}

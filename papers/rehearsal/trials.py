@@ -17,9 +17,9 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.reproduction.subjects import Subject, trained_subject
 from segvoc.storage.json_files import read_json
 from segvoc.training.recipe import Recipe
-from segvoc.training.recipe_data import held_out_benchmark
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start
+from segvoc.training.training_data import held_out_benchmark
 from tests.data.scene_originals import stems_of, write_originals
 from tests.data.scenes import SIZE, draw_scene
 

@@ -8,7 +8,7 @@ import pytest
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.evaluation.report import examples
 from segvoc.models.presets import PRESETS
-from segvoc.training import recipe_data
+from segvoc.training import training_data
 from tests.data.replicas import replica
 from tests.loopback_hub import LoopbackHub, use_hub
 from tests.small_published import use_small_published
@@ -23,7 +23,7 @@ def use_small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, fo
     use_hub(monkeypatch, folder / "home", hub.url)
     use_small_published(hub, monkeypatch, "cat-seg-b")
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
-    monkeypatch.setattr(recipe_data, "LOOKED_AT", 1)
+    monkeypatch.setattr(training_data, "LOOKED_AT", 1)
     small = PRESETS["cat-seg-b"]
     protocols = small.protocols_of(small.configuration)
     quick = protocols | {"official": replace(protocols["official"], loader=None, sliding=None, size=32)}

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from segvoc.checkpoints.files import read_weights
-from segvoc.layers.decoders import CostSum, NoAggregation
+from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork

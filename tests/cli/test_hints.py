@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from segvoc.cli.one_by_one import word_hints
+from segvoc.cli.output import word_hints
 from segvoc.data.labeled_images import class_names
 from tests.cli.command import Command
 

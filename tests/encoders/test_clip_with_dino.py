@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
-from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from tests.encoders.image_tower_contract import TINY_VIT, make_image
 from tests.networks.contract import assert_alike
 

@@ -14,7 +14,7 @@ from segvoc.configuration import with_settings
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.published_scores import published_scores
-from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
+from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.evaluation.protocol import (
     ERR_SEG_KEPT,
     NO_PAPER,

@@ -28,8 +28,8 @@ from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
 from segvoc.records import check_amounts, convert
+from segvoc.storage.files import safe_path
 from segvoc.storage.journal import read_journal
-from segvoc.storage.safe_paths import safe_path
 from segvoc.training.run_folder import RunFolder
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.imaging import regions as module
-from segvoc.imaging.regions import brush_masks
+from segvoc.imaging import brush_masks as module
+from segvoc.imaging.brush_masks import brush_masks
 from tests.brush_masks import unpacked
 
 STORED = json.loads((Path(__file__).parent / "label_studio_masks.json").read_text(encoding="utf-8"))["masks"]

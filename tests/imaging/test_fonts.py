@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from segvoc.imaging import legend
-from segvoc.imaging.legend import drawable
+from segvoc.imaging import fonts
+from segvoc.imaging.fonts import drawable
 
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system without any font."""
-    monkeypatch.setattr(legend, "_font_names", lambda _: iter((None,)))
+    monkeypatch.setattr(fonts, "_font_names", lambda _: iter((None,)))
 
 
 @pytest.mark.usefixtures("bare")
@@ -38,8 +38,8 @@ def test_without_a_font_names_are_spelled(name: str, text: str) -> None:
 
 def test_fonts_of_matplotlib_draw_other_alphabets(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(legend, "SYSTEM_FONTS", ())
-    monkeypatch.setattr(legend.shutil, "which", lambda _: None)
+    monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
+    monkeypatch.setattr(fonts.shutil, "which", lambda _: None)
     for name in ("кошка", "γάτα", "قطة", "חתול", "e\u0301"):
         text, font = drawable(name, 20)
         assert text == name
@@ -47,18 +47,18 @@ def test_fonts_of_matplotlib_draw_other_alphabets(monkeypatch: pytest.MonkeyPatc
 
 
 def test_fonts_that_fontconfig_knows_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    matplotlib = legend._matplotlib_files()
+    matplotlib = fonts._matplotlib_files()
     if not matplotlib:
         pytest.skip("no font to find")
     command = tmp_path / "fc-list"
     command.write_text(f'#!/bin/sh\n[ "$1" = ":charset=43a 43e 442" ] && echo "{matplotlib[0]}: "\n')
     command.chmod(0o755)
-    monkeypatch.setattr(legend, "SYSTEM_FONTS", ())
-    monkeypatch.setattr(legend, "_matplotlib_files", lambda: ())
+    monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
+    monkeypatch.setattr(fonts, "_matplotlib_files", lambda: ())
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    legend._fontconfig_files.cache_clear()
+    fonts._fontconfig_files.cache_clear()
     text, font = drawable("кот", 20)
-    legend._fontconfig_files.cache_clear()
+    fonts._fontconfig_files.cache_clear()
     assert text == "кот"
     assert getattr(font, "path", "") == matplotlib[0]
 

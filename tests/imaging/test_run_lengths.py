@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask
 
-from segvoc.imaging.regions import coco_masks
+from segvoc.imaging.brush_masks import coco_masks
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (40, 61)])

@@ -14,8 +14,8 @@ from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging import legend
+from segvoc.imaging.fonts import default_font
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
-from segvoc.imaging.legend import default_font
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
 from segvoc.inference.segmentation import Segmentation

@@ -5,7 +5,7 @@ import torch
 
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.decoders import CostSum, NoAggregation
+from segvoc.layers.cost_sum import CostSum, NoAggregation
 
 
 def unit(*vectors: tuple[float, ...]) -> torch.Tensor:

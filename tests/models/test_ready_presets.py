@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segvoc.checkpoints.fetching import cached
-from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
+from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError
 from segvoc.inference import windows

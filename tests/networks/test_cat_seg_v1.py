@@ -14,8 +14,8 @@ from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggregationConfig, OpenAIEncoders
+from segvoc.training.parameters import learning_rates
 from segvoc.training.recipes import RECIPES
-from segvoc.training.shared_run import learning_rates
 from tests.built import built
 from tests.networks.aggregation_contract import (
     SMALL,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segvoc.encoders.imagenet_templates import PartNames, split_name
+from segvoc.encoders.prompts import PartNames, split_name
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.decoder_sizes import DecoderSizes

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
-from segvoc.encoders.imagenet_templates import PartNames
+from segvoc.encoders.prompts import PartNames
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation, PartWords

@@ -22,8 +22,8 @@ from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.evaluation.report import report
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
+from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.layers.decoders import CostSum, NoAggregation
 from segvoc.models import loading
 from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
@@ -33,7 +33,7 @@ from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 from segvoc.reproduction import reproduce
-from segvoc.training import monitor, recipe_data, start
+from segvoc.training import monitor, start, training_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from tests.inference.small_network import Letters
@@ -169,7 +169,7 @@ def small_papers(folder: Path) -> Iterator[None]:
             patch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
         for module in (loading, start, reproduce):
             patch.setattr(module, "fetch", fetch)
-        patch.setattr(recipe_data, "LOOKED_AT", 1)
+        patch.setattr(training_data, "LOOKED_AT", 1)
         patch.setattr(report, "write_examples", lambda *_: {"worst": [], "best": []})
         patch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
         yield

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from segvoc.storage.json_files import digest_of, file_sha256
+from segvoc.storage.files import digest_of, file_sha256
 
 
 def test_digest_of_values_tells_them_apart() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segvoc.errors import OutputError
-from segvoc.storage.safe_paths import scratch_folder
+from segvoc.storage.files import scratch_folder
 
 
 def test_scratch_folder_is_gone_afterwards() -> None:

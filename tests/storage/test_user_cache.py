@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from segvoc.storage.safe_paths import cache_folder
+from segvoc.storage.files import cache_folder
 
 
 def test_variable_moves_it_or_switches_it_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segvoc.arrays import convolved, group_normed
-from segvoc.teaching.features import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from segvoc.teaching.examples import Cells
-from segvoc.teaching.fitting import mixed, mixes, regions_of, toward_examples
 from segvoc.teaching.learning import held_out_parts, learn
+from segvoc.teaching.regions import mixed, mixes, regions_of, toward_examples
 
 UNLABELED = 65535
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.decoders import NoAggregation
+from segvoc.layers.cost_sum import NoAggregation
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import build_aggregation
 from segvoc.selection_rules import VotedShare

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from segvoc.data.training.training_set import IGNORED, NONE
-from segvoc.encoders.imagenet_templates import PartNames
+from segvoc.encoders.prompts import PartNames
 from segvoc.training.objectives.losses import (
     PartTargets,
     competing_loss,

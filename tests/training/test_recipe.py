@@ -12,9 +12,9 @@ from segvoc.models.presets import PRESETS
 from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
 from segvoc.records import from_json, to_json
 from segvoc.training.loop import rate_factor
+from segvoc.training.parameters import learning_rates, parameter_groups, trainable_count
 from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.recipes import RECIPES, finetune
-from segvoc.training.shared_run import learning_rates, parameter_groups, trainable_count
 from tests.built import built
 from tests.images import one_line_error
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from segvoc.checkpoints.files import write_weights
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.decoders import NoAggregation
+from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import part_segmentation_network
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PART_CAT_SEG

@@ -4,7 +4,6 @@ import filecmp
 import gzip
 import hashlib
 import json
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from segvoc import UsageError
 from segvoc.clicks.clicked_image import IMAGE, PROGRAM
 from segvoc.exported.manifest import is_exported
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
-from segvoc.storage.atomic_writes import writing
+from segvoc.storage.atomic_writes import folder_in_the_making
 
 WEB = Path(__file__).parent / "web"
 """The built page; its sources are in the repository's folder `annotate/web`."""
@@ -50,19 +49,10 @@ def write_page(out: Path, write_model: Callable[[Path], object], runtime: Path |
     """
     if out.exists() and not is_exported(out / MODEL_FOLDER) and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists and is not a page; name another folder")
-    folder, old = (out.parent / f".segvoc-{secrets.token_hex(8)}.tmp" for _ in range(2))
-    with writing(out):
-        folder.mkdir(parents=True)
-        try:
-            write_page_files(folder, runtime)
-            write_model(folder / MODEL_FOLDER)
-            _write_click_files(folder / CLICKS_FOLDER, folder / MODEL_FOLDER)
-            if out.exists():
-                out.rename(old)
-            folder.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with folder_in_the_making(out) as folder:
+        write_page_files(folder, runtime)
+        write_model(folder / MODEL_FOLDER)
+        _write_click_files(folder / CLICKS_FOLDER, folder / MODEL_FOLDER)
 
 
 def write_page_files(folder: Path, runtime: Path | None = None) -> None:

@@ -12,7 +12,7 @@ from typing import IO, cast
 
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.storage.atomic_writes import writing
-from segvoc.storage.safe_paths import safe_path
+from segvoc.storage.files import safe_path
 
 _STORED = frozenset((".zip", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".safetensors", ".gif", ".heic"))
 """Suffixes of files that don't get smaller."""

@@ -20,7 +20,7 @@ from segvoc.exported.manifest import add_taught
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
 from segvoc.records import to_json
-from segvoc.teaching.features import FeaturePyramid, pyramid_shapes
+from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
 from segvoc.teaching.taught_words import TaughtWords, write_taught_file
 from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
 

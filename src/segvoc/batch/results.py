@@ -19,14 +19,14 @@ from typing import Any, Literal
 from segvoc.batch.sources import BatchImage, BatchSource, Shard, Task, in_groups
 from segvoc.batch.storage import STORAGE_THREADS, Folder, Unit
 from segvoc.errors import UsageError, missing_extra
+from segvoc.imaging.brush_masks import coco_masks
 from segvoc.imaging.label_maps import label_map_image
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.regions import coco_masks
 from segvoc.inference.reports import json_text
 from segvoc.inference.segmentation import Segmentation
+from segvoc.storage.files import scratch_folder
 from segvoc.storage.json_files import strict_json
 from segvoc.storage.resume import RESUME_FOLDER, Key, difference
-from segvoc.storage.safe_paths import scratch_folder
 
 Sink = Literal["parquet", "webdataset", "files"]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from segvoc.batch.storage import STORAGE_THREADS, Folder, Unit, check_bytes, folder_at
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 
 SHARD_BYTES = 32_000_000
 """Bytes from which on a shard takes no more images; a larger image is a shard of its own."""

@@ -15,7 +15,7 @@ from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette,
 from segvoc.imaging.rasters import RasterImage, gdal_writing, require_rasterio
 from segvoc.inference.reports import LabelStatistics
 from segvoc.storage.atomic_writes import write_atomically, write_path_atomically, writing
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork
 
 BAND_BYTES = 64 << 20

@@ -1,4 +1,4 @@
-"""Key maps from the released weights of CAT-Seg and PCA-Seg to our names."""
+"""Key maps from the released weights of CAT-Seg, PCA-Seg, ERR-Seg, SynSeg and PartCATSeg to our names."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, third, with_prefixes
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
-from segvoc.layers.decoders import COSINES, CosineLogits
+from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork, none_vector
 

@@ -1,4 +1,4 @@
-"""Published CLIP weights of any family for the towers of a network."""
+"""Published weights of any family for the towers of a network: CLIPs, DINOv2 and guidance backbones."""
 
 import re
 import warnings
@@ -30,7 +30,7 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.timm_clip import TimmClipImageEncoder
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import ActivationWarning, CheckpointError
-from segvoc.layers.decoders import COSINES, CosineLogits, NoAggregation
+from segvoc.layers.cost_sum import COSINES, CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
 
 ERR_CLIP = "sem_seg_head.clip_model."

@@ -11,7 +11,7 @@ import click
 
 from segvoc import process_settings
 from segvoc.cli.lazy_group import LazyGroup
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.errors import SegvocError, UsageError, naming_torch
 from segvoc.version import __version__
 

@@ -8,7 +8,6 @@ import click
 from segvoc.batch.results import Record
 from segvoc.batch.run import BatchRun
 from segvoc.batch.work import Batch, Workers
-from segvoc.cli.one_by_one import echo, show_hints, word_hints
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
@@ -19,6 +18,7 @@ from segvoc.cli.options import (
     vocabulary_of,
     word_options,
 )
+from segvoc.cli.output import echo, show_hints, word_hints
 from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.progress import Progress, print_line

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import ModelOptions, label_options, model_options
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.hardware import peak_gigabytes
 from segvoc.inference.label_options import LabelOptions

@@ -8,7 +8,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.clicks.clicked_image import click as find_object
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image

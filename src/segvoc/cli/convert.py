@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 
 if TYPE_CHECKING:
     from segvoc.models.conversion import Conversion

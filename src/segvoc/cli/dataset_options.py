@@ -1,4 +1,4 @@
-"""Options of commands that read datasets in the formats of other programs."""
+"""Options of commands that read datasets in the formats of other programs, or prepared benchmarks."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.version import __version__
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "SEGVOC_CACHE")
@@ -103,7 +103,7 @@ def _torch(torch: Any) -> _Facts:
 
 
 def _folders() -> _Facts:
-    from segvoc.storage.safe_paths import cache_folder
+    from segvoc.storage.files import cache_folder
 
     cache = cache_folder()
     return {

@@ -15,8 +15,8 @@ from segvoc.cli.dataset_options import (
     dataset_options,
     refuse_twice,
 )
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, given_options, model_options
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 from segvoc.storage.json_files import strict_json

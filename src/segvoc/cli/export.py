@@ -7,12 +7,11 @@ from typing import Literal
 
 import click
 
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import ModelOptions, model_options
+from segvoc.cli.output import echo
 from segvoc.errors import missing_extra, naming_torch
-from segvoc.exported.manifest import add_taught
+from segvoc.exported.manifest import add_taught, export_in_the_making
 from segvoc.exported.shipped import copy_tiny, open_tiny
-from segvoc.exporting.folders import folder_in_the_making
 from segvoc.vocabulary import Vocabulary
 
 
@@ -58,7 +57,7 @@ def export(
         None,
     )
     if model == "tiny" and plain and find_spec("torch") is None:
-        with folder_in_the_making(Path(out)) as inside:
+        with export_in_the_making(Path(out)) as inside:
             copy_tiny(inside)
             add_taught(inside, chosen.with_taught(open_tiny()).taught)
         echo(f"tiny: the programs that ship; they can't be compared with the network without PyTorch -> {out}")

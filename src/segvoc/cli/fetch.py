@@ -7,7 +7,7 @@ import click
 from segvoc.checkpoints.fetching import cached, check_space, transfer_size
 from segvoc.checkpoints.fetching import fetch as fetch_file
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.errors import CheckpointError, UsageError, did_you_mean
 from segvoc.models.catalog import catalog
 from segvoc.progress import aligned

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.configuration import differences, parse_settings
 from segvoc.errors import UsageError
 
@@ -90,7 +90,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
-    from segvoc.storage.json_files import file_sha256
+    from segvoc.storage.files import file_sha256
 
     told = {key: value for key, value in record.items() if key not in ("preset", "options", "configuration", "status")}
     return {"status": "file", **told, "file_sha256": file_sha256(path), "on_disk": _on_disk(Path(path))}

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import click
 
 from segvoc.checkpoints.published import PUBLISHED
-from segvoc.cli.one_by_one import echo, show_hints
+from segvoc.cli.output import echo, show_hints
 from segvoc.models.catalog import ListedModel, catalog
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
-if TYPE_CHECKING:
-    from segvoc.networks.base import SegmentationNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

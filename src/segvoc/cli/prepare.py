@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from segvoc.cli.dataset_options import data_option, data_root
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation.prepare import check_preparation

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError, missing_extra
 from segvoc.sharing.card import CURVES
 from segvoc.sharing.contents import WORDS_SUFFIX

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.dataset_options import SeveralBenchmarks, data_option, data_root, refuse_twice
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.progress import print_line
 from segvoc.storage.json_files import strict_json

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.big_images.labeling import BigImageOptions, BigResult, BigResultPaths, label_in_tiles
-from segvoc.cli.one_by_one import OneByOne, Steps, disk_full, print_result, show_hints, word_hints
+from segvoc.cli.one_by_one import OneByOne, Steps, disk_full, print_result
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
@@ -29,6 +29,7 @@ from segvoc.cli.options import (
     vocabulary_of,
     word_options,
 )
+from segvoc.cli.output import show_hints, word_hints
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.imaging.image_formats import MAX_PIXELS

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.progress import Progress, aligned, printable
 from segvoc.records import to_json

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
 from segvoc.training.trackers import TRACKERS, named_tracker
@@ -142,9 +142,9 @@ def train(
         )
     callbacks = _callbacks(trackers, track_project)
     from segvoc.data.training.augmentations import named_transform
-    from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
+    from segvoc.training.training_data import recipe_data
 
     start = Start(weights=weights, encoder_weights=encoder_weights)
 

@@ -1,4 +1,4 @@
-"""Masks of objects from clicks on them."""
+"""Masks of objects from clicks on them and boxes around them: `segvoc.click`, and the programs behind it."""
 
 import math
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from segvoc.errors import InputError, one_line
 from segvoc.storage.atomic_writes import write_bytes
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 
 DAMAGE = (OSError, SafetensorError, ValueError)
 """Exceptions that reading a damaged file raises."""

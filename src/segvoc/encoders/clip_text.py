@@ -1,4 +1,4 @@
-"""The text encoders of CLIPs: a transformer and a tokenizer.
+"""The text encoders of CLIPs and SigLIPs: a transformer and a tokenizer.
 
 CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389; ConvNeXt-CLIP: open_clip; others: see
 `timm_clip.py`. The architecture, byte-pair merges and tokenizer are open_clip's.

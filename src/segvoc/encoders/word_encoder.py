@@ -14,9 +14,8 @@ from jaxtyping import Float, Float32, Int
 
 from segvoc.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.errors import UnknownWordWarning
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import cache_folder, digest_of
 from segvoc.storage.kept_arrays import KeptArrays
-from segvoc.storage.safe_paths import cache_folder
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 

@@ -1,4 +1,4 @@
-"""The confusion matrix of the classes, counted pixel by pixel, and the scores that follow from it."""
+"""Metrics: the confusion matrix of the classes and its scores, the boundary F-score, and the scores of parts."""
 
 import math
 import random

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from segvoc.configuration import differences
 from segvoc.data.benchmarks import SEMANTIC, find_benchmark
-from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
+from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.label_options import LabelOptions

@@ -36,7 +36,8 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.process_settings import float32_products
 from segvoc.progress import Progress, print_line, printable
-from segvoc.storage.json_files import digest_of, read_json
+from segvoc.storage.files import digest_of
+from segvoc.storage.json_files import read_json
 from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done, stamp_of
 
 READER_THREADS = 4

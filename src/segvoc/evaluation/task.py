@@ -1,4 +1,4 @@
-"""What to evaluate and how: labeled images, their classes, the scoring rules, and the settings of a call."""
+"""What to evaluate and how: labeled images, their classes, the scoring rules, the settings, and an image's score."""
 
 import itertools
 import os

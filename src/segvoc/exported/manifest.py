@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocols
 from segvoc.records import check_amounts, from_json, leaves, to_json
 from segvoc.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
-from segvoc.storage.json_files import file_sha256
+from segvoc.storage.atomic_writes import folder_in_the_making
+from segvoc.storage.files import file_sha256
 from segvoc.teaching.taught_words import TaughtWords
 
 MANIFEST = "segvoc.json"
@@ -237,6 +239,20 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an exported folder."""
     # unlike pathlib's, this answers for any text, however long
     return os.path.isfile(os.path.join(path, MANIFEST))
+
+
+@contextmanager
+def export_in_the_making(out: Path) -> Iterator[Path]:
+    """As `folder_in_the_making`, for a folder that is new, empty, or an earlier export.
+
+    Raises:
+        UsageError: `out` is something else than an exported model.
+        OutputError: the folder can't be written.
+    """
+    if out.exists() and not is_exported(out) and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{str(out)!r} exists and is not an exported model; name another folder")
+    with folder_in_the_making(out) as folder:
+        yield folder
 
 
 def add_taught(folder: Path, taught: Sequence[TaughtWords]) -> None:

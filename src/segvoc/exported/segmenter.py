@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, Int, Int64
 
-from segvoc.encoders.imagenet_templates import PartNames, embed_names
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
+from segvoc.encoders.prompts import PartNames, embed_names
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram

@@ -34,10 +34,10 @@ from segvoc.exported.manifest import (
     WordsProgram,
     add_taught,
     described_files,
+    export_in_the_making,
 )
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
-from segvoc.exporting.folders import folder_in_the_making
 from segvoc.exporting.programs import (
     Program,
     comes_apart,
@@ -259,7 +259,7 @@ def export(
     if taught:
         model = model.with_taught(*taught)
     settings.check(model)
-    with folder_in_the_making(Path(out)) as folder:
+    with export_in_the_making(Path(out)) as folder:
         if settings == _Settings(format=format) and not afresh and _is_shipped(model):
             say("copying the programs that ship")
             copy_tiny(folder)

@@ -20,9 +20,9 @@ from segvoc.annotations.entries import categories, labelme_content, region_annot
 from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import UsageError
 from segvoc.formats.objects import consecutive
+from segvoc.imaging.brush_masks import packed_runs
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.regions import packed_runs
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import strict_json, write_json

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
+from segvoc.imaging.fonts import Font, drawable
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.legend import Font, drawable
 from segvoc.imaging.regions import Regions
 
 Box = tuple[int, int, int, int]

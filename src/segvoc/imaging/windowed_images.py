@@ -1,4 +1,4 @@
-"""Images that are read by windows, so that only parts of them are in memory in the form that networks take."""
+"""Images that are read by windows, so that only parts of them are in memory, and where a TIFF lies on the earth."""
 
 import json
 import math

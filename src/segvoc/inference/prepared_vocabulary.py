@@ -1,4 +1,4 @@
-"""Vocabularies that a network encodes once and uses for any number of images."""
+"""Vocabularies that a network encodes once and uses for any number of images, and words for the background."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import Candidate, beside_parts, words_with_objects
 from segvoc.inference.protocols import Protocol
 from segvoc.selection_rules import WithParts
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 STUFF = (

@@ -15,12 +15,12 @@ from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
+from segvoc.inference.job import LabelingJob, NotFinite, ReadImage, read_in_batches
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import BackgroundWords, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
-from segvoc.inference.reports import LabelingJob, NotFinite, ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.teaching import Teachable

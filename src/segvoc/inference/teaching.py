@@ -17,8 +17,8 @@ from segvoc.inference.protocols import Protocols
 from segvoc.inference.windows import views
 from segvoc.teaching.examples import Cells, cells_per_image, sampled_cells
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features
-from segvoc.teaching.fitting import SHARES, WordRegions, mixed, mixes, regions_of, toward_examples
 from segvoc.teaching.learning import fits_of, held_out_parts, learn
+from segvoc.teaching.regions import SHARES, WordRegions, mixed, mixes, regions_of, toward_examples
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, TeachingRecord, mean_features, probe_image
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary

@@ -14,9 +14,9 @@ from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
+from segvoc.inference.job import LabelingJob, NotFinite, ReadImage
 from segvoc.inference.pixel_labels import decided
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.reports import LabelingJob, NotFinite, ReadImage
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import Layer, PixelAxis, StrongestBlend
 from segvoc.inference.tile_grid import Share, TileAxis

@@ -1,4 +1,4 @@
-"""Labeling a list of images in this process: reading, network and writing go on at the same time."""
+"""Labeling a list of images, in one process or several: reading, network and writing go on at the same time."""
 
 import json
 import os
@@ -28,8 +28,9 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import model_device, model_record
+from segvoc.storage.files import digest_of
 from segvoc.storage.journal import lock_folder
-from segvoc.storage.json_files import digest_of, strict_json
+from segvoc.storage.json_files import strict_json
 from segvoc.storage.resume import RESUME_FOLDER, Key, ResumableWork, Stamp, read_done, stamp_of
 from segvoc.version import __version__
 from segvoc.vocabulary import PartVocabulary, Vocabulary

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import UsageError
-from segvoc.layers.decoders import CostSum, NoAggregation
+from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import build_aggregation, layers_of
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders, TimmEncoders

@@ -15,7 +15,7 @@ from segvoc.checkpoints.strict import check_values
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.decoders import NoAggregation
+from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.network_file import write_network
@@ -23,7 +23,7 @@ from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.storage.json_files import file_sha256
+from segvoc.storage.files import file_sha256
 from segvoc.version import __version__
 
 

@@ -8,7 +8,7 @@ from segvoc.encoders.word_encoder import PromptedWordEncoder
 from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 
 
 def model_record(model: Segmenter) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
-from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
+from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import clip_seg_b16, vit_b16, vit_big_g14, vit_h14, vit_l14
 from segvoc.errors import UsageError, did_you_mean
@@ -17,7 +17,7 @@ from segvoc.inference import protocols
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol, Protocols
-from segvoc.layers.decoders import COSINES, CosineLogits
+from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.models import builders
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG

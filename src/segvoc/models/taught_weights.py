@@ -1,4 +1,4 @@
-"""Taught words inside a weights file of segvoc: its tensors taught.N.NAME, and the records in its header."""
+"""Taught words inside a weights file of segvoc: tensors taught.N.NAME, records in its header; and shipped weights."""
 
 from collections.abc import Sequence
 from typing import Any

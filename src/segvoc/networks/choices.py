@@ -1,4 +1,4 @@
-"""Looks up the layer classes named in a `CostAggregationConfig` and builds the aggregation from them."""
+"""The rows of the ablation tables as layers, and the aggregation built from those that a configuration names."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +24,8 @@ from segvoc.layers.aggregation import (
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Moments
 from segvoc.layers.class_selection import SelectedLogits, select_classes
-from segvoc.layers.decoders import BilinearDecoder, NoAggregation, NoUpsampling
+from segvoc.layers.cost_sum import NoAggregation
+from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
 from segvoc.layers.maps import pool
 from segvoc.layers.precision import without_autocast
 from segvoc.networks.base import CostAggregation

@@ -17,8 +17,8 @@ from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import Activation, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
+from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.layers.decoders import CostSum
 from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers
 
 

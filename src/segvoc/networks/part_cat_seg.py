@@ -1,4 +1,4 @@
-"""PartCATSeg: refines objects and generic parts, then the parts of each object from the features of both.
+"""PartCATSeg: refines objects and generic parts, then the parts of each object from the features of both; its words.
 
 Choi et al., "Fine-Grained Image-Text Correspondence with Cost Aggregation for Open-Vocabulary Part Segmentation", CVPR
 2025. The architecture follows the released code, which refines objects and generic parts together in one aggregation
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from segvoc.configuration import check_range
 from segvoc.encoders.base import TextEncoder
-from segvoc.encoders.imagenet_templates import PartNames, embed_names
+from segvoc.encoders.prompts import PartNames, embed_names
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError

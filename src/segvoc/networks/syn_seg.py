@@ -23,7 +23,7 @@ from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
-from segvoc.layers.decoders import CostSum
+from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
 from segvoc.networks.base import SegmentationNetwork

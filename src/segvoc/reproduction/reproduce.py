@@ -38,10 +38,10 @@ from segvoc.storage.json_files import read_json
 from segvoc.storage.resume import difference
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.recipe import Recipe
-from segvoc.training.recipe_data import held_out_benchmark, recipe_data
 from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.start import Start
+from segvoc.training.training_data import held_out_benchmark, recipe_data
 
 RUN = "run"
 """Folder of a run, below that of its seed."""

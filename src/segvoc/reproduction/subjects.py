@@ -13,7 +13,7 @@ from segvoc.data.published_scores import PublishedRow, PublishedScore, find_rows
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.presets import PRESETS, find_preset
-from segvoc.storage.json_files import file_sha256
+from segvoc.storage.files import file_sha256
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, with_file_configuration

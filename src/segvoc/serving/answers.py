@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
+from segvoc.imaging.brush_masks import coco_masks
 from segvoc.imaging.label_maps import label_map_image
-from segvoc.imaging.regions import coco_masks
 from segvoc.inference.segmentation import Segmentation
 from segvoc.serving.failures import ServiceFailure
 from segvoc.storage.json_files import strict_json

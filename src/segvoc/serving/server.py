@@ -28,7 +28,7 @@ from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.metrics import FOLDER_VARIABLE
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import DefinitionFiles
-from segvoc.storage.safe_paths import scratch_folder
+from segvoc.storage.files import scratch_folder
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

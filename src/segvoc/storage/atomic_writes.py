@@ -1,8 +1,9 @@
-"""Writing a file so that at every moment either the old or the new one stands there, whole."""
+"""Writing a file or a folder so that at every moment either the old or the new one stands there, whole."""
 
 import errno
 import os
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -113,6 +114,32 @@ def put_in_place(new: Path, target: Path) -> None:
             if time.monotonic() >= end:
                 raise
             time.sleep(0.02)
+
+
+@contextmanager
+def folder_in_the_making(out: Path) -> Iterator[Path]:
+    """A hidden folder beside `out` that takes its place if nothing fails; a kill leaves no folder that looks done.
+
+    Args:
+        out: the folder to write; what is there is replaced.
+
+    Yields:
+        The hidden folder, which is empty.
+
+    Raises:
+        OutputError: the folder can't be written.
+    """
+    folder, old = (out.parent / f".segvoc-{secrets.token_hex(8)}.tmp" for _ in range(2))
+    with writing(out):
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+            if out.exists():
+                out.rename(old)
+            folder.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

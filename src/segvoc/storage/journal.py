@@ -1,4 +1,4 @@
-"""Journals: JSON Lines files that keep finished work, so that a process can be killed at any moment and continued.
+"""Journals: JSON Lines files that keep finished work through kills, and the locks of those who write them.
 
 An entry is one JSON object on one line, written with a single system call. Once `Journal.append` returns, the entry
 survives the death of the process. It is also flushed to the disk (fsync) when `SYNC_INTERVAL` has passed since the last

@@ -1,6 +1,5 @@
 """Strict JSON: no NaN and no infinity, which other programs can't read, and files that are whole at any moment."""
 
-import hashlib
 import json
 import math
 import os
@@ -9,20 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.storage.atomic_writes import write_atomically
-
-
-def digest_of(*parts: object) -> str:
-    """A short digest of values, in hexadecimal: equal for values of equal `repr`."""
-    return hashlib.blake2b(repr(parts).encode(errors="surrogatepass"), digest_size=16).hexdigest()
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal.
-
-    Raises: OSError: the file can't be read.
-    """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:

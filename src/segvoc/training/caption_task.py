@@ -33,7 +33,7 @@ from segvoc.errors import InputError, SegvocError, UsageError
 from segvoc.layers.precision import at_least_float32
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 from segvoc.training.objectives.losses import TERMS, SynergyLosses
 from segvoc.training.recipe import Recipe
 from segvoc.training.tasks import StepInfo

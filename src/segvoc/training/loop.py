@@ -1,4 +1,4 @@
-"""The training loop, which writes checkpoints and metrics; on a CPU, one GPU or several."""
+"""The training loop, its checkpoints and metrics, best and averaged weights, and what stops it; on a CPU or GPUs."""
 
 import math
 import os
@@ -30,9 +30,9 @@ from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import float32_products
+from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.shared_run import freeze_others, learning_rates, parameter_groups
 from segvoc.training.tasks import StepInfo, TrainingTask
 
 GRACE = 2.0

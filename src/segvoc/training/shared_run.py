@@ -1,96 +1,16 @@
 """A run as a model to share: its weights, its record, and a card with its data, scores, curves and images."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from torch import nn
-
-from segvoc.encoders.base import TOWERS, Tower
-from segvoc.encoders.vit import attention_and_positions, projection_weights
-from segvoc.networks.base import SegmentationNetwork
 from segvoc.sharing.card import CURVES, CardImage, ScoreTable, WordScore
 from segvoc.sharing.uploading import ShareableModel, copied
 from segvoc.storage.journal import read_journal
 from segvoc.storage.json_files import read_json
-from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import MODEL_FILE
-
-UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
-"""Modules whose own parameters have no weight decay, as in detectron2's defaults."""
-
-
-def learning_rates(network: SegmentationNetwork, recipe: Recipe) -> dict[str, float]:
-    """The learning rate of every trained parameter, by name: all of the aggregation, some of the encoders."""
-    optimizer = recipe.optimizer
-    tuned = {f"{place}.{name}" for place in TOWERS for name in _trainable(network, place, optimizer)}
-    rates: dict[str, float] = {}
-    for name, _ in network.named_parameters():
-        if not name.startswith(tuple(f"{place}." for place in TOWERS)):
-            rates[name] = optimizer.lr
-        elif name in tuned and optimizer.encoder_lr_scale:
-            rates[name] = optimizer.lr * optimizer.encoder_lr_scale
-        elif name.startswith("image_encoder.") and optimizer.trunk_lr_scale:
-            rates[name] = optimizer.lr * optimizer.trunk_lr_scale
-    return rates
-
-
-def _trainable(network: SegmentationNetwork, place: str, optimizer: OptimizerConfig) -> tuple[str, ...]:
-    chosen, encoders = optimizer.trainable, optimizer.trainable_encoders
-    if chosen == "none" or encoders not in ("both", place.removesuffix("_encoder")):
-        return ()
-    tower = network.get_submodule(place)
-    if chosen == "published":
-        return cast(Tower, tower).fine_tuned_parameters()
-    # a backbone for guidance isn't part of the encoder that is compared with words; `trunk_lr_scale` trains it
-    own = "clip." if hasattr(tower, "backbone") else ""
-    names = tuple(name for name, _ in tower.named_parameters() if name.startswith(own))
-    if chosen == "all":
-        return names
-    if chosen == "attention":
-        return attention_and_positions(tower, own)
-    if chosen == "prompts":
-        return tuple(name for name in names if name.endswith("prompts.table"))
-    return tuple(name for name in projection_weights(tower, chosen) if name in names)
-
-
-def freeze_others(network: nn.Module, rates: dict[str, float]) -> None:
-    """Turn off gradients for all parameters without a learning rate."""
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name in rates)
-
-
-def parameter_groups(network: nn.Module, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: one for each learning rate and weight decay.
-
-    "rate" is a group's learning rate before the schedule. As in detectron2's defaults, norms and embeddings have no
-    weight decay, while biases, padding values and scales do.
-    """
-    undecayed = set(_undecayed(network))
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if name in rates:
-            groups.setdefault((rates[name], 0.0 if name in undecayed else weight_decay), []).append(parameter)
-    return [
-        {"params": members, "lr": rate, "rate": rate, "weight_decay": decay}
-        for (rate, decay), members in sorted(groups.items(), reverse=True, key=lambda entry: entry[0])
-    ]
-
-
-def _undecayed(network: nn.Module) -> Iterator[str]:
-    for place, module in network.named_modules():
-        if isinstance(module, UNDECAYED):
-            for name, _ in module.named_parameters(recurse=False):
-                yield f"{place}.{name}"
-
-
-def trainable_count(network: SegmentationNetwork, recipe: Recipe) -> int:
-    """Number of trained parameters, counted by element."""
-    rates = learning_rates(network, recipe)
-    return sum(parameter.numel() for name, parameter in network.named_parameters() if name in rates)
-
 
 RECORD = "training.json"
 """File of the record in a shared model."""

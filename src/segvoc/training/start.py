@@ -15,7 +15,7 @@ from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.decoders import NoAggregation
+from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import (
@@ -29,7 +29,7 @@ from segvoc.models.presets import WEIGHTS, Preset, find_preset
 from segvoc.models.taught_weights import shipped_weights, taught_words_of
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
-from segvoc.storage.json_files import file_sha256
+from segvoc.storage.files import file_sha256
 from segvoc.teaching.taught_words import TaughtWords
 from segvoc.training.recipe import Recipe
 

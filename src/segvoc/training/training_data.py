@@ -1,14 +1,14 @@
 """The training data of a run (labeled or captioned images), and the training task made from them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from segvoc.data.benchmarks import PartTrainingImages
+from segvoc.data.benchmarks import PartTrainingImages, find_benchmark, prepared
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform
@@ -21,11 +21,39 @@ from segvoc.networks.part_cat_seg import PartNetwork, PartWords
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
+from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import FEATURES
-from segvoc.training.shared_run import learning_rates
 from segvoc.training.tasks import LabelTask
 from segvoc.vocabulary import Vocabulary
+
+HELD_OUT = "coco-stuff"
+"""The benchmark on whose first images a network is evaluated while a paper's recipe runs, if its data isn't the
+training set of a benchmark."""
+
+LOOKED_AT = 100
+"""How many of them."""
+
+
+def held_out_benchmark(recipe: Recipe) -> str:
+    """The benchmark on which a recipe is watched: that of its training set.
+
+    Raises:
+        UsageError: the recipe's data set is no benchmark.
+    """
+    name = find_benchmark(recipe.data.dataset).name
+    return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
+
+
+def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, EvaluationTask]:
+    """The training set of a paper's recipe, and the first images of its held-out benchmark.
+
+    Raises:
+        UsageError: one of them isn't prepared.
+    """
+    watched = EvaluationTask.of_benchmark(find_benchmark(held_out_benchmark(recipe)), root)
+    first = watched.images.only(range(min(LOOKED_AT, len(watched.images))))
+    return prepared(find_benchmark(recipe.data.dataset), root), replace(watched, images=first)
 
 
 @dataclass(frozen=True, kw_only=True)

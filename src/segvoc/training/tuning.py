@@ -24,15 +24,8 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import Progress, announced
 from segvoc.records import to_json
-from segvoc.teaching.features import (
-    CLASS_LOGITS,
-    FINER,
-    FeaturePyramid,
-    channels_of,
-    pyramid_inputs,
-    pyramid_shapes,
-    read_features,
-)
+from segvoc.teaching.feature_pyramid import FINER, FeaturePyramid, pyramid_shapes
+from segvoc.teaching.features import CLASS_LOGITS, channels_of, pyramid_inputs, read_features
 from segvoc.teaching.taught_words import TaughtWord, TaughtWords, TeachingRecord, mean_features
 from segvoc.training.recipe import Recipe, TunedWordsConfig
 from segvoc.training.tasks import StepInfo

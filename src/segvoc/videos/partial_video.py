@@ -11,7 +11,7 @@ from segvoc.errors import OutputError
 from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.smoothing import SmoothingState
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork
 
 MOST_LISTED = 1000

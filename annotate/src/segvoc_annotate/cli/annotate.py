@@ -11,8 +11,8 @@ from functools import partial
 import click
 
 from segvoc import UsageError
-from segvoc.cli.one_by_one import echo
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options, vocabulary_of, word_options
+from segvoc.cli.output import echo
 from segvoc.cli.serve import naming_fastapi
 
 HOST = "127.0.0.1"
@@ -51,9 +51,9 @@ def annotate(
         from segvoc.serving.server import run
         from segvoc.serving.settings import ServiceSettings
         from segvoc_annotate.service_extension import AnnotateRoutes
+    from segvoc.data.datasets.project import is_project
     from segvoc.imaging.image_formats import MAX_PIXELS
     from segvoc_annotate.projects.archive import open_project
-    from segvoc_annotate.projects.folder import is_project
     from segvoc_annotate.projects.project import Project
     from segvoc_annotate.projects.records import ProjectOptions
     from segvoc_annotate.settings import AnnotateSettings

@@ -9,7 +9,7 @@ import click
 
 from segvoc import UsageError, Vocabulary
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.one_by_one import echo
+from segvoc.cli.output import echo
 from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.progress import Progress, aligned, printable
 from segvoc.records import to_json
@@ -73,8 +73,8 @@ def import_(
     Words that the project hasn't are added. Images that it has already keep their labels.
     """
     from segvoc import LabeledImages
+    from segvoc.data.datasets.project import is_project
     from segvoc.imaging.result_paths import passed_over_line
-    from segvoc_annotate.projects.folder import is_project
     from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
     from segvoc_annotate.projects.project import Project
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from segvoc import Segmentation
+from segvoc.imaging.brush_masks import brush_masks
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.regions import brush_masks
 from segvoc.storage.json_files import strict_json
 from segvoc_annotate.label_regions import coarse_polygons, label_regions
 from segvoc_annotate.label_studio.labeling_config import LabelingConfig

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from segvoc import UsageError
+from segvoc.data.datasets.project import PROJECT_FILE
 from segvoc.records import to_json
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import strict_json
@@ -14,7 +15,6 @@ from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.history import HISTORY_FILE
 from segvoc_annotate.projects.image_files import REMOVED_FILE, TRASH
 from segvoc_annotate.projects.project import Project
-from segvoc_annotate.projects.records import PROJECT_FILE
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 
 PARTS = ("images", "labels", "objects", "states", "taught", TRASH, "work")

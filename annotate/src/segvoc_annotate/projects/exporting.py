@@ -11,7 +11,7 @@ from segvoc import OutputError, Segmentation, SegvocError, UsageError
 from segvoc.formats.dataset import Dataset, EntryFiles
 from segvoc.imaging.label_maps import label_table
 from segvoc.imaging.reading import read_image
-from segvoc.storage.safe_paths import scratch_folder
+from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.folder import ProjectFolder
 from segvoc_annotate.projects.images import ProjectImage, stem_of
 from segvoc_annotate.projects.records import ImageState

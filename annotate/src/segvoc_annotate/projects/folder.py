@@ -11,14 +11,12 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc import InputError, SegvocError, UsageError, read_label_map
+from segvoc.data.datasets.project import PROJECT_FILE
 from segvoc.imaging.result_paths import image_paths
-from segvoc.storage.json_files import read_json
 from segvoc_annotate.projects.history import History
 from segvoc_annotate.projects.image_files import ImageFiles, Trash
 from segvoc_annotate.projects.images import ProjectImage, find_images, upright_size
 from segvoc_annotate.projects.records import (
-    PROJECT_FILE,
-    PROJECT_FORMAT,
     DamagedProjectError,
     ImageState,
     NotInProjectError,
@@ -236,16 +234,6 @@ def no_project(folder: Path) -> str:
 def has_images(folder: Path) -> bool:
     """Whether there are images in a folder or below."""
     return any(image.problem is None for image in image_paths([folder]))
-
-
-def is_project(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder has a `project.json` of a project; a damaged one counts."""
-    path = Path(folder) / PROJECT_FILE
-    try:
-        content = read_json(path) if path.is_file() else None
-    except (OSError, ValueError):
-        return True
-    return isinstance(content, dict) and content.get("format") == PROJECT_FORMAT
 
 
 def stored_labels(files: ImageFiles) -> tuple[ImageState, LabelWork | None, UInt16[np.ndarray, "H W"]]:

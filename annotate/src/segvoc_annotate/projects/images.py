@@ -13,7 +13,7 @@ from segvoc import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import opened_image, orientation
 from segvoc.imaging.result_paths import folded, image_paths
-from segvoc.storage.safe_paths import safe_path
+from segvoc.storage.files import safe_path
 
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""

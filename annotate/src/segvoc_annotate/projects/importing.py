@@ -11,13 +11,14 @@ import numpy as np
 
 from segvoc import InputError, LabeledImages, SegvocError, UsageError, read_dataset
 from segvoc.data.datasets.opening import marked_formats
+from segvoc.data.datasets.project import is_project
 from segvoc.data.labeled_images import LabeledImage
 from segvoc.errors import DiskFullError
 from segvoc.imaging.label_maps import UNLABELED, label_table
 from segvoc.imaging.result_paths import image_paths
-from segvoc.storage.safe_paths import scratch_folder
+from segvoc.storage.files import scratch_folder
 from segvoc_annotate.projects.archive import project_in, unpack_project
-from segvoc_annotate.projects.folder import ProjectFolder, is_project, stored_labels
+from segvoc_annotate.projects.folder import ProjectFolder, stored_labels
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import ImageState
 from segvoc_annotate.projects.work_files import FIRST_WORD, LabelWork

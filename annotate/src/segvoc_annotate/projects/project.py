@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segvoc import InputError, SegvocError, UsageError, read_label_map
+from segvoc.data.datasets.project import PROJECT_FILE, is_project
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import decode_image
@@ -18,12 +19,11 @@ from segvoc.imaging.result_paths import folded
 from segvoc.records import to_json
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.json_files import write_json
-from segvoc_annotate.projects.folder import ProjectFolder, has_images, is_project, no_project
+from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
 from segvoc_annotate.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of
 from segvoc_annotate.projects.images import ProjectImage, checked_name, clash, stem_of
 from segvoc_annotate.projects.map_colors import HEAD_BYTES, in_colors
 from segvoc_annotate.projects.records import (
-    PROJECT_FILE,
     DamagedProjectError,
     ImageDoneError,
     ImageState,

@@ -9,16 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from segvoc import UsageError, Vocabulary
+from segvoc.data.datasets.project import PROJECT_FORMAT, PROJECT_VERSION
 from segvoc.errors import one_line
 from segvoc.imaging.palette import class_colors
 from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
-
-PROJECT_FILE = "project.json"
-"""The file by which a folder is known as a project."""
-
-PROJECT_FORMAT = "segvoc project"
-PROJECT_VERSION = 1
 
 MOST_IDS = 65_534
 """Ids of words are below: a correction is an id + 2 in 16 bits."""

@@ -29,7 +29,7 @@ from segvoc.errors import OutputError, SegvocError, UsageError, one_line
 from segvoc.process_settings import WORKER_START
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_bytes, write_path_atomically
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 
 INDEX_FORMAT = 1
 """Version of both files; those of another version are built anew."""

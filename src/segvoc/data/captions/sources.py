@@ -30,7 +30,7 @@ from segvoc.data.captions.images import (
 from segvoc.errors import UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import image_paths
-from segvoc.storage.json_files import digest_of
+from segvoc.storage.files import digest_of
 
 IMAGE_KEYS = ("image", "file_name", "filename", "image_path", "path")
 """Keys that may name the image of a record; the first one present counts."""

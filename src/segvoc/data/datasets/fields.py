@@ -1,4 +1,4 @@
-"""Values in the files of other programs, which may be of any type or hostile: checked when they are taken out."""
+"""What readers of datasets share: where a dataset lies, and checked values of its files, which may be hostile."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 from segvoc.errors import UsageError, one_line
+from segvoc.storage.files import safe_path
 from segvoc.storage.json_files import read_json
-from segvoc.storage.safe_paths import safe_path
 
 _Set = TypeVar("_Set")
 

@@ -18,7 +18,7 @@ from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, 
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.storage.safe_paths import safe_path
+from segvoc.storage.files import safe_path
 
 LABELME_IGNORED = "__ignore__"
 """LabelMe's word for pixels without a class."""

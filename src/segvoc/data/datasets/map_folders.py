@@ -28,7 +28,7 @@ from segvoc.formats.dataset import PublishedName
 from segvoc.formats.writers import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.storage.safe_paths import safe_path
+from segvoc.storage.files import safe_path
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 """Suffixes of masks; none of their formats changes a value."""

@@ -14,7 +14,7 @@ from segvoc.data.datasets.fields import DatasetSource, chosen_set, naming_damage
 from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.storage.safe_paths import safe_path
+from segvoc.storage.files import safe_path
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """The file about all images."""

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.data.reader_processes import batches_of
 from segvoc.data.training.augmentations import Augmentation, OwnTransform
-from segvoc.encoders.imagenet_templates import PartNames
+from segvoc.encoders.prompts import PartNames
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.process_settings import WORKER_START

@@ -1,5 +1,6 @@
-"""Names of files that others have chosen, as paths that stay where they belong."""
+"""Files: names that others have chosen, scratch folders, the user's cache, and digests."""
 
+import hashlib
 import os
 import re
 import tempfile
@@ -10,6 +11,21 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from segvoc.errors import OutputError
+
+
+def digest_of(*parts: object) -> str:
+    """A short digest of values, in hexadecimal: equal for values of equal `repr`."""
+    return hashlib.blake2b(repr(parts).encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises: OSError: the file can't be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 CACHE_VARIABLE = "SEGVOC_CACHE"
 """Environment variable that moves the folder, or switches it off: "off"."""

@@ -1,4 +1,4 @@
-"""The 80 prompts that OpenAI's CLIP classifies ImageNet with (Radford et al., arXiv:2103.00020, code of the paper)."""
+"""Prompts: of parts, and the 80 that OpenAI's CLIP classifies ImageNet with (Radford et al., arXiv:2103.00020)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

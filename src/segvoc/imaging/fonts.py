@@ -1,0 +1,114 @@
+"""Fonts for names in any script: Pillow's own, the system's, and code points where there is none."""
+
+import functools
+import importlib.util
+import shutil
+import subprocess
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+SYSTEM_FONTS = (
+    *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "segoeui.ttf", "Arial Unicode.ttf", "Arial.ttf", "arial.ttf"),
+    *("NotoSansCJK-Regular.ttc", "DroidSansFallbackFull.ttf", "wqy-microhei.ttc", "wqy-zenhei.ttc", "PingFang.ttc"),
+    *("Hiragino Sans GB.ttc", "msyh.ttc", "msgothic.ttc", "malgun.ttf", "AppleSDGothicNeo.ttc", "Nirmala.ttc"),
+    *("Nirmala.ttf", "NotoSansDevanagari-Regular.ttf", "NotoSansArabic-Regular.ttf", "NotoSansThai-Regular.ttf"),
+    *("Kohinoor.ttc", "Thonburi.ttc", "FreeSans.ttf"),
+)
+"""Fonts of Linux, macOS and Windows that draw most scripts between them; Pillow knows where the systems keep them."""
+
+
+def drawable(name: str, size: int) -> tuple[str, Font]:
+    """A text that shows a name, and a font that has all its characters.
+
+    Pillow's own font comes first, so that English looks the same everywhere. Other names take the first font found on
+    the system that draws them. Where there is none, accents are dropped, emoji and symbols become their Unicode names,
+    and other characters their code points ("U+732B"), which still tell the names apart.
+    """
+    name = " ".join("".join(char if char.isprintable() else " " for char in name).split()) or "(blank)"
+    for font_name in _font_names(name):
+        if _draws(font_name, name):
+            return name, _font(font_name, size) or default_font(size)
+    decomposed = unicodedata.normalize("NFKD", name)
+    without_accents = "".join(char for char in decomposed if not unicodedata.combining(char))
+    plain = " ".join("".join(_spelled(char) for char in without_accents).split())
+    return plain, default_font(size)
+
+
+@functools.lru_cache(maxsize=64)
+def default_font(size: int) -> Font:
+    """Pillow's own font, which draws English, at a size [pixels]."""
+    return ImageFont.load_default(size)
+
+
+def _font_names(text: str) -> Iterator[str | None]:
+    yield None
+    yield from SYSTEM_FONTS
+    yield from _fontconfig_files(frozenset(text))
+    yield from _matplotlib_files()
+
+
+@functools.lru_cache(maxsize=256)
+def _fontconfig_files(chars: frozenset[str]) -> tuple[str, ...]:
+    """Files of the fonts that have these characters, by fontconfig, where it is installed (Linux, mostly)."""
+    command = shutil.which("fc-list")
+    if command is None:
+        return ()
+    points = " ".join(f"{ord(char):x}" for char in sorted(chars) if not char.isspace())
+    try:
+        done = subprocess.run([command, f":charset={points}", "file"], capture_output=True, text=True, timeout=5)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ()
+    files = sorted(line.rstrip(": ") for line in done.stdout.splitlines() if line.strip())
+    # regular faces first: a legend in bold italics is harder to read
+    return tuple(sorted(files, key=lambda file: ("Regular" not in file, len(file), file)))
+
+
+@functools.cache
+def _matplotlib_files() -> tuple[str, ...]:
+    """DejaVu Sans, which comes with Matplotlib: Cyrillic, Greek, Arabic, Hebrew and more, on any system."""
+    found = importlib.util.find_spec("matplotlib")
+    if found is None or found.origin is None:
+        return ()
+    return (str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"),)
+
+
+def _draws(font_name: str | None, text: str) -> bool:
+    return all(_has_glyph(font_name, char) for char in set(text))
+
+
+@functools.lru_cache(maxsize=64)
+def _font(name: str | None, size: int) -> Font | None:
+    if name is None:
+        return default_font(size)
+    try:
+        return ImageFont.truetype(name, size)
+    except (OSError, ValueError):
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_glyph(font_name: str | None, char: str) -> bool:
+    """Whether a font has a character: Pillow doesn't say, but a missing one looks like one that never exists."""
+    font = _font(font_name, 24)
+    if font is None:
+        return False
+    drawings = []
+    for text in (char, "\U0010fffe"):
+        drawing = Image.new("L", (64, 64))
+        ImageDraw.Draw(drawing).text((16, 16), text, 255, font)
+        drawings.append(drawing.tobytes())
+    return drawings[0] != drawings[1]
+
+
+def _spelled(char: str) -> str:
+    if _has_glyph(None, char):
+        return char
+    if unicodedata.category(char).startswith("S"):
+        return f" {unicodedata.name(char, '').lower()} "
+    return f" U+{ord(char):04X} "
