@@ -119,7 +119,7 @@ viewers-check: install  ## run the tests of FiftyOne and LabelMe with the progra
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-emit-find-links
 lock: install  ## resolve pyproject.toml into the lock files
-	$(LOCK) $(ARGS) --extra all --extra dev --group build --group annotate --output-file requirements.lock pyproject.toml
+	$(LOCK) $(ARGS) --extra all --extra dev --group build --output-file requirements.lock pyproject.toml
 	$(LOCK) --group build --constraint requirements.lock --output-file requirements-light.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
 	$(LOCK) $(ARGS) --group deploy --output-file requirements-deploy.lock

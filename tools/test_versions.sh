@@ -17,8 +17,8 @@ fail() {
   exit 1
 }
 case $resolution in
-  highest | lowest-direct) extras="all captions" ;;
-  lowest-torch) extras="torch benchmarks train captions serve annotation formats geo video cluster" ;;
+  highest | lowest-direct) extras=all ;;
+  lowest-torch) extras="torch train data serve geo video batch" ;;
   locked) extras= ;;
   *) fail "RESOLUTION is '$resolution'; choose lowest-torch, lowest-direct, highest or locked" ;;
 esac
@@ -53,7 +53,7 @@ else
   [ "$rule" != lowest-torch ] || rule=lowest-direct
   environment "$whole-base" --resolution "$rule" --requirement pyproject.toml
   # shellcheck disable=SC2046,SC2086 # each extra is two words
-  environment "$whole" --resolution "$rule" --group build --group annotate $(printf -- '--extra %s ' $extras docs dev) \
+  environment "$whole" --resolution "$rule" --group build $(printf -- '--extra %s ' $extras dev) \
     --requirement pyproject.toml
 fi
 

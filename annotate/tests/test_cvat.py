@@ -13,7 +13,7 @@ import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.segmentation import Segmentation
 
-cvat = pytest.importorskip("segvoc_annotate.cvat", reason='needs the extra "annotation"')
+cvat = pytest.importorskip("segvoc_annotate.cvat", reason='needs the extra "cvat"')
 decode_mask = pytest.importorskip("cvat_sdk.masks").decode_mask
 auto_annotation = pytest.importorskip("cvat_sdk.auto_annotation")
 

@@ -119,7 +119,7 @@ def test_without_a_background_unlikely_pixels_have_no_label(client):
 
 
 def test_polygons_are_close_to_the_regions(client):
-    pytest.importorskip("skimage", reason='needs the extra "annotation"')
+    pytest.importorskip("skimage", reason='needs the extra "data"')
     image = drawn_image(3, (96, 128))
     (found,) = predicted(client, data_uri(png(image)), config=POLYGONS)
     labels = np.array(LABEL_OF_WORD)[NumpySegmenter().segment(image, WORDS).labels]

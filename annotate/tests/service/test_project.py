@@ -186,7 +186,7 @@ def test_images_come_and_go(street: Path) -> None:
         assert not (street / "labels/a.png").exists()
         assert client.post("/v1/project/restored/a.png").json()["revision"] == 1
         assert client.post("/v1/project/restored/a.png").status_code == 404
-        for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/lock"):
+        for name in ("..%2Fproject.json", "%2Fetc%2Fpasswd", "project.json", "%00", ".segvoc/.segvoc-lock"):
             assert failure(client.get(f"/v1/project/images/{name}")) == "not_found"
 
 

@@ -180,12 +180,6 @@ class ModelsAnswer(BaseModel):
     limits: Limits
 
 
-class HealthAnswer(BaseModel):
-    """How the service is."""
-
-    status: Literal["ok"]
-
-
 class FailureText(BaseModel):
     """What went wrong."""
 

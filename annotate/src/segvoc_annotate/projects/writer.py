@@ -8,15 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from filelock import FileLock, Timeout
-
 from segvoc import UsageError
 from segvoc.storage.atomic_writes import writing
+from segvoc.storage.journal import lock_folder
 from segvoc.storage.json_files import read_json
 from segvoc_annotate.projects.history import History
 from segvoc_annotate.projects.records import now
 
-LOCK_FILE, WRITER_FILE = ".segvoc/lock", ".segvoc/writer.json"
+LOCKED_FOLDER, WRITER_FILE = ".segvoc", ".segvoc/writer.json"
 """Below a project's folder: what is locked, and who has locked it."""
 
 
@@ -33,20 +32,13 @@ class ProjectWriter:
 
     def __init__(self, folder: Path) -> None:
         self.history, self.threads = History(folder), threading.RLock()
-        lock, about = folder / LOCK_FILE, folder / WRITER_FILE
-        self._lock = FileLock(lock, thread_local=False)
-        with writing(lock):
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with suppress(NotImplementedError):  # file systems without locks
-                    self._lock.acquire(timeout=0)
-            except Timeout:
-                raise UsageError(_taken(folder, about)) from None
+        about = folder / WRITER_FILE
+        try:
+            self._lock = lock_folder(folder / LOCKED_FOLDER)  # for as long as this object is there
+        except UsageError:
+            raise UsageError(_taken(folder, about)) from None
+        with writing(about):
             about.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}))
-
-    def __del__(self) -> None:
-        """Let others write it."""
-        self._lock.release(force=True)
 
 
 def _taken(folder: Path, about: Path) -> str:
