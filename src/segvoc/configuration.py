@@ -14,8 +14,8 @@ from segvoc.errors import UsageError
 from segvoc.records import (
     KIND,
     Plain,
-    convert,
     field_types,
+    field_value,
     kinds,
     parse,
     plain,
@@ -81,7 +81,9 @@ def with_settings(
         names[path] = name
         if not found[path].is_kind:
             annotation = found[path].annotation
-            values[path] = convert(annotation, parse(annotation, value) if isinstance(value, str) else value, path[-1])
+            values[path] = field_value(
+                annotation, parse(annotation, value) if isinstance(value, str) else value, path[-1]
+            )
     return _with_values(configuration, values)
 
 

@@ -62,13 +62,13 @@ def from_json(cls: type[Instance], content: object, place: str = "") -> Instance
     types_of = field_types(cls)
     if unknown := [dotted(place, str(name)) for name in content if name not in types_of]:
         raise UsageError(f"{unknown[0][:100]!r} is unknown; there are {', '.join(types_of)}")
-    values = {name: convert(types_of[name], value, dotted(place, name)) for name, value in content.items()}
+    values = {name: field_value(types_of[name], value, dotted(place, name)) for name, value in content.items()}
     if missing := [dotted(place, name) for name in required_fields(cls) if name not in values]:
         raise UsageError(f"{missing[0]!r} is missing")
     return cls(**values)
 
 
-def convert(annotation: Any, value: object, place: str) -> Any:
+def field_value(annotation: Any, value: object, place: str) -> Any:
     """Convert a JSON value to the type of a field: lists to tuples, objects to records.
 
     Args:
@@ -89,10 +89,10 @@ def convert(annotation: Any, value: object, place: str) -> Any:
             entries = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
             if len(entries) == len(value):
                 pairs = enumerate(zip(entries, value, strict=True))
-                return tuple(convert(entry, one, f"{place}[{number}]") for number, (entry, one) in pairs)
+                return tuple(field_value(entry, one, f"{place}[{number}]") for number, (entry, one) in pairs)
         elif origin in (dict, Mapping) and isinstance(value, Mapping):
             return {
-                convert(arguments[0], key, place): convert(arguments[1], one, dotted(place, str(key)))
+                field_value(arguments[0], key, place): field_value(arguments[1], one, dotted(place, str(key)))
                 for key, one in value.items()
             }
         elif _fits(member, value):
@@ -127,7 +127,7 @@ def _fits(annotation: Any, value: object) -> bool:
 
 
 def parse(annotation: Any, text: str) -> Any:
-    """Read a text as a value of a type, for `convert`: "2", "true", "384,512", "none".
+    """Read a text as a value of a type, for `field_value`: "2", "true", "384,512", "none".
 
     A text that is none of its values is returned as it is.
     """

@@ -27,7 +27,7 @@ from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
-from segvoc.records import check_amounts, convert
+from segvoc.records import check_amounts, field_value
 from segvoc.storage.files import safe_path
 from segvoc.storage.journal import read_journal
 from segvoc.training.run_folder import RunFolder
@@ -217,7 +217,7 @@ def test_names_longer_than_any_file_system_takes() -> None:
 
 
 def test_types_of_records() -> None:
-    assert convert(Mapping[str, tuple[int, ...]], {"a": [1, 2]}, "x") == {"a": (1, 2)}
+    assert field_value(Mapping[str, tuple[int, ...]], {"a": [1, 2]}, "x") == {"a": (1, 2)}
     for value, annotation in (
         (True, int),
         ("2", int),
@@ -231,7 +231,7 @@ def test_types_of_records() -> None:
         ([], Mapping[str, int]),
     ):
         with pytest.raises(UsageError, match=r"^x=.* is not "):
-            convert(annotation, value, "x")
+            field_value(annotation, value, "x")
     with pytest.raises(UsageError, match=r"^sizes\[1\]=-1 is out of range"):
         check_amounts(Sizes(sizes=(1, -1)))
 

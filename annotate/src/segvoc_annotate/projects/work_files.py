@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from segvoc import InputError, UsageError
 from segvoc.errors import one_line
 from segvoc.imaging.label_maps import UNLABELED, label_map_image, labels_of, object_counts
-from segvoc.records import convert, from_json, to_json
+from segvoc.records import field_value, from_json, to_json
 from segvoc.storage.json_files import strict_json
 from segvoc_annotate.projects.map_colors import color_table
 from segvoc_annotate.projects.records import LONGEST_ANSWERS, ImageState, PixelPlace, Source, damaged_file
@@ -202,9 +202,9 @@ def _facts(content: bytes) -> Mapping[str, Any]:
     if not isinstance(state, dict):
         raise UsageError("state.json of the work file isn't an object; save it again")
     facts = {
-        "source": convert(Source | None, state.get("source"), "source") or "person",
-        "answers": convert(str | None, state.get("answers"), "answers"),
-        "least_certain": convert(PixelPlace | None, state.get("least_certain"), "least_certain"),
+        "source": field_value(Source | None, state.get("source"), "source") or "person",
+        "answers": field_value(str | None, state.get("answers"), "answers"),
+        "least_certain": field_value(PixelPlace | None, state.get("least_certain"), "least_certain"),
     }
     if len(facts["answers"] or "") > LONGEST_ANSWERS:
         raise UsageError(f"answers has more than {LONGEST_ANSWERS} characters; use fewer words")
