@@ -73,7 +73,7 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
         assert [{key: entry[key] for key in ("name", "fraction", "mean_confidence")} for entry in row["classes"]] == [
             {key: entry[key] for key in ("name", "fraction", "mean_confidence")} for entry in report["classes"]
         ]
-        assert row["unlabelled"] == report["unlabelled"]
+        assert row["unlabeled"] == report["unlabeled"]
 
 
 def test_parts_have_masks_too(tmp_path: Path) -> None:

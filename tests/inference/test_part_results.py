@@ -51,7 +51,7 @@ def _small(parts: bool = True) -> Segmentation:
 
 def test_report_lists_every_part_that_was_asked_for() -> None:
     report = _small().report()
-    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "parts", "unlabelled", "seconds"]
+    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "parts", "unlabeled", "seconds"]
     none = {"pixels": 0, "fraction": 0.0, "mean_confidence": None}
     two = {"pixels": 2, "fraction": 0.333333, "mean_confidence": 0.25}
     assert report["parts"] == [
@@ -61,7 +61,7 @@ def test_report_lists_every_part_that_was_asked_for() -> None:
         {"id": 3, "object": None, "part": "edge", "name": "edge", **two},
     ]
     assert list(report["parts"][0]) == ["id", "object", "part", "name", "pixels", "fraction", "mean_confidence"]
-    assert (report["unlabelled"], [entry["pixels"] for entry in report["classes"]]) == (1, [1, 3, 1])
+    assert (report["unlabeled"], [entry["pixels"] for entry in report["classes"]]) == (1, [1, 3, 1])
     assert "parts" not in _small(parts=False).report()
 
 

@@ -58,7 +58,7 @@ WORDS = ("cat", "sofa", "wall")
 def test_report_is_what_the_contract_says() -> None:
     labels = np.array([[0, 0, 2], [UNLABELED, 2, 2]])
     report = _segmentation(labels, WORDS, "in/photo.jpg").report()
-    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "unlabelled", "seconds"]
+    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "unlabeled", "seconds"]
     colors = class_colors(3).tolist()
     assert report == {
         "image": "in/photo.jpg",
@@ -71,7 +71,7 @@ def test_report_is_what_the_contract_says() -> None:
             {"id": 1, "name": "sofa", "color": colors[1], "pixels": 0, "fraction": 0.0, "mean_confidence": None},
             {"id": 2, "name": "wall", "color": colors[2], "pixels": 3, "fraction": 0.5, "mean_confidence": 0.733333},
         ],
-        "unlabelled": 1,
+        "unlabeled": 1,
         "seconds": 0.123,
     }
 
@@ -82,7 +82,7 @@ def test_pixels_and_unlabeled_add_up(height: int, width: int, classes: int, seed
     labels = np.random.default_rng(seed).integers(0, classes + 1, (height, width))
     labels[labels == classes] = UNLABELED
     report = _segmentation(labels, tuple(map(str, range(classes)))).report()
-    assert sum(entry["pixels"] for entry in report["classes"]) + report["unlabelled"] == width * height
+    assert sum(entry["pixels"] for entry in report["classes"]) + report["unlabeled"] == width * height
     assert [entry["id"] for entry in report["classes"]] == list(range(classes))
     assert all((entry["mean_confidence"] is None) == (entry["pixels"] == 0) for entry in report["classes"])
 

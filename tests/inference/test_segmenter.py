@@ -233,7 +233,7 @@ def test_pixels_below_the_threshold_are_unlabeled(small: NetworkSegmenter, windo
     assert 0.3 < (result.labels == UNLABELED).mean() < 0.9
     assert np.array_equal(result.labels, np.where(confidence < threshold, UNLABELED, labels))
     assert np.array_equal(result.confidence, confidence)
-    assert result.report()["unlabelled"] == (confidence < threshold).sum()
+    assert result.report()["unlabeled"] == (confidence < threshold).sum()
 
 
 def test_extreme_thresholds(small: NetworkSegmenter) -> None:

@@ -126,7 +126,7 @@ def test_options_are_those_of_the_library(client, options):
     fields = {name: str(value) for name, value in options.items()}
     by_form = as_form(client, words=json.dumps(WORDS), **fields).json()
     for found in (report, by_form):
-        assert found["unlabelled"] == expected["unlabelled"]
+        assert found["unlabeled"] == expected["unlabeled"]
         assert [entry["pixels"] for entry in found["classes"]] == [entry["pixels"] for entry in expected["classes"]]
 
 

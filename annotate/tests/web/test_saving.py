@@ -36,7 +36,7 @@ def test_every_format_has_the_corrected_labels(corrected: Site):
 
     report = json.loads(corrected.saved("Shares").read_text(encoding="utf-8"))
     assert [entry["name"] for entry in report["classes"]] == WORDS
-    assert report["unlabelled"] == (labels == 65535).sum()
+    assert report["unlabeled"] == (labels == 65535).sum()
     assert [entry["pixels"] for entry in report["classes"]] == [(labels == label).sum() for label in range(3)]
 
     _check_coco_masks(corrected.saved("COCO masks"), labels)

@@ -53,11 +53,11 @@ test("the report has the fields of segvoc's, and its pixels add up", () => {
     "model",
     "dtype",
     "classes",
-    "unlabelled",
+    "unlabeled",
     "seconds",
   ]);
   assert.deepEqual(
-    [content.image, content.width, content.height, content.unlabelled, content.seconds],
+    [content.image, content.width, content.height, content.unlabeled, content.seconds],
     ["photo.jpg", 3, 2, 1, 0.123],
   );
   assert.deepEqual(content.classes[1], {

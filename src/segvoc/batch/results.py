@@ -91,7 +91,7 @@ def parquet_schema(*, parts: bool) -> Any:
         ("height", pa.int32()),
         ("classes", pa.list_(pa.struct(named))),
         *([("parts", pa.list_(pa.struct([*named, ("object", pa.string()), ("part", pa.string())])))] if parts else []),
-        ("unlabelled", pa.int64()),
+        ("unlabeled", pa.int64()),
         ("error", pa.string()),
     ]
     return pa.schema(columns)
@@ -109,7 +109,7 @@ def _row(image: BatchImage, result: Segmentation | str) -> dict[str, Any]:
         if labels is not None and kind in report:
             masks = list(coco_masks(labels, number))
             row[kind] = [{**entry, "counts": masks[entry["id"]]["counts"]} for entry in report[kind]]
-    return {**row, **{name: report[name] for name in ("width", "height", "unlabelled")}}
+    return {**row, **{name: report[name] for name in ("width", "height", "unlabeled")}}
 
 
 def _parquet(rows: Sequence[dict[str, Any]], *, parts: bool) -> bytes:

@@ -111,7 +111,7 @@ class LabeledFile:
         return {
             **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
             "classes": self.statistics.classes(self.words, class_colors(len(self.words)), compact=compact),
-            "unlabelled": self.statistics.unlabeled,
+            "unlabeled": self.statistics.unlabeled,
             "seconds": round(self.seconds, 3),
         }
 
@@ -144,7 +144,7 @@ def report_table(report: Mapping[str, Any], told: str = "") -> str:
         return table((name, "share", "confidence"), rows, colors) + more
 
     shown = of("classes", "word")
-    if unlabeled := report["unlabelled"]:
+    if unlabeled := report["unlabeled"]:
         share = unlabeled / (unlabeled + sum(entry["pixels"] for entry in report["classes"]))
         shown += line(f"{100 * share:.1f} % of the pixels have no word")
     return f"<div>{shown}{of('parts', 'part') if 'parts' in report else ''}{line(told) if told else ''}</div>"

@@ -169,9 +169,9 @@ class Segmentation:
 
         Returns:
             "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
-            "unlabelled" (pixels) and "seconds". "classes" lists every word: its "id" in the label map, "name", "color"
+            "unlabeled" (pixels) and "seconds". "classes" lists every word: its "id" in the label map, "name", "color"
             (RGB), "pixels", their "fraction" of the image, and their "mean_confidence" (None without pixels). All
-            "pixels" and "unlabelled" add up to width x height. If parts were requested, "parts" follows "classes": for
+            "pixels" and "unlabeled" add up to width x height. If parts were requested, "parts" follows "classes": for
             every part its "id" in the part map, "object" (None for any object), "part" and "name", then the same
             statistics. With objects, each of the "classes" says how many "objects" it has.
         """
@@ -189,7 +189,7 @@ class Segmentation:
             **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
             "classes": classes,
             **parts,
-            "unlabelled": statistics.unlabeled,
+            "unlabeled": statistics.unlabeled,
             "seconds": round(self.seconds, 3),
         }
 

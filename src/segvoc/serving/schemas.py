@@ -138,7 +138,7 @@ class SegmentAnswer(BaseModel):
     dtype: str
     classes: list[ClassAnswer]
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were asked for.")
-    unlabelled: int = Field(description="Pixels without a class.")
+    unlabeled: int = Field(description="Pixels without a class.")
     seconds: float = Field(description="Time for reading and labeling the image [s].")
     hints: list[str] = Field(description="For example words that the model doesn't know.")
 

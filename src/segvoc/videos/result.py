@@ -151,7 +151,7 @@ class VideoResult(LabeledFile):
             for frame in self.frames
         ]
         report = super().report(compact=compact)
-        counts = {name: report.pop(name) for name in ("classes", "unlabelled", "seconds")}
+        counts = {name: report.pop(name) for name in ("classes", "unlabeled", "seconds")}
         seconds = counts.pop("seconds")
         about = {
             "frames": self.number,

@@ -30,7 +30,7 @@ export function report(labeling: Labeling, image: string): string {
         return { id: entry.id, object, part, name, ...numbers(entry) };
       }),
     }),
-    unlabelled: width * height - classes.reduce((sum, { pixels }) => sum + pixels, 0),
+    unlabeled: width * height - classes.reduce((sum, { pixels }) => sum + pixels, 0),
     seconds: rounded(found.seconds, 3),
   };
   return `${JSON.stringify(content, null, 1)}\n`;
