@@ -10,7 +10,7 @@ JOBS ?= $(shell tools/jobs.sh)
 ARGS ?=
 PHOTOS ?= ../shared/data/photos
 DEMO_PHOTO := samples/coffee.jpg
-DEMO_WORDS := cup, coffee, plate, table
+DEMO_WORDS := coffee cup, red saucer, silver spoon, wooden table
 
 # Threads that spin for long while they wait make runs on shared cores many times slower: OpenMP's, and NumPy's OpenBLAS.
 export GOMP_SPINCOUNT := 1000
@@ -33,7 +33,7 @@ demo:  ## install what labels images, without PyTorch, and label a photograph: d
 	$(LIGHT)/bin/segvoc segment $(DEMO_PHOTO) --words "$(DEMO_WORDS)" --out demo/
 	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"
 
-demo-teach:  ## install the same, and teach it five words by six drawn images: demo/before_after.png
+demo-teach:  ## install the same, and teach it the parts of facades by 20 photographs: demo/before_after.png
 	@tools/install.sh $(LIGHT) requirements-light.lock
 	$(LIGHT)/bin/python examples/teach.py demo
 

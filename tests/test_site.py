@@ -1,4 +1,4 @@
-"""The documentation site: every public name and module has its page, and no page loads anything from elsewhere."""
+"""The documentation site: every public name has its page, and no page loads anything from elsewhere."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,20 +19,8 @@ def pages() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", segvoc.__all__)
 def test_every_public_name_has_its_page(name: str, pages: dict[str, str]) -> None:
-    assert pages[f"reference/python/{name}.md"] == f"::: segvoc.{name}\n"
+    assert pages[f"reference/python/{name}.md"].endswith(f"\n::: segvoc.{name}\n")
     assert f"[`segvoc.{name}`]({name}.md)" in pages["reference/python/index.md"]
-
-
-def test_every_public_module_has_its_page(pages: dict[str, str]) -> None:
-    sources = REPOSITORY / "src" / "segvoc"
-    files = [path.relative_to(sources) for path in sources.rglob("*.py")]
-    expected = {
-        ".".join(("segvoc", *path.with_suffix("").parts))
-        for path in files
-        if path.parts[0] != "cli" and not path.stem.startswith("_")
-    }
-    assert {name for name in expected if f"reference/modules/{name}.md" not in pages} == set()
-    assert all(f"]({name}.md) |" in pages["reference/modules/index.md"] for name in expected)
 
 
 def test_every_written_page_is_in_the_navigation() -> None:

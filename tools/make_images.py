@@ -1,69 +1,105 @@
-"""The images of the README and the tutorial: photographs by `tiny`; drawn images by text, taught and fine-tuned.
+"""The images of the README and the tutorial: photographs by `tiny`, facades taught and fine-tuned, a cut-out by clicks.
 
-Usage: python tools/make_images.py. It takes about two minutes.
+Usage: python tools/make_images.py. It takes about three minutes.
 """
 
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 import segvoc
-from segvoc.data import inspection_line
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "images"
-WIDTH, HEIGHT, GAP = 320, 230, 6
+SAMPLES = ROOT / "samples"
+WIDTH, HEIGHT, GAP, LINE = 400, 267, 6, 26
 WORDS = {
-    "astronaut": ["astronaut", "flag", "space shuttle", "helmet", "wall"],
-    "chelsea": ["cat", "blanket", "sofa", "wall"],
-    "coffee": ["cup", "spoon", "table", "coffee"],
-    "rocket": ["rocket", "sky", "tower", "smoke"],
+    "china": ["temple", "trees", "sky"],
+    "coffee": ["coffee cup", "red saucer", "silver spoon", "wooden table"],
+    "astronaut": ["woman", "flag", "space shuttle"],
 }
+CLICKS = {"photo": "coffee", "points": [(290, 110), (350, 330), (110, 250)], "labels": [True, False, False]}
+SHOWN = (2, 3, 4)
+"""Indices of the facades that are shown, among those of the test set."""
 
 
 def draw_samples() -> None:
-    """The sample photographs and, below each, what `tiny` makes of it."""
+    """Sample photographs, below each what `tiny` makes of it, and the words."""
     model = segvoc.load("tiny", dtype="float32")
-    sheet = Image.new("RGB", (len(WORDS) * WIDTH, 2 * HEIGHT), "white")
+    sheet = _sheet(len(WORDS) * (WIDTH + GAP) - GAP, 2 * HEIGHT + GAP + LINE)
     for column, (name, words) in enumerate(WORDS.items()):
-        photo = Image.open(ROOT / "samples" / f"{name}.jpg").convert("RGB")
-        # names and outlines suit the size of the photograph, so it is made smaller first
-        photo.thumbnail((WIDTH - GAP, HEIGHT - GAP), Image.Resampling.LANCZOS)
-        left = column * WIDTH + (WIDTH - photo.width) // 2
-        for row, image in enumerate((photo, model.segment(photo, words).overlay(legend=False))):
-            sheet.paste(image, (left, row * HEIGHT + (HEIGHT - photo.height) // 2))
-    sheet.save(TARGET / "samples.jpg", quality=41, optimize=True, progressive=True)
+        photo = Image.open(SAMPLES / f"{name}.jpg").convert("RGB")
+        overlay = model.segment(photo, words).overlay(legend=False)
+        left = column * (WIDTH + GAP)
+        for row, image in enumerate((photo, overlay)):
+            sheet.paste(_filling(image, WIDTH, HEIGHT), (left, row * (HEIGHT + GAP)))
+        _title(sheet, left, 2 * HEIGHT + GAP, ", ".join(words))
+    sheet.save(TARGET / "samples.jpg", quality=60, optimize=True, progressive=True)
 
 
 def draw_teaching() -> None:
-    """Two drawn images, and their labels by text alone, after teaching and after fine-tuning."""
+    """Facades by text alone, after teaching and after fine-tuning."""
+    side = 288
     model = segvoc.load("tiny", dtype="float32")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        shown, others = drawn(folder / "line", 20, 0), drawn(folder / "test", 2, 1)
-        words = list(shown.vocabulary.words)
-        taught = model.with_taught(model.teach(shown))
-        segvoc.train(segvoc.recipes.finetune("tiny", images=len(shown)), shown, folder / "run")
-        tuned = segvoc.load(folder / "run" / "model.safetensors", dtype="float32")
-        rows = [
-            [Image.fromarray(image), *(one.segment(image, words).overlay() for one in (model, taught, tuned))]
-            for image in (others.read(number).image for number in range(len(others)))
-        ]
-    width, height = (side + GAP for side in rows[0][0].size)
-    sheet = Image.new("RGB", (len(rows[0]) * width - GAP, len(rows) * height - GAP), "white")
-    for row, images in enumerate(rows):
-        for column, image in enumerate(images):
-            sheet.paste(image, (column * width, row * height))
+    train, test = (
+        segvoc.LabeledImages.from_folders(
+            SAMPLES / "facades" / part / "images",
+            SAMPLES / "facades" / part / "labels",
+            SAMPLES / "facades" / "classes.json",
+        )
+        for part in ("train", "test")
+    )
+    with tempfile.TemporaryDirectory() as run:
+        taught = model.with_taught(model.teach(train))
+        segvoc.train(segvoc.recipes.finetune("tiny", images=len(train)), train, run)
+        tuned = segvoc.load(Path(run) / "model.safetensors", dtype="float32")
+        models = {"by text": model, f"taught by {len(train)} images": taught, "fine-tuned": tuned}
+        sheet = _sheet((1 + len(models)) * (side + GAP) - GAP, LINE + len(SHOWN) * (side + GAP) - GAP)
+        for column, title in enumerate(("photograph", *models)):
+            _title(sheet, column * (side + GAP), 0, title)
+        for row, number in enumerate(SHOWN):
+            photo = Image.fromarray(test.read(number).image)
+            overlays = [one.segment(photo, test.vocabulary).overlay(legend=False) for one in models.values()]
+            for column, image in enumerate((photo, *overlays)):
+                sheet.paste(image.resize((side, side)), (column * (side + GAP), LINE + row * (side + GAP)))
     sheet.save(TARGET / "teach.jpg", quality=60, optimize=True, progressive=True)
 
 
-def drawn(folder: Path, count: int, seed: int) -> segvoc.LabeledImages:
-    """Drawn images with their labels."""
-    inspection_line.write(folder, count, seed)
-    return segvoc.LabeledImages.from_folders(folder / "images", folder / "labels", folder / "classes.json")
+def draw_clicks() -> None:
+    """A photograph with three clicks, inside and outside, and the object cut out."""
+    photo = Image.open(SAMPLES / f"{CLICKS['photo']}.jpg").convert("RGB")
+    mask = segvoc.click(photo, CLICKS["points"], CLICKS["labels"])
+    cut_out = Image.composite(photo, Image.new("RGB", photo.size, "white"), Image.fromarray(mask))
+    pen = ImageDraw.Draw(photo)
+    for point, inside in zip(CLICKS["points"], CLICKS["labels"], strict=True):
+        pen.circle(point, 9, fill="limegreen" if inside else "red", outline="white", width=3)
+    sheet = _sheet(2 * WIDTH + GAP, HEIGHT)
+    for column, image in enumerate((photo, cut_out)):
+        sheet.paste(_filling(image, WIDTH, HEIGHT), (column * (WIDTH + GAP), 0))
+    sheet.save(TARGET / "click.jpg", quality=60, optimize=True, progressive=True)
+
+
+def _sheet(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), "white")
+
+
+def _title(sheet: Image.Image, left: int, top: int, text: str) -> None:
+    pen = ImageDraw.Draw(sheet)
+    pen.text((left + 4, top + LINE / 2), text, fill="black", font=ImageFont.load_default(16), anchor="lm")
+
+
+def _filling(image: Image.Image, width: int, height: int) -> Image.Image:
+    """An image scaled and cropped to a size."""
+    scale = max(width / image.width, height / image.height)
+    size = np.maximum((round(image.width * scale), round(image.height * scale)), (width, height))
+    scaled = image.resize((int(size[0]), int(size[1])), Image.Resampling.LANCZOS)
+    left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
+    return scaled.crop((left, top, left + width, top + height))
 
 
 if __name__ == "__main__":
     draw_samples()
     draw_teaching()
+    draw_clicks()

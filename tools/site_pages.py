@@ -1,10 +1,9 @@
-"""Pages of the site that follow the code: the command line, models, recipes, public names and modules.
+"""Pages of the site that follow the code: the command line, models, recipes, public names and what extends segvoc.
 
 MkDocs calls the `on_...` functions (`hooks` in mkdocs.yml); nothing is written into docs/.
 """
 
 import inspect
-import pkgutil
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
@@ -23,22 +22,21 @@ from segvoc.cli import command_line
 from segvoc.records import to_json
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
-UNDOCUMENTED = ("segvoc.cli.", "segvoc.weights.")
-"""Packages without pages of their own: the commands have theirs, and data has no code."""
+EXTENSION_POINTS = (
+    "segvoc.annotations.entries",
+    "segvoc.inference.protocols",
+    "segvoc.networks.base",
+    "segvoc.networks.choices",
+    "segvoc.training.callbacks",
+    "segvoc.training.recipe",
+)
+"""Modules with a page beside the names of `import segvoc`: what guides link to and what an extension builds on."""
+
+LAST_IN_SEARCH = "---\nsearch:\n  boost: 0.2\n---\n"
+"""Ranks a generated page below the guides."""
 
 OUTSIDE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=\"?(?:https?:)?//[^>]*>")
 """What would make a reader's browser ask another machine."""
-
-
-def public_modules() -> list[str]:
-    """Every module whose public names have a page, by dotted name, in order."""
-    found = pkgutil.walk_packages([str(SOURCES / "segvoc")], "segvoc.", onerror=lambda name: None)
-    names = [module.name for module in found if not module.ispkg]
-    return sorted(
-        name
-        for name in names
-        if not f"{name}.".startswith(UNDOCUMENTED) and not any(part.startswith("_") for part in name.split("."))
-    )
 
 
 def pages() -> dict[str, str]:
@@ -50,8 +48,8 @@ def pages() -> dict[str, str]:
         "reference/python/index.md": "\n".join(public_names_page()),
         "reference/modules/index.md": "\n".join(modules_page()),
     }
-    found |= {f"reference/python/{name}.md": f"::: segvoc.{name}\n" for name in segvoc.__all__}
-    return found | {f"reference/modules/{name}.md": f"::: {name}\n" for name in public_modules()}
+    found |= {f"reference/python/{name}.md": f"{LAST_IN_SEARCH}::: segvoc.{name}\n" for name in segvoc.__all__}
+    return found | {f"reference/modules/{name}.md": f"{LAST_IN_SEARCH}::: {name}\n" for name in EXTENSION_POINTS}
 
 
 def command_line_page() -> Iterator[str]:
@@ -133,24 +131,20 @@ def public_names_page() -> Iterator[str]:
     """The names that `import segvoc` offers."""
     yield "# Python API\n"
     yield "`import segvoc` is cheap: PyTorch is loaded by the first name that needs it. The names on this page stay"
-    yield "compatible between minor versions; [the modules](../modules/index.md) may change with any of them.\n"
+    yield "compatible between minor versions; [the extension points](../modules/index.md) may change in any version.\n"
     yield "| name | |\n|---|---|"
     for name in segvoc.__all__:
         yield f"| [`segvoc.{name}`]({name}.md) | {first_line(getattr(segvoc, name))} |"
 
 
 def modules_page() -> Iterator[str]:
-    """The modules, package by package."""
-    yield "# Modules\n"
-    yield "The public modules of the package, for those who read or extend it. ARCHITECTURE.md shows the layers:"
-    yield "a module imports only from those below its own.\n"
-    package = None
-    for name in public_modules():
-        parent = name.rpartition(".")[0]
-        if parent != package:
-            yield f"\n## {parent}\n\n| module | |\n|---|---|"
-            package = parent
-        yield f"| [`{name.rpartition('.')[2]}`]({name}.md) | {module_summary(name)} |"
+    """The extension points."""
+    yield "# Extension points\n"
+    yield "Modules that your own network, recipe, callback or reader builds on. They may change with any version."
+    yield "CONTRIBUTING.md says what each extension touches.\n"
+    yield "| module | |\n|---|---|"
+    for name in EXTENSION_POINTS:
+        yield f"| [`{name}`]({name}.md) | {module_summary(name)} |"
 
 
 def first_line(thing: Any) -> str:
@@ -169,13 +163,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the generated pages into the navigation."""
     reference = next(entry["Reference"] for entry in config.nav or () if "Reference" in entry)
     python = ["reference/python/index.md", *({name: f"reference/python/{name}.md"} for name in segvoc.__all__)]
-    packages: dict[str, list[Any]] = {}
-    for name in public_modules():
-        parent, _, own = name.removeprefix("segvoc.").rpartition(".")
-        packages.setdefault(parent or "segvoc", []).append({own: f"reference/modules/{name}.md"})
-    modules = ["reference/modules/index.md", *({package: entries} for package, entries in packages.items())]
+    modules = ["reference/modules/index.md", *({name: f"reference/modules/{name}.md"} for name in EXTENSION_POINTS)]
     reference[1:1] = [{"Python API": python}]
-    reference.append({"Modules": modules})
+    reference.append({"Extension points": modules})
     return config
 
 

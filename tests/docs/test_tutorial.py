@@ -1,7 +1,7 @@
-"""docs/tutorials/own_model.md: its commands run in their order, on a few drawn images and with a few steps."""
+"""docs/tutorials/own_model.md: its commands run in their order, on four of its photographs and with a few steps."""
 
-import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from tools.doc_examples import ROOT
 
 PAGE = (ROOT / "docs" / "tutorials" / "own_model.md").read_text(encoding="utf-8")
 COMMANDS = [command for command, whole in commands(PAGE) if whole]
-DRAWINGS = re.findall(r"^python -m (\S+) (\w+) \d+ ?(\d*)$", PAGE, re.MULTILINE)
+FACADES = ROOT / "samples" / "facades"
 FEW_STEPS = "--steps 2 --set views=1 --set crop_size=64 --set short_sides=64 --set num_val_images=2 --set num_workers=0"
 
 
@@ -22,18 +22,15 @@ def test_a_command_is_one_of_the_command_line(command: str) -> None:
     assert parsed(shlex.split(command), whole=True)[1]
 
 
-def test_it_goes_from_scores_to_an_export() -> None:
-    names = [command.split()[1] for command in COMMANDS]
-    assert len(DRAWINGS) == 2
-    assert names[:4] == ["evaluate", "teach", "segment", "evaluate"]
-    assert names[4:] == ["train", "evaluate", "export", "segment", "push", "push", "segment"]
-
-
 @pytest.mark.slow
 def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for module, folder, seed in DRAWINGS:
-        printed("-m", module, folder, 4, seed or 0)
+    for folder in FACADES.glob("*/*"):
+        target = tmp_path / folder.relative_to(FACADES.parent)
+        target.mkdir(parents=True)
+        for path in sorted(folder.iterdir())[:4]:
+            shutil.copy(path, target)
+    shutil.copy(FACADES / "classes.json", tmp_path / "facades")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     with loopback_hub() as hub:
         monkeypatch.setenv("HF_TOKEN", hub.repositories.token)
@@ -41,8 +38,8 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         for command in COMMANDS:
             words = shlex.split(command)[1:]
+            if words[0] == "annotate":
+                continue  # serves until it is stopped
             printed("-m", "segvoc", *words, *(FEW_STEPS.split() if words[0] == "train" else ()))
     for folder in ("exported", "from-hub"):
-        assert sorted(path.name for path in Path(folder).glob("*.overlay.png")) == [
-            f"{number:03}.overlay.png" for number in range(4)
-        ]
+        assert len(list(Path(folder).glob("*.overlay.png"))) == 4

@@ -140,15 +140,14 @@ def light(checks: Checks, dist: Path, folder: Path) -> None:
     much = f"{size / 1e6:.0f} MB, and {LIGHT_BYTES / 1e6:.0f} are allowed" if size > LIGHT_BYTES else None
     if not checks.report(f"pip install segvoc: {size / 1e6:.0f} MB", ended, most_seconds=LIGHT_SECONDS, also=much):
         return
-    draw(checks, installation, work)
     first = 'segvoc segment photo.jpg --words "cat, blanket, wall"'
     checks.report(f"first masks: {first}", installation.run(first, work), most_seconds=MASK_SECONDS)
     named = installation.run("segvoc train finetune --model tiny --out run --steps 1", work)
     one_line = named.code == 2 and len(named.text.splitlines()) == 1 and "segvoc[torch]" in named.text
     checks.say("training names what it needs", [] if one_line else [named.text])
     for command in (
-        "segvoc teach --images images --labels labels --classes classes.json --out line.words.safetensors",
-        "segvoc segment images --words 'screw, metal plate' --taught line.words.safetensors --out taught",
+        "segvoc teach --images images --labels labels --classes classes.json --out facades.words.safetensors",
+        "segvoc segment images --words 'window, car' --taught facades.words.safetensors --out taught",
         'pip install "segvoc[annotate]"',
         "segvoc page tiny site",
     ):
@@ -167,8 +166,6 @@ def pages(checks: Checks, dist: Path, folder: Path) -> None:
         work = prepared(folder / Path(page).stem)
         for step in steps((ROOT / page).read_text(encoding="utf-8")):
             run_step(checks, installation, work, page, step)
-            if shutil.which("segvoc", path=str(installation.programs)) and not (work / "images").exists():
-                draw(checks, installation, work)
     if not list(folder.glob("*/out/*.overlay.png")):
         checks.say("the pages have labeled an image", ["there is no overlay"])
 
@@ -209,18 +206,16 @@ def hub_answers() -> bool:
 
 
 def prepared(work: Path) -> Path:
-    """A folder with what a reader has: photographs, and a list of words."""
+    """A folder with what a reader has: photographs, a list of words, and labeled photographs."""
     (work / "photos" / "more").mkdir(parents=True)
     shutil.copy(ROOT / "samples" / "chelsea.jpg", work / "photo.jpg")
     shutil.copy(ROOT / "samples" / "coffee.jpg", work / "photos")
     shutil.copy(ROOT / "samples" / "rocket.jpg", work / "photos" / "more")
+    for kind in ("images", "labels"):
+        shutil.copytree(ROOT / "samples" / "facades" / "train" / kind, work / kind)
+    shutil.copy(ROOT / "samples" / "facades" / "classes.json", work)
     (work / "words.txt").write_text("cup\ntable\nsky\nrocket\n", encoding="utf-8")
     return work
-
-
-def draw(checks: Checks, installation: Installation, work: Path) -> None:
-    """Add labeled images: `images`, `labels` and `classes.json`."""
-    checks.report("draw labeled images", installation.run("python -m segvoc.data.inspection_line . 8", work))
 
 
 CHECKS: dict[str, Callable[[Checks, Path, Path], None]] = {
