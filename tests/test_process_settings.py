@@ -103,10 +103,3 @@ for mended in (False, True):
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert _python(code, PYTHONPATH=os.pathsep.join(sys.path)).split() == ["4", "3"]
-
-
-def test_a_process_is_running_until_it_has_ended() -> None:
-    assert process_settings.is_running(os.getpid())
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        pass
-    assert not process_settings.is_running(child.pid)

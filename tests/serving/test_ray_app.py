@@ -1,31 +1,29 @@
 """The service on a cluster: a real one of Ray's, with two nodes on this machine, of which one is killed."""
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 
-from segvoc.client import Client, ServiceError
 from segvoc.errors import UsageError
-from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.settings import ServiceSettings
 from tests.processes import free_port
-from tests.serving.services import drawn_image, listening, png
+from tests.serving.services import drawn_image, labeled, listening, png
 from tests.serving.slow_models import SlowSegmenter
 
 ray_app = pytest.importorskip("segvoc.serving.ray_app", reason='needs the extra "batch"')
-RayError = pytest.importorskip("ray.exceptions").RayError
 
 ROOT = Path(__file__).parents[2]
 KEY = "k" * 20
@@ -90,27 +88,6 @@ def test_the_example_for_kubernetes_fits_rays_schema_and_the_settings(monkeypatc
     assert ray_app.build_app(described.args)._bound_deployment.max_ongoing_requests == 4
 
 
-def test_vocabularies_out_of_reach_are_a_failure_that_passes(monkeypatch):
-    def unavailable() -> None:
-        raise RayError
-
-    monkeypatch.setattr(ray_app, "_definitions_actor", unavailable)
-    with pytest.raises(ServiceFailure, match="try again") as failed:
-        ray_app.SharedDefinitions().get("v0")
-    assert (failed.value.status, failed.value.headers) == (503, {"Retry-After": "1"})
-
-
-def test_kept_definitions_are_a_mapping(monkeypatch):
-    kept = ray_app._KeptDefinitions()
-    monkeypatch.setattr(ray_app.SharedDefinitions, "_ask", lambda _, method, *given: getattr(kept, method)(*given))
-    shared = ray_app.SharedDefinitions()
-    shared["a"], shared["b"] = b"1", b"2"
-    assert (list(shared), len(shared), shared["a"], shared.get("c")) == (["a", "b"], 2, b"1", None)
-    assert shared.pop("a") == b"1"
-    assert shared.pop("a", None) is None
-    assert dict(shared) == {"b": b"2"}
-
-
 @contextlib.contextmanager
 def two_nodes() -> Iterator[tuple[Any, Any, int]]:
     """A cluster, the node of it that may be killed, and the port of Ray Serve's proxy on the other one."""
@@ -146,32 +123,26 @@ def test_two_nodes_answer_as_one_service_and_lose_nothing_when_one_is_killed(mon
         from ray import serve
 
         serve.run(ray_app.application(partial(SlowSegmenter, SLEEP), settings))
-        url = f"http://127.0.0.1:{port}"
-        with pytest.raises(ServiceError, match="the API key is missing"):
-            Client(url).models()
-        client, single = Client(url, api_key=KEY, attempts=8), Client(f"http://127.0.0.1:{single_port}")
-        assert client.models() == single.models()
+        url, single = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{single_port}"
+        assert httpx2.get(f"{url}/v1/models").status_code == 401
+        options = {"parts": '{"cat": ["head"]}', "background": "other", "probabilities": "true"}
         for image in images:
-            options: dict[str, Any] = {"parts": {"cat": ["head"]}, "background": "other", "return_probabilities": True}
-            found, expected = (one.segment(png(image), WORDS, **options) for one in (client, single))
-            np.testing.assert_array_equal(found.labels, expected.labels)
-            np.testing.assert_array_equal(found.probabilities, expected.probabilities)
-            np.testing.assert_array_equal(found.part_labels, expected.part_labels)
-            assert found.overlay == expected.overlay
-            assert json.loads(json.dumps(found.report)) == {**expected.report, "seconds": found.report["seconds"]}
+            found, expected = (labeled(one, png(image), WORDS, KEY, **options) for one in (url, single))
+            seconds = found["result.json"]["seconds"]
+            assert found.pop("result.json") == {**expected.pop("result.json"), "seconds": seconds}
+            assert set(found) == set(expected)
+            for name, content in found.items():
+                np.testing.assert_array_equal(content, expected[name])
 
-        # a name that one replica gave is known to the other
-        name = client.encode(WORDS, background="other")
-        assert name == single.encode(WORDS, background="other")
-        with ThreadPoolExecutor(6) as threads:
-            named = list(threads.map(lambda _: client.segment(png(), vocabulary=name).words, range(12)))
-        assert set(named) == {(*WORDS, "other")}
-
-        expected_labels = [single.segment(png(image), WORDS).labels for image in images]
+        expected_labels = [labeled(single, png(image), WORDS)["labels.png"] for image in images]
         half = threading.Semaphore(0)
 
         def call(number: int) -> bool:
-            labels = client.segment(png(images[number % 3]), WORDS).labels
+            for _ in range(60):  # labeling twice does no harm
+                with contextlib.suppress(httpx2.HTTPError):
+                    labels = labeled(url, png(images[number % 3]), WORDS, KEY)["labels.png"]
+                    break
+                time.sleep(0.5)
             half.release()
             return np.array_equal(labels, expected_labels[number % 3])
 

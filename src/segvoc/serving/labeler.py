@@ -17,7 +17,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.metrics import ServiceMetrics
+from segvoc.serving.observation import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import EncodedVocabularies, EncodedVocabulary, VocabularyDefinition
 

@@ -7,14 +7,12 @@ settings. Ray's proxies share requests out between replicas.
 """
 
 import logging
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import ray
 from ray import serve
-from ray.exceptions import RayError
 
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
@@ -25,19 +23,9 @@ from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
 from segvoc.serving.logs import LOGGER, JsonLines
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
-from segvoc.serving.vocabularies import unavailable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-VOCABULARIES = "segvoc-vocabularies"
-"""Name of the actor that keeps the definitions of named vocabularies for all replicas."""
-
-ACTOR_SECONDS = 10.0
-"""Time to wait for the actor [s]."""
-
-_HEAD = "node:__internal_head__"
-"""Ray's resource of the node that holds the cluster together: what is kept there lives as long as the cluster."""
 
 _SECRET = "api_key"
 
@@ -155,7 +143,7 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """The application, which Ray asks for once."""
-        self._app = create_app(self._open_model, self._settings, SharedDefinitions())
+        self._app = create_app(self._open_model, self._settings)
         return self._app
 
     def check_health(self) -> None:
@@ -166,70 +154,6 @@ class Replica:
         """
         if not self._app.state.service.labeler.is_healthy:
             raise RuntimeError("the model is stuck in a batch")
-
-
-class _KeptDefinitions:
-    """Keeps definitions of vocabularies by name, oldest first; an actor of Ray's."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
-
-    def names(self) -> list[str]:
-        return list(self._kept)
-
-    def read(self, name: str) -> bytes | None:
-        return self._kept.get(name)
-
-    def write(self, name: str, definition: bytes) -> None:
-        self._kept.pop(name, None)
-        self._kept[name] = definition
-
-    def remove(self, name: str) -> bool:
-        return self._kept.pop(name, None) is not None
-
-
-class SharedDefinitions(MutableMapping[str, bytes]):
-    """The definitions that the actor keeps, as a replica sees them.
-
-    Each use waits for the actor, so it belongs in a thread. While the actor can't be reached, uses fail with 503.
-    """
-
-    def __init__(self) -> None:
-        self._actor: Any = None
-
-    def __getitem__(self, name: str) -> bytes:
-        definition = self._ask("read", name)
-        if definition is None:
-            raise KeyError(name)
-        return definition
-
-    def __setitem__(self, name: str, definition: bytes) -> None:
-        self._ask("write", name, definition)
-
-    def __delitem__(self, name: str) -> None:
-        if not self._ask("remove", name):
-            raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._ask("names"))
-
-    def __len__(self) -> int:
-        return len(self._ask("names"))
-
-    def _ask(self, method: str, *arguments: object) -> Any:
-        try:
-            self._actor = self._actor or _definitions_actor()
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ACTOR_SECONDS)
-        except RayError:
-            self._actor = None
-            raise unavailable() from None
-
-
-def _definitions_actor() -> Any:
-    """The actor, which the first one to ask starts; it outlives all replicas."""
-    options = {"num_cpus": 0, "resources": {_HEAD: 0.001}, "max_restarts": -1, "lifetime": "detached"}
-    actor = ray.remote(_KeptDefinitions).options(name=VOCABULARIES, namespace="segvoc", get_if_exists=True, **options)
-    return actor.remote()
 
 
 def _log_as_json() -> None:
