@@ -203,7 +203,7 @@ def _finetuned() -> dict[str, Any]:
 
 
 def _batch() -> None:
-    run._ray = lambda workers: Loop()  # type: ignore[assignment,return-value]
+    run._ray = lambda batch: Loop()(batch)
     words = ("--words", "cat, sofa, wall", "--to", "files", "--shard-images", "1")
     command("batch", "in", "--out", "out", *words, "--device", "cpu")
 

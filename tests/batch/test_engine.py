@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray", reason='needs the extra "batch"')
-from segvoc.batch.run import BatchRun
-from segvoc.batch.work import Batch, Workers
+from segvoc.batch.run import Batch, BatchRun
 from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
 from tests.batch.quick_model import QuickSegmenter
@@ -19,7 +18,6 @@ from tests.images import one_line_error
 engine = pytest.importorskip("segvoc.batch.engine", reason='needs the extra "batch"')
 
 ROOT = Path(__file__).parents[2]
-WORKERS = Workers(number=1, cpus=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def started() -> Iterator[None]:
             patch.setenv(name, os.environ.get(name, ""))  # put back afterwards
             patch.delenv(name)
         patch.setenv("HOME", "/proc/no-home")  # Ray writes nothing there
-        engine.connect(WORKERS)
+        engine.connect(ray_batch(Path(), Path()))
         yield
         engine.ray.shutdown()
 
@@ -48,8 +46,7 @@ def ray_batch(source: Path, out: Path, **options: Any) -> Batch:
         words=WORDS,
         load=QuickSegmenter,
         shard_images=2,
-        workers=WORKERS,
-        **options,
+        **{"workers": 1, "cpus": 1.0, **options},
     )
 
 
@@ -77,9 +74,9 @@ def test_what_a_worker_refuses_is_one_line_here(started: None, tmp_path: Path) -
 
 def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", ["a.jpg"])
-    for workers, told in ((Workers(cpus=1000.0), "no node has 1000 cores"), (Workers(gpus=1.0), "no GPU")):
+    for workers, told in (({"cpus": 1000.0}, "no node has 1000 cores"), ({"gpus": 1.0}, "and 1 GPUs")):
         with pytest.raises(UsageError, match=told):
-            engine.RayEngine(workers).facts(ray_batch(source, tmp_path / "other"))
+            BatchRun(ray_batch(source, tmp_path / "other", **workers))
 
 
 def test_what_ray_wraps_is_found() -> None:
@@ -100,9 +97,9 @@ def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(engine.ray, "init", no_cluster)
     with one_line_error(UsageError, "'auto'", "--address"):
-        engine.connect(Workers(address="auto"))
+        engine.connect(ray_batch(Path("in"), Path("out"), address="auto"))
     with one_line_error(ProcessError, "Ray doesn't start here"):
-        engine.connect(Workers())
+        engine.connect(ray_batch(Path("in"), Path("out")))
 
 
 def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:

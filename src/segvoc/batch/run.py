@@ -1,36 +1,190 @@
 """`BatchRun`: labels a source into a folder of results, and goes on where an earlier run stopped."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
-from segvoc.batch.results import DoneShards, Record, Sink, parquet_schema
-from segvoc.batch.sources import BatchSource, Task, find_source
-from segvoc.batch.storage import Folder, folder_at
-from segvoc.batch.work import Batch, ModelFacts, Workers
-from segvoc.errors import UsageError, missing_extra
-from segvoc.imaging.result_paths import InputImage, plan_results
+from segvoc import process_settings
+from segvoc.batch.results import Manifest, Record, ResultFile, Sink, encoded, packed
+from segvoc.batch.sources import BatchImage, Shard, find_source
+from segvoc.batch.storage import folder_at
+from segvoc.errors import SegvocError, UnavailableError, UsageError, missing_extra
+from segvoc.imaging.reading import UNNAMED_BYTES
+from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.prepared_vocabulary import PreparedVocabulary
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.labeling.labeling import Labeling
+from segvoc.models.digests import model_record
+from segvoc.models.opening import load
 from segvoc.storage.journal import lock_folder
-from segvoc.storage.resume import RESUME_FOLDER
+from segvoc.storage.resume import RESUME_FOLDER, difference
+from segvoc.vocabulary import PartVocabulary, Vocabulary
+
+WAITING_TO_ENCODE = 8
+"""Results that may wait to be encoded; the network waits when there are more."""
 
 
-class Engine(Protocol):
-    """What does the work: Ray, or in tests a loop."""
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What is labeled, how, by which workers, and where the results go.
 
-    def facts(self, batch: Batch) -> ModelFacts:
-        """See `find_facts`; done by a worker."""
-        ...
+    Raises:
+        UsageError: a number isn't positive.
+    """
 
-    def run(
-        self, batch: Batch, source: BatchSource, tasks: Sequence[Task], facts: ModelFacts
-    ) -> Iterator[Record | str]:
-        """Read, label and write; yields each shard that is done, in any order, or why a task couldn't be read.
+    source: str
+    """A folder or a file: a path, or an address such as s3://bucket/folder."""
+    out: str
+    """The folder of the results, likewise."""
+    words: Vocabulary | None
+    """The words; None for those of the parts."""
+    load: Callable[[], Segmenter] = load
+    """Loads the model, in each worker; picklable."""
+    parts: PartVocabulary | None = None
+    """As for `Segmenter.segment`."""
+    options: LabelOptions = field(default_factory=LabelOptions)
+    image_column: str | None = None
+    """Of Parquet: the column with the images; of tars: the suffix of the images."""
+    sink: Sink = "parquet"
+    shard_images: int = 128
+    """Most images of a folder that are done as a whole, which is what a killed run may have to do again."""
+    retry_failed: bool = False
+    """Whether to do shards again in which images failed."""
+    address: str | None = None
+    """Of Ray's cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: this machine alone."""
+    workers: int | None = None
+    """Models that label side by side (default: as many as the cluster has room for at the start)."""
+    cpus: float = 2.0
+    """Cores of each, which are also its threads."""
+    gpus: float = 0.0
+    """GPUs per replica; 0.5: two share one."""
+
+    def __post_init__(self) -> None:
+        numbers = {"shard_images": self.shard_images, "workers": self.workers or 1, "cpus": self.cpus}
+        for name, value in numbers.items():
+            if value <= 0 or self.gpus < 0 or self.workers == 0:
+                raise UsageError(f"{name} is not positive; give a number above 0")
+
+    @property
+    def labeling(self) -> Labeling:
+        """How images are labeled."""
+        return Labeling(
+            load=self.load,
+            words=self.words,
+            parts=self.parts,
+            options=self.options,
+            out=self.out,
+            overlay=None,
+            describe=lambda result, files: "",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What one worker finds out for all."""
+
+    settings: dict[str, Any]
+    """All that the results depend on, but the source."""
+    words: PreparedVocabulary
+    warnings: tuple[str, ...]
+    """About the words."""
+
+
+def find_facts(batch: Batch) -> ModelFacts:
+    """Load the model and encode the words, once for all workers.
+
+    Raises:
+        UsageError: model, words or options don't fit together.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        model = batch.load()
+        words = batch.labeling.encoded(model)
+        model.protocol(batch.options, len(words))
+        settings = dict(batch.labeling.settings(model))
+    told = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
+    return ModelFacts(settings=settings, words=words, warnings=tuple(dict.fromkeys(told)))
+
+
+class ShardLabeler:
+    """Labels and writes shards with a model that is loaded once; belongs in a process of its own.
+
+    Raises:
+        UsageError: the model isn't the same here as where the facts were found.
+    """
+
+    def __init__(self, batch: Batch, facts: ModelFacts, threads: int | None = None) -> None:
+        if threads is not None:
+            process_settings.for_own_process(threads)
+        self.batch = batch
+        self.model: Segmenter = batch.load()
+        record = model_record(self.model)
+        if told := difference({name: facts.settings.get(name) for name in record}, record):
+            raise UsageError(
+                f"the model differs between nodes ({told}); give them the same files and versions, and say --dtype"
+            )
+        self.words = facts.words.for_encoder(self.model.encode_words)
+
+    def __call__(self, shard: Shard) -> Record | str:
+        """Label a shard and write its results; why, if it can't be read now.
 
         Raises:
             OutputError: results can't be written.
-            ProcessError: the workers can't go on.
         """
-        ...
+        try:
+            record, files = self.label(shard)
+        except UnavailableError as error:
+            return str(error)
+        for name, content in files:
+            folder_at(self.batch.out).write(name, content)
+        return record
+
+    def label(self, shard: Shard) -> tuple[Record, list[ResultFile]]:
+        """Label a shard: decoding, network and encoding of results go on at the same time.
+
+        Raises:
+            UnavailableError: a storage doesn't answer.
+        """
+        batch, results = self.batch, list[Any]()
+        failed = list[tuple[str, str]]()
+        waiting: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(4) as encoders:
+            for image, result in self._results(shard):
+                if isinstance(result, str):
+                    failed.append((image.address, result))
+                waiting.append(encoders.submit(encoded, batch.sink, image, result))
+                del result  # the thread that encodes it is the last to hold it
+                if len(waiting) > WAITING_TO_ENCODE:
+                    results.append(waiting.popleft().result())
+            results.extend(future.result() for future in waiting)
+        files = packed(batch.sink, shard, results, parts=batch.parts is not None)
+        written = tuple((name, len(content)) for name, content in files)
+        record = Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=written)
+        return record, files
+
+    def _results(self, shard: Shard) -> Iterator[tuple[BatchImage, Segmentation | str]]:
+        """Each image, and its result or problem."""
+        taken: deque[BatchImage] = deque()
+
+        def contents() -> Iterator[bytes]:
+            for image in shard.read():
+                taken.append(image)
+                if image.problem is None:
+                    yield image.content
+
+        for result in self.model.segment_many(contents(), self.words, options=self.batch.options, yield_errors=True):
+            while (image := taken.popleft()).problem is not None:
+                yield image, image.problem
+            if isinstance(result, SegvocError):
+                name, told = repr(image.address), str(result)
+                result = told.replace(UNNAMED_BYTES, name) if UNNAMED_BYTES in told else f"{name}: {told}"
+            yield image, result
+            del result
+        yield from ((image, image.problem or "") for image in taken)
 
 
 class BatchRun:
@@ -44,7 +198,6 @@ class BatchRun:
 
     Args:
         batch: what is labeled, how, and where the results go.
-        engine: what does the work (default: Ray).
 
     Raises:
         UsageError: the source, the words or the options don't fit together, the results are of other settings, or Ray
@@ -54,17 +207,14 @@ class BatchRun:
         ProcessError: the workers can't go on.
     """
 
-    def __init__(self, batch: Batch, engine: Engine | None = None) -> None:
-        if batch.sink == "parquet":
-            parquet_schema(parts=False)  # names the extra if it is missing
+    def __init__(self, batch: Batch) -> None:
         out, place = folder_at(batch.out), folder_at(batch.source)
         if place.root.startswith(out.root):
             raise UsageError(f"the results would go into the source's own folder, {batch.out!r}; give another --out")
         self.batch = batch
-        self.source = find_source(batch.source, kind=batch.kind, column=batch.image_column, skip=out.root)
-        stems = _stems(self.source, out, batch.sink) if self.source.kind == "images" else ()
-        self._engine = _ray(batch.workers) if engine is None else engine
-        self._facts = self._engine.facts(batch)
+        self.source = find_source(batch.source, column=batch.image_column, skip=out.root)
+        self._engine = _ray(batch)
+        self._facts: ModelFacts = self._engine.facts()
         self._lock: Any = lock_folder(f"{out.path}/{RESUME_FOLDER}") if out.is_local else None
         settings = {
             "source": place.root,
@@ -74,57 +224,48 @@ class BatchRun:
             "shards": f"{batch.shard_images} images",
             **self._facts.settings,
         }
-        done = DoneShards(out, batch.sink, settings)
-        self._tasks = done.left(self.source, stems, batch.shard_images, retry_failed=batch.retry_failed)
-        self.records = done.records
-        """The shards that are done, of this run and those before, by their keys."""
+        self._manifest = Manifest(out, batch.sink, settings)
+        self._shards = self._manifest.left(self.source, batch.shard_images, retry_failed=batch.retry_failed)
         self.before = self.images
         """Images that were done before."""
-        self.total = self.before + sum(len(task.units) for task in self._tasks) if stems else None
+        self.total: int | None = None
         """Images of the source and those that are gone, where that is known."""
+        if self.source.kind == "images":
+            self.total = self.before + sum(len(shard.units) for shard in self._shards)
         self.warnings = self._facts.warnings
         """About the words."""
         self.problems: list[str] = []
         """What couldn't be read, and may be another time: the same call tries again."""
 
     def __iter__(self) -> Iterator[Record | str]:
-        if self._tasks:
-            for outcome in self._engine.run(self.batch, self.source, self._tasks, self._facts):
+        try:
+            for outcome in self._engine.run(self._shards, self._facts) if self._shards else ():
                 if isinstance(outcome, Record):
-                    self.records[outcome.key] = outcome
+                    self._manifest.add(outcome)
                 else:
                     self.problems.append(outcome)
                 yield outcome
-        self._lock = None
+        finally:
+            self._manifest.save()
+            self._lock = None
 
     @property
     def images(self) -> int:
         """Images with results or an error, of this run and those before."""
-        return sum(record.images for record in self.records.values())
+        return sum(record.images for record in self._manifest.records.values())
 
     @property
     def failed(self) -> list[tuple[str, str]]:
         """Sources and problems of the images that couldn't be labeled, of all runs."""
-        return [failure for record in self.records.values() for failure in record.failed]
+        return [failure for record in self._manifest.records.values() for failure in record.failed]
 
 
-def _stems(source: BatchSource, out: Folder, sink: Sink) -> list[str]:
-    """The names of the results of a folder's images: without suffix, unless two would have one name."""
-    paths = [path for path, _, _ in source.units]
-    if sink == "parquet":
-        return paths
-    plain = [PurePosixPath(path).with_suffix("").as_posix() for path in paths]
-    images = [
-        InputImage(path=Path(source.folder.root, path), stem=stem) for path, stem in zip(paths, plain, strict=True)
-    ]
-    return [plan.stem for plan in plan_results(images, out.root) if plan is not None]
-
-
-def _ray(workers: Workers) -> Engine:
+def _ray(batch: Batch) -> Any:
+    """What does the work: in tests a loop."""
     try:
         from segvoc.batch.engine import RayEngine
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("ray", "pandas", "pyarrow"):
             raise missing_extra("Ray", "batch") from None
         raise
-    return RayEngine(workers)
+    return RayEngine(batch)

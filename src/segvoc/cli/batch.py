@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from segvoc.batch.results import Record
-from segvoc.batch.run import BatchRun
-from segvoc.batch.work import Batch, Workers
+from segvoc.batch.run import Batch, BatchRun
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
@@ -19,7 +18,6 @@ from segvoc.cli.options import (
     word_options,
 )
 from segvoc.cli.output import echo, show_hints, word_hints
-from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.progress import Progress, print_line
 
@@ -40,22 +38,15 @@ NAMED_FAILURES = 20
     "sink",
     type=click.Choice(("parquet", "webdataset", "files")),
     default="parquet",
-    help="Format of the results; files: as segvoc segment writes them.",
-)
-@click.option(
-    "--from",
-    "kind",
-    type=click.Choice(("images", "webdataset", "parquet")),
-    help="What SOURCE contains; by default detected from the file names.",
+    help="Format of the results; files: as segvoc segment writes them, without overlays.",
 )
 @click.option("--image-column", metavar="NAME", help="Parquet: the column with the images; tars: their suffix.")
 @click.option("--address", metavar="RAY", help="Connect to this Ray cluster: auto, HOST:6379, ...")
 @click.option("--workers", type=int, metavar="N", help="Number of model replicas; by default as many as fit.")
-@click.option("--cpus", type=float, metavar="C", help="CPU cores per replica; by default 2.")
+@click.option("--cpus", type=float, default=Batch.cpus, metavar="C", help="CPU cores per replica; by default 2.")
 @click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs per replica; 0.5: two share one.")
 @click.option("--shard-images", type=int, default=Batch.shard_images, metavar="N", help="Images per shard.")
 @click.option("--retry-failed", is_flag=True, help="Redo the shards in which images failed.")
-@click.option("--overlay/--no-overlay", default=True, help="With --to files: draw overlays.")
 def batch(
     source: str,
     out: str,
@@ -66,11 +57,6 @@ def batch(
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
-    address: str | None,
-    workers: int | None,
-    cpus: float | None,
-    gpus: float,
-    overlay: bool,
     **asked: Any,
 ) -> int:
     """Label all images of SOURCE with words, on a Ray cluster or on this machine.
@@ -91,8 +77,6 @@ def batch(
         load=partial(chosen.open_light, model),
         parts=asked_parts,
         options=labels,
-        overlay=SAVED_OVERLAY if overlay else None,
-        workers=Workers(address=address, number=workers, cpus=cpus, gpus=gpus),
         **asked,
     )
     if vocabulary is not None:
