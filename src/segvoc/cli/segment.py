@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.big_images.labeling import BigImageOptions, BigResult, BigResultPaths, label_in_tiles
+from segvoc.big_images import BigImageOptions, BigResult, label_in_tiles
 from segvoc.cli.one_by_one import OneByOne, Steps, disk_full, print_result
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
@@ -185,7 +185,7 @@ def segment_in_tiles(call: OneByOne, work: Work, tiles: TileOptions, jobs: int) 
     tiled = model.in_tiles(labeling.words, labeling.options)
     settings = {**labeling.settings(model), **options.settings()}
 
-    def label(image: InputImage, files: BigResultPaths, steps: Steps) -> tuple[BigResult, bool]:
+    def label(image: InputImage, files: ResultPaths, steps: Steps) -> tuple[BigResult, bool]:
         how = {"resume": call.resume, "progress": steps}
         return label_in_tiles(model, tiled, image.path, labeling.out, files, options, settings, **how), True
 
@@ -206,25 +206,21 @@ def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
     return BigImageOptions(
         bands=tiles.band_numbers,
         stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
-        polygons=tiles.polygons,
         max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
         overlay=labeling.overlay,
         compact=labeling.compact,
     )
 
 
-def _planned(work: Work, out: str, options: BigImageOptions) -> list[BigResultPaths | None]:
+def _planned(work: Work, out: str, options: BigImageOptions) -> list[ResultPaths | None]:
     """Where the results go; no package that is needed is missing, and no result is an input."""
     images = [image.path for image, files in work if files is not None]
     overlay = options.overlay is not None
     paths = [
-        None
-        if files is None
-        else BigResultPaths.of(image.path, ResultPaths.below(out, files.stem, overlay=overlay), options)
+        None if files is None else ResultPaths.below(out, files.stem, overlay=overlay, placed=is_raster(image.path))
         for image, files in work
     ]
     refuse_overwriting(images, [file for one in paths if one is not None for file in one])
-    options.require_packages()
     if any(map(is_raster, images)):
         require_rasterio()
     return paths

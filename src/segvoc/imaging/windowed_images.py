@@ -98,7 +98,7 @@ def write_placed_label_map(
     words: Sequence[str],
     place: TiffPlace,
 ) -> None:
-    """Write a label map as a GeoTIFF, atomically, as `segvoc.big_images.partial_labels.write_geotiff` does.
+    """Write a label map as a GeoTIFF, atomically, as `segvoc.big_images.write_geotiff` does.
 
     It has the values and colors of `segvoc.imaging.label_maps.label_map_image`, nodata for unlabeled pixels, and the
     words as JSON in the tag SEGVOC_WORDS.

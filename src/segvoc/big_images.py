@@ -1,24 +1,25 @@
 """Labeling an image file tile by tile, in bounded memory, with results that a later call can go on to write."""
 
+import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8, UInt16
+from PIL import Image
 
-from segvoc.big_images.partial_labels import PartialLabels, write_geotiff, write_png
-from segvoc.big_images.region_files import check_coordinates, write_geojson
-from segvoc.errors import InputError
+from segvoc.errors import InputError, OutputError
 from segvoc.imaging.image_formats import MAX_PIXELS
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, stored_dtype
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.rasters import RasterImage, Stretch, is_raster, require_rasterio
+from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
 from segvoc.imaging.regions import class_regions
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
@@ -28,8 +29,18 @@ from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.models.digests import model_record
-from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.resume import Key, stamp_of
+from segvoc.storage.atomic_writes import write_atomically, write_path_atomically, writing
+from segvoc.storage.files import digest_of
+from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
+
+BAND_BYTES = 64 << 20
+"""Labels that are read at a time when all are."""
+
+BLOCK = 512
+"""Side of the blocks of a GeoTIFF [px]."""
+
+SMALLEST_OVERVIEW = 512
+"""Overviews are added to a GeoTIFF until their longer side is about this [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +51,6 @@ class BigImageOptions:
     """Bands of a TIFF for red, green and blue, or one for gray, from 1; None: by their color interpretation."""
     stretch: Stretch | None = None
     """Which values of a TIFF become black and white; None: by its type (`RasterImage`)."""
-    polygons: bool = False
-    """Whether to write the regions as GeoJSON."""
     max_pixels: int = MAX_PIXELS
     """Most pixels of images that are decoded as a whole (all but TIFF)."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
@@ -54,17 +63,7 @@ class BigImageOptions:
         return {
             "bands": None if self.bands is None else ",".join(map(str, self.bands)),
             "stretch": None if self.stretch is None else ", ".join(f"{k}={v}" for k, v in asdict(self.stretch).items()),
-            "polygons": self.polygons,
         }
-
-    def require_packages(self) -> None:
-        """Check that what writes the regions is installed.
-
-        Raises:
-            UsageError: a package is missing.
-        """
-        if self.polygons:
-            require_rasterio()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,8 +78,6 @@ class BigResult(LabeledFile):
     """`photo.json`"""
     overlay: Path | None
     """`photo.overlay.png`, if one was drawn."""
-    polygons: Path | None
-    """`photo.geojson`, if asked for."""
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `photo.json`: those of `Segmentation.report`, and "tiles" (side, overlap, wrap).
@@ -93,61 +90,6 @@ class BigResult(LabeledFile):
         return {**report, "tiles": asdict(self.tiling), "seconds": seconds}
 
 
-@dataclass(frozen=True, kw_only=True)
-class BigResultPaths:
-    """The files of a big image."""
-
-    files: ResultPaths
-    """As for other images, but the label map of a TIFF is one, too (`scene.tif`)."""
-    polygons: Path | None
-    """`scene.geojson`, if asked for."""
-
-    @classmethod
-    def of(cls, path: str | os.PathLike[str], files: ResultPaths, options: BigImageOptions) -> "BigResultPaths":
-        """Those of an image.
-
-        Args:
-            path: the image.
-            files: where its results would go if it weren't big.
-            options: what is written.
-
-        Raises:
-            UsageError: one of them is the image itself.
-        """
-        if is_raster(path):
-            files = replace(files, label_map=files.label_map.with_suffix(".tif"))
-        found = cls(
-            files=files,
-            polygons=files.report.with_suffix(".geojson") if options.polygons else None,
-        )
-        refuse_overwriting([path], found)
-        return found
-
-    @property
-    def stem(self) -> str:
-        """See `ResultFiles`."""
-        return self.files.stem
-
-    @property
-    def report(self) -> Path:
-        """See `ResultFiles`."""
-        return self.files.report
-
-    @property
-    def shown(self) -> Path:
-        """The overlay, or without one the label map."""
-        return self.files.shown
-
-    def __iter__(self) -> Iterator[Path]:
-        """In the order of writing: once the report is there, the others are too."""
-        *others, report = self.files
-        return iter([*others, *([] if self.polygons is None else [self.polygons]), report])
-
-    def read_report(self) -> Any:
-        """See `ResultFiles.read_report`."""
-        return self.files.read_report()
-
-
 def label_big_image(
     model: Segmenter,
     path: str | os.PathLike[str],
@@ -157,7 +99,6 @@ def label_big_image(
     options: LabelOptions | None = None,
     bands: Sequence[int] | None = None,
     stretch: str | None = None,
-    polygons: bool = False,
     max_pixels: int = MAX_PIXELS,
     overlay: OverlayStyle | None = SAVED_OVERLAY,
     compact: bool = False,
@@ -179,7 +120,6 @@ def label_big_image(
         options: how to label; by default, in tiles of 2048 pixels.
         bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
         stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
-        polygons: also write the regions as GeoJSON, in longitude and latitude.
         max_pixels: most pixels of an image that isn't a TIFF.
         overlay: what the overlay shows; None: don't draw one.
         compact: list only words that were found in the report.
@@ -199,7 +139,6 @@ def label_big_image(
     how = BigImageOptions(
         bands=None if bands is None else tuple(bands),
         stretch=None if stretch is None else Stretch.parsed(stretch),
-        polygons=polygons,
         max_pixels=max_pixels,
         overlay=overlay,
         compact=compact,
@@ -207,8 +146,9 @@ def label_big_image(
     prepared = model.encode(words, background=labels.background)
     tiled = model.in_tiles(prepared, labels)
     settings = {**model_record(model), **labels.record(), **prepared.record(), **how.settings()}
-    files = ResultPaths.below(out, stem or Path(path).stem, overlay=overlay is not None)
-    paths = BigResultPaths.of(path, files, how)
+    name = stem or Path(path).stem
+    paths = ResultPaths.below(out, name, overlay=overlay is not None, placed=is_raster(path))
+    refuse_overwriting([path], paths)
     return label_in_tiles(model, tiled, Path(path), out, paths, how, settings, resume=resume)
 
 
@@ -217,7 +157,7 @@ def label_in_tiles(
     tiled: TiledLabeling,
     path: Path,
     out: str | os.PathLike[str],
-    paths: BigResultPaths,
+    paths: ResultPaths,
     options: BigImageOptions,
     settings: Key,
     *,
@@ -243,10 +183,7 @@ def label_in_tiles(
         OutputError: a result can't be written.
     """
     start, stamp = time.perf_counter(), stamp_of(path)
-    options.require_packages()
     with _opened(path, options) as image:
-        if options.polygons and isinstance(image, RasterImage):
-            check_coordinates(image, repr(str(path)))
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
@@ -261,12 +198,11 @@ def label_in_tiles(
                 dtype=model.dtype,
                 seconds=labels.seconds,
                 tiling=tiled.tiling,
-                label_map=paths.files.label_map,
+                label_map=paths.label_map,
                 report_file=paths.report,
-                overlay=paths.files.overlay,
-                polygons=paths.polygons,
+                overlay=paths.overlay,
             )
-            stale = paths.files.stale()
+            stale = paths.stale()
             _write(result, image, labels, options)
             for left in stale:
                 left.unlink(missing_ok=True)
@@ -285,7 +221,7 @@ def _opened(path: Path, options: BigImageOptions) -> AbstractContextManager[Wind
 def _label_rows(
     image: WindowedImage,
     tiled: TiledLabeling,
-    labels: PartialLabels,
+    labels: "PartialLabels",
     progress: Callable[[int, int], object],
     *,
     source: str,
@@ -312,7 +248,7 @@ def _label_rows(
             progress(labels.rows, len(rows))
 
 
-def _write(result: BigResult, image: WindowedImage, labels: PartialLabels, options: BigImageOptions) -> None:
+def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", options: BigImageOptions) -> None:
     """Write the results; the report comes last."""
     colors = class_colors(len(result.words))
     if isinstance(image, RasterImage):
@@ -322,21 +258,13 @@ def _write(result: BigResult, image: WindowedImage, labels: PartialLabels, optio
     if result.overlay is not None and options.overlay is not None:
         drawn = _overlay(image, labels, result.words, colors, options.overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-    if result.polygons is not None:
-        try:
-            write_geojson(result.polygons, result.label_map, result.words, colors, name=repr(result.source))
-        except InputError:
-            for path in (result.label_map, result.overlay):  # without a report they would be half a result
-                if path is not None:
-                    path.unlink(missing_ok=True)
-            raise
     report = json_text(result.report(compact=options.compact))
     write_atomically(result.report_file, lambda file: file.write(report))
 
 
 def _overlay(
     image: WindowedImage,
-    labels: PartialLabels,
+    labels: "PartialLabels",
     words: Sequence[str],
     colors: UInt8[np.ndarray, "K 3"],
     style: OverlayStyle,
@@ -346,3 +274,196 @@ def _overlay(
     pixels = image.overview(max(1, round(max(image.height, image.width) * scale)))
     regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), words, colors)
     return draw_overlay(pixels, regions, alpha=style.alpha, names=style.names, legend=style.legend)
+
+
+class PartialLabels(StepwiseWork):
+    """The labels of the rows of tiles that are done, in a file of raw values until the results are written.
+
+    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step says which classes
+    were selected for the image, each of the others is a row of tiles.
+
+    Args:
+        out: the folder of the results.
+        stem: the stem of the image's results.
+        settings: words, model and options.
+        image: size and time of the image's file.
+        size: height and width of the image [px].
+        classes: number of words.
+        resume: go on with what an earlier call has left; otherwise begin anew.
+
+    Raises:
+        UsageError: another process labels this image, or an earlier call has left labels of other settings.
+        OutputError: the system refused.
+    """
+
+    def __init__(
+        self,
+        out: str | os.PathLike[str],
+        stem: str,
+        settings: Key,
+        image: Stamp,
+        *,
+        size: tuple[int, int],
+        classes: int,
+        resume: bool,
+    ) -> None:
+        folder = Path(out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
+        self.labels, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
+        self.height, self.width = size
+        self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
+        self.selected: tuple[int, ...] | None = None
+        self.is_new = True
+        self._stop = 0
+        super().__init__(folder, settings, (image, size), out=out, resume=resume)
+
+    def begin(self, selected: tuple[int, ...] | None) -> None:
+        """Keep the classes that were selected for the image, before the first row."""
+        with writing(self.labels):
+            self.labels.touch()
+        self.add({"selected": selected})
+
+    def add_row(
+        self, stop: int, labels: UInt16[np.ndarray, "h W"], statistics: LabelStatistics, seconds: float
+    ) -> None:
+        """Keep the next rows of the image, which a row of tiles has decided.
+
+        Args:
+            stop: the row after the last of them.
+            labels: their labels; 65535 is unlabeled.
+            statistics: of these labels.
+            seconds: time that they took.
+
+        Raises:
+            OutputError: the system refused, for example because the disk is full.
+        """
+        with writing(self.labels), self.labels.open("r+b") as file:
+            file.seek(self._stop * self.width * self.dtype.itemsize)
+            file.write(np.ascontiguousarray(labels, self.dtype).data)
+            file.flush()
+            os.fsync(file.fileno())
+        present = np.flatnonzero(statistics.pixels).tolist()
+        self.add(
+            {
+                "stop": stop,
+                "pixels": {str(label): int(statistics.pixels[label]) for label in present},
+                "confidence": {str(label): float(statistics.confidence[label]) for label in present},
+                "seconds": seconds,
+            }
+        )
+
+    def read(self, rows: slice) -> Integer[np.ndarray, "h W"]:
+        """The values of some rows of the image, as they are stored.
+
+        Raises:
+            OutputError: the file can't be read.
+        """
+        width, count = self.width, rows.stop - rows.start
+        try:
+            with self.labels.open("rb") as file:
+                file.seek(rows.start * width * self.dtype.itemsize)
+                content = file.read(count * width * self.dtype.itemsize)
+            return np.frombuffer(content, self.dtype).reshape(count, width)
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
+
+    def bands(self, multiple: int = 1) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
+        """All values from top to bottom, some rows at a time: a multiple of `multiple`, but for the last ones."""
+        height = self.height
+        step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // multiple) * multiple
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            yield rows, self.read(rows)
+
+    def reduced(self, height: int, width: int) -> UInt16[np.ndarray, "{height} {width}"]:
+        """The labels at the centers of the pixels of a smaller image; 65535 is unlabeled."""
+        rows = ((np.arange(height) + 0.5) * self.height / height).astype(int)
+        columns = ((np.arange(width) + 0.5) * self.width / width).astype(int)
+        found = np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()]).astype(np.uint16)
+        if self.dtype == np.uint8:
+            found[found == np.iinfo(np.uint8).max] = UNLABELED
+        return found
+
+    def usable(self, values: list[Any]) -> list[Any]:
+        """All of them, if their labels are there."""
+        needed = (values[-1]["stop"] if len(values) > 1 else 0) * self.width * self.dtype.itemsize
+        return values if self.labels.is_file() and self.labels.stat().st_size >= needed else []
+
+    def take(self, value: Mapping[str, Any]) -> None:
+        """See `StepwiseWork.take`."""
+        self.is_new = False
+        if "selected" in value:
+            self.selected = None if value["selected"] is None else tuple(value["selected"])
+            return
+        more = LabelStatistics.none()
+        for label, count in value["pixels"].items():
+            more.pixels[int(label)], more.confidence[int(label)] = count, value["confidence"][label]
+        self.statistics += more
+        self.rows, self._stop = self.rows + 1, value["stop"]
+        self.seconds += value["seconds"]
+
+
+def write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"]) -> None:
+    """Write a label map as `segvoc.imaging.label_maps.write_label_map` does; as a whole it is in memory once.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    image = Image.fromarray(labels.read(slice(0, labels.height)))
+    if labels.dtype == np.uint8:
+        image.putpalette(label_palette(colors).tobytes())
+    write_atomically(path, lambda file: image.save(file, "PNG", compress_level=4))
+
+
+def write_geotiff(
+    path: Path, labels: PartialLabels, raster: RasterImage, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]
+) -> None:
+    """Write a label map with the coordinates of an image, a color table and overviews.
+
+    It has one band, compressed in blocks, of 8 bits (255: nodata), or of 16 (65535: nodata) beyond 255 words. The
+    tag SEGVOC_WORDS holds the words as JSON.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    rasterio, source = require_rasterio(), raster.dataset
+    nodata = UNLABELED_8_BIT if labels.dtype == np.uint8 else UNLABELED
+    profile = {
+        "driver": "GTiff",
+        "height": raster.height,
+        "width": raster.width,
+        "count": 1,
+        "dtype": labels.dtype.name,
+        "nodata": nodata,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "deflate",
+        "photometric": "palette",
+        "bigtiff": "if_safer",
+    }
+    points, their_crs = source.gcps
+    if source.crs is not None:
+        profile["crs"] = source.crs
+    if not source.transform.is_identity:
+        profile["transform"] = source.transform
+
+    def write(temporary: Path) -> None:
+        with rasterio.open(temporary, "w", **profile) as file:
+            if points:
+                file.gcps = (points, their_crs)
+            if source.rpcs is not None:
+                file.rpcs = source.rpcs
+            table = {number: (*color, 255) for number, color in enumerate(colors.tolist())}
+            file.write_colormap(1, {**table, nodata: (0, 0, 0, 0)})
+            file.update_tags(SEGVOC_WORDS=json.dumps(list(words)))
+            for rows, values in labels.bands(BLOCK):
+                file.write(values, 1, window=((rows.start, rows.stop), (0, raster.width)))
+        longer, factors = max(raster.height, raster.width), [2]
+        while longer / factors[-1] > SMALLEST_OVERVIEW:
+            factors.append(2 * factors[-1])
+        if longer > 2 * SMALLEST_OVERVIEW:
+            with rasterio.open(temporary, "r+") as file:
+                file.build_overviews(factors, rasterio.enums.Resampling.nearest)
+
+    with gdal_writing(path):
+        write_path_atomically(path, write)
