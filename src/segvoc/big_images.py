@@ -43,29 +43,6 @@ SMALLEST_OVERVIEW = 512
 """Overviews are added to a GeoTIFF until their longer side is about this [px]."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BigImageOptions:
-    """How big images are read, and what is written."""
-
-    bands: tuple[int, ...] | None = None
-    """Bands of a TIFF for red, green and blue, or one for gray, from 1; None: by their color interpretation."""
-    stretch: Stretch | None = None
-    """Which values of a TIFF become black and white; None: by its type (`RasterImage`)."""
-    max_pixels: int = MAX_PIXELS
-    """Most pixels of images that are decoded as a whole (all but TIFF)."""
-    overlay: OverlayStyle | None = SAVED_OVERLAY
-    """What overlays show; None: none are drawn. Without `max_pixels`, they have 4 megapixels at most."""
-    compact: bool = False
-    """Whether reports list only words that were found."""
-
-    def settings(self) -> dict[str, object]:
-        """What the results depend on, by readable names."""
-        return {
-            "bands": None if self.bands is None else ",".join(map(str, self.bands)),
-            "stretch": None if self.stretch is None else ", ".join(f"{k}={v}" for k, v in asdict(self.stretch).items()),
-        }
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BigResult(LabeledFile):
     """What was found in a big image; its labels are in files."""
@@ -104,6 +81,7 @@ def label_big_image(
     compact: bool = False,
     resume: bool = False,
     stem: str | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
     **changes: Unpack[LabelKeywords],
 ) -> BigResult:
     """Label an image file tile by tile, and write the results, without holding its labels in memory.
@@ -121,10 +99,11 @@ def label_big_image(
         bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
         stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
         max_pixels: most pixels of an image that isn't a TIFF.
-        overlay: what the overlay shows; None: don't draw one.
+        overlay: what the overlay shows, of 4 megapixels where its own limit is None; None: don't draw one.
         compact: list only words that were found in the report.
         resume: go on where an earlier call with the same settings was stopped.
         stem: common name of the results, by default the image's own name without suffix.
+        progress: called with the number of rows of tiles that are done, and of all.
         changes: single options of `LabelOptions`, in place of those in `options`.
 
     Returns:
@@ -135,55 +114,22 @@ def label_big_image(
         UsageError: words or options don't fit together, or another call has left labels of other settings.
         OutputError: a result can't be written.
     """
-    labels = LabelOptions.of(options, changes).in_tiles()
-    how = BigImageOptions(
-        bands=None if bands is None else tuple(bands),
-        stretch=None if stretch is None else Stretch.parsed(stretch),
-        max_pixels=max_pixels,
-        overlay=overlay,
-        compact=compact,
-    )
-    prepared = model.encode(words, background=labels.background)
-    tiled = model.in_tiles(prepared, labels)
-    settings = {**model_record(model), **labels.record(), **prepared.record(), **how.settings()}
-    name = stem or Path(path).stem
-    paths = ResultPaths.below(out, name, overlay=overlay is not None, placed=is_raster(path))
+    start, path = time.perf_counter(), Path(path)
+    how = LabelOptions.of(options, changes).in_tiles()
+    stretched = None if stretch is None else Stretch.parsed(stretch)
+    prepared = model.encode(words, background=how.background)
+    tiled = model.in_tiles(prepared, how)
+    settings = {
+        **model_record(model),
+        **how.record(),
+        **prepared.record(),
+        "bands": None if bands is None else ",".join(map(str, bands)),
+        "stretch": None if stretched is None else ", ".join(f"{k}={v}" for k, v in asdict(stretched).items()),
+    }
+    paths = ResultPaths.below(out, stem or path.stem, overlay=overlay is not None, placed=is_raster(path))
     refuse_overwriting([path], paths)
-    return label_in_tiles(model, tiled, Path(path), out, paths, how, settings, resume=resume)
-
-
-def label_in_tiles(
-    model: Segmenter,
-    tiled: TiledLabeling,
-    path: Path,
-    out: str | os.PathLike[str],
-    paths: ResultPaths,
-    options: BigImageOptions,
-    settings: Key,
-    *,
-    resume: bool = False,
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> BigResult:
-    """Do the work of `label_big_image`.
-
-    Args:
-        model: the model.
-        tiled: the words and options, made by the model.
-        path: the image.
-        out: the folder of the results.
-        paths: the files to write.
-        options: how to read and write.
-        settings: all that the labels depend on but the image.
-        resume: go on with rows of tiles that an earlier call with the same settings has done.
-        progress: called with the number of rows of tiles that are done, and of all.
-
-    Raises:
-        InputError: the image can't be read.
-        UsageError: an earlier call has left labels of other settings, or a package is missing.
-        OutputError: a result can't be written.
-    """
-    start, stamp = time.perf_counter(), stamp_of(path)
-    with _opened(path, options) as image:
+    stamp = stamp_of(path)
+    with _opened(path, bands, stretched, max_pixels) as image:
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
@@ -203,19 +149,21 @@ def label_in_tiles(
                 overlay=paths.overlay,
             )
             stale = paths.stale()
-            _write(result, image, labels, options)
+            _write(result, image, labels, overlay, compact=compact)
             for left in stale:
                 left.unlink(missing_ok=True)
             labels.remove()
     return result
 
 
-def _opened(path: Path, options: BigImageOptions) -> AbstractContextManager[WindowedImage]:
+def _opened(
+    path: Path, bands: Sequence[int] | None, stretch: Stretch | None, max_pixels: int
+) -> AbstractContextManager[WindowedImage]:
     if is_raster(path):
-        return RasterImage(path, bands=options.bands, stretch=options.stretch)
-    if options.bands is not None or options.stretch is not None:
+        return RasterImage(path, bands=bands, stretch=stretch)
+    if bands is not None or stretch is not None:
         raise InputError(f"{str(path)!r} is not a TIFF; leave out bands and stretch, which are for those")
-    return nullcontext(DecodedImage(path, options.max_pixels))
+    return nullcontext(DecodedImage(path, max_pixels))
 
 
 def _label_rows(
@@ -248,17 +196,19 @@ def _label_rows(
             progress(labels.rows, len(rows))
 
 
-def _write(result: BigResult, image: WindowedImage, labels: "PartialLabels", options: BigImageOptions) -> None:
+def _write(
+    result: BigResult, image: WindowedImage, labels: "PartialLabels", overlay: OverlayStyle | None, *, compact: bool
+) -> None:
     """Write the results; the report comes last."""
     colors = class_colors(len(result.words))
     if isinstance(image, RasterImage):
         write_geotiff(result.label_map, labels, image, result.words, colors)
     else:
         write_png(result.label_map, labels, colors)
-    if result.overlay is not None and options.overlay is not None:
-        drawn = _overlay(image, labels, result.words, colors, options.overlay)
+    if result.overlay is not None and overlay is not None:
+        drawn = _overlay(image, labels, result.words, colors, overlay)
         write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-    report = json_text(result.report(compact=options.compact))
+    report = json_text(result.report(compact=compact))
     write_atomically(result.report_file, lambda file: file.write(report))
 
 

@@ -19,10 +19,9 @@ from segvoc.imaging.regions import class_regions
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.videos import result as video_options
+from segvoc.videos import labeling
 from segvoc.videos.labeling import label_video, segment_frames
 from segvoc.videos.reading import OpenVideo
-from segvoc.videos.result import VideoOptions
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 from tests.videos.videos import CLOCKWISE, shown_frames, shown_times, write_video
@@ -37,7 +36,7 @@ def model() -> NetworkSegmenter:
 
 @pytest.fixture(autouse=True)
 def _short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_options, "PIECE", 4)
+    monkeypatch.setattr(labeling, "PIECE", 4)
 
 
 def _contents(folder: Path) -> dict[str, Any]:
@@ -234,8 +233,7 @@ def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None
     def changes(smooth: float) -> float:
         with OpenVideo(path) as video:
             found = [
-                result.labels
-                for _, result in segment_frames(model, video, WORDS, VideoOptions(labels=LabelOptions(smooth=smooth)))
+                result.labels for _, result in segment_frames(model, video, WORDS, options=LabelOptions(smooth=smooth))
             ]
         return float(np.mean([(one != two).mean() for one, two in itertools.pairwise(found)]))
 
@@ -272,6 +270,6 @@ def test_wrong_options_are_refused(model: NetworkSegmenter) -> None:
     with pytest.raises(UsageError, match="weight of earlier frames"):
         Smoothing(1.0)
     with pytest.raises(UsageError, match="every=0"):
-        VideoOptions(every=0)
+        label_video(model, "video.mp4", WORDS, every=0)
     with pytest.raises(UsageError, match="parts and groups"):
         model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)

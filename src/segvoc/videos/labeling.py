@@ -31,11 +31,14 @@ from segvoc.storage.atomic_writes import write_atomically, writing
 from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
 from segvoc.videos.overlay import OverlayVideo, Sound, require_encoder
-from segvoc.videos.reading import Frame, OpenVideo, frames_ahead
-from segvoc.videos.result import VideoOptions, VideoPaths, VideoResult
+from segvoc.videos.reading import Frame, OpenVideo, frames_ahead, require_av
+from segvoc.videos.result import VideoPaths, VideoResult, check_every
 
 WAITING_FRAME_PIXELS = 30_000_000
 """Pixels of the labeled frames that wait to be drawn and encoded, from which on the network waits."""
+
+PIECE = 60
+"""Frames of a piece, which is what a kill may cost: about this, a multiple of `every`."""
 
 MOST_LISTED = 1000
 """Labeled frames that reports list one by one; those of more frames would be too long."""
@@ -48,8 +51,9 @@ def segment_frames(
     model: Segmenter,
     video: OpenVideo,
     words: Words,
-    options: VideoOptions | None = None,
     *,
+    every: int = 1,
+    options: LabelOptions | None = None,
     smoothing: Smoothing | None = None,
     first: int = 0,
     on_frame: Callable[[Frame], object] = lambda frame: None,
@@ -60,7 +64,8 @@ def segment_frames(
         model: the model.
         video: the video, open and not read yet.
         words: as for `Segmenter.segment`, encoded once.
-        options: how; overlay and compact don't matter.
+        every: label every such frame, from the first one on.
+        options: how to label (default: `LabelOptions()`).
         smoothing: the mean to go on with (default: a new one, by the options).
         first: the frame to begin with.
         on_frame: called with each frame of the video that is read, in another thread, whether or not it is labeled.
@@ -72,11 +77,11 @@ def segment_frames(
         InputError: the network's output for a frame is not finite.
         UsageError: words or options don't fit together.
     """
-    options = options or VideoOptions()
+    check_every(every)
     waiting: deque[Frame] = deque()
 
     def read() -> Iterator[Frame]:
-        for frame in video.frames(lambda number: number >= first and number % options.every == 0):
+        for frame in video.frames(lambda number: number >= first and number % every == 0):
             on_frame(frame)
             if frame.pixels is not None:
                 yield frame
@@ -89,7 +94,7 @@ def segment_frames(
                 assert frame.pixels is not None
                 yield frame.pixels
 
-        results = model.segment_many(pixels(), words, options=options.labels, smoothing=smoothing)
+        results = model.segment_many(pixels(), words, options=options, smoothing=smoothing)
         try:
             for result in results:
                 yield waiting.popleft(), replace(result, source=str(video.path))
@@ -109,6 +114,7 @@ def label_video(
     compact: bool = False,
     resume: bool = False,
     stem: str | None = None,
+    progress: FrameProgress = lambda done, total: None,
     **changes: Unpack[LabelKeywords],
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames, and a report.
@@ -124,6 +130,7 @@ def label_video(
         compact: list only words that were found in the report.
         resume: go on where an earlier call with the same settings was stopped.
         stem: common name of the results, by default the video's own name without suffix.
+        progress: told how far it is.
         changes: single options of `LabelOptions`, in place of those in `options`.
 
     Returns:
@@ -136,63 +143,32 @@ def label_video(
             other settings.
         OutputError: a result can't be written.
     """
-    labels = LabelOptions.of(options, changes)
-    how = VideoOptions(labels=labels, every=every, overlay=overlay, compact=compact)
-    prepared = model.encode(words, background=labels.background)
-    settings = {**model_record(model), **how.settings(), **prepared.record()}
-    paths = VideoPaths.below(out, stem or Path(path).stem, overlay=overlay is not None)
-    return write_video(model, prepared, Path(path), out, paths, how, settings, resume=resume)
-
-
-def write_video(
-    model: Segmenter,
-    words: PreparedVocabulary,
-    path: Path,
-    out: str | os.PathLike[str],
-    paths: VideoPaths,
-    options: VideoOptions,
-    settings: Key,
-    *,
-    resume: bool = False,
-    progress: FrameProgress = lambda done, total: None,
-) -> VideoResult:
-    """Do the work of `label_video`.
-
-    Args:
-        model: the model.
-        words: the words, encoded by the model.
-        path: the video.
-        out: the folder of the results.
-        paths: the files to write.
-        options: how to label, and what to write.
-        settings: all that the results depend on but the video.
-        resume: go on with frames that an earlier call with the same settings has done.
-        progress: told how far it is.
-
-    Raises:
-        InputError: the video can't be read.
-        UsageError: an earlier call has left frames of other settings, or a package is missing.
-        OutputError: a result can't be written.
-    """
-    refuse_overwriting([path], paths)
-    if options.overlay is not None:
+    path, how = Path(path), LabelOptions.of(options, changes)
+    check_every(every)
+    if overlay is not None:
         require_encoder()
+    av = require_av()
+    prepared = model.encode(words, background=how.background)
+    versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
+    settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
+    paths = VideoPaths.below(out, stem or path.stem, overlay=overlay is not None)
+    refuse_overwriting([path], paths)
     stamp = stamp_of(path)
     with OpenVideo(path) as video, PartialVideo(out, paths.stem, settings, stamp, resume=resume) as partial:
         if not partial.is_complete:
-            with closing(_FrameWriter(video, words.words, options, partial)) as writer:
-                _label(model, words, video, options, partial, writer, progress)
+            with closing(_FrameWriter(video, prepared.words, every, overlay, partial)) as writer:
+                _label(model, video, prepared, every, how, partial, writer, progress)
         result = VideoResult(
             source=str(path),
             height=video.height,
             width=video.width,
-            words=words.words,
+            words=prepared.words,
             statistics=partial.statistics,
             times=partial.times,
             time_base=video.time_base,
             rate=video.rate,
-            every=options.every,
-            smooth=options.labels.smooth,
+            every=every,
+            smooth=how.smooth,
             rotation=video.rotation,
             frames=partial.frames,
             sound=partial.sound,
@@ -202,24 +178,25 @@ def write_video(
             seconds=partial.seconds,
             paths=paths,
         )
-        _publish(result, partial, compact=options.compact)
+        _publish(result, partial, compact=compact)
         partial.remove()
     return result
 
 
 def _label(
     model: Segmenter,
-    words: PreparedVocabulary,
     video: OpenVideo,
-    options: VideoOptions,
+    words: PreparedVocabulary,
+    every: int,
+    options: LabelOptions,
     partial: "PartialVideo",
     writer: "_FrameWriter",
     progress: FrameProgress,
 ) -> None:
     """Label the frames that aren't done yet."""
     first, smoothing = len(partial.times), None
-    if options.labels.smooth:
-        smoothing = Smoothing(options.labels.smooth)
+    if options.smooth:
+        smoothing = Smoothing(options.smooth)
         if (state := partial.state()) is not None:
             smoothing.restore(state)
 
@@ -229,13 +206,13 @@ def _label(
 
     total = video.expected_frames
     progress(first, total)
-    for number in range(0, first, options.every):
+    for number in range(0, first, every):
         writer.show(number)
-    results = segment_frames(model, video, words, options, smoothing=smoothing, first=first, on_frame=note)
-    with closing(results):
+    how = {"every": every, "options": options, "smoothing": smoothing}
+    with closing(segment_frames(model, video, words, **how, first=first, on_frame=note)) as results:
         for frame, result in results:
             writer.add(frame.number, result, None if smoothing is None else smoothing.state)
-            progress(min(frame.number + options.every, len(writer.times)), total)
+            progress(min(frame.number + every, len(writer.times)), total)
     writer.finish(video.damage)
     progress(len(partial.times), len(partial.times))
 
@@ -246,13 +223,16 @@ class _FrameWriter:
     The overlay video is always made from its beginning: where a call goes on, from the label maps of the earlier one.
     """
 
-    def __init__(self, video: OpenVideo, words: Sequence[str], options: VideoOptions, partial: "PartialVideo") -> None:
-        self._options, self._partial, self._colors = options, partial, class_colors(len(words))
+    def __init__(
+        self, video: OpenVideo, words: Sequence[str], every: int, style: OverlayStyle | None, partial: "PartialVideo"
+    ) -> None:
+        self._every, self._piece = every, every * max(1, PIECE // every)
+        self._partial, self._colors = partial, class_colors(len(words))
         self.times = partial.times[:]
         """Of all frames that were read so far."""
         self._overlay: OverlayVideo | None = None
-        if options.overlay is not None:
-            self._overlay = OverlayVideo(partial.overlay, video.path, words, options.overlay)
+        if style is not None:
+            self._overlay = OverlayVideo(partial.overlay, video.path, words, style)
         self._most = max(2, WAITING_FRAME_PIXELS // (video.width * video.height))
         self._entries: list[dict[str, Any]] = []
         self._state: SmoothingState | None = None
@@ -270,7 +250,7 @@ class _FrameWriter:
         """Draw a frame that was labeled before."""
         if (overlay := self._overlay) is not None:
             labels = self._partial.label_map(number)
-            self._submit(lambda: overlay.show(read_label_map(labels), self._options.every))
+            self._submit(lambda: overlay.show(read_label_map(labels), self._every))
 
     def add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
         """Take the next labeled frame, and the mean after it."""
@@ -298,7 +278,7 @@ class _FrameWriter:
             self._waiting.popleft().result()
 
     def _add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
-        if number % self._options.piece == 0 and self._entries:
+        if number % self._piece == 0 and self._entries:
             self._finish_piece(number)
         image = label_map_image(result.labels, self._colors)
         # run lengths suit label maps: a tenth of the time of the default, and about its size
@@ -312,7 +292,7 @@ class _FrameWriter:
         self._entries.append({"number": number, "labels": labels})
         self._state = state
         if self._overlay is not None:
-            self._overlay.show(result.labels, self._options.every)
+            self._overlay.show(result.labels, self._every)
 
     def _finish_piece(self, stop: int) -> None:
         now = time.perf_counter()
