@@ -74,19 +74,13 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_gigabytes(*, of_children: bool = False) -> float:
-    """The most main memory that this process had in use so far [GB of 1e9 bytes].
-
-    Args:
-        of_children: of the largest of its children that have ended instead; 0 on Windows, which doesn't tell.
-    """
+def peak_gigabytes() -> float:
+    """The most main memory that this process had in use so far [GB of 1e9 bytes]; 0 on Windows."""
     if sys.platform == "win32":
-        # it doesn't tell of children that have ended
-        return 0.0 if of_children else _windows_counters().peak_working_set / 1e9
+        return 0.0
     import resource  # Windows has none
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def installed_memory() -> int:
@@ -107,23 +101,3 @@ class _WindowsMemory(ctypes.Structure):
         ("total", ctypes.c_uint64),
         ("others", ctypes.c_uint64 * 6),
     )
-
-
-class _WindowsCounters(ctypes.Structure):
-    """PROCESS_MEMORY_COUNTERS."""
-
-    _fields_ = (
-        ("length", ctypes.c_uint32),
-        ("page_faults", ctypes.c_uint32),
-        ("peak_working_set", ctypes.c_size_t),
-        ("others", ctypes.c_size_t * 7),
-    )
-
-
-def _windows_counters() -> _WindowsCounters:
-    counters = _WindowsCounters(length=ctypes.sizeof(_WindowsCounters))
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined] # as typed on Windows alone
-    kernel.GetCurrentProcess.restype = ctypes.c_void_p
-    this = ctypes.c_void_p(kernel.GetCurrentProcess())
-    kernel.K32GetProcessMemoryInfo(this, ctypes.byref(counters), counters.length)
-    return counters

@@ -41,14 +41,6 @@ def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:
     batch("in", "--out", "out", *WORDS, "--retry-failed").failed(1, "'in/bad.jpg'")
 
 
-def test_many_unreadable_images_are_counted(batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segvoc.cli.batch.NAMED_FAILURES", 1)
-    folder_of(Path("in"), [f"bad{n}.jpg" for n in range(3)])
-    done = batch("in", "--out", "out", *WORDS)
-    assert done.code == 1
-    assert "2 more images failed; out names them" in done.err
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

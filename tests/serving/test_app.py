@@ -70,7 +70,7 @@ def test_metrics_count_requests_by_address_and_status():
         text = client.get("/metrics").text
     assert 'segvoc_requests_total{method="POST",route="/v1/segment",status="200"} 1.0' in text
     assert 'segvoc_requests_total{method="POST",route="/v1/segment",status="422"} 1.0' in text
-    assert 'segvoc_requests_total{method="GET",route="other",status="404"} 1.0' in text
+    assert 'segvoc_requests_total{method="other",route="other",status="404"} 1.0' in text
     assert "segvoc_model_seconds_count 1.0" in text
     assert "segvoc_open_requests 1.0" in text
     assert "no/such" not in text

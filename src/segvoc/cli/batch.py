@@ -21,9 +21,6 @@ from segvoc.cli.output import echo, show_hints, word_hints
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.progress import Progress, print_line
 
-NAMED_FAILURES = 20
-"""Images that failed that are named on the terminal; the results name all."""
-
 
 @click.command()
 @click.argument("source")
@@ -93,18 +90,13 @@ def _label(run: BatchRun) -> int:
         print_line(f"segvoc: {run.before}{'' if run.total is None else f' of {run.total}'} images were done before")
     if run.failed:
         print_line(f"segvoc: {len(run.failed)} images failed before; --retry-failed does their shards again")
-    failed = 0
     with Progress("labeling", total=run.total, done=run.before) as progress:
         for outcome in run:
             if not isinstance(outcome, Record):
                 continue
             for _, problem in outcome.failed:
-                failed += 1
-                if failed <= NAMED_FAILURES:
-                    print_line(f"segvoc: error: {problem}")
+                print_line(f"segvoc: error: {problem}")
             progress.update(outcome.images)
-    if failed > NAMED_FAILURES:
-        print_line(f"segvoc: {failed - NAMED_FAILURES} more images failed; {run.batch.out} names them")
     for problem in run.problems:
         print_line(f"segvoc: error: {problem}")
     echo(f"{run.batch.source}: {run.images} images -> {run.batch.out}, of which {len(run.failed)} failed")

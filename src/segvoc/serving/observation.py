@@ -91,7 +91,8 @@ class Observation:
             await failure_response(internal_failure())(scope, receive, counted_send)
         finally:
             self.metrics.open.dec()
-            seconds, route, method = time.monotonic() - began, _route(scope), _method(scope)
+            seconds, route = time.monotonic() - began, _route(scope)
+            method = "other" if route == "other" else scope["method"]
             self.metrics.requests.labels(route, method, str(status)).inc()
             self.metrics.request_seconds.labels(route).observe(seconds)
             key = scope.get("state", {}).get("key_name")
@@ -114,9 +115,3 @@ def _route(scope: Scope) -> str:
     """The address as the API describes it; requests choose no labels of metrics."""
     route = scope.get("route")
     return route.path if isinstance(route, Route) else "other"
-
-
-def _method(scope: Scope) -> str:
-    return (
-        scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
-    )

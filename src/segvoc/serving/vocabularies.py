@@ -1,8 +1,9 @@
 """Vocabularies of the service: what a request asks for, and its encoding."""
 
 import warnings
-from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from segvoc.errors import PromptTruncatedWarning, UnknownWordWarning, UsageError
 from segvoc.inference.part_labels import words_with_objects
@@ -56,27 +57,16 @@ class EncodedVocabulary:
     """What the model says of some words, for example that it doesn't know them."""
 
 
-class EncodedVocabularies:
-    """Encodes vocabularies with a model, and keeps those that were used last; for one thread."""
+def cached_encoder(model: Segmenter, number: int) -> Callable[[VocabularyDefinition], EncodedVocabulary]:
+    """Encodes vocabularies with a model, as `Segmenter.encode` does, and keeps so many that were used last."""
 
-    def __init__(self, model: Segmenter, number: int) -> None:
-        self.model, self.number = model, number
-        self._kept: OrderedDict[VocabularyDefinition, EncodedVocabulary] = OrderedDict()
+    @lru_cache(number)
+    def encoded(definition: VocabularyDefinition) -> EncodedVocabulary:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            prepared = model.encode(definition.words, parts=definition.parts, background=definition.background)
+        of_words = (PromptTruncatedWarning, UnknownWordWarning)
+        hints = tuple(str(one.message) for one in caught if issubclass(one.category, of_words))
+        return EncodedVocabulary(prepared, hints)
 
-    def __getitem__(self, definition: VocabularyDefinition) -> EncodedVocabulary:
-        """The encoding of a vocabulary.
-
-        Raises:
-            UsageError: words, parts and background don't fit together.
-        """
-        if definition not in self._kept:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                prepared = self.model.encode(definition.words, parts=definition.parts, background=definition.background)
-            of_words = (PromptTruncatedWarning, UnknownWordWarning)
-            hints = tuple(str(one.message) for one in caught if issubclass(one.category, of_words))
-            self._kept[definition] = EncodedVocabulary(prepared, hints)
-        self._kept.move_to_end(definition)
-        while len(self._kept) > self.number:
-            self._kept.popitem(last=False)
-        return self._kept[definition]
+    return encoded

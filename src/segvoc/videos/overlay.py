@@ -183,15 +183,6 @@ class OverlayVideo:
             raise OutputError(f"{str(self.path)!r} can't be written: {why}; check the disk") from None
 
 
-@dataclass(frozen=True, eq=False)
-class LabelLayer:
-    """A label map as it is laid over frames."""
-
-    regions: Regions
-    paint: Paint
-    """Its colors and outlines."""
-
-
 class VideoPainter:
     """Draws the frames of one overlay video.
 
@@ -211,27 +202,28 @@ class VideoPainter:
         self._is_smaller = scale < 1
         self._legend: tuple[list[int], Image.Image | None] = [], None
 
-    def layer(self, labels: UInt16[np.ndarray, "H W"]) -> LabelLayer:
-        """Prepare a label map for any number of frames."""
+    def layer(self, labels: UInt16[np.ndarray, "H W"]) -> tuple[Regions, Paint]:
+        """Prepare a label map for any number of frames: its regions, and their colors and outlines."""
         if self._is_smaller:
             labels = nearest(labels, self.size)
         regions = class_regions(labels, self.words, self.colors)
-        return LabelLayer(regions, Paint.of(regions))
+        return regions, Paint.of(regions)
 
-    def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: LabelLayer) -> UInt8[np.ndarray, "h w 3"]:
+    def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: tuple[Regions, Paint]) -> UInt8[np.ndarray, "h w 3"]:
         """A frame of the overlay video, of the size `size`."""
         if self._is_smaller:
             height, width = self.size
             pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
-        overlay = layer.paint.over(pixels, self.style.alpha)
+        regions, paint = layer
+        overlay = paint.over(pixels, self.style.alpha)
         shorter = min(self.size)
         size, size_of_names = (max(_SMALLEST_TEXT, round(shorter / share)) for share in (34, 24))
-        panel = self._panel(layer.regions.entries, size) if self.style.legend else None
+        panel = self._panel(regions.entries, size) if self.style.legend else None
         margin = max(4, round(shorter / 60))
         corner = (margin, 0 if panel is None else overlay.height - panel.height - margin)
         if self.style.names:
             covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
-            draw_names(overlay, layer.regions, (size_of_names, size), covered)
+            draw_names(overlay, regions, (size_of_names, size), covered)
         if panel is not None:
             overlay.paste(panel, corner, panel)
         return np.asarray(overlay)
