@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -24,27 +23,14 @@ def bfloat16_instructions() -> str | None:
     """The instructions by which this processor multiplies bfloat16 matrices: "AMX", "AVX512-BF16" or "Arm BF16".
 
     Returns:
-        Their name; None if there are none that PyTorch uses. Then it converts to float32 and back, which is slow.
+        Their name; None if there are none that PyTorch uses, or if it doesn't tell (before 2.11). Without them it
+        converts to float32 and back, which is slow.
     """
     import torch  # here, since it takes seconds to import
 
-    found = _capabilities() if torch.backends.mkldnn.is_available() else {}
+    tells = torch.backends.mkldnn.is_available() and hasattr(torch.cpu, "get_capabilities")
+    found = torch.cpu.get_capabilities() if tells else {}
     return next((name for key, name in _BFLOAT16.items() if found.get(key)), None)
-
-
-def _capabilities() -> Mapping[str, object]:
-    """What PyTorch knows of the processor, by the names of its newest versions."""
-    import torch
-
-    if hasattr(torch.cpu, "get_capabilities"):
-        return torch.cpu.get_capabilities()
-    # versions before 2.11; none of these functions is promised to stay
-    known: dict[str, object] = {}
-    for key, asks in (("amx_bf16", "_is_amx_tile_supported"), ("avx512_bf16", "_is_avx512_bf16_supported")):
-        known[key] = getattr(torch.cpu, asks, lambda: False)()
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        known["bf16"] = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return known
 
 
 def may_have_gpu() -> bool:

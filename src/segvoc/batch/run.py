@@ -69,19 +69,6 @@ class Batch:
             if value <= 0 or self.gpus < 0 or self.workers == 0:
                 raise UsageError(f"{name} is not positive; give a number above 0")
 
-    @property
-    def labeling(self) -> Labeling:
-        """How images are labeled."""
-        return Labeling(
-            load=self.load,
-            words=self.words,
-            parts=self.parts,
-            options=self.options,
-            out=self.out,
-            overlay=None,
-            describe=lambda result, files: "",
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
@@ -100,12 +87,14 @@ def find_facts(batch: Batch) -> ModelFacts:
     Raises:
         UsageError: model, words or options don't fit together.
     """
+    how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options, "out": batch.out}
+    labeling = Labeling(**how, overlay=None, describe=lambda result, files: "")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         model = batch.load()
-        words = batch.labeling.encoded(model)
+        words = labeling.encoded(model)
         model.protocol(batch.options, len(words))
-        settings = dict(batch.labeling.settings(model))
+        settings = dict(labeling.settings(model))
     told = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
     return ModelFacts(settings=settings, words=words, warnings=tuple(dict.fromkeys(told)))
 

@@ -80,8 +80,3 @@ class ServiceFailure(Exception):
         """The answer's body, as JSON."""
         error = {"code": self.code, "message": self.message, "request_id": request_id}
         return json.dumps({"error": error, **self.details}).encode()
-
-
-def internal_failure() -> ServiceFailure:
-    """What a caller is told of an error that only the log describes."""
-    return ServiceFailure("internal", FAILURES["internal"][1])

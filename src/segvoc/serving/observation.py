@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segvoc.serving.answers import JSON
-from segvoc.serving.failures import ServiceFailure, internal_failure
+from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.logs import FIELDS, LOGGER, REQUEST_ID
 
 ID_HEADER = "X-Request-ID"
@@ -88,7 +88,7 @@ class Observation:
             LOGGER.exception("a request failed")
             if status != GONE:
                 raise
-            await failure_response(internal_failure())(scope, receive, counted_send)
+            await failure_response(ServiceFailure.of_status(500))(scope, receive, counted_send)
         finally:
             self.metrics.open.dec()
             seconds, route = time.monotonic() - began, _route(scope)
