@@ -30,14 +30,13 @@ def test_a_library_leaves_the_process_as_it_is(monkeypatch: pytest.MonkeyPatch) 
     assert _python(code) == "True"
 
 
-@pytest.mark.parametrize("command", ["segment", "train", "evaluate", "models"])
-def test_every_command_applies_the_settings(command: str) -> None:
-    code = f"""
+def test_commands_apply_the_settings() -> None:
+    code = """
 import os, sys
 from segvoc import process_settings
 process_settings.keep_freed_memory = lambda: print("memory")
 from segvoc.cli import main
-sys.argv = ["segvoc", "{command}", "--no-such-option"]
+sys.argv = ["segvoc", "segment", "--no-such-option"]
 try:
     main()
 except SystemExit:

@@ -115,16 +115,11 @@ def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
     parsed = batch.make_context("batch", words[2:]).params
     assert parsed["address"] == "auto"
     cluster = manifest["spec"]["rayClusterSpec"]
-    pods = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     service = yaml.safe_load((ROOT / "examples" / "ray_service.yaml").read_text(encoding="utf-8"))
-    of_service = service["spec"]["rayClusterConfig"]
-    assert cluster["rayVersion"] == of_service["rayVersion"]
-    for pod in pods:
+    assert cluster["rayVersion"] == service["spec"]["rayClusterConfig"]["rayVersion"]
+    for pod in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         (container,) = pod["template"]["spec"]["containers"]
-        assert container["image"] == of_service["headGroupSpec"]["template"]["spec"]["containers"][0]["image"]
-        environment = {entry["name"]: entry.get("value") for entry in container["env"]}
-        assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
     for group in cluster["workerGroupSpecs"]:
-        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
         cores = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
         assert parsed["cpus"] <= cores

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segvoc.big_images import PartialLabels
-from segvoc.errors import OutputError, UsageError
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.reports import LabelStatistics
 
@@ -87,11 +87,3 @@ def test_two_processes_do_not_label_one_image(tmp_path: Path) -> None:
         partial.begin(None)
         with pytest.raises(UsageError, match="another process"):
             _open(tmp_path)
-
-
-def test_labels_that_are_not_there_are_an_error(tmp_path: Path) -> None:
-    with _open(tmp_path) as partial:
-        partial.begin(None)
-        _add(partial, 4, _labels(4))
-        with pytest.raises(OutputError, match="label the image again"):
-            partial.read(slice(0, 8))

@@ -2,7 +2,6 @@
 
 import functools
 import io
-import json
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -48,10 +47,6 @@ _JSON = "application/json"
 
 def _segment(image: bytes, words: bytes = b"cat, wall") -> bytes:
     return _post("/v1/segment", _FORM, _form(image, words))
-
-
-def _json(body: object) -> bytes:
-    return _post("/v1/vocabularies", _JSON, json.dumps(body).encode())
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -182,70 +177,6 @@ def slow(random: Random) -> Hostile:
     return Hostile("slow body", [whole[:body], *trickle], (408,))
 
 
-def many_words(random: Random) -> Hostile:
-    """Words without end."""
-    words = [f"word {number}" for number in range(random.choice([501, 10_000, 50_000]))]
-    requests: list[Callable[[], bytes]] = [
-        lambda: _segment(png(), ", ".join(words).encode()),
-        lambda: _segment(png(), json.dumps(words).encode()),
-        lambda: _json({"words": ["x" * 10**6]}),
-        lambda: _json({"parts": {word: ["head", "tail"] for word in words}}),
-        lambda: _json({"words": words[:400], "parts": {"*": words[:400]}}),
-        lambda: _json({"words": words}),
-    ]
-    request = random.choice(requests)()
-    return Hostile("many words", [request], (413, 422))
-
-
-def paths(random: Random) -> Hostile:
-    """Files of the server, and addresses of others."""
-    trick = random.choice(
-        [
-            "/etc/passwd",
-            "../../etc/passwd",
-            "file:///etc/passwd",
-            "http://169.254.169.254/",
-            "\\\\host\\share",
-            "~/.ssh",
-        ]
-    )
-    address = random.choice(
-        ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd", "/model/../../x", "/.git"]
-    )
-    request, statuses = random.choice(
-        [
-            (f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), (404,)),
-            (f"GET {trick.replace(' ', '')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), (400, 404)),
-            (_json({"url": trick, "words": "cat"}), (422,)),
-            (_post("/v1/segment", _FORM, _form(png()).replace(b"words", b"vocabulary")), (422,)),
-            (_segment(trick.encode()), (422,)),
-        ]
-    )
-    return Hostile("path", [request], statuses)
-
-
-def json_bodies(random: Random) -> Hostile:
-    """JSON that is deep, huge or odd."""
-    depth = random.choice([100, 1000, 100_000])
-    text = random.choice(
-        [
-            "[" * depth,
-            "[" * depth + "]" * depth,
-            '{"a":' * depth + "1" + "}" * depth,
-            '{"words": ' + "[" * depth + "]" * depth + "}",
-            '{"words": ' + "9" * 100_000 + "}",
-            '{"words": NaN}',
-            '{"words": "\\ud800"}',
-            '{"words": "\\u0000", "background": 1e999}',
-            "[" + "{}," * 300_000 + "{}]",
-            '{"words": "cat", ' + ",".join(f'"k{number}": 0' for number in range(5000)) + "}",
-            "\x00" * 1000,
-            "",
-        ]
-    )
-    return Hostile("odd JSON", [_post("/v1/vocabularies", _JSON, text.encode())], (400, 413, 422))
-
-
 def headers(random: Random) -> Hostile:
     """Odd heads of requests."""
     request, statuses = random.choice(
@@ -275,8 +206,5 @@ KINDS: Sequence[Callable[[Random], Hostile]] = (
     forms,
     lengths,
     slow,
-    many_words,
-    paths,
-    json_bodies,
     headers,
 )

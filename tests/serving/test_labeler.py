@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segvoc.errors import InputError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import BATCHES, ImageWork, Labeler
@@ -134,39 +133,6 @@ def test_who_waits_too_long_is_told_so():
         await asyncio.gather(*tasks)
 
     run(scenario, model, queue_seconds=0.1)
-
-
-def test_a_model_that_is_stuck_is_noticed():
-    model = GatedSegmenter()
-
-    async def scenario(labeler: Labeler) -> None:
-        assert labeler.is_healthy
-        model.gate.clear()
-        with pytest.raises(ServiceFailure) as late:
-            await labeler.label(work())
-        assert late.value.status == 504
-        while labeler.is_healthy:  # its thread has begun a little after the time was taken
-            await asyncio.sleep(0.01)
-        model.gate.set()
-        await labeler.label(work())
-        assert labeler.is_healthy
-
-    run(scenario, model, run_seconds=0.2)
-
-
-def test_an_unreadable_image_fails_alone():
-    def unreadable() -> np.ndarray:
-        raise InputError("the image is damaged")
-
-    async def scenario(labeler: Labeler) -> None:
-        bad = ImageWork(work().definition, LabelOptions(), unreadable, lambda result, hints: result)
-        good, failed, also_good = await asyncio.gather(
-            labeler.label(work(0)), labeler.label(bad), labeler.label(work(1)), return_exceptions=True
-        )
-        assert isinstance(failed, InputError)
-        assert good.labels.shape == also_good.labels.shape
-
-    run(scenario, batch=4, batch_wait=0.1)
 
 
 def test_an_answer_that_cannot_be_made_fails_alone():
