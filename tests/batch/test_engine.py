@@ -76,7 +76,7 @@ def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> 
     source = folder_of(tmp_path / "in", ["a.jpg"])
     for workers, told in (({"cpus": 1000.0}, "no node has 1000 cores"), ({"gpus": 1.0}, "and 1 GPUs")):
         with pytest.raises(UsageError, match=told):
-            BatchRun(ray_batch(source, tmp_path / "other", **workers))
+            BatchRun(ray_batch(source, tmp_path / "other", workers=None, **workers))
 
 
 def test_what_ray_wraps_is_found() -> None:

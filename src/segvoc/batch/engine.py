@@ -45,7 +45,8 @@ class RayEngine:
             ProcessError: the worker was lost.
         """
         connect(self.batch)
-        self._room()
+        if self.batch.workers is None:  # an autoscaling cluster makes room for those that are asked for
+            self._room()
         find: Any = ray.remote(_find_facts).options(**self._resources, max_retries=3)
         try:
             return pickle.loads(ray.get(find.remote(pickle.dumps(self.batch))))

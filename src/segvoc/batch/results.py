@@ -155,7 +155,6 @@ class Manifest:
         whole = [record for record in records if all(entries.get(name) == size for name, size in record.files)]
         self.records = {record.key: record for record in whole}
         """The shards that are done, by their keys."""
-        self.save()
         # what a killed run has written of shards that aren't in the manifest
         own = {name for record in whole for name, _ in record.files}
         for path in {*made} - own:
@@ -170,13 +169,18 @@ class Manifest:
             retry_failed: whether shards with images that failed are left to do.
         """
         now = {unit[0]: unit for unit in source.units}
-        for record in list(self.records.values()):
-            changed = any(now.get(unit[0], tuple(unit)) != tuple(unit) for unit in record.units)
-            if changed or (retry_failed and record.failed):
-                del self.records[record.key]
-                self.save()
-                for name, _ in record.files:
-                    self._out.delete(name)
+        again = [
+            record
+            for record in self.records.values()
+            if any(now.get(unit[0], tuple(unit)) != tuple(unit) for unit in record.units)
+            or (retry_failed and record.failed)
+        ]
+        for record in again:
+            del self.records[record.key]
+        self.save()
+        for record in again:
+            for name, _ in record.files:
+                self._out.delete(name)
         done = [(path, size, time) for record in self.records.values() for path, size, time in record.units]
         return list(in_shards(source, done, shard_images))
 

@@ -59,7 +59,7 @@ class BatchSource:
         plain = []
         for path, _, _ in self.units:
             suffix = next((one for one in suffixes if path.lower().endswith(one)), PurePosixPath(path).suffix)
-            plain.append(path.removesuffix(path[len(path) - len(suffix) :]) if suffix else path)
+            plain.append(path[: len(path) - len(suffix)])
         number = Counter(map(str.lower, plain))
         found = zip(plain, self.units, strict=True)
         return [stem if number[stem.lower()] == 1 else unit[0] for stem, unit in found]
