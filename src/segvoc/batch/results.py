@@ -158,7 +158,8 @@ class Manifest:
         # what a killed run has written of shards that aren't in the manifest
         own = {name for record in whole for name, _ in record.files}
         for path in {*made} - own:
-            out.delete(path)
+            if path.startswith("part-"):
+                out.delete(path)
 
     def left(self, source: BatchSource, shard_images: int, *, retry_failed: bool = False) -> list[Shard]:
         """The shards of a source that are left to do, also those of files that have changed since.
