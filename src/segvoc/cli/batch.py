@@ -59,7 +59,7 @@ def batch(
     """Label all images of SOURCE with words, on a Ray cluster or on this machine.
 
     SOURCE is a folder of images, WebDataset tars or Parquet files, or one such file: a path, or a URL such as
-    s3://bucket/folder, gs://bucket/folder or any other that fsspec opens. Results are Parquet rows with a mask for
+    s3://bucket/folder (or gs://, abfs://, hdfs://). Results are Parquet rows with a mask for
     each word that was found (COCO's run lengths), tars, or files.
 
     Run the same command again to resume. Images that can't be read become results with an error.
