@@ -16,9 +16,10 @@ from pyarrow import parquet
 
 from segvoc.batch import run
 from segvoc.batch.results import Record
-from segvoc.batch.run import Batch, BatchRun, ModelFacts, ShardLabeler, find_facts
+from segvoc.batch.run import BatchRun
 from segvoc.batch.sources import Shard
 from segvoc.batch.storage import folder_at
+from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
 from segvoc.vocabulary import Vocabulary
 from tests.batch.quick_model import QuickSegmenter
 

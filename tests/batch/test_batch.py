@@ -16,7 +16,7 @@ from PIL import Image
 pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 from pycocotools import mask as coco
 
-from segvoc.batch.run import Batch, ShardLabeler, find_facts
+from segvoc.batch.work import Batch, ShardLabeler, find_facts
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import labels_of
 from segvoc.inference.label_options import LabelOptions

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray", reason='needs the extra "batch"')
-from segvoc.batch.run import Batch, BatchRun
+from segvoc.batch.run import BatchRun
+from segvoc.batch.work import Batch
 from segvoc.errors import ProcessError, UsageError
 from segvoc.inference.label_options import LabelOptions
 from tests.batch.quick_model import QuickSegmenter

@@ -20,8 +20,8 @@ from ray.exceptions import RayError
 
 from segvoc import process_settings
 from segvoc.batch.results import Record
-from segvoc.batch.run import Batch, ModelFacts, ShardLabeler, find_facts
 from segvoc.batch.sources import Shard
+from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
 from segvoc.errors import FirstFrameWarning, OutputError, ProcessError, SegvocError, UsageError, one_line
 
 INPUT_BLOCKS = 4_000

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from segvoc.batch.results import Record
-from segvoc.batch.run import Batch, BatchRun
+from segvoc.batch.run import BatchRun
+from segvoc.batch.work import Batch
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,

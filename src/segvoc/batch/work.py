@@ -1,0 +1,175 @@
+"""`Batch`: what is labeled, how, and where the results go; and what the workers of a run do, without Ray."""
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from segvoc import process_settings
+from segvoc.batch.results import Record, ResultFile, Sink, encoded, packed
+from segvoc.batch.sources import BatchImage, Shard
+from segvoc.batch.storage import folder_at
+from segvoc.errors import SegvocError, UnavailableError, UsageError
+from segvoc.imaging.reading import UNNAMED_BYTES
+from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.prepared_vocabulary import PreparedVocabulary
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.labeling.labeling import Labeling
+from segvoc.models.digests import model_record
+from segvoc.models.opening import load
+from segvoc.storage.resume import difference
+from segvoc.vocabulary import PartVocabulary, Vocabulary
+
+WAITING_TO_ENCODE = 8
+"""Results that may wait to be encoded; the network waits when there are more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What is labeled, how, by which workers, and where the results go.
+
+    Raises:
+        UsageError: a number isn't positive.
+    """
+
+    source: str
+    """A folder or a file: a path, or an address such as s3://bucket/folder."""
+    out: str
+    """The folder of the results, likewise."""
+    words: Vocabulary | None
+    """The words; None for those of the parts."""
+    load: Callable[[], Segmenter] = load
+    """Loads the model, in each worker; picklable."""
+    parts: PartVocabulary | None = None
+    """As for `Segmenter.segment`."""
+    options: LabelOptions = field(default_factory=LabelOptions)
+    image_column: str | None = None
+    """Of Parquet: the column with the images; of tars: the suffix of the images."""
+    sink: Sink = "parquet"
+    shard_images: int = 128
+    """Most images of a folder that are done as a whole, which is what a killed run may have to do again."""
+    retry_failed: bool = False
+    """Whether to do shards again in which images failed."""
+    address: str | None = None
+    """Of Ray's cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: this machine alone."""
+    workers: int | None = None
+    """Models that label side by side (default: as many as the cluster has room for at the start)."""
+    cpus: float = 2.0
+    """Cores of each, which are also its threads."""
+    gpus: float = 0.0
+    """GPUs per replica; 0.5: two share one."""
+
+    def __post_init__(self) -> None:
+        numbers = {"shard_images": self.shard_images, "workers": self.workers or 1, "cpus": self.cpus}
+        for name, value in numbers.items():
+            if value <= 0 or self.gpus < 0 or self.workers == 0:
+                raise UsageError(f"{name} is not positive; give a number above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What one worker finds out for all."""
+
+    settings: dict[str, Any]
+    """All that the results depend on, but the source."""
+    words: PreparedVocabulary
+    warnings: tuple[str, ...]
+    """About the words."""
+
+
+def find_facts(batch: Batch) -> ModelFacts:
+    """Load the model and encode the words, once for all workers.
+
+    Raises:
+        UsageError: model, words or options don't fit together.
+    """
+    how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options, "out": batch.out}
+    labeling = Labeling(**how, overlay=None, describe=lambda result, files: "")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        model = batch.load()
+        words = labeling.encoded(model)
+        model.protocol(batch.options, len(words))
+        settings = dict(labeling.settings(model))
+    told = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
+    return ModelFacts(settings=settings, words=words, warnings=tuple(dict.fromkeys(told)))
+
+
+class ShardLabeler:
+    """Labels and writes shards with a model that is loaded once; belongs in a process of its own.
+
+    Raises:
+        UsageError: the model isn't the same here as where the facts were found.
+    """
+
+    def __init__(self, batch: Batch, facts: ModelFacts, threads: int | None = None) -> None:
+        if threads is not None:
+            process_settings.for_own_process(threads)
+        self.batch = batch
+        self.model: Segmenter = batch.load()
+        record = model_record(self.model)
+        if told := difference({name: facts.settings.get(name) for name in record}, record):
+            raise UsageError(
+                f"the model differs between nodes ({told}); give them the same files and versions, and say --dtype"
+            )
+        self.words = facts.words.for_encoder(self.model.encode_words)
+
+    def __call__(self, shard: Shard) -> Record | str:
+        """Label a shard and write its results; why, if it can't be read now.
+
+        Raises:
+            OutputError: results can't be written.
+        """
+        try:
+            record, files = self.label(shard)
+        except UnavailableError as error:
+            return str(error)
+        for name, content in files:
+            folder_at(self.batch.out).write(name, content)
+        return record
+
+    def label(self, shard: Shard) -> tuple[Record, list[ResultFile]]:
+        """Label a shard: decoding, network and encoding of results go on at the same time.
+
+        Raises:
+            UnavailableError: a storage doesn't answer.
+        """
+        batch, results = self.batch, list[Any]()
+        failed = list[tuple[str, str]]()
+        waiting: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(4) as encoders:
+            for image, result in self._results(shard):
+                if isinstance(result, str):
+                    failed.append((image.address, result))
+                waiting.append(encoders.submit(encoded, batch.sink, image, result))
+                del result  # the thread that encodes it is the last to hold it
+                if len(waiting) > WAITING_TO_ENCODE:
+                    results.append(waiting.popleft().result())
+            results.extend(future.result() for future in waiting)
+        files = packed(batch.sink, shard, results, parts=batch.parts is not None)
+        written = tuple((name, len(content)) for name, content in files)
+        record = Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=written)
+        return record, files
+
+    def _results(self, shard: Shard) -> Iterator[tuple[BatchImage, Segmentation | str]]:
+        """Each image, and its result or problem."""
+        taken: deque[BatchImage] = deque()
+
+        def contents() -> Iterator[bytes]:
+            for image in shard.read():
+                taken.append(image)
+                if image.problem is None:
+                    yield image.content
+
+        for result in self.model.segment_many(contents(), self.words, options=self.batch.options, yield_errors=True):
+            while (image := taken.popleft()).problem is not None:
+                yield image, image.problem
+            if isinstance(result, SegvocError):
+                name, told = repr(image.address), str(result)
+                result = told.replace(UNNAMED_BYTES, name) if UNNAMED_BYTES in told else f"{name}: {told}"
+            yield image, result
+            del result
+        yield from ((image, image.problem or "") for image in taken)
