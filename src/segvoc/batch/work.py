@@ -63,9 +63,9 @@ class Batch:
     """GPUs per replica; 0.5: two share one."""
 
     def __post_init__(self) -> None:
-        numbers = {"shard_images": self.shard_images, "workers": self.workers or 1, "cpus": self.cpus}
-        for name, value in numbers.items():
-            if value <= 0 or self.gpus < 0 or self.workers == 0:
+        for name, least in (("shard_images", 1), ("workers", 1), ("cpus", 1e-9), ("gpus", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise UsageError(f"{name} is not positive; give a number above 0")
 
 

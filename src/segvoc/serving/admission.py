@@ -43,7 +43,7 @@ class Admission:
     ) -> None:
         self.app, self.routes, self.password_paths = app, routes, password_paths
         self._keys, self._most = {key.encode(): name for key, name in settings.keys().items()}, settings.key_requests
-        self._open: Counter[str] = Counter()
+        self._open: Counter[str | None] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -62,9 +62,6 @@ class Admission:
                     raise ServiceFailure("too_many", told, retry_after=1)
         except ServiceFailure as failure:
             await failure_response(failure)(scope, receive, send)
-            return
-        if name is None:
-            await self.app(scope, receive, send)
             return
         self._open[name] += 1
         try:

@@ -15,9 +15,6 @@ from segvoc.storage.json_files import strict_json
 
 JSON, PNG, ZIP = "application/json", "image/png", "application/zip"
 
-RESULT_TYPES = (JSON, PNG, ZIP)
-"""Types of results, the first of which is the default."""
-
 
 def negotiated(accept: str | None) -> str:
     """The first type in the header Accept that the service has; weights don't count.
@@ -27,10 +24,10 @@ def negotiated(accept: str | None) -> str:
     """
     for entry in (accept or "*/*").split(","):
         wanted = entry.partition(";")[0].strip().lower()
-        for offered in RESULT_TYPES:
+        for offered in ANSWERS:
             if wanted in (offered, f"{offered.partition('/')[0]}/*", "*/*"):
                 return offered
-    raise ServiceFailure("not_acceptable", f"the answer is one of {', '.join(RESULT_TYPES)}; accept one of them")
+    raise ServiceFailure("not_acceptable", f"the answer is one of {', '.join(ANSWERS)}; accept one of them")
 
 
 FAST = 1
