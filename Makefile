@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz kills rehearsal core coverage format bench viewers-check lock deploy-tools deploy-check release release-check release-tools clicks tiny tiny-programs images notebooks web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz kills rehearsal core coverage format bench lock deploy-tools deploy-check release release-check release-tools clicks tiny tiny-programs images notebooks web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,15 +104,6 @@ format: install  ## fix what ruff can fix
 bench: install  ## measure speed and memory: benchmarks/
 	@for name in $(basename $(notdir $(wildcard benchmarks/*_speed.py))); do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
-
-# FiftyOne brings a hundred packages, and LabelMe is under the GPL, so neither is in .venv. Where no MongoDB server is named
-# (FIFTYONE_DATABASE_URI), FiftyOne's data sets are in memory.
-viewers-check: install  ## run the tests of FiftyOne and LabelMe with the programs themselves: build/viewers
-	[ -x build/viewers/bin/pip ] || $(BIN)/python -m venv build/viewers
-	build/viewers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | while read -r packages; do \
-		$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$$packages/of_venv.pth"; done
-	build/viewers/bin/pip install --quiet "fiftyone>=1.10" "mongomock>=4.3" "labelme>=6.0"
-	PYTHONPATH=src:. OMP_NUM_THREADS=1 build/viewers/bin/python -m pytest tests/integrations $(ARGS)
 
 # The lock files have versions and hashes of the wheels for all Pythons and systems, and no addresses: the index is a
 # setting of the machine. Versions change only with ARGS=--upgrade.

@@ -38,7 +38,7 @@ from tqdm import tqdm
 import segvoc
 from benchmarks.machine import update
 from segvoc import process_settings
-from segvoc.big_images.labeling import label_big_image
+from segvoc.big_images import label_big_image
 from segvoc.cli.segment import summary_line
 from segvoc.hardware import cpu_name, peak_gigabytes
 from segvoc.imaging.result_paths import image_paths, plan_results

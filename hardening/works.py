@@ -8,6 +8,8 @@ import socket
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,7 +23,6 @@ from segvoc.batch import run
 from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.options import ModelOptions
-from segvoc.client import Client, ServiceError
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.data.datasets.project import is_project
 from segvoc.exported.manifest import export_in_the_making
@@ -202,7 +203,7 @@ def _finetuned() -> dict[str, Any]:
 
 
 def _batch() -> None:
-    run._ray = lambda workers: Loop()  # type: ignore[assignment,return-value]
+    run._ray = lambda batch: Loop()(batch)
     words = ("--words", "cat, sofa, wall", "--to", "files", "--shard-images", "1")
     command("batch", "in", "--out", "out", *words, "--device", "cpu")
 
@@ -213,13 +214,22 @@ def _prepare_service() -> None:
         Path("port").write_text(str(listener.getsockname()[1]))
 
 
-def _wait_for(client: Client) -> None:
+def _answered(port: int, path: Path) -> bytes:
+    """The label map that the service answers an image with, once it takes requests."""
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="words"\r\n\r\ncat, sofa, wall\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        + path.read_bytes()
+        + b"\r\n--b--\r\n"
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Accept": "image/png"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/segment", body, headers)
     end = time.monotonic() + 60
     while True:
         try:
-            client.models()
-            return
-        except ServiceError:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.read()
+        except urllib.error.URLError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
@@ -231,14 +241,12 @@ def _serve() -> None:
     done: list[BaseException | None] = []
 
     def ask() -> None:
-        client = Client(f"http://127.0.0.1:{port}")
         try:
-            _wait_for(client)
             for path in sorted(Path("in").iterdir()):
                 answer = Path("out", f"{path.stem}.labels")
                 if not answer.exists():
-                    labels = client.segment(path, ["cat", "sofa", "wall"]).labels
-                    write_atomically(answer, lambda file, labels=labels: file.write(labels.tobytes()))
+                    labels = _answered(port, path)
+                    write_atomically(answer, lambda file, labels=labels: file.write(labels))
             done.append(None)
         except Exception as error:
             done.append(error)

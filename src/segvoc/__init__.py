@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from segvoc.models.conversion import save
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.opening import list_models, load, load_exported
-    from segvoc.pipelines import ImageSegmentationPipeline, pipeline
     from segvoc.process_settings import keep_freed_memory
     from segvoc.teaching.taught_words import TaughtWords
     from segvoc.training import recipes, trackers
@@ -57,7 +56,6 @@ __all__ = [
     "EvaluationSettings",
     "EvaluationTask",
     "ExportedSegmenter",
-    "ImageSegmentationPipeline",
     "InputError",
     "LabelOptions",
     "LabeledImages",
@@ -82,7 +80,6 @@ __all__ = [
     "list_models",
     "load",
     "load_exported",
-    "pipeline",
     "read_dataset",
     "read_huggingface",
     "read_label_map",
@@ -100,7 +97,6 @@ _HOMES = {
     "EvaluationSettings": "segvoc.evaluation.task",
     "EvaluationTask": "segvoc.evaluation.task",
     "ExportedSegmenter": "segvoc.exported.segmenter",
-    "ImageSegmentationPipeline": "segvoc.pipelines",
     "InputError": "segvoc.errors",
     "LabelOptions": "segvoc.inference.label_options",
     "LabeledImages": "segvoc.data.labeled_images",
@@ -125,7 +121,6 @@ _HOMES = {
     "list_models": "segvoc.models.opening",
     "load": "segvoc.models.opening",
     "load_exported": "segvoc.models.opening",
-    "pipeline": "segvoc.pipelines",
     "read_dataset": "segvoc.data.datasets.opening",
     "read_huggingface": "segvoc.data.datasets.huggingface",
     "read_label_map": "segvoc.imaging.label_maps",

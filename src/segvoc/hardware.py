@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -24,27 +23,14 @@ def bfloat16_instructions() -> str | None:
     """The instructions by which this processor multiplies bfloat16 matrices: "AMX", "AVX512-BF16" or "Arm BF16".
 
     Returns:
-        Their name; None if there are none that PyTorch uses. Then it converts to float32 and back, which is slow.
+        Their name; None if there are none that PyTorch uses, or if it doesn't tell (before 2.11). Without them it
+        converts to float32 and back, which is slow.
     """
     import torch  # here, since it takes seconds to import
 
-    found = _capabilities() if torch.backends.mkldnn.is_available() else {}
+    tells = torch.backends.mkldnn.is_available() and hasattr(torch.cpu, "get_capabilities")
+    found = torch.cpu.get_capabilities() if tells else {}
     return next((name for key, name in _BFLOAT16.items() if found.get(key)), None)
-
-
-def _capabilities() -> Mapping[str, object]:
-    """What PyTorch knows of the processor, by the names of its newest versions."""
-    import torch
-
-    if hasattr(torch.cpu, "get_capabilities"):
-        return torch.cpu.get_capabilities()
-    # versions before 2.11; none of these functions is promised to stay
-    known: dict[str, object] = {}
-    for key, asks in (("amx_bf16", "_is_amx_tile_supported"), ("avx512_bf16", "_is_avx512_bf16_supported")):
-        known[key] = getattr(torch.cpu, asks, lambda: False)()
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        known["bf16"] = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return known
 
 
 def may_have_gpu() -> bool:
@@ -74,19 +60,13 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_gigabytes(*, of_children: bool = False) -> float:
-    """The most main memory that this process had in use so far [GB of 1e9 bytes].
-
-    Args:
-        of_children: of the largest of its children that have ended instead; 0 on Windows, which doesn't tell.
-    """
+def peak_gigabytes() -> float:
+    """The most main memory that this process had in use so far [GB of 1e9 bytes]; 0 on Windows."""
     if sys.platform == "win32":
-        # it doesn't tell of children that have ended
-        return 0.0 if of_children else _windows_counters().peak_working_set / 1e9
+        return 0.0
     import resource  # Windows has none
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def installed_memory() -> int:
@@ -107,23 +87,3 @@ class _WindowsMemory(ctypes.Structure):
         ("total", ctypes.c_uint64),
         ("others", ctypes.c_uint64 * 6),
     )
-
-
-class _WindowsCounters(ctypes.Structure):
-    """PROCESS_MEMORY_COUNTERS."""
-
-    _fields_ = (
-        ("length", ctypes.c_uint32),
-        ("page_faults", ctypes.c_uint32),
-        ("peak_working_set", ctypes.c_size_t),
-        ("others", ctypes.c_size_t * 7),
-    )
-
-
-def _windows_counters() -> _WindowsCounters:
-    counters = _WindowsCounters(length=ctypes.sizeof(_WindowsCounters))
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined] # as typed on Windows alone
-    kernel.GetCurrentProcess.restype = ctypes.c_void_p
-    this = ctypes.c_void_p(kernel.GetCurrentProcess())
-    kernel.K32GetProcessMemoryInfo(this, ctypes.byref(counters), counters.length)
-    return counters

@@ -24,8 +24,6 @@ _KEPT = 1 << 30  # bytes
 WORKER_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """How processes that read data are started; Windows has no fork servers."""
 
-_STILL_RUNS, _MAY_WAIT = 0x102, 0x100000  # of Windows: WAIT_TIMEOUT, SYNCHRONIZE
-
 _SHORT_SPIN = "1000"
 """Number of spins before a waiting thread sleeps. GNU OpenMP's default is 3 ms or more, which makes every run on shared
 cores many times slower; not spinning at all costs a tenth on dedicated cores."""
@@ -113,26 +111,6 @@ def how_it_ended(code: int | None) -> str:
     if code == -9:  # SIGKILL, which Windows doesn't have
         return "the process was killed, probably because memory ran out"
     return f"the process ended unexpectedly (exit code {code})"
-
-
-def is_running(process: int) -> bool:
-    """Whether there is a process of this number, which may be another user's."""
-    if sys.platform == "win32":
-        # `os.kill` would send Ctrl-C there
-        handle = ctypes.windll.kernel32.OpenProcess(_MAY_WAIT, False, process)
-        if not handle:
-            return False
-        try:
-            return ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == _STILL_RUNS
-        finally:
-            ctypes.windll.kernel32.CloseHandle(handle)
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def end_with_parent() -> None:

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from segvoc.batch import run
 from segvoc.batch.results import Record
 from segvoc.batch.run import BatchRun
-from segvoc.batch.sources import BatchSource, Task, read_shards
+from segvoc.batch.sources import Shard
 from segvoc.batch.storage import folder_at
 from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
-from segvoc.errors import UnavailableError
 from segvoc.vocabulary import Vocabulary
 from tests.batch.quick_model import QuickSegmenter
 
@@ -36,41 +37,41 @@ class Stopped(Exception):
 
 
 class Loop:
-    """An engine that does one thing after another, and may stop after some shards."""
+    """An engine that does one shard after another, and may stop after some."""
 
     def __init__(self, stop_after: int | None = None, *, before_record: bool = False) -> None:
         self.left, self.before_record = stop_after, before_record
         self.labeled = 0
 
-    def facts(self, batch: Batch) -> ModelFacts:
-        return find_facts(batch)
+    def __call__(self, batch: Batch) -> "Loop":
+        self.batch = batch
+        return self
 
-    def run(
-        self, batch: Batch, source: BatchSource, tasks: Sequence[Task], facts: ModelFacts
-    ) -> Iterator[Record | str]:
-        labeler = ShardLabeler(batch, facts)
-        for task in tasks:
-            try:
-                for shard in read_shards(source, task, batch.shard_images):
-                    if self.left == 0:
-                        if self.before_record:
-                            for name, content in labeler.label(shard)[1]:
-                                folder_at(batch.out).write(name, content)
-                        raise Stopped
-                    self.left = None if self.left is None else self.left - 1
-                    record = labeler(shard)
-                    self.labeled += len(shard.images)
-                    yield record
-            except UnavailableError as error:
-                yield str(error)
+    def facts(self) -> ModelFacts:
+        return find_facts(self.batch)
+
+    def run(self, shards: Sequence[Shard], facts: ModelFacts) -> Iterator[Record | str]:
+        labeler = ShardLabeler(self.batch, facts)
+        for shard in shards:
+            if self.left == 0:
+                if self.before_record:
+                    for name, content in labeler.label(shard)[1]:
+                        folder_at(self.batch.out).write(name, content)
+                raise Stopped
+            self.left = None if self.left is None else self.left - 1
+            outcome = labeler(shard)
+            self.labeled += outcome.images if isinstance(outcome, Record) else 0
+            yield outcome
 
 
 def label(source: object, out: object, engine: Loop | None = None, **options: Any) -> BatchRun:
     asked = {"words": WORDS, "load": quick, "shard_images": 2, **options}
-    run = BatchRun(Batch(source=str(source), out=str(out), **asked), engine or Loop())
-    for _ in run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_ray", engine or Loop())
+        done = BatchRun(Batch(source=str(source), out=str(out), **asked))
+    for _ in done:
         pass
-    return run
+    return done
 
 
 def jpeg(seed: int) -> bytes:

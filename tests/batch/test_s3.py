@@ -9,7 +9,7 @@ pytest.importorskip("pyarrow", reason='needs the extra "batch"')
 pytest.importorskip("moto", reason="needs moto's server")
 
 from segvoc.batch import storage
-from segvoc.batch.storage import folder_at, retried
+from segvoc.batch.storage import folder_at
 from segvoc.errors import OutputError, UnavailableError, UsageError
 from tests.batch.flaky_s3 import FlakyS3, flaky_s3
 from tests.batch.runs import Loop, Stopped, contents, folder_of, label, tar_of
@@ -22,11 +22,6 @@ NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg"]
 def s3() -> Iterator[FlakyS3]:
     with flaky_s3() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def quick_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "STORAGE_WAIT", 0.001)
 
 
 def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -> None:
@@ -58,7 +53,7 @@ def test_tars_stream_from_s3(s3: FlakyS3) -> None:
 
 @pytest.mark.slow
 def test_a_storage_that_does_not_answer_is_one_line(s3: FlakyS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "ATTEMPTS", 1)  # Arrow tries several times itself
+    monkeypatch.setattr(storage, "ATTEMPTS", 2)
     folder = folder_at("s3://bucket/down")
     folder.write("a.jpg", b"x")
     s3.share = 1.0
@@ -87,28 +82,6 @@ def test_what_could_not_be_read_is_tried_by_the_next_run(s3, tmp_path, monkeypat
     assert (first.images, first.problems) == (2, ["'c.jpg' can't be reached"])
     done = label("s3://bucket/some", tmp_path / "out")
     assert (done.images, done.before, done.problems, done.failed) == (3, 2, [], [])
-
-
-def test_only_answers_that_may_change_are_asked_for_again() -> None:
-    asked: list[int] = []
-
-    def ask(error: Exception, times: int) -> str:
-        asked.append(1)
-        if len(asked) <= times:
-            raise error
-        return "found"
-
-    assert retried("it", lambda: ask(OSError("busy"), 3)) == "found"
-    assert len(asked) == 4
-    for error, raised in (
-        (FileNotFoundError("no"), FileNotFoundError),
-        (OSError("AWS Error ACCESS_DENIED during GetObject"), PermissionError),
-        (OSError("busy"), UnavailableError),
-    ):
-        asked.clear()
-        with pytest.raises(raised):
-            retried("it", lambda error=error: ask(error, 99))
-        assert len(asked) == (storage.ATTEMPTS if raised is UnavailableError else 1)
 
 
 def test_a_bucket_that_is_not_there_is_refused(s3: FlakyS3, tmp_path: Path) -> None:

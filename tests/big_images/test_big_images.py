@@ -1,4 +1,4 @@
-"""Big images from file to files: the same labels as in memory, coordinates, polygons, and going on after a stop."""
+"""Big images from file to files: the same labels as in memory, coordinates, and going on after a stop."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.big_images.labeling import label_big_image
+from segvoc.big_images import label_big_image
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
 from tests.images import saved
-from tests.imaging.rasters import UTM, utm, write_raster
+from tests.imaging.rasters import utm, write_raster
 from tests.inference.small_network import small_segmenter
 
 WORDS = ["cat", "sofa", "wall", "tree"]
@@ -92,35 +92,6 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, i
     assert (found[away] == expected[away]).mean() > 0.999
     assert result.statistics.unlabeled == 70 * 90
     np.testing.assert_array_equal(read_label_map(result.label_map) == UNLABELED, found == 255)
-
-
-def test_polygons_cover_the_labels(model: NetworkSegmenter, scene: Path) -> None:
-    import rasterio
-    from rasterio import features, warp
-
-    result = label_big_image(model, scene, WORDS, scene.parent / "out", tile=80, polygons=True)
-    collection = json.loads(result.polygons.read_text())
-    assert collection["type"] == "FeatureCollection"
-    assert {feature["properties"]["name"] for feature in collection["features"]} <= set(WORDS)
-    back = [
-        (warp.transform_geom("EPSG:4326", UTM, feature["geometry"]), feature["properties"]["id"])
-        for feature in collection["features"]
-    ]
-    longitude, latitude = collection["features"][0]["geometry"]["coordinates"][0][0]
-    assert (round(longitude), round(latitude)) == (15, 49)
-    with rasterio.open(result.label_map) as labels:
-        drawn = features.rasterize(back, labels.shape, fill=255, transform=labels.transform, dtype="uint8")
-        assert (drawn == labels.read(1)).mean() > 0.999
-
-
-def test_polygons_of_an_image_without_coordinates_are_in_pixels(model, image, tmp_path):
-    features = pytest.importorskip("rasterio.features", reason="needs the extra geo")
-    path = saved(Image.fromarray(image), tmp_path / "photo.png")
-    result = label_big_image(model, path, WORDS, tmp_path / "out", tile=100, polygons=True)
-    collection = json.loads(result.polygons.read_text())
-    shapes = [(feature["geometry"], feature["properties"]["id"]) for feature in collection["features"]]
-    drawn = features.rasterize(shapes, image.shape[:2], fill=255, dtype="uint8")
-    np.testing.assert_array_equal(drawn, read_label_map(result.label_map))
 
 
 class _StoppedError(Exception):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segvoc.big_images.partial_labels import PartialLabels
-from segvoc.errors import OutputError, UsageError
+from segvoc.big_images import PartialLabels
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.reports import LabelStatistics
 
@@ -25,8 +25,8 @@ def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
     partial.add_row(stop, labels, LabelStatistics.of(labels, np.full(labels.shape, 0.3, np.float32)), 1.5)
 
 
-def _open(out: Path, *, resume: bool = True, **changed: Any) -> PartialLabels:
-    return PartialLabels(out, "sub/scene", **IMAGE | changed, resume=resume)
+def _open(out: Path, **changed: Any) -> PartialLabels:
+    return PartialLabels(out, "sub/scene", **IMAGE | {"resume": True} | changed)
 
 
 @pytest.mark.parametrize("classes", [3, 300])
@@ -51,28 +51,13 @@ def test_rows_come_back(tmp_path: Path, classes: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_resume_it_begins_anew(tmp_path: Path) -> None:
-    with _open(tmp_path) as partial:
-        partial.begin(None)
-        _add(partial, 4, _labels(4))
-    with _open(tmp_path, resume=False) as partial:
-        assert (partial.is_new, partial.rows) == (True, 0)
-
-
-@pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}])
+@pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}, {"resume": False}])
 def test_another_image_begins_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
     with _open(tmp_path) as partial:
         partial.begin(None)
         _add(partial, 4, _labels(4))
     with _open(tmp_path, **changed) as partial:
         assert partial.is_new
-
-
-def test_other_settings_are_named(tmp_path: Path) -> None:
-    with _open(tmp_path) as partial:
-        partial.begin(None)
-    with pytest.raises(UsageError, match=r"tile: 4, now 8"):
-        _open(tmp_path, settings={"tile": 8})
 
 
 def test_a_file_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
@@ -102,11 +87,3 @@ def test_two_processes_do_not_label_one_image(tmp_path: Path) -> None:
         partial.begin(None)
         with pytest.raises(UsageError, match="another process"):
             _open(tmp_path)
-
-
-def test_labels_that_are_not_there_are_an_error(tmp_path: Path) -> None:
-    with _open(tmp_path) as partial:
-        partial.begin(None)
-        _add(partial, 4, _labels(4))
-        with pytest.raises(OutputError, match="label the image again"):
-            partial.read(slice(0, 8))

@@ -80,7 +80,7 @@ def test_a_missing_distribution_is_named(other: str) -> None:
 
 def test_routes_are_there_while_the_model_is_loaded(other: str) -> None:
     (extension,) = (one for one in installed_extensions() if one.options[0].name == "wave")
-    add = extension.routes({"wave": "x", "workers": 1})
+    add = extension.routes({"wave": "x"})
     app = create_app(NumpySegmenter, ServiceSettings(extensions=(add,)))
     assert isinstance(app, FastAPI)
     with TestClient(app, base_url="http://127.0.0.1") as client:

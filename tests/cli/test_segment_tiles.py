@@ -36,29 +36,23 @@ def test_images_are_labeled_in_tiles(segment: Command) -> None:
 def test_tiffs_have_tiffs_and_other_images_fail_alone(segment: Command) -> None:
     _draw_scene("scene.tif")
     draw_photos("photo.jpg")
-    done = segment("scene.tif", "photo.jpg", "missing.tif", *WORDS, "--bands=3,2,1", "--polygons", "--no-overlay")
+    done = segment("scene.tif", "photo.jpg", "missing.tif", *WORDS, "--bands=3,2,1", "--no-overlay")
     assert done.code == 1
     assert "'photo.jpg' is not a TIFF" in done.err
     assert "'missing.tif' does not exist" in done.err
     assert "2 of 3 images failed" in done.err
     assert done.out.startswith("scene.tif: ")
-    assert result_files() == ["scene.geojson", "scene.json", "scene.tif"]
+    assert result_files() == ["scene.json", "scene.tif"]
 
 
-def test_without_tiles_a_geotiff_keeps_its_place_and_other_planets_fail_alone(segment: Command) -> None:
+def test_without_tiles_a_geotiff_keeps_its_place(segment: Command) -> None:
     rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
     _draw_scene("scene.tif")
-    write_raster(Path("mars.tif"), np.full((3, 9, 9), 9, np.uint8), crs="+proj=longlat +a=3396190 +b=3376200")
     assert segment("scene.tif", *WORDS, "--no-overlay").code == 0
     assert result_files() == ["scene.json", "scene.tif"]
     with rasterio.open("scene.tif") as image, rasterio.open("out/scene.tif") as labels:
         assert (labels.crs, labels.transform, labels.shape) == (image.crs, image.transform, image.shape)
     assert json.loads(Path("out/scene.json").read_text())["classes"][0]["name"] == "cat"
-    done = segment("mars.tif", "scene.tif", *WORDS, "--polygons", "--no-overlay", "--out=tiles")
-    assert (done.code, done.err.count("'mars.tif' has coordinates without longitude and latitude")) == (1, 1)
-    assert sorted(path.name for path in Path("tiles").glob("*.*") if path.is_file()) == [
-        *("scene.geojson", "scene.json", "scene.tif")
-    ]
 
 
 def test_resume_skips_what_is_done(segment: Command) -> None:
@@ -71,18 +65,6 @@ def test_resume_skips_what_is_done(segment: Command) -> None:
     assert again.out == first.out
     assert again.err.count("was done before") == 2
     segment(*call, "--overlap=20", "--resume").refused("overlap: 7, now 20")
-
-
-def test_resume_makes_polygons_that_are_gone(segment: Command) -> None:
-    _draw_scene("scene.tif")
-    call = ("scene.tif", *WORDS, "--tile=60", "--polygons", "--resume")
-    assert segment(*call).code == 0
-    polygons = Path("out/scene.geojson")
-    content = polygons.read_bytes()
-    polygons.unlink()
-    assert "was done before" not in segment(*call).err
-    assert polygons.read_bytes() == content
-    assert "was done before" in segment(*call).err
 
 
 def test_wrong_calls_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +81,6 @@ def test_wrong_calls_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatc
     segment("scene.tif", *WORDS, "--tile=64", "--out=.").refused("would overwrite", "scene.tif")
     monkeypatch.setitem(__import__("sys").modules, "rasterio", None)
     segment("scene.tif", *WORDS, "--tile=64").refused("rasterio", "segvoc[geo]")
-    segment("photo.png", *WORDS, "--polygons").refused("rasterio", "segvoc[geo]")
     assert not Path("out").exists()
 
 

@@ -24,10 +24,10 @@ def served(monkeypatch):
 
 def test_it_listens_on_this_machine_alone(segvoc_command: Command, served):
     assert segvoc_command("serve").code == 0
-    assert segvoc_command("serve", "--host", "::1", "--queue", "3", "--workers", "2").code == 0
+    assert segvoc_command("serve", "--host", "::1", "--queue", "3").code == 0
     (first, second) = served
-    assert first[1] == {"host": "127.0.0.1", "port": 8000, "workers": 1}
-    assert second[1] == {"host": "::1", "port": 8000, "workers": 2}
+    assert first[1] == {"host": "127.0.0.1", "port": 8000}
+    assert second[1] == {"host": "::1", "port": 8000}
     assert [arguments[1].queue for arguments, _ in served] == [ServiceSettings().queue, 3]
     assert all(arguments[1].api_key is arguments[1].api_key_file is None for arguments, _ in served)
 
@@ -48,7 +48,7 @@ def test_elsewhere_it_demands_a_key(segvoc_command: Command, served, monkeypatch
 def test_wrong_keys_are_refused(segvoc_command: Command, served, tmp_path):
     segvoc_command("serve", "--api-key-file", "missing").refused("missing", "can't be read")
     (tmp_path / "key").write_text("\n")
-    segvoc_command("serve", "--api-key-file", "key").refused("it has 0 keys")
+    segvoc_command("serve", "--api-key-file", "key").refused("there is no API key")
     (tmp_path / "key").write_text("short")
     segvoc_command("serve", "--api-key-file", "key").refused("16 or more characters")
     assert segvoc_command("serve", "--queue", "0").code == 2

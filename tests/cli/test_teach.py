@@ -65,8 +65,8 @@ def test_batch_and_serve_give_the_labels_of_segment(command, monkeypatch):
     names = sorted(path.name for path in Path("set/images").iterdir())
     expected = {name: read_label_map(Path("expected") / name) for name in names}
 
-    monkeypatch.setattr(run, "_ray", lambda workers: Loop())
-    batch = ("batch", "set/images", "--out", "labeled", "--to", "files", "--no-overlay", *words)
+    monkeypatch.setattr(run, "_ray", lambda batch: Loop()(batch))
+    batch = ("batch", "set/images", "--out", "labeled", "--to", "files", *words)
     done = command(*batch, *taught)
     assert done.code == 0, done.err
     for name, labels in expected.items():

@@ -79,10 +79,8 @@ def test_the_command_writes_a_mask_and_an_overlay(pixels: np.ndarray, segvoc_com
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("photo.png",), "neither a box nor a point"),
         (("photo.png", "300,1"), "the point 300,1 is not in the image, which has 256 x 192 pixels"),
         (("photo.png", "1"), "'1' is not X,Y; give numbers, for example 120,80"),
-        (("photo.png", "a,b"), "'a,b' is not X,Y"),
         (("photo.png", "--box", "1,2"), "'1,2' is not X0,Y0,X1,Y1"),
         (("photo.png", "1,1", "--overlay", "photo.png"), "is the image itself"),
         (("photo.png", "1,1", "--overlay", "shown.svg"), "shown.svg"),

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from segvoc.clicks.clicked_image import IMAGE, PROGRAM, VIEW_PROGRAM, Click, ClickedImage
-from segvoc.clicks.view import ViewBox
 from segvoc.exported.shipped import SHIPPED, open_tiny
 
 HEIGHT, WIDTH = 192, 256
@@ -31,13 +30,6 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
-def test_one_click_finds_what_it_is_on_and_not_what_is_beside(image: ClickedImage) -> None:
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    for column in (70, 186):
-        found = image.mask(image.clicked(Click(float(column), 96.0)))
-        assert iou(found, disk(rows, columns, 96, column)) > 0.8
-
-
 def test_a_click_beside_takes_out_and_another_object_is_added(image: ClickedImage) -> None:
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     left, right = (disk(rows, columns, 96, column) for column in (70, 186))
@@ -48,13 +40,6 @@ def test_a_click_beside_takes_out_and_another_object_is_added(image: ClickedImag
     assert not image.mask(again)[96, 186]
     assert iou(image.mask(again), left) > 0.8
     assert first.clicks == (Click(70.0, 96.0),)  # a guess doesn't change
-
-
-def test_a_box_finds_the_object_in_it_and_a_mask_is_as_large_as_the_image(image: ClickedImage) -> None:
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    found = image.mask(image.boxed(ViewBox(20.0, 46.0, 120.0, 146.0)))
-    assert found.shape == (HEIGHT, WIDTH)
-    assert iou(found, disk(rows, columns, 96, 70)) > 0.8
 
 
 def test_images_of_few_pixels_can_be_clicked() -> None:

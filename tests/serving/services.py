@@ -3,19 +3,20 @@
 import asyncio
 import contextlib
 import io
+import json
 import threading
-from collections.abc import Iterator, MutableMapping
-from functools import partial
+import zipfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import httpx2
 import numpy as np
-import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.app import create_app
-from segvoc.serving.server import bound_socket, process_app, service_config
+from segvoc.serving.server import bound_socket, service_server
 from segvoc.serving.settings import ServiceSettings
 from tests.inference.numpy_engine import NumpySegmenter
 
@@ -54,11 +55,10 @@ def in_process(
     model: Segmenter | None = None,
     *,
     host: str = "127.0.0.1",
-    definitions: MutableMapping[str, bytes] | None = None,
     **changes: Any,
 ) -> Iterator[TestClient]:
     """A client of a service in this process, without a socket; what goes wrong inside doesn't come through."""
-    app = create_app(lambda: model or NumpySegmenter(), ServiceSettings(**changes), definitions)
+    app = create_app(lambda: model or NumpySegmenter(), ServiceSettings(**changes))
     with TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False) as client:
         yield client
 
@@ -68,9 +68,7 @@ def listening(model: Segmenter | None = None, **changes: Any) -> Iterator[int]:
     """The port of a service that listens on loopback, in a thread of this process."""
     settings = ServiceSettings(**changes)
     with bound_socket("127.0.0.1", 0) as listener:
-        config = service_config(partial(process_app, lambda: model or NumpySegmenter(), settings), settings)
-        config.log_config = None
-        server = uvicorn.Server(config)
+        server = service_server(create_app(lambda: model or NumpySegmenter(), settings), settings)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
         thread.start()
         while not server.started:
@@ -82,6 +80,18 @@ def listening(model: Segmenter | None = None, **changes: Any) -> Iterator[int]:
             server.should_exit = True
             thread.join(30)
             assert not thread.is_alive()
+
+
+def labeled(url: str, image: bytes, words: Sequence[str], key: str | None = None, **fields: str) -> dict[str, Any]:
+    """The files of the zip that a service answers an image with."""
+    headers = {"Accept": "application/zip", **({} if key is None else {"Authorization": f"Bearer {key}"})}
+    form = {"words": json.dumps(list(words)), **fields}
+    answer = httpx2.post(f"{url}/v1/segment", files={"image": image}, data=form, headers=headers, timeout=120)
+    answer.raise_for_status()
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    opened: dict[str, Any] = {"result.json": json.loads, "probabilities.npy": lambda file: np.load(io.BytesIO(file))}
+    return {name: opened.get(name, lambda png: np.asarray(Image.open(io.BytesIO(png))))(files[name]) for name in files}
 
 
 def failure(response: Any) -> str:

@@ -1,12 +1,9 @@
-"""Bodies that come slowly, are too large or break off, and clients that leave."""
+"""Bodies without a length, and clients that leave; test_hostile.py has what is slow, too large or no HTTP."""
 
 import contextlib
-import json
 import socket
 import time
 from collections.abc import Iterator
-
-import pytest
 
 from segvoc.serving.server import bound_socket
 from tests.serving.services import GatedSegmenter, listening, png
@@ -25,15 +22,6 @@ def connected(port: int) -> Iterator[socket.socket]:
         yield connection
 
 
-def answer(connection: socket.socket) -> bytes:
-    """All that comes until the service closes the connection."""
-    received = b""
-    with contextlib.suppress(ConnectionResetError):
-        while chunk := connection.recv(65_536):
-            received += chunk
-    return received
-
-
 def one_answer(connection: socket.socket) -> tuple[int, bytes]:
     """Status and body of an answer on a connection that stays open."""
     received = b""
@@ -50,21 +38,6 @@ def ask(port: int) -> int:
     with connected(port) as connection:
         connection.sendall(WHOLE)
         return one_answer(connection)[0]
-
-
-def test_a_body_that_does_not_come_gets_408():
-    with listening(upload_seconds=0.3) as port, connected(port) as connection:
-        connection.sendall(WHOLE[:-40])
-        status, body = one_answer(connection)
-        assert (status, json.loads(body)["error"]["code"]) == (408, "upload_timeout")
-        assert ask(port) == 200
-
-
-def test_a_body_that_is_announced_as_too_large_is_not_read():
-    with listening(max_bytes=1000) as port, connected(port) as connection:
-        connection.sendall(HEAD + b"Content-Length: 1000000000\r\n\r\n")
-        status, body = one_answer(connection)
-        assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
 
 
 def test_answers_do_not_wait_for_acknowledgements():
@@ -101,22 +74,3 @@ def test_who_leaves_frees_the_place():
                 model.gate.set()
                 assert one_answer(last)[0] == 200
             assert [one_answer(connection)[0] for connection in connections[:3]] == [200] * 3
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
-        HEAD + b"Content-Length: -1\r\n\r\n",
-        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n",
-    ],
-)
-def test_what_is_not_http_gets_400(request_bytes):
-    with listening() as port, connected(port) as connection:
-        with contextlib.suppress(OSError):
-            connection.sendall(request_bytes)
-        assert answer(connection).startswith(b"HTTP/1.1 400 ")
-        assert ask(port) == 200

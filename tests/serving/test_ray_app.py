@@ -1,31 +1,29 @@
 """The service on a cluster: a real one of Ray's, with two nodes on this machine, of which one is killed."""
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 
-from segvoc.client import Client, ServiceError
 from segvoc.errors import UsageError
-from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.settings import ServiceSettings
 from tests.processes import free_port
-from tests.serving.services import drawn_image, listening, png
+from tests.serving.services import drawn_image, labeled, listening, png
 from tests.serving.slow_models import SlowSegmenter
 
 ray_app = pytest.importorskip("segvoc.serving.ray_app", reason='needs the extra "batch"')
-RayError = pytest.importorskip("ray.exceptions").RayError
 
 ROOT = Path(__file__).parents[2]
 KEY = "k" * 20
@@ -41,13 +39,10 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"api_key": KEY}, "secret"),
+        ({"api_key": KEY}, "no setting 'api_key'"),
         ({"no_such": 1}, "no setting 'no_such'"),
         ({"queue": 0}, "queue=0 is not positive"),
         ({"queue": "many"}, "queue=many"),
-        ({"min_replicas": 5}, "don't fit together"),
-        ({"min_replicas": 0}, "don't fit together"),
-        ({"cpus": "-1"}, "cpus=-1"),
         ({"api_key_file": "/no/such/file"}, "both SEGVOC_API_KEY and api_key_file"),
     ],
 )
@@ -67,17 +62,16 @@ def test_it_demands_a_key(arguments: dict[str, Any], said: str):
 
 def test_arguments_become_settings_of_ray_and_of_the_replicas(monkeypatch, tmp_path):
     (tmp_path / "key").write_text(f"{KEY}\n")
-    arguments = {"api_key_file": str(tmp_path / "key"), "max_replicas": "6", "gpus": 1, "queue": 9, "cpus": 0.5}
+    arguments = {"api_key_file": str(tmp_path / "key"), "queue": "9", "batch": 8}
     deployment = ray_app.build_app(arguments)._bound_deployment
-    assert deployment.ray_actor_options["num_cpus"] == 0.5
-    assert deployment.ray_actor_options["num_gpus"] == 1
+    assert deployment.ray_actor_options["num_cpus"] == 2
     assert deployment.max_ongoing_requests == 25  # three batches of 8
-    assert deployment.max_queued_requests == 54
+    assert deployment.max_queued_requests == 36
     opened, settings = deployment.init_args
     assert opened.args == ("tiny",)
     assert settings.service.queue == 9
     assert KEY not in repr(deployment.init_args)
-    assert settings.with_secrets() == ServiceSettings(queue=9, api_key_file=tmp_path / "key")
+    assert settings.with_secrets() == ServiceSettings(queue=9, batch=8, api_key_file=tmp_path / "key")
 
 
 def test_the_example_for_kubernetes_fits_rays_schema_and_the_settings(monkeypatch):
@@ -88,27 +82,6 @@ def test_the_example_for_kubernetes_fits_rays_schema_and_the_settings(monkeypatc
     module, _, function = described.import_path.partition(":")
     assert (module, getattr(ray_app, function)) == (ray_app.__name__, ray_app.build_app)
     assert ray_app.build_app(described.args)._bound_deployment.max_ongoing_requests == 4
-
-
-def test_vocabularies_out_of_reach_are_a_failure_that_passes(monkeypatch):
-    def unavailable() -> None:
-        raise RayError
-
-    monkeypatch.setattr(ray_app, "_definitions_actor", unavailable)
-    with pytest.raises(ServiceFailure, match="try again") as failed:
-        ray_app.SharedDefinitions().get("v0")
-    assert (failed.value.status, failed.value.headers) == (503, {"Retry-After": "1"})
-
-
-def test_kept_definitions_are_a_mapping(monkeypatch):
-    kept = ray_app._KeptDefinitions()
-    monkeypatch.setattr(ray_app.SharedDefinitions, "_ask", lambda _, method, *given: getattr(kept, method)(*given))
-    shared = ray_app.SharedDefinitions()
-    shared["a"], shared["b"] = b"1", b"2"
-    assert (list(shared), len(shared), shared["a"], shared.get("c")) == (["a", "b"], 2, b"1", None)
-    assert shared.pop("a") == b"1"
-    assert shared.pop("a", None) is None
-    assert dict(shared) == {"b": b"2"}
 
 
 @contextlib.contextmanager
@@ -141,37 +114,32 @@ def test_two_nodes_answer_as_one_service_and_lose_nothing_when_one_is_killed(mon
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("SEGVOC_API_KEY", KEY)
     images = [drawn_image(seed) for seed in range(3)]
-    settings = ray_app.ClusterSettings(min_replicas=2, max_replicas=2, cpus=1.0)
+    replicas = {"min_replicas": 2, "max_replicas": 2}
+    options: dict[str, Any] = {"autoscaling_config": replicas, "ray_actor_options": {"num_cpus": 1}}
     with two_nodes() as (cluster, second, port), listening(SlowSegmenter(0.0)) as single_port:
         from ray import serve
 
-        serve.run(ray_app.application(partial(SlowSegmenter, SLEEP), settings))
-        url = f"http://127.0.0.1:{port}"
-        with pytest.raises(ServiceError, match="the API key is missing"):
-            Client(url).models()
-        client, single = Client(url, api_key=KEY, attempts=8), Client(f"http://127.0.0.1:{single_port}")
-        assert client.models() == single.models()
+        serve.run(ray_app.application(partial(SlowSegmenter, SLEEP), ray_app.ClusterSettings(), **options))
+        url, single = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{single_port}"
+        assert httpx2.get(f"{url}/v1/models").status_code == 401
+        fields = {"parts": '{"cat": ["head"]}', "background": "other", "probabilities": "true"}
         for image in images:
-            options: dict[str, Any] = {"parts": {"cat": ["head"]}, "background": "other", "return_probabilities": True}
-            found, expected = (one.segment(png(image), WORDS, **options) for one in (client, single))
-            np.testing.assert_array_equal(found.labels, expected.labels)
-            np.testing.assert_array_equal(found.probabilities, expected.probabilities)
-            np.testing.assert_array_equal(found.part_labels, expected.part_labels)
-            assert found.overlay == expected.overlay
-            assert json.loads(json.dumps(found.report)) == {**expected.report, "seconds": found.report["seconds"]}
+            found, expected = (labeled(one, png(image), WORDS, KEY, **fields) for one in (url, single))
+            seconds = found["result.json"]["seconds"]
+            assert found.pop("result.json") == {**expected.pop("result.json"), "seconds": seconds}
+            assert set(found) == set(expected)
+            for name, content in found.items():
+                np.testing.assert_array_equal(content, expected[name])
 
-        # a name that one replica gave is known to the other
-        name = client.encode(WORDS, background="other")
-        assert name == single.encode(WORDS, background="other")
-        with ThreadPoolExecutor(6) as threads:
-            named = list(threads.map(lambda _: client.segment(png(), vocabulary=name).words, range(12)))
-        assert set(named) == {(*WORDS, "other")}
-
-        expected_labels = [single.segment(png(image), WORDS).labels for image in images]
+        expected_labels = [labeled(single, png(image), WORDS)["labels.png"] for image in images]
         half = threading.Semaphore(0)
 
         def call(number: int) -> bool:
-            labels = client.segment(png(images[number % 3]), WORDS).labels
+            for _ in range(60):  # labeling twice does no harm
+                with contextlib.suppress(httpx2.HTTPError):
+                    labels = labeled(url, png(images[number % 3]), WORDS, KEY)["labels.png"]
+                    break
+                time.sleep(0.5)
             half.release()
             return np.array_equal(labels, expected_labels[number % 3])
 

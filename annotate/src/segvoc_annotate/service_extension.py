@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc import UsageError
 from segvoc.serving.extensions import Extension
 from segvoc_annotate.settings import TOKEN_VARIABLE, AnnotateSettings, label_studio_token
 
@@ -44,8 +43,6 @@ def _routes(options: Mapping[str, Any]) -> AnnotateRoutes:
     if address is not None or file is not None:
         token = label_studio_token(file, "--label-studio-token-file")
     if options["project"] is not None:
-        if options["workers"] > 1:
-            raise UsageError("one process writes a project; leave out --workers, or --project")
         from segvoc_annotate.projects.archive import open_project
 
         folder = open_project(options["project"]).folder

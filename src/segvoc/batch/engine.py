@@ -1,17 +1,16 @@
-"""The engine on Ray Data: tasks read, actors with a model each label and write, and each waits for the next.
+"""The engine on Ray Data: actors with a model each read, label and write shards.
 
-Images travel from one to the next as shards in Ray's object store, which bounds how much is read ahead. If a worker or
-a node is lost, Ray does again what was lost with it; a shard that was written already is then written once more, under
-the same name and with the same content.
+If a worker or a node is lost, Ray does again what was lost with it; a shard that was written already is then written
+once more, under the same name and with the same content.
 """
 
 import logging
+import math
 import os
 import pickle
 import secrets
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -21,75 +20,57 @@ from ray.exceptions import RayError
 
 from segvoc import process_settings
 from segvoc.batch.results import Record
-from segvoc.batch.sources import BatchSource, Task, read_shards
-from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, Workers, find_facts
-from segvoc.errors import (
-    FirstFrameWarning,
-    OutputError,
-    ProcessError,
-    SegvocError,
-    UnavailableError,
-    UsageError,
-    one_line,
-)
-
-MODELS_SHARE = 0.9
-"""Share of a worker's cores that its model claims from Ray; the rest is for the tasks that read."""
-
-READERS_CORES = 0.05
-"""Cores that a task which reads claims: it mostly waits for a storage."""
-
-BLOCK_BYTES = 1_000_000
-"""Bytes from which on Ray passes what was read on: a shard or two at a time."""
+from segvoc.batch.sources import Shard
+from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
+from segvoc.errors import FirstFrameWarning, OutputError, ProcessError, SegvocError, UsageError, one_line
 
 INPUT_BLOCKS = 4_000
-"""Most blocks of containers, which Ray keeps an eye on one by one."""
-
-STARTS = 3
-"""How often Ray is started: on a busy machine, its processes may not be up within the time that it gives them."""
+"""Most groups of shards, which Ray keeps an eye on one by one."""
 
 
 class RayEngine:
-    """Does the work of a run on Ray; see `segvoc.batch.run.Engine`.
+    """Does the work of a run on Ray, which is started here, or whose cluster is joined, on first use.
 
-    Ray is started here, or its cluster joined, on first use. A program that has started Ray keeps it as it is.
+    A program that has started Ray keeps it as it is.
     """
 
-    def __init__(self, workers: Workers) -> None:
-        self.workers = workers
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
 
-    def facts(self, batch: Batch) -> ModelFacts:
-        """See `segvoc.batch.run.Engine.facts`."""
-        connect(self.workers)
-        find: Any = ray.remote(_find_facts).options(**self._resources(), max_retries=3)
+    def facts(self) -> ModelFacts:
+        """See `find_facts`; done by a worker.
+
+        Raises:
+            UsageError: no node has so many cores and GPUs, or as `find_facts` says.
+            ProcessError: the worker was lost.
+        """
+        connect(self.batch)
+        if self.batch.workers is None:  # an autoscaling cluster makes room for those that are asked for
+            self._room()
+        find: Any = ray.remote(_find_facts).options(**self._resources, max_retries=3)
         try:
-            return pickle.loads(ray.get(find.remote(pickle.dumps(batch))))
+            return pickle.loads(ray.get(find.remote(pickle.dumps(self.batch))))
         except RayError as error:
             raise _lost(error) from None
 
-    def run(
-        self, batch: Batch, source: BatchSource, tasks: Sequence[Task], facts: ModelFacts
-    ) -> Iterator[Record | str]:
-        """See `segvoc.batch.run.Engine.run`."""
-        connect(self.workers)
-        number = min(self._number(), max(1, len(tasks))) if source.kind == "images" else self._number()
+    def run(self, shards: Sequence[Shard], facts: ModelFacts) -> Iterator[Record | str]:
+        """Read, label and write; yields each shard that is done, in any order, or why one couldn't be read.
+
+        Raises:
+            OutputError: results can't be written.
+            ProcessError: the workers can't go on.
+        """
+        batch, number = self.batch, min(self.batch.workers or self._room(), len(shards))
         context = DataContext.get_current().copy()
         context.enable_progress_bars = False
-        context.target_max_block_size = BLOCK_BYTES
         with DataContext.current(context):
-            rows = [{"task": pickle.dumps(task)} for task in tasks]
+            rows = [{"shard": pickle.dumps(shard)} for shard in shards]
             data: Any = ray.data.from_items(rows, override_num_blocks=min(len(rows), INPUT_BLOCKS))
-            data = data.flat_map(
-                _read,
-                fn_kwargs={"source": source, "most": batch.shard_images},
-                num_cpus=READERS_CORES,
-                concurrency=number + 1,
-            )
             data = data.map(
                 _Label,
-                fn_constructor_args=(pickle.dumps((batch, facts, max(1, int(self._cpus())))),),
+                fn_constructor_args=(pickle.dumps((batch, facts, max(1, int(batch.cpus)))),),
                 compute=ActorPoolStrategy(size=number),
-                **self._resources(),
+                **self._resources,
             )
             try:
                 for row in data.iter_rows():
@@ -102,43 +83,23 @@ class RayEngine:
             except Exception as error:  # Ray wraps what a worker raises in several ways
                 raise _lost(error) from None
 
-    def _cpus(self) -> float:
-        largest = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-        if self.workers.cpus is None:
-            return min(2.0, largest) or 2.0
-        if largest and self.workers.cpus > largest:
-            raise UsageError(f"no node has {self.workers.cpus:g} cores, the largest {largest:g}; give fewer --cpus")
-        return self.workers.cpus
+    @property
+    def _resources(self) -> dict[str, float]:
+        return {"num_cpus": self.batch.cpus, "num_gpus": self.batch.gpus}
 
-    def _resources(self) -> dict[str, Any]:
-        if self.workers.gpus and not ray.cluster_resources().get("GPU"):
-            raise UsageError("the cluster has no GPU; leave out --gpus")
-        return {"num_cpus": MODELS_SHARE * self._cpus(), "num_gpus": self.workers.gpus}
-
-    def _number(self) -> int:
-        if self.workers.number is not None:
-            return self.workers.number
-        there = ray.cluster_resources()
-        room = there.get("CPU", 1.0) / self._cpus()
-        if self.workers.gpus:
-            room = min(room, there.get("GPU", 0.0) / self.workers.gpus)
-        return max(1, int(room))
+    def _room(self) -> int:
+        """Number of workers that the cluster has room for."""
+        cpus, gpus = self.batch.cpus, self.batch.gpus
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        room = sum(
+            int(min(node.get("CPU", 0.0) / cpus, node.get("GPU", 0.0) / gpus if gpus else math.inf)) for node in nodes
+        )
+        if not room:
+            raise UsageError(f"no node has {cpus:g} cores and {gpus:g} GPUs; give fewer --cpus or --gpus")
+        return room
 
 
-@contextmanager
-def _without_banner() -> Iterator[None]:
-    """Keep Ray's C++ code from printing lines of its own to standard error while it starts."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def connect(workers: Workers) -> None:
+def connect(batch: Batch) -> None:
     """Start Ray on this machine, or join its cluster, unless this process has done so.
 
     Raises:
@@ -151,57 +112,34 @@ def connect(workers: Workers) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # it advises settings for a source of one shard
-    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks", category=UserWarning)
-    if workers.address is not None:
-        try:
-            with _without_banner():
-                ray.init(address=workers.address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            raise UsageError(
-                f"no Ray cluster answers at {workers.address!r} ({one_line(error)}); check --address"
-            ) from None
-        return
-    # A token of this cluster's own: Ray would keep one in the user's home, which may be read-only.
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    for attempt in range(STARTS):
-        try:
-            with _without_banner():
-                ray.init(num_cpus=process_settings.cores(), include_dashboard=False, **quiet)
-            return
-        except Exception as error:  # Ray raises `Exception` itself
-            with suppress(Exception):
-                ray.shutdown()
-            if attempt + 1 == STARTS:
-                raise ProcessError(f"Ray doesn't start here ({one_line(error)}); look into /tmp/ray") from None
+    options: dict[str, Any] = {"address": batch.address}
+    if batch.address is None:
+        # a token of this cluster's own: Ray would keep one in the user's home, which may be read-only
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        options = {"num_cpus": max(process_settings.cores(), int(Batch.cpus)), "include_dashboard": False}
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises `Exception` itself
+        if batch.address is None:
+            raise ProcessError(f"Ray doesn't start here ({one_line(error)}); look into /tmp/ray") from None
+        raise UsageError(f"no Ray cluster answers at {batch.address!r} ({one_line(error)}); check --address") from None
 
 
 def _find_facts(sent: bytes) -> bytes:
     return pickle.dumps(find_facts(pickle.loads(sent)))
 
 
-def _read(row: dict[str, Any], source: BatchSource, most: int) -> Iterator[dict[str, Any]]:
-    """Reads a task into shards."""
-    try:
-        for shard in read_shards(source, pickle.loads(row["task"]), most):
-            yield {"shard": pickle.dumps(shard)}
-    except UnavailableError as error:
-        yield {"shard": pickle.dumps(str(error))}
-
-
 class _Label:
-    """Labels and writes shards; Ray keeps it, with its model, for the whole run."""
+    """Does shards; Ray keeps it, with its model, for the whole run."""
 
     def __init__(self, sent: bytes) -> None:
         warnings.simplefilter("ignore", FirstFrameWarning)
         self.labeler = ShardLabeler(*pickle.loads(sent))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        shard = pickle.loads(row["shard"])
         try:
-            outcome = shard if isinstance(shard, str) else self.labeler(shard)
+            outcome = self.labeler(pickle.loads(row["shard"]))
         except OutputError as error:  # raised, it would come with lines of Ray's
             outcome = error
         return {"outcome": pickle.dumps(outcome)}

@@ -1,34 +1,37 @@
 """Sources: folders of images, WebDataset tars, and Parquet files with the bytes of images.
 
-A source is cut into tasks, and what a task reads into shards. A task is what is read at once: some images of a folder,
-one tar, or one Parquet file. A shard is what is labeled and written as a whole. Where shards begin and end depends on
-the source and the number of images in one alone, so each has a key that is the same in every run.
+A source is cut into shards: some images of a folder, one tar, or one Parquet file. A shard is read, labeled and written
+as a whole by one worker.
 """
 
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from segvoc.batch.storage import STORAGE_THREADS, Folder, Unit, check_bytes, folder_at
+from segvoc.batch.storage import Folder, Unit, folder_at
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.storage.files import digest_of
 
-SHARD_BYTES = 32_000_000
-"""Bytes from which on a shard takes no more images; a larger image is a shard of its own."""
+STORAGE_THREADS = 16
+"""Threads that read images of a folder at the same time; they mostly wait."""
 
-SourceKind = Literal["images", "webdataset", "parquet"]
+SHARD_BYTES = 32_000_000
+"""Bytes from which on a shard of a folder takes no more images; a larger image is a shard of its own."""
+
+SourceKind = Literal["images", "tars", "Parquet files"]
 """What a source is made of."""
 
 _SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
     "images": tuple(sorted(IMAGE_SUFFIXES)),
-    "webdataset": (".tar", ".tar.gz", ".tgz"),
-    "parquet": (".parquet", ".pq"),
+    "tars": (".tar", ".tar.gz", ".tgz"),
+    "Parquet files": (".parquet", ".pq"),
 }
-_NAMES: Mapping[SourceKind, str] = {"images": "images", "webdataset": "tars", "parquet": "Parquet files"}
 _ROWS_AT_ONCE = 16
 
 
@@ -49,22 +52,22 @@ class BatchSource:
         """Where its files are."""
         return folder_at(self.address)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What is read at once."""
-
-    units: tuple[Unit, ...]
-    """Some images, or one tar or Parquet file."""
-    stems: tuple[str, ...] = ()
-    """The names of the images' results, for a folder of images."""
-    skip: frozenset[int] = field(default=frozenset())
-    """Numbers of its shards that were done before."""
+    @property
+    def stems(self) -> list[str]:
+        """The names of its files' results: without suffix, unless two would have one name."""
+        suffixes = (*_SUFFIXES["tars"], *_SUFFIXES["Parquet files"])
+        plain = []
+        for path, _, _ in self.units:
+            suffix = next((one for one in suffixes if path.lower().endswith(one)), PurePosixPath(path).suffix)
+            plain.append(path[: len(path) - len(suffix)])
+        number = Counter(map(str.lower, plain))
+        found = zip(plain, self.units, strict=True)
+        return [stem if number[stem.lower()] == 1 else unit[0] for stem, unit in found]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchImage:
-    """An image of a shard: its file, or why there is none."""
+    """An image: its file, or why there is none."""
 
     key: str
     """Names it among the results."""
@@ -78,40 +81,35 @@ class BatchImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """What is labeled and written as a whole."""
+    """What is read, labeled and written as a whole."""
 
+    source: BatchSource
     units: tuple[Unit, ...]
-    """The files that it was read from."""
-    number: int
-    """Its number in there, from 0."""
-    last: bool
-    """Whether it is the last one in there."""
-    images: tuple[BatchImage, ...]
-    """Its images, in the order of the source."""
+    """Some images, or one tar or Parquet file."""
+    stems: tuple[str, ...]
+    """The names of their results."""
 
     @property
     def key(self) -> str:
         """Its key, the same in every run."""
-        return digest_of(self.units, self.number)
+        return digest_of(self.units)
+
+    def read(self) -> Iterator[BatchImage]:
+        """Its images in order; those that can't be read are there, with their problems.
+
+        Raises:
+            UnavailableError: the storage doesn't answer.
+        """
+        yield from _READERS[self.source.kind](self)
 
 
-# ---- finding
-
-
-def find_source(
-    address: str,
-    *,
-    kind: SourceKind | None = None,
-    column: str | None = None,
-    skip: str = "",
-) -> BatchSource:
+def find_source(address: str, *, column: str | None = None, skip: str = "") -> BatchSource:
     """List the files of a source, and find out what they are.
 
     Hidden files and folders (.name) and those of programs (_name) are left out.
 
     Args:
         address: a folder or a file, anywhere.
-        kind: what it is made of (default: found by the files' suffixes).
         column: of Parquet, the column with the images; of tars, the suffix of the images ("jpg").
         skip: the root of the results, which are left out.
 
@@ -120,62 +118,125 @@ def find_source(
         UnavailableError: the storage doesn't answer.
     """
     place = folder_at(address)
-    info = place.info()
-    if info.type.name == "NotFound":
-        raise UsageError(f"the source {address!r} does not exist; check the address")
-    if info.is_file:
+    units = place.files()
+    if [path for path, _, _ in units] == [""]:  # it is a file
         folder, slash, name = address.rpartition("/")
-        address, units = folder or slash or ".", [(name, int(info.size or 0), int(info.mtime_ns or 0))]
-    else:
-        hidden = (".", "_")
-        found = [unit for unit in place.files() if not (place.root + unit[0]).startswith(skip or "\0")]
-        units = [unit for unit in found if not any(part.startswith(hidden) for part in unit[0].split("/"))]
-    kind = kind or _kind_of(place.address, units)
-    own = tuple(unit for unit in units if info.is_file or unit[0].lower().endswith(_SUFFIXES[kind]))
-    if not own:
-        raise UsageError(f"the source {place.address!r} has no {_NAMES[kind]}; give another folder, or --from")
-    if kind == "images" and column is not None:
+        address, units = folder or slash or ".", [(name, *units[0][1:])]
+    found = [unit for unit in units if not (place.root + unit[0]).startswith(skip or "\0")]
+    shown = [unit for unit in found if not any(part.startswith((".", "_")) for part in unit[0].split("/"))]
+    sources = [
+        BatchSource(address=address, kind=kind, units=own, column=column)
+        for kind, suffixes in _SUFFIXES.items()
+        if (own := tuple(unit for unit in shown if unit[0].lower().endswith(suffixes)))
+    ]
+    if len(sources) != 1:
+        told = " and ".join(f"{len(one.units)} {one.kind}" for one in sources)
+        told = told or "no images (.jpg, .png, ...), tars or Parquet files, or does not exist"
+        raise UsageError(f"the source {place.address!r} has {told}; give a folder of one kind, or one file")
+    (source,) = sources
+    if source.kind == "images" and column is not None:
         raise UsageError("a folder of images has no columns; leave out --image-column")
-    source = BatchSource(address=address, kind=kind, units=own, column=column)
-    return _with_column(source) if kind == "parquet" else source
+    return replace(source, column=_image_column(source)) if source.kind == "Parquet files" else source
 
 
-def _kind_of(address: str, units: Sequence[Unit]) -> SourceKind:
-    found: Iterator[SourceKind] = (
-        kind for path, _, _ in units for kind, suffixes in _SUFFIXES.items() if path.lower().endswith(suffixes)
-    )
-    counts = Counter(found)
-    if not counts:
-        raise UsageError(
-            f"the source {address!r} has no images (.jpg, .png, ...), tars or Parquet files; check the address"
-        )
-    if len(counts) > 1:
-        told = " and ".join(f"{counts[kind]} {_NAMES[kind]}" for kind in _SUFFIXES if counts[kind])
-        raise UsageError(f"the source {address!r} has {told}; say which are meant: --from {min(counts)}")
-    return next(iter(counts))
+def in_shards(source: BatchSource, done: Iterable[Unit], most: int) -> Iterator[Shard]:
+    """Shards of the files that aren't done: of images, at most so many each; of others, one each."""
+    skip, group, size = frozenset(done), list[tuple[Unit, str]](), 0
+
+    def shard() -> Shard:
+        units, stems = zip(*group, strict=True)
+        return Shard(source=source, units=units, stems=stems)
+
+    most = most if source.kind == "images" else 1
+    for unit, stem in zip(source.units, source.stems, strict=True):
+        if unit in skip:
+            continue
+        if group and (len(group) == most or size + unit[1] > SHARD_BYTES):
+            yield shard()
+            group, size = [], 0
+        group.append((unit, stem))
+        size += unit[1]
+    if group:
+        yield shard()
 
 
-def _with_column(source: BatchSource) -> BatchSource:
-    """The source with the column of its first file that can be read, which has to be in all files."""
+def _images(shard: Shard) -> Iterator[BatchImage]:
+    folder = shard.source.folder
+
+    def fetched(unit: Unit, stem: str) -> BatchImage:
+        image = BatchImage(key=unit[0], address=folder.address_of(unit[0]), stem=stem)
+        try:
+            return replace(image, content=folder.read(unit[0]))
+        except OSError as error:
+            return replace(image, problem=f"{image.address!r} can't be read: {one_line(error)}; check the file")
+
+    with ThreadPoolExecutor(STORAGE_THREADS) as pool:
+        yield from pool.map(fetched, shard.units, shard.stems)
+
+
+def _samples(shard: Shard) -> Iterator[BatchImage]:
+    """The samples of a tar: members that share their name up to the first dot, one after another."""
+    ((path, _, _),), (base,) = shard.units, shard.stems
+    folder, column, count = shard.source.folder, shard.source.column, 0
+    address = folder.address_of(path)
+    wanted = IMAGE_SUFFIXES if column is None else {f".{column.lstrip('.').lower()}"}
+    try:
+        stream: Any = _Stream(folder, path)
+        with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            for key, members in groupby(filter(tarfile.TarInfo.isfile, tar), lambda member: _split(member.name)[0]):
+                image = BatchImage(key=key, address=f"{address}#{key}", stem=f"{base}/{_safe(key)}")
+                problem = f"{image.address!r} has no {column or 'image'} file; check the sample"
+                for member in members:
+                    if problem and _split(member.name)[1].lower() in wanted:
+                        file, problem, name = tar.extractfile(member), None, f"{address}#{member.name}"
+                        image = replace(image, address=name, content=b"" if file is None else file.read())
+                count += 1
+                yield replace(image, problem=problem)
+    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+        name = f"{address}#{count}"
+        problem = f"{address!r} is damaged after {count} samples ({one_line(error)}); copy it again"
+        yield BatchImage(key=name, address=name, stem=f"{base}/damaged", problem=problem)
+
+
+class _Stream:
+    """A file that is read from beginning to end."""
+
+    def __init__(self, folder: Folder, path: str) -> None:
+        self._folder, self._path = folder, path
+        with folder.asked(path):
+            self._file = folder.filesystem.open_input_file(folder.path_of(path))
+
+    def read(self, size: int) -> bytes:
+        with self._folder.asked(self._path):
+            return self._file.read(size)
+
+
+def _split(member: str) -> tuple[str, str]:
+    """The key of a tar's member, and its suffix."""
+    folder, slash, file = member.rpartition("/")
+    stem, dot, suffix = file.partition(".")
+    return f"{folder}{slash}{stem}", f"{dot}{suffix}"
+
+
+def _safe(key: str) -> str:
+    """A key as the path of a file: none of its parts points outside the folder, or is hidden."""
+    parts = [part for part in key.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return "/".join(part if not part.startswith(".") else f"_{part}" for part in parts) or "_"
+
+
+def _image_column(source: BatchSource) -> str:
+    """The column with the images, by the first file that can be read; all files have to have it."""
     for path, _, _ in source.units:
         try:
-            schema = _parquet(source, path).schema_arrow
-            break
+            schema = _parquet(source.folder, path).schema_arrow
         except InputError:
             continue
-    else:
-        raise UsageError(f"none of the Parquet files of {source.address!r} can be read; write them again")
-    found = [entry.name for entry in schema if _is_bytes(entry.type)]
-    if source.column is None and len(found) != 1:
-        told = "several columns may have" if found else "no column seems to have"
-        named = "|".join((found or schema.names)[:20])
-        raise UsageError(f"{path!r}: {told} the images; name it: --image-column {named}")
-    column = source.column or found[0]
-    if column not in schema.names:
-        raise UsageError(f"{path!r} has no column {column!r}; it has {', '.join(map(repr, schema.names[:20]))}")
-    if column not in found:
-        raise UsageError(f"the column {column!r} holds {schema.field(column).type}, not the bytes of image files")
-    return replace(source, column=column)
+        found = [entry.name for entry in schema if _is_bytes(entry.type)]
+        if source.column in found or (source.column is None and len(found) == 1):
+            return source.column or found[0]
+        told = f"columns with files: {', '.join(found)}" if found else "no column with the bytes of image files"
+        raise UsageError(f"{path!r} has {told}; name the column of the images: --image-column NAME")
+    raise UsageError(f"none of the Parquet files of {source.address!r} can be read; write them again")
 
 
 def _is_bytes(kind: Any) -> bool:
@@ -187,173 +248,47 @@ def _is_bytes(kind: Any) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
-def _parquet(source: BatchSource, path: str) -> Any:
+def _parquet(folder: Folder, path: str) -> Any:
     """An open Parquet file."""
     from pyarrow.lib import ArrowInvalid
     from pyarrow.parquet import ParquetFile
 
-    folder = source.folder
     try:
-        return folder.ask(path, lambda path: ParquetFile(folder.filesystem.open_input_file(path)))
+        with folder.asked(path):
+            return ParquetFile(folder.filesystem.open_input_file(folder.path_of(path)))
     except (ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{folder.address_of(path)!r} is not a readable Parquet file ({one_line(error)}); write it again"
-        ) from None
+        raise InputError(f"not a readable Parquet file ({one_line(error)})") from None
 
 
-def in_groups(units: Sequence[Unit], stems: Sequence[str], most: int) -> Iterator[Task]:
-    """Tasks of image files, each of which is one shard of at most so many."""
-    start, size = 0, 0
-    for end, (_, own, _) in enumerate(units):
-        if end > start and (end - start == most or size + own > SHARD_BYTES):
-            yield Task(units=tuple(units[start:end]), stems=tuple(stems[start:end]))
-            start, size = end, 0
-        size += own
-    if units:
-        yield Task(units=tuple(units[start:]), stems=tuple(stems[start:]))
-
-
-# ---- reading
-
-
-def read_shards(source: BatchSource, task: Task, most: int) -> Iterator[Shard]:
-    """Read shards of at most so many images; those that can't be read are there, with their problems.
-
-    At most one shard and one image are in memory, of Parquet the group of rows, too. Of `Task.skip`, none is given.
-
-    Raises:
-        UnavailableError: the storage doesn't answer.
-    """
-    number, size, own = 0, 0, list[BatchImage]()
-
-    def shard(*, last: bool) -> Iterator[Shard]:
-        if number not in task.skip:
-            yield Shard(units=task.units, number=number, last=last, images=tuple(own))
-
-    for image in _READERS[source.kind](source, task):
-        if own and source.kind != "images" and (len(own) == most or size + len(image.content) > SHARD_BYTES):
-            yield from shard(last=False)
-            number, size, own = number + 1, 0, []
-        own.append(image)
-        size += len(image.content)
-    yield from shard(last=True)
-
-
-def _images(source: BatchSource, task: Task) -> Iterator[BatchImage]:
-    folder = source.folder
-
-    def fetched(unit: Unit, stem: str) -> BatchImage:
-        address, content, problem = folder.address_of(unit[0]), b"", None
-        try:
-            content = folder.read(unit[0])
-        except InputError as error:
-            problem = str(error)
-        except OSError as error:
-            problem = f"{address!r} can't be read: {one_line(error)}; check the path and its permissions"
-        return BatchImage(key=unit[0], address=address, stem=stem, content=content, problem=problem)
-
-    with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-        yield from pool.map(fetched, task.units, task.stems)
-
-
-class _Stream:
-    """A file that is read from beginning to end; a storage that breaks off is asked again for the same bytes."""
-
-    def __init__(self, folder: Folder, path: str) -> None:
-        self._folder, self._path, self._file = folder, path, folder.ask(path, folder.filesystem.open_input_file)
-
-    def read(self, size: int) -> bytes:
-        return self._folder.ask(self._path, lambda _: self._file.read(size))
-
-
-def _samples(source: BatchSource, task: Task) -> Iterator[BatchImage]:
-    """The samples of a tar: members that share their name up to the first dot, one after another."""
-    ((path, _, _),) = task.units
-    address, base = source.folder.address_of(path), _without_suffix(path)
-    wanted = IMAGE_SUFFIXES if source.column is None else {f".{source.column.lstrip('.').lower()}"}
-    key, count, has_image = None, 0, True
-
-    def end_of_sample() -> Iterator[BatchImage]:
-        if not has_image:
-            name = f"{address}#{key}"
-            problem = f"{name!r} has no {source.column or 'image'} file; check the sample"
-            yield BatchImage(key=str(key), address=name, stem=f"{base}/{_safe(str(key))}", problem=problem)
-
-    try:
-        stream: Any = _Stream(source.folder, path)
-        with tarfile.open(fileobj=stream, mode="r|*") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
-                folder, slash, file = member.name.rpartition("/")
-                stem, dot, suffix = file.partition(".")
-                if key != (own := f"{folder}{slash}{stem}"):
-                    yield from end_of_sample()
-                    key, has_image, count = own, False, count + 1
-                if not has_image and f"{dot}{suffix}".lower() in wanted:
-                    image = _member(address, f"{base}/{_safe(own)}", own, tar, member)
-                    has_image = True
-                    yield image
-        yield from end_of_sample()
-    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
-        yield from end_of_sample()
-        name = f"{address}#{count}"
-        problem = f"{address!r} is damaged after {count} samples ({one_line(error)}); copy it again"
-        yield BatchImage(key=name, address=name, stem=f"{base}/damaged", problem=problem)
-
-
-def _member(address: str, stem: str, key: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> BatchImage:
-    address = f"{address}#{member.name}"
-    try:
-        check_bytes(member.size, address)
-    except InputError as error:
-        return BatchImage(key=key, address=address, stem=stem, problem=str(error))
-    file = tar.extractfile(member)
-    return BatchImage(key=key, address=address, stem=stem, content=b"" if file is None else file.read())
-
-
-def _without_suffix(path: str) -> str:
-    suffixes = (*_SUFFIXES["webdataset"], *_SUFFIXES["parquet"])
-    return next((path[: -len(suffix)] for suffix in suffixes if path.lower().endswith(suffix)), path)
-
-
-def _safe(key: str) -> str:
-    """A key as the path of a file: none of its parts points outside the folder, or is hidden."""
-    parts = [part for part in key.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    return "/".join(part if not part.startswith(".") else f"_{part}" for part in parts) or "_"
-
-
-def _rows(source: BatchSource, task: Task) -> Iterator[BatchImage]:
+def _rows(shard: Shard) -> Iterator[BatchImage]:
     from pyarrow.lib import ArrowException
 
-    ((path, _, _),) = task.units
-    folder, base, row = source.folder, _without_suffix(path), 0
+    ((path, _, _),), (base,), row = shard.units, shard.stems, 0
+    folder, column = shard.source.folder, shard.source.column
 
-    def image(stem: str, content: bytes | None, problem: str | None = None) -> BatchImage:
-        address = folder.address_of(f"{path}#{row}")
+    def image(content: bytes | None, problem: str | None = None) -> BatchImage:
+        key = f"{path}#{row}"
+        address = folder.address_of(key)
         if not content and problem is None:
             problem = f"{address!r} is empty; leave out the row, or fill it"
-        return BatchImage(
-            key=f"{path}#{row}", address=address, stem=f"{base}/{stem}", content=content or b"", problem=problem
-        )
+        return BatchImage(key=key, address=address, stem=f"{base}/{row:09}", content=content or b"", problem=problem)
 
     try:
-        file = _parquet(source, path)
-        if not any(entry.name == source.column and _is_bytes(entry.type) for entry in file.schema_arrow):
-            raise InputError(f"no column {source.column!r} with bytes")
-        for group in range(file.num_row_groups):
-            table = folder.ask(path, lambda _, group=group: file.read_row_group(group, columns=[source.column]))
-            for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
-                for value in batch.column(source.column).to_pylist():
-                    yield image(f"{row:09}", value.get("bytes") if isinstance(value, dict) else value)
+        file = _parquet(folder, path)
+        if not any(entry.name == column and _is_bytes(entry.type) for entry in file.schema_arrow):
+            raise InputError(f"no column {column!r} with bytes")
+        with folder.asked(path):
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+                for value in batch.column(column).to_pylist():
+                    yield image(value.get("bytes") if isinstance(value, dict) else value)
                     row += 1
     except (ArrowException, InputError, OSError) as error:
         address = folder.address_of(path)
-        yield image("damaged", None, f"{address!r} is damaged from row {row} on ({one_line(error)}); write it again")
+        yield image(None, f"{address!r} is damaged from row {row} on ({one_line(error)}); write it again")
 
 
-_READERS: Mapping[SourceKind, Callable[[BatchSource, Task], Iterable[BatchImage]]] = {
+_READERS: Mapping[SourceKind, Callable[[Shard], Iterable[BatchImage]]] = {
     "images": _images,
-    "webdataset": _samples,
-    "parquet": _rows,
+    "tars": _samples,
+    "Parquet files": _rows,
 }

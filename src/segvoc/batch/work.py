@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segvoc import process_settings
-from segvoc.batch.results import Record, ResultFile, ResultForm, Sink, write_shard
-from segvoc.batch.sources import Shard, SourceKind
+from segvoc.batch.results import Record, ResultFile, Sink, encoded, packed
+from segvoc.batch.sources import BatchImage, Shard
 from segvoc.batch.storage import folder_at
-from segvoc.errors import SegvocError, UsageError
-from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.errors import SegvocError, UnavailableError, UsageError
 from segvoc.imaging.reading import UNNAMED_BYTES
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
@@ -29,34 +28,11 @@ WAITING_TO_ENCODE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workers:
-    """The workers of a run, and where they are.
+class Batch:
+    """What is labeled, how, by which workers, and where the results go.
 
     Raises:
         UsageError: a number isn't positive.
-    """
-
-    address: str | None = None
-    """Of Ray's cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: this machine alone."""
-    number: int | None = None
-    """Models that label side by side (default: as many as the cluster has room for at the start)."""
-    cpus: float | None = None
-    """Cores of each, which are also its threads (default: 2, or as many as the largest node has)."""
-    gpus: float = 0.0
-    """GPUs per replica; 0.5: two share one."""
-
-    def __post_init__(self) -> None:
-        for name, value, least in (("workers", self.number, 1), ("cpus", self.cpus, 1e-9), ("gpus", self.gpus, 0)):
-            if value is not None and value < least:
-                raise UsageError(f"{name} is not positive; give a number above 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What is labeled, how, and where the results go.
-
-    Raises:
-        UsageError: the options don't fit together.
     """
 
     source: str
@@ -70,56 +46,38 @@ class Batch:
     parts: PartVocabulary | None = None
     """As for `Segmenter.segment`."""
     options: LabelOptions = field(default_factory=LabelOptions)
-    kind: SourceKind | None = None
-    """What the source is made of (default: found by its files' suffixes)."""
     image_column: str | None = None
     """Of Parquet: the column with the images; of tars: the suffix of the images."""
     sink: Sink = "parquet"
-    overlay: OverlayStyle | None = SAVED_OVERLAY
-    """What overlays show, for results in files; None: none are drawn."""
     shard_images: int = 128
-    """Most images of a shard, which is what a killed run may have to do again."""
+    """Most images of a folder that are done as a whole, which is what a killed run may have to do again."""
     retry_failed: bool = False
     """Whether to do shards again in which images failed."""
-    workers: Workers = field(default_factory=Workers)
+    address: str | None = None
+    """Of Ray's cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: this machine alone."""
+    workers: int | None = None
+    """Models that label side by side (default: as many as the cluster has room for at the start)."""
+    cpus: float = 2.0
+    """Cores of each, which are also its threads."""
+    gpus: float = 0.0
+    """GPUs per replica; 0.5: two share one."""
 
     def __post_init__(self) -> None:
-        if self.shard_images < 1:
-            raise UsageError("a shard has room for no image; give 1 or more images")
-
-    @property
-    def form(self) -> ResultForm:
-        """What results are made into."""
-        overlay = self.overlay if self.sink == "files" else None
-        return ResultForm(sink=self.sink, overlay=overlay, parts=self.parts is not None)
-
-    @property
-    def labeling(self) -> Labeling:
-        """How images are labeled."""
-        return Labeling(
-            load=self.load,
-            words=self.words,
-            parts=self.parts,
-            options=self.options,
-            out=self.out,
-            overlay=self.form.overlay,
-            describe=lambda result, files: "",
-        )
-
-
-# ---- what workers do
+        for name, least in (("shard_images", 1), ("workers", 1), ("cpus", 1e-9), ("gpus", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} is not positive; give a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """What one worker finds out for all."""
 
-    settings: dict[str, object]
+    settings: dict[str, Any]
     """All that the results depend on, but the source."""
-    model: dict[str, str]
-    """The model's part of them."""
     words: PreparedVocabulary
     warnings: tuple[str, ...]
+    """About the words."""
 
 
 def find_facts(batch: Batch) -> ModelFacts:
@@ -128,16 +86,16 @@ def find_facts(batch: Batch) -> ModelFacts:
     Raises:
         UsageError: model, words or options don't fit together.
     """
+    how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options, "out": batch.out}
+    labeling = Labeling(**how, overlay=None, describe=lambda result, files: "")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         model = batch.load()
-        words = batch.labeling.encoded(model)
+        words = labeling.encoded(model)
         model.protocol(batch.options, len(words))
-        settings = dict(batch.labeling.settings(model))
+        settings = dict(labeling.settings(model))
     told = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
-    return ModelFacts(
-        settings=settings, model=dict(model_record(model)), words=words, warnings=tuple(dict.fromkeys(told))
-    )
+    return ModelFacts(settings=settings, words=words, warnings=tuple(dict.fromkeys(told)))
 
 
 class ShardLabeler:
@@ -152,56 +110,66 @@ class ShardLabeler:
             process_settings.for_own_process(threads)
         self.batch = batch
         self.model: Segmenter = batch.load()
-        if told := difference(facts.model, model_record(self.model)):
+        record = model_record(self.model)
+        if told := difference({name: facts.settings.get(name) for name in record}, record):
             raise UsageError(
                 f"the model differs between nodes ({told}); give them the same files and versions, and say --dtype"
             )
         self.words = facts.words.for_encoder(self.model.encode_words)
 
-    def __call__(self, shard: Shard) -> Record:
-        """Label a shard and write its results.
+    def __call__(self, shard: Shard) -> Record | str:
+        """Label a shard and write its results; why, if it can't be read now.
 
         Raises:
-            OutputError: they can't be written.
+            OutputError: results can't be written.
         """
-        record, files = self.label(shard)
-        write_shard(folder_at(self.batch.out), record, files)
+        try:
+            record, files = self.label(shard)
+        except UnavailableError as error:
+            return str(error)
+        for name, content in files:
+            folder_at(self.batch.out).write(name, content)
         return record
 
     def label(self, shard: Shard) -> tuple[Record, list[ResultFile]]:
-        """Label a shard: decoding, network and encoding of results go on at the same time."""
-        encoded = list[Any]()
+        """Label a shard: decoding, network and encoding of results go on at the same time.
+
+        Raises:
+            UnavailableError: a storage doesn't answer.
+        """
+        batch, results = self.batch, list[Any]()
         failed = list[tuple[str, str]]()
         waiting: deque[Future[Any]] = deque()
         with ThreadPoolExecutor(4) as encoders:
-            for image, result in zip(shard.images, self._results(shard), strict=True):
+            for image, result in self._results(shard):
                 if isinstance(result, str):
                     failed.append((image.address, result))
-                waiting.append(encoders.submit(self.batch.form.image, image, result))
+                waiting.append(encoders.submit(encoded, batch.sink, image, result))
                 del result  # the thread that encodes it is the last to hold it
                 if len(waiting) > WAITING_TO_ENCODE:
-                    encoded.append(waiting.popleft().result())
-            encoded.extend(future.result() for future in waiting)
-        files = self.batch.form.shard(shard, encoded)
-        record = Record(
-            key=shard.key,
-            units=shard.units,
-            number=shard.number,
-            last=shard.last,
-            images=len(shard.images),
-            failed=tuple(failed),
-            files=tuple((name, len(content)) for name, content in files),
-        )
+                    results.append(waiting.popleft().result())
+            results.extend(future.result() for future in waiting)
+        files = packed(batch.sink, shard, results, parts=batch.parts is not None)
+        written = tuple((name, len(content)) for name, content in files)
+        record = Record(key=shard.key, units=shard.units, images=len(results), failed=tuple(failed), files=written)
         return record, files
 
-    def _results(self, shard: Shard) -> Iterator[Segmentation | str]:
-        """The result of each image, or its problem."""
-        contents = (image.content for image in shard.images if image.problem is None)
-        results = self.model.segment_many(contents, self.words, options=self.batch.options, yield_errors=True)
-        for image in shard.images:
-            result = image.problem or next(results)
+    def _results(self, shard: Shard) -> Iterator[tuple[BatchImage, Segmentation | str]]:
+        """Each image, and its result or problem."""
+        taken: deque[BatchImage] = deque()
+
+        def contents() -> Iterator[bytes]:
+            for image in shard.read():
+                taken.append(image)
+                if image.problem is None:
+                    yield image.content
+
+        for result in self.model.segment_many(contents(), self.words, options=self.batch.options, yield_errors=True):
+            while (image := taken.popleft()).problem is not None:
+                yield image, image.problem
             if isinstance(result, SegvocError):
                 name, told = repr(image.address), str(result)
                 result = told.replace(UNNAMED_BYTES, name) if UNNAMED_BYTES in told else f"{name}: {told}"
-            yield result
+            yield image, result
             del result
+        yield from ((image, image.problem or "") for image in taken)

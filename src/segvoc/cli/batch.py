@@ -7,7 +7,7 @@ import click
 
 from segvoc.batch.results import Record
 from segvoc.batch.run import BatchRun
-from segvoc.batch.work import Batch, Workers
+from segvoc.batch.work import Batch
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
@@ -19,12 +19,8 @@ from segvoc.cli.options import (
     word_options,
 )
 from segvoc.cli.output import echo, show_hints, word_hints
-from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.progress import Progress, print_line
-
-NAMED_FAILURES = 20
-"""Images that failed that are named on the terminal; the results name all."""
 
 
 @click.command()
@@ -40,22 +36,15 @@ NAMED_FAILURES = 20
     "sink",
     type=click.Choice(("parquet", "webdataset", "files")),
     default="parquet",
-    help="Format of the results; files: as segvoc segment writes them.",
-)
-@click.option(
-    "--from",
-    "kind",
-    type=click.Choice(("images", "webdataset", "parquet")),
-    help="What SOURCE contains; by default detected from the file names.",
+    help="Format of the results; files: as segvoc segment writes them, without overlays.",
 )
 @click.option("--image-column", metavar="NAME", help="Parquet: the column with the images; tars: their suffix.")
 @click.option("--address", metavar="RAY", help="Connect to this Ray cluster: auto, HOST:6379, ...")
 @click.option("--workers", type=int, metavar="N", help="Number of model replicas; by default as many as fit.")
-@click.option("--cpus", type=float, metavar="C", help="CPU cores per replica; by default 2.")
+@click.option("--cpus", type=float, default=Batch.cpus, metavar="C", help="CPU cores per replica; by default 2.")
 @click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs per replica; 0.5: two share one.")
 @click.option("--shard-images", type=int, default=Batch.shard_images, metavar="N", help="Images per shard.")
 @click.option("--retry-failed", is_flag=True, help="Redo the shards in which images failed.")
-@click.option("--overlay/--no-overlay", default=True, help="With --to files: draw overlays.")
 def batch(
     source: str,
     out: str,
@@ -66,17 +55,12 @@ def batch(
     model: str,
     chosen: ModelOptions,
     labels: LabelOptions,
-    address: str | None,
-    workers: int | None,
-    cpus: float | None,
-    gpus: float,
-    overlay: bool,
     **asked: Any,
 ) -> int:
     """Label all images of SOURCE with words, on a Ray cluster or on this machine.
 
     SOURCE is a folder of images, WebDataset tars or Parquet files, or one such file: a path, or a URL such as
-    s3://bucket/folder, gs://bucket/folder or any other that fsspec opens. Results are Parquet rows with a mask for
+    s3://bucket/folder (or gs://, abfs://, hdfs://). Results are Parquet rows with a mask for
     each word that was found (COCO's run lengths), tars, or files.
 
     Run the same command again to resume. Images that can't be read become results with an error.
@@ -91,8 +75,6 @@ def batch(
         load=partial(chosen.open_light, model),
         parts=asked_parts,
         options=labels,
-        overlay=SAVED_OVERLAY if overlay else None,
-        workers=Workers(address=address, number=workers, cpus=cpus, gpus=gpus),
         **asked,
     )
     if vocabulary is not None:
@@ -109,18 +91,13 @@ def _label(run: BatchRun) -> int:
         print_line(f"segvoc: {run.before}{'' if run.total is None else f' of {run.total}'} images were done before")
     if run.failed:
         print_line(f"segvoc: {len(run.failed)} images failed before; --retry-failed does their shards again")
-    failed = 0
     with Progress("labeling", total=run.total, done=run.before) as progress:
         for outcome in run:
             if not isinstance(outcome, Record):
                 continue
             for _, problem in outcome.failed:
-                failed += 1
-                if failed <= NAMED_FAILURES:
-                    print_line(f"segvoc: error: {problem}")
+                print_line(f"segvoc: error: {problem}")
             progress.update(outcome.images)
-    if failed > NAMED_FAILURES:
-        print_line(f"segvoc: {failed - NAMED_FAILURES} more images failed; {run.batch.out} names them")
     for problem in run.problems:
         print_line(f"segvoc: error: {problem}")
     echo(f"{run.batch.source}: {run.images} images -> {run.batch.out}, of which {len(run.failed)} failed")

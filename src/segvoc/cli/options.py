@@ -30,7 +30,6 @@ class TileOptions:
 
     bands: str | None
     stretch: str | None
-    polygons: bool
     max_megapixels: float | None
 
     @property
@@ -68,7 +67,6 @@ _TILE_OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] 
     "stretch": click.option(
         "--stretch", metavar="B,W", help="Values of a TIFF to map to black and white, such as 0,3000 or 2%,98%."
     ),
-    "polygons": click.option("--polygons", is_flag=True, help="Also write the regions as GeoJSON."),
     "max_megapixels": click.option(
         "--max-megapixels",
         type=click.FloatRange(min=0, min_open=True),

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="NAME", help="The model that the words of a *.words.safetensors were taught to.")
 @click.option("--no-images", is_flag=True, help="Show none of the run's images on the card.")
 @click.option("--keep-card", is_flag=True, help="Leave the card of an existing repository as it is.")
-@click.option("--message", metavar="TEXT", help="What the commit is called.")
 @click.option("--out", metavar="DIR", help="Write everything into this folder, to look at, and upload nothing.")
 def push(
     source: str,
@@ -51,7 +50,6 @@ def push(
     model: str | None,
     no_images: bool,
     keep_card: bool,
-    message: str | None,
     out: str | None,
 ) -> None:
     """Share SOURCE on the Hugging Face hub, with a model card.
@@ -74,7 +72,7 @@ def push(
         return
     if shown := [one for one in found.facts.shown if one.name != CURVES]:
         echo(f"segvoc: the card shows {len(shown)} of the run's images (--no-images: none)", err=True)
-    address = found.upload(repository, private=private, revision=revision, message=message, keep_card=keep_card)
+    address = found.upload(repository, private=private, revision=revision, keep_card=keep_card)
     echo(f"-> {address}")
     name = repository if revision is None else f"{repository}@{revision}"
     echo(f'segvoc segment photo.jpg --model {name} --words "{_asked(found)}"')

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segvoc.big_images.labeling import BigImageOptions, BigResult, BigResultPaths, label_in_tiles
+from segvoc.big_images import BigResult, label_big_image
 from segvoc.cli.one_by_one import OneByOne, Steps, disk_full, print_result
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
@@ -56,9 +56,9 @@ from segvoc.labeling.labeling import (
     label_in_processes,
 )
 from segvoc.progress import Progress, print_line
-from segvoc.videos.labeling import write_video
+from segvoc.videos.labeling import label_video
 from segvoc.videos.reading import is_video, require_av
-from segvoc.videos.result import VideoOptions, VideoPaths, VideoResult
+from segvoc.videos.result import VideoPaths, VideoResult, check_every
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
@@ -134,13 +134,24 @@ def segment_videos(call: OneByOne, work: Sequence[tuple[InputImage, ResultFiles 
         UsageError: the options don't fit together.
     """
     labeling, model = call.labeling, call.model
-    options = VideoOptions(labels=labeling.options, every=every, overlay=labeling.overlay, compact=labeling.compact)
+    check_every(every)
     words = labeling.encoded(model)
-    settings = {**labeling.settings(model), **options.settings()}
+    settings = {**labeling.settings(model), "every": every}
 
     def label(video: InputImage, paths: VideoPaths, steps: Steps) -> tuple[VideoResult, bool]:
-        how = {"resume": call.resume, "progress": steps}
-        result = write_video(model, words, video.path, labeling.out, paths, options, settings, **how)
+        result = label_video(
+            model,
+            video.path,
+            words,
+            labeling.out,
+            options=labeling.options,
+            every=every,
+            overlay=labeling.overlay,
+            compact=labeling.compact,
+            resume=call.resume,
+            stem=paths.stem,
+            progress=steps,
+        )
         _print_losses(result)
         return result, result.damage is None
 
@@ -180,14 +191,31 @@ def segment_in_tiles(call: OneByOne, work: Work, tiles: TileOptions, jobs: int) 
     """
     labeling, model = call.labeling, call.model
     _refuse_what_has_no_tiles(labeling, jobs)
-    options = _options(labeling, tiles)
-    paths = _planned(work, labeling.out, options)
-    tiled = model.in_tiles(labeling.words, labeling.options)
-    settings = {**labeling.settings(model), **options.settings()}
+    bands = tiles.band_numbers
+    if tiles.stretch is not None:
+        Stretch.parsed(tiles.stretch)
+    paths = _planned(work, labeling.out, overlay=labeling.overlay is not None)
+    words = labeling.encoded(model)
+    model.in_tiles(words, labeling.options)
+    settings = {**labeling.settings(model), "bands": bands and list(bands), "stretch": tiles.stretch}
 
-    def label(image: InputImage, files: BigResultPaths, steps: Steps) -> tuple[BigResult, bool]:
-        how = {"resume": call.resume, "progress": steps}
-        return label_in_tiles(model, tiled, image.path, labeling.out, files, options, settings, **how), True
+    def label(image: InputImage, files: ResultPaths, steps: Steps) -> tuple[BigResult, bool]:
+        result = label_big_image(
+            model,
+            image.path,
+            words,
+            labeling.out,
+            options=labeling.options,
+            bands=bands,
+            stretch=tiles.stretch,
+            max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
+            overlay=labeling.overlay,
+            compact=labeling.compact,
+            resume=call.resume,
+            stem=files.stem,
+            progress=steps,
+        )
+        return result, True
 
     planned = [(image, files) for (image, _), files in zip(work, paths, strict=True)]
     return call.label(planned, label, settings, what="images", unit="row")
@@ -202,29 +230,14 @@ def _refuse_what_has_no_tiles(labeling: Labeling, jobs: int) -> None:
         raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
 
 
-def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
-    return BigImageOptions(
-        bands=tiles.band_numbers,
-        stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
-        polygons=tiles.polygons,
-        max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
-        overlay=labeling.overlay,
-        compact=labeling.compact,
-    )
-
-
-def _planned(work: Work, out: str, options: BigImageOptions) -> list[BigResultPaths | None]:
+def _planned(work: Work, out: str, *, overlay: bool) -> list[ResultPaths | None]:
     """Where the results go; no package that is needed is missing, and no result is an input."""
     images = [image.path for image, files in work if files is not None]
-    overlay = options.overlay is not None
     paths = [
-        None
-        if files is None
-        else BigResultPaths.of(image.path, ResultPaths.below(out, files.stem, overlay=overlay), options)
+        None if files is None else ResultPaths.below(out, files.stem, overlay=overlay, placed=is_raster(image.path))
         for image, files in work
     ]
     refuse_overwriting(images, [file for one in paths if one is not None for file in one])
-    options.require_packages()
     if any(map(is_raster, images)):
         require_rasterio()
     return paths

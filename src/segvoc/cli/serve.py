@@ -30,9 +30,6 @@ def naming_fastapi() -> Iterator[None]:
 @click.option("--host", default="127.0.0.1", help="Address to listen on; any other one needs an API key.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen on.")
 @click.option(
-    "--workers", default=1, type=click.IntRange(1, 64), help="Number of processes, each with its own model and queue."
-)
-@click.option(
     "--queue",
     default=ServiceSettings.queue,
     show_default=True,
@@ -49,7 +46,6 @@ def serve(
     model: str,
     host: str,
     port: int,
-    workers: int,
     queue: int,
     chosen: ModelOptions,
     api_key_file: str | None,
@@ -69,10 +65,9 @@ def serve(
         raise UsageError(
             f"--host {host} can be reached from elsewhere; give --api-key-file FILE, or set {KEY_VARIABLE}"
         )
-    more["workers"] = workers
     extensions = tuple(extension.routes(more) for extension in installed_extensions())
     settings = ServiceSettings(queue=queue, extensions=extensions, **keys)
-    run(partial(chosen.open, model), settings, host=host, port=port, workers=workers)
+    run(partial(chosen.open, model), settings, host=host, port=port)
 
 
 for _extension in installed_extensions():

@@ -95,14 +95,14 @@ def gdal_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def gdal_writing(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """What is done inside writes a file with GDAL, whose errors, and others of these types, become an `OutputError`."""
+def gdal_writing(path: Path) -> Iterator[None]:
+    """What is done inside writes a file with GDAL, whose errors become an `OutputError`."""
     rasterio = require_rasterio()
     try:
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             yield
-    except (*gdal_errors(), *errors) as error:
+    except gdal_errors() as error:
         raise OutputError(f"{str(path)!r} can't be written ({one_line(error)}); check the disk") from None
 
 

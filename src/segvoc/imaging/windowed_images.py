@@ -98,7 +98,7 @@ def write_placed_label_map(
     words: Sequence[str],
     place: TiffPlace,
 ) -> None:
-    """Write a label map as a GeoTIFF, atomically, as `segvoc.big_images.partial_labels.write_geotiff` does.
+    """Write a label map as a GeoTIFF, atomically, as `segvoc.big_images.write_geotiff` does.
 
     It has the values and colors of `segvoc.imaging.label_maps.label_map_image`, nodata for unlabeled pixels, and the
     words as JSON in the tag SEGVOC_WORDS.
@@ -146,27 +146,15 @@ class WindowedImage(Protocol):
         ...
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window, which lies inside the image.
-
-        Raises:
-            InputError: the file is damaged.
-        """
+        """RGB of a window, which lies inside the image; `InputError` if the file is damaged, here and below."""
         ...
 
     def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
-        """Which pixels of a window hold an image; None: all of them.
-
-        Raises:
-            InputError: the file is damaged.
-        """
+        """Which pixels of a window hold an image; None: all of them."""
         ...
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The image, reduced so that its longer side has at most `longest` pixels.
-
-        Raises:
-            InputError: the file is damaged.
-        """
+        """The image, reduced so that its longer side has at most `longest` pixels."""
         ...
 
 

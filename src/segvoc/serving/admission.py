@@ -5,29 +5,22 @@ is for this machine alone, and refuses the pages of other sites that a browser s
 """
 
 import base64
+import hmac
 import ipaddress
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence, Set
 
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segvoc.serving.api_keys import ApiKeys
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.metrics import ServiceMetrics
 from segvoc.serving.observation import failure_response
 from segvoc.serving.settings import ServiceSettings
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")
 """Addresses of the API that need no key; all others do."""
-
-BURST_SECONDS = 5.0
-"""Requests that may come at once, as the time in which the rate allows as many [s]."""
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -37,24 +30,20 @@ class Admission:
 
     Args:
         app: answers those that are let in.
-        settings: the limits.
-        keys: the API keys.
+        settings: the API keys and their limit.
         routes: the API's routes; what isn't theirs, such as the files of a page, needs no key.
-        metrics: counts refusals.
         password_paths: addresses that take the key as a password, too.
+
+    Raises:
+        UsageError: the file of the API keys can't be read.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        settings: ServiceSettings,
-        keys: ApiKeys,
-        routes: Sequence[BaseRoute],
-        metrics: ServiceMetrics,
-        password_paths: Set[str],
+        self, app: ASGIApp, settings: ServiceSettings, routes: Sequence[BaseRoute], password_paths: Set[str]
     ) -> None:
-        self.app, self.keys, self.routes, self.password_paths = app, keys, routes, password_paths
-        self._limits = KeyLimits(settings, lambda limit: metrics.limited.labels(limit).inc())
+        self.app, self.routes, self.password_paths = app, routes, password_paths
+        self._keys, self._most = {key.encode(): name for key, name in settings.keys().items()}, settings.key_requests
+        self._open: Counter[str | None] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -62,18 +51,23 @@ class Admission:
             await self.app(scope, receive, send)
             return
         headers, state = Headers(scope=scope), scope.setdefault("state", {})
-        state["key_name"] = None
-        with ExitStack() as stack:
-            try:
-                if not self.keys.demanded:
-                    check_origin(headers, scope["method"])
-                elif scope["path"] not in OPEN and self._is_of_api(scope):
-                    state["key_name"] = name = self._key_name(scope["path"], headers)
-                    stack.enter_context(self._limits.place(name))
-            except ServiceFailure as failure:
-                await failure_response(failure)(scope, receive, send)
-                return
+        name = state["key_name"] = None
+        try:
+            if not self._keys:
+                check_origin(headers, scope["method"])
+            elif scope["path"] not in OPEN and self._is_of_api(scope):
+                name = state["key_name"] = self._key_name(scope["path"], headers)
+                if self._open[name] >= self._most:
+                    told = f"this API key has {self._most} requests open already; try again later"
+                    raise ServiceFailure("too_many", told, retry_after=1)
+        except ServiceFailure as failure:
+            await failure_response(failure)(scope, receive, send)
+            return
+        self._open[name] += 1
+        try:
             await self.app(scope, receive, send)
+        finally:
+            self._open[name] -= 1
 
     def _is_of_api(self, scope: Scope) -> bool:
         # a route may write into what it matches
@@ -85,65 +79,25 @@ class Admission:
         if scheme.lower() == "basic" and basic:
             given = _basic_password(given)
         elif scheme.lower() != "bearer":
-            given = None
-        return self.keys.check(given, "Basic" if basic else "Bearer")
+            given = ""
+        # each key is compared, in equal time
+        names = [name for key, name in self._keys.items() if hmac.compare_digest(given.encode(), key)]
+        if names:
+            return names[0]
+        how = "as the password, with any user name" if basic else "in the header 'Authorization: Bearer KEY'"
+        raise ServiceFailure(
+            "unauthorized",
+            f"the API key is missing or wrong; send it {how}",
+            headers={"WWW-Authenticate": "Basic" if basic else "Bearer"},
+        )
 
 
-def _basic_password(credentials: str) -> str | None:
-    """The password among credentials of the scheme Basic (RFC 7617); None where they are damaged."""
+def _basic_password(credentials: str) -> str:
+    """The password among credentials of the scheme Basic (RFC 7617); empty where they are damaged."""
     try:
-        _, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except ValueError:
-        return None
-    return password if colon else None
-
-
-@dataclass
-class _Usage:
-    tokens: float
-    at: float
-    requests: int = 0
-
-
-class KeyLimits:
-    """Counts what each API key takes of the service.
-
-    Args:
-        settings: what each may take.
-        refused: called with the name of a limit when it refuses a request.
-    """
-
-    def __init__(self, settings: ServiceSettings, refused: Callable[[str], None]) -> None:
-        self._requests, self._rate, self._refused = settings.key_requests, settings.key_rate, refused
-        self._burst = max(1.0, self._rate * BURST_SECONDS)
-        self._usages: dict[str, _Usage] = {}
-
-    @contextmanager
-    def place(self, name: str) -> Iterator[None]:
-        """A place for a request with a key, which is given back at the end.
-
-        Raises:
-            ServiceFailure: there are too many with this key already.
-        """
-        now = time.monotonic()
-        usage = self._usages.setdefault(name, _Usage(self._burst, now))
-        usage.tokens = min(self._burst, usage.tokens + (now - usage.at) * self._rate)
-        usage.at = now
-        if usage.requests >= self._requests:
-            self._refuse("key_requests", f"has {usage.requests} requests open already", 1)
-        if usage.tokens < 1:
-            wait = max(1, math.ceil((1 - usage.tokens) / self._rate))
-            self._refuse("key_rate", f"sends more than {self._rate:g} requests a second", wait)
-        usage.tokens -= 1
-        usage.requests += 1
-        try:
-            yield
-        finally:
-            usage.requests -= 1
-
-    def _refuse(self, limit: str, what: str, retry_after: int) -> None:
-        self._refused(limit)
-        raise ServiceFailure("too_many", f"this API key {what}; try again later", retry_after=retry_after)
+        return ""
 
 
 def check_origin(headers: Headers, method: str) -> None:
@@ -175,25 +129,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",
-        "style-src 'self'",
-        "img-src 'self' blob: data:",
-        "connect-src 'self'",
-        "worker-src 'self'",
-        "media-src 'self' blob:",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-"""What a page of the service may load: its own files, and images that it made itself."""
-
 HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    # a page of the service loads its own files, and images that it made itself
+    "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'; media-src 'self' blob:; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -217,8 +157,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Cache-Control", "no-store")
-                for name, value in HEADERS.items():
-                    headers[name] = value
+                headers.update(HEADERS)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -15,43 +15,19 @@ from segvoc.storage.json_files import strict_json
 
 JSON, PNG, ZIP = "application/json", "image/png", "application/zip"
 
-RESULT_TYPES = (JSON, PNG, ZIP)
-"""Types of results, the first of which is the default."""
 
-
-def negotiated(accept: str | None, offered: Sequence[str] = RESULT_TYPES) -> str:
-    """Choose the type that a caller prefers (RFC 9110, section 12.5.1).
-
-    Args:
-        accept: the header; None: anything.
-        offered: the types to choose from; of equally welcome ones, the first is chosen.
+def negotiated(accept: str | None) -> str:
+    """The first type in the header Accept that the service has; weights don't count.
 
     Raises:
-        ServiceFailure: none of them is accepted.
+        ServiceFailure: it has none of them.
     """
-    ranges = [_media_range(entry) for entry in (accept or "*/*").split(",") if entry.strip()]
-
-    def quality(offer: str) -> float:
-        matching = [(len(pattern.replace("*", "")), q) for pattern, q in ranges if _matches(pattern, offer)]
-        return max(matching, default=(0, 0.0))[1]
-
-    best = max(offered, key=quality)
-    if not quality(best):
-        raise ServiceFailure("not_acceptable", f"the answer is one of {', '.join(offered)}; accept one of them")
-    return best
-
-
-def _media_range(entry: str) -> tuple[str, float]:
-    pattern, *parameters = (part.strip().lower() for part in entry.split(";"))
-    weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
-    try:
-        return pattern, min(1.0, max(0.0, float(weight)))
-    except ValueError:
-        return pattern, 0.0
-
-
-def _matches(pattern: str, offer: str) -> bool:
-    return pattern in ("*/*", offer) or pattern == f"{offer.partition('/')[0]}/*"
+    for entry in (accept or "*/*").split(","):
+        wanted = entry.partition(";")[0].strip().lower()
+        for offered in ANSWERS:
+            if wanted in (offered, f"{offered.partition('/')[0]}/*", "*/*"):
+                return offered
+    raise ServiceFailure("not_acceptable", f"the answer is one of {', '.join(ANSWERS)}; accept one of them")
 
 
 FAST = 1

@@ -1,12 +1,13 @@
 """The application: addresses, and what happens there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from fastapi import FastAPI, Request, Security
 from fastapi.security import HTTPBearer
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -15,40 +16,37 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.serving import schemas
 from segvoc.serving.admission import Admission, SecurityHeaders
 from segvoc.serving.answers import ANSWERS, PNG, ZIP, negotiated
-from segvoc.serving.api_keys import ApiKeys
 from segvoc.serving.bodies import FORM, JSON_BODY, segment_call, vocabulary_call
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import Labeler
 from segvoc.serving.logs import FIELDS, LOGGER
-from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
-from segvoc.serving.observation import Observation, failure_response
+from segvoc.serving.observation import Observation, ServiceMetrics, failure_response
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.vocabularies import DefinitionsInMemory
 from segvoc.version import __version__
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def create_app(
-    open_model: Callable[[], Segmenter],
-    settings: ServiceSettings,
-    definitions: MutableMapping[str, bytes] | None = None,
+    open_model: Callable[[], Segmenter], settings: ServiceSettings, model: Segmenter | None = None
 ) -> FastAPI:
     """The service as an ASGI application, which loads its model when it starts.
 
     Args:
         open_model: loads the model.
         settings: limits, times and the API key.
-        definitions: where vocabularies are kept by name; see `NamedVocabularies`. None: in this process.
+        model: the model, if it is loaded already.
 
     Raises:
         UsageError: the file of the API keys can't be read.
     """
-    metrics, keys = ServiceMetrics(), ApiKeys(settings.api_key, settings.api_key_file)
-    service = Service(open_model, settings, metrics, DefinitionsInMemory() if definitions is None else definitions)
+    metrics = ServiceMetrics()
+    service = Service(open_model, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.labeler = labeler = Labeler(open_model(), settings, metrics)
+        service.labeler = labeler = Labeler(model or open_model(), settings, metrics)
         await labeler.start()
         async with AsyncExitStack() as running:
             for context in added:
@@ -64,7 +62,7 @@ def create_app(
         lifespan=lifespan,
         responses={**schemas.FAILURE_ANSWERS},
         # what the description says of keys; `Admission` checks them
-        dependencies=[Security(HTTPBearer(auto_error=False))] if keys.demanded else [],
+        dependencies=[Security(HTTPBearer(auto_error=False))] if settings.keys() else [],
         docs_url=None,  # they would load files from elsewhere
         redoc_url=None,
         redirect_slashes=False,
@@ -74,14 +72,7 @@ def create_app(
     _Routes(service).add(app)
     added = [add_routes(app, service) for add_routes in settings.extensions]
     # the last one added is the first to see a request
-    app.add_middleware(
-        Admission,
-        settings=settings,
-        keys=keys,
-        routes=app.routes,
-        metrics=metrics,
-        password_paths=service.password_paths,
-    )
+    app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
     app.add_middleware(Observation, metrics=metrics)
     app.add_middleware(SecurityHeaders)
     return app
@@ -104,7 +95,7 @@ class _Routes:
             "the report with a mask for each class (application/json), the label map (image/png), or both with the "
             "confidence and an overlay (application/zip).",
             responses={200: {"model": schemas.SegmentAnswer, "content": {PNG: binary, ZIP: binary}}},
-            openapi_extra=schemas.request_body({FORM: schemas.SegmentForm, JSON_BODY: schemas.SegmentJson}),
+            openapi_extra=schemas.request_body(FORM, schemas.SegmentForm),
         )
         app.add_api_route(
             "/v1/vocabularies",
@@ -112,10 +103,10 @@ class _Routes:
             methods=["POST"],
             status_code=201,
             summary="Encode a vocabulary",
-            description="Encodes words once and keeps them under a name, which POST /v1/segment takes in their place. "
-            "Equal vocabularies have equal names. The oldest are forgotten.",
+            description="Encodes words and gives them a name, which POST /v1/segment takes in their place. Names don't "
+            "expire: they hold the words.",
             responses={201: {"model": schemas.VocabularyAnswer}},
-            openapi_extra=schemas.request_body({JSON_BODY: schemas.VocabularyJson}),
+            openapi_extra=schemas.request_body(JSON_BODY, schemas.VocabularyJson),
         )
         app.add_api_route("/v1/models", self.models, summary="The model and the limits")
         # plain routes, which the description leaves out, and which take HEAD, too
@@ -127,11 +118,9 @@ class _Routes:
         service, kind = self.service, negotiated(request.headers.get("accept"))
         with service.place():
             call = await segment_call(request, service.settings)
-            found = call.vocabulary
-            definition = await asyncio.to_thread(service.vocabularies.find, found) if isinstance(found, str) else found
             options = call.options if kind == ZIP else replace(call.options, return_probabilities=False)
             work = service.label(
-                call.image, definition, options, lambda result, hints: ANSWERS[kind](result, hints, call.name)
+                call.image, call.definition, options, lambda result, hints: ANSWERS[kind](result, hints, call.name)
             )
             body = await unless_gone(request, work)
         return Response(body, media_type=kind, headers={"Vary": "Accept"})
@@ -139,10 +128,9 @@ class _Routes:
     async def add_vocabulary(self, request: Request) -> Response:
         service = self.service
         with service.place():
-            definition = await vocabulary_call(request, service.settings)
+            name, definition = await vocabulary_call(request, service.settings)
             found = await unless_gone(request, service.labeler.encode(definition))
-        await asyncio.to_thread(service.vocabularies.keep, definition)
-        told = {"vocabulary": definition.name, "words": found.prepared.words, "hints": found.hints}
+        told = {"vocabulary": name, "words": found.prepared.words, "hints": found.hints}
         return JSONResponse(told, status_code=201)
 
     async def models(self) -> schemas.ModelsAnswer:
@@ -151,7 +139,8 @@ class _Routes:
         return schemas.ModelsAnswer(models=[model_facts(self.service.labeler.model)], limits=limits)
 
     async def metrics(self, _: Request) -> Response:
-        return Response(await asyncio.to_thread(self.service.metrics.text), media_type=CONTENT_TYPE)
+        text = await asyncio.to_thread(generate_latest, self.service.metrics.registry)
+        return Response(text, media_type=METRICS_TYPE)
 
     async def health(self, _: Request) -> Response:
         if not self.service.labeler.is_healthy:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.schemas import SegmentForm, SegmentJson, Text, VocabularyJson
+from segvoc.serving.schemas import SegmentForm, Text, VocabularyJson
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.serving.vocabularies import VocabularyDefinition
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -34,8 +33,8 @@ class SegmentCall:
     image: bytes
     name: str | None
     """Its name, as the form gave it."""
-    vocabulary: str | VocabularyDefinition
-    """What to label it with, or the name of that."""
+    definition: VocabularyDefinition
+    """What to label it with."""
     options: LabelOptions
 
 
@@ -46,42 +45,52 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
         ServiceFailure: it is too large, too slow, of another type, or invalid.
         UsageError: the words or options are invalid.
     """
-    kind = content_type(request, FORM, JSON_BODY)
-    if kind == FORM:
-        fields = await _form(request, settings)
-        file = fields.get("image")
-        if not isinstance(file, tuple):
-            raise ServiceFailure("invalid_request", "image is missing; send it as a file")
-        name, image = file
-        body = _validated(SegmentForm, lambda: SegmentForm.model_validate({**fields, "image": ""}))
-        words = _decoded_if(body.words, "[", _WORD_LIST.validate_json)
-        parts = _decoded_if(body.parts, "{", _PART_LISTS.validate_json)
-    else:
-        text = await _read(request, settings.max_bytes * 4 // 3 + TEXT_BYTES, settings)
-        body = await asyncio.to_thread(_json_body, SegmentJson, text, settings)
-        name, words, parts = None, body.words, body.parts
-        try:
-            image = await asyncio.to_thread(base64.b64decode, body.image, validate=True)
-        except (binascii.Error, ValueError):
-            raise ServiceFailure("invalid_request", "image isn't base64; encode the bytes of the file") from None
+    content_type(request, FORM)
+    fields = await _form(request, settings)
+    file = fields.get("image")
+    if not isinstance(file, tuple):
+        raise ServiceFailure("invalid_request", "image is missing; send it as a file")
+    name, image = file
     if len(image) > settings.max_bytes:
         raise ServiceFailure("too_large", f"the image file has {len(image)} bytes; send at most {settings.max_bytes}")
+    body = _validated(SegmentForm, lambda: SegmentForm.model_validate({**fields, "image": ""}))
+    words = _decoded_if(body.words, "[", _WORD_LIST.validate_json)
+    parts = _decoded_if(body.parts, "{", _PART_LISTS.validate_json)
     options = body.options
     if body.vocabulary is None:
-        return SegmentCall(image, name, _definition(words, parts, options.background, body.synonyms, settings), options)
-    if words is not None or parts is not None or options.background is not None:
+        definition = _definition(words, parts, options.background, body.synonyms, settings)
+    elif words is not None or parts is not None or options.background is not None:
         raise ServiceFailure("invalid_request", "a vocabulary brings its own words, parts and background; omit them")
-    return SegmentCall(image, name, body.vocabulary, options)
+    else:
+        definition = await asyncio.to_thread(_named, body.vocabulary, settings)
+    return SegmentCall(image, name, definition, options)
 
 
-async def vocabulary_call(request: Request, settings: ServiceSettings) -> VocabularyDefinition:
+async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[str, VocabularyDefinition]:
     """Read the body of POST /v1/vocabularies.
+
+    Returns:
+        The vocabulary, and its name, which holds the body, so that each process and replica knows it.
 
     Raises:
         ServiceFailure: it is too large, too slow, of another type, or invalid.
         UsageError: the words are invalid.
     """
-    body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES)
+    body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES // 2)
+    text = body.model_dump_json(exclude_defaults=True)
+    return f"v{base64.urlsafe_b64encode(text.encode()).decode()}", _defined(body, settings)
+
+
+def _named(name: str, settings: ServiceSettings) -> VocabularyDefinition:
+    try:
+        text = base64.b64decode(name[1:], altchars=b"-_", validate=True)
+    except ValueError:
+        message = "this isn't a vocabulary's name; POST the words to v1/vocabularies again"
+        raise ServiceFailure("invalid_request", message) from None
+    return _defined(_json_body(VocabularyJson, text, settings), settings)
+
+
+def _defined(body: VocabularyJson, settings: ServiceSettings) -> VocabularyDefinition:
     return _definition(body.words, body.parts, body.background, body.synonyms, settings)
 
 

@@ -17,7 +17,7 @@ GROUP = "segvoc.routes"
 
 AddRoutes = Callable[[Any, Any], AbstractAsyncContextManager[None]]
 """Adds routes to an application (`FastAPI`) of a `Service`, and returns what is entered once the model is loaded, and
-left when the service stops. Each process of the service calls it, so it has to be picklable."""
+left when the service stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,7 @@ class Extension:
     options: Sequence[click.Option] = ()
     """Options that `segvoc serve` has for them."""
     routes: Callable[[Mapping[str, Any]], AddRoutes]
-    """From the values of these options, by name, and the number of "workers", to what adds the routes; raises
-    `UsageError` where they don't fit."""
+    """From the values of these options, by name, to what adds the routes; raises `UsageError` where they don't fit."""
 
 
 def installed_extensions() -> list[Extension]:

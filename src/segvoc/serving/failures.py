@@ -7,20 +7,17 @@ from segvoc.errors import CheckpointError, ImageTooLargeError, InputError, Usage
 
 FAILURES: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The body can't be read: damaged JSON, or an incomplete or damaged form."),
-    "unauthorized": (401, "The API key is missing, wrong or expired."),
+    "unauthorized": (401, "The API key is missing or wrong."),
     "forbidden": (403, "The request comes from another site, or from elsewhere to a service without keys."),
-    "not_found": (404, "There is nothing at this address, or no vocabulary of this name."),
+    "not_found": (404, "There is nothing at this address."),
     "method_not_allowed": (405, "The address doesn't take this method."),
     "not_acceptable": (406, "None of the accepted types can be given."),
     "upload_timeout": (408, "The body took too long."),
     "too_large": (413, "The request, the image file, or the image has more bytes or pixels than allowed."),
-    "unsupported_media_type": (415, "The body is neither a form nor JSON."),
+    "unsupported_media_type": (415, "The body has another type than the address takes."),
     "invalid_image": (422, "The image is damaged, or of an unknown format."),
     "invalid_request": (422, "Words or options are invalid, or don't fit together."),
-    "too_many": (
-        429,
-        "This API key has too many requests open or sends them too fast; try again after the time in Retry-After.",
-    ),
+    "too_many": (429, "This API key has too many requests open; try again after the time in Retry-After."),
     "queue_full": (429, "The queue is full; try again after the time in Retry-After."),
     "internal": (500, "The service failed; its log has the reason, by the request id."),
     "busy": (503, "Too many requests are open, or the wait was too long; try again after the time in Retry-After."),
@@ -83,8 +80,3 @@ class ServiceFailure(Exception):
         """The answer's body, as JSON."""
         error = {"code": self.code, "message": self.message, "request_id": request_id}
         return json.dumps({"error": error, **self.details}).encode()
-
-
-def internal_failure() -> ServiceFailure:
-    """What a caller is told of an error that only the log describes."""
-    return ServiceFailure("internal", FAILURES["internal"][1])

@@ -17,9 +17,9 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.metrics import ServiceMetrics
+from segvoc.serving.observation import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.vocabularies import EncodedVocabularies, EncodedVocabulary, VocabularyDefinition
+from segvoc.serving.vocabularies import EncodedVocabulary, VocabularyDefinition, cached_encoder
 
 _T = TypeVar("_T")
 
@@ -47,20 +47,16 @@ class ImageWork(Generic[_T]):
 
 @dataclass(eq=False)
 class _Job:
-    """An image to label, or a vocabulary to encode, that waits or is in hand."""
+    """An image to label that waits or is in hand."""
 
-    work: ImageWork[Any] | VocabularyDefinition
+    work: ImageWork[Any]
     future: asyncio.Future[Any]
     arrived: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
 
     @property
-    def key(self) -> tuple[VocabularyDefinition, LabelOptions | None]:
-        return (
-            (self.work, None)
-            if isinstance(self.work, VocabularyDefinition)
-            else (self.work.definition, self.work.options)
-        )
+    def key(self) -> tuple[VocabularyDefinition, LabelOptions]:
+        return self.work.definition, self.work.options
 
     def fail(self, error: BaseException) -> None:
         if not self.future.done():
@@ -77,7 +73,7 @@ class Labeler:
         if settings.batch is not None:
             model.batch = settings.batch
         self.model, self.settings, self.metrics = model, settings, metrics
-        self._vocabularies = EncodedVocabularies(model, settings.vocabularies)
+        self._encoded = cached_encoder(model, settings.vocabularies)
         self._waiting: deque[_Job] = deque()
         self._arrival = asyncio.Event()
         self._room = asyncio.Semaphore(BATCHES)
@@ -111,7 +107,7 @@ class Labeler:
 
         def change() -> None:
             self.model = make()
-            self._vocabularies = EncodedVocabularies(self.model, self.settings.vocabularies)
+            self._encoded = cached_encoder(self.model, self.settings.vocabularies)
 
         await self._in_thread(self._network, change)
 
@@ -147,18 +143,6 @@ class Labeler:
             InputError: the image can't be read.
             UsageError: words and options don't fit together.
         """
-        return await self._do(work)
-
-    async def encode(self, definition: VocabularyDefinition) -> EncodedVocabulary:
-        """Encode a vocabulary.
-
-        Raises:
-            ServiceFailure: as for `label`.
-            UsageError: as for `label`.
-        """
-        return await self._do(definition)
-
-    async def _do(self, work: ImageWork[Any] | VocabularyDefinition) -> Any:
         self.check_room()
         loop = asyncio.get_running_loop()
         job = _Job(work, loop.create_future())
@@ -172,6 +156,20 @@ class Labeler:
             if job in self._waiting:
                 self._forget(job)
 
+    async def encode(self, definition: VocabularyDefinition) -> EncodedVocabulary:
+        """Encode a vocabulary between two batches.
+
+        Raises:
+            ServiceFailure: the queue is full, or the wait took too long.
+            UsageError: words, parts and background don't fit together.
+        """
+        self.check_room()
+        try:
+            async with asyncio.timeout(self.settings.queue_seconds):
+                return await self._in_thread(self._network, self._encoded, definition)
+        except TimeoutError:
+            raise self._no_time() from None
+
     def _forget(self, job: _Job) -> _Job:
         """Take a job out of the queue."""
         self._waiting.remove(job)
@@ -181,10 +179,11 @@ class Labeler:
         return job
 
     def _expire(self, job: _Job) -> None:
-        waited = f"{self.settings.queue_seconds:g} s"
-        self._forget(job).fail(
-            ServiceFailure("busy", f"the model had no time within {waited}; try again", retry_after=self.retry_after)
-        )
+        self._forget(job).fail(self._no_time())
+
+    def _no_time(self) -> ServiceFailure:
+        told = f"the model had no time within {self.settings.queue_seconds:g} s; try again"
+        return ServiceFailure("busy", told, retry_after=self.retry_after)
 
     def _begin(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -256,7 +255,7 @@ class Labeler:
         return await running
 
     async def _read(self, job: _Job) -> np.ndarray | None:
-        if job.future.done() or isinstance(job.work, VocabularyDefinition):
+        if job.future.done():
             return None
         try:
             return await self._in_thread(self._images, job.work.read)
@@ -266,7 +265,7 @@ class Labeler:
 
     def _run(
         self, jobs: Sequence[_Job], images: Sequence[np.ndarray]
-    ) -> tuple[EncodedVocabulary, Sequence[Segmentation | InputError | None]]:
+    ) -> tuple[EncodedVocabulary, Sequence[Segmentation | InputError]]:
         """Run the model on a batch; in its thread."""
         began = time.monotonic()
         self.metrics.batch.observe(len(jobs))
@@ -274,9 +273,7 @@ class Labeler:
             self.metrics.wait_seconds.observe(began - job.arrived)
         try:
             definition, options = jobs[0].key
-            found = self._vocabularies[definition]
-            if options is None:
-                return found, [None] * len(jobs)
+            found = self._encoded(definition)
             results = list(self.model.segment_many(images, found.prepared, options=options, yield_errors=True))
         finally:
             seconds = time.monotonic() - began
@@ -284,12 +281,10 @@ class Labeler:
         self._seconds_per_image += 0.2 * (seconds / len(jobs) - self._seconds_per_image)
         return found, results
 
-    async def _answer(self, job: _Job, found: EncodedVocabulary, result: Segmentation | InputError | None) -> None:
+    async def _answer(self, job: _Job, found: EncodedVocabulary, result: Segmentation | InputError) -> None:
         if job.future.done():
             return
-        if isinstance(job.work, VocabularyDefinition):
-            job.future.set_result(found)
-        elif isinstance(result, Segmentation):
+        if isinstance(result, Segmentation):
             try:
                 answer = await self._in_thread(self._images, job.work.answer, result, found.hints)
             except Exception as error:

@@ -1,9 +1,10 @@
-"""Gives each request an id, counts and logs it, and answers it whatever goes wrong."""
+"""Gives each request an id, counts and logs it, and answers it whatever goes wrong; Prometheus' metrics."""
 
 import re
 import secrets
 import time
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -11,9 +12,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segvoc.serving.answers import JSON
-from segvoc.serving.failures import ServiceFailure, internal_failure
+from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.logs import FIELDS, LOGGER, REQUEST_ID
-from segvoc.serving.metrics import ServiceMetrics
 
 ID_HEADER = "X-Request-ID"
 """Header with the request's id; a caller may choose it."""
@@ -22,6 +22,31 @@ GONE = 499
 """Status in logs and metrics of requests whose caller left before the answer."""
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class ServiceMetrics:
+    """What the service counts and measures."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"segvoc_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+            return Histogram(f"segvoc_{name}", text, labels, buckets=buckets, registry=registry)
+
+        self.requests = counter("requests", "Requests that were answered.", "route", "method", "status")
+        self.key_requests = counter("key_requests", "Requests with a valid API key.", "key", "status")
+        self.request_seconds = histogram("request_seconds", "Time from headers to the end of the answer.", "route")
+        self.open = Gauge("segvoc_open_requests", "Requests that are open.", registry=registry)
+        self.waiting = Gauge("segvoc_queue", "Images and vocabularies that wait for the model.", registry=registry)
+        self.wait_seconds = histogram("queue_seconds", "Time that work waited for the model.")
+        self.model_seconds = histogram("model_seconds", "Time that a batch took in the model.")
+        self.batch = histogram("batch_size", "Images in a batch.", buckets=_SIZES)
 
 
 def failure_response(failure: ServiceFailure) -> Response:
@@ -63,15 +88,16 @@ class Observation:
             LOGGER.exception("a request failed")
             if status != GONE:
                 raise
-            await failure_response(internal_failure())(scope, receive, counted_send)
+            await failure_response(ServiceFailure.of_status(500))(scope, receive, counted_send)
         finally:
             self.metrics.open.dec()
-            seconds, route, method = time.monotonic() - began, _route(scope), _method(scope)
+            seconds, route = time.monotonic() - began, _route(scope)
+            method = "other" if route == "other" else scope["method"]
             self.metrics.requests.labels(route, method, str(status)).inc()
             self.metrics.request_seconds.labels(route).observe(seconds)
             key = scope.get("state", {}).get("key_name")
             if key is not None:
-                self.metrics.count_key(key, status)
+                self.metrics.key_requests.labels(key, str(status)).inc()
             fields = {
                 "route": route,
                 "method": method,
@@ -89,9 +115,3 @@ def _route(scope: Scope) -> str:
     """The address as the API describes it; requests choose no labels of metrics."""
     route = scope.get("route")
     return route.path if isinstance(route, Route) else "other"
-
-
-def _method(scope: Scope) -> str:
-    return (
-        scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
-    )

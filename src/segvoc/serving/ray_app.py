@@ -1,20 +1,19 @@
 """The service on a cluster: replicas of it as a Ray Serve application, which Ray starts, watches and adds as needed.
 
-    serve run segvoc.serving.ray_app:build_app model=tiny max_replicas=8
+    serve run segvoc.serving.ray_app:build_app model=tiny
 
 A replica is the application of `segvoc serve` with its queue and its batches, so the API is the same, and so are the
-settings. Ray's proxies share requests out between replicas.
+settings. Ray's proxies share requests out between replicas. How many there are, and which cores and GPUs each has, is
+Ray's configuration of the deployment "segvoc" (`autoscaling_config`, `ray_actor_options`, `max_ongoing_requests`).
 """
 
-import logging
-from collections.abc import Callable, Iterator, MutableMapping
+import logging.config
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import ray
 from ray import serve
-from ray.exceptions import RayError
 
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
@@ -23,32 +22,16 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import load
 from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
-from segvoc.serving.logs import LOGGER, JsonLines
+from segvoc.serving.logs import log_settings
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
-from segvoc.serving.vocabularies import unavailable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-VOCABULARIES = "segvoc-vocabularies"
-"""Name of the actor that keeps the definitions of named vocabularies for all replicas."""
-
-ACTOR_SECONDS = 10.0
-"""Time to wait for the actor [s]."""
-
-_HEAD = "node:__internal_head__"
-"""Ray's resource of the node that holds the cluster together: what is kept there lives as long as the cluster."""
-
-_SECRET = "api_key"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
-    """Settings of the application.
-
-    Raises:
-        UsageError: the numbers of replicas don't fit together, or a number isn't positive.
-    """
+    """Settings of the application."""
 
     model: str = "tiny"
     """A preset, or a path that is the same on all nodes; see `segvoc.load`."""
@@ -57,30 +40,9 @@ class ClusterSettings:
     device: str = "auto"
     dtype: DtypeName = "auto"
     """The precision that the model runs in."""
-    min_replicas: int = 1
-    """Replicas that are always there; 2 or more where a lost node shouldn't be noticed."""
-    max_replicas: int = 4
-    """Ray adds and removes replicas so that two batches of requests run or wait for each."""
-    cpus: float = 2.0
-    """Cores of a replica, which are also its threads."""
-    gpus: float = 0.0
     api_key_file: str | None = None
     """File with the API keys, on all nodes; or the environment has one."""
     service: ServiceSettings = field(default_factory=ServiceSettings)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_replicas <= self.max_replicas:
-            raise UsageError(
-                f"min_replicas={self.min_replicas} and max_replicas={self.max_replicas} don't fit together; give 1 or "
-                "more, and at most as many as max_replicas"
-            )
-        if self.cpus <= 0:
-            raise UsageError(f"cpus={self.cpus} is not positive; give a number above 0")
-
-    @property
-    def batch(self) -> int:
-        """Images that a replica takes through its model together."""
-        return self.service.batch or (8 if self.gpus else 1)
 
     def with_secrets(self) -> ServiceSettings:
         """The settings of a replica with the secrets of its node, so that they don't travel through the cluster.
@@ -96,66 +58,18 @@ class ClusterSettings:
         return replace(self.service, **keys)
 
 
-def build_app(arguments: dict[str, Any]) -> Any:
-    """The application for `serve run`, or for `import_path` and `args` of a configuration of Ray Serve's.
-
-    Args:
-        arguments: fields of `ClusterSettings` and of `ServiceSettings` by name.
-
-    Raises:
-        UsageError: a setting is unknown or wrong, or there is no API key.
-    """
-    if any(name.rpartition(".")[2] == _SECRET for name in arguments):
-        raise UsageError(f"{_SECRET} is a secret, which Ray would show; set {KEY_VARIABLE} instead")
-    settings = with_settings(ClusterSettings(), arguments, "the service", fixed=("service.extensions",))
-    open_model = partial(load, settings.model, weights=settings.weights, device=settings.device, dtype=settings.dtype)
-    return application(open_model, settings)
-
-
-def application(open_model: Callable[[], Segmenter], settings: ClusterSettings) -> Any:
-    """The application with any model, for `ray.serve.run`.
-
-    Args:
-        open_model: loads the model; called by each replica, so it has to be picklable.
-        settings: the settings.
-
-    Raises:
-        UsageError: there is no API key.
-    """
-    settings.with_secrets()
-    waiting = settings.service.queue * settings.max_replicas
-    deployment: Any = serve.deployment(
-        serve.ingress()(Replica),
-        name="segvoc",
-        # a proxy fills replicas of its own node before it asks others, so none takes more than it can work on
-        max_ongoing_requests=BATCHES * settings.batch + 1,
-        max_queued_requests=waiting,
-        backpressure_config={"status_code": 429, "retry_after_s": 1},
-        graceful_shutdown_timeout_s=settings.service.stop_seconds,
-        autoscaling_config={
-            "min_replicas": settings.min_replicas,
-            "max_replicas": settings.max_replicas,
-            "target_ongoing_requests": 2 * settings.batch,
-            "upscale_delay_s": 10,
-            "downscale_delay_s": 300,
-        },
-        ray_actor_options={"num_cpus": settings.cpus, "num_gpus": settings.gpus},
-    )
-    return deployment.bind(open_model, settings)
-
-
 class Replica:
     """One service, in a process of its own on some node."""
 
     _app: "FastAPI"
 
     def __init__(self, open_model: Callable[[], Segmenter], settings: ClusterSettings) -> None:
-        _log_as_json()
+        logging.config.dictConfig(log_settings())  # Ray collects standard error
         self._open_model, self._settings = open_model, settings.with_secrets()
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """The application, which Ray asks for once."""
-        self._app = create_app(self._open_model, self._settings, SharedDefinitions())
+        self._app = create_app(self._open_model, self._settings)
         return self._app
 
     def check_health(self) -> None:
@@ -168,75 +82,43 @@ class Replica:
             raise RuntimeError("the model is stuck in a batch")
 
 
-class _KeptDefinitions:
-    """Keeps definitions of vocabularies by name, oldest first; an actor of Ray's."""
+def build_app(arguments: dict[str, Any]) -> Any:
+    """The application for `serve run`, or for `import_path` and `args` of a configuration of Ray Serve's.
 
-    def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
+    Args:
+        arguments: fields of `ClusterSettings` and of `ServiceSettings` by name, but for the key itself, which Ray
+            would show.
 
-    def names(self) -> list[str]:
-        return list(self._kept)
-
-    def read(self, name: str) -> bytes | None:
-        return self._kept.get(name)
-
-    def write(self, name: str, definition: bytes) -> None:
-        self._kept.pop(name, None)
-        self._kept[name] = definition
-
-    def remove(self, name: str) -> bool:
-        return self._kept.pop(name, None) is not None
-
-
-class SharedDefinitions(MutableMapping[str, bytes]):
-    """The definitions that the actor keeps, as a replica sees them.
-
-    Each use waits for the actor, so it belongs in a thread. While the actor can't be reached, uses fail with 503.
+    Raises:
+        UsageError: a setting is unknown or wrong, or there is no API key.
     """
-
-    def __init__(self) -> None:
-        self._actor: Any = None
-
-    def __getitem__(self, name: str) -> bytes:
-        definition = self._ask("read", name)
-        if definition is None:
-            raise KeyError(name)
-        return definition
-
-    def __setitem__(self, name: str, definition: bytes) -> None:
-        self._ask("write", name, definition)
-
-    def __delitem__(self, name: str) -> None:
-        if not self._ask("remove", name):
-            raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._ask("names"))
-
-    def __len__(self) -> int:
-        return len(self._ask("names"))
-
-    def _ask(self, method: str, *arguments: object) -> Any:
-        try:
-            self._actor = self._actor or _definitions_actor()
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ACTOR_SECONDS)
-        except RayError:
-            self._actor = None
-            raise unavailable() from None
+    secret = ("service.api_key", "service.api_key_file", "service.extensions")
+    settings = with_settings(ClusterSettings(), arguments, "the service", fixed=secret)
+    open_model = partial(load, settings.model, weights=settings.weights, device=settings.device, dtype=settings.dtype)
+    return application(open_model, settings)
 
 
-def _definitions_actor() -> Any:
-    """The actor, which the first one to ask starts; it outlives all replicas."""
-    options = {"num_cpus": 0, "resources": {_HEAD: 0.001}, "max_restarts": -1, "lifetime": "detached"}
-    actor = ray.remote(_KeptDefinitions).options(name=VOCABULARIES, namespace="segvoc", get_if_exists=True, **options)
-    return actor.remote()
+def application(open_model: Callable[[], Segmenter], settings: ClusterSettings, **options: Any) -> Any:
+    """The application with any model, for `ray.serve.run`.
 
+    Args:
+        open_model: loads the model; called by each replica, so it has to be picklable.
+        settings: the settings.
+        options: of Ray's deployment, in place of those here.
 
-def _log_as_json() -> None:
-    """Let the service's log go to standard error as JSON, from where Ray collects it."""
-    if not LOGGER.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(JsonLines())
-        LOGGER.addHandler(handler)
-        LOGGER.setLevel(logging.INFO)
-        LOGGER.propagate = False
+    Raises:
+        UsageError: there is no API key.
+    """
+    settings.with_secrets()
+    batch = settings.service.batch or 1
+    own = {
+        # a proxy fills replicas of its own node before it asks others, so none takes more than it can work on
+        "max_ongoing_requests": BATCHES * batch + 1,
+        "max_queued_requests": 4 * settings.service.queue,
+        "backpressure_config": {"status_code": 429, "retry_after_s": 1},
+        "graceful_shutdown_timeout_s": settings.service.stop_seconds,
+        "autoscaling_config": {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 2 * batch},
+        "ray_actor_options": {"num_cpus": 2},
+    }
+    deployment: Any = serve.deployment(serve.ingress()(Replica), name="segvoc", **{**own, **options})
+    return deployment.bind(open_model, settings)

@@ -15,7 +15,7 @@ _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every obje
 Text = Annotated[str, Field(min_length=1)]
 """Text that isn't empty."""
 
-VocabularyName = Annotated[str, Field(pattern="^v[0-9a-f]{32}$", examples=["v0123456789abcdef0123456789abcdef"])]
+VocabularyName = Annotated[str, Field(pattern="^v[A-Za-z0-9_=-]+$", examples=["veyJ3b3JkcyI6ImNhdCwgc29mYSJ9"])]
 """Name of a vocabulary, as POST /v1/vocabularies gives it."""
 
 
@@ -34,9 +34,16 @@ def _described(name: str) -> dict[str, Any]:
     }
 
 
-class LabelFields(create_model("LabelFields", __config__=_STRICT, **_option_fields())):
-    """How to label an image."""
+class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fields())):
+    """An image, what to label it with, and how."""
 
+    image: str = Field(description="The image file.", json_schema_extra={"format": "binary"})
+    words: Text | None = Field(
+        None,
+        description=f"{_WORDS}; or a JSON list with an entry for each class, in which `, ` separates synonyms.",
+        examples=["cat, sofa, wall"],
+    )
+    parts: Text | None = Field(None, description=f"{_PARTS}; or a JSON object of lists.", examples=["cat: head, tail"])
     vocabulary: VocabularyName | None = Field(
         None, description="Name of a vocabulary, in place of words, parts and background."
     )
@@ -54,30 +61,6 @@ class LabelFields(create_model("LabelFields", __config__=_STRICT, **_option_fiel
         """
         values = {name: getattr(self, name) for name in IMAGE_OPTIONS}
         return LabelOptions(**values, return_probabilities=self.probabilities)
-
-
-class SegmentJson(LabelFields):
-    """An image and what to label it with, as JSON."""
-
-    image: str = Field(description="The image file in base64.", json_schema_extra={"format": "byte"})
-    words: Text | list[Text] | None = Field(
-        None,
-        description=f"{_WORDS}; or a list with an entry for each class, in which `, ` separates synonyms.",
-        examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]],
-    )
-    parts: Text | dict[Text, list[Text]] | None = Field(
-        None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
-    )
-
-
-class SegmentForm(LabelFields):
-    """An image and what to label it with, as a form."""
-
-    image: str = Field(description="The image file.", json_schema_extra={"format": "binary"})
-    words: Text | None = Field(
-        None, description=f"{_WORDS}; or a JSON list with an entry for each class.", examples=["cat, sofa, wall"]
-    )
-    parts: Text | None = Field(None, description=f"{_PARTS}; or a JSON object of lists.", examples=["cat: head, tail"])
 
 
 class VocabularyJson(BaseModel):
@@ -201,7 +184,6 @@ FAILURE_ANSWERS: Mapping[int | str, dict[str, Any]] = {
 """What every address may answer instead; an argument of FastAPI's routes (`responses`)."""
 
 
-def request_body(kinds: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
-    """What FastAPI is told of a body that the service reads itself (`openapi_extra`): a model for each content type."""
-    content = {kind: {"schema": model.model_json_schema()} for kind, model in kinds.items()}
-    return {"requestBody": {"required": True, "content": content}}
+def request_body(kind: str, model: type[BaseModel]) -> dict[str, Any]:
+    """What FastAPI is told of a body that the service reads itself (`openapi_extra`): its content type and model."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()}}}}

@@ -1,11 +1,12 @@
 """What all addresses of the service share: places for requests, checks of images, and callers who leave."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+import uvicorn
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
@@ -15,9 +16,9 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.labeler import ImageWork, Labeler
-from segvoc.serving.metrics import ServiceMetrics
+from segvoc.serving.observation import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.vocabularies import NamedVocabularies, VocabularyDefinition
+from segvoc.serving.vocabularies import VocabularyDefinition
 
 _T = TypeVar("_T")
 
@@ -29,26 +30,23 @@ class Service:
         open_model: loads the model.
         settings: limits, times and the API key.
         metrics: notes what happens.
-        definitions: where vocabularies are kept by name.
     """
 
     labeler: Labeler
     """Labels images; set when the application starts."""
 
-    def __init__(
-        self,
-        open_model: Callable[[], Segmenter],
-        settings: ServiceSettings,
-        metrics: ServiceMetrics,
-        definitions: MutableMapping[str, bytes],
-    ) -> None:
+    def __init__(self, open_model: Callable[[], Segmenter], settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         self.open_model, self.settings, self.metrics = open_model, settings, metrics
-        self.stopping = False
-        """Whether the process was told to stop; requests that only wait for something then end."""
+        self.server: uvicorn.Server | None = None
+        """What runs the service, if it is uvicorn."""
         self.password_paths = set[str]()
         """Addresses that take the API key as the password of HTTP's scheme Basic, too."""
-        self.vocabularies = NamedVocabularies(definitions, settings.vocabularies)
         self.open = 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the process was told to stop; requests that only wait for something then end."""
+        return self.server is not None and self.server.should_exit
 
     @contextmanager
     def place(self, *, labels: bool = True) -> Iterator[None]:

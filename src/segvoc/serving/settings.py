@@ -2,12 +2,13 @@
 
 import math
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segvoc.errors import UsageError
-from segvoc.serving.api_keys import check_key, read_keys
 from segvoc.serving.extensions import AddRoutes
 
 KEY_VARIABLE = "SEGVOC_API_KEY"
@@ -16,13 +17,18 @@ KEY_VARIABLE = "SEGVOC_API_KEY"
 TEXT_BYTES = 1_000_000
 """Bytes of a request beside the image: words, parts and other options."""
 
+SHORTEST_KEY = 16
+"""Characters of the shortest API key that is accepted."""
+
+_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._@-]{0,63}):\s+(\S+)")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
-    """Settings of one process of the service. `segvoc serve` has options for the first ones; the others suit most.
+    """Settings of the service. `segvoc serve` has options for the first ones; the others suit most.
 
     Raises:
-        UsageError: a number is not positive, the API key is too short or not printable ASCII, or the file of keys can't
+        UsageError: a number is not positive, an API key is too short or not printable ASCII, or the file of keys can't
             be read.
     """
 
@@ -31,7 +37,7 @@ class ServiceSettings:
     api_key: str | None = field(default=None, repr=False)
     """The key that requests have to show; None: none, or those of the file."""
     api_key_file: Path | None = None
-    """A file of keys with names, which may change; see `segvoc.serving.api_keys.parsed_keys`."""
+    """A file with a key, or with a line "NAME: KEY" for each of several."""
     extensions: tuple[AddRoutes, ...] = ()
     """What other distributions add; see `segvoc.serving.extensions`."""
 
@@ -44,8 +50,6 @@ class ServiceSettings:
     """Requests that may be open at once, from their headers to the end of their answer; more get 503."""
     key_requests: int = 48
     """Requests with one API key that may be open at once; more get 429."""
-    key_rate: float = 200.0
-    """Requests with one API key in a second, in the long run [1/s]; more get 429. Those of 5 s may come at once."""
     max_bytes: int = 20_000_000
     """Bytes of the largest image file."""
     max_pixels: int = 25_000_000
@@ -53,7 +57,7 @@ class ServiceSettings:
     max_words: int = 500
     """Words of a vocabulary; a part of several objects counts for each."""
     vocabularies: int = 64
-    """Size of the cache of vocabularies: those that keep their names (added last), and stay encoded (used last)."""
+    """Size of the cache of encoded vocabularies."""
     upload_seconds: float = 30.0
     """Time for the body of a request [s]."""
     queue_seconds: float = 60.0
@@ -67,10 +71,49 @@ class ServiceSettings:
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not 0 < value < math.inf and (name, value) != ("batch_wait", 0):
                 raise UsageError(f"{name}={value} is not positive; give a number above 0")
-        if self.api_key is not None:
-            check_key(self.api_key)
-        if self.api_key_file is not None:
-            read_keys(self.api_key_file)
+        self.keys()
+
+    def keys(self) -> Mapping[str, str]:
+        """The names of all API keys, by key; none: requests need no key.
+
+        Raises:
+            UsageError: see the class.
+        """
+        if self.api_key_file is None:
+            return {} if self.api_key is None else _parsed_keys(self.api_key)
+        name = f"the file of the API keys, {str(self.api_key_file)!r}"
+        try:
+            return _parsed_keys(self.api_key_file.read_text(encoding="utf-8"))
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"{name}, can't be read: {reason}; check the path") from None
+
+
+def _parsed_keys(text: str) -> dict[str, str]:
+    """The keys of a text: one alone, or lines "NAME: KEY"; those that begin with # are comments."""
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    keys: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        found = _LINE.fullmatch(line)
+        if found is None and len(lines) > 1:
+            raise UsageError(
+                f"entry {number} is not 'NAME: KEY' with a NAME of letters, digits and . _ @ -; write it so"
+            )
+        name, key = ("default", line) if found is None else found.groups()
+        if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
+            raise UsageError(
+                f"the API key is not {SHORTEST_KEY} or more characters of ASCII without spaces; "
+                "make one: openssl rand -hex 24"
+            )
+        if key in keys:
+            raise UsageError("it has one key twice; make one for each line: openssl rand -hex 24")
+        keys[key] = name
+    if not keys:
+        raise UsageError("there is no API key; write one, or lines 'NAME: KEY'")
+    return keys
 
 
 def key_settings(file: str | None, option: str) -> dict[str, Any]:

@@ -267,10 +267,6 @@ def _use(name: str, shared: SharedModel, facts: CardFacts) -> str:
         f'model = segvoc.load("{name}")',
         f'result = model.segment("photo.jpg", [{listed}]{keyword})',
         "result.overlay().show()",
-        "",
-        "# or with the keys and types of a pipeline of transformers",
-        f'segmenter = segvoc.pipeline("image-segmentation", model="{name}")',
-        f'segmenter("photo.jpg", candidate_labels=[{listed}]{keyword})',
         "```",
     ]
     return "\n".join(lines)

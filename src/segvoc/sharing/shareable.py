@@ -60,7 +60,6 @@ class Shareable:
         revision: str | None = None,
         license: str | None = None,
         weights: bool | None = None,
-        message: str | None = None,
         keep_card: bool = False,
     ) -> str:
         """Upload the model to the Hugging Face hub, with its taught words and a card, for `segvoc.load("owner/name")`.
@@ -75,7 +74,6 @@ class Shareable:
             license: SPDX identifier of the license that you give the model, for the card.
             weights: upload the network's weights; None: unless they are those of `tiny` that ship with segvoc, for
                 which the taught words alone are enough.
-            message: what the commit is called.
             keep_card: leave the repository's own card as it is.
 
         Returns:
@@ -88,9 +86,7 @@ class Shareable:
             OutputError: a temporary file can't be written.
         """
         found = self._shareable(weights, license)
-        return found.upload(
-            repository, private=private, token=token, revision=revision, message=message, keep_card=keep_card
-        )
+        return found.upload(repository, private=private, token=token, revision=revision, keep_card=keep_card)
 
     def _shareable(self, weights: bool | None, license: str | None) -> ShareableModel:
         found = self.shareable(weights=weights)

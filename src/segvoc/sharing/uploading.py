@@ -82,27 +82,9 @@ class ShareableModel:
         private: bool | None = None,
         token: Token = None,
         revision: str | None = None,
-        message: str | None = None,
         keep_card: bool = False,
     ) -> str:
-        """Upload all files to a repository of the hub, which is created if there is none.
-
-        Args:
-            repository: owner/name.
-            private: whether a new repository is private; None: as its owner's are by default.
-            token: a token with write access; None: HF_TOKEN, or that of `hf auth login`.
-            revision: branch to write to, which is created if there is none; None: the main branch.
-            message: what the commit is called.
-            keep_card: leave the repository's own card as it is.
-
-        Returns:
-            The address of the repository.
-
-        Raises:
-            UsageError: the name is no repository's, or there is nothing to share.
-            CheckpointError: the hub can't be reached, or refuses.
-            OutputError: a temporary file can't be written.
-        """
+        """Upload all files to a repository of the hub; see `segvoc.sharing.shareable.Shareable.push_to_hub`."""
         place = HubRepository.of(repository, token=token)
         if place is None or place.revision is not None:
             raise UsageError(f"{repository!r} is no name of a repository; give owner/name, and the branch as revision")
@@ -125,7 +107,7 @@ class ShareableModel:
                         f"taught*{WORDS_SUFFIX}",
                         *([] if keep_card else [f"{CARD_IMAGES}/*"]),
                     ],
-                    commit_message=message or f"Share a model of segvoc {__version__}",
+                    commit_message=f"Share a model of segvoc {__version__}",
                 )
         return address
 

@@ -13,7 +13,7 @@ evaluation, preparation, reproduction, ablations. Four words describe it:
 
 `ResumableWork` keeps the entries in a journal (`segvoc.storage.journal`), of which each process has one of its own and
 holds it locked. `StepwiseWork` is for items that build on each other. A batch, whose results may be in a bucket,
-where nothing can be appended to a file, keeps a file for its settings and one for each shard (`segvoc.batch.results`).
+where nothing can be appended to a file, writes a manifest anew every few seconds (`segvoc.batch.results`).
 """
 
 import json

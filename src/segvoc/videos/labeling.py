@@ -1,36 +1,47 @@
 """Labeling a video: reading, the network, drawing and encoding go on at the same time, in bounded memory."""
 
 import os
+import time
+from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
+from zlib import Z_RLE
 
 import numpy as np
 from jaxtyping import UInt8
 
-from segvoc.errors import InputError
+from segvoc.errors import InputError, OutputError
+from segvoc.imaging.label_maps import label_map_image, read_label_map
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.imaging.palette import class_colors
 from segvoc.imaging.result_paths import refuse_overwriting
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.reports import json_text
+from segvoc.inference.reports import LabelStatistics, json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
-from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.smoothing import Smoothing, SmoothingState
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import write_atomically, writing
-from segvoc.storage.resume import Key, stamp_of
-from segvoc.videos.encoding import Sound, Timing, join, require_encoder
-from segvoc.videos.partial_video import PartialVideo, frame_name
-from segvoc.videos.reading import Frame, OpenVideo, frames_ahead
-from segvoc.videos.result import VideoOptions, VideoPaths, VideoResult
-from segvoc.videos.writing import PieceWriter
+from segvoc.storage.files import digest_of
+from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
+from segvoc.videos.overlay import OverlayVideo, Sound, require_encoder
+from segvoc.videos.reading import Frame, OpenVideo, frames_ahead, require_av
+from segvoc.videos.result import VideoPaths, VideoResult, check_every
 
 WAITING_FRAME_PIXELS = 30_000_000
 """Pixels of the labeled frames that wait to be drawn and encoded, from which on the network waits."""
+
+PIECE = 60
+"""Frames of a piece, which is what a kill may cost: about this, a multiple of `every`."""
+
+MOST_LISTED = 1000
+"""Labeled frames that reports list one by one; those of more frames would be too long."""
 
 FrameProgress = Callable[[int, int | None], object]
 """Called with the number of frames that are done, and of all, as far as the file tells."""
@@ -40,8 +51,9 @@ def segment_frames(
     model: Segmenter,
     video: OpenVideo,
     words: Words,
-    options: VideoOptions | None = None,
     *,
+    every: int = 1,
+    options: LabelOptions | None = None,
     smoothing: Smoothing | None = None,
     first: int = 0,
     on_frame: Callable[[Frame], object] = lambda frame: None,
@@ -52,7 +64,8 @@ def segment_frames(
         model: the model.
         video: the video, open and not read yet.
         words: as for `Segmenter.segment`, encoded once.
-        options: how; overlay and compact don't matter.
+        every: label every such frame, from the first one on.
+        options: how to label (default: `LabelOptions()`).
         smoothing: the mean to go on with (default: a new one, by the options).
         first: the frame to begin with.
         on_frame: called with each frame of the video that is read, in another thread, whether or not it is labeled.
@@ -64,11 +77,11 @@ def segment_frames(
         InputError: the network's output for a frame is not finite.
         UsageError: words or options don't fit together.
     """
-    options = options or VideoOptions()
+    check_every(every)
     waiting: deque[Frame] = deque()
 
     def read() -> Iterator[Frame]:
-        for frame in video.frames(lambda number: number >= first and number % options.every == 0):
+        for frame in video.frames(lambda number: number >= first and number % every == 0):
             on_frame(frame)
             if frame.pixels is not None:
                 yield frame
@@ -81,7 +94,7 @@ def segment_frames(
                 assert frame.pixels is not None
                 yield frame.pixels
 
-        results = model.segment_many(pixels(), words, options=options.labels, smoothing=smoothing)
+        results = model.segment_many(pixels(), words, options=options, smoothing=smoothing)
         try:
             for result in results:
                 yield waiting.popleft(), replace(result, source=str(video.path))
@@ -101,6 +114,7 @@ def label_video(
     compact: bool = False,
     resume: bool = False,
     stem: str | None = None,
+    progress: FrameProgress = lambda done, total: None,
     **changes: Unpack[LabelKeywords],
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames, and a report.
@@ -116,6 +130,7 @@ def label_video(
         compact: list only words that were found in the report.
         resume: go on where an earlier call with the same settings was stopped.
         stem: common name of the results, by default the video's own name without suffix.
+        progress: told how far it is.
         changes: single options of `LabelOptions`, in place of those in `options`.
 
     Returns:
@@ -128,101 +143,187 @@ def label_video(
             other settings.
         OutputError: a result can't be written.
     """
-    labels = LabelOptions.of(options, changes)
-    how = VideoOptions(labels=labels, every=every, overlay=overlay, compact=compact)
-    prepared = model.encode(words, background=labels.background)
-    settings = {**model_record(model), **how.settings(), **prepared.record()}
-    paths = VideoPaths.below(out, stem or Path(path).stem, overlay=overlay is not None)
-    return write_video(model, prepared, Path(path), out, paths, how, settings, resume=resume)
-
-
-def write_video(
-    model: Segmenter,
-    words: PreparedVocabulary,
-    path: Path,
-    out: str | os.PathLike[str],
-    paths: VideoPaths,
-    options: VideoOptions,
-    settings: Key,
-    *,
-    resume: bool = False,
-    progress: FrameProgress = lambda done, total: None,
-) -> VideoResult:
-    """Do the work of `label_video`.
-
-    Args:
-        model: the model.
-        words: the words, encoded by the model.
-        path: the video.
-        out: the folder of the results.
-        paths: the files to write.
-        options: how to label, and what to write.
-        settings: all that the results depend on but the video.
-        resume: go on with pieces that an earlier call with the same settings has done.
-        progress: told how far it is.
-
-    Raises:
-        InputError: the video can't be read.
-        UsageError: an earlier call has left pieces of other settings, or a package is missing.
-        OutputError: a result can't be written.
-    """
-    refuse_overwriting([path], paths)
-    if options.overlay is not None:
+    path, how = Path(path), LabelOptions.of(options, changes)
+    check_every(every)
+    if overlay is not None:
         require_encoder()
+    av = require_av()
+    prepared = model.encode(words, background=how.background)
+    versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
+    settings = {**model_record(model), **how.record(), **prepared.record(), "every": every, **versions}
+    paths = VideoPaths.below(out, stem or path.stem, overlay=overlay is not None)
+    refuse_overwriting([path], paths)
     stamp = stamp_of(path)
-    with OpenVideo(path) as video:
-        with PartialVideo(
-            out, paths.stem, settings, stamp, overlay=options.overlay is not None, resume=resume
-        ) as partial:
-            if not partial.is_complete:
-                _label(model, words, video, options, partial, progress)
-            timing = Timing.of(partial.times, video.time_base, video.rate)
-            sound: list[Sound] = []
-            result = VideoResult(
-                source=str(path),
-                height=video.height,
-                width=video.width,
-                words=words.words,
-                statistics=partial.statistics,
-                timing=timing,
-                every=options.every,
-                smooth=options.labels.smooth,
-                rotation=video.rotation,
-                frames=partial.frames,
-                sound=sound,
-                damage=partial.damage,
-                model=model.name,
-                dtype=model.dtype,
-                seconds=partial.seconds,
-                paths=paths,
-            )
-            _publish(result, partial, video, sound, compact=options.compact)
-            partial.remove()
+    with OpenVideo(path) as video, PartialVideo(out, paths.stem, settings, stamp, resume=resume) as partial:
+        if not partial.is_complete:
+            with closing(_FrameWriter(video, prepared.words, every, overlay, partial)) as writer:
+                _label(model, video, prepared, every, how, partial, writer, progress)
+        result = VideoResult(
+            source=str(path),
+            height=video.height,
+            width=video.width,
+            words=prepared.words,
+            statistics=partial.statistics,
+            times=partial.times,
+            time_base=video.time_base,
+            rate=video.rate,
+            every=every,
+            smooth=how.smooth,
+            rotation=video.rotation,
+            frames=partial.frames,
+            sound=partial.sound,
+            damage=partial.damage,
+            model=model.name,
+            dtype=model.dtype,
+            seconds=partial.seconds,
+            paths=paths,
+        )
+        _publish(result, partial, compact=compact)
+        partial.remove()
     return result
 
 
-def _publish(
-    result: VideoResult, partial: PartialVideo, video: OpenVideo, sound: list[Sound], *, compact: bool
+def _label(
+    model: Segmenter,
+    video: OpenVideo,
+    words: PreparedVocabulary,
+    every: int,
+    options: LabelOptions,
+    partial: "PartialVideo",
+    writer: "_FrameWriter",
+    progress: FrameProgress,
 ) -> None:
+    """Label the frames that aren't done yet."""
+    first, smoothing = len(partial.times), None
+    if options.smooth:
+        smoothing = Smoothing(options.smooth)
+        if (state := partial.state()) is not None:
+            smoothing.restore(state)
+
+    def note(frame: Frame) -> None:
+        if frame.number >= first:
+            writer.times.append(frame.time)
+
+    total = video.expected_frames
+    progress(first, total)
+    for number in range(0, first, every):
+        writer.show(number)
+    how = {"every": every, "options": options, "smoothing": smoothing}
+    with closing(segment_frames(model, video, words, **how, first=first, on_frame=note)) as results:
+        for frame, result in results:
+            writer.add(frame.number, result, None if smoothing is None else smoothing.state)
+            progress(min(frame.number + every, len(writer.times)), total)
+    writer.finish(video.damage)
+    progress(len(partial.times), len(partial.times))
+
+
+class _FrameWriter:
+    """Keeps labeled frames, and draws them into the overlay video, in a thread; close it in the end.
+
+    The overlay video is always made from its beginning: where a call goes on, from the label maps of the earlier one.
+    """
+
+    def __init__(
+        self, video: OpenVideo, words: Sequence[str], every: int, style: OverlayStyle | None, partial: "PartialVideo"
+    ) -> None:
+        self._every, self._piece = every, every * max(1, PIECE // every)
+        self._partial, self._colors = partial, class_colors(len(words))
+        self.times = partial.times[:]
+        """Of all frames that were read so far."""
+        self._overlay: OverlayVideo | None = None
+        if style is not None:
+            self._overlay = OverlayVideo(partial.overlay, video.path, words, style)
+        self._most = max(2, WAITING_FRAME_PIXELS // (video.width * video.height))
+        self._entries: list[dict[str, Any]] = []
+        self._state: SmoothingState | None = None
+        self._start = time.perf_counter()
+        self._waiting: deque[Future[None]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
+
+    def close(self) -> None:
+        """Stop; a piece that isn't finished is lost."""
+        self._thread.shutdown(cancel_futures=True)
+        if self._overlay is not None:
+            self._overlay.close()
+
+    def show(self, number: int) -> None:
+        """Draw a frame that was labeled before."""
+        if (overlay := self._overlay) is not None:
+            labels = self._partial.label_map(number)
+            self._submit(lambda: overlay.show(read_label_map(labels), self._every))
+
+    def add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
+        """Take the next labeled frame, and the mean after it."""
+        self._submit(lambda: self._add(number, result, state))
+
+    def finish(self, damage: str | None) -> None:
+        """Wait for all frames, and keep that there are no more.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        self._wait(0)
+        if len(self.times) > len(self._partial.times):
+            self._finish_piece(len(self.times))
+        if self._overlay is not None:
+            self._overlay.finish()
+        self._partial.complete(damage, [] if self._overlay is None else self._overlay.sound)
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        self._waiting.append(self._thread.submit(work))
+        self._wait(self._most)
+
+    def _wait(self, most: int) -> None:
+        while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
+            self._waiting.popleft().result()
+
+    def _add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
+        if number % self._piece == 0 and self._entries:
+            self._finish_piece(number)
+        image = label_map_image(result.labels, self._colors)
+        # run lengths suit label maps: a tenth of the time of the default, and about its size
+        write_atomically(
+            self._partial.label_map(number),
+            lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE),
+        )
+        found = LabelStatistics.of(result.labels, result.confidence)
+        present = np.flatnonzero(found.pixels).tolist()
+        labels = {str(label): (int(found.pixels[label]), float(found.confidence[label])) for label in present}
+        self._entries.append({"number": number, "labels": labels})
+        self._state = state
+        if self._overlay is not None:
+            self._overlay.show(result.labels, self._every)
+
+    def _finish_piece(self, stop: int) -> None:
+        now = time.perf_counter()
+        times = list(self.times[len(self._partial.times) : stop])
+        self._partial.add_piece(times, self._entries, self._state, now - self._start)
+        self._entries, self._start = [], now
+
+
+def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> None:
     """Put the results in their places; the report comes last, and that of an earlier call goes first."""
     paths = result.paths
     earlier = _earlier_frames(paths)
     numbers = range(0, result.number, result.every)
     with writing(paths.label_maps):
         for number in set(earlier) - set(numbers):
-            (paths.label_maps / frame_name(number)).unlink(missing_ok=True)
+            (paths.label_maps / _frame_name(number)).unlink(missing_ok=True)
         if paths.overlay is None and earlier:
             paths.report.with_name(f"{Path(paths.stem).name}.overlay.mp4").unlink(missing_ok=True)
         paths.report.unlink(missing_ok=True)
         paths.label_maps.mkdir(parents=True, exist_ok=True)
         for number in numbers:
-            if (made := partial.label_map(number)).is_file():  # a call that was stopped here has moved some
-                made.replace(paths.label_maps / frame_name(number))
-    if paths.overlay is not None:
-        pieces = [partial.overlay(piece) for piece in range(partial.pieces)]
-        sound += join(paths.overlay, pieces, result.timing, video.path, video.begin)
+            _move(partial.label_map(number), paths.label_maps / _frame_name(number))
+        if paths.overlay is not None:
+            _move(partial.overlay, paths.overlay)
     report = json_text(result.report(compact=compact))
     write_atomically(paths.report, lambda file: file.write(report))
+
+
+def _move(made: Path, place: Path) -> None:
+    if made.is_file():  # a call that was stopped here has moved some
+        made.replace(place)
 
 
 def _earlier_frames(paths: VideoPaths) -> range:
@@ -234,38 +335,104 @@ def _earlier_frames(paths: VideoPaths) -> range:
         return range(0)
 
 
-def _label(
-    model: Segmenter,
-    words: PreparedVocabulary,
-    video: OpenVideo,
-    options: VideoOptions,
-    partial: PartialVideo,
-    progress: FrameProgress,
-) -> None:
-    """Label the frames that aren't done yet, piece by piece."""
-    first, smoothing = len(partial.times), None
-    if options.labels.smooth:
-        smoothing = Smoothing(options.labels.smooth)
-        if partial.pieces and (state := partial.state()) is not None:
-            smoothing.restore(state)
-    times = partial.times[:]
+def _frame_name(number: int) -> str:
+    """The file name of a frame's label map."""
+    return f"{number:06}.png"
 
-    def note(frame: Frame) -> None:
-        if frame.number >= first:
-            times.append(frame.time)
 
-    total = video.expected_frames
-    progress(first, total)
-    most = max(2, WAITING_FRAME_PIXELS // (video.width * video.height))
-    with closing(PieceWriter(video, words.words, options, partial, times)) as writer:
-        results = segment_frames(model, video, words, options, smoothing=smoothing, first=first, on_frame=note)
-        with closing(results):
-            for frame, result in results:
-                writer.add(frame.number, result, None if smoothing is None else smoothing.state)
-                writer.wait(most)
-                progress(min(frame.number + options.every, len(times)), total)
-        writer.wait(0)
-        if len(times) > len(partial.times):
-            writer.finish_piece(len(times))
-    progress(len(times), len(times))
-    partial.complete(video.damage)
+class PartialVideo(StepwiseWork):
+    """The frames of a video that are done, in a folder below `.segvoc` until the results are written.
+
+    A step is a piece of some frames: their label maps, times and statistics, and the mean after them if labels are
+    smoothed. The last step says that there are no more pieces, and that the overlay video is whole.
+
+    Args:
+        out: the folder of the results.
+        stem: the stem of the video's results.
+        settings: what the results depend on.
+        video: size and time of the video's file.
+        resume: go on with what an earlier call has left; otherwise begin anew.
+
+    Raises:
+        UsageError: another process labels this video, or an earlier call has left labels of other settings.
+        OutputError: the system refused.
+    """
+
+    def __init__(self, out: str | os.PathLike[str], stem: str, settings: Key, video: Stamp, *, resume: bool) -> None:
+        self.folder = Path(out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
+        self.overlay = self.folder / "overlay.mp4"
+        self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
+        self.times, self.frames = array("q"), list[dict[str, Any]]()
+        self.sound: list[Sound] = []
+        self.damage: str | None = None
+        self.is_complete = False
+        super().__init__(self.folder, settings, video, out=out, resume=resume)
+
+    def label_map(self, number: int) -> Path:
+        """Where the label map of a frame is kept."""
+        return self.folder / "frames" / _frame_name(number)
+
+    def state(self) -> SmoothingState | None:
+        """The mean after the last piece; None if labels aren't smoothed, or there is no piece.
+
+        Raises:
+            OutputError: it can't be read.
+        """
+        path = self._state(self.pieces - 1)
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return SmoothingState(arrays["classes"], arrays["probabilities"], arrays["frame"])
+        except (OSError, ValueError, KeyError) as error:
+            raise OutputError(f"{str(path)!r} can't be read ({error}); label the video without --resume") from None
+
+    def add_piece(
+        self, times: list[int], frames: list[dict[str, Any]], state: SmoothingState | None, seconds: float
+    ) -> None:
+        """Keep the next piece, whose label maps are there.
+
+        Args:
+            times: of all of its frames.
+            frames: the number of each that was labeled, and the pixels and confidence of its labels.
+            state: the mean after it.
+            seconds: time that it took.
+
+        Raises:
+            OutputError: the system refused.
+        """
+        if state is not None:
+            write_atomically(self._state(self.pieces), lambda file: np.savez(file, **vars(state)))
+        self.add({"times": times, "frames": frames, "seconds": seconds, "state": state is not None})
+        self._state(self.pieces - 2).unlink(missing_ok=True)
+
+    def complete(self, damage: str | None, sound: Sequence[Sound]) -> None:
+        """Keep that there are no more frames, and why, if the video is damaged."""
+        self.add({"complete": True, "damage": damage, "sound": [vars(one) for one in sound]})
+
+    def _state(self, piece: int) -> Path:
+        return self.folder / f"{piece:06}.npz"
+
+    def usable(self, values: list[Any]) -> list[Any]:
+        """Those up to the first whose files are gone; once all are done, files move to their place."""
+        if values and "complete" in values[-1]:
+            return values
+        for piece, value in enumerate(values):
+            if not all(self.label_map(frame["number"]).is_file() for frame in value["frames"]):
+                has_state = not piece or not values[piece - 1]["state"] or self._state(piece - 1).is_file()
+                return values[:piece] if has_state else []
+        return values
+
+    def take(self, value: dict[str, Any]) -> None:
+        """See `StepwiseWork.take`."""
+        if "complete" in value:
+            self.is_complete, self.damage = True, value["damage"]
+            self.sound = [Sound(**one) for one in value["sound"]]
+            return
+        self.times.extend(value["times"])
+        self.frames.extend(value["frames"][: MOST_LISTED - len(self.frames)])
+        for frame in value["frames"]:
+            for label, (pixels, confidence) in frame["labels"].items():
+                self.statistics.pixels[int(label)] += pixels
+                self.statistics.confidence[int(label)] += confidence
+        self.pieces, self.seconds = self.pieces + 1, self.seconds + value["seconds"]

@@ -239,12 +239,10 @@ class OpenVideo:
         """Note that a video ends before the time that its header says."""
         declared = self._declared_seconds()
         if self.damage is None and declared is not None:
-            reached = float((last + self._begin_time) * self.time_base - self._first_second()) + float(1 / self.rate)
+            first = (self._stream.start_time or 0) * self.time_base
+            reached = float((last + self._begin_time) * self.time_base - first) + float(1 / self.rate)
             if reached < declared - max(0.5, 2 / float(self.rate)):
                 self.damage = f"it ends after {reached:.1f} of {declared:.1f} s"
-
-    def _first_second(self) -> Fraction:
-        return (self._stream.start_time or 0) * self.time_base
 
 
 def open_container(path: Path) -> Any:

@@ -2,52 +2,25 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from segvoc.errors import UsageError
-from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
-from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.reports import LabeledFile
 from segvoc.storage.json_files import read_json
-from segvoc.videos.encoding import Sound, Timing
-from segvoc.videos.reading import require_av
-
-PIECE = 60
-"""Frames of a piece, which is what a kill may cost: about this, a multiple of `every`."""
+from segvoc.videos.overlay import Sound
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoOptions:
-    """How a video is labeled, besides words and model, and what is written.
+def check_every(every: int) -> None:
+    """Check the distance of labeled frames.
 
     Raises:
-        UsageError: a number is out of range.
+        UsageError: it isn't positive.
     """
-
-    every: int = 1
-    """Label every such frame, from the first one on; the frames between keep its labels."""
-    labels: LabelOptions = field(default_factory=LabelOptions)
-    overlay: OverlayStyle | None = SAVED_OVERLAY
-    """What the overlay video shows; None: none is made."""
-    compact: bool = False
-    """Whether the report lists only words that were found."""
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise UsageError(f"every={self.every} is out of range; give 1 for every frame, 2 for every second one, ...")
-
-    def settings(self) -> dict[str, object]:
-        """What the results depend on besides words and model, by readable names."""
-        av = require_av()
-        versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
-        return {**self.labels.record(), "every": self.every, **versions}
-
-    @property
-    def piece(self) -> int:
-        """Frames of a piece."""
-        return self.every * max(1, PIECE // self.every)
+    if every < 1:
+        raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second one, ...")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +71,12 @@ class VideoPaths:
 class VideoResult(LabeledFile):
     """What was found in a video; its labels are in files."""
 
-    timing: Timing
-    """When frames are shown."""
+    times: Sequence[int]
+    """When each frame is shown, in units of `time_base`."""
+    time_base: Fraction
+    """[s]"""
+    rate: Fraction
+    """Frames per second, on average."""
     every: int
     """Every such frame was labeled, from the first one on."""
     smooth: float
@@ -117,7 +94,7 @@ class VideoResult(LabeledFile):
     @property
     def number(self) -> int:
         """Number of frames."""
-        return len(self.timing.times)
+        return len(self.times)
 
     @property
     def labeled(self) -> int:
@@ -132,16 +109,15 @@ class VideoResult(LabeledFile):
 
         Returns:
             As `Segmentation.report`, with pixels of all labeled frames together. "video" has the number of "frames",
-            those that were "labeled", "every", "smooth", the "rate" in frames per second ("30000/1001"; None if it
-            varies), the average "fps", the "duration" [s], "rotation", "audio" and "damage". "timeline" lists for each
-            labeled frame its number, its "time" [s] and the share of each word in it; it is None for videos with
-            more than `MOST_LISTED` of them.
+            those that were "labeled", "every", "smooth", the average "fps", the "duration" [s], "rotation", "audio" and
+            "damage". "timeline" lists for each labeled frame its number, its "time" [s] and the share of each word in
+            it; it is None for videos with more than `MOST_LISTED` of them.
         """
-        timing, size = self.timing, self.width * self.height
+        size = self.width * self.height
         timeline = [
             {
                 "frame": frame["number"],
-                "time": timing.seconds(frame["number"]),
+                "time": round(float(self.times[frame["number"]] * self.time_base), 6),
                 "fractions": {
                     self.words[int(label)]: round(pixels / size, 6)
                     for label, (pixels, _) in frame["labels"].items()
@@ -150,20 +126,24 @@ class VideoResult(LabeledFile):
             }
             for frame in self.frames
         ]
-        report = super().report(compact=compact)
-        counts = {name: report.pop(name) for name in ("classes", "unlabeled", "seconds")}
-        seconds = counts.pop("seconds")
         about = {
             "frames": self.number,
             "labeled": self.labeled,
             "every": self.every,
             "smooth": self.smooth,
-            "rate": None if timing.rate is None else str(timing.rate),
-            "fps": round(float(timing.average), 6),
-            "duration": timing.duration,
+            "fps": round(float(self.rate), 6),
+            "duration": round(float((self.times[-1] - self.times[0]) * self.time_base + 1 / self.rate), 6),
             "rotation": self.rotation,
             "audio": [asdict(sound) for sound in self.sound],
             "damage": self.damage,
         }
-        listed = {"timeline": timeline if len(timeline) == self.labeled else None, "seconds": seconds}
-        return {**report, "video": about, **counts, **listed}
+        report = super().report(compact=compact)
+        counts = {name: report.pop(name) for name in ("classes", "unlabeled")}
+        seconds = {"seconds": report.pop("seconds")}
+        return {
+            **report,
+            "video": about,
+            **counts,
+            "timeline": timeline if len(timeline) == self.labeled else None,
+            **seconds,
+        }

@@ -1,0 +1,419 @@
+"""Labeling an image file tile by tile, in bounded memory, with results that a later call can go on to write."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from jaxtyping import Integer, UInt8, UInt16
+from PIL import Image
+
+from segvoc.errors import InputError, OutputError
+from segvoc.imaging.image_formats import MAX_PIXELS
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, stored_dtype
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
+from segvoc.imaging.palette import class_colors
+from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
+from segvoc.imaging.regions import class_regions
+from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
+from segvoc.inference.reports import LabeledFile, LabelStatistics, json_text
+from segvoc.inference.segmenter import Segmenter, Words
+from segvoc.inference.tile_grid import Tiling
+from segvoc.inference.tiled import TiledLabeling
+from segvoc.models.digests import model_record
+from segvoc.storage.atomic_writes import write_atomically, write_path_atomically, writing
+from segvoc.storage.files import digest_of
+from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
+
+BAND_BYTES = 64 << 20
+"""Labels that are read at a time when all are."""
+
+BLOCK = 512
+"""Side of the blocks of a GeoTIFF [px]."""
+
+SMALLEST_OVERVIEW = 512
+"""Overviews are added to a GeoTIFF until their longer side is about this [px]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BigResult(LabeledFile):
+    """What was found in a big image; its labels are in files."""
+
+    tiling: Tiling
+    """The tiles."""
+    label_map: Path
+    """`scene.tif` of a TIFF, `photo.png` of other images."""
+    report_file: Path
+    """`photo.json`"""
+    overlay: Path | None
+    """`photo.overlay.png`, if one was drawn."""
+
+    def report(self, *, compact: bool = False) -> dict[str, Any]:
+        """The contents of `photo.json`: those of `Segmentation.report`, and "tiles" (side, overlap, wrap).
+
+        Args:
+            compact: list only the words that have pixels.
+        """
+        report = super().report(compact=compact)
+        seconds = report.pop("seconds")
+        return {**report, "tiles": asdict(self.tiling), "seconds": seconds}
+
+
+def label_big_image(
+    model: Segmenter,
+    path: str | os.PathLike[str],
+    words: Words,
+    out: str | os.PathLike[str] = "out",
+    *,
+    options: LabelOptions | None = None,
+    bands: Sequence[int] | None = None,
+    stretch: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    overlay: OverlayStyle | None = SAVED_OVERLAY,
+    compact: bool = False,
+    resume: bool = False,
+    stem: str | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    **changes: Unpack[LabelKeywords],
+) -> BigResult:
+    """Label an image file tile by tile, and write the results, without holding its labels in memory.
+
+    TIFFs are read and written by windows, and keep their coordinates, so they may have any size; other formats are
+    decoded as a whole. Every row of tiles that is done is kept on disk, in the folder `.segvoc` below `out`, until the
+    results are written.
+
+    Args:
+        model: the model.
+        path: the image.
+        words: as for `Segmenter.segment`.
+        out: the folder of the results.
+        options: how to label; by default, in tiles of 2048 pixels.
+        bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
+        stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
+        max_pixels: most pixels of an image that isn't a TIFF.
+        overlay: what the overlay shows, of 4 megapixels where its own limit is None; None: don't draw one.
+        compact: list only words that were found in the report.
+        resume: go on where an earlier call with the same settings was stopped.
+        stem: common name of the results, by default the image's own name without suffix.
+        progress: called with the number of rows of tiles that are done, and of all.
+        changes: single options of `LabelOptions`, in place of those in `options`.
+
+    Returns:
+        The statistics, and the paths of the files.
+
+    Raises:
+        InputError: the image can't be read.
+        UsageError: words or options don't fit together, or another call has left labels of other settings.
+        OutputError: a result can't be written.
+    """
+    start, path = time.perf_counter(), Path(path)
+    how = LabelOptions.of(options, changes).in_tiles()
+    stretched = None if stretch is None else Stretch.parsed(stretch)
+    prepared = model.encode(words, background=how.background)
+    tiled = model.in_tiles(prepared, how)
+    settings = {
+        **model_record(model),
+        **how.record(),
+        **prepared.record(),
+        "bands": None if bands is None else ",".join(map(str, bands)),
+        "stretch": None if stretched is None else ", ".join(f"{k}={v}" for k, v in asdict(stretched).items()),
+    }
+    paths = ResultPaths.below(out, stem or path.stem, overlay=overlay is not None, placed=is_raster(path))
+    refuse_overwriting([path], paths)
+    stamp = stamp_of(path)
+    with _opened(path, bands, stretched, max_pixels) as image:
+        reading = time.perf_counter() - start
+        size, classes = (image.height, image.width), len(tiled.words)
+        with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
+            _label_rows(image, tiled, labels, progress, source=str(path), before=reading)
+            result = BigResult(
+                source=str(path),
+                height=image.height,
+                width=image.width,
+                words=tiled.words,
+                statistics=labels.statistics,
+                model=model.name,
+                dtype=model.dtype,
+                seconds=labels.seconds,
+                tiling=tiled.tiling,
+                label_map=paths.label_map,
+                report_file=paths.report,
+                overlay=paths.overlay,
+            )
+            stale = paths.stale()
+            _write(result, image, labels, overlay, compact=compact)
+            for left in stale:
+                left.unlink(missing_ok=True)
+            labels.remove()
+    return result
+
+
+def _opened(
+    path: Path, bands: Sequence[int] | None, stretch: Stretch | None, max_pixels: int
+) -> AbstractContextManager[WindowedImage]:
+    if is_raster(path):
+        return RasterImage(path, bands=bands, stretch=stretch)
+    if bands is not None or stretch is not None:
+        raise InputError(f"{str(path)!r} is not a TIFF; leave out bands and stretch, which are for those")
+    return nullcontext(DecodedImage(path, max_pixels))
+
+
+def _label_rows(
+    image: WindowedImage,
+    tiled: TiledLabeling,
+    labels: "PartialLabels",
+    progress: Callable[[int, int], object],
+    *,
+    source: str,
+    before: float,
+) -> None:
+    """Label the rows of tiles that aren't done yet."""
+    start, rows = time.perf_counter() - before, tiled.tiling.rows(image.height)
+    if labels.is_new:
+        labels.begin(tiled.select(image))
+    progress(labels.rows, len(rows))
+    if labels.rows == len(rows):
+        return
+    columns = len(tiled.tiling.columns(image.width))
+    row, found, statistics = np.empty((0, image.width), np.uint16), 0, LabelStatistics.none()
+    for cell in tiled.cells(image, labels.selected, first_row=labels.rows, source=source):
+        if not found:
+            row = np.empty((cell.rows.stop - cell.rows.start, image.width), np.uint16)
+        row[:, cell.columns] = cell.labels
+        statistics, found = statistics + LabelStatistics.of(cell.labels, cell.confidence), found + 1
+        if found == columns:
+            now = time.perf_counter()
+            labels.add_row(cell.rows.stop, row, statistics, now - start)
+            start, found, statistics = now, 0, LabelStatistics.none()
+            progress(labels.rows, len(rows))
+
+
+def _write(
+    result: BigResult, image: WindowedImage, labels: "PartialLabels", overlay: OverlayStyle | None, *, compact: bool
+) -> None:
+    """Write the results; the report comes last."""
+    colors = class_colors(len(result.words))
+    if isinstance(image, RasterImage):
+        write_geotiff(result.label_map, labels, image, result.words, colors)
+    else:
+        write_png(result.label_map, labels, colors)
+    if result.overlay is not None and overlay is not None:
+        drawn = _overlay(image, labels, result.words, colors, overlay)
+        write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
+    report = json_text(result.report(compact=compact))
+    write_atomically(result.report_file, lambda file: file.write(report))
+
+
+def _overlay(
+    image: WindowedImage,
+    labels: "PartialLabels",
+    words: Sequence[str],
+    colors: UInt8[np.ndarray, "K 3"],
+    style: OverlayStyle,
+) -> Any:
+    most = style.max_pixels or SAVED_OVERLAY.max_pixels or 1
+    scale = min(1.0, math.sqrt(most / (image.height * image.width)))
+    pixels = image.overview(max(1, round(max(image.height, image.width) * scale)))
+    regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), words, colors)
+    return draw_overlay(pixels, regions, alpha=style.alpha, names=style.names, legend=style.legend)
+
+
+class PartialLabels(StepwiseWork):
+    """The labels of the rows of tiles that are done, in a file of raw values until the results are written.
+
+    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step says which classes
+    were selected for the image, each of the others is a row of tiles.
+
+    Args:
+        out: the folder of the results.
+        stem: the stem of the image's results.
+        settings: words, model and options.
+        image: size and time of the image's file.
+        size: height and width of the image [px].
+        classes: number of words.
+        resume: go on with what an earlier call has left; otherwise begin anew.
+
+    Raises:
+        UsageError: another process labels this image, or an earlier call has left labels of other settings.
+        OutputError: the system refused.
+    """
+
+    def __init__(
+        self,
+        out: str | os.PathLike[str],
+        stem: str,
+        settings: Key,
+        image: Stamp,
+        *,
+        size: tuple[int, int],
+        classes: int,
+        resume: bool,
+    ) -> None:
+        folder = Path(out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
+        self.labels, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
+        self.height, self.width = size
+        self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
+        self.selected: tuple[int, ...] | None = None
+        self.is_new = True
+        self._stop = 0
+        super().__init__(folder, settings, (image, size), out=out, resume=resume)
+
+    def begin(self, selected: tuple[int, ...] | None) -> None:
+        """Keep the classes that were selected for the image, before the first row."""
+        with writing(self.labels):
+            self.labels.touch()
+        self.add({"selected": selected})
+
+    def add_row(
+        self, stop: int, labels: UInt16[np.ndarray, "h W"], statistics: LabelStatistics, seconds: float
+    ) -> None:
+        """Keep the next rows of the image, which a row of tiles has decided.
+
+        Args:
+            stop: the row after the last of them.
+            labels: their labels; 65535 is unlabeled.
+            statistics: of these labels.
+            seconds: time that they took.
+
+        Raises:
+            OutputError: the system refused, for example because the disk is full.
+        """
+        with writing(self.labels), self.labels.open("r+b") as file:
+            file.seek(self._stop * self.width * self.dtype.itemsize)
+            file.write(np.ascontiguousarray(labels, self.dtype).data)
+            file.flush()
+            os.fsync(file.fileno())
+        present = np.flatnonzero(statistics.pixels).tolist()
+        self.add(
+            {
+                "stop": stop,
+                "pixels": {str(label): int(statistics.pixels[label]) for label in present},
+                "confidence": {str(label): float(statistics.confidence[label]) for label in present},
+                "seconds": seconds,
+            }
+        )
+
+    def read(self, rows: slice) -> Integer[np.ndarray, "h W"]:
+        """The values of some rows of the image, as they are stored.
+
+        Raises:
+            OutputError: the file can't be read.
+        """
+        width, count = self.width, rows.stop - rows.start
+        try:
+            with self.labels.open("rb") as file:
+                file.seek(rows.start * width * self.dtype.itemsize)
+                content = file.read(count * width * self.dtype.itemsize)
+            return np.frombuffer(content, self.dtype).reshape(count, width)
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
+
+    def bands(self, multiple: int = 1) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
+        """All values from top to bottom, some rows at a time: a multiple of `multiple`, but for the last ones."""
+        height = self.height
+        step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // multiple) * multiple
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            yield rows, self.read(rows)
+
+    def reduced(self, height: int, width: int) -> UInt16[np.ndarray, "{height} {width}"]:
+        """The labels at the centers of the pixels of a smaller image; 65535 is unlabeled."""
+        rows = ((np.arange(height) + 0.5) * self.height / height).astype(int)
+        columns = ((np.arange(width) + 0.5) * self.width / width).astype(int)
+        found = np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()]).astype(np.uint16)
+        if self.dtype == np.uint8:
+            found[found == np.iinfo(np.uint8).max] = UNLABELED
+        return found
+
+    def usable(self, values: list[Any]) -> list[Any]:
+        """All of them, if their labels are there."""
+        needed = (values[-1]["stop"] if len(values) > 1 else 0) * self.width * self.dtype.itemsize
+        return values if self.labels.is_file() and self.labels.stat().st_size >= needed else []
+
+    def take(self, value: Mapping[str, Any]) -> None:
+        """See `StepwiseWork.take`."""
+        self.is_new = False
+        if "selected" in value:
+            self.selected = None if value["selected"] is None else tuple(value["selected"])
+            return
+        more = LabelStatistics.none()
+        for label, count in value["pixels"].items():
+            more.pixels[int(label)], more.confidence[int(label)] = count, value["confidence"][label]
+        self.statistics += more
+        self.rows, self._stop = self.rows + 1, value["stop"]
+        self.seconds += value["seconds"]
+
+
+def write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"]) -> None:
+    """Write a label map as `segvoc.imaging.label_maps.write_label_map` does; as a whole it is in memory once.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    image = Image.fromarray(labels.read(slice(0, labels.height)))
+    if labels.dtype == np.uint8:
+        image.putpalette(label_palette(colors).tobytes())
+    write_atomically(path, lambda file: image.save(file, "PNG", compress_level=4))
+
+
+def write_geotiff(
+    path: Path, labels: PartialLabels, raster: RasterImage, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]
+) -> None:
+    """Write a label map with the coordinates of an image, a color table and overviews.
+
+    It has one band, compressed in blocks, of 8 bits (255: nodata), or of 16 (65535: nodata) beyond 255 words. The
+    tag SEGVOC_WORDS holds the words as JSON.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    rasterio, source = require_rasterio(), raster.dataset
+    nodata = UNLABELED_8_BIT if labels.dtype == np.uint8 else UNLABELED
+    profile = {
+        "driver": "GTiff",
+        "height": raster.height,
+        "width": raster.width,
+        "count": 1,
+        "dtype": labels.dtype.name,
+        "nodata": nodata,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "deflate",
+        "photometric": "palette",
+        "bigtiff": "if_safer",
+    }
+    points, their_crs = source.gcps
+    if source.crs is not None:
+        profile["crs"] = source.crs
+    if not source.transform.is_identity:
+        profile["transform"] = source.transform
+
+    def write(temporary: Path) -> None:
+        with rasterio.open(temporary, "w", **profile) as file:
+            if points:
+                file.gcps = (points, their_crs)
+            if source.rpcs is not None:
+                file.rpcs = source.rpcs
+            table = {number: (*color, 255) for number, color in enumerate(colors.tolist())}
+            file.write_colormap(1, {**table, nodata: (0, 0, 0, 0)})
+            file.update_tags(SEGVOC_WORDS=json.dumps(list(words)))
+            for rows, values in labels.bands(BLOCK):
+                file.write(values, 1, window=((rows.start, rows.stop), (0, raster.width)))
+        longer, factors = max(raster.height, raster.width), [2]
+        while longer / factors[-1] > SMALLEST_OVERVIEW:
+            factors.append(2 * factors[-1])
+        if longer > 2 * SMALLEST_OVERVIEW:
+            with rasterio.open(temporary, "r+") as file:
+                file.build_overviews(factors, rasterio.enums.Resampling.nearest)
+
+    with gdal_writing(path):
+        write_path_atomically(path, write)
