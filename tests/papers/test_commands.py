@@ -31,15 +31,13 @@ LEAVES = {
     "compare": {"compare.json": ("models", "differing", "pairs"), "compare.png": ()},
     "costs": {"costs.json": ("words",), "costs.png": ()},
     "evaluate": {"report.json": ("model",)},
-    "gates": {"gates.json": ("blocks",), "gates_1.png": ()},
     "info": {},
     "radar": {"radar.json": ("axes", "lines"), "radar.png": ()},
-    "redundancy": {"redundancy.json": ("rows", "variance"), "redundancy.png": ()},
+    "experts": {"redundancy.json": ("rows", "variance"), "redundancy.png": ()},
     "reproduce": {"report.json": ("models", "means", "command"), "index.html": (), "scores.csv": ()},
     "seen": {"seen.json": ("rows", "above"), "seen.md": ()},
     "segment": {"photo.json": (), "photo.overlay.png": (), "photo.png": ()},
     "streams": {"streams.json": ("runs",), "streams.png": ()},
-    "streams --image": {"streams_image.json": ("blocks",), "streams_image.png": ()},
     "sweep": {"sweep.json": ("rows",), "sweep.md": (), "sweep.png": ()},
     "train": {"metrics.jsonl": ("seconds",), "model.safetensors": ()},
     "vocabulary": {"vocabulary.md": ()},
@@ -103,9 +101,9 @@ def test_the_network_of_a_row_is_built(command: str, small: None) -> None:
 
 def leaves(words: list[str]) -> dict[Path, tuple[str, ...]]:
     """The files that a command writes."""
-    name = words[3] if name_of(words) == "experts" else name_of(words)
+    name = name_of(words)
     named = [f"{name} {word}" for word in words if f"{name} {word}" in LEAVES]
-    files = dict(LEAVES[name]) if name != "streams" or not named else {}
+    files = dict(LEAVES[name])
     for more in named:
         files |= LEAVES[more]
     return {Path(words[words.index("--out") + 1], file): keys for file, keys in files.items()}

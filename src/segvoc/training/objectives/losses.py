@@ -204,7 +204,7 @@ Count = Float[Tensor, ""] | None
 
 
 def stream_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
-    """Cosine similarity of the two streams for every class and cell, in [-1, 1] (PCA-Seg, Eq. 7).
+    """Cosine similarity of the two streams for every class and cell, in [-1, 1] (PCA-Seg, Eq. 7; Eq. 8 squares it).
 
     As in the released code, 1e-6 is added to each norm.
     """
@@ -212,11 +212,6 @@ def stream_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, 
     spatial, semantic = at_least_float32(spatial), at_least_float32(semantic)
     norms = (spatial.norm(dim=-1) + 1e-6) * (semantic.norm(dim=-1) + 1e-6)
     return (spatial * semantic).sum(dim=-1) / norms
-
-
-def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
-    """The square of `stream_cosine`, in [0, 1] (PCA-Seg, Eq. 8)."""
-    return stream_cosine(spatial, semantic).square()
 
 
 def released_segmentation_loss(
