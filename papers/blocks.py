@@ -158,7 +158,10 @@ def measure_costs(
         figures = {"parameters": _size(block), "trainable": _size(block), "counted": counted}
         published = _published_block(network.aggregation, block, cells, kept)
         rows.append(row("block", lambda: block(*inputs, context), kept, published=published, **figures))
-    image = torch.rand(1, 3, side, side, device=device) * 255
+    protocol = preset.protocols_of(configuration).get(window) if window else None
+    size = (side, side) if protocol is None else (CANVAS, CANVAS)
+    array = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(views(array, protocol or preset.protocols_of(configuration)["single"])).to(device)
     text = torch.randn(classes, 1, cast(ImageEncoder, network.image_encoder).channels, device=device)
     selection, parameters = Voted(kept) if reduced else None, dict(network.named_parameters())
     whole = row(

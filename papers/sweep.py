@@ -165,11 +165,6 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
         axes.plot(values, [_or_nan(row["miou"]) for row in chosen], "o-", color="C0")
         axes.axhline(_or_nan(unchanged["miou"]), color="gray", linewidth=1, linestyle="--")
         axes.set(xlabel=name, ylabel="mIoU [%] (dashed: unchanged)")
-        time_axes = axes.twinx()
-        seconds = [_or_nan(row["seconds"]) for row in chosen]
-        time_axes.plot(values, seconds, "s:", color="C1", linewidth=1)
-        time_axes.set_ylabel("seconds per image", color="C1")
-        time_axes.set_ylim(0, 1.15 * max([*filter(np.isfinite, seconds), 1e-3]))
     save_figure(folder / "sweep.png", figure)
 
 

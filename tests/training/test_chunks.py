@@ -10,10 +10,11 @@ from segvoc.networks.choices import build_aggregation
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
 from segvoc.training.objectives.losses import (
     competing_segmentation_loss,
+    cross_entropy_segmentation_loss,
     masked_segmentation_loss,
     released_segmentation_loss,
 )
-from segvoc.training.objectives.segmentation import Objective
+from segvoc.training.objectives.segmentation import SEGMENTATION_LOSSES, Objective
 from tests.inference.small_network import CONFIG, Letters, Patches, small_network
 from tests.training.runs import RECIPE
 
@@ -116,7 +117,7 @@ def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatc
     assert_same(gradients[:1], gradients[1:])
 
 
-@pytest.mark.parametrize("loss", [released_segmentation_loss, masked_segmentation_loss, competing_segmentation_loss])
+@pytest.mark.parametrize("loss", SEGMENTATION_LOSSES.values())
 def test_a_loss_in_chunks_is_the_loss(loss):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 6, 6, generator=generator, dtype=torch.float64)
@@ -158,3 +159,12 @@ def test_classes_compete_with_each_other_and_with_none_of_them():
     expected = torch.nn.functional.cross_entropy(with_none, labels, ignore_index=255)
     torch.testing.assert_close(competing_segmentation_loss(logits, labels), expected)
     assert competing_segmentation_loss(logits, torch.full_like(labels, 255)) == 0
+
+
+def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(3, (2, 9, 8), generator=torch.Generator().manual_seed(1))
+    labels[:, :2], labels[:, 2] = 65535, 3  # unlabeled, and the background's
+    scores = torch.nn.functional.interpolate(logits, size=(9, 8), mode="bilinear")
+    expected = torch.nn.functional.cross_entropy(scores, labels.where(labels < 3, -100))
+    torch.testing.assert_close(cross_entropy_segmentation_loss(logits, labels, 65535, 2), expected)

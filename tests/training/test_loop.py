@@ -469,7 +469,7 @@ def test_an_overflow_in_float16_names_the_module_that_it_began_in(images, tmp_pa
     assert all(torch.equal(value, running[name]) for name, value in training.network.named_buffers())
 
 
-@pytest.mark.parametrize("loss", ["masked", "competing"])
+@pytest.mark.parametrize("loss", ["masked", "competing", "cross-entropy"])
 def test_unevenly_labeled_passes_add_up_to_the_batch(images, tmp_path, loss):
     """The sum over all labeled pixels divided by their number, not the mean of the passes' means."""
     found = []

@@ -144,7 +144,7 @@ def train(
     from segvoc.data.training.augmentations import named_transform
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
-    from segvoc.training.training_data import recipe_data
+    from segvoc.training.training_data import needed_data, recipe_data
 
     start = Start(weights=weights, encoder_weights=encoder_weights)
 
@@ -173,9 +173,8 @@ def train(
             training_images = _own_images(folders, data, out, background=background, owner=owner)
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")
-            root = data_root(
-                data, f"the recipe learns from {chosen.data.dataset}; name the root of your data with --data"
-            )
+            needed = " ".join(needed_data(chosen))
+            root = data_root(data, f"{recipe} needs `segvoc prepare {needed} --data ROOT`; name ROOT with --data")
             training_images, watched = recipe_data(chosen, root)
         if recipe == FINETUNE:
             chosen = recipe_for(len(training_images))

@@ -18,6 +18,7 @@ from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import guided_parts, require_scipy
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
+from segvoc.evaluation.report.examples import OnDrawn
 from segvoc.evaluation.report.report import Report, is_complete, write_report
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
 from segvoc.evaluation.task import (
@@ -72,6 +73,7 @@ def evaluate(
     processes: Processes | None = None,
     on_start: OnStart = lambda remaining: None,
     on_result: OnResult = lambda image, error: None,
+    on_drawn: OnDrawn = lambda drawn, total: None,
 ) -> Report:
     """Segment labeled images, score the predictions, and write a report.
 
@@ -99,6 +101,7 @@ def evaluate(
         processes: this process among several that share the evaluation; see `segvoc.distributed.join_processes`.
         on_start: for progress: called before the first image.
         on_result: for progress: called after each image.
+        on_drawn: for progress: called before and after each example image of the report.
 
     Returns:
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
@@ -159,7 +162,7 @@ def evaluate(
                 resumed=len(done),
                 seconds=time.perf_counter() - start,
             )
-            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment)
+            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, on_drawn)
             if not result.failures:
                 with ResumableWork(path.with_name("report.jsonl"), fingerprint) as written:
                     written.restart()
@@ -182,6 +185,12 @@ def evaluate_shown(
             print_line(f"segvoc: error: {error}")
         progress.update()
 
+    def drawn(number: int, total: int) -> None:
+        if number:
+            progress.update()
+        else:
+            progress.start(total, "drawing examples for the report")
+
     with Progress(f"evaluating on {printable(task.title)}", silent=not processes.first) as progress:
         return evaluate(
             model,
@@ -192,6 +201,7 @@ def evaluate_shown(
             processes=processes,
             on_start=progress.start,
             on_result=count,
+            on_drawn=drawn,
         )
 
 

@@ -255,7 +255,11 @@ def open_captions(
     """
     config = recipe.captions
     rules = CleaningRules(
-        excluded=config.excluded_words, match=config.match, most=config.max_phrases, same_head=config.same_head
+        excluded=config.excluded_words,
+        match=config.match,
+        most=config.max_phrases,
+        same_head=config.same_head,
+        determiners=config.determiners,
     )
 
     def build() -> Path:

@@ -14,7 +14,7 @@ from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig, input_size_of
 from segvoc.models.presets import PRESETS, find_preset
 
-Loss = Literal["released", "masked", "competing"]
+Loss = Literal["released", "masked", "competing", "cross-entropy"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Trainable = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
 Encoders = Literal["both", "image", "text"]
@@ -92,8 +92,9 @@ class ObjectiveConfig(_Group):
 
     loss: Loss = "released"
     """How unlabeled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
-    "competing" also ignores them, and uses one softmax over all classes instead of a sigmoid per class. Those that
-    ignore them average over the labeled pixels of all passes and processes; for a part network, "released" averages
+    "competing" also ignores them, and uses one softmax over all classes and "none of them", whose logit is 0, instead
+    of a sigmoid per class; "cross-entropy" is that without "none of them" (ERR-Seg's paper). Those that ignore them
+    average over the labeled pixels of all passes and processes; for a part network, "released" averages
     over those of each pass, as its released code does."""
     fod_weight: float = 0.0
     """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
@@ -134,6 +135,8 @@ class CaptionConfig(_Group):
     """Words that exclude a phrase, see `CleaningRules`."""
     match: Match = "word"
     """Which of its captions' phrases an image keeps, see `CleaningRules`."""
+    determiners: bool = False
+    """Whether phrases keep their determiners ("a red hat"), as spaCy's noun chunks have them."""
     same_head: SameHead = "keep"
     """Which phrases with the same head an image keeps, see `CleaningRules`."""
     flip: bool = True

@@ -43,7 +43,7 @@ def cat_seg_b() -> Recipe:
         model="cat-seg-b",
         optimizer=OptimizerConfig(batch_size=4, lr=2e-4),
         data=DataConfig(crop_size=384),
-        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing=True),
+        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing=True, num_workers=8),
     )
 
 

@@ -45,15 +45,28 @@ def held_out_benchmark(recipe: Recipe) -> str:
     return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
 
 
+def needed_data(recipe: Recipe) -> tuple[str, ...]:
+    """The benchmarks that a recipe trains and is watched on; none for captions."""
+    return () if recipe.supervision == "captions" else (recipe.data.dataset, held_out_benchmark(recipe))
+
+
 def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, EvaluationTask]:
     """The training set of a paper's recipe, and the first images of its held-out benchmark.
 
     Raises:
-        UsageError: one of them isn't prepared.
+        UsageError: some aren't prepared; the message names all of them.
     """
-    watched = EvaluationTask.of_benchmark(find_benchmark(held_out_benchmark(recipe)), root)
-    first = watched.images.only(range(min(LOOKED_AT, len(watched.images))))
-    return prepared(find_benchmark(recipe.data.dataset), root), replace(watched, images=first)
+    sets, problems = dict[str, LabeledImages](), list[str]()
+    for name in needed_data(recipe):
+        try:
+            sets[name] = prepared(find_benchmark(name), root)
+        except UsageError as error:
+            problems.append(str(error))
+    learned, watched = needed_data(recipe)
+    if problems:
+        raise UsageError(f"the recipe learns from {learned} and is watched on {watched}: {'; '.join(problems)}")
+    first = sets[watched].only(range(min(LOOKED_AT, len(sets[watched]))))
+    return sets[learned], replace(EvaluationTask.of_benchmark(find_benchmark(watched), root), images=first)
 
 
 @dataclass(frozen=True, kw_only=True)

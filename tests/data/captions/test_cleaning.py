@@ -24,6 +24,11 @@ def test_determiners_and_capitals_go(phrase, plain):
     assert without_determiners(phrase) == plain
 
 
+def test_determiners_may_stay():
+    rules = CleaningRules(determiners=True)
+    assert rules.clean([["A red  Hat", "the", "two men"], ["a red hat"]]) == ("a red hat", "two men")
+
+
 def test_a_phrase_with_an_excluded_word_is_dropped():
     cleaned = CleaningRules().clean([["a laptop", "the background", "two pictures", "a front door"]])
     assert cleaned == ("laptop",)

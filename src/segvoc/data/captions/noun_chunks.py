@@ -56,6 +56,8 @@ class CleaningRules:
 
     "keep" keeps all of them, as in the paper; "drop" keeps only the first.
     """
+    determiners: bool = False
+    """Whether phrases keep their determiners: "a red hat" instead of "red hat"."""
 
     def __post_init__(self) -> None:
         if self.match not in ("word", "substring"):
@@ -72,11 +74,12 @@ class CleaningRules:
             captions: the noun phrases of each of its captions.
 
         Returns:
-            The phrases that are kept, in lower case and without determiners, the most mentioned first.
+            The phrases that are kept, in lower case, the most mentioned first.
         """
         mentions: Counter[str] = Counter()
         for phrases in captions:
-            plain = dict.fromkeys(filter(None, map(without_determiners, phrases)))
+            bare = {phrase: without_determiners(phrase) for phrase in map(_lower, phrases)}
+            plain = dict.fromkeys(phrase if self.determiners else noun for phrase, noun in bare.items() if noun)
             mentions.update([phrase for phrase in plain if not self.excludes(phrase)])
         # sorted() is stable: among equals the first one stays first
         ranked = sorted(mentions, key=lambda phrase: -mentions[phrase])
@@ -101,11 +104,15 @@ class CleaningRules:
 
 def without_determiners(phrase: str) -> str:
     """A phrase in lower case and with plain apostrophes, without leading articles, possessives and numbers."""
-    # in a vocabulary, ", " separates synonyms
-    words = phrase.lower().replace("’", "'").replace(", ", " ").split()
+    words = _lower(phrase).split()
     while words and (words[0] in DETERMINERS or not words[0].strip("0123456789.,")):
         words.pop(0)
     return " ".join(words)
+
+
+def _lower(phrase: str) -> str:
+    # in a vocabulary, ", " separates synonyms
+    return " ".join(phrase.lower().replace("’", "'").replace(", ", " ").split())
 
 
 LONGEST = 8

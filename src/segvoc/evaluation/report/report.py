@@ -20,7 +20,7 @@ import torch
 from segvoc.errors import UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report.examples import EXAMPLE_FILES, SegmentBatch, write_examples
+from segvoc.evaluation.report.examples import EXAMPLE_FILES, OnDrawn, SegmentBatch, write_examples
 from segvoc.evaluation.report.markdown import (
     PLAIN_COLUMNS,
     comparison,
@@ -73,10 +73,11 @@ def write_report(
     fingerprint: Mapping[str, object],
     protocol: EvaluationProtocol,
     segment: SegmentBatch,
+    on_drawn: OnDrawn,
 ) -> Report:
     """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `images/`, each file atomically.
 
-    The files of an earlier report are replaced. `segment` segments the examples.
+    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`.
 
     Returns:
         The content of `report.json`.
@@ -85,7 +86,7 @@ def write_report(
         OutputError: a file can't be written.
     """
     report = build_report(task, origin, result, fingerprint, protocol)
-    report |= write_examples(folder, task, result, segment)
+    report |= write_examples(folder, task, result, segment, on_drawn)
     write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
     write_page(folder, report)
