@@ -28,7 +28,7 @@ LEAVES = {
     "ablation": {"ablation.json": ("recipe", "grids"), "ablation.md": (), "ablation.png": ()},
     "attention": {"attention.json": ("attention", "kept", "classes"), "attention.png": ()},
     "blocks": {"blocks.json": ("rows",), "blocks.md": ()},
-    "compare": {"compare.json": ("models", "differing", "pairs"), "compare.png": ()},
+    "compare": {"compare.json": ("models", "differing"), "compare.png": ()},
     "costs": {"costs.json": ("words",), "costs.png": ()},
     "evaluate": {"report.json": ("model",)},
     "info": {},

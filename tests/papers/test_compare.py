@@ -33,20 +33,10 @@ SECOND = result([[1, 1, 1, 1], [2, 65535, 2, 0]], 0.25)
 def test_where_two_maps_differ_and_by_which_words():
     found = Disagreement(first=FIRST, second=SECOND, names=("a", "b"))
     assert found.differing.tolist() == [[True, True, False, False], [False, True, False, True]]
-    assert found.pairs() == [
-        {"first": "truck", "second": "runway", "pixels": 2},
-        {"first": "runway", "second": "truck", "pixels": 1},
-        {"first": "sky", "second": "unlabeled", "pixels": 1},
-    ]
     facts = found.facts()
     assert facts["differing"] == 0.5
     assert facts["models"][0]["fractions"] == {"truck": 0.25, "runway": 0.375, "sky": 0.375}
     assert [model["mean_confidence"] for model in facts["models"]] == [0.75, 0.25]
-
-
-def test_equal_maps_do_not_differ():
-    found = Disagreement(first=FIRST, second=FIRST, names=("a", "a"))
-    assert (found.facts()["differing"], found.pairs()) == (0, [])
 
 
 def test_image_and_figures_are_written(tmp_path):

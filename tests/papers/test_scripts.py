@@ -82,7 +82,7 @@ def test_two_networks_are_compared(script: Script, small: Path, monkeypatch: pyt
     metadata = read("both/compare.json")
     assert [model["name"] for model in metadata["models"]] == ["tiny", "cosines w"]
     assert metadata["other"] == {"model": "cosines", "weights": "w", "options": {}}
-    assert metadata["differing"] == pytest.approx(sum(pair["pixels"] for pair in metadata["pairs"]) / (80 * 112))
+    assert 0 < metadata["differing"] < 1
     assert min(read_image("both/compare.png").shape[:2]) > 300
     script("compare", small, *WORDS, "--other", "tiny").refused("both networks are the same", "--other")
 
