@@ -48,6 +48,7 @@ def blocks(text: str) -> list[list[str]]:
     found = []
     for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         lines = re.sub(r"\\\n\s*", " ", block).splitlines()
+        lines = [re.sub(r"^torchrun .* --no-python ", "", line) for line in lines]
         found.append([re.sub(r"\s+#.*|[\[\]]", "", line) for line in lines if line.startswith(PROGRAMS)])
     return [block for block in found if block]
 

@@ -23,7 +23,7 @@ from segvoc.data.captions.feature_encoding import (
     phrase_cache,
     resize_to_square,
 )
-from segvoc.data.captions.noun_chunks import CleaningRules
+from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
@@ -258,7 +258,6 @@ def open_captions(
         excluded=config.excluded_words,
         match=config.match,
         most=config.max_phrases,
-        same_head=config.same_head,
         determiners=config.determiners,
     )
 

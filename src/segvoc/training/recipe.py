@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from segvoc.configuration import check_range, parse_settings, with_settings
-from segvoc.data.captions.noun_chunks import EXCLUDED, Match, SameHead
-from segvoc.data.captions.phrases import Extractor
+from segvoc.data.captions.phrases import EXCLUDED, Extractor, Match
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig, input_size_of
@@ -137,8 +136,6 @@ class CaptionConfig(_Group):
     """Which of its captions' phrases an image keeps, see `CleaningRules`."""
     determiners: bool = False
     """Whether phrases keep their determiners ("a red hat"), as spaCy's noun chunks have them."""
-    same_head: SameHead = "keep"
-    """Which phrases with the same head an image keeps, see `CleaningRules`."""
     flip: bool = True
     """Whether to flip half of the captioned images horizontally. Their phrases stay as they are: a "left hand" is not
     turned into a right one."""

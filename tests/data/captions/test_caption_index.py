@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.data.captions import caption_index, noun_chunks, sources
+from segvoc.data.captions import caption_index, phrases, sources
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
 from segvoc.data.captions.images import CaptionedImage, ImageLocation
-from segvoc.data.captions.noun_chunks import CleaningRules
+from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, find_captions
 from segvoc.errors import InputError, OutputError, UsageError
 from tests.data.captions.test_sources import member, png
@@ -43,8 +43,8 @@ def tars(folder, *counts):
 def extracted(monkeypatch):
     """The captions that the rules are asked about."""
     asked = []
-    chunks = noun_chunks.noun_chunks
-    monkeypatch.setattr(noun_chunks, "noun_chunks", lambda caption: asked.append(caption) or chunks(caption))
+    chunks = phrases.noun_chunks
+    monkeypatch.setattr(phrases, "noun_chunks", lambda caption: asked.append(caption) or chunks(caption))
     return asked
 
 

@@ -1,0 +1,46 @@
+"""Compiled runs of the small network in a process of its own, where no annotation is checked.
+
+Prints the graphs that were compiled, and asserts that each run has the numbers of one that isn't compiled.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch._dynamo.utils import counters
+
+from tests.training.runs import drawn_images, losses, open_run
+
+BACKEND = "aot_eager"
+"""Traces and differentiates as the default does, but compiles no C++."""
+
+STEPS = 6
+
+
+def run(folder: Path, *, compiled: bool, **options: object) -> list[int]:
+    """Train; the number of graphs after each step."""
+    torch._dynamo.reset()
+    counters.clear()
+    seen: list[int] = []
+    training = open_run(drawn_images(folder / "set"), folder / "run", compile=compiled, steps=STEPS, **options)
+    note = training.folder.note
+    training.folder.note = lambda name, entry: (note(name, entry), seen.append(counters["stats"]["unique_graphs"]))
+    training.run()
+    return seen
+
+
+def main(folder: Path) -> None:
+    """Compare compiled and plain runs."""
+    torch.set_num_threads(1)
+    own = torch.nn.Module.compile
+    torch.nn.Module.compile = lambda self, **options: own(self, backend=BACKEND, **options)
+    for name, options in (("all", {}), ("sampled", {"num_sampled_classes": 2}), ("stored", {"activation_checkpointing": False})):
+        run(folder / name / "plain", compiled=False, **options)
+        graphs = run(folder / name / "compiled", compiled=True, **options)
+        print(name, graphs, dict(counters["frames"]), dict(counters["graph_break"]), flush=True)
+        plain, compiled = (torch.tensor(losses(folder / name / kind / "run")) for kind in ("plain", "compiled"))
+        torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-6)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
