@@ -146,7 +146,7 @@ def test_experts_go_with_a_fusion_that_has_some():
 def test_a_line_in_the_table_of_fusions_is_all_that_a_new_one_needs(monkeypatch):
     monkeypatch.setitem(FUSIONS, "sum", AddedStreams)
     assert isinstance(small(fusion="sum").aggregation.blocks[0].fuse, AddedStreams)
-    with pytest.raises(UsageError, match="fusion=nothing is unknown; it is one of experts, .*, last, sum"):
+    with pytest.raises(UsageError, match=r"fusion=nothing is unknown; it is one of experts, .*, last, sum"):
         small(fusion="nothing")
 
 

@@ -34,10 +34,14 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     own = torch.nn.Module.compile
     torch.nn.Module.compile = lambda self, **options: own(self, backend=BACKEND, **options)
-    for name, options in (("all", {}), ("sampled", {"num_sampled_classes": 2}), ("stored", {"activation_checkpointing": False})):
+    for name, options in (
+        ("all", {}),
+        ("sampled", {"num_sampled_classes": 2}),
+        ("stored", {"activation_checkpointing": False}),
+    ):
         run(folder / name / "plain", compiled=False, **options)
         graphs = run(folder / name / "compiled", compiled=True, **options)
-        print(name, graphs, dict(counters["frames"]), dict(counters["graph_break"]), flush=True)
+        sys.stdout.write(f"{name} {graphs} {dict(counters['frames'])} {dict(counters['graph_break'])}\n")
         plain, compiled = (torch.tensor(losses(folder / name / kind / "run")) for kind in ("plain", "compiled"))
         torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-6)
 

@@ -7,12 +7,12 @@ from typing import cast
 import pytest
 import torch
 
-from segvoc.data.captions.feature_encoding import CacheSettings, encode_images, image_cache
+from segvoc.data.captions import feature_encoding
+from segvoc.data.captions.feature_encoding import encode_images, image_cache
 from segvoc.data.training.training_set import ShardedSampler
 from segvoc.distributed import Processes
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import UsageError
-from segvoc.training import caption_task
 from segvoc.training.caption_task import (
     CaptionFiles,
     DrawSampler,
@@ -134,37 +134,39 @@ def test_where_no_image_can_be_read_the_cache_is_refused_and_batches_are_empty(o
     assert batch.taps == () and len(batch.owner) == 0 and len(batch.problems) == 4
 
 
-def test_processes_share_what_is_missing_evenly(tmp_path):
+def test_processes_share_what_is_missing_evenly(tmp_path, monkeypatch):
     """The fault that was: all shards were dealt before those that exist were left out."""
-    dataset, settings = dataset_of(tmp_path, 12), CacheSettings(shard=2)
-    cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
-    encode_images(cache, dataset, Encoders().frozen(), [0, 2, 4], settings)  # an earlier run had two processes
+    monkeypatch.setattr(feature_encoding, "IMAGES_PER_SHARD", 2)
+    dataset = dataset_of(tmp_path, 12)
+    cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), mirrored=True)
+    encode_images(cache, dataset, Encoders().frozen(), [0, 2, 4], mirrored=True)  # an earlier run had two processes
     assert [own_shards(cache, Rank(rank, 2)) for rank in range(2)] == [[1, 5], [3]]
     assert [own_shards(cache, Rank(rank, 3)) for rank in range(3)] == [[1], [3], [5]]
 
 
-def test_all_processes_deal_the_same_list(tmp_path):
+def test_all_processes_deal_the_same_list(tmp_path, monkeypatch):
     """A process that lists files while another one writes them leaves none of them to nobody."""
-    dataset, settings = dataset_of(tmp_path, 8), CacheSettings(shard=2)
-    cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
+    monkeypatch.setattr(feature_encoding, "IMAGES_PER_SHARD", 2)
+    dataset = dataset_of(tmp_path, 8)
+    cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), mirrored=True)
 
     class Second(Processes):
         def gather(self, value):
             return [[0, 1, 2, 3], value]
 
-    encode_images(cache, dataset, Encoders().frozen(), [0], settings)
+    encode_images(cache, dataset, Encoders().frozen(), [0], mirrored=True)
     assert own_shards(cache, Second(1, 2)) == [1, 3]
 
 
 def test_processes_wait_for_each_other_and_say_whose_files_are_missing(open_task, tmp_path, monkeypatch):
-    monkeypatch.setattr(caption_task, "CacheSettings", lambda mirrored: CacheSettings(mirrored=mirrored, shard=2))
-    dataset, encoders, settings = dataset_of(tmp_path, 4), Encoders(), CacheSettings(shard=2)
+    monkeypatch.setattr(feature_encoding, "IMAGES_PER_SHARD", 2)
+    dataset, encoders = dataset_of(tmp_path, 4), Encoders()
     with one_line_error(UsageError, "images-000001", "same folder"):
         open_task(dataset=dataset, encoders=encoders, processes=Rank(0, 2))
 
     def others_work():
-        cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
-        encode_images(cache, dataset, Encoders().frozen(), [1], settings)
+        cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), mirrored=True)
+        encode_images(cache, dataset, Encoders().frozen(), [1], mirrored=True)
 
     task = open_task(dataset=dataset, encoders=encoders, processes=Rank(0, 2, others=others_work))
     assert len(task) == 4 and encoders.images_seen == 2 * 2

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from segvoc.checkpoints.origins import content_hash
-from segvoc.data.captions.caption_dataset import CaptionDataset
-from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
+from segvoc.data.captions.caption_index import PROBLEMS_KEPT, CaptionDataset, build_index
 from segvoc.data.captions.feature_encoding import (
-    CacheSettings,
     FrozenEncoders,
     encode_images,
     encode_phrases,
@@ -297,14 +295,13 @@ def open_caption_task(
         OutputError: a file can't be written; finished ones are kept.
         UsageError: no image can be read, or files of another process are missing.
     """
-    settings = CacheSettings(mirrored=mirror)
     phrases = phrase_cache(folder, dataset, encoders)
     encode_phrases(phrases, dataset, encoders, own_shards(phrases, processes), silent=silent)
     images = None
     if cached:
-        images = image_cache(folder, dataset, encoders, settings)
+        images = image_cache(folder, dataset, encoders, mirrored=mirror)
         own = own_shards(images, processes)
-        encode_images(images, dataset, encoders, own, settings, workers=workers, on_problem=warn, silent=silent)
+        encode_images(images, dataset, encoders, own, mirrored=mirror, workers=workers, on_problem=warn, silent=silent)
     processes.gather(None)  # wait until all have finished
     for cache in filter(None, (phrases, images)):
         if missing := cache.missing():

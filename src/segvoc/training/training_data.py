@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from segvoc.data.benchmarks import PartTrainingImages, find_benchmark, prepared
-from segvoc.data.captions.caption_dataset import CaptionDataset
+from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform
 from segvoc.data.training.training_set import PartTrainingSet, TrainingSet, seed_of

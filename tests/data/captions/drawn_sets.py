@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from segvoc.data.captions.caption_dataset import CaptionDataset
-from segvoc.data.captions.caption_index import build_index
+from segvoc.data.captions.caption_index import CaptionDataset, build_index
 from segvoc.data.captions.feature_encoding import FrozenEncoders
 from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.captions.sources import CaptionSource, find_captions

@@ -11,11 +11,9 @@ import pytest
 from PIL import Image
 
 from segvoc.data.captions import caption_index, phrases, sources
-from segvoc.data.captions.caption_dataset import CaptionDataset
-from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
-from segvoc.data.captions.images import CaptionedImage, ImageLocation
+from segvoc.data.captions.caption_index import PROBLEMS_KEPT, CaptionDataset, build_index
 from segvoc.data.captions.phrases import CleaningRules
-from segvoc.data.captions.sources import CaptionChunk, CaptionSource, find_captions
+from segvoc.data.captions.sources import CaptionChunk, CaptionedImage, CaptionSource, ImageLocation, find_captions
 from segvoc.errors import InputError, OutputError, UsageError
 from tests.data.captions.test_sources import member, png
 from tests.images import one_line_error

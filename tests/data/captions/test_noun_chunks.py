@@ -38,7 +38,7 @@ WRITTEN = Path(__file__).parent
         ("3 female peacocks together", "3 female peacocks"),
         ("A dog. 2 cats! A bird; the end.", "A dog|2 cats|A bird|the end"),
         ("<PERSON> waves from <PERSON>'s red car #car @garage http://x.y/z.jpg", "PERSON|PERSON's red car"),
-        ("A farmers' market by the boys’ school", "A farmers' market|the boys' school"),
+        ("A farmers' market by the boys’ school", "A farmers' market|the boys’ school"),
         ("A Boeing 747 taking off", ""),
         ("It is what he does here.", ""),
         ("", ""),

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segvoc.data.captions.images import file_fingerprint
-from segvoc.data.captions.sources import find_captions
+from segvoc.data.captions.sources import file_fingerprint, find_captions
 from segvoc.errors import InputError, UsageError
 from tests.images import one_line_error
 
@@ -94,10 +93,8 @@ def test_cocos_captions(folder):
         ],
         '{"image": "a.png", "captions": ["A dog.", "Dogs."]}\n\n{"file_name": "sub/b.png", "caption": "A cat."}\n',
         '{"image": "a.png", "captions": ["A dog.", "Dogs."], "caption": "b"}\n{"image": "b.png", "caption": "A cat."}',
-        'image,caption\na.png,"A dog."\na.png,Dogs.\nsub/b.png,A cat.\n',
-        "caption\timage\tid\nA dog.\ta\t1\nDogs.\ta\t2\nA cat.\tsub/b.png\t3\n",
     ],
-    ids=["simple", "records", "lines", "lines with both keys", "csv", "tsv"],
+    ids=["simple", "records", "lines", "lines with both keys"],
 )
 def test_files_of_captions_tell_their_own_form(folder, content):
     captions, problems = found(written(folder.parent / "captions", content), folder)
@@ -172,20 +169,6 @@ def test_a_short_name_must_mean_one_image(folder):
         5: [f"{folder / 'c.jpg'}."],
     }
     assert len(problems) == 1 and "'c' may be" in problems[0]
-
-
-def test_a_row_that_is_none_costs_itself_alone(folder):
-    rows = ["image,caption", "a,A dog.", "c," + "x" * 200_000, "sub/b,A cat."]
-    captions, problems = found(written(folder.parent / "captions.csv", "\n".join(rows)), folder)
-    assert captions == {1: ["A dog."], 2: ["A cat."]}
-    assert len(problems) == 1 and "line 3" in problems[0]
-
-
-def test_a_quote_that_is_never_closed_is_told_and_spaces_behind_commas_mean_nothing(folder):
-    rows = ["caption, image", '"A dog, brown", a.png', '"A cat, sub/b.png', "A bird, c.png"]
-    captions, problems = found(written(folder.parent / "captions.csv", "\n".join(rows)), folder)
-    assert captions == {1: ["A dog, brown"]}
-    assert len(problems) == 1 and "is not a row" in problems[0]
 
 
 def test_an_image_outside_the_folder_is_named_as_if_it_were_inside(folder):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -12,20 +12,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segvoc.data.captions.caption_dataset import CaptionDataset
-from segvoc.data.captions.images import OnProblem, file_fingerprint
+from segvoc.data.captions.caption_index import CaptionDataset
+from segvoc.data.captions.sources import OnProblem, file_fingerprint
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.reader_processes import batches_of
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.process_settings import WORKER_START
 from segvoc.progress import Progress
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the cached features; those of another version are computed anew."""
 
-STORAGE_DTYPES = {"float16": torch.float16, "float32": torch.float32}
-"""Number formats of cached features, by name."""
-
+IMAGES_PER_SHARD, IMAGES_PER_BATCH = 128, 32
 PHRASES_PER_SHARD, PHRASES_PER_BATCH = 4096, 256
 
 
@@ -47,36 +45,10 @@ class FrozenEncoders:
     """Device of the pixels that `images` takes."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CacheSettings:
-    """How the features of images are stored.
-
-    Raises:
-        UsageError: the precision is unknown, or a count is below 1.
-    """
-
-    mirrored: bool = True
-    """Also store the features of the mirrored image, which doubles the size."""
-    precision: Literal["float16", "float32"] = "float16"
-    """Number format on disk."""
-    shard: int = 128
-    """Images per file."""
-    batch: int = 32
-    """Images per forward pass; it affects results only by rounding."""
-
-    def __post_init__(self) -> None:
-        if self.precision not in STORAGE_DTYPES:
-            raise UsageError(f"precision={self.precision!r} is unknown; it is one of {', '.join(STORAGE_DTYPES)}")
-        if self.shard < 1 or self.batch < 1:
-            raise UsageError(f"shard={self.shard} and batch={self.batch} count images; give numbers from 1")
-
-
-def image_cache(
-    folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders, settings: CacheSettings
-) -> FeatureCache:
-    """The cache of a set's image features; row n is image n. Nothing is computed yet."""
-    settings_of_rows = (LAYOUT, encoders.image_digest, encoders.input_size, settings.mirrored, settings.precision)
-    return FeatureCache.of(folder, "images", _fingerprints(dataset), settings.shard, *settings_of_rows)
+def image_cache(folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders, *, mirrored: bool) -> FeatureCache:
+    """The cache of a set's image features; row n is image n, and its mirror image if asked. Nothing is computed yet."""
+    settings = (LAYOUT, encoders.image_digest, encoders.input_size, mirrored)
+    return FeatureCache.of(folder, "images", _fingerprints(dataset), IMAGES_PER_SHARD, *settings)
 
 
 def phrase_cache(folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders) -> FeatureCache:
@@ -116,8 +88,8 @@ def encode_images(
     dataset: CaptionDataset,
     encoders: FrozenEncoders,
     shards: Sequence[int],
-    settings: CacheSettings,
     *,
+    mirrored: bool,
     workers: int = 0,
     on_problem: OnProblem = lambda message: None,
     silent: bool = False,
@@ -132,13 +104,13 @@ def encode_images(
 
     Raises:
         OutputError: a file can't be written, for example because the disk is full; finished shards stay.
-        UsageError: features are too large for the precision.
+        UsageError: features are too large for float16.
     """
     reader = _Images(dataset, encoders.input_size)
     groups = [
-        list(span[start : start + settings.batch])
+        list(span[start : start + IMAGES_PER_BATCH])
         for span in map(cache.span, shards)
-        for start in range(0, len(span), settings.batch)
+        for start in range(0, len(span), IMAGES_PER_BATCH)
     ]
     read = _read(reader, groups, workers)
     total = sum(len(cache.span(shard)) for shard in shards)
@@ -150,7 +122,7 @@ def encode_images(
             while done < rows:
                 batch = next(read)
                 end = done + len(batch.pixels)
-                for number, tap in enumerate(_encoded(encoders, batch.pixels, settings)):
+                for number, tap in enumerate(_encoded(encoders, batch.pixels, mirrored=mirrored)):
                     taps.setdefault(f"tap{number}", tap.new_empty(rows, *tap.shape[1:]))[done:end] = tap
                 problems |= {done + own: problem for own, problem in batch.problems}
                 progress.update(end - done)
@@ -181,15 +153,15 @@ def _phrases(dataset: CaptionDataset) -> Iterator[str]:
         yield from dataset.phrase_texts(start, start + PHRASES_PER_SHARD)
 
 
-def _encoded(encoders: FrozenEncoders, pixels: Tensor, settings: CacheSettings) -> tuple[Tensor, ...]:
+def _encoded(encoders: FrozenEncoders, pixels: Tensor, *, mirrored: bool) -> tuple[Tensor, ...]:
     """Tokens (B, views, L, C) of images and, if they are stored, of the mirrored images."""
-    views = (pixels, pixels.flip(3)) if settings.mirrored else (pixels,)
+    views = (pixels, pixels.flip(3)) if mirrored else (pixels,)
     with torch.no_grad():
         by_view = [encoders.images(view.to(encoders.device).float()) for view in views]
-    taps = [torch.stack(tap, 1).to(STORAGE_DTYPES[settings.precision]) for tap in zip(*by_view, strict=True)]
+    taps = [torch.stack(tap, 1).half() for tap in zip(*by_view, strict=True)]
     # checked before they leave the device, since a GPU is faster at it
     if not all(tap.isfinite().all() for tap in taps):
-        raise UsageError(f"the encoder's features don't fit into {settings.precision}; use another precision or dtype")
+        raise UsageError("the encoder's features don't fit into float16; train with cache_features=false")
     return tuple(tap.cpu() for tap in taps)
 
 
