@@ -59,7 +59,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = draw_set(tmp_path_factory.mktemp("odd") / "set", words=UNUSUAL)
     bad = folder / "images/<b>bad & \udcff.png"
     bad.write_bytes(b"not an image")
-    report = evaluate(small_segmenter(), task_of(folder), folder / "out", EvaluationSettings(boundary=True))
+    report = evaluate(small_segmenter(), task_of(folder), folder / "out")
     assert report is not None
     return folder / "out"
 
@@ -73,7 +73,7 @@ def strict(path: Path) -> dict[str, Any]:
 
 def test_report_json_has_the_documented_keys(out):
     report = strict(out / "report.json")
-    for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy", "boundary_f"):
+    for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy"):
         assert 0 <= report[name] <= 100
     # names as the vocabulary has them, white space around them dropped
     assert [(entry["id"], entry["name"]) for entry in report["classes"]] == list(
@@ -158,7 +158,6 @@ def reported(title: str = "drawn", model: str = "small", **changes: Any) -> dict
         "fwiou": None,
         "pixel_accuracy": 50.0,
         "mean_accuracy": 25.0,
-        "boundary_f": None,
         "parts": None,
         "published": [],
         "verdict": "",
@@ -172,8 +171,6 @@ def test_table_for_the_terminal_keeps_its_columns_and_escapes_names():
     assert len(first) == len(second) == len(head)
     assert "\x1b" not in table
     assert "12.30" in first
-    assert "boundary" not in head
-    assert "boundary F" in score_table([reported(boundary_f=3.0)])
 
 
 def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):

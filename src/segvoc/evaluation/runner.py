@@ -16,7 +16,7 @@ from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
-from segvoc.evaluation.metrics import guided_parts, require_scipy
+from segvoc.evaluation.metrics import guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report.examples import OnDrawn
 from segvoc.evaluation.report.report import Report, is_complete, write_report
@@ -113,13 +113,11 @@ def evaluate(
     """
     require_network(model, "evaluate")
     settings, processes, report = settings or EvaluationSettings(), processes or Processes(), Path(out)
-    if settings.boundary:
-        require_scipy()
     origin = origin or ModelOrigin(preset=str(model.origin.get("preset", model.name)))
     task = EvaluationTask.of_images(task) if isinstance(task, LabeledImages) else task
-    images = task.select_images(settings.limit, random_substitution=settings.random_substitution)
+    images = task.select_images(settings.limit)
     protocol = evaluation_protocol(model, task, settings, origin.preset)
-    segmenter = TaskSegmenter(model, task, protocol, boundary=settings.boundary)
+    segmenter = TaskSegmenter(model, task, protocol)
     start = time.perf_counter()
     fingerprint = _fingerprint(model, origin, task, images, settings, protocol)
     path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
@@ -208,10 +206,8 @@ def evaluate_shown(
 class TaskSegmenter:
     """A segmenter with the words and the protocol of an evaluation."""
 
-    def __init__(
-        self, segmenter: Segmenter, task: EvaluationTask, protocol: EvaluationProtocol, *, boundary: bool = False
-    ) -> None:
-        self.segmenter, self.task, self.protocol, self.boundary = segmenter, task, protocol, boundary
+    def __init__(self, segmenter: Segmenter, task: EvaluationTask, protocol: EvaluationProtocol) -> None:
+        self.segmenter, self.task, self.protocol = segmenter, task, protocol
         self._guides: list[list[int]] = []
         if task.parts is not None:
             self._guides = guided_parts(
@@ -237,7 +233,7 @@ class TaskSegmenter:
 
     def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
         """Compare a prediction with the truth."""
-        return score_image(self.task, image, truth, result, boundary=self.boundary)
+        return score_image(self.task, image, truth, result)
 
 
 def segment_and_score(
@@ -342,8 +338,6 @@ def _fingerprint(
         "classes": _summary(task.images.vocabulary.words),
         "collapse_from": task.collapse_from,
         **protocol.facts(),
-        "boundary": settings.boundary,
-        "random_substitution": settings.random_substitution,
         "dtype": segmenter.dtype,
         "tf32": TF32,
         "device": segmenter.device.type,

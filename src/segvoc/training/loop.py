@@ -1,9 +1,7 @@
 """The training loop, its checkpoints and metrics, best and averaged weights, and what stops it; on a CPU or GPUs."""
 
 import math
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,9 +33,6 @@ from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.tasks import StepInfo, TrainingTask
 
-GRACE = 2.0
-"""Signals within this time count as one [s], since `torchrun` and a shell may both forward the same signal."""
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -45,8 +40,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def stop_signals() -> Iterator[list[int]]:
     """Collect the signals received so far in a list, which the run checks after each step.
 
-    The second signal has its usual effect. Python runs signal handlers only between two instructions of the main
-    thread, so never while a library call hangs; then a separate thread ends the process.
+    The second signal has its usual effect. Python handles signals between two instructions of the main thread; a call
+    of a library that hangs has to be ended by SIGKILL, as `torchrun` does.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -57,34 +52,12 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
-    reader, writer = os.pipe()
-    if sys.platform != "win32":  # there it works for sockets alone, and nobody asks for it
-        os.set_blocking(writer, False)
-    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, note) for number in SIGNALS}
-    listener = threading.Thread(target=_end_if_stuck, args=(reader,), daemon=True)
-    listener.start()
     try:
         yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(wakeup)
-        os.close(writer)
-        listener.join()
-        os.close(reader)
-
-
-def _end_if_stuck(reader: int) -> None:
-    """End the process at the second signal if the first has still not been handled."""
-    first: float | None = None
-    while number := os.read(reader, 1):
-        if number[0] not in SIGNALS:
-            continue
-        if first is None:
-            first = time.monotonic()
-        elif time.monotonic() - first > GRACE:
-            os._exit(128 + number[0])
 
 
 NAMED = 3

@@ -133,7 +133,6 @@ def build_report(
             "source": dict(task.source),
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
-        "boundary_f": _boundary_mean(result) if fingerprint["boundary"] else None,
         "classes_per_image": _classes_per_image([score.confusion for score in result.scores]),
         "classes": _classes(task, confusion, scores, result),
         "parts": _parts(task, confusion, result),
@@ -178,10 +177,6 @@ def _classes(
     task: EvaluationTask, confusion: Confusion, scores: Scores, result: EvaluationResult
 ) -> list[dict[str, Any]]:
     true, predicted = confusion.truth_pixels(), confusion.predicted_pixels()
-    by_class: dict[int, list[float]] = {}
-    for score in result.scores:
-        for label, value in score.boundary.items():
-            by_class.setdefault(label, []).append(value)
     seen = () if task.parts is None else task.parts.seen
     oracle = _oracle(task, result).scores().iou
     entries = []
@@ -194,24 +189,10 @@ def _classes(
             "pixels": int(true[label]),
             "predicted_pixels": int(predicted[label]),
         }
-        if by_class:
-            entry["boundary_f"] = _percent_mean(by_class.get(label, []))
         if task.parts is not None:
             entry |= {"oracle_iou": defined(oracle[label]), "seen": seen[label]}
         entries.append(entry)
     return entries
-
-
-def _boundary_mean(result: EvaluationResult) -> float | None:
-    """Mean over the images of the mean over the classes that each one contains."""
-    return _percent_mean(
-        [math.fsum(score.boundary.values()) / len(score.boundary) for score in result.scores if score.boundary]
-    )
-
-
-def _percent_mean(values: Sequence[float]) -> float | None:
-    # `fsum` is exact, whatever the order
-    return 100 * math.fsum(values) / len(values) if values else None
 
 
 def _classes_per_image(confusions: Sequence[Confusion]) -> dict[str, float] | None:
@@ -389,12 +370,10 @@ def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
 
 def _table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     scores = [score_cells(report) for report in reports]
-    heads = max(scores, key=len)
-    rows = [["data", "images", *heads, "published", "s/image"]]
+    rows = [["data", "images", *scores[0], "published", "s/image"]]
     for report, cells in zip(reports, scores, strict=True):
         data, seconds = report["data"], report["latency_seconds"]["median"]
         published = ", ".join(percent(row["published"]) for row in comparison(report)) or "-"
         time = "-" if seconds is None else f"{seconds:.3g}"
-        own = (cells.get(head, percent(None)) for head in heads)
-        rows.append([printable(data["title"]), str(data["evaluated"]), *own, published, time])
+        rows.append([printable(data["title"]), str(data["evaluated"]), *cells.values(), published, time])
     return aligned(rows)
