@@ -139,8 +139,6 @@ class CaptionConfig(_Group):
     flip: bool = True
     """Whether to flip half of the captioned images horizontally. Their phrases stay as they are: a "left hand" is not
     turned into a right one."""
-    cache_features: bool = True
-    """Whether to compute the features of captioned images once and cache them, or every time an image is used."""
 
     _LIMITS: ClassVar = {"max_phrases": _COUNT}
 
@@ -275,10 +273,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check that the groups fit together."""
-        if self.supervision == "captions" and self.runtime.parallel == "fsdp" and not self.captions.cache_features:
-            raise UsageError(
-                "cache_features=false needs whole encoders, which parallel=fsdp splits; leave one of the two out"
-            )
+        if self.supervision == "captions" and self.runtime.parallel == "fsdp":
+            raise UsageError("learning from captions needs whole encoders, which parallel=fsdp splits; leave it out")
         preset = PRESETS.get(self.model)
         if self.method == "words" and preset is not None and self.network not in (None, preset.configuration):
             raise UsageError(

@@ -13,7 +13,7 @@ from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform
 from segvoc.data.training.training_set import PartTrainingSet, TrainingSet, seed_of
-from segvoc.distributed import Processes, available_cores
+from segvoc.distributed import Processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.networks.base import SegmentationNetwork
@@ -178,10 +178,7 @@ class CaptionTrainingData:
             self.folder,
             seed=self.seed,
             mirror=self.recipe.captions.flip,
-            cached=self.recipe.captions.cache_features,
-            workers=min(self.recipe.runtime.num_workers, available_cores()),
             processes=self.processes,
-            warn=lambda problem: warn(f"passed over: {problem}"),
             silent=self.silent,
         )
 
