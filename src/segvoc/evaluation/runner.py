@@ -19,7 +19,7 @@ from segvoc.errors import InputError
 from segvoc.evaluation.metrics import guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report.examples import OnDrawn
-from segvoc.evaluation.report.report import Report, is_complete, write_report
+from segvoc.evaluation.report.report import Report, write_report
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
 from segvoc.evaluation.task import (
     EvaluationImage,
@@ -37,9 +37,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.process_settings import float32_products
 from segvoc.progress import Progress, print_line, printable
-from segvoc.storage.files import digest_of
-from segvoc.storage.json_files import read_json
-from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done, stamp_of
+from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
 
 READER_THREADS = 4
 """Threads that read images."""
@@ -54,7 +52,7 @@ TF32 = False
 """Whether float32 products are rounded to TF32 on a GPU, whatever the process has set for itself."""
 
 _JOURNALS = "journal"
-"""The folder of the journals: one of each process, and one that says whether the report is written."""
+"""The folder of the journals, one of each process."""
 
 OnStart = Callable[[int], object]
 """Called once before the first image, with the number of images that this process still has to evaluate."""
@@ -88,8 +86,7 @@ def evaluate(
 
     The score of each image is kept in `out` as soon as it is known. If the process is killed, the same call goes on
     from there and gives the same report to the last digit; images whose files have changed since are scored again.
-    Images that can't be read are listed in `report["failures"]`, and the others are scored. A finished report is
-    returned as it is.
+    Images that can't be read are listed in `report["failures"]`, and the others are scored.
 
     Args:
         model: the network, from `segvoc.load`.
@@ -124,15 +121,6 @@ def evaluate(
     with ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
-        # all that is in the report besides what the fingerprint says
-        made_from = digest_of(
-            origin, dict(task.source), task.published_for(origin.preset), [image.stamp() for image in images]
-        )
-        # only the first process looks: another one could find it changing already
-        is_scored = processes.first and all(image.stem in done for image in images)
-        standing = _finished_report(report, fingerprint, made_from) if is_scored else None
-        if (standing := processes.gather(standing)[0]) is not None:
-            return standing
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is done as a whole or not at all: its other images may change the last bits of a result
         mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
@@ -161,10 +149,6 @@ def evaluate(
                 seconds=time.perf_counter() - start,
             )
             content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, on_drawn)
-            if not result.failures:
-                with ResumableWork(path.with_name("report.jsonl"), fingerprint) as written:
-                    written.restart()
-                    written.finish("report", [made_from, stamp_of(report / "report.json")])
     return processes.gather(content)[0]
 
 
@@ -299,15 +283,6 @@ def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImag
     """The scores by stem, without those of images whose files have changed since."""
     found = ((image.stem, done.get(image.stem, image.stamp())) for image in images)
     return {stem: score for stem, score in found if score is not None}
-
-
-def _finished_report(folder: Path, fingerprint: Key, made_from: str) -> Report | None:
-    """The report in a folder, if it is whole and was made from the same."""
-    done = read_done([folder / _JOURNALS / "report.jsonl"], fingerprint)
-    if not done.has("report", [made_from, stamp_of(folder / "report.json")]):
-        return None
-    report = Report(read_json(folder / "report.json"))
-    return report if is_complete(folder, report) else None
 
 
 def peak_memory(device: torch.device) -> float:

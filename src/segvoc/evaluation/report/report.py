@@ -9,7 +9,6 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from segvoc.errors import UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report.examples import EXAMPLE_FILES, OnDrawn, SegmentBatch, write_examples
+from segvoc.evaluation.report.examples import OnDrawn, SegmentBatch, write_examples
 from segvoc.evaluation.report.markdown import (
     PLAIN_COLUMNS,
     comparison,
@@ -93,13 +92,6 @@ def write_report(
     # last: where this file exists, the others exist too
     write_report_json(folder / "report.json", report)
     return report
-
-
-def is_complete(folder: Path, report: Report) -> bool:
-    """Whether the other files of a report are in its folder too; there is no page if jinja2 isn't installed."""
-    names = ["classes.csv", "row.md", *(["index.html"] if find_spec("jinja2") else [])]
-    names += [entry[name] for kind in ("worst", "best") for entry in report[kind] for name in EXAMPLE_FILES]
-    return all((folder / name).is_file() for name in names)
 
 
 def build_report(
