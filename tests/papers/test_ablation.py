@@ -89,9 +89,6 @@ def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablatio
     again = []
     assert run_grids(ablation, AGGREGATION, out, device="cpu", log=again.append) == results
     assert again == []
-    more = replace(ablation, seeds=2)
-    run_grids(more, AGGREGATION, out, device="cpu", log=again.append)
-    assert len(again) == 3 * 2
 
     write_table(out, table)
     assert json.loads((out / "ablation.json").read_text()) == table
@@ -202,16 +199,6 @@ def test_tinys_projections_are_fitted_anew_to_the_images_that_are_not_held_out(t
         weights = network.aggregation.state_dict()
         assert all(weights[name].equal(fitted[f"aggregation.{name}"]) for name in weights if name.startswith("skip."))
         assert (cell.name == "none") == all(name.startswith(("skip.", "synthesized.")) for name in weights)
-
-
-def test_a_folder_is_for_one_call_at_a_time(ablation, tmp_path, monkeypatch):
-    def calls_again(job):
-        with pytest.raises(UsageError, match="another process is writing"):
-            run_grids(ablation, {"5a": GRIDS["5a"]}, tmp_path)
-        return _result(job)
-
-    monkeypatch.setattr(ablation_runs, "train_and_score", calls_again)
-    assert len(run_grids(ablation, AGGREGATION, tmp_path)) == 12
 
 
 def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, monkeypatch):

@@ -8,15 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from papers import ablation_runs
-from segvoc.checkpoints.files import write_weights
 from segvoc.cli.dataset_options import DATASETS
 from segvoc.cli.options import ModelOptions
-from segvoc.errors import TrainingError
-from segvoc.imaging.reading import read_image
 from segvoc.models.presets import PRESETS
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
@@ -72,44 +67,6 @@ def test_a_script_is_run_from_a_clone() -> None:
     assert "Missing option '--line'" in done.stderr and "(see python -m papers.radar --help)" in done.stderr
 
 
-@pytest.mark.usefixtures("quick")
-def test_two_networks_are_compared(script: Script, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    networks = {"tiny": small_segmenter(), "cosines": small_segmenter(blocks=0)}
-    monkeypatch.setattr(ModelOptions, "load", lambda chosen, model: networks[model])
-    outcome = script("compare", small, *WORDS, "--other", "cosines", "--other-weights", "w", "--out", "both")
-    assert outcome.code == 0, outcome.err
-    assert "of the pixels differ" in outcome.out
-    metadata = read("both/compare.json")
-    assert [model["name"] for model in metadata["models"]] == ["tiny", "cosines w"]
-    assert metadata["other"] == {"model": "cosines", "weights": "w", "options": {}}
-    assert 0 < metadata["differing"] < 1
-    assert min(read_image("both/compare.png").shape[:2]) > 300
-    script("compare", small, *WORDS, "--other", "tiny").refused("both networks are the same", "--other")
-
-
-def test_costs_and_redundancy_of_a_network_with_blocks(script, small, monkeypatch):
-    monkeypatch.setattr(ModelOptions, "load", lambda *_: segmenter())
-    for name, written, said in (
-        (("costs",), ("costs.png", "costs.json"), "out/costs.png"),
-        (("experts",), ("redundancy.png", "redundancy.json"), "by chance"),
-    ):
-        outcome = script(*name, small, *WORDS, "--set", "blocks=2", "--window", "single")
-        assert outcome.code == 0, outcome.err
-        assert said in outcome.out
-        assert all(Path("out", file).exists() for file in written)
-        metadata = read(f"out/{written[-1]}")
-        assert (metadata["options"], metadata["window"], metadata["images"]) == ({"blocks": 2}, "single", [str(small)])
-
-
-def test_streams_of_runs(script: Script) -> None:
-    Path("run").mkdir()
-    Path("run/config.json").write_text('{"recipe": {"model": "small", "fod": 0.01}}')
-    Path("run/metrics.jsonl").write_text('{"step": 1, "fod_1": 0.5}\n{"step": 2, "fod_1": 0.25}\n')
-    assert script("streams", "run").out == "out/streams.png\n"
-    assert read("out/streams.json")["runs"][0]["first_tenth"] == 0.5
-    script("streams", "nowhere").failed(1, "not a run of segvoc train")
-
-
 def test_wrong_radars_are_refused(script: Script) -> None:
     script("radar", "--line", "ours=pca-part-x").refused("no published row", "'pca-part-b'")
     Path("nowhere").mkdir()
@@ -140,15 +97,6 @@ def test_a_sweep_evaluates_each_value_on_a_benchmark(script, segvoc_command, tmp
     ]
     rows = read("swept/sweep.json")["rows"]
     assert [row["value"] for row in rows] == ["", "1", "all", "3"]
-
-
-def test_costs_of_a_network_are_told(script):
-    # of a file, only what it says it is matters
-    write_weights("own.safetensors", {"weight": torch.zeros(1)}, "tiny", options={"aggregation": "none"})
-    outcome = script("blocks", "own.safetensors", "--classes", 2, "--repeat", 1, "--device", "cpu")
-    assert outcome.out == Path("out/blocks.md").read_text()
-    (row,) = read("out/blocks.json")["rows"]  # it has no blocks
-    assert (row["model"], row["module"], row["classes"]) == ("tiny aggregation=none", "network", 2)
 
 
 def test_a_image_is_not_overwritten(script: Script) -> None:
@@ -220,19 +168,6 @@ def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
     }
 
 
-@pytest.mark.slow
-def test_attention_is_drawn(script: Script) -> None:
-    Image.fromarray(make_image()).save("photo.png")
-    words = ", ".join(f"word {number}" for number in range(20))
-    options = ("--model", "err-seg-b", "--weights", "random", "--set", "side=64", "--keep-classes", 3)
-    done = script("attention", "photo.png", "--words", words, *options)
-    assert done.code == 0, done.err
-    assert done.out == "out/attention.png: 3 classes, and 20\n"
-    facts = read("out/attention.json")
-    assert (facts["kept"], facts["classes"]) == (3, 20)
-    assert min(read_image("out/attention.png").shape[:2]) > 200
-
-
 @pytest.fixture
 def small_ablations(monkeypatch):
     """The recipe that is taken where none is named is that of the small network."""
@@ -267,24 +202,6 @@ def test_an_ablation_writes_a_table_and_makes_it_again_without_training(script, 
     assert again.code == 0 and "mIoU" not in again.err
     assert (tmp_path / "out/ablation.json").read_text() == written
     assert (tmp_path / "out/ablation.md").exists() and (tmp_path / "out/ablation.png").exists()
-
-
-def test_a_run_that_fails_is_told_and_the_table_is_of_the_others(
-    script, folders, tmp_path, small_ablations, monkeypatch
-):
-    def failing(job):
-        if job.seed == job.fold == 0:
-            raise TrainingError("not finite")
-        scores = {"miou": 1.0, "pixel_accuracy": 1.0, "losses": {}, "trainable": 1, "on": "cpu"}
-        seconds = {"train": 1.0, "evaluate": 1.0}
-        return {"key": job.key, "seed": job.seed, "fold": job.fold, "seconds": seconds, **scores}
-
-    monkeypatch.setattr(ablation_runs, "train_and_score", failing)
-    outcome = script("ablation", "--grid", "5d", *folders, "--out", "out", "--seeds", 2)
-    assert outcome.code == 1
-    assert "5d 0.001, seed 0, fold 0 failed: not finite" in outcome.err
-    assert "segvoc: 5 runs failed" in outcome.err
-    assert "| 0.001 | 3 | 1.00 ± 0.00 |" in (tmp_path / "out/ablation.md").read_text()
 
 
 def test_wrong_ablations_are_refused_in_one_line(script, folders):

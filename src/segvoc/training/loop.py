@@ -305,7 +305,9 @@ class Training:
         shards = (*getattr(self.network.aggregation, "blocks", ()), self.network.text_encoder)
         self.module = wrap_distributed(self.objective, self.processes, parallel=recipe.runtime.parallel, shards=shards)
         if recipe.runtime.compile:
-            for module in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
+            # the parts of a block, which take tensors alone; the block itself is given what changes at every step
+            blocks = getattr(self.network.aggregation, "blocks", ())
+            for module in (self.network.image_encoder, *(part for block in blocks for part in block.children())):
                 module.compile()
         groups = parameter_groups(self.network, rates, recipe.optimizer.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
