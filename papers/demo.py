@@ -100,7 +100,8 @@ def webcam(camera: str, view: ViewOptions) -> None:
     axes.set_axis_off()
     for frame in frames(camera):
         result = segmenter.segment(frame, words, options=view.labels)
-        axes.images[0].set_data(result.overlay()) if axes.images else axes.imshow(result.overlay())
+        shown = np.asarray(result.overlay())
+        axes.images[0].set_data(shown) if axes.images else axes.imshow(shown)
         pyplot.pause(1e-3)
         if not pyplot.fignum_exists(figure.number):
             return

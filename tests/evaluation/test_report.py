@@ -126,17 +126,6 @@ def test_best_and_worst_are_the_extremes(out):
     assert report["worst"][0]["miou"] == pytest.approx(by_stem[order[0]])
 
 
-def test_classes_that_are_found_are_counted_in_every_image(out):
-    report, true, found = strict(out / "report.json"), [], []
-    for line in (out / "journal/rank-0.jsonl").read_text().splitlines()[1:]:
-        counts = json.loads(line)["value"]["confusion"]
-        true.append(len(set(counts["truth"])))
-        found.append(len(set(counts["truth"]) & set(counts["prediction"])))
-    assert 0 < sum(found) <= sum(true)
-    assert report["classes_per_image"] == {"true": np.mean(true), "found": np.mean(found)}
-    assert f"{np.mean(true):.1f}, of which {np.mean(found):.1f} found" in (out / "index.html").read_text()
-
-
 def test_markdown_is_one_row_for_any_names():
     report = reported(title="a | b\n<c>", model="`m`")
     head, rule, row, *rest = markdown_rows([report]).split("\n")
@@ -206,17 +195,6 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
     assert again["verdict"] == "within 0.1 of CAT-Seg, Table 1; the protocol deviates: window auto instead of official"
     official = evaluate(network, task, tmp_path / "official", origin=origin)
     assert official["verdict"] in ("within 0.1 of CAT-Seg, Table 1", "not within 0.1 of CAT-Seg, Table 1")
-
-
-def test_many_classes_are_collapsed_and_can_be_expanded(tmp_path):
-    words = [f"word {number}" for number in range(90)]
-    folder = draw_set(tmp_path / "set", count=1, words=words)
-    labels = np.arange(40 * 60).reshape(40, 60) % 89
-    Image.fromarray(labels.astype(np.uint8)).save(folder / "labels/0.png")
-    evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
-    page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
-    assert "All 89 classes" in page
-    assert page.count('class="bar"') == 60 + 89
 
 
 def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Spatial attention of a small ERR-Seg, with and without the classes that selection drops."""
 
-import json
 import math
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import nn
 from papers.attention import attention_maps
 from papers.costs import MAX_WORDS
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import err_protocols
 from segvoc.inference.windows import views
@@ -85,14 +83,6 @@ def test_the_weights_are_those_that_the_layer_attends_with(segmenter, maps):
         cell = (word.point[1] * rows // 64) * columns + word.point[0] * columns // 96
         expected = weights[place].mean(dim=0)[cell].view(rows // 2, columns // 2)
         np.testing.assert_allclose(word.reduced[1], expected, atol=1e-4)
-
-
-def test_the_figure_and_the_numbers_of_every_block_are_written(maps, tmp_path):
-    maps.write(tmp_path, {"model": "small"})
-    metadata = json.loads((tmp_path / "attention.json").read_text())
-    assert (metadata["model"], metadata["classes"], metadata["kept"]) == ("small", 12, 4)
-    assert metadata["attention"] == {word.word: list(word.point) for word in maps.words}
-    assert min(read_image(tmp_path / "attention.png").shape[:2]) > 200
 
 
 def test_what_can_not_be_shown_is_refused(segmenter, maps):

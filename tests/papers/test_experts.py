@@ -1,14 +1,11 @@
 """Experts of a small network: canonical correlation against cases with a known answer."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from papers.experts import PrincipalDirections, canonical_correlations, expert_redundancy
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import read_image
 from tests.papers.small_views import WORDS, make_image, segmenter
 
 ROWS = np.random.default_rng(0)
@@ -43,25 +40,6 @@ def test_a_mixture_correlates_by_the_cosine_of_its_angle():
     np.testing.assert_allclose(correlations(first, second), [0, 0], atol=1e-9)
 
 
-def test_directions_hold_the_share_of_the_variance_and_no_more():
-    columns = directions(ROWS.normal(size=(400, 3)), 1.0) * [10, 1, 0.1]
-    assert [directions(columns, share).shape[1] for share in (0.5, 0.995, 1.0)] == [1, 2, 3]
-
-
-def test_constants_have_nothing_in_common_with_anything():
-    features, constant = ROWS.normal(size=(50, 3)), np.full((50, 3), 0.1, np.float32)
-    assert directions(constant).shape == (50, 0)
-    assert correlations(features, constant).tolist() == [0.0]
-    assert directions(np.zeros((50, 3))).shape == (50, 0)
-
-
-def test_plain_cca_counts_weak_directions_and_no_rounding_errors():
-    features = ROWS.normal(size=(400, 3)).astype(np.float32)
-    weak = np.column_stack([features, 1e-3 * ROWS.normal(size=400), features.sum(axis=1, dtype=np.float32)])
-    assert directions(weak.astype(np.float32), 1.0).shape[1] == 4
-    assert directions(weak.astype(np.float32)).shape[1] == 3
-
-
 def test_experts_of_equal_weights_are_redundant_and_others_less():
     small = segmenter()
     for block in small.network.aggregation.blocks:
@@ -86,16 +64,6 @@ def copy_expert(parse, source: int, target: int) -> None:
     for values in parse.parameters():
         width = len(values) // parse.experts
         values[target * width : (target + 1) * width] = values[source * width : (source + 1) * width]
-
-
-def test_figure_and_figures_are_written(tmp_path):
-    found = expert_redundancy(segmenter(), [make_image()], WORDS)
-    found.write(tmp_path, {"model": "small"})
-    metadata = json.loads((tmp_path / "redundancy.json").read_text())
-    assert metadata["model"] == "small"
-    assert [block["matrix"] for block in metadata["cca"]] == [block.matrix.tolist() for block in found.cca]
-    assert [block["mean"] for block in metadata["svcca"]] == [block.mean for block in found.svcca]
-    assert min(read_image(tmp_path / "redundancy.png").shape[:2]) > 200
 
 
 @pytest.mark.parametrize(

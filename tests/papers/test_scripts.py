@@ -10,17 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.cli.dataset_options import DATASETS
 from segvoc.cli.options import ModelOptions
-from segvoc.models.presets import PRESETS
-from segvoc.training import monitor
-from segvoc.training.recipes import RECIPES
 from tests.cli.command import Command, Outcome, make_command, make_script
 from tests.data.replicas import replica
 from tests.inference.small_network import small_segmenter
-from tests.papers.small_views import make_image, segmenter
-from tests.small_preset import SMALL
-from tests.training.runs import RECIPE, drawn_images
+from tests.papers.small_views import make_image
+from tests.training.runs import drawn_images
 
 WORDS = ("--words", "cat, sofa, wall")
 Script = Callable[..., Outcome]
@@ -63,8 +58,6 @@ def test_a_script_is_run_from_a_clone() -> None:
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("segvoc: error: --line 'ours' names no line") and done.stderr.count("\n") == 1
-    done = subprocess.run([*call[:3]], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert "Missing option '--line'" in done.stderr and "(see python -m papers.radar --help)" in done.stderr
 
 
 def test_wrong_radars_are_refused(script: Script) -> None:
@@ -73,30 +66,6 @@ def test_wrong_radars_are_refused(script: Script) -> None:
     script("radar", "--line", "ours=nowhere").failed(1, "is not a report of segvoc evaluate")
     done = script("radar", "--line", "paper=pca-seg-b", "--line", "serial=PCA-Seg, Table 3, serial", "--out", "drawn")
     assert done.out.endswith("drawn/radar.png\n") and Path("drawn/radar.png").exists()
-
-
-def test_a_sweep_evaluates_each_value_on_a_benchmark(script, segvoc_command, tmp_path, monkeypatch):
-    monkeypatch.delenv(DATASETS, raising=False)
-    call = ("sweep", "pca-seg-b", "--benchmark", "pas-20")
-    script(*call, "--vary", "top=1", "--out", "x").refused("pca-seg-b has no setting 'top'; it has ")
-    script(*call, "--vary", "top", "--out", "x").refused("no values to vary")
-    script(*call, "--vary", "blocks=3").refused("--data", f"or set {DATASETS}")
-    script(*call, "--vary", "blocks=3", "--data", "there").refused("segvoc prepare pas-20 --data there")
-    assert not Path("x").exists()
-    replica("pas-20", tmp_path / "data")
-    assert segvoc_command("prepare", "pas-20", "--data", "data", "--jobs", "1", "--partial").code == 0
-    asked = []
-    monkeypatch.setattr("papers.sweep.load_network", lambda name, **way: asked.append((name, way)) or segmenter())
-    vary = ("--vary", "keep_classes=1,all", "--vary", "blocks=3", "--set", "experts=2")
-    outcome = script(*call, *vary, "--data", "data", "--weights", "w", "--out", "swept")
-    assert (outcome.code, outcome.out) == (0, "swept/sweep.md\n"), outcome.err
-    assert outcome.err.count("mIoU") == 4
-    assert [(name, way["weights"], way["options"]) for name, way in asked] == [
-        *[("pca-seg-b", "w", {"experts": 2})] * 3,
-        ("pca-seg-b", "w", {"experts": 2, "blocks": "3"}),
-    ]
-    rows = read("swept/sweep.json")["rows"]
-    assert [row["value"] for row in rows] == ["", "1", "all", "3"]
 
 
 def test_a_image_is_not_overwritten(script: Script) -> None:
@@ -136,8 +105,6 @@ def test_labels_of_benchmarks_are_compared_without_data(script: Script) -> None:
     [
         ((), "Missing option '--benchmark'"),
         (("--benchmark", "a-150"), "give --data ROOT"),
-        (("--benchmark", "a-150", "a-150", "--data", "d"), "'a-150' is given twice"),
-        (("--benchmark", "a-15", "--data", "d"), "'a-15' is unknown"),
         (("--benchmark", "a-150", "--data", "d"), "segvoc prepare a-150 --data d"),
         (("--benchmark", "a-150", "--model", "tiny", "--training", "coco"), "'coco' is unknown"),
     ],
@@ -169,39 +136,9 @@ def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
 
 
 @pytest.fixture
-def small_ablations(monkeypatch):
-    """The recipe that is taken where none is named is that of the small network."""
-    monkeypatch.setitem(PRESETS, "small", SMALL)
-    monkeypatch.setitem(RECIPES, "tiny-aggregation", lambda: RECIPE)
-    monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
-
-
-@pytest.fixture
 def folders(tmp_path):
     drawn_images(tmp_path / "set", 4)
     return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
-
-
-def test_an_ablation_writes_a_table_and_makes_it_again_without_training(script, folders, tmp_path, small_ablations):
-    call = ["ablation", "--grid", "aggregation", *folders, "--background", "ground", "--out", "out"]
-    call += ["--steps", 1, "--seeds", 1, "--scored", 1, "--weights", "random", "--device", "cpu"]
-    outcome = script(*call)
-    assert outcome.code == 0, outcome.err
-    assert outcome.out == "out/ablation.md\n"
-    assert outcome.err.count("mIoU") == 6
-    written = (tmp_path / "out/ablation.json").read_text()
-    cells = json.loads(written)["grids"]["aggregation"]["cells"]
-    assert [(cell["name"], len(cell["runs"])) for cell in cells] == [("none", 2), ("serial", 2), ("parallel", 2)]
-    assert json.loads(written)["command"] == (
-        "python -m papers.ablation --grid aggregation --images DIR --labels DIR --classes FILE "
-        "--steps 1 --seeds 1 --scored 1 --background ground --weights random --out FOLDER"
-    )
-    for name in ("json", "md", "png"):
-        (tmp_path / f"out/ablation.{name}").unlink()
-    again = script(*call)
-    assert again.code == 0 and "mIoU" not in again.err
-    assert (tmp_path / "out/ablation.json").read_text() == written
-    assert (tmp_path / "out/ablation.md").exists() and (tmp_path / "out/ablation.png").exists()
 
 
 def test_wrong_ablations_are_refused_in_one_line(script, folders):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from papers.streams import CURVE_POINTS, StreamCurves, write_curves
+from papers.streams import StreamCurves, write_curves
 from segvoc.errors import InputError
 from segvoc.imaging.reading import read_image
 
@@ -43,14 +43,6 @@ def test_runs_are_read_drawn_and_told(tmp_path):
     assert second["cosine"]["blocks_last_tenth"] == pytest.approx([-block / 10 for block in range(10)])
     assert (first["cosine"]["first_tenth"], first["cosine"]["least"]) == pytest.approx((0, -0.9))
     assert min(read_image(tmp_path / "out/streams.png").shape[:2]) > 300
-
-
-def test_long_runs_are_thinned_to_means(tmp_path):
-    steps = 2 * CURVE_POINTS + 3
-    run = StreamCurves.of_run(run_folder(tmp_path / "long", [[step % 2] for step in range(steps)]))
-    write_curves(tmp_path / "out", [run])
-    assert len(run.steps) == steps
-    assert run.facts()["last_tenth"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_folders_without_streams_are_refused(tmp_path):

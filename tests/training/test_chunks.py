@@ -89,7 +89,12 @@ def assert_same(ours, others):
             )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = ("parallel", "serial", "softmax", "none")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
 def test_chunks_and_recomputation_change_nothing(name):
     expected = computed(NETWORKS[name](), class_chunk_size=0, activation_checkpointing=False)
     for size, recompute in ((2, True), (2, False), (0, True)):
@@ -143,13 +148,6 @@ def test_the_released_loss_counts_pixels_without_a_label_as_no_class_and_the_mas
     torch.testing.assert_close(masked_segmentation_loss(logits, labels), known / 2)
     none = masked_segmentation_loss(logits, torch.full_like(labels, 255))
     assert none == 0
-
-
-def test_a_label_above_all_classes_is_none_of_them_and_counts():
-    logits = torch.tensor([[[[2.0]], [[-1.0]]]])
-    softplus = torch.nn.functional.softplus
-    expected = (softplus(torch.tensor(2.0)) + softplus(torch.tensor(-1.0))) / 2
-    torch.testing.assert_close(masked_segmentation_loss(logits, torch.tensor([[[2]]])), expected)
 
 
 def test_classes_compete_with_each_other_and_with_none_of_them():

@@ -7,14 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import segvoc
 from segvoc.checkpoints.files import read_weights, write_weights
 from segvoc.errors import CheckpointError, InputError, UsageError
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.teaching.taught_words import TaughtWords
-from segvoc.training.loop import BestWeights
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES, finetune
@@ -39,6 +37,7 @@ def tuned(run) -> dict[str, np.ndarray]:
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_words_and_encodes_nothing_again(tmp_path, monkeypatch):
+    # more patience than there are validations, so that no score of these images ends either run before its last step
     images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=24, eval_every=6, patience=9)
     train(chosen, images, tmp_path / "whole", device="cpu", progress=False)
     step = Monitor.step
@@ -197,23 +196,3 @@ def test_settings_follow_from_the_number_of_images_and_the_method():
     assert whole == finetune("cat-seg-b") and whole.method == "network"
     assert words.method == "words" and words.data.crop_size == whole.data.crop_size
     assert words.optimizer == finetune("tiny").optimizer
-
-
-def test_best_weights_are_those_of_the_best_score():
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    best = BestWeights(patience=2)
-    for step, score in enumerate((0.1, 0.3, None, 0.2, 0.3)):
-        with torch.no_grad():
-            parameter.fill_(step)
-        assert not best.out_of_patience
-        best.note(score, step, {"w": parameter})
-    assert best.out_of_patience and best.step == 1 and best.weights["w"].tolist() == [1, 1]
-    again = BestWeights(patience=2)
-    again.restore(best.state())
-    assert again == best
-
-
-def test_without_patience_nothing_is_kept():
-    best = BestWeights(patience=0)
-    best.note(0.5, 1, {"w": torch.nn.Parameter(torch.zeros(2))})
-    assert not best.weights and not best.out_of_patience

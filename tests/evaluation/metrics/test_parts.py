@@ -109,27 +109,6 @@ def test_ious_of_the_parts_are_the_official_ones_where_a_part_is_true(confusions
         assert theirs[~there].sum() == 0 or np.isnan(theirs[~there]).all()
 
 
-def test_rules_differ_by_the_parts_that_are_never_hit():
-    truth = np.array([[0, 1, 2, 3]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, 0, 2, 2]], np.uint16), 4)
-    seen = np.array([True, True, False, False])
-    ours = part_scores(confusion, seen, "oracle-obj")
-    assert (ours.seen, ours.unseen, ours.harmonic) == (50, 50, 50)
-    theirs = part_scores(confusion, seen, "oracle-obj", "ov-parts")
-    assert (theirs.seen, theirs.unseen, theirs.harmonic) == (25, 25, 25)
-
-
-def test_pred_all_counts_unlabeled_as_background_and_oracle_leaves_it_out():
-    truth = np.array([[0, 0, UNLABELED, UNLABELED]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, UNLABELED, 0, 0]], np.uint16), 1)
-    seen = np.array([True])
-    pred_all = part_scores(confusion, seen, "pred-all")
-    assert pred_all.seen == 50
-    assert pred_all.miou == pytest.approx((50 + 200 / 3) / 2)
-    assert pred_all.pixel_accuracy == 75
-    assert part_scores(confusion, seen, "oracle-obj").seen == 100
-
-
 def test_scores_that_nothing_defines_are_nan():
     confusion = Confusion.total([], 2)
     scores = part_scores(confusion, np.array([True, False]), "oracle-obj")
