@@ -2,17 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from papers.seen import read_reports, scores_of_report
 from papers.vocabulary import count_classes, training_labels
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import UsageError
-from segvoc.evaluation.seen_classes import NearestLabels
 from tests.evaluation.drawn_sets import draw_set, task_of
-
-FOUND = NearestLabels(names=("cat", "sofa"), nearest=("cat", "couch"), similarity=np.array([1.0, 0.9375], np.float32))
 
 
 def test_images_that_can_not_be_read_are_told(tmp_path):

@@ -121,12 +121,3 @@ def test_processes_wait_for_one_that_watches_longer_than_the_default_time_out(wa
         for name in ("run", "alone")
     )
     assert [line["step"] for line in two] == [1, 2] and two[-1] == one[-1]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
-def test_a_process_ends_without_the_threads_of_its_group(watched):
-    """They may crash if they still run while Python shuts down."""
-    for rank in range(2):
-        threads = json.loads((watched / f"threads-{rank}.json").read_text())
-        assert threads and not [name for name in threads if "gloo" in name or "tcpstore" in name]
