@@ -34,7 +34,7 @@ def images(tmp_path_factory):
 def whole(images, tmp_path_factory):
     """The metrics and the weights of a run that nothing has broken off."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    training = open_run(images, out, ema_decay=0.9)
+    training = open_run(images, out)
     training.run()
     return losses(out), training.weights()
 
@@ -91,7 +91,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("killed_in", [*(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 4)), 5])
 def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_path, monkeypatch, killed_in):
     out = tmp_path / "run"
-    training = open_run(images, out, ema_decay=0.9)
+    training = open_run(images, out)
     note = training.folder.note
 
     def killed(name, entry):
@@ -105,7 +105,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_p
     with pytest.raises(Killed):
         training.run()
     torch.manual_seed(99)
-    again = open_run(images, out, ema_decay=0.9, resume=True)
+    again = open_run(images, out, resume=True)
     assert again.step == (killed_in - 1) // 2 * 2
     again.run()
     assert losses(out) == whole[0]
@@ -138,13 +138,13 @@ def test_dropout_goes_on_where_it_was(images, tmp_path):
 
 
 def test_workers_that_read_ahead_change_nothing(images, whole, tmp_path):
-    open_run(images, tmp_path / "run", ema_decay=0.9, num_workers=1).run()
+    open_run(images, tmp_path / "run", num_workers=1).run()
     assert losses(tmp_path / "run") == whole[0]
 
 
 def test_sigterm_ends_the_step_saves_and_leaves(images, whole, tmp_path, monkeypatch):
     out, told = tmp_path / "run", []
-    training = open_run(images, out, ema_decay=0.9, save_every=100, warn=told.append)
+    training = open_run(images, out, save_every=100, warn=told.append)
     note = training.folder.note
     monkeypatch.setattr(
         training.folder,
@@ -156,7 +156,7 @@ def test_sigterm_ends_the_step_saves_and_leaves(images, whole, tmp_path, monkeyp
         training.run()
     assert end.value.code == 143 and "step 3 is saved" in told[-1]
     assert signal.getsignal(signal.SIGTERM) == before
-    open_run(images, out, ema_decay=0.9, save_every=100, resume=True).run()
+    open_run(images, out, save_every=100, resume=True).run()
     assert losses(out) == whole[0]
 
 
@@ -321,24 +321,9 @@ def test_a_few_steps_learn(images, tmp_path):
 
 @pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_half_precision_stays_near(images, whole, tmp_path, precision):
-    open_run(images, tmp_path / "run", precision=precision, ema_decay=0.9, steps=6).run()
+    open_run(images, tmp_path / "run", precision=precision, steps=6).run()
     for (_, rough, _), (_, exact, _) in zip(losses(tmp_path / "run"), whole[0], strict=True):
         assert rough == pytest.approx(exact, rel=0.05)
-
-
-def test_the_running_mean_of_the_weights_is_what_is_saved(images, tmp_path):
-    training = open_run(images, tmp_path / "run", ema_decay=0.5, steps=3)
-    name, seen = "aggregation.decoder.head.weight", []
-    weight = training.network.get_parameter(name)
-    start = weight.detach().clone()
-    note = training.folder.note
-    training.folder.note = lambda file, entry: (note(file, entry), seen.append(weight.detach().clone()))
-    training.run()
-    mean = start
-    for step, value in enumerate(seen, 1):
-        decay = min(0.5, (1 + step) / (10 + step))
-        mean = decay * mean + (1 - decay) * value
-    torch.testing.assert_close(training.weights()[name], mean)
 
 
 def test_words_of_a_step_are_those_of_its_images_and_some_more(images, tmp_path):
@@ -384,20 +369,6 @@ def test_the_best_weights_are_saved_with_the_buffers_that_were_validated_with_th
     assert all(torch.equal(saved[name], value) for name, value in best.items())
     last = again.network.state_dict()
     assert any(not torch.equal(saved[name], last[name]) for name in best if "running_" in name)
-
-
-def test_an_average_has_the_statistics_that_were_validated_with_it(images, tmp_path):
-    seen = []
-    training = open_run(images, tmp_path / "run", ema_decay=0.5, steps=4)
-    watch_with(training, seen, [0.5])
-    training.run()
-    saved, last = training.weights(), training.network.state_dict()
-    assert all(torch.equal(saved[name], value) for name, value in seen[0].items())
-    for name, value in last.items():
-        if "running_" in name:
-            assert not torch.equal(saved[name], value)
-        if "num_batches" in name:
-            assert torch.equal(saved[name], value)
 
 
 def test_precision_of_products_is_put_back_after_a_validation_that_fails(images, tmp_path):

@@ -20,7 +20,7 @@ from tests.training.process_run import opened
 from tests.training.runs import losses
 from tests.versions import needs_shards
 
-COPIES = {"steps": 3, "ema_decay": 0.9}
+COPIES = {"steps": 3}
 SYNCHRONIZED = {"steps": 2, "loss": "masked", "fod_weight": 0.0}
 SHARDED = {"steps": 2, "save_every": 1}
 CAPTIONS = {"supervision": "captions", "steps": 3, "batch_size": 4}

@@ -68,8 +68,6 @@ class OptimizerConfig(_Group):
     """Learning rate factor at the start of the warm-up."""
     max_grad_norm: float = 0.01
     """Global gradient norm to which gradients are clipped; 0: no clipping."""
-    ema_decay: float = 0.0
-    """Decay of the exponential moving average of the weights. With one, the averaged weights are saved; 0: none."""
     trainable: Trainable = "published"
     """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, all
     attention parameters and position embeddings, visual prompts (with the network's setting `visual_prompts=100`), or
@@ -82,7 +80,7 @@ class OptimizerConfig(_Group):
     trunk_lr_scale: float = 0.0
     """Learning rate factor for the image encoder's other parameters; 0 freezes them."""
 
-    _LIMITS: ClassVar = {"steps": _COUNT, "batch_size": _COUNT, "grad_accum_steps": _COUNT, "ema_decay": _FRACTION}
+    _LIMITS: ClassVar = {"steps": _COUNT, "batch_size": _COUNT, "grad_accum_steps": _COUNT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,11 +278,8 @@ class Recipe:
             raise UsageError(
                 "method=words leaves the network as it is, so its settings can't be changed; add method=network"
             )
-        if self.runtime.patience and (self.runtime.parallel == "fsdp" or self.optimizer.ema_decay):
-            raise UsageError(
-                "patience keeps the weights of a step, so it goes neither with parallel=fsdp nor with ema_decay; leave "
-                "it out"
-            )
+        if self.runtime.patience and self.runtime.parallel == "fsdp":
+            raise UsageError("patience keeps the weights of a step, so it doesn't go with parallel=fsdp; leave it out")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds={self.seeds} are not distinct seeds; give some, for example 42,43,44")
 
