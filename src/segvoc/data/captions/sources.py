@@ -155,11 +155,7 @@ def _of_json(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        if not any(_record(_parsed(line)) for _, line in _lines(path)):
-            raise UsageError(f"the captions {str(path)!r} are not JSON ({one_line(error)}); {_FORMS}") from None
-        # JSON Lines whose first line is damaged
-        yield from _of_records(_json_lines(path, on_problem), path, on_problem)
-        return
+        raise UsageError(f"the captions {str(path)!r} are not JSON ({one_line(error)}); {_FORMS}") from None
     if isinstance(content, list):
         yield from _of_records(
             ((f"entry {number}", entry) for number, entry in enumerate(content, 1)), path, on_problem
