@@ -24,8 +24,7 @@ import numpy as np
 from jaxtyping import UInt8
 from torch.utils.data import DataLoader, Dataset
 
-from segvoc.data.captions.noun_chunks import CleaningRules
-from segvoc.data.captions.phrases import PhraseExtractor, phrase_extractor
+from segvoc.data.captions.phrases import CleaningRules, PhraseExtractor, phrase_extractor
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, ImageLocation, OnProblem
 from segvoc.data.reader_processes import batches_of
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line

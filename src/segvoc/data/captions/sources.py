@@ -211,20 +211,14 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, with their positions."""
+def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield f"line {number}", line
-
-
-def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
-    for position, line in _lines(path):
-        try:
-            yield position, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            on_problem(f"{position} of {str(path)!r} is not JSON ({one_line(error)}); it is left out")
+                try:
+                    yield f"line {number}", json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    on_problem(f"line {number} of {str(path)!r} is not JSON ({one_line(error)}); it is left out")
 
 
 TAR_SUFFIX = ".tar"
