@@ -75,15 +75,6 @@ def test_several_processes_write_the_same_manifest(tmp_path, name):
     assert first == second
 
 
-def test_benchmarks_can_share_a_data_folder(tmp_path):
-    names = ("pas-20", "pas-20b", "voc-21")
-    expected = {name: replica(name, tmp_path) for name in names}
-    for name in names:
-        run(name, tmp_path, on_failure=pytest.fail)
-    for name in names:
-        assert_prepared(name, tmp_path, expected[name])
-
-
 def test_records_of_parts_know_their_objects_and_masks(tmp_path):
     for name in ("pascal-part-116", "ade20k-part-234"):
         expected = replica(name, tmp_path)
