@@ -163,20 +163,15 @@ def test_an_image_that_cant_be_read_is_passed_over(tmp_path, capsys):
     assert TaughtWords.load(tmp_path / "run/tuned.words.safetensors").record.images == 3
 
 
-def test_damaged_words_in_a_model_are_refused(tmp_path):
+def test_damaged_words_are_refused_in_a_model_and_alone(tmp_path):
     images = drawn_images(tmp_path / "set", 3)
     result = train(recipe(3, steps=1), images, tmp_path / "run", device="cpu", progress=False)
-    file = read_weights(result.weights)
+    file, path = read_weights(result.weights), tmp_path / "damaged.safetensors"
     del file.tensors["taught.0.bias"]
-    write_weights(tmp_path / "damaged.safetensors", file.tensors, **({"preset": "tiny"} | file.record))
+    write_weights(path, file.tensors, **({"preset": "tiny"} | file.record))
     with pytest.raises(CheckpointError, match="wrong shape"):
-        segvoc.load(tmp_path / "damaged.safetensors", device="cpu")
-
-
-def test_damaged_files_of_tuned_words_are_refused(tmp_path):
-    images = drawn_images(tmp_path / "set", 3)
-    train(recipe(3, steps=1), images, tmp_path / "run", device="cpu", progress=False)
-    found, path = TaughtWords.load(tmp_path / "run/tuned.words.safetensors"), tmp_path / "damaged.safetensors"
+        segvoc.load(path, device="cpu")
+    found = TaughtWords.load(tmp_path / "run/tuned.words.safetensors")
     for changes in ({"pyramid_channels": 12}, {"channels": {"other": 1544}}, {"pyramid_channels": 24}):
         replace(found, record=replace(found.record, **changes)).save(path)
         with pytest.raises(CheckpointError, match=r"damaged\.safetensors'.*teach them again"):
