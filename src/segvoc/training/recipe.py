@@ -160,7 +160,7 @@ class DataConfig(Augmentation, _Group):
 
     _LIMITS: ClassVar = {
         **dict.fromkeys(("short_sides", "max_long_side", "crop_size"), _COUNT),
-        **dict.fromkeys(("flip_prob", "squash_prob", "max_class_fraction"), _FRACTION),
+        **dict.fromkeys(("flip_prob", "squash_prob"), _FRACTION),
     }
 
     def __post_init__(self) -> None:
