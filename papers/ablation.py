@@ -19,7 +19,7 @@ import click
 import numpy as np
 import torch
 
-from papers.ablation_runs import Ablation, Cell, Grid, read_results, run_grids
+from papers.ablation_runs import Ablation, Cell, Grid, run_grids
 from papers.drawing import markdown_table, new_figure, save_figure, save_table
 from segvoc.cli import run_command
 from segvoc.cli.options import given_options
@@ -38,7 +38,6 @@ from segvoc.version import __version__
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
 _PLACEHOLDERS = {"images": "DIR", "labels": "DIR", "classes": "FILE", "out": "FOLDER"}
-_LEFT_OUT = ("device", "only_table")
 
 
 @click.command()
@@ -66,7 +65,6 @@ _LEFT_OUT = ("device", "only_table")
 @click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from: a CLIP or DeCLIP.")
 @click.option("--out", required=True, metavar="FOLDER", help="Folder for runs and table; finished runs are kept.")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--only-table", is_flag=True, help="Don't train; make the table of the finished runs.")
 def ablation(
     names: Sequence[str],
     images: str,
@@ -83,7 +81,6 @@ def ablation(
     encoder_weights: str | None,
     out: str,
     device: str,
-    only_table: bool,
     given: LabelKeywords,
 ) -> int:
     """Train the rows of PCA-Seg's Table 3 (--grid aggregation) and Tables 5a to 5e, and compare them.
@@ -110,17 +107,13 @@ def ablation(
         align=align,
     )
     grids = {name: GRIDS[name] for name in names or GRIDS}
-    if only_table:
-        results = read_results(out)
-    else:
-        results = run_grids(common, grids, out, device=device, log=lambda line: echo(line, err=True))
+    results = run_grids(common, grids, out, device=device, log=lambda line: echo(line, err=True))
     table = ablation_table(common, grids, results, _call(click.get_current_context()))
     write_table(out, table)
     echo(f"{out}/ablation.md")
-    if only_table or not missing_runs(table):
-        return 0
-    echo(f"segvoc: {missing_runs(table)} runs failed; repeat the command to try them again", err=True)
-    return 1
+    if failed := missing_runs(table):
+        echo(f"segvoc: {failed} runs failed; repeat the command to try them again", err=True)
+    return 1 if failed else 0
 
 
 def _call(context: click.Context) -> str:
@@ -128,7 +121,7 @@ def _call(context: click.Context) -> str:
     words = ["python -m papers.ablation"]
     for option in context.command.params:
         name, value = option.name or "", context.params[option.name or ""]
-        if name in _LEFT_OUT or value is None or (name not in _PLACEHOLDERS and value == option.get_default(context)):
+        if name == "device" or value is None or (name not in _PLACEHOLDERS and value == option.get_default(context)):
             continue
         for entry in value if isinstance(value, tuple) else (value,):
             words.append(f"{option.opts[0]} {shlex.quote(_PLACEHOLDERS.get(name, str(entry)))}")

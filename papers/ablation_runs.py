@@ -303,7 +303,10 @@ def align(job: Job) -> None:
     tower = network.image_encoder
     if not isinstance(tower, EfficientNetLite):
         raise UsageError(f"{job.recipe.model} has no projections to align; leave out --align")
-    redraw_projections(tower, seed_of(job.seed, "projections"))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(job.seed, "projections"))
+        for projection in (tower.project_head, tower.project_stages):
+            projection.reset_parameters()
     fresh = file.with_name(f"{file.stem}.fresh.safetensors")
     if not fresh.exists():
         write_weights(fresh, network.state_dict(), recipe.model, **configuration_record(recipe.network_config()))
@@ -311,14 +314,6 @@ def align(job: Job) -> None:
     (job.folder / "model.safetensors").replace(file)
     fresh.unlink()
     shutil.rmtree(job.folder)
-
-
-def redraw_projections(tower: EfficientNetLite, seed: int) -> None:
-    """Reset the projections of tiny's image encoder to random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        for projection in (tower.project_head, tower.project_stages):
-            projection.reset_parameters()
 
 
 def aligned_start(file: Path, network: NetworkConfig) -> Start:

@@ -47,25 +47,16 @@ def attention(image: str, show: Sequence[str], view: ViewOptions) -> None:
     \b
     python -m papers.attention photo.jpg --words-file ade847.txt --model err-seg-b --weights W --keep-classes 48
 
-    Writes attention.png of the last block, and attention.json with the distance that cells attend over in every block.
+    Writes attention.png of the last block, and attention.json.
     """
     vocabulary = view.vocabulary([image])
     maps = attention_maps(view.load(), image, vocabulary, view.labels, show=show)
     maps.write(view.folder, view.metadata([image], vocabulary))
-    for word in maps.words:
-        less, more = word.reduced[-1].distance, word.full[-1].distance
-        echo(f"{word.word}: mean distance {less:.3f} with {maps.kept} classes, {more:.3f} with {maps.classes}")
-    echo(view.folder / "attention.png")
+    echo(f"{view.folder / 'attention.png'}: {maps.kept} classes, and {maps.classes}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class BlockAttention:
-    """Attention of a class in one block, as the mean over its heads."""
-
-    weights: Float[np.ndarray, "h w"]
-    """Weights from the chosen cell to all (reduced) cells; they sum to 1."""
-    distance: float
-    """Mean distance that the chosen cell attends over, as a share of the image's diagonal."""
+Weights = Float[np.ndarray, "h w"]
+"""Attention of a class in one block from the chosen cell to all (reduced) cells, the mean over its heads; sums to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +66,9 @@ class WordAttention:
     word: str
     point: tuple[int, int]
     """The pixel (x, y) whose cell attends."""
-    reduced: tuple[BlockAttention, ...]
+    reduced: tuple[Weights, ...]
     """For each block, with the kept classes alone."""
-    full: tuple[BlockAttention, ...]
+    full: tuple[Weights, ...]
     """For each block, with all classes."""
 
 
@@ -93,29 +84,19 @@ class AttentionMaps:
     words: tuple[WordAttention, ...]
 
     def write(self, folder: Path, metadata: Mapping[str, object]) -> None:
-        """Write attention.png with the last block, and attention.json with figures of all blocks."""
-        words = [
-            {
-                "word": found.word,
-                "point": list(found.point),
-                "reduced": [attention.distance for attention in found.reduced],
-                "full": [attention.distance for attention in found.full],
-            }
-            for found in self.words
-        ]
-        write_json(
-            folder / "attention.json", {**metadata, "classes": self.classes, "kept": self.kept, "attention": words}
-        )
+        """Write attention.png with the last block, and attention.json with the cells that attend."""
+        points = {found.word: list(found.point) for found in self.words}
+        facts = {"classes": self.classes, "kept": self.kept, "attention": points}
+        write_json(folder / "attention.json", {**metadata, **facts})
         figure = new_figure(3.3, len(self.words), 3.4, self.image)
         grid = figure.subplots(len(self.words), 3, squeeze=False)
         for line, found in zip(grid, self.words, strict=True):
             both = found.reduced[-1], found.full[-1]
-            limits = (0, max(float(attention.weights.max()) for attention in both))
+            limits = (0, max(float(weights.max()) for weights in both))
             show_image(line[0], self.image, found.word)
             drawn = None
-            for axes, attention, number in zip(line[1:], both, (self.kept, self.classes), strict=True):
-                title = f"{number} classes: distance {attention.distance:.2f}"
-                drawn = show_map(axes, self.image, attention.weights, title=title, limits=limits)
+            for axes, weights, number in zip(line[1:], both, (self.kept, self.classes), strict=True):
+                drawn = show_map(axes, self.image, weights, title=f"{number} classes", limits=limits)
             figure.colorbar(cast(Any, drawn), ax=list(line), shrink=0.8)
             for axes in line:
                 scale = (axes.get_images()[0].get_array().shape[1]) / self.image.shape[1]
@@ -157,7 +138,7 @@ def attention_maps(
     labels = scatter_to_all(logits[None], kept[None], len(vocabulary))[0].argmax(dim=0)
     chosen, places = _shown(vocabulary.words, show, kept, labels), {at: place for place, at in enumerate(kept.tolist())}
     points = {at: point or _strongest(logits[places[at]], height, width) for at in chosen}
-    queries = {at: _Query(points[at][0] / width, points[at][1] / height, width / height) for at in chosen}
+    queries = {at: _Query(points[at][0] / width, points[at][1] / height) for at in chosen}
     everything = segmenter.protocol(options.keeping_all(), len(vocabulary))
     with _observed(layers, {places[at]: query for at, query in queries.items()}) as reduced:
         _logits(segmenter, pixels, text, protocol)
@@ -214,10 +195,8 @@ class _Query:
     """Position of the chosen cell, as a share of the image's width."""
     y: float
     """The same of its height."""
-    aspect: float
-    """Width of the image divided by its height."""
 
-    def look(self, weights: Float[Tensor, "L S"], grid: tuple[int, int]) -> BlockAttention:
+    def look(self, weights: Float[Tensor, "L S"], grid: tuple[int, int]) -> Weights:
         """Attention from the chosen cell.
 
         Args:
@@ -227,24 +206,8 @@ class _Query:
         rows, columns = grid
         # kernels of r x r cells without padding: what doesn't fill a kernel has no reduced cell
         factor = round((rows * columns / weights.shape[1]) ** 0.5)
-        reduced = rows // factor, columns // factor
-        distances = _distances(grid, reduced, factor, self.aspect)
         cell = int(self.y * rows) * columns + int(self.x * columns)
-        chosen = weights[cell].cpu()
-        return BlockAttention(
-            weights=chosen.view(reduced).numpy(),
-            distance=float((chosen.double() * distances[cell]).sum()),
-        )
-
-
-def _distances(grid: tuple[int, int], reduced: tuple[int, int], factor: int, aspect: float) -> Float[Tensor, "L S"]:
-    """Distance from each cell to the middle of each reduced one, as a share of the image's diagonal."""
-
-    def middles(cells: tuple[int, int], size: int) -> Float[Tensor, "N 2"]:
-        y, x = ((torch.arange(n, dtype=torch.float64) + 0.5) * size / of for n, of in zip(cells, grid, strict=True))
-        return torch.cartesian_prod(y, aspect * x)
-
-    return torch.cdist(middles(grid, 1), middles(reduced, factor)) / (1 + aspect**2) ** 0.5
+        return weights[cell].cpu().view(rows // factor, columns // factor).numpy()
 
 
 def _logits(
@@ -261,7 +224,7 @@ def _logits(
 @contextmanager
 def _observed(
     layers: Sequence[ReducedSpatialAggregation], queries: Mapping[int, "_Query"]
-) -> Iterator[list[list[BlockAttention]]]:
+) -> Iterator[list[list[Weights]]]:
     """While the context lasts, look at the inputs of the blocks' layers, which come in chunks of classes.
 
     Args:
@@ -271,7 +234,7 @@ def _observed(
     Yields:
         For each query the attention of every block, once the network has run.
     """
-    found: list[list[BlockAttention]] = [[] for _ in queries]
+    found: list[list[Weights]] = [[] for _ in queries]
 
     def observe(layer: ReducedSpatialAggregation) -> Callable[[nn.Module, Any], None]:
         before = 0

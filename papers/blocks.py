@@ -1,4 +1,4 @@
-"""Costs of an aggregation block and of a network: PCA-Seg, Table 4; ERR-Seg, Tables 4 and 11; CAT-Seg, Table 11.
+"""Costs of a block and of a network: PCA-Seg, Table 4; ERR-Seg, Tables 4 and 11; CAT-Seg, Fig. 5b and Table 11.
 
 Weights and inputs are random, since costs don't depend on them. Encoding the words is not included.
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,13 +28,14 @@ from segvoc.configuration import differences, parse_settings
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
 from segvoc.evaluation.multiply_adds import (
-    count_multiply_adds,
     err_block,
     multiply_adds_of,
     published_err_seg,
     require_single_level,
 )
 from segvoc.evaluation.protocol import err_seg_kept
+from segvoc.inference.protocols import Window
+from segvoc.inference.windows import views
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.builders import NetworkConfig
@@ -55,6 +57,9 @@ POOLING = (2, 2)
 COARSE_TAP = 16
 """Stride of the cells in ERR-Seg's blocks; those of the other networks have the image encoder's stride."""
 
+IMAGE_SIDE = 640
+"""Side of the image that is cut into views [px]; CAT-Seg's windows are on such a canvas."""
+
 NORM = 4
 """Operations that `thop` charges for each input value of a norm with weights."""
 
@@ -65,10 +70,19 @@ NORM = 4
     "--set", "options", multiple=True, metavar="NAME=VALUE", help="Change an option of the presets, e.g. ssr=1."
 )
 @click.option("--classes", type=click.IntRange(1, 100_000), default=171, show_default=True, help="Number of words.")
+@click.option(
+    "--window",
+    type=click.Choice(("single", "official")),
+    default="single",
+    help="Views of the image.",
+    show_default=True,
+)
 @click.option("--repeat", type=click.IntRange(1), default=3, metavar="N", help="Time the fastest of N runs.")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @out_option
-def blocks(models: Sequence[str], options: Sequence[str], classes: int, repeat: int, device: str, out: str) -> None:
+def blocks(
+    models: Sequence[str], options: Sequence[str], classes: int, window: Window, repeat: int, device: str, out: str
+) -> None:
     """Measure parameters, multiply-adds, memory and time of a block and of the network (PCA-Seg, Table 4).
 
     \b
@@ -80,7 +94,8 @@ def blocks(models: Sequence[str], options: Sequence[str], classes: int, repeat: 
     where, chosen, rows = find_device(device), parse_settings(options), []
     for model in models:
         _, preset, configuration = named_model(model, chosen)
-        rows += measure_costs(preset_name(preset), configuration, classes=classes, device=where, repeat=repeat)
+        name = preset_name(preset)
+        rows += measure_costs(name, configuration, classes=classes, window=window, device=where, repeat=repeat)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
     echo(costs_table(rows), nl=False)
 
@@ -111,6 +126,7 @@ def measure_costs(
     configuration: NetworkConfig | None = None,
     *,
     classes: int = 171,
+    window: Window = "single",
     device: torch.device | None = None,
     repeat: int = 3,
 ) -> list[CostRow]:
@@ -122,6 +138,7 @@ def measure_costs(
         model: name of the preset.
         configuration: of the network; None: the preset's.
         classes: number of words.
+        window: the views of the image that the network gets.
         device: the CPU by default.
         repeat: number of timed runs, of which the fastest counts.
     """
@@ -158,17 +175,20 @@ def measure_costs(
         figures = {"parameters": _size(block), "trainable": _size(block), "counted": counted}
         published = _published_block(network.aggregation, block, cells, kept)
         rows.append(row("block", lambda: block(*inputs, context), kept, published=published, **figures))
-    image = torch.rand(1, 3, side, side, device=device) * 255
+    protocol = preset.protocols_of(configuration)[window]
+    image = np.random.default_rng(0).integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(views(image, protocol)).to(device)
     text = torch.randn(classes, 1, cast(ImageEncoder, network.image_encoder).channels, device=device)
-    selection, parameters = Voted(kept) if reduced else None, dict(network.named_parameters())
+    options: Any = {"selection": Voted(kept) if reduced else None, "pooling": protocol.pooling}
+    parameters = dict(network.named_parameters())
     whole = row(
-        "network",
-        lambda: network.selected_logits(image, text, selection=selection, chunk=chunk),
+        "network" if window == "single" else f"network, {len(pixels)} views",
+        lambda: network.selected_logits(pixels, text, chunk=chunk, **options),
         classes,
         parameters=_size(network),
         trainable=sum(parameters[key].numel() for key in network.trainable_parameters()),
-        published=published_err_seg(shape, side, classes, kept) if reduced else None,
-        counted=count_multiply_adds(shape, side, classes, kept if reduced else None),
+        published=published_err_seg(shape, side, classes, kept) if reduced and window == "single" else None,
+        counted=multiply_adds_of(lambda: shape.selected_logits(pixels.to("meta"), text.to("meta"), **options)),
     )
     return [*rows, whole]
 

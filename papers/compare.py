@@ -12,13 +12,9 @@ from papers.view_options import ViewOptions, view_options
 from segvoc.cli import run_command
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.label_options import IMAGE_OPTIONS
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.json_files import write_json
-
-MAX_PAIRS = 20
-"""Most pairs of words that are listed, those with the most pixels."""
 
 
 @click.command()
@@ -70,31 +66,11 @@ class Disagreement:
         """Pixels where the labels differ."""
         return self.first.labels != self.second.labels
 
-    def pairs(self) -> list[dict[str, object]]:
-        """Each pair of words that the two networks confuse, those with the most pixels first."""
-        where = self.differing
-        labels, counts = np.unique(
-            np.stack([self.first.labels[where], self.second.labels[where]]), axis=1, return_counts=True
-        )
-        order = np.argsort(-counts, kind="stable")[:MAX_PAIRS]
-        return [
-            {
-                "first": self._word(int(labels[0, index])),
-                "second": self._word(int(labels[1, index])),
-                "pixels": int(counts[index]),
-            }
-            for index in order
-        ]
-
-    def _word(self, label: int) -> str:
-        return "unlabeled" if label == UNLABELED else self.first.words[label]
-
     def facts(self) -> dict[str, object]:
-        """Plain values: the fraction of pixels that differ, the pairs, and the words and confidence of each network."""
+        """Plain values: the fraction of pixels that differ, and the words and confidence of each network."""
         results = zip(self.names, (self.first, self.second), strict=True)
         return {
             "differing": float(self.differing.mean()),
-            "pairs": self.pairs(),
             "models": [
                 {
                     "name": name,

@@ -1,9 +1,9 @@
 """One forward pass over an image with the maps between encoders and logits; costs before and after aggregation.
 
-CAT-Seg, Fig. 3. `SingleView` is what the scripts of PCA-Seg's figures look at too.
+CAT-Seg, Fig. 3. `SingleView` is what `papers.experts` looks at too.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -28,16 +28,12 @@ from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.pca_seg import ParallelBlock
-from segvoc.shapes import BothStreams, ClassTokens
+from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Vocabulary
 
 WordInput = Iterable[str] | Vocabulary
 """Words as the caller gives them."""
-
-CLASSES_AT_ONCE = 8
-"""Classes whose streams are processed at a time."""
 
 MAX_WORDS = 12
 """Most words in one figure, a row each."""
@@ -107,46 +103,6 @@ def forward_single_view(
         streams=tuple(streams),
         logits=logits[0].float(),
     )
-
-
-def parallel_blocks(segmenter: NetworkSegmenter) -> list[ParallelBlock]:
-    """The blocks of a network that have a spatial and a class stream; a network without any is refused."""
-    blocks = [
-        block for block in getattr(segmenter.network.aggregation, "blocks", ()) if isinstance(block, ParallelBlock)
-    ]
-    if not blocks:
-        raise UsageError(
-            f"{segmenter.name} has no blocks with a spatial and a class stream; use PCA-Seg or CAT-Seg, or tiny with "
-            "--set aggregation=cost and weights trained that way"
-        )
-    return blocks
-
-
-def block_fusions(segmenter: NetworkSegmenter, submodule: str, description: str) -> list[nn.Module]:
-    """The fusion of each block, all of which must have a submodule.
-
-    Args:
-        segmenter: the network.
-        submodule: dotted name of the submodule.
-        description: what users call it, for the error.
-    """
-    fusions = [block.fuse for block in parallel_blocks(segmenter)]
-    for fusion in fusions:
-        try:
-            fusion.get_submodule(submodule)
-        except AttributeError:
-            raise UsageError(
-                f"{segmenter.name} has no {description}: its streams are joined by {type(fusion).__name__}; "
-                "use PCA-Seg or --set fusion=experts"
-            ) from None
-    return fusions
-
-
-def chunked_streams(fusion: nn.Module, streams: tuple[ClassTokens, ClassTokens]) -> Iterator[BothStreams]:
-    """The input of a fusion's experts, both streams together, a few classes at a time."""
-    with torch.inference_mode():
-        for spatial, semantic in zip(*(stream.split(CLASSES_AT_ONCE, dim=1) for stream in streams), strict=True):
-            yield fusion.both(spatial, semantic)  # pyright: ignore[reportCallIssue]
 
 
 @dataclass(frozen=True, kw_only=True)

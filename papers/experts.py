@@ -1,4 +1,4 @@
-"""PCA-Seg's experts on an image: how redundant they are (Fig. 5), and how the coefficient mapper weighs them (Eq. 5).
+"""How redundant the experts of PCA-Seg are on an image (Fig. 5).
 
 The paper says that redundancy is "quantified by CCA" and cites SVCCA (Raghu et al., NeurIPS 2017); the released code
 holds a plain CCA. Both are measured. An expert's features form a matrix with a row for every class and cell. The
@@ -11,17 +11,17 @@ rows ("chance").
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import click
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from torch import nn
 
-from papers.costs import WordInput, block_fusions, chunked_streams, forward_single_view
-from papers.drawing import new_figure, save_figure, show_image, show_map
+from papers.costs import WordInput, forward_single_view
+from papers.drawing import new_figure, save_figure
 from papers.view_options import ViewOptions, view_options
 from segvoc.cli import run_command
 from segvoc.cli.output import echo
@@ -29,7 +29,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.protocols import Window
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.pca_seg import CoefficientMapper, ExpertParser
+from segvoc.networks.pca_seg import ExpertParser, ParallelBlock
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
 
@@ -42,19 +42,17 @@ MOST_CORRELATIONS = 128
 FAINTEST = 1e-6
 """Directions that are weaker than this, relative to the features' magnitude, are rounding errors of float32."""
 
+CLASSES_AT_ONCE = 8
+"""Classes whose streams are processed at a time."""
+
 ROWS = 20_000
 """Most rows (classes and cells) that are compared; of more, a random sample is taken."""
 
 
-@click.group(no_args_is_help=False)
-def experts() -> None:
-    """Look into the experts of PCA-Seg's blocks."""
-
-
-@experts.command()
+@click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @view_options("window")
-def redundancy(images: Sequence[str], view: ViewOptions) -> None:
+def experts(images: Sequence[str], view: ViewOptions) -> None:
     """Measure how redundant the experts are on some IMAGEs (PCA-Seg, Fig. 5).
 
     The redundancy of two experts is the mean canonical correlation of their outputs; 0% means that they have nothing in
@@ -69,22 +67,6 @@ def redundancy(images: Sequence[str], view: ViewOptions) -> None:
         told = ", ".join(f"{name} {block.mean:.1%} (by chance {block.chance:.1%})" for name, block in measured)
         echo(f"block {number + 1}: {told}")
     echo(view.folder / "redundancy.png")
-
-
-@experts.command()
-@click.argument("image")
-@view_options("window")
-def gates(image: str, view: ViewOptions) -> None:
-    """Draw the weights that the coefficient mapper gives to the experts on IMAGE (PCA-Seg, Eq. 5).
-
-    Writes gates_1.png, gates_2.png, ... for the blocks, and gates.json.
-    """
-    vocabulary = view.vocabulary([image])
-    maps = gate_maps(view.load(), image, vocabulary, view.labels.window)
-    maps.write(view.folder, view.metadata([image], vocabulary))
-    for number, (block, entropy) in enumerate(zip(maps.blocks, maps.entropies(), strict=True), 1):
-        weights = ", ".join(f"{weight:.0%}" for weight in block.mean(axis=(0, 1, 2)))
-        echo(f"{view.folder / f'gates_{number}.png'}: mean weights {weights}; entropy {entropy:.2f} of 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +166,10 @@ def expert_redundancy(
     segmenter: NetworkSegmenter, images: Sequence[ImageSource], words: WordInput, window: Window = "auto"
 ) -> Redundancy:
     """The redundancy of the experts of every block, on some images and words."""
-    fusions = block_fusions(segmenter, "parse", "experts")
+    found = getattr(segmenter.network.aggregation, "blocks", ())
+    fusions = [block.fuse for block in found if isinstance(block, ParallelBlock)]
+    if not all(hasattr(fusion, "parse") for fusion in fusions) or not fusions:
+        raise UsageError(f"{segmenter.name} has no blocks with experts; use PCA-Seg, or --set fusion=experts")
     if any(_parser(fusion).experts < 2 for fusion in fusions):
         raise UsageError(f"{segmenter.name} has a single expert; redundancy needs --set experts=2 or more")
     parsed: list[list[Float[np.ndarray, "N E C"]]] = [[] for _ in fusions]
@@ -208,11 +193,12 @@ def _parser(fusion: nn.Module) -> ExpertParser:
 
 
 def _parsed(fusion: nn.Module, streams: tuple[ClassTokens, ClassTokens]) -> Float[np.ndarray, "N E C"]:
-    """The output of each expert for every class and cell."""
-    parse = _parser(fusion)
+    """The output of each expert for every class and cell, a few classes at a time."""
+    parse, chunks = _parser(fusion), zip(*(stream.split(CLASSES_AT_ONCE, dim=1) for stream in streams), strict=True)
     with torch.inference_mode():
-        chunks = [parse(chunk).flatten(0, 3).float().cpu() for chunk in chunked_streams(fusion, streams)]
-    return torch.cat(chunks).numpy()
+        # `both`, of every fusion with experts, is what they read
+        parsed = [parse(cast(Any, fusion).both(*chunk)).flatten(0, 3).float().cpu() for chunk in chunks]
+    return torch.cat(parsed).numpy()
 
 
 def _redundancy(features: Float[np.ndarray, "N E C"]) -> tuple[BlockRedundancy, BlockRedundancy]:
@@ -241,62 +227,6 @@ def _compared(
             by_chance.append(canonical_correlations(spaces[first], spaces[second][order])[:most].mean())
     kept = tuple(space.shape[1] for space in spaces)
     return BlockRedundancy(matrix=matrix, chance=float(np.mean(by_chance)), directions=kept)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gates:
-    """The weights of the E experts of every block."""
-
-    image: UInt8[np.ndarray, "H W 3"]
-    words: tuple[str, ...]
-    blocks: tuple[Float[np.ndarray, "T h w E"], ...]
-    """For each block the weights for every word and cell; they sum to 1 over the experts."""
-
-    def entropies(self) -> list[float]:
-        """The mean entropy of each block's weights, relative to that of equal weights; in [0, 1]."""
-        entropies = []
-        for weights in self.blocks:
-            logarithms = np.log(weights.clip(1e-12))
-            entropies.append(float(-(weights * logarithms).sum(-1).mean() / np.log(max(2, weights.shape[-1]))))
-        return entropies
-
-    def write(self, folder: Path, metadata: dict[str, object]) -> None:
-        """Write gates.json, which starts with `metadata`, and gates_1.png, ..., for the blocks: the mean over words."""
-        means = [weights.mean(axis=(1, 2)) for weights in self.blocks]
-        blocks = [
-            {
-                "experts": per_word.mean(axis=0).tolist(),
-                "words": {word: row.tolist() for word, row in zip(self.words, per_word, strict=True)},
-                "entropy": entropy,
-            }
-            for per_word, entropy in zip(means, self.entropies(), strict=True)
-        ]
-        write_json(folder / "gates.json", {**metadata, "blocks": blocks})
-        for number, weights in enumerate(self.blocks, 1):
-            maps = weights.mean(axis=0)
-            figure = new_figure(maps.shape[-1] + 1.4, 1, 2.6, self.image)
-            image_axes, *expert_axes = figure.subplots(1, maps.shape[-1] + 1, squeeze=False)[0]
-            show_image(image_axes, self.image)
-            drawn = None
-            for expert, (axes, weight) in enumerate(zip(expert_axes, np.moveaxis(maps, -1, 0), strict=True), 1):
-                title = f"expert {expert}: {weight.min():.1%} to {weight.max():.1%}"
-                drawn = show_map(axes, self.image, weight, title=title, limits=(float(maps.min()), float(maps.max())))
-            if drawn is not None:
-                figure.colorbar(drawn, ax=[image_axes, *expert_axes], shrink=0.5, label="weight")
-            save_figure(folder / f"gates_{number}.png", figure)
-
-
-def gate_maps(segmenter: NetworkSegmenter, image: ImageSource, words: WordInput, window: Window = "auto") -> Gates:
-    """The weights of every block's experts on an image."""
-    fusions = block_fusions(segmenter, "integrate.coefficients", "coefficient mapper")
-    view = forward_single_view(segmenter, image, words, window)
-    blocks = []
-    for fusion, streams in zip(fusions, view.streams, strict=True):
-        mapper = cast(CoefficientMapper, fusion.get_submodule("integrate"))
-        with torch.inference_mode():
-            chunks = [mapper.weights(chunk)[0].float().cpu() for chunk in chunked_streams(fusion, streams)]
-        blocks.append(torch.cat(chunks).numpy())
-    return Gates(image=view.image, words=view.words, blocks=tuple(blocks))
 
 
 if __name__ == "__main__":

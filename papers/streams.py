@@ -1,4 +1,4 @@
-"""Similarity of the spatial and the class stream, over a training run and on an image: PCA-Seg, Fig. 6.
+"""Similarity of the spatial and the class stream over a training run: PCA-Seg, Fig. 6.
 
 The similarity is a mean over classes and cells: of the squared cosine (Eqs. 7 and 8), which the paper's orthogonality
 loss reduces, and of the signed cosine, which the released code returns beside the loss. The paper doesn't say which of
@@ -14,22 +14,14 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch.nn import functional as F
 
-from papers.costs import WordInput, forward_single_view, parallel_blocks
 from papers.drawing import new_figure, save_figure
-from papers.view_options import ViewOptions, view_options
+from papers.view_options import out_option
 from segvoc.cli import run_command
 from segvoc.cli.output import echo
-from segvoc.errors import InputError, UsageError, one_line
-from segvoc.imaging.reading import ImageSource
-from segvoc.inference.protocols import Window
-from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.shapes import ClassTokens
+from segvoc.errors import InputError, one_line
 from segvoc.storage.json_files import write_json
-from segvoc.training.objectives.losses import squared_cosine
 from segvoc.training.run_folder import RunFolder
 
 CURVE_POINTS = 1000
@@ -37,10 +29,9 @@ CURVE_POINTS = 1000
 
 
 @click.command()
-@click.argument("runs", nargs=-1, metavar="[RUN...]")
-@click.option("--image", metavar="FILE", help="An image to measure too, with --model and --words.")
-@view_options("window")
-def streams(runs: Sequence[str], image: str | None, view: ViewOptions) -> None:
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@out_option
+def streams(runs: Sequence[str], out: str) -> None:
     """Draw the similarity of the spatial and the class stream over training RUNs (PCA-Seg, Fig. 6).
 
     \b
@@ -48,20 +39,10 @@ def streams(runs: Sequence[str], image: str | None, view: ViewOptions) -> None:
     segvoc train cat-seg-eva-b --set log_stream_similarity=true ... --out serial
     python -m papers.streams parallel serial --out figures
 
-    Writes streams.png and streams.json, and for an image streams_image.png and streams_image.json.
+    Writes streams.png and streams.json.
     """
-    if not runs and image is None:
-        raise UsageError("nothing to draw; give folders of runs, or an image with --image and --words")
-    vocabulary = None if image is None else view.vocabulary([image])
-    if runs:
-        write_curves(view.folder, [StreamCurves.of_run(Path(folder)) for folder in runs])
-        echo(view.folder / "streams.png")
-    if image is not None and vocabulary is not None:
-        blocks = image_similarity(view.load(), image, vocabulary, view.labels.window)
-        write_image_similarity(view.folder, blocks, view.metadata([image], vocabulary))
-        for number, block in enumerate(blocks, 1):
-            echo(f"block {number}: squared cosine {block['squared_cosine']:.2%}, cosine {block['cosine']:.3f}")
-        echo(view.folder / "streams_image.png")
+    write_curves(Path(out), [StreamCurves.of_run(Path(folder)) for folder in runs])
+    echo(f"{out}/streams.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,36 +116,6 @@ def write_curves(folder: Path, runs: Sequence[StreamCurves]) -> None:
         axes.legend()
         axes.grid(alpha=0.3)
     save_figure(folder / "streams.png", figure)
-
-
-def stream_similarity(spatial: ClassTokens, semantic: ClassTokens) -> dict[str, float]:
-    """Means over all classes and cells: "squared_cosine" (Eq. 8), "cosine" and "absolute_cosine"."""
-    cosine = F.cosine_similarity(spatial.float(), semantic.float(), dim=-1)
-    return {
-        "squared_cosine": squared_cosine(spatial, semantic).mean().item(),
-        "cosine": cosine.mean().item(),
-        "absolute_cosine": cosine.abs().mean().item(),
-    }
-
-
-def image_similarity(
-    segmenter: NetworkSegmenter, image: ImageSource, words: WordInput, window: Window = "auto"
-) -> list[dict[str, float]]:
-    """The similarity of the streams of every block on an image."""
-    parallel_blocks(segmenter)
-    with torch.inference_mode():
-        return [stream_similarity(*streams) for streams in forward_single_view(segmenter, image, words, window).streams]
-
-
-def write_image_similarity(folder: Path, blocks: Sequence[dict[str, float]], metadata: dict[str, object]) -> None:
-    """Write streams_image.png, with a bar for each block, and streams_image.json, which starts with `metadata`."""
-    write_json(folder / "streams_image.json", {**metadata, "blocks": list(blocks)})
-    figure = new_figure(1.4, 1)
-    axes = figure.subplots()
-    names = [str(number) for number in range(1, len(blocks) + 1)]
-    axes.bar(names, [100 * block["squared_cosine"] for block in blocks])
-    axes.set(xlabel="block", ylabel="squared cosine of the streams [%]")
-    save_figure(folder / "streams_image.png", figure)
 
 
 def _column(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Float[np.ndarray, "steps blocks"]:

@@ -128,8 +128,7 @@ def score(
 
     Returns:
         A row for each evaluation: "setting", "value", "miou" and "pixel_accuracy" [%], "seconds" (median per image),
-        "memory" (peak of the process so far [GB]), "images", and the mean numbers of classes in an image, "true" ones
-        and those of them that are "found" (ERR-Seg, Table 9).
+        "images", and the mean numbers of classes in an image, "true" ones and those "found" (ERR-Seg, Table 9).
     """
     rows = []
     asked = [("unchanged", "", ({}, settings))]
@@ -162,14 +161,9 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
     for name, axes in zip(names, np.ravel(figure.subplots(1, len(names))), strict=True):
         chosen = [row for row in others if row["setting"] == name]
         values = [row["value"] for row in chosen]
-        axes.plot(values, [_or_nan(row["miou"]) for row in chosen], "o-", color="C0")
-        axes.axhline(_or_nan(unchanged["miou"]), color="gray", linewidth=1, linestyle="--")
+        axes.plot(values, np.array([row["miou"] for row in chosen], float), "o-", color="C0")
+        axes.axhline(np.array(unchanged["miou"], float).item(), color="gray", linewidth=1, linestyle="--")
         axes.set(xlabel=name, ylabel="mIoU [%] (dashed: unchanged)")
-        time_axes = axes.twinx()
-        seconds = [_or_nan(row["seconds"]) for row in chosen]
-        time_axes.plot(values, seconds, "s:", color="C1", linewidth=1)
-        time_axes.set_ylabel("seconds per image", color="C1")
-        time_axes.set_ylim(0, 1.15 * max([*filter(np.isfinite, seconds), 1e-3]))
     save_figure(folder / "sweep.png", figure)
 
 
@@ -180,7 +174,6 @@ def _row(setting: str, value: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "miou": report["miou"],
         "pixel_accuracy": report["pixel_accuracy"],
         "seconds": report["latency_seconds"]["median"],
-        "memory": report["peak_memory_gb"],
         "images": report["data"]["evaluated"],
         **(report["classes_per_image"] or {"true": None, "found": None}),
     }
@@ -188,10 +181,6 @@ def _row(setting: str, value: str, report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 if __name__ == "__main__":

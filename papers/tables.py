@@ -7,7 +7,7 @@ in small, in a folder where files of the names that they use lie.
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +16,8 @@ from segvoc.models.presets import PRESETS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "papers" / "tables.md"
 TEXT: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("tables.toml").read_text(encoding="utf-8"))
-Status = Literal["built", "option", "departs", "not ours", "missing"]
-"""Of a row: a preset or recipe as it is; one with options; a network or number that differs from the paper's, as the
-note says; nothing to build, such as a drawing or the network of others; the paper's, and not built. `tables.toml` has
-what the page says of each."""
+Status = Literal["built", "to train", "option", "departs", "not ours", "missing"]
+"""Of a row; `statuses` in `tables.toml` has what they mean."""
 
 ENCODERS: Mapping[str, str] = {
     "pca-seg-b": "DECLIP-B.pt",
@@ -72,14 +70,21 @@ def _papers() -> Iterator[PaperRows]:
 def _rows(paper: str, entry: dict[str, Any]) -> Iterator[Row]:
     """The rows that an entry stands for: itself, or those of a table of scores that networks of ours stand for."""
     if "scores" not in entry:
-        yield Row(**{**entry, "commands": tuple(entry.get("commands", ()))})
+        yield _without_weights(Row(**{**entry, "commands": tuple(entry.get("commands", ()))}))
         return
     named: dict[str, list[PublishedRow]] = {}
     for published in PUBLISHED_ROWS:
         if (published.paper, published.table) == (paper, entry["scores"]):
             named.setdefault(published.row, []).append(published)
     for rows in named.values():
-        yield _score_row(rows[0], entry.get("where", entry["scores"]))  # parts have one for each protocol
+        # parts have one row for each protocol
+        yield _without_weights(_score_row(rows[0], entry.get("where", entry["scores"])))
+
+
+def _without_weights(row: Row) -> Row:
+    """The row, of which nothing is built before somebody has trained."""
+    needs = any(part in " ".join(row.commands) for part in ("segvoc train ", " --train ", ".safetensors"))
+    return replace(row, status="to train") if needs and row.status in ("built", "option") else row
 
 
 def _score_row(row: PublishedRow, where: str) -> Row:

@@ -40,11 +40,18 @@ training_labels_option = click.option(
 @click.option("--benchmark", "benchmarks", multiple=True, required=True, metavar="NAME...", help="Benchmarks, by name.")
 @click.option("--data", metavar="ROOT", help="The data folder that they were prepared in: count classes in images.")
 @click.option("--model", metavar="NAME", help="Compare labels by its text encoder: a preset or a .safetensors file.")
+@click.option("--unlabeled", is_flag=True, help="Count the pixels without a label as one more class.")
 @training_labels_option
 @out_option
 @model_options(*NETWORK_OPTIONS)
 def vocabulary(
-    benchmarks: Sequence[str], data: str | None, model: str | None, training: str, out: str, chosen: ModelOptions
+    benchmarks: Sequence[str],
+    data: str | None,
+    model: str | None,
+    unlabeled: bool,
+    training: str,
+    out: str,
+    chosen: ModelOptions,
 ) -> int:
     """Count the classes in an image, and compare labels with those of training (ERR-Seg, Tables 1 and 2).
 
@@ -68,7 +75,7 @@ def vocabulary(
     tables, facts = [], {"segvoc": __version__}
     if data is not None:
         tasks = [EvaluationTask.of_benchmark(name, data) for name in benchmarks]  # all are there before one is read
-        counted = [count_classes(task, warn) for task in tasks]
+        counted = [count_classes(task, warn, unlabeled=unlabeled) for task in tasks]
         tables.append(image_classes_table(counted))
         facts |= {"images": {found.title: found.facts() for found in counted}}
     if model is not None:
@@ -117,8 +124,13 @@ class ImageClasses:
         }
 
 
-def count_classes(task: EvaluationTask, on_problem: Callable[[str], object] = lambda message: None) -> ImageClasses:
-    """Count the classes in every image of a set; `on_problem` receives one line about each that can't be read."""
+def count_classes(
+    task: EvaluationTask, on_problem: Callable[[str], object] = lambda message: None, *, unlabeled: bool = False
+) -> ImageClasses:
+    """Count the classes in every image of a set, with `unlabeled` pixels as one of them.
+
+    `on_problem` receives one line about each image that can't be read.
+    """
     images, classes, counts = task.select_images(None), len(task.images.vocabulary), []
     with Progress(f"reading {task.title}", total=len(images)) as progress:
         for image in progress.over(images):
@@ -127,10 +139,10 @@ def count_classes(task: EvaluationTask, on_problem: Callable[[str], object] = la
             except InputError as error:
                 on_problem(str(error))
             else:
-                counts.append(int((labels != UNLABELED).sum()))
+                counts.append(int((unlabeled | (labels != UNLABELED)).sum()))
     if not counts:
         raise UsageError(f"no image of {task.title} can be read; check its folders")
-    return ImageClasses(title=task.title, classes=classes, counts=tuple(counts))
+    return ImageClasses(title=task.title, classes=classes + unlabeled, counts=tuple(counts))
 
 
 def training_labels(source: str) -> Sequence[str]:

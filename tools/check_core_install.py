@@ -230,11 +230,6 @@ def check(python: Path, folder: Path) -> int:
     checks.names_extra("segvoc export", "onnxscript", "export", "segvoc", "export", "tiny", "exported")
     checks.names_extra("segvoc serve", "FastAPI", "serve", "segvoc", "serve")
     checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--repeat", "1")
-    checks.names_extra(
-        "evaluating outlines",
-        *("scipy", "data"),
-        *("segvoc", "evaluate", "tiny", *options, "--boundary", "--out", "outlines"),
-    )
     return checks.failures
 
 

@@ -19,7 +19,7 @@ from segvoc.storage.json_files import read_json
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start
-from segvoc.training.training_data import held_out_benchmark
+from segvoc.training.training_data import needed_data
 from tests.data.scene_originals import stems_of, write_originals
 from tests.data.scenes import SIZE, draw_scene
 
@@ -121,7 +121,7 @@ class Trial:
         if recipe.supervision == "captions":
             write_captions(self.folder / "captions")
         else:
-            names += [recipe.data.dataset, held_out_benchmark(recipe)]
+            names += needed_data(recipe)
         write_originals(list(dict.fromkeys(names)), data)
 
     def arguments(self) -> list[str]:

@@ -107,9 +107,12 @@ class Progress:
                 self._printed = True
                 print_line(f"segvoc: {self._line()}")
 
-    def start(self, total: int) -> None:
-        """Set the number of units if it wasn't known before, and restart the clock."""
+    def start(self, total: int, what: str | None = None) -> None:
+        """Set the number of units if it wasn't known before, and restart the clock; `what` names the next task."""
         with self._lock:
+            if what is not None:
+                self.what, self.done = what, 0
+                self._bar.set_description(what, refresh=False)
             self.total, self._first, self._start = total, self.done, time.monotonic()
             self._bar.reset(total)
             self._bar.update(self.done)

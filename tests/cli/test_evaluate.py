@@ -65,7 +65,7 @@ def test_without_jinja2_the_command_names_the_report_that_it_wrote(evaluated, dr
 
 
 def test_json_is_the_report_on_one_line(evaluated, drawn):
-    done = evaluated("tiny", *arguments(drawn), "--out", "report", "--json", "--limit", "2", "--boundary")
+    done = evaluated("tiny", *arguments(drawn), "--out", "report", "--json", "--limit", "2")
     assert done.code == 0
     (line,) = done.out.splitlines()
     assert json.loads(line) == read("report/report.json")

@@ -1,4 +1,4 @@
-"""Features that are computed once, and what is left after kills, changes and full disks."""
+"""Rows of tensors in files: what is left after kills, changes and full disks."""
 
 import os
 import resource
@@ -7,147 +7,61 @@ import signal
 import pytest
 import torch
 
-from segvoc.data.captions import feature_encoding
-from segvoc.data.captions.feature_encoding import CacheSettings
-from segvoc.errors import InputError, OutputError, UsageError
-from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
+from segvoc.data.feature_cache import FeatureCache
+from segvoc.errors import InputError, OutputError
 from tests.images import one_line_error
 
-SETTINGS = CacheSettings(shard=4, batch=3)
+
+def opened(folder, contents=range(6), *settings):
+    """A cache with four rows in a file."""
+    return FeatureCache.of(folder, "rows", contents, 4, *settings)
 
 
-def encode_images(folder, dataset, encoders, settings=SETTINGS, **options):
-    """Compute what is missing."""
-    cache = feature_encoding.image_cache(folder, dataset, encoders, settings)
-    feature_encoding.encode_images(cache, dataset, encoders, cache.missing(), settings, **options)
+def filled(folder, contents=range(6), *settings):
+    cache = opened(folder, contents, *settings)
+    for shard in cache.missing():
+        cache.write(shard, {"x": torch.tensor([[float(row)] * 200 for row in cache.span(shard)])}, {1: "no image"})
     return cache
 
 
-def encode_phrases(folder, dataset, encoders):
-    cache = feature_encoding.phrase_cache(folder, dataset, encoders)
-    feature_encoding.encode_phrases(cache, dataset, encoders, cache.missing())
-    return cache
+def test_rows_are_read_as_they_were_written(tmp_path):
+    cache = filled(tmp_path)
+    assert (len(cache.shards), cache.rows, cache.missing()) == (2, 6, [])
+    assert [cache.read(row)["x"][0].item() for row in range(6)] == list(range(6))
+    assert [cache.problem(row) for row in (0, 1, 5)] == [None, "no image", "no image"]
 
 
-def reds(cache, dataset):
-    """The red of each image, by its file's name, as its features tell."""
-    return {entry.name: float(cache.read(row)["tap0"][0].max()) for row, entry in enumerate(dataset.entries())}
+def test_what_was_done_is_not_done_again_and_other_contents_never_meet_it(tmp_path):
+    cache = filled(tmp_path)
+    assert opened(tmp_path).missing() == []
+    assert opened(tmp_path, range(6), "another encoder").missing() == [0, 1]
+    assert opened(tmp_path, [0, 1, 2, 3, 4, "changed"]).missing() == [1]
+    assert opened(tmp_path, range(9)).missing() == [1, 2]
+    cache.path(0).unlink()
+    assert opened(tmp_path).missing() == [0]
 
 
-def test_a_row_holds_the_taps_of_a_image_and_of_its_mirror_image(tmp_path):
-    dataset = dataset_of(tmp_path, 6)
-    cache = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), SETTINGS)
-    assert reds(cache, dataset) == {str(number): 20.0 * number for number in range(6)}
-    row = cache.read(5)
-    assert row["tap0"].shape == (2, SIDE * SIDE, 3) and row["tap1"].shape == (2, 2, 5)
-    assert row["tap0"].dtype == torch.float16
-    plain, mirror = row["tap0"][:, :, 0].view(2, SIDE, SIDE)
-    assert plain[:, 0].tolist() == [100] * SIDE and torch.equal(mirror, plain.flip(1))
-    assert row["tap1"].unique().tolist() == pytest.approx([50], abs=1)
-    only = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), CacheSettings(mirrored=False, shard=4))
-    assert only.read(5)["tap0"].shape == (1, SIDE * SIDE, 3)
-    exact = CacheSettings(precision="float32", shard=4)
-    assert encode_images(tmp_path / "cache", dataset, Encoders().frozen(), exact).read(5)["tap0"].dtype == torch.float
-
-
-def test_phrases_are_embedded_once_each(tmp_path):
-    dataset, encoders = dataset_of(tmp_path, 3), Encoders()
-    cache = encode_phrases(tmp_path / "cache", dataset, encoders.frozen())
-    assert encoders.texts == ["dog0", "cat", "dog1", "dog2"] == dataset.phrase_texts()
-    assert cache.read(2)["embeddings"].tolist() == [4.0, float(ord("1"))]
-    encode_phrases(tmp_path / "cache", dataset, encoders.frozen())
-    assert len(encoders.texts) == 4
-    encode_phrases(tmp_path / "cache", dataset, Encoders(digest="two").frozen())
-    assert len(list((tmp_path / "cache").iterdir())) == 2
-
-
-def test_what_was_done_before_a_kill_is_not_done_again(tmp_path):
-    dataset = dataset_of(tmp_path, 10)
-    whole = encode_images(tmp_path / "whole", dataset, Encoders().frozen(), SETTINGS)
-    with pytest.raises(KeyboardInterrupt):
-        encode_images(tmp_path / "cache", dataset, Encoders(fails_at=13).frozen(), SETTINGS)  # both views count
-    encoders = Encoders()
-    cache = encode_images(tmp_path / "cache", dataset, encoders.frozen(), SETTINGS)
-    assert encoders.images_seen == 2 * 6
-    again = Encoders()
-    encode_images(tmp_path / "cache", dataset, again.frozen(), SETTINGS)
-    assert again.images_seen == 0
-    for shard in range(3):
-        assert cache.path(shard).read_bytes() == whole.path(shard).read_bytes()
-
-
-def test_a_damaged_file_is_made_anew_and_reading_it_is_an_error_of_one_line(tmp_path):
-    dataset = dataset_of(tmp_path, 6)
-    cache = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), SETTINGS)
-    os.truncate(cache.path(1), 300)
-    with one_line_error(InputError, "images-000001", "run the same command again"):
-        cache.read(5)
-    assert cache.missing() == [1]
-    encoders = Encoders()
-    cache = encode_images(tmp_path / "cache", dataset, encoders.frozen(), SETTINGS)
-    assert encoders.images_seen == 2 * 2 and reds(cache, dataset)["5"] == 100
-
-
-def test_damaged_notes_are_a_damage_like_any_other(tmp_path):
-    dataset = dataset_of(tmp_path, 6)
-    cache = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), SETTINGS)
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:300], lambda content: content.replace(b'{\\"1\\"', b'{\\"x\\"')]
+)
+def test_a_damaged_file_is_made_anew_and_reading_it_is_an_error_of_one_line(tmp_path, damage):
+    cache = filled(tmp_path)
     path = cache.path(1)
-    path.write_bytes(path.read_bytes().replace(b'"problems":"{}"', b'"problems":"xx"'))
-    assert cache.missing() == [1]
-    with one_line_error(InputError, "images-000001", "run the same command again"):
+    path.write_bytes(damage(path.read_bytes()))
+    with one_line_error(InputError, "rows-000001", "run the same command again"):
         cache.problem(5)
+    assert cache.missing() == [1]
+    assert filled(tmp_path).read(5)["x"][0] == 5
 
 
-def test_another_encoder_never_meets_these_features_and_a_changed_image_costs_its_own_shard(tmp_path):
-    dataset = dataset_of(tmp_path, 6)
-    encode_images(tmp_path / "cache", dataset, Encoders().frozen(), SETTINGS)
-    other = Encoders(digest="two")
-    encode_images(tmp_path / "cache", dataset, other.frozen(), SETTINGS)
-    assert other.images_seen == 2 * 6
-    os.utime(tmp_path / "set/5.png", (1, 1))
-    encoders = Encoders()
-    encode_images(tmp_path / "cache", dataset, encoders.frozen(), SETTINGS)
-    assert encoders.images_seen == 2 * 2
-    draw_set(tmp_path / "set", 9)  # all are written anew
-    encoders = Encoders()
-    encode_images(tmp_path / "cache", dataset_of(tmp_path, 9), encoders.frozen(), SETTINGS)
-    assert encoders.images_seen == 2 * 9
-
-
-def test_an_image_that_can_not_be_read_is_told_and_noted(tmp_path):
-    dataset = dataset_of(tmp_path, 6)
-    (tmp_path / "set/2.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    told: list[str] = []
-    cache = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), SETTINGS, on_problem=told.append)
-    assert len(told) == 1 and "2.png" in told[0] and "\n" not in told[0]
-    assert [cache.problem(row) for row in range(6)] == [None, None, told[0], None, None, None]
-
-
-def test_a_full_disk_is_an_error_that_says_how_much_is_needed_and_loses_nothing(tmp_path):
-    dataset = dataset_of(tmp_path, 6)
-    settings = CacheSettings(shard=5, batch=5)
+def test_a_full_disk_is_an_error_that_leaves_nothing_half_written(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # a shard of five images needs 1,700 bytes, one of a single image 700
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
-        with one_line_error(OutputError, "images-000000", "finished shards are kept", "GB more"):
-            encode_images(tmp_path / "cache", dataset, Encoders().frozen(), settings)
+        with one_line_error(OutputError, "rows-000000"):
+            filled(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert list((tmp_path / "cache").iterdir()) == []
-    cache = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), settings)
-    assert reds(cache, dataset)["5"] == 100
-
-
-def test_features_beyond_float16_and_impossible_settings_are_wrong_calls(tmp_path, as_users_call):
-    dataset = dataset_of(tmp_path, 2)
-    encoders = Encoders()
-    large = encoders.frozen()
-    object.__setattr__(large, "images", lambda pixels: (pixels.flatten(2) * 10_000,))
-    with one_line_error(UsageError, "float16"):
-        encode_images(tmp_path / "cache", dataset, large, SETTINGS)
-    for wrong in ({"precision": "int8"}, {"shard": 0}, {"batch": -1}):
-        with pytest.raises(UsageError):
-            CacheSettings(**wrong)
+    assert os.listdir(tmp_path) == []

@@ -7,19 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import segvoc
-from segvoc.data.benchmarks import BENCHMARKS, Benchmark, prepared
+from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.evaluation.report import examples
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.protocols import syn_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import loading
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command, make_command
 from tests.data.replicas import Replica, replica
-from tests.networks.small_syn_seg import small_syn_seg
 
 QUICK = ("a-150", "voc-21", "pascal-part-116", "ade20k-part-234-train")
 """One benchmark of each kind of originals."""
@@ -106,32 +103,6 @@ def test_two_commands_from_originals_to_scores(name, command, results, tmp_path)
         assert set(benchmark.classes) == set(results[0].words)
     if benchmark.parts is not None:
         check_parts(benchmark, drawn, by_stem, report)
-
-
-@pytest.mark.parametrize("name", ["voc-21", *map(_slow, ["coco-stuff", "pc-59", "coco-object", "cityscapes", "a-150"])])
-def test_a_caption_network_is_scored_on_the_six_benchmarks_of_its_paper(name, command, monkeypatch, tmp_path):
-    torch.manual_seed(0)
-    protocols = {"official": replace(syn_protocols()["official"], size=64)}
-    small = NetworkSegmenter(
-        name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",)
-    )
-    monkeypatch.setattr(loading, "load_network", lambda name, **rest: small)
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
-    drawn = replica(name, tmp_path / "data")
-    assert command("prepare", name, "--data", "data", "--jobs", "1", "--partial").code == 0
-    call = ("evaluate", "syn-seg-b", "--benchmark", name, "--data", "data", "--out", "report")
-    done = command(*call, "--json")
-    assert done.code == 0, done.err
-    report, images = json.loads(done.out), prepared(BENCHMARKS[name], "data")
-    vocabulary, background = images.vocabulary, images.background
-    given = [
-        small.segment(images.read(index)[0], vocabulary, window="official", background=background).labels
-        for index in range(len(images))
-    ]
-    truths = [drawn.labels[image.stem] for image in images.images]
-    expected = ious(list(zip(truths, given, strict=True)), len(BENCHMARKS[name].classes))
-    assert report["miou"] == pytest.approx(np.mean(list(expected.values())), abs=1e-9)
-    assert report["protocol"]["background"] == BENCHMARKS[name].background
 
 
 def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segmentation], report: dict) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-import segvoc
 from segvoc.configuration import with_settings
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.labeled_images import LabeledImages
@@ -141,17 +140,6 @@ def small_windows(network: NetworkSegmenter) -> NetworkSegmenter:
 SCORES = ("miou", "fwiou", "pixel_accuracy", "classes", "protocol", "verdict")
 
 
-@pytest.mark.slow
-def test_tiny_is_scored_in_its_official_window(evaluated):
-    tiny = segvoc.load("tiny", device="cpu")
-    default = evaluated(tiny, "a-150")
-    official = evaluated(tiny, "a-150", "--window", "official", out="official")
-    assert {name: default[name] for name in SCORES} == {name: official[name] for name in SCORES}
-    assert default["protocol"]["window"] == "official" and default["protocol"]["deviations"] == []
-    assert 24 <= default["protocol"]["kept_classes"] < 150
-    assert default["verdict"] == "no paper that segvoc knows reports a score of tiny on A-150"
-
-
 def test_the_official_window_is_the_default_to_the_last_digit(evaluated):
     network = small_windows(small_segmenter(name="cat-seg-b", template=CLIP_TEMPLATE))
     default = evaluated(network, "pas-20")
@@ -160,8 +148,6 @@ def test_the_official_window_is_the_default_to_the_last_digit(evaluated):
     assert {name: default[name] for name in SCORES} == {name: official[name] for name in SCORES}
     assert default["classes"] != other["classes"]
     assert other["protocol"]["deviations"] == ["window auto instead of official"]
-    # the same evaluation, which is done
-    assert evaluated(network, "pas-20", "--window", "official") == default
 
 
 def test_a_report_that_another_protocol_began_is_refused_in_one_line(evaluated, command, err_seg):
@@ -260,15 +246,6 @@ def test_part_networks_are_guided_by_substrings_as_published():
         exact = protocol_of(preset, "ade20k-part-234", has_background=True, substring_guide=False)
         assert exact.deviations == ("substring_guide False instead of True",)
     assert not protocol_of("tiny", "ade20k-part-234").substring_guide
-
-
-def test_other_networks_take_their_official_window_on_benchmarks_and_auto_elsewhere():
-    protocol = protocol_of("tiny", "a-150")
-    assert (protocol.options.window, protocol.published, protocol.deviations) == ("official", NO_PAPER, ())
-    assert protocol_of("tiny", "a-150", window="auto").deviations == ("window auto instead of official",)
-    for preset in ("tiny", "cat-seg-b", "syn-seg-b"):
-        own = protocol_of(preset, None, threshold=0.5)
-        assert (own.options.window, own.published, own.deviations) == ("auto", None, ())
 
 
 def test_prompts_limits_and_options_of_the_network_are_deviations():

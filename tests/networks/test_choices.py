@@ -11,7 +11,7 @@ from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.choices import build_aggregation
+from segvoc.networks.choices import FUSIONS, build_aggregation, layers_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, small, text_tower
@@ -136,7 +136,23 @@ def test_baselines_have_fewer_parameters_than_experts(options):
 
 
 def test_experts_go_with_a_fusion_that_has_some():
-    with pytest.raises(UsageError, match="experts=2 doesn't go with fusion=last; add fusion=experts"):
-        replace(PCA_SEG, fusion="last", experts=2)
-    with pytest.raises(UsageError, match="experts=0 doesn't go with fusion=average; give 1 or more"):
-        replace(PCA_SEG, fusion="average", experts=0)
+    for fusion in ("last", "single"):
+        with pytest.raises(UsageError, match=f"experts=2 doesn't go with fusion={fusion}; add fusion=experts"):
+            layers_of(replace(PCA_SEG, fusion=fusion, experts=2))
+    with pytest.raises(UsageError, match="experts=0"):
+        replace(PCA_SEG, experts=0)
+
+
+def test_a_line_in_the_table_of_fusions_is_all_that_a_new_one_needs(monkeypatch):
+    monkeypatch.setitem(FUSIONS, "sum", AddedStreams)
+    assert isinstance(small(fusion="sum").aggregation.blocks[0].fuse, AddedStreams)
+    with pytest.raises(UsageError, match=r"fusion=nothing is unknown; it is one of experts, .*, last, sum"):
+        small(fusion="nothing")
+
+
+class AddedStreams(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+    def forward(self, spatial, semantic):
+        return spatial + semantic

@@ -220,6 +220,8 @@ SHORTER: Mapping[str, tuple[str, ...]] = {
     "ablation": ("--seeds", "1", "--scored", "1", "--weights", "random"),
     "sweep": ("--limit", "1"),
     "blocks": ("--repeat", "1"),
+    "steps": ("--repeat", "1"),
+    "demo": ("--sides", "64"),
 }
 """Options that the tests add to a command."""
 
@@ -237,6 +239,8 @@ def smaller(words: Sequence[str]) -> list[str]:
     """The words of a command as the tests run it: the same, on fewer images and words, and with one seed."""
     name = name_of(words)
     shorter = [*words, *SHORTER.get(name, ())]
+    if name == "steps":
+        shorter += ["--classes", "5"]
     if "--classes" in words and name == "blocks":
         shorter[shorter.index("--classes") + 1] = "5"
     if len([word for word in words if word in MANY_WORDS]) < len([word for word in words if word in BENCHMARKS]):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from papers import ablation_runs
-from papers.ablation import GRIDS, ablation_table, mean_and_standard_error, table_markdown, write_table
+from papers.ablation import GRIDS, ablation_table, table_markdown, write_table
 from papers.ablation_runs import Ablation, read_results, run_grids
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
@@ -89,26 +89,12 @@ def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablatio
     again = []
     assert run_grids(ablation, AGGREGATION, out, device="cpu", log=again.append) == results
     assert again == []
-    more = replace(ablation, seeds=2)
-    run_grids(more, AGGREGATION, out, device="cpu", log=again.append)
-    assert len(again) == 3 * 2
 
     write_table(out, table)
     assert json.loads((out / "ablation.json").read_text()) == table
     page = (out / "ablation.md").read_text()
     assert f"| parallel | 2 | {parallel['miou']['mean']:.2f} ± {parallel['miou']['se']:.2f} |" in page
     assert read_image(out / "ablation.png").shape[1] > 300
-
-
-def test_a_run_scores_the_part_that_it_did_not_learn_from(ablation, tmp_path, monkeypatch):
-    jobs = []
-    monkeypatch.setattr(ablation_runs, "train_and_score", lambda job: jobs.append(job) or _result(job))
-    run_grids(ablation, AGGREGATION, tmp_path / "out")
-    for job in jobs:
-        learned, held_out = ({image.stem for image in part.images} for part in (job.training_images, job.held_out))
-        assert learned and held_out and not learned & held_out
-    first = [(job.seed, job.fold, job.recipe.network_config().aggregation.kind) for job in jobs[:3]]
-    assert first == [(0, 0, "none"), (0, 0, "cost"), (0, 0, "cost")]
 
 
 def _result(job):
@@ -204,16 +190,6 @@ def test_tinys_projections_are_fitted_anew_to_the_images_that_are_not_held_out(t
         assert (cell.name == "none") == all(name.startswith(("skip.", "synthesized.")) for name in weights)
 
 
-def test_a_folder_is_for_one_call_at_a_time(ablation, tmp_path, monkeypatch):
-    def calls_again(job):
-        with pytest.raises(UsageError, match="another process is writing"):
-            run_grids(ablation, {"5a": GRIDS["5a"]}, tmp_path)
-        return _result(job)
-
-    monkeypatch.setattr(ablation_runs, "train_and_score", calls_again)
-    assert len(run_grids(ablation, AGGREGATION, tmp_path)) == 12
-
-
 def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, monkeypatch):
     scores = {"none": (1.0, 2.0, 3.0, 4.0), "serial": (5.0, 1.0, 4.0, 3.0), "parallel": (3.0, 4.5, 5.0, 6.5)}
     cells = GRIDS["aggregation"].cells
@@ -230,12 +206,6 @@ def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, mon
     assert "| serial | 4 | 3.25 ± 0.85 | +0.75 ± 1.18 | 2 of 4 |" in page
     assert "| parallel | 4 | 4.75 ± 0.72 | **+2.25 ± 0.14** | 4 of 4 |" in page
     assert "```\nsegvoc it\n```" in page
-
-
-def test_mean_and_standard_error():
-    assert mean_and_standard_error([]) == {"mean": None, "se": None}
-    assert mean_and_standard_error([2.0]) == {"mean": 2.0, "se": None}
-    assert mean_and_standard_error([1.0, 2.0, 6.0]) == {"mean": 3.0, "se": pytest.approx(math.sqrt(7 / 3))}
 
 
 def test_wrong_calls_are_refused(ablation, tmp_path):

@@ -1,10 +1,7 @@
 """Two label maps side by side."""
 
-import json
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from papers.compare import Disagreement
 from segvoc.errors import UsageError
@@ -33,29 +30,10 @@ SECOND = result([[1, 1, 1, 1], [2, 65535, 2, 0]], 0.25)
 def test_where_two_maps_differ_and_by_which_words():
     found = Disagreement(first=FIRST, second=SECOND, names=("a", "b"))
     assert found.differing.tolist() == [[True, True, False, False], [False, True, False, True]]
-    assert found.pairs() == [
-        {"first": "truck", "second": "runway", "pixels": 2},
-        {"first": "runway", "second": "truck", "pixels": 1},
-        {"first": "sky", "second": "unlabeled", "pixels": 1},
-    ]
     facts = found.facts()
     assert facts["differing"] == 0.5
     assert facts["models"][0]["fractions"] == {"truck": 0.25, "runway": 0.375, "sky": 0.375}
     assert [model["mean_confidence"] for model in facts["models"]] == [0.75, 0.25]
-
-
-def test_equal_maps_do_not_differ():
-    found = Disagreement(first=FIRST, second=FIRST, names=("a", "a"))
-    assert (found.facts()["differing"], found.pairs()) == (0, [])
-
-
-def test_image_and_figures_are_written(tmp_path):
-    found = Disagreement(first=FIRST, second=SECOND, names=("a", "b"))
-    found.write(tmp_path, {"model": "drawn"})
-    assert json.loads((tmp_path / "compare.json").read_text()) == {"model": "drawn", **found.facts()}
-    pixels = np.asarray(Image.open(tmp_path / "compare.png").convert("RGB")).reshape(-1, 3)
-    red = (np.abs(pixels.astype(int) - [230, 60, 60]).max(axis=1) < 3).mean()
-    assert red > 0.01  # half of one panel of six, without its margins
 
 
 def test_other_words_or_sizes_can_not_be_compared():

@@ -1,16 +1,12 @@
 """CostRow of words before and after aggregation."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import segvoc
 from papers.costs import MAX_WORDS, cost_views, forward_single_view
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import read_image
 from segvoc.inference.label_options import LabelOptions
 from segvoc.vocabulary import Vocabulary
 from tests.inference.tensor_views import views
@@ -32,33 +28,12 @@ def test_before_are_the_cosines_and_after_the_networks_probabilities():
         np.testing.assert_allclose(seen.after[row], logits[index].sigmoid(), atol=1e-5)
 
 
-def test_each_block_is_seen_once_with_all_words():
-    seen = forward_single_view(segmenter(), make_image(), WORDS)
-    assert len(seen.streams) == 2
-    assert all(stream.shape == (1, 5, 4, 4, 32) for pair in seen.streams for stream in pair)
-
-
-def test_what_the_encoder_knows_of_classes_is_a_cost_too():
-    seen = forward_single_view(segvoc.load("tiny", device="cpu"), make_image(), WORDS)
-    assert len(seen.costs) == 4
-    assert len({tuple(cost.shape) for cost in seen.costs}) == 1
-
-
 def test_sliding_windows_are_looked_at_as_a_whole():
     small = segmenter()
     whole = views(make_image(), small.protocol(LabelOptions(window="official", keep_classes="all"), 5))[-1:]
     with torch.no_grad():
         logits = small.network(whole, small.encode_words(Vocabulary(WORDS)), pooling=(1, 1))[0]
     torch.testing.assert_close(forward_single_view(small, make_image(), WORDS, "official").logits, logits)
-
-
-def test_the_image_and_the_ranges_are_written(tmp_path):
-    seen = cost_views(segmenter(), make_image(), WORDS)
-    seen.write(tmp_path, {"model": "small"})
-    metadata = json.loads((tmp_path / "costs.json").read_text())
-    assert [entry["word"] for entry in metadata["words"]] == list(WORDS)
-    assert metadata["words"][3]["after"]["max"] == pytest.approx(seen.after[3].max())
-    assert min(read_image(tmp_path / "costs.png").shape[:2]) > 300
 
 
 def test_unknown_and_too_many_words_are_refused():

@@ -1,15 +1,11 @@
-"""Experts of a small network: canonical correlation against cases with a known answer, and the mapper's weights."""
-
-import json
+"""Experts of a small network: canonical correlation against cases with a known answer."""
 
 import numpy as np
 import pytest
 import torch
 
-from papers.costs import chunked_streams, forward_single_view
-from papers.experts import PrincipalDirections, canonical_correlations, expert_redundancy, gate_maps
+from papers.experts import PrincipalDirections, canonical_correlations, expert_redundancy
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import read_image
 from tests.papers.small_views import WORDS, make_image, segmenter
 
 ROWS = np.random.default_rng(0)
@@ -44,25 +40,6 @@ def test_a_mixture_correlates_by_the_cosine_of_its_angle():
     np.testing.assert_allclose(correlations(first, second), [0, 0], atol=1e-9)
 
 
-def test_directions_hold_the_share_of_the_variance_and_no_more():
-    columns = directions(ROWS.normal(size=(400, 3)), 1.0) * [10, 1, 0.1]
-    assert [directions(columns, share).shape[1] for share in (0.5, 0.995, 1.0)] == [1, 2, 3]
-
-
-def test_constants_have_nothing_in_common_with_anything():
-    features, constant = ROWS.normal(size=(50, 3)), np.full((50, 3), 0.1, np.float32)
-    assert directions(constant).shape == (50, 0)
-    assert correlations(features, constant).tolist() == [0.0]
-    assert directions(np.zeros((50, 3))).shape == (50, 0)
-
-
-def test_plain_cca_counts_weak_directions_and_no_rounding_errors():
-    features = ROWS.normal(size=(400, 3)).astype(np.float32)
-    weak = np.column_stack([features, 1e-3 * ROWS.normal(size=400), features.sum(axis=1, dtype=np.float32)])
-    assert directions(weak.astype(np.float32), 1.0).shape[1] == 4
-    assert directions(weak.astype(np.float32)).shape[1] == 3
-
-
 def test_experts_of_equal_weights_are_redundant_and_others_less():
     small = segmenter()
     for block in small.network.aggregation.blocks:
@@ -89,20 +66,10 @@ def copy_expert(parse, source: int, target: int) -> None:
         values[target * width : (target + 1) * width] = values[source * width : (source + 1) * width]
 
 
-def test_figure_and_figures_are_written(tmp_path):
-    found = expert_redundancy(segmenter(), [make_image()], WORDS)
-    found.write(tmp_path, {"model": "small"})
-    metadata = json.loads((tmp_path / "redundancy.json").read_text())
-    assert metadata["model"] == "small"
-    assert [block["matrix"] for block in metadata["cca"]] == [block.matrix.tolist() for block in found.cca]
-    assert [block["mean"] for block in metadata["svcca"]] == [block.mean for block in found.svcca]
-    assert min(read_image(tmp_path / "redundancy.png").shape[:2]) > 200
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"order": "serial", "fusion": "last"}, "LastStream"),
+        ({"order": "serial", "fusion": "last"}, "no blocks with experts"),
         ({"fusion": "single"}, "a single expert"),
         ({"aggregation": "none"}, "no blocks"),
     ],
@@ -110,49 +77,3 @@ def test_figure_and_figures_are_written(tmp_path):
 def test_networks_without_experts_are_refused(options, said):
     with pytest.raises(UsageError, match=said), torch.inference_mode():
         expert_redundancy(segmenter(**options), [make_image()], WORDS)
-
-
-def test_weights_sum_to_one_over_the_experts():
-    gates = gate_maps(segmenter(), make_image(), WORDS)
-    assert [weights.shape for weights in gates.blocks] == [(5, 4, 4, 3)] * 2
-    for weights in gates.blocks:
-        np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
-        assert weights.std(axis=(0, 1, 2)).min() > 0.001
-
-
-def test_they_are_those_that_the_fusion_weighs_its_experts_by():
-    small = segmenter()
-    gates, seen = gate_maps(small, make_image(), WORDS), forward_single_view(small, make_image(), WORDS)
-    for block, weights, streams in zip(small.network.aggregation.blocks, gates.blocks, seen.streams, strict=True):
-        with torch.inference_mode():
-            both = torch.cat(list(chunked_streams(block.fuse, streams)), dim=1)
-            weighed = (torch.tensor(weights)[None, ..., None] * block.fuse.parse(both)).sum(-2)
-            fused = weighed + block.fuse.residual_scale * block.fuse.residual(both)
-            torch.testing.assert_close(fused, block.fuse(*streams), rtol=1e-4, atol=1e-5)
-
-
-def test_a_mapper_that_always_listens_to_one_expert_is_seen():
-    small = segmenter()
-    last = small.network.aggregation.blocks[1].fuse.integrate.coefficients[-1]
-    last.weight.zero_()
-    last.bias.copy_(torch.tensor([0.0, 50.0, 0.0]))
-    gates = gate_maps(small, make_image(), WORDS)
-    np.testing.assert_allclose(gates.blocks[1].mean(axis=(0, 1, 2)), [0, 1, 0], atol=1e-6)
-    assert gates.entropies()[1] == pytest.approx(0, abs=1e-6)
-    last.bias.zero_()
-    assert gate_maps(small, make_image(), WORDS).entropies()[1] == pytest.approx(1)
-
-
-def test_a_image_for_each_block_and_the_means_are_written(tmp_path):
-    gates = gate_maps(segmenter(experts=2), make_image(), WORDS[1:4])
-    gates.write(tmp_path, {})
-    blocks = json.loads((tmp_path / "gates.json").read_text())["blocks"]
-    assert blocks[1]["words"]["rocket"] == pytest.approx(gates.blocks[1][2].mean(axis=(0, 1)).tolist())
-    assert blocks[0]["experts"] == pytest.approx(gates.blocks[0].mean(axis=(0, 1, 2)).tolist(), rel=1e-5)
-    assert all(min(read_image(tmp_path / f"gates_{number}.png").shape[:2]) > 200 for number in (1, 2))
-
-
-@pytest.mark.parametrize("fusion", ["convolution", "average", "concatenation"])
-def test_fusions_without_a_mapper_are_refused(fusion):
-    with pytest.raises(UsageError, match="has no coefficient mapper"):
-        gate_maps(segmenter(fusion=fusion), make_image(), WORDS)

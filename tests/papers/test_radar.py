@@ -7,7 +7,6 @@ import pytest
 
 from papers.radar import Radar
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.reading import read_image
 
 
 def model(name, digest="a", **options):
@@ -98,13 +97,3 @@ def test_what_can_not_be_drawn_is_refused(tmp_path, reports):
         Radar.of({"ours": [tmp_path]})
     with pytest.raises(UsageError, match="no published row is called 'nowhere'"):
         Radar.of({"ours": ["nowhere"]})
-
-
-def test_figure_and_figures_are_written(tmp_path, reports):
-    radar = Radar.of({"ours": reports[:2], "paper": ["pca-seg-b"]})
-    radar.write(tmp_path / "out")
-    content = json.loads((tmp_path / "out/radar.json").read_text())
-    assert content["axes"][2] == {"name": "a-150", "title": "A-150", "center": pytest.approx(0.8 * 38.1), "edge": 40.0}
-    assert [line["name"] for line in content["lines"]] == [line.name for line in radar.lines]
-    assert min(read_image(tmp_path / "out/radar.png").shape[:2]) > 500
-    assert radar.table().splitlines()[1].split() == ["ours", "—", "—", "40.00", "60.00", "90.00", "—"]

@@ -4,14 +4,12 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from papers.rehearsal.trials import REHEARSED, Trial
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.training.recipes import RECIPES
-from tests.data.scene_originals import WRITERS, stems_of, write_originals
-from tests.data.scenes import CONCEPTS, draw_scene, labels_of, part_labels_of
+from tests.data.scene_originals import WRITERS
 from tests.processes import printed
 
 ROOT = Path(__file__).parents[2]
@@ -52,42 +50,3 @@ def test_what_is_not_as_expected_is_told(tmp_path, monkeypatch, losses, scores, 
     for name, value in (("finished", True), ("losses", losses), ("scores", scores), ("chance", 10.0)):
         monkeypatch.setattr(Trial, name, lambda self, value=value: value)
     assert trial.shortfalls() == said
-
-
-def test_scenes_show_their_concepts_by_color() -> None:
-    """The mean color of what is drawn is near to that of its concept; shades of parts change the light."""
-    colors = np.array([concept.color for concept in CONCEPTS])
-    for number in range(8):
-        scene = draw_scene((1, number))
-        for place in np.unique(scene.concepts):
-            mean = scene.image[scene.concepts == place].mean(axis=0)
-            cosines = colors @ mean / np.linalg.norm(colors, axis=1) / np.linalg.norm(mean)
-            assert place in np.argsort(-cosines)[:3]
-        things = [place for place, concept in enumerate(CONCEPTS) if concept.parts]
-        assert ((scene.parts >= 0) == np.isin(scene.concepts, things)).all()
-    assert (draw_scene((1, 2)).image == draw_scene((1, 2)).image).all()
-    assert (draw_scene((1, 2)).image != draw_scene((1, 3)).image).any()
-
-
-def test_labels_are_places_in_lists_of_classes() -> None:
-    scene = draw_scene((1, 0))
-    labels = labels_of(scene, ("tree", "grass, lawn", "sky-other"), none=255)
-    assert set(np.unique(labels)) <= {0, 1, 2, 255}
-    assert (labels == 2).sum() == (scene.concepts == 0).sum() > 0
-    parts = part_labels_of(scene, ("car's wheel", "cat's head", "bus's door", "dog's leg"), none=9)
-    assert ((parts == 0) == ((scene.concepts == 6) & (scene.parts == 2))).all()
-
-
-def test_originals_are_archives_alone(tmp_path: Path) -> None:
-    write_originals(["coco-stuff", "coco-stuff-train", "pc-59", "cityscapes"], tmp_path)
-    found = sorted(path.name for path in tmp_path.iterdir())
-    assert found == [
-        "VOCtrainval_03-May-2010.tar",
-        "gtFine_trainvaltest.zip",
-        "leftImg8bit_trainvaltest.zip",
-        "stuffthingmaps_trainval2017.zip",
-        "train2017.zip",
-        "trainval_merged.json",
-        "val2017.zip",
-    ]
-    assert len(stems_of("coco-stuff-train")) > len(stems_of("coco-stuff")) > 1

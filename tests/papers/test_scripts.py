@@ -8,24 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from papers import ablation_runs
-from segvoc.checkpoints.files import write_weights
-from segvoc.cli.dataset_options import DATASETS
 from segvoc.cli.options import ModelOptions
-from segvoc.errors import TrainingError
-from segvoc.imaging.reading import read_image
-from segvoc.models.presets import PRESETS
-from segvoc.training import monitor
-from segvoc.training.recipes import RECIPES
 from tests.cli.command import Command, Outcome, make_command, make_script
 from tests.data.replicas import replica
 from tests.inference.small_network import small_segmenter
-from tests.papers.small_views import make_image, segmenter
-from tests.small_preset import SMALL
-from tests.training.runs import RECIPE, drawn_images
+from tests.papers.small_views import make_image
+from tests.training.runs import drawn_images
 
 WORDS = ("--words", "cat, sofa, wall")
 Script = Callable[..., Outcome]
@@ -68,50 +58,6 @@ def test_a_script_is_run_from_a_clone() -> None:
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("segvoc: error: --line 'ours' names no line") and done.stderr.count("\n") == 1
-    done = subprocess.run([*call[:3]], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert "Missing option '--line'" in done.stderr and "(see python -m papers.radar --help)" in done.stderr
-
-
-@pytest.mark.usefixtures("quick")
-def test_two_networks_are_compared(script: Script, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    networks = {"tiny": small_segmenter(), "cosines": small_segmenter(blocks=0)}
-    monkeypatch.setattr(ModelOptions, "load", lambda chosen, model: networks[model])
-    outcome = script("compare", small, *WORDS, "--other", "cosines", "--other-weights", "w", "--out", "both")
-    assert outcome.code == 0, outcome.err
-    assert "of the pixels differ" in outcome.out
-    metadata = read("both/compare.json")
-    assert [model["name"] for model in metadata["models"]] == ["tiny", "cosines w"]
-    assert metadata["other"] == {"model": "cosines", "weights": "w", "options": {}}
-    assert metadata["differing"] == pytest.approx(sum(pair["pixels"] for pair in metadata["pairs"]) / (80 * 112))
-    assert min(read_image("both/compare.png").shape[:2]) > 300
-    script("compare", small, *WORDS, "--other", "tiny").refused("both networks are the same", "--other")
-
-
-def test_costs_gates_redundancy_and_streams_of_a_network_with_blocks(script, small, monkeypatch):
-    monkeypatch.setattr(ModelOptions, "load", lambda *_: segmenter())
-    for name, written, said in (
-        (("costs",), ("costs.png", "costs.json"), "out/costs.png"),
-        (("experts", "gates"), ("gates_1.png", "gates_2.png", "gates.json"), "entropy"),
-        (("experts", "redundancy"), ("redundancy.png", "redundancy.json"), "by chance"),
-    ):
-        outcome = script(*name, small, *WORDS, "--set", "blocks=2", "--window", "single")
-        assert outcome.code == 0, outcome.err
-        assert said in outcome.out
-        assert all(Path("out", file).exists() for file in written)
-        metadata = read(f"out/{written[-1]}")
-        assert (metadata["options"], metadata["window"], metadata["images"]) == ({"blocks": 2}, "single", [str(small)])
-    outcome = script("streams", "--image", small, *WORDS)
-    assert "block 2: squared cosine" in outcome.out
-
-
-def test_streams_of_runs(script: Script) -> None:
-    script("streams").refused("nothing to draw")
-    Path("run").mkdir()
-    Path("run/config.json").write_text('{"recipe": {"model": "small", "fod": 0.01}}')
-    Path("run/metrics.jsonl").write_text('{"step": 1, "fod_1": 0.5}\n{"step": 2, "fod_1": 0.25}\n')
-    assert script("streams", "run").out == "out/streams.png\n"
-    assert read("out/streams.json")["runs"][0]["first_tenth"] == 0.5
-    script("streams", "nowhere").failed(1, "not a run of segvoc train")
 
 
 def test_wrong_radars_are_refused(script: Script) -> None:
@@ -120,39 +66,6 @@ def test_wrong_radars_are_refused(script: Script) -> None:
     script("radar", "--line", "ours=nowhere").failed(1, "is not a report of segvoc evaluate")
     done = script("radar", "--line", "paper=pca-seg-b", "--line", "serial=PCA-Seg, Table 3, serial", "--out", "drawn")
     assert done.out.endswith("drawn/radar.png\n") and Path("drawn/radar.png").exists()
-
-
-def test_a_sweep_evaluates_each_value_on_a_benchmark(script, segvoc_command, tmp_path, monkeypatch):
-    monkeypatch.delenv(DATASETS, raising=False)
-    call = ("sweep", "pca-seg-b", "--benchmark", "pas-20")
-    script(*call, "--vary", "top=1", "--out", "x").refused("pca-seg-b has no setting 'top'; it has ")
-    script(*call, "--vary", "top", "--out", "x").refused("no values to vary")
-    script(*call, "--vary", "blocks=3").refused("--data", f"or set {DATASETS}")
-    script(*call, "--vary", "blocks=3", "--data", "there").refused("segvoc prepare pas-20 --data there")
-    assert not Path("x").exists()
-    replica("pas-20", tmp_path / "data")
-    assert segvoc_command("prepare", "pas-20", "--data", "data", "--jobs", "1", "--partial").code == 0
-    asked = []
-    monkeypatch.setattr("papers.sweep.load_network", lambda name, **way: asked.append((name, way)) or segmenter())
-    vary = ("--vary", "keep_classes=1,all", "--vary", "blocks=3", "--set", "experts=2")
-    outcome = script(*call, *vary, "--data", "data", "--weights", "w", "--out", "swept")
-    assert (outcome.code, outcome.out) == (0, "swept/sweep.md\n"), outcome.err
-    assert outcome.err.count("mIoU") == 4
-    assert [(name, way["weights"], way["options"]) for name, way in asked] == [
-        *[("pca-seg-b", "w", {"experts": 2})] * 3,
-        ("pca-seg-b", "w", {"experts": 2, "blocks": "3"}),
-    ]
-    rows = read("swept/sweep.json")["rows"]
-    assert [row["value"] for row in rows] == ["", "1", "all", "3"]
-
-
-def test_costs_of_a_network_are_told(script):
-    # of a file, only what it says it is matters
-    write_weights("own.safetensors", {"weight": torch.zeros(1)}, "tiny", options={"aggregation": "none"})
-    outcome = script("blocks", "own.safetensors", "--classes", 2, "--repeat", 1, "--device", "cpu")
-    assert outcome.out == Path("out/blocks.md").read_text()
-    (row,) = read("out/blocks.json")["rows"]  # it has no blocks
-    assert (row["model"], row["module"], row["classes"]) == ("tiny aggregation=none", "network", 2)
 
 
 def test_a_image_is_not_overwritten(script: Script) -> None:
@@ -192,8 +105,6 @@ def test_labels_of_benchmarks_are_compared_without_data(script: Script) -> None:
     [
         ((), "Missing option '--benchmark'"),
         (("--benchmark", "a-150"), "give --data ROOT"),
-        (("--benchmark", "a-150", "a-150", "--data", "d"), "'a-150' is given twice"),
-        (("--benchmark", "a-15", "--data", "d"), "'a-15' is unknown"),
         (("--benchmark", "a-150", "--data", "d"), "segvoc prepare a-150 --data d"),
         (("--benchmark", "a-150", "--model", "tiny", "--training", "coco"), "'coco' is unknown"),
     ],
@@ -224,71 +135,10 @@ def test_seen_classes_of_reports_are_scored_apart(script: Script) -> None:
     }
 
 
-@pytest.mark.slow
-def test_attention_is_drawn(script: Script) -> None:
-    Image.fromarray(make_image()).save("photo.png")
-    words = ", ".join(f"word {number}" for number in range(20))
-    options = ("--model", "err-seg-b", "--weights", "random", "--set", "side=64", "--keep-classes", 3)
-    done = script("attention", "photo.png", "--words", words, *options)
-    assert done.code == 0, done.err
-    assert "with 3 classes" in done.out and done.out.endswith("out/attention.png\n")
-    facts = read("out/attention.json")
-    assert (facts["kept"], facts["classes"], len(facts["attention"][0]["full"])) == (3, 20, 4)
-    assert min(read_image("out/attention.png").shape[:2]) > 200
-
-
-@pytest.fixture
-def small_ablations(monkeypatch):
-    """The recipe that is taken where none is named is that of the small network."""
-    monkeypatch.setitem(PRESETS, "small", SMALL)
-    monkeypatch.setitem(RECIPES, "tiny-aggregation", lambda: RECIPE)
-    monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
-
-
 @pytest.fixture
 def folders(tmp_path):
     drawn_images(tmp_path / "set", 4)
     return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
-
-
-def test_an_ablation_writes_a_table_and_makes_it_again_without_training(script, folders, tmp_path, small_ablations):
-    call = ["ablation", "--grid", "aggregation", *folders, "--background", "ground", "--out", "out"]
-    call += ["--steps", 1, "--seeds", 1, "--scored", 1, "--weights", "random", "--device", "cpu"]
-    outcome = script(*call)
-    assert outcome.code == 0, outcome.err
-    assert outcome.out == "out/ablation.md\n"
-    assert outcome.err.count("mIoU") == 6
-    written = (tmp_path / "out/ablation.json").read_text()
-    cells = json.loads(written)["grids"]["aggregation"]["cells"]
-    assert [(cell["name"], len(cell["runs"])) for cell in cells] == [("none", 2), ("serial", 2), ("parallel", 2)]
-    assert json.loads(written)["command"] == (
-        "python -m papers.ablation --grid aggregation --images DIR --labels DIR --classes FILE "
-        "--steps 1 --seeds 1 --scored 1 --background ground --weights random --out FOLDER"
-    )
-    for name in ("json", "md", "png"):
-        (tmp_path / f"out/ablation.{name}").unlink()
-    again = script(*call, "--only-table")
-    assert again.code == 0 and again.err == ""
-    assert (tmp_path / "out/ablation.json").read_text() == written
-    assert (tmp_path / "out/ablation.md").exists() and (tmp_path / "out/ablation.png").exists()
-
-
-def test_a_run_that_fails_is_told_and_the_table_is_of_the_others(
-    script, folders, tmp_path, small_ablations, monkeypatch
-):
-    def failing(job):
-        if job.seed == job.fold == 0:
-            raise TrainingError("not finite")
-        scores = {"miou": 1.0, "pixel_accuracy": 1.0, "losses": {}, "trainable": 1, "on": "cpu"}
-        seconds = {"train": 1.0, "evaluate": 1.0}
-        return {"key": job.key, "seed": job.seed, "fold": job.fold, "seconds": seconds, **scores}
-
-    monkeypatch.setattr(ablation_runs, "train_and_score", failing)
-    outcome = script("ablation", "--grid", "5d", *folders, "--out", "out", "--seeds", 2)
-    assert outcome.code == 1
-    assert "5d 0.001, seed 0, fold 0 failed: not finite" in outcome.err
-    assert "segvoc: 5 runs failed" in outcome.err
-    assert "| 0.001 | 3 | 1.00 ± 0.00 |" in (tmp_path / "out/ablation.md").read_text()
 
 
 def test_wrong_ablations_are_refused_in_one_line(script, folders):

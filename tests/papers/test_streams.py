@@ -1,52 +1,12 @@
-"""How alike the two streams are: of tensors made by hand, on an image, over runs."""
+"""How alike the two streams are over runs."""
 
 import json
-import math
 
-import numpy as np
 import pytest
-import torch
 
-from papers.streams import CURVE_POINTS, StreamCurves, image_similarity, stream_similarity, write_curves
-from papers.streams import write_image_similarity as write_similarity
-from segvoc.errors import InputError, UsageError
+from papers.streams import StreamCurves, write_curves
+from segvoc.errors import InputError
 from segvoc.imaging.reading import read_image
-from tests.papers.small_views import WORDS, make_image, segmenter
-
-
-@pytest.mark.parametrize("degrees", [0, 45, 60, 90, 135, 180])
-def test_of_streams_at_an_angle(degrees):
-    angle = math.radians(degrees)
-    spatial = torch.tensor([3.0, 0.0]).expand(1, 2, 3, 4, 2)
-    semantic = torch.tensor([math.cos(angle), math.sin(angle)]).expand(1, 2, 3, 4, 2)
-    found = stream_similarity(spatial, semantic)
-    assert found["cosine"] == pytest.approx(math.cos(angle), abs=1e-5)
-    assert found["absolute_cosine"] == pytest.approx(abs(math.cos(angle)), abs=1e-5)
-    assert found["squared_cosine"] == pytest.approx(math.cos(angle) ** 2, abs=1e-5)
-
-
-def test_cosines_of_both_signs_do_not_cancel_out():
-    spatial, semantic = torch.ones(1, 1, 1, 2, 3), torch.ones(1, 1, 1, 2, 3)
-    semantic[..., 1, :] *= -1
-    found = stream_similarity(spatial, semantic)
-    assert (found["cosine"], found["absolute_cosine"]) == pytest.approx((0, 1), abs=1e-5)
-    assert found["squared_cosine"] == pytest.approx(1, abs=1e-5)
-
-
-def test_serial_streams_are_more_alike_than_parallel_ones_where_class_aggregation_does_nothing():
-    means = {}
-    for order in ("parallel", "serial"):
-        small = segmenter(order=order)
-        for block in small.network.aggregation.blocks:  # the class stream is then x and its pooled, smoothed self
-            for parameter in (*block.semantic.mlp.parameters(), *block.semantic.project.v.parameters()):
-                parameter.zero_()
-        means[order] = np.mean([block["squared_cosine"] for block in image_similarity(small, make_image(), WORDS)])
-    assert 0 < means["parallel"] < 0.8 * means["serial"] < 0.8
-
-
-def test_a_network_without_blocks_is_refused():
-    with pytest.raises(UsageError, match="no blocks"):
-        image_similarity(segmenter(aggregation="none"), make_image(), WORDS)
 
 
 def run_folder(folder, values, **recipe):
@@ -85,23 +45,8 @@ def test_runs_are_read_drawn_and_told(tmp_path):
     assert min(read_image(tmp_path / "out/streams.png").shape[:2]) > 300
 
 
-def test_long_runs_are_thinned_to_means(tmp_path):
-    steps = 2 * CURVE_POINTS + 3
-    run = StreamCurves.of_run(run_folder(tmp_path / "long", [[step % 2] for step in range(steps)]))
-    write_curves(tmp_path / "out", [run])
-    assert len(run.steps) == steps
-    assert run.facts()["last_tenth"] == pytest.approx(0.5, abs=0.01)
-
-
 def test_folders_without_streams_are_refused(tmp_path):
     with pytest.raises(InputError, match="log_stream_similarity=true"):
         StreamCurves.of_run(run_folder(tmp_path / "unwatched", [[], []]))
     with pytest.raises(InputError, match="is not a run of segvoc train"):
         StreamCurves.of_run(tmp_path / "nowhere")
-
-
-def test_a_images_streams_are_drawn(tmp_path):
-    blocks = image_similarity(segmenter(), make_image(), WORDS)
-    write_similarity(tmp_path, blocks, {"image": "p"})
-    assert json.loads((tmp_path / "streams_image.json").read_text()) == {"image": "p", "blocks": blocks}
-    assert min(read_image(tmp_path / "streams_image.png").shape[:2]) > 100

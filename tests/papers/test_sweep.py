@@ -50,23 +50,6 @@ def test_each_value_is_evaluated_and_the_table_made(tmp_path):
     assert min(read_image(tmp_path / "out/sweep.png").shape[:2]) > 200
 
 
-def test_what_is_done_is_not_done_again(tmp_path):
-    folder, axis = draw_set(tmp_path / "set", 2), [Axis.parse("keep_classes=2")]
-    before, _ = run(folder, tmp_path / "out", axis)
-    journal = tmp_path / "out/keep_classes=2/journal/rank-0.jsonl"
-    lines = journal.read_bytes()
-    after, _ = run(folder, tmp_path / "out", axis)
-    assert (journal.read_bytes(), after[1]["miou"]) == (lines, before[1]["miou"])
-
-
-def test_options_of_the_network_are_handed_to_the_loader():
-    axis = Axis.parse("decay=0.1, 0.5")
-    assert [axis.changed(value, EvaluationSettings()) for value in axis.values] == [
-        ({"decay": "0.1"}, EvaluationSettings()),
-        ({"decay": "0.5"}, EvaluationSettings()),
-    ]
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -2,17 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from papers.seen import read_reports, scores_of_report
-from papers.vocabulary import count_classes, similarity_facts, similarity_table, training_labels
+from papers.vocabulary import count_classes, training_labels
 from segvoc.data.labeled_images import class_names
 from segvoc.errors import UsageError
-from segvoc.evaluation.seen_classes import NearestLabels
 from tests.evaluation.drawn_sets import draw_set, task_of
-
-FOUND = NearestLabels(names=("cat", "sofa"), nearest=("cat", "couch"), similarity=np.array([1.0, 0.9375], np.float32))
 
 
 def test_images_that_can_not_be_read_are_told(tmp_path):
@@ -23,13 +19,6 @@ def test_images_that_can_not_be_read_are_told(tmp_path):
     (folder / "labels/1.png").write_bytes(b"")
     with pytest.raises(UsageError, match="no image of set can be read"):
         count_classes(task_of(folder))
-
-
-def test_similar_labels_are_a_row_and_a_list():
-    assert similarity_table({"own": FOUND}).splitlines()[-1] == "| own | 0.50 | 0.50 | 1.00 | 1.00 |"
-    facts = similarity_facts(FOUND)
-    assert facts["shares"] == {"1.00": 0.5, "0.95": 0.5, "0.90": 1.0, "0.85": 1.0}
-    assert facts["labels"][1] == {"name": "sofa", "nearest": "couch", "similarity": 0.9375, "seen": False}
 
 
 def test_training_labels_are_those_of_a_benchmark_or_of_a_file(tmp_path):

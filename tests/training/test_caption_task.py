@@ -2,29 +2,25 @@
 
 import pickle
 from dataclasses import dataclass
-from typing import cast
 
 import pytest
-import torch
 
-from segvoc.data.captions.feature_encoding import CacheSettings, encode_images, image_cache
 from segvoc.data.training.training_set import ShardedSampler
 from segvoc.distributed import Processes
-from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import UsageError
 from segvoc.training import caption_task
 from segvoc.training.caption_task import (
     CaptionFiles,
     DrawSampler,
-    frozen_encoders,
+    encode_phrases,
     open_caption_task,
     open_captions,
     own_shards,
+    phrase_cache,
 )
 from segvoc.training.recipe import Recipe
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
 from tests.images import one_line_error
-from tests.transformers_models import small_clipseg
 
 RECIPE = Recipe(model="small", supervision="captions").with_settings(crop_size=SIDE, num_workers=0)
 
@@ -71,9 +67,8 @@ def shown(batch):
     return list(zip(numbers, sides, phrases, strict=True))
 
 
-@pytest.mark.parametrize("cached", [True, False])
-def test_each_pass_shows_every_image_once_with_its_own_phrases(open_task, cached):
-    task = open_task(cached=cached)
+def test_each_pass_shows_every_image_once_with_its_own_phrases(open_task):
+    task = open_task()
     assert len(task) == 5
     passes = [shown(batch) for batch in batches(task, 5, steps=8)]
     orders = [[number for number, _, _ in turn] for turn in passes]
@@ -85,17 +80,10 @@ def test_each_pass_shows_every_image_once_with_its_own_phrases(open_task, cached
     assert sides == {"left", "right"}
 
 
-def test_cached_and_encoded_on_the_way_show_the_same(open_task):
-    tasks = [open_task(cached=cached, seed=3) for cached in (True, False)]
-    first, second = ([shown(batch) for batch in batches(task, 4, steps=3)] for task in tasks)
-    assert first == second
-
-
-def test_without_mirror_images_none_is_shown_or_kept(open_task):
+def test_without_mirror_images_none_is_shown(open_task):
     task = open_task(mirror=False)
     (batch,) = batches(task, 20)
     assert {side for _, side, _ in shown(batch)} == {"left"}
-    assert task.features.images.read(0)["tap0"].shape[0] == 1
 
 
 @pytest.mark.parametrize(("workers", "ranks"), [(0, 2), (1, 1)])
@@ -108,66 +96,62 @@ def test_any_number_of_processes_and_workers_and_a_resumed_run_see_the_same_orde
 
 def test_what_readers_are_given_does_not_grow_with_the_set(open_task, tmp_path):
     small, large = (
-        len(pickle.dumps(open_task(dataset=dataset_of(tmp_path / str(count), count)).features)) for count in (2, 12)
+        len(pickle.dumps(open_task(dataset=dataset_of(tmp_path / str(count), count)).reader)) for count in (2, 12)
     )
     assert large < small + 20
 
 
 def test_in_place_of_an_image_that_can_not_be_read_comes_the_next(open_task, tmp_path):
-    dataset, warnings = dataset_of(tmp_path, 3), []
+    dataset = dataset_of(tmp_path, 3)
     (tmp_path / "set/1.png").write_bytes(b"broken")
-    for cached in (True, False):
-        task = open_task(dataset=dataset, cached=cached, warn=warnings.append)
-        (batch,) = batches(task, 3)
-        assert sorted(number for number, _, _ in shown(batch)) == [0, 2, 2]
-        assert len(batch.problems) == 1 and "1.png" in batch.problems[0]
-    assert len(warnings) == 1 and "1.png" in warnings[0]
+    (batch,) = batches(open_task(dataset=dataset), 3)
+    assert sorted(number for number, _, _ in shown(batch)) == [0, 2, 2]
+    assert len(batch.problems) == 1 and "1.png" in batch.problems[0]
 
 
-def test_where_no_image_can_be_read_the_cache_is_refused_and_batches_are_empty(open_task, tmp_path):
+def test_where_no_image_can_be_read_batches_are_empty(open_task, tmp_path):
     dataset = dataset_of(tmp_path, 2)
     for number in range(2):
         (tmp_path / f"set/{number}.png").write_bytes(b"broken")
-    with one_line_error(UsageError, "no image", ".png"):
-        open_task(dataset=dataset)
-    (batch,) = batches(open_task(dataset=dataset, cached=False), 2)
+    (batch,) = batches(open_task(dataset=dataset), 2)
     assert batch.taps == () and len(batch.owner) == 0 and len(batch.problems) == 4
 
 
+@pytest.fixture
+def two_phrases_a_shard(monkeypatch):
+    monkeypatch.setattr(caption_task, "PHRASES_PER_SHARD", 2)
+
+
+def test_phrases_are_embedded_once_each(tmp_path, open_task):
+    dataset, encoders = dataset_of(tmp_path, 3), Encoders()
+    for _ in range(2):
+        open_task(dataset=dataset, encoders=encoders)
+    assert encoders.texts == ["dog0", "cat", "dog1", "dog2"] == dataset.phrase_texts()
+    open_task(dataset=dataset, encoders=Encoders(digest="two"))
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("two_phrases_a_shard")
 def test_processes_share_what_is_missing_evenly(tmp_path):
     """The fault that was: all shards were dealt before those that exist were left out."""
-    dataset, settings = dataset_of(tmp_path, 12), CacheSettings(shard=2)
-    cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
-    encode_images(cache, dataset, Encoders().frozen(), [0, 2, 4], settings)  # an earlier run had two processes
+    dataset, encoders = dataset_of(tmp_path, 11), Encoders().frozen()  # 12 phrases
+    cache = phrase_cache(tmp_path / "cache", dataset, encoders)
+    encode_phrases(cache, dataset, encoders, [0, 2, 4], silent=True)  # an earlier run had two processes
     assert [own_shards(cache, Rank(rank, 2)) for rank in range(2)] == [[1, 5], [3]]
     assert [own_shards(cache, Rank(rank, 3)) for rank in range(3)] == [[1], [3], [5]]
 
 
-def test_all_processes_deal_the_same_list(tmp_path):
-    """A process that lists files while another one writes them leaves none of them to nobody."""
-    dataset, settings = dataset_of(tmp_path, 8), CacheSettings(shard=2)
-    cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
-
-    class Second(Processes):
-        def gather(self, value):
-            return [[0, 1, 2, 3], value]
-
-    encode_images(cache, dataset, Encoders().frozen(), [0], settings)
-    assert own_shards(cache, Second(1, 2)) == [1, 3]
-
-
-def test_processes_wait_for_each_other_and_say_whose_files_are_missing(open_task, tmp_path, monkeypatch):
-    monkeypatch.setattr(caption_task, "CacheSettings", lambda mirrored: CacheSettings(mirrored=mirrored, shard=2))
-    dataset, encoders, settings = dataset_of(tmp_path, 4), Encoders(), CacheSettings(shard=2)
-    with one_line_error(UsageError, "images-000001", "same folder"):
-        open_task(dataset=dataset, encoders=encoders, processes=Rank(0, 2))
+@pytest.mark.usefixtures("two_phrases_a_shard")
+def test_processes_wait_for_each_other_and_say_whose_files_are_missing(open_task, tmp_path):
+    dataset = dataset_of(tmp_path, 3)  # 4 phrases
+    with one_line_error(UsageError, "phrases-000001", "same folder"):
+        open_task(dataset=dataset, processes=Rank(0, 2))
 
     def others_work():
-        cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
-        encode_images(cache, dataset, Encoders().frozen(), [1], settings)
+        cache = phrase_cache(tmp_path / "cache", dataset, Encoders().frozen())
+        encode_phrases(cache, dataset, Encoders().frozen(), [1], silent=True)
 
-    task = open_task(dataset=dataset, encoders=encoders, processes=Rank(0, 2, others=others_work))
-    assert len(task) == 4 and encoders.images_seen == 2 * 2
+    assert len(open_task(dataset=dataset, processes=Rank(0, 2, others=others_work))) == 3
 
 
 def test_the_first_process_alone_reads_captions_and_its_errors_are_everybodys(tmp_path):
@@ -206,13 +190,3 @@ def test_the_order_is_that_of_the_seed():
 
     assert draws(1) == draws(1) != draws(2)
     assert {draw.mirrored for draw in draws(1)} == {True, False}
-
-
-def test_features_are_computed_again_for_other_pixel_statistics():
-    torch.manual_seed(0)
-    network = small_clipseg("plain")
-    digests = set()
-    for pixels in ("clip", "imagenet"):
-        cast(OpenAIClipImageEncoder, network.image_encoder).pixels = pixels
-        digests.add(frozen_encoders(network, ("{}",), 96).image_digest)
-    assert len(digests) == 2

@@ -10,10 +10,11 @@ from segvoc.networks.choices import build_aggregation
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
 from segvoc.training.objectives.losses import (
     competing_segmentation_loss,
+    cross_entropy_segmentation_loss,
     masked_segmentation_loss,
     released_segmentation_loss,
 )
-from segvoc.training.objectives.segmentation import Objective
+from segvoc.training.objectives.segmentation import SEGMENTATION_LOSSES, Objective
 from tests.inference.small_network import CONFIG, Letters, Patches, small_network
 from tests.training.runs import RECIPE
 
@@ -88,7 +89,12 @@ def assert_same(ours, others):
             )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = ("parallel", "serial", "softmax", "none")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
 def test_chunks_and_recomputation_change_nothing(name):
     expected = computed(NETWORKS[name](), class_chunk_size=0, activation_checkpointing=False)
     for size, recompute in ((2, True), (2, False), (0, True)):
@@ -116,7 +122,7 @@ def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatc
     assert_same(gradients[:1], gradients[1:])
 
 
-@pytest.mark.parametrize("loss", [released_segmentation_loss, masked_segmentation_loss, competing_segmentation_loss])
+@pytest.mark.parametrize("loss", SEGMENTATION_LOSSES.values())
 def test_a_loss_in_chunks_is_the_loss(loss):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 6, 6, generator=generator, dtype=torch.float64)
@@ -144,13 +150,6 @@ def test_the_released_loss_counts_pixels_without_a_label_as_no_class_and_the_mas
     assert none == 0
 
 
-def test_a_label_above_all_classes_is_none_of_them_and_counts():
-    logits = torch.tensor([[[[2.0]], [[-1.0]]]])
-    softplus = torch.nn.functional.softplus
-    expected = (softplus(torch.tensor(2.0)) + softplus(torch.tensor(-1.0))) / 2
-    torch.testing.assert_close(masked_segmentation_loss(logits, torch.tensor([[[2]]])), expected)
-
-
 def test_classes_compete_with_each_other_and_with_none_of_them():
     logits = torch.randn(1, 3, 1, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([[[2, 0, 3, 255]]])
@@ -158,3 +157,12 @@ def test_classes_compete_with_each_other_and_with_none_of_them():
     expected = torch.nn.functional.cross_entropy(with_none, labels, ignore_index=255)
     torch.testing.assert_close(competing_segmentation_loss(logits, labels), expected)
     assert competing_segmentation_loss(logits, torch.full_like(labels, 255)) == 0
+
+
+def test_cross_entropy_is_pytorchs_and_leaves_out_what_is_no_class():
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(3, (2, 9, 8), generator=torch.Generator().manual_seed(1))
+    labels[:, :2], labels[:, 2] = 65535, 3  # unlabeled, and the background's
+    scores = torch.nn.functional.interpolate(logits, size=(9, 8), mode="bilinear")
+    expected = torch.nn.functional.cross_entropy(scores, labels.where(labels < 3, -100))
+    torch.testing.assert_close(cross_entropy_segmentation_loss(logits, labels, 65535, 2), expected)

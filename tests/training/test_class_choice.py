@@ -32,15 +32,6 @@ def test_labels_count_the_words_of_their_step(as_users_call):
     assert relabeled[~known].tolist() == [20, 65535]
 
 
-def test_more_words_in_the_images_than_asked_for_are_all_looked_at():
-    labels = torch.arange(10).view(1, 2, 5)
-    assert chosen_words(labels, classes=12, words=4, seed=0).tolist() == list(range(10))
-
-
-def test_as_many_words_as_classes_change_nothing():
-    assert chosen_words(torch.tensor([[[0, 4, 65535]]]), classes=5, words=99, seed=0).tolist() == [0, 1, 2, 3, 4]
-
-
 def test_pixels_of_no_class_select_none():
     cost = torch.rand(1, 1, 6, 2, 2, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([[[6, 5], [65535, 5]]])

@@ -22,7 +22,7 @@ SMALL = ("crop_size=64", "short_sides=64,80", "num_workers=0", "steps=1", "batch
 @pytest.mark.parametrize(
     ("model", "weights", "settings"),
     [
-        ("tiny", None, ("lr=0.01", "ema_decay=0.5", "steps=2")),
+        ("tiny", None, ("lr=0.01", "steps=2")),
         # a protocol and a class selection that depend on the configuration
         pytest.param("err-seg-b", "random", ("side=128", "top=1"), marks=pytest.mark.slow),
     ],

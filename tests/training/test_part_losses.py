@@ -100,14 +100,6 @@ def test_a_batch_without_any_part_has_finite_losses(options):
     assert all(value.isfinite() for value in found.values())
 
 
-def test_an_object_that_is_just_as_likely_as_its_parts_has_no_compositional_loss():
-    of = targets(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
-    specific = torch.tensor([0.4, 0.1, 0.3, 0.2]).log().view(1, 1, 4, 1, 1)
-    general = torch.tensor([9.0, 9.0, 9.0, *torch.tensor([0.3, 0.5, 0.2]).log()]).view(1, 1, 6, 1, 1)
-    assert compositional_loss(general, specific, of) == pytest.approx(0, abs=1e-7)
-    assert compositional_loss(general.roll(1, 2), specific, of) > 0.01
-
-
 @pytest.mark.parametrize("options", [{}, {"of_pixels": competing_loss}])
 def test_unevenly_labeled_batches_add_up(options):
     """With the mean counts of both, the mean of two batches' losses is the loss of all pixels, and no pixel waits."""

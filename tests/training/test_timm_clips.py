@@ -26,7 +26,9 @@ class Killed(Exception):
     """Stands for the death of the process."""
 
 
-@pytest.mark.parametrize("family", ALL)
+@pytest.mark.parametrize(
+    "family", [pytest.param(family, marks=pytest.mark.slow if place else ()) for place, family in enumerate(ALL)]
+)
 def test_a_resumed_training_ends_as_an_uninterrupted_one(family: str, tmp_path: Path) -> None:
     images = drawn_images(tmp_path / "data", 3)
 

@@ -38,14 +38,6 @@ def test_they_are_noted_and_nothing_is_learned_from_them(tmp_path):
         assert torch.equal(value, other), name
 
 
-def test_watching_does_not_change_what_the_loss_sees(tmp_path):
-    images = drawn_images(tmp_path / "images")
-    for name, watch in (("plain", False), ("watched", True)):
-        open_run(images, tmp_path / name, steps=2, log_stream_similarity=watch).run()
-    plain, watched = ([line["fod_2"] for line in metrics(tmp_path / name)] for name in ("plain", "watched"))
-    assert plain == watched
-
-
 @pytest.mark.parametrize("setting", ["fod_weight=0.01", "log_stream_similarity=true"])
 def test_blocks_without_two_streams_are_refused(setting):
     with torch.device("meta"):

@@ -41,14 +41,10 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to 
 @model_options(*NETWORK_OPTIONS, "network", "taught")
 @given_options(*IMAGE_OPTIONS)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
-@click.option("--boundary", is_flag=True, help="Compute the boundary F-score too (slow).")
 @click.option(
     "--substring-guide/--exact-guide",
     default=None,
     help="Oracle-Obj as published: 'door' lets \"car's door\" answer; exact: only the object's own parts do.",
-)
-@click.option(
-    "--random-substitution", is_flag=True, help="As published for parts: replace records without a part by random ones."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
 def evaluate(
@@ -61,9 +57,7 @@ def evaluate(
     owner: str | None,
     out: str,
     limit: int | None,
-    boundary: bool,
     substring_guide: bool | None,
-    random_substitution: bool,
     as_json: bool,
     dataset: DatasetOptions,
     chosen: ModelOptions,
@@ -105,9 +99,7 @@ def evaluate(
     settings = EvaluationSettings(
         options=given,
         limit=limit,
-        boundary=boundary,
         substring_guide=substring_guide,
-        random_substitution=random_substitution,
     )
     origin = origin_of(model, chosen.weights, chosen.departures())
     reports: dict[str, dict[str, Any]] = {}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--start-weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--captions", metavar="PATH", help="Captions to train on, as in segvoc train.")
 @click.option("--images", metavar="DIR", help="The images that a caption file refers to.")
-@click.option("--features", metavar="DIR", help="Cache for the features of captioned images, shared by runs.")
+@click.option("--features", metavar="DIR", help="Cache for the embeddings of phrases, shared by runs.")
 @click.option(
     "--benchmark",
     "benchmarks",

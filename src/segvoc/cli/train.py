@@ -56,12 +56,7 @@ FINETUNE = "finetune"
 @click.option("--classes", metavar="FILE", help="A JSON list of the class names, in label order.")
 @dataset_options
 @click.option("--captions", metavar="PATH", help="Captions of your images: a file, a folder, or WebDataset tars.")
-@click.option(
-    "--extractor",
-    metavar="NAME",
-    help="Noun phrase extractor, instead of the recipe's: spacy, rules, or auto (spacy if it is installed).",
-)
-@click.option("--features", metavar="DIR", help="Cache for the features of captioned images, shared by runs.")
+@click.option("--features", metavar="DIR", help="Cache for the embeddings of phrases, shared by runs.")
 @click.option("--background", metavar="NAME", help="The class that means 'none of the others'.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
 @click.option(
@@ -108,7 +103,6 @@ def train(
     labels: str | None,
     classes: str | None,
     captions: str | None,
-    extractor: str | None,
     features: str | None,
     background: str | None,
     owner: str | None,
@@ -144,7 +138,7 @@ def train(
     from segvoc.data.training.augmentations import named_transform
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
-    from segvoc.training.training_data import recipe_data
+    from segvoc.training.training_data import needed_data, recipe_data
 
     start = Start(weights=weights, encoder_weights=encoder_weights)
 
@@ -155,14 +149,13 @@ def train(
 
     chosen = recipe_for(count=0)
     folders = {"--images": images, "--labels": labels, "--classes": classes}
-    of_captions = {"--captions": captions, "--extractor": extractor, "--features": features}
+    of_captions = {"--captions": captions, "--features": features}
     of_parts = {"--object": owner, "--objects": objects, "--object-classes": object_classes}
     watched = None
     if chosen.supervision == "captions":
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
         of_labels["--dataset"] = dataset.path
         _refuse(of_labels | of_parts, f"{recipe} learns from captions")
-        chosen = _with_extractor(chosen, extractor)
         training_images = _captioned(images, captions, features)
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
@@ -173,9 +166,8 @@ def train(
             training_images = _own_images(folders, data, out, background=background, owner=owner)
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")
-            root = data_root(
-                data, f"the recipe learns from {chosen.data.dataset}; name the root of your data with --data"
-            )
+            needed = " ".join(needed_data(chosen))
+            root = data_root(data, f"{recipe} needs `segvoc prepare {needed} --data ROOT`; name ROOT with --data")
             training_images, watched = recipe_data(chosen, root)
         if recipe == FINETUNE:
             chosen = recipe_for(len(training_images))
@@ -268,18 +260,6 @@ def _captioned(images: str | None, captions: str | None, features: str | None) -
     if captions is None:
         raise UsageError("the recipe learns from captions; name them: --captions captions.json --images DIR")
     return CaptionFiles(captions=captions, images=images, features=None if features is None else Path(features))
-
-
-def _with_extractor(recipe: "Recipe", extractor: str | None) -> "Recipe":
-    """The recipe with the extractor that was asked for; says which one `auto` stands for."""
-    from segvoc.data.captions.phrases import resolve_extractor
-
-    if extractor is None:
-        return recipe
-    resolved = resolve_extractor(extractor)
-    if extractor == "auto":
-        _say(f"segvoc: noun phrases are extracted by {resolved}", err=True)
-    return recipe.with_settings(extractor=resolved)
 
 
 def _gains(run: Path, held_out: int) -> Iterator[str]:

@@ -1,99 +1,14 @@
-"""Metrics: the confusion matrix of the classes and its scores, the boundary F-score, and the scores of parts."""
+"""Metrics: the confusion matrix of the classes and its scores, and the scores of parts."""
 
-import math
-import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt16
 
 from segvoc.data.published_scores import PartProtocol
-from segvoc.errors import missing_extra
 from segvoc.imaging.label_maps import UNLABELED
-
-TOLERANCE = 0.0075
-"""Largest distance between matching outlines, as a share of the image diagonal: 0.75 %, the usual value."""
-
-
-def boundary_scores(
-    truth: UInt16[np.ndarray, "H W"], prediction: UInt16[np.ndarray, "H W"], tolerance: float = TOLERANCE
-) -> dict[int, float]:
-    """The boundary F-score of each class in the true labels of an image.
-
-    The outline of a class is the set of its pixels with a 4-neighbor that belongs to another class or, in the
-    prediction, is unlabeled. The edge of the image and pixels without a true class make no outline. Precision P is the
-    share of the predicted outline within a distance d of the true outline, recall R is the share of the true outline
-    within d of the predicted one, with d = max(1 px, tolerance x diagonal), and F = 2PR / (P + R). A class that fills
-    all labeled pixels has no outline: F is 1 if the prediction is the same, else 0.
-
-    Args:
-        truth: the true class of each pixel; 65535 is ignored.
-        prediction: the predicted class of each pixel, or 65535.
-        tolerance: share of the diagonal.
-
-    Returns:
-        F in [0, 1] by class.
-
-    Raises:
-        UsageError: scipy is not installed.
-    """
-    known = truth != UNLABELED
-    reach = max(1.0, tolerance * math.hypot(*truth.shape))
-    scores = {}
-    for label in np.unique(truth[known]).tolist():
-        true, given = known & (truth == label), known & (prediction == label)
-        scores[label] = _score(true, given, known, reach)
-    return scores
-
-
-def _score(
-    true: Bool[np.ndarray, "H W"], given: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"], reach: float
-) -> float:
-    true_outline, given_outline = _outline(true, known), _outline(given, known)
-    if not true_outline.any() and not given_outline.any():
-        # neither has an outline: the class is everywhere, or (in the prediction) nowhere
-        return float(given.any())
-    if not true_outline.any() or not given_outline.any():
-        return 0.0
-    rows, columns = np.nonzero(true_outline | given_outline)
-    frame = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    true_outline, given_outline = true_outline[frame], given_outline[frame]
-    precision = _share_near(given_outline, true_outline, reach)
-    recall = _share_near(true_outline, given_outline, reach)
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def _share_near(points: Bool[np.ndarray, "H W"], outline: Bool[np.ndarray, "H W"], reach: float) -> float:
-    require_scipy()
-    from scipy.ndimage import distance_transform_edt  # here, since few evaluations need it
-
-    distances = np.asarray(distance_transform_edt(~outline))
-    return float((distances[points] <= reach).mean())
-
-
-def require_scipy() -> None:
-    """Fail before any work is done if boundary F-scores can't be computed.
-
-    Raises:
-        UsageError: scipy isn't installed.
-    """
-    if find_spec("scipy") is None:
-        raise missing_extra("scipy", "data")
-
-
-def _outline(area: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Pixels of the area with a neighbor outside it that has a true class."""
-    outside = known & ~area
-    beside = np.zeros_like(area)
-    beside[1:] |= outside[:-1]
-    beside[:-1] |= outside[1:]
-    beside[:, 1:] |= outside[:, :-1]
-    beside[:, :-1] |= outside[:, 1:]
-    return area & beside
-
 
 _DENSE_CODES = 4_000_000
 """Up to this number of class pairs, pixels are counted in a table; beyond it, they are sorted."""
@@ -257,12 +172,6 @@ PartRule = Literal["part-cat-seg", "ov-parts"]
 """Which classes enter the mean of the seen and of the unseen classes: in PartCATSeg's evaluator (which PCA-Seg uses)
 those with IoU > 0, in OV-PARTS' those with at least one true or predicted pixel."""
 
-PUBLISHED_WORKERS = 4
-"""Data loader workers in PartCATSeg's configuration."""
-
-PUBLISHED_LOADER_SEED = 42
-"""Seed of detectron2's data loader in each worker."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PartScores:
@@ -338,34 +247,6 @@ def _mean(values: np.ndarray, rule: PartRule) -> float:
 
 def _harmonic(seen: float, unseen: float) -> float:
     return 2 * seen * unseen / (seen + unseen) if seen + unseen > 0 else np.nan
-
-
-def substitutes(left_out: Sequence[bool], workers: int = PUBLISHED_WORKERS) -> list[int]:
-    """For each record without a part, the record that the published evaluations score a second time in its place.
-
-    Their data loader (detectron2's `MapDataset`) draws another record when one gives nothing. Worker w of n reads the
-    records w, w + n, ... and draws with a generator of its own; all generators have the same seed.
-
-    Args:
-        left_out: for each record in order, whether it has no part.
-        workers: number of data loader workers.
-
-    Returns:
-        Indices of records with a part; one may come several times.
-    """
-    found: list[int] = []
-    for worker in range(workers):
-        generator, candidates = random.Random(PUBLISHED_LOADER_SEED), set(range(len(left_out)))
-        for index in range(worker, len(left_out), workers):
-            current = index
-            while left_out[current]:
-                candidates.discard(current)
-                if not candidates:
-                    return found
-                current = generator.sample(list(candidates), k=1)[0]
-            if current != index:
-                found.append(current)
-    return found
 
 
 def guided_parts(

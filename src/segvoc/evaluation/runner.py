@@ -16,9 +16,10 @@ from segvoc.checkpoints.origins import content_hash
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
-from segvoc.evaluation.metrics import guided_parts, require_scipy
+from segvoc.evaluation.metrics import guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report.report import Report, is_complete, write_report
+from segvoc.evaluation.report.examples import OnDrawn
+from segvoc.evaluation.report.report import Report, write_report
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
 from segvoc.evaluation.task import (
     EvaluationImage,
@@ -36,9 +37,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.process_settings import float32_products
 from segvoc.progress import Progress, print_line, printable
-from segvoc.storage.files import digest_of
-from segvoc.storage.json_files import read_json
-from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done, stamp_of
+from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done
 
 READER_THREADS = 4
 """Threads that read images."""
@@ -53,7 +52,7 @@ TF32 = False
 """Whether float32 products are rounded to TF32 on a GPU, whatever the process has set for itself."""
 
 _JOURNALS = "journal"
-"""The folder of the journals: one of each process, and one that says whether the report is written."""
+"""The folder of the journals, one of each process."""
 
 OnStart = Callable[[int], object]
 """Called once before the first image, with the number of images that this process still has to evaluate."""
@@ -72,6 +71,7 @@ def evaluate(
     processes: Processes | None = None,
     on_start: OnStart = lambda remaining: None,
     on_result: OnResult = lambda image, error: None,
+    on_drawn: OnDrawn = lambda drawn, total: None,
 ) -> Report:
     """Segment labeled images, score the predictions, and write a report.
 
@@ -86,8 +86,7 @@ def evaluate(
 
     The score of each image is kept in `out` as soon as it is known. If the process is killed, the same call goes on
     from there and gives the same report to the last digit; images whose files have changed since are scored again.
-    Images that can't be read are listed in `report["failures"]`, and the others are scored. A finished report is
-    returned as it is.
+    Images that can't be read are listed in `report["failures"]`, and the others are scored.
 
     Args:
         model: the network, from `segvoc.load`.
@@ -99,6 +98,7 @@ def evaluate(
         processes: this process among several that share the evaluation; see `segvoc.distributed.join_processes`.
         on_start: for progress: called before the first image.
         on_result: for progress: called after each image.
+        on_drawn: for progress: called before and after each example image of the report.
 
     Returns:
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
@@ -110,28 +110,17 @@ def evaluate(
     """
     require_network(model, "evaluate")
     settings, processes, report = settings or EvaluationSettings(), processes or Processes(), Path(out)
-    if settings.boundary:
-        require_scipy()
     origin = origin or ModelOrigin(preset=str(model.origin.get("preset", model.name)))
     task = EvaluationTask.of_images(task) if isinstance(task, LabeledImages) else task
-    images = task.select_images(settings.limit, random_substitution=settings.random_substitution)
+    images = task.select_images(settings.limit)
     protocol = evaluation_protocol(model, task, settings, origin.preset)
-    segmenter = TaskSegmenter(model, task, protocol, boundary=settings.boundary)
+    segmenter = TaskSegmenter(model, task, protocol)
     start = time.perf_counter()
     fingerprint = _fingerprint(model, origin, task, images, settings, protocol)
     path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
     with ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
-        # all that is in the report besides what the fingerprint says
-        made_from = digest_of(
-            origin, dict(task.source), task.published_for(origin.preset), [image.stamp() for image in images]
-        )
-        # only the first process looks: another one could find it changing already
-        is_scored = processes.first and all(image.stem in done for image in images)
-        standing = _finished_report(report, fingerprint, made_from) if is_scored else None
-        if (standing := processes.gather(standing)[0]) is not None:
-            return standing
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is done as a whole or not at all: its other images may change the last bits of a result
         mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
@@ -159,11 +148,7 @@ def evaluate(
                 resumed=len(done),
                 seconds=time.perf_counter() - start,
             )
-            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment)
-            if not result.failures:
-                with ResumableWork(path.with_name("report.jsonl"), fingerprint) as written:
-                    written.restart()
-                    written.finish("report", [made_from, stamp_of(report / "report.json")])
+            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment, on_drawn)
     return processes.gather(content)[0]
 
 
@@ -182,6 +167,12 @@ def evaluate_shown(
             print_line(f"segvoc: error: {error}")
         progress.update()
 
+    def drawn(number: int, total: int) -> None:
+        if number:
+            progress.update()
+        else:
+            progress.start(total, "drawing examples for the report")
+
     with Progress(f"evaluating on {printable(task.title)}", silent=not processes.first) as progress:
         return evaluate(
             model,
@@ -192,16 +183,15 @@ def evaluate_shown(
             processes=processes,
             on_start=progress.start,
             on_result=count,
+            on_drawn=drawn,
         )
 
 
 class TaskSegmenter:
     """A segmenter with the words and the protocol of an evaluation."""
 
-    def __init__(
-        self, segmenter: Segmenter, task: EvaluationTask, protocol: EvaluationProtocol, *, boundary: bool = False
-    ) -> None:
-        self.segmenter, self.task, self.protocol, self.boundary = segmenter, task, protocol, boundary
+    def __init__(self, segmenter: Segmenter, task: EvaluationTask, protocol: EvaluationProtocol) -> None:
+        self.segmenter, self.task, self.protocol = segmenter, task, protocol
         self._guides: list[list[int]] = []
         if task.parts is not None:
             self._guides = guided_parts(
@@ -227,7 +217,7 @@ class TaskSegmenter:
 
     def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
         """Compare a prediction with the truth."""
-        return score_image(self.task, image, truth, result, boundary=self.boundary)
+        return score_image(self.task, image, truth, result)
 
 
 def segment_and_score(
@@ -295,15 +285,6 @@ def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImag
     return {stem: score for stem, score in found if score is not None}
 
 
-def _finished_report(folder: Path, fingerprint: Key, made_from: str) -> Report | None:
-    """The report in a folder, if it is whole and was made from the same."""
-    done = read_done([folder / _JOURNALS / "report.jsonl"], fingerprint)
-    if not done.has("report", [made_from, stamp_of(folder / "report.json")]):
-        return None
-    report = Report(read_json(folder / "report.json"))
-    return report if is_complete(folder, report) else None
-
-
 def peak_memory(device: torch.device) -> float:
     """The most memory that was in use so far: of the GPU if the device is one, else of the process [GB]."""
     if device.type == "cuda":
@@ -332,8 +313,6 @@ def _fingerprint(
         "classes": _summary(task.images.vocabulary.words),
         "collapse_from": task.collapse_from,
         **protocol.facts(),
-        "boundary": settings.boundary,
-        "random_substitution": settings.random_substitution,
         "dtype": segmenter.dtype,
         "tf32": TF32,
         "device": segmenter.device.type,

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from segvoc.data.labeled_images import FolderRules, LabeledImage, LabeledImages
 from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
-from segvoc.evaluation.metrics import Confusion, boundary_scores, substitutes
+from segvoc.evaluation.metrics import Confusion
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.segmentation import Segmentation
@@ -43,14 +42,9 @@ class EvaluationSettings:
     """Options of `LabelOptions` in place of the protocol's: {"window": "single"}."""
     limit: int | None = None
     """Number of images to evaluate, from the first; None: all of them."""
-    boundary: bool = False
-    """Whether to compute the boundary F-score too."""
     substring_guide: bool | None = None
     """For parts with the object given (Oracle-Obj): every part may answer whose name contains the object's, as in the
     published evaluations, instead of the object's own parts alone. None: as published."""
-    random_substitution: bool = False
-    """For parts: in place of each record that is left out because its object has no part, score another one a second
-    time, drawn as in the published evaluations."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -126,8 +120,6 @@ class EvaluationTask:
     """Predictions of this class or a later one count as this class."""
     parts: BenchmarkParts | None = None
     """Which object each class is a part of, for a part benchmark."""
-    without_part: tuple[str, ...] = ()
-    """Stems of the records of a part benchmark that are left out because their object has no part."""
     benchmark: Benchmark | None = None
     """The benchmark that the images are of, whose published protocol and scores apply."""
     source: Mapping[str, object] = field(default_factory=dict)
@@ -193,19 +185,15 @@ class EvaluationTask:
             classes=benchmark.scored_classes,
             collapse_from=benchmark.collapse_from,
             parts=benchmark.parts,
-            without_part=() if benchmark.parts is None or manifest is None else tuple(manifest.left_out),
             benchmark=benchmark,
             source=source,
         )
 
-    def select_images(self, limit: int | None, *, random_substitution: bool = False) -> list[EvaluationImage]:
-        """The first `limit` images; for `random_substitution` see `EvaluationSettings`."""
+    def select_images(self, limit: int | None) -> list[EvaluationImage]:
+        """The first `limit` images; None: all."""
         if not isinstance(self.images, PartRecords):
             return [EvaluationImage(stem=image.stem, records=(image,)) for image in self.images.images[:limit]]
         groups = (tuple(group) for _, group in itertools.groupby(self.images.images, key=lambda record: record.image))
-        if random_substitution:
-            again = Counter(self._substitutes())
-            groups = (tuple(record for record in group for _ in range(1 + again[record.stem])) for group in groups)
         answering = set() if self.parts is None else set(self.parts.object_of)
 
         def image_of(records: tuple[PartRecord, ...]) -> EvaluationImage:
@@ -217,13 +205,6 @@ class EvaluationTask:
             )
 
         return [image_of(group) for group in itertools.islice(groups, limit)]
-
-    def _substitutes(self) -> list[str]:
-        """Stems of the records that are scored once more."""
-        own = [record.stem for record in self.images.images]
-        left_out = set(self.without_part)
-        stems = sorted([*own, *left_out], key=_order_of_record)
-        return [stems[index] for index in substitutes([stem in left_out for stem in stems])]
 
     def asked_background(self, has_background: bool) -> str | None:
         """The word that the network is told is the background.
@@ -252,12 +233,6 @@ class EvaluationTask:
         return () if self.benchmark is None else self.benchmark.published_for(preset)
 
 
-def _order_of_record(stem: str) -> tuple[str, int]:
-    """Sorts the records of parts by image, then by number."""
-    image, _, number = stem.rpartition("/")
-    return image, int(number) if number.isdecimal() else 0
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageScore:
     """What one image adds to the scores of its set."""
@@ -272,26 +247,20 @@ class ImageScore:
     """Of all records of the image."""
     oracle: Confusion | None = None
     """For parts: the same with the object given (Oracle-Obj)."""
-    boundary: Mapping[int, float] = field(default_factory=dict)
-    """The boundary F-score in [0, 1] by class, if it was asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """The score as plain values, for `from_json`."""
         oracle = None if self.oracle is None else _packed(self.oracle)
-        boundary = [[label, score] for label, score in self.boundary.items()]
-        return {**vars(self), "confusion": _packed(self.confusion), "oracle": oracle, "boundary": boundary}
+        return {**vars(self), "confusion": _packed(self.confusion), "oracle": oracle}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "ImageScore":
         """The score from the values that `to_json` returned."""
         oracle = None if entry["oracle"] is None else _unpacked(entry["oracle"])
-        boundary = {label: score for label, score in entry["boundary"]}
-        return cls(**{**entry, "confusion": _unpacked(entry["confusion"]), "oracle": oracle, "boundary": boundary})
+        return cls(**{**entry, "confusion": _unpacked(entry["confusion"]), "oracle": oracle})
 
 
-def score_image(
-    task: EvaluationTask, image: EvaluationImage, truth: GroundTruth, result: Segmentation, *, boundary: bool
-) -> ImageScore:
+def score_image(task: EvaluationTask, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
     """Compare a prediction with the truth.
 
     For parts, the result's `group_labels` holds a prediction for each object of `present_objects`.
@@ -314,7 +283,6 @@ def score_image(
         kept_classes=int(result.selected.sum()),
         confusion=Confusion.total((Confusion.count(record, prediction, classes) for record in truth.records), classes),
         oracle=oracle,
-        boundary=boundary_scores(truth.combined(), prediction) if boundary else {},
     )
 
 

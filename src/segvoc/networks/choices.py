@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageEncoder
+from segvoc.errors import UsageError
 from segvoc.layers.aggregation import (
     ClassAggregation,
     HeadTokens,
@@ -251,7 +253,7 @@ FUSIONS: dict[Fusion, Callable[..., nn.Module]] = {
     "concatenation": ConcatenatedStreams,
     "last": LastStream,
 }
-"""Modules that fuse the two streams of a block."""
+"""Modules that fuse the two streams of a block; a line here is all that `fusion=NAME` needs."""
 
 CLASS_ATTENTIONS: dict[ClassAttention, type[ClassAggregation]] = {
     "linear": ClassAggregation,
@@ -269,11 +271,21 @@ DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
 
 
 def layers_of(config: CostAggregationConfig) -> AggregationLayers:
-    """The layer classes that a configuration names."""
-    chosen: dict[str, Any] = {} if config.experts is None else {"experts": config.experts}
+    """The layer classes that a configuration names.
+
+    Raises:
+        UsageError: there is no such fusion, or it has no choice of `experts`.
+    """
+    if config.fusion not in FUSIONS:
+        raise UsageError(f"fusion={config.fusion} is unknown; it is one of {', '.join(FUSIONS)}")
+    fusion, chosen = FUSIONS[config.fusion], dict[str, Any]()
+    if config.experts is not None:
+        if "experts" not in signature(fusion).parameters or "experts" in getattr(fusion, "keywords", ()):
+            raise UsageError(f"experts={config.experts} doesn't go with fusion={config.fusion}; add fusion=experts")
+        chosen = {"experts": config.experts}
     return AggregationLayers(
         block=ORDERS[config.order],
-        fusion=partial(FUSIONS[config.fusion], **chosen),
+        fusion=partial(fusion, **chosen),
         class_attention=CLASS_ATTENTIONS[config.class_attention],
         decoder=DECODERS[config.decoder],
     )

@@ -41,14 +41,13 @@ class NoGuidance(nn.Module):
 
 
 Order = Literal["parallel", "serial", "spatial", "joint"]
-Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
+Fusion = str
+"""A name in the table of fusions (`FUSIONS` in `networks/choices.py`), which is checked when the network is built."""
+
 ClassAttention = Literal["linear", "softmax", "query"]
 Decoder = Literal["transposed", "bilinear", "none"]
 Skip = Literal["sum", "none"]
 GuidanceBackbone = Literal["none", "resnet101", "swin_b"]
-
-EXPERT_FUSIONS: tuple[Fusion, ...] = ("experts", "experts-paper", "convolution", "average", "addition")
-"""Fusions with a configurable number of experts."""
 
 
 class AggregationLayers(NamedTuple):
@@ -113,17 +112,14 @@ class CostAggregationConfig:
     """Channels of the decoder."""
 
     def __post_init__(self) -> None:
-        """Check the sizes, and that the fusion supports `experts`.
+        """Check the sizes.
 
         Raises:
             UsageError: a size is out of range, or two options don't fit together.
         """
-        sizes = ("costs", "appearance_channels", "dim", "heads", "window")
-        counts = ("blocks", "experts", "pad_classes", "familiar_words", "known_classes", "sharpness", "guidance_dim")
+        sizes = ("costs", "experts", "appearance_channels", "dim", "heads", "window")
+        counts = ("blocks", "pad_classes", "familiar_words", "known_classes", "sharpness", "guidance_dim")
         check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
-        if self.experts is not None and (self.fusion not in EXPERT_FUSIONS or not self.experts):
-            has = "give 1 or more" if self.fusion in EXPERT_FUSIONS else f"add fusion={EXPERT_FUSIONS[0]}"
-            raise UsageError(f"experts={self.experts} doesn't go with fusion={self.fusion}; {has}")
         if self.order == "joint" and self.guidance_dim:
             raise UsageError("order=joint has no guidance, since a cell of a class is a token; add guidance_dim=0")
         if self.dim % self.heads:

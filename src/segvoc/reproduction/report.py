@@ -191,6 +191,10 @@ def headline(rows: Sequence[Row]) -> str:
         if compared
         else "no score could be compared with a published one"
     ]
+    scores = [score for row in rows for score in row["scores"] if score["score"] == "mIoU"]
+    if len(scores) > 1 and all(score["here"] is not None for score in scores):
+        here, published = (statistics.fmean(score[name] for score in scores) for name in ("here", "published"))
+        sentences.append(f"on average {here:.2f} mIoU, published {published:.2f}")
     others = {
         "within the spread": f"within {SPREAD:g} standard deviations over the seeds",
         "incomplete": "on incomplete data",

@@ -41,7 +41,7 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.start import Start
-from segvoc.training.training_data import held_out_benchmark, recipe_data
+from segvoc.training.training_data import needed_data, recipe_data
 
 RUN = "run"
 """Folder of a run, below that of its seed."""
@@ -87,11 +87,6 @@ class TrainingCall:
             "weights": self.start.weights,
             "encoder_weights": self.start.encoder_weights,
         }
-
-
-def needed_data(recipe: Recipe) -> tuple[str, ...]:
-    """The benchmarks that a recipe trains and is watched on; none for captions."""
-    return () if recipe.supervision == "captions" else (recipe.data.dataset, held_out_benchmark(recipe))
 
 
 def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[str, ...]:

@@ -1,29 +1,21 @@
-"""Captioned images as a training task: batches of frozen features, and the losses of SynSeg."""
+"""Captioned images as a training task: batches of frozen features, cached embeddings of phrases, SynSeg's losses."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from segvoc.checkpoints.origins import content_hash
-from segvoc.data.captions.caption_dataset import CaptionDataset
-from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
-from segvoc.data.captions.feature_encoding import (
-    CacheSettings,
-    FrozenEncoders,
-    encode_images,
-    encode_phrases,
-    image_cache,
-    phrase_cache,
-    resize_to_square,
-)
-from segvoc.data.captions.noun_chunks import CleaningRules
+from segvoc.data.captions.caption_index import PROBLEMS_KEPT, CaptionDataset, build_index
+from segvoc.data.captions.phrases import CleaningRules
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
@@ -33,6 +25,7 @@ from segvoc.errors import InputError, SegvocError, UsageError
 from segvoc.layers.precision import at_least_float32
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
+from segvoc.progress import Progress
 from segvoc.storage.files import digest_of
 from segvoc.training.objectives.losses import TERMS, SynergyLosses
 from segvoc.training.recipe import Recipe
@@ -78,17 +71,22 @@ class CaptionObjective(nn.Module):
 
 _Result = TypeVar("_Result")
 
+PHRASES_LAYOUT = 2
+"""Version of the cached embeddings; those of another version are computed anew."""
+
+PHRASES_PER_SHARD, PHRASES_PER_BATCH = 4096, 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionFiles:
-    """Where the captioned images for training are, and where their index and features are stored."""
+    """Where the captioned images for training are, and where their index and phrases are stored."""
 
     captions: str | os.PathLike[str]
     """A folder, a caption file, or tars; see `find_captions`."""
     images: str | os.PathLike[str] | None = None
     """The folder of the images that a caption file names; by default the file's own folder."""
     features: Path | None = None
-    """The folder of the index and the cached features, which runs may share; by default one in the run folder."""
+    """The folder of the index and the embeddings, which runs may share; by default one in the run folder."""
 
 
 class CaptionBatch(NamedTuple):
@@ -112,24 +110,22 @@ class Draw(NamedTuple):
     mirrored: bool
 
 
-class CaptionFeatures(NamedTuple):
-    """The features of a draw."""
+class DrawnImage(NamedTuple):
+    """What a draw shows."""
 
-    content: tuple[Shaped[Tensor, "..."], ...]
-    """Tokens of the image, or its pixels if features are not cached; empty if no image can be read."""
-    phrases: Shaped[Tensor, "M C"]
+    pixels: UInt8[Tensor, "3 S S"] | None
+    """The image, squashed and perhaps mirrored; None if no image can be read."""
+    phrases: Float[Tensor, "M C"]
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CachedFeatures(Dataset[CaptionFeatures]):
-    """The features of captioned images, by draw; the same whichever process reads them, and in any order."""
+class CaptionReader(Dataset[DrawnImage]):
+    """Captioned images by draw; the same whichever process reads them, and in any order."""
 
     dataset: CaptionDataset
     phrases: FeatureCache
     """Embeddings of the phrases."""
-    images: FeatureCache | None
-    """Tokens of the images; without them, the images themselves are read."""
     input_size: int
     """Side of the square that images are resized to [px]."""
 
@@ -137,30 +133,26 @@ class CachedFeatures(Dataset[CaptionFeatures]):
         """The number of images."""
         return len(self.dataset)
 
-    def __getitem__(self, draw: Draw) -> CaptionFeatures:
+    def __getitem__(self, draw: Draw) -> DrawnImage:
         """The image of a draw; if it can't be read, the next one of the set that can."""
         problems: list[str] = []
         for offset in range(len(self)):
-            position = (draw.image + offset) % len(self)
+            entry = self.dataset.entry((draw.image + offset) % len(self))
             try:
-                content = self._content(position, draw.mirrored)
-                numbers = self.dataset.entry(position).phrases
-                phrases = torch.stack([self.phrases.read(number)["embeddings"] for number in numbers])
+                pixels = resize_to_square(entry.location.read(), self.input_size)
+                phrases = torch.stack([self.phrases.read(number)["embeddings"] for number in entry.phrases])
             except InputError as error:
                 problems.append(str(error))
                 continue
-            return CaptionFeatures(content, phrases, tuple(problems))
+            return DrawnImage(pixels.flip(2) if draw.mirrored else pixels, phrases, tuple(problems))
         # not an exception, which would lose its type and show a traceback when it leaves a worker
-        return CaptionFeatures((), torch.empty(0, 0), tuple(problems))
+        return DrawnImage(None, torch.empty(0, 0), tuple(problems))
 
-    def _content(self, position: int, mirrored: bool) -> tuple[Tensor, ...]:
-        if self.images is None:
-            pixels = resize_to_square(self.dataset.entry(position).location.read(), self.input_size)
-            return (pixels.flip(2) if mirrored else pixels,)
-        if (problem := self.images.problem(position)) is not None:
-            raise InputError(problem)
-        row = self.images.read(position)
-        return tuple(row[f"tap{tap}"][int(mirrored)] for tap in range(len(row)))
+
+def resize_to_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 S S"]:
+    """An image as the encoders take it: squashed to a square (SynSeg, v2), bilinear with antialiasing."""
+    square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,9 +185,9 @@ class DrawSampler:
 class CaptionTask:
     """Training on captioned images; see `TrainingTask`."""
 
-    features: CachedFeatures
-    encoders: FrozenEncoders
-    """Encode the images whose features are not cached."""
+    reader: CaptionReader
+    encoders: "FrozenEncoders"
+    """Encode the images, on the way."""
     seed: int
     """Seed of the order of images and of mirroring."""
     mirror: bool
@@ -203,7 +195,7 @@ class CaptionTask:
 
     def __len__(self) -> int:
         """The number of images in one pass."""
-        return len(self.features)
+        return len(self.reader)
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> CaptionObjective:
         """The network together with SynSeg's losses."""
@@ -213,13 +205,12 @@ class CaptionTask:
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[CaptionBatch]:
         """The batches of a sampler's places, read by `workers` processes (0: by this one)."""
         draws = DrawSampler(places=sampler, images=len(self), seed=self.seed, mirror=self.mirror)
-        for batch in read_ahead(self.features, draws, _collate, workers, pinned=pinned):
-            if self.features.images is not None or not batch.taps:
-                yield batch
-                continue
-            with torch.no_grad():
-                taps = self.encoders.images(batch.taps[0].to(self.encoders.device, non_blocking=True).float())
-            yield batch._replace(taps=taps)
+        for pixels, phrases, owner, problems in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
+            taps: tuple[Tensor, ...] = ()
+            if pixels is not None:
+                with torch.no_grad():
+                    taps = self.encoders.images(pixels.to(self.encoders.device, non_blocking=True).float())
+            yield CaptionBatch(taps, phrases, owner, problems)
 
     def inputs(
         self, batch: CaptionBatch, info: StepInfo, device: torch.device
@@ -255,7 +246,10 @@ def open_captions(
     """
     config = recipe.captions
     rules = CleaningRules(
-        excluded=config.excluded_words, match=config.match, most=config.max_phrases, same_head=config.same_head
+        excluded=config.excluded_words,
+        match=config.match,
+        most=config.max_phrases,
+        determiners=config.determiners,
     )
 
     def build() -> Path:
@@ -271,6 +265,22 @@ def open_captions(
     return CaptionDataset(_by_first(processes, build))
 
 
+@dataclass(frozen=True, kw_only=True)
+class FrozenEncoders:
+    """Image and text encoder as functions, which run without gradients and are never trained."""
+
+    input_size: int
+    """Side of the square that every image is resized to [px]."""
+    images: Callable[[Tensor], tuple[Tensor, ...]]
+    """Maps RGB in [0, 255] (B 3 S S) to the tokens of intermediate blocks, each (B L C)."""
+    texts: Callable[[Sequence[str]], Tensor]
+    """Maps M phrases to embeddings (M C)."""
+    digest: str
+    """Differs whenever the results of `texts` may differ: weights, prompt templates; see `digest_of`."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Device of the pixels that `images` takes."""
+
+
 def open_caption_task(
     encoders: FrozenEncoders,
     dataset: CaptionDataset,
@@ -278,41 +288,55 @@ def open_caption_task(
     *,
     seed: int,
     mirror: bool = True,
-    cached: bool = True,
-    workers: int = 0,
     processes: Processes = Processes(),  # noqa: B008
-    warn: Callable[[str], None] = lambda message: None,
     silent: bool = False,
 ) -> CaptionTask:
-    """The task of a data set, after computing the features that are not cached yet.
+    """The task of a data set, after computing the embeddings of phrases that are not cached yet.
 
-    With `mirror`, half of the images are mirrored, and the features of mirrored images are stored as well. Unless they
-    are `cached`, images are encoded in every pass, and only phrases are stored. `workers` processes read images (0:
-    this one does), and `warn` receives a line for each image that can't be read.
+    With `mirror`, half of the images are mirrored.
 
     Raises:
         OutputError: a file can't be written; finished ones are kept.
-        UsageError: no image can be read, or files of another process are missing.
+        UsageError: files of another process are missing.
     """
-    settings = CacheSettings(mirrored=mirror)
     phrases = phrase_cache(folder, dataset, encoders)
     encode_phrases(phrases, dataset, encoders, own_shards(phrases, processes), silent=silent)
-    images = None
-    if cached:
-        images = image_cache(folder, dataset, encoders, settings)
-        own = own_shards(images, processes)
-        encode_images(images, dataset, encoders, own, settings, workers=workers, on_problem=warn, silent=silent)
     processes.gather(None)  # wait until all have finished
-    for cache in filter(None, (phrases, images)):
-        if missing := cache.missing():
-            raise UsageError(
-                f"{str(cache.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
-                "the same folder and the same images"
-            )
-    if images is not None and all(images.problem(row) is not None for row in range(len(dataset))):
-        raise UsageError(f"no image of {dataset.name!r} can be read; {images.problem(0)}")
-    features = CachedFeatures(dataset=dataset, phrases=phrases, images=images, input_size=encoders.input_size)
-    return CaptionTask(features=features, encoders=encoders, seed=seed, mirror=mirror)
+    if missing := phrases.missing():
+        raise UsageError(
+            f"{str(phrases.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
+            "the same folder"
+        )
+    reader = CaptionReader(dataset=dataset, phrases=phrases, input_size=encoders.input_size)
+    return CaptionTask(reader=reader, encoders=encoders, seed=seed, mirror=mirror)
+
+
+def phrase_cache(folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders) -> FeatureCache:
+    """The cache of a set's phrase embeddings; row n is phrase n. Nothing is computed yet."""
+    starts = range(0, dataset.facts["phrases"], PHRASES_PER_SHARD)
+    texts = (text for start in starts for text in dataset.phrase_texts(start, start + PHRASES_PER_SHARD))
+    return FeatureCache.of(folder, "phrases", texts, PHRASES_PER_SHARD, PHRASES_LAYOUT, encoders.digest)
+
+
+def encode_phrases(
+    cache: FeatureCache, dataset: CaptionDataset, encoders: FrozenEncoders, shards: Sequence[int], *, silent: bool
+) -> None:
+    """Compute and write some shards of phrase embeddings.
+
+    Raises:
+        OutputError: a file can't be written, for example because the disk is full; finished shards stay.
+    """
+    total = sum(len(cache.span(shard)) for shard in shards)
+    with Progress("encoding phrases", total=total, unit="phrase", silent=silent) as progress:
+        for shard in shards:
+            span = cache.span(shard)
+            phrases, embeddings = dataset.phrase_texts(span.start, span.stop), list[Tensor]()
+            for start in range(0, len(phrases), PHRASES_PER_BATCH):
+                batch = phrases[start : start + PHRASES_PER_BATCH]
+                with torch.no_grad():
+                    embeddings.append(encoders.texts(batch).float().cpu())
+                progress.update(len(batch))
+            cache.write(shard, {"embeddings": torch.cat(embeddings).contiguous()})
 
 
 def own_shards(cache: FeatureCache, processes: Processes) -> list[int]:
@@ -326,10 +350,6 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
     """The encoders of a network as functions; a phrase's embedding is the mean over its prompts, as in inference."""
     encode = VocabularyEncoder(network.text_encoder, templates)
     device = next(network.image_encoder.parameters()).device
-    # the weights don't say which blocks are tapped, and how pixels are normalized
-    tapped = str(getattr(network.image_encoder, "config", ""))
-    pixels_as = getattr(network.image_encoder, "pixels", "clip")
-    reading = tapped if pixels_as == "clip" else f"{tapped} {pixels_as}"
 
     def images(pixels: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -342,8 +362,7 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
         input_size=side,
         images=images,
         texts=texts,
-        image_digest=digest_of(content_hash(network.image_encoder), reading, side),
-        text_digest=digest_of(content_hash(network.text_encoder), list(templates)),
+        digest=digest_of(content_hash(network.text_encoder), list(templates)),
         device=device,
     )
 
@@ -362,12 +381,15 @@ def _by_first(processes: Processes, work: Callable[[], _Result]) -> _Result:
     return cast(_Result, result)
 
 
-def _collate(samples: Sequence[CaptionFeatures]) -> CaptionBatch:
+_Collated = tuple[Tensor | None, Tensor, Tensor, tuple[str, ...]]
+
+
+def _collate(samples: Sequence[DrawnImage]) -> _Collated:
+    """Pixels (None: of no image), phrases, the image of each phrase, and problems."""
     problems = tuple(problem for sample in samples for problem in sample.problems)
-    good = [sample for sample in samples if sample.content]
-    if not good:
-        return CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), problems)
-    taps = tuple(torch.stack(tap) for tap in zip(*(sample.content for sample in good), strict=True))
-    counts = torch.tensor([len(sample.phrases) for sample in good])
-    phrases = torch.cat([sample.phrases for sample in good])
-    return CaptionBatch(taps, phrases, torch.arange(len(good)).repeat_interleave(counts), problems)
+    pixels = [sample.pixels for sample in samples if sample.pixels is not None]
+    if not pixels:
+        return None, torch.empty(0, 0), torch.empty(0, dtype=torch.int64), problems
+    good = [sample.phrases for sample in samples if sample.pixels is not None]
+    owner = torch.arange(len(good)).repeat_interleave(torch.tensor([len(phrases) for phrases in good]))
+    return torch.stack(pixels), torch.cat(good), owner, problems

@@ -1,9 +1,7 @@
-"""The training loop, its checkpoints and metrics, best and averaged weights, and what stops it; on a CPU or GPUs."""
+"""The training loop, its checkpoints and metrics, best weights, and what stops it; on a CPU or GPUs."""
 
 import math
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from segvoc.data.training.training_set import ShardedSampler, seed_of
 from segvoc.distributed import (
@@ -35,9 +33,6 @@ from segvoc.training.recipe import OptimizerConfig, Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.tasks import StepInfo, TrainingTask
 
-GRACE = 2.0
-"""Signals within this time count as one [s], since `torchrun` and a shell may both forward the same signal."""
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -45,8 +40,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def stop_signals() -> Iterator[list[int]]:
     """Collect the signals received so far in a list, which the run checks after each step.
 
-    The second signal has its usual effect. Python runs signal handlers only between two instructions of the main
-    thread, so never while a library call hangs; then a separate thread ends the process.
+    The second signal has its usual effect. Python handles signals between two instructions of the main thread; a call
+    of a library that hangs has to be ended by SIGKILL, as `torchrun` does.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -57,34 +52,12 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
-    reader, writer = os.pipe()
-    if sys.platform != "win32":  # there it works for sockets alone, and nobody asks for it
-        os.set_blocking(writer, False)
-    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, note) for number in SIGNALS}
-    listener = threading.Thread(target=_end_if_stuck, args=(reader,), daemon=True)
-    listener.start()
     try:
         yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(wakeup)
-        os.close(writer)
-        listener.join()
-        os.close(reader)
-
-
-def _end_if_stuck(reader: int) -> None:
-    """End the process at the second signal if the first has still not been handled."""
-    first: float | None = None
-    while number := os.read(reader, 1):
-        if number[0] not in SIGNALS:
-            continue
-        if first is None:
-            first = time.monotonic()
-        elif time.monotonic() - first > GRACE:
-            os._exit(128 + number[0])
 
 
 NAMED = 3
@@ -164,71 +137,6 @@ def _finite(value: object) -> bool:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(name or "the network" for name in names[:NAMED]) + more
-
-
-class WeightAverage:
-    """Averages the state that training changes: mean <- decay * mean + (1 - decay) * value after each step.
-
-    Early on, the decay is min(decay, (1 + t) / (10 + t)) after step t, so that the average soon forgets the initial
-    weights. Buffers are averaged with the same decay, so that running statistics fit the averaged weights; integers
-    (counts of batches) are copied.
-
-    Args:
-        state: the tensors by name, parameters and buffers; training changes them in place.
-        decay: the decay.
-    """
-
-    def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
-        self.decay, self.steps = decay, 0
-        self.state = dict(state)
-        self.means = {name: value.detach().clone() for name, value in state.items()}
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Add the state after one more step."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, mean in self.means.items():
-            value = self.state[name].detach()
-            if value.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
-
-    def full_state(self) -> dict[str, Any]:
-        """The state as full tensors, gathered where the weights are sharded."""
-        return {"steps": self.steps, "means": {name: _full(mean) for name, mean in self.means.items()}}
-
-    @torch.no_grad()
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Load a state that `full_state` returned."""
-        self.steps = state["steps"]
-        for name, mean in self.means.items():
-            value = state["means"][name].to(mean.device)
-            if isinstance(mean, DTensor):
-                value = distribute_tensor(value, mean.device_mesh, mean.placements)
-            mean.copy_(value)
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Put the averages in the place of the network's own state for the duration of the context."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        for name, mean in self.means.items():
-            own = self.state[name].detach()
-            kept = own.clone()
-            own.copy_(mean)
-            mean.copy_(kept)
-
-
-def _full(mean: Tensor) -> Tensor:
-    return (mean.full_tensor() if isinstance(mean, DTensor) else mean).cpu().clone()
 
 
 @dataclass(kw_only=True)
@@ -332,13 +240,14 @@ class Training:
         shards = (*getattr(self.network.aggregation, "blocks", ()), self.network.text_encoder)
         self.module = wrap_distributed(self.objective, self.processes, parallel=recipe.runtime.parallel, shards=shards)
         if recipe.runtime.compile:
-            for module in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
+            # the parts of a block, which take tensors alone; the block itself is given what changes at every step
+            blocks = getattr(self.network.aggregation, "blocks", ())
+            for module in (self.network.image_encoder, *(part for block in blocks for part in block.children())):
                 module.compile()
         groups = parameter_groups(self.network, rates, recipe.optimizer.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         self.learning = {name: value for name, value in self.network.named_parameters() if name in rates}
         self.buffers = dict(self.network.named_buffers())
-        self.average = WeightAverage(self._state(), recipe.optimizer.ema_decay) if recipe.optimizer.ema_decay else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.runtime.precision == "float16")
         torch.manual_seed(seed_of(self.seed, "dropout", self.processes.rank))
         self.step, self.bad_in_a_row, self.unreadable = 0, 0, set[str]()
@@ -475,8 +384,6 @@ class Training:
             self.bad_in_a_row = 0
             if not unstable:  # `scaler.step` would wait for the device again to find that out
                 self.optimizer.step()
-                if self.average is not None:
-                    self.average.update()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self._note(means, norm, factor, time.perf_counter() - start, problem)
@@ -515,7 +422,6 @@ class Training:
         generators = self.processes.gather(torch.get_rng_state())
         on_gpu = self.device.type == "cuda"
         gpu_generators = self.processes.gather(torch.cuda.get_rng_state(self.device)) if on_gpu else []
-        average = None if self.average is None else self.average.full_state()
         if self.processes.first:
             # frozen weights are reloaded from their source
             kept = {f"network.{name}" for name in self._state()}
@@ -525,7 +431,6 @@ class Training:
                     "weights": {name: value for name, value in weights.items() if name in kept},
                     "optimizer": optimizer,
                     "scaler": self.scaler.state_dict(),
-                    "average": average,
                     "best": self.best.state(),
                     "generators": generators,
                     "gpu_generators": gpu_generators,
@@ -537,8 +442,6 @@ class Training:
         """Restore the state from a checkpoint written by `save`."""
         load_full_state_dict(self.module, self.optimizer, state["weights"], state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None and state["average"] is not None:
-            self.average.restore(state["average"])
         self.best.restore(state["best"])
         rank = self.processes.rank
         if rank < len(state["generators"]):
@@ -549,18 +452,16 @@ class Training:
         self.step = state["step"]
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights by name, averaged if the recipe asks for it; every process must call this."""
+        """The network's weights by name, the best if the recipe asks for them; every process must call this."""
         weights = {
             name.removeprefix("network."): value for name, value in full_state_dict(self.module, None)[0].items()
         }
-        weights = weights if self.average is None else weights | self.average.full_state()["means"]
         return weights | self.best.weights
 
     def _watch(self) -> None:
         if self.recipe.runtime.parallel == "fsdp":
             return  # a sharded network can't run on different images in each process
-        averaged = nullcontext() if self.average is None else self.average.in_place()
-        with float32_products(tf32=False), averaged:
+        with float32_products(tf32=False):
             # without sync, batch norm statistics differ between processes; those of rank 0 are saved
             self.processes.copy_from_first(self.network.buffers())
             self.network.image_encoder.to(memory_format=torch.contiguous_format)

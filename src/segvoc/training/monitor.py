@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segvoc.data.captions.caption_dataset import CaptionDataset
+from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion

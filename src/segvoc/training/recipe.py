@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from segvoc.configuration import check_range, parse_settings, with_settings
-from segvoc.data.captions.noun_chunks import EXCLUDED, Match, SameHead
-from segvoc.data.captions.phrases import Extractor
+from segvoc.data.captions.phrases import EXCLUDED, Extractor, Match
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig, input_size_of
 from segvoc.models.presets import PRESETS, find_preset
 
-Loss = Literal["released", "masked", "competing"]
+Loss = Literal["released", "masked", "competing", "cross-entropy"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Trainable = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
 Encoders = Literal["both", "image", "text"]
@@ -69,8 +68,6 @@ class OptimizerConfig(_Group):
     """Learning rate factor at the start of the warm-up."""
     max_grad_norm: float = 0.01
     """Global gradient norm to which gradients are clipped; 0: no clipping."""
-    ema_decay: float = 0.0
-    """Decay of the exponential moving average of the weights. With one, the averaged weights are saved; 0: none."""
     trainable: Trainable = "published"
     """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, all
     attention parameters and position embeddings, visual prompts (with the network's setting `visual_prompts=100`), or
@@ -83,7 +80,7 @@ class OptimizerConfig(_Group):
     trunk_lr_scale: float = 0.0
     """Learning rate factor for the image encoder's other parameters; 0 freezes them."""
 
-    _LIMITS: ClassVar = {"steps": _COUNT, "batch_size": _COUNT, "grad_accum_steps": _COUNT, "ema_decay": _FRACTION}
+    _LIMITS: ClassVar = {"steps": _COUNT, "batch_size": _COUNT, "grad_accum_steps": _COUNT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +89,9 @@ class ObjectiveConfig(_Group):
 
     loss: Loss = "released"
     """How unlabeled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
-    "competing" also ignores them, and uses one softmax over all classes instead of a sigmoid per class. Those that
-    ignore them average over the labeled pixels of all passes and processes; for a part network, "released" averages
+    "competing" also ignores them, and uses one softmax over all classes and "none of them", whose logit is 0, instead
+    of a sigmoid per class; "cross-entropy" is that without "none of them" (ERR-Seg's paper). Those that ignore them
+    average over the labeled pixels of all passes and processes; for a part network, "released" averages
     over those of each pass, as its released code does."""
     fod_weight: float = 0.0
     """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
@@ -134,13 +132,11 @@ class CaptionConfig(_Group):
     """Words that exclude a phrase, see `CleaningRules`."""
     match: Match = "word"
     """Which of its captions' phrases an image keeps, see `CleaningRules`."""
-    same_head: SameHead = "keep"
-    """Which phrases with the same head an image keeps, see `CleaningRules`."""
+    determiners: bool = False
+    """Whether phrases keep their determiners ("a red hat"), as spaCy's noun chunks have them."""
     flip: bool = True
     """Whether to flip half of the captioned images horizontally. Their phrases stay as they are: a "left hand" is not
     turned into a right one."""
-    cache_features: bool = True
-    """Whether to compute the features of captioned images once and cache them, or every time an image is used."""
 
     _LIMITS: ClassVar = {"max_phrases": _COUNT}
 
@@ -164,7 +160,7 @@ class DataConfig(Augmentation, _Group):
 
     _LIMITS: ClassVar = {
         **dict.fromkeys(("short_sides", "max_long_side", "crop_size"), _COUNT),
-        **dict.fromkeys(("flip_prob", "squash_prob", "max_class_fraction"), _FRACTION),
+        **dict.fromkeys(("flip_prob", "squash_prob"), _FRACTION),
     }
 
     def __post_init__(self) -> None:
@@ -275,20 +271,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check that the groups fit together."""
-        if self.supervision == "captions" and self.runtime.parallel == "fsdp" and not self.captions.cache_features:
-            raise UsageError(
-                "cache_features=false needs whole encoders, which parallel=fsdp splits; leave one of the two out"
-            )
+        if self.supervision == "captions" and self.runtime.parallel == "fsdp":
+            raise UsageError("learning from captions needs whole encoders, which parallel=fsdp splits; leave it out")
         preset = PRESETS.get(self.model)
         if self.method == "words" and preset is not None and self.network not in (None, preset.configuration):
             raise UsageError(
                 "method=words leaves the network as it is, so its settings can't be changed; add method=network"
             )
-        if self.runtime.patience and (self.runtime.parallel == "fsdp" or self.optimizer.ema_decay):
-            raise UsageError(
-                "patience keeps the weights of a step, so it goes neither with parallel=fsdp nor with ema_decay; leave "
-                "it out"
-            )
+        if self.runtime.patience and self.runtime.parallel == "fsdp":
+            raise UsageError("patience keeps the weights of a step, so it doesn't go with parallel=fsdp; leave it out")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds={self.seeds} are not distinct seeds; give some, for example 42,43,44")
 

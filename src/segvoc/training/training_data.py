@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from segvoc.data.benchmarks import PartTrainingImages, find_benchmark, prepared
-from segvoc.data.captions.caption_dataset import CaptionDataset
+from segvoc.data.captions.caption_index import CaptionDataset
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import OwnTransform
 from segvoc.data.training.training_set import PartTrainingSet, TrainingSet, seed_of
-from segvoc.distributed import Processes, available_cores
+from segvoc.distributed import Processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.networks.base import SegmentationNetwork
@@ -45,15 +45,28 @@ def held_out_benchmark(recipe: Recipe) -> str:
     return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
 
 
+def needed_data(recipe: Recipe) -> tuple[str, ...]:
+    """The benchmarks that a recipe trains and is watched on; none for captions."""
+    return () if recipe.supervision == "captions" else (recipe.data.dataset, held_out_benchmark(recipe))
+
+
 def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, EvaluationTask]:
     """The training set of a paper's recipe, and the first images of its held-out benchmark.
 
     Raises:
-        UsageError: one of them isn't prepared.
+        UsageError: some aren't prepared; the message names all of them.
     """
-    watched = EvaluationTask.of_benchmark(find_benchmark(held_out_benchmark(recipe)), root)
-    first = watched.images.only(range(min(LOOKED_AT, len(watched.images))))
-    return prepared(find_benchmark(recipe.data.dataset), root), replace(watched, images=first)
+    sets, problems = dict[str, LabeledImages](), list[str]()
+    for name in needed_data(recipe):
+        try:
+            sets[name] = prepared(find_benchmark(name), root)
+        except UsageError as error:
+            problems.append(str(error))
+    learned, watched = needed_data(recipe)
+    if problems:
+        raise UsageError(f"the recipe learns from {learned} and is watched on {watched}: {'; '.join(problems)}")
+    first = sets[watched].only(range(min(LOOKED_AT, len(sets[watched]))))
+    return sets[learned], replace(EvaluationTask.of_benchmark(find_benchmark(watched), root), images=first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,10 +178,7 @@ class CaptionTrainingData:
             self.folder,
             seed=self.seed,
             mirror=self.recipe.captions.flip,
-            cached=self.recipe.captions.cache_features,
-            workers=min(self.recipe.runtime.num_workers, available_cores()),
             processes=self.processes,
-            warn=lambda problem: warn(f"passed over: {problem}"),
             silent=self.silent,
         )
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from segvoc.arrays import bilinear
 from segvoc.checkpoints.origins import content_hash
-from segvoc.data.captions.images import file_fingerprint
+from segvoc.data.captions.sources import file_fingerprint
 from segvoc.data.feature_cache import FeatureCache
 from segvoc.data.training.training_set import IGNORED, ShardedSampler, TrainingSet, epoch_order, read_ahead, seed_of
 from segvoc.distributed import Processes

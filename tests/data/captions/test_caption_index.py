@@ -8,14 +8,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from segvoc.data.captions import caption_index, noun_chunks, sources
-from segvoc.data.captions.caption_dataset import CaptionDataset
-from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
-from segvoc.data.captions.images import CaptionedImage, ImageLocation
-from segvoc.data.captions.noun_chunks import CleaningRules
-from segvoc.data.captions.sources import CaptionChunk, CaptionSource, find_captions
+from segvoc.data.captions import caption_index, phrases, sources
+from segvoc.data.captions.caption_index import PROBLEMS_KEPT, CaptionDataset, build_index
+from segvoc.data.captions.phrases import CleaningRules
+from segvoc.data.captions.sources import CaptionChunk, CaptionedImage, CaptionSource, ImageLocation, find_captions
 from segvoc.errors import InputError, OutputError, UsageError
 from tests.data.captions.test_sources import member, png
 from tests.images import one_line_error
@@ -43,8 +40,8 @@ def tars(folder, *counts):
 def extracted(monkeypatch):
     """The captions that the rules are asked about."""
     asked = []
-    chunks = noun_chunks.noun_chunks
-    monkeypatch.setattr(noun_chunks, "noun_chunks", lambda caption: asked.append(caption) or chunks(caption))
+    chunks = phrases.noun_chunks
+    monkeypatch.setattr(phrases, "noun_chunks", lambda caption: asked.append(caption) or chunks(caption))
     return asked
 
 
@@ -60,15 +57,6 @@ def test_a_set_has_the_images_that_keep_a_phrase(tmp_path):
     assert [dataset.facts[name] for name in ("images", "captions", "with_phrases", "phrases")] == [3, 4, 2, 3]
     with pytest.raises(IndexError):
         dataset.entry(2)
-
-
-def test_an_item_is_an_image_with_its_phrases(tmp_path):
-    Image.new("RGB", (4, 2), (7, 0, 0)).save(tmp_path / "0.png")
-    dataset = CaptionDataset(build_index(captioned(tmp_path, ("A dog",), ("A cat",)), tmp_path, "rules", RULES))
-    image, phrases = dataset[0]
-    assert image.shape == (2, 4, 3) and image[0, 0, 0] == 7 and phrases == ("dog",)
-    with pytest.raises(InputError):
-        dataset[1]
 
 
 def test_captions_without_a_phrase_are_a_wrong_call(tmp_path):
@@ -97,15 +85,6 @@ def test_a_changed_or_added_tar_costs_itself_alone(tmp_path, extracted):
     dataset = CaptionDataset(build_index(find_captions(pattern), tmp_path / "index", "rules", RULES))
     assert len(extracted) == 5 + 2 + 3 and len(dataset) == 8
     assert [int(image[0, 0, 0]) for image, _ in map(dataset.__getitem__, range(8))] == [0, 1, 2, 0, 1, 0, 1, 2]
-
-
-def test_a_moved_tar_is_found_at_its_new_place(tmp_path, extracted):
-    (tmp_path / "before").mkdir()
-    tars(tmp_path / "before", 2)
-    build_index(find_captions(tmp_path / "before"), tmp_path / "index", "rules", RULES)
-    (tmp_path / "before").rename(tmp_path / "after")
-    dataset = CaptionDataset(build_index(find_captions(tmp_path / "after"), tmp_path / "index", "rules", RULES))
-    assert len(extracted) == 2 and dataset[1].phrases == ("dog0", "cat1")
 
 
 def test_what_was_extracted_before_a_kill_is_not_extracted_again(tmp_path, extracted, monkeypatch):
@@ -161,14 +140,6 @@ def test_problems_are_told_again_where_the_index_is_reused(tmp_path):
         build_index(find_captions(tmp_path / "0.tar"), tmp_path, "rules", RULES, on_problem=problems.append)
         assert len(problems) == PROBLEMS_KEPT + 1 and "'1.png' has no caption" in problems[0]
         assert problems[-1].startswith("5 more")
-
-
-def test_names_that_are_not_utf_8_are_kept(tmp_path):
-    with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
-        member(archive, "caf\xe9.png", png(9))
-        member(archive, "caf\xe9.txt", b"A dog")
-    dataset = CaptionDataset(build_index(find_captions(tmp_path / "0.tar"), tmp_path, "rules", RULES))
-    assert dataset[0].image[0, 0, 0] == 9 and dataset.entry(0).name == "0/caf\udce9"
 
 
 def test_a_full_disk_is_an_error_of_one_line(tmp_path):

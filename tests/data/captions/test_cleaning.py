@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvoc.data.captions.noun_chunks import EXCLUDED, CleaningRules, without_determiners
+from segvoc.data.captions.phrases import EXCLUDED, CleaningRules, without_determiners
 from segvoc.errors import UsageError
 
 
@@ -24,6 +24,11 @@ def test_determiners_and_capitals_go(phrase, plain):
     assert without_determiners(phrase) == plain
 
 
+def test_determiners_may_stay():
+    rules = CleaningRules(determiners=True)
+    assert rules.clean([["A red  Hat", "the", "two men"], ["a red hat"]]) == ("a red hat", "two men")
+
+
 def test_a_phrase_with_an_excluded_word_is_dropped():
     cleaned = CleaningRules().clean([["a laptop", "the background", "two pictures", "a front door"]])
     assert cleaned == ("laptop",)
@@ -43,14 +48,7 @@ def test_each_phrase_once_the_most_named_first_and_no_more_than_asked_for():
     assert few == ("dog", "grass")
 
 
-def test_phrases_of_one_noun_may_be_made_one():
-    captions = [["a small cat", "a sofa"], ["a cat", "a black cat"], ["a cat"]]
-    assert CleaningRules(same_head="drop").clean(captions) == ("cat", "sofa")
-    assert CleaningRules().clean(captions) == ("cat", "small cat", "sofa", "black cat")
-    assert CleaningRules(excluded=()).clean([["the background"]]) == ("background",)
-
-
-@pytest.mark.parametrize("wrong", [{"match": "letters"}, {"same_head": "merge"}, {"most": 0}])
+@pytest.mark.parametrize("wrong", [{"match": "letters"}, {"most": 0}])
 def test_unknown_rules_are_wrong_calls(wrong, as_users_call):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         CleaningRules(**wrong)

@@ -1,11 +1,10 @@
 """The extractors of noun phrases."""
 
-import importlib
 import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from segvoc.data.captions.phrases import SpacyPhrases, chunks_with_nouns, phrase_extractor, resolve_extractor
+from segvoc.data.captions.phrases import SpacyPhrases, chunks_with_nouns, phrase_extractor
 from segvoc.errors import UsageError
 from tests.images import one_line_error
 
@@ -19,16 +18,6 @@ def test_without_spacy_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)
     with one_line_error(UsageError, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'"):
         phrase_extractor("spacy")
-
-
-def test_spacy_is_taken_where_it_and_its_model_are_installed(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(tmp_path)
-    for name, chosen in (("spacy", "rules"), ("en_core_web_sm", "spacy")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
-        importlib.invalidate_caches()
-        assert resolve_extractor("auto") == chosen
-    assert resolve_extractor("rules") == "rules"
 
 
 @dataclass

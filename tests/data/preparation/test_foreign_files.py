@@ -1,7 +1,5 @@
 import os
 import pickle
-import struct
-import zlib
 
 import h5py
 import numpy as np
@@ -24,7 +22,7 @@ class Command:
         return os.system, (self.command,)
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
 def test_lists_and_arrays_are_read_of_every_protocol(tmp_path, protocol):
     path = tmp_path / "index.pkl"
     content = {"names": ["a", "b"], "counts": np.arange(6.0).reshape(2, 3), "objects": np.array(["a", None], object)}
@@ -33,26 +31,6 @@ def test_lists_and_arrays_are_read_of_every_protocol(tmp_path, protocol):
     assert index["names"] == ["a", "b"]
     assert index["counts"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert index["objects"].tolist() == ["a", None]
-
-
-@pytest.mark.parametrize("is_compressed", [False, True])
-def test_matrices_whose_types_scipy_would_end_the_process_for(tmp_path, is_compressed):
-    """They are flags and types of a matrix, which scipy looks up in tables without a check."""
-    path = tmp_path / "labels.mat"
-    scipy.io.savemat(path, {"other": np.array(["x"], object), "S": np.arange(6, dtype=np.uint16).reshape(2, 3)})
-    sound = path.read_bytes()
-    place = sound.index(b"\x01\0\x01\0S\0\0\0")  # the name, a short element
-    head, size = sound.rindex(b"\x0e\0\0\0", 0, place), int.from_bytes(sound[place - 36 : place - 32], "little")
-    assert head == place - 40 and size == len(sound) - place + 32
-    for offset, value in ((-23, 255), (-24, 1), (8, 83), (9, 255)):
-        damaged = bytearray(sound)
-        damaged[place + offset] = value
-        if is_compressed:
-            packed = zlib.compress(bytes(damaged[head:]))
-            damaged[head:] = struct.pack("<II", 15, len(packed)) + packed
-        path.write_bytes(damaged)
-        with one_line_error(InputError, "S is no matrix of real numbers"):
-            read_matlab_array(path, "S")
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -36,8 +36,3 @@ def test_nearest_resizing_takes_corners(size):
     labels = np.random.default_rng(0).integers(0, 847, (23, 37)).astype(np.uint16)
     theirs = torch.nn.functional.interpolate(torch.from_numpy(labels.astype(np.float32))[None, None], size=size)
     assert (resized_nearest(labels, *size) == theirs[0, 0].numpy()).all()
-
-
-def test_halving_takes_every_second_label():
-    labels = np.arange(48, dtype=np.uint16).reshape(6, 8)
-    assert (resized_nearest(labels, 3, 4) == labels[::2, ::2]).all()

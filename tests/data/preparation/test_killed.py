@@ -15,6 +15,7 @@ from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
 from segvoc.storage.resume import done_entry, stamp_of
 from tests.data.original_files import pack
+from tests.data.preparation.test_prepare import KINDS
 from tests.data.replicas import replica
 from tests.processes import survivors
 
@@ -28,7 +29,9 @@ def results(root: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", list(BENCHMARKS))
+@pytest.mark.parametrize(
+    "name", [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in BENCHMARKS]
+)
 def test_interrupted_again_and_again_every_benchmark_comes_to_the_same_end(tmp_path, monkeypatch, name):
     """Ctrl-C at every sixth write at the latest."""
     replica(name, tmp_path / "whole")

@@ -65,16 +65,6 @@ def test_all_windows_of_the_crop_size_are_drawn():
     assert torch.equal(pixels, image[:, top : top + 5, left : left + 5])
 
 
-def test_a_crop_of_one_class_is_drawn_again_where_that_is_too_much():
-    labels = torch.zeros(8, 40, dtype=torch.int32)
-    labels[:, 36:] = 1
-    image = torch.zeros(3, 8, 40, dtype=torch.uint8)
-    limited, free = plain(crop_size=8, max_class_fraction=0.9), plain(crop_size=8)
-    both = [len(limited.random_crop(image, labels, drawing(s))[1].unique()) for s in range(60)]
-    once = [len(free.random_crop(image, labels, drawing(s))[1].unique()) for s in range(60)]
-    assert sum(n == 2 for n in both) > 2 * sum(n == 2 for n in once) > 0
-
-
 def test_a_small_image_is_padded_at_the_bottom_and_the_right():
     image, labels = labeled_image(3, 4)
     padded, filled = pad(image, labels, 6)

@@ -98,7 +98,7 @@ def test_the_classes_of_an_owner_are_its_parts(root):
 def test_labels_of_one_map_stay_one_map():
     image, one = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.arange(64).view(8, 8)
     generators = [torch.Generator().manual_seed(3) for _ in range(2)]
-    changes = replace(WHOLE, short_sides=(8, 16), max_long_side=99, max_class_fraction=0.9, flip_prob=0.5)
+    changes = replace(WHOLE, short_sides=(8, 16), max_long_side=99, flip_prob=0.5)
     alone = changes(image, one, generators[0])[1]
     stacked = changes(image, torch.stack((one, -one)), generators[1])[1]
     assert torch.equal(stacked[0], alone) and torch.equal(stacked[1], -alone)

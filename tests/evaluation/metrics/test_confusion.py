@@ -56,28 +56,6 @@ def test_scores_are_those_of_a_plain_reference(absent):
             assert scores.iou[label] == pytest.approx(100 * expected["iou"][label], abs=1e-9)
 
 
-def test_an_absent_class_that_is_predicted_costs_others_but_is_no_class_of_the_mean():
-    truth = np.array([[0, 0, 0, 0]], np.uint16)
-    scores = Confusion.count(truth, np.array([[0, 0, 0, 1]], np.uint16), 2).scores()
-    assert (scores.miou, scores.pixel_accuracy) == (75, 75)
-
-
-def test_predictions_on_ignored_pixels_count_nowhere():
-    truth = np.array([[0, 1, UNLABELED, UNLABELED]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, 1, 1, UNLABELED]], np.uint16), 2)
-    assert confusion.scores().miou == 100
-    assert confusion.ignored == 2
-    assert confusion.predicted_pixels().tolist() == [1, 1]
-
-
-def test_an_unlabeled_prediction_is_a_miss_and_no_class_gets_its_area():
-    truth = np.array([[0, 0, 1, 1]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, UNLABELED, 1, 1]], np.uint16), 2)
-    assert confusion.scores().iou.tolist() == [50, 100]
-    assert confusion.scores().pixel_accuracy == 75
-    assert confusion.unlabeled() == 1
-
-
 @pytest.mark.parametrize("absent", [(), (2, 5)])
 def test_torchmetrics_agrees(absent):
     truth, prediction = maps(2, 9, absent, unlabeled=0)
@@ -92,14 +70,6 @@ def test_torchmetrics_agrees(absent):
     np.testing.assert_allclose(scores.accuracy[there], 100 * accuracy[there], rtol=1e-6)
     micro = MulticlassAccuracy(average="micro", **options)(predicted, target)
     assert scores.pixel_accuracy == pytest.approx(100 * micro.item(), rel=1e-6)
-
-
-def test_torchmetrics_agrees_where_an_unlabeled_prediction_is_one_more_class():
-    truth, prediction = maps(3, 5)
-    shifted = np.where(prediction == UNLABELED, 5, prediction).astype(np.int64)
-    table = MulticlassConfusionMatrix(num_classes=6, ignore_index=UNLABELED)
-    theirs = table(torch.tensor(shifted), torch.tensor(truth.astype(np.int64)))
-    assert Confusion.count(truth, prediction, 5).dense().tolist() == theirs[:5].tolist()
 
 
 @settings(deadline=None, max_examples=25)

@@ -1,8 +1,6 @@
 """Part metrics, beside the official evaluators' figures."""
 
 import json
-import random
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from PIL import Image
 
 from segvoc.data.benchmarks import BenchmarkParts, PartRecord, PartRecords
 from segvoc.data.labeled_images import class_names
-from segvoc.evaluation.metrics import Confusion, guided_parts, part_scores, substitutes
+from segvoc.evaluation.metrics import Confusion, guided_parts, part_scores
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -111,27 +109,6 @@ def test_ious_of_the_parts_are_the_official_ones_where_a_part_is_true(confusions
         assert theirs[~there].sum() == 0 or np.isnan(theirs[~there]).all()
 
 
-def test_rules_differ_by_the_parts_that_are_never_hit():
-    truth = np.array([[0, 1, 2, 3]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, 0, 2, 2]], np.uint16), 4)
-    seen = np.array([True, True, False, False])
-    ours = part_scores(confusion, seen, "oracle-obj")
-    assert (ours.seen, ours.unseen, ours.harmonic) == (50, 50, 50)
-    theirs = part_scores(confusion, seen, "oracle-obj", "ov-parts")
-    assert (theirs.seen, theirs.unseen, theirs.harmonic) == (25, 25, 25)
-
-
-def test_pred_all_counts_unlabeled_as_background_and_oracle_leaves_it_out():
-    truth = np.array([[0, 0, UNLABELED, UNLABELED]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, UNLABELED, 0, 0]], np.uint16), 1)
-    seen = np.array([True])
-    pred_all = part_scores(confusion, seen, "pred-all")
-    assert pred_all.seen == 50
-    assert pred_all.miou == pytest.approx((50 + 200 / 3) / 2)
-    assert pred_all.pixel_accuracy == 75
-    assert part_scores(confusion, seen, "oracle-obj").seen == 100
-
-
 def test_scores_that_nothing_defines_are_nan():
     confusion = Confusion.total([], 2)
     scores = part_scores(confusion, np.array([True, False]), "oracle-obj")
@@ -145,22 +122,6 @@ def test_an_object_lets_its_own_parts_answer_alone_or_as_published_all_that_cont
 
 
 # ---- what the published evaluations do
-
-
-def test_records_without_a_part_are_replaced_as_the_published_loader_does():
-    """By its rule: every fourth record is read by one process, which draws by `random.Random(42)`."""
-    left_out = [number in (5, 6, 9) for number in range(12)]
-    generators = {reader: random.Random(42) for reader in range(4)}
-    rest = {reader: set(range(12)) for reader in range(4)}
-    expected = []
-    for reader, index in ((1, 5), (1, 9), (2, 6)):
-        current = index
-        while left_out[current]:
-            rest[reader].discard(current)
-            current = generators[reader].sample(sorted(rest[reader]), k=1)[0]
-        expected.append(current)
-    assert substitutes(left_out) == expected
-    assert substitutes([False] * 8) == [] and substitutes([True] * 3) == []
 
 
 def part_task(root: Path) -> EvaluationTask:
@@ -181,17 +142,7 @@ def part_task(root: Path) -> EvaluationTask:
         records.append(PartRecord(image=source, labels=path, stem=stem, object=owner, mask=image))
     images = PartRecords(name="set", vocabulary=Vocabulary(names), images=tuple(records))
     parts = BenchmarkParts(class_list="pascal_part116")
-    return EvaluationTask(name="set", title="set", images=images, classes=names, parts=parts, without_part=("photo/1",))
-
-
-def test_a_substitute_counts_once_more_in_its_own_image(tmp_path):
-    task = part_task(tmp_path)
-    plain, published = task.select_images(None), task.select_images(None, random_substitution=True)
-    counts = [Counter(record.stem for image in images for record in image.records) for images in (plain, published)]
-    assert set(counts[0].values()) == {1}
-    again = counts[1] - counts[0]
-    assert again.total() == 1 and set(again) <= set(counts[0])
-    assert all(record.stem.partition("/")[0] == image.stem for image in published for record in image.records)
+    return EvaluationTask(name="set", title="set", images=images, classes=names, parts=parts)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The index of a caption set on disk: where its images are, and their phrases. It is built once and then only read.
+"""Images with the noun phrases of their captions: an index on disk, built once, and a PyTorch data set that reads it.
 
     FOLDER/captions-<digest>.json     one chunk of the set (a tar, or 1,024 images): locations and noun phrases
-    FOLDER/index-<digest>.sqlite      the whole set after cleaning: what `CaptionDataset` reads
+    FOLDER/index-<digest>.sqlite      the whole set after cleaning, which `CaptionDataset` reads
 
 The digest of a chunk covers its content (for a tar: name, size, modification time) and the extractor; that of the index
 covers its chunks and the cleaning rules. So whatever has not changed is reused, and after a kill only unfinished chunks
@@ -10,22 +10,24 @@ are scanned again. Both kinds of file are written atomically.
 
 import hashlib
 import json
+import os
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+import numpy as np
+from jaxtyping import UInt8
 from torch.utils.data import DataLoader, Dataset
 
-from segvoc.data.captions.images import OnProblem
-from segvoc.data.captions.noun_chunks import CleaningRules
-from segvoc.data.captions.phrases import PhraseExtractor, phrase_extractor
-from segvoc.data.captions.sources import CaptionChunk, CaptionSource
+from segvoc.data.captions.phrases import CleaningRules, PhraseExtractor, phrase_extractor
+from segvoc.data.captions.sources import CaptionChunk, CaptionSource, ImageLocation, OnProblem
 from segvoc.data.reader_processes import batches_of
-from segvoc.errors import OutputError, SegvocError, UsageError, one_line
+from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
 from segvoc.process_settings import WORKER_START
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_bytes, write_path_atomically
@@ -270,3 +272,110 @@ class _Merged:
             "problems": self.problems,
             "digest": self.digest.hexdigest(),
         }
+
+
+class CaptionEntry(NamedTuple):
+    """An image of the set, not read yet."""
+
+    name: str
+    location: ImageLocation
+    phrases: tuple[int, ...]
+    """Its noun phrases, by their numbers in `CaptionDataset.phrase_texts`."""
+
+
+class CaptionSample(NamedTuple):
+    """An image and the noun phrases of its captions."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    phrases: tuple[str, ...]
+
+
+class CaptionDataset(Dataset[CaptionSample]):
+    """The captioned images that have a phrase; `build_index` makes the index that it reads.
+
+    An entry is read from the index when it is asked for. So the memory of a process, and what is copied to a data
+    loader's workers, does not grow with the set.
+    """
+
+    def __init__(self, index: Path) -> None:
+        """Open an index.
+
+        Args:
+            index: the path that `build_index` returned.
+
+        Raises:
+            InputError: the index is missing or damaged.
+        """
+        self.index = index
+        self._connection: tuple[int, sqlite3.Connection] | None = None
+        facts = {name: json.loads(value) for name, value in self._rows("SELECT name, value FROM facts")}
+        self.facts: dict[str, Any] = facts
+
+    def __len__(self) -> int:
+        """How many images have a phrase."""
+        return self.facts["with_phrases"]
+
+    def __getitem__(self, position: int) -> CaptionSample:
+        """Read an image.
+
+        Raises:
+            IndexError: there is no such position.
+            InputError: the image is missing, damaged, or too large.
+        """
+        entry = self.entry(position)
+        return CaptionSample(entry.location.read(), self.phrases(entry))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the connection, which belongs to one process."""
+        return self.__dict__ | {"_connection": None}
+
+    @property
+    def name(self) -> str:
+        """Name of the set, for reports."""
+        return self.facts["name"]
+
+    def entry(self, position: int) -> CaptionEntry:
+        """Where an image is, and its phrases.
+
+        Raises:
+            IndexError: there is no such position.
+        """
+        if not 0 <= position < len(self):
+            raise IndexError(f"position {position} is outside of {len(self)} images")
+        return next(self.entries(position, position + 1))
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[CaptionEntry]:
+        """The entries at the positions from `start` to `stop` (exclusive; by default the end), in order."""
+        query = (
+            "SELECT name, path, member, offset, size, phrases FROM images JOIN files ON files.id = file "
+            "WHERE images.id >= ? AND images.id < ? ORDER BY images.id"
+        )
+        for name, path, member, offset, size, phrases in self._rows(query, start, len(self) if stop is None else stop):
+            location = ImageLocation(_text(path), _text(member), offset, size)
+            yield CaptionEntry(_text(name), location, tuple(json.loads(phrases)))
+
+    def phrases(self, entry: CaptionEntry) -> tuple[str, ...]:
+        """The texts of an image's phrases."""
+        return tuple(text for number in entry.phrases for text in self.phrase_texts(number, number + 1))
+
+    def phrase_texts(self, start: int = 0, stop: int | None = None) -> Sequence[str]:
+        """The distinct phrases of the set with the numbers from `start` to `stop` (exclusive; by default the end)."""
+        query = "SELECT phrase FROM phrases WHERE id >= ? AND id < ? ORDER BY id"
+        rows = self._rows(query, start, self.facts["phrases"] if stop is None else stop)
+        return [phrase for (phrase,) in rows]
+
+    def _rows(self, query: str, *values: int) -> Iterator[tuple[Any, ...]]:
+        try:
+            # a connection must not be used in a process that was forked later
+            if self._connection is None or self._connection[0] != os.getpid():
+                connection = open_index(self.index)
+                weakref.finalize(self, connection.close)
+                self._connection = os.getpid(), connection
+            yield from self._connection[1].execute(query, values)
+        except sqlite3.Error as error:
+            path = str(self.index)
+            raise InputError(f"{path!r} can't be read ({error}); delete it and run the same command again") from None
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="surrogatepass")

@@ -4,33 +4,120 @@ folder       photo.txt, one caption per line, beside photo.jpg or in a folder of
 COCO         {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
 JSON         {"photo": ["a caption", ...]}, or a list of {"image": "photo.jpg", "caption": "..."}
 JSON Lines   {"image": "photo.jpg", "caption": "..."} on each line, or "captions": [...]
-table        CSV or TSV whose header has the columns image and caption
 WebDataset   tars with 000.jpg and 000.txt (or 000.json with "caption") side by side
 """
 
-import csv
 import glob
 import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
-from segvoc.data.captions.images import (
-    CaptionedImage,
-    ImageLocation,
-    OnProblem,
-    file_fingerprint,
-    joined_captions,
-    usable_captions,
-)
-from segvoc.errors import UsageError, one_line
+import numpy as np
+from jaxtyping import UInt8
+
+from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
+from segvoc.imaging.reading import decode_image, read_image
 from segvoc.imaging.result_paths import image_paths
 from segvoc.storage.files import digest_of
+
+LONGEST_CAPTION = 10_000
+"""Longest caption that is accepted [characters]."""
+
+OnProblem = Callable[[str], object]
+"""Receives one line for each caption or image that is skipped."""
+
+
+class ImageLocation(NamedTuple):
+    """An image file, or an image in a tar, which is read at its offset without unpacking the tar."""
+
+    file: str
+    """Path of the image, or of the tar that contains it."""
+    member: str = ""
+    """Name inside the tar; empty for an image file."""
+    offset: int = 0
+    """Where the image begins in the tar [bytes]."""
+    size: int = 0
+    """Length in the tar [bytes]."""
+
+    def read(self) -> UInt8[np.ndarray, "H W 3"]:
+        """Read and decode the image.
+
+        Raises:
+            InputError: it is missing, damaged, not an image, or too large.
+        """
+        if not self.member:
+            return read_image(Path(self.file))
+        name = f"{self.file}: {self.member}"
+        try:
+            with open(self.file, "rb") as file:
+                file.seek(self.offset)
+                content = file.read(self.size)
+        except OSError as error:
+            raise InputError(f"{name!r} can't be read: {error.strerror}; check the path and the disk") from None
+        return decode_image(content, repr(name))
+
+
+class CaptionedImage(NamedTuple):
+    """The location of an image, and its captions."""
+
+    name: str
+    """Unique within its set; for files, the path below the set's folder without suffix."""
+    location: ImageLocation
+    captions: tuple[str, ...]
+
+
+def file_fingerprint(path: str | os.PathLike[str]) -> tuple[object, ...]:
+    """Size and modification time [ns] of a file, and whether this process may read it."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ("missing",)
+    # granting read access changes neither size nor modification time
+    unreadable = () if os.access(path, os.R_OK) else ("unreadable",)
+    return (found.st_size, found.st_mtime_ns, *unreadable)
+
+
+def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[str, ...]:
+    """The usable captions among what a file stores for an image, with white space normalized and duplicates removed.
+
+    `on_problem` receives one line for each entry that is not a caption.
+    """
+    entries = found if isinstance(found, list | tuple) else [found]
+    captions = []
+    for entry in entries:
+        if problem := _problem(entry):
+            on_problem(f"a caption of {name!r} {problem}; it is left out")
+        else:
+            captions.append(" ".join(unicodedata.normalize("NFC", str(entry)).split()))
+    return tuple(dict.fromkeys(captions))
+
+
+def joined_captions(entries: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """All captions of each name, without duplicates; names are in the order of their first appearance."""
+    joined: dict[str, list[str]] = {}
+    for name, captions in entries:
+        joined.setdefault(name, []).extend(captions)
+    return {name: tuple(dict.fromkeys(captions)) for name, captions in joined.items()}
+
+
+def _problem(entry: object) -> str:
+    if not isinstance(entry, str):
+        return f"is not text but {str(entry)[:40]!r}"
+    if not entry.strip():
+        return "is empty"
+    if len(entry) > LONGEST_CAPTION:
+        return f"has {len(entry)} characters, more than {LONGEST_CAPTION}"
+    if any("\ud800" <= char <= "\udfff" or (char < " " and not char.isspace()) for char in entry):
+        return f"is not clean text ({entry[:40]!r})"
+    return ""
+
 
 IMAGE_KEYS = ("image", "file_name", "filename", "image_path", "path")
 """Keys that may name the image of a record; the first one present counts."""
@@ -38,9 +125,7 @@ IMAGE_KEYS = ("image", "file_name", "filename", "image_path", "path")
 CAPTION_KEYS = ("captions", "caption", "text")
 """Keys that may hold its captions; the first one present counts."""
 
-_FORMS = (
-    'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption"}], JSON Lines of such records, CSV and TSV'
-)
+_FORMS = 'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption"}], and JSON Lines of such records'
 
 
 def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
@@ -60,7 +145,7 @@ def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, 
     if not first:
         raise UsageError(f"the captions {str(path)!r} are empty; {_FORMS}")
     if first.lstrip()[0] not in "{[":
-        return joined_captions(_of_records(_table(path, first, on_problem), path, on_problem))
+        raise UsageError(f"the captions {str(path)!r} have no known format: {_FORMS}")
     if _record(_parsed(first)):
         return joined_captions(_of_records(_json_lines(path, on_problem), path, on_problem))
     return joined_captions(_of_json(path, on_problem))
@@ -70,11 +155,7 @@ def _of_json(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        if not any(_record(_parsed(line)) for _, line in _lines(path)):
-            raise UsageError(f"the captions {str(path)!r} are not JSON ({one_line(error)}); {_FORMS}") from None
-        # JSON Lines whose first line is damaged
-        yield from _of_records(_json_lines(path, on_problem), path, on_problem)
-        return
+        raise UsageError(f"the captions {str(path)!r} are not JSON ({one_line(error)}); {_FORMS}") from None
     if isinstance(content, list):
         yield from _of_records(
             ((f"entry {number}", entry) for number, entry in enumerate(content, 1)), path, on_problem
@@ -130,45 +211,14 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, with their positions."""
+def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield f"line {number}", line
-
-
-def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
-    for position, line in _lines(path):
-        try:
-            yield position, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            on_problem(f"{position} of {str(path)!r} is not JSON ({one_line(error)}); it is left out")
-
-
-def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[tuple[str, dict[str, Any]]]:
-    delimiter = "\t" if "\t" in header else ","
-    columns = [column.strip().strip('"').lower() for column in header.split(delimiter)]
-    if not any(key in columns for key in IMAGE_KEYS) or not any(key in columns for key in CAPTION_KEYS):
-        raise UsageError(
-            f"the captions {str(path)!r} have no known format: {_FORMS} (whose header has the columns image and "
-            "caption)"
-        )
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        # strict, since a quote that is never closed would silently swallow the rows after it
-        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-        rows = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
-        while True:
-            try:
-                row = next(rows, None)
-            except csv.Error as error:
-                on_problem(f"line {rows.line_num} of {str(path)!r} is not a row ({one_line(error)}); it is left out")
-                continue
-            if row is None:
-                return
-            # the reader returns the header as a row, too
-            if any(row) and [cell.strip().lower() for cell in row] != columns:
-                yield f"line {rows.line_num}", dict(zip(columns, row, strict=False))
+                try:
+                    yield f"line {number}", json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    on_problem(f"line {number} of {str(path)!r} is not JSON ({one_line(error)}); it is left out")
 
 
 TAR_SUFFIX = ".tar"

@@ -101,54 +101,7 @@ def _read_version_5(path: Path, variable: str) -> np.ndarray:
         from scipy.io import loadmat
     except ImportError:
         raise missing_extra("scipy", "data") from None
-    _check_version_5(path, variable)
     return np.asarray(loadmat(path, variable_names=[variable])[variable])
-
-
-_COMPRESSED = 15
-_NUMBER_CLASSES = range(6, 16)
-_NUMBER_TYPES = (1, 2, 3, 4, 5, 6, 7, 9, 12, 13)
-_HEADER_BYTES = 4096
-"""More than a matrix's flags, sizes, name and the tag of its values take."""
-
-
-def _check_version_5(path: Path, variable: str) -> None:
-    """Check the tags of a matrix: scipy 1.17 looks an unknown type up outside of its tables, which ends the process."""
-    is_found = False
-    with path.open("rb") as file:
-        start = file.read(128)
-        if 0 in start[:4]:
-            raise ValueError("it is of version 4")
-        order = "<" if start[126:] == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(f"{order}II", tag)
-            end = file.tell() + size
-            header = file.read(min(size, _HEADER_BYTES))
-            if kind == _COMPRESSED:
-                header = zlib.decompressobj().decompress(header, _HEADER_BYTES)[8:]
-            elements = _elements(header, order)
-            (_, flags), _, (_, name), (value_type, _) = (next(elements, (0, b"")) for _ in range(4))
-            if name == variable.encode():
-                (bits,) = struct.unpack(f"{order}I", flags[:4])
-                is_found, is_complex = True, bits & 0x800
-                if bits & 255 not in _NUMBER_CLASSES or is_complex or value_type not in _NUMBER_TYPES:
-                    raise ValueError(f"{variable} is no matrix of real numbers")
-            file.seek(end)
-    if not is_found:
-        raise ValueError(f"it has no matrix {variable}")
-
-
-def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Type and content of each element inside a matrix; short ones have both in the eight bytes of their tag."""
-    at = 0
-    while at + 8 <= len(content):
-        kind, size = struct.unpack_from(f"{order}II", content, at)
-        is_short = kind > 0xFFFF
-        if is_short:
-            kind, size = kind & 0xFFFF, kind >> 16
-        start = at + (4 if is_short else 8)
-        yield kind, content[start : start + size]
-        at = at + 8 if is_short else start + (size + 7) // 8 * 8
 
 
 _BROKEN = (

@@ -137,16 +137,13 @@ def named_transform(name: str) -> Transform:
 Pixels = UInt8[Tensor, "3 H W"]
 """An RGB image in [0, 255]."""
 Labels = Int[Tensor, "*maps H W"]
-"""One label map of an image, or several; choices that depend on labels use the first map."""
+"""One label map of an image, or several."""
 
 AugmentedImage = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "*maps h w"]]
 """An image and its label maps after an augmentation."""
 
 PAD_COLOR = 128
 """Value of all channels in the padding, in [0, 255]."""
-
-CROP_TRIES = 10
-"""Largest number of crops to draw until no class fills too much of one."""
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32.0, (0.5, 1.5), (0.5, 1.5), 18
 """Ranges of SSD's color jitter: offset (of values in [0, 255]), factor, factor, and rotation in steps of 2 degrees."""
@@ -162,8 +159,6 @@ class Augmentation:
     """Maximum length of the longer side after resizing [px]."""
     crop_size: int = 384
     """Side of the square crop [px]; smaller images are padded at the bottom and the right, with gray and unlabeled."""
-    max_class_fraction: float = 1.0
-    """Maximum fraction of the labeled pixels of a crop that one class may cover; 1: no limit."""
     color_jitter: bool = True
     """Whether to apply color jitter (SSD's augmentation)."""
     flip_prob: float = 0.5
@@ -205,22 +200,13 @@ class Augmentation:
         return pad(image, labels, self.crop_size)
 
     def random_crop(self, image: Pixels, labels: Labels, generator: torch.Generator) -> AugmentedImage:
-        """A random crop of at most `crop_size` x `crop_size` pixels, which no class fills up to `max_class_fraction`.
-
-        If `CROP_TRIES` crops fail, the last one is returned.
-        """
+        """A random crop of at most `crop_size` x `crop_size` pixels."""
         rows, columns = labels.shape[-2:]
         height, width = min(self.crop_size, rows), min(self.crop_size, columns)
-        window = (slice(0), slice(0))
-        for _ in range(1 if self.max_class_fraction >= 1 else CROP_TRIES):
-            top = _integer_below(rows - height + 1, generator)
-            left = _integer_below(columns - width + 1, generator)
-            window = (slice(top, top + height), slice(left, left + width))
-            visible = labels.reshape(-1, rows, columns)[0][window]
-            counts = visible[visible != UNLABELED].unique(return_counts=True)[1]
-            if len(counts) > 1 and counts.max() < counts.sum() * self.max_class_fraction:
-                break
-        return image[:, window[0], window[1]], labels[..., window[0], window[1]]
+        top = _integer_below(rows - height + 1, generator)
+        left = _integer_below(columns - width + 1, generator)
+        window = (slice(top, top + height), slice(left, left + width))
+        return image[:, *window], labels[..., *window]
 
 
 def resize(image: Pixels, labels: Labels, size: tuple[int, int]) -> AugmentedImage:

@@ -37,8 +37,12 @@ SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
 """Segments some images."""
 
 
+OnDrawn = Callable[[int, int], object]
+"""Called with the number of examples that are drawn, and of all: first 0, then after each."""
+
+
 def write_examples(
-    folder: Path, task: EvaluationTask, result: EvaluationResult, segment: SegmentBatch
+    folder: Path, task: EvaluationTask, result: EvaluationResult, segment: SegmentBatch, on_drawn: OnDrawn
 ) -> dict[str, Any]:
     """Write the images with the lowest and the highest mIoU, their true labels and their predictions.
 
@@ -56,6 +60,8 @@ def write_examples(
     by_stem = {image.stem: image for image in result.images}
     entries: dict[str, Any] = {}
     written: set[Path] = set()
+    total, drawn = len(worst) + len(best), 0
+    on_drawn(drawn, total)
     for kind, scores in (("worst", worst), ("best", best)):
         entries[kind] = []
         for number, (miou, score) in enumerate(scores, 1):
@@ -64,6 +70,8 @@ def write_examples(
                 truth = by_stem[score.stem].read(len(task.images.vocabulary))
             except InputError:
                 continue  # it was there when it was scored
+            finally:
+                drawn += 1
             (prediction,) = segment([truth])
             maps = (truth.combined(), shown_prediction(task, truth, prediction))
             colors = class_colors(len(task.classes))
@@ -76,6 +84,7 @@ def write_examples(
                 {"image": score.stem, "miou": miou, "pixel_accuracy": accuracy, **files}
                 | {"classes": _listed(task, score.confusion, colors)}
             )
+            on_drawn(drawn, total)
     earlier = {*folder.glob(f"{EXAMPLE_FOLDER}/worst-*.jpg"), *folder.glob(f"{EXAMPLE_FOLDER}/best-*.jpg")}
     for path in earlier - written:
         path.unlink(missing_ok=True)

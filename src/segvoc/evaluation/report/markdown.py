@@ -11,9 +11,8 @@ PLAIN_COLUMNS = (
     ("fwIoU", "fwiou"),
     ("pixel accuracy", "pixel_accuracy"),
     ("mean accuracy", "mean_accuracy"),
-    ("boundary F", "boundary_f"),
 )
-"""Headings and names of the scores; the last one is optional."""
+"""Headings and names of the scores."""
 
 PART_COLUMNS = tuple(
     (f"{title} {head}", protocol, name)
@@ -55,8 +54,7 @@ def score_cells(report: Mapping[str, Any]) -> dict[str, str]:
     """The scores of a report by their headings; for parts by PartCATSeg's rule."""
     if (parts := report["parts"]) is not None:
         return {head: percent(parts[protocol]["part-cat-seg"][name]) for head, protocol, name in PART_COLUMNS}
-    columns = PLAIN_COLUMNS if report["boundary_f"] is not None else PLAIN_COLUMNS[:-1]
-    return {head: percent(report[name]) for head, name in columns}
+    return {head: percent(report[name]) for head, name in PLAIN_COLUMNS}
 
 
 def kept_text(protocol: Mapping[str, Any]) -> str:
@@ -70,9 +68,8 @@ def percent(value: float | None) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    # a report without any boundary score (nothing was labeled) has fewer columns
-    heads = max((list(row) for row in rows), key=len)
-    body = [[_escaped(row.get(head, "—")) for head in heads] for row in rows]
+    heads = list(rows[0])
+    body = [[_escaped(text) for text in row.values()] for row in rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in [heads, ["---"] * len(heads), *body])
 
 

@@ -9,7 +9,6 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from segvoc.errors import UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
-from segvoc.evaluation.report.examples import EXAMPLE_FILES, SegmentBatch, write_examples
+from segvoc.evaluation.report.examples import OnDrawn, SegmentBatch, write_examples
 from segvoc.evaluation.report.markdown import (
     PLAIN_COLUMNS,
     comparison,
@@ -73,10 +72,11 @@ def write_report(
     fingerprint: Mapping[str, object],
     protocol: EvaluationProtocol,
     segment: SegmentBatch,
+    on_drawn: OnDrawn,
 ) -> Report:
     """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `images/`, each file atomically.
 
-    The files of an earlier report are replaced. `segment` segments the examples.
+    The files of an earlier report are replaced. `segment` segments the examples; for `on_drawn` see `OnDrawn`.
 
     Returns:
         The content of `report.json`.
@@ -85,20 +85,13 @@ def write_report(
         OutputError: a file can't be written.
     """
     report = build_report(task, origin, result, fingerprint, protocol)
-    report |= write_examples(folder, task, result, segment)
+    report |= write_examples(folder, task, result, segment, on_drawn)
     write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
     write_page(folder, report)
     # last: where this file exists, the others exist too
     write_report_json(folder / "report.json", report)
     return report
-
-
-def is_complete(folder: Path, report: Report) -> bool:
-    """Whether the other files of a report are in its folder too; there is no page if jinja2 isn't installed."""
-    names = ["classes.csv", "row.md", *(["index.html"] if find_spec("jinja2") else [])]
-    names += [entry[name] for kind in ("worst", "best") for entry in report[kind] for name in EXAMPLE_FILES]
-    return all((folder / name).is_file() for name in names)
 
 
 def build_report(
@@ -132,7 +125,6 @@ def build_report(
             "source": dict(task.source),
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
-        "boundary_f": _boundary_mean(result) if fingerprint["boundary"] else None,
         "classes_per_image": _classes_per_image([score.confusion for score in result.scores]),
         "classes": _classes(task, confusion, scores, result),
         "parts": _parts(task, confusion, result),
@@ -177,10 +169,6 @@ def _classes(
     task: EvaluationTask, confusion: Confusion, scores: Scores, result: EvaluationResult
 ) -> list[dict[str, Any]]:
     true, predicted = confusion.truth_pixels(), confusion.predicted_pixels()
-    by_class: dict[int, list[float]] = {}
-    for score in result.scores:
-        for label, value in score.boundary.items():
-            by_class.setdefault(label, []).append(value)
     seen = () if task.parts is None else task.parts.seen
     oracle = _oracle(task, result).scores().iou
     entries = []
@@ -193,24 +181,10 @@ def _classes(
             "pixels": int(true[label]),
             "predicted_pixels": int(predicted[label]),
         }
-        if by_class:
-            entry["boundary_f"] = _percent_mean(by_class.get(label, []))
         if task.parts is not None:
             entry |= {"oracle_iou": defined(oracle[label]), "seen": seen[label]}
         entries.append(entry)
     return entries
-
-
-def _boundary_mean(result: EvaluationResult) -> float | None:
-    """Mean over the images of the mean over the classes that each one contains."""
-    return _percent_mean(
-        [math.fsum(score.boundary.values()) / len(score.boundary) for score in result.scores if score.boundary]
-    )
-
-
-def _percent_mean(values: Sequence[float]) -> float | None:
-    # `fsum` is exact, whatever the order
-    return 100 * math.fsum(values) / len(values) if values else None
 
 
 def _classes_per_image(confusions: Sequence[Confusion]) -> dict[str, float] | None:
@@ -388,12 +362,10 @@ def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
 
 def _table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     scores = [score_cells(report) for report in reports]
-    heads = max(scores, key=len)
-    rows = [["data", "images", *heads, "published", "s/image"]]
+    rows = [["data", "images", *scores[0], "published", "s/image"]]
     for report, cells in zip(reports, scores, strict=True):
         data, seconds = report["data"], report["latency_seconds"]["median"]
         published = ", ".join(percent(row["published"]) for row in comparison(report)) or "-"
         time = "-" if seconds is None else f"{seconds:.3g}"
-        own = (cells.get(head, percent(None)) for head in heads)
-        rows.append([printable(data["title"]), str(data["evaluated"]), *own, published, time])
+        rows.append([printable(data["title"]), str(data["evaluated"]), *cells.values(), published, time])
     return aligned(rows)

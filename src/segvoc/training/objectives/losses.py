@@ -204,7 +204,7 @@ Count = Float[Tensor, ""] | None
 
 
 def stream_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
-    """Cosine similarity of the two streams for every class and cell, in [-1, 1] (PCA-Seg, Eq. 7).
+    """Cosine similarity of the two streams for every class and cell, in [-1, 1] (PCA-Seg, Eq. 7; Eq. 8 squares it).
 
     As in the released code, 1e-6 is added to each norm.
     """
@@ -212,11 +212,6 @@ def stream_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, 
     spatial, semantic = at_least_float32(spatial), at_least_float32(semantic)
     norms = (spatial.norm(dim=-1) + 1e-6) * (semantic.norm(dim=-1) + 1e-6)
     return (spatial * semantic).sum(dim=-1) / norms
-
-
-def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
-    """The square of `stream_cosine`, in [0, 1] (PCA-Seg, Eq. 8)."""
-    return stream_cosine(spatial, semantic).square()
 
 
 def released_segmentation_loss(
@@ -256,7 +251,25 @@ def competing_segmentation_loss(
     outweigh its positive one. No published network is trained this way. The arguments are those of
     `masked_segmentation_loss`.
     """
-    size, counted = labels.shape[1:], labels != ignored
+    return _softmax_entropy(logits, labels, labels != ignored, chunk, pixels, none=0.0)
+
+
+def cross_entropy_segmentation_loss(
+    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
+) -> Float[Tensor, ""]:
+    """Softmax cross-entropy over all classes (ERR-Seg, Sec. 4.1.4), over the pixels of one of them: `F.cross_entropy`.
+
+    Pixels with another label, such as the background's, are left out like `ignored` ones. The arguments are those of
+    `masked_segmentation_loss`.
+    """
+    return _softmax_entropy(logits, labels, labels < logits.shape[1], chunk, pixels, none=-torch.inf)
+
+
+def _softmax_entropy(
+    logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chunk: int | None, pixels: Count, none: float
+) -> Float[Tensor, ""]:
+    """Softmax cross-entropy over the classes and "none of them", whose logit is `none`, at the counted pixels."""
+    size = labels.shape[1:]
 
     def sums(logits: Logits, first: int) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
         """Log-sum-exp over a chunk of classes, and the logit of the true class where the chunk contains it."""
@@ -268,7 +281,7 @@ def competing_segmentation_loss(
         return scores.logsumexp(dim=1), true * here
 
     step = chunk or logits.shape[1]
-    total, true = torch.zeros_like(labels, dtype=torch.float32), torch.zeros_like(labels, dtype=torch.float32)
+    total, true = (torch.full_like(labels, value, dtype=torch.float32) for value in (none, 0.0))
     for number, some in enumerate(logits.split(step, dim=1)):
         more, found = sums(some, 0) if chunk is None else checkpoint(sums, some, number * step, use_reentrant=False)  # pyright: ignore[reportGeneralTypeIssues]
         total, true = torch.logaddexp(total, more), true + found

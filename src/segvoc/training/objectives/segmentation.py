@@ -28,6 +28,7 @@ from segvoc.training.objectives.losses import (
     competing_loss,
     competing_segmentation_loss,
     compositional_loss,
+    cross_entropy_segmentation_loss,
     masked_segmentation_loss,
     object_loss,
     part_loss,
@@ -72,6 +73,10 @@ class GroundTruthFirst:
         return rank.argsort(dim=1, stable=True)[:, :keep].sort(dim=1).values
 
 
+SOFTMAX: tuple[Loss, ...] = ("competing", "cross-entropy")
+"""Losses in which all classes compete; a part network's "none of them" is a class of its own in both."""
+
+
 class PartObjective(nn.Module):
     """The losses of a batch, by name; "loss" is minimized.
 
@@ -90,7 +95,7 @@ class PartObjective(nn.Module):
                     f"{name}={value}: a part network is trained on all its words at once; leave {name} at 0"
                 )
         self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock)
-        self.of_pixels = competing_loss if recipe.objective.loss == "competing" else binary_loss
+        self.of_pixels = competing_loss if recipe.objective.loss in SOFTMAX else binary_loss
         self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
     def counted(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> Int[Tensor, "3"] | None:
@@ -152,6 +157,7 @@ SEGMENTATION_LOSSES: dict[Loss, Callable[..., Float[Tensor, ""]]] = {
     "released": released_segmentation_loss,
     "masked": masked_segmentation_loss,
     "competing": competing_segmentation_loss,
+    "cross-entropy": cross_entropy_segmentation_loss,
 }
 
 PROMPTS = 64
@@ -188,7 +194,9 @@ class Objective(nn.Module):
 
     def counted(self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor) -> Int[Tensor, ""] | None:
         """The number of labeled pixels that the loss averages over; None: over all pixels."""
-        return None if self.recipe.objective.loss == "released" else (labels != IGNORED).sum()
+        loss = self.recipe.objective.loss
+        counted = labels < len(words) if loss == "cross-entropy" else labels != IGNORED
+        return None if loss == "released" else counted.sum()
 
     def forward(
         self,

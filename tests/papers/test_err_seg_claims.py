@@ -1,0 +1,65 @@
+"""What ERR-Seg's paper derives: Proposition 1, the savings of Sec. 3.4.3, and Eq. 6 beside the released code."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, ErrBlock
+
+
+def share_of_redundant(scores: Tensor, values: Tensor, existing: int) -> Tensor:
+    """Delta of Eqs. 12 and 13: the share of the redundant classes in what each existing class attends to."""
+    weighted = scores[:existing].exp()[..., None] * values
+    return weighted[:, existing:].sum(1) / weighted.sum(1)
+
+
+def test_fewer_redundant_classes_have_a_smaller_share_of_attention_where_values_are_positive():
+    """Proposition 1, whose proof needs terms of one sign; with signed values it doesn't hold everywhere."""
+    generator = torch.Generator().manual_seed(0)
+    scores, values = torch.randn(40, 40, generator=generator), torch.rand(40, 8, generator=generator)
+    shares = [share_of_redundant(scores[:keep, :keep], values[:keep], existing=5) for keep in (10, 20, 40)]
+    assert (shares[0] < shares[1]).all() and (shares[1] < shares[2]).all()
+    signed = [share_of_redundant(scores[:keep, :keep], values[:keep] - 0.5, existing=5) for keep in (10, 40)]
+    assert not (signed[0] < signed[1]).all()
+
+
+def attention_products(classes: int, **options: int) -> list[int]:
+    """Multiply-adds of the products of attention in a block: of spatial and of class aggregation."""
+    dim, cells, counts = 128, 8, []
+    with torch.device("meta"):
+        x, guidance = torch.empty(1, classes, cells, cells, dim), torch.empty(1, cells, cells, dim)
+        for streams in ("spatial", "class"):
+            block = ErrBlock(ErrAggregationConfig(streams=streams, **options), 0)
+            with FlopCounterMode(display=False) as counter:
+                block(x, guidance, torch.empty(1, classes, dim), AggregationContext())
+            found = counter.get_flop_counts()["Global"]
+            counts.append(sum(count for call, count in found.items() if "attention" in str(call) or "bmm" in str(call)))
+    return counts
+
+
+@pytest.mark.parametrize(("classes", "kept"), [(847, 48), (150, 32)])
+def test_the_savings_of_section_3_4_3(classes: int, kept: int) -> None:
+    before, after = attention_products(classes, ssr=1, csr=1), attention_products(kept, ssr=2, csr=2)
+    spatial, semantic = (1 - less / more for less, more in zip(after, before, strict=True))
+    assert spatial == pytest.approx(1 - kept / (2**2 * classes))
+    assert semantic == pytest.approx(1 - (kept / (2 * classes)) ** 2)
+
+
+def test_the_released_merging_of_costs_is_equation_6_with_other_weights():
+    """S = conv(S3) + up(conv(S4)): each of its convolutions is one of the released ones, times half the 1 x 1 one."""
+    torch.manual_seed(0)
+    config = ErrAggregationConfig(embed_dim=16, dim=8, heads=2)
+    module = ErrAggregation(config, channels=4, tap_channels=(4, 4, 4, 4)).double()
+    costs = [torch.randn(1, 1, 3, side, side, dtype=torch.float64) for side in (8, 4)]
+    with torch.no_grad():
+        released = module._embedded(costs, (8, 8), AggregationContext())
+        merge, paper = module.merge_costs, 0
+        for embed, cost in zip(module.embed_costs, costs, strict=True):
+            weight = 0.5 * torch.einsum("dc,cihw->dihw", merge.weight[:, :, 0, 0], embed.weight)
+            bias = 0.5 * (merge.weight[:, :, 0, 0] @ embed.bias + merge.bias)
+            embedded = F.conv2d(cost[0].transpose(0, 1), weight, bias, padding=3)
+            paper = paper + F.interpolate(embedded, (8, 8), mode="bilinear")
+    torch.testing.assert_close(released[0].permute(0, 3, 1, 2), paper, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,51 @@
+"""Compiled runs of the small network in a process of its own, where no annotation is checked.
+
+Prints how many graphs there are after each step, and asserts that each run has the numbers of one that isn't compiled.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch._dynamo.utils import counters
+
+from tests.training.runs import drawn_images, losses, open_run
+
+BACKEND = "eager"
+"""Traces as the default does, and compiles nothing: what is counted are graphs and recompilations."""
+
+STEPS = 4
+
+
+def run(folder: Path, *, compiled: bool, **options: object) -> list[int]:
+    """Train; the number of graphs after each step."""
+    torch._dynamo.reset()
+    counters.clear()
+    seen: list[int] = []
+    training = open_run(drawn_images(folder / "set"), folder / "run", compile=compiled, steps=STEPS, **options)
+    note = training.folder.note
+    training.folder.note = lambda name, entry: (note(name, entry), seen.append(counters["stats"]["unique_graphs"]))
+    training.run()
+    return seen
+
+
+def main(folder: Path) -> None:
+    """Compare compiled and plain runs."""
+    graphs: dict[str, list[int]] = {}
+    torch.set_num_threads(1)
+    own = torch.nn.Module.compile
+    torch.nn.Module.compile = lambda self, **options: own(self, backend=BACKEND, **options)
+    for name, options in (
+        ("all", {"activation_checkpointing": False}),
+        ("sampled", {"num_sampled_classes": 2}),
+    ):
+        run(folder / name / "plain", compiled=False, **options)
+        graphs[name] = run(folder / name / "compiled", compiled=True, **options)
+        plain, compiled = (torch.tensor(losses(folder / name / kind / "run")) for kind in ("plain", "compiled"))
+        torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-6)
+    sys.stdout.write(json.dumps(graphs))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,14 @@
+"""`compile=true`: the numbers of a run that isn't compiled, and no graph that is compiled anew at every step."""
+
+import json
+
+from tests.processes import printed
+
+
+# a process of its own: annotations that are checked at run time break graphs
+def test_a_compiled_run_has_the_same_numbers_and_its_graphs_serve_all_steps(tmp_path, pytestconfig):
+    shown = printed("-m", "tests.training.compiled_run", tmp_path, cwd=pytestconfig.rootpath)
+    graphs = json.loads(shown)
+    assert graphs.keys() == {"all", "sampled"}
+    for name, counts in graphs.items():
+        assert 0 < counts[0] and counts[2] == counts[-1], f"{name}: {counts}"
