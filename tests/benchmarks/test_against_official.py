@@ -12,18 +12,14 @@ from benchmarks.against_official import (
     END,
     WORDS,
     Line,
-    about,
     compared,
     measure_all,
     measured,
     peak_memory,
-    settings_of,
-    show,
     table,
-    with_earlier,
 )
 from benchmarks.compared_calls import Kind, Setting
-from segvoc.errors import SegvocError, UsageError
+from segvoc.errors import SegvocError
 from tests.benchmarks.official_stand_in import make_checkout
 
 START = "<!-- against-official -->"
@@ -98,58 +94,6 @@ def test_what_is_not_exact_is_checked_before_it_is_chosen(tmp_path: Path, steady
 def test_the_memory_of_one_code_is_that_of_its_process(side: against_official.Side, tmp_path: Path, small: None):
     assert peak_memory(make_checkout(tmp_path), Setting("cat-seg-b", 2), "float32", side) > 0.1
     assert not any(name.startswith(("cat_seg", "detectron2")) for name in sys.modules)
-
-
-def test_rows_follow_the_options():
-    assert [row.words for row in settings_of("cat-seg-b", options_of())] == [20, 59, 171]
-    protocol = settings_of("pca-seg-b", options_of(rows=["protocol"], words=[9], keep=4))
-    assert protocol == [Setting("pca-seg-b", 9, "protocol", 4)]
-    assert [row.words for row in settings_of("err-seg-b", options_of(rows=list(WORDS)))] == [150, 847, 150, 847]
-    kinds = {row.kind for row in settings_of("cat-seg-b", options_of(rows=list(WORDS), dtype="bfloat16"))}
-    assert kinds == {"network", "protocol", "aggregation"}
-    with pytest.raises(UsageError, match="err-seg-b has no such rows as protocol; choose network"):
-        settings_of("err-seg-b", options_of(rows=["protocol"]))
-
-
-def test_the_table_goes_between_the_marks(tmp_path: Path):
-    page = tmp_path / "README.md"
-    page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    rows = [
-        line("cat-seg-b", 20),
-        line("cat-seg-b", 59, kind="training-cached"),
-        line("cat-seg-b", 59, kind="training"),
-        line("cat-seg-b", 171, official_spread=0.16),
-        line("pca-seg-b", 171, spread=0.16),
-    ]
-    results = {"machine": machine.described(), "rows": rows}
-    show([results], page)
-    shown, said = table(rows[:3]), about(results)
-    assert page.read_text() == f"before\n{START}\n{shown}{said}{END}\nafter\n"
-    assert "not shown, as their times spread by more than 15%: 2 of 5 rows" in said and "threads, PyTorch" in said
-    some = "<!-- against-official: network training -->"
-    page.write_text(f"{some}{END}")
-    show([results], page)
-    assert page.read_text() == f"{some}\n{table([rows[0], rows[2]])}{said}{END}"
-    show([results, results], page)
-    assert page.read_text() == f"{some}\n" + "\n".join(2 * [table([rows[0], rows[2]]) + said]) + END
-    page.write_text("no marks")
-    with pytest.raises(UsageError, match="has no place for the table; add the lines <!-- against-official --> and"):
-        show([results], page)
-
-
-def test_rows_replace_earlier_ones_of_the_same_setting_and_machine(tmp_path: Path):
-    earlier = tmp_path / "earlier.json"
-    rows = [line("err-seg-b", 150), line("cat-seg-b", 20, ratio=2.0)]
-    earlier.write_text(json.dumps({"machine": machine.described(), "rows": rows}))
-    half = line("cat-seg-b", 20, dtype="bfloat16")
-    merged = with_earlier([half, line("cat-seg-b", 20, ratio=4.0)], earlier)
-    assert [(row["model"], row["dtype"], row["ratio"]) for row in merged] == [
-        ("cat-seg-b", "float32", 4.0),
-        ("err-seg-b", "float32", 3.14),
-        ("cat-seg-b", "bfloat16", 3.14),
-    ]
-    earlier.write_text(json.dumps({"machine": machine.described() | {"cores": 1000}, "rows": rows}))
-    assert with_earlier([half], earlier) == [half]
 
 
 def test_every_row_is_saved_with_the_memory_of_both(tmp_path, steady_machine, monkeypatch):

@@ -256,23 +256,6 @@ def test_a_file_outside_the_cache_is_never_removed(home, monkeypatch, tmp_path, 
     assert not link.is_symlink() and (tmp_path / "own.pth").read_bytes() == b"own"
 
 
-@each_kind
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (PermissionError(errno.EACCES, "Permission denied"), "can't be written"),
-        (OSError("Consistency check failed\nmore"), "the transfer broke off (Consistency check failed)"),
-        (ValueError(), "the transfer broke off (ValueError)"),
-    ],
-)
-def test_what_breaks_a_transfer_is_told(hub, home, monkeypatch, file, error, said):
-    def broken(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(file_download, "http_get", broken)
-    assert said in _refusal(hub.publish(file))
-
-
 # ---- for a file with an address of its own
 
 
@@ -284,16 +267,6 @@ def test_a_transfer_is_taken_up_by_a_later_call(hub: LoopbackHub, home: Path, mo
     incomplete.write_bytes(content[:1000])
     assert fetch(file).read_bytes() == content
     assert hub.transfers() == [(path, 1000)] and not incomplete.exists()
-
-
-def test_an_incomplete_file_that_is_too_long_is_begun_anew(hub: LoopbackHub, home: Path) -> None:
-    file = hub.publish(WEB_FILE)
-    ((path, content),) = hub.files.items()
-    incomplete = cache_path(file).with_name(f"{file.filename}.incomplete")
-    incomplete.parent.mkdir(parents=True)
-    incomplete.write_bytes(content + b"more")
-    assert fetch(file).read_bytes() == content
-    assert hub.transfers() == [(path, 0)]
 
 
 def test_space_for_several_files_is_checked_at_once(home: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from segvoc.checkpoints.files import FORMAT, pack_int8_rows, read_header, read_weights, unwrap, write_weights
+from segvoc.checkpoints.files import FORMAT, read_header, read_weights, write_weights
 from segvoc.errors import CheckpointError
 from tests.images import one_line_error
 
@@ -54,23 +54,6 @@ def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     write_weights(tmp_path / "1.safetensors", TENSORS, "tiny", b=1, a=2)
     write_weights(tmp_path / "2.safetensors", TENSORS, "tiny", a=2, b=1)
     assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
-
-
-def test_packed_rows_are_unpacked(tmp_path: Path) -> None:
-    weight = torch.randn(70, 80, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 70)[:, None]
-    write_weights(tmp_path / "w.safetensors", pack_int8_rows({"weight": weight, "bias": weight[:, 0]}), "tiny")
-    found = read_weights(tmp_path / "w.safetensors").tensors
-    assert found.keys() == {"weight", "bias"}
-    step = weight.abs().amax(1, keepdim=True) / 127
-    assert ((found["weight"] - weight).abs() <= 0.51 * step).all()
-    assert torch.allclose(found["bias"], weight[:, 0], rtol=1e-3, atol=1e-6)
-
-
-def test_safetensors_of_others_have_no_preset(tmp_path: Path) -> None:
-    safetensors.torch.save_file(TENSORS, tmp_path / "w.safetensors", {"format": "pt"})
-    file = read_weights(tmp_path / "w.safetensors")
-    _equal(file.tensors, TENSORS)
-    assert (file.preset, file.record) == (None, {})
 
 
 def test_parts_of_one_tensor_are_written_apart(tmp_path: Path) -> None:
@@ -214,25 +197,6 @@ def test_the_content_tells_how_to_read(tmp_path: Path, name: str, written: str) 
     _equal(read_weights(tmp_path / name).tensors, TENSORS)
 
 
-@pytest.mark.parametrize("length", [640, 0x4B50])
-def test_a_header_whose_length_looks_like_another_format_is_read(tmp_path: Path, length: int) -> None:
-    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode().ljust(length)
-    start = struct.pack("<Q", length)
-    assert start.startswith((b"\x80\x02", b"PK"))
-    (tmp_path / "w.pth").write_bytes(start + header + b"\0" * 8)
-    _equal(read_weights(tmp_path / "w.pth").tensors, {"a": torch.zeros(2)})
-
-
-def test_forbidden_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save(TENSORS, tmp_path / "w.pth")
-
-    def forbidden(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(torch, "load", forbidden)  # root may read everything
-    _refused(tmp_path / "w.pth", "permission denied")
-
-
 # ---- pickles
 
 
@@ -276,12 +240,6 @@ def test_pickle_without_named_tensors_is_refused(tmp_path: Path, content: object
     assert "damaged" not in _refused(tmp_path / "w.pth", "no tensors", "use another")
 
 
-def test_companions_at_the_top_are_left_out() -> None:
-    companions = {"optimizer": {"state": {}}, "epoch": 3, "ema": {"a.bias": torch.ones(9)}, "args": None}
-    _equal(unwrap({**TENSORS, **companions}), TENSORS)
-    _equal(unwrap({"model": TENSORS, "anything": 1, "model_ema": {"a.bias": torch.ones(9)}}), TENSORS)
-
-
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("kind", ["sparse", "quantized", "shape alone"])
 def test_tensors_that_are_no_plain_numbers_are_listed(tmp_path: Path, kind: str) -> None:
@@ -301,12 +259,6 @@ def test_what_is_no_weight_among_the_weights_is_listed(tmp_path: Path, wrapper: 
     _refused(tmp_path / "w.pth", r"has no weights under 'a.scale', 'parts', 'a\nb', 3; save only the tensors")
     torch.save({**TENSORS, **{f"n{number}": number for number in range(30)}}, tmp_path / "w.pth")
     _refused(tmp_path / "w.pth", "'n9' and 20 more")
-
-
-def test_a_prefix_of_some_names_is_kept() -> None:
-    mixed = {"module.a": torch.zeros(1), "a": torch.ones(1)}
-    _equal(unwrap(mixed), mixed)
-    _equal(unwrap({"module.module.a": torch.zeros(1)}), {"module.a": torch.zeros(1)})
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state, part_network_state
+from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert
@@ -86,23 +86,6 @@ def test_a_whole_checkpoint_is_converted(official: dict[str, Tensor], tmp_path: 
     with torch.device("meta"):
         network = built("part-cat-seg-b")
     assert done.parts == () and done.tensors == len(network.state_dict())
-
-
-@pytest.mark.golden
-def test_the_vector_for_none_is_the_one_that_it_was_trained_with(official: dict[str, Tensor]) -> None:
-    with torch.device("meta"):
-        network = built("part-cat-seg-b")
-    none = part_network_state(official, network)["aggregation.none"]
-    assert torch.allclose(none, torch.full((512,), 512**-0.5))
-
-
-@pytest.mark.golden
-def test_without_dinov2_it_is_refused(official: dict[str, Tensor]) -> None:
-    with torch.device("meta"):
-        network = built("part-cat-seg-b")
-    half = {name: value for name, value in official.items() if not name.startswith("backbone.")}
-    with pytest.raises(CheckpointError, match="DINOv2 weights are of another network"):
-        part_network_state(half, network)
 
 
 def test_a_clip_alone_says_that_dinov2_is_needed_too(tmp_path: Path) -> None:

@@ -78,20 +78,3 @@ def test_no_two_records_name_one_file() -> None:
     assert len({file.sha256 for file in PUBLISHED.values()}) == len(PUBLISHED)
     assert all(known_file(file.sha256) is file for file in PUBLISHED.values())
     assert known_file("0" * 64) is None
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (88_200_000, "88.2 MB"),
-        (999_400_000, "999 MB"),
-        (999_600_000, "1 GB"),
-        (1_407_151_868, "1.41 GB"),
-        (2_300_000_000, "2.3 GB"),
-    ],
-)
-def test_sizes_are_written_as_the_hub_s_pages_write_them(size: int, text: str) -> None:
-    assert human_size(size) == text

@@ -8,13 +8,11 @@ from torch import Tensor
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_clip import openai_clip_states
-from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, towers_state
+from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16, vit_l14
 from segvoc.errors import CheckpointError
-from segvoc.networks.base import SegmentationNetwork
-from tests.built import built
 from tests.golden_sets import TOLERANCE
 from tests.images import one_line_error
 from tests.timm_clips import small_tokenizer
@@ -97,14 +95,6 @@ def test_every_name_and_shape_of_the_published_sizes_fits(vit, model):
         official = {name: torch.empty(shape) for name, shape in shapes_of("full", model).items()}
     for tower, state in zip(towers, towers_state(official, *towers), strict=True):
         assert state.keys() == tower.state_dict().keys()
-
-
-def test_it_is_a_plain_clip_for_a_network_without_aggregation(clip):
-    with torch.device("meta"):
-        plain = built("cat-seg-b", aggregation="none").aggregation
-    network = SegmentationNetwork(*small_towers(), plain)
-    assert is_plain_clip(clip)
-    assert clip_state(clip, network).keys() == {n for n in network.state_dict() if not n.startswith("aggregation.")}
 
 
 @pytest.mark.parametrize(

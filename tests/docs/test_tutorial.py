@@ -22,13 +22,6 @@ def test_a_command_is_one_of_the_command_line(command: str) -> None:
     assert parsed(shlex.split(command), whole=True)[1]
 
 
-def test_it_goes_from_scores_to_an_export() -> None:
-    names = [command.split()[1] for command in COMMANDS]
-    assert len(DRAWINGS) == 2
-    assert names[:4] == ["evaluate", "teach", "segment", "evaluate"]
-    assert names[4:] == ["train", "evaluate", "export", "segment", "push", "push", "segment"]
-
-
 @pytest.mark.slow
 def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

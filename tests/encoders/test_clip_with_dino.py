@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from tests.encoders.image_tower_contract import TINY_VIT, make_image
 from tests.networks.contract import assert_alike
 
@@ -73,9 +72,3 @@ def test_dinov2_learns_and_of_clip_what_is_asked(tuned):
     assert guide <= set(names)
     rest = {name.removeprefix("clip.") for name in names if name not in guide}
     assert rest == (set(OpenAIClipImageEncoder(TINY_VIT).fine_tuned_parameters()) if tuned else set())
-
-
-def test_the_templates_are_openais():
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    assert IMAGENET_TEMPLATES == tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)

@@ -131,9 +131,3 @@ def test_damaged_embeddings_are_computed_again(tower: Letters, cache: Path) -> N
     _encoder(tower)(WORDS)
     _encoder(tower)(WORDS)
     assert len(tower.calls) <= 7  # at most one of them had to encode the words
-
-
-def test_embeddings_of_another_type_are_not_kept(tower: Letters, cache: Path) -> None:
-    encoder = _encoder(tower.bfloat16())
-    assert encoder(WORDS).dtype == torch.bfloat16
-    assert _files(cache) == []

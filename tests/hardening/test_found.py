@@ -17,11 +17,9 @@ import pytest
 from PIL import Image
 
 from segvoc.data.captions.sources import find_captions
-from segvoc.data.labeled_images import read_classes
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.originals import _damage_named, _members
-from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError
 from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.onnx_program import OnnxProgram
@@ -31,7 +29,6 @@ from segvoc.records import check_amounts, field_value
 from segvoc.storage.files import safe_path
 from segvoc.storage.journal import read_journal
 from segvoc.training.run_folder import RunFolder
-from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 DEEP = "[" * 100_000
 
@@ -55,12 +52,6 @@ def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
     for kind, data in chunks:
         parts.append(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
     return b"".join(parts)
-
-
-def test_classes_nested_too_deeply(tmp_path: Path) -> None:
-    (tmp_path / "classes.json").write_text(DEEP)
-    with pytest.raises(UsageError, match="is not valid JSON"):
-        read_classes(tmp_path / "classes.json")
 
 
 def test_a_journal_line_nested_too_deeply_is_a_damaged_line(tmp_path: Path) -> None:
@@ -103,22 +94,6 @@ def test_a_manifest_whose_values_are_of_other_types(tmp_path: Path, name: str, v
     path.write_text(json.dumps(content | {name: value}))
     with pytest.raises(CheckpointError, match="is damaged"):
         ExportManifest.read(path)
-
-
-def test_templates_that_are_no_texts_and_deep_manifests(tmp_path: Path) -> None:
-    content = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
-    content["text"]["templates"] = [1.5]
-    for text in (json.dumps(content), DEEP):
-        (tmp_path / "segvoc.json").write_text(text)
-        with pytest.raises(CheckpointError, match="is damaged"):
-            ExportManifest.read(tmp_path / "segvoc.json")
-
-
-def test_a_damaged_tokenizer(tmp_path: Path) -> None:
-    for content in (b"{", b"\xff\xfe", b"[]"):
-        (tmp_path / "tokenizer.json").write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"the tokenizer .* is damaged"):
-            PromptTokenizer(tmp_path / "tokenizer.json", max_tokens=9, unknown_by="script")
 
 
 def test_programs_that_fail_or_give_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,13 +175,6 @@ def test_a_manifest_of_preparation_of_other_types(tmp_path: Path, changes: dict[
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(UsageError, match="delete it and prepare again"):
         Manifest.read(tmp_path, "a-150")
-
-
-def test_long_names_are_shortened_in_errors() -> None:
-    for make in (lambda: Vocabulary(["a" * 5000] * 2), lambda: PartVocabulary({"a" * 5000: ["b" * 5000] * 2})):
-        with pytest.raises(UsageError) as error:
-            make()
-        assert len(str(error.value)) < 400
 
 
 def test_names_longer_than_any_file_system_takes() -> None:

@@ -13,7 +13,7 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.models import loading, taught_weights
+from segvoc.models import loading
 from segvoc.models.loading import find_dtype, load_network, multiplies_bfloat16
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
@@ -71,12 +71,6 @@ def test_apples_gpu_is_a_device_where_there_is_one(monkeypatch: pytest.MonkeyPat
                 loading.find_device("mps")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="'cuda' is not available"):
-        load_network("tiny", device="cuda")
-
-
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("dtype", ["double", "half", torch.float32, None])
 def test_unknown_type_is_refused(dtype: object) -> None:
@@ -115,24 +109,10 @@ def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(monkey
     assert [name for name, preset in PRESETS.items() if preset.keeps_labels_in_bfloat16] == ["tiny"]
 
 
-@pytest.mark.parametrize(("instructions", "expected"), [("AMX", True), (None, False)])
-def test_processors_with_instructions_multiply_bfloat16(instructions, expected, monkeypatch):
-    monkeypatch.setattr(loading, "bfloat16_instructions", lambda: instructions)
-    assert multiplies_bfloat16(torch.device("cpu")) == expected
-
-
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
 def test_gpus_since_ampere_multiply_bfloat16(capability, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert multiplies_bfloat16(torch.device("cuda")) == expected
-
-
-def test_weights_are_ready_to_use_where_and_as_wanted() -> None:
-    segmenter = load_network("tiny", weights="random", device="cpu", dtype="bfloat16")
-    assert segmenter.name == "tiny"
-    assert (segmenter.device, segmenter.dtype) == (torch.device("cpu"), "bfloat16")
-    assert not segmenter.network.training
-    assert not any(parameter.requires_grad for parameter in segmenter.network.parameters())
 
 
 @pytest.mark.parametrize(
@@ -238,11 +218,6 @@ def test_own_file_is_loaded_by_its_path_or_as_weights(random_tiny: NetworkSegmen
     assert load_network(saved).name == str(saved)
 
 
-def test_path_and_weights_together_are_refused(saved: Path) -> None:
-    with pytest.raises(UsageError, match="give one of them"):
-        load_network(saved, weights=saved)
-
-
 def test_weights_of_another_preset_are_refused(tmp_path: Path) -> None:
     write_weights(tmp_path / "b.safetensors", {"a": torch.zeros(1)}, "pca-seg-b")
     _refused("b.safetensors", "for 'pca-seg-b', not for tiny", name="tiny", weights=tmp_path / "b.safetensors")
@@ -292,25 +267,4 @@ def test_weights_that_do_not_fit_are_refused(random_tiny: NetworkSegmenter, tmp_
     )
 
 
-@pytest.mark.parametrize(
-    ("weights", "said"),
-    [("", "does not exist"), ("missing.pth", "does not exist"), (".", "is a folder"), ("Random", "does not exist")],
-)
-def test_missing_weights_are_named(weights: str, said: str) -> None:
-    _refused(repr(weights), said, name="tiny", weights=weights)
-
-
-def test_missing_shipped_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taught_weights, "WEIGHTS", tmp_path)
-    _refused("minilm_l6.safetensors", "does not exist", name="tiny")
-
-
 # ---- the large networks, with towers of a few channels
-
-
-def test_the_sum_of_tinys_costs_alone_is_still_to_be_had():
-    """The option aggregation=none takes the sum out of the weights that ship, and leaves what is added to it."""
-    whole, alone = (segvoc.load("tiny", options=options, device="cpu") for options in ({}, {"aggregation": "none"}))
-    ours, theirs = whole.network.aggregation.skip, alone.network.aggregation.skip
-    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
-    assert not hasattr(alone.network.aggregation, "blocks")

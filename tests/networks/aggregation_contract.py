@@ -70,11 +70,6 @@ class SelectionContract(NetworkContract):
                 alone = network(image[number : number + 1], text[classes])[0]
                 assert_alike(logits[number, classes], alone)
 
-    def test_as_many_classes_as_there_are_keep_all(self, network):
-        image, text = self.inputs(network)
-        with torch.no_grad():
-            assert torch.equal(network(image, text, selection=MostSimilar(3)), network(image, text))
-
 
 class AggregationContract(SelectionContract):
     """Networks whose blocks aggregate over space and classes."""

@@ -111,6 +111,7 @@ class TestJoint(SelectionContract):
         torch.testing.assert_close(refined.reshape(1, 60, 32), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 class TestWithoutGuidance(AggregationContract):
     """Table 2, V."""
 

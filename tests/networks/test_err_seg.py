@@ -26,7 +26,7 @@ from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip
 from tests.networks.aggregation_contract import VALUES_ALONE, VIT, SelectionContract, text_tower
-from tests.networks.contract import CompilesWhole, assert_alike
+from tests.networks.contract import PaperContract, assert_alike
 
 TOWER = replace(TINY, channels=32, widths=(8, 16, 32, 64), depths=(1, 1, 1, 1))
 DECODER = DecoderSizes(lifts=(), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(32, 16, 8))
@@ -53,7 +53,7 @@ def of_appearance(network: SegmentationNetwork) -> set[str]:
     return {name for name, _ in network.named_parameters() if name.startswith(starts)}
 
 
-class TestErrSeg(SelectionContract, CompilesWhole):
+class ErrContract(SelectionContract):
     finer = 8
 
     build = staticmethod(small)
@@ -69,19 +69,23 @@ class TestErrSeg(SelectionContract, CompilesWhole):
             assert_alike(logits, network(image, text[kept[0]]))
 
 
-def choice(**options: object) -> type[TestErrSeg]:
+class TestErrSeg(ErrContract, PaperContract):
+    """As released."""
+
+
+def choice(**options: object) -> type[ErrContract]:
     """The contract of a network with these options."""
-    return type("Choice", (TestErrSeg,), {"build": lambda self: small(**options)})
+    return type("Choice", (ErrContract,), {"build": lambda self: small(**options)})
 
 
-TestWithoutReduction = choice(ssr=1, csr=1)  # Table 11, first row
+TestWithoutReduction = pytest.mark.slow(choice(ssr=1, csr=1))  # Table 11, first row
 TestSingleMap = choice(hierarchical=False)  # Table 6, "Single"
 TestVanillaMlp = pytest.mark.slow(choice(mlp="vanilla"))  # Table 12
 # Eq. 8, Sec. 3.2.1 and Sec. 3.1.2, where the released code differs
 TestLetterOfThePaper = pytest.mark.slow(choice(mlp="star-paper", local="before", voting_map="stride_32"))
 
 
-class TestSpatialAlone(TestErrSeg):
+class TestSpatialAlone(ErrContract):
     """Table 10."""
 
     build = staticmethod(lambda: small(streams="spatial"))
@@ -91,7 +95,7 @@ class TestSpatialAlone(TestErrSeg):
 
 
 @pytest.mark.slow
-class TestClassAlone(TestErrSeg):
+class TestClassAlone(ErrContract):
     """Table 10."""
 
     build = staticmethod(lambda: small(streams="class"))
@@ -100,7 +104,7 @@ class TestClassAlone(TestErrSeg):
         return of_appearance(network)
 
 
-class TestWithoutAggregation(TestErrSeg):
+class TestWithoutAggregation(ErrContract):
     """Table 10, first row."""
 
     build = staticmethod(lambda: small(streams="none"))
@@ -121,7 +125,7 @@ def test_the_star_mlp_activates_one_factor_or_the_product():
 
 
 @pytest.mark.slow
-class TestPlainClip(TestErrSeg):
+class TestPlainClip(ErrContract):
     """Table 13, "ViT-B/16"."""
 
     build = staticmethod(plain_clip)
@@ -236,7 +240,7 @@ def test_images_of_any_size(model, size, window):
     assert np.isfinite(found.confidence).all()
 
 
-class TestTowersAlone(TestErrSeg):
+class TestTowersAlone(ErrContract):
     """The option aggregation=none: the sum of the costs of both strides."""
 
     finer = 2
@@ -244,11 +248,3 @@ class TestTowersAlone(TestErrSeg):
     def build(self) -> nn.Module:
         tower = ConvNextClipImageEncoder(TOWER)
         return SegmentationNetwork(tower, text_tower("qkv"), NoAggregation(CostSum(2)))
-
-
-def test_towers_alone_are_an_option_and_features_are_none():
-    with torch.device("meta"):
-        network = built("err-seg-b", aggregation="none")
-        assert isinstance(network.aggregation, NoAggregation)
-        with pytest.raises(UsageError, match="aggregation=features is not one of cost, none"):
-            built("err-seg-b", aggregation="features")

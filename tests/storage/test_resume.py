@@ -33,11 +33,6 @@ def test_items_are_done_with_their_stamp_alone(tmp_path: Path) -> None:
     assert list(done) == [("a", [1, 2], 3), ("b", [1, 2], None)]
 
 
-def test_a_process_without_items_leaves_nothing(tmp_path: Path) -> None:
-    kept(tmp_path / "hidden/a.jsonl")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_journals_of_all_processes_count(tmp_path: Path) -> None:
     kept(tmp_path / "work-0.jsonl", a=1)
     kept(tmp_path / "other.jsonl", x=1)
@@ -45,13 +40,6 @@ def test_journals_of_all_processes_count(tmp_path: Path) -> None:
         assert {item for item, _, _ in work.done} == {"a"}
         work.finish("b")
     assert items(*tmp_path.glob("work-*")) == {"a": 1, "b": None}
-
-
-def test_one_file_has_items_of_several_keys(tmp_path: Path) -> None:
-    path = kept(kept(tmp_path / "a.jsonl", a=1), KEY | {"words": "dog"}, a=2)
-    kept(path, b=3)
-    assert items(path) == {"a": 1, "b": 3}
-    assert items(path, key=KEY | {"words": "dog"}) == {"a": 2}
 
 
 def test_only_other_keys_are_refused_with_the_newest_of_them(tmp_path: Path) -> None:

@@ -62,12 +62,3 @@ def test_limits_of_the_group_or_of_one_around_it_count(tmp_path, limits, expecte
     if group is not None:
         files["proc/self/cgroup"] = f"4:memory:/other\n0::{group}\n"
     assert jobs(tmp_path, cores=8, free=64 * GIB, files=files, commands={}) == expected
-
-
-def test_macos_is_asked_by_sysctl(tmp_path: Path) -> None:
-    answers = "case $2 in hw.ncpu) echo 10 ;; hw.memsize) echo 17179869184 ;; *) exit 1 ;; esac"
-    assert jobs(tmp_path, cores=None, free=None, files={}, commands={"sysctl": answers}) == 5
-
-
-def test_there_is_one_where_nothing_is_known(tmp_path: Path) -> None:
-    assert jobs(tmp_path, cores=None, free=None, files={}, commands={}) == 1

@@ -12,7 +12,6 @@ from tools.run_portable_tests import (
     X86_VARIABLES,
     chosen_instructions,
     extent,
-    numpy_variable,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,17 +34,6 @@ X86, OTHER = list(X86_VARIABLES), list(OTHER_VARIABLES)
 )
 def test_instruction_sets_follow_the_machine(asked, known, own, chosen):
     assert chosen_instructions(asked, known, own) == chosen
-
-
-def test_an_unknown_instruction_set_is_refused():
-    with pytest.raises(SystemExit, match="sse9"):
-        chosen_instructions("sse9", X86, "avx2")
-
-
-def test_numpy_is_held_back_by_what_the_machine_has():
-    assert numpy_variable("default", ["X86_V3", "X86_V4"]) == {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}
-    assert numpy_variable("avx2", ["AVX2", "AVX512F", "X86_V4"]) == {"NPY_DISABLE_CPU_FEATURES": "AVX512F X86_V4"}
-    assert numpy_variable("avx2", ["X86_V3"]) == numpy_variable("native", ["X86_V3"]) == {}
 
 
 def test_each_setting_runs_in_its_environment_and_a_failure_is_reported(monkeypatch, capsys):
