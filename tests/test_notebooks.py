@@ -14,8 +14,6 @@ from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.vocabulary import Part
 from tools.run_notebooks import NOTEBOOKS, run, trimmed
 
-NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-
 
 def outputs(notebook: nbformat.NotebookNode, form: str) -> list[str]:
     """What all cells show in one form."""
@@ -23,7 +21,9 @@ def outputs(notebook: nbformat.NotebookNode, form: str) -> list[str]:
     return [one for one in found if one]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "first_masks")) for name in NAMES])
+@pytest.mark.parametrize(
+    "name", ["first_masks", *(pytest.param(name, marks=pytest.mark.slow) for name in ("look_inside", "teach"))]
+)
 def test_a_notebook_runs(name: str) -> None:
     """A cell that fails raises; what is shown has the forms of what the file keeps."""
     path = NOTEBOOKS / f"{name}.ipynb"

@@ -11,7 +11,7 @@ from torch import Tensor
 from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
 from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, eva_text, openai_text
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16, vit_l14
 from segvoc.errors import CheckpointError
@@ -25,7 +25,7 @@ TINY_TEXT = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=
 
 
 def eva_towers():
-    return EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)), ClipTextEncoder(TINY_TEXT)
+    return EvaClipImageEncoder(TINY_VIT), ClipTextEncoder(TINY_TEXT)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ class TestTimm:
         return weights
 
     def test_the_tower_computes_what_timm_computes(self, trunk, weights):
-        tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense="vanilla")).eval()
+        tower = EvaClipImageEncoder(TINY_VIT, dense="vanilla").eval()
         state, _ = eva_clip_states(weights, tower, ClipTextEncoder(TINY_TEXT))
         tower.load_state_dict(state)
         pixels = make_image(2, 224, 224)
@@ -122,7 +122,7 @@ class TestEitherFamily:
         with torch.device("meta"):
             official = open_clip.create_model(name, device="meta").state_dict()
             if "EVA" in name:
-                towers = EvaClipImageEncoder(EvaClipConfig(vit=vit)), ClipTextEncoder(eva_text(vit.channels))
+                towers = EvaClipImageEncoder(vit), ClipTextEncoder(eva_text(vit.channels))
             else:
                 towers = OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels))
             states = towers_state(official, *towers)

@@ -16,7 +16,7 @@ from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from segvoc.errors import ActivationWarning
@@ -80,7 +80,7 @@ def convnext() -> dict[str, Tensor]:
 
 
 def eva_towers() -> tuple[nn.Module, nn.Module]:
-    return EvaClipImageEncoder(EvaClipConfig(vit=VIT)), ClipTextEncoder(TEXT)
+    return EvaClipImageEncoder(VIT), ClipTextEncoder(TEXT)
 
 
 FORMS: dict[str, tuple[Callable[[], dict[str, Tensor]], Callable[[], tuple[nn.Module, nn.Module]]]] = {

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import PromptTruncatedWarning
 from tests.encoders.image_tower_contract import TINY_VIT
@@ -29,7 +29,7 @@ def case(request, golden):
     if request.param == "tiny_cat_openai":
         config, image, states = TINY_OPENAI, OpenAIClipImageEncoder(TINY_VIT), openai_clip_states
     else:
-        config, image, states = TINY_EVA, EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)), eva_clip_states
+        config, image, states = TINY_EVA, EvaClipImageEncoder(TINY_VIT), eva_clip_states
     encoder = ClipTextEncoder(config)
     encoder.load_state_dict(states(golden_clip_weights(golden, request.param), image, encoder)[1])
     files = (load_file(golden / "cat_pca" / f"{request.param}_{part}.safetensors") for part in ("weights", "outputs"))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, OpenAIDenseMode, mix_values, nearness
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from tests.encoders.image_tower_contract import make_image
@@ -24,7 +24,7 @@ def openai(dense: OpenAIDenseMode = "cat-seg") -> OpenAIClipImageEncoder:
 
 def eva(dense: DenseMode = "csa") -> EvaClipImageEncoder:
     torch.manual_seed(0)
-    return EvaClipImageEncoder(EvaClipConfig(vit=VIT, dense=dense)).eval()
+    return EvaClipImageEncoder(VIT, dense=dense).eval()
 
 
 def projections() -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from segvoc.checkpoints.official_clip import eva_clip_states
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, make_image
 from tests.golden_rules import golden_clip_weights
@@ -19,7 +19,7 @@ _FFN = ("tower.blocks.8.norm2", "tower.blocks.8.mlp")  # the csa reading stops a
 
 class TestEvaClipImageEncoder(ImageTowerContract):
     def build(self, vit: VitConfig) -> nn.Module:
-        return EvaClipImageEncoder(EvaClipConfig(vit=vit))
+        return EvaClipImageEncoder(vit)
 
     def unused(self, tower: nn.Module) -> set[str]:
         return {name for name, _ in tower.named_parameters() if name.startswith(_FFN)}
@@ -29,7 +29,7 @@ class TestEvaClipImageEncoder(ImageTowerContract):
 def weights(golden):
     text = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=False, fine_tuned="qkv")
     with torch.device("meta"):
-        towers = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)), ClipTextEncoder(text)
+        towers = EvaClipImageEncoder(TINY_VIT), ClipTextEncoder(text)
     return eva_clip_states(golden_clip_weights(golden, "tiny_pca_eva"), *towers)[0]
 
 
@@ -41,7 +41,7 @@ class TestGolden:
             stored[f"sem_seg_head.predictor.clip_model.visual.rope.freqs_{part}"] for part in ("cos", "sin")
         )
         seen = {}
-        tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT))
+        tower = EvaClipImageEncoder(TINY_VIT)
         tower.tower.blocks[0].register_forward_pre_hook(lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True)
         side = TINY_VIT.patch_size * math.isqrt(len(cosine))
         with torch.no_grad():

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers, all_costs
+from segvoc.layers.cost_sum import SynthesizedClassifiers, all_costs
 
 CLASSES, CHANNELS = 12, 16
 

@@ -1,4 +1,4 @@
-"""The configuration in headers: as it is written, and as the options of files from before 0.9 said it."""
+"""The configuration in headers, as it is written and read."""
 
 import json
 
@@ -26,9 +26,6 @@ def test_a_file_brings_the_whole_configuration(preset):
 @pytest.mark.parametrize(
     "record",
     [
-        {"options": 3},
-        {"options": {"blocks": 10**9}},
-        {"options": {"gate": "soft"}},
         {"configuration": {"kind": "clip", "aggregation": {"kind": "new"}}},
         {"configuration": {"kind": "err-seg"}},
         {"configuration": {"aggregation": {"dim": 10**12}}},
@@ -41,7 +38,8 @@ def test_a_header_that_asks_for_something_unknown_is_one_line(record):
 
 
 def test_towers_alone_serve_another_preset_with_its_own_aggregation():
-    towers = file_of("pca-seg-b", parts=["image_encoder", "text_encoder"], options={"dense": "qq"})
+    record = configuration_record(configured("pca-seg-b", dense="qq"))
+    towers = file_of("pca-seg-b", parts=["image_encoder", "text_encoder"], **record)
     found = configuration_of(towers, PRESETS["cat-seg-eva-b"])
     assert found == configured("cat-seg-eva-b", dense="qq")
     assert configuration_of(towers, PRESETS["cat-seg-b"]) == PRESETS["cat-seg-b"].configuration

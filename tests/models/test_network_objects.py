@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-import segvoc
 from segvoc.errors import UsageError
 from segvoc.hardware import DtypeName
 from segvoc.layers.precision import reduce_precision

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
-from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
@@ -33,7 +33,7 @@ def text_tower(fine_tuned: str) -> ClipTextEncoder:
 def small(config: CostAggregationConfig = PCA_SEG, *, eva: bool = True, **options) -> SegmentationNetwork:
     """A preset's network in small: `options` as its users give them, the kind as `aggregation`."""
     chosen = {"kind": options.pop("aggregation", "cost"), "blocks": 2, "pad_classes": 8, **options}
-    tower = EvaClipImageEncoder(EvaClipConfig(vit=VIT)) if eva else OpenAIClipImageEncoder(VIT)
+    tower = EvaClipImageEncoder(VIT) if eva else OpenAIClipImageEncoder(VIT)
     aggregation = build_aggregation(CostAggregationConfig(**(vars(config) | SMALL | chosen)), tower)
     return SegmentationNetwork(tower, text_tower("qkv" if eva else "qv"), aggregation)
 

@@ -16,9 +16,9 @@ from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.label_options import LabelOptions
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, StarMLP
 from segvoc.selection_rules import Voted, Votes

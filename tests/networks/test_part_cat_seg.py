@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from segvoc.encoders.prompts import PartNames, split_name
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import (
     PART_CAT_SEG,
