@@ -103,6 +103,15 @@ def as_users_call() -> Iterator[None]:
 
 
 @pytest.fixture
+def shapes_checked() -> Iterator[None]:
+    """With the checks of annotations, also where whole runs go without."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", False)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture
 def hub() -> Iterator[LoopbackHub]:
     """A stand-in for the Hugging Face hub, on loopback."""
     with loopback_hub() as hub:

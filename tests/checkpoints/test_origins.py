@@ -1,5 +1,7 @@
 """Weights of another network are called by their origin, with what reads them."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor
@@ -39,6 +41,7 @@ PART_CAT_SEG = CAT_SEG | named("backbone.dinov2.cls_token")
 ERR_SEG = named("sem_seg_head.clip_model.visual.trunk.stem.0.weight", "sem_seg_head.decoder.head.weight")
 
 
+@cache
 def network(name: str, **options):
     with torch.device("meta"):
         return built(name, **options)

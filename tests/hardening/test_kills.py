@@ -33,8 +33,8 @@ def kills(*arguments: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "names",
     [
-        "segment,convert",
-        pytest.param("train captions,train parts,batch,serve,tiles,video,reproduce", marks=pytest.mark.slow),
+        "segment",
+        pytest.param("convert,train captions,train parts,batch,serve,tiles,video,reproduce", marks=pytest.mark.slow),
         pytest.param("evaluate,prepare,train,export,project", marks=pytest.mark.slow),
     ],
 )

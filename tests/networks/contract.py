@@ -125,7 +125,7 @@ class NetworkContract:
                 network(image, text)
             network.train()(image, text).square().mean().backward()
 
-    def test_the_backward_pass_reaches_every_trainable_parameter(self, network):
+    def test_the_backward_pass_reaches_every_trainable_parameter(self, network, shapes_checked):
         network.train()
         image, _ = self.inputs(network, batch=2)
         encoder = network.text_encoder
@@ -137,7 +137,7 @@ class NetworkContract:
         assert without == self.unused(network)
 
     @pytest.mark.parametrize(("rows", "columns"), [(2, 7), (1, 1)])
-    def test_any_image_of_whole_cells(self, network, rows, columns):
+    def test_any_image_of_whole_cells(self, network, shapes_checked, rows, columns):
         with torch.no_grad():
             logits = network(*self.inputs(network, rows=rows, columns=columns))
         assert logits.shape == (1, 3, self.finer * rows, self.finer * columns)

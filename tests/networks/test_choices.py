@@ -25,7 +25,7 @@ def choice(config: CostAggregationConfig = PCA_SEG, **options: object) -> type[A
 
 slow = pytest.mark.slow
 TestPaperExperts = choice(fusion="experts-paper")
-TestBilinearDecoder = choice(CAT_SEG, decoder="bilinear")  # CAT-Seg, arXiv v1
+TestBilinearDecoder = slow(choice(CAT_SEG, decoder="bilinear"))  # CAT-Seg, arXiv v1
 TestExpertsOnASerialBlock = slow(choice(CAT_SEG, fusion="experts"))  # PCA-Seg, Table 5b
 TestConcatenation = slow(choice(fusion="concatenation"))  # PCA-Seg, Table 5a, baseline
 TestOneExpert = slow(choice(fusion="single"))  # PCA-Seg, Table 5e, first row
@@ -81,6 +81,7 @@ class TestFeatureAggregation(SelectionContract):
             assert not torch.allclose(other, plain, atol=1e-3)
 
 
+@slow
 class TestNoAggregation(WithoutTaps, SelectionContract):
     """PCA-Seg, Table 3, first row."""
 

@@ -85,6 +85,7 @@ TestVanillaMlp = pytest.mark.slow(choice(mlp="vanilla"))  # Table 12
 TestLetterOfThePaper = pytest.mark.slow(choice(mlp="star-paper", local="before", voting_map="stride_32"))
 
 
+@pytest.mark.slow
 class TestSpatialAlone(ErrContract):
     """Table 10."""
 

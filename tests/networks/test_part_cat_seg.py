@@ -68,7 +68,7 @@ class PartContract(NetworkContract):
     def inputs(self, network, *, batch=1, rows=6, columns=6, classes=3):
         return make_image(batch, *self.size(network, rows, columns)), part_words(classes)
 
-    def test_the_backward_pass_reaches_every_trainable_parameter(self, network):
+    def test_the_backward_pass_reaches_every_trainable_parameter(self, network, shapes_checked):
         network.train()
         image, text = self.inputs(network, batch=2, classes=5)
         first, second = network.levels(image, text)
