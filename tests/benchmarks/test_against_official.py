@@ -1,7 +1,5 @@
 """The comparison with the official code, on a checkout that only looks like one."""
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -9,20 +7,13 @@ import pytest
 
 from benchmarks import against_official, machine
 from benchmarks.against_official import (
-    END,
     WORDS,
-    Line,
-    compared,
-    measure_all,
     measured,
     peak_memory,
-    table,
 )
 from benchmarks.compared_calls import Kind, Setting
 from segvoc.errors import SegvocError
 from tests.benchmarks.official_stand_in import make_checkout
-
-START = "<!-- against-official -->"
 
 
 @pytest.fixture
@@ -33,34 +24,6 @@ def steady_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(machine, "matrix_rate", lambda: 100.0)
     monkeypatch.setattr(machine, "RESULTS", tmp_path / "results")
     return tmp_path / "results"
-
-
-def line(model: str, words: int, ratio: float = 3.14, **changes: object) -> Line:
-    """A row as `measured` and `measure_all` make it."""
-    return {
-        "model": model,
-        "words": words,
-        "kind": "network",
-        "keep": 0,
-        "dtype": "float32",
-        **compared(([ratio, 1.1 * ratio], [1.0, 1.1])),
-        "float32_gflops": 100.0,
-        "bfloat16_gflops": 400.0,
-        "date": "2026-11-25",
-        "official_share": 0.25,
-        "share": 0.5,
-        "official_gigabytes": 2.0,
-        "gigabytes": 1.25,
-        "difference": 1e-6,
-        "repeats": 2,
-        **changes,
-    }
-
-
-def options_of(**changes: object) -> argparse.Namespace:
-    """Options of the command."""
-    options = {"rows": ["network"], "words": None, "keep": 0, "dtype": "float32", "repeats": 2, "page": []}
-    return argparse.Namespace(**options | changes)
 
 
 @pytest.mark.parametrize(
@@ -94,24 +57,3 @@ def test_what_is_not_exact_is_checked_before_it_is_chosen(tmp_path: Path, steady
 def test_the_memory_of_one_code_is_that_of_its_process(side: against_official.Side, tmp_path: Path, small: None):
     assert peak_memory(make_checkout(tmp_path), Setting("cat-seg-b", 2), "float32", side) > 0.1
     assert not any(name.startswith(("cat_seg", "detectron2")) for name in sys.modules)
-
-
-def test_every_row_is_saved_with_the_memory_of_both(tmp_path, steady_machine, monkeypatch):
-    def in_process(folder: Path, setting: Setting, *options: str) -> str:
-        memory = {"official": "3.0", "ours": "1.5"}
-        row = line(setting.model, setting.words, kind=setting.kind, official_gigabytes=None, gigabytes=None)
-        return memory[options[-1]] if "--memory" in options else json.dumps(row)
-
-    monkeypatch.setattr(against_official, "in_process", in_process)
-    page = tmp_path / "page.md"
-    page.write_text(f"{START}{END}")
-    rows = ["network", "aggregation"]
-    measure_all([make_checkout(tmp_path / "official")], options_of(rows=rows, words=[7, 5], page=[page]))
-    saved = json.loads(next(steady_machine.glob("against_official_*.json")).read_text())["rows"]
-    assert [(row["words"], row["official_gigabytes"], row["gigabytes"]) for row in saved] == [
-        (5, 3.0, 1.5),
-        (7, 3.0, 1.5),
-        (5, None, None),
-        (7, None, None),
-    ]
-    assert table(saved) in page.read_text()

@@ -81,12 +81,6 @@ class TestStrideOne:
                 assert torch.equal(copy, original)
                 assert copy.data_ptr() != original.data_ptr()
 
-    def test_released_values_stay(self, plain):
-        released = {name: x + 1 if "modify" in name else x for name, x in with_stride_one(plain).items()}
-        for official in (released, {f"{ERR_CLIP}{name}": x for name, x in released.items()}):
-            state, _ = convnext_clip_states(official, *towers(TINY, TINY_TEXT))
-            assert torch.equal(state["stride_one.0.conv.weight"], state["tower.stages.3.downsample.1.weight"] + 1)
-
     def test_without_the_hierarchy_it_is_left_out(self, plain):
         single = towers(replace(TINY, hierarchical=False), TINY_TEXT)
         both, _ = convnext_clip_states(plain, *towers(TINY, TINY_TEXT))
@@ -108,16 +102,3 @@ class TestComplaints:
         assert torch.equal(image.project.weight, plain["visual.head.proj.weight"])
         assert torch.equal(image.tower.head.norm.bias, plain["visual.trunk.head.norm.bias"])
         assert text.logit_scale == 3
-
-    def test_unexpected_missing_and_misshapen_names_are_reported(self, plain):
-        ours = towers(TINY, TINY_TEXT)
-        with pytest.raises(CheckpointError, match=r"unexpected visual\.trunk\.extra"):
-            convnext_clip_states({**plain, "visual.trunk.extra": torch.zeros(1)}, *ours)
-        with pytest.raises(CheckpointError, match=r"unexpected visual\.head\.attnpool"):
-            convnext_clip_states({**plain, "visual.head.attnpool": torch.zeros(1)}, *ours)
-        with pytest.raises(CheckpointError, match=r"unexpected extra"):
-            convnext_clip_states({**plain, "extra": torch.zeros(1)}, *ours)
-        with pytest.raises(CheckpointError, match=r"missing tower\.head\.norm\.bias"):
-            convnext_clip_states({n: x for n, x in plain.items() if n != "visual.trunk.head.norm.bias"}, *ours)
-        with pytest.raises(CheckpointError, match=r"visual\.head\.proj\.weight \[8, 128\] instead of \[40, 128\]"):
-            convnext_clip_states({**plain, "visual.head.proj.weight": torch.zeros(8, 128)}, *ours)

@@ -13,7 +13,6 @@ from segvoc.checkpoints.published import (
     PublishedFile,
     WebPlace,
     human_size,
-    known_file,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -72,9 +71,3 @@ def test_what_is_not_confirmed_is_told_and_not_fetched(name: str) -> None:
     file = UNCONFIRMED[name]
     assert name not in PUBLISHED
     assert f"- {name}: " in NOTICE and file.page in NOTICE and file.reason in " ".join(NOTICE.split())
-
-
-def test_no_two_records_name_one_file() -> None:
-    assert len({file.sha256 for file in PUBLISHED.values()}) == len(PUBLISHED)
-    assert all(known_file(file.sha256) is file for file in PUBLISHED.values())
-    assert known_file("0" * 64) is None

@@ -72,22 +72,6 @@ class TestMaps:
         with pytest.raises(ValueError, match=f"{height}x{width}"):
             tower(make_image(1, height, width))
 
-    def test_without_the_hierarchy_the_rest_is_the_same(self, tower):
-        single = build(replace(tower.config, hierarchical=False))
-        single.load_state_dict({n: x for n, x in tower.state_dict().items() if not n.startswith("stride_one.")})
-        image = make_image(1, 64, 96)
-        ours, both = single(image), tower(image)
-        assert len(ours.maps) == 1
-        for one, other in zip((*ours.maps, *ours.taps), (both.maps[1], *both.taps), strict=True):
-            assert torch.equal(one, other)
-
-    def test_drop_path_and_dropout_are_for_training_alone(self):
-        tower = build(replace(TINY_MLP, drop_path=0.5, head_dropout=0.5))
-        image = make_image(1, 64, 64)
-        quiet = [tower(image).maps[0] for _ in range(2)]
-        loud = [tower.train()(image).maps[0] for _ in range(2)]
-        assert torch.equal(*quiet) and not torch.equal(*loud)
-
 
 class TestGradients:
     def gradients(self, tower, stages):

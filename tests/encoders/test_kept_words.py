@@ -99,18 +99,6 @@ def test_weights_that_were_changed_after_loading_are_not_kept(tower: Letters, ca
     assert tower.calls
 
 
-def test_short_lists_are_not_kept(tower: Letters, cache: Path) -> None:
-    def refuse(_: object) -> str:
-        raise AssertionError("the weights were read")
-
-    encoder = _encoder(tower)
-    encoder.digest = refuse
-    encoder(Vocabulary(WORDS.words[:63]))
-    assert not cache.exists()
-    with pytest.raises(AssertionError, match="weights were read"):
-        encoder(Vocabulary([f"new {word}" for word in WORDS.words[:64]]))
-
-
 @pytest.mark.parametrize("setting", ["off", None])
 def test_nothing_is_kept_unless_it_may_be(tower, cache, monkeypatch, setting):
     encoder = _encoder(tower)

@@ -138,26 +138,6 @@ def test_changed_weights_are_seen(tower: Letters, change: Callable[[Letters], No
     assert torch.equal(after, _fresh(tower))
 
 
-def test_result_may_be_changed_without_harm(tower: Letters) -> None:
-    encode = VocabularyEncoder(tower, ("{}",))
-    before = encode(WORDS).clone()
-    encode(WORDS).zero_()
-    assert torch.equal(encode(WORDS), before)
-
-
-def test_cache_is_bounded_and_keeps_what_was_used_last(tower: Letters, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_encoder, "CACHED_EMBEDDINGS", 3)
-    encode = VocabularyEncoder(tower, ("{}",))
-    many = encode(Vocabulary(["a", "b", "c", "d", "e"]))
-    assert torch.allclose(many, _fresh(tower, Vocabulary(["a", "b", "c", "d", "e"])))
-    encode(Vocabulary(["x", "y", "z"]))
-    encode(Vocabulary(["x"]))
-    encode(Vocabulary(["w"]))
-    tower.calls.clear()
-    encode(Vocabulary(["x"]))
-    assert tower.calls == []
-
-
 def test_words_that_another_call_drops_from_the_cache_meanwhile_are_still_there(tower, monkeypatch):
     """As another thread does while this one encodes."""
     monkeypatch.setattr(word_encoder, "CACHED_EMBEDDINGS", 3)

@@ -16,17 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.data.captions.sources import find_captions
-from segvoc.data.manifests import Manifest
 from segvoc.data.preparation import originals
-from segvoc.data.preparation.originals import _damage_named, _members
+from segvoc.data.preparation.originals import _members
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError
 from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
 from segvoc.records import check_amounts, field_value
-from segvoc.storage.files import safe_path
 from segvoc.storage.journal import read_journal
 from segvoc.training.run_folder import RunFolder
 
@@ -127,33 +124,6 @@ def _member(name: str, content: bytes) -> tarfile.TarInfo:
     return info
 
 
-def _lying(size: bytes) -> bytes:
-    """A tar whose first member tells of another size."""
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as archive:
-        for name, data in (("a.txt", b"x"), ("b.jpg", b"y" * 2000)):
-            archive.addfile(_member(name, data), io.BytesIO(data))
-    content = bytearray(tar.getvalue())
-    content[124 : 124 + len(size)] = size
-    content[148:156] = b" " * 8
-    content[148:156] = b"%06o\0 " % sum(content[:512])
-    return bytes(content)
-
-
-HUGE = b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7
-
-
-def test_sizes_in_tars_that_no_machine_has(tmp_path: Path) -> None:
-    path = tmp_path / "set.tar"
-    for content in (_lying(HUGE), _lying(b"\xff" * 12)):
-        path.write_bytes(content)
-        if content == _lying(HUGE):
-            with pytest.raises(UsageError, match="don't trust this archive"), _damage_named(path):
-                list(_members(path))
-        with pytest.raises(UsageError, match=r"no image .* has a caption"):
-            list(find_captions(path).images())
-
-
 def test_archives_that_blow_up_are_refused_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(originals, "LARGEST_BLOWN_UP", 1 << 20)
     zipped, tarred = tmp_path / "a.zip", tmp_path / "a.tar.gz"
@@ -165,23 +135,6 @@ def test_archives_that_blow_up_are_refused_before_anything_is_read(tmp_path, mon
     for path in (zipped, tarred):
         with pytest.raises(UsageError, match="would become 2097152; don't trust"):
             list(_members(path))
-
-
-@pytest.mark.parametrize("changes", [{"records": [{"stem": 1, "image": [], "labels": "x"}]}, {"sources": 3}])
-def test_a_manifest_of_preparation_of_other_types(tmp_path: Path, changes: dict[str, object]) -> None:
-    Manifest(benchmark="a-150", records=(), sha256="0").write(tmp_path)
-    path = Manifest.path(tmp_path, "a-150")
-    assert Manifest.read(tmp_path, "a-150") is not None
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(UsageError, match="delete it and prepare again"):
-        Manifest.read(tmp_path, "a-150")
-
-
-def test_names_longer_than_any_file_system_takes() -> None:
-    with pytest.raises(ValueError, match="is no name of a file") as error:
-        safe_path("a" * 5000)
-    assert len(str(error.value)) < 200
-    assert safe_path("sub/" + "a" * 255).name == "a" * 255
 
 
 def test_types_of_records() -> None:

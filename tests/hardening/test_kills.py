@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hardening.faults import ERRORS, Fault, faults
-from hardening.kills import jump_clock, kill, torn, unbroken
+from hardening.kills import kill, torn, unbroken
 from hardening.works import Work
 from segvoc.errors import OutputError
 from segvoc.storage.atomic_writes import write_atomically
@@ -46,15 +46,6 @@ def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:
         assert row["problems"] == []
         assert row["kills"] >= 3
         assert row["failing writes"] >= 2
-
-
-def test_a_jump_of_the_clock_is_one_of_results_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("in", "out"):
-        Path(name).touch()
-        os.utime(name, (1e9, 1e9))
-    jump_clock({Path("in")}, -3600)
-    assert (Path("in").stat().st_mtime, Path("out").stat().st_mtime) == (1e9, 1e9 - 3600)
 
 
 def test_a_work_that_writes_in_place_is_caught(tmp_path: Path) -> None:

@@ -47,11 +47,6 @@ def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
     assert kept_classes(Voted(3, Votes(top=1)), cost)[0].tolist() == [0, 1, 7]
 
 
-@pytest.mark.parametrize("selection", [MostSimilar(5), MostSimilar(9), Voted(5), Voted(99)])
-def test_as_many_as_there_are_keep_all(selection):
-    assert kept_classes(selection, torch.randn(2, 1, 5, 3, 3)) is None
-
-
 def test_a_cell_votes_with_its_best_prompt():
     cost = torch.zeros(1, 2, 3, 1, 1)
     cost[0, 1, 2] = 1
@@ -72,13 +67,6 @@ def test_share_keeps_as_many_as_hold_it(share, kept):
     cost = agreed(59, 30, 11, 0, 0, 0)
     assert count_votes(cost, Votes())[0].tolist() == pytest.approx([59, 30, 11, 0, 1, 10])
     assert kept_classes(VotedShare(share, least=1), cost).tolist() == [kept]
-
-
-def test_share_keeps_at_least_so_many_and_at_most_all():
-    cost = agreed(100, 0, 0, 0, 0, 0)
-    assert kept_classes(VotedShare(0.5, least=4), cost).tolist() == [[0, 1, 4, 5]]
-    assert kept_classes(VotedShare(0.5, least=6), cost) is None
-    assert kept_classes(VotedShare(1.0, least=1), agreed(1, 1, 1)) is None
 
 
 def test_views_keep_as_many_as_the_one_that_needs_most():

@@ -14,7 +14,7 @@ from segvoc.cli.info import describe
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models import loading
-from segvoc.models.loading import find_dtype, load_network, multiplies_bfloat16
+from segvoc.models.loading import find_dtype, load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from tests.images import one_line_error
@@ -60,17 +60,6 @@ def test_unknown_device_is_refused(device: str) -> None:
         load_network("tiny", device=device)
 
 
-def test_apples_gpu_is_a_device_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there in (True, False):
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=there: there)
-        if there:
-            assert loading.find_device("mps").type == "mps"
-            assert not multiplies_bfloat16(torch.device("mps"))
-        else:
-            with pytest.raises(UsageError, match="'mps' is not available"):
-                loading.find_device("mps")
-
-
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("dtype", ["double", "half", torch.float32, None])
 def test_unknown_type_is_refused(dtype: object) -> None:
@@ -106,12 +95,6 @@ def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(monkey
     assert [name for name, preset in PRESETS.items() if preset.keeps_labels_in_bfloat16] == ["tiny"]
 
 
-@pytest.mark.parametrize(("capability", "expected"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
-def test_gpus_since_ampere_multiply_bfloat16(capability, expected, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert multiplies_bfloat16(torch.device("cuda")) == expected
-
-
 @pytest.mark.parametrize(
     ("name", "total", "trainable"),
     [
@@ -141,12 +124,6 @@ def test_parameters_are_counted_as_published(name: str, total: int, trainable: i
     assert (facts["parameters"], facts["trainable"]) == (total, trainable)
 
 
-def test_an_option_departs_from_the_preset() -> None:
-    serial = describe("pca-seg-b", ["order=serial", "fusion=last", "blocks=2"])
-    assert serial["parameters"] == describe("cat-seg-eva-b")["parameters"]
-    assert serial["options"] == {"order": "serial", "fusion": "last", "blocks": 2}
-
-
 @pytest.mark.parametrize(
     ("name", "option", "said"),
     [
@@ -168,11 +145,6 @@ def test_preset_without_weights_says_which_to_get(name: str) -> None:
     message = _refused(name, "none that are published", "--weights", name=name)
     named = ("DeCLIP", "OpenAI's ViT-", "open_clip's ", *(sizes.title for sizes in TIMM_CLIPS.values()))
     assert [towers in message for towers in named].count(True) == 1
-
-
-def test_trainings_start_from_encoders_of_the_manifest() -> None:
-    for preset in PRESETS.values():
-        assert all(file is PUBLISHED[file.name] and file.kind == "encoders" for file in preset.fetched_encoders)
 
 
 @pytest.mark.parametrize("name", ["cat-seg-b", "cat-seg-l"])
@@ -224,15 +196,6 @@ def test_weights_of_an_unknown_preset_are_refused(tmp_path: Path) -> None:
     write_weights(path, {"a": torch.zeros(1)}, "from-the-future")
     _refused("x.safetensors", "from-the-future", "newer", name=path)
     _refused("x.safetensors", "from-the-future", name="tiny", weights=path)
-
-
-def test_safetensors_of_others_need_a_preset(tmp_path: Path) -> None:
-    torch.save({}, tmp_path / "w.safetensors")
-    _refused("w.safetensors", name=tmp_path / "w.safetensors")
-    from safetensors.torch import save_file
-
-    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
-    _refused("w.safetensors", "name its preset", name=tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("name", ["tiny", "pca-seg-clip-b"])

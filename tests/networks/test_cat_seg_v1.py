@@ -7,7 +7,6 @@ from torch import nn
 
 from segvoc.cli.info import describe
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.builders import clip_segmentation_network
 from segvoc.models.presets import find_preset
@@ -16,7 +15,6 @@ from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggregationConfig, OpenAIEncoders
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipes import RECIPES
-from tests.built import built
 from tests.networks.aggregation_contract import (
     SMALL,
     VALUES_ALONE,
@@ -151,19 +149,6 @@ def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():
     assert not torch.allclose(gradients[True], gradients[False])
 
 
-def test_costs_without_gradients_are_an_option():
-    with torch.device("meta"):
-        network = built("cat-seg-v1-l", guidance_backbone="none", cost_gradient=False)
-    assert not network.aggregation.cost_gradient
-    with pytest.raises(UsageError, match="networks that aggregate costs"), torch.device("meta"):
-        built("cat-seg-v1-l", aggregation="features", cost_gradient=False)
-
-
-def test_joint_attention_takes_no_guidance():
-    with pytest.raises(UsageError, match="guidance_dim=0"):
-        CostAggregationConfig(order="joint", blocks=2, fusion="last")
-
-
 @pytest.mark.parametrize(
     ("settings", "millions"),
     [
@@ -196,10 +181,3 @@ def test_table_3_counts_what_learns_in_clip(settings, millions):
 def test_parameters_are_those_of_the_published_towers(name, encoder, backbone):
     """CLIP's: OpenAI's files, and open_clip's ViT-H-14 and ViT-bigG-14; timm's, without the last stage."""
     assert describe(name)["parts"]["image_encoder"] == encoder + backbone
-
-
-def test_positions_are_resampled_and_prompts_leave_the_grid_alone():
-    torch.manual_seed(0)
-    tower = OpenAIClipImageEncoder(VIT, visual_prompts=2, activation="gelu", mlp_width=100).eval()
-    assert tower(make_image(1, 48, 80)).maps[0].shape == (1, 32, 3, 5)
-    assert tower.tower.transformer.resblocks[0].mlp.c_fc.out_features == 100

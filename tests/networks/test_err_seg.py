@@ -172,26 +172,6 @@ def test_the_key_lists_of_the_released_models_fit(golden, preset, clip, head):
         err_seg_state(official | {"backbone.weight": torch.empty(1, device="meta")}, network)
 
 
-def test_options_reach_the_network():
-    with torch.device("meta"):
-        texts = ["streams=class", "mlp=vanilla", "ssr=4", "side=512", "stage_4_gradient=stride_16", "csr=1"]
-        network = built("err-seg-b", **parse_settings(texts))
-    block = network.aggregation.blocks[0]
-    assert block.spatial is None and isinstance(block.semantic.mlp[1], nn.GELU)
-    assert block.semantic.pooling == (1, 1)
-    assert network.image_encoder.config.input_size == 512
-    assert network.image_encoder.config.stage_4_gradient == "stride_16"
-
-
-def test_the_plain_clip_is_an_option_and_a_preset():
-    with torch.device("meta"):
-        changed, preset = built("err-seg-b", encoder="vit_b16", maps="single", side=384), built("err-seg-vit-b")
-    assert {name: value.shape for name, value in changed.state_dict().items()} == {
-        name: value.shape for name, value in preset.state_dict().items()
-    }
-    assert preset.image_encoder.input_size == 384
-
-
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

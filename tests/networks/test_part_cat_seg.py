@@ -185,12 +185,6 @@ def test_none_is_the_last_map_of_the_level_that_decides(network, asked, level):
     assert torch.equal(logits[:, 0], levels[level].logits[:, -1])
 
 
-def test_objects_alone_take_one_level(network):
-    with torch.no_grad():
-        first, second = network.levels(make_image(1, 64, 96), encoded(network, ["dog", "cat"]))
-    assert second is None and first.logits.shape[1] == 3
-
-
 def test_a_part_sees_the_other_level(network):
     """The second level is made of the first one's features: another object beside the dog changes the dog's head."""
     image = make_image(1, 64, 96)

@@ -5,10 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.selection_rules import MostSimilar
-from tests.built import built
 from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words
 from tests.networks.small_syn_seg import small_syn_seg, small_with_costs
 
@@ -88,15 +86,3 @@ def test_a_decoder_that_begins_as_the_cost_says_the_cost():
         cosine = F.normalize(deepest, dim=-1) @ F.normalize(text[:, 0], dim=-1).mT
     expected = 10 * (cosine.mT.view(1, 4, 4, 4) - 0.15)
     assert_alike(logits, F.interpolate(expected, size=(16, 16), mode="bilinear"))
-
-
-@pytest.mark.parametrize(
-    ("preset", "options", "said"),
-    [
-        ("syn-seg-b", {"blocks": 2}, "syn-seg-b has no setting 'blocks'; it has .*film, head"),
-        ("tiny", {"aggregation": "synergy", "head": "refined"}, "the refined head makes 16 logits of a cell"),
-    ],
-)
-def test_options_that_it_does_not_have_are_refused(preset, options, said):
-    with pytest.raises(UsageError, match=said):
-        built(preset, **options)

@@ -76,17 +76,6 @@ def test_what_a_full_disk_leaves_is_taken_back(tmp_path, monkeypatch):
     assert steps(path) == [1, 3]
 
 
-def test_a_file_that_cannot_be_opened_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="a file stands where the folder should be"):
-        Journal(tmp_path / "file/lines.jsonl")
-    (tmp_path / "lines.jsonl").mkdir()
-    with pytest.raises(OutputError, match=r"lines\.jsonl' can't be written"):
-        Journal(tmp_path / "lines.jsonl")
-    with pytest.raises(OutputError, match=r"lines\.jsonl' can't be read"):
-        list(read_journal(tmp_path / "lines.jsonl"))
-
-
 def test_one_process_at_a_time_holds_an_exclusive_journal(tmp_path):
     path = tmp_path / "lines.jsonl"
     code = "import sys; from segvoc.storage.journal import Journal; Journal(sys.argv[1], exclusive=True)"

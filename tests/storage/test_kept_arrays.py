@@ -77,23 +77,6 @@ def test_damage_anywhere_is_recomputed(tmp_path: Path) -> None:
     assert lost > 10
 
 
-@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(4000)])
-def test_another_file_in_its_place_is_replaced(tmp_path: Path, content: bytes) -> None:
-    store = KeptArrays(tmp_path / "arrays.sqlite")
-    store.path.write_bytes(content)
-    assert store.read(["a"]) == {}
-    store.add(_arrays("a"))
-    store.add(_arrays("a"))
-    assert _same(store.read(["a"]), _arrays("a"))
-
-
-def test_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    store = KeptArrays(tmp_path / "file" / "arrays.sqlite")
-    store.add(_arrays("a"))
-    assert store.read(["a"]) == {}
-
-
 def test_file_that_is_locked_for_too_long_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_arrays, "_WAIT", 0.01)
     store = KeptArrays(tmp_path / "arrays.sqlite")

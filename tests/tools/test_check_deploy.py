@@ -14,7 +14,6 @@ import yaml
 from segvoc.cli.serve import serve
 from segvoc_annotate.projects.project import Project
 from tools.check_deploy import CHART, CHECKS, DEPLOY, REFUSED, ROOT, VALUES, Missing, with_key
-from tools.locked_subset import asked, entries, subset
 
 LINES = [line for path in DEPLOY.rglob("*") if path.is_file() for line in path.read_text("utf-8").splitlines()]
 OPTIONS = {name for parameter in serve.params for name in parameter.opts} | {"--project"}  # segvoc-annotate has it
@@ -71,24 +70,6 @@ def test_the_first_start_makes_a_project_and_the_next_ones_keep_it(tmp_path):
     for _ in range(2):
         subprocess.run([sys.executable, "-c", steps[2], str(tmp_path / "project")], check=True)
     assert Project.open(tmp_path / "project").record.name == "labels"
-
-
-def test_an_image_gets_what_its_extras_need_and_no_more():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    lock = entries((ROOT / "requirements.lock").read_text("utf-8"))
-    names = {
-        extras: {
-            line.partition("==")[0].partition("[")[0] for line in subset(lock, asked(project, extras.split(","), []))
-        }
-        for extras in ("serve", "serve,torch")
-    }
-    # starlette is asked for by FastAPI alone
-    assert {"numpy", "onnxruntime", "fastapi", "starlette", "uvicorn"} <= names["serve"]
-    assert not {"torch", "pytest", "hatchling", "ray", "mkdocs"} & names["serve"]
-    assert {"torch", "timm", "safetensors"} <= names["serve,torch"] and names["serve"] < names["serve,torch"]
-    assert all("--hash=sha256:" in entry for entry in subset(lock, asked(project, [], ["build"])))
-    with pytest.raises(KeyError):
-        asked(project, ["no-such-extra"], [])
 
 
 def test_the_image_is_built_from_all_that_the_package_needs():

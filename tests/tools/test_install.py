@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tools import install
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 STUB = """#!/bin/sh
@@ -145,20 +143,6 @@ def test_an_interrupted_installation_leaves_no_process(installation: Installatio
     again = installation.run()
     assert again.returncode == 0 and "Waiting" not in again.stdout
     assert installation.complete()
-
-
-def test_a_folder_with_other_files_is_left_alone(installation: Installation) -> None:
-    installation.folder.mkdir()
-    (installation.folder / "thesis.tex").write_text("")
-    refused = installation.run()
-    assert refused.returncode == 1 and not installation.calls.exists()
-    assert refused.stderr.startswith(f"error: {installation.folder} has files of something else: move them")
-    assert [file.name for file in installation.folder.iterdir()] == ["thesis.tex"]
-
-
-def test_the_space_of_every_lock_that_make_installs_is_known() -> None:
-    named = re.findall(r"tools/install\.sh \S+ (\S+)", (REPOSITORY / "Makefile").read_text())
-    assert set(named) == set(install.SPACE)
 
 
 class TestChoiceOfPython:

@@ -8,38 +8,6 @@ import pytest
 
 from tools.build_hook import MADE, PACKAGE
 from tools.release import files
-from tools.release.page_commands import steps
-
-PAGE = """# Start
-
-```
-make demo    # in a clone
-pip install segvoc
-```
-
-## Use it
-
-```
-segvoc segment photo.jpg --words "a # b, c" \\
-  --out out   # three files
-```
-
-```python
-import segvoc
-```
-
-```text
-mean IoU 3
-```
-"""
-
-
-def test_the_steps_of_a_page_are_its_lines_without_those_of_a_clone() -> None:
-    assert [(step.kind, step.text, step.heading) for step in steps(PAGE)] == [
-        ("command", "pip install segvoc", "Start"),
-        ("command", 'segvoc segment photo.jpg --words "a # b, c" --out out', "Use it"),
-        ("python", "import segvoc\n", "Use it"),
-    ]
 
 
 @pytest.fixture

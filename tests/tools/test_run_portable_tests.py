@@ -7,11 +7,9 @@ import pytest
 
 from tools import run_portable_tests
 from tools.run_portable_tests import (
-    NUMERICAL,
     OTHER_VARIABLES,
     X86_VARIABLES,
     chosen_instructions,
-    extent,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,10 +59,3 @@ def test_each_setting_runs_in_its_environment_and_a_failure_is_reported(monkeypa
     assert [row[:2] for row in ran if row[3]] == [("default", 1), ("avx2", 2), ("native", 4)]
     table = capsys.readouterr().out
     assert "avx2, 2 threads" in table and table.count("FAILED") == 1
-
-
-def test_a_cut_leaves_out_files_that_there_are():
-    folders, left_out = extent(whole=False, cut=False), extent(whole=False, cut=True)
-    assert folders == list(NUMERICAL) == left_out[: len(folders)]
-    names = [option.removeprefix("--ignore=") for option in left_out[len(folders) :]]
-    assert names and all((ROOT / name).is_file() and name.startswith(NUMERICAL) for name in names)

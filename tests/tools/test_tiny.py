@@ -1,6 +1,5 @@
 """How tiny's aggregation is trained: on costs that nothing learned, and as an addition to their sum."""
 
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -13,8 +12,6 @@ from segvoc.layers.cost_sum import NoAggregation
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import build_aggregation
 from segvoc.selection_rules import VotedShare
-from tools.tiny.cross_validate import FOLDS, UNSEEN, folds_of, unseen_words
-from tools.tiny.photos import Photo
 from tools.tiny.refinement import AGGREGATION, RefinementRecipe
 from tools.tiny.scoring import counts, difference, scores
 from tools.tiny.trunk import UpperTrunk
@@ -76,31 +73,6 @@ def test_the_upper_trunk_is_the_towers_before_and_after_training():
     assert not torch.allclose(changed, last, atol=1e-3)
     upper.write_back()
     torch.testing.assert_close(tower.last_stage(middle), changed, rtol=1e-4, atol=1e-4)
-
-
-def _photos(data_set: str, count: int, words: tuple[str | None, ...]) -> list[Photo]:
-    names = [Path(f"{number:012}.jpg") for number in range(count)]
-    return [Photo(data_set=data_set, image_file=name, label_file=name, words=words) for name in names]
-
-
-def test_copies_of_a_photograph_and_frames_of_a_building_stay_in_one_fold():
-    words = ("cat", "dog")
-    photos = [p for name in ("coco-panoptic", "coco-minis", "lvis", "voc", "indoor") for p in _photos(name, 30, words)]
-    fold = torch.tensor(folds_of(photos, seed=0)).view(5, 30)
-    assert torch.equal(fold[0], fold[1]) and torch.equal(fold[0], fold[2])
-    assert not torch.equal(fold[0], fold[3])
-    assert len(fold[4].unique()) == 1
-    assert fold[:4].unique().tolist() == list(range(FOLDS))
-
-
-def test_no_word_is_unseen_in_two_folds_or_learned_under_another_data_set():
-    common = tuple(f"common {number}" for number in range(40))
-    photos = [p for name in UNSEEN for p in _photos(name, 1, (*common, *(f"{name} {i}" for i in range(20)), None))]
-    found = [unseen_words(photos, fold, seed=0) for fold in range(FOLDS)]
-    for name in UNSEEN:
-        words = [word for fold in found for word in fold[name]]
-        assert words and len(set(words)) == len(words)
-        assert name == "coco-panoptic" or not set(words) & set(common)
 
 
 def test_scores_are_of_words_in_the_truth_and_differences_are_paired():
