@@ -11,6 +11,7 @@ import pytest
 
 from tests.loopback_hub import LoopbackHub, loopback_hub
 from tests.shape_checks import is_whole_run, modules_with_shapes
+from tests.shipped_once import keep_sessions, keep_weights
 from tests.worker_memory import WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parent
@@ -74,6 +75,15 @@ def float32_by_default() -> Iterator[None]:
     """Where networks are loaded without a dtype, tests compare numbers, which must not depend on the machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("segvoc.models.loading.multiplies_bfloat16", lambda device: False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shipped_programs_loaded_once() -> Iterator[None]:
+    """The programs and weights that ship with segvoc never change: a process of the tests reads them once."""
+    with pytest.MonkeyPatch.context() as patch:
+        keep_sessions(patch)
+        keep_weights(patch)
         yield
 
 

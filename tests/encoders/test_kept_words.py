@@ -108,14 +108,3 @@ def test_nothing_is_kept_unless_it_may_be(tower, cache, monkeypatch, setting):
         monkeypatch.setenv("SEGVOC_CACHE", setting)
     encoder(WORDS)
     assert not cache.exists()
-
-
-def test_damaged_embeddings_are_computed_again(tower: Letters, cache: Path) -> None:
-    expected = _encoder(tower)(WORDS)
-    (file,) = _files(cache)
-    file.write_bytes(b"damaged" * 1000)
-    assert torch.equal(_encoder(tower)(WORDS), expected)
-    tower.calls.clear()
-    _encoder(tower)(WORDS)
-    _encoder(tower)(WORDS)
-    assert len(tower.calls) <= 7  # at most one of them had to encode the words

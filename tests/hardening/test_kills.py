@@ -40,12 +40,12 @@ def kills(*arguments: str) -> list[dict[str, Any]]:
 )
 def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:
     count = len(names.split(","))
-    rows = kills("--only", names, f"--kills={3 * count}", f"--faults={2 * count}")
+    rows = kills("--only", names, f"--kills={2 * count}", f"--faults={count}")
     assert [row["command"] for row in rows] == names.split(",")
     for row in rows:
         assert row["problems"] == []
-        assert row["kills"] >= 3
-        assert row["failing writes"] >= 2
+        assert row["kills"] >= 2
+        assert row["failing writes"] >= 1
 
 
 def test_a_work_that_writes_in_place_is_caught(tmp_path: Path) -> None:

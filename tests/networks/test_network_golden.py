@@ -72,6 +72,7 @@ def stages(golden):
     return cache(lambda family: full_stages(golden, family, images("image384_u8"), FULL_WORDS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 class TestFullNetwork:
     @pytest.mark.parametrize(
