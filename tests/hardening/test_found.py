@@ -1,16 +1,13 @@
 """Defects that the bad inputs found: each has its smallest input here."""
 
 import io
-import json
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,13 +16,9 @@ from PIL import Image
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.originals import _members
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError
-from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.onnx_program import OnnxProgram
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
-from segvoc.records import check_amounts, field_value
 from segvoc.storage.journal import read_journal
-from segvoc.training.run_folder import RunFolder
 
 DEEP = "[" * 100_000
 
@@ -56,41 +49,6 @@ def test_a_journal_line_nested_too_deeply_is_a_damaged_line(tmp_path: Path) -> N
     path.write_text(f'{{"a": 1}}\n{DEEP}\n{{"a": 2}}\n')
     with pytest.warns(DamagedJournalWarning, match="line 2"):
         assert [entry["a"] for entry in read_journal(path)] == [1, 2]
-
-
-@pytest.mark.parametrize("sessions", [3, [3], [{"changed": 3}], [{"machine": []}]])
-def test_a_run_whose_sessions_are_something_else(tmp_path: Path, sessions: object) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"recipe": {}, "sessions": sessions}))
-    with pytest.raises(UsageError, match="does not belong to a run"):
-        RunFolder.open(tmp_path, {"recipe": {}}, resume=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("files", []),
-        ("stride", 0),
-        ("stride", "16"),
-        ("smallest", 1 << 40),
-        ("vocabulary", [1]),
-        ("protocols", {}),
-        ("origin", None),
-        ("words", []),
-        ("text", None),
-        ("selects", "yes"),
-        ("parts_against", "x"),
-    ],
-)
-def test_a_manifest_whose_values_are_of_other_types(tmp_path: Path, name: str, value: object) -> None:
-    content = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
-    path = tmp_path / "segvoc.json"
-    path.write_text(json.dumps(content))
-    ExportManifest.read(path)
-    path.write_text(json.dumps(content | {"files": {"large.data": {"bytes": 1 << 40, "sha256": "0"}}}))
-    ExportManifest.read(path)
-    path.write_text(json.dumps(content | {name: value}))
-    with pytest.raises(CheckpointError, match="is damaged"):
-        ExportManifest.read(path)
 
 
 def test_programs_that_fail_or_give_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,28 +93,3 @@ def test_archives_that_blow_up_are_refused_before_anything_is_read(tmp_path, mon
     for path in (zipped, tarred):
         with pytest.raises(UsageError, match="would become 2097152; don't trust"):
             list(_members(path))
-
-
-def test_types_of_records() -> None:
-    assert field_value(Mapping[str, tuple[int, ...]], {"a": [1, 2]}, "x") == {"a": (1, 2)}
-    for value, annotation in (
-        (True, int),
-        ("2", int),
-        (1, str),
-        ([1], tuple[int, int]),
-        ("ab", tuple[str, ...]),
-        (float("nan"), float),
-        (10**400, float),
-        ("a", Literal["b"]),
-        (3, None | str),
-        ([], Mapping[str, int]),
-    ):
-        with pytest.raises(UsageError, match=r"^x=.* is not "):
-            field_value(annotation, value, "x")
-    with pytest.raises(UsageError, match=r"^sizes\[1\]=-1 is out of range"):
-        check_amounts(Sizes(sizes=(1, -1)))
-
-
-@dataclass(frozen=True)
-class Sizes:
-    sizes: tuple[int, ...]

@@ -5,7 +5,6 @@ import timm
 import torch
 from torch import nn
 
-from segvoc.cli.info import describe
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.builders import clip_segmentation_network
@@ -167,17 +166,3 @@ def test_table_3_counts_what_learns_in_clip(settings, millions):
     learning = {name: value for name, value in network.named_parameters() if name in rates}
     count = sum(value.numel() for name, value in learning.items() if not name.startswith("aggregation."))
     assert round(count / MILLION, 1) == millions
-
-
-@pytest.mark.parametrize(
-    ("name", "encoder", "backbone"),
-    [
-        ("cat-seg-v1-b", 86_192_640, 27_535_424),
-        ("cat-seg-v1-l", 304_293_888, 59_548_984),
-        ("cat-seg-v1-h", 632_076_800, 59_548_984),
-        ("cat-seg-v1-g", 1_844_907_264, 59_548_984),
-    ],
-)
-def test_parameters_are_those_of_the_published_towers(name, encoder, backbone):
-    """CLIP's: OpenAI's files, and open_clip's ViT-H-14 and ViT-bigG-14; timm's, without the last stage."""
-    assert describe(name)["parts"]["image_encoder"] == encoder + backbone

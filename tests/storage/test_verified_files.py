@@ -41,13 +41,3 @@ def test_other_content_is_noticed_though_size_and_time_are_the_same(path: Path, 
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert not has_sha256(path, DIGEST)
-
-
-def test_without_a_cache_or_with_a_damaged_note_it_is_read(path, reads, monkeypatch, tmp_path):
-    assert has_sha256(path, DIGEST)
-    (note,) = (tmp_path / "cache/verified").iterdir()
-    note.write_text("{")
-    assert has_sha256(path, DIGEST)
-    monkeypatch.setenv("SEGVOC_CACHE", "off")
-    assert has_sha256(path, DIGEST)
-    assert len(reads) == 3
