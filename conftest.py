@@ -11,6 +11,7 @@ import pytest
 
 from tests.loopback_hub import LoopbackHub, loopback_hub
 from tests.shape_checks import is_whole_run, modules_with_shapes
+from tests.shipped_once import keep_sessions, keep_weights
 from tests.worker_memory import WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parent
@@ -78,6 +79,15 @@ def float32_by_default() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def shipped_programs_loaded_once() -> Iterator[None]:
+    """The programs and weights that ship with segvoc never change: a process of the tests reads them once."""
+    with pytest.MonkeyPatch.context() as patch:
+        keep_sessions(patch)
+        keep_weights(patch)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_cache_of_the_user() -> Iterator[None]:
     """No test reads or writes what segvoc keeps for the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
@@ -98,6 +108,15 @@ def as_users_call() -> Iterator[None]:
     """Without the checks of annotations, which users don't have: what the package says of wrong arguments."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture
+def shapes_checked() -> Iterator[None]:
+    """With the checks of annotations, also where whole runs go without."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", False)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
 

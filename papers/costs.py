@@ -26,7 +26,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers
+from segvoc.layers.cost_sum import SynthesizedClassifiers
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from segvoc.encoders.clip_text import ClipTextEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.inference.protocols import frozen_clip_protocols
 from segvoc.models.presets import PRESETS, Preset
@@ -51,7 +51,7 @@ def small_preset(name: str) -> Preset:
         text_encoder, encoders = tiny_network(kind.towers).text_encoder, configuration.encoder
         assert isinstance(text_encoder, ClipTextEncoder)
         if isinstance(encoders, EvaEncoders):
-            tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=encoders.dense))
+            tower = EvaClipImageEncoder(TINY_VIT, dense=encoders.dense)
         else:
             tower = OpenAIClipImageEncoder(TINY_VIT, dense=encoders.dense)
         aggregation = build_aggregation(configuration.aggregation, tower)

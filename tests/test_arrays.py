@@ -1,7 +1,6 @@
 """NumPy arrays give what PyTorch's own functions give."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,32 +33,6 @@ def test_resized_is_pytorchs_interpolation(cells: tuple[int, int], size: tuple[i
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=_rounding_of_places(maps))
     assert torch.equal(arrays.bilinear(torch.from_numpy(maps), size), expected)
-
-
-def test_large_images_are_interpolated_at_the_same_places() -> None:
-    image = _drawn(1, 1, 853, 640)
-    expected = F.interpolate(torch.from_numpy(image), size=(384, 384), mode="bilinear").numpy()
-    np.testing.assert_allclose(arrays.bilinear(image, (384, 384)), expected, rtol=0, atol=_rounding_of_places(image))
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 0.99999994, 1.0])
-def test_lerp_is_pytorchs_and_stays_between(weight: float) -> None:
-    cells = np.stack((_drawn(1000), _drawn(1000, seed=1)))
-    # more cells than values, and fewer; the last value is beyond the last cell
-    for lower, upper in (([0], [1]), ([0, 0, 1], [1, 1, 1])):
-        given = np.array(lower), np.array(upper), np.full(len(lower), weight, np.float32)
-        ours = arrays.lerp(cells, *given, 0)
-        np.testing.assert_allclose(ours, arrays.lerp(*map(torch.from_numpy, (cells, *given)), 0).numpy(), atol=1e-6)
-        assert (ours >= cells.min(0)).all() and (ours <= cells.max(0)).all()
-        assert np.array_equal(arrays.lerp(cells.T, *given, 1), ours.T)
-    assert np.array_equal(ours[2], cells[1])
-
-
-def test_sigmoid_is_pytorchs_at_both_ends() -> None:
-    x = np.array([-200, -100, -80, -20, -1, 0, 1, 20, 100, 200], np.float32)
-    ours = arrays.sigmoid(x)
-    assert ours.dtype == np.float32
-    np.testing.assert_allclose(ours, torch.from_numpy(x).sigmoid().numpy(), rtol=1e-6)
 
 
 @given(values=st.lists(st.lists(st.sampled_from([-1.0, 0.0, 2.0]), min_size=3, max_size=3), min_size=1, max_size=9))

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import distributed
 
 import segvoc
-from segvoc.data.training.training_set import ShardedSampler
+from segvoc.data.training.training_set import ShardedSampler, TrainingBatch
+from segvoc.distributed import Processes, wrap_distributed
 from segvoc.models.presets import PRESETS
 from segvoc.process_settings import float32_products
 from segvoc.selection_rules import MostSimilar, Voted
@@ -97,18 +99,18 @@ def test_training_has_the_cpus_losses(kind, precision, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-3 if precision == "float32" else 0.05)
 
 
-@pytest.mark.parametrize("kind", RUNS)
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_step_waits_for_the_device_once_and_copies_from_pinned_memory(kind, precision, tmp_path):
-    training = RUNS[kind](tmp_path / "set", tmp_path / "run", device="cuda", precision=precision)
+def waits_of_a_step(training: Training) -> int:
+    """How often the second step waits for the device; the first one also sets up libraries."""
+    recipe = training.recipe
     sampler = ShardedSampler(
-        batch=training.recipe.optimizer.batch_size, passes=1, rank=0, ranks=1, first_step=0, steps=3
+        batch=recipe.optimizer.batch_size, passes=1, rank=0, ranks=training.processes.count, first_step=0, steps=3
     )
     batches = list(training.task.batches(sampler, 0, pinned=True))
-    training._training_mode()
-    if kind != "captions":
+    if isinstance(batches[0], TrainingBatch):
         assert all(batch.images.is_pinned() and batch.labels.is_pinned() for batch in batches)
-    training._one_step(iter(batches[:1]))  # the first one also sets up libraries
+        assert batches[0].images.dtype == torch.uint8 and batches[0].labels.dtype == torch.int32
+    training._training_mode()
+    training._one_step(iter(batches[:1]))
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as told:
@@ -117,7 +119,37 @@ def test_a_step_waits_for_the_device_once_and_copies_from_pinned_memory(kind, pr
     finally:
         torch.cuda.set_sync_debug_mode("default")
         training.folder.close()
-    assert len([one for one in told if "synchronizing CUDA operation" in str(one.message)]) == 1
+    return len([one for one in told if "synchronizing CUDA operation" in str(one.message)])
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_step_waits_for_the_device_once_and_copies_from_pinned_memory(kind, precision, tmp_path):
+    assert waits_of_a_step(RUNS[kind](tmp_path / "set", tmp_path / "run", device="cuda", precision=precision)) == 1
+
+
+def test_a_step_of_two_processes_waits_once_too(tmp_path):
+    """This one stands for both, in a group of its own."""
+    distributed.init_process_group("nccl", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        run = RUNS["parallel"](tmp_path / "set", tmp_path / "run", device="cuda")
+        run.processes = Processes(rank=0, count=2)
+        run.module = wrap_distributed(run.objective, run.processes, parallel="ddp")
+        assert waits_of_a_step(run) == 1
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_views_of_images_are_copied_without_a_wait():
+    model = small_segmenter(batch=2)
+    model.network.cuda()
+    pixels = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        sent = model._sent(pixels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    np.testing.assert_array_equal(sent.cpu().numpy(), pixels)
 
 
 def test_training_uses_tf32_and_leaves_the_precision_as_it_was(tmp_path, monkeypatch):

@@ -22,10 +22,3 @@ from tests.device_waits import NoDeviceWaits
 def test_what_waits_is_refused(waits: Callable[[Tensor], object]) -> None:
     with NoDeviceWaits(), pytest.raises(AssertionError, match="waits"):
         waits(torch.rand(3))
-
-
-def test_the_rest_is_computed() -> None:
-    with NoDeviceWaits():
-        x = torch.arange(6.0).reshape(2, 3)
-        found = torch.where(x > 2, x, 0.0)[:, torch.tensor([2, 0])].sum()
-    assert found.item() == 8.0

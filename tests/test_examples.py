@@ -67,6 +67,7 @@ def test_segment(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_teach(tmp_path: Path) -> None:
     """Without PyTorch; far better after than before on the other photographs, by the table; the overlays differ."""
     lines = run("teach.py", tmp_path, without_torch=True).splitlines()

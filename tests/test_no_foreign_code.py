@@ -51,23 +51,6 @@ def _dangers(source: str) -> Iterator[str]:
             yield "a shell"
 
 
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("torch.load(f)", ["torch.load without weights_only=True"]),
-        ("torch.load(f, weights_only=False)", ["torch.load without weights_only=True"]),
-        ("torch.load(f, weights_only=True); np.load(f); subprocess.run(['ls'])", []),
-        ("np.load(f, allow_pickle=True)", ["np.load with allow_pickle"]),
-        ("subprocess.run(line, shell=True)", ["a shell"]),
-        ("class A(pickle.Unpickler):\n    pass", ["pickle.Unpickler"]),
-        ("network.eval(); eval('1')", ["eval"]),
-        ("tarfile.open(f).extractall()", ["tarfile.open(f).extractall"]),
-    ],
-)
-def test_the_search_finds_dangerous_calls(source: str, found: list[str]) -> None:
-    assert list(_dangers(source)) == found
-
-
 def test_no_source_file_has_one() -> None:
     found = {
         (path.relative_to(SOURCES).as_posix(), name)

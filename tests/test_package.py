@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -65,25 +63,3 @@ finally: print("loaded:", *sys.modules)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     assert getattr(segvoc, name).__doc__
     assert name in dir(segvoc)
-
-
-def test_errors_have_one_base() -> None:
-    for error in (segvoc.InputError, segvoc.OutputError, segvoc.UsageError, segvoc.CheckpointError):
-        assert issubclass(error, segvoc.SegvocError)
-    # what is wrong with a call is a ValueError, as Python programmers expect
-    assert issubclass(segvoc.UsageError, ValueError)
-    assert issubclass(segvoc.CheckpointError, segvoc.UsageError)
-
-
-def test_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="'segvoc' has no attribute 'segment'"):
-        _ = segvoc.segment  # type: ignore[attr-defined]
-    assert not hasattr(segvoc, "_HOME")
-
-
-def test_types_are_announced() -> None:
-    assert resources.files("segvoc").joinpath("py.typed").is_file()
-
-
-def test_version_is_that_of_the_distribution() -> None:
-    assert version("segvoc") == segvoc.__version__

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segvoc.layers.maps import resized
-from tests.shape_checks import WHOLE_RUNS, is_whole_run, modules_with_shapes
+from tests.shape_checks import WHOLE_RUNS, is_whole_run
 
 
 def test_a_wrong_shape_is_refused() -> None:
@@ -16,14 +16,8 @@ def test_a_wrong_shape_is_refused() -> None:
         resized(torch.zeros(2, 4, 5), (8, 10))
 
 
-def test_modules_that_name_shapes_are_found() -> None:
-    found = set(modules_with_shapes())
-    assert {"segvoc.shapes", "segvoc.layers.maps", "segvoc.networks.pca_seg", "segvoc.arrays"} <= found
-    assert "segvoc.cli.segment" not in found
-
-
 def test_tests_of_whole_runs_are_there_and_a_wings_own_tests_are_none() -> None:
     tests = Path(__file__).parent
     assert all((tests / name).exists() for name in WHOLE_RUNS)
     assert is_whole_run(tests / "cli" / "test_segment.py")
-    assert not is_whole_run(tests / "networks" / "test_pca_seg.py")
+    assert not is_whole_run(tests / "layers" / "test_maps.py")

@@ -15,13 +15,13 @@ from segvoc.encoders import clip_with_dino
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
 from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16
 from segvoc.evaluation.report import examples
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
@@ -134,7 +134,7 @@ def _text(fine_tuned: str = "qv", **options: Any) -> ClipTextEncoder:
 def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
     encoders = configuration.encoder
     if isinstance(encoders, EvaEncoders):
-        tower = EvaClipImageEncoder(EvaClipConfig(vit=_vit(encoders.vit), dense=encoders.dense))
+        tower = EvaClipImageEncoder(_vit(encoders.vit), dense=encoders.dense)
         text = _text("qkv")
     else:
         assert isinstance(encoders, OpenAIEncoders)  # no paper's network has others

@@ -1,7 +1,5 @@
 """The comparison with the official code, on a checkout that only looks like one."""
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -9,24 +7,13 @@ import pytest
 
 from benchmarks import against_official, machine
 from benchmarks.against_official import (
-    END,
     WORDS,
-    Line,
-    about,
-    compared,
-    measure_all,
     measured,
     peak_memory,
-    settings_of,
-    show,
-    table,
-    with_earlier,
 )
 from benchmarks.compared_calls import Kind, Setting
-from segvoc.errors import SegvocError, UsageError
+from segvoc.errors import SegvocError
 from tests.benchmarks.official_stand_in import make_checkout
-
-START = "<!-- against-official -->"
 
 
 @pytest.fixture
@@ -37,34 +24,6 @@ def steady_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(machine, "matrix_rate", lambda: 100.0)
     monkeypatch.setattr(machine, "RESULTS", tmp_path / "results")
     return tmp_path / "results"
-
-
-def line(model: str, words: int, ratio: float = 3.14, **changes: object) -> Line:
-    """A row as `measured` and `measure_all` make it."""
-    return {
-        "model": model,
-        "words": words,
-        "kind": "network",
-        "keep": 0,
-        "dtype": "float32",
-        **compared(([ratio, 1.1 * ratio], [1.0, 1.1])),
-        "float32_gflops": 100.0,
-        "bfloat16_gflops": 400.0,
-        "date": "2026-11-25",
-        "official_share": 0.25,
-        "share": 0.5,
-        "official_gigabytes": 2.0,
-        "gigabytes": 1.25,
-        "difference": 1e-6,
-        "repeats": 2,
-        **changes,
-    }
-
-
-def options_of(**changes: object) -> argparse.Namespace:
-    """Options of the command."""
-    options = {"rows": ["network"], "words": None, "keep": 0, "dtype": "float32", "repeats": 2, "page": []}
-    return argparse.Namespace(**options | changes)
 
 
 @pytest.mark.parametrize(
@@ -98,76 +57,3 @@ def test_what_is_not_exact_is_checked_before_it_is_chosen(tmp_path: Path, steady
 def test_the_memory_of_one_code_is_that_of_its_process(side: against_official.Side, tmp_path: Path, small: None):
     assert peak_memory(make_checkout(tmp_path), Setting("cat-seg-b", 2), "float32", side) > 0.1
     assert not any(name.startswith(("cat_seg", "detectron2")) for name in sys.modules)
-
-
-def test_rows_follow_the_options():
-    assert [row.words for row in settings_of("cat-seg-b", options_of())] == [20, 59, 171]
-    protocol = settings_of("pca-seg-b", options_of(rows=["protocol"], words=[9], keep=4))
-    assert protocol == [Setting("pca-seg-b", 9, "protocol", 4)]
-    assert [row.words for row in settings_of("err-seg-b", options_of(rows=list(WORDS)))] == [150, 847, 150, 847]
-    kinds = {row.kind for row in settings_of("cat-seg-b", options_of(rows=list(WORDS), dtype="bfloat16"))}
-    assert kinds == {"network", "protocol", "aggregation"}
-    with pytest.raises(UsageError, match="err-seg-b has no such rows as protocol; choose network"):
-        settings_of("err-seg-b", options_of(rows=["protocol"]))
-
-
-def test_the_table_goes_between_the_marks(tmp_path: Path):
-    page = tmp_path / "README.md"
-    page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    rows = [
-        line("cat-seg-b", 20),
-        line("cat-seg-b", 59, kind="training-cached"),
-        line("cat-seg-b", 59, kind="training"),
-        line("cat-seg-b", 171, official_spread=0.16),
-        line("pca-seg-b", 171, spread=0.16),
-    ]
-    results = {"machine": machine.described(), "rows": rows}
-    show([results], page)
-    shown, said = table(rows[:3]), about(results)
-    assert page.read_text() == f"before\n{START}\n{shown}{said}{END}\nafter\n"
-    assert "not shown, as their times spread by more than 15%: 2 of 5 rows" in said and "threads, PyTorch" in said
-    some = "<!-- against-official: network training -->"
-    page.write_text(f"{some}{END}")
-    show([results], page)
-    assert page.read_text() == f"{some}\n{table([rows[0], rows[2]])}{said}{END}"
-    show([results, results], page)
-    assert page.read_text() == f"{some}\n" + "\n".join(2 * [table([rows[0], rows[2]]) + said]) + END
-    page.write_text("no marks")
-    with pytest.raises(UsageError, match="has no place for the table; add the lines <!-- against-official --> and"):
-        show([results], page)
-
-
-def test_rows_replace_earlier_ones_of_the_same_setting_and_machine(tmp_path: Path):
-    earlier = tmp_path / "earlier.json"
-    rows = [line("err-seg-b", 150), line("cat-seg-b", 20, ratio=2.0)]
-    earlier.write_text(json.dumps({"machine": machine.described(), "rows": rows}))
-    half = line("cat-seg-b", 20, dtype="bfloat16")
-    merged = with_earlier([half, line("cat-seg-b", 20, ratio=4.0)], earlier)
-    assert [(row["model"], row["dtype"], row["ratio"]) for row in merged] == [
-        ("cat-seg-b", "float32", 4.0),
-        ("err-seg-b", "float32", 3.14),
-        ("cat-seg-b", "bfloat16", 3.14),
-    ]
-    earlier.write_text(json.dumps({"machine": machine.described() | {"cores": 1000}, "rows": rows}))
-    assert with_earlier([half], earlier) == [half]
-
-
-def test_every_row_is_saved_with_the_memory_of_both(tmp_path, steady_machine, monkeypatch):
-    def in_process(folder: Path, setting: Setting, *options: str) -> str:
-        memory = {"official": "3.0", "ours": "1.5"}
-        row = line(setting.model, setting.words, kind=setting.kind, official_gigabytes=None, gigabytes=None)
-        return memory[options[-1]] if "--memory" in options else json.dumps(row)
-
-    monkeypatch.setattr(against_official, "in_process", in_process)
-    page = tmp_path / "page.md"
-    page.write_text(f"{START}{END}")
-    rows = ["network", "aggregation"]
-    measure_all([make_checkout(tmp_path / "official")], options_of(rows=rows, words=[7, 5], page=[page]))
-    saved = json.loads(next(steady_machine.glob("against_official_*.json")).read_text())["rows"]
-    assert [(row["words"], row["official_gigabytes"], row["gigabytes"]) for row in saved] == [
-        (5, 3.0, 1.5),
-        (7, 3.0, 1.5),
-        (5, None, None),
-        (7, None, None),
-    ]
-    assert table(saved) in page.read_text()

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from benchmarks.compared_calls import Inputs, OurNetwork, Setting, clear_words, difference, equal_labels
+from benchmarks.compared_calls import Inputs, Setting, clear_words, difference, equal_labels
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.class_selection import count_votes
-from segvoc.selection_rules import DROPPED, PUBLISHED_VOTES, Voted
+from segvoc.selection_rules import DROPPED, PUBLISHED_VOTES
 
 
 def test_dropped_words_count_only_if_one_code_kept_them():
@@ -28,11 +28,3 @@ def test_clear_words_leave_no_doubt_which_are_kept():
     assert setting.kept == 16
     assert votes[:16].min() > 10 * votes[16:].max()
     assert [tuple(one.shape) for one in maps] == [(1, 640, 40, 40), (1, 640, 20, 20)]
-
-
-def test_as_many_words_are_kept_as_in_the_official_code(small: None):
-    assert (Setting("err-seg-b", 847).kept, Setting("err-seg-b", 150).kept) == (48, 32)
-    assert Setting("cat-seg-b", 258).kept == 256
-    assert OurNetwork(Setting("cat-seg-b", 256)).selection is None
-    assert OurNetwork(Setting("cat-seg-b", 258)).selection is not None
-    assert OurNetwork(Setting("cat-seg-b", 9, keep=2)).selection == Voted(2)

@@ -1,11 +1,9 @@
 """The long runs on a GPU, in small on a CPU: a piece that is cut off, the one that goes on, and what is missing."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import gpu_runs
 from benchmarks.gpu_runs import RUNS, Place, Progress, Run, run_piece, work
@@ -75,20 +73,3 @@ def test_what_a_run_lacks_is_a_line_and_the_others_go_on(place, monkeypatch, cap
     assert work(RUNS[:1], failing, minutes=5)["cat-seg-b"].state == "failed"
     # the time is over before anything begins
     assert work(RUNS[2:3], failing, minutes=0)["cat-seg-b-trained"].state == "missing"
-
-
-def test_wrong_calls_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", never)
-    wrong: list[tuple[list[str], str]] = [
-        (["--only", "cat"], "run 'cat' is unknown; there are cat-seg-b, err-seg"),
-        ([], "name it with --data ROOT"),
-        (["--data", "data"], "this machine has no GPU"),
-    ]
-    for words, said in wrong:
-        monkeypatch.setattr(sys, "argv", ["gpu_runs", *words])
-        with pytest.raises(SystemExit) as end:
-            gpu_runs.main()
-        assert said in str(end.value.code)
-    monkeypatch.setattr(sys, "argv", ["gpu_runs", "--list"])
-    gpu_runs.main()
-    assert len(capsys.readouterr().out.splitlines()) == len(RUNS)

@@ -1,6 +1,5 @@
 """Fetching published files, each of the manifest, from a hub that stands in this process, on loopback."""
 
-import errno
 import json
 import os
 import shutil
@@ -9,14 +8,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import file_download
 
-from segvoc.checkpoints.fetching import cache_path, cached, check_space, fetch, transfer_size
-from segvoc.checkpoints.published import PUBLISHED, HubPlace, PublishedFile
+from segvoc.checkpoints.fetching import cache_path, cached, fetch, transfer_size
+from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.errors import CheckpointError
 from tests.loopback_hub import BODY, CHUNK, LoopbackHub, use_hub, without_network
 
@@ -145,21 +143,6 @@ def test_a_file_larger_than_the_disk_is_not_begun(hub: LoopbackHub, home: Path, 
 
 
 @every_file
-def test_a_disk_that_fills_up_is_told_and_the_next_call_succeeds(hub, home, monkeypatch, file):
-    file = hub.publish(file)
-    (content,) = hub.files.values()
-
-    def full(_: str, temp_file, **__: object) -> None:
-        temp_file.write(content[:CHUNK])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(file_download, "http_get", full)
-        assert f"no space is left at '{home}" in _refusal(file)
-    assert fetch(file).read_bytes() == content
-
-
-@every_file
 def test_a_read_only_cache_is_used_and_told_when_it_lacks_the_file(hub, open_folder, monkeypatch, file):
     use_hub(monkeypatch, open_folder, hub.url)
     file = hub.publish(file)
@@ -215,15 +198,6 @@ def test_the_hub_s_own_variables_set_endpoint_cache_and_offline_mode(hub: Loopba
 
 
 @each_kind
-def test_a_server_that_is_not_there_is_told_at_once(home, monkeypatch, file):
-    use_hub(monkeypatch, home, "http://127.0.0.1:9")
-    place = file.place if isinstance(file.place, HubPlace) else replace(file.place, url="http://127.0.0.1:9/w.pt")
-    monkeypatch.setattr(file_download.time, "sleep", lambda _: pytest.fail("nobody waits for it"))
-    server = "the hub" if isinstance(file.place, HubPlace) else "127.0.0.1"
-    assert f"can't be fetched: {server} can't be reached" in _refusal(replace(file, place=place))
-
-
-@each_kind
 @pytest.mark.parametrize(
     ("status", "said"),
     [(404, "no longer has it"), (401, "no longer has it"), (403, "no longer has it"), (503, "answers 503")],
@@ -256,47 +230,4 @@ def test_a_file_outside_the_cache_is_never_removed(home, monkeypatch, tmp_path, 
     assert not link.is_symlink() and (tmp_path / "own.pth").read_bytes() == b"own"
 
 
-@each_kind
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (PermissionError(errno.EACCES, "Permission denied"), "can't be written"),
-        (OSError("Consistency check failed\nmore"), "the transfer broke off (Consistency check failed)"),
-        (ValueError(), "the transfer broke off (ValueError)"),
-    ],
-)
-def test_what_breaks_a_transfer_is_told(hub, home, monkeypatch, file, error, said):
-    def broken(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(file_download, "http_get", broken)
-    assert said in _refusal(hub.publish(file))
-
-
 # ---- for a file with an address of its own
-
-
-def test_a_transfer_is_taken_up_by_a_later_call(hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = hub.publish(WEB_FILE)
-    ((path, content),) = hub.files.items()
-    incomplete = cache_path(file).with_name(f"{file.filename}.incomplete")
-    incomplete.parent.mkdir(parents=True)
-    incomplete.write_bytes(content[:1000])
-    assert fetch(file).read_bytes() == content
-    assert hub.transfers() == [(path, 1000)] and not incomplete.exists()
-
-
-def test_an_incomplete_file_that_is_too_long_is_begun_anew(hub: LoopbackHub, home: Path) -> None:
-    file = hub.publish(WEB_FILE)
-    ((path, content),) = hub.files.items()
-    incomplete = cache_path(file).with_name(f"{file.filename}.incomplete")
-    incomplete.parent.mkdir(parents=True)
-    incomplete.write_bytes(content + b"more")
-    assert fetch(file).read_bytes() == content
-    assert hub.transfers() == [(path, 0)]
-
-
-def test_space_for_several_files_is_checked_at_once(home: Path) -> None:
-    check_space(1)
-    with pytest.raises(CheckpointError, match=r"no space is left at .* MiB are needed.* free some or set HF_HOME"):
-        check_space(1 << 60)

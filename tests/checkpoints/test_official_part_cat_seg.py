@@ -5,17 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state, part_network_state
-from segvoc.encoders.clip_with_dino import ClipWithDino
+from segvoc.checkpoints.official_cost_aggregation import part_aggregation_state
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector
-from tests.built import built
-
-AGGREGATOR = "sem_seg_head.predictor.transformer."
 
 
 @pytest.fixture(scope="module")
@@ -26,29 +22,6 @@ def keys(golden: Path) -> dict[str, torch.Size]:
 
 def empty(shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
     return {name: torch.zeros(shape) for name, shape in shapes.items()}
-
-
-def official_towers(network: nn.Module) -> dict[str, Tensor]:
-    """Weights of CLIP and DINOv2 as the released checkpoint names them."""
-    tower = network.image_encoder
-    assert isinstance(tower, ClipWithDino)
-    clip = {name.replace("tower.", "visual.", 1): value for name, value in tower.clip.state_dict().items()}
-    for name, value in network.text_encoder.state_dict().items():
-        clip[name.removeprefix("tower.")] = value
-    dino = {name.replace("tower.", "backbone.dinov2.", 1): value for name, value in tower.dino.state_dict().items()}
-    dino["backbone.dinov2.mask_token"] = torch.zeros(1, 384)
-    return {f"sem_seg_head.predictor.clip_model.{name}": value for name, value in clip.items()} | dino
-
-
-@pytest.fixture(scope="module")
-def official(keys: dict[str, torch.Size]) -> dict[str, Tensor]:
-    """A whole released checkpoint of real size, mostly zeros."""
-    with torch.device("meta"):
-        network = built("part-cat-seg-b")
-    weights = {name: torch.zeros(value.shape).half() for name, value in official_towers(network).items()}
-    weights |= {AGGREGATOR + name: value for name, value in empty(keys).items()}
-    none = torch.full((1, 512), 2.0)
-    return weights | {"sem_seg_head.predictor.non_object_embedding": none}
 
 
 @pytest.mark.golden
@@ -62,47 +35,6 @@ def test_the_list_of_real_size_fits_exactly(keys: dict[str, torch.Size]) -> None
     counted = sum(keys[name].numel() for name in keys if not name.endswith("attn_mask"))
     never_used = sum(shape.numel() for name, shape in keys.items() if name.startswith("layers_object.")) - 2 * 82_944
     assert (round(counted / 1e6, 2), round(never_used / 1e6, 2)) == (6.07, 1.35)
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
-def test_what_does_not_fit_is_refused(keys: dict[str, torch.Size], change: str) -> None:
-    module, weights = PartAggregation(PART_CAT_SEG, layers_of(PART_CAT_SEG), 512, (384, 384)), empty(keys)
-    if change == "missing":
-        del weights["conv2.bias"]
-    elif change == "unexpected":
-        weights["conv3.bias"] = torch.zeros(1)
-    else:
-        weights["conv2.weight"] = torch.zeros(128, 1, 7, 7)
-    with pytest.raises(CheckpointError, match="embed_specific.bias" if change == "missing" else "conv"):
-        part_aggregation_state(weights, module)
-
-
-@pytest.mark.slow
-@pytest.mark.golden
-def test_a_whole_checkpoint_is_converted(official: dict[str, Tensor], tmp_path: Path) -> None:
-    torch.save({"model": official}, tmp_path / "official.pth")
-    done = convert(tmp_path / "official.pth", tmp_path / "ours.safetensors", "part-cat-seg-b")
-    with torch.device("meta"):
-        network = built("part-cat-seg-b")
-    assert done.parts == () and done.tensors == len(network.state_dict())
-
-
-@pytest.mark.golden
-def test_the_vector_for_none_is_the_one_that_it_was_trained_with(official: dict[str, Tensor]) -> None:
-    with torch.device("meta"):
-        network = built("part-cat-seg-b")
-    none = part_network_state(official, network)["aggregation.none"]
-    assert torch.allclose(none, torch.full((512,), 512**-0.5))
-
-
-@pytest.mark.golden
-def test_without_dinov2_it_is_refused(official: dict[str, Tensor]) -> None:
-    with torch.device("meta"):
-        network = built("part-cat-seg-b")
-    half = {name: value for name, value in official.items() if not name.startswith("backbone.")}
-    with pytest.raises(CheckpointError, match="DINOv2 weights are of another network"):
-        part_network_state(half, network)
 
 
 def test_a_clip_alone_says_that_dinov2_is_needed_too(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from segvoc.checkpoints.origins import clip_family
 from segvoc.checkpoints.strict import renamed
 from segvoc.errors import CheckpointError
 from tests.images import one_line_error
-from tests.timm_clips import IMAGES, image_encoder, small_tokenizer, text_encoder, weights
+from tests.timm_clips import image_encoder, small_tokenizer, text_encoder, weights
 
 METAS = (
     (r"^patch_embed\.proj", "conv1"),
@@ -96,23 +96,3 @@ def test_a_siglip_needs_the_tokenizer_beside_it(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(b"")
     with one_line_error(CheckpointError, "tokenizer.json", "fetch it again"):
         read_weights(tmp_path / "open_clip_model.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("family", "name"), [("siglip", "SigLIP"), ("pe-core", "PE-Core"), ("mobileclip", "MobileCLIP")]
-)
-def test_other_towers_say_whose_they_are(family: str, name: str) -> None:
-    for other in set(IMAGES) - {family}:
-        with one_line_error(CheckpointError, f"these are {name} weights", "set encoder="):
-            towers_state(weights(family), *towers(other))
-
-
-def test_what_does_not_fit_is_named() -> None:
-    plain = dict(weights("mobileclip"))
-    plain["visual.trunk.stem.9.weight"] = plain.pop("visual.trunk.final_conv.conv_kxk.0.conv.weight")
-    with one_line_error(CheckpointError, "unexpected visual.trunk.stem.9.weight", "missing image.tower.final_conv"):
-        towers_state(plain, *towers("mobileclip"))
-    apples = {"image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight": torch.zeros(1)}
-    assert is_plain_clip(apples)
-    with one_line_error(CheckpointError, "MobileCLIP weights lack", "fetch the file again"):
-        towers_state(apples, *towers("mobileclip"))

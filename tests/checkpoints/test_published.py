@@ -12,8 +12,6 @@ from segvoc.checkpoints.published import (
     HubPlace,
     PublishedFile,
     WebPlace,
-    human_size,
-    known_file,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,18 +37,6 @@ def test_every_record_is_complete(file: PublishedFile) -> None:
 
 
 @every_file
-def test_every_fact_has_its_source(file: PublishedFile) -> None:
-    """Of the places that pages of repositories have, third parties' are none."""
-    for source in file.sources:
-        assert re.match("https://(huggingface.co|github.com)/[^ ]+$", source.page) and source.states
-    stated = " ".join(f"{source.page} {source.states}" for source in file.sources)
-    assert file.sha256 in stated
-    assert not isinstance(file.place, HubPlace) or file.place.revision in stated
-    assert file.size is None or (str(file.size) if file.exact_size else human_size(file.size)) in stated
-    assert re.search(re.escape(file.license).replace(r"\-2\.0", ".*2.0"), stated, re.IGNORECASE)
-
-
-@every_file
 def test_notice_quotes_hash_revision_and_sources(file: PublishedFile) -> None:
     (entry,) = re.findall(rf"^- {re.escape(file.name)}: .*\n(?:  .*\n)*", NOTICE, re.MULTILINE)
     words = " ".join(entry.split())
@@ -72,26 +58,3 @@ def test_what_is_not_confirmed_is_told_and_not_fetched(name: str) -> None:
     file = UNCONFIRMED[name]
     assert name not in PUBLISHED
     assert f"- {name}: " in NOTICE and file.page in NOTICE and file.reason in " ".join(NOTICE.split())
-
-
-def test_no_two_records_name_one_file() -> None:
-    assert len({file.sha256 for file in PUBLISHED.values()}) == len(PUBLISHED)
-    assert all(known_file(file.sha256) is file for file in PUBLISHED.values())
-    assert known_file("0" * 64) is None
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (88_200_000, "88.2 MB"),
-        (999_400_000, "999 MB"),
-        (999_600_000, "1 GB"),
-        (1_407_151_868, "1.41 GB"),
-        (2_300_000_000, "2.3 GB"),
-    ],
-)
-def test_sizes_are_written_as_the_hub_s_pages_write_them(size: int, text: str) -> None:
-    assert human_size(size) == text

@@ -7,16 +7,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segvoc.checkpoints.files import read_weights
-from segvoc.checkpoints.official_clip import openai_clip_states
-from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, towers_state
+from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16, vit_l14
-from segvoc.errors import CheckpointError
-from segvoc.networks.base import SegmentationNetwork
-from tests.built import built
 from tests.golden_sets import TOLERANCE
-from tests.images import one_line_error
 from tests.timm_clips import small_tokenizer
 from tests.transformers_models import (
     CLIP_IMAGES,
@@ -97,32 +92,3 @@ def test_every_name_and_shape_of_the_published_sizes_fits(vit, model):
         official = {name: torch.empty(shape) for name, shape in shapes_of("full", model).items()}
     for tower, state in zip(towers, towers_state(official, *towers), strict=True):
         assert state.keys() == tower.state_dict().keys()
-
-
-def test_it_is_a_plain_clip_for_a_network_without_aggregation(clip):
-    with torch.device("meta"):
-        plain = built("cat-seg-b", aggregation="none").aggregation
-    network = SegmentationNetwork(*small_towers(), plain)
-    assert is_plain_clip(clip)
-    assert clip_state(clip, network).keys() == {n for n in network.state_dict() if not n.startswith("aggregation.")}
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (
-            {"text_model.encoder.layers.1.self_attn.k_proj.bias": None},
-            r"missing text\.tower\..*\.1\.attn\.k_proj\.bias",
-        ),
-        ({"visual_projection.weight": torch.zeros(64, 8)}, r"visual_projection\.weight \[8, 64\] instead of"),
-        ({"visual_projection.weight": torch.zeros(2)}, r"visual_projection\.weight \[2\] instead of \[64, 32\]"),
-        ({"vision_model.embeddings.patch_embedding.bias": torch.zeros(64)}, r"unexpected vision_model\..*bias"),
-        ({"vision_model.embeddings.other_ids": torch.arange(3)}, r"unexpected vision_model\.embeddings\.other_ids"),
-        ({"visual.proj": torch.zeros(64, 32)}, r"unexpected visual\.proj"),
-        ({"classifier.weight": torch.zeros(5, 64)}, r"unexpected classifier\.weight"),
-    ],
-)
-def test_what_does_not_fit_is_named_as_in_the_file(clip, change, said):
-    weights = {name: value for name, value in (clip | change).items() if value is not None}
-    with one_line_error(CheckpointError, match=said):
-        openai_clip_states(weights, *small_towers())

@@ -1,7 +1,6 @@
 """The text towers against the official code's values; prompts, gradients, and what the recipes train."""
 
 import json
-import warnings
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from safetensors.torch import load_file
 
 from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import PromptTruncatedWarning
 from tests.encoders.image_tower_contract import TINY_VIT
@@ -30,7 +29,7 @@ def case(request, golden):
     if request.param == "tiny_cat_openai":
         config, image, states = TINY_OPENAI, OpenAIClipImageEncoder(TINY_VIT), openai_clip_states
     else:
-        config, image, states = TINY_EVA, EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)), eva_clip_states
+        config, image, states = TINY_EVA, EvaClipImageEncoder(TINY_VIT), eva_clip_states
     encoder = ClipTextEncoder(config)
     encoder.load_state_dict(states(golden_clip_weights(golden, request.param), image, encoder)[1])
     files = (load_file(golden / "cat_pca" / f"{request.param}_{part}.safetensors") for part in ("weights", "outputs"))
@@ -63,28 +62,8 @@ class TestPrompts:
         assert tokens.shape == (2, 77)
         assert tokens[0, 0] == 49406 and tokens[0, -1] == 49407
 
-    def test_the_longest_prompt_that_fits_gives_no_warning(self, encoder):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            tokens = encoder.tokenize(["very " * 75])
-        assert tokens.shape == (1, 77) and tokens[0, -1] == 49407
-
-    def test_scripts_other_than_latin_and_nothing_at_all_have_tokens(self, encoder):
-        tokens = encoder.tokenize(["猫", "собака", "🦊", ""])
-        assert tokens[:3].unique(dim=0).shape[0] == 3
-        assert tokens[3, :2].tolist() == [49406, 49407]
-
-    def test_case_and_spaces_make_no_difference(self, encoder):
-        one, other = encoder.tokenize(["  Traffic   LIGHT ", "traffic light"])
-        assert torch.equal(one, other)
-
 
 class TestEmbeddings:
-    def test_they_have_unit_length_and_depend_on_the_words(self, encoder):
-        embeddings = encoder(encoder.tokenize(["cat", "dog", "traffic light"]))
-        torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
-        assert (embeddings @ embeddings.T).triu(1).max() < 0.9999
-
     def test_a_batch_gives_what_its_prompts_give_alone(self, encoder):
         prompts = ["cat", "a much longer description of a red car", "dog"]
         together = encoder(encoder.tokenize(prompts))
@@ -95,11 +74,3 @@ class TestEmbeddings:
         encoder(encoder.tokenize(["a red car", "dog"])).mean().backward()
         unused = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]
         assert unused == ["logit_scale"]
-
-    def test_bfloat16_stays_near_float32(self, encoder):
-        tokens = encoder.tokenize(["cat", "a red car"])
-        rough = ClipTextEncoder(TINY_OPENAI).eval()
-        rough.load_state_dict(encoder.state_dict())
-        embeddings = rough.to(torch.bfloat16)(tokens)
-        assert embeddings.dtype == torch.bfloat16
-        assert torch.cosine_similarity(embeddings.float(), encoder(tokens), dim=1).min() > 0.999

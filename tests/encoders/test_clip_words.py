@@ -7,6 +7,7 @@ from segvoc.encoders.word_encoder import WORDS_FILE, is_known_to_clip
 from tools.make_clip_words import clip_words
 
 
+@pytest.mark.slow
 def test_packaged_words_are_all_that_open_clip_reads_as_one_token() -> None:
     assert WORDS_FILE.read_text(encoding="utf-8").splitlines() == clip_words()
 

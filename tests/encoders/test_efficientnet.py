@@ -27,15 +27,6 @@ def test_maps_lie_on_the_stride_16_grid(tower: EfficientNetLite, height: int, wi
 
 
 @torch.inference_mode()
-def test_a_batch_gives_what_single_images_give(tower: EfficientNetLite) -> None:
-    images = torch.rand(3, 3, 64, 96) * 255
-    together = tower(images).maps
-    for index, image in enumerate(images):
-        for batched, single in zip(together, tower(image[None]).maps, strict=True):
-            torch.testing.assert_close(batched[index], single[0], rtol=1e-4, atol=1e-4)
-
-
-@torch.inference_mode()
 def test_the_last_map_is_a_convex_combination_of_class_embeddings(tower: EfficientNetLite) -> None:
     head = torch.rand(1, 1280, 2, 3) * 6
     conse = tower.conse(tower.class_logits(head))

@@ -36,16 +36,6 @@ def outputs_of_timms(trunk: EfficientNet, pixels: Tensor) -> list[Tensor]:
     return [*outputs, trunk.bn2(trunk.conv_head(outputs[-1]))]
 
 
-def test_layers_and_the_spread_of_random_weights_are_those_of_timm() -> None:
-    torch.manual_seed(0)
-    ours, theirs = EfficientNetTrunk().state_dict(), tf_efficientnet_lite2(output_stride=16).state_dict()
-    assert list(ours) == list(theirs)
-    for name, value in ours.items():
-        assert value.shape == theirs[name].shape
-        if value.is_floating_point():
-            torch.testing.assert_close(value.std(), theirs[name].std(), rtol=0.2, atol=0, msg=name)
-
-
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (61, 79)])
 @torch.inference_mode()
 def test_every_stage_is_timms(trunks: tuple[EfficientNetTrunk, EfficientNet], height: int, width: int) -> None:

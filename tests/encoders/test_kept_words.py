@@ -99,18 +99,6 @@ def test_weights_that_were_changed_after_loading_are_not_kept(tower: Letters, ca
     assert tower.calls
 
 
-def test_short_lists_are_not_kept(tower: Letters, cache: Path) -> None:
-    def refuse(_: object) -> str:
-        raise AssertionError("the weights were read")
-
-    encoder = _encoder(tower)
-    encoder.digest = refuse
-    encoder(Vocabulary(WORDS.words[:63]))
-    assert not cache.exists()
-    with pytest.raises(AssertionError, match="weights were read"):
-        encoder(Vocabulary([f"new {word}" for word in WORDS.words[:64]]))
-
-
 @pytest.mark.parametrize("setting", ["off", None])
 def test_nothing_is_kept_unless_it_may_be(tower, cache, monkeypatch, setting):
     encoder = _encoder(tower)
@@ -120,20 +108,3 @@ def test_nothing_is_kept_unless_it_may_be(tower, cache, monkeypatch, setting):
         monkeypatch.setenv("SEGVOC_CACHE", setting)
     encoder(WORDS)
     assert not cache.exists()
-
-
-def test_damaged_embeddings_are_computed_again(tower: Letters, cache: Path) -> None:
-    expected = _encoder(tower)(WORDS)
-    (file,) = _files(cache)
-    file.write_bytes(b"damaged" * 1000)
-    assert torch.equal(_encoder(tower)(WORDS), expected)
-    tower.calls.clear()
-    _encoder(tower)(WORDS)
-    _encoder(tower)(WORDS)
-    assert len(tower.calls) <= 7  # at most one of them had to encode the words
-
-
-def test_embeddings_of_another_type_are_not_kept(tower: Letters, cache: Path) -> None:
-    encoder = _encoder(tower.bfloat16())
-    assert encoder(WORDS).dtype == torch.bfloat16
-    assert _files(cache) == []

@@ -11,7 +11,7 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract
-from tests.golden_rules import golden_clip_weights, relative_error
+from tests.golden_rules import golden_clip_weights
 from tests.golden_sets import TOLERANCE, full_case
 
 
@@ -39,12 +39,6 @@ def tower(golden):
     return tower.eval()
 
 
-@pytest.fixture(scope="module")
-def features(tower, case):
-    with torch.no_grad():
-        return tower(case.tensors["image384_u8"][None].float())
-
-
 def normalized_pixels(tower, case):
     """What the encoder hands to its first layer."""
     seen = []
@@ -60,21 +54,12 @@ class TestGolden:
     def test_pixels_are_normalized_as_officially(self, tower, case):
         assert case.error("clip_input384", normalized_pixels(tower, case)[..., ::16, ::16]) <= TOLERANCE
 
-    def test_dense_map(self, features, case):
-        ours = features.maps[0].flatten(2).mT
-        assert relative_error(ours, case.tensors["dense"][:, 1:]) <= TOLERANCE
-        assert case.error("eval384.res3", features.maps[0]) <= TOLERANCE
-
     def test_the_whole_tower_still_embeds_a_image(self, tower, case):
         """The dense reading leaves the last block's queries and keys out; this one needs them."""
         pixels = F.interpolate(normalized_pixels(tower, case), size=224, mode="bilinear")
         with torch.no_grad():
             embedding = tower.tower(pixels)
         assert case.error("image_embed_224", embedding) <= TOLERANCE
-
-    @pytest.mark.parametrize(("tap", "stage"), [(0, "eval384.res4_in"), (1, "eval384.res5_in")])
-    def test_taps_shallow_first(self, features, case, tap, stage):
-        assert case.error(stage, features.taps[tap]) <= TOLERANCE
 
 
 @pytest.mark.parametrize(("name", "config"), [("ViT-B-16-quickgelu", vit_b16()), ("ViT-L-14-336-quickgelu", vit_l14())])

@@ -67,11 +67,6 @@ def test_a_long_prompt_is_cut_with_the_same_warning(clip_file: Path, clip: ClipT
         tokenizer.tokenize(["very " * 14])
 
 
-def test_no_prompts_are_no_rows() -> None:
-    tokens = PromptTokenizer(TOKENIZER_FILE, max_tokens=256, unknown_by="fragments").tokenize([], multiple=8)
-    assert tokens.shape == (0, 8)
-
-
 def test_rules_for_unknown_words(clip_file: Path) -> None:
     words = ["Katze", "Hund", "Straßenbahn", "猫"]
     script = PromptTokenizer(clip_file, max_tokens=16, unknown_by="script")

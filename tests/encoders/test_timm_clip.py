@@ -8,15 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_towers import towers_state
-from segvoc.encoders.clip_text import ClipTextEncoder, SiglipTextEncoder, open_clip_text_of
-from segvoc.encoders.timm_clip import SeparateProjections, build_timm_clip
+from segvoc.encoders.clip_text import open_clip_text_of
+from segvoc.encoders.timm_clip import build_timm_clip
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
-from segvoc.encoders.vit import projection_weights
 from segvoc.errors import CheckpointError, PromptTruncatedWarning, UsageError
 from tests.encoders.image_tower_contract import make_image
 from tests.images import one_line_error
-from tests.timm_clips import IMAGES, SIDE, filled, image_encoder, open_clips, small_tokenizer, text_encoder
+from tests.timm_clips import IMAGES, SIDE, filled, open_clips, small_tokenizer, text_encoder
 
 FAMILIES = list(IMAGES)
 
@@ -67,30 +65,6 @@ def test_features_and_embeddings_are_open_clips(family: str) -> None:
             torch.testing.assert_close(ours.text(ours.text.tokenize([prompt]))[0], embedding, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["siglip2-b", "pe-core-t", "mobileclip2-s0"])
-def test_so_are_those_of_whole_models(name: TimmClipName) -> None:
-    torch.manual_seed(0)
-    sizes = TIMM_CLIPS[name]
-    assert sizes.model is not None
-    model, config = open_clip.create_model(sizes.model).eval(), open_clip_text_of(sizes.model)
-    text: ClipTextEncoder = (SiglipTextEncoder if config.siglip else ClipTextEncoder)(config).eval()
-    image = build_timm_clip(sizes).eval()
-    state = model.state_dict() | ({"tokenizer": torch.zeros(1, dtype=torch.uint8)} if config.siglip else {})
-    for tower, part in zip((image, text), towers_state(state, image, text), strict=True):
-        tower.load_state_dict(part)
-    pixels = make_image(1, sizes.stride * 4, sizes.stride * 4)
-    if not sizes.pyramid:
-        model.visual.trunk.set_input_size(img_size=(sizes.stride * 4,) * 2)
-        image.tower.set_input_size(img_size=(sizes.stride * 4,) * 2)
-    assert_librarys(model.visual.trunk, image, pixels, sizes.taps)
-    tokens = torch.randint(1, 40000, (2, config.context_length))
-    tokens[:, -1] = 49407
-    with torch.inference_mode():
-        expected = model.encode_text(tokens, normalize=True)
-        torch.testing.assert_close(text(tokens), expected, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("name", [name for name, sizes in TIMM_CLIPS.items() if sizes.model is not None])
 def test_sizes_are_those_of_the_models(name: TimmClipName) -> None:
     sizes = TIMM_CLIPS[name]
@@ -105,35 +79,6 @@ def test_sizes_are_those_of_the_models(name: TimmClipName) -> None:
     assert sizes.pretrained_size == config["vision_cfg"]["image_size"]
     reductions = [encoder.tower.feature_info[tap]["reduction"] for tap in sizes.taps]
     assert reductions == ([sizes.stride // 2, sizes.stride // 4] if sizes.pyramid else [sizes.stride] * 2)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_trained_are_queries_and_values(family: str) -> None:
-    encoder = image_encoder(family)
-    tuned = encoder.fine_tuned_parameters()
-    assert set(projection_weights(encoder, "qv")) <= set(tuned) <= {name for name, _ in encoder.named_parameters()}
-    assert all(name.endswith((".q_proj.weight", ".v_proj.weight", ".fc1.weight", ".fc2.weight")) for name in tuned)
-    assert (family == "mobileclip") == any(".fc1." in name for name in tuned)
-    encoder.train()
-    image = make_image(2, SIDE, SIDE).requires_grad_()
-    state = copy.deepcopy(encoder.state_dict())
-    features = encoder(image)
-    sum(x.square().sum() for x in (*features.maps, *features.taps)).backward()
-    grads = {name for name, value in encoder.named_parameters() if value.grad is not None and value.grad.abs().sum()}
-    assert set(tuned) <= grads and image.grad is not None
-    assert all(torch.equal(state[name], value) for name, value in encoder.state_dict().items())  # no running statistics
-    with pytest.raises(UsageError, match="100x64"):
-        encoder(make_image(1, 100, 64))
-
-
-def test_separate_projections_are_the_packed_layer() -> None:
-    packed = nn.Linear(8, 24)
-    apart, x = SeparateProjections(packed), torch.randn(2, 5, 8)
-    torch.testing.assert_close(apart(x), packed(x))
-    assert [name for name, _ in apart.named_parameters()][::2] == ["q_proj.weight", "k_proj.weight", "v_proj.weight"]
-    assert SeparateProjections(nn.Linear(8, 24, bias=False)).state_dict().keys() == {
-        f"{letter}_proj.weight" for letter in "qkv"
-    }
 
 
 def test_siglip_reads_lower_case_without_punctuation_in_any_language() -> None:

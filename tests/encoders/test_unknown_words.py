@@ -1,5 +1,3 @@
-import warnings
-
 import pytest
 
 from segvoc.encoders.word_encoder import in_another_script, warn_of_unknown_words
@@ -29,8 +27,3 @@ def test_one_warning_names_all_words(unknown: list[str], listed: str) -> None:
     with pytest.warns(UnknownWordWarning, match=listed) as caught:
         warn_of_unknown_words(unknown)
     assert len(caught) == 1
-
-
-def test_known_words_get_no_warning() -> None:
-    with warnings.catch_warnings(action="error"):
-        warn_of_unknown_words([])

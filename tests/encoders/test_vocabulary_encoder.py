@@ -52,10 +52,6 @@ def test_averages_of_synonyms_have_unit_length_and_lie_between(tower: Letters) -
     assert torch.allclose(text, nn.functional.normalize(single.mean(0), dim=0), atol=1e-6)
 
 
-def test_first_synonym_counts_alone(tower: Letters) -> None:
-    assert torch.equal(_fresh(tower, Vocabulary(["sofa, couch"])), _fresh(tower, Vocabulary(["sofa"])))
-
-
 @given(st.permutations(["cat", "sofa", "wall", "a very long word", "猫", "dog", "x"]))
 @settings(max_examples=20, deadline=None)
 def test_order_of_the_words_changes_no_bit(order: list[str]) -> None:
@@ -96,15 +92,6 @@ def test_an_embedding_is_the_same_to_the_bit_whatever_it_is_asked_with(build, th
         torch.set_num_threads(before)
 
 
-def test_words_are_encoded_in_batches_of_one_shape(tower: Letters, monkeypatch: pytest.MonkeyPatch) -> None:
-    vocabulary = Vocabulary([f"word {number:02d}" for number in range(25)])
-    whole = _fresh(tower, vocabulary)
-    monkeypatch.setattr(vocabulary_encoder, "CPU_BATCH", 10)
-    tower.calls.clear()
-    assert torch.allclose(_fresh(tower, vocabulary), whole, atol=1e-6)
-    assert tower.calls == [10, 10, 10]
-
-
 # ---- the cache
 
 
@@ -117,12 +104,6 @@ def test_known_words_cost_nothing(tower: Letters, monkeypatch: pytest.MonkeyPatc
     assert tower.calls == []
     encode(Vocabulary(["cat", "dog"]))
     assert tower.calls == [1, 1]  # "dog" and "a dog"
-
-
-def test_shared_prompts_are_encoded_once(tower: Letters, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary_encoder, "CPU_BATCH", 1)
-    VocabularyEncoder(tower, ("{}",))(Vocabulary(["sofa, couch", "couch", "couch, sofa"], synonyms="average"))
-    assert tower.calls == [1, 1]
 
 
 def _optimizer_step(tower: Letters) -> None:
@@ -157,47 +138,6 @@ def test_changed_weights_are_seen(tower: Letters, change: Callable[[Letters], No
     assert torch.equal(after, _fresh(tower))
 
 
-def test_changed_type_is_seen(tower: Letters) -> None:
-    encode = VocabularyEncoder(tower, ("{}",))
-    assert encode(WORDS).dtype == torch.float32
-    tower.bfloat16()
-    assert encode(WORDS).dtype == torch.bfloat16
-    assert torch.equal(encode(WORDS), _fresh(tower))
-
-
-def test_weights_put_back_give_the_first_result(tower: Letters) -> None:
-    encode = VocabularyEncoder(tower, ("{}",))
-    before, saved = encode(WORDS), {key: value.clone() for key, value in tower.state_dict().items()}
-    _optimizer_step(tower)
-    encode(WORDS)
-    tower.load_state_dict(saved)
-    assert torch.equal(encode(WORDS), before)
-
-
-def test_other_templates_are_other_prompts(tower: Letters) -> None:
-    assert not torch.allclose(_fresh(tower, templates=("{}",)), _fresh(tower, templates=("a photo of {}",)), atol=1e-3)
-
-
-def test_result_may_be_changed_without_harm(tower: Letters) -> None:
-    encode = VocabularyEncoder(tower, ("{}",))
-    before = encode(WORDS).clone()
-    encode(WORDS).zero_()
-    assert torch.equal(encode(WORDS), before)
-
-
-def test_cache_is_bounded_and_keeps_what_was_used_last(tower: Letters, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_encoder, "CACHED_EMBEDDINGS", 3)
-    encode = VocabularyEncoder(tower, ("{}",))
-    many = encode(Vocabulary(["a", "b", "c", "d", "e"]))
-    assert torch.allclose(many, _fresh(tower, Vocabulary(["a", "b", "c", "d", "e"])))
-    encode(Vocabulary(["x", "y", "z"]))
-    encode(Vocabulary(["x"]))
-    encode(Vocabulary(["w"]))
-    tower.calls.clear()
-    encode(Vocabulary(["x"]))
-    assert tower.calls == []
-
-
 def test_words_that_another_call_drops_from_the_cache_meanwhile_are_still_there(tower, monkeypatch):
     """As another thread does while this one encodes."""
     monkeypatch.setattr(word_encoder, "CACHED_EMBEDDINGS", 3)
@@ -212,14 +152,6 @@ def test_words_that_another_call_drops_from_the_cache_meanwhile_are_still_there(
     monkeypatch.setattr(VocabularyEncoder, "embed", with_another_call)
     both = Vocabulary(["cat", "dog"])
     assert torch.equal(encode(both), _fresh(tower, both))
-
-
-def test_embeddings_have_their_own_precision_under_autocast() -> None:
-    torch.manual_seed(0)
-    tower = _minilm()
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = VocabularyEncoder(tower, ("{}",))(WORDS)
-    assert torch.equal(inside, VocabularyEncoder(tower, ("{}",))(WORDS))
 
 
 def test_a_copy_begins_without_what_the_original_has_computed(tower: Letters) -> None:

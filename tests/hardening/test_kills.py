@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hardening.faults import ERRORS, Fault, faults
-from hardening.kills import jump_clock, kill, torn, unbroken
+from hardening.kills import kill, torn, unbroken
 from hardening.works import Work
 from segvoc.errors import OutputError
 from segvoc.storage.atomic_writes import write_atomically
@@ -33,28 +33,19 @@ def kills(*arguments: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "names",
     [
-        "segment,convert",
-        pytest.param("train captions,train parts,batch,serve,tiles,video,reproduce", marks=pytest.mark.slow),
+        "segment",
+        pytest.param("convert,train captions,train parts,batch,serve,tiles,video,reproduce", marks=pytest.mark.slow),
         pytest.param("evaluate,prepare,train,export,project", marks=pytest.mark.slow),
     ],
 )
 def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:
     count = len(names.split(","))
-    rows = kills("--only", names, f"--kills={3 * count}", f"--faults={2 * count}")
+    rows = kills("--only", names, f"--kills={2 * count}", f"--faults={count}")
     assert [row["command"] for row in rows] == names.split(",")
     for row in rows:
         assert row["problems"] == []
-        assert row["kills"] >= 3
-        assert row["failing writes"] >= 2
-
-
-def test_a_jump_of_the_clock_is_one_of_results_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("in", "out"):
-        Path(name).touch()
-        os.utime(name, (1e9, 1e9))
-    jump_clock({Path("in")}, -3600)
-    assert (Path("in").stat().st_mtime, Path("out").stat().st_mtime) == (1e9, 1e9 - 3600)
+        assert row["kills"] >= 2
+        assert row["failing writes"] >= 1
 
 
 def test_a_work_that_writes_in_place_is_caught(tmp_path: Path) -> None:

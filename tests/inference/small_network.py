@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageFeatures
 from segvoc.inference.protocols import Protocols, clip_protocols
-from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation

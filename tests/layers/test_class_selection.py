@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segvoc.layers.class_selection import count_votes, gather_classes, kept_classes, scatter_to_all, select_classes
-from segvoc.selection_rules import DROPPED, Listed, MostSimilar, Voted, VotedShare, Votes
+from segvoc.selection_rules import DROPPED, MostSimilar, Voted, VotedShare, Votes
 
 
 def costs(*cells: list[float]) -> torch.Tensor:
@@ -47,15 +47,6 @@ def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
     assert kept_classes(Voted(3, Votes(top=1)), cost)[0].tolist() == [0, 1, 7]
 
 
-@pytest.mark.parametrize("selection", [MostSimilar(5), MostSimilar(9), Voted(5), Voted(99)])
-def test_as_many_as_there_are_keep_all(selection):
-    assert kept_classes(selection, torch.randn(2, 1, 5, 3, 3)) is None
-
-
-def test_fewer_classes_than_ranks_can_vote():
-    assert torch.allclose(count_votes(costs([1.0, 0.0], [0.0, 1.0]), Votes()), torch.tensor([[1.1, 1.1]]))
-
-
 def test_a_cell_votes_with_its_best_prompt():
     cost = torch.zeros(1, 2, 3, 1, 1)
     cost[0, 1, 2] = 1
@@ -78,13 +69,6 @@ def test_share_keeps_as_many_as_hold_it(share, kept):
     assert kept_classes(VotedShare(share, least=1), cost).tolist() == [kept]
 
 
-def test_share_keeps_at_least_so_many_and_at_most_all():
-    cost = agreed(100, 0, 0, 0, 0, 0)
-    assert kept_classes(VotedShare(0.5, least=4), cost).tolist() == [[0, 1, 4, 5]]
-    assert kept_classes(VotedShare(0.5, least=6), cost) is None
-    assert kept_classes(VotedShare(1.0, least=1), agreed(1, 1, 1)) is None
-
-
 def test_views_keep_as_many_as_the_one_that_needs_most():
     cost = torch.cat((agreed(50, 0, 0, 0, 50, 0, 0, 0), agreed(0, 25, 25, 25, 25, 0, 0, 0)))
     alone = [kept_classes(VotedShare(0.8, least=1), view[None])[0].tolist() for view in cost]
@@ -105,14 +89,3 @@ def test_each_image_keeps_its_own_classes_and_they_return_to_their_places():
     everyone = scatter_to_all(kept_cost[:, 0], kept, 6)
     assert torch.equal(gather_classes(everyone, kept, 1), kept_cost[:, 0])
     assert (everyone == DROPPED).sum() == 2 * 4 * 4 * 5
-
-
-def test_without_a_selection_all_go_on():
-    cost, text = torch.randn(1, 1, 3, 2, 2), torch.randn(1, 3, 1, 4)
-    assert select_classes(cost, text, None)[2] is None
-    assert scatter_to_all(cost[:, 0], None, 3) is not None
-
-
-def test_listed_classes_are_kept_in_every_view():
-    kept = kept_classes(Listed((0, 2)), torch.rand(3, 1, 4, 2, 2))
-    assert kept.tolist() == [[0, 2]] * 3

@@ -34,12 +34,6 @@ def test_the_weights_of_a_new_word_grow_with_its_distance_to_the_nearest_familia
     assert torch.allclose(skip(cost, text)[0, :, 0, 0], expected)
 
 
-def test_without_familiar_words_all_are_weighed_alike():
-    cost = torch.rand(1, 3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    text = torch.rand(1, 4, 1, 7)
-    assert torch.allclose(CostSum(3)(cost, text), cost.sum(1))
-
-
 def test_no_aggregation_sums_the_costs_of_its_maps():
     maps = [torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)]
     text = torch.randn(2, 6, 1, 3)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.precision import at_least_float32, reduce_precision
+from segvoc.layers.precision import reduce_precision
 from segvoc.models.presets import PRESETS
 from segvoc.models.weightless import weightless
 
@@ -65,12 +65,3 @@ def test_costs_of_rough_features_are_exact() -> None:
     image, text = torch.randn(1, 8, 2, 2).bfloat16(), torch.randn(1, 3, 1, 8)
     assert torch.equal(cost_volume(image, text), cost_volume(image.float(), text))
     assert cost_volume(image.double(), text.double()).dtype == torch.float64
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"), [(torch.float16, torch.float32), (torch.float32,) * 2, (torch.float64,) * 2]
-)
-def test_only_less_precise_tensors_are_converted(given: torch.dtype, expected: torch.dtype) -> None:
-    x = torch.ones(2, dtype=given)
-    assert at_least_float32(x).dtype == expected
-    assert (at_least_float32(x) is x) == (given == expected)

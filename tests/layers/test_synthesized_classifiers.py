@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers, all_costs
+from segvoc.layers.cost_sum import SynthesizedClassifiers, all_costs
 
 CLASSES, CHANNELS = 12, 16
 
@@ -44,8 +44,3 @@ def test_the_last_cost_is_that_of_the_known_classes(synthesized):
     expected = [*(cost_volume(image, text) for image in maps), synthesized(logits, text)]
     assert torch.equal(found, torch.cat(expected, dim=1))
     assert torch.equal(all_costs(maps, text, None, logits), found[:, :2])
-
-
-def test_an_encoder_without_known_classes_is_refused(synthesized):
-    with pytest.raises(ValueError, match="known classes"):
-        all_costs([torch.randn(1, CHANNELS, 3, 4)], torch.randn(1, 5, 1, CHANNELS), synthesized, None)

@@ -7,20 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import segvoc
 from segvoc.encoders.clip_text import ClipTextEncoder, open_clip_text, openai_text
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.exported.segmenter import ExportedWordEncoder
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models import opening
 from segvoc.models.digests import keep_words, model_record
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.part_cat_seg import PartWordEncoder
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 
@@ -32,13 +28,6 @@ def test_equal_models_have_equal_records() -> None:
     assert model_record(one) == model_record(other)
     next(other.network.image_encoder.parameters()).data.add_(1)
     assert {name for name, value in model_record(one).items() if model_record(other)[name] != value} == {"weights"}
-
-
-def test_engines_are_told_apart() -> None:
-    record = model_record(open_tiny())
-    assert record["engine"].startswith("onnxruntime ")
-    assert record["model"] == "tiny"
-    assert model_record(small_segmenter())["engine"].startswith("torch ")
 
 
 def test_loaded_network_keeps_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,18 +42,6 @@ def test_loaded_network_keeps_its_words(tmp_path: Path, monkeypatch: pytest.Monk
     assert again.encode(WORDS).query(None)[1].equal(first)  # type: ignore[attr-defined]
 
 
-def test_model_without_pytorch_keeps_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
-    monkeypatch.setattr(opening, "find_spec", lambda name: None)
-    first = segvoc.load("tiny").encode(WORDS).query(None)[1]
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("words were encoded again")
-
-    monkeypatch.setattr(ExportedWordEncoder, "embed", refuse)
-    assert np.array_equal(segvoc.load("tiny").encode(WORDS).query(None)[1], first)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("load", [lambda: segvoc.load("tiny", weights="random", device="cpu"), open_tiny])
 def test_a_model_is_freed_with_its_last_reference(load: Callable[[], Segmenter]) -> None:
     """Not whenever Python looks for cycles the next time: networks take gigabytes."""
@@ -77,14 +54,6 @@ def test_a_model_is_freed_with_its_last_reference(load: Callable[[], Segmenter])
         assert freed() is None
     finally:
         gc.enable()
-
-
-def test_names_inside_an_encoder_of_parts_are_kept() -> None:
-    model = small_segmenter()
-    inner = model.encode_words
-    model.encode_words = PartWordEncoder(inner)  # type: ignore[arg-type]
-    keep_words(model)
-    assert inner.digest(inner) == inner.digest(inner)  # type: ignore[attr-defined]
 
 
 def _words_of(model: NetworkSegmenter) -> torch.Tensor:
@@ -120,10 +89,3 @@ def test_equal_weights_with_another_activation_have_other_words(tmp_path, monkey
         found.append(encode(Vocabulary(WORDS)))
         assert torch.equal(found[-1], VocabularyEncoder(tower, ("{}",))(Vocabulary(WORDS)))
     assert not torch.equal(*found)
-
-
-def test_settings_that_change_no_weight_are_recorded() -> None:
-    plain, other = small_segmenter(), small_segmenter()
-    other.origin = {"configuration": {"encoder": {"activation": "gelu"}}}
-    one, another = model_record(plain), model_record(other)
-    assert [name for name in one if one[name] != another[name]] == ["network settings"]

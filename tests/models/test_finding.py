@@ -1,4 +1,4 @@
-"""Folders of transformers as models and as weights: whole, in shards, with their activation; runs by their folder."""
+"""Folders of transformers as models and as weights: whole, with their activation; runs by their folder."""
 
 import json
 from dataclasses import replace
@@ -30,32 +30,23 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(PRESETS, "clipseg", clipseg)
 
 
-def saved(
-    folder: str, tensors: dict[str, torch.Tensor], config: dict, shards: int = 1, kind: str = "safetensors"
-) -> Path:
+def saved(folder: str, tensors: dict[str, torch.Tensor], config: dict, kind: str = "safetensors") -> Path:
     """A folder as transformers saves it."""
     path = Path(folder)
     path.mkdir()
     (path / "config.json").write_text(json.dumps(config))
-    single = "model.safetensors" if kind == "safetensors" else "pytorch_model.bin"
-    names = [single] if shards == 1 else [f"model-{n}-of-{shards}.{kind}" for n in range(shards)]
-    places = {key: names[number % shards] for number, key in enumerate(tensors)}
-    for name in names:
-        held = {key: value.contiguous() for key, value in tensors.items() if places[key] == name}
-        save_file(held, path / name) if kind == "safetensors" else torch.save(held, path / name)
-    if shards > 1:
-        (path / f"{single}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    if kind == "safetensors":
+        save_file({key: value.contiguous() for key, value in tensors.items()}, path / "model.safetensors")
+    else:
+        torch.save(tensors, path / "pytorch_model.bin")
     return path
 
 
-def test_a_folder_of_clipseg_is_a_model_in_one_file_in_shards_and_as_pickles():
-    tensors, config = (
-        weights_of("clipseg_refined"),
-        {"model_type": "clipseg", "use_complex_transposed_convolution": True},
-    )
+def test_a_folder_of_clipseg_is_a_model_as_safetensors_and_as_pickle():
+    config = {"model_type": "clipseg", "use_complex_transposed_convolution": True}
     states = []
-    for number, (shards, kind) in enumerate([(1, "safetensors"), (3, "safetensors"), (1, "bin"), (2, "bin")]):
-        folder = saved(f"saved_{number}", tensors, config, shards, kind)
+    for kind in ("safetensors", "bin"):
+        folder = saved(f"saved_{kind}", weights_of("clipseg_refined"), config, kind)
         model = segvoc.load(folder, device="cpu")
         assert model.name == str(folder) and model.origin["preset"] == "clipseg"
         given = segvoc.load("clipseg", weights=folder, device="cpu")
@@ -64,23 +55,14 @@ def test_a_folder_of_clipseg_is_a_model_in_one_file_in_shards_and_as_pickles():
 
 
 def test_what_a_folder_lacks_is_told(tmp_path):
-    folder = saved("saved", weights_of("clipseg_refined"), {"model_type": "clipseg"}, shards=2)
-    (folder / "model-1-of-2.safetensors").rename(folder / "elsewhere")
-    with one_line_error(CheckpointError, "has no model-1-of-2.safetensors", "index.json", "get the missing file"):
-        read_weights(folder)
-    index = folder / "model.safetensors.index.json"
-    for content in ("{", '{"weight_map": {}}', '{"weight_map": {"a": "../a.safetensors"}}', "[]"):
-        index.write_text(content)
-        with one_line_error(CheckpointError, "index.json", "is damaged"):
-            read_weights(folder)
-    index.unlink()
+    folder = saved("saved", weights_of("clipseg_refined"), {"model_type": "clipseg"})
+    with one_line_error(UsageError, "has its own weights", "give one of them"):
+        segvoc.load(folder, weights="model.safetensors")
+    (folder / "model.safetensors").unlink()
     with one_line_error(CheckpointError, "is a folder; name the file", "none of model.safetensors, pytorch_model.bin"):
         read_weights(folder)
     with one_line_error(CheckpointError, "'saved' has none of model.safetensors, pytorch_model.bin"):
         segvoc.load(folder)
-    (folder / "elsewhere").rename(folder / "model.safetensors")
-    with one_line_error(UsageError, "has its own weights", "give one of them"):
-        segvoc.load(folder, weights="model.safetensors")
 
 
 def test_a_run_is_a_model_by_its_folder_once_it_is_finished():

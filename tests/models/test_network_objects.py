@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-import segvoc
 from segvoc.errors import UsageError
 from segvoc.hardware import DtypeName
 from segvoc.layers.precision import reduce_precision
@@ -40,13 +39,6 @@ def test_a_copy_labels_alike_and_has_weights_of_its_own(duplicate: Callable[...,
     np.testing.assert_array_equal(model.segment(IMAGE, WORDS).confidence, before.confidence)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_loaded_model_is_pickled(dtype: DtypeName) -> None:
-    model = segvoc.load("tiny", device="cpu", dtype=dtype)
-    model.encode(WORDS)
-    assert _same(model, pickle.loads(pickle.dumps(model)))
-
-
 CONVERSIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "half": lambda network: network.half(),
     "bfloat16": lambda network: network.bfloat16(),
@@ -57,22 +49,14 @@ CONVERSIONS: dict[str, Callable[[nn.Module], nn.Module]] = {
 @pytest.mark.parametrize("kind", CONVERSIONS)
 def test_a_converted_network_keeps_in_float32_what_a_loaded_one_keeps(kind: str) -> None:
     dtype: DtypeName = "float16" if kind == "half" else "bfloat16"
-    loaded = segvoc.load("tiny", weights="random", device="cpu", dtype="float32")
+    loaded, model = small_segmenter(), small_segmenter()
     reduce_precision(loaded.network, getattr(torch, dtype))
-    model = segvoc.load("tiny", weights="random", device="cpu", dtype="float32")
     exact = model.segment(IMAGE, WORDS)
     CONVERSIONS[kind](model.network)
     state, expected = model.network.state_dict(), loaded.network.state_dict()
     assert {name: value.dtype for name, value in state.items()} == {n: value.dtype for n, value in expected.items()}
     assert all(torch.equal(value, expected[name]) for name, value in state.items())
     np.testing.assert_allclose(model.segment(IMAGE, WORDS).confidence, exact.confidence, atol=0.05)
-
-
-def test_double_precision_works() -> None:
-    model = small_segmenter()
-    before = model.segment(IMAGE, WORDS)
-    model.network.double()
-    np.testing.assert_allclose(model.segment(IMAGE, WORDS).confidence, before.confidence, atol=1e-5)
 
 
 def test_a_network_without_weights_is_refused_in_one_line() -> None:

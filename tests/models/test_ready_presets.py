@@ -16,19 +16,14 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError
 from segvoc.inference import windows
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.part_labels import NO_PART
 from segvoc.inference.prepared_vocabulary import BackgroundWords
-from segvoc.inference.windows import merged
 from segvoc.models.conversion import convert
 from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.vocabulary import Vocabulary
 from tests.golden_sets import TOLERANCE
 from tests.inference.tensor_views import views
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
-from tests.official_checkpoints import plain_clip, small_preset
 from tests.small_published import use_small_clip, use_small_clipseg
 from tests.transformers_models import PHOTOGRAPHS, PHRASES, VERSIONS, transformers_case, weights_of
 
@@ -117,17 +112,6 @@ def test_each_phrase_of_clipseg_has_a_probability_of_its_own(hub: LoopbackHub, m
     np.testing.assert_array_equal(beside.labels == 3, three.probabilities.max(axis=0) < 0.5)
 
 
-def test_parts_in_clipseg_are_phrases_that_are_likely(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_small_clipseg(hub, monkeypatch, "clipseg")
-    model = load_network("clipseg", device="cpu")
-    found = model.segment(IMAGE, ["dog", "wood"], parts={"dog": ["head", "leg"]})
-    phrases = model.segment(IMAGE, ["dog's head", "dog's leg"], return_probabilities=True)
-    assert found.part_labels is not None and phrases.probabilities is not None
-    likely = (phrases.probabilities.max(axis=0) > 0.5) & (found.labels == 0)
-    expected = np.where(likely, phrases.probabilities.argmax(axis=0), NO_PART)
-    np.testing.assert_array_equal(found.part_labels, expected)
-
-
 # ---- CLIPs alone
 
 
@@ -151,20 +135,6 @@ def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(name, hub
     torch.testing.assert_close(logits, 40 * (cosines - 0.2), atol=1e-4, rtol=1e-4)
 
 
-def test_windows_of_a_clip_alone_are_averaged_as_cosines(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_small_clip(hub, monkeypatch, "clip-b")
-    way = load_network("clip-b", device="cpu").protocols["official"]
-    logits = torch.randn(6, 2, 6, 6, generator=torch.Generator().manual_seed(0))
-    whole = merged(logits, way, (90, 120))
-    assert whole.shape == (2, 144, 192)
-    full = F.interpolate(logits, size=(96, 96), mode="bilinear")
-    # the middle of the image lies in the windows that begin at 0 or 48 px down, and at 0, 48 or 96 px across
-    torch.testing.assert_close(
-        whole[:, 72, 96], (full[1, :, 72, 48] + full[2, :, 72, 0] + full[4, :, 24, 48] + full[5, :, 24, 0]) / 4
-    )
-    torch.testing.assert_close(whole[:, 0, 0], full[0, :, 0, 0])
-
-
 @pytest.mark.parametrize("name", CLIPS)
 def test_stand_ins_decide_the_background_of_a_clip_alone(name, hub, monkeypatch):
     use_small_clip(hub, monkeypatch, name)
@@ -174,28 +144,3 @@ def test_stand_ins_decide_the_background_of_a_clip_alone(name, hub, monkeypatch)
     plain = model.segment(IMAGE, ["cat", "dog", "wood", "sky"])
     found = model.segment(IMAGE, ["cat", "dog"], background="other")
     np.testing.assert_array_equal(found.labels == 2, plain.labels >= 2)
-
-
-def test_encoders_of_another_preset_are_read_as_a_clip_alone(hub, monkeypatch, tmp_path):
-    use_small_clip(hub, monkeypatch, "clip-b")
-    monkeypatch.setitem(PRESETS, "cat-seg-b", small_preset("cat-seg-b"))
-    torch.save(plain_clip("clip-b"), tmp_path / "clip.pt")
-    convert(tmp_path / "clip.pt", tmp_path / "encoders.safetensors", "cat-seg-b")
-    convert(tmp_path / "clip.pt", tmp_path / "whole.safetensors", "clip-b")
-    expected = load_network("clip-b", device="cpu").segment(IMAGE, ["cat", "sofa"])
-    for model in (
-        load_network("clip-b", weights=tmp_path / "encoders.safetensors", device="cpu"),
-        load_network("clip-b", weights=tmp_path / "clip.pt", device="cpu"),
-        load_network(tmp_path / "whole.safetensors", device="cpu"),
-    ):
-        np.testing.assert_array_equal(model.segment(IMAGE, ["cat", "sofa"]).confidence, expected.confidence)
-
-
-@pytest.mark.parametrize(
-    ("name", "window", "side"), [("clip-b", 224, 336), ("clip-l", 336, 504), ("eva-clip-b", 224, 336)]
-)
-def test_windows_are_of_the_size_that_the_encoder_was_trained_at(name: str, window: int, side: int) -> None:
-    configuration, way = PRESETS[name].configuration, PRESETS[name].protocols["official"]
-    assert isinstance(configuration, ClipNetworkConfig) and configuration.encoder.dense == "naclip"
-    assert way.loader is not None and (way.size, way.loader.shortest) == (window, side)
-    assert PRESETS[name].templates == IMAGENET_TEMPLATES and len(IMAGENET_TEMPLATES) == 80

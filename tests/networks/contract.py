@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -117,17 +117,15 @@ class NetworkContract:
         text = words(classes, self.prompts, network.image_encoder.channels)
         return make_image(batch, *self.size(network, rows, columns)), text
 
-    @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
-    def test_nothing_in_it_waits_for_the_device(self, network, training):
-        """Neither in the forward pass nor in the backward pass."""
-        network.train(training)
+    def test_nothing_in_it_waits_for_the_device(self, network):
+        """Neither in the forward pass, nor in that of a training step and its backward pass."""
         image, text = self.inputs(network, batch=2)
-        with torch.set_grad_enabled(training), NoDeviceWaits():
-            logits = network(image, text)
-            if training:
-                logits.square().mean().backward()
+        with NoDeviceWaits():
+            with torch.no_grad():
+                network(image, text)
+            network.train()(image, text).square().mean().backward()
 
-    def test_the_backward_pass_reaches_every_trainable_parameter(self, network):
+    def test_the_backward_pass_reaches_every_trainable_parameter(self, network, shapes_checked):
         network.train()
         image, _ = self.inputs(network, batch=2)
         encoder = network.text_encoder
@@ -138,22 +136,12 @@ class NetworkContract:
         without = {name for name in network.trainable_parameters() if network.get_parameter(name).grad is None}
         assert without == self.unused(network)
 
-    @pytest.mark.parametrize(
-        ("rows", "columns"),
-        [(2, 7), (1, 1), pytest.param(6, 6, marks=pytest.mark.slow), pytest.param(13, 3, marks=pytest.mark.slow)],
-    )
-    def test_any_image_of_whole_cells(self, network, rows, columns):
+    @pytest.mark.parametrize(("rows", "columns"), [(2, 7), (1, 1)])
+    def test_any_image_of_whole_cells(self, network, shapes_checked, rows, columns):
         with torch.no_grad():
             logits = network(*self.inputs(network, rows=rows, columns=columns))
         assert logits.shape == (1, 3, self.finer * rows, self.finer * columns)
         assert logits.isfinite().all()
-
-    def test_a_wide_image_is_no_reshaped_tall_one(self, network):
-        image, text = self.inputs(network, rows=3, columns=6)
-        with torch.no_grad():
-            wide, tall = network(image, text), network(image.mT, text)
-        assert wide.shape == tall.mT.shape
-        assert not torch.allclose(wide, tall.mT, atol=1e-3)
 
     def test_a_batch_gives_what_its_images_give_alone(self, network):
         images, text = self.inputs(network, batch=3, rows=4)
@@ -169,36 +157,71 @@ class NetworkContract:
             assert_alike(network(image, text[order]), logits[:, order])
             assert not torch.allclose(logits, logits[:, order], atol=1e-3)
 
-    @pytest.mark.parametrize("chunk", [2, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 5, 99))])
+    def test_threads_chunks_and_recomputing_change_no_number_of_a_step(self, network):
+        """In float64, where no rounding flips a ReLU; as the optimizer sees them: gradients and running statistics."""
+        image, text = (x.to(torch.float64) for x in self.inputs(network, batch=2, rows=3, columns=4))
+        expected = _step(network, image, text, 1)
+        for step in (_step(network, image, text, 2, chunk=2, recompute=True), _step(network, image, text, 4, chunk=2)):
+            assert step.keys() == expected.keys()
+            for name, value in ((name, value) for name, value in step.items() if value.numel()):
+                unit = max(expected[name].abs().max().item(), 1e-3)
+                torch.testing.assert_close(
+                    value, expected[name], rtol=0, atol=1e-9 * unit, msg=lambda m, n=name: f"{n}: {m}"
+                )
+
+    def test_autocast_trains_near_float32(self, network):
+        image, text = self.inputs(network, batch=2, rows=3, columns=4)
+        network.train()
+        logits = []
+        for enabled in (False, True):
+            network.zero_grad()
+            with torch_threads(2):
+                with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                    torch.manual_seed(0)
+                    found = network(image, text, chunk=2, recompute=True)
+                    loss = found.float().square().mean()
+                loss.backward()
+            logits.append(found.detach().flatten())
+            assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+        assert logits[1].dtype == torch.float32  # what decides between classes
+        assert torch.corrcoef(torch.stack(logits))[0, 1] > 0.98
+
+
+class PaperContract:
+    """What the network of each paper must keep beyond that; options of it share its layers, hence the promises."""
+
+    def test_a_wide_image_is_no_reshaped_tall_one(self, network):
+        image, text = self.inputs(network, rows=3, columns=6)
+        with torch.no_grad():
+            wide, tall = network(image, text), network(image.mT, text)
+        assert wide.shape == tall.mT.shape
+        assert not torch.allclose(wide, tall.mT, atol=1e-3)
+
+    @pytest.mark.parametrize("chunk", [1, 2, 99])
     def test_classes_in_chunks_give_what_all_at_once_give(self, network, chunk):
         image, text = self.inputs(network, batch=2, classes=5)
         with torch.no_grad():
             everything = network(image, text)
             assert_alike(network(image, text, chunk=chunk), everything)
 
-    @pytest.mark.parametrize("classes", [1, 2, 300, pytest.param(1000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("classes", [1, 2, 300])
     def test_any_number_of_words(self, network, classes):
         image, text = self.inputs(network, rows=2, columns=2, classes=classes)
         with torch.no_grad():
             logits = network(image, text)
         assert logits.shape[1] == classes and logits.isfinite().all()
 
-    def test_a_saved_state_gives_the_same_network(self, network, tmp_path):
+    def test_a_saved_state_gives_the_same_bits_and_no_pass_changes_it(self, network, tmp_path):
         torch.save(network.state_dict(), tmp_path / "weights.pt")
         torch.manual_seed(1)
         other = self.build().eval()
         inputs = self.inputs(network)
         with torch.no_grad():
-            assert not torch.allclose(other(*inputs), network(*inputs), atol=1e-3)
+            first = network(*inputs)
+            assert not torch.allclose(other(*inputs), first, atol=1e-3)
             other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-            assert torch.equal(other(*inputs), network(*inputs))
-
-    def test_a_second_pass_gives_the_same_bits_and_changes_nothing(self, network):
-        inputs = self.inputs(network)
-        before = {name: value.clone() for name, value in network.state_dict().items()}
-        with torch.no_grad():
-            assert torch.equal(network(*inputs), network(*inputs))
-        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+            assert torch.equal(other(*inputs), first) and torch.equal(network(*inputs), first)
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in network.state_dict().items())
 
     def test_bfloat16_stays_near_float32(self, network):
         image, text = self.inputs(network)
@@ -209,46 +232,13 @@ class NetworkContract:
         assert rough.dtype == torch.float32
         assert torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1] > 0.995
 
-    @pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
-    def test_threads_and_chunks_change_no_number_of_a_step(self, network, recompute):
-        """In float64, where no rounding flips a ReLU; as the optimizer sees them: gradients and running statistics."""
-        image, text = (x.to(torch.float64) for x in self.inputs(network, batch=2, rows=3, columns=4))
-        steps = [_step(network, image, text, 1), _step(network, image, text, 2, recompute=recompute)]
-        steps.append(_step(network, image, text, 4, recompute=recompute, chunk=2))
-        for step in steps[1:]:
-            assert step.keys() == steps[0].keys()
-            for name, value in ((name, value) for name, value in step.items() if value.numel()):
-                unit = max(steps[0][name].abs().max().item(), 1e-3)
-                torch.testing.assert_close(
-                    value, steps[0][name], rtol=0, atol=1e-9 * unit, msg=lambda m, n=name: f"{n}: {m}"
-                )
-
-    @pytest.mark.parametrize("threads", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
-    def test_threads_change_no_logit_in_float32(self, network, threads):
-        inputs = self.inputs(network, batch=2, rows=3, columns=4)
-        with torch.no_grad():
-            with torch_threads(1):
-                expected = network(*inputs)
-            with torch_threads(threads):
-                assert_alike(network(*inputs), expected, 1e-5)
-
-    @pytest.mark.parametrize(("threads", "recompute"), [(1, True), (2, True), (2, False)])
-    def test_autocast_trains_near_float32(self, network, threads, recompute):
-        image, text = self.inputs(network, batch=2, rows=3, columns=4)
-        network.train()
-        losses, logits = [], []
-        for enabled in (False, True):
-            network.zero_grad()
-            with torch_threads(threads), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                torch.manual_seed(0)
-                found = network(image, text, chunk=2, recompute=recompute)
-                losses.append(found.float().square().mean())
-            with torch_threads(threads):
-                losses[-1].backward()
-            logits.append(found.detach().flatten())
-            assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
-        assert logits[1].dtype == torch.float32  # what decides between classes
-        assert torch.corrcoef(torch.stack(logits))[0, 1] > 0.98
+    def test_threads_change_no_logit_in_float32(self, network):
+        inputs, found = self.inputs(network, batch=2, rows=3, columns=4), []
+        for threads in (1, 2, 4):
+            with torch.no_grad(), torch_threads(threads):
+                found.append(network(*inputs))
+        for logits in found[1:]:
+            assert_alike(logits, found[0], 1e-5)
 
     def test_wrapped_layers_take_part(self, network):
         """As adapters wrap them (LoRA): without a `weight`, by the call alone."""
@@ -320,18 +310,14 @@ class NetworkContract:
         with torch.no_grad():
             assert_alike(exported(*inputs), network(*inputs))
 
-
-class CompilesWhole:
-    """For a few of them, since it is slow: `torch.compile` sees the network as one graph."""
-
     @pytest.mark.slow
-    def test_it_compiles_without_a_break(self, pytestconfig):
+    def test_it_compiles_as_one_graph(self, pytestconfig):
         # in a process of its own: here, every annotation is checked by code that the compiler can't see through
         command = [sys.executable, "-m", __name__, type(self).__module__, type(self).__qualname__]
         subprocess.run(command, check=True, cwd=pytestconfig.rootpath)
 
 
-def compile_whole(contract: NetworkContract) -> None:
+def compile_whole(contract: Any) -> None:
     """Compile the network; what it gives must not change."""
     torch.manual_seed(0)
     network = contract.build().eval()

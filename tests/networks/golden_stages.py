@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.official_cost_aggregation import aggregation_state, aggregator_name, network_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
-from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.choices import build_aggregation, layers_of
@@ -256,7 +256,7 @@ def released_value(values: Mapping[str, Tensor], ours: str) -> Tensor:
 
 def tiny_network(name: str) -> SegmentationNetwork:
     family = FAMILIES[name]
-    tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)) if family.eva else OpenAIClipImageEncoder(TINY_VIT)
+    tower = EvaClipImageEncoder(TINY_VIT) if family.eva else OpenAIClipImageEncoder(TINY_VIT)
     config = replace(family.config, **SMALL)
     text = ClipTextConfig(
         channels=64, width=64, layers=2, heads=2, quick_gelu=not family.eva, fine_tuned="qkv" if family.eva else "qv"

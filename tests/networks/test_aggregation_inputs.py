@@ -8,8 +8,7 @@ from torch import nn
 
 import segvoc
 from segvoc.errors import UsageError
-from segvoc.networks.aggregation_inputs import aggregation_inputs
-from tests.inference.small_network import small_network
+from tests.inference.small_network import small_segmenter
 
 
 class Recorder(nn.Module):
@@ -32,8 +31,8 @@ def test_an_aggregation_gets_what_is_told():
     ]
     assert told.cost_maps == len(told.maps) * words.shape[1] == 3
     assert f"guidance: {told.guidance[0].channels} channels at stride 16; " in str(told)
-    network = small_network()
-    assert aggregation_inputs(network, prompts=2).cost_maps == 2 * len(aggregation_inputs(network, prompts=1).maps)
-    network.features_type = tuple
+    small = small_segmenter()
+    assert small.aggregation_inputs().cost_maps == len(small.aggregation_inputs().maps)
+    small.network.features_type = tuple
     with pytest.raises(UsageError, match="no aggregation of its own to replace"):
-        aggregation_inputs(network, prompts=1)
+        small.aggregation_inputs()

@@ -1,14 +1,15 @@
 """The contract of networks for small siblings of CAT-Seg, and how it differs from PCA-Seg."""
 
+import pytest
 import torch
 
 from segvoc.networks.cat_seg import CAT_SEG
 from tests.built import built
 from tests.networks.aggregation_contract import VALUES_ALONE, AggregationContract, small
-from tests.networks.contract import CompilesWhole, assert_alike
+from tests.networks.contract import PaperContract, assert_alike
 
 
-class TestOpenAI(AggregationContract, CompilesWhole):
+class TestOpenAI(AggregationContract, PaperContract):
     build = staticmethod(lambda: small(CAT_SEG, eva=False))
     idle = frozenset({VALUES_ALONE})
 
@@ -30,6 +31,7 @@ class TestOpenAI(AggregationContract, CompilesWhole):
         assert_alike(seen["block"], seen["semantic"])
 
 
+@pytest.mark.slow
 class TestEva(AggregationContract):
     build = staticmethod(lambda: small(CAT_SEG))
 

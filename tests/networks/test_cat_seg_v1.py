@@ -5,9 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from segvoc.cli.info import describe
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.builders import clip_segmentation_network
 from segvoc.models.presets import find_preset
@@ -16,7 +14,6 @@ from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggregationConfig, OpenAIEncoders
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipes import RECIPES
-from tests.built import built
 from tests.networks.aggregation_contract import (
     SMALL,
     VALUES_ALONE,
@@ -111,6 +108,7 @@ class TestJoint(SelectionContract):
         torch.testing.assert_close(refined.reshape(1, 60, 32), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 class TestWithoutGuidance(AggregationContract):
     """Table 2, V."""
 
@@ -150,19 +148,6 @@ def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():
     assert not torch.allclose(gradients[True], gradients[False])
 
 
-def test_costs_without_gradients_are_an_option():
-    with torch.device("meta"):
-        network = built("cat-seg-v1-l", guidance_backbone="none", cost_gradient=False)
-    assert not network.aggregation.cost_gradient
-    with pytest.raises(UsageError, match="networks that aggregate costs"), torch.device("meta"):
-        built("cat-seg-v1-l", aggregation="features", cost_gradient=False)
-
-
-def test_joint_attention_takes_no_guidance():
-    with pytest.raises(UsageError, match="guidance_dim=0"):
-        CostAggregationConfig(order="joint", blocks=2, fusion="last")
-
-
 @pytest.mark.parametrize(
     ("settings", "millions"),
     [
@@ -181,24 +166,3 @@ def test_table_3_counts_what_learns_in_clip(settings, millions):
     learning = {name: value for name, value in network.named_parameters() if name in rates}
     count = sum(value.numel() for name, value in learning.items() if not name.startswith("aggregation."))
     assert round(count / MILLION, 1) == millions
-
-
-@pytest.mark.parametrize(
-    ("name", "encoder", "backbone"),
-    [
-        ("cat-seg-v1-b", 86_192_640, 27_535_424),
-        ("cat-seg-v1-l", 304_293_888, 59_548_984),
-        ("cat-seg-v1-h", 632_076_800, 59_548_984),
-        ("cat-seg-v1-g", 1_844_907_264, 59_548_984),
-    ],
-)
-def test_parameters_are_those_of_the_published_towers(name, encoder, backbone):
-    """CLIP's: OpenAI's files, and open_clip's ViT-H-14 and ViT-bigG-14; timm's, without the last stage."""
-    assert describe(name)["parts"]["image_encoder"] == encoder + backbone
-
-
-def test_positions_are_resampled_and_prompts_leave_the_grid_alone():
-    torch.manual_seed(0)
-    tower = OpenAIClipImageEncoder(VIT, visual_prompts=2, activation="gelu", mlp_width=100).eval()
-    assert tower(make_image(1, 48, 80)).maps[0].shape == (1, 32, 3, 5)
-    assert tower.tower.transformer.resblocks[0].mlp.c_fc.out_features == 100

@@ -16,9 +16,9 @@ from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.label_options import LabelOptions
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, StarMLP
 from segvoc.selection_rules import Voted, Votes
@@ -26,7 +26,7 @@ from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip
 from tests.networks.aggregation_contract import VALUES_ALONE, VIT, SelectionContract, text_tower
-from tests.networks.contract import CompilesWhole, assert_alike
+from tests.networks.contract import PaperContract, assert_alike
 
 TOWER = replace(TINY, channels=32, widths=(8, 16, 32, 64), depths=(1, 1, 1, 1))
 DECODER = DecoderSizes(lifts=(), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(32, 16, 8))
@@ -53,7 +53,7 @@ def of_appearance(network: SegmentationNetwork) -> set[str]:
     return {name for name, _ in network.named_parameters() if name.startswith(starts)}
 
 
-class TestErrSeg(SelectionContract, CompilesWhole):
+class ErrContract(SelectionContract):
     finer = 8
 
     build = staticmethod(small)
@@ -69,19 +69,24 @@ class TestErrSeg(SelectionContract, CompilesWhole):
             assert_alike(logits, network(image, text[kept[0]]))
 
 
-def choice(**options: object) -> type[TestErrSeg]:
+class TestErrSeg(ErrContract, PaperContract):
+    """As released."""
+
+
+def choice(**options: object) -> type[ErrContract]:
     """The contract of a network with these options."""
-    return type("Choice", (TestErrSeg,), {"build": lambda self: small(**options)})
+    return type("Choice", (ErrContract,), {"build": lambda self: small(**options)})
 
 
-TestWithoutReduction = choice(ssr=1, csr=1)  # Table 11, first row
+TestWithoutReduction = pytest.mark.slow(choice(ssr=1, csr=1))  # Table 11, first row
 TestSingleMap = choice(hierarchical=False)  # Table 6, "Single"
 TestVanillaMlp = pytest.mark.slow(choice(mlp="vanilla"))  # Table 12
 # Eq. 8, Sec. 3.2.1 and Sec. 3.1.2, where the released code differs
 TestLetterOfThePaper = pytest.mark.slow(choice(mlp="star-paper", local="before", voting_map="stride_32"))
 
 
-class TestSpatialAlone(TestErrSeg):
+@pytest.mark.slow
+class TestSpatialAlone(ErrContract):
     """Table 10."""
 
     build = staticmethod(lambda: small(streams="spatial"))
@@ -91,7 +96,7 @@ class TestSpatialAlone(TestErrSeg):
 
 
 @pytest.mark.slow
-class TestClassAlone(TestErrSeg):
+class TestClassAlone(ErrContract):
     """Table 10."""
 
     build = staticmethod(lambda: small(streams="class"))
@@ -100,7 +105,7 @@ class TestClassAlone(TestErrSeg):
         return of_appearance(network)
 
 
-class TestWithoutAggregation(TestErrSeg):
+class TestWithoutAggregation(ErrContract):
     """Table 10, first row."""
 
     build = staticmethod(lambda: small(streams="none"))
@@ -121,7 +126,7 @@ def test_the_star_mlp_activates_one_factor_or_the_product():
 
 
 @pytest.mark.slow
-class TestPlainClip(TestErrSeg):
+class TestPlainClip(ErrContract):
     """Table 13, "ViT-B/16"."""
 
     build = staticmethod(plain_clip)
@@ -167,38 +172,12 @@ def test_the_key_lists_of_the_released_models_fit(golden, preset, clip, head):
         err_seg_state(official | {"backbone.weight": torch.empty(1, device="meta")}, network)
 
 
-def test_options_reach_the_network():
-    with torch.device("meta"):
-        texts = ["streams=class", "mlp=vanilla", "ssr=4", "side=512", "stage_4_gradient=stride_16", "csr=1"]
-        network = built("err-seg-b", **parse_settings(texts))
-    block = network.aggregation.blocks[0]
-    assert block.spatial is None and isinstance(block.semantic.mlp[1], nn.GELU)
-    assert block.semantic.pooling == (1, 1)
-    assert network.image_encoder.config.input_size == 512
-    assert network.image_encoder.config.stage_4_gradient == "stride_16"
-
-
-def test_the_plain_clip_is_an_option_and_a_preset():
-    with torch.device("meta"):
-        changed, preset = built("err-seg-b", encoder="vit_b16", maps="single", side=384), built("err-seg-vit-b")
-    assert {name: value.shape for name, value in changed.state_dict().items()} == {
-        name: value.shape for name, value in preset.state_dict().items()
-    }
-    assert preset.image_encoder.input_size == 384
-
-
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("ssr=0", "ssr=0 is out of range; give a number from 1 to 8"),
-        ("csr=0", "csr=0 is out of range; give a number from 1 to 8"),
-        ("ssr=41", "from 1 to 8"),
         ("side=630", "side=630 is not a multiple of 32, the coarsest stride; give 640"),
-        ("side=0", "from 64 to 4096"),
-        ("top=0", "from 1 to 1000"),
         ("decay=1.5", "decay=1.5 is out of range; give a number from 0 to 1"),
-        ("decay=nan", "decay=nan is not a number"),
-        ("streams=all", "streams=all is not one of both, spatial, class, none"),
         ("encoder=vit_b16", "no map at a second stride; give maps=single"),
     ],
 )
@@ -227,8 +206,8 @@ def test_side_and_votes_are_those_of_the_segmenter(model):
     assert model.protocol(LabelOptions(), 40).selection == Voted(16, Votes(top=1, decay=0.5))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (21, 420), (33, 47)])
-@pytest.mark.parametrize("window", ["auto", pytest.param("single", marks=pytest.mark.slow), "official"])
+@pytest.mark.parametrize("size", [(1, 1), (400, 20), (33, 47)])
+@pytest.mark.parametrize("window", ["auto", "official"])
 def test_images_of_any_size(model, size, window):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     found = model.segment(image, ["cat", "dog", "sofa"], window=window, keep_classes=32)
@@ -236,7 +215,7 @@ def test_images_of_any_size(model, size, window):
     assert np.isfinite(found.confidence).all()
 
 
-class TestTowersAlone(TestErrSeg):
+class TestTowersAlone(ErrContract):
     """The option aggregation=none: the sum of the costs of both strides."""
 
     finer = 2
@@ -244,11 +223,3 @@ class TestTowersAlone(TestErrSeg):
     def build(self) -> nn.Module:
         tower = ConvNextClipImageEncoder(TOWER)
         return SegmentationNetwork(tower, text_tower("qkv"), NoAggregation(CostSum(2)))
-
-
-def test_towers_alone_are_an_option_and_features_are_none():
-    with torch.device("meta"):
-        network = built("err-seg-b", aggregation="none")
-        assert isinstance(network.aggregation, NoAggregation)
-        with pytest.raises(UsageError, match="aggregation=features is not one of cost, none"):
-            built("err-seg-b", aggregation="features")

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, cases_of, compact_case, full_case
 from tests.networks.golden_stages import (
@@ -60,7 +60,7 @@ class TestTinyNetwork:
 
 @pytest.mark.parametrize("mode", ["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"])
 def test_dense_mode_of_the_eva_tower(of, mode):
-    tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=mode)).eval()
+    tower = EvaClipImageEncoder(TINY_VIT, dense=mode).eval()
     tower.load_state_dict(tiny("pca").image_encoder.state_dict())
     with torch.no_grad():
         dense = tower(images("image384_u8")).maps[0].flatten(2).mT
@@ -72,6 +72,7 @@ def stages(golden):
     return cache(lambda family: full_stages(golden, family, images("image384_u8"), FULL_WORDS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 class TestFullNetwork:
     @pytest.mark.parametrize(

@@ -21,13 +21,14 @@ from tests.networks.aggregation_contract import (
     small,
     text_tower,
 )
-from tests.networks.contract import CompilesWhole, assert_alike
+from tests.networks.contract import PaperContract, assert_alike
 
 
-class TestEva(AggregationContract, CompilesWhole):
+class TestEva(AggregationContract, PaperContract):
     build = staticmethod(small)
 
 
+@pytest.mark.slow
 class TestOpenAI(AggregationContract):
     build = staticmethod(lambda: small(eva=False))
     idle = frozenset({VALUES_ALONE})
@@ -58,8 +59,3 @@ def test_the_sizes_of_one_parallel_block_are_those_published():
         sum(weight.numel() for weight in part.parameters()) for part in (block.spatial, block.semantic, block.fuse)
     ]
     assert sizes == [462_336, 214_784, 349_221]
-
-
-@pytest.mark.parametrize("blocks", [0, 1, 4])
-def test_blocks_are_as_many_as_wanted(blocks):
-    assert len(small(PCA_SEG, blocks=blocks).aggregation.blocks) == blocks

@@ -5,18 +5,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.selection_rules import MostSimilar
-from tests.built import built
-from tests.networks.contract import NetworkContract, assert_alike, make_image, words
+from tests.networks.contract import NetworkContract, PaperContract, assert_alike, make_image, words
 from tests.networks.small_syn_seg import small_syn_seg, small_with_costs
 
 PROJECTOR = {"aggregation.projector.weight", "aggregation.projector.bias"}
 """What only training uses."""
 
 
-class TestPlain(NetworkContract):
+class TestPlain(NetworkContract, PaperContract):
     finer = 16
 
     build = staticmethod(small_syn_seg)
@@ -32,13 +30,6 @@ class TestOnCosts(NetworkContract):
 def network() -> nn.Module:
     torch.manual_seed(0)
     return small_syn_seg().eval()
-
-
-@pytest.mark.parametrize("options", [{"head": "refined"}, {"film": "mlp"}])
-def test_variants_segment(options):
-    network = small_syn_seg(**options).eval()
-    with torch.no_grad():
-        assert network(make_image(1, 64, 96), words(3, 2, 32)).shape == (1, 3, 64, 96)
 
 
 def test_words_that_go_on_keep_their_logits(network):
@@ -95,23 +86,3 @@ def test_a_decoder_that_begins_as_the_cost_says_the_cost():
         cosine = F.normalize(deepest, dim=-1) @ F.normalize(text[:, 0], dim=-1).mT
     expected = 10 * (cosine.mT.view(1, 4, 4, 4) - 0.15)
     assert_alike(logits, F.interpolate(expected, size=(16, 16), mode="bilinear"))
-
-
-def test_the_network_has_the_published_size():
-    with torch.device("meta"):
-        network = built("syn-seg-b")
-    assert sum(value.numel() for value in network.parameters()) == 150_743_682
-    assert network.aggregation.film.shared  # "a small learnable MLP"
-    assert all(name.startswith("aggregation.") for name in network.trainable_parameters())
-
-
-@pytest.mark.parametrize(
-    ("preset", "options", "said"),
-    [
-        ("syn-seg-b", {"blocks": 2}, "syn-seg-b has no setting 'blocks'; it has .*film, head"),
-        ("tiny", {"aggregation": "synergy", "head": "refined"}, "the refined head makes 16 logits of a cell"),
-    ],
-)
-def test_options_that_it_does_not_have_are_refused(preset, options, said):
-    with pytest.raises(UsageError, match=said):
-        built(preset, **options)

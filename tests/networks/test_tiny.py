@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from segvoc.encoders.efficientnet import IMAGENET_CLASSES
-from segvoc.errors import UsageError
 from segvoc.models.builders import build_tiny
 from segvoc.networks.tiny import MAPS, TWO_BLOCKS, TinyAggregationConfig, TinyConfig
 
@@ -34,8 +33,3 @@ def test_without_known_classes_there_is_no_such_cost() -> None:
     network = build_tiny(TinyConfig(aggregation=TinyAggregationConfig(costs=MAPS, known_classes=0)))
     assert not any("synthesized" in name for name in network.state_dict())
     assert len(network.image_encoder(torch.rand(1, 3, 64, 64)).maps) == MAPS
-
-
-def test_a_negative_number_of_known_classes_is_refused() -> None:
-    with pytest.raises(UsageError, match="known_classes=-1 is out of range"):
-        replace(TinyAggregationConfig(), known_classes=-1)

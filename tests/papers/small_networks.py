@@ -18,12 +18,12 @@ from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PublishedFile
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.evaluation.report import report
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.models import loading
 from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
@@ -84,7 +84,7 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
     encoders, layers = configuration.encoder, configuration.aggregation
     layers = replace(layers, **SMALL | {"guidance_dim": min(layers.guidance_dim, 16)})
     if isinstance(encoders, EvaEncoders):
-        tower = EvaClipImageEncoder(EvaClipConfig(vit=VIT, dense=encoders.dense))
+        tower = EvaClipImageEncoder(VIT, dense=encoders.dense)
         text = text_tower("qkv")
     else:
         tower = OpenAIClipImageEncoder(VIT, dense=encoders.dense, visual_prompts=min(encoders.visual_prompts, 2))

@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
-from segvoc.storage import journal as journal_module
 from segvoc.storage.journal import Journal, read_journal
 
 
@@ -29,14 +28,6 @@ def test_entries_come_back_in_their_order(tmp_path):
     assert list(read_journal(tmp_path / "none.jsonl")) == []
 
 
-def test_values_that_strict_json_lacks_are_null(tmp_path):
-    with Journal(tmp_path / "lines.jsonl") as journal:
-        journal.append({"loss": float("nan"), "rates": [{"head": float("inf")}, (1.5, -float("inf"))]})
-    (entry,) = read_journal(tmp_path / "lines.jsonl")
-    assert entry == {"loss": None, "rates": [{"head": None}, [1.5, None]]}
-    assert "NaN" not in (tmp_path / "lines.jsonl").read_text()
-
-
 @pytest.mark.parametrize("cut", [0, 1, 5, 11, 12, 13, 35])
 def test_a_file_cut_anywhere_is_continued_after_its_last_complete_line(tmp_path, cut):
     path = filled(tmp_path / "lines.jsonl")
@@ -47,14 +38,6 @@ def test_a_file_cut_anywhere_is_continued_after_its_last_complete_line(tmp_path,
         assert journal.is_empty == (not complete)
         journal.append({"step": 9})
     assert steps(path) == [*complete, 9]
-
-
-def test_a_long_unfinished_line_is_cut_off(tmp_path):
-    path = filled(tmp_path / "lines.jsonl", 1)
-    with path.open("ab") as file:
-        file.write(b"x" * 200_000)
-    Journal(path).close()
-    assert path.read_bytes() == b'{"step": 1}\n'
 
 
 @pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"step": \n', b"[1]\n", b"\xff\xfe\n"])
@@ -91,28 +74,6 @@ def test_what_a_full_disk_leaves_is_taken_back(tmp_path, monkeypatch):
         journal._file.room = 100
         journal.append({"step": 3})
     assert steps(path) == [1, 3]
-
-
-def test_entries_reach_the_disk_now_and_then_and_at_the_end(tmp_path, monkeypatch):
-    synced, now = [], [0.0]
-    monkeypatch.setattr(os, "fsync", lambda number: synced.append(now[0]))
-    monkeypatch.setattr(journal_module.time, "monotonic", lambda: now[0])
-    with Journal(tmp_path / "lines.jsonl") as journal:
-        for _ in range(13):
-            now[0] += 1.0
-            journal.append({})
-    assert synced == [6.0, 12.0, 13.0]
-
-
-def test_a_file_that_cannot_be_opened_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="a file stands where the folder should be"):
-        Journal(tmp_path / "file/lines.jsonl")
-    (tmp_path / "lines.jsonl").mkdir()
-    with pytest.raises(OutputError, match=r"lines\.jsonl' can't be written"):
-        Journal(tmp_path / "lines.jsonl")
-    with pytest.raises(OutputError, match=r"lines\.jsonl' can't be read"):
-        list(read_journal(tmp_path / "lines.jsonl"))
 
 
 def test_one_process_at_a_time_holds_an_exclusive_journal(tmp_path):

@@ -29,8 +29,3 @@ def test_what_is_no_json_is_a_value_error(tmp_path, content):
     (tmp_path / "file.json").write_bytes(content)
     with pytest.raises(ValueError):
         read_json(tmp_path / "file.json")
-
-
-def test_a_byte_order_mark_is_no_part_of_the_content(tmp_path):
-    (tmp_path / "file.json").write_bytes(b"\xef\xbb\xbf[1]")
-    assert read_json(tmp_path / "file.json") == [1]

@@ -41,20 +41,6 @@ def test_arrays_come_back_to_the_bit(tmp_path: Path) -> None:
     found["special"][0] = 1  # not a view of anything read-only
 
 
-def test_later_arrays_replace_earlier_ones(tmp_path: Path) -> None:
-    store = KeptArrays(tmp_path / "arrays.sqlite")
-    store.add(_arrays("a"))
-    store.add({"a": np.ones((1, 1), np.float32)})
-    assert store.read(["a"])["a"].tolist() == [[1.0]]
-
-
-def test_any_number_of_keys(tmp_path: Path) -> None:
-    store = KeptArrays(tmp_path / "arrays.sqlite")
-    many = {str(number): np.full((1, 2), number, np.float32) for number in range(1203)}
-    store.add(many)
-    assert _same(store.read(many), many)
-
-
 def test_processes_write_at_once(tmp_path: Path) -> None:
     code = """
 import sys, numpy as np
@@ -91,33 +77,6 @@ def test_damage_anywhere_is_recomputed(tmp_path: Path) -> None:
     assert lost > 10
 
 
-@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(4000)])
-def test_another_file_in_its_place_is_replaced(tmp_path: Path, content: bytes) -> None:
-    store = KeptArrays(tmp_path / "arrays.sqlite")
-    store.path.write_bytes(content)
-    assert store.read(["a"]) == {}
-    store.add(_arrays("a"))
-    store.add(_arrays("a"))
-    assert _same(store.read(["a"]), _arrays("a"))
-
-
-def test_content_under_another_key_is_not_taken(tmp_path: Path) -> None:
-    store = KeptArrays(tmp_path / "arrays.sqlite")
-    store.add(_arrays("a", "bb"))
-    with closing(sqlite3.connect(store.path)) as database:
-        database.execute("delete from kept where key = 'bb'")
-        database.execute("update kept set key = 'bb'")
-        database.commit()
-    assert store.read(["a", "bb"]) == {}
-
-
-def test_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    store = KeptArrays(tmp_path / "file" / "arrays.sqlite")
-    store.add(_arrays("a"))
-    assert store.read(["a"]) == {}
-
-
 def test_file_that_is_locked_for_too_long_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_arrays, "_WAIT", 0.01)
     store = KeptArrays(tmp_path / "arrays.sqlite")
@@ -127,12 +86,3 @@ def test_file_that_is_locked_for_too_long_costs_nothing(tmp_path: Path, monkeypa
         store.add(_arrays("b"))
         assert store.read(["a"]) == {}
     assert _same(store.read(["a", "b"]), _arrays("a"))
-
-
-def test_file_that_has_grown_too_large_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = KeptArrays(tmp_path / "arrays.sqlite")
-    store.add(_arrays("a"))
-    monkeypatch.setattr(kept_arrays, "LARGEST_FILE", 100)
-    store.add(_arrays("b"))
-    monkeypatch.setattr(kept_arrays, "LARGEST_FILE", 1 << 30)
-    assert _same(store.read(["a", "b"]), _arrays("b"))

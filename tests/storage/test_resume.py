@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from segvoc.errors import DamagedJournalWarning, UsageError
-from segvoc.storage.resume import DoneItems, ResumableWork, StepwiseWork, done_entry, key_entry, read_done, stamp_of
+from segvoc.storage.resume import ResumableWork, StepwiseWork, read_done
 
 KEY = {"model": "tiny", "words": "cat", "pair": (1, 2)}
 
@@ -33,11 +33,6 @@ def test_items_are_done_with_their_stamp_alone(tmp_path: Path) -> None:
     assert list(done) == [("a", [1, 2], 3), ("b", [1, 2], None)]
 
 
-def test_a_process_without_items_leaves_nothing(tmp_path: Path) -> None:
-    kept(tmp_path / "hidden/a.jsonl")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_journals_of_all_processes_count(tmp_path: Path) -> None:
     kept(tmp_path / "work-0.jsonl", a=1)
     kept(tmp_path / "other.jsonl", x=1)
@@ -45,13 +40,6 @@ def test_journals_of_all_processes_count(tmp_path: Path) -> None:
         assert {item for item, _, _ in work.done} == {"a"}
         work.finish("b")
     assert items(*tmp_path.glob("work-*")) == {"a": 1, "b": None}
-
-
-def test_one_file_has_items_of_several_keys(tmp_path: Path) -> None:
-    path = kept(kept(tmp_path / "a.jsonl", a=1), KEY | {"words": "dog"}, a=2)
-    kept(path, b=3)
-    assert items(path) == {"a": 1, "b": 3}
-    assert items(path, key=KEY | {"words": "dog"}) == {"a": 2}
 
 
 def test_only_other_keys_are_refused_with_the_newest_of_them(tmp_path: Path) -> None:
@@ -78,12 +66,6 @@ def test_a_line_that_a_kill_cut_and_a_damaged_one_are_no_entries(tmp_path: Path)
     assert items(path) == {"a": 1, "c": 3}  # also without the line that spells the key out
 
 
-def test_what_has_no_value_of_its_kind_is_damaged() -> None:
-    entries = [key_entry(KEY), done_entry(KEY, "a", value=3), done_entry(KEY, "b", value="x"), {"key": "z"}, {}]
-    with pytest.warns(DamagedJournalWarning, match="the entry of 'b' is damaged and ignored"):
-        assert [item for item, _, _ in DoneItems(entries, KEY, int)] == ["a"]
-
-
 def test_a_second_process_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     code = f"import sys; from segvoc.storage.resume import *; ResumableWork(sys.argv[1], {KEY!r}, busy='wait!')"
@@ -91,30 +73,6 @@ def test_a_second_process_is_told(tmp_path: Path) -> None:
         other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
         assert other.stderr.rstrip().endswith("UsageError: wait!")
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 0
-
-
-def test_a_journal_that_is_removed_while_it_is_waited_for_is_made_again(tmp_path: Path, monkeypatch: Any) -> None:
-    path = tmp_path / "hidden/a.jsonl"
-    opened = Path.open
-    first = ResumableWork(path, KEY)
-
-    def removed_after(self: Path, *arguments: Any, **options: Any) -> Any:
-        file = opened(self, *arguments, **options)
-        monkeypatch.setattr(Path, "open", opened)
-        first.close()  # empty, so that the file goes
-        return file
-
-    monkeypatch.setattr(Path, "open", removed_after)
-    kept(path, a=1)
-    assert items(path) == {"a": 1}
-
-
-def test_a_stamp_is_size_and_time(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    assert stamp_of(path) is None and stamp_of("\0") is None
-    path.write_text("abc")
-    os.utime(path, ns=(5, 7))
-    assert stamp_of(path) == (3, 7)
 
 
 # ---- steps

@@ -35,30 +35,9 @@ def test_it_is_read_once(path: Path, reads: list[Path]) -> None:
     assert len(reads) == 1
 
 
-def test_a_file_that_differs_is_read_each_time(path: Path, reads: list[Path]) -> None:
-    assert not has_sha256(path, "0" * 64) and not has_sha256(path, "0" * 64)
-    assert len(reads) == 2
-
-
 def test_other_content_is_noticed_though_size_and_time_are_the_same(path: Path, reads: list[Path]) -> None:
     assert has_sha256(path, DIGEST)
     times = path.stat()
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert not has_sha256(path, DIGEST)
-
-
-def test_without_a_cache_or_with_a_damaged_note_it_is_read(path, reads, monkeypatch, tmp_path):
-    assert has_sha256(path, DIGEST)
-    (note,) = (tmp_path / "cache/verified").iterdir()
-    note.write_text("{")
-    assert has_sha256(path, DIGEST)
-    monkeypatch.setenv("SEGVOC_CACHE", "off")
-    assert has_sha256(path, DIGEST)
-    assert len(reads) == 3
-
-
-def test_a_cache_that_can_not_be_written_is_no_error(path, reads, monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path / "file"))
-    assert has_sha256(path, DIGEST)

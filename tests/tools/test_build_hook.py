@@ -53,12 +53,3 @@ def test_a_missing_file_ends_the_build_in_one_line(
     assert line.startswith(f"error: the wheel would lack a file: {PACKAGE}/{name} is missing: ")
     assert re.search(fix, line)
     built(clone, "editable")
-
-
-def test_all_that_is_not_source_is_listed() -> None:
-    """Where git isn't there, as in a source archive, the list alone says what is missing."""
-    listed = {f"{PACKAGE}/{name}" for names in MADE.values() for name in names}
-    command = ["git", "-C", str(ROOT), "ls-files", f"{PACKAGE}/weights"]
-    tracked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    python = {name for name in tracked if name.endswith(".py")}
-    assert listed == set(tracked) - python

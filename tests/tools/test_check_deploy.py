@@ -12,11 +12,8 @@ import pytest
 import yaml
 
 from segvoc.cli.serve import serve
-from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate.projects.project import Project
-from tools import check_deploy
-from tools.check_deploy import CHART, CHECKS, DEPLOY, REFUSED, ROOT, VALUES, Finding, Missing, with_key
-from tools.locked_subset import asked, entries, subset
+from tools.check_deploy import CHART, CHECKS, DEPLOY, REFUSED, ROOT, VALUES, Missing, with_key
 
 LINES = [line for path in DEPLOY.rglob("*") if path.is_file() for line in path.read_text("utf-8").splitlines()]
 OPTIONS = {name for parameter in serve.params for name in parameter.opts} | {"--project"}  # segvoc-annotate has it
@@ -28,21 +25,6 @@ def test_each_linter_that_there_is_finds_nothing(name: str):
         CHECKS[name]()
     except Missing as error:
         pytest.skip(str(error))
-
-
-def test_a_finding_is_told_and_a_missing_linter_is_skipped(monkeypatch, capsys):
-    def fail() -> None:
-        raise Finding("line 3: bad")
-
-    def miss() -> None:
-        check_deploy.program("no-such-linter", "make deploy-tools")
-
-    monkeypatch.setattr(check_deploy, "CHECKS", {"one": fail, "other": miss})
-    assert check_deploy.main([]) == 1
-    assert "one: FAILED: line 3: bad" in capsys.readouterr().out
-    monkeypatch.setattr(check_deploy, "CHECKS", {"other": miss})
-    assert check_deploy.main([]) == 0 and check_deploy.main(["--all"]) == 1
-    assert "other: skipped: no-such-linter isn't installed (make deploy-tools)" in capsys.readouterr().out
 
 
 def test_every_option_is_one_of_the_command():
@@ -78,24 +60,6 @@ def test_values_follow_the_schema_without_helm_too():
         assert not validator.is_valid(merged(with_key(REFUSED[name][0])))
 
 
-def test_user_folders_and_times_agree():
-    image, unit = ((DEPLOY / name).read_text("utf-8") for name in ("Dockerfile", "systemd/segvoc.service"))
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]["segvoc"]
-    pod = (CHART / "templates" / "deployment.yaml").read_text("utf-8")
-    assert "USER 10001:10001" in image and "runAsUser: 10001" in pod
-    for folder in ("/var/cache/segvoc", "/var/lib/segvoc"):
-        assert f'"{folder}"' in image and f"mountPath: {folder}}}" in pod
-        assert any(volume.endswith(f":{folder}") for volume in compose["volumes"])
-    stop = ServiceSettings().stop_seconds
-    grace = int(compose["stop_grace_period"].removesuffix("s"))
-    given = int(re.search(r"TimeoutStopSec=(\d+)", unit)[1]), grace
-    assert min(given) > stop
-    assert yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))["stopSeconds"] > stop
-    helpers = (CHART / "templates" / "_helpers.tpl").read_text("utf-8")
-    assert "readOnlyRootFilesystem: true" in helpers and "segvoc.restricted" in pod
-    assert compose["read_only"] and "ProtectSystem=strict" in unit
-
-
 def test_the_first_start_makes_a_project_and_the_next_ones_keep_it(tmp_path):
     steps = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]["project"]["entrypoint"]
     unit = (DEPLOY / "systemd" / "segvoc.service").read_text("utf-8")
@@ -106,24 +70,6 @@ def test_the_first_start_makes_a_project_and_the_next_ones_keep_it(tmp_path):
     for _ in range(2):
         subprocess.run([sys.executable, "-c", steps[2], str(tmp_path / "project")], check=True)
     assert Project.open(tmp_path / "project").record.name == "labels"
-
-
-def test_an_image_gets_what_its_extras_need_and_no_more():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    lock = entries((ROOT / "requirements.lock").read_text("utf-8"))
-    names = {
-        extras: {
-            line.partition("==")[0].partition("[")[0] for line in subset(lock, asked(project, extras.split(","), []))
-        }
-        for extras in ("serve", "serve,torch")
-    }
-    # starlette is asked for by FastAPI alone
-    assert {"numpy", "onnxruntime", "fastapi", "starlette", "uvicorn"} <= names["serve"]
-    assert not {"torch", "pytest", "hatchling", "ray", "mkdocs"} & names["serve"]
-    assert {"torch", "timm", "safetensors"} <= names["serve,torch"] and names["serve"] < names["serve,torch"]
-    assert all("--hash=sha256:" in entry for entry in subset(lock, asked(project, [], ["build"])))
-    with pytest.raises(KeyError):
-        asked(project, ["no-such-extra"], [])
 
 
 def test_the_image_is_built_from_all_that_the_package_needs():
@@ -142,15 +88,3 @@ def test_the_image_is_built_from_all_that_the_package_needs():
     needed = ["pyproject.toml", project["readme"], *project["license-files"], hatch["version"]["path"]]
     needed += [*build["targets"]["wheel"]["packages"], *(hook["path"] for hook in build["hooks"].values())]
     assert len(needed) > 5 and all(among(path, sources) for path in needed)
-
-
-def test_no_image_is_taken_without_a_version():
-    bases = [line.split()[1] for line in LINES if line.startswith("FROM ")]
-    bases += [line.split()[1] for line in map(str.strip, LINES) if line.startswith("image: nginx")]
-    stages = {line.split()[3] for line in LINES if line.startswith("FROM ")}
-    outside = [base for base in bases if base not in stages]
-    assert len(outside) == 4 and all(":" in base and not base.endswith(":latest") for base in outside)
-
-
-def test_the_key_file_is_kept_out_of_git():
-    assert "/deploy/secrets/" in (Path(ROOT) / ".gitignore").read_text("utf-8").splitlines()

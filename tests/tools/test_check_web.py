@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from tools.check_web import addresses, differences
+from tools.check_web import differences
 
 
 def folder(path: Path, **files: str) -> Path:
@@ -23,8 +23,3 @@ def test_every_difference_is_named(tmp_path: Path):
     assert "new.js is missing" in missing
     assert "old.js is not built" in stale
     assert "app.js is not what the sources give" in changed
-
-
-def test_addresses_in_the_lock_file_are_found():
-    assert addresses('{\n "integrity": "sha512-x"\n}') == []
-    assert "line 2" in addresses('{\n "resolved": "x"\n}')[0]

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tools import install
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 STUB = """#!/bin/sh
@@ -114,36 +112,6 @@ def test_what_changed_is_tried_again_when_pip_failed(installation: Installation)
     assert installation.steps() == ["tmp/all", "compileall", "--editable"]
 
 
-def test_an_environment_is_made_afresh_when_a_change_was_killed(installation: Installation) -> None:
-    installation.run()
-    installation.lock.write_text(installation.lock.read_text() + "yarl==1\n")
-    with installation.hang("tmp/all") as killed:
-        killed.kill()
-    installation.go_on()
-    installation.steps()
-    assert installation.run().returncode == 0
-    assert sorted(installation.steps()) == ALL
-
-
-def test_a_moved_environment_is_made_afresh(installation: Installation) -> None:
-    installation.run()
-    installation.steps()
-    installation.folder = installation.folder.rename(installation.folder.with_name("moved"))
-    (installation.folder / "lib").mkdir()
-    installation.run()
-    assert sorted(installation.steps()) == ALL
-    assert not (installation.folder / "lib").exists()
-
-
-def test_an_environment_of_another_python_is_made_afresh(installation: Installation) -> None:
-    installation.run()
-    record = json.loads((installation.folder / ".installed").read_text())
-    (installation.folder / ".installed").write_text(json.dumps({**record, "python": "/usr (3, 11)"}))
-    installation.steps()
-    installation.run()
-    assert sorted(installation.steps()) == ALL
-
-
 @pytest.mark.parametrize("step", ["ensurepip", "others", "pytorch", "--editable"])
 def test_a_failure_is_one_line(installation: Installation, step: str) -> None:
     failed = installation.run(FAIL=step)
@@ -177,64 +145,6 @@ def test_an_interrupted_installation_leaves_no_process(installation: Installatio
     assert installation.complete()
 
 
-def test_too_small_a_disk_is_named_before_anything_is_downloaded(installation: Installation) -> None:
-    installation.space = (3e9, 7e9)
-    refused = installation.run()
-    assert refused.returncode == 1 and not installation.calls.exists()
-    assert re.fullmatch(
-        r"error: .* needs 1e\+10 GB \(3e\+09 to download, 7e\+09 installed\) but .* are free: free some, or .*\n",
-        refused.stderr,
-    )
-
-
-def test_a_folder_with_other_files_is_left_alone(installation: Installation) -> None:
-    installation.folder.mkdir()
-    (installation.folder / "thesis.tex").write_text("")
-    refused = installation.run()
-    assert refused.returncode == 1 and not installation.calls.exists()
-    assert refused.stderr.startswith(f"error: {installation.folder} has files of something else: move them")
-    assert [file.name for file in installation.folder.iterdir()] == ["thesis.tex"]
-
-
-def test_a_file_in_place_of_the_folder_is_one_line(installation: Installation) -> None:
-    installation.folder.write_text("")
-    refused = installation.run()
-    assert refused.returncode == 1
-    assert refused.stderr == f"error: {installation.folder}: File exists\n"
-
-
-@pytest.mark.parametrize(
-    ("log", "line"),
-    [
-        (
-            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<x>')': /simple/a/\n"
-            "ERROR: Could not find a version that satisfies the requirement a==1 (from versions: none)\n"
-            "ERROR: No matching distribution found for a==1\n",
-            "the package index can't be reached (NewConnectionError): check the network",
-        ),
-        (
-            "ERROR: Exception:\nTraceback\npip._vendor.urllib3.exceptions.ReadTimeoutError: Read timed out.\n",
-            "the package index can't be reached (ReadTimeoutError)",
-        ),
-        ("ERROR: No matching distribution found for a==1\n", "the package index has no a==1 for Python 3."),
-        ("ERROR: Could not install: [Errno 28] No space left on device\n", "no space is left on the disk"),
-        (
-            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    a==1 from https://x\n",
-            "a==1 is not the locked file, cut short or changed on its way here: try again",
-        ),
-        ("Collecting a\nERROR: something else\n", "something else"),
-        ("Collecting a\n", "pip was killed"),
-    ],
-)
-def test_what_pip_wrote_becomes_one_line(log: str, line: str) -> None:
-    assert install.what_failed(log).startswith(line)
-
-
-def test_the_space_of_every_lock_that_make_installs_is_known() -> None:
-    named = re.findall(r"tools/install\.sh \S+ (\S+)", (REPOSITORY / "Makefile").read_text())
-    assert set(named) == set(install.SPACE)
-
-
 class TestChoiceOfPython:
     """tools/install.sh, with stand-ins for Pythons that can or can't make environments."""
 
@@ -262,23 +172,3 @@ class TestChoiceOfPython:
     def test_the_first_able_one(self, tmp_path: Path, pythons: dict[str, bool], chosen: str) -> None:
         done = self.choose(tmp_path, pythons)
         assert done.stdout == f"{chosen}: {REPOSITORY}/tools/install.py my venv a.lock\n"
-
-    def test_the_one_that_is_named(self, tmp_path: Path) -> None:
-        pythons = {"bin/python3": True, "my venv/.installed": True, "my venv/bin/python": True, "an other/python": True}
-        done = self.choose(tmp_path, pythons, PYTHON=str(tmp_path / "an other" / "python"))
-        assert done.stdout.startswith("an other/python: ")
-
-    @pytest.mark.parametrize(
-        ("environment", "line"),
-        [
-            (
-                {},
-                "error: none of python3 .* python3.11 is Python 3.11 or later with venv and ensurepip: .*venv.*PYTHON=",
-            ),
-            ({"PYTHON": "/no such"}, "error: PYTHON=/no such isn't Python 3.11 or later with venv and ensurepip"),
-        ],
-    )
-    def test_none_is_one_line(self, tmp_path: Path, environment: dict[str, str], line: str) -> None:
-        done = self.choose(tmp_path, {"bin/python3": False}, **environment)
-        assert done.returncode == 1 and done.stdout == ""
-        assert re.fullmatch(line + ".*\n", done.stderr)

@@ -36,38 +36,3 @@ def jobs(root: Path, *, cores: int | None, free: int | None, files: dict[str, st
 )
 def test_each_has_a_core_and_3_gb(tmp_path: Path, cores: int, free: int, expected: int) -> None:
     assert jobs(tmp_path, cores=cores, free=free, files={}, commands={}) == expected
-
-
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        ({"cpu.max": "250000 100000\n"}, 3),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"memory.max": f"{7 * GIB}\n"}, 2),
-        ({"cpu.max": "300000 100000\n", "memory.max": f"{32 * GIB}\n"}, 3),
-        ({"cpu.max": "max 100000\n", "memory.max": "max\n"}, 8),
-    ],
-)
-@pytest.mark.parametrize(
-    ("group", "place"),
-    [
-        (None, ""),
-        ("/", ""),
-        ("/user.slice/run.scope", "user.slice/run.scope/"),
-        ("/user.slice/run.scope", "user.slice/"),
-    ],
-)
-def test_limits_of_the_group_or_of_one_around_it_count(tmp_path, limits, expected, group, place):
-    files = {f"sys/fs/cgroup/{place}{name}": text for name, text in limits.items()}
-    if group is not None:
-        files["proc/self/cgroup"] = f"4:memory:/other\n0::{group}\n"
-    assert jobs(tmp_path, cores=8, free=64 * GIB, files=files, commands={}) == expected
-
-
-def test_macos_is_asked_by_sysctl(tmp_path: Path) -> None:
-    answers = "case $2 in hw.ncpu) echo 10 ;; hw.memsize) echo 17179869184 ;; *) exit 1 ;; esac"
-    assert jobs(tmp_path, cores=None, free=None, files={}, commands={"sysctl": answers}) == 5
-
-
-def test_there_is_one_where_nothing_is_known(tmp_path: Path) -> None:
-    assert jobs(tmp_path, cores=None, free=None, files={}, commands={}) == 1

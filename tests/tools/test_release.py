@@ -1,7 +1,6 @@
 """What makes a release: its archives, its version, and the commands of the pages that are tried with it."""
 
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -9,48 +8,6 @@ import pytest
 
 from tools.build_hook import MADE, PACKAGE
 from tools.release import files
-from tools.release.check import PAGES, names_weights
-from tools.release.installed import last_line
-from tools.release.page_commands import ROOT, steps
-
-PAGE = """# Start
-
-```
-make demo    # in a clone
-pip install segvoc
-```
-
-## Use it
-
-```
-segvoc segment photo.jpg --words "a # b, c" \\
-  --out out   # three files
-```
-
-```python
-import segvoc
-```
-
-```text
-mean IoU 3
-```
-"""
-
-
-def test_the_steps_of_a_page_are_its_lines_without_those_of_a_clone() -> None:
-    assert [(step.kind, step.text, step.heading) for step in steps(PAGE)] == [
-        ("command", "pip install segvoc", "Start"),
-        ("command", 'segvoc segment photo.jpg --words "a # b, c" --out out', "Use it"),
-        ("python", "import segvoc\n", "Use it"),
-    ]
-
-
-def test_readme_and_quick_start_begin_with_the_installation_and_lead_to_labels() -> None:
-    for page in PAGES:
-        found = list(steps((ROOT / page).read_text(encoding="utf-8")))
-        assert found[0].text == "pip install segvoc"
-        assert {"command", "python"} == {step.kind for step in found}
-        assert not [step.text for step in found if "<--" in step.text or "DIR" in step.text.split()]
 
 
 @pytest.fixture
@@ -107,23 +64,3 @@ def test_a_wheel_has_what_git_tracks_and_what_is_made_and_nothing_else(clone: Pa
     ]
     del notices[1]
     assert problems(whole) == [f"{wheel.name} lacks segvoc-1.2.0.dist-info/licenses/NOTICE"]
-
-
-def test_only_published_weights_may_be_missing_where_there_is_no_network() -> None:
-    refused = "segvoc: error: cat-seg-b: model_base.pth can't be fetched: ...; get it from https://huggingface.co/..."
-    assert names_weights(refused, "cat-seg-b")
-    assert not names_weights(refused, "tiny")
-    assert not names_weights(f"Traceback\n{refused}", "cat-seg-b")
-    assert not names_weights("segvoc: error: no words", "cat-seg-b")
-
-
-def test_the_last_line_is_the_last_state_of_a_bar() -> None:
-    assert last_line("labeling 1\rlabeling 2\rlabeling 3\n\n") == "labeling 3"
-
-
-def test_what_checks_a_release_needs_no_package_of_segvoc() -> None:
-    code = (
-        "import sys, tools.release.check as c; print({m.partition('.')[0] for m in sys.modules} & {'numpy', 'segvoc'})"
-    )
-    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert printed == "set()\n"

@@ -1,18 +1,13 @@
 """Which processors `make test-portable` imitates, and how."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from tools import run_portable_tests
 from tools.run_portable_tests import (
-    NUMERICAL,
     OTHER_VARIABLES,
     X86_VARIABLES,
     chosen_instructions,
-    extent,
-    numpy_variable,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,48 +30,3 @@ X86, OTHER = list(X86_VARIABLES), list(OTHER_VARIABLES)
 )
 def test_instruction_sets_follow_the_machine(asked, known, own, chosen):
     assert chosen_instructions(asked, known, own) == chosen
-
-
-def test_an_unknown_instruction_set_is_refused():
-    with pytest.raises(SystemExit, match="sse9"):
-        chosen_instructions("sse9", X86, "avx2")
-
-
-def test_numpy_is_held_back_by_what_the_machine_has():
-    assert numpy_variable("default", ["X86_V3", "X86_V4"]) == {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}
-    assert numpy_variable("avx2", ["AVX2", "AVX512F", "X86_V4"]) == {"NPY_DISABLE_CPU_FEATURES": "AVX512F X86_V4"}
-    assert numpy_variable("avx2", ["X86_V3"]) == numpy_variable("native", ["X86_V3"]) == {}
-
-
-def test_each_setting_runs_in_its_environment_and_a_failure_is_reported(monkeypatch, capsys):
-    ran = []
-
-    def run_tests(setting, environment, tests, jobs, arguments):
-        ran.append((setting.instructions, setting.threads, environment.get("ATEN_CPU_CAPABILITY"), not tests))
-        return int(setting.threads == 2 and setting.instructions == "avx2")
-
-    monkeypatch.setattr(
-        run_portable_tests,
-        "probe",
-        lambda environment: {"torch": environment.get("ATEN_CPU_CAPABILITY", "avx512"), "numpy": []},
-    )
-    monkeypatch.setattr(run_portable_tests, "run_tests", run_tests)
-    monkeypatch.setattr(run_portable_tests.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(sys, "argv", ["run_portable_tests"])
-    assert run_portable_tests.main() == 1
-    assert [row[:3] for row in ran] == [
-        (name, threads, capability)
-        for name, capability in (("default", "default"), ("avx2", "avx2"), ("native", None))
-        for threads in (1, 2, 4)
-    ]
-    # the whole suite once for each instruction set, each time with another number of threads
-    assert [row[:2] for row in ran if row[3]] == [("default", 1), ("avx2", 2), ("native", 4)]
-    table = capsys.readouterr().out
-    assert "avx2, 2 threads" in table and table.count("FAILED") == 1
-
-
-def test_a_cut_leaves_out_files_that_there_are():
-    folders, left_out = extent(whole=False, cut=False), extent(whole=False, cut=True)
-    assert folders == list(NUMERICAL) == left_out[: len(folders)]
-    names = [option.removeprefix("--ignore=") for option in left_out[len(folders) :]]
-    assert names and all((ROOT / name).is_file() and name.startswith(NUMERICAL) for name in names)

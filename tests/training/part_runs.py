@@ -8,7 +8,7 @@ import torch
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import PartTrainingSet
 from segvoc.distributed import Processes
-from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.records import to_json

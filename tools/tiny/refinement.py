@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import IMAGENET_CLASSES, EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import count_votes
-from segvoc.layers.synthesized_classifiers import all_costs
+from segvoc.layers.cost_sum import all_costs
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import layers_of
 from segvoc.networks.tiny import MAPS, TinyAggregationConfig

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from segvoc.checkpoints.origins import clip_family
+from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
-from segvoc.checkpoints.weights_folder import SINGLE, files_of_weights
 from segvoc.encoders.base import TOKENIZER
 from segvoc.errors import CheckpointError, one_line
 from segvoc.storage.atomic_writes import write_bytes
@@ -79,7 +79,7 @@ class WeightsFile:
     """The contents of a weights file."""
 
     path: str
-    """The file, or the folder if the weights come from several files."""
+    """The file, or the folder of shipped weights."""
     tensors: dict[str, Tensor]
     """Tensors by name."""
     preset: str | None = None
@@ -91,8 +91,8 @@ class WeightsFile:
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """Read safetensors, a checkpoint for `torch.load(weights_only=True)`, or a TorchScript archive; never runs code.
 
-    The format is detected from the content, not from the file name. A folder has the files that transformers saves
-    (`files_of_weights`). The weights of a SigLIP get the tokenizer that lies beside them, if there is one.
+    The format is detected from the content, not from the file name. A folder has a file as transformers saves it
+    (`file_of_weights`). The weights of a SigLIP get the tokenizer that lies beside them, if there is one.
 
     Raises:
         CheckpointError: The file is missing, damaged or not a weights file, contains code, or contains no tensors.
@@ -117,18 +117,12 @@ def _with_tokenizer(file: WeightsFile) -> WeightsFile:
 
 
 def _read_folder(folder: Path) -> WeightsFile:
-    """Read the weights of a folder, from one file or from all shards."""
-
-    def get(name: str) -> Path | None:
-        return folder / name if (folder / name).is_file() else None
-
-    paths = files_of_weights(get, str(folder))
-    if not paths:
+    path = file_of_weights(lambda name: folder / name if (folder / name).is_file() else None)
+    if path is None:
         raise CheckpointError(
-            f"{str(folder)!r} is a folder; name the file of weights (it has none of {', '.join(SINGLE)})"
+            f"{str(folder)!r} is a folder; name the file of weights (it has none of {', '.join(IN_FOLDERS)})"
         )
-    first, *others = (_guarded(path, _read) for path in paths)
-    return replace(first, tensors=first.tensors | {key: value for one in others for key, value in one.tensors.items()})
+    return _guarded(path, _read)
 
 
 def read_header(path: str | os.PathLike[str]) -> WeightsFile:

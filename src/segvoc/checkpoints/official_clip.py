@@ -27,8 +27,8 @@ _PROMPTS = "visual prompts"
 """Stands for a name of the image tower's visual prompts, for which no CLIP has one."""
 
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
-# Sizes that OpenAI stores among the weights, and tables that we compute for any grid.
-_IGNORED = re.compile(r"input_resolution|context_length|vocab_size|(text\.)?attn_mask|(.+\.)?rope\.freqs_(cos|sin)")
+# Sizes that OpenAI stores among the weights, masks that TorchScript does, and tables that we compute for any grid.
+_IGNORED = re.compile(r"input_resolution|context_length|vocab_size|(.+\.)?attn_mask|(.+\.)?rope\.freqs_(cos|sin)")
 _EVA_TO_TIMM = {
     "attn.q_bias": "attn.q_proj.bias",
     "attn.v_bias": "attn.v_proj.bias",

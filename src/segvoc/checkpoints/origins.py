@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,6 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.transformers_names import CLIP_MARK
 from segvoc.errors import CheckpointError
-
-_COPY = 64 << 20
-"""Bytes that leave a GPU at a time: few large copies, and few waits."""
 
 
 def content_hash(module: nn.Module) -> str:
@@ -25,31 +22,9 @@ def content_hash(module: nn.Module) -> str:
     tensors = {name: value.detach() for name, value in module.state_dict().items()}
     for name, value in tensors.items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device.type}\n".encode())
-    for content in _on_cpu(value.flatten().view(torch.uint8) for value in tensors.values()):
-        digest.update(content.numpy().data)
+    for value in tensors.values():
+        digest.update(value.flatten().view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()
-
-
-def _on_cpu(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The bytes of all tensors in their order; those on a GPU are put together before they are copied."""
-    waiting: list[Tensor] = []
-    for tensor in tensors:
-        if tensor.device.type == "cpu":
-            yield from _copied(waiting)
-            waiting = []
-            yield tensor
-            continue
-        for piece in tensor.split(_COPY):
-            if sum(map(len, waiting)) + len(piece) > _COPY or (waiting and waiting[0].device != piece.device):
-                yield from _copied(waiting)
-                waiting = []
-            waiting.append(piece)
-    yield from _copied(waiting)
-
-
-def _copied(pieces: list[Tensor]) -> Iterator[Tensor]:
-    if pieces:
-        yield torch.cat(pieces).cpu()
 
 
 _BOTH = "--encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"

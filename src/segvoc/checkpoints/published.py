@@ -4,6 +4,7 @@ The manifest is `published.json`. Only what a page of the Hugging Face hub or th
 it. Files without such a page for their SHA-256 are never fetched; `UNCONFIRMED` lists them. NOTICE quotes the sources.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -150,6 +151,16 @@ class UnconfirmedFile:
 def known_file(sha256: str) -> PublishedFile | None:
     """The published file with a checksum, if it is in the manifest."""
     return next((file for file in PUBLISHED.values() if file.sha256 == sha256), None)
+
+
+IN_FOLDERS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Names of the file with all weights in folders and repositories of transformers and open_clip; the first that exists
+is taken. Models in shards are larger than any here."""
+
+
+def file_of_weights(get: Callable[[str], Path | None]) -> Path | None:
+    """The file of the weights in such a folder, by `get`, which gives the path of a file by its name."""
+    return next((path for name in IN_FOLDERS if (path := get(name)) is not None), None)
 
 
 def human_size(size: int) -> str:

@@ -1,9 +1,8 @@
 """Reading tensors from TorchScript archives, in which OpenAI publishes CLIP, without running any of their code.
 
-An archive is a zip of `NAME/data.pkl` (a pickle that builds the module tree), `NAME/data/KEY` (raw values) and
-`NAME/code/` (source code of the classes). The pickle is treated as data: only opcodes that PyTorch itself writes are
-accepted, every object and tensor becomes an inert record, and names are only looked up in the table in this file. The
-source code is searched for the names of each class's parameters and buffers, but never compiled.
+An archive is a zip of `NAME/data.pkl` (a pickle that builds the module tree), `NAME/data/KEY` (raw values) and source
+code, which is never read. The pickle is treated as data: only opcodes that PyTorch itself writes are accepted, objects
+and tensors become inert records, and names are only looked up in the table in this file.
 """
 
 import io
@@ -11,7 +10,6 @@ import math
 import os
 import pickle
 import pickletools
-import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -23,16 +21,13 @@ from torch import Tensor
 from segvoc.errors import CheckpointError, one_line
 
 _MARK = "/constants.pkl"  # a record that TorchScript archives have and other PyTorch files lack
-_ROOM = 64 << 20  # limit on the unpacked size of pickle and code, in bytes
+_ROOM = 64 << 20  # limit on the unpacked size of the pickle, in bytes
 _MAX_ATTRIBUTES = 200_000
 _MAX_NAME = 1000  # characters; bounds the depth of the tree and ends cycles
 _STEPS = frozenset(
     "PROTO STOP GLOBAL REDUCE NEWOBJ BUILD BINPERSID MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT "
     "BINUNICODE BINPUT LONG_BINPUT BINGET LONG_BINGET EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS "
     "EMPTY_DICT SETITEM SETITEMS".split()
-)
-_CLASS = re.compile(
-    r"^class (\w+)\(Module\):\n  __parameters__ = \[(.*)\]\n(?:  __buffers__ = \[(.*)\]\n)?", re.MULTILINE
 )
 
 
@@ -50,7 +45,7 @@ def is_torchscript(path: str | os.PathLike[str]) -> bool:
 
 
 def read_torchscript(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Parameters and buffers by name, as in `torch.jit.load(path).state_dict()`, on the CPU.
+    """Parameters, buffers and other tensors of the modules by name, on the CPU.
 
     Raises:
         CheckpointError: The archive is damaged, lacks records, needs more than tensors and plain values, or declares
@@ -59,8 +54,8 @@ def read_torchscript(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     name = repr(os.fspath(path))
     try:
         with zipfile.ZipFile(path) as file:
-            archive = _Archive(file, os.path.getsize(path))
-            return dict(_named_tensors(_read_tree(archive.read("data.pkl")), archive))
+            archive = _Archive(file)
+            return dict(_named_tensors(_read_tree(archive.read_pickle()), archive))
     except CheckpointError as error:
         raise CheckpointError(f"the TorchScript archive {name} {error}") from None
     except Exception as error:
@@ -78,29 +73,23 @@ def _prefix(records: list[str]) -> str | None:
 class _Archive:
     """Checked access to the records of an archive, which never unpacks more than the file size justifies."""
 
-    def __init__(self, file: zipfile.ZipFile, size: int) -> None:
+    def __init__(self, file: zipfile.ZipFile) -> None:
         prefix = _prefix(file.namelist())
         if prefix is None:
             raise CheckpointError(f"has no record {_MARK[1:]}, so it isn't TorchScript; give another file")
         self.file = file
         self.records = {info.filename.removeprefix(f"{prefix}/"): info for info in file.infolist()}
-        self.code_left, self.values_left = _ROOM, size
         self.values: dict[str, Tensor] = {}
-        self.state_names: dict[str, frozenset[str] | None] = {}
-        if "byteorder" in self.records and self.read("byteorder") != b"little":
-            raise CheckpointError("was written on a big-endian machine; save it on another")
 
     def _record(self, name: str) -> zipfile.ZipInfo:
         if name not in self.records:
             raise CheckpointError(f"lacks its record {name[:100]!r}; fetch it again")
         return self.records[name]
 
-    def read(self, name: str) -> bytes:
-        """Read a record with a pickle or code."""
-        record = self._record(name)
-        self.code_left -= record.file_size
-        if self.code_left < 0:
-            raise CheckpointError(f"unpacks to more than {_ROOM >> 20} MiB beside its tensors; use another file")
+    def read_pickle(self) -> bytes:
+        record = self._record("data.pkl")
+        if record.file_size > _ROOM:
+            raise CheckpointError(f"has a pickle of more than {_ROOM >> 20} MiB beside its tensors; use another file")
         return self.file.read(record)
 
     def read_values(self, key: str, expected: int) -> Tensor:
@@ -110,35 +99,12 @@ class _Archive:
             raise CheckpointError(
                 f"has {record.file_size} bytes in {key[:100]!r} instead of the declared {expected}; fetch it again"
             )
+        if record.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError("unpacks to tensors larger than the file; use another file")
         if key not in self.values:
-            self.values_left -= expected
-            if record.compress_type != zipfile.ZIP_STORED or self.values_left < 0:
-                raise CheckpointError("unpacks to tensors larger than the file; use another file")
             values = bytearray(self.file.read(record))
             self.values[key] = torch.frombuffer(values or bytearray(8), dtype=torch.uint8)[:expected]
         return self.values[key]
-
-    def names_of_state(self, qualified: str) -> frozenset[str] | None:
-        """Names of the parameters and buffers of a class; None if the archive is too old to list buffers."""
-        if qualified not in self.state_names:
-            module, _, name = qualified.rpartition(".")
-            source = self.read(f"code/{module.replace('.', '/')}.py").decode()
-            found = next((found for found in _CLASS.finditer(source) if found[1] == name), None)
-            if found is None:
-                raise CheckpointError(f"lacks the class {qualified[:100]!r}; fetch it again")
-            listed = None if found[3] is None else frozenset(re.findall(r'"(.*?)"', f"{found[2]} {found[3]}"))
-            self.state_names[qualified] = listed
-        return self.state_names[qualified]
-
-
-class _StorageRecord(NamedTuple):
-    """A storage as the pickle describes it, untrusted until `_tensor` has checked it."""
-
-    tag: object
-    dtype: Any
-    key: Any
-    location: object
-    count: Any
 
 
 class _TensorRecord(NamedTuple):
@@ -150,10 +116,9 @@ class _TensorRecord(NamedTuple):
     stride: Any
 
 
-class _ScriptObject:
-    """An object of one of the archive's classes, of which only the name is known."""
+class _Object:
+    """An object of one of the archive's classes."""
 
-    qualified = ""
     attributes: Mapping[Any, Any] = MappingProxyType({})
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -175,35 +140,35 @@ class _Same:
         return value
 
 
+_INERT = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
+_STORAGES = {
+    "Double": torch.float64,
+    "Float": torch.float32,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+}
 _KNOWN: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): dict,
     ("torch", "device"): _Same(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _Same(),
-    ("torch.jit._pickle", "build_intlist"): _Same(),
-    ("torch.jit._pickle", "build_tensorlist"): _Same(),
-    ("torch.jit._pickle", "build_doublelist"): _Same(),
-    ("torch.jit._pickle", "build_boollist"): _Same(),
-    ("torch.jit._pickle", "restore_type_tag"): _Same(),
-    ("torch", "DoubleStorage"): torch.float64,
-    ("torch", "FloatStorage"): torch.float32,
-    ("torch", "HalfStorage"): torch.float16,
-    ("torch", "BFloat16Storage"): torch.bfloat16,
-    ("torch", "LongStorage"): torch.int64,
-    ("torch", "IntStorage"): torch.int32,
-    ("torch", "ShortStorage"): torch.int16,
-    ("torch", "CharStorage"): torch.int8,
-    ("torch", "ByteStorage"): torch.uint8,
-    ("torch", "BoolStorage"): torch.bool,
+    **{("torch.jit._pickle", name): _Same() for name in _INERT},
+    **{("torch", f"{kind}Storage"): dtype for kind, dtype in _STORAGES.items()},
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds plain values, `_ScriptObject`s and the two record types; imports nothing."""
+    """Builds plain values, `_Object`s and tensor records; imports nothing."""
 
     def find_class(self, module: str, name: str, /) -> object:
         if module == "__torch__" or module.startswith("__torch__."):
-            return type("_Named", (_ScriptObject,), {"qualified": f"{module}.{name}"})
+            return _Object
         if (module, name) not in _KNOWN:
             qualified = f"{module}.{name}"[:100]
             raise CheckpointError(
@@ -211,8 +176,8 @@ class _Unpickler(pickle.Unpickler):
             )
         return _KNOWN[module, name]
 
-    def persistent_load(self, pid: Any, /) -> _StorageRecord:
-        return _StorageRecord(*pid)
+    def persistent_load(self, pid: Any, /) -> Any:
+        return pid
 
 
 def _read_tree(program: bytes) -> object:
@@ -226,27 +191,26 @@ def _read_tree(program: bytes) -> object:
 
 
 def _named_tensors(root: object, archive: _Archive) -> Iterator[tuple[str, Tensor]]:
-    if not isinstance(root, _ScriptObject):
+    if not isinstance(root, _Object):
         raise CheckpointError("contains no module; give another file")
     pending, seen = [("", root)], 0
     while pending:
         prefix, module = pending.pop()
-        listed = archive.names_of_state(module.qualified)
         for name, value in module.attributes.items():
             seen += 1
             if not isinstance(name, str) or "." in name:
                 raise CheckpointError("has an attribute without a name; use another file")
             if seen > _MAX_ATTRIBUTES or len(prefix) + len(name) > _MAX_NAME:
                 raise CheckpointError("nests its modules too deeply or in a cycle; use another file")
-            if isinstance(value, _ScriptObject):
+            if isinstance(value, _Object):
                 pending.append((f"{prefix}{name}.", value))
-            elif isinstance(value, _TensorRecord) and (listed is None or name in listed):
+            elif isinstance(value, _TensorRecord):
                 yield prefix + name, _tensor(prefix + name, value, archive)
 
 
 def _tensor(name: str, record: _TensorRecord, archive: _Archive) -> Tensor:
-    _, offset, size, stride = record
-    tag, dtype, key, _, count = record.storage
+    storage, offset, size, stride = record
+    tag, dtype, key, _, count = storage
     numbers = (count, offset, *size, *stride)
     is_invalid = tag != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str)
     if is_invalid or len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):

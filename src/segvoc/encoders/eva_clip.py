@@ -4,7 +4,6 @@ EVA02-CLIP: Sun et al., arXiv:2303.15389; DeCLIP: Wang et al., arXiv:2505.04410.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -22,22 +21,17 @@ from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaClipConfig:
-    """Sizes of the encoder, and how its last block attends."""
-
-    vit: VitConfig
-    dense: DenseMode = "csa"
-    """How the last block attends: the mode in which the weights were distilled, or one for weights that weren't."""
-
-
 class EvaClipImageEncoder(nn.Module):
-    """One dense map of unit vectors in the space shared with the text, and taps of intermediate blocks."""
+    """One dense map of unit vectors in the space shared with the text, and taps of intermediate blocks.
 
-    def __init__(self, config: EvaClipConfig) -> None:
+    Args:
+        vit: sizes of the transformer.
+        dense: how the last block attends: as the weights were distilled, or a mode for weights that weren't.
+    """
+
+    def __init__(self, vit: VitConfig, *, dense: DenseMode = "csa") -> None:
         super().__init__()
-        vit = config.vit
-        self.config = config
+        self.vit, self.dense = vit, dense
         self.input_size, self.stride, self.channels = vit.input_size, vit.patch_size, vit.channels
         self.tap_channels = (vit.width,) * len(vit.taps)
         self.tower = Eva(
@@ -67,7 +61,7 @@ class EvaClipImageEncoder(nn.Module):
         """
         tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
         # t = 16 i / side for row or column i: on any grid, the angles span those of the 16x16 pre-training grid
-        head_width = self.config.vit.width // self.config.vit.heads
+        head_width = self.vit.width // self.vit.heads
         angles = build_rotary_pos_embed(
             [rows, columns],
             dim=head_width,
@@ -87,7 +81,7 @@ class EvaClipImageEncoder(nn.Module):
         taps = []
         for index, block in enumerate(blocks):
             x = block(x, rope=rope)
-            if index in self.config.vit.taps:
+            if index in self.vit.taps:
                 taps.append(rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows))
         dense = F.normalize(tower.head(tower.norm(self._last_block(last, x, rope, (rows, columns))[:, 1:])), dim=-1)
         return ImageFeatures(maps=(rearrange(dense, "b (h w) c -> b c h w", h=rows),), taps=tuple(taps))
@@ -96,12 +90,12 @@ class EvaClipImageEncoder(nn.Module):
         self, block: EvaBlock, x: Float[Tensor, "B L C"], rope: Float[Tensor, "N D"], grid: tuple[int, int]
     ) -> Float[Tensor, "B L C"]:
         """Self-similarity has no positions, no residual and no MLP; other modes keep the last two."""
-        if self.config.dense == "vanilla":
+        if self.dense == "vanilla":
             return block(x, rope=rope)
         attention, y = cast(EvaAttention, block.attn), block.norm1(x)
-        if self.config.dense == "maskclip":
+        if self.dense == "maskclip":
             x = x + attention.proj(attention.norm(cast(nn.Linear, attention.v_proj)(y)))
             return x + block.mlp(block.norm2(x))
-        similarity = SELF_SIMILARITIES[self.config.dense]
+        similarity = SELF_SIMILARITIES[self.dense]
         mixed = mix_values(similarity, lambda name: getattr(attention, f"{name}_proj")(y), attention.num_heads, grid)
         return attention.proj(attention.norm(mixed))

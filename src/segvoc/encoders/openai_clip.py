@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageFeatures, TokenFeatures
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, OpenAIDenseMode, mix_values
-from segvoc.encoders.visual_prompts import VisualPrompts
 from segvoc.encoders.vit import (
     Activation,
     Attention,
@@ -136,3 +135,21 @@ class OpenAIClipImageEncoder(nn.Module):
         residual = x[:, :1] if self.dense == "cat-seg" else x[:, 1:]
         t = attention.out_proj(attention.v_proj(last.ln_1(x[:, 1:]))) + residual
         return t + last.mlp(last.ln_2(t))
+
+
+class VisualPrompts(nn.Module):
+    """Learned tokens that each block of a transformer reads beside its input.
+
+    Args:
+        blocks: number of blocks.
+        count: tokens for each block.
+        width: channels of the tokens.
+    """
+
+    def __init__(self, blocks: int, count: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(nn.init.xavier_uniform_(torch.empty(blocks, count, width)))
+
+    def forward(self, index: int, block: nn.Module, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """The tokens after the block at an index, which reads its prompts, too."""
+        return block(torch.cat([x, self.table[index].expand(x.shape[0], -1, -1)], dim=1))[:, : x.shape[1]]

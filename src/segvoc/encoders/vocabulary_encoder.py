@@ -1,7 +1,7 @@
 """Embeds vocabularies with a PyTorch text encoder: each prompt once, and again when the weights change."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -72,12 +72,13 @@ class VocabularyEncoder(PromptedWordEncoder):
             return self.text_encoder(torch.from_numpy(tokens).to(self.device))
 
 
-class _WeightsState:
+class _WeightsState(NamedTuple):
     """A snapshot of a module's weights that detects changes; see `VocabularyEncoder`."""
 
-    def __init__(self, tensors: tuple[Tensor, ...], stamps: tuple[object, ...], sums: Int[Tensor, " N"]) -> None:
-        self._tensors = tensors  # kept alive, so that no other tensor can get the same identity
-        self._stamps, self._sums = stamps, sums
+    tensors: tuple[Tensor, ...]
+    """Kept alive, so that no other tensor can get the same identity."""
+    stamps: tuple[object, ...]
+    sums: Int[Tensor, " N"]
 
     @classmethod
     def of(cls, module: nn.Module) -> "_WeightsState":
@@ -86,7 +87,7 @@ class _WeightsState:
         return cls(tensors, tuple(map(_stamp, tensors)), sums)
 
     def same_as(self, other: "_WeightsState") -> bool:
-        return self._stamps == other._stamps and torch.equal(self._sums, other._sums)
+        return self.stamps == other.stamps and torch.equal(self.sums, other.sums)
 
 
 def _stamp(tensor: Tensor) -> tuple[object, ...]:

@@ -24,10 +24,9 @@ from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures, numb
 from segvoc.exported.onnx_program import OF_CLASSES
 from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, WindowBlock, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.attention_windows import Windows
 from segvoc.layers.class_selection import Kept, count_votes, select_classes
-from segvoc.layers.maps import resized
-from segvoc.layers.synthesized_classifiers import all_costs
+from segvoc.layers.cost_sum import all_costs
+from segvoc.layers.maps import Windows, resized
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartAggregation, PartNetwork, PartWords
 from segvoc.networks.pca_seg import ParallelBlock

@@ -6,6 +6,7 @@ map.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeAlias, cast
 
@@ -15,12 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.configuration import check_range
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.attention_windows import Windows, windows_of
-from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.layers.exporting import is_exporting
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
-from segvoc.layers.maps import plus_shared, pool, unpool
+from segvoc.layers.maps import Windows, is_exporting, plus_shared, pool, unpool, windows_of
 from segvoc.layers.precision import at_least_float32, without_autocast
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
@@ -197,6 +196,24 @@ class ClassAggregation(nn.Module):
     def _heads(self, x: ClassTokens) -> HeadTokens:
         # sums over hundreds of classes need more precision than float16 or bfloat16 has
         return at_least_float32(x.unflatten(-1, (self.heads, -1)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSizes:
+    """Sizes of a decoder; the defaults are CAT-Seg's and PCA-Seg's."""
+
+    lifts: tuple[int, ...] = (2, 4)
+    """Factor by which each tap of the image encoder is upsampled before it guides a stage; empty if the taps fit."""
+    taps: tuple[int, ...] = (256, 128)
+    """Channels of each tap after upsampling."""
+    guidance: tuple[int, ...] = (32, 16)
+    """Guidance channels of each stage."""
+    stages: tuple[int, ...] = (64, 32)
+    """Output channels of each stage."""
+
+    def __post_init__(self) -> None:
+        """Reject sizes that are out of range."""
+        check_range(self, {"lifts": (1, 16), "taps": (1, 4096), "guidance": (1, 4096), "stages": (1, 4096)})
 
 
 StageGuidance: TypeAlias = tuple[Tensor, ...]

@@ -1,13 +1,24 @@
-"""Operations on feature maps: pooling, resizing, and adding what all classes share."""
+"""Operations on feature maps: pooling, resizing, windows of cells, and adding what all classes share."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
+import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from segvoc.shapes import ClassTokens
+
+try:
+    from torch.compiler import is_exporting
+except ImportError:  # PyTorch 2.6, from which nothing is exported (`segvoc.exporting.export.OLDEST_PYTORCH`)
+
+    def is_exporting() -> bool:
+        """False: this PyTorch can't export the networks."""
+        return False
 
 
 def resized(maps: Float[Tensor, "N C h w"], size: tuple[int, int]) -> Float[Tensor, "N C H W"]:
@@ -39,3 +50,77 @@ def on_maps(operation: Callable[[Tensor], Tensor], x: ClassTokens) -> Float[Tens
 def plus_shared(maps: Float[Tensor, "BT D H W"], shared: Float[Tensor, "B D H W"]) -> Float[Tensor, "BT D H W"]:
     """Add a map of each image to the maps of its T classes."""
     return (maps.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
+
+
+class Windows(NamedTuple):
+    """How the cells of a grid form N windows of S cells, row by row.
+
+    Where the grid isn't a multiple of the windows, those at its border are filled up with other cells.
+    """
+
+    order: Int[Tensor, "N S"]
+    """The cell at each place of each window, by its number in the grid."""
+    place: Int[Tensor, " cells"]
+    """The place of each cell, by its number in `order`."""
+    mask: Float[Tensor, "N S S"] | None
+    """The lowest number between cells of a window that aren't neighbors in the image, else 0; None: all of them are.
+
+    The official code adds -100. Its weights, exp(-100), are too small to matter, but such subnormal numbers are slow to
+    multiply on a CPU.
+    """
+
+    def split(self, x: ClassTokens) -> Float[Tensor, "B T N S C"]:
+        """The cells of each window."""
+        return _cells(x.flatten(2, 3), self.order.flatten()).unflatten(2, self.order.shape)
+
+    def join(self, x: Float[Tensor, "B T N S C"], rows: int, columns: int) -> ClassTokens:
+        """The inverse of `split`, for a grid of so many rows and columns."""
+        return _cells(x.flatten(2, 3), self.place).unflatten(2, (rows, columns))
+
+
+def windows_of(grid: tuple[int, int], window: int, shift: int, dtype: torch.dtype, device: torch.device) -> Windows:
+    """The windows of a grid.
+
+    Args:
+        grid: its rows and columns.
+        window: side of a window, in cells.
+        shift: by how many cells the windows are moved to the right and down, if there are several along an axis.
+        dtype: that of the mask.
+        device: that of all tensors.
+    """
+    rows, columns = (_axis(size, window, shift, device) for size in grid)
+    across, area = columns.cells.shape[0] // window, window * window
+    by_windows = partial(rearrange, pattern="(y wy) (x wx) -> (y x) (wy wx)", wy=window, wx=window)
+    order = rows.cells.clamp(max=grid[0] - 1)[:, None] * grid[1] + columns.cells.clamp(max=grid[1] - 1)
+    y, x = rows.places[:, None], columns.places
+    place = (y // window * across + x // window) * area + y % window * window + x % window
+    mask = None
+    # an exported program serves any grid
+    if is_exporting() or any(size % window or (shift and size > window) for size in grid):
+        region = by_windows(3 * rows.regions[:, None] + columns.regions)
+        mask = (region[:, :, None] != region[:, None]).to(dtype) * torch.finfo(dtype).min
+    return Windows(by_windows(order), place.flatten(), mask)
+
+
+class _Axis(NamedTuple):
+    """One axis of the padded and shifted grid."""
+
+    cells: Int[Tensor, " padded"]
+    """The cell at each place; those of the padding follow the last one."""
+    regions: Int[Tensor, " padded"]
+    """At each place: 1 for cells that the shift wrapped around, 2 for padding, else 0."""
+    places: Int[Tensor, " cells"]
+    """The place of each cell."""
+
+
+def _axis(size: int, window: int, shift: int, device: torch.device) -> _Axis:
+    shift = 0 if size <= window else shift
+    padded = (size + window - 1) // window * window
+    numbers = torch.arange(padded, device=device)
+    cells = numbers.roll(-shift)
+    return _Axis(cells, (cells < shift).int() + 2 * (cells >= size).int(), numbers.roll(shift)[:size])
+
+
+def _cells(x: Float[Tensor, "B T L C"], order: Int[Tensor, " M"]) -> Float[Tensor, "B T M C"]:
+    """Cells of every class, in some order; on three axes it is twice as fast as on four."""
+    return x.flatten(0, 1).index_select(1, order).unflatten(0, x.shape[:2])

@@ -37,9 +37,9 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     if isinstance(encoders, TimmEncoders):
         image_encoder, text_encoder = _timm_encoders(encoders)
     elif isinstance(encoders, EvaEncoders):
-        from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+        from segvoc.encoders.eva_clip import EvaClipImageEncoder
 
-        image_encoder = EvaClipImageEncoder(EvaClipConfig(vit=encoders.vit, dense=encoders.dense))
+        image_encoder = EvaClipImageEncoder(encoders.vit, dense=encoders.dense)
         text_encoder = ClipTextEncoder(eva_text(encoders.vit.channels))
     else:
         from segvoc.encoders.openai_clip import OpenAIClipImageEncoder

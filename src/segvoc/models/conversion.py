@@ -17,8 +17,7 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
-from segvoc.models.headers import configuration_of, configuration_record
-from segvoc.models.network_file import write_network
+from segvoc.models.headers import configuration_of, configuration_record, write_network
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import Preset, find_preset
 from segvoc.models.weightless import weightless

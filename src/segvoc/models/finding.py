@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from segvoc.checkpoints.weights_folder import SINGLE, files_of_weights
+from segvoc.checkpoints.published import IN_FOLDERS, file_of_weights
 from segvoc.errors import CheckpointError, UsageError, missing_extra
 from segvoc.exported.manifest import MANIFEST
 from segvoc.sharing.contents import CONFIG, SHARED_WEIGHTS, SharedModel, named_weights, read_model_config
@@ -91,10 +91,10 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
         raise _foreign(name, config, listed())
     if preset.startswith("siglip"):
         get("tokenizer.json")  # beside the weights, where it is looked for
-    weights = files_of_weights(get, name)
-    if not weights:
-        raise CheckpointError(f"{name!r} has none of {', '.join(SINGLE)}; get the missing weights")
-    return FoundModel(name=name, model=preset, weights=str(weights[0].parent), options=_transformers_options(config))
+    weights = file_of_weights(get)
+    if weights is None:
+        raise CheckpointError(f"{name!r} has none of {', '.join(IN_FOLDERS)}; get the missing weights")
+    return FoundModel(name=name, model=preset, weights=str(weights.parent), options=_transformers_options(config))
 
 
 def trainable_model(name: str) -> str:

@@ -1,18 +1,27 @@
-"""Reads and writes the network configuration in the header of a weights file, including older formats."""
+"""Reads and writes the network configuration in the header of a weights file."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from segvoc.checkpoints.files import WeightsFile
-from segvoc.configuration import with_settings
-from segvoc.encoders.base import TOWERS
+import torch
+from torch import nn
+
+from segvoc.checkpoints.files import FORMAT, WeightsFile, write_weights
+from segvoc.encoders.base import TOKENIZER, TOWERS
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.layers.precision import lowest_precision
 from segvoc.models.builders import NetworkConfig
-from segvoc.models.presets import PRESETS, Preset
+from segvoc.models.presets import PRESETS, Preset, find_preset
+from segvoc.models.taught_weights import taught_tensors
+from segvoc.models.weightless import weightless
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
-from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig
 from segvoc.records import from_json, to_json
+from segvoc.teaching.taught_words import TaughtWords
+from segvoc.version import __version__
 
 CONFIGURATION = "configuration"
 """Header entry of the configuration."""
@@ -22,9 +31,6 @@ CUSTOM = "custom"
 
 TRAINING = "training"
 """Header entry that tells how `segvoc train` has trained a network."""
-
-OPTIONS = "options"
-"""Header entry in files of version 0.1, which holds the differences from the preset."""
 
 
 def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
@@ -48,7 +54,8 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
         fitted = preset.fit_to_official if file.preset is None else None
         return preset.configuration if fitted is None else fitted(file.tensors, preset.configuration)
     try:
-        configuration = _read(file.record, own)
+        entry = file.record.get(CONFIGURATION)
+        configuration = own.configuration if entry is None else from_json(type(own.configuration), entry, CONFIGURATION)
     except UsageError as error:
         raise CheckpointError(
             f"{file.path!r} was made with what this segvoc doesn't know ({error}); install a newer one"
@@ -63,26 +70,68 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
     return ours
 
 
-def _read(record: Mapping[str, Any], preset: Preset) -> NetworkConfig:
-    if CONFIGURATION in record:
-        return from_json(type(preset.configuration), record[CONFIGURATION], CONFIGURATION)
-    return from_options(record.get(OPTIONS, {}), preset.configuration)
+def write_network(
+    path: str | os.PathLike[str],
+    name: str,
+    network: SegmentationNetwork,
+    built: Mapping[str, object],
+    taught: Sequence[TaughtWords],
+    *,
+    origin: str,
+    license: str,
+) -> None:
+    """Write a network's weights, with everything that `segvoc.load` needs to rebuild it.
 
-
-def from_options(options: object, configuration: NetworkConfig) -> NetworkConfig:
-    """Restore the configuration of a file of version 0.1 from its options, the settings that differ from the preset's.
-
-    In that version, tiny switched to a second aggregation of two blocks as soon as an option was given, and a number of
-    experts implied a fusion by experts.
+    Args:
+        path: the file; an existing one is replaced.
+        name: the model's name, for errors.
+        network: the network.
+        built: its preset and configuration, and how it was trained (`Segmenter.origin`).
+        taught: words that it was taught.
+        origin: where the weights come from.
+        license: license of the weights.
 
     Raises:
-        UsageError: an option or a value is unknown.
+        UsageError: the network's preset is unknown, or its weights were rounded to a shorter dtype than float32.
+        OutputError: the file can't be written.
     """
-    if not isinstance(options, Mapping):
-        raise UsageError(f"{OPTIONS} is {str(options)[:100]!r}, not an object of named values")
-    settings = {str(name): value for name, value in options.items()}
-    if "experts" in settings:
-        settings.setdefault("fusion", "experts")
-    if settings and isinstance(configuration, TinyConfig) and settings.get("aggregation") != "none":
-        configuration = TinyConfig(aggregation=TWO_BLOCKS)
-    return with_settings(configuration, settings, "this network")
+    if "preset" not in built:
+        raise UsageError(f"the preset of {name!r} is unknown; save a model that segvoc.load made")
+    kind = lowest_precision(network)
+    if kind.itemsize < torch.float32.itemsize:
+        rounded = str(kind).removeprefix("torch.")
+        raise UsageError(f"the weights of {name!r} were rounded to {rounded}; save it loaded with dtype='float32'")
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "origin": origin,
+        "license": license,
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **built,
+    }
+    if is_custom(network, built):
+        record[CUSTOM] = True
+    preset = str(record.pop("preset"))
+    tensors, words = taught_tensors(taught)
+    write_weights(path, network.state_dict() | tensors, preset, **record, **words)
+
+
+def is_custom(network: SegmentationNetwork, built: Mapping[str, object]) -> bool:
+    """Whether a network differs from its preset's in module classes or weight shapes.
+
+    Args:
+        network: the network.
+        built: its preset and configuration.
+    """
+    name = str(built["preset"])
+    preset = find_preset(name)
+    file = WeightsFile(path=name, tensors={}, preset=name, record=dict(built))
+    with weightless():
+        plain = preset.build(configuration_of(file, preset))
+    return _structure(plain) != _structure(network)
+
+
+def _structure(network: nn.Module) -> tuple[object, object]:
+    modules = [(name, type(module)) for name, module in network.named_modules()]
+    state = network.state_dict()  # a tokenizer comes with the weights, and may be of any size
+    return modules, {name: value.shape for name, value in state.items() if not name.endswith(f".{TOKENIZER}")}

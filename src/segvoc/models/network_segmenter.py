@@ -1,6 +1,8 @@
 """The segmenter that runs a PyTorch network."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Unpack, cast
 
 import numpy as np
@@ -8,16 +10,68 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
+from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import ModelTraits, Segmenter
 from segvoc.layers.aggregation_context import ForwardOptions
 from segvoc.layers.precision import lowest_precision
-from segvoc.networks.aggregation_inputs import AggregationInputs, aggregation_inputs
+from segvoc.models.headers import TRAINING, is_custom, write_network
+from segvoc.models.presets import Preset, find_preset
+from segvoc.models.taught_weights import has_shipped_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import check_fork
+from segvoc.sharing.card import SHIPPED_WEIGHTS, TINY, CardFacts, taught_facts
 from segvoc.sharing.uploading import ShareableModel
+from segvoc.teaching.taught_words import TaughtWords
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSize:
+    """The size of one feature map."""
+
+    channels: int
+    """Its channels."""
+    stride: int
+    """Pixels of the image along a side of one of its cells."""
+
+    def __str__(self) -> str:
+        """Both: "256 channels at stride 32"."""
+        return f"{self.channels} channels at stride {self.stride}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregationInputs:
+    """What an aggregation is called with, but for the batch, the words and the size of the image."""
+
+    maps: tuple[FeatureSize, ...]
+    """Feature maps in the space of the words."""
+    prompts: int
+    """Prompts of each word (P)."""
+    guidance: tuple[FeatureSize, ...]
+    """Feature maps that guide: one of the first map's size, then finer ones."""
+
+    @property
+    def cost_maps(self) -> int:
+        """Cost maps of each word: one for each map and prompt."""
+        return len(self.maps) * self.prompts
+
+    def __str__(self) -> str:
+        """All of it in a few lines."""
+        lines = [
+            f"maps: {'; '.join(map(str, self.maps))}",
+            f"cost maps of a word: {self.cost_maps} ({len(self.maps)} maps x {self.prompts} prompts)",
+            f"guidance: {'; '.join(map(str, self.guidance))}",
+        ]
+        return "\n".join(lines)
+
+
+CELLS = 8
+"""Cells along the side of the image that is looked at."""
+
+LICENSE = "that of the weights it started from and of its training data"
+"""License in a file's header where its author has stated none."""
 
 
 class NetworkSegmenter(Segmenter):
@@ -70,13 +124,28 @@ class NetworkSegmenter(Segmenter):
         """Dtype of most weights; some parts of a network stay in float32 (`reduce_precision`)."""
         return str(lowest_precision(self.network)).removeprefix("torch.")
 
+    @torch.inference_mode()
     def aggregation_inputs(self) -> AggregationInputs:
-        """What the aggregation of this network gets, and so what one of your own in its place has to fit.
+        """What the encoders hand to the aggregation for a black image, and so what one of your own has to fit.
 
         Raises:
             UsageError: the network has no aggregation of costs.
         """
-        return aggregation_inputs(self.network, len(self.templates))
+        network = self.network
+        if network.features_type is not ImageFeatures:
+            raise UsageError(f"a {type(network).__name__} has no aggregation of its own to replace")
+        side = CELLS * cast(ImageEncoder, network.image_encoder).stride
+        found = network.encoded(torch.zeros(1, 3, side, side, device=self.device))
+        guide = found.maps[0] if found.appearance is None else found.appearance
+
+        def size(features: Tensor) -> FeatureSize:
+            return FeatureSize(channels=features.shape[1], stride=round(side / features.shape[-1]))
+
+        return AggregationInputs(
+            maps=tuple(map(size, found.maps)),
+            prompts=1 if network.average_prompts else len(self.templates),
+            guidance=tuple(map(size, (guide, *found.taps))),
+        )
 
     def prepare_to_run(self) -> None:
         """Refuse what PyTorch would hang at, or raise an error about its own insides for.
@@ -90,10 +159,32 @@ class NetworkSegmenter(Segmenter):
             check_fork()
 
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
-        """The model as files and facts; see `Shareable.shareable`."""
-        from segvoc.models.shared_network import shareable_network  # here, since only sharing needs the presets
+        """The model as files and facts; see `Shareable.shareable`.
 
-        return shareable_network(self.name, self.network, self.origin, self.taught, weights=weights)
+        Words alone, of a model with published weights, are checked against these when they are loaded.
+
+        Raises:
+            UsageError: the network isn't a preset's.
+        """
+        built, taught = self.origin, self.taught
+        if "preset" not in built or is_custom(self.network, built):
+            raise UsageError(
+                f"{self.name!r} is a network that its author built, which nobody could load without its code; share "
+                "its file beside the code yourself"
+            )
+        base = str(built["preset"])
+        preset = find_preset(base)
+        shipped = has_shipped_weights(base, self.network)
+        write = None
+        if not shipped if weights is None else weights:
+            options = {"origin": "shared from segvoc", "license": LICENSE}
+            write = partial(write_network, name=self.name, network=self.network, built=built, taught=taught, **options)
+        elif not shipped and not (taught and preset.published):
+            raise UsageError(
+                f"{self.name!r} has weights that are nowhere else, or no taught words; share its weights too"
+            )
+        facts = _facts(base, preset, built, taught, shipped=shipped)
+        return ShareableModel(facts=facts, write_weights=write, taught=taught if shipped or write is None else ())
 
     @torch.inference_mode()
     def run(
@@ -155,3 +246,19 @@ def require_network(model: Segmenter, what: str) -> None:
             f"{model.name!r} is exported programs, without the network; to {what} it, load the preset or file that it "
             f"was exported from: segvoc.load({source!r})"
         )
+
+
+def _facts(
+    base: str, preset: Preset, built: Mapping[str, object], taught: Sequence[TaughtWords], *, shipped: bool
+) -> CardFacts:
+    """What the model itself says; the folder of a run says more."""
+    training = built.get(TRAINING)
+    trained: Mapping[str, Any] = training if isinstance(training, dict) else {}
+    network = TINY if base == "tiny" else f"the network `{base}` of segvoc ({preset.summary})"
+    licenses = {SHIPPED_WEIGHTS: str(preset.read_record().get("license", ""))} if preset.shipped else {}
+    for file in trained.get("started_from", []):
+        if not preset.shipped or file.get("filename") not in preset.shipped:
+            told = str(file.get("license", "not known"))
+            licenses[f"the weights that training started from, {file.get('filename', 'a file')}"] = told
+    facts = taught_facts(base, network, taught, licenses=licenses)
+    return facts if facts.made or not trained or shipped else replace(facts, made="trained further")

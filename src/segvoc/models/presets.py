@@ -111,6 +111,10 @@ Family = Literal["PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartC
 """The networks of the papers; all sizes of a network share its test protocol."""
 
 
+KeyMap = Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]]
+"""From the weights of a released checkpoint to the state dict of a network."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """A named network."""
@@ -149,7 +153,7 @@ class Preset:
     """Published encoders that a training starts from, in the order of `--encoder-weights`."""
     how_to_get: str = ""
     """Explains where to get weights if none ship with segvoc and none are published."""
-    from_official: Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]] | None = None
+    from_official: KeyMap | None = None
     """Maps the keys of released checkpoints to segvoc's."""
     fit_to_official: Callable[[Mapping[str, Tensor], Any], Any] | None = None
     """The configuration for a released checkpoint, from its tensors and the preset's; None: the preset's."""
@@ -182,10 +186,15 @@ def votes_of(configuration: builders.NetworkConfig) -> Votes:
     return configuration.votes if isinstance(configuration, ErrSegConfig) else PUBLISHED_VOTES
 
 
-def _from_official(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_cost_aggregation import network_state
+def _key_map(name: str, *more: object) -> KeyMap:
+    """A function of `official_cost_aggregation`, imported when it is called, since timm takes seconds to import."""
 
-    return network_state(official, network)
+    def state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
+        from segvoc.checkpoints import official_cost_aggregation
+
+        return getattr(official_cost_aggregation, name)(official, network, *more)
+
+    return state
 
 
 def _one_template(template: str) -> Callable[[builders.NetworkConfig], tuple[str, ...]]:
@@ -219,7 +228,7 @@ def _clip_preset(
             f"{_none_published(unconfirmed)}; train them, or give a checkpoint that the released code has trained, "
             f"from {towers.start}, or use these encoders alone with the option aggregation=none"
         ),
-        from_official=_from_official,
+        from_official=_key_map("network_state"),
     )
 
 
@@ -255,12 +264,6 @@ VOC. There is no threshold, since probabilities are rough, and CLIP's word embed
 stand-ins that are almost the same as a word are left out. Not measured here."""
 
 
-def _frozen_clip_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_cost_aggregation import network_state
-
-    return network_state(official, network, FROZEN_LOGITS)
-
-
 def _frozen_preset(
     title: str, encoder: EvaEncoders | OpenAIEncoders | TimmEncoders, file: PublishedFile | UnconfirmedFile
 ) -> Preset:
@@ -278,7 +281,7 @@ def _frozen_preset(
         published=published,
         encoders=(file,),
         how_to_get="" if published else f"{_none_published(UNCONFIRMED[file.name])}; give those of {title}",
-        from_official=_frozen_clip_state,
+        from_official=_key_map("network_state", FROZEN_LOGITS),
     )
 
 
@@ -296,12 +299,6 @@ def _frozen_timm_preset(name: TimmClipName) -> Preset:
 
 def _clip_protocols(configuration: ClipNetworkConfig) -> Protocols:
     return protocols.clip_protocols(configuration.encoder.input_size, configuration.encoder.stride)
-
-
-def _err_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_cost_aggregation import err_seg_state
-
-    return err_seg_state(official, network)
 
 
 def _err_preset(
@@ -324,14 +321,8 @@ def _err_preset(
             f"{_none_published(unconfirmed)}; train them, or give a checkpoint of its authors' code (its towers start "
             f"from {start})"
         ),
-        from_official=_err_state,
+        from_official=_key_map("err_seg_state"),
     )
-
-
-def _syn_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_cost_aggregation import syn_seg_state
-
-    return syn_seg_state(official, network)
 
 
 def _syn_configuration(official: Mapping[str, Tensor], configuration: SynSegConfig) -> SynSegConfig:
@@ -359,7 +350,7 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
         parts_against="half",
         published=file,
         encoders=(PUBLISHED["openai-clip-b"],),
-        from_official=_syn_state,
+        from_official=_key_map("syn_seg_state"),
     )
 
 
@@ -372,12 +363,6 @@ def _tiny_protocols(configuration: TinyConfig) -> Protocols:
     # photographs up to 2:1 score as well or better squashed to squares as at their own ratio
     shaped = replace(single, multiple=32, squash=2.0, max_aspect=4.0)
     return {"auto": shaped, "single": single, "official": single, "official-single": single}
-
-
-def _part_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_cost_aggregation import part_network_state
-
-    return part_network_state(official, network)
 
 
 def _part_preset(
@@ -398,7 +383,7 @@ def _part_preset(
         how_to_get=(
             f"{_none_published(unconfirmed)}; {released}; train them from OpenAI's ViT-B-16.pt and DINOv2's ViT-S/14"
         ),
-        from_official=_part_state,
+        from_official=_key_map("part_network_state"),
     )
 
 
@@ -468,7 +453,7 @@ PRESETS: dict[str, Preset] = {
             f"{_none_published()}; train them from captions with OpenAI's ViT-B-16.pt, or take the same network with "
             "CLIPSeg's weights, clipseg-rd64"
         ),
-        from_official=_syn_state,
+        from_official=_key_map("syn_seg_state"),
         fit_to_official=_syn_configuration,
     ),
     "clipseg": _clip_seg_preset(PUBLISHED["clipseg-rd64-refined"], "refined"),

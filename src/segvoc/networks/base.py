@@ -18,10 +18,9 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import SelectedLogits, scatter_to_all, select_classes
-from segvoc.layers.decoders import start_at_zero
+from segvoc.layers.cost_sum import all_costs, start_at_zero
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import Float32Parts, lowest_precision, without_autocast
-from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
 from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
 
@@ -52,7 +51,7 @@ class CostAggregation(nn.Module):
         self.blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
         self.decoder = layers.decoder(config.dim, tap_channels, config.decoder_sizes)
         if self.skip is not None:
-            start_at_zero(self.decoder)
+            start_at_zero(self.decoder.head)
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext

@@ -16,10 +16,8 @@ from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import Activation, VitConfig
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
-from segvoc.layers.cost_sum import CostSum
-from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers
+from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
+from segvoc.layers.cost_sum import CostSum, SynthesizedClassifiers
 
 
 class NoGuidance(nn.Module):

@@ -17,14 +17,13 @@ from torch.nn import functional as F
 
 from segvoc.configuration import check_range
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, cost_volume
+from segvoc.layers.aggregation import DecoderSizes, UpsamplingDecoder, UpsamplingStage, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
-from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.layers.decoders import SplitStage
 from segvoc.layers.guided import GuidedConv2d, Projections, gelu_mlp
 from segvoc.layers.maps import on_maps, pool, resized, unpool
 from segvoc.layers.precision import lowest_precision, without_autocast
+from segvoc.networks.choices import SplitStage
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 

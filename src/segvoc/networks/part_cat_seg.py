@@ -22,13 +22,12 @@ from segvoc.encoders.prompts import PartNames, embed_names
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import StageGuidance
+from segvoc.layers.aggregation import DecoderSizes, StageGuidance
 from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
-from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.cost_sum import all_costs
 from segvoc.layers.maps import resized
 from segvoc.layers.precision import at_least_float32, lowest_precision, without_autocast
-from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,

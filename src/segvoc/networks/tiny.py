@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Fusion, Order, Skip
 from segvoc.networks.part_cat_seg import PartAggregationConfig
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import WindowBlock
-from segvoc.layers.attention_windows import windows_of
+from segvoc.layers.maps import windows_of
 
 GRIDS = [(8, 8), (4, 4), (3, 5), (9, 4), (6, 11), (1, 1), (1, 13)]
 
