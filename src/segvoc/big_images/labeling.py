@@ -17,7 +17,6 @@ from segvoc.big_images.region_files import check_coordinates, write_geojson
 from segvoc.errors import InputError
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
-from segvoc.imaging.palette import class_colors
 from segvoc.imaging.rasters import RasterImage, Stretch, is_raster, require_rasterio
 from segvoc.imaging.regions import class_regions
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
@@ -256,6 +255,7 @@ def label_in_tiles(
                 height=image.height,
                 width=image.width,
                 words=tiled.words,
+                background=tiled.job.query.background_name,
                 statistics=labels.statistics,
                 model=model.name,
                 dtype=model.dtype,
@@ -314,7 +314,7 @@ def _label_rows(
 
 def _write(result: BigResult, image: WindowedImage, labels: PartialLabels, options: BigImageOptions) -> None:
     """Write the results; the report comes last."""
-    colors = class_colors(len(result.words))
+    colors = result.colors
     if isinstance(image, RasterImage):
         write_geotiff(result.label_map, labels, image, result.words, colors)
     else:

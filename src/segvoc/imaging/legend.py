@@ -53,6 +53,7 @@ def draw_legend(
     height: int,
     size: int,
     *,
+    notes: Sequence[str] = (),
     columns: int = 1,
     shorten: bool = True,
     shares: bool = True,
@@ -64,6 +65,7 @@ def draw_legend(
         width: of the panel at most [pixels].
         height: of the panel at most [pixels].
         size: of the text [pixels].
+        notes: lines without a color below the classes.
         columns: number of columns, filled one after the other.
         shorten: cut long names with an ellipsis, and count the classes that don't fit in a last line.
         shares: write the share of each class behind its name.
@@ -73,9 +75,10 @@ def draw_legend(
     """
     line, padding, gap = line_height(size), round(0.6 * size), size if shares else 0
     rows = (height - 2 * padding) // line
-    lines = _lines(entries, rows * columns, size, shares=shares)
+    lines = _lines(entries, rows * columns - len(notes), size, shares=shares)
     if not lines or lines[0].color is None or (len(lines) < len(entries) and not shorten):
         return None
+    lines += [_Line(*drawable(note, size)) for note in notes]
     columns = min(columns, len(lines))
     rows = math.ceil(len(lines) / columns)
     columns = math.ceil(len(lines) / rows)

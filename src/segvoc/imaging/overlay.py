@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8, UInt32
 from PIL import Image, ImageEnhance
 
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.legend import PANEL_COLOR, LegendEntry, draw_legend, line_height
 from segvoc.imaging.palette import packed
 from segvoc.imaging.region_names import draw_names
@@ -14,6 +15,12 @@ from segvoc.imaging.regions import Regions
 
 _WIDTH_SHARE, _HEIGHT_SHARE = 0.4, 0.6
 """How much of the image's width and height a legend inside may take."""
+
+_MOST_INSIDE = 6
+"""Classes that a legend inside may list; more stand beside the image."""
+
+_PANORAMA = 2.2
+"""Width over height from which on a legend outside is below the image, rather than beside it."""
 
 _SMALLEST_TEXT = 11
 """Size [pixels] below which text can hardly be read."""
@@ -43,7 +50,13 @@ SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
 
 
 def draw_overlay(
-    image: UInt8[np.ndarray, "H W 3"], regions: Regions, *, alpha: float = 0.5, names: bool = True, legend: bool = True
+    image: UInt8[np.ndarray, "H W 3"],
+    regions: Regions,
+    *,
+    alpha: float = 0.5,
+    names: bool = True,
+    legend: bool = True,
+    notes: Sequence[str] = (),
 ) -> Image.Image:
     """Blend the colors of the regions over an image, and draw their outlines.
 
@@ -51,11 +64,12 @@ def draw_overlay(
 
     Args:
         image: the image, RGB.
-        regions: what is where; pixels without a class (65535) are darkened.
+        regions: what is where; pixels without a class (65535) stay as they are.
         alpha: weight of the colors, in [0, 1]; at 0 only outlines, names and legend are visible.
         names: write their names into the regions that have room for them.
-        legend: list the classes, largest first, unlabeled last: in the corner where it hides the fewest borders, or
-            beside or below an image that is too small, or too narrow, to hold it.
+        legend: list the classes, largest first, unlabeled last: up to six in the corner where they hide the fewest
+            borders; more, or those of an image that is too small or too narrow, beside the image or below it.
+        notes: further lines of the legend.
 
     Returns:
         An RGB image, of the size of `image` unless the legend lies outside of it.
@@ -66,7 +80,7 @@ def draw_overlay(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colors, in [0, 1], not {alpha}")
     paint = Paint.of(regions)
-    return _annotated(paint.over(image, alpha), paint.borders, regions, names=names, legend=legend)
+    return _annotated(paint.over(image, alpha), paint.borders, regions, notes, names=names, legend=legend)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +93,15 @@ class Paint:
     """Pixels of outlines."""
     borders: Bool[np.ndarray, "H W"]
     """Pixels whose right or lower neighbor is in another region."""
+    clear: Bool[np.ndarray, "H W"]
+    """Pixels without a class or an outline, which show the image."""
 
     @classmethod
     def of(cls, regions: Regions) -> "Paint":
         """That of regions."""
         borders, painted = _borders(regions.labels), packed(regions.colors)[regions.labels]
-        return cls(painted, _draw_outlines(painted, borders), borders)
+        line, edges = _draw_outlines(painted, borders)
+        return cls(painted, line, borders, (regions.labels == UNLABELED) & ~edges)
 
     def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:
         """Blend the colors over an image; outlines stay white.
@@ -98,7 +115,9 @@ class Paint:
         # the photograph keeps its light and shade, but loses some of its color, which would tint those of the classes
         faded = ImageEnhance.Color(Image.fromarray(photograph)).enhance(1 - alpha)
         colored = Image.frombytes("RGB", faded.size, self.colors.data, "raw", "RGBX")
-        return Image.blend(faded, colored, alpha)
+        drawn = Image.blend(faded, colored, alpha)
+        drawn.paste(Image.fromarray(photograph), mask=Image.fromarray(self.clear))
+        return drawn
 
 
 def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
@@ -109,20 +128,22 @@ def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     return borders
 
 
-def _draw_outlines(painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+def _draw_outlines(
+    painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
+) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
     """Draw white lines with dark edges into the layer of colors.
 
     The lines are to be white in the photograph, too, so that they stay white when the layers are blended. A thumbnail
     has no edges, which would hide too much of it.
 
     Returns:
-        The pixels of the lines.
+        The pixels of the lines, and these with their edges.
     """
     line = _widened(borders, max(1, round(min(borders.shape) / 450)))
     wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
     painted[wide] = packed(PANEL_COLOR)
     painted[line] = packed(_LINE)
-    return line
+    return line, wide
 
 
 def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H W"]:
@@ -140,7 +161,13 @@ def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H 
 
 
 def _annotated(
-    overlay: Image.Image, borders: Bool[np.ndarray, "H W"], regions: Regions, *, names: bool, legend: bool
+    overlay: Image.Image,
+    borders: Bool[np.ndarray, "H W"],
+    regions: Regions,
+    notes: Sequence[str],
+    *,
+    names: bool,
+    legend: bool,
 ) -> Image.Image:
     """The overlay with names, and with its legend: inside if that is easy to read and covers little, else outside."""
     shorter, longer = sorted(overlay.size)
@@ -149,10 +176,10 @@ def _annotated(
         max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
     )
     panel, corner = None, (0, 0)
-    if legend:
+    if legend and len(regions.entries) <= _MOST_INSIDE:
         has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
         limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
-        panel = draw_legend(regions.entries, *limits, size, shorten=has_room)
+        panel = draw_legend(regions.entries, *limits, size, notes=notes, shorten=has_room)
     if panel is not None:
         corner = _free_corner(panel, borders, margin=max(4, round(shorter / 60)))
     if names:
@@ -161,7 +188,7 @@ def _annotated(
     if panel is not None:
         overlay.paste(panel, corner, panel)
     elif legend:
-        overlay = _with_legend_outside(overlay, regions.entries, size)
+        overlay = _with_legend_outside(overlay, regions.entries, notes, size)
     return overlay
 
 
@@ -178,28 +205,20 @@ def _free_corner(panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: i
     return min(corners, key=hidden_borders)
 
 
-def _with_legend_outside(overlay: Image.Image, entries: Sequence[LegendEntry], size: int) -> Image.Image:
-    """A larger image with the legend beside or below, whichever is smaller."""
-    widest = 24 * size
-    height = (_ROWS_OUTSIDE + 1) * line_height(size)
-    beside = draw_legend(entries, widest, max(overlay.height, height), size)
-    below = beside and draw_legend(
-        entries,
-        max(overlay.width, beside.width),
-        height,
-        size,
-        columns=max(1, overlay.width // beside.width),
-    )
-    if beside is None or below is None:
+def _with_legend_outside(
+    overlay: Image.Image, entries: Sequence[LegendEntry], notes: Sequence[str], size: int
+) -> Image.Image:
+    """A larger image with the legend beside it, or below a panorama."""
+    least = (_ROWS_OUTSIDE + 1) * line_height(size)
+    panel = draw_legend(entries, 24 * size, max(overlay.height, least), size, notes=notes)
+    below = overlay.width > _PANORAMA * overlay.height
+    if panel is not None and below:
+        columns = max(1, overlay.width // panel.width)
+        panel = draw_legend(entries, max(overlay.width, panel.width), least, size, notes=notes, columns=columns)
+    if panel is None:
         return overlay
-    is_beside = (overlay.width + beside.width) * max(overlay.height, beside.height) < max(
-        overlay.width, below.width
-    ) * (overlay.height + below.height)
-    panel = beside if is_beside else below
-    if is_beside:
-        canvas_size, corner = (overlay.width + panel.width, max(overlay.height, panel.height)), (overlay.width, 0)
-    else:
-        canvas_size, corner = (max(overlay.width, panel.width), overlay.height + panel.height), (0, overlay.height)
+    corner = (0, overlay.height) if below else (overlay.width, 0)
+    canvas_size = max(overlay.width, corner[0] + panel.width), max(overlay.height, corner[1] + panel.height)
     canvas = Image.new("RGB", canvas_size, PANEL_COLOR)
     canvas.paste(overlay)
     canvas.paste(panel, corner, panel)

@@ -31,7 +31,8 @@ def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], cov
     """Write each region's name into it, white with a dark rim, which can be read on any background.
 
     A name lies in the middle of the largest box of its shape that fits into the region, so in its widest part. One that
-    doesn't fit is tried in two lines, then in the next smaller size, and is left out where nothing fits.
+    doesn't fit is tried in two lines, then in the next smaller size, of an object as its number alone, and is left out
+    where nothing fits.
 
     Args:
         overlay: the image that is drawn on.
@@ -44,11 +45,11 @@ def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], cov
     left, top, right, bottom = (edge / step for edge in covered)
     free[int(top) : math.ceil(bottom), int(left) : math.ceil(right)] = False
     draw = ImageDraw.Draw(overlay)
-    for entry in regions.entries:
-        if entry.region == UNLABELED or len(entry.name) > _LONGEST:
-            continue
-        inside = (cells == entry.region) & free
-        for size, text, font in _writings(entry.name, sizes):
+    classes = [(entry.region, entry.name) for entry in regions.entries if entry.region != UNLABELED]
+    for region, *names in (*classes, *regions.objects):
+        inside = (cells == region) & free
+        written = (one for name in names if len(name) <= _LONGEST for one in _writings(name, sizes))
+        for size, text, font in written:
             style: dict[str, Any] = {"font": font, "anchor": "mm", "align": "center"}
             style |= {"spacing": size // 6, "stroke_width": max(1, round(size / 9))}
             left, top, right, bottom = draw.textbbox((0, 0), text, **style)

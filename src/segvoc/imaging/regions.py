@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Integer, UInt8, UInt16
@@ -27,6 +27,8 @@ class Regions:
     """RGB of each region."""
     entries: list[LegendEntry]
     """Lines of the legend, largest region first; parts follow their object."""
+    objects: list[tuple[int, str, str]] = field(default_factory=list)
+    """Objects that are regions of their own: the region, its name with its number ("cat 2"), and the number alone."""
 
     @property
     def cell_size(self) -> int:
@@ -84,6 +86,20 @@ def with_parts(
                 number += 1
         entries += sorted(of_object, key=lambda entry: -entry.fraction)
     return Regions(labels, np.concatenate(colors), entries)
+
+
+def with_objects(regions: Regions, words: Sequence[str], objects: UInt16[np.ndarray, "H W"]) -> Regions:
+    """The regions of classes, divided into their objects (0: none), each with borders and a number."""
+    inside = (objects > 0) & (regions.labels != UNLABELED)
+    pairs = regions.labels[inside].astype(np.uint32) << 16 | objects[inside]
+    found, index = np.unique(pairs, return_inverse=True)
+    labels = regions.labels.astype(np.int32)
+    labels[inside] = len(regions.colors) + index
+    named = [
+        (number, f"{words[pair >> 16]} {pair & UNLABELED}", str(pair & UNLABELED))
+        for number, pair in enumerate(found.tolist(), len(regions.colors))
+    ]
+    return Regions(labels, np.concatenate([regions.colors, regions.colors[found >> 16]]), regions.entries, named)
 
 
 def _entry(

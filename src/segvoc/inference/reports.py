@@ -12,7 +12,18 @@ from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.notebook_html import line, table, two_digits
-from segvoc.imaging.palette import class_colors
+from segvoc.imaging.palette import word_colors
+from segvoc.vocabulary import folded
+
+UNSURE_BELOW = 0.17
+"""Mean confidence of `tiny` below which perhaps none of the words is in an image: nonsense words have 0.03 to 0.11 on
+photographs, their own words 0.24 to 0.69."""
+
+SEEN = ("mean_confidence", "not_found")
+"""What a report says of all words together."""
+
+_TOLD = 5
+"""Words that are named as not found."""
 
 _AT_ONCE = 1 << 24
 """Pixels that are counted at a time: counting takes 16 bytes for each."""
@@ -76,6 +87,41 @@ class LabelStatistics:
             for label in self.listed(len(words), compact=compact)
         ]
 
+    def seen(self, words: Sequence[str], background: str | None = None) -> dict[str, Any]:
+        """What a report says of all words together, the background aside.
+
+        Returns:
+            "mean_confidence" (None without pixels), and the words that have no pixels ("not_found").
+        """
+        none = None if background is None else folded(background)
+        own = [label for label, word in enumerate(words) if folded(word) != none]
+        mean = _mean(float(self.confidence[own].sum()), int(self.pixels[own].sum()))
+        return {"mean_confidence": mean, "not_found": [words[label] for label in own if not self.pixels[label]]}
+
+
+def is_unsure(mean: float | None, below: float | None) -> bool:
+    """Whether perhaps none of the words is in an image, by their mean confidence."""
+    return mean is not None and below is not None and mean < below
+
+
+def told(report: Mapping[str, Any], unsure_below: float | None = None) -> list[str]:
+    """What was seen, for people: how sure the model is, and the words that it didn't find.
+
+    Args:
+        report: with what `LabelStatistics.seen` says.
+        unsure_below: mean confidence below which perhaps none of the words is in the image; None: it isn't known.
+    """
+    mean, missing = report["mean_confidence"], report["not_found"]
+    lines = []
+    if is_unsure(mean, unsure_below):
+        lines.append(f"unsure nearly everywhere ({mean:.2f}): perhaps none of these words is in the image")
+    elif mean is not None:
+        lines.append(f"confidence {mean:.2f}")
+    if missing:
+        more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
+        lines.append(f"not found: {', '.join(missing[:_TOLD])}{more}")
+    return lines
+
 
 def report_head(*, source: str | None, height: int, width: int, model: str, dtype: str) -> dict[str, Any]:
     """What every report begins with: the image and the model."""
@@ -93,6 +139,8 @@ class LabeledFile:
     width: int
     """Likewise."""
     words: tuple[str, ...]
+    background: str | None
+    """The word that stands for "none of the others"."""
     statistics: LabelStatistics
     """Pixels and confidences of all labels."""
     model: str
@@ -102,6 +150,11 @@ class LabeledFile:
     seconds: float
     """Time for reading, labeling and drawing it [s], in all calls together."""
 
+    @property
+    def colors(self) -> UInt8[np.ndarray, "K 3"]:
+        """RGB color of each class."""
+        return word_colors(self.words, self.background)
+
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """What all reports of files have.
 
@@ -110,27 +163,28 @@ class LabeledFile:
         """
         return {
             **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
-            "classes": self.statistics.classes(self.words, class_colors(len(self.words)), compact=compact),
+            "classes": self.statistics.classes(self.words, self.colors, compact=compact),
             "unlabeled": self.statistics.unlabeled,
+            **self.statistics.seen(self.words, self.background),
             "seconds": round(self.seconds, 3),
         }
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the share and confidence of each word."""
-        told = f"{self.model} labeled {self.source}: {self.width} x {self.height} pixels in {self.seconds:.1f} s"
-        return report_table(self.report(compact=True), told)
+        how = f"{self.model} labeled {self.source}: {self.width} x {self.height} pixels in {self.seconds:.1f} s"
+        return report_table(self.report(compact=True), how)
 
 
 TABLE_WORDS = 15
 """Words that a result lists in a notebook."""
 
 
-def report_table(report: Mapping[str, Any], told: str = "") -> str:
+def report_table(report: Mapping[str, Any], last: str = "") -> str:
     """What notebooks show of a report: a table of the words that have pixels, and one of the parts.
 
     Args:
         report: what `report(compact=True)` of a result gives.
-        told: a line below it.
+        last: a line below it.
     """
 
     def of(kind: str, name: str) -> str:
@@ -147,7 +201,7 @@ def report_table(report: Mapping[str, Any], told: str = "") -> str:
     if unlabeled := report["unlabeled"]:
         share = unlabeled / (unlabeled + sum(entry["pixels"] for entry in report["classes"]))
         shown += line(f"{100 * share:.1f} % of the pixels have no word")
-    return f"<div>{shown}{of('parts', 'part') if 'parts' in report else ''}{line(told) if told else ''}</div>"
+    return f"<div>{shown}{of('parts', 'part') if 'parts' in report else ''}{line(last) if last else ''}</div>"
 
 
 def json_text(report: dict[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import BackgroundWords, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
+from segvoc.inference.reports import UNSURE_BELOW
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.teaching import Teachable
@@ -123,6 +124,11 @@ class Segmenter(Teachable, Shareable, ABC):
                 ("taught words", ", ".join(taught) or "none"),
             ],
         )
+
+    @property
+    def unsure_below(self) -> float | None:
+        """Mean confidence below which perhaps none of the words is in an image; known of `tiny` alone."""
+        return UNSURE_BELOW if self.origin.get("preset") == "tiny" else None
 
     @property
     @abstractmethod
@@ -436,6 +442,8 @@ class Segmenter(Teachable, Shareable, ABC):
             dtype=self.dtype,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
+            background=job.query.background_name,
+            unsure_below=self.unsure_below,
             parts=() if query.parts is None else query.parts.parts,
             part_labels=part_labels,
             part_confidence=part_confidence,

@@ -183,6 +183,7 @@ def write_video(
                 height=video.height,
                 width=video.width,
                 words=words.words,
+                background=words.background,
                 statistics=partial.statistics,
                 timing=timing,
                 every=options.every,

@@ -9,7 +9,7 @@ from typing import Any
 from segvoc.errors import UsageError
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.inference.label_options import LabelOptions
-from segvoc.inference.reports import LabeledFile
+from segvoc.inference.reports import SEEN, LabeledFile
 from segvoc.storage.json_files import read_json
 from segvoc.videos.encoding import Sound, Timing
 from segvoc.videos.reading import require_av
@@ -151,7 +151,7 @@ class VideoResult(LabeledFile):
             for frame in self.frames
         ]
         report = super().report(compact=compact)
-        counts = {name: report.pop(name) for name in ("classes", "unlabeled", "seconds")}
+        counts = {name: report.pop(name) for name in ("classes", "unlabeled", *SEEN, "seconds")}
         seconds = counts.pop("seconds")
         about = {
             "frames": self.number,

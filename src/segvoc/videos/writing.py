@@ -18,7 +18,7 @@ from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED, label_map_image, nearest
 from segvoc.imaging.legend import LegendEntry, draw_legend
 from segvoc.imaging.overlay import OverlayStyle, Paint
-from segvoc.imaging.palette import class_colors
+from segvoc.imaging.palette import word_colors
 from segvoc.imaging.region_names import draw_names
 from segvoc.imaging.regions import Regions, class_regions
 from segvoc.inference.reports import LabelStatistics
@@ -136,7 +136,7 @@ class PieceWriter:
         self, video: OpenVideo, words: Sequence[str], options: VideoOptions, partial: PartialVideo, times: Sequence[int]
     ) -> None:
         self._path, self._options, self._partial, self._times = video.path, options, partial, times
-        self._colors = class_colors(len(words))
+        self._colors = word_colors(words, options.labels.background)
         self._painter: VideoPainter | None = None
         if options.overlay is not None:
             self._painter = painter = VideoPainter((video.height, video.width), words, self._colors, options.overlay)
