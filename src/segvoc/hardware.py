@@ -47,6 +47,11 @@ def _capabilities() -> Mapping[str, object]:
     return known
 
 
+def device_name(device: object) -> str:
+    """The name of a device of PyTorch, given as such, by name or, as in other libraries, by the number of a GPU."""
+    return f"cuda:{device}" if str(device).isdecimal() else str(device)
+
+
 def may_have_gpu() -> bool:
     """Whether PyTorch may find a GPU here, by the driver's files: PyTorch itself takes a second to import."""
     if sys.platform == "win32":

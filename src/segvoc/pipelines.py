@@ -153,11 +153,9 @@ class ImageSegmentationPipeline:
 
     def _words(self, candidate_labels: Iterable[str] | None) -> list[str]:
         if candidate_labels is None:
-            taught = (word.name for one in self.model.taught for word in one.record.words)
-            known = self.model.known_words or tuple(dict.fromkeys(taught))
-            if not known:
+            if not self.model.own_words:
                 raise UsageError('no words are given; name them: candidate_labels=["cat", "sofa", "wall"]')
-            return list(known)
+            return list(self.model.own_words)
         if isinstance(candidate_labels, str):
             return [word.strip() for word in candidate_labels.split(",") if word.strip()]
         return list(candidate_labels)
@@ -221,8 +219,7 @@ def pipeline(
     """
     if task != TASK:
         raise UsageError(f"task {task!r} is unknown; segvoc has {TASK!r}")
-    if isinstance(device, int):
-        device = "cpu" if device < 0 else f"cuda:{device}"
+    device = "cpu" if device == -1 else device
     if not isinstance(model, Segmenter):
         model = load(model, revision=revision, token=token, device=device, dtype=dtype)
     if batch_size is not None:

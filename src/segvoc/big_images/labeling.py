@@ -256,6 +256,7 @@ def label_in_tiles(
                 width=image.width,
                 words=tiled.words,
                 background=tiled.job.query.background_name,
+                unsure_below=model.unsure_below,
                 statistics=labels.statistics,
                 model=model.name,
                 dtype=model.dtype,

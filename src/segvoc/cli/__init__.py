@@ -49,6 +49,17 @@ _KNOWN = {
 }
 """The commands of segvoc-annotate."""
 
+_MEANT = {
+    **dict.fromkeys(("predict", "detect", "infer", "label", "run"), "segment"),
+    **dict.fromkeys(("eval", "val", "score", "test"), "evaluate"),
+    **dict.fromkeys(("finetune", "fine-tune", "fit"), "train"),
+    **dict.fromkeys(("download", "pull"), "fetch"),
+    **dict.fromkeys(("upload", "share"), "push"),
+    "benchmark": "bench",
+    "list": "models",
+}
+"""What other tools call a command."""
+
 
 @click.group(
     cls=LazyGroup,
@@ -56,6 +67,7 @@ _KNOWN = {
     package="segvoc.cli",
     added=ADDED,
     known={name: ("segvoc-annotate", "annotate", line) for name, line in _KNOWN.items()},
+    meant=_MEANT,
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo
 from segvoc.configuration import differences, parse_settings
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, missing_extra
+from segvoc.exported.shipped import SHIPPED, open_tiny
+from segvoc.models.catalog import catalog, check_name_without_torch
 
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset
@@ -46,13 +49,16 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """Facts about a preset, a file of segvoc or a published file.
 
     These are "name", "summary", "parameters" (all, trainable, and of each part) and "weights"; of a file also "preset",
-    of a preset "training_starts_from" and "published_scores". "trainable" counts what the published recipe trains: all
+    of a preset "training_starts_from" and "published_scores"; without PyTorch only what the catalog has. "trainable" counts what the published recipe trains: all
     but the towers, and some of the towers' attention. Of a published file that isn't a preset's own weights they are
     "name", "summary" and "weights".
 
     Raises:
         UsageError: there is no preset of that name, no such file, or no such option.
     """
+    check_name_without_torch(model)
+    if model in catalog().models and find_spec("torch") is None:
+        return _listed(model, options)
     from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
 
     if model in PUBLISHED and model not in PRESETS:
@@ -87,6 +93,23 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
         "auto_dtype": str(find_dtype("auto", find_device("auto"), keeps_labels=keeps)).removeprefix("torch."),
         **({"weights": _recorded(file.path, record)} if file is not None and record else _of_preset(name, preset)),
     }
+
+
+def _listed(model: str, options: Sequence[str]) -> dict[str, Any]:
+    """What is known of a preset without PyTorch."""
+    if options:
+        raise missing_extra("PyTorch", "torch")
+    listed = catalog().models[model]
+    if listed.ships:
+        record = open_tiny().origin["record"]
+        files = {path.name: _on_disk(path) for path in sorted(SHIPPED.glob("*.safetensors"))}
+        weights = {"status": "shipped", **cast(dict[str, Any], record), "on_disk": files}
+    elif listed.published is not None:
+        weights = _published(PUBLISHED[listed.published])
+    else:
+        weights = {"status": "not published"}
+    sizes = {"parameters": listed.parameters, "trainable": listed.trainable}
+    return {"name": model, "summary": listed.summary, **sizes, "weights": weights}
 
 
 def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:

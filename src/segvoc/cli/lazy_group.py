@@ -25,6 +25,7 @@ class LazyGroup(click.Group):
         package: the package with their files.
         added: the entry-point group, if any.
         known: for commands that a known distribution adds: its name, the extra that brings it and the line in the help.
+        meant: the command that is meant by a name that other tools use.
         options: as for `click.Group`.
     """
 
@@ -35,10 +36,12 @@ class LazyGroup(click.Group):
         package: str,
         added: str | None = None,
         known: Mapping[str, tuple[str, str, str]] | None = None,
+        meant: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self.package, self._own, self._added, self._known = package, lines, added, known or {}
+        self._meant = meant or {}
 
     @cached_property
     def _entries(self) -> Mapping[str, EntryPoint]:
@@ -78,7 +81,8 @@ class LazyGroup(click.Group):
             distribution, extra, _ = self._known[name]
             raise UsageError(f"segvoc {name} needs {distribution}: pip install 'segvoc[{extra}]'")
         if name not in self.lines and not name.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"No such command {name!r}{did_you_mean(name, {**self.lines, **self._known})}")
+            meant = f" (did you mean {self._meant[name]}?)" if name in self._meant else None
+            ctx.fail(f"No such command {name!r}{meant or did_you_mean(name, {**self.lines, **self._known})}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

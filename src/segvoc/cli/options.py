@@ -4,7 +4,7 @@ import functools
 import importlib.util
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -15,6 +15,7 @@ from segvoc.errors import UsageError, one_line
 from segvoc.hardware import DtypeName
 from segvoc.imaging.result_paths import InputImage, PathLike, image_paths, passed_over_line
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
+from segvoc.models.catalog import check_name_without_torch
 from segvoc.progress import print_line
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
@@ -135,10 +136,16 @@ def own_network(place: str) -> "SegmentationNetwork":
 def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --words and --words-file to a command, as `words` and `words_file`."""
     listed = click.option(
-        "--words", metavar="WORDS", help='One word for each class, separated by commas: "cat, sofa, wall".'
+        "--words",
+        metavar="WORDS",
+        multiple=True,
+        callback=lambda context, option, given: ",".join(given) if given else None,
+        help='One word for each class, separated by commas: "cat, sofa, wall"; several lists add up.',
     )
     filed = click.option(
-        "--words-file", metavar="FILE", help="A text file with one class per line; commas separate synonyms."
+        "--words-file",
+        metavar="FILE",
+        help="One class per line, where commas separate synonyms; or a classes.json, a list or a name for each id.",
     )
     return listed(filed(function))
 
@@ -167,6 +174,24 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
     if parts_file is not None:
         return PartVocabulary.read(parts_file)
     return None if parts is None else PartVocabulary.parse(parts)
+
+
+def words_or_own(
+    vocabulary: Vocabulary | None, model: "Segmenter", labels: LabelOptions
+) -> tuple[Vocabulary, LabelOptions]:
+    """The words of a call, and how it labels; without words those that the model was trained on or taught.
+
+    Raises:
+        UsageError: there are neither.
+    """
+    if vocabulary is not None:
+        return vocabulary, labels
+    if not model.own_words:
+        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+    own = model.own_words
+    print_line(f"segvoc: the words of {model.name}: {', '.join(own[:8])}{', ...' if len(own) > 8 else ''}")
+    background = model.known_background if model.known_background in own else None
+    return Vocabulary(own), replace(labels, background=labels.background or background)
 
 
 def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
@@ -218,6 +243,7 @@ class ModelOptions:
             UsageError: See `segvoc.load`, or the model is an exported one.
             CheckpointError: See `segvoc.load`.
         """
+        check_name_without_torch(model)
         from segvoc.models.loading import load_network
         from segvoc.models.opening import means_exported_folder
 
@@ -336,7 +362,7 @@ _OPTIONS: Mapping[str, Decorator] = {
         metavar="NAME=VALUE",
         help="Change a setting of the model, such as dense=qq; repeatable.",
     ),
-    "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."),
+    "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or 1, ..."),
     "taught": click.option(
         "--taught", multiple=True, metavar="FILE", help="Words taught by `segvoc teach` for this model; repeatable."
     ),

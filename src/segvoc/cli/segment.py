@@ -28,8 +28,9 @@ from segvoc.cli.options import (
     tile_options,
     vocabulary_of,
     word_options,
+    words_or_own,
 )
-from segvoc.cli.output import show_hints, word_hints
+from segvoc.cli.output import model_hints, show_hints, unquoted_hint, word_hints
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.imaging.image_formats import MAX_PIXELS
@@ -326,9 +327,10 @@ def segment(
 
     With --format, writes one dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
+    if words is not None and (hint := unquoted_hint(words, images)):
+        raise UsageError(hint)
     asked_parts = parts_of(parts, parts_file)
-    no_words = words is None and words_file is None
-    vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
+    vocabulary = None if words is None and words_file is None else vocabulary_of(words, words_file)
     inputs, tiles = name_case_pairs(named_images(images, skip=out), out), TileOptions(**of_tiles)
     in_tiles = tiles.given or labels.tiling is not None
     videos = has_videos(
@@ -341,9 +343,12 @@ def segment(
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open_light, model)
     segmenter = load()
+    if asked_parts is None:
+        vocabulary, labels = words_or_own(vocabulary, segmenter, labels)
     fills_image = labels.fills_image and asked_parts is None
     asked = () if vocabulary is None else vocabulary.words
-    show_hints(word_hints(asked, from_file=words_file is not None, fills_image=fills_image))
+    hints = word_hints(asked, from_file=words_file is not None, fills_image=fills_image)
+    show_hints([*hints, *model_hints(asked, segmenter.own_words)])
     style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
     labeling = Labeling(
         load=load,
@@ -479,10 +484,15 @@ def json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> s
 
 
 def summary_line(result: "Segmentation", paths: ResultFiles) -> str:
-    """One line for people: the words and the parts with the most pixels, and where the results are."""
+    """For people: the words and the parts with the most pixels, what was not found, and where the results are.
+
+    A second line says so if perhaps none of the words is in the image.
+    """
     report = result.report(compact=True)
     kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
-    return f"{result.source}: {'; parts: '.join(kinds)} -> {paths.shown}"
+    doubts = result.told()[: report["unsure"]]
+    seen = result.told()[len(doubts) :]
+    return "\n  ".join([f"{result.source}: {'; '.join(['; parts: '.join(kinds), *seen])} -> {paths.shown}", *doubts])
 
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:

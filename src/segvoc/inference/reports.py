@@ -19,7 +19,7 @@ UNSURE_BELOW = 0.17
 """Mean confidence of `tiny` below which perhaps none of the words is in an image: nonsense words have 0.03 to 0.11 on
 photographs, their own words 0.24 to 0.69."""
 
-SEEN = ("mean_confidence", "not_found")
+SEEN = ("mean_confidence", "not_found", "unsure")
 """What a report says of all words together."""
 
 _TOLD = 5
@@ -87,36 +87,27 @@ class LabelStatistics:
             for label in self.listed(len(words), compact=compact)
         ]
 
-    def seen(self, words: Sequence[str], background: str | None = None) -> dict[str, Any]:
+    def seen(self, words: Sequence[str], background: str | None, unsure_below: float | None) -> dict[str, Any]:
         """What a report says of all words together, the background aside.
 
         Returns:
-            "mean_confidence" (None without pixels), and the words that have no pixels ("not_found").
+            "mean_confidence" (None without pixels), the words that have no pixels ("not_found"), and whether the mean
+            is so low that perhaps none of the words is there ("unsure").
         """
         none = None if background is None else folded(background)
         own = [label for label, word in enumerate(words) if folded(word) != none]
         mean = _mean(float(self.confidence[own].sum()), int(self.pixels[own].sum()))
-        return {"mean_confidence": mean, "not_found": [words[label] for label in own if not self.pixels[label]]}
+        unsure = mean is not None and unsure_below is not None and mean < unsure_below
+        missing = [words[label] for label in own if not self.pixels[label]]
+        return {"mean_confidence": mean, "not_found": missing, "unsure": unsure}
 
 
-def is_unsure(mean: float | None, below: float | None) -> bool:
-    """Whether perhaps none of the words is in an image, by their mean confidence."""
-    return mean is not None and below is not None and mean < below
-
-
-def told(report: Mapping[str, Any], unsure_below: float | None = None) -> list[str]:
-    """What was seen, for people: how sure the model is, and the words that it didn't find.
-
-    Args:
-        report: with what `LabelStatistics.seen` says.
-        unsure_below: mean confidence below which perhaps none of the words is in the image; None: it isn't known.
-    """
-    mean, missing = report["mean_confidence"], report["not_found"]
-    lines = []
-    if is_unsure(mean, unsure_below):
-        lines.append(f"unsure nearly everywhere ({mean:.2f}): perhaps none of these words is in the image")
-    elif mean is not None:
-        lines.append(f"confidence {mean:.2f}")
+def told(seen: Mapping[str, Any]) -> list[str]:
+    """What `LabelStatistics.seen` gives, for people: how sure the model is, and the words that it didn't find."""
+    mean, missing = seen["mean_confidence"], seen["not_found"]
+    lines = [] if mean is None else [f"confidence {mean:.2f}"]
+    if seen["unsure"]:
+        lines = [f"unsure nearly everywhere ({mean:.2f}): perhaps none of these words is in the image"]
     if missing:
         more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
         lines.append(f"not found: {', '.join(missing[:_TOLD])}{more}")
@@ -147,6 +138,8 @@ class LabeledFile:
     """Name of the model that labeled it."""
     dtype: str
     """Precision of most of the network's computations."""
+    unsure_below: float | None
+    """Mean confidence below which perhaps none of the words is in it; None where it was never measured."""
     seconds: float
     """Time for reading, labeling and drawing it [s], in all calls together."""
 
@@ -165,9 +158,13 @@ class LabeledFile:
             **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
             "classes": self.statistics.classes(self.words, self.colors, compact=compact),
             "unlabeled": self.statistics.unlabeled,
-            **self.statistics.seen(self.words, self.background),
+            **self.statistics.seen(self.words, self.background, self.unsure_below),
             "seconds": round(self.seconds, 3),
         }
+
+    def told(self) -> list[str]:
+        """How sure the model is, and the words that it didn't find, in a line each."""
+        return told(self.statistics.seen(self.words, self.background, self.unsure_below))
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the share and confidence of each word."""

@@ -32,7 +32,7 @@ from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.regions import class_regions, with_objects, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
-from segvoc.inference.reports import LabelStatistics, is_unsure, json_text, report_head, report_table, told
+from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table, told
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Part, folded
@@ -128,7 +128,7 @@ class Segmentation:
 
     @functools.cached_property
     def colors(self) -> UInt8[np.ndarray, "K 3"]:
-        """RGB color of each class, the same in the label map's palette, the overlay and the report; background is gray."""
+        """RGB color of each class, the same in the label map, the overlay and the report; gray for the background."""
         return word_colors(self.words, self.background)
 
     @functools.cached_property
@@ -227,14 +227,13 @@ class Segmentation:
             "classes": classes,
             **parts,
             "unlabeled": statistics.unlabeled,
-            **(seen := statistics.seen(self.words, self.background)),
-            "unsure": is_unsure(seen["mean_confidence"], self.unsure_below),
+            **statistics.seen(self.words, self.background, self.unsure_below),
             "seconds": round(self.seconds, 3),
         }
 
     def told(self) -> list[str]:
         """How sure the model is, and the words that it didn't find, in a line each."""
-        return told(self._statistics.seen(self.words, self.background), self.unsure_below)
+        return told(self._statistics.seen(self.words, self.background, self.unsure_below))
 
     def to_supervision(self) -> "supervision.Detections":
         """The result as the detections of the library `supervision`, for its annotators, trackers and zones.

@@ -126,6 +126,11 @@ class Segmenter(Teachable, Shareable, ABC):
         )
 
     @property
+    def own_words(self) -> tuple[str, ...]:
+        """The words that it was trained on or taught; none for a model that knows no words better than others."""
+        return self.known_words or tuple(dict.fromkeys(word.name for one in self.taught for word in one.record.words))
+
+    @property
     def unsure_below(self) -> float | None:
         """Mean confidence below which perhaps none of the words is in an image; known of `tiny` alone."""
         return UNSURE_BELOW if self.origin.get("preset") == "tiny" else None
@@ -206,9 +211,11 @@ class Segmenter(Teachable, Shareable, ABC):
             model.segment("photo.jpg", ["cat", "sofa"], background="other", threshold=0.4)
 
         Args:
-            images: an image (see `read_image`), or a list of images of any sizes.
-            words: one for each class; `", "` inside a word separates synonyms. None uses the objects of `parts`. A
-                vocabulary prepared by `encode` brings its own parts and background.
+            images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
+                or a list of images of any sizes.
+            words: one for each class; `", "` inside a word separates synonyms. None uses the objects of `parts`, or
+                the words that the model was trained on or taught. A vocabulary prepared by `encode` brings its own
+                parts and background.
             options: how to label (default: `LabelOptions()`).
             parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects that
                 are not among the words are added after them. Parts lie inside their objects.
@@ -350,6 +357,8 @@ class Segmenter(Teachable, Shareable, ABC):
         return replace(protocol, selection=self.own_selection.rule(words, self.votes))
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
+        if words is None and parts is None and (own := self.own_words):
+            words, background = own, background or (self.known_background if self.known_background in own else None)
         if not isinstance(words, PreparedVocabulary):
             return PreparedVocabulary(
                 self.encode_words,

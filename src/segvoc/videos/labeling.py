@@ -184,6 +184,7 @@ def write_video(
                 width=video.width,
                 words=words.words,
                 background=words.background,
+                unsure_below=model.unsure_below,
                 statistics=partial.statistics,
                 timing=timing,
                 every=options.every,
