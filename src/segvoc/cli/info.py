@@ -49,9 +49,9 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """Facts about a preset, a file of segvoc or a published file.
 
     These are "name", "summary", "parameters" (all, trainable, and of each part) and "weights"; of a file also "preset",
-    of a preset "training_starts_from" and "published_scores"; without PyTorch only what the catalog has. "trainable" counts what the published recipe trains: all
-    but the towers, and some of the towers' attention. Of a published file that isn't a preset's own weights they are
-    "name", "summary" and "weights".
+    of a preset "training_starts_from" and "published_scores" (without PyTorch only what the catalog has). "trainable"
+    counts what the published recipe trains: all but the towers, and some of the towers' attention. Of a published file
+    that isn't a preset's own weights they are "name", "summary" and "weights".
 
     Raises:
         UsageError: there is no preset of that name, no such file, or no such option.

@@ -63,7 +63,7 @@ from segvoc.videos.result import VideoOptions, VideoPaths, VideoResult
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
-    from segvoc.vocabulary import PartVocabulary
+    from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 
 def has_videos(
@@ -327,10 +327,7 @@ def segment(
 
     With --format, writes one dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
-    if words is not None and (hint := unquoted_hint(words, images)):
-        raise UsageError(hint)
-    asked_parts = parts_of(parts, parts_file)
-    vocabulary = None if words is None and words_file is None else vocabulary_of(words, words_file)
+    asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
     inputs, tiles = name_case_pairs(named_images(images, skip=out), out), TileOptions(**of_tiles)
     in_tiles = tiles.given or labels.tiling is not None
     videos = has_videos(
@@ -400,6 +397,13 @@ def segment(
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
     print_failures(failures, len(work), "images")
     return 1 if failures else 0
+
+
+def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]) -> "Vocabulary | None":
+    """The words, if there are any."""
+    if words is not None and (hint := unquoted_hint(words, images)):
+        raise UsageError(hint)
+    return None if words is None and words_file is None else vocabulary_of(words, words_file)
 
 
 def _dataset(

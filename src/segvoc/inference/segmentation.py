@@ -32,7 +32,7 @@ from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.regions import class_regions, with_objects, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
-from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table, told
+from segvoc.inference.reports import UNSURE_MEANS, LabelStatistics, json_text, report_head, report_table, told
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Part, folded
@@ -194,7 +194,14 @@ class Segmentation:
             height, width = (max(1, round(side * scale)) for side in self.labels.shape)
             pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
             regions = replace(regions, labels=nearest(regions.labels, (height, width)))
-        return draw_overlay(pixels, regions, alpha=alpha, names=names, legend=legend, notes=self.told())
+        return draw_overlay(
+            pixels,
+            regions,
+            alpha=alpha,
+            names=names,
+            legend=legend,
+            notes=[note.partition(UNSURE_MEANS)[0] for note in self.told()],
+        )
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
