@@ -114,16 +114,6 @@ def test_every_published_format_gives_the_same_file(convert: Command, name: str,
     assert _equal(read_weights("out.safetensors").tensors, PRESETS[name].from_official(weights, network))
 
 
-def test_values_and_their_types_are_kept(convert: Command) -> None:
-    weights = {k: v.half() if v.is_floating_point() else v for k, v in official_weights("pca-seg-b").items()}
-    torch.save(weights, "half.pth")
-    assert convert("half.pth", "out.safetensors", "--model", "pca-seg-b").code == 0
-    with safetensors.safe_open("out.safetensors", framework="pt") as file:
-        kinds = {file.get_tensor(key).dtype for key in file.keys()}
-    assert kinds == {torch.float16, torch.int64}
-    assert _equal(_state(load_network("out.safetensors")), _state(load_network("pca-seg-b", weights="half.pth")))
-
-
 def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_command: Command) -> None:
     Path("folder").mkdir()
     torch.save(official_weights("pca-seg-b"), "folder/mine.pth")
@@ -205,27 +195,6 @@ def test_towers_alone_are_refused_as_a_network_and_segment_by_the_cosines(conver
         load_network("cat-seg-b", weights="towers.safetensors", options=none)
     facts = json.loads(segvoc_command("info", "towers.safetensors", "--json").out)
     assert facts["weights"]["parts"] == ["image_encoder", "text_encoder"]
-
-
-def test_towers_alone_segment_on_the_command_line(convert: Command, segvoc_command: Command) -> None:
-    from PIL import Image
-
-    Image.fromarray(IMAGE).save("photo.png")
-    torch.save(plain_clip("cat-seg-b"), "clip.pt")
-    convert("clip.pt", "towers.safetensors", "--model", "cat-seg-b")
-    segment = ("segment", "photo.png", "--words", "cat, sofa", "--window", "single", "--model", "towers.safetensors")
-    segvoc_command(*segment).refused("towers alone", "aggregation=none")
-    done = segvoc_command(*segment, "--set", "aggregation=none")
-    assert done.code == 0 and Path("out/photo.json").exists()
-    segvoc_command(*segment, "--set", "aggregation=some").refused("aggregation=some is not one of cost, features, none")
-
-
-def test_without_aggregation_a_plain_clip_is_the_whole_network(convert: Command) -> None:
-    torch.save(plain_clip("pca-seg-b"), "clip.pt")
-    convert("clip.pt", "out.safetensors", "--model", "pca-seg-b", "--set", "aggregation=none")
-    assert "parts" not in read_header("out.safetensors").record
-    cosines = load_network("pca-seg-b", weights="clip.pt", options={"aggregation": "none"}, device="cpu")
-    assert _same(load_network("out.safetensors", device="cpu"), cosines)
 
 
 # ---- what is refused

@@ -147,10 +147,6 @@ def test_taught_words_from_the_hub_label_as_their_file_does_also_without_pytorch
     assert light.stdout.split() == ["ExportedSegmenter", "lab/words", "3", "False"], light.stderr
 
 
-def test_what_ships_with_segvoc_is_nothing_to_share(command):
-    command("push", "tiny", "lab/tiny").refused("nothing to share", "--weights")
-
-
 @pytest.mark.slow
 def test_a_fine_tuned_tiny_goes_there_and_back_with_equal_labels(command, hub):
     images = drawn_images(Path("set"), 8)

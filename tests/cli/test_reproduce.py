@@ -186,25 +186,6 @@ def test_incomplete_data_is_never_a_verdict(reproduce: Command, segvoc_command: 
     assert "prepared with --partial, from 1 images; there should be 3 images" in rows()["pas-20"]["why"]
 
 
-def test_a_benchmark_without_a_published_score_is_scored(reproduce: Command, data: Path) -> None:
-    done = reproduce(*CALL, "--benchmark", "voc-21", "--json")
-    assert done.code == 0, done.err
-    (row,) = json.loads(done.out)["models"][0]["benchmarks"]
-    assert (row["verdict"], row["scores"], row["miou"] is None) == ("no published score", [], False)
-    page = Path("report/index.html").read_text(encoding="utf-8")
-    assert "no score could be compared with a published one; 1 without a published score" in page
-
-
-@pytest.mark.slow
-def test_all_models_with_scores_get_a_folder_each(reproduce: Command, data: Path, scores: Scores) -> None:
-    scores(pas_20=94.6)
-    done = reproduce("--all", "--data", "data", "--out", "report")
-    assert done.code == 1, done.err
-    names = [model["name"] for model in report()["models"]]
-    assert names == ["cat-seg-b", "cat-seg-l"]
-    assert all(Path(f"report/{name}/pas-20/index.html").exists() for name in names)
-
-
 def test_without_network_nothing_is_prepared(reproduce, data, file, monkeypatch):
     without_network(monkeypatch)
     done = reproduce(*CALL)
@@ -246,11 +227,6 @@ def test_wrong_calls_are_refused_before_any_transfer(segvoc_command, file, score
     assert hub.asked == [] and not Path("report").exists()
 
 
-def test_a_model_without_published_scores_needs_benchmarks(segvoc_command, file, monkeypatch):
-    monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", ())
-    segvoc_command("reproduce", *CALL).refused("no paper that segvoc knows reports scores of cat-seg-b", "--benchmark")
-
-
 @pytest.mark.slow
 def test_published_weights_are_read_and_scored_as_evaluate_does_it(segvoc_command, hub, data, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path / "home", hub.url)
@@ -265,11 +241,3 @@ def test_published_weights_are_read_and_scored_as_evaluate_does_it(segvoc_comman
     assert evaluated.code == 0, evaluated.err
     assert json.loads(evaluated.out)["miou"] == rows()["pas-20"]["miou"]
     assert json.loads(evaluated.out)["run"]["resumed_images"] == 2
-
-
-def test_the_help_tells_the_exit_codes(segvoc_command: Command) -> None:
-    shown = " ".join(segvoc_command("reproduce", "--help").out.split())
-    assert "Exit codes: 0 if every score is within 0.1" in shown and "run the same command again to resume" in " ".join(
-        shown.split()
-    )
-    assert "Reproduce the papers' published scores." in segvoc_command("--help").out

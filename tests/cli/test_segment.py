@@ -14,10 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.networks.base import SegmentationNetwork
-from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, draw_photos, result_files
 from tests.inference.small_network import small_segmenter
 
@@ -137,41 +134,6 @@ def test_rest_is_done_where_some_images_fail(segment: Command) -> None:
     assert "Traceback" not in done.err
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["a.jpg", "z.jpg"]
     assert result_files() == [f"{stem}{end}" for stem in "az" for end in (".json", ".overlay.png", ".png")]
-
-
-def test_words_are_encoded_once_for_all_images(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.inference.small_network import Letters
-
-    draw_photos(*(f"in/{number}.jpg" for number in range(5)))
-    encoded: list[int] = []
-    plain = VocabularyEncoder.__call__
-
-    def counted(self: VocabularyEncoder, vocabulary: Vocabulary, none: str | None = None) -> object:
-        assert isinstance(self.text_encoder, Letters)
-        encoded.append(len(vocabulary))
-        return plain(self, vocabulary, none)
-
-    monkeypatch.setattr(VocabularyEncoder, "__call__", counted)
-    assert segment("in", "--words", WORDS).code == 0
-    assert encoded == [3]
-    assert len(result_files()) == 15
-
-
-def test_output_that_is_not_finite_costs_its_image_alone(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_photos("a.png", "b.png", "c.png")
-    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save("b.png")
-    plain = SegmentationNetwork.selected_logits
-
-    def broken(self: SegmentationNetwork, pixels: Any, *arguments: Any, **options: Any) -> Any:
-        logits, kept = plain(self, pixels, *arguments, **options)
-        return (logits * float("nan") if pixels.max() == 0 else logits), kept
-
-    monkeypatch.setattr(SegmentationNetwork, "selected_logits", broken)
-    done = segment("a.png", "b.png", "c.png", "--words", WORDS)
-    assert done.code == 1
-    assert "segvoc: error: 'b.png': the network's output is not finite" in done.err
-    assert [line.split(":")[0] for line in done.out.splitlines()] == ["a.png", "c.png"]
-    assert len(result_files()) == 6
 
 
 def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:

@@ -114,13 +114,6 @@ def test_export_without_pytorch_copies_the_words_too(segvoc_command, monkeypatch
     assert not Path("other").exists()
 
 
-def test_json(command):
-    options = drawn_examples(3).write(Path("set"))
-    done = command("teach", *options, "--out", "a.words.safetensors", "--json")
-    record = json.loads(done.out)
-    assert record["images"] == 3 and {word["name"] for word in record["words"]} == {"grass", "sky", "brick"}
-
-
 def test_wrong_calls(command):
     options = drawn_examples(3).write(Path("set"))
     command("teach", *options[:2], "--out", "a").refused("--classes is missing")

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 import segvoc
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
-from segvoc.inference.pixel_labels import label_classes, selected_classes
+from segvoc.inference.pixel_labels import label_classes
 from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
-from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.inference.small_network import small_segmenter
@@ -71,14 +69,6 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
     assert torch.allclose(found.strongest, scores.sigmoid() if sigmoid_first else scores)
 
 
-def test_where_class_selection_keeps_only_stand_ins_all_is_background() -> None:
-    output = ViewLogits(torch.ones(1, 1, 1, 2), torch.tensor([[3]]), 4)
-    query = _query("wall", "sky")
-    found = label_classes(output, (1, 2), query, Protocol(size=1), threshold=0.5, return_probabilities=True)
-    assert found.labels.tolist() == [[0, 0]] and found.confidence.tolist() == [[1, 1]]
-    assert selected_classes(output, query).tolist() == [True, False, False]
-
-
 def test_stand_ins_have_no_parts() -> None:
     query = _query("wall", parts=PartVocabulary({"*": ["edge"], "cat": ["head"]}))
     assert query.asked.words == ("cat", "dog", "wall", "cat's edge", "cat's head", "dog's edge")
@@ -126,9 +116,3 @@ def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_pa
     segvoc.save(trained, tmp_path / "mine.safetensors")
     again = segvoc.load(tmp_path / "mine.safetensors", device="cpu")
     assert again.background_words is None and again.origin[TRAINING] == {"recipe": "finetune"}
-
-
-def test_other_networks_keep_the_published_rule() -> None:
-    own = ["tiny", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l", *TIMM_CLIPS]
-    assert [name for name, preset in PRESETS.items() if preset.background_words] == own
-    assert isinstance(small_segmenter(), NetworkSegmenter) and small_segmenter().background_words is None

@@ -104,23 +104,6 @@ def test_of_several_windows_each_keeps_its_own(small: NetworkSegmenter) -> None:
     assert seen.min() < result.selected.sum()  # here and there one window alone kept a word
 
 
-@pytest.mark.parametrize("keep", [1, 3, "auto", "all"])
-def test_one_word_takes_every_pixel(small: NetworkSegmenter, keep: KeepClasses) -> None:
-    result = _segment(small, keep, words=["cat"])
-    assert (result.labels == 0).all()
-    assert result.selected.tolist() == [True]
-
-
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("size", [(1, 1), (1, 20), (200, 10), (31, 33)])
-@pytest.mark.parametrize("keep", [2, "auto"])
-def test_odd_images(small: NetworkSegmenter, window: Window, size: tuple[int, int], keep: KeepClasses) -> None:
-    result = _segment(small, keep, window=window, image=squares(*size))
-    assert result.labels.shape == size
-    assert result.selected[np.unique(result.labels)].all()
-    assert result.selected.sum() < 40
-
-
 def test_dropped_words_lose_against_words_below_their_mark() -> None:
     segmenter = _segmenter(blocks=0)
     segmenter.network.get_submodule("aggregation.skip").bias.fill_(10 * DROPPED)
@@ -249,12 +232,3 @@ def test_maps_are_made_of_words_that_some_window_kept() -> None:
     assert classes.tolist() == [1, 2, 700, 9_000, 9_998]
     levels = torch.full((5, 10_000), DROPPED).scatter(1, kept, torch.arange(15.0).view(5, 3))[:, classes]
     assert torch.equal(maps, merged(levels[:, :, None, None].expand(5, 5, 4, 4), _protocols()["official"]))
-
-
-def test_sliding_windows_are_put_together_in_parts(small: NetworkSegmenter) -> None:
-    words = [f"word {number}" for number in range(150)]
-    result = _segment(small, 70, words=words, window="official", return_probabilities=False)
-    assert result.selected.sum() > 70
-    assert result.selected[np.unique(result.labels)].all()
-    answer = ViewLogits(torch.zeros(5, 150, 2, 2), None, 150)
-    assert [len(classes) for _, classes in answer.maps(small.protocols["official"])] == [32, 32, 32, 32, 22]

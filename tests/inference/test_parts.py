@@ -22,7 +22,7 @@ from segvoc.layers.class_selection import kept_classes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import MostSimilar, Voted, VotedShare, WithParts
-from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
+from segvoc.vocabulary import Vocabulary, parts_by_object
 from tests.images import one_line_error, squares
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
@@ -85,19 +85,6 @@ def test_result_has_both_maps(small: NetworkSegmenter, window: Window) -> None:
     assert result.selected.tolist() == [True] * 3
     assert len(np.unique(result.part_labels)) > 2
     assert result.labels.max() <= 2
-
-
-def test_nothing_of_parts_is_there_unless_asked_for(small: NetworkSegmenter) -> None:
-    result = small.segment(IMAGE, WORDS)
-    assert (result.parts, result.part_labels, result.part_confidence) == ((), None, None)
-
-
-def test_parts_alone_bring_their_objects(small: NetworkSegmenter) -> None:
-    alone = small.segment(IMAGE, parts={"cat": ["head"], "dog": []})
-    assert alone.words == ("cat", "dog")
-    again = small.segment(IMAGE, ["cat", "dog"], parts=PartVocabulary.parse("cat: head"))
-    assert np.array_equal(alone.labels, again.labels)
-    assert np.array_equal(alone.part_labels, again.part_labels)
 
 
 @pytest.mark.parametrize(
@@ -163,15 +150,6 @@ def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
     assert 0.02 < none.mean() < 0.98
     assert (result.part_labels[none] == NO_PART).all()
     assert (result.part_labels[~none] != NO_PART).any()
-
-
-@pytest.mark.parametrize("keep", [None, 2])
-def test_results_of_a_list_are_those_of_each(small: NetworkSegmenter, keep: int | None) -> None:
-    images = [IMAGE, IMAGE[::-1].copy(), IMAGE[:40]]
-    together = small_segmenter(batch=3).segment(images, WORDS, parts=PARTS, keep_classes=keep)
-    for image, result in zip(images, together, strict=True):
-        alone = small.segment(image, WORDS, parts=PARTS, keep_classes=keep)
-        assert (result.part_labels == alone.part_labels).mean() > 0.998
 
 
 @given(
@@ -264,12 +242,6 @@ def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> Non
     assert (before.part_labels == NO_PART).all()
 
 
-def test_single_part_does_not_take_the_whole_object() -> None:
-    segmenter = contrast_segmenter([2, 1, -6])
-    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"cat": ["head"]}, window="single")
-    assert 0.2 < (result.part_labels == 0)[result.labels == 0].mean() < 0.8
-
-
 def test_parts_that_are_found_keep_their_pixels_and_get_no_more() -> None:
     parts = {"cat": ["head", "leg", "tail"]}
     segmenter = contrast_segmenter([1, 0, 0, -9, -9])
@@ -280,12 +252,6 @@ def test_parts_that_are_found_keep_their_pixels_and_get_no_more() -> None:
     assert FOUND_SHARE < head[before.labels == 0].mean() < 0.9
     assert np.array_equal(result.part_labels == 0, head)
     assert ((result.part_labels == 1) | (result.part_labels == 2)).any()
-
-
-def test_part_of_any_object_is_not_found_by_contrast() -> None:
-    segmenter = contrast_segmenter([1, 1, -9, -9])
-    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"*": ["head"]}, window="single")
-    assert (result.part_labels == NO_PART).all()
 
 
 @pytest.mark.parametrize("parts", ["head, ear, body", "head"])
@@ -394,13 +360,6 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(seed, classes
 def test_wrong_call_is_refused_before_images_are_read(small, words, parts, way, said):
     with one_line_error(UsageError, said):
         small.segment("missing.jpg", words, parts=parts, **way)
-
-
-def test_many_words_of_parts_are_one_question(small: NetworkSegmenter) -> None:
-    words = [f"word {number}" for number in range(300)]
-    result = small_segmenter(blocks=0).segment(IMAGE, words, parts={"*": ["edge", "middle"]})
-    check_nesting(result)
-    assert len(np.unique(result.labels)) > 20
 
 
 # ---- what another network may do
