@@ -5,9 +5,8 @@ import pytest
 from PIL import Image
 
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.overlay import class_regions, draw_names
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.region_names import draw_names
-from segvoc.imaging.regions import class_regions
 
 Box = tuple[int, int, int, int]
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from segvoc.errors import OutputError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.imaging.overlay import class_regions, with_parts
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.inference.segmentation import Segmentation
 from segvoc.vocabulary import PartVocabulary
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segvoc.errors import OutputError
-from segvoc.imaging import legend
+from segvoc.imaging import overlay as legend
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.imaging.overlay import class_regions, with_objects
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
-from segvoc.imaging.regions import class_regions, with_objects
 from segvoc.inference.segmentation import Segmentation
 
 

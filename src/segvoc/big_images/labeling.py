@@ -16,9 +16,8 @@ from segvoc.big_images.partial_labels import PartialLabels, write_geotiff, write
 from segvoc.big_images.region_files import check_coordinates, write_geojson
 from segvoc.errors import InputError
 from segvoc.imaging.image_formats import MAX_PIXELS
-from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, is_raster, require_rasterio
-from segvoc.imaging.regions import class_regions
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
 from segvoc.inference.label_options import LabelKeywords, LabelOptions

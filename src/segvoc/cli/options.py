@@ -2,8 +2,7 @@
 
 import functools
 import importlib.util
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -13,7 +12,6 @@ import click
 from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError, one_line
 from segvoc.hardware import DtypeName
-from segvoc.imaging.result_paths import InputImage, PathLike, image_paths, passed_over_line
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 from segvoc.models.catalog import check_name_without_torch
 from segvoc.progress import print_line
@@ -23,82 +21,6 @@ if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileOptions:
-    """The values of the options that `tile_options` adds, as typed."""
-
-    bands: str | None
-    stretch: str | None
-    polygons: bool
-    max_megapixels: float | None
-
-    @property
-    def given(self) -> bool:
-        """Whether any of the options is there, which means tiles."""
-        return any(value not in (None, False) for value in vars(self).values())
-
-    @property
-    def band_numbers(self) -> tuple[int, ...] | None:
-        """The bands for red, green and blue, or for gray.
-
-        Raises:
-            UsageError: they are neither three numbers nor one.
-        """
-        if self.bands is None:
-            return None
-        try:
-            numbers = tuple(int(one) for one in self.bands.split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) not in (1, 3) or min(numbers) < 1:
-            raise UsageError(f"--bands {self.bands!r} is invalid; give three numbers from 1, such as 3,2,1, or one")
-        return numbers
-
-
-def tile_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets them by the names of `TileOptions`."""
-    return functools.reduce(lambda command, name: _TILE_OPTIONS[name](command), reversed(list(_TILE_OPTIONS)), function)
-
-
-_TILE_OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "bands": click.option(
-        "--bands", metavar="R,G,B", help="Bands of a TIFF to use as red, green and blue, from 1; or one for gray."
-    ),
-    "stretch": click.option(
-        "--stretch", metavar="B,W", help="Values of a TIFF to map to black and white, such as 0,3000 or 2%,98%."
-    ),
-    "polygons": click.option("--polygons", is_flag=True, help="Also write the regions as GeoJSON."),
-    "max_megapixels": click.option(
-        "--max-megapixels",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="M",
-        help="With tiles: largest image other than TIFF; 200 by default.",
-    ),
-}
-
-
-def named_images(arguments: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
-    """All images that arguments name, as `image_paths` finds them; a line says which files of folders aren't images."""
-    passed_over: Counter[str] = Counter()
-    found = image_paths(arguments, skip, passed_over)
-    if (line := passed_over_line(passed_over)) is not None:
-        print_line(f"segvoc: {line}")
-    return found
-
-
-def print_failures(failures: int, total: int, what: str, others: str = "the others are done") -> None:
-    """Print the last line of a call in which images failed, each of which was named, where it says more than that.
-
-    Args:
-        failures: number of failures.
-        total: number of images, or of whatever the call is about.
-        what: their name in the plural.
-        others: what is true of the others.
-    """
-    if total > 1 and failures:
-        print_line(f"segvoc: {failures} of {total} {what} failed" + ("" if failures == total else f", {others}"))
 
 
 def own_network(place: str) -> "SegmentationNetwork":

@@ -17,6 +17,7 @@ from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUF
 from segvoc.imaging.reading import STANDARD_INPUT, url_problem, web_address
 from segvoc.imaging.windowed_images import TiffPlace
 from segvoc.storage.json_files import read_json
+from segvoc.vocabulary import folded
 
 PathLike = str | os.PathLike[str]
 
@@ -315,7 +316,7 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], o
     for index, (path, results) in planned.items():
         for result in results:
             if (other := exact.setdefault(result, index)) == index:
-                other = owners.setdefault(folded(result), index)
+                other = owners.setdefault(folded(str(result)), index)
             if other == index:
                 continue
             if os.path.realpath(planned[other][0]) == os.path.realpath(path):
@@ -336,7 +337,7 @@ def _hidden_by_folders(
     meeting: set[int] = set()
     folders = {result.parent: path for path, results in planned.values() for result in results}
     for parent, path in folders.items():
-        for folder in map(folded, (parent, *parent.parents)):
+        for folder in map(folded, map(str, (parent, *parent.parents))):
             if folder not in owners:
                 continue
             if owners[folder] not in short:
@@ -377,11 +378,6 @@ def tells_case_apart(folder: PathLike) -> bool:
             return not any(path.with_name(name).exists() for name in others)
     except OSError:
         return False
-
-
-def folded(path: Path | str) -> str:
-    """A path as disks compare it that don't tell case or the encoding of accents apart."""
-    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> None:

@@ -22,8 +22,6 @@ words of nonsense have 0.007 to 0.118, and the data sets' words 0.076 to 0.76, b
 SEEN = ("mean_confidence", "not_found", "unsure")
 """What a report says of all words together."""
 
-UNSURE_MEANS = ": perhaps none of these words is in the image"
-
 _TOLD = 5
 """Words that are named as not found."""
 
@@ -107,9 +105,7 @@ class LabelStatistics:
 def told(seen: Mapping[str, Any]) -> list[str]:
     """What `LabelStatistics.seen` gives, for people: how sure the model is, and the words that it didn't find."""
     mean, missing = seen["mean_confidence"], seen["not_found"]
-    lines = [] if mean is None else [f"confidence {mean:.2f}"]
-    if seen["unsure"]:
-        lines = [f"unsure nearly everywhere ({mean:.2f}){UNSURE_MEANS}"]
+    lines = [] if mean is None else [f"{'unsure' if seen['unsure'] else 'confidence'} {mean:.2f}"]
     if missing:
         more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
         lines.append(f"not found: {', '.join(missing[:_TOLD])}{more}")

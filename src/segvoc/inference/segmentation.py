@@ -27,12 +27,11 @@ from segvoc.annotations.entries import (
 from segvoc.errors import OutputError, UsageError, did_you_mean
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
-from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay, with_objects, with_parts
 from segvoc.imaging.palette import part_colors, word_colors
-from segvoc.imaging.regions import class_regions, with_objects, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
-from segvoc.inference.reports import UNSURE_MEANS, LabelStatistics, json_text, report_head, report_table, told
+from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table, told
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Part, folded
@@ -200,7 +199,7 @@ class Segmentation:
             alpha=alpha,
             names=names,
             legend=legend,
-            notes=[note.partition(UNSURE_MEANS)[0] for note in self.told()],
+            notes=self.told(),
         )
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:

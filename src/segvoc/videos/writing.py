@@ -16,11 +16,8 @@ from PIL import Image
 
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELED, label_map_image, nearest
-from segvoc.imaging.legend import LegendEntry, draw_legend
-from segvoc.imaging.overlay import OverlayStyle, Paint
+from segvoc.imaging.overlay import LegendEntry, OverlayStyle, Paint, Regions, class_regions, draw_legend, draw_names
 from segvoc.imaging.palette import word_colors
-from segvoc.imaging.region_names import draw_names
-from segvoc.imaging.regions import Regions, class_regions
 from segvoc.inference.reports import LabelStatistics
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import SmoothingState
