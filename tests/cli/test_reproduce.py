@@ -23,7 +23,7 @@ from tests.cli.command import Command
 from tests.data.original_files import pack
 from tests.data.replicas import replica
 from tests.inference.small_network import small_segmenter
-from tests.loopback_hub import LoopbackHub, use_hub, without_network
+from tests.loopback_hub import LoopbackHub, use_hub
 from tests.small_published import use_small_published
 
 IMAGES = {"pas-20": 3, "pas-20b": 3, "voc-21": 3, "a-150": 2}
@@ -184,13 +184,6 @@ def test_incomplete_data_is_never_a_verdict(reproduce: Command, segvoc_command: 
     assert "segvoc:   pas-20  prepared, 1 image of 3 (incomplete)\n" in done.err
     assert rows()["pas-20"]["verdict"] == "incomplete"
     assert "prepared with --partial, from 1 images; there should be 3 images" in rows()["pas-20"]["why"]
-
-
-def test_without_network_nothing_is_prepared(reproduce, data, file, monkeypatch):
-    without_network(monkeypatch)
-    done = reproduce(*CALL)
-    done.refused("HF_HUB_OFFLINE is set", file.place.page, str(cache_path(file)))
-    assert not (data / "segvoc").exists() and not Path("report").exists()
 
 
 @pytest.mark.parametrize(

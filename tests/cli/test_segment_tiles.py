@@ -73,18 +73,6 @@ def test_resume_skips_what_is_done(segment: Command) -> None:
     segment(*call, "--overlap=20", "--resume").refused("overlap: 7, now 20")
 
 
-def test_resume_makes_polygons_that_are_gone(segment: Command) -> None:
-    _draw_scene("scene.tif")
-    call = ("scene.tif", *WORDS, "--tile=60", "--polygons", "--resume")
-    assert segment(*call).code == 0
-    polygons = Path("out/scene.geojson")
-    content = polygons.read_bytes()
-    polygons.unlink()
-    assert "was done before" not in segment(*call).err
-    assert polygons.read_bytes() == content
-    assert "was done before" in segment(*call).err
-
-
 def test_wrong_calls_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_photos("photo.png")
     _draw_scene("scene.tif")
@@ -107,11 +95,3 @@ def test_the_limit_of_sizes_names_its_option(segment: Command) -> None:
     Image.new("RGB", (200, 100)).save("photo.png")
     segment("photo.png", *WORDS, "--tile=64", "--max-megapixels=0.01").failed(1, "too large", "--max-megapixels")
     assert segment("photo.png", *WORDS, "--tile=64", "--max-megapixels=0.02").code == 0
-
-
-def test_a_panorama_has_a_legend_beside_or_below_it(segment: Command) -> None:
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 600, 3), dtype=np.uint8)).save("pano.png")
-    assert segment("pano.png", *WORDS, "--tile=40", "--wrap").code == 0
-    with Image.open("out/pano.overlay.png") as overlay:
-        assert overlay.width >= 600
-        assert overlay.height > 40

@@ -54,13 +54,6 @@ def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> N
     segment(*call, "--resume", "--smooth=0.3").refused("smooth: 0.0, now 0.3")
 
 
-def test_sound_that_is_left_out_is_named(segment: Command) -> None:
-    _video("video.mkv", sound="pcm_s16le")
-    done = segment("video.mkv", *WORDS)
-    assert done.code == 0
-    assert "pcm_s16le sound" in done.err
-
-
 def test_calls_that_make_no_sense_are_refused(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     _video("video.mp4")
     draw_photos("photo.png")

@@ -1,18 +1,15 @@
 """TIFFs of many kinds as RGB: bands, stretches, nodata, alpha or infrared, palettes, what Pillow can't read."""
 
-import io
-import struct
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
-from segvoc.imaging.reading import decode_image, read_image
+from segvoc.imaging.reading import read_image
 from tests.images import made_photograph, one_line_error
 from tests.imaging.rasters import utm, write_raster
 
@@ -72,18 +69,6 @@ def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) 
     np.testing.assert_array_equal(read_image(infrared), PHOTO)
 
 
-def test_fourth_band_without_a_meaning_is_not_taken_for_alpha_in_plain_reading(tmp_path: Path) -> None:
-    four = np.concatenate([BANDS, np.full_like(BANDS[:1], 90)])
-    content = write_raster(tmp_path / "a.tif", four, photometric="rgb", alpha="unspecified").read_bytes()
-    # the tag ExtraSamples, of one SHORT, becomes a private one
-    tag = struct.pack("<HHI", 338, 3, 1)
-    assert content.count(tag) == 1
-    changed = content.replace(tag, struct.pack("<HHI", 65_100, 3, 1))
-    with Image.open(io.BytesIO(changed)) as image:
-        assert image.mode == "RGBA"
-    np.testing.assert_array_equal(decode_image(changed), PHOTO)
-
-
 @pytest.mark.parametrize("kind", ["uint16", "int16", "float32"])
 def test_measurements_are_stretched_by_percentiles(tmp_path: Path, kind: str) -> None:
     values = (BANDS.astype(np.float64) * 10 + 300).astype(kind)
@@ -125,23 +110,6 @@ def test_nodata_and_nan_hold_no_image(tmp_path: Path) -> None:
         np.testing.assert_array_equal(valid, expected)
         assert raster.read(*ALL)[~expected].tolist() == [list(NO_IMAGE)] * int((~expected).sum())
         assert raster.read(*ALL)[expected].max() == 255
-
-
-def test_a_band_of_nodata_alone_leaves_a_pixel_valid(tmp_path: Path) -> None:
-    values = BANDS + np.uint8(1)
-    values[0, :4], values[:, 20:] = 0, 0
-    with RasterImage(write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=0)) as raster:
-        valid = raster.valid(*ALL)
-        assert valid[:20].all()
-        assert not valid[20:].any()
-
-
-def test_palettes_are_applied(tmp_path: Path) -> None:
-    image = Image.fromarray(PHOTO).quantize(16)
-    image.save(tmp_path / "a.tif")
-    pytest.importorskip("rasterio", reason="needs the extra geo")
-    with RasterImage(tmp_path / "a.tif") as raster:
-        np.testing.assert_array_equal(raster.read(*ALL), np.asarray(image.convert("RGB")))
 
 
 def test_damage_is_one_line(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from segvoc.layers.class_selection import kept_classes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import MostSimilar, Voted, VotedShare, WithParts
-from segvoc.vocabulary import Vocabulary, parts_by_object
+from segvoc.vocabulary import parts_by_object
 from tests.images import one_line_error, squares
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
@@ -107,15 +107,6 @@ def test_part_is_the_likeliest_of_its_object_where_the_rule_lets_it(window: Wind
         assert 0.1 < some[here].mean() < 0.99
         there = here & (result.part_labels != NO_PART)
         np.testing.assert_allclose(result.part_confidence[there], value[there], atol=1e-5)
-
-
-def test_words_are_asked_once_and_parts_are_no_labels() -> None:
-    segmenter = noise_segmenter(0)
-    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts=PARTS, window="single", return_probabilities=True)
-    assert segmenter.network.asked == [2 + 4 + 3]  # "edge" is asked of each of the two
-    assert result.labels.max() <= 1
-    assert result.probabilities.shape[0] == 2
-    assert (result.probabilities.argmax(0) == result.labels).mean() > 0.999
 
 
 def test_part_of_any_object_counts_where_an_object_has_no_such_part() -> None:
@@ -363,37 +354,3 @@ def test_wrong_call_is_refused_before_images_are_read(small, words, parts, way, 
 
 
 # ---- what another network may do
-
-
-def test_text_is_what_the_encoder_makes_of_it() -> None:
-    """A network of parts may read the words itself: only `len` and `to` are asked of what its encoder gives."""
-
-    class Named:
-        def __init__(self, vocabulary: Vocabulary, none: str | None) -> None:
-            self.words = vocabulary.words
-
-        def __len__(self) -> int:
-            return len(self.words)
-
-        def to(self, dtype: torch.dtype | torch.device) -> "Named":
-            assert dtype in (torch.float32, torch.device("cpu"))
-            return self
-
-    class NamedEncoder:
-        templates = ("{}",)
-
-        def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Named:
-            return Named(vocabulary, none)
-
-    seen: list[tuple[str, ...]] = []
-
-    def selected_logits(image: torch.Tensor, text: Named, **_: Any) -> Any:
-        seen.append(text.words)
-        return torch.zeros(len(image), len(text), 4, 4), None
-
-    segmenter = noise_segmenter(0)
-    segmenter.network.selected_logits = selected_logits
-    segmenter.encode_words = NamedEncoder()
-    result = segmenter.segment(IMAGE, ["wall"], parts={"cat": ["head"], "*": ["edge"]}, window="single")
-    assert seen == [("wall", "cat", "wall's edge", "cat's head", "cat's edge")]
-    assert (result.part_labels == NO_PART).all()  # no part is likelier than its object

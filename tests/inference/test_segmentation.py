@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from segvoc.errors import OutputError
@@ -76,17 +74,6 @@ def test_report_is_what_the_contract_says() -> None:
         "unsure": False,
         "seconds": 0.123,
     }
-
-
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 300), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
-def test_pixels_and_unlabeled_add_up(height: int, width: int, classes: int, seed: int) -> None:
-    labels = np.random.default_rng(seed).integers(0, classes + 1, (height, width))
-    labels[labels == classes] = UNLABELED
-    report = _segmentation(labels, tuple(map(str, range(classes)))).report()
-    assert sum(entry["pixels"] for entry in report["classes"]) + report["unlabeled"] == width * height
-    assert [entry["id"] for entry in report["classes"]] == list(range(classes))
-    assert all((entry["mean_confidence"] is None) == (entry["pixels"] == 0) for entry in report["classes"])
 
 
 def test_confidence_that_is_no_number_is_null() -> None:
@@ -163,36 +150,9 @@ def test_outlines_can_be_seen_on_any_image(level: int) -> None:
     assert (across[[line[0] - 1, line[-1] + 1]] <= 140).all()
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(1, 1), (1, 2000), (2000, 1), (3, 5), (99, 99), (150, 101), (101, 150), (400, 640)]
-)
-def test_overlay_has_the_size_of_the_image_plus_a_legend_outside(height: int, width: int) -> None:
-    result = _segmentation(np.arange(height * width).reshape(height, width) % 3, WORDS)
-    plain, listed = result.overlay(legend=False), result.overlay()
-    assert (plain.size, plain.mode, listed.mode) == ((width, height), "RGB", "RGB")
-    if listed.size == plain.size:
-        assert height == 400
-    else:
-        assert np.array_equal(np.array(listed)[:height, :width], np.array(plain))
-
-
 def _legend_area(result: Segmentation) -> float:
     plain, listed = (np.array(result.overlay(names=False, legend=legend)) for legend in (False, True))
     return float((plain != listed).any(axis=-1).mean())
-
-
-def test_legend_shows_the_classes_that_are_there() -> None:
-    result = _segmentation(_halves(400, 600), WORDS)
-    listed = np.array(result.overlay())
-    colors = class_colors(3).tolist()
-
-    def swatch(color: list[int]) -> bool:
-        return bool((listed == color).all(axis=-1).any())
-
-    assert swatch(colors[0])
-    assert not swatch(colors[1])
-    assert swatch(colors[2])
-    assert 0.01 < _legend_area(result) < 0.2
 
 
 @pytest.mark.parametrize(

@@ -51,16 +51,6 @@ def test_cells_divide_the_axis_and_know_their_tiles(axis: TileAxis) -> None:
             assert present.max() <= number
 
 
-@pytest.mark.parametrize("wrap", [False, True])
-def test_weights_change_slowly(wrap: bool) -> None:
-    axis = TileAxis(side=1000, tile=200, overlap=40, wrap=wrap)
-    weights = _weights(axis, slice(0, 1000))
-    following = np.roll(weights, -1, axis=1) if wrap else weights[:, 1:]
-    steps = np.abs(following - weights[:, : following.shape[1]])
-    assert steps.max() < 0.05
-    assert axis.starts[0] == 0
-
-
 def test_tiles_have_one_size_and_the_last_one_ends_at_the_edge() -> None:
     axis = Tiling.checked(100).rows(250)
     assert (axis.starts, axis.size, axis.overlap) == ([0, 88, 150], 100, 12)
