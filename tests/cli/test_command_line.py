@@ -12,7 +12,6 @@ import segvoc
 from segvoc.checkpoints.fetching import cache_path
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS
-from segvoc.models import loading
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.loopback_hub import use_hub
@@ -118,13 +117,6 @@ def test_info_of_the_embedded_model(segvoc_command: Command) -> None:
     assert "training_starts_from" not in facts
     assert 20_000_000 < facts["parameters"] < 40_000_000
     assert "status: shipped" in segvoc_command("info", "tiny").out
-
-
-def test_info_tells_what_dtype_auto_means(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: True)
-    asked = [("tiny",), ("tiny", "--set", "aggregation=none"), ("pca-seg-b",)]
-    found = [json.loads(segvoc_command("info", *call, "--json").out)["auto_dtype"] for call in asked]
-    assert found == ["bfloat16", "float32", "float32"]
 
 
 def test_info_tells_of_published_weights(segvoc_command, monkeypatch, tmp_path):

@@ -6,10 +6,8 @@ import json
 import os
 import pickle
 import struct
-import sys
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,8 +18,7 @@ import torch
 from torch import Tensor
 
 import segvoc
-from segvoc.checkpoints.files import read_header, read_weights, write_weights
-from segvoc.checkpoints.published import PUBLISHED
+from segvoc.checkpoints.files import read_header, read_weights
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -32,11 +29,8 @@ from tests.images import one_line_error
 from tests.official_checkpoints import KINDS, official_weights, plain_clip, small_preset
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-REPOSITORY = Path(__file__).resolve().parents[2]
 WRAPPERS = ("-", "-/module.", "model", "module/module.", "state_dict/module.")
 """How frameworks save weights: `root/prefix of names`."""
-
-SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()")
 
 
 @pytest.fixture
@@ -141,18 +135,6 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
     assert facts["weights"]["status"] == "file"
     assert (facts["weights"]["sha256"], facts["weights"]["origin"]) == (digest, "mine.pth")
     assert f"sha256: {digest}" in segvoc_command("info", "out.safetensors").out
-
-
-def test_a_published_file_is_known_by_its_digest(convert: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save(official_weights("cat-seg-b"), "renamed.pth")
-    digest = hashlib.sha256(Path("renamed.pth").read_bytes()).hexdigest()
-    published = replace(PUBLISHED["cat-seg-b"], sha256=digest)
-    monkeypatch.setitem(PUBLISHED, "cat-seg-b", published)
-    done = convert("renamed.pth", "out.safetensors", "--model", "cat-seg-b")
-    assert "is that of model_base.pth of hamacojr/CAT-Seg-weights (MIT)" in done.out
-    record = read_header("out.safetensors").record
-    assert (record["license"], record["origin"]) == ("MIT", "renamed.pth")
-    assert record["published"] == published.record()
 
 
 # ---- plain CLIP
@@ -317,12 +299,6 @@ def test_a_file_of_segvoc_is_not_converted_again(convert: Command) -> None:
     convert(*again, "cat-seg-b").refused("'ours.safetensors'", "for 'pca-seg-b'; give an official checkpoint")
     convert(*again, "pca-seg-b", "--set", "dense=qq").refused("with other settings")
     assert not Path("out.safetensors").exists()
-
-
-def test_what_a_file_tells_does_not_command_the_terminal(segvoc_command: Command) -> None:
-    write_weights("w.safetensors", {"a": torch.zeros(1)}, "tiny", origin="\x1b[2J\n", scores={"\x07": ["\x1b"]})
-    out = segvoc_command("info", "w.safetensors").out
-    assert "\x1b" not in out and "\x07" not in out and r"origin: '\x1b[2J\n'" in out
 
 
 # ---- disks and kills

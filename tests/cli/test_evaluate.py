@@ -55,23 +55,6 @@ def test_prints_a_table_and_writes_the_report(evaluated, drawn):
     assert files == {"report.json", "classes.csv", "row.md", "index.html", "images", "journal"}
 
 
-def test_without_jinja2_the_command_names_the_report_that_it_wrote(evaluated, drawn, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    done = evaluated("tiny", *arguments(drawn), "--out", "report", "--limit", "1")
-    assert done.code == 0, done.err
-    assert "index.html is not written" in done.err
-    assert done.out.splitlines()[-1] == "-> report/report.json"
-    assert not Path("report/index.html").exists()
-
-
-def test_json_is_the_report_on_one_line(evaluated, drawn):
-    done = evaluated("tiny", *arguments(drawn), "--out", "report", "--json", "--limit", "2", "--boundary")
-    assert done.code == 0
-    (line,) = done.out.splitlines()
-    assert json.loads(line) == read("report/report.json")
-    assert json.loads(line)["data"]["images"] == 2
-
-
 def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
     (drawn / "images/1.png").write_bytes(b"")
     done = evaluated("tiny", *arguments(drawn), "--out", "report")

@@ -58,14 +58,6 @@ def test_models_recipes_and_files_are_fetched_once(segvoc_command, files, hub, a
     assert "to fetch" not in again.err and len(hub.transfers()) == transfers == len(fetched)
 
 
-def test_the_total_is_told_before_the_first_transfer(segvoc_command, files, hub):
-    hub.stated_size = 1 << 59
-    done = segvoc_command("fetch", "pca-part-b")
-    assert "segvoc: 2 files to fetch, 1.15e+09 GB\n" in done.err
-    done.refused("no space is left at")
-    assert hub.transfers() == []
-
-
 def test_the_list_tells_size_license_place_and_use(segvoc_command, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
     path = cache_path(PUBLISHED["dinov2-s"])

@@ -12,7 +12,6 @@ from PIL import Image
 
 import segvoc
 from segvoc.exported.shipped import open_tiny
-from segvoc.models.finding import find_model
 from segvoc.models.presets import PRESETS
 from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS
 from segvoc.teaching.taught_words import TaughtWords
@@ -115,16 +114,6 @@ def shared_words(command: Command) -> TaughtWords:
     taught.save("drawn.words.safetensors")
     assert command("push", "drawn.words.safetensors", "lab/words").code == 0
     return taught
-
-
-def test_taught_words_alone_are_enough_for_tiny(command, hub):
-    taught = shared_words(command)
-    files = hub.repositories.known["lab/words"].files()
-    assert files.keys() == {".gitattributes", CARD, CONFIG, "taught.words.safetensors"}
-    assert 'pip install "segvoc[hub]"' in files[CARD].decode()
-    found = find_model("lab/words")
-    assert found is not None and found.model == "tiny" and found.words == taught.words
-    assert [TaughtWords.load(path).digest for path in found.taught] == [taught.digest]
 
 
 @pytest.mark.slow

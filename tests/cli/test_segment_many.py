@@ -90,35 +90,12 @@ def test_resume_with_other_settings_says_what_differs(segment: Command, options:
     assert {name: Path("out", name).read_bytes() for name in result_files()} == before
 
 
-def test_other_weights_are_another_model(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segvoc.models import loading
-
-    draw_photos("in/a.jpg", "in/b.jpg")
-    segment("in", *WORDS)
-    model = loading.load_network("tiny", device="auto", dtype="auto", options={}, network=None)
-    next(iter(model.network.parameters())).data.add_(1)
-    segment("in", *WORDS, "--resume").refused("weights: ", ", now ")
-
-
 def test_resume_prints_all_reports_as_json(segment: Command, labeled: list[object]) -> None:
     draw_photos("in/a.jpg", "in/ü.jpg")
     first = segment("in", *WORDS, "--json", "--resume")
     assert (first.code, len(labeled)) == (0, 2)
     again = segment("in", *WORDS, "--json", "--resume")
     assert (again.out, len(labeled)) == (first.out, 2)
-
-
-def test_images_of_a_batch_are_done_together(segment: Command, labeled: list[tuple[int, ...]]) -> None:
-    from segvoc.models import loading
-
-    loading.load_network("tiny", device="auto", dtype="auto", options={}, network=None).batch = 2
-    draw_photos(*(f"in/{name}.jpg" for name in "abcde"))
-    segment("in", *WORDS)
-    Path("out/d.png").unlink()
-    del labeled[:]
-    done = segment("in", *WORDS, "--resume")
-    assert [line.split(":")[0] for line in done.out.splitlines()] == ["in/c.jpg", "in/d.jpg"]
-    assert [shape[0] for shape in labeled] == [2]
 
 
 # ---- shares

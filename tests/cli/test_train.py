@@ -171,27 +171,6 @@ def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, tmp_
     assert result.labels.shape == (48, 64)
 
 
-@pytest.mark.slow
-def test_a_run_names_its_extractor_and_does_not_go_on_with_another(segvoc_command, captioned, tmp_path):
-    """What `auto` stands for depends on the machine."""
-    call = ["train", *captioned, "--out", "run", "--steps", 1, *SMALL_SYN, "--set", "seeds=7,8"]
-    outcome = segvoc_command(*call, "--extractor", "auto")
-    assert outcome.code == 0 and "segvoc: noun phrases are extracted by rules" in outcome.err
-    config = json.loads((tmp_path / "run/config.json").read_text())
-    assert (config["recipe"]["captions"]["extractor"], config["seed"]) == ("rules", 7)
-    again = [*call, "--resume", "--set", "extractor=spacy"]
-    segvoc_command(*again).refused("'run' was started otherwise", "recipe.captions.extractor: rules, now spacy")
-    segvoc_command(*call, "--extractor", "nltk").refused("'nltk'", "auto, rules, spacy")
-
-
-def test_captions_are_not_learned_with_settings_that_do_not_fit(segvoc_command, captioned):
-    call = ["train", *captioned, "--out", "run", "--set", "cache_features=false", "--set", "parallel=fsdp"]
-    segvoc_command(*call).refused("cache_features=false needs whole encoders", "leave one of the two out")
-    call = ["train", "syn-seg-b", *captioned[1:], "--weights", "random", "--device", "cpu"]
-    call += ["--out", "other", "--set", "crop_size=225", "--set", "batch_size=1", "--set", "num_workers=0"]
-    segvoc_command(*call).refused("crop_size=225", "16 px wide cells of syn-seg-b", "take 224")
-
-
 def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders, monkeypatch, tmp_path):
     use_hub(monkeypatch, tmp_path / "home", "http://127.0.0.1:9")
     segvoc_command("train", "tiny-syn", "--out", "run").refused("learns from captions", "--captions captions.json")

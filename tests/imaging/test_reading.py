@@ -21,11 +21,10 @@ from segvoc.imaging.reading import (
     MAX_SCANS,
     MAX_THUMBNAILS,
     decode_image,
-    image_name,
     image_size,
     read_image,
 )
-from tests.images import made_photograph, png, saved
+from tests.images import made_photograph, saved
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -66,14 +65,6 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
         assert np.array_equal(read_image(image), pixels)
 
 
-def test_damaged_exif_costs_nothing(tmp_path: Path) -> None:
-    damaged = b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage"
-    path = saved(Image.fromarray(made_photograph()), tmp_path / "photo.png", exif=damaged)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert np.array_equal(read_image(path), made_photograph())
-
-
 @pytest.mark.parametrize(
     ("inks", "expected"), [((0, 0, 0, 0), WHITE), ((0, 255, 255, 0), RED), ((0, 0, 0, 255), BLACK)]
 )
@@ -107,14 +98,6 @@ def test_gray_of_16_bits_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> N
     assert read_image(path)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255, 255]
 
 
-def test_transparent_gray_of_16_bits_becomes_background(tmp_path: Path) -> None:
-    path = tmp_path / "deep.png"
-    path.write_bytes(
-        png(2, 1, 16, 0, b"\0" + struct.pack(">2H", 257 * 10, 257 * 20), (b"tRNS", struct.pack(">H", 2570)))
-    )
-    assert read_image(path)[0, :, 0].tolist() == [255, 20]
-
-
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -140,18 +123,6 @@ def test_palette_becomes_rgb(tmp_path: Path) -> None:
     image.putpixel((1, 0), 1)
     for suffix in (".png", ".gif", ".bmp"):
         assert read_image(saved(image, tmp_path / f"palette{suffix}"))[0].tolist() == [list(RED), list(BLUE)]
-
-
-def test_transparent_palette_entries_become_white(tmp_path: Path) -> None:
-    image = Image.new("P", (3, 1))
-    image.putpalette([*RED, *BLUE, *BLACK])
-    image.putdata([0, 1, 2])
-    path = saved(image, tmp_path / "one.png", transparency=1)
-    assert read_image(path)[0].tolist() == [list(RED), list(WHITE), list(BLACK)]
-    path = saved(image, tmp_path / "levels.png", transparency=bytes([255, 0, 128]))
-    assert read_image(path)[0].tolist() == [list(RED), list(WHITE), [127] * 3]
-    path = saved(image, tmp_path / "one.gif", transparency=0)
-    assert read_image(path)[0].tolist() == [list(WHITE), list(BLUE), list(BLACK)]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
@@ -213,24 +184,6 @@ def test_tensors_are_images() -> None:
     assert pixels.flags.c_contiguous
     assert np.array_equal(pixels, photograph)
     assert np.array_equal(read_image(tensor[:, ::2, 1:]), photograph[::2, 1:])
-
-
-def test_images_from_paths_and_open_files_have_names(tmp_path: Path) -> None:
-    path = saved(Image.new("RGB", (3, 2)), tmp_path / "photo.png")
-    assert image_name(path) == image_name(str(path)) == str(path)
-    with path.open("rb") as file:
-        assert image_name(file) == str(path)
-    for source in (path.read_bytes(), io.BytesIO(), np.zeros((2, 2, 3), np.uint8), Image.new("RGB", (2, 2))):
-        assert image_name(source) is None
-
-
-def test_turned_and_read_only_arrays_are_copied() -> None:
-    photograph = made_photograph()
-    mirrored = read_image(photograph[:, ::-1])
-    assert mirrored.flags.c_contiguous
-    assert np.array_equal(mirrored, photograph[:, ::-1])
-    photograph.flags.writeable = False
-    assert read_image(photograph).flags.writeable
 
 
 @given(

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.errors import OutputError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.overlay import class_regions, with_parts
 from segvoc.imaging.palette import class_colors
@@ -63,12 +62,6 @@ def test_report_lists_every_part_that_was_asked_for() -> None:
     assert "parts" not in _small(parts=False).report()
 
 
-def test_part_with_a_confidence_that_is_no_number_is_null() -> None:
-    result = _small()
-    result.part_confidence[0, 1] = np.nan
-    assert [entry["mean_confidence"] for entry in result.report()["parts"]] == [None, None, None, 0.25]
-
-
 # ---- files
 
 
@@ -104,17 +97,6 @@ def test_file_of_others_is_left_alone(tmp_path: Path, report: str) -> None:
     (tmp_path / "photo.json").write_bytes(report.encode("utf-8", "surrogateescape"))
     _small(parts=False).save(tmp_path)
     assert (tmp_path / "photo.parts.png").read_bytes() == b"an image of mine"
-
-
-def test_map_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _small().save(tmp_path)
-
-    def refuse(path: Path, **_: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(OutputError, match=r"photo\.parts\.png.*earlier run.*Permission denied"):
-        _small(parts=False).save(tmp_path)
 
 
 # ---- overlay and colors
@@ -160,12 +142,3 @@ def test_legend_lists_parts_below_their_object() -> None:
     for entry in regions.entries:
         assert (overlay == entry.color).all(axis=-1).any()
     assert 0.01 < (overlay != plain).any(axis=-1).mean() < 0.3
-
-
-@pytest.mark.parametrize("number", [1, 2, 18, 255])
-def test_parts_of_an_object_have_colors_of_their_own(number: int) -> None:
-    parts = PartVocabulary({"cat": [f"part {index}" for index in range(number)], "*": ["edge", "rim"]})
-    result = _result(np.ones((4, 4)), np.zeros((4, 4)), parts)
-    colors = [tuple(color) for color in np.concatenate((result.part_colors, result.colors)).tolist()]
-    assert len(colors) == number + 5
-    assert len(set(colors)) == len(colors)

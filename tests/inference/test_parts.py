@@ -21,7 +21,7 @@ from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.layers.class_selection import kept_classes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.selection_rules import MostSimilar, Voted, VotedShare, WithParts
+from segvoc.selection_rules import MostSimilar, WithParts
 from segvoc.vocabulary import parts_by_object
 from tests.images import one_line_error, squares
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
@@ -107,30 +107,6 @@ def test_part_is_the_likeliest_of_its_object_where_the_rule_lets_it(window: Wind
         assert 0.1 < some[here].mean() < 0.99
         there = here & (result.part_labels != NO_PART)
         np.testing.assert_allclose(result.part_confidence[there], value[there], atol=1e-5)
-
-
-def test_part_of_any_object_counts_where_an_object_has_no_such_part() -> None:
-    segmenter = noise_segmenter(1, "half")
-    result = segmenter.segment(IMAGE, ["cat", "dog"], parts={"*": ["head"], "cat": ["head"]}, window="single")
-    found = {label: set(np.unique(result.part_labels[result.labels == label])) for label in (0, 1)}
-    assert found == {0: {1, NO_PART}, 1: {0, NO_PART}}
-
-
-def test_absent_object_gives_no_parts() -> None:
-    segmenter = noise_segmenter(2, "half")
-    plain = segmenter.network.selected_logits
-
-    def without_cat(image: torch.Tensor, text: Any, **way: Any) -> Any:
-        logits, kept = plain(image, text, **way)
-        logits[:, 1] = -100
-        logits[:, 2:] = 100  # its parts are everywhere
-        return logits, kept
-
-    segmenter.network.selected_logits = without_cat
-    result = segmenter.segment(IMAGE, ["wall", "cat"], parts={"cat": ["head", "leg"]}, window="single")
-    assert (result.labels == 0).all()
-    assert (result.part_labels == NO_PART).all()
-    assert [entry["pixels"] for entry in result.report()["parts"]] == [0, 0]
 
 
 @pytest.mark.parametrize("way", [{"threshold": 0.6}, {"background": "rest"}, {"background": "wall", "threshold": 0.7}])
@@ -283,16 +259,6 @@ def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
     selection = WithParts(MostSimilar(1), 3, ((0,), (1,), (2,), (1, 2)))
     assert kept_classes(selection, cost).tolist() == [[0, 3, 5, 6], [2, 3, 5, 6]]
     assert kept_classes(WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2))), cost) is None
-
-
-@pytest.mark.parametrize("inner", [Voted(2), VotedShare(share=0.5, least=1), MostSimilar(1)])
-def test_words_are_selected_as_if_there_were_no_parts(inner: Any) -> None:
-    cost = torch.randn(3, 2, 12, 4, 4, generator=torch.Generator().manual_seed(5))
-    expected = kept_classes(inner, cost[:, :, :8])
-    kept = kept_classes(WithParts(inner, 8, ((0,), (1,), (7,), ())), cost)
-    assert torch.equal(kept[:, : expected.shape[1]], expected)
-    assert (kept[:, expected.shape[1] :] >= 8).all()
-    assert 11 not in kept
 
 
 # ---- the strongest class of an owner

@@ -132,40 +132,6 @@ def test_overlay_blends_the_colors_of_the_classes() -> None:
     assert (overlay[100, 148:152] > 200).all(axis=-1).any()
 
 
-def test_weight_of_the_colors_can_be_chosen() -> None:
-    result = _segmentation(np.zeros((4, 4)), ("cat",))
-    assert np.array(result.overlay(alpha=1.0))[0, 0].tolist() == class_colors(1)[0].tolist()
-    assert np.array(result.overlay(alpha=0.0))[0, 0].tolist() == [128] * 3
-    for alpha in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="alpha"):
-            result.overlay(alpha=alpha)
-
-
-@pytest.mark.parametrize("level", [0, 128, 255])
-def test_outlines_can_be_seen_on_any_image(level: int) -> None:
-    overlay = np.array(_segmentation(_halves(400, 600), WORDS, level=level).overlay(names=False, legend=False))
-    across = overlay[200, 290:310].astype(int)
-    line = np.flatnonzero((across == 255).all(axis=1))
-    assert 1 <= len(line) <= 2
-    assert (across[[line[0] - 1, line[-1] + 1]] <= 140).all()
-
-
-def _legend_area(result: Segmentation) -> float:
-    plain, listed = (np.array(result.overlay(names=False, legend=legend)) for legend in (False, True))
-    return float((plain != listed).any(axis=-1).mean())
-
-
-@pytest.mark.parametrize(
-    ("height", "width"), [(60, 60), (60, 90), (40, 3000), (3000, 40), (200, 200), (240, 320), (800, 12_000), (1, 1)]
-)
-def test_legend_shows_every_class_at_any_size(height: int, width: int) -> None:
-    labels = np.arange(height * width).reshape(height, width) * 3 // (height * width)
-    listed = np.array(_segmentation(labels, WORDS).overlay())
-    shown = np.unique(labels)
-    swatches = [(listed == color).all(axis=-1).sum() for color in class_colors(3)[shown]]
-    assert min(swatches) >= 36  # six pixels square
-
-
 def test_legend_of_many_classes_stands_beside_the_image_or_below_a_panorama() -> None:
     words = tuple(f"{index} a very long word indeed" for index in range(1000))
     for (height, width), beside in (((500, 600), True), ((200, 600), False)):

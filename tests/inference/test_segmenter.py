@@ -9,11 +9,10 @@ import torch
 from PIL import Image
 
 import segvoc
-from segvoc.errors import PromptTruncatedWarning, UnknownWordWarning, UsageError
+from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import COMMON_WINDOWS, Window
 from segvoc.inference.segmentation import Segmentation
-from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
@@ -92,26 +91,6 @@ def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None
     assert (np.array(order)[mixed.labels] == plain.labels).mean() > 0.998
 
 
-@pytest.mark.parametrize("window", ["auto", "official"])
-def test_classes_in_chunks_give_the_same(small: NetworkSegmenter, window: Window) -> None:
-    words = [f"word {number}" for number in range(40)]
-    whole = small_segmenter(class_chunk=1000).segment(squares(), words, window=window, return_probabilities=True)
-    parts = small_segmenter(class_chunk=7).segment(squares(), words, window=window, return_probabilities=True)
-    assert len(np.unique(whole.labels)) > 3
-    np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-5)
-    assert (whole.labels == parts.labels).mean() > 0.998
-
-
-def test_ten_thousand_words_are_exact() -> None:
-    segmenter = small_segmenter(blocks=0)
-    words = [f"word {number}" for number in range(10_000)]
-    result = segmenter.segment(squares(), words)
-    assert result.labels.max() > 255
-    present = np.unique(result.labels)
-    fewer = segmenter.segment(squares(), [words[index] for index in present])
-    assert np.array_equal(present[fewer.labels], result.labels)
-
-
 def test_words_are_literal(tiny: NetworkSegmenter) -> None:
     result = tiny.segment(SAMPLES / "chelsea.jpg", ["background", "other", "{}", "50%"])
     assert result.words == ("background", "other", "{}", "50%")
@@ -133,21 +112,6 @@ def test_wrong_words_are_refused_before_images_are_read(small: NetworkSegmenter,
     with pytest.raises(UsageError) as refusal:
         small.segment("missing.jpg", words)  # type: ignore[call-overload]
     assert "missing.jpg" not in str(refusal.value)
-
-
-def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: NetworkSegmenter) -> None:
-    word = "cat " * 400 + "end"
-    with pytest.warns(PromptTruncatedWarning, match=word):
-        result = tiny.segment(SAMPLES / "chelsea.jpg", [word, "rocket"])
-    assert result.words == (word, "rocket")
-    assert (result.labels == 0).mean() > 0.5
-
-
-def test_words_of_other_scripts_are_words_with_a_warning(tiny: NetworkSegmenter) -> None:
-    with pytest.warns(UnknownWordWarning, match='"кошка", "γάτα" and "🐈"; use English') as caught:
-        result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "🐈", "crème brûlée", "naïve café"])
-    assert len(caught) == 1
-    assert result.words[0] == "кошка"
 
 
 # ---- background and threshold
@@ -242,27 +206,7 @@ def test_frames_of_a_video_are_no_images(small: NetworkSegmenter) -> None:
         small.segment(squares(), WORDS, smooth=0.5)
 
 
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_half_precision_mostly_agrees(window: Window) -> None:
-    half = small_segmenter()
-    reduce_precision(half.network, torch.bfloat16)
-    result = half.segment(squares(), WORDS, window=window)
-    expected = small_segmenter().segment(squares(), WORDS, window=window)
-    assert result.confidence.dtype == np.float32
-    # random weights keep the classes close together: many pixels all but tie
-    assert (result.labels == expected.labels).mean() > 0.6
-    assert np.abs(result.confidence - expected.confidence).mean() < 0.02
-
-
 # ---- the embedded model
-
-
-@pytest.mark.parametrize(("photo", "name"), [("chelsea.jpg", "cat"), ("coffee.jpg", "cup")])
-@pytest.mark.parametrize("words", [["cat", "rocket", "cup"], ["cup", "rocket", "cat"]])
-def test_photograph_shows_mostly_what_it_shows(tiny: NetworkSegmenter, photo: str, name: str, words: list[str]) -> None:
-    result = tiny.segment(SAMPLES / photo, words)
-    counts = np.bincount(result.labels.ravel(), minlength=3)
-    assert result.words[counts.argmax()] == name
 
 
 # ---- images from memory

@@ -9,12 +9,9 @@ from jaxtyping import UInt16
 from PIL import Image
 
 from segvoc.arrays import bilinear, sigmoid
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import UsageError
 from segvoc.exported.shipped import open_tiny
-from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.windowed_images import ArrayImage
 from segvoc.inference.tile_grid import TileAxis, Tiling
-from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import Listed, Voted
 from tests.inference.numpy_engine import NumpySegmenter
@@ -166,34 +163,6 @@ def test_words_are_selected_once_for_the_whole_image() -> None:
 # ---- the cells of an image
 
 
-class _Holed(ArrayImage):
-    """An image without pixels on the left."""
-
-    def valid(self, rows: slice, columns: slice) -> np.ndarray:  # type: ignore[override]
-        return np.broadcast_to(
-            np.arange(self.width)[columns] >= 250, (rows.stop - rows.start, columns.stop - columns.start)
-        )
-
-
-def _assembled(tiled: TiledLabeling, image: ArrayImage, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    labels, confidence = (np.zeros((image.height, image.width), kind) for kind in (np.uint16, np.float32))
-    for cell in tiled.cells(image, None, **options):
-        labels[cell.rows, cell.columns], confidence[cell.rows, cell.columns] = cell.labels, cell.confidence
-    return labels, confidence
-
-
-def test_pixels_without_an_image_are_unlabeled_and_their_tiles_skipped() -> None:
-    model, image = _Selecting(), _image(160, 480)
-    tiled = model.in_tiles(WORDS, tile=100, overlap=20)
-    labels, confidence = _assembled(tiled, _Holed(image))
-    calls = len(model.rules)
-    assert (labels[:, :250] == UNLABELED).all()
-    assert (confidence[:, :250] == 0).all()
-    whole, _ = _assembled(tiled, ArrayImage(image))
-    assert np.array_equal(labels[:, 250:], whole[:, 250:])
-    assert calls < len(model.rules) - calls
-
-
 def test_what_tiles_cannot_do_is_refused() -> None:
     model, image = NumpySegmenter(), _image(80, 80)
     for options in ({"parts": {"cat": ["head"]}}, {"return_probabilities": True}, {"groups": [[0]]}):
@@ -203,10 +172,3 @@ def test_what_tiles_cannot_do_is_refused() -> None:
         model.segment(image, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
     with pytest.raises(UsageError, match="there is no tile"):
         model.in_tiles(WORDS)
-
-
-def test_output_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = NumpySegmenter()
-    model.colors[0, 0] = np.nan
-    with pytest.raises(InputError, match="not finite"):
-        model.segment(_image(80, 120), WORDS, tile=64)

@@ -74,7 +74,7 @@ def model_hints(words: Collection[str], own: Sequence[str]) -> list[str]:
 
 
 _SYNONYMS = {
-    "person": "man, woman, boy, girl, child, kid, baby, people, human, guy, lady, pedestrian",
+    "person": "man, woman, boy, girl, child, kid, baby, people, guy, lady, pedestrian",
 }
 """Words that networks know from their images, by the names of which they know less."""
 
