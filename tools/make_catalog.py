@@ -29,6 +29,7 @@ def made_catalog() -> Catalog:
             published=None if preset.published is None else preset.published.name,
             encoders=tuple(file.name for file in preset.encoders if isinstance(file, PublishedFile)),
             fetches_encoders=bool(preset.fetched_encoders),
+            how_to_get=preset.how_to_get,
             **counts(preset),
         )
         for name, preset in PRESETS.items()

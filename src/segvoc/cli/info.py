@@ -58,7 +58,11 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """
     check_name_without_torch(model)
     if model in catalog().models and find_spec("torch") is None:
-        return _listed(model, options)
+        if options:
+            raise missing_extra("PyTorch", "torch")
+        known = catalog().models[model]
+        sizes = {"parameters": known.parameters, "trainable": known.trainable}
+        return {"name": model, "summary": known.summary, **sizes, "weights": _weights(model)}
     from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
 
     if model in PUBLISHED and model not in PRESETS:
@@ -95,21 +99,16 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def _listed(model: str, options: Sequence[str]) -> dict[str, Any]:
-    """What is known of a preset without PyTorch."""
-    if options:
-        raise missing_extra("PyTorch", "torch")
-    listed = catalog().models[model]
+def _weights(name: str) -> dict[str, Any]:
+    """What is known of a preset's weights, which the catalog has without PyTorch."""
+    listed = catalog().models[name]
     if listed.ships:
-        record = open_tiny().origin["record"]
+        record = cast(dict[str, Any], open_tiny().origin["record"])
         files = {path.name: _on_disk(path) for path in sorted(SHIPPED.glob("*.safetensors"))}
-        weights = {"status": "shipped", **cast(dict[str, Any], record), "on_disk": files}
-    elif listed.published is not None:
-        weights = _published(PUBLISHED[listed.published])
-    else:
-        weights = {"status": "not published"}
-    sizes = {"parameters": listed.parameters, "trainable": listed.trainable}
-    return {"name": model, "summary": listed.summary, **sizes, "weights": weights}
+        return {"status": "shipped", **record, "on_disk": files}
+    if listed.published is None:
+        return {"status": "not published", "how_to_get": listed.how_to_get}
+    return _published(PUBLISHED[listed.published])
 
 
 def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +122,7 @@ def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:
     """What is told of a preset, but not of files: its weights, what a training starts from, what papers report."""
     starts = {"training_starts_from": [_encoders(file) for file in preset.encoders]} if preset.encoders else {}
     scores = _scores(name, fetched=preset.published is not None)
-    return {"weights": _weights(preset), **starts, "published_scores": scores}
+    return {"weights": _weights(name), **starts, "published_scores": scores}
 
 
 def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
@@ -169,17 +168,6 @@ def _encoders(file: PublishedFile | UnconfirmedFile) -> dict[str, Any]:
 
 def _on_disk(path: Path) -> str:
     return f"{human_size(path.stat().st_size)} at {path}"
-
-
-def _weights(preset: "Preset") -> dict[str, Any]:
-    if preset.shipped:
-        from segvoc.models.presets import WEIGHTS
-
-        on_disk = {file: _on_disk(WEIGHTS / file) for file in preset.shipped}
-        return {"status": "shipped", **preset.read_record(), "on_disk": on_disk}
-    if preset.published is None:
-        return {"status": "not published", "how_to_get": preset.how_to_get}
-    return _published(preset.published)
 
 
 _SHOWN_TEXTS = 3

@@ -327,25 +327,6 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], o
                     "rename one, or label them in two calls with different --out folders"
                 )
             meeting |= short & {index, other}
-    return meeting | _hidden_by_folders(planned, short, owners)
-
-
-def _hidden_by_folders(
-    planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], owners: Mapping[str, int]
-) -> set[int]:
-    """Images that need their suffixes, since others need a folder where their results would be."""
-    meeting: set[int] = set()
-    folders = {result.parent: path for path, results in planned.values() for result in results}
-    for parent, path in folders.items():
-        for folder in map(folded, map(str, (parent, *parent.parents))):
-            if folder not in owners:
-                continue
-            if owners[folder] not in short:
-                raise UsageError(
-                    f"{str(planned[owners[folder]][0])!r} and {str(path)!r} would need {folder!r} both as a file and "
-                    "as a folder; label them in two calls with different --out folders"
-                )
-            meeting.add(owners[folder])
     return meeting
 
 

@@ -33,6 +33,8 @@ class ListedModel:
     """Published files that its training starts from."""
     fetches_encoders: bool
     """Whether these are all that its training starts from."""
+    how_to_get: str
+    """Where its weights come from, if none ship or are fetched."""
     parameters: int
     """Number of its parameters."""
     trainable: int
