@@ -91,7 +91,7 @@ def test_what_is_converted_segments_as_the_official_file(convert: Command, name:
 @pytest.mark.parametrize(
     ("name", "wrapper"),
     [
-        *(("pca-seg-b", one) for one in (*WRAPPERS, "old", "none")),
+        *(("pca-seg-b", one) for one in ("module/module.", "old", "none")),
         *(pytest.param("cat-seg-b", one, marks=pytest.mark.slow) for one in (*WRAPPERS, "old", "none")),
     ],
 )
@@ -143,9 +143,8 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
 @pytest.mark.parametrize(
     ("name", "wrapper"),
     [
-        *((name, "-") for name in KINDS),
-        *(pytest.param(name, one, marks=pytest.mark.slow) for name in KINDS for one in WRAPPERS[1:4]),
-        *((name, WRAPPERS[4]) for name in KINDS),
+        *(zip(KINDS, WRAPPERS, strict=False)),
+        *(pytest.param(name, one, marks=pytest.mark.slow) for name in KINDS for one in WRAPPERS),
     ],
 )
 def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str, wrapper: str) -> None:

@@ -13,7 +13,6 @@ from tests.cli.command import Command
 from tests.cli.small_reproduction import CALL, TRAIN
 from tests.data.original_files import pack
 from tests.loopback_hub import LoopbackHub
-from tests.small_published import use_small_published
 
 pytestmark = pytest.mark.usefixtures("small_reproduction")
 
@@ -70,20 +69,6 @@ def test_damaged_data_is_one_line(segvoc_command: Command, kind: str) -> None:
     assert last.startswith("segvoc: error: none of pas-20 can be evaluated") and named in last
     assert {name: content for name, content in files().items() if name in before} == before
     assert not Path("report").exists()
-
-
-def test_weights_of_another_network_change_nothing(segvoc_command, monkeypatch, hub):
-    assert segvoc_command("reproduce", *TRAIN).code == 1
-    own = "report/seed-0/run/model.safetensors"
-    before = files()
-    use_small_published(hub, monkeypatch, "pca-seg-clip-b")
-    other = ("pca-seg-clip-b", *CALL[1:6], "other", *CALL[7:], "--weights", own)
-    done = segvoc_command("reproduce", *other)
-    done.failed(2, own, "cat-seg-b", "pca-seg-clip-b")
-    Path("nonsense.pth").write_bytes(b"no weights")
-    segvoc_command("reproduce", *CALL[:6], "other", *CALL[7:], "--weights", "nonsense.pth").failed(2, "nonsense.pth")
-    assert {name: content for name, content in files().items() if name in before} == before
-    assert not Path("other/report.json").exists()
 
 
 def test_a_folder_of_another_call_keeps_its_files(segvoc_command: Command) -> None:

@@ -92,15 +92,3 @@ def test_malformed_list_is_refused_in_one_line(segment: Command, arguments: list
     Path("good.json").write_text('{"cat": ["head"]}')
     segment(*arguments).refused(said)
     assert not Path("out").exists()
-
-
-def test_embedded_model_nests_parts_and_gives_none_of_what_is_not_there(segvoc_command, tmp_path):
-    line = "cup: coffee, saucer; elephant: trunk, ear"
-    done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "table", "--parts", line, "--json")
-    report = json.loads(done.out)
-    found = {entry["name"]: entry["pixels"] for entry in report["classes"]}
-    parts = {entry["name"]: entry["pixels"] for entry in report["parts"]}
-    assert 0 < parts["cup's coffee"] + parts["cup's saucer"] <= found["cup"]
-    assert found["elephant"] == parts["elephant's trunk"] == parts["elephant's ear"] == 0
-    labels, part_labels = (read_label_map(tmp_path / f"out/coffee{end}.png") for end in ("", ".parts"))
-    assert (labels[part_labels != UNLABELED] == 1).all()

