@@ -290,16 +290,6 @@ def test_nothing_that_stands_at_the_place_is_lost(convert: Command) -> None:
     assert Path("other.safetensors").read_bytes() == Path("w.safetensors").read_bytes() == b"precious"
 
 
-def test_a_file_of_segvoc_is_not_converted_again(convert: Command) -> None:
-    torch.save(official_weights("pca-seg-b"), "w.pth")
-    convert("w.pth", "ours.safetensors", "--model", "pca-seg-b")
-    again = ("ours.safetensors", "out.safetensors", "--model")
-    convert(*again, "pca-seg-b").refused("for pca-seg-b already: nothing to convert; use it as it is")
-    convert(*again, "cat-seg-b").refused("'ours.safetensors'", "for 'pca-seg-b'; give an official checkpoint")
-    convert(*again, "pca-seg-b", "--set", "dense=qq").refused("with other settings")
-    assert not Path("out.safetensors").exists()
-
-
 # ---- disks and kills
 
 

@@ -23,11 +23,3 @@ def test_it_is_given_or_from_the_environment(segvoc_command, monkeypatch, name):
     segvoc_command(*call).refused(said.format(root="there"))
     segvoc_command(*call, "--data", "here").refused(said.format(root="here"))
     assert f"[default: ${DATASETS}]" in " ".join(segvoc_command(call[0], "--help").out.split())
-
-
-@pytest.mark.parametrize("call", [("evaluate", "tiny"), ("train", "tiny")])
-def test_images_of_your_own_need_none(segvoc_command, monkeypatch, call):
-    without = segvoc_command(*call, *OWN, "--out", "x")
-    monkeypatch.setenv(DATASETS, "there")
-    assert segvoc_command(*call, *OWN, "--out", "x") == without
-    without.refused("'c' can't be read")

@@ -147,15 +147,6 @@ def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
     assert _strict(done.out)["image"] == name
 
 
-def test_folder_that_cannot_be_written_fails_each_image(segment: Command) -> None:
-    draw_photos("a.jpg", "b.jpg", "in/sub/c.jpg")
-    Path("out").mkdir()
-    Path("out/sub").write_text("a file where a folder should be")
-    done = segment("in", "a.jpg", "--words", WORDS)
-    done.failed(1, "out/sub", "choose another folder")
-    assert "a.json" in result_files()
-
-
 # ---- wrong calls
 
 
@@ -193,14 +184,6 @@ def test_wrong_call_is_refused_before_any_work(segment: Command, arguments: list
     Path("latin.txt").write_bytes("café\n".encode("latin-1"))
     segment("photo.jpg", *arguments).refused(said)
     assert not Path("out").exists()
-
-
-def test_result_over_an_input_is_refused(segment: Command) -> None:
-    draw_photos("photo.png")
-    before = Path("photo.png").read_bytes()
-    segment("photo.png", "--words", "cat", "--out", ".").refused("would overwrite the input 'photo.png'")
-    assert Path("photo.png").read_bytes() == before
-    assert os.listdir() == ["photo.png"]
 
 
 # ---- the installed command, with the embedded model

@@ -98,41 +98,6 @@ def test_refused_calls(segment: Command, options: list[str], told: str) -> None:
 # ---- datasets in
 
 
-@pytest.fixture
-def dataset(segment: Command) -> str:
-    draw_photos(*(f"in/{index}.jpg" for index in range(6)))
-    assert segment("in", *WORDS, "--format", "coco-panoptic", "--out", "coco").code == 0
-    return "coco"
-
-
-def test_evaluate_names_a_damaged_image_and_scores_the_others(segvoc_command: Command, dataset: str) -> None:
-    Image.new("L", (60, 40)).save("coco/annotations/panoptic_default/0.png")
-    done = segvoc_command("evaluate", "tiny", "--dataset", dataset, "--out", "report", "--limit", 2, "--json")
-    assert done.code == 1
-    assert "1 image failed" in done.err
-    report = json.loads(done.out)
-    assert "is a L image, not RGB" in report["failures"][0]["error"]
-    assert report["data"]["evaluated"] == 1
-    assert [entry["name"] for entry in report["classes"]] == ["cat", "stone wall", "road"]
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (["--dataset", "missing"], "the dataset 'missing' does not exist"),
-        (["--dataset", "in"], "looks like no dataset that segvoc knows"),
-        (["--dataset", "coco", "--dataset-format", "cvat"], "'coco' has no XML file of CVAT's"),
-        (["--dataset", "coco", "--split", "val"], "has no set 'val'; its files are default"),
-        (["--dataset", "coco", "--labels", "in"], "--dataset has labels and classes of its own; leave out --labels"),
-        (["--dataset", "coco", "--background", "sky"], "the background 'sky' is not one of the classes"),
-        (["--dataset", "coco", "--out", "coco/report"], "would lie among the images"),
-        (["--split", "val"], "nothing to evaluate"),
-    ],
-)
-def test_refused_datasets(segvoc_command: Command, dataset: str, options: list[str], told: str) -> None:
-    segvoc_command("evaluate", "tiny", "--out", "report", *options).refused(told)
-
-
 def test_objects_are_counted_in_reports_and_datasets(segment: Command) -> None:
     draw_photos("in/a.jpg")
     done = segment("in", *WORDS, "--objects", "--least-object", "4", "--json")

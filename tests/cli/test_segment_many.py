@@ -135,14 +135,6 @@ def test_compact_lists_only_what_was_found(segment: Command) -> None:
     assert (read_label_map("out/a.png") == read_label_map("complete/a.png")).all()
 
 
-def test_no_overlay(segment: Command) -> None:
-    draw_photos("a.jpg")
-    segment("a.jpg", *WORDS)
-    done = segment("a.jpg", *WORDS, "--no-overlay")
-    assert "-> out/a.png" in done.out
-    assert result_files() == ["a.json", "a.png"]  # that of the earlier call is gone
-
-
 # ---- several processes
 
 

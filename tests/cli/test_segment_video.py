@@ -95,17 +95,6 @@ def test_videos_that_cannot_be_read_fail_alone_in_one_line(segment: Command, mon
     segment("whole.mp4", *WORDS).failed(1, "64 × 48 pixels")
 
 
-def test_a_video_that_ends_early_is_labeled_as_far_as_it_goes(segment: Command) -> None:
-    content = write_video(Path("video.mkv"), 60).read_bytes()
-    Path("video.mkv").write_bytes(content[: len(content) * 2 // 3])
-    done = segment("video.mkv", *WORDS, "--json", "--every=10")
-    done.failed(1, "'video.mkv' is damaged", "frames that can be read are labeled")
-    report = json.loads(done.out)
-    assert 0 < report["video"]["frames"] < 60
-    assert report["video"]["damage"].startswith("it ends after")
-    assert len(shown_frames(Path("out/video.overlay.mp4"))) == report["video"]["frames"]
-
-
 def _only_sound(path: Path) -> None:
     import av
 

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from segvoc.imaging import fonts
 from segvoc.imaging.fonts import drawable
@@ -49,13 +47,3 @@ def test_fonts_that_fontconfig_knows_are_found(tmp_path: Path, monkeypatch: pyte
     fonts._fontconfig_files.cache_clear()
     assert text == "кот"
     assert getattr(font, "path", "") == file
-
-
-@pytest.mark.parametrize(
-    "name", ["קטן gato", "قطة 12", "e\u0301\u0302\u0303", "\ufe0f", "👩\u200d🚀", "ไทย", "\U000f0000", "\ud800"]
-)
-def test_right_to_left_text_and_combining_characters_can_be_drawn(name: str) -> None:
-    text, font = drawable(name, 20)
-    image = Image.new("L", (400, 40))
-    ImageDraw.Draw(image).text((5, 20), text, 255, font, anchor="lm")
-    assert np.asarray(image).any()

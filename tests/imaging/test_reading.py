@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import FirstFrameWarning, ImageTooLargeError, InputError
 from segvoc.imaging.reading import (
@@ -76,21 +76,6 @@ def test_cmyk_becomes_rgb(tmp_path: Path, inks: tuple[int, ...], expected: tuple
     assert (b"Adobe" in path.read_bytes()[:200]) == (suffix == ".jpg")
 
 
-def test_lab_becomes_rgb(tmp_path: Path) -> None:
-    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-    lab = ImageCms.applyTransform(Image.new("RGB", (8, 8), (200, 40, 60)), transform)
-    assert lab.mode == "LAB"
-    for source in (lab, saved(lab, tmp_path / "lab.tif")):
-        assert np.abs(read_image(source)[4, 4].astype(int) - (200, 40, 60)).max() <= 4
-
-
-def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
-    image = Image.new("1", (2, 1))
-    image.putpixel((1, 0), 1)
-    for suffix in (".png", ".tif", ".pbm"):
-        assert read_image(saved(image, tmp_path / f"fax{suffix}")).tolist() == [[[0] * 3, [255] * 3]]
-
-
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
 def test_gray_of_16_bits_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.array([[0, 128, 129, 257, 32768, 65407, 65535]], np.uint16)
@@ -115,14 +100,6 @@ def test_float_grays_are_scaled(tmp_path: Path, values: list[float], expected: l
     image = Image.fromarray(np.array([values], np.float32))
     for source in (image, saved(image, tmp_path / "float.tif")):
         assert read_image(source)[0, :, 0].tolist() == expected
-
-
-def test_palette_becomes_rgb(tmp_path: Path) -> None:
-    image = Image.new("P", (2, 1))
-    image.putpalette([*RED, *BLUE])
-    image.putpixel((1, 0), 1)
-    for suffix in (".png", ".gif", ".bmp"):
-        assert read_image(saved(image, tmp_path / f"palette{suffix}"))[0].tolist() == [list(RED), list(BLUE)]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])

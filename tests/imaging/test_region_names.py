@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.overlay import class_regions, draw_names
 from segvoc.imaging.palette import class_colors
 
@@ -40,15 +39,6 @@ def test_a_name_lies_in_the_widest_part_of_its_region() -> None:
     assert _within(box, (200, 10, 290, 150))
 
 
-def test_a_long_name_is_broken_before_it_shrinks() -> None:
-    labels = np.zeros((100, 400))
-    labels[:, 300:] = 1
-    _, narrow = _written(labels, "sky", "space shuttle", size=20)
-    (wide,) = _written(np.zeros((100, 400)), "space shuttle", size=20)
-    assert narrow[3] - narrow[1] > 1.5 * (wide[3] - wide[1])
-    assert _within(narrow, (300, 0, 400, 100))
-
-
 @pytest.mark.parametrize("name", ["cat", "a photograph of a cat", "x" * 41, "y" * 100_000])
 def test_a_name_without_room_is_left_out(name: str) -> None:
     labels = np.zeros((200, 300))
@@ -61,10 +51,6 @@ def test_specks_and_cracks_are_no_obstacle() -> None:
     labels[::20, ::20] = 0
     labels[:, 150] = 0
     assert _written(labels, "dust", "cat")[1] != (0, 0, 0, 0)
-
-
-def test_unlabeled_pixels_have_no_name() -> None:
-    assert _written(np.full((200, 300), UNLABELED)) == [(0, 0, 0, 0)]
 
 
 def test_a_name_keeps_clear_of_the_legend() -> None:

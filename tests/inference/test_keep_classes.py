@@ -14,7 +14,7 @@ from segvoc.inference.protocols import COMMON_WINDOWS, Protocols, Sliding, Windo
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.selection_rules import DROPPED, KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
+from segvoc.selection_rules import KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
@@ -85,14 +85,6 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small
     two = expected.topk(2, dim=0).values
     clear = (two[0] - two[1] > 1e-5).numpy()
     assert np.array_equal(result.labels[clear], expected.argmax(0).numpy()[clear])
-
-
-def test_dropped_words_lose_against_words_below_their_mark() -> None:
-    segmenter = _segmenter(blocks=0)
-    segmenter.network.get_submodule("aggregation.skip").bias.fill_(10 * DROPPED)
-    result = _segment(segmenter, 3)
-    assert result.selected[np.unique(result.labels)].all()
-    assert result.selected.sum() == 3
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segvoc import LabelOptions, UsageError
-from segvoc.inference.label_options import LabelKeywords, parse_option
+from segvoc.inference.label_options import LabelKeywords
 from segvoc.inference.tile_grid import DEFAULT_TILE
 from segvoc.storage.json_files import strict_json
 
@@ -37,12 +37,6 @@ def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -
         LabelOptions(**values)
 
 
-def test_keywords_change_single_options() -> None:
-    options = LabelOptions(window="single", threshold=0.25)
-    assert LabelOptions.of(options, {"threshold": None}) == LabelOptions(window="single")
-    assert LabelOptions.of(None, {"keep_classes": "all"}) == LabelOptions(keep_classes="all")
-
-
 def test_equal_options_have_equal_records() -> None:
     plain = LabelOptions(keep_classes=3, threshold=0.5, background="other", tile=800)
     numpy = LabelOptions(
@@ -65,17 +59,3 @@ def test_every_option_that_changes_labels_is_in_the_record() -> None:
     assert LabelOptions(smooth=0.5).record()["smooth"] == 0.5
     assert set(before) == set(get_type_hints(LabelOptions)) - {"return_probabilities"}
     assert LabelOptions(return_probabilities=True).record() == before
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("window", "wide", "window=wide is unknown; it is one of auto, single"),
-        ("keep_classes", "-1", "keep_classes='-1' is invalid"),
-        ("threshold", "half", "threshold=half is not a value of this option"),
-        ("threshold", "2", "threshold=2.0 is not a probability"),
-    ],
-)
-def test_other_texts_are_refused(name: str, text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        parse_option(name, text)

@@ -1,7 +1,6 @@
 """The strongest class of every pixel: exactly that of the interpolated maps."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,17 +53,6 @@ def _check_numpy(maps: Tensor, best: StrongestClass) -> None:
 @settings(max_examples=40, deadline=None)
 def test_is_that_of_the_interpolated_maps(classes, cells, size, chunk, seed):
     _check(torch.rand((classes, *cells), generator=torch.Generator().manual_seed(seed)) * 4 - 2, size, chunk)
-
-
-@pytest.mark.parametrize("values", [1, 5000, 30_000])
-def test_contenders_that_are_too_many_at_once_go_one_after_the_other(values, monkeypatch):
-    maps = torch.randn(30, 6, 5, generator=torch.Generator().manual_seed(0)).repeat(2, 1, 1)
-    whole = _strongest(maps, (50, 41))
-    monkeypatch.setattr("segvoc.inference.strongest_class.CPU_VALUES", values)
-    parts = _strongest(maps, (50, 41))
-    assert torch.equal(parts.value, whole.value)
-    assert torch.equal(parts.index, whole.index)
-    assert parts.index.unique().numel() > 10 and parts.index.max() < 30
 
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=2, max_size=12), st.integers(1, 12))

@@ -1,11 +1,9 @@
 """Where tiles are, and their weights."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvoc.errors import UsageError
 from segvoc.inference.tile_grid import TileAxis, Tiling
 
 
@@ -57,11 +55,3 @@ def test_tiles_have_one_size_and_the_last_one_ends_at_the_edge() -> None:
     small = Tiling.checked(100).columns(60)
     assert (small.starts, small.size) == ([0], 60)
     assert not Tiling.checked(100, wrap=True).columns(60).wrap
-
-
-@pytest.mark.parametrize(
-    ("tile", "overlap", "said"), [(16, None, "tile=16"), (64, 33, "give 0 to 32"), (64, -1, "overlap=-1")]
-)
-def test_wrong_tiles_are_refused(tile: int, overlap: int | None, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        Tiling.checked(tile, overlap)

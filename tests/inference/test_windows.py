@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
 from segvoc.inference.protocols import COMMON_WINDOWS, Protocol, Sliding, clip_protocols
-from segvoc.inference.windows import MEAN_COLOR, merged
+from segvoc.inference.windows import MEAN_COLOR
 from segvoc.models.presets import PRESETS
 from tests.inference.tensor_views import views
 
@@ -50,17 +50,6 @@ def test_towers_that_squash_get_the_loaders_image_in_the_official_windows(preset
     image = np.zeros((400, 500, 3), np.uint8)
     shapes = {window: tuple(views(image, protocols[window]).shape[2:]) for window in protocols}
     assert shapes == {"auto": (448, 448), "single": (448, 448), "official": (614, 768), "official-single": (640, 768)}
-
-
-@pytest.mark.parametrize("preset", SQUARES)
-def test_published_squares_are_squares(preset: str) -> None:
-    for protocol in PRESETS[preset].protocols.values():
-        assert protocol.input_size(400, 500) == (protocol.size, protocol.size)
-    way = PRESETS[preset].protocols["official"]
-    pixels = views(np.zeros((400, 600, 3), np.uint8), way)
-    # 336 x 504 px in windows of 224 px at 112 px, and one and a half times that; or the whole image
-    count = 1 if way.sliding is None else 8
-    assert pixels.shape == (count, 3, way.size, way.size)
 
 
 def test_every_preset_has_every_window() -> None:
@@ -120,20 +109,6 @@ def test_official_single_pads_with_what_normalizes_to_zero_and_does_not_cut_it_o
 
 
 # ---- answers
-
-
-def test_windows_are_averaged_where_they_overlap_and_then_with_the_whole() -> None:
-    logits = torch.full((5, 1, 96, 96), -100.0)
-    logits[0] = 100.0
-    # the first window alone sees its corner, shares borders with one other and the middle with three
-    answer = merged(logits, CLIP_B["official"])[0]
-    assert answer[100, 100] == pytest.approx(0.5)
-    assert answer[100, 300] == answer[300, 100] == pytest.approx(0.25)
-    assert answer[300, 300] == pytest.approx(0.125)
-    assert answer[500, 500] == pytest.approx(0)
-    logits = -logits
-    logits[1:4] = -100.0
-    assert merged(logits, CLIP_B["official"])[0, 10, 10] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
