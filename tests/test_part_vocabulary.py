@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
 from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
@@ -49,9 +48,6 @@ def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
     word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
     assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
     assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
-
-
-_NAME = st.text(st.characters(exclude_characters=":;,*", exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
 
 
 # ---- what is refused

@@ -4,7 +4,6 @@ import pytest
 
 from segvoc.cli.dataset_options import DATASETS
 
-OWN = ("--images", "i", "--labels", "l", "--classes", "c")
 CALLS = {
     "prepare": (("prepare", "pas-20"), "the data folder {root!r} does not exist"),
     "evaluate": (("evaluate", "tiny", "--benchmark", "pas-20", "--out", "x"), "segvoc prepare pas-20 --data {root}"),

@@ -14,7 +14,6 @@ from segvoc.models import opening
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 LINE = "cat: head, leg; sofa: leg, cushion"
 
 

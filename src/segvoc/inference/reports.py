@@ -128,7 +128,7 @@ class LabeledFile:
     width: int
     """Likewise."""
     words: tuple[str, ...]
-    background: str | None
+    background: str | None = None
     """The word that stands for "none of the others"."""
     statistics: LabelStatistics
     """Pixels and confidences of all labels."""
@@ -136,7 +136,7 @@ class LabeledFile:
     """Name of the model that labeled it."""
     dtype: str
     """Precision of most of the network's computations."""
-    unsure_below: float | None
+    unsure_below: float | None = None
     """Mean confidence below which perhaps none of the words is in it; None where it was never measured."""
     seconds: float
     """Time for reading, labeling and drawing it [s], in all calls together."""
