@@ -47,6 +47,7 @@ class Progress:
         unit: name of a unit in the singular: "image" or "step".
         done: number of units finished by an earlier call.
         silent: show nothing, for example on all ranks except 0.
+        keep: leave the bar on the terminal when the task is done.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Progress:
         unit: str = "image",
         done: int = 0,
         silent: bool = False,
+        keep: bool = False,
     ) -> None:
         self.what, self.total, self.unit, self.done = what, total, unit, done
         self._first, self._start = done, time.monotonic()
@@ -71,7 +73,7 @@ class Progress:
             initial=done,
             unit=f" {unit}s",
             disable=silent or not terminal,
-            leave=False,
+            leave=keep,
             ncols=None if _has_size() else UNKNOWN_SIZE[0],
             nrows=None if _has_size() else UNKNOWN_SIZE[1],
             dynamic_ncols=_has_size(),

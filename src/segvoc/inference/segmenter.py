@@ -30,7 +30,7 @@ from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.sharing.shareable import Shareable
 from segvoc.teaching.taught_words import TaughtQuery
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, folded
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one for each class, or a vocabulary that the model has encoded."""
@@ -370,7 +370,9 @@ class Segmenter(Teachable, Shareable, ABC):
             )
         if words.encode is not self.encode_words:
             raise UsageError("these words were encoded by another model; encode them with this one")
-        if parts is not None or background not in (None, words.background):
+        if parts is not None or (
+            background is not None and folded(background.strip()) != folded(words.background or "")
+        ):
             raise UsageError("encoded words bring their own parts and background; give both to `encode`")
         return words
 
