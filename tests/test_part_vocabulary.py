@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
 from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
@@ -52,42 +50,6 @@ def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
     assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
 
 
-@pytest.mark.parametrize(
-    ("owner", "part"),
-    [
-        ("猫", "头"),
-        ("кошка", "хвост"),
-        ("driver's seat", "back"),
-        ("chest of drawers", "man's best friend"),
-        ("a: b; c", "1,000 hairs"),
-        ("%s {}", "\\"),
-    ],
-)
-def test_any_text_is_a_name(owner: str, part: str, tmp_path: Path) -> None:
-    (tmp_path / "parts.json").write_text(json.dumps({owner: [part]}), encoding="utf-8")
-    parts = PartVocabulary.read(tmp_path / "parts.json")
-    assert parts.objects == (owner,)
-    assert parts.parts[0].name == parts.parts[0].word(owner) == f"{owner}'s {part}"
-
-
-def test_names_are_compared_as_whole_strings() -> None:
-    parts = PartVocabulary({"cat": ["head", "Head", "heads"], "Cat": ["head"], "cat, kitten": ["head"]})
-    assert len(parts) == 5
-
-
-_NAME = st.text(st.characters(exclude_characters=":;,*", exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
-
-
-@given(st.dictionaries(_NAME.map(str.strip), st.lists(_NAME.map(str.strip), min_size=1, unique=True), min_size=1))
-def test_what_a_line_can_say_is_what_a_mapping_says(mapping: dict[str, list[str]]) -> None:
-    try:
-        expected = PartVocabulary(mapping)
-    except UsageError:  # two parts that are called the same: "a's b" of "c" and "b's c" of "a"
-        return
-    lists = [f"{owner}: {', '.join(parts)}" for owner, parts in mapping.items()]
-    assert PartVocabulary.parse("; ".join(lists)) == expected
-
-
 # ---- what is refused
 
 
@@ -95,28 +57,16 @@ def test_what_a_line_can_say_is_what_a_mapping_says(mapping: dict[str, list[str]
     ("line", "said"),
     [
         ("", "there are no parts; give at least one, for example 'dog: head, leg; cat: head'"),
-        (" \n", "there are no parts"),
         ("cat", "'cat' has no colon"),
         ("dog: head; cat", "'cat' has no colon"),
-        (f"dog: head; {'cat' * 999}", "… has no colon"),
-        ("head, leg", "'head, leg' has no colon"),
         ("cat:", "the part '' of 'cat' is empty"),
-        ("cat: ", "the part ' ' of 'cat' is empty"),
         ("dog: head; cat: head,, tail", "the part '' of 'cat' is empty"),
-        ("dog: head, ; cat: head", "the part ' ' of 'dog' is empty"),
         (": head", "the object before the colon of ': head' is empty"),
-        ("dog: leg;  : head", "the object before the colon of ': head' is empty"),
         ("dog: head;", "list 2 of 'dog: head;' is empty ('')"),
-        ("dog: head; ; cat: head", "list 2 of 'dog: head; ; cat: head' is empty (' ')"),
         ("dog: head, cat: leg", "'cat: leg' among the parts of 'dog' has a colon too; put a semicolon between objects"),
-        (" cat :: head", "': head' among the parts of 'cat' has a colon too"),
         ("dog: head; cat: head; dog: leg", "the object 'dog' is given twice"),
-        ("*: head; *: leg", "the object '*' is given twice"),
         ("dog: head, leg, head", "the part 'head' of 'dog' is given twice"),
-        ("dog: head, head ", "the part 'head' of 'dog' is given twice"),
-        ("*: head, head", "the part 'head' of '*' is given twice"),
         ("a: b's c; a's b: c", "\"b's c\" of 'a' and 'c' of \"a's b\" are both called \"a's b's c\""),
-        ("*: cat's head; cat: head", "\"cat's head\" of '*' and 'head' of 'cat' are both called \"cat's head\""),
         (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "isn't valid Unicode"),
     ],
 )
@@ -130,20 +80,14 @@ def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, 
     ("given", "said"),
     [
         ({}, "there are no parts"),
-        ({"cat": [], "dog": []}, "there are no parts"),
         ({"": ["head"]}, "the object '' is empty"),
-        ({" ": ["head"]}, "the object ' ' is empty"),
         ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
         ({"cat": ["head", " "]}, "the part ' ' of 'cat' is empty"),
-        ({"cat": ["head, , face"]}, "the part 'head, , face' of 'cat' is empty"),
         ({"cat": "head, leg"}, "the parts of 'cat' must be a list, not 'head, leg'"),
         ({"cat": {"head": 1}}, "the parts of 'cat' must be a list, not {'head': 1}"),
-        ({"cat": None}, "the parts of 'cat' must be a list, not None"),
         ({"cat": ["head", 3]}, "the part 3 of 'cat' isn't a string; write parts as text"),
         ({3: ["head"]}, "the object 3 isn't a string; write objects as text"),
         ("cat: head", "the parts must be a dictionary, not 'cat: head'"),
-        ([["cat", ["head"]]], "the parts must be a dictionary"),
-        (None, "the parts must be a dictionary, not None"),
     ],
 )
 def test_malformed_mapping_is_refused(given: object, said: str) -> None:
@@ -157,17 +101,8 @@ def test_malformed_mapping_is_refused(given: object, said: str) -> None:
         ("", "isn't valid JSON"),
         ('{"cat": ["head"]', "isn't valid JSON: Expecting ',' delimiter in line 1, column 17"),
         ('["cat"]', "has ['cat'], not an object of lists"),
-        ("3", "has 3, not an object of lists"),
-        ("{}", "there are no parts"),
-        ('{"cat": []}', "there are no parts"),
         ('{"cat": ["head"], "cat": ["leg"]}', "the object 'cat' is given twice"),
-        ('{"cat": ["head", "head"]}', "the part 'head' of 'cat' is given twice"),
-        ('{"cat": {"head": []}}', "the parts of 'cat' must be a list, not {'head': []}"),
         ('{"cat": "head"}', "must be a list, not 'head'"),
-        ('{"cat": [["head"]]}', "the part ['head'] of 'cat' isn't a string"),
-        ('{"cat": [""]}', "the part '' of 'cat' is empty"),
-        ('{"": ["head"]}', "the object '' is empty"),
-        ('{"cat": ["\\ud800"]}', "isn't valid Unicode"),
         ('{"cat": ' + "[" * 100_000, "nested too deeply"),
         ('{"cat": ' * 100_000 + "[]" + "}" * 100_000, "nested too deeply"),
     ],

@@ -1,9 +1,7 @@
 """A bar on a terminal; elsewhere a line now and then, and none for short work."""
 
-import io
 import os
 import sys
-import threading
 import time
 
 import pytest
@@ -56,28 +54,6 @@ def test_short_work_and_silent_processes_print_nothing(clock, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_work_whose_size_is_known_late(clock, capsys):
-    with Progress("evaluating") as shown:
-        clock.now += 20
-        shown.start(4)
-        clock.now += 3
-        shown.update()
-        assert capsys.readouterr().err == "segvoc: evaluating: 1 of 4 images, 0.333 images per second, 0:09 left\n"
-
-
-def test_a_terminal_gets_a_bar(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress("encoding images", total=3, keep=True) as shown:
-        for _ in range(3):
-            shown.update()
-    assert "encoding images: 100%" in terminal.getvalue() and "3/3" in terminal.getvalue()
-
-
 def test_slow_work_without_units_is_announced(monkeypatch, capsys):
     monkeypatch.setattr(progress, "ANNOUNCED_AFTER", 0.01)
     for silent, line in ((False, "segvoc: loading tiny ...\n"), (True, "")):
@@ -88,16 +64,6 @@ def test_slow_work_without_units_is_announced(monkeypatch, capsys):
     with announced("loading tiny"):
         pass
     assert capsys.readouterr().err == ""
-
-
-def test_threads_lose_no_unit():
-    with Progress("scoring", total=4000) as shown:
-        threads = [threading.Thread(target=lambda: [shown.update() for _ in range(1000)]) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert shown.done == 4000
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
 from segvoc.vocabulary import MAX_CLASSES, Vocabulary
@@ -17,16 +15,6 @@ from tests.images import one_line_error
 
 def test_words_keep_their_order_and_lose_white_space_around_them() -> None:
     assert Vocabulary([" sofa ", "cat\n", "\ttraffic light"]).words == ("sofa", "cat", "traffic light")
-
-
-def test_words_may_come_from_any_iterable() -> None:
-    assert Vocabulary(word for word in ("cat", "sofa")).words == ("cat", "sofa")
-    assert Vocabulary({"cat": 1, "sofa": 2}).words == ("cat", "sofa")
-
-
-def test_words_are_compared_as_whole_strings() -> None:
-    different = ("cat", "Cat", "cats", "cat, kitten", "kitten, cat", "cafe\u0301", "caf\u00e9", "big cat", "big  cat")
-    assert Vocabulary(different).words == different
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -66,13 +54,6 @@ def test_label_map_limits_the_number_of_words() -> None:
         Vocabulary(words)
 
 
-def test_vocabularies_of_the_same_words_are_equal() -> None:
-    assert Vocabulary(["cat ", "sofa"]) == Vocabulary(("cat", "sofa"))
-    assert hash(Vocabulary(["cat"])) == hash(Vocabulary(["cat"]))
-    assert Vocabulary(["cat", "sofa"]) != Vocabulary(["sofa", "cat"])
-    assert Vocabulary(["cat"]) != Vocabulary(["cat"], synonyms="average")
-
-
 # ---- synonyms and templates
 
 
@@ -88,19 +69,10 @@ def test_synonyms_are_averaged_where_wanted() -> None:
     assert vocabulary.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
 
 
-def test_comma_without_space_separates_nothing() -> None:
-    assert Vocabulary(["1,000 roses"]).prompts(["{}"]) == [[["1,000 roses"]]]
-
-
 @pytest.mark.usefixtures("as_users_call")
 def test_unknown_rule_for_synonyms_is_refused() -> None:
     with pytest.raises(UsageError, match="'all' is unknown"):
         Vocabulary(["cat"], synonyms="all")  # type: ignore[arg-type]
-
-
-def test_leaving_a_word_out_keeps_the_rest() -> None:
-    left = Vocabulary(["cat", "background", "sofa, couch"], synonyms="average").without("background")
-    assert left == Vocabulary(["cat", "sofa, couch"], synonyms="average")
 
 
 # ---- one line of words
@@ -114,11 +86,6 @@ def test_commas_separate_words_of_a_line() -> None:
 def test_line_without_proper_words_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is empty" if "," in text else "no words"):
         Vocabulary.parse(text)
-
-
-@given(st.lists(st.from_regex(r"[^\s,]{1,8}( [^\s,]{1,8})?", fullmatch=True), min_size=1, max_size=20, unique=True))
-def test_line_and_list_are_the_same(words: list[str]) -> None:
-    assert Vocabulary.parse(",".join(words)) == Vocabulary(words)
 
 
 # ---- a file of words
@@ -165,8 +132,3 @@ def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, sa
 def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     with one_line_error(UsageError, repr(f"{tmp_path}/{name}"), match="can't be read"):
         Vocabulary.read(f"{tmp_path}/{name}")
-
-
-def test_ten_thousand_words_are_read(tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("".join(f"word {number}\n" for number in range(10_000)))
-    assert len(Vocabulary.read(tmp_path / "words.txt")) == 10_000

@@ -5,10 +5,19 @@ python -m tools.make_catalog
 
 from segvoc.checkpoints.published import PublishedFile
 from segvoc.models.catalog import CATALOG, Catalog, ListedModel
-from segvoc.models.presets import PRESETS
+from segvoc.models.presets import PRESETS, Preset
+from segvoc.models.weightless import weightless
 from segvoc.records import to_json
 from segvoc.storage.json_files import write_json
 from segvoc.training.recipes import RECIPES
+
+
+def counts(preset: Preset) -> dict[str, int]:
+    """How many parameters a preset's network has, and how many of these the published recipe trains."""
+    with weightless():
+        network = preset.build(preset.configuration)
+    sizes = {name: value.numel() for name, value in network.named_parameters()}
+    return {"parameters": sum(sizes.values()), "trainable": sum(sizes[key] for key in network.trainable_parameters())}
 
 
 def made_catalog() -> Catalog:
@@ -20,6 +29,8 @@ def made_catalog() -> Catalog:
             published=None if preset.published is None else preset.published.name,
             encoders=tuple(file.name for file in preset.encoders if isinstance(file, PublishedFile)),
             fetches_encoders=bool(preset.fetched_encoders),
+            how_to_get=preset.how_to_get,
+            **counts(preset),
         )
         for name, preset in PRESETS.items()
     }

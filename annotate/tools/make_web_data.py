@@ -17,9 +17,8 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from segvoc.arrays import bilinear
-from segvoc.imaging.overlay import draw_overlay
+from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.regions import class_regions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes

@@ -17,10 +17,8 @@ from PIL import Image
 from segvoc.errors import InputError, OutputError
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette, stored_dtype
-from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
-from segvoc.imaging.palette import class_colors
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.rasters import RasterImage, Stretch, gdal_writing, is_raster, require_rasterio
-from segvoc.imaging.regions import class_regions
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
@@ -139,6 +137,8 @@ def label_big_image(
                 height=image.height,
                 width=image.width,
                 words=tiled.words,
+                background=tiled.job.query.background_name,
+                unsure_below=model.unsure_below,
                 statistics=labels.statistics,
                 model=model.name,
                 dtype=model.dtype,
@@ -200,7 +200,7 @@ def _write(
     result: BigResult, image: WindowedImage, labels: "PartialLabels", overlay: OverlayStyle | None, *, compact: bool
 ) -> None:
     """Write the results; the report comes last."""
-    colors = class_colors(len(result.words))
+    colors = result.colors
     if isinstance(image, RasterImage):
         write_geotiff(result.label_map, labels, image, result.words, colors)
     else:

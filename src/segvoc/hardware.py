@@ -33,6 +33,11 @@ def bfloat16_instructions() -> str | None:
     return next((name for key, name in _BFLOAT16.items() if found.get(key)), None)
 
 
+def device_name(device: object) -> str:
+    """The name of a device of PyTorch, given as such, by name or, as in other libraries, by the number of a GPU."""
+    return f"cuda:{device}" if str(device).isdecimal() else str(device)
+
+
 def may_have_gpu() -> bool:
     """Whether PyTorch may find a GPU here, by the driver's files: PyTorch itself takes a second to import."""
     if sys.platform == "win32":

@@ -2,11 +2,12 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from segvoc.errors import UsageError
 
@@ -18,17 +19,26 @@ ANY = "*"
 
 _EXAMPLE = "dog: head, leg; cat: head"
 
+_TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
+"""Suffixes of files that have columns, of which no one says which holds the words."""
+
+
+def folded(name: str) -> str:
+    """A name as names are compared: neither case nor the encoding of accents tells two words apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The classes of a call, in the order given.
 
     Raises:
-        UsageError: there is no word, or a word is empty, not a string, or given twice.
+        UsageError: there is no word, or a word is empty, not a string, or given twice, in whatever case.
     """
 
     words: tuple[str, ...]
-    """One name per class, without the white space around it. `", "` inside a name separates synonyms."""
+    """One name per class, without the white space around it, in Unicode's composed form (NFC). `", "` inside a name
+    separates synonyms."""
     synonyms: Literal["first", "average"] = "first"
     """"first" uses the first synonym only, as the released networks do; "average" the mean of all embeddings."""
 
@@ -51,19 +61,20 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Vocabulary":
-        """The words of a UTF-8 text file with one class per line; empty lines at the end are ignored.
+        """The words of a UTF-8 file: text with one class per line, or JSON (`classes.json`).
+
+        Empty lines at the end are ignored. JSON is a list of names, or an object with the name of each id
+        ({"0": "cat", "1": "sofa"}) or the id of each name; its words come by ascending id.
 
         Raises:
-            UsageError: the file can't be read or isn't UTF-8; see also `Vocabulary`.
+            UsageError: the file can't be read, isn't UTF-8, or is a table; see also `Vocabulary`.
         """
-        name = os.fspath(path)
-        try:
-            lines = Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
-        except UnicodeDecodeError:
-            raise UsageError(f"the words file {name!r} isn't UTF-8 text; save it as UTF-8") from None
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise UsageError(f"the words file {name!r} can't be read: {reason}; check the path") from None
+        name, suffix = os.fspath(path), Path(path).suffix.lower()
+        if suffix in _TABLES:
+            raise UsageError(f"the words file {name!r} is a table ({suffix}); write one class per line, or a JSON list")
+        if suffix == ".json":
+            return cls(_names_in(_read_json(path, "words"), name))
+        lines = _read_text(path, "words").rstrip().splitlines()
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 raise UsageError(f"line {number} of {name!r} is empty (''); write one class per line")
@@ -156,19 +167,7 @@ class PartVocabulary:
         Raises:
             UsageError: the file can't be read, or isn't such JSON; see also `PartVocabulary`.
         """
-        name = os.fspath(path)
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_Pairs)
-        except UnicodeDecodeError:
-            raise UsageError(f"the parts file {name!r} isn't UTF-8 text; save it as UTF-8") from None
-        except json.JSONDecodeError as error:
-            problem = f"{error.msg} in line {error.lineno}, column {error.colno}"
-            raise UsageError(f"the parts file {name!r} isn't valid JSON: {problem}; correct it") from None
-        except RecursionError:
-            raise _too_deep(name) from None
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise UsageError(f"the parts file {name!r} can't be read: {reason}; check the path") from None
+        name, content = os.fspath(path), _read_json(path, "parts")
         if not isinstance(content, _Pairs):
             raise UsageError(
                 f"the parts file {name!r} has {_shortened(content)}, not an object of lists; "
@@ -179,7 +178,7 @@ class PartVocabulary:
         except UsageError as error:
             raise UsageError(f"{name!r}: {error}") from None
         except RecursionError:
-            raise _too_deep(name) from None
+            raise UsageError(f"the parts file {name!r} is nested too deeply; write an object of lists") from None
 
     def __len__(self) -> int:
         """Number of parts."""
@@ -223,14 +222,15 @@ def parts_by_object(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[l
 
 
 def _checked(words: Iterable[str]) -> Iterable[str]:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for word in words:
         name = _checked_name(word, "word")
-        if name in seen:
-            raise UsageError(f"the word {_shortened(name)} is given twice; name it once")
+        if (first := seen.get(key := folded(name))) is not None:
+            also = "" if first == name else f" (also as {_shortened(first)}, which is the same word)"
+            raise UsageError(f"the word {_shortened(name)} is given twice{also}; name it once")
         if len(seen) == MAX_CLASSES:
             raise UsageError(f"{_shortened(name)} is one word too many; a label map holds {MAX_CLASSES} classes")
-        seen.add(name)
+        seen[key] = name
         yield name
     if not seen:
         raise UsageError("there are no words; give at least one, for example 'cat, sofa, wall'")
@@ -251,7 +251,7 @@ def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
 
 
 def _checked_name(given: object, kind: str, place: str = "") -> str:
-    """A name without the white space around it.
+    """A name without the white space around it, in Unicode's composed form (NFC).
 
     Args:
         given: the name, if the caller made no mistake.
@@ -260,7 +260,7 @@ def _checked_name(given: object, kind: str, place: str = "") -> str:
     """
     if not isinstance(given, str):
         raise UsageError(f"the {kind} {_shortened(given)}{place} isn't a string; write {kind}s as text")
-    name = given.strip()
+    name = unicodedata.normalize("NFC", given.strip())
     if not all(synonym.strip() for synonym in name.split(", ")):
         raise UsageError(f"the {kind} {_shortened(given)}{place} is empty; remove it, or write a name")
     if any("\ud800" <= char <= "\udfff" for char in name):
@@ -305,8 +305,37 @@ def _nothing() -> UsageError:
     return UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
 
 
-def _too_deep(name: str) -> UsageError:
-    return UsageError(f"the parts file {name!r} is nested too deeply; write one object of lists")
+def _read_text(path: str | os.PathLike[str], what: str) -> str:
+    name = os.fspath(path)
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"the {what} file {name!r} isn't UTF-8 text; save it as UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the {what} file {name!r} can't be read: {reason}; check the path") from None
+
+
+def _read_json(path: str | os.PathLike[str], what: str) -> object:
+    text, name = _read_text(path, what), os.fspath(path)
+    try:
+        return json.loads(text, object_pairs_hook=_Pairs)
+    except json.JSONDecodeError as error:
+        problem = f"{error.msg} in line {error.lineno}, column {error.colno}"
+        raise UsageError(f"the {what} file {name!r} isn't valid JSON: {problem}; correct it") from None
+    except RecursionError:
+        raise UsageError(f"the {what} file {name!r} is nested too deeply; write names alone") from None
+
+
+def _names_in(content: object, name: str) -> list[Any]:
+    """The names in the JSON of a words file, by ascending id where they have ids."""
+    if isinstance(content, _Pairs):
+        pairs = [(str(value), key) if isinstance(value, int) else (key, value) for key, value in content]
+        if all(number.isdecimal() for number, _ in pairs):
+            return [value for _, value in sorted(pairs, key=lambda pair: int(pair[0]))]
+    elif isinstance(content, list):
+        return content
+    raise UsageError(f'the words file {name!r} has no names; write a list, ["cat", "sofa"], or an id for each name')
 
 
 def _shortened(value: object) -> str:

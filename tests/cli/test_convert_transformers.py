@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import save_file
 
-from segvoc.checkpoints.files import read_weights
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS
@@ -51,17 +49,6 @@ def test_clipseg_is_converted_and_segments(convert):
     # weights at other addresses: on some processors products are rounded otherwise
     np.testing.assert_allclose(one.confidence, other.confidence, rtol=0, atol=1e-6)
     assert len(np.unique(one.confidence)) > 100
-
-
-@pytest.mark.parametrize("container", ["state dict", "training checkpoint"])
-def test_a_clip_is_converted_from_a_pytorch_file_too(convert, container):
-    weights = weights_of("clip")
-    parallel = {f"module.{name}": value for name, value in weights.items()}
-    torch.save(weights if container == "state dict" else {"epoch": 3, "state_dict": parallel}, "pytorch_model.bin")
-    assert convert("pytorch_model.bin", "cat-seg-b").code == 0
-    assert convert("clip.safetensors", "cat-seg-b").err.count("already exists") == 1
-    found = read_weights("out.safetensors").tensors
-    assert torch.equal(found["image_encoder.tower.proj"], weights["visual_projection.weight"].T)
 
 
 def test_what_does_not_fit_is_one_line_and_exit_code_2(convert):

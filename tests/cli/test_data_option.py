@@ -4,7 +4,6 @@ import pytest
 
 from segvoc.cli.dataset_options import DATASETS
 
-OWN = ("--images", "i", "--labels", "l", "--classes", "c")
 CALLS = {
     "prepare": (("prepare", "pas-20"), "the data folder {root!r} does not exist"),
     "evaluate": (("evaluate", "tiny", "--benchmark", "pas-20", "--out", "x"), "segvoc prepare pas-20 --data {root}"),
@@ -23,11 +22,3 @@ def test_it_is_given_or_from_the_environment(segvoc_command, monkeypatch, name):
     segvoc_command(*call).refused(said.format(root="there"))
     segvoc_command(*call, "--data", "here").refused(said.format(root="here"))
     assert f"[default: ${DATASETS}]" in " ".join(segvoc_command(call[0], "--help").out.split())
-
-
-@pytest.mark.parametrize("call", [("evaluate", "tiny"), ("train", "tiny")])
-def test_images_of_your_own_need_none(segvoc_command, monkeypatch, call):
-    without = segvoc_command(*call, *OWN, "--out", "x")
-    monkeypatch.setenv(DATASETS, "there")
-    assert segvoc_command(*call, *OWN, "--out", "x") == without
-    without.refused("'c' can't be read")

@@ -2,11 +2,9 @@
 
 import json
 from importlib import metadata
-from types import SimpleNamespace
 
 import pytest
 
-from segvoc.cli import doctor as command
 from segvoc.exported import shipped
 from tests.cli.command import Command
 
@@ -37,25 +35,3 @@ def test_a_model_that_does_not_run_ends_with_1(segvoc_command: Command, monkeypa
     monkeypatch.setattr(shipped, "open_tiny", broken)
     done = segvoc_command("doctor")
     assert done.code == 1 and "can't label an image (ValueError: bad)" in done.out
-
-
-def test_an_engine_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(module: str) -> None:
-        if module == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-        raise RuntimeError("operator does not exist")
-
-    monkeypatch.setattr(command, "import_module", broken)
-    assert command._engines() == {
-        "ONNX Runtime": "can't be imported (RuntimeError: operator does not exist)",
-        "PyTorch": "can't be imported (ModuleNotFoundError: No module named 'torch')",
-    }
-
-
-def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    about = SimpleNamespace(name="Card", total_memory=80e9)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: about)
-    assert command._engines()["GPUs"] == "Card, 80 GB"

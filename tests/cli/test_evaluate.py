@@ -55,32 +55,6 @@ def test_prints_a_table_and_writes_the_report(evaluated, drawn):
     assert files == {"report.json", "classes.csv", "row.md", "index.html", "images", "journal"}
 
 
-def test_without_jinja2_the_command_names_the_report_that_it_wrote(evaluated, drawn, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    done = evaluated("tiny", *arguments(drawn), "--out", "report", "--limit", "1")
-    assert done.code == 0, done.err
-    assert "index.html is not written" in done.err
-    assert done.out.splitlines()[-1] == "-> report/report.json"
-    assert not Path("report/index.html").exists()
-
-
-def test_json_is_the_report_on_one_line(evaluated, drawn):
-    done = evaluated("tiny", *arguments(drawn), "--out", "report", "--json", "--limit", "2")
-    assert done.code == 0
-    (line,) = done.out.splitlines()
-    assert json.loads(line) == read("report/report.json")
-    assert json.loads(line)["data"]["images"] == 2
-
-
-def test_options_reach_the_network(evaluated, drawn):
-    evaluated("tiny", *arguments(drawn), "--out", "a", "--background", "wall", "--threshold", "0.6")
-    report = read("a/report.json")
-    assert (report["protocol"]["background"], report["protocol"]["threshold"]) == ("wall", 0.6)
-    evaluated("tiny", *arguments(drawn), "--out", "b", "--keep-classes", "2", "--window", "single")
-    report = read("b/report.json")
-    assert (report["protocol"]["kept_classes"], report["protocol"]["window"]) == (2, "single")
-
-
 def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
     (drawn / "images/1.png").write_bytes(b"")
     done = evaluated("tiny", *arguments(drawn), "--out", "report")
@@ -95,12 +69,6 @@ def test_the_report_is_drawn_beside_the_papers_scores(evaluated, drawn):
     ours, paper = Radar.of({"ours": ["report"], "the paper": ["cat-seg-eva-b"]}).lines
     assert ours.scores == {"set": read("report/report.json")["miou"]}
     assert (ours.published, paper.published) == (False, True)
-
-
-def test_a_changed_call_is_refused(evaluated, drawn):
-    evaluated("tiny", *arguments(drawn), "--out", "report")
-    refused = evaluated("tiny", *arguments(drawn), "--out", "report", "--window", "single")
-    refused.refused("'report' has results of another call (window: auto, now single;", "give another --out")
 
 
 @pytest.mark.parametrize(

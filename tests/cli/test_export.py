@@ -109,12 +109,6 @@ class TestTiny:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         segment("photo.png", "--words", WORDS).refused(f"{name}' is", "export the model again")
 
-    def test_an_image_that_cant_be_read_is_named(self, segment: Command) -> None:
-        Path("damaged.png").write_bytes(Path("photo.png").read_bytes()[:100])
-        done = segment("damaged.png", "photo.png", "--words", WORDS)
-        done.failed(1, "damaged.png")
-        assert done.out.startswith("photo.png: ")
-
     def test_a_word_that_is_too_long_is_cut_with_a_warning(self, segment: Command) -> None:
         done = segment("photo.png", "--words", f"cat, {'very ' * 300}long")
         assert done.code == 0

@@ -8,7 +8,6 @@ import pytest
 from segvoc.checkpoints.fetching import cache_path, cached
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile
 from segvoc.models.presets import PRESETS
-from tests.cli.command import Command
 from tests.loopback_hub import BODY, LoopbackHub, use_hub, without_network
 
 
@@ -57,25 +56,6 @@ def test_models_recipes_and_files_are_fetched_once(segvoc_command, files, hub, a
     again = segvoc_command("fetch", *arguments)
     assert (again.code, again.out) == (0, done.out.replace(": fetched, ", ": here already, "))
     assert "to fetch" not in again.err and len(hub.transfers()) == transfers == len(fetched)
-
-
-def test_the_total_is_told_before_the_first_transfer(segvoc_command, files, hub):
-    hub.stated_size = 1 << 59
-    done = segvoc_command("fetch", "pca-part-b")
-    assert "segvoc: 2 files to fetch, 1.15e+09 GB\n" in done.err
-    done.refused("no space is left at")
-    assert hub.transfers() == []
-
-
-def test_a_model_with_a_recipe_names_what_its_training_starts_from(segvoc_command, files):
-    done = segvoc_command("fetch", "cat-seg-b")
-    assert "training by the recipe cat-seg-b starts from openai-clip-b: segvoc fetch openai-clip-b\n" in done.err
-
-
-def test_a_model_that_ships_needs_nothing(segvoc_command: Command, files: dict[str, PublishedFile]) -> None:
-    done = segvoc_command("fetch", "tiny", "tiny-parts")
-    assert (done.code, done.err) == (0, "")
-    assert done.out == "tiny: ships with segvoc, nothing to fetch\ntiny-parts: ships with segvoc, nothing to fetch\n"
 
 
 def test_the_list_tells_size_license_place_and_use(segvoc_command, monkeypatch, tmp_path):

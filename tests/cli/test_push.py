@@ -12,7 +12,6 @@ from PIL import Image
 
 import segvoc
 from segvoc.exported.shipped import open_tiny
-from segvoc.models.finding import find_model
 from segvoc.models.presets import PRESETS
 from segvoc.sharing.contents import CARD, CONFIG, SHARED_WEIGHTS
 from segvoc.teaching.taught_words import TaughtWords
@@ -21,7 +20,6 @@ from tests.images import made_photograph
 from tests.loopback_hub import LoopbackHub, use_hub
 from tests.official_checkpoints import small_preset
 from tests.teaching.drawn_examples import drawn_examples
-from tests.training.runs import drawn_images
 
 WORDS = "grass, sky, brick"
 
@@ -117,16 +115,6 @@ def shared_words(command: Command) -> TaughtWords:
     return taught
 
 
-def test_taught_words_alone_are_enough_for_tiny(command, hub):
-    taught = shared_words(command)
-    files = hub.repositories.known["lab/words"].files()
-    assert files.keys() == {".gitattributes", CARD, CONFIG, "taught.words.safetensors"}
-    assert 'pip install "segvoc[hub]"' in files[CARD].decode()
-    found = find_model("lab/words")
-    assert found is not None and found.model == "tiny" and found.words == taught.words
-    assert [TaughtWords.load(path).digest for path in found.taught] == [taught.digest]
-
-
 @pytest.mark.slow
 def test_taught_words_from_the_hub_label_as_their_file_does_also_without_pytorch(command, hub, monkeypatch):
     shared_words(command)
@@ -145,30 +133,3 @@ def test_taught_words_from_the_hub_label_as_their_file_does_also_without_pytorch
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     light = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert light.stdout.split() == ["ExportedSegmenter", "lab/words", "3", "False"], light.stderr
-
-
-def test_what_ships_with_segvoc_is_nothing_to_share(command):
-    command("push", "tiny", "lab/tiny").refused("nothing to share", "--weights")
-
-
-@pytest.mark.slow
-def test_a_fine_tuned_tiny_goes_there_and_back_with_equal_labels(command, hub):
-    images = drawn_images(Path("set"), 8)
-    folders = ("--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json")
-    small = [f"--set={name}" for name in ("crop_size=64", "views=2", "pyramid_channels=16", "patience=0")]
-    assert command("train", "finetune", "--model", "tiny", *folders, *small, "--steps", 20, "--out", "run").code == 0
-    assert command("evaluate", "run/model.safetensors", *folders, "--out", "report").code == 0
-    for name, more in (("lab/words", ()), ("lab/whole", ("--weights",))):
-        done = command("push", "run", name, "--report", "report", *more)
-        assert done.code == 0, done.err
-        assert (SHARED_WEIGHTS in hub.repositories.known[name].files()) == bool(more)
-        card = hub.repositories.known[name].files()[CARD].decode()
-        assert "segvoc evaluate` on 8 images" in card and "![A held-out image before training" in card
-        own, theirs = (segvoc.load(model, device="cpu") for model in ("run/model.safetensors", name))
-        for number in range(len(images)):
-            photo, words = images.read(number).image, images.vocabulary
-            assert np.array_equal(own.segment(photo, words).labels, theirs.segment(photo, words).labels)
-    other = command("push", "run", "lab/words", "--report", "report", "--model", "x")
-    other.refused("--model is for")
-    assert command("evaluate", "tiny", *folders, "--out", "plain").code == 0
-    command("push", "run", "lab/words", "--report", "plain").refused("is of another model")

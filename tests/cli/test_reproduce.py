@@ -22,8 +22,7 @@ from tests.cli.command import Command
 from tests.data.original_files import pack
 from tests.data.replicas import replica
 from tests.inference.small_network import small_segmenter
-from tests.loopback_hub import LoopbackHub, use_hub, without_network
-from tests.small_published import use_small_published
+from tests.loopback_hub import LoopbackHub, use_hub
 
 IMAGES = {"pas-20": 3, "pas-20b": 3, "voc-21": 3, "a-150": 2}
 """How many images the replicas have, with those that are left out."""
@@ -173,44 +172,6 @@ def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(reproduc
     assert any(line.startswith("A-847: not run: ") for line in report()["models"][0]["failures"])
 
 
-def test_incomplete_data_is_never_a_verdict(reproduce: Command, segvoc_command: Command, data: Path) -> None:
-    (data / "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").unlink()
-    done = reproduce(*CALL, "--benchmark", "pas-20")
-    done.failed(2, "none of pas-20 can be evaluated from 'data'", "PAS-20 lacks files of 1 image")
-    assert segvoc_command("prepare", "pas-20", "--data", "data", "--partial", "--jobs", "1").code == 0
-    done = reproduce(*CALL, "--benchmark", "pas-20")
-    assert done.code == 1
-    assert "segvoc:   pas-20  prepared, 1 image of 3 (incomplete)\n" in done.err
-    assert rows()["pas-20"]["verdict"] == "incomplete"
-    assert "prepared with --partial, from 1 images; there should be 3 images" in rows()["pas-20"]["why"]
-
-
-def test_a_benchmark_without_a_published_score_is_scored(reproduce: Command, data: Path) -> None:
-    done = reproduce(*CALL, "--benchmark", "voc-21", "--json")
-    assert done.code == 0, done.err
-    (row,) = json.loads(done.out)["models"][0]["benchmarks"]
-    assert (row["verdict"], row["scores"], row["miou"] is None) == ("no published score", [], False)
-    page = Path("report/index.html").read_text(encoding="utf-8")
-    assert "no score could be compared with a published one; 1 without a published score" in page
-
-
-@pytest.mark.slow
-def test_all_models_with_scores_get_a_folder_each(reproduce: Command, data: Path, scores: Scores) -> None:
-    scores(pas_20=94.6)
-    done = reproduce("--all", "--data", "data", "--out", "report")
-    assert done.code == 1, done.err
-    names = [model["name"] for model in report()["models"]]
-    assert names == ["cat-seg-b", "cat-seg-l"]
-    assert all(Path(f"report/{name}/pas-20/index.html").exists() for name in names)
-
-
-def test_without_network_nothing_is_prepared(reproduce, data, file, monkeypatch):
-    without_network(monkeypatch)
-    done = reproduce(*CALL)
-    done.refused("HF_HUB_OFFLINE is set", file.place.page, str(cache_path(file)))
-    assert not (data / "segvoc").exists() and not Path("report").exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -219,20 +180,12 @@ def test_without_network_nothing_is_prepared(reproduce, data, file, monkeypatch)
         (("cat-seg-x", *CALL[1:]), "'cat-seg-x' is unknown"),
         (("pca-seg-b", *CALL[1:]), "pca-seg-b has no published weights that segvoc can fetch"),
         (("tiny", *CALL[1:]), "give --weights FILE, or train it with --train"),
-        ((*CALL, "--seeds", "1"), "--seeds is for training; add --train"),
         ((*CALL, "--train", "--seeds", "1,2,1"), "seed 1 is given twice"),
-        ((*CALL, "--train", "--seeds", "one"), "'one' are not whole numbers"),
         ((*CALL, "--train", "--weights", "file"), "--weights and --train can't be combined"),
         ((*CALL, "--train", "--set", "step=3"), "'step'"),
         ((*CALL, "--train", "--captions", "file"), "cat-seg-b learns from label maps"),
-        ((*CALL, "--train", "--features", "file"), "--features goes with --captions"),
-        (("syn-seg-b", "--train", *CALL[1:]), "syn-seg-b learns from captions; name them"),
-        (("tiny-aggregation", "--train", *CALL[1:]), "tiny-aggregation is not a recipe of a paper"),
         (("cat-seg-b", "cat-seg-l", "--weights", "file", *CALL[1:]), "leave it out for 2 networks"),
-        (("PCA-Seg, Table 9, none", *CALL[1:]), "no published row is called"),
         ((*CALL, "--benchmark", "pas-21"), "'pas-21' is unknown"),
-        ((*CALL, "--benchmark", "pas-20", "pas-20"), "'pas-20' is given twice"),
-        ((*CALL, "--jobs", "0"), "--jobs 0 is not a number of processes"),
         (("cat-seg-b", "--data", "nowhere", "--out", "report"), "data folder 'nowhere' does not exist; create it"),
         (("cat-seg-b", "--data", "empty", "--out", "report"), "none of pas-20, pas-20b can be evaluated from 'empty'"),
         (("cat-seg-b", "--data", "empty", "--out", "file"), "the folder of the report 'file' is a file"),
@@ -243,32 +196,3 @@ def test_wrong_calls_are_refused_before_any_transfer(segvoc_command, file, score
     Path("file").touch()
     segvoc_command("reproduce", *arguments).refused(said)
     assert hub.asked == [] and not Path("report").exists()
-
-
-def test_a_model_without_published_scores_needs_benchmarks(segvoc_command, file, monkeypatch):
-    monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", ())
-    segvoc_command("reproduce", *CALL).refused("no paper that segvoc knows reports scores of cat-seg-b", "--benchmark")
-
-
-@pytest.mark.slow
-def test_published_weights_are_read_and_scored_as_evaluate_does_it(segvoc_command, hub, data, monkeypatch, tmp_path):
-    use_hub(monkeypatch, tmp_path / "home", hub.url)
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
-    (_, file) = use_small_published(hub, monkeypatch, "cat-seg-b")
-    done = segvoc_command("reproduce", *CALL, "--benchmark", "pas-20", "--jobs", "1", "--device", "cpu")
-    assert done.code == 1, done.err
-    assert report()["models"][0]["weights"]["sha256"] == file.sha256
-    # the same evaluation: the command accepts the folder
-    same = ("--benchmark", "pas-20", "--data", "data", "--out", "report/pas-20")
-    evaluated = segvoc_command("evaluate", "cat-seg-b", *same, "--device", "cpu", "--json")
-    assert evaluated.code == 0, evaluated.err
-    assert json.loads(evaluated.out)["miou"] == rows()["pas-20"]["miou"]
-    assert json.loads(evaluated.out)["run"]["resumed_images"] == 2
-
-
-def test_the_help_tells_the_exit_codes(segvoc_command: Command) -> None:
-    shown = " ".join(segvoc_command("reproduce", "--help").out.split())
-    assert "Exit codes: 0 if every score is within 0.1" in shown and "run the same command again to resume" in " ".join(
-        shown.split()
-    )
-    assert "Reproduce the papers' published scores." in segvoc_command("--help").out

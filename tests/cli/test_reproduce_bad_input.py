@@ -9,13 +9,10 @@ from pathlib import Path
 import pytest
 
 from segvoc.data.preparation import prepare as preparation
-from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.cli.small_reproduction import CALL, TRAIN
 from tests.data.original_files import pack
 from tests.loopback_hub import LoopbackHub
-from tests.official_checkpoints import small_preset
-from tests.small_published import use_small_published
 
 pytestmark = pytest.mark.usefixtures("small_reproduction")
 
@@ -52,16 +49,6 @@ def test_a_preparation_that_was_stopped_is_finished(segvoc_command: Command, mon
     assert Path("report/report.json").exists() and not Path("data/segvoc/pas-20.journal").exists()
 
 
-def test_prepared_files_that_are_lost_are_made_again(segvoc_command: Command) -> None:
-    assert segvoc_command("prepare", "pas-20", "--data", "data", "--jobs", "1").code == 0
-    whole = files("data")
-    for label_map in Path("data").rglob("annotations_detectron2/val/*.png"):
-        label_map.unlink()
-    done = segvoc_command("reproduce", *CALL)
-    assert done.code == 1 and "downloaded, will be prepared first" in done.err
-    assert files("data") == whole
-
-
 @pytest.mark.parametrize("kind", ["archive", "image", "manifest"])
 def test_damaged_data_is_one_line(segvoc_command: Command, kind: str) -> None:
     if kind == "archive":
@@ -84,20 +71,6 @@ def test_damaged_data_is_one_line(segvoc_command: Command, kind: str) -> None:
     assert not Path("report").exists()
 
 
-def test_weights_of_another_network_change_nothing(segvoc_command, monkeypatch, hub):
-    assert segvoc_command("reproduce", *TRAIN).code == 1
-    own = "report/seed-0/run/model.safetensors"
-    before = files()
-    use_small_published(hub, monkeypatch, "pca-seg-clip-b")
-    other = ("pca-seg-clip-b", *CALL[1:6], "other", *CALL[7:], "--weights", own)
-    done = segvoc_command("reproduce", *other)
-    done.failed(2, own, "cat-seg-b", "pca-seg-clip-b")
-    Path("nonsense.pth").write_bytes(b"no weights")
-    segvoc_command("reproduce", *CALL[:6], "other", *CALL[7:], "--weights", "nonsense.pth").failed(2, "nonsense.pth")
-    assert {name: content for name, content in files().items() if name in before} == before
-    assert not Path("other/report.json").exists()
-
-
 def test_a_folder_of_another_call_keeps_its_files(segvoc_command: Command) -> None:
     assert segvoc_command("reproduce", *CALL).code == 1
     before = files()
@@ -111,16 +84,3 @@ def test_a_folder_of_another_call_keeps_its_files(segvoc_command: Command) -> No
     segvoc_command("reproduce", *CALL).refused("is not a report of `segvoc reproduce`")
     Path("report/report.json").write_bytes(before["report/report.json"])
     assert files() == before
-
-
-def test_a_run_of_another_network_keeps_its_files(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed before its first report, so that only the folder of the run says what it is."""
-    assert segvoc_command("reproduce", *TRAIN).code == 1
-    Path("report/report.json").unlink()
-    shutil.rmtree("report/seed-0/pas-20")
-    before = files("report")
-    monkeypatch.setitem(PRESETS, "pca-seg-clip-b", small_preset("pca-seg-clip-b"))
-    settings = TRAIN[len(CALL) :]
-    done = segvoc_command("reproduce", "pca-seg-clip-b", *CALL[1:], *settings, "--start-weights", "random")
-    done.failed(2, "report/seed-0/run", "pca-seg-clip-b", "--out")
-    assert files("report") == before

@@ -32,6 +32,7 @@ def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_process_groups_follow_one_another(tmp_path: Path) -> None:
     """The store of torchrun, which outlives them, has the closed addresses of the last one."""
     done = torchrun(tmp_path, "tests.training.several_groups")

@@ -11,7 +11,6 @@ from segvoc.reproduction import subjects
 from segvoc.training.start import Start
 from tests.cli.command import Command
 from tests.cli.small_reproduction import CALL, TRAIN
-from tests.data.replicas import replica
 
 pytestmark = pytest.mark.usefixtures("small_reproduction")
 
@@ -57,13 +56,6 @@ def test_weights_of_ones_own_are_scored_beside_the_published_score(segvoc_comman
     segvoc_command("reproduce", *TRAIN, *changed).refused("has results of another call (training.settings: ", "lr=0.5")
     Path("report/report.json").unlink()
     segvoc_command("reproduce", *TRAIN, *changed).failed(2, "recipe.optimizer.lr", "a new --out")
-
-
-def test_the_training_set_is_looked_for_before_any_work(segvoc_command, hub, tmp_path):
-    replica("pas-20", tmp_path / "other")
-    call = [*TRAIN[: TRAIN.index("data")], "other", *TRAIN[TRAIN.index("data") + 1 :]]
-    segvoc_command("reproduce", *call).failed(2, "the training needs coco-stuff-train", "put it into 'other'")
-    assert not Path("report").exists() and hub.transfers() == []
 
 
 def test_a_row_of_a_table_is_trained_with_its_settings() -> None:

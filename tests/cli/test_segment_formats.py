@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import Image
 
 import segvoc
-from segvoc.data.labeled_images import LabeledImages
 from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -71,35 +70,6 @@ def test_resumed_shards_and_processes_make_one_dataset(segment: Command, monkeyp
     assert _files() == whole
 
 
-def test_failed_images_are_left_out(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/b.jpg")
-    Path("in/bad.jpg").write_text("no image")
-    assert segment("in", *WORDS, "--format", "coco-instances").code == 1
-    content = json.loads(COCO.read_text(encoding="utf-8"))
-    assert [image["file_name"] for image in content["images"]] == ["a.jpg", "b.jpg"]
-
-
-def test_results_of_other_words_are_left_out(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/b.jpg")
-    segment("in", *WORDS, "--format", "coco-instances")
-    segment("in/a.jpg", "--words", "dog, cat", "--format", "coco-instances")
-    content = json.loads(COCO.read_text(encoding="utf-8"))
-    assert [image["file_name"] for image in content["images"]] == ["a.jpg"]
-    assert [category["name"] for category in content["categories"]] == ["dog", "cat"]
-
-
-def test_photo_that_a_camera_has_turned_is_stored_upright(segment: Command) -> None:
-    draw_photos("in/a.jpg")
-    with Image.open("in/a.jpg") as image:
-        exif = image.getexif()
-        exif[ExifTags.Base.Orientation] = 6
-        image.save("in/a.jpg", exif=exif)
-    segment("in/a.jpg", *WORDS, "--format", "yolo-seg")
-    with Image.open("out/images/a.jpg") as stored:
-        assert stored.size == (40, 60)
-        assert stored.getexif().get(ExifTags.Base.Orientation, 1) == 1
-
-
 def test_dataset_without_images(segment: Command) -> None:
     draw_photos("in/a.jpg")
     segment("in/a.jpg", *WORDS, "--format", "coco-instances", "--no-copy-images")
@@ -125,63 +95,7 @@ def test_refused_calls(segment: Command, options: list[str], told: str) -> None:
     assert _files() == before
 
 
-def test_too_many_words_for_a_format(segment: Command) -> None:
-    draw_photos("in/a.jpg")
-    Path("words.txt").write_text("\n".join(f"word {index}" for index in range(300)), encoding="utf-8")
-    segment("in/a.jpg", "--words-file", "words.txt", "--format", "voc").refused("voc has room for 254 words")
-    assert not Path("out").exists()
-
-
 # ---- datasets in
-
-
-@pytest.fixture
-def dataset(segment: Command) -> str:
-    draw_photos(*(f"in/{index}.jpg" for index in range(6)))
-    assert segment("in", *WORDS, "--format", "coco-panoptic", "--out", "coco").code == 0
-    return "coco"
-
-
-def test_evaluate_names_a_damaged_image_and_scores_the_others(segvoc_command: Command, dataset: str) -> None:
-    Image.new("L", (60, 40)).save("coco/annotations/panoptic_default/0.png")
-    done = segvoc_command("evaluate", "tiny", "--dataset", dataset, "--out", "report", "--limit", 2, "--json")
-    assert done.code == 1
-    assert "1 image failed" in done.err
-    report = json.loads(done.out)
-    assert "is a L image, not RGB" in report["failures"][0]["error"]
-    assert report["data"]["evaluated"] == 1
-    assert [entry["name"] for entry in report["classes"]] == ["cat", "stone wall", "road"]
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (["--dataset", "missing"], "the dataset 'missing' does not exist"),
-        (["--dataset", "in"], "looks like no dataset that segvoc knows"),
-        (["--dataset", "coco", "--dataset-format", "cvat"], "'coco' has no XML file of CVAT's"),
-        (["--dataset", "coco", "--split", "val"], "has no set 'val'; its files are default"),
-        (["--dataset", "coco", "--labels", "in"], "--dataset has labels and classes of its own; leave out --labels"),
-        (["--dataset", "coco", "--background", "sky"], "the background 'sky' is not one of the classes"),
-        (["--dataset", "coco", "--out", "coco/report"], "would lie among the images"),
-        (["--split", "val"], "nothing to evaluate"),
-    ],
-)
-def test_refused_datasets(segvoc_command: Command, dataset: str, options: list[str], told: str) -> None:
-    segvoc_command("evaluate", "tiny", "--out", "report", *options).refused(told)
-
-
-def test_train_learns_from_a_dataset(segvoc_command: Command, dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segvoc.training import run
-
-    given: list[LabeledImages] = []
-    monkeypatch.setattr(run, "train", lambda recipe, images, out, **rest: given.append(images))
-    options = ("finetune", "--model", "tiny", "--out", "run", "--dataset", dataset)
-    done = segvoc_command("train", *options, "--background", "road")
-    assert done.code == 0, done.err
-    assert given[0].vocabulary.words == ("cat", "stone wall", "road")
-    assert given[0].background == "road"
-    segvoc_command("train", *options, "--labels", "in").refused("leave out --labels")
-    segvoc_command("train", "syn-seg-b", "--dataset", dataset, "--out", "run").refused("leave out --dataset")
 
 
 def test_objects_are_counted_in_reports_and_datasets(segment: Command) -> None:

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from segvoc.imaging import result_paths
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.labeling.labeling import image_work
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -81,12 +79,6 @@ def test_what_is_no_longer_as_the_journal_says_is_done_again(segment, labeled, c
     [
         (["--words", "cat, dog, wall"], "words: cat, sofa, wall ["),
         ([*WORDS, "--threshold", "0.5"], "threshold: none, now 0.5"),
-        ([*WORDS, "--background", "rest"], "background: none, now rest"),
-        ([*WORDS, "--parts", "cat: head"], "parts: none, now cat's head ["),
-        ([*WORDS, "--keep-classes", "2"], "keep_classes: none, now 2"),
-        ([*WORDS, "--window", "single"], "window: auto, now single"),
-        ([*WORDS, "--compact"], "reports: complete, now compact"),
-        ([*WORDS, "--no-overlay"], "overlays: alpha=0.5, names=True, legend=True, max_pixels=4000000, now none"),
         ([*WORDS, "--threshold", "0.5", "--compact"], "threshold: none, now 0.5; reports: complete, now compact"),
     ],
 )
@@ -98,51 +90,12 @@ def test_resume_with_other_settings_says_what_differs(segment: Command, options:
     assert {name: Path("out", name).read_bytes() for name in result_files()} == before
 
 
-def test_other_weights_are_another_model(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segvoc.models import loading
-
-    draw_photos("in/a.jpg", "in/b.jpg")
-    segment("in", *WORDS)
-    model = loading.load_network("tiny", device="auto", dtype="auto", options={}, network=None)
-    next(iter(model.network.parameters())).data.add_(1)
-    segment("in", *WORDS, "--resume").refused("weights: ", ", now ")
-
-
-def test_both_of_two_calls_with_other_settings_can_go_on(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/b.jpg")
-    segment("in", *WORDS)
-    segment("in", "--words", "dog, cat")
-    assert segment("in", "--words", "dog, cat", "--resume").out == ""
-    assert len(segment("in", *WORDS, "--resume").out.splitlines()) == 2  # replaced meanwhile
-
-
 def test_resume_prints_all_reports_as_json(segment: Command, labeled: list[object]) -> None:
     draw_photos("in/a.jpg", "in/ü.jpg")
     first = segment("in", *WORDS, "--json", "--resume")
     assert (first.code, len(labeled)) == (0, 2)
     again = segment("in", *WORDS, "--json", "--resume")
     assert (again.out, len(labeled)) == (first.out, 2)
-
-
-def test_one_image_leaves_nothing_but_its_results_unless_it_may_go_on(segment: Command) -> None:
-    draw_photos("a.jpg")
-    segment("a.jpg", *WORDS)
-    assert not Path("out", RESUME_FOLDER).exists()
-    segment("a.jpg", *WORDS, "--resume")
-    assert segment("a.jpg", *WORDS, "--resume").out == ""
-
-
-def test_images_of_a_batch_are_done_together(segment: Command, labeled: list[tuple[int, ...]]) -> None:
-    from segvoc.models import loading
-
-    loading.load_network("tiny", device="auto", dtype="auto", options={}, network=None).batch = 2
-    draw_photos(*(f"in/{name}.jpg" for name in "abcde"))
-    segment("in", *WORDS)
-    Path("out/d.png").unlink()
-    del labeled[:]
-    done = segment("in", *WORDS, "--resume")
-    assert [line.split(":")[0] for line in done.out.splitlines()] == ["in/c.jpg", "in/d.jpg"]
-    assert [shape[0] for shape in labeled] == [2]
 
 
 # ---- shares
@@ -164,13 +117,6 @@ def test_shares_are_all_images_once(segment: Command) -> None:
     assert segment("in", *WORDS, "--resume").out == ""
 
 
-def test_shares_give_results_the_same_names(segment: Command) -> None:
-    draw_photos("in/a.jpg", "in/a.png", "in/b.jpg")
-    for number in (1, 2):
-        segment("in", *WORDS, "--shard", f"{number}/2", "--no-overlay")
-    assert result_files() == ["a.jpg.json", "a.jpg.png", "a.png.json", "a.png.png", "b.json", "b.png"]
-
-
 # ---- what is written
 
 
@@ -187,32 +133,6 @@ def test_compact_lists_only_what_was_found(segment: Command) -> None:
             assert report[kind] == expected
     assert 1 <= len(report["classes"]) <= 3
     assert (read_label_map("out/a.png") == read_label_map("complete/a.png")).all()
-
-
-def test_no_overlay(segment: Command) -> None:
-    draw_photos("a.jpg")
-    segment("a.jpg", *WORDS)
-    done = segment("a.jpg", *WORDS, "--no-overlay")
-    assert "-> out/a.png" in done.out
-    assert result_files() == ["a.json", "a.png"]  # that of the earlier call is gone
-
-
-def test_no_overlay_removes_no_label_map(segment: Command) -> None:
-    draw_photos("a.jpg", "a.overlay.jpg")
-    for _ in range(2):
-        segment("a.overlay.jpg", "a.jpg", *WORDS, "--no-overlay")
-        assert result_files() == ["a.json", "a.overlay.json", "a.overlay.png", "a.png"]
-
-
-def test_overlays_of_large_images_are_smaller(segment: Command) -> None:
-    Image.new("RGB", (1200, 900), "teal").save("a.png")
-    segment("a.png", *WORDS, "--overlay-megapixels", "0.27")
-    with Image.open("out/a.overlay.png") as overlay, Image.open("out/a.png") as label_map:
-        assert overlay.size == (600, 450)
-        assert label_map.size == (1200, 900)
-    segment("a.png", *WORDS)
-    with Image.open("out/a.overlay.png") as overlay:
-        assert overlay.size == (1200, 900)
 
 
 # ---- several processes
@@ -262,12 +182,3 @@ def test_a_full_disk_ends_a_call_with_what_is_done(segment, monkeypatch, tiles):
     assert len(ended.err.splitlines()) == 1
     resumed = segment("in", *WORDS, *tiles, "--resume")
     assert (resumed.code, [line.split(":")[0] for line in resumed.out.splitlines()]) == (0, ["in/c.jpg", "in/d.jpg"])
-
-
-def test_names_that_differ_in_case_alone(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw_photos("in/A.jpg", "in/a.jpg", "in/b.jpg")
-    assert segment("in", *WORDS, "--no-overlay").code == 0
-    assert result_files() == ["A.jpg.json", "A.jpg.png", "a.jpg.json", "a.jpg.png", "b.json", "b.png"]
-    monkeypatch.setattr(result_paths, "tells_case_apart", lambda out: False)
-    done = segment("in", *WORDS, "--out", "other")
-    assert (done.code, done.err.count("doesn't tell apart"), len(result_files(Path("other")))) == (1, 2, 3)

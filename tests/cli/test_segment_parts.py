@@ -11,12 +11,9 @@ from PIL import Image
 
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.models import opening
-from segvoc.vocabulary import PartVocabulary
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
-from tests.inference.test_parts import check_nesting
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 LINE = "cat: head, leg; sofa: leg, cushion"
 
 
@@ -73,26 +70,11 @@ def test_parts_of_a_file_with_any_names(segment: Command) -> None:
     ]
 
 
-def test_files_agree_with_python(segment: Command) -> None:
-    assert segment("--words", "wall", "--parts", f"{LINE}; *: edge").code == 0
-    parts = PartVocabulary.parse(f"{LINE}; *: edge")
-    result = small_segmenter().segment("photo.jpg", ["wall"], parts=parts)
-    check_nesting(result)
-    assert np.array_equal(read_label_map("out/photo.parts.png"), result.part_labels)
-    assert _report()["parts"] == result.report()["parts"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--parts", ""], "there are no parts"),
-        (["--parts", "cat"], "'cat' has no colon"),
         (["--parts", "cat:"], "the part '' of 'cat' is empty"),
-        (["--parts", "cat: head,, leg"], "the part '' of 'cat' is empty"),
-        (["--parts", ": head"], "the object before the colon of ': head' is empty"),
-        (["--parts", "cat: head; cat: leg"], "the object 'cat' is given twice"),
-        (["--parts", "cat: head, head"], "the part 'head' of 'cat' is given twice"),
-        (["--parts", "cat: head;"], "list 2 of 'cat: head;' is empty"),
         (["--parts", "*: head"], "no object is named; give words too"),
         (["--parts", LINE, "--parts-file", "good.json"], "both --parts and --parts-file"),
         (["--parts-file", "missing.json"], "'missing.json' can't be read"),
@@ -109,15 +91,3 @@ def test_malformed_list_is_refused_in_one_line(segment: Command, arguments: list
     Path("good.json").write_text('{"cat": ["head"]}')
     segment(*arguments).refused(said)
     assert not Path("out").exists()
-
-
-def test_embedded_model_nests_parts_and_gives_none_of_what_is_not_there(segvoc_command, tmp_path):
-    line = "cup: coffee, saucer; elephant: trunk, ear"
-    done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "table", "--parts", line, "--json")
-    report = json.loads(done.out)
-    found = {entry["name"]: entry["pixels"] for entry in report["classes"]}
-    parts = {entry["name"]: entry["pixels"] for entry in report["parts"]}
-    assert 0 < parts["cup's coffee"] + parts["cup's saucer"] <= found["cup"]
-    assert found["elephant"] == parts["elephant's trunk"] == parts["elephant's ear"] == 0
-    labels, part_labels = (read_label_map(tmp_path / f"out/coffee{end}.png") for end in ("", ".parts"))
-    assert (labels[part_labels != UNLABELED] == 1).all()

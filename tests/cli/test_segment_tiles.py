@@ -88,11 +88,3 @@ def test_the_limit_of_sizes_names_its_option(segment: Command) -> None:
     Image.new("RGB", (200, 100)).save("photo.png")
     segment("photo.png", *WORDS, "--tile=64", "--max-megapixels=0.01").failed(1, "too large", "--max-megapixels")
     assert segment("photo.png", *WORDS, "--tile=64", "--max-megapixels=0.02").code == 0
-
-
-def test_a_panorama_has_a_legend_beside_or_below_it(segment: Command) -> None:
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 600, 3), dtype=np.uint8)).save("pano.png")
-    assert segment("pano.png", *WORDS, "--tile=40", "--wrap").code == 0
-    with Image.open("out/pano.overlay.png") as overlay:
-        assert overlay.width >= 600
-        assert overlay.height > 40

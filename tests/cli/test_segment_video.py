@@ -54,13 +54,6 @@ def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> N
     segment(*call, "--resume", "--smooth=0.3").refused("smooth: 0.0, now 0.3")
 
 
-def test_sound_that_is_left_out_is_named(segment: Command) -> None:
-    _video("video.mkv", sound="pcm_s16le")
-    done = segment("video.mkv", *WORDS)
-    assert done.code == 0
-    assert "pcm_s16le sound" in done.err
-
-
 def test_calls_that_make_no_sense_are_refused(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     _video("video.mp4")
     draw_photos("photo.png")
@@ -100,17 +93,6 @@ def test_videos_that_cannot_be_read_fail_alone_in_one_line(segment: Command, mon
     assert Path("out/whole.json").is_file()
     monkeypatch.setattr(reading, "MAX_FRAME_PIXELS", 1000)
     segment("whole.mp4", *WORDS).failed(1, "64 × 48 pixels")
-
-
-def test_a_video_that_ends_early_is_labeled_as_far_as_it_goes(segment: Command) -> None:
-    content = write_video(Path("video.mkv"), 60).read_bytes()
-    Path("video.mkv").write_bytes(content[: len(content) * 2 // 3])
-    done = segment("video.mkv", *WORDS, "--json", "--every=10")
-    done.failed(1, "'video.mkv' is damaged", "frames that can be read are labeled")
-    report = json.loads(done.out)
-    assert 0 < report["video"]["frames"] < 60
-    assert report["video"]["damage"].startswith("it ends after")
-    assert len(shown_frames(Path("out/video.overlay.mp4"))) == report["video"]["frames"]
 
 
 def _only_sound(path: Path) -> None:

@@ -44,6 +44,12 @@ def test_teach_and_use(command):
     assert last == "-> drawn.words.safetensors"
     assert TaughtWords.load("drawn.words.safetensors").record.images == 4
     assert segmented(command) != segmented(command, "--taught", "drawn.words.safetensors")
+    done = command("segment", "set/images/0.png", "--taught", "drawn.words.safetensors", "--json")  # its own words
+    own = [entry["name"] for entry in json.loads(done.out)["classes"]]
+    assert sorted(own) == ["brick", "grass", "sky"] and f"segvoc: the words of small: {', '.join(own)}" in done.err
+    done = command("segment", "set/images/0.png", "--taught", "drawn.words.safetensors", "--words", "cat, dog")
+    assert "hint: none of the words that this model was taught" in done.err
+    command("segment", "set/images/0.png").refused("no words are given")
     done = command("evaluate", "tiny", *options, "--taught", "drawn.words.safetensors", "--out", "report")
     assert done.code == 0, done.err
     command("evaluate", "tiny", *options, "--out", "report").refused("taught")  # another evaluation than before
@@ -112,13 +118,6 @@ def test_export_without_pytorch_copies_the_words_too(segvoc_command, monkeypatch
     wrong.refused("'no.words.safetensors' is no file of taught words")
     segvoc_command("export", "tiny", "other", "--taught", "missing").refused("'missing' can't be read")
     assert not Path("other").exists()
-
-
-def test_json(command):
-    options = drawn_examples(3).write(Path("set"))
-    done = command("teach", *options, "--out", "a.words.safetensors", "--json")
-    record = json.loads(done.out)
-    assert record["images"] == 3 and {word["name"] for word in record["words"]} == {"grass", "sky", "brick"}
 
 
 def test_wrong_calls(command):

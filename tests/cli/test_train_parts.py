@@ -81,14 +81,3 @@ def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_pa
 def test_what_does_not_fit_is_told_in_a_line(segvoc_command, call, said):
     outcome = segvoc_command(*call, "--out", "run")
     assert outcome.code == 2 and said in outcome.err and outcome.err.count("segvoc: error: ") == 1
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("folders")
-def test_a_call_that_was_refused_is_mended_in_the_same_folder(segvoc_command):
-    call = ["train", "tiny-parts", *FOLDERS, "--background", "ground", "--out", "run", "--steps", 1, *SMALL]
-    refused = segvoc_command(*call)
-    assert refused.code == 2 and "(--object car)" in refused.err
-    assert segvoc_command(*call, "--object", "sign").code == 0
-    again = segvoc_command(*call, "--object", "sign")
-    assert again.code == 2 and "holds a run already" in again.err

@@ -7,7 +7,7 @@ import pytest
 
 from segvoc.checkpoints.files import read_header
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
-from tests.small_published import use_small_clip, use_small_clipseg, use_small_published
+from tests.small_published import use_small_published
 from tests.training.runs import drawn_images
 
 FOLDERS = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
@@ -40,42 +40,8 @@ def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, hub, mon
     assert Path("run/model.safetensors").exists()
 
 
-def test_without_network_the_file_its_page_and_its_place_are_one_line(segvoc_command, hub, monkeypatch):
-    (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
-    without_network(monkeypatch)
-    said = (f"get it from {encoders.place.page} and put it at ", "or with --encoder-weights FILE to train on it")
-    segvoc_command("train", "pca-seg-clip-b", *CALL).refused(*said)
-    assert not Path("run").exists()
-
-
 def test_finetune_goes_on_from_what_the_authors_published(segvoc_command, hub, monkeypatch):
     _, network = use_small_published(hub, monkeypatch, "cat-seg-b")
     done = segvoc_command("train", "finetune", "--model", "cat-seg-b", *CALL, "--steps", 1)
     assert done.code == 0, done.err
     assert json.loads(Path("run/config.json").read_text())["started_from"] == [network.record()]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["clip-b", "eva-clip-b", "clipseg"])
-def test_finetune_trains_what_needs_no_training(segvoc_command, hub, monkeypatch, model):
-    use = use_small_clipseg if model == "clipseg" else use_small_clip
-    file = use(hub, monkeypatch, model)
-    done = segvoc_command("train", "finetune", "--model", model, *CALL, "--steps", 1)
-    assert done.code == 0, done.err
-    assert json.loads(Path("run/config.json").read_text())["started_from"] == [file.record()]
-    assert segvoc_command("segment", "set/images", "--words", "cat", "--model", "run/model.safetensors").code == 0
-    if model == "clip-b":
-        call = [
-            "train",
-            "finetune",
-            "--model",
-            model,
-            *CALL,
-            "--steps",
-            1,
-            "--set",
-            "trainable_encoders=both",
-            "--out",
-            "other",
-        ]
-        segvoc_command(*call).refused("can't be trained on the mean of 80 prompts", "trainable_encoders=image")

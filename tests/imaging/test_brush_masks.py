@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.imaging import brush_masks as module
 from segvoc.imaging.brush_masks import brush_masks
 from tests.brush_masks import unpacked
 
@@ -47,22 +46,7 @@ def test_masks_are_the_classes(size, classes):
                 np.testing.assert_array_equal(unpacked(mask.tolist(), *size), np.where(inside, 255, 0))
 
 
-def test_many_runs_are_packed_block_by_block(monkeypatch):
-    labels = np.random.default_rng(1).integers(0, 2, (30, 40)).astype(np.uint16)
-    whole = [mask.tolist() for mask in brush_masks(labels, 2)]
-    monkeypatch.setattr(module, "_BLOCK", 7)
-    assert [mask.tolist() for mask in brush_masks(labels, 2)] == whole
-
-
 def test_larger_images_than_the_format_holds_are_refused():
     labels = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint16), (1 << 15, 1 << 15), (0, 0))
     with pytest.raises(UsageError, match="make the image smaller"):
         next(brush_masks(labels, 1))
-
-
-def test_label_studios_library_reads_them():
-    brush = pytest.importorskip("label_studio_sdk.converter.brush", reason="label-studio-sdk isn't installed")
-    labels = np.kron(np.random.default_rng(2).integers(0, 3, (9, 11)), np.ones((17, 17))).astype(np.uint16)
-    for label, mask in enumerate(brush_masks(labels, 3)):
-        read = brush.decode_rle(mask.tolist()).reshape(*labels.shape, 4)
-        np.testing.assert_array_equal(read, np.where(labels == label, 255, 0)[..., None].repeat(4, 2))

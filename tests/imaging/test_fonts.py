@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from segvoc.imaging import fonts
 from segvoc.imaging.fonts import drawable
@@ -36,38 +34,16 @@ def test_without_a_font_names_are_spelled(name: str, text: str) -> None:
     assert drawable(name, 20)[0] == text
 
 
-def test_fonts_of_matplotlib_draw_other_alphabets(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
-    monkeypatch.setattr(fonts.shutil, "which", lambda _: None)
-    for name in ("кошка", "γάτα", "قطة", "חתול", "e\u0301"):
-        text, font = drawable(name, 20)
-        assert text == name
-        assert Path(getattr(font, "path", "")).name == "DejaVuSans.ttf"
-
-
 def test_fonts_that_fontconfig_knows_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    matplotlib = fonts._matplotlib_files()
-    if not matplotlib:
-        pytest.skip("no font to find")
+    matplotlib = pytest.importorskip("matplotlib")
+    file = str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
     command = tmp_path / "fc-list"
-    command.write_text(f'#!/bin/sh\n[ "$1" = ":charset=43a 43e 442" ] && echo "{matplotlib[0]}: "\n')
+    command.write_text(f'#!/bin/sh\n[ "$1" = ":charset=43a 43e 442" ] && echo "{file}: "\n')
     command.chmod(0o755)
     monkeypatch.setattr(fonts, "SYSTEM_FONTS", ())
-    monkeypatch.setattr(fonts, "_matplotlib_files", lambda: ())
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     fonts._fontconfig_files.cache_clear()
     text, font = drawable("кот", 20)
     fonts._fontconfig_files.cache_clear()
     assert text == "кот"
-    assert getattr(font, "path", "") == matplotlib[0]
-
-
-@pytest.mark.parametrize(
-    "name", ["קטן gato", "قطة 12", "e\u0301\u0302\u0303", "\ufe0f", "👩\u200d🚀", "ไทย", "\U000f0000", "\ud800"]
-)
-def test_right_to_left_text_and_combining_characters_can_be_drawn(name: str) -> None:
-    text, font = drawable(name, 20)
-    image = Image.new("L", (400, 40))
-    ImageDraw.Draw(image).text((5, 20), text, 255, font, anchor="lm")
-    assert np.asarray(image).any()
+    assert getattr(font, "path", "") == file

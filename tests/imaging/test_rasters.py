@@ -1,18 +1,15 @@
 """TIFFs of many kinds as RGB: bands, stretches, nodata, alpha or infrared, palettes, what Pillow can't read."""
 
-import io
-import struct
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
-from segvoc.imaging.reading import decode_image, read_image
+from segvoc.imaging.reading import read_image
 from tests.images import made_photograph, one_line_error
 from tests.imaging.rasters import utm, write_raster
 
@@ -47,12 +44,6 @@ def test_bands_in_any_order(tmp_path: Path, names: Any, bands: Any, expected: tu
         np.testing.assert_array_equal(raster.read(*ALL), PHOTO[..., list(expected)])
 
 
-@pytest.mark.parametrize("bands", [(1, 2), (4,), (0, 1, 2)])
-def test_bands_that_are_not_there(tmp_path: Path, bands: tuple[int, ...]) -> None:
-    with one_line_error(InputError, "has bands 1 to 3"):
-        RasterImage(write_raster(tmp_path / "a.tif", BANDS, photometric="rgb"), bands=bands)
-
-
 def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) -> None:
     four = np.concatenate([BANDS, np.where(np.arange(48) < 10, 0, 200)[None, None].repeat(32, 1).astype(np.uint8)])
     alpha = write_raster(tmp_path / "alpha.tif", four, photometric="rgb", alpha="yes")
@@ -70,18 +61,6 @@ def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) 
         assert raster.valid(*ALL) is None
         np.testing.assert_array_equal(raster.read(*ALL)[..., 1:], PHOTO[..., :2])
     np.testing.assert_array_equal(read_image(infrared), PHOTO)
-
-
-def test_fourth_band_without_a_meaning_is_not_taken_for_alpha_in_plain_reading(tmp_path: Path) -> None:
-    four = np.concatenate([BANDS, np.full_like(BANDS[:1], 90)])
-    content = write_raster(tmp_path / "a.tif", four, photometric="rgb", alpha="unspecified").read_bytes()
-    # the tag ExtraSamples, of one SHORT, becomes a private one
-    tag = struct.pack("<HHI", 338, 3, 1)
-    assert content.count(tag) == 1
-    changed = content.replace(tag, struct.pack("<HHI", 65_100, 3, 1))
-    with Image.open(io.BytesIO(changed)) as image:
-        assert image.mode == "RGBA"
-    np.testing.assert_array_equal(decode_image(changed), PHOTO)
 
 
 @pytest.mark.parametrize("kind", ["uint16", "int16", "float32"])
@@ -108,12 +87,6 @@ def test_stretch_may_be_given_and_photographs_have_their_full_range(tmp_path: Pa
     assert Stretch.parsed(" 2%, 98%") == PERCENTILES
 
 
-@pytest.mark.parametrize("text", ["", "3", "5,5", "9,1", "2%,98", "a,b", "0%,101%", "1e400,2e400"])
-def test_wrong_stretches(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a stretch"):
-        Stretch.parsed(text)
-
-
 def test_nodata_and_nan_hold_no_image(tmp_path: Path) -> None:
     values = BANDS.astype(np.float32) + 1
     values[:, :5], values[0, 10:12], values[:, :, 40:] = -9999, np.nan, np.nan
@@ -125,23 +98,6 @@ def test_nodata_and_nan_hold_no_image(tmp_path: Path) -> None:
         np.testing.assert_array_equal(valid, expected)
         assert raster.read(*ALL)[~expected].tolist() == [list(NO_IMAGE)] * int((~expected).sum())
         assert raster.read(*ALL)[expected].max() == 255
-
-
-def test_a_band_of_nodata_alone_leaves_a_pixel_valid(tmp_path: Path) -> None:
-    values = BANDS + np.uint8(1)
-    values[0, :4], values[:, 20:] = 0, 0
-    with RasterImage(write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=0)) as raster:
-        valid = raster.valid(*ALL)
-        assert valid[:20].all()
-        assert not valid[20:].any()
-
-
-def test_palettes_are_applied(tmp_path: Path) -> None:
-    image = Image.fromarray(PHOTO).quantize(16)
-    image.save(tmp_path / "a.tif")
-    pytest.importorskip("rasterio", reason="needs the extra geo")
-    with RasterImage(tmp_path / "a.tif") as raster:
-        np.testing.assert_array_equal(raster.read(*ALL), np.asarray(image.convert("RGB")))
 
 
 def test_damage_is_one_line(tmp_path: Path) -> None:

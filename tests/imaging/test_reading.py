@@ -4,7 +4,6 @@ import io
 import os
 import struct
 import sys
-import threading
 import types
 import warnings
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from segvoc.errors import FirstFrameWarning, ImageTooLargeError, InputError
 from segvoc.imaging.reading import (
@@ -22,11 +21,10 @@ from segvoc.imaging.reading import (
     MAX_SCANS,
     MAX_THUMBNAILS,
     decode_image,
-    image_name,
     image_size,
     read_image,
 )
-from tests.images import made_photograph, png, saved
+from tests.images import made_photograph, saved
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -39,22 +37,6 @@ def test_usual_formats_are_read(tmp_path: Path, suffix: str) -> None:
     assert pixels.dtype == np.uint8
     exact = suffix in (".png", ".bmp", ".tif", ".ppm")
     assert np.abs(pixels.astype(int) - photograph).mean() <= (0 if exact else 8)
-
-
-def test_path_may_be_a_string_a_path_or_bytes_like(tmp_path: Path) -> None:
-    path = saved(Image.new("RGB", (3, 2), RED), tmp_path / "photo.png")
-
-    class Named:
-        def __fspath__(self) -> str:
-            return str(path)
-
-    for source in (path, str(path), Named()):
-        assert read_image(source).shape == (2, 3, 3)
-
-
-def test_one_pixel_is_an_image(tmp_path: Path) -> None:
-    path = saved(Image.new("RGB", (1, 1), (9, 8, 7)), tmp_path / "dot.png")
-    assert read_image(path).tolist() == [[[9, 8, 7]]]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -83,14 +65,6 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
         assert np.array_equal(read_image(image), pixels)
 
 
-def test_damaged_exif_costs_nothing(tmp_path: Path) -> None:
-    damaged = b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage"
-    path = saved(Image.fromarray(made_photograph()), tmp_path / "photo.png", exif=damaged)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert np.array_equal(read_image(path), made_photograph())
-
-
 @pytest.mark.parametrize(
     ("inks", "expected"), [((0, 0, 0, 0), WHITE), ((0, 255, 255, 0), RED), ((0, 0, 0, 255), BLACK)]
 )
@@ -102,56 +76,11 @@ def test_cmyk_becomes_rgb(tmp_path: Path, inks: tuple[int, ...], expected: tuple
     assert (b"Adobe" in path.read_bytes()[:200]) == (suffix == ".jpg")
 
 
-def test_lab_becomes_rgb(tmp_path: Path) -> None:
-    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-    lab = ImageCms.applyTransform(Image.new("RGB", (8, 8), (200, 40, 60)), transform)
-    assert lab.mode == "LAB"
-    for source in (lab, saved(lab, tmp_path / "lab.tif")):
-        assert np.abs(read_image(source)[4, 4].astype(int) - (200, 40, 60)).max() <= 4
-
-
-def test_ycbcr_and_hsv_become_rgb() -> None:
-    image = Image.new("RGB", (4, 4), (200, 40, 60))
-    for mode in ("YCbCr", "HSV"):
-        assert np.abs(read_image(image.convert(mode))[0, 0].astype(int) - (200, 40, 60)).max() <= 3
-
-
-def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
-    image = Image.new("1", (2, 1))
-    image.putpixel((1, 0), 1)
-    for suffix in (".png", ".tif", ".pbm"):
-        assert read_image(saved(image, tmp_path / f"fax{suffix}")).tolist() == [[[0] * 3, [255] * 3]]
-
-
-def test_gray_of_8_bits_is_kept(tmp_path: Path) -> None:
-    path = saved(Image.fromarray(np.array([[0, 77, 255]], np.uint8)), tmp_path / "gray.png")
-    assert read_image(path)[0, :, 1].tolist() == [0, 77, 255]
-
-
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
 def test_gray_of_16_bits_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.array([[0, 128, 129, 257, 32768, 65407, 65535]], np.uint16)
     path = saved(Image.fromarray(values), tmp_path / f"deep{suffix}")
     assert read_image(path)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255, 255]
-
-
-def test_big_endian_gray_of_16_bits_is_scaled() -> None:
-    image = Image.frombytes("I;16B", (2, 1), struct.pack(">HH", 257 * 10, 65535))
-    assert read_image(image)[0, :, 2].tolist() == [10, 255]
-
-
-def test_rgb_of_48_bits_is_scaled(tmp_path: Path) -> None:
-    path = tmp_path / "deep.png"
-    path.write_bytes(png(2, 1, 16, 2, b"\0" + struct.pack(">6H", 0, 257 * 100, 65535, 257 * 7, 257 * 8, 257 * 9)))
-    assert read_image(path)[0].tolist() == [[0, 100, 255], [7, 8, 9]]
-
-
-def test_transparent_gray_of_16_bits_becomes_background(tmp_path: Path) -> None:
-    path = tmp_path / "deep.png"
-    path.write_bytes(
-        png(2, 1, 16, 0, b"\0" + struct.pack(">2H", 257 * 10, 257 * 20), (b"tRNS", struct.pack(">H", 2570)))
-    )
-    assert read_image(path)[0, :, 0].tolist() == [255, 20]
 
 
 @pytest.mark.parametrize(
@@ -173,36 +102,6 @@ def test_float_grays_are_scaled(tmp_path: Path, values: list[float], expected: l
         assert read_image(source)[0, :, 0].tolist() == expected
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([0, 100, 255], [0, 100, 255]), ([0, 257, 65535], [0, 1, 255]), ([-100, 0, 100], [0, 128, 255])],
-)
-def test_integer_grays_of_32_bits_are_scaled(tmp_path: Path, values: list[int], expected: list[int]) -> None:
-    image = Image.fromarray(np.array([values], np.int32))
-    for source in (image, saved(image, tmp_path / "int.tif")):
-        assert read_image(source)[0, :, 0].tolist() == expected
-
-
-def test_palette_becomes_rgb(tmp_path: Path) -> None:
-    image = Image.new("P", (2, 1))
-    image.putpalette([*RED, *BLUE])
-    image.putpixel((1, 0), 1)
-    for suffix in (".png", ".gif", ".bmp"):
-        assert read_image(saved(image, tmp_path / f"palette{suffix}"))[0].tolist() == [list(RED), list(BLUE)]
-
-
-def test_transparent_palette_entries_become_white(tmp_path: Path) -> None:
-    image = Image.new("P", (3, 1))
-    image.putpalette([*RED, *BLUE, *BLACK])
-    image.putdata([0, 1, 2])
-    path = saved(image, tmp_path / "one.png", transparency=1)
-    assert read_image(path)[0].tolist() == [list(RED), list(WHITE), list(BLACK)]
-    path = saved(image, tmp_path / "levels.png", transparency=bytes([255, 0, 128]))
-    assert read_image(path)[0].tolist() == [list(RED), list(WHITE), [127] * 3]
-    path = saved(image, tmp_path / "one.gif", transparency=0)
-    assert read_image(path)[0].tolist() == [list(WHITE), list(BLUE), list(BLACK)]
-
-
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
 def test_alpha_is_laid_on_white(mode: str) -> None:
     image = Image.new("RGBA", (3, 1))
@@ -214,25 +113,6 @@ def test_alpha_is_laid_on_white(mode: str) -> None:
         source.putpalette(BLACK)
         source.putdata([(0, 255), (0, 0), (0, 51)])
     assert read_image(source)[0].tolist() == [[0] * 3, [255] * 3, [204] * 3]
-
-
-def test_alpha_of_files_is_laid_on_white(tmp_path: Path) -> None:
-    image = Image.new("RGBA", (1, 1), (255, 0, 0, 0))
-    for suffix, options in ((".png", {}), (".webp", {"lossless": True}), (".tif", {})):
-        assert read_image(saved(image, tmp_path / f"clear{suffix}", **options)).tolist() == [[list(WHITE)]]
-
-
-def test_transparent_color_of_rgb_becomes_white(tmp_path: Path) -> None:
-    image = Image.new("RGB", (2, 1), RED)
-    image.putpixel((1, 0), GREEN)
-    assert read_image(saved(image, tmp_path / "key.png", transparency=GREEN))[0].tolist() == [list(RED), list(WHITE)]
-
-
-def test_transparent_color_of_48_bits_does_not_fail(tmp_path: Path) -> None:
-    path = tmp_path / "key.png"
-    rows = b"\0" + struct.pack(">6H", 65535, 0, 0, 2570, 2570, 2570)
-    path.write_bytes(png(2, 1, 16, 2, rows, (b"tRNS", struct.pack(">3H", 65535, 0, 0))))
-    assert read_image(path).shape == (1, 2, 3)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
@@ -283,29 +163,6 @@ def test_tensors_are_images() -> None:
     assert np.array_equal(read_image(tensor[:, ::2, 1:]), photograph[::2, 1:])
 
 
-def test_images_from_paths_and_open_files_have_names(tmp_path: Path) -> None:
-    path = saved(Image.new("RGB", (3, 2)), tmp_path / "photo.png")
-    assert image_name(path) == image_name(str(path)) == str(path)
-    with path.open("rb") as file:
-        assert image_name(file) == str(path)
-    for source in (path.read_bytes(), io.BytesIO(), np.zeros((2, 2, 3), np.uint8), Image.new("RGB", (2, 2))):
-        assert image_name(source) is None
-
-
-def test_array_is_taken_as_it_is() -> None:
-    photograph = made_photograph()
-    assert read_image(photograph) is photograph
-
-
-def test_turned_and_read_only_arrays_are_copied() -> None:
-    photograph = made_photograph()
-    mirrored = read_image(photograph[:, ::-1])
-    assert mirrored.flags.c_contiguous
-    assert np.array_equal(mirrored, photograph[:, ::-1])
-    photograph.flags.writeable = False
-    assert read_image(photograph).flags.writeable
-
-
 @given(
     st.sampled_from(["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]),
     st.integers(1, 9),
@@ -332,18 +189,6 @@ def test_reading_leaves_no_file_open(tmp_path: Path) -> None:
                 read_image(bad)
     if sys.platform == "linux":
         assert len(os.listdir("/proc/self/fd")) <= before
-
-
-def test_threads_read_at_once(tmp_path: Path) -> None:
-    path = saved(Image.fromarray(made_photograph(300, 200)), tmp_path / "photo.png")
-    results: list[np.ndarray] = []
-    threads = [threading.Thread(target=lambda: results.append(read_image(path))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 8
-    assert all(np.array_equal(result, made_photograph(300, 200)) for result in results)
 
 
 def test_sizes_are_read_from_headers_and_limited() -> None:

@@ -1,6 +1,5 @@
 """Images that can't be read are named in one line, which says what to do."""
 
-import inspect
 import io
 import os
 import warnings
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.image_formats import MAX_PIXELS, MAX_SIDE
+from segvoc.imaging.image_formats import MAX_SIDE
 from segvoc.imaging.reading import read_image
 from tests.images import made_photograph, one_line_error, png, saved
 
@@ -73,16 +72,6 @@ def test_truncated_files_are_named(tmp_path: Path, suffix: str, kept: float) -> 
         read_image(path)
 
 
-def test_corrupt_png_is_named(tmp_path: Path) -> None:
-    path = saved(Image.fromarray(made_photograph()), tmp_path / "bad.png")
-    content = bytearray(path.read_bytes())
-    middle = content.index(b"IDAT") + 20
-    content[middle : middle + 40] = bytes(40)
-    path.write_bytes(content)
-    with one_line_error(InputError, "bad.png", "damaged"):
-        read_image(path)
-
-
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_random_damage_gives_a_image_or_one_line(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
@@ -100,16 +89,6 @@ def test_random_damage_gives_a_image_or_one_line(tmp_path_factory: pytest.TempPa
             assert read_image(path).ndim == 3
         except InputError as error:
             assert "\n" not in str(error)
-
-
-def test_limit_of_pillow_neither_counts_nor_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    path = saved(Image.new("RGB", (100, 100), RED), tmp_path / "photo.png")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert read_image(path).shape == (100, 100, 3)
-    assert Image.MAX_IMAGE_PIXELS == 10
-    assert MAX_PIXELS == 200_000_000
 
 
 def test_bomb_of_text_chunks_is_named(tmp_path: Path) -> None:
@@ -153,22 +132,6 @@ def test_other_arrays_are_refused(array: np.ndarray) -> None:
         read_image(array)
 
 
-@pytest.mark.parametrize("source", [None, 7, ["a.jpg"], object()])
-def test_other_things_are_refused(source):
-    # Under pytest the annotation refuses them first, which users don't see.
-    unchecked = inspect.unwrap(read_image)
-    with one_line_error(UsageError, "a path, the bytes of a file", "an (H, W, 3) uint8 array", type(source).__name__):
-        unchecked(source)
-
-
-def test_bytes_of_no_image_are_refused() -> None:
-    for source in (b"a.jpg", io.BytesIO(b"a.jpg")):
-        with one_line_error(InputError, "given as an image", "not an image of a known format"):
-            read_image(source)
-    with one_line_error(InputError, "the bytes given as an image", "empty"):
-        read_image(b"")
-
-
 def test_file_opened_for_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("text")
     with (tmp_path / "photo.jpg").open() as file, one_line_error(UsageError, "binary mode"):
@@ -196,19 +159,7 @@ def test_other_tensors_are_refused(tensor: torch.Tensor, said: str) -> None:
 )
 def test_urls_are_shown_as_they_were_given(url: str) -> None:
     for source in (url, Path(url)):
-        with one_line_error(InputError, repr(url), "isn't fetched", "download the image first"):
+        with one_line_error(InputError, repr(url), "isn't fetched here", "download the image first"):
             read_image(source)
     with one_line_error(InputError, "'file:///home/photo.jpg' is a URL", "give the path alone"):
         read_image("file:///home/photo.jpg")
-
-
-def test_closed_image_is_refused(tmp_path: Path) -> None:
-    image = Image.open(saved(Image.new("RGB", (2, 2)), tmp_path / "photo.png"))
-    image.close()
-    with one_line_error(InputError, "the PIL image"):
-        read_image(image)
-
-
-def test_image_without_pixels_is_refused() -> None:
-    with one_line_error(InputError, "no pixels"):
-        read_image(Image.new("RGB", (0, 5)))

@@ -20,11 +20,3 @@ def test_they_are_those_of_pycocotools(size, classes):
         for label, one in enumerate(found):
             expected = mask.encode(np.asfortranarray(labels == label).astype(np.uint8, order="F"))
             assert one == {"size": list(size), "counts": expected["counts"].decode()}
-
-
-def test_long_runs():
-    labels = np.zeros((3000, 2000), np.uint16)
-    labels[2999, 1999] = 1
-    first, second = coco_masks(labels, 2)
-    assert mask.area(first) == 3000 * 2000 - 1
-    assert mask.area(second) == 1

@@ -9,8 +9,6 @@ from PIL import Image
 
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.rasters import RasterImage
-from segvoc.imaging.reading import read_image
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
 from tests.imaging.rasters import utm, write_raster
 
@@ -78,27 +76,3 @@ def test_what_is_damaged_has_no_place(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert TiffPlace.of(path) is None
     assert TiffPlace.of(tmp_path / "missing.tif") is None
-
-
-def test_measurements_with_a_place_are_read_as_in_tiles(tmp_path: Path) -> None:
-    """By percentiles and without nodata, also where Pillow would take their upper bytes."""
-    values = np.random.default_rng(0).integers(300, 3000, (3, 30, 40), dtype=np.uint16)
-    values[:, :5] = 0
-    path = write_raster(tmp_path / "scene.tif", values, nodata=0, photometric="rgb", **utm())
-    with RasterImage(path) as raster:
-        expected = raster.read(slice(0, 30), slice(0, 40))
-    for source in (path, path.read_bytes()):
-        np.testing.assert_array_equal(read_image(source), expected)
-
-
-@pytest.mark.filterwarnings("error")
-def test_values_as_large_as_their_type_allows_are_black_and_white(tmp_path: Path) -> None:
-    values = np.where(np.arange(1200).reshape(1, 30, 40) % 2, 1e300, -1e308)
-    assert set(np.unique(read_image(write_raster(tmp_path / "a.tif", values, **utm())))) == {0, 255}
-    single = np.array([[-3.4e38, 3.4e38], [0, np.inf]], np.float32)
-    np.testing.assert_array_equal(read_image(Image.fromarray(single))[..., 0], [[0, 255], [128, 0]])
-
-
-def test_blocks_that_are_left_out_hold_zeros(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "a.tif", np.zeros((3, 30, 40), np.uint8), sparse_ok=True, **utm())
-    assert not read_image(path).any()

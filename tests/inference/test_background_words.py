@@ -8,17 +8,14 @@ import torch
 from torch import Tensor
 
 import segvoc
-from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
-from segvoc.inference.pixel_labels import label_classes, selected_classes
+from segvoc.inference.pixel_labels import label_classes
 from segvoc.inference.prepared_vocabulary import STUFF, BackgroundWords, ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 from segvoc.models.headers import TRAINING
 from segvoc.models.loading import segmenter_of
-from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.vocabulary import PartVocabulary, Vocabulary
-from tests.inference.small_network import small_segmenter
 
 PLANE = {"cat": 0.0, "lawn": 1.0, "grass": 1.1, "wall": 2.0, "Door": 3.0, "door": 3.0, "sky": 4.0}
 """Directions of words in a plane [rad]."""
@@ -71,20 +68,6 @@ def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid
     assert torch.allclose(found.strongest, scores.sigmoid() if sigmoid_first else scores)
 
 
-def test_where_class_selection_keeps_only_stand_ins_all_is_background() -> None:
-    output = ViewLogits(torch.ones(1, 1, 1, 2), torch.tensor([[3]]), 4)
-    query = _query("wall", "sky")
-    found = label_classes(output, (1, 2), query, Protocol(size=1), threshold=0.5, return_probabilities=True)
-    assert found.labels.tolist() == [[0, 0]] and found.confidence.tolist() == [[1, 1]]
-    assert selected_classes(output, query).tolist() == [True, False, False]
-
-
-def test_stand_ins_have_no_parts() -> None:
-    query = _query("wall", parts=PartVocabulary({"*": ["edge"], "cat": ["head"]}))
-    assert query.asked.words == ("cat", "dog", "wall", "cat's edge", "cat's head", "dog's edge")
-    assert {candidate.owner for candidate in query.candidates} == {0, 1}
-
-
 def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
     def stand_ins(background: str | None, *, learns: bool, threshold: float | None) -> tuple[str, ...]:
         prepared = PreparedVocabulary(
@@ -105,18 +88,6 @@ def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
     assert stand_ins("sky", learns=True, threshold=0.5) == ("wall",)
 
 
-def test_a_result_names_only_the_requested_words() -> None:
-    model = small_segmenter()
-    model.background_words = BackgroundWords(similarity=1.0)
-    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    result = model.segment(
-        image, ["cat", "sofa"], background="other", threshold=0.5, return_probabilities=True, groups=[[0, 2], [1]]
-    )
-    assert result.words == ("cat", "sofa", "other") and result.probabilities is not None
-    assert result.probabilities.shape == (3, 64, 96) and set(np.unique(result.labels)) <= {0, 1, 2}
-    np.testing.assert_array_equal(result.probabilities.argmax(axis=0), result.labels)
-
-
 def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_path: Path) -> None:
     shipped = segvoc.load("tiny", device="cpu")
     assert shipped.background_words == BackgroundWords(words=STUFF)
@@ -126,9 +97,3 @@ def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_pa
     segvoc.save(trained, tmp_path / "mine.safetensors")
     again = segvoc.load(tmp_path / "mine.safetensors", device="cpu")
     assert again.background_words is None and again.origin[TRAINING] == {"recipe": "finetune"}
-
-
-def test_other_networks_keep_the_published_rule() -> None:
-    own = ["tiny", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l", *TIMM_CLIPS]
-    assert [name for name, preset in PRESETS.items() if preset.background_words] == own
-    assert isinstance(small_segmenter(), NetworkSegmenter) and small_segmenter().background_words is None

@@ -28,12 +28,6 @@ def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
     assert len(np.unique(result.group_labels[0])) > 1
 
 
-def test_the_rest_of_the_result_is_the_same(small):
-    plain, grouped = small.segment(IMAGE, WORDS), small.segment(IMAGE, WORDS, groups=[(4, 1)])
-    assert (plain.labels == grouped.labels).all()
-    assert plain.group_labels is None
-
-
 def test_words_that_were_dropped_leave_the_group_to_the_others(small):
     result = small.segment(IMAGE, WORDS, keep_classes=1, groups=[(0, 1, 2, 3, 4), (1, 2)])
     (kept,) = np.flatnonzero(result.selected)

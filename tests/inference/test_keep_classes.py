@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvoc.inference.protocols import COMMON_WINDOWS, Protocols, Sliding, Window, clip_protocols
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.windows import ViewLogits, merged
+from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.selection_rules import DROPPED, KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
+from segvoc.selection_rules import KeepClasses, MostSimilar, OwnQuarter, SelectionRule, Voted, VotedShare
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
@@ -85,48 +85,6 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(small
     two = expected.topk(2, dim=0).values
     clear = (two[0] - two[1] > 1e-5).numpy()
     assert np.array_equal(result.labels[clear], expected.argmax(0).numpy()[clear])
-
-
-@pytest.mark.parametrize("window", ["auto", "single", "official-single"])
-def test_selected_words_are_those_with_the_most_votes(small: NetworkSegmenter, window: Window) -> None:
-    protocol = small.protocols[window]
-    text, seen = small.encode_words(Vocabulary(WORDS)), views(squares(), protocol)
-    with torch.no_grad():
-        kept = small.network.selected_logits(seen, text, pooling=protocol.pooling, selection=Voted(6))[1]
-    assert np.flatnonzero(_segment(small, 6, window=window).selected).tolist() == kept[0].tolist()
-
-
-def test_of_several_windows_each_keeps_its_own(small: NetworkSegmenter) -> None:
-    result = _segment(small, 6, window="official")
-    assert 6 < result.selected.sum() <= 30
-    assert result.probabilities is not None
-    seen = (result.probabilities > 1e-3).sum(0)
-    assert seen.min() < result.selected.sum()  # here and there one window alone kept a word
-
-
-@pytest.mark.parametrize("keep", [1, 3, "auto", "all"])
-def test_one_word_takes_every_pixel(small: NetworkSegmenter, keep: KeepClasses) -> None:
-    result = _segment(small, keep, words=["cat"])
-    assert (result.labels == 0).all()
-    assert result.selected.tolist() == [True]
-
-
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("size", [(1, 1), (1, 20), (200, 10), (31, 33)])
-@pytest.mark.parametrize("keep", [2, "auto"])
-def test_odd_images(small: NetworkSegmenter, window: Window, size: tuple[int, int], keep: KeepClasses) -> None:
-    result = _segment(small, keep, window=window, image=squares(*size))
-    assert result.labels.shape == size
-    assert result.selected[np.unique(result.labels)].all()
-    assert result.selected.sum() < 40
-
-
-def test_dropped_words_lose_against_words_below_their_mark() -> None:
-    segmenter = _segmenter(blocks=0)
-    segmenter.network.get_submodule("aggregation.skip").bias.fill_(10 * DROPPED)
-    result = _segment(segmenter, 3)
-    assert result.selected[np.unique(result.labels)].all()
-    assert result.selected.sum() == 3
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
@@ -201,15 +159,6 @@ def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) 
     ]
 
 
-@pytest.mark.parametrize("window", ["auto", "official"])
-def test_threshold_leaves_pixels_unlabeled(small: NetworkSegmenter, window: Window) -> None:
-    plain = _segment(small, 4, window=window)
-    threshold = float(np.quantile(plain.confidence, 0.5))
-    result = _segment(small, 4, window=window, threshold=threshold)
-    assert np.array_equal(result.labels, np.where(plain.confidence < threshold, 65_535, plain.labels))
-    assert np.array_equal(result.selected, plain.selected)
-
-
 # ---- memory
 
 
@@ -239,22 +188,3 @@ def test_ten_thousand_words_never_have_maps_of_their_own() -> None:
     with _LargestTensor() as everyone:  # the measure sees such maps
         small_segmenter().segment(squares(), words.words[:200], keep_classes="all")
     assert everyone.elements >= 200 * GRID
-
-
-def test_maps_are_made_of_words_that_some_window_kept() -> None:
-    kept = torch.tensor([[1, 700, 9_000]] * 4 + [[1, 2, 9_998]])
-    answer = ViewLogits(torch.arange(15.0).view(5, 3, 1, 1).expand(5, 3, 4, 4), kept, 10_000)
-    assert answer.kept_anywhere().tolist() == [1, 2, 700, 9_000, 9_998]
-    ((maps, classes),) = answer.maps(_protocols()["official"])
-    assert classes.tolist() == [1, 2, 700, 9_000, 9_998]
-    levels = torch.full((5, 10_000), DROPPED).scatter(1, kept, torch.arange(15.0).view(5, 3))[:, classes]
-    assert torch.equal(maps, merged(levels[:, :, None, None].expand(5, 5, 4, 4), _protocols()["official"]))
-
-
-def test_sliding_windows_are_put_together_in_parts(small: NetworkSegmenter) -> None:
-    words = [f"word {number}" for number in range(150)]
-    result = _segment(small, 70, words=words, window="official", return_probabilities=False)
-    assert result.selected.sum() > 70
-    assert result.selected[np.unique(result.labels)].all()
-    answer = ViewLogits(torch.zeros(5, 150, 2, 2), None, 150)
-    assert [len(classes) for _, classes in answer.maps(small.protocols["official"])] == [32, 32, 32, 32, 22]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from segvoc import LabelOptions, UsageError
-from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, parse_option
-from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
+from segvoc.inference.label_options import LabelKeywords
+from segvoc.inference.tile_grid import DEFAULT_TILE
 from segvoc.storage.json_files import strict_json
 
 
@@ -37,18 +37,6 @@ def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -
         LabelOptions(**values)
 
 
-def test_any_option_of_tiles_means_tiles() -> None:
-    assert LabelOptions().tiling is None
-    assert LabelOptions(wrap=True).tiling == Tiling.checked(DEFAULT_TILE, wrap=True)
-    assert LabelOptions(tile=640, overlap=64).tiling == Tiling.checked(640, 64)
-
-
-def test_keywords_change_single_options() -> None:
-    options = LabelOptions(window="single", threshold=0.25)
-    assert LabelOptions.of(options, {"threshold": None}) == LabelOptions(window="single")
-    assert LabelOptions.of(None, {"keep_classes": "all"}) == LabelOptions(keep_classes="all")
-
-
 def test_equal_options_have_equal_records() -> None:
     plain = LabelOptions(keep_classes=3, threshold=0.5, background="other", tile=800)
     numpy = LabelOptions(
@@ -71,33 +59,3 @@ def test_every_option_that_changes_labels_is_in_the_record() -> None:
     assert LabelOptions(smooth=0.5).record()["smooth"] == 0.5
     assert set(before) == set(get_type_hints(LabelOptions)) - {"return_probabilities"}
     assert LabelOptions(return_probabilities=True).record() == before
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "value"),
-    [
-        ("window", "official", "official"),
-        ("keep_classes", "16", 16),
-        ("keep_classes", "all", "all"),
-        ("threshold", "0.25", 0.25),
-        ("tile", "640", 640),
-        ("smooth", "0.5", 0.5),
-    ],
-)
-def test_texts_become_values(name: str, text: str, value: object) -> None:
-    assert parse_option(name, text) == value
-    assert OPTION_TEXTS[name].help
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("window", "wide", "window=wide is unknown; it is one of auto, single"),
-        ("keep_classes", "-1", "keep_classes='-1' is invalid"),
-        ("threshold", "half", "threshold=half is not a value of this option"),
-        ("threshold", "2", "threshold=2.0 is not a probability"),
-    ],
-)
-def test_other_texts_are_refused(name: str, text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        parse_option(name, text)

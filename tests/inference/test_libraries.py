@@ -69,15 +69,6 @@ def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep:
     assert len(np.unique(ours.part_labels)) > 1
 
 
-def test_streams_batches_and_prepared_words_are_those_of_single_images() -> None:
-    model = NumpySegmenter(batch=3)
-    words = model.encode(WORDS)
-    images = [IMAGE, IMAGE[:50], IMAGE[::-1], IMAGE]
-    for image, result in zip(images, model.segment_many(images, words), strict=True):
-        assert np.array_equal(result.labels, model.segment(image, WORDS).labels)
-    assert {shape[0] for shape in model.encode_words.calls} == {model.encode_words.batch}
-
-
 REFUSED = """
 import sys
 from importlib.abc import MetaPathFinder

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.imaging.overlay import class_regions, with_parts
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.regions import class_regions, with_parts
-from segvoc.imaging.result_paths import ResultPaths, image_paths, plan_results
 from segvoc.inference.segmentation import Segmentation
 from segvoc.vocabulary import PartVocabulary
 
@@ -51,7 +49,6 @@ def _small(parts: bool = True) -> Segmentation:
 
 def test_report_lists_every_part_that_was_asked_for() -> None:
     report = _small().report()
-    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "parts", "unlabeled", "seconds"]
     none = {"pixels": 0, "fraction": 0.0, "mean_confidence": None}
     two = {"pixels": 2, "fraction": 0.333333, "mean_confidence": 0.25}
     assert report["parts"] == [
@@ -63,12 +60,6 @@ def test_report_lists_every_part_that_was_asked_for() -> None:
     assert list(report["parts"][0]) == ["id", "object", "part", "name", "pixels", "fraction", "mean_confidence"]
     assert (report["unlabeled"], [entry["pixels"] for entry in report["classes"]]) == (1, [1, 3, 1])
     assert "parts" not in _small(parts=False).report()
-
-
-def test_part_with_a_confidence_that_is_no_number_is_null() -> None:
-    result = _small()
-    result.part_confidence[0, 1] = np.nan
-    assert [entry["mean_confidence"] for entry in result.report()["parts"]] == [None, None, None, 0.25]
 
 
 # ---- files
@@ -91,18 +82,6 @@ def test_map_of_parts_stands_beside_the_others(tmp_path: Path) -> None:
     assert sum('"object"' in line for line in text.splitlines()) == 4  # a part a line
 
 
-@pytest.mark.parametrize(("number", "mode"), [(255, "P"), (256, "I;16"), (300, "I;16")])
-def test_map_has_16_bits_where_8_do_not_do(tmp_path: Path, number: int, mode: str) -> None:
-    parts = PartVocabulary({"cat": [f"part {index}" for index in range(number)]})
-    part_labels = np.arange(number)[None].repeat(2, 0)
-    part_labels[1] = UNLABELED
-    paths = _result(np.ones_like(part_labels), part_labels, parts).save(tmp_path)
-    with Image.open(paths.part_map) as image:
-        assert image.mode == mode
-    assert np.array_equal(read_label_map(paths.part_map), part_labels)
-    assert len(json.loads(paths.report.read_text("utf-8"))["parts"]) == number
-
-
 def test_map_of_an_earlier_run_goes_where_no_parts_are_asked_for(tmp_path: Path) -> None:
     _small().save(tmp_path)
     paths = _small(parts=False).save(tmp_path)
@@ -112,57 +91,12 @@ def test_map_of_an_earlier_run_goes_where_no_parts_are_asked_for(tmp_path: Path)
     assert len(os.listdir(tmp_path)) == 4
 
 
-def test_label_map_of_a_image_called_parts_is_not_taken_for_it(tmp_path: Path) -> None:
-    _small(parts=False).save(tmp_path, "photo.parts")
-    _small(parts=False).save(tmp_path, "photo")
-    assert (tmp_path / "photo.parts.png").exists()
-    _small().save(tmp_path, "sub/photo")  # a map of parts, which the next image overwrites
-    _small(parts=False).save(tmp_path, "sub/photo.parts")
-    _small(parts=False).save(tmp_path, "sub/photo")
-    assert np.array_equal(read_label_map(tmp_path / "sub/photo.parts.png"), _small().labels)
-
-
 @pytest.mark.parametrize("report", ["", "[]", '{"classes": []}', "\udcff", "[" * 100_000])
 def test_file_of_others_is_left_alone(tmp_path: Path, report: str) -> None:
     (tmp_path / "photo.parts.png").write_bytes(b"an image of mine")
     (tmp_path / "photo.json").write_bytes(report.encode("utf-8", "surrogateescape"))
     _small(parts=False).save(tmp_path)
     assert (tmp_path / "photo.parts.png").read_bytes() == b"an image of mine"
-
-
-def test_map_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _small().save(tmp_path)
-
-    def refuse(path: Path, **_: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(OutputError, match=r"photo\.parts\.png.*earlier run.*Permission denied"):
-        _small(parts=False).save(tmp_path)
-
-
-def test_map_of_parts_never_overwrites_the_image(tmp_path: Path) -> None:
-    source = tmp_path / "photo.parts.png"
-    Image.new("RGB", (3, 2)).save(source)
-    before = source.read_bytes()
-    result = _result(np.ones((2, 3)), np.zeros((2, 3)), source=str(source))
-    with pytest.raises(UsageError, match="would overwrite"):
-        result.save(tmp_path, "photo")
-    assert source.read_bytes() == before
-
-
-def test_results_know_the_map_of_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.jpg", "a.parts.jpg"):
-        Path(name).touch()
-    inputs = image_paths(["a.jpg", "a.parts.jpg"])
-    assert plan_results(inputs, "out") == [ResultPaths.below("out", "a"), ResultPaths.below("out", "a.parts")]
-    assert plan_results(inputs, "out", parts=True) == [
-        ResultPaths.below("out", name, parts=True) for name in ("a.jpg", "a.parts.jpg")
-    ]
-    paths = ResultPaths.below("out", "a", parts=True)
-    assert plan_results(inputs[:1], "out", parts=True) == [paths]
-    assert [path.name for path in paths] == ["a.png", "a.parts.png", "a.overlay.png", "a.json"]
 
 
 # ---- overlay and colors
@@ -189,14 +123,6 @@ def test_overlay_draws_both() -> None:
     assert (overlay[200, 198:203] > 200).all(axis=-1).any()  # a border between a part and the rest of its object
 
 
-def test_overlay_without_parts_is_as_before() -> None:
-    both = _quarters()
-    plain = _result(both.labels, None)
-    nowhere = _result(both.labels, np.full(both.labels.shape, UNLABELED))
-    assert np.array_equal(np.array(plain.overlay()), np.array(nowhere.overlay()))
-    assert not np.array_equal(np.array(plain.overlay()), np.array(both.overlay()))
-
-
 def test_legend_lists_parts_below_their_object() -> None:
     result = _quarters()
     result.part_labels[150:, :50] = 1
@@ -216,19 +142,3 @@ def test_legend_lists_parts_below_their_object() -> None:
     for entry in regions.entries:
         assert (overlay == entry.color).all(axis=-1).any()
     assert 0.01 < (overlay != plain).any(axis=-1).mean() < 0.3
-
-
-@pytest.mark.parametrize("number", [1, 2, 18, 255])
-def test_parts_of_an_object_have_colors_of_their_own(number: int) -> None:
-    parts = PartVocabulary({"cat": [f"part {index}" for index in range(number)], "*": ["edge", "rim"]})
-    result = _result(np.ones((4, 4)), np.zeros((4, 4)), parts)
-    colors = [tuple(color) for color in np.concatenate((result.part_colors, result.colors)).tolist()]
-    assert len(colors) == number + 5
-    assert len(set(colors)) == len(colors)
-
-
-def test_many_parts_are_drawn_and_listed_as_far_as_there_is_room() -> None:
-    parts = PartVocabulary({"cat": [f"part {index} of the body" for index in range(1000)]})
-    part_labels = np.arange(1000).repeat(300).reshape(500, 600)
-    overlay = _result(np.ones((500, 600)), part_labels, parts).overlay()
-    assert overlay.size == (600, 500)

@@ -21,8 +21,8 @@ from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.layers.class_selection import kept_classes
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.selection_rules import MostSimilar, Voted, VotedShare, WithParts
-from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
+from segvoc.selection_rules import MostSimilar, WithParts
+from segvoc.vocabulary import parts_by_object
 from tests.images import one_line_error, squares
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
@@ -87,19 +87,6 @@ def test_result_has_both_maps(small: NetworkSegmenter, window: Window) -> None:
     assert result.labels.max() <= 2
 
 
-def test_nothing_of_parts_is_there_unless_asked_for(small: NetworkSegmenter) -> None:
-    result = small.segment(IMAGE, WORDS)
-    assert (result.parts, result.part_labels, result.part_confidence) == ((), None, None)
-
-
-def test_parts_alone_bring_their_objects(small: NetworkSegmenter) -> None:
-    alone = small.segment(IMAGE, parts={"cat": ["head"], "dog": []})
-    assert alone.words == ("cat", "dog")
-    again = small.segment(IMAGE, ["cat", "dog"], parts=PartVocabulary.parse("cat: head"))
-    assert np.array_equal(alone.labels, again.labels)
-    assert np.array_equal(alone.part_labels, again.part_labels)
-
-
 @pytest.mark.parametrize(
     ("window", "against"),
     [("single", "object"), ("single", "half"), ("official-single", "half"), ("official", "object")],
@@ -122,39 +109,6 @@ def test_part_is_the_likeliest_of_its_object_where_the_rule_lets_it(window: Wind
         np.testing.assert_allclose(result.part_confidence[there], value[there], atol=1e-5)
 
 
-def test_words_are_asked_once_and_parts_are_no_labels() -> None:
-    segmenter = noise_segmenter(0)
-    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts=PARTS, window="single", return_probabilities=True)
-    assert segmenter.network.asked == [2 + 4 + 3]  # "edge" is asked of each of the two
-    assert result.labels.max() <= 1
-    assert result.probabilities.shape[0] == 2
-    assert (result.probabilities.argmax(0) == result.labels).mean() > 0.999
-
-
-def test_part_of_any_object_counts_where_an_object_has_no_such_part() -> None:
-    segmenter = noise_segmenter(1, "half")
-    result = segmenter.segment(IMAGE, ["cat", "dog"], parts={"*": ["head"], "cat": ["head"]}, window="single")
-    found = {label: set(np.unique(result.part_labels[result.labels == label])) for label in (0, 1)}
-    assert found == {0: {1, NO_PART}, 1: {0, NO_PART}}
-
-
-def test_absent_object_gives_no_parts() -> None:
-    segmenter = noise_segmenter(2, "half")
-    plain = segmenter.network.selected_logits
-
-    def without_cat(image: torch.Tensor, text: Any, **way: Any) -> Any:
-        logits, kept = plain(image, text, **way)
-        logits[:, 1] = -100
-        logits[:, 2:] = 100  # its parts are everywhere
-        return logits, kept
-
-    segmenter.network.selected_logits = without_cat
-    result = segmenter.segment(IMAGE, ["wall", "cat"], parts={"cat": ["head", "leg"]}, window="single")
-    assert (result.labels == 0).all()
-    assert (result.part_labels == NO_PART).all()
-    assert [entry["pixels"] for entry in result.report()["parts"]] == [0, 0]
-
-
 @pytest.mark.parametrize("way", [{"threshold": 0.6}, {"background": "rest"}, {"background": "wall", "threshold": 0.7}])
 def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
     result = noise_segmenter(3, "half").segment(IMAGE, WORDS, parts=PARTS, **way)
@@ -163,15 +117,6 @@ def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
     assert 0.02 < none.mean() < 0.98
     assert (result.part_labels[none] == NO_PART).all()
     assert (result.part_labels[~none] != NO_PART).any()
-
-
-@pytest.mark.parametrize("keep", [None, 2])
-def test_results_of_a_list_are_those_of_each(small: NetworkSegmenter, keep: int | None) -> None:
-    images = [IMAGE, IMAGE[::-1].copy(), IMAGE[:40]]
-    together = small_segmenter(batch=3).segment(images, WORDS, parts=PARTS, keep_classes=keep)
-    for image, result in zip(images, together, strict=True):
-        alone = small.segment(image, WORDS, parts=PARTS, keep_classes=keep)
-        assert (result.part_labels == alone.part_labels).mean() > 0.998
 
 
 @given(
@@ -264,30 +209,6 @@ def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> Non
     assert (before.part_labels == NO_PART).all()
 
 
-def test_single_part_does_not_take_the_whole_object() -> None:
-    segmenter = contrast_segmenter([2, 1, -6])
-    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"cat": ["head"]}, window="single")
-    assert 0.2 < (result.part_labels == 0)[result.labels == 0].mean() < 0.8
-
-
-def test_parts_that_are_found_keep_their_pixels_and_get_no_more() -> None:
-    parts = {"cat": ["head", "leg", "tail"]}
-    segmenter = contrast_segmenter([1, 0, 0, -9, -9])
-    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts=parts, window="single")
-    segmenter.parts_against = "object"
-    before = segmenter.segment(IMAGE, ["cat", "sofa"], parts=parts, window="single")
-    head = before.part_labels == 0
-    assert FOUND_SHARE < head[before.labels == 0].mean() < 0.9
-    assert np.array_equal(result.part_labels == 0, head)
-    assert ((result.part_labels == 1) | (result.part_labels == 2)).any()
-
-
-def test_part_of_any_object_is_not_found_by_contrast() -> None:
-    segmenter = contrast_segmenter([1, 1, -9, -9])
-    result = segmenter.segment(IMAGE, ["cat", "sofa"], parts={"*": ["head"]}, window="single")
-    assert (result.part_labels == NO_PART).all()
-
-
 @pytest.mark.parametrize("parts", ["head, ear, body", "head"])
 def test_shipped_model_finds_the_head_of_the_shipped_cat(parts: str) -> None:
     model = segvoc.load("tiny", device="cpu")
@@ -326,16 +247,6 @@ def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
     selection = WithParts(MostSimilar(1), 3, ((0,), (1,), (2,), (1, 2)))
     assert kept_classes(selection, cost).tolist() == [[0, 3, 5, 6], [2, 3, 5, 6]]
     assert kept_classes(WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2))), cost) is None
-
-
-@pytest.mark.parametrize("inner", [Voted(2), VotedShare(share=0.5, least=1), MostSimilar(1)])
-def test_words_are_selected_as_if_there_were_no_parts(inner: Any) -> None:
-    cost = torch.randn(3, 2, 12, 4, 4, generator=torch.Generator().manual_seed(5))
-    expected = kept_classes(inner, cost[:, :, :8])
-    kept = kept_classes(WithParts(inner, 8, ((0,), (1,), (7,), ())), cost)
-    assert torch.equal(kept[:, : expected.shape[1]], expected)
-    assert (kept[:, expected.shape[1] :] >= 8).all()
-    assert 11 not in kept
 
 
 # ---- the strongest class of an owner
@@ -396,45 +307,4 @@ def test_wrong_call_is_refused_before_images_are_read(small, words, parts, way, 
         small.segment("missing.jpg", words, parts=parts, **way)
 
 
-def test_many_words_of_parts_are_one_question(small: NetworkSegmenter) -> None:
-    words = [f"word {number}" for number in range(300)]
-    result = small_segmenter(blocks=0).segment(IMAGE, words, parts={"*": ["edge", "middle"]})
-    check_nesting(result)
-    assert len(np.unique(result.labels)) > 20
-
-
 # ---- what another network may do
-
-
-def test_text_is_what_the_encoder_makes_of_it() -> None:
-    """A network of parts may read the words itself: only `len` and `to` are asked of what its encoder gives."""
-
-    class Named:
-        def __init__(self, vocabulary: Vocabulary, none: str | None) -> None:
-            self.words = vocabulary.words
-
-        def __len__(self) -> int:
-            return len(self.words)
-
-        def to(self, dtype: torch.dtype | torch.device) -> "Named":
-            assert dtype in (torch.float32, torch.device("cpu"))
-            return self
-
-    class NamedEncoder:
-        templates = ("{}",)
-
-        def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Named:
-            return Named(vocabulary, none)
-
-    seen: list[tuple[str, ...]] = []
-
-    def selected_logits(image: torch.Tensor, text: Named, **_: Any) -> Any:
-        seen.append(text.words)
-        return torch.zeros(len(image), len(text), 4, 4), None
-
-    segmenter = noise_segmenter(0)
-    segmenter.network.selected_logits = selected_logits
-    segmenter.encode_words = NamedEncoder()
-    result = segmenter.segment(IMAGE, ["wall"], parts={"cat": ["head"], "*": ["edge"]}, window="single")
-    assert seen == [("wall", "cat", "wall's edge", "cat's head", "cat's edge")]
-    assert (result.part_labels == NO_PART).all()  # no part is likelier than its object

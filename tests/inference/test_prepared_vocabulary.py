@@ -9,11 +9,8 @@ import torch
 
 from segvoc.encoders.vocabulary_encoder import _WeightsState
 from segvoc.errors import InputError, UsageError
-from segvoc.inference.pixel_labels import label_classes
-from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.windows import ViewLogits
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary
@@ -78,15 +75,6 @@ def test_prepared_words_cost_the_text_tower_nothing(small: NetworkSegmenter, mon
     monkeypatch.setattr(Letters, "forward", refuse)
     for options in ({}, {"threshold": 0.2}, {"keep_classes": 2}):
         small.segment(_image(), prepared, **options)
-
-
-def test_prepared_words_are_a_snapshot(small: NetworkSegmenter) -> None:
-    prepared, before = small.encode(WORDS), small.segment(_image(), WORDS)
-    with torch.no_grad():
-        small.network.text_encoder.get_parameter("table.weight").mul_(torch.linspace(-1, 1, 12))
-    _same(small.segment(_image(), prepared), before)
-    assert (small.segment(_image(), WORDS).confidence != before.confidence).any()
-    _same(small.segment(_image(), small.encode(WORDS)), small.segment(_image(), WORDS))
 
 
 def test_prepared_words_of_another_model_or_with_more_are_refused(small: NetworkSegmenter) -> None:
@@ -177,16 +165,3 @@ def test_output_that_is_not_finite_is_named(tmp_path: Path, value: float, monkey
 
 
 # ---- memory of the result
-
-
-@pytest.mark.parametrize("sigmoid_first", [False, True])
-def test_confidence_has_a_memory_of_its_own(sigmoid_first: bool) -> None:
-    """The background rule changes confidences; the scores that parts are compared with stay."""
-    logits = torch.tensor([[[[-2.0, 2.0]], [[-3.0, 1.0]]]])
-    query = ClassQuery.of(Vocabulary(["cat", "dog", "none"]), None, "none", learned=False)
-    protocol = Protocol(size=1, sigmoid_first=sigmoid_first)
-    found = label_classes(ViewLogits(logits, None, 2), (1, 2), query, protocol, threshold=0.5)
-    scores = torch.tensor([[-2.0, 2.0]])
-    assert torch.allclose(found.strongest, scores.sigmoid() if sigmoid_first else scores)
-    assert found.labels.tolist() == [[2, 0]]
-    np.testing.assert_allclose(found.confidence, [[1 - 0.11920292, 0.8807971]], atol=1e-6)

@@ -1,7 +1,6 @@
 """`confidence`, `selected` and `seconds` mean what they say, for every kind of network and window."""
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -54,19 +53,6 @@ def test_confidence_is_the_probability_of_the_class(build, window, options):
         background = result.labels == len(WORDS)
         np.testing.assert_allclose(result.confidence[background], 1 - words[background], atol=1e-5)
     assert result.selected.all()
-
-
-@pytest.mark.parametrize(("build", "window"), [case for case in CASES if case[0] is not _part_network])
-@pytest.mark.parametrize("keep", [1, 2, "auto", "all"])
-def test_only_selected_words_have_pixels(build: Callable[[], NetworkSegmenter], window: str, keep: object) -> None:
-    result = build().segment(
-        _image(), WORDS, window=window, keep_classes=keep, background="nothing", return_probabilities=True
-    )  # type: ignore[call-overload]
-    assert result.selected[len(WORDS)]
-    assert result.selected[np.unique(result.labels)].all()
-    np.testing.assert_array_equal(result.probabilities[~result.selected], 0)
-    if keep == "all":
-        assert result.selected.all()
 
 
 def test_seconds_are_the_share_of_each_image() -> None:

@@ -6,16 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 import segvoc
-from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
+from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import COMMON_WINDOWS, Window
 from segvoc.inference.segmentation import Segmentation
-from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.images import squares
@@ -72,20 +69,6 @@ def test_label_is_the_most_probable_word_and_confidence_its_probability(small, w
     assert (result.probabilities.argmax(0) == result.labels).mean() > 0.999
 
 
-def test_probabilities_are_independent_sigmoids(small: NetworkSegmenter) -> None:
-    both = small.segment(squares(), WORDS, return_probabilities=True).probabilities
-    assert np.abs(both.sum(0) - 1).max() > 0.1
-
-
-def test_probabilities_come_only_on_demand(small: NetworkSegmenter) -> None:
-    assert small.segment(squares(), WORDS).probabilities is None
-
-
-def test_windows_are_different_ways(small: NetworkSegmenter) -> None:
-    seen = {small.segment(squares(100, 190), WORDS, window=window).confidence.tobytes() for window in COMMON_WINDOWS}
-    assert len(seen) == 4
-
-
 # ---- images
 
 
@@ -97,57 +80,6 @@ def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window) -> No
         _same(result, small.segment(image, WORDS, window=window), tolerance=1e-5)
 
 
-def test_list_of_one_and_none(small: NetworkSegmenter) -> None:
-    results = small.segment([squares()], WORDS)
-    assert isinstance(results, list)
-    assert len(results) == 1
-    assert small.segment((squares(), squares()), WORDS)[1].labels.shape == (90, 120)
-    assert small.segment([], WORDS) == []
-
-
-def test_image_is_left_as_it_was(small: NetworkSegmenter) -> None:
-    pixels, image = squares(), Image.fromarray(squares())
-    for window in COMMON_WINDOWS:
-        small.segment([pixels, image], WORDS, window=window)
-    assert np.array_equal(pixels, squares())
-    assert np.array_equal(np.asarray(image), squares())
-
-
-def test_read_only_and_turned_arrays_are_taken(small: NetworkSegmenter) -> None:
-    image = squares()
-    frozen = image.copy()
-    frozen.flags.writeable = False
-    expected = small.segment(image, WORDS)
-    _same(small.segment(frozen, WORDS), expected)
-    _same(small.segment(np.asfortranarray(image), WORDS), expected)
-    _same(small.segment(image[:, ::-1][:, ::-1], WORDS), expected)
-
-
-def test_turned_photograph_is_labeled_upright(small: NetworkSegmenter, tmp_path: Path) -> None:
-    image = squares(60, 100)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by whoever shows it
-    Image.fromarray(np.rot90(image).copy()).save(tmp_path / "phone.png", exif=exif)
-    result = small.segment(tmp_path / "phone.png", WORDS)
-    assert result.labels.shape == (60, 100)
-    assert result.overlay(legend=False).size == (100, 60)
-    _same(result, small.segment(image, WORDS))
-
-
-def test_image_that_cannot_be_read_is_named(small: NetworkSegmenter, tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
-    for name in ("bad.jpg", "missing.jpg"):
-        with pytest.raises(InputError, match=name):
-            small.segment([squares(), tmp_path / name], WORDS)
-
-
-@pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("source", [None, 3, [[1, 2], [3, 4]], np.zeros((2, 8, 8, 3), np.uint8)])
-def test_what_is_no_image_is_refused(small: NetworkSegmenter, source: object) -> None:
-    with pytest.raises(UsageError, match="image"):
-        small.segment(source, WORDS)  # type: ignore[call-overload]
-
-
 # ---- words
 
 
@@ -157,26 +89,6 @@ def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None
     mixed = small.segment(squares(), [WORDS[index] for index in order], return_probabilities=True)
     np.testing.assert_allclose(mixed.probabilities, plain.probabilities[order], atol=1e-5)
     assert (np.array(order)[mixed.labels] == plain.labels).mean() > 0.998
-
-
-@pytest.mark.parametrize("window", ["auto", "official"])
-def test_classes_in_chunks_give_the_same(small: NetworkSegmenter, window: Window) -> None:
-    words = [f"word {number}" for number in range(40)]
-    whole = small_segmenter(class_chunk=1000).segment(squares(), words, window=window, return_probabilities=True)
-    parts = small_segmenter(class_chunk=7).segment(squares(), words, window=window, return_probabilities=True)
-    assert len(np.unique(whole.labels)) > 3
-    np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-5)
-    assert (whole.labels == parts.labels).mean() > 0.998
-
-
-def test_ten_thousand_words_are_exact() -> None:
-    segmenter = small_segmenter(blocks=0)
-    words = [f"word {number}" for number in range(10_000)]
-    result = segmenter.segment(squares(), words)
-    assert result.labels.max() > 255
-    present = np.unique(result.labels)
-    fewer = segmenter.segment(squares(), [words[index] for index in present])
-    assert np.array_equal(present[fewer.labels], result.labels)
 
 
 def test_words_are_literal(tiny: NetworkSegmenter) -> None:
@@ -202,21 +114,6 @@ def test_wrong_words_are_refused_before_images_are_read(small: NetworkSegmenter,
     assert "missing.jpg" not in str(refusal.value)
 
 
-def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: NetworkSegmenter) -> None:
-    word = "cat " * 400 + "end"
-    with pytest.warns(PromptTruncatedWarning, match=word):
-        result = tiny.segment(SAMPLES / "chelsea.jpg", [word, "rocket"])
-    assert result.words == (word, "rocket")
-    assert (result.labels == 0).mean() > 0.5
-
-
-def test_words_of_other_scripts_are_words_with_a_warning(tiny: NetworkSegmenter) -> None:
-    with pytest.warns(UnknownWordWarning, match='"кошка", "γάτα" and "🐈"; use English') as caught:
-        result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "🐈", "crème brûlée", "naïve café"])
-    assert len(caught) == 1
-    assert result.words[0] == "кошка"
-
-
 # ---- background and threshold
 
 
@@ -234,13 +131,6 @@ def test_pixels_below_the_threshold_are_unlabeled(small: NetworkSegmenter, windo
     assert np.array_equal(result.labels, np.where(confidence < threshold, UNLABELED, labels))
     assert np.array_equal(result.confidence, confidence)
     assert result.report()["unlabeled"] == (confidence < threshold).sum()
-
-
-def test_extreme_thresholds(small: NetworkSegmenter) -> None:
-    labels, confidence = _plain(small)
-    assert np.array_equal(small.segment(squares(), WORDS, threshold=0.0).labels, labels)
-    # only what is certain, a sigmoid of 1 after rounding, is left
-    assert np.array_equal(small.segment(squares(), WORDS, threshold=1.0).labels == UNLABELED, confidence < 1)
 
 
 @pytest.mark.parametrize("words", [WORDS, ("none", *WORDS), (*WORDS[:2], "none", *WORDS[2:])])
@@ -269,19 +159,6 @@ def test_background_is_more_probable_than_every_word_by_default() -> None:
     assert 0 < (result.labels == 0).mean() < 1
     chosen = np.take_along_axis(result.probabilities, result.labels[None].astype(int), 0)[0]
     np.testing.assert_allclose(chosen, result.confidence, atol=1e-5)
-
-
-def test_background_is_not_looked_for(small: NetworkSegmenter) -> None:
-    results = [small.segment(squares(), [*WORDS, name], background=name) for name in ("none", "background", "猫")]
-    for result in results[1:]:
-        assert np.array_equal(result.labels, results[0].labels)
-
-
-def test_background_with_extreme_thresholds(small: NetworkSegmenter) -> None:
-    labels, _ = _plain(small)
-    assert np.array_equal(small.segment(squares(), WORDS, background="none", threshold=0.0).labels, labels)
-    everything = small.segment(squares(), ["cat"], background="none", threshold=1.0)
-    assert (everything.labels == 1).mean() > 0.9
 
 
 @pytest.mark.usefixtures("as_users_call")
@@ -322,8 +199,6 @@ def test_options_are_one_value_or_keywords_or_both(small: NetworkSegmenter) -> N
         ),
     ):
         np.testing.assert_array_equal(one.labels, other.labels)
-    with pytest.raises(TypeError, match="treshold"):
-        small.segment(squares(), WORDS, treshold=0.5)  # type: ignore[call-overload]
 
 
 def test_frames_of_a_video_are_no_images(small: NetworkSegmenter) -> None:
@@ -331,57 +206,7 @@ def test_frames_of_a_video_are_no_images(small: NetworkSegmenter) -> None:
         small.segment(squares(), WORDS, smooth=0.5)
 
 
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_half_precision_mostly_agrees(window: Window) -> None:
-    half = small_segmenter()
-    reduce_precision(half.network, torch.bfloat16)
-    result = half.segment(squares(), WORDS, window=window)
-    expected = small_segmenter().segment(squares(), WORDS, window=window)
-    assert result.confidence.dtype == np.float32
-    # random weights keep the classes close together: many pixels all but tie
-    assert (result.labels == expected.labels).mean() > 0.6
-    assert np.abs(result.confidence - expected.confidence).mean() < 0.02
-
-
-def test_gradients_stay_off_and_training_state_stays(small: NetworkSegmenter) -> None:
-    small.segment(squares(), WORDS)
-    assert not small.network.training
-    assert all(parameter.grad is None for parameter in small.network.parameters())
-
-
 # ---- the embedded model
-
-
-@pytest.mark.parametrize(("photo", "name"), [("chelsea.jpg", "cat"), ("coffee.jpg", "cup")])
-@pytest.mark.parametrize("words", [["cat", "rocket", "cup"], ["cup", "rocket", "cat"]])
-def test_photograph_shows_mostly_what_it_shows(tiny: NetworkSegmenter, photo: str, name: str, words: list[str]) -> None:
-    result = tiny.segment(SAMPLES / photo, words)
-    counts = np.bincount(result.labels.ravel(), minlength=3)
-    assert result.words[counts.argmax()] == name
-
-
-def test_rocket_is_where_it_stands(tiny: NetworkSegmenter) -> None:
-    result = tiny.segment(SAMPLES / "rocket.jpg", ["rocket", "sky"])
-    assert (result.labels == 0).any()
-    rows, columns = np.nonzero(result.labels == 0)
-    assert (result.labels == 1).mean() > 0.5
-    assert 200 < columns.mean() < 440
-    assert rows.size
-
-
-def test_embedded_model_in_half_precision_mostly_agrees(tiny: NetworkSegmenter) -> None:
-    half = segvoc.load("tiny", device="cpu", dtype="bfloat16")
-    words = ["cat", "sofa", "wall", "rocket", "grass"]
-    expected, result = tiny.segment(SAMPLES / "chelsea.jpg", words), half.segment(SAMPLES / "chelsea.jpg", words)
-    assert (result.labels == expected.labels).mean() > 0.99
-
-
-@given(height=st.integers(1, 80), width=st.integers(1, 80), words=st.integers(1, 12), seed=st.integers(0, 9))
-@settings(max_examples=15, deadline=None)
-def test_any_image_and_any_number_of_words_give_a_label_for_each_pixel(small, height, width, words, seed):
-    result = small.segment(squares(height, width, seed), [f"word {number}" for number in range(words)])
-    assert result.labels.shape == (height, width)
-    assert result.labels.max() < words
 
 
 # ---- images from memory

@@ -1,7 +1,6 @@
 """The strongest class of every pixel: exactly that of the interpolated maps."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,24 +55,6 @@ def test_is_that_of_the_interpolated_maps(classes, cells, size, chunk, seed):
     _check(torch.rand((classes, *cells), generator=torch.Generator().manual_seed(seed)) * 4 - 2, size, chunk)
 
 
-@pytest.mark.parametrize(("cells", "size"), [((96, 96), (200, 301)), ((28, 28), (700, 20)), ((160, 160), (90, 50))])
-def test_many_classes_and_tiles(cells, size):
-    # smooth maps, as networks give them: few classes contend in a tile
-    coarse = torch.randn(100, 5, 5, generator=torch.Generator().manual_seed(0))
-    _check(F.interpolate(coarse[None], size=cells, mode="bicubic")[0], size, chunk=64)
-
-
-@pytest.mark.parametrize("values", [1, 5000, 30_000])
-def test_contenders_that_are_too_many_at_once_go_one_after_the_other(values, monkeypatch):
-    maps = torch.randn(30, 6, 5, generator=torch.Generator().manual_seed(0)).repeat(2, 1, 1)
-    whole = _strongest(maps, (50, 41))
-    monkeypatch.setattr("segvoc.inference.strongest_class.CPU_VALUES", values)
-    parts = _strongest(maps, (50, 41))
-    assert torch.equal(parts.value, whole.value)
-    assert torch.equal(parts.index, whole.index)
-    assert parts.index.unique().numel() > 10 and parts.index.max() < 30
-
-
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=2, max_size=12), st.integers(1, 12))
 @settings(deadline=None)
 def test_equal_classes_go_to_the_lower_index(levels: list[float], chunk: int) -> None:
@@ -81,34 +62,6 @@ def test_equal_classes_go_to_the_lower_index(levels: list[float], chunk: int) ->
     best = _strongest(maps, (7, 9), chunk)
     assert (best.index == levels.index(max(levels))).all()
     assert (best.value == max(levels)).all()
-
-
-def test_same_map_twice_goes_to_the_lower_index_everywhere() -> None:
-    one = torch.randn(2, 20, 20, generator=torch.Generator().manual_seed(0))
-    for chunk in (1, 2, 4):
-        assert _strongest(torch.cat([one, one]), (133, 61), chunk).index.max() == 1
-
-
-@given(st.permutations(range(6)), st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
-def test_order_of_the_classes_only_renames_them(order: list[int], seed: int) -> None:
-    maps = torch.randn(6, 9, 11, generator=torch.Generator().manual_seed(seed))
-    plain, mixed = _strongest(maps, (40, 30)), _strongest(maps[order], (40, 30))
-    assert torch.equal(torch.tensor(order)[mixed.index], plain.index)
-    assert torch.equal(mixed.value, plain.value)
-
-
-def test_indices_are_those_that_are_given() -> None:
-    best = StrongestClass(4, 4, torch.zeros(()))
-    best.update(torch.tensor([[[0.0]], [[1.0]]]), torch.tensor([3, 700]))
-    best.update(torch.tensor([[[0.5]], [[1.0]]]), torch.tensor([60_000, 65_534]))
-    assert (best.index == 700).all()
-
-
-def test_classes_that_were_dropped_lose() -> None:
-    maps = torch.full((3, 8, 8), -100.0)
-    maps[1] = -99.0
-    assert (_strongest(maps, (30, 30)).index == 1).all()
 
 
 def test_memory_does_not_hold_all_classes_at_image_size():

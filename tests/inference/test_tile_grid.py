@@ -1,11 +1,9 @@
 """Where tiles are, and their weights."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvoc.errors import UsageError
 from segvoc.inference.tile_grid import TileAxis, Tiling
 
 
@@ -51,27 +49,9 @@ def test_cells_divide_the_axis_and_know_their_tiles(axis: TileAxis) -> None:
             assert present.max() <= number
 
 
-@pytest.mark.parametrize("wrap", [False, True])
-def test_weights_change_slowly(wrap: bool) -> None:
-    axis = TileAxis(side=1000, tile=200, overlap=40, wrap=wrap)
-    weights = _weights(axis, slice(0, 1000))
-    following = np.roll(weights, -1, axis=1) if wrap else weights[:, 1:]
-    steps = np.abs(following - weights[:, : following.shape[1]])
-    assert steps.max() < 0.05
-    assert axis.starts[0] == 0
-
-
 def test_tiles_have_one_size_and_the_last_one_ends_at_the_edge() -> None:
     axis = Tiling.checked(100).rows(250)
     assert (axis.starts, axis.size, axis.overlap) == ([0, 88, 150], 100, 12)
     small = Tiling.checked(100).columns(60)
     assert (small.starts, small.size) == ([0], 60)
     assert not Tiling.checked(100, wrap=True).columns(60).wrap
-
-
-@pytest.mark.parametrize(
-    ("tile", "overlap", "said"), [(16, None, "tile=16"), (64, 33, "give 0 to 32"), (64, -1, "overlap=-1")]
-)
-def test_wrong_tiles_are_refused(tile: int, overlap: int | None, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        Tiling.checked(tile, overlap)

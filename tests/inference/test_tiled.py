@@ -1,7 +1,6 @@
 """Images in tiles: blended logits without seams, words selected once, panoramas, pixels without an image."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,9 @@ from jaxtyping import UInt16
 from PIL import Image
 
 from segvoc.arrays import bilinear, sigmoid
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import UsageError
 from segvoc.exported.shipped import open_tiny
-from segvoc.imaging.label_maps import UNLABELED
-from segvoc.imaging.windowed_images import ArrayImage
-from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.tile_grid import TileAxis, Tiling
-from segvoc.inference.tiled import OVERVIEW, TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import Listed, Voted
 from tests.inference.numpy_engine import NumpySegmenter
@@ -87,14 +82,6 @@ def test_one_tile_is_the_whole_image(model: Any, options: dict[str, Any]) -> Non
     assert one.words == whole.words
 
 
-def test_lists_of_images_and_batches_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = [_image(200, 300, seed) for seed in range(2)]
-    one, four = (small_segmenter(batch=batch).segment(images, WORDS, tile=90) for batch in (1, 4))
-    assert len(one) == len(four) == 2
-    for a, b in zip(one, four, strict=True):
-        assert (a.labels == b.labels).mean() > 0.999
-
-
 def seams(labels: UInt16[np.ndarray, "H W"], rows: TileAxis, columns: TileAxis) -> dict[str, float]:
     """How often neighboring pixels differ in their label: across the lines of tiles, and elsewhere.
 
@@ -138,16 +125,6 @@ def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
     assert found[0]["across"] > 1.5 * found[0]["elsewhere"]
 
 
-def test_a_panorama_has_no_seam_where_its_edges_meet() -> None:
-    model, image = NumpySegmenter(), _image(160, 800)
-    wide = np.concatenate([image, image], 1)
-    around = np.roll(model.segment(wide, WORDS, tile=160, overlap=40, wrap=True).labels, 400, axis=1)
-    wrapped = np.roll(model.segment(image, WORDS, tile=160, overlap=40, wrap=True).labels, 400, axis=1)
-    cut = np.roll(model.segment(image, WORDS, tile=160, overlap=40).labels, 400, axis=1)
-    assert np.array_equal(around[:, :800], wrapped)
-    assert (around[:, 390:410] == cut[:, 390:410]).mean() < 1
-
-
 # ---- class selection
 
 
@@ -183,62 +160,7 @@ def test_words_are_selected_once_for_the_whole_image() -> None:
     assert set(np.unique(result.labels)) <= set(listed.classes)
 
 
-def test_no_look_is_needed_where_no_word_can_be_dropped() -> None:
-    model = _Selecting()
-    result = model.segment(_image(300, 300), WORDS, tile=150, keep_classes=5)
-    assert set(model.rules) == {None}
-    assert result.selected.all()
-
-
-def test_small_things_that_the_overview_misses_are_seen_in_tiles() -> None:
-    model = _Selecting()
-    tiled = model.in_tiles([f"word {number}" for number in range(20)], tile=100, keep_classes=1)
-    image = ArrayImage(_image(600, 1200, cells=30))
-    found = tiled.select(image)
-    assert len(found) > 1
-    assert max(image.overview(OVERVIEW).shape) <= OVERVIEW
-
-
 # ---- the cells of an image
-
-
-class _Holed(ArrayImage):
-    """An image without pixels on the left."""
-
-    def valid(self, rows: slice, columns: slice) -> np.ndarray:  # type: ignore[override]
-        return np.broadcast_to(
-            np.arange(self.width)[columns] >= 250, (rows.stop - rows.start, columns.stop - columns.start)
-        )
-
-
-def _assembled(tiled: TiledLabeling, image: ArrayImage, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    labels, confidence = (np.zeros((image.height, image.width), kind) for kind in (np.uint16, np.float32))
-    for cell in tiled.cells(image, None, **options):
-        labels[cell.rows, cell.columns], confidence[cell.rows, cell.columns] = cell.labels, cell.confidence
-    return labels, confidence
-
-
-def test_pixels_without_an_image_are_unlabeled_and_their_tiles_skipped() -> None:
-    model, image = _Selecting(), _image(160, 480)
-    tiled = model.in_tiles(WORDS, tile=100, overlap=20)
-    labels, confidence = _assembled(tiled, _Holed(image))
-    calls = len(model.rules)
-    assert (labels[:, :250] == UNLABELED).all()
-    assert (confidence[:, :250] == 0).all()
-    whole, _ = _assembled(tiled, ArrayImage(image))
-    assert np.array_equal(labels[:, 250:], whole[:, 250:])
-    assert calls < len(model.rules) - calls
-
-
-def test_a_later_row_can_come_first() -> None:
-    tiled = NumpySegmenter().in_tiles(WORDS, tile=100, overlap=50, window="single")
-    image = ArrayImage(_image(270, 80))
-    whole, _ = _assembled(tiled, image)
-    for first in range(len(tiled.tiling.rows(270))):
-        rest, _ = _assembled(tiled, image, first_row=first)
-        top = tiled.tiling.rows(270).starts[first]
-        assert np.array_equal(rest[top:], whole[top:])
-        assert (rest[:top] == 0).all()
 
 
 def test_what_tiles_cannot_do_is_refused() -> None:
@@ -250,22 +172,3 @@ def test_what_tiles_cannot_do_is_refused() -> None:
         model.segment(image, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
     with pytest.raises(UsageError, match="there is no tile"):
         model.in_tiles(WORDS)
-
-
-def test_streams_have_tiles_too(tmp_path: Path) -> None:
-    model, image = NumpySegmenter(), _image(130, 170)
-    missing = str(tmp_path / "missing.png")
-    one, error, other = model.segment_many([image, missing, image], WORDS, tile=64, yield_errors=True)
-    assert isinstance(error, InputError)
-    expected = model.segment(image, WORDS, tile=64)
-    for found in (one, other):
-        assert isinstance(found, Segmentation)
-        np.testing.assert_array_equal(found.labels, expected.labels)
-        np.testing.assert_array_equal(found.confidence, expected.confidence)
-
-
-def test_output_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = NumpySegmenter()
-    model.colors[0, 0] = np.nan
-    with pytest.raises(InputError, match="not finite"):
-        model.segment(_image(80, 120), WORDS, tile=64)

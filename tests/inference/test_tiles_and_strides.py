@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
-from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles, syn_protocols
+from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.inference.small_network import small_segmenter
@@ -36,16 +34,6 @@ def test_five_views_are_the_quarters_and_the_whole():
     assert seen[4, 0, 0, 0] == 40 and seen[4, 0, 63, 63] == 160
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (3, 2), (301, 199)])
-@pytest.mark.parametrize("window", ["auto", "single", "official", "official-single", "tcl"])
-def test_any_image_is_seen_and_answered(height, width, window):
-    protocol = syn_protocols()[window]
-    seen = views(np.zeros((height, width, 3), np.uint8), protocol)
-    assert seen.shape[2] % 16 == seen.shape[3] % 16 == 0
-    answer = merged(torch.zeros(len(seen), 2, seen.shape[2] // 8, seen.shape[3] // 8), protocol, (height, width))
-    assert answer.shape[0] == 2 and answer.isfinite().all()
-
-
 def test_tiles_stand_where_they_were_cut_and_count_as_much_as_the_whole():
     logits = torch.tensor([-8.0, -4.0, 4.0, 8.0, 2.0]).view(5, 1, 1, 1).expand(5, 1, 16, 16)
     answer, p = merged(logits, TILES)[0], torch.tensor([-8.0, -4.0, 4.0, 8.0, 2.0]).sigmoid()
@@ -69,15 +57,6 @@ def test_windows_follow_mmsegs_places():
     assert found == pytest.approx([value.item() for value in expected])
 
 
-@given(st.integers(1, 400), st.integers(1, 400))
-@settings(max_examples=25, deadline=None)
-def test_windows_that_agree_give_what_they_say(height, width):
-    seen = views(np.zeros((height, width, 3), np.uint8), SLIDING)
-    answer = merged(torch.full((len(seen), 1, 4, 4), 1.5), SLIDING, (height, width))
-    assert answer.shape[1:] == SLIDING.loader.size(height, width)
-    assert torch.allclose(answer, torch.tensor(1.5).sigmoid())
-
-
 def tiles_and_strides() -> NetworkSegmenter:
     torch.manual_seed(0)
     protocols = {"single": Protocol(size=64), "official": TILES, "tcl": SLIDING}
@@ -94,19 +73,6 @@ def test_every_window_labels_the_whole_image(segmenter, window):
     assert alone.labels.shape == (70, 120) and alone.probabilities.shape == (3, 70, 120)
     together = segmenter.segment([image, image[:, ::-1].copy()], ["cat", "sofa", "wall"], window=window)
     assert_alike(torch.from_numpy(together[0].confidence), torch.from_numpy(alone.confidence))
-
-
-def test_background_takes_what_no_word_reaches(segmenter):
-    plain = segmenter.segment(_quarters(64, 64), ["cat", "sofa"], window="official")
-    threshold = float(np.median(plain.confidence))
-    rule = {"background": "background", "threshold": threshold}
-    result = segmenter.segment(_quarters(64, 64), ["background", "cat", "sofa"], window="official", **rule)
-    assert np.array_equal(result.labels == 0, plain.confidence < threshold)
-
-
-def test_words_that_are_dropped_in_every_view_have_no_pixel(segmenter):
-    result = segmenter.segment(_quarters(64, 64), ["a", "b", "c", "d"], window="official", keep_classes=1)
-    assert set(np.unique(result.labels)) <= set(np.flatnonzero(result.selected))
 
 
 def test_a_window_that_a_network_does_not_have_is_refused():

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS
-from segvoc.inference.protocols import COMMON_WINDOWS, LoaderResize, Protocol, Sliding, clip_protocols
-from segvoc.inference.windows import MEAN_COLOR, merged
+from segvoc.inference.protocols import COMMON_WINDOWS, Protocol, Sliding, clip_protocols
+from segvoc.inference.windows import MEAN_COLOR
 from segvoc.models.presets import PRESETS
 from tests.inference.tensor_views import views
 
@@ -24,13 +24,6 @@ def _image(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 # ---- sizes
-
-
-@given(SIDES, SIDES)
-def test_single_is_the_square_of_the_tower(height: int, width: int) -> None:
-    assert CLIP_B["single"].input_size(height, width) == (384, 384)
-    assert CLIP_L["single"].input_size(height, width) == (336, 336)
-    assert PRESETS["tiny"].protocols["single"].input_size(height, width) == (448, 448)
 
 
 SQUASHING = ("part-cat-seg-b", "pca-part-b")
@@ -59,40 +52,6 @@ def test_towers_that_squash_get_the_loaders_image_in_the_official_windows(preset
     assert shapes == {"auto": (448, 448), "single": (448, 448), "official": (614, 768), "official-single": (640, 768)}
 
 
-@pytest.mark.parametrize("preset", SQUARES)
-def test_published_squares_are_squares(preset: str) -> None:
-    for protocol in PRESETS[preset].protocols.values():
-        assert protocol.input_size(400, 500) == (protocol.size, protocol.size)
-    way = PRESETS[preset].protocols["official"]
-    pixels = views(np.zeros((400, 600, 3), np.uint8), way)
-    # 336 x 504 px in windows of 224 px at 112 px, and one and a half times that; or the whole image
-    count = 1 if way.sliding is None else 8
-    assert pixels.shape == (count, 3, way.size, way.size)
-
-
-@given(SIDES, SIDES)
-def test_auto_turns_with_the_image(height: int, width: int) -> None:
-    auto = CLIP_B["auto"]
-    assert auto.input_size(height, width) == auto.input_size(width, height)[::-1]
-
-
-def test_auto_of_a_square_is_single() -> None:
-    for protocols in (CLIP_B, CLIP_L, PRESETS["tiny"].protocols):
-        assert protocols["auto"].input_size(500, 500) == protocols["single"].input_size(500, 500)
-
-
-@given(SIDES, st.integers(1, 60_000))
-def test_official_loader_rounds_as_the_released_code(height, width):
-    # detectron2, ResizeShortestEdge.get_output_shape
-    scale = 640 * 1.0 / min(height, width)
-    new_height, new_width = (640, scale * width) if height < width else (scale * height, 640)
-    if max(new_height, new_width) > 2560:
-        scale = 2560 * 1.0 / max(new_height, new_width)
-        new_height, new_width = new_height * scale, new_width * scale
-    expected = max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
-    assert LoaderResize(shortest=640, longest=2560).size(height, width) == expected
-
-
 def test_every_preset_has_every_window() -> None:
     for preset in PRESETS.values():
         assert set(preset.protocols) >= set(COMMON_WINDOWS)
@@ -110,20 +69,6 @@ def test_any_shape_gives_views_of_the_protocol_within_the_range_of_pixels(protoc
     assert seen.shape == (5 if protocol.sliding else 1, 3, *protocol.input_size(*size))
     assert seen.min() >= -1e-3
     assert seen.max() <= 255 + 1e-3  # interpolation rounds
-
-
-@pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_plain_image_stays_plain(window: str) -> None:
-    color = np.array([10, 200, 90], np.uint8)
-    seen = views(np.broadcast_to(color, (77, 130, 3)).copy(), CLIP_B[window])
-    if window == "official-single":
-        seen = seen[:, :, :300, :300]  # the rest is padding
-    assert torch.allclose(seen, torch.tensor(color).view(3, 1, 1).float(), atol=1e-3)
-
-
-def test_image_of_the_right_size_is_not_touched() -> None:
-    image = _image(384, 384)
-    assert np.array_equal(views(image, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), image)
 
 
 def test_upright_images_are_resized_along_the_rows_first():
@@ -164,41 +109,6 @@ def test_official_single_pads_with_what_normalizes_to_zero_and_does_not_cut_it_o
 
 
 # ---- answers
-
-
-def test_one_view_is_the_answer_itself() -> None:
-    logits = torch.randn(1, 3, 24, 24)
-    assert torch.equal(merged(logits, CLIP_B["single"]), logits[0])
-    assert torch.equal(merged(logits, CLIP_B["official-single"]), logits[0].sigmoid())
-
-
-@given(st.floats(-8, 8), st.integers(1, 5))
-@settings(max_examples=10, deadline=None)
-def test_windows_that_agree_give_what_they_say(level: float, classes: int) -> None:
-    answer = merged(torch.full((5, classes, 96, 96), level), CLIP_B["official"])
-    assert answer.shape == (classes, 640, 640)
-    assert torch.allclose(answer, torch.tensor(level).sigmoid(), atol=1e-6)
-
-
-def test_windows_are_averaged_where_they_overlap_and_then_with_the_whole() -> None:
-    logits = torch.full((5, 1, 96, 96), -100.0)
-    logits[0] = 100.0
-    # the first window alone sees its corner, shares borders with one other and the middle with three
-    answer = merged(logits, CLIP_B["official"])[0]
-    assert answer[100, 100] == pytest.approx(0.5)
-    assert answer[100, 300] == answer[300, 100] == pytest.approx(0.25)
-    assert answer[300, 300] == pytest.approx(0.125)
-    assert answer[500, 500] == pytest.approx(0)
-    logits = -logits
-    logits[1:4] = -100.0
-    assert merged(logits, CLIP_B["official"])[0, 10, 10] == pytest.approx(0.5)
-
-
-def test_sigmoids_are_averaged_not_logits() -> None:
-    logits = torch.zeros(5, 1, 384, 384)
-    logits[4] = 2.0
-    expected = (0.5 + torch.tensor(2.0).sigmoid()) / 2
-    assert torch.allclose(merged(logits, CLIP_B["official"]), expected)
 
 
 @pytest.mark.parametrize(

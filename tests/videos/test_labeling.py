@@ -13,9 +13,8 @@ from PIL import Image
 
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.imaging.overlay import OverlayStyle, draw_overlay
+from segvoc.imaging.overlay import OverlayStyle, class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.regions import class_regions
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.models.network_segmenter import NetworkSegmenter

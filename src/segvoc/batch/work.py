@@ -40,7 +40,7 @@ class Batch:
     out: str
     """The folder of the results, likewise."""
     words: Vocabulary | None
-    """The words; None for those of the parts."""
+    """The words; None for those of the parts, or of the model."""
     load: Callable[[], Segmenter] = load
     """Loads the model, in each worker; picklable."""
     parts: PartVocabulary | None = None

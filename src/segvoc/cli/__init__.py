@@ -6,13 +6,16 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 
 import click
 
 from segvoc import process_settings
-from segvoc.cli.lazy_group import LazyGroup
 from segvoc.cli.output import echo
-from segvoc.errors import SegvocError, UsageError, naming_torch
+from segvoc.errors import SegvocError, UsageError, did_you_mean, naming_torch
 from segvoc.version import __version__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -49,13 +52,71 @@ _KNOWN = {
 }
 """The commands of segvoc-annotate."""
 
+_MEANT = {
+    **dict.fromkeys(("predict", "detect", "infer", "label", "run"), "segment"),
+    **dict.fromkeys(("eval", "val", "score", "test"), "evaluate"),
+    **dict.fromkeys(("finetune", "fine-tune", "fit"), "train"),
+    **dict.fromkeys(("download", "pull"), "fetch"),
+    **dict.fromkeys(("upload", "share"), "push"),
+    "benchmark": "bench",
+    "list": "models",
+}
+"""What other tools call a command."""
+
+
+class Commands(click.Group):
+    """The commands, each imported only when it is called, so that `--help` is fast.
+
+    "gate-maps" is the function `gate_maps` in `gate_maps.py`; a name that is taken gets an underscore ("click":
+    `click_`). Other distributions add commands by the entry-point group `ADDED`, whose names are those of the commands.
+    """
+
+    @cached_property
+    def entries(self) -> Mapping[str, EntryPoint]:
+        """What other distributions add, which isn't imported yet."""
+        return {entry.name: entry for entry in entry_points(group=ADDED) if entry.name not in COMMANDS}
+
+    @cached_property
+    def lines(self) -> Mapping[str, str]:
+        """The commands that are installed, each with its line in the help."""
+        added = {name: _KNOWN.get(name, f"({entry.value})") for name, entry in self.entries.items()}
+        return dict(sorted({**COMMANDS, **added}.items()))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands, in order."""
+        return list(self.lines)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is none of that name."""
+        if cmd_name in self.entries:
+            return self.entries[cmd_name].load()
+        if cmd_name not in COMMANDS:
+            return None
+        name = "click_" if cmd_name == "click" else cmd_name.replace("-", "_")
+        return getattr(import_module(f"segvoc.cli.{name}"), name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a call; an unknown name is answered with the one that was probably meant."""
+        (name, *_) = args
+        if name in _KNOWN and name not in self.lines:
+            raise UsageError(f"segvoc {name} needs segvoc-annotate: pip install 'segvoc[annotate]'")
+        if name not in self.lines and not name.startswith("-") and not ctx.resilient_parsing:
+            meant = (
+                f" (did you mean {_MEANT[name]}?)" if name in _MEANT else did_you_mean(name, {**self.lines, **_KNOWN})
+            )
+            ctx.fail(f"No such command {name!r}{meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.lines.items()))
+
 
 @click.group(
-    cls=LazyGroup,
-    lines=COMMANDS,
-    package="segvoc.cli",
-    added=ADDED,
-    known={name: ("segvoc-annotate", "annotate", line) for name, line in _KNOWN.items()},
+    cls=Commands,
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )

@@ -66,8 +66,7 @@ def batch(
     Run the same command again to resume. Images that can't be read become results with an error.
     """
     asked_parts = parts_of(parts, parts_file)
-    no_words = words is None and words_file is None
-    vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
+    vocabulary = None if words is None and words_file is None else vocabulary_of(words, words_file)
     given = Batch(
         source=source,
         out=out,

@@ -11,7 +11,7 @@ from PIL import Image
 from segvoc.cli.output import echo
 from segvoc.clicks.clicked_image import click as find_object
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import read_image
+from segvoc.imaging.reading import read_given
 from segvoc.storage.atomic_writes import write_atomically
 
 _COLOR = (30, 144, 255)
@@ -45,7 +45,7 @@ def click_(
         raise UsageError(f"the overlay {overlay!r} is a PNG, a JPEG or a WebP; name it so")
     places = [(_numbers(text, "X,Y"), True) for text in points] + [(_numbers(text, "X,Y"), False) for text in beside]
     rectangle = None if box is None else _numbers(box, "X0,Y0,X1,Y1")
-    pixels = read_image(image)
+    pixels = read_given(image)
     mask = find_object(pixels, [place for place, _ in places], [label for _, label in places], rectangle)
     write_atomically(out, lambda file: Image.fromarray(mask.astype(np.uint8) * 255).save(file, "PNG"))
     if overlay is not None:

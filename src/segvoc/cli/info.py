@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.cli.output import echo
 from segvoc.configuration import differences, parse_settings
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, missing_extra
+from segvoc.exported.shipped import SHIPPED, open_tiny
+from segvoc.models.catalog import catalog, check_name_without_torch
 
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset
@@ -46,13 +49,20 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """Facts about a preset, a file of segvoc or a published file.
 
     These are "name", "summary", "parameters" (all, trainable, and of each part) and "weights"; of a file also "preset",
-    of a preset "training_starts_from" and "published_scores". "trainable" counts what the published recipe trains: all
-    but the towers, and some of the towers' attention. Of a published file that isn't a preset's own weights they are
-    "name", "summary" and "weights".
+    of a preset "training_starts_from" and "published_scores" (without PyTorch only what the catalog has). "trainable"
+    counts what the published recipe trains: all but the towers, and some of the towers' attention. Of a published file
+    that isn't a preset's own weights they are "name", "summary" and "weights".
 
     Raises:
         UsageError: there is no preset of that name, no such file, or no such option.
     """
+    check_name_without_torch(model)
+    if model in catalog().models and find_spec("torch") is None:
+        if options:
+            raise missing_extra("PyTorch", "torch")
+        known = catalog().models[model]
+        sizes = {"parameters": known.parameters, "trainable": known.trainable}
+        return {"name": model, "summary": known.summary, **sizes, "weights": _weights(model)}
     from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
 
     if model in PUBLISHED and model not in PRESETS:
@@ -89,6 +99,18 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
+def _weights(name: str) -> dict[str, Any]:
+    """What is known of a preset's weights, which the catalog has without PyTorch."""
+    listed = catalog().models[name]
+    if listed.ships:
+        record = cast(dict[str, Any], open_tiny().origin["record"])
+        files = {path.name: _on_disk(path) for path in sorted(SHIPPED.glob("*.safetensors"))}
+        return {"status": "shipped", **record, "on_disk": files}
+    if listed.published is None:
+        return {"status": "not published", "how_to_get": listed.how_to_get}
+    return _published(PUBLISHED[listed.published])
+
+
 def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
     from segvoc.storage.files import file_sha256
 
@@ -100,7 +122,7 @@ def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:
     """What is told of a preset, but not of files: its weights, what a training starts from, what papers report."""
     starts = {"training_starts_from": [_encoders(file) for file in preset.encoders]} if preset.encoders else {}
     scores = _scores(name, fetched=preset.published is not None)
-    return {"weights": _weights(preset), **starts, "published_scores": scores}
+    return {"weights": _weights(name), **starts, "published_scores": scores}
 
 
 def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
@@ -146,17 +168,6 @@ def _encoders(file: PublishedFile | UnconfirmedFile) -> dict[str, Any]:
 
 def _on_disk(path: Path) -> str:
     return f"{human_size(path.stat().st_size)} at {path}"
-
-
-def _weights(preset: "Preset") -> dict[str, Any]:
-    if preset.shipped:
-        from segvoc.models.presets import WEIGHTS
-
-        on_disk = {file: _on_disk(WEIGHTS / file) for file in preset.shipped}
-        return {"status": "shipped", **preset.read_record(), "on_disk": on_disk}
-    if preset.published is None:
-        return {"status": "not published", "how_to_get": preset.how_to_get}
-    return _published(preset.published)
 
 
 _SHOWN_TEXTS = 3

@@ -2,9 +2,8 @@
 
 import functools
 import importlib.util
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -13,8 +12,8 @@ import click
 from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError, one_line
 from segvoc.hardware import DtypeName
-from segvoc.imaging.result_paths import InputImage, PathLike, image_paths, passed_over_line
 from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
+from segvoc.models.catalog import check_name_without_torch
 from segvoc.progress import print_line
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
@@ -22,80 +21,6 @@ if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileOptions:
-    """The values of the options that `tile_options` adds, as typed."""
-
-    bands: str | None
-    stretch: str | None
-    max_megapixels: float | None
-
-    @property
-    def given(self) -> bool:
-        """Whether any of the options is there, which means tiles."""
-        return any(value not in (None, False) for value in vars(self).values())
-
-    @property
-    def band_numbers(self) -> tuple[int, ...] | None:
-        """The bands for red, green and blue, or for gray.
-
-        Raises:
-            UsageError: they are neither three numbers nor one.
-        """
-        if self.bands is None:
-            return None
-        try:
-            numbers = tuple(int(one) for one in self.bands.split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) not in (1, 3) or min(numbers) < 1:
-            raise UsageError(f"--bands {self.bands!r} is invalid; give three numbers from 1, such as 3,2,1, or one")
-        return numbers
-
-
-def tile_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets them by the names of `TileOptions`."""
-    return functools.reduce(lambda command, name: _TILE_OPTIONS[name](command), reversed(list(_TILE_OPTIONS)), function)
-
-
-_TILE_OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "bands": click.option(
-        "--bands", metavar="R,G,B", help="Bands of a TIFF to use as red, green and blue, from 1; or one for gray."
-    ),
-    "stretch": click.option(
-        "--stretch", metavar="B,W", help="Values of a TIFF to map to black and white, such as 0,3000 or 2%,98%."
-    ),
-    "max_megapixels": click.option(
-        "--max-megapixels",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="M",
-        help="With tiles: largest image other than TIFF; 200 by default.",
-    ),
-}
-
-
-def named_images(arguments: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
-    """All images that arguments name, as `image_paths` finds them; a line says which files of folders aren't images."""
-    passed_over: Counter[str] = Counter()
-    found = image_paths(arguments, skip, passed_over)
-    if (line := passed_over_line(passed_over)) is not None:
-        print_line(f"segvoc: {line}")
-    return found
-
-
-def print_failures(failures: int, total: int, what: str, others: str = "the others are done") -> None:
-    """Print the last line of a call in which images failed, each of which was named, where it says more than that.
-
-    Args:
-        failures: number of failures.
-        total: number of images, or of whatever the call is about.
-        what: their name in the plural.
-        others: what is true of the others.
-    """
-    if total > 1 and failures:
-        print_line(f"segvoc: {failures} of {total} {what} failed" + ("" if failures == total else f", {others}"))
 
 
 def own_network(place: str) -> "SegmentationNetwork":
@@ -133,10 +58,16 @@ def own_network(place: str) -> "SegmentationNetwork":
 def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --words and --words-file to a command, as `words` and `words_file`."""
     listed = click.option(
-        "--words", metavar="WORDS", help='One word for each class, separated by commas: "cat, sofa, wall".'
+        "--words",
+        metavar="WORDS",
+        multiple=True,
+        callback=lambda context, option, given: ",".join(given) if given else None,
+        help='One word for each class, separated by commas: "cat, sofa, wall"; several lists add up.',
     )
     filed = click.option(
-        "--words-file", metavar="FILE", help="A text file with one class per line; commas separate synonyms."
+        "--words-file",
+        metavar="FILE",
+        help="One class per line, where commas separate synonyms; or a classes.json, a list or a name for each id.",
     )
     return listed(filed(function))
 
@@ -165,6 +96,24 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
     if parts_file is not None:
         return PartVocabulary.read(parts_file)
     return None if parts is None else PartVocabulary.parse(parts)
+
+
+def words_or_own(
+    vocabulary: Vocabulary | None, model: "Segmenter", labels: LabelOptions
+) -> tuple[Vocabulary, LabelOptions]:
+    """The words of a call, and how it labels; without words those that the model was trained on or taught.
+
+    Raises:
+        UsageError: there are neither.
+    """
+    if vocabulary is not None:
+        return vocabulary, labels
+    if not model.own_words:
+        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+    own = model.own_words
+    print_line(f"segvoc: the words of {model.name}: {', '.join(own[:8])}{', ...' if len(own) > 8 else ''}")
+    background = model.known_background if model.known_background in own else None
+    return Vocabulary(own), replace(labels, background=labels.background or background)
 
 
 def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
@@ -216,6 +165,7 @@ class ModelOptions:
             UsageError: See `segvoc.load`, or the model is an exported one.
             CheckpointError: See `segvoc.load`.
         """
+        check_name_without_torch(model)
         from segvoc.models.loading import load_network
         from segvoc.models.opening import means_exported_folder
 
@@ -334,7 +284,7 @@ _OPTIONS: Mapping[str, Decorator] = {
         metavar="NAME=VALUE",
         help="Change a setting of the model, such as dense=qq; repeatable.",
     ),
-    "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."),
+    "device": click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or 1, ..."),
     "taught": click.option(
         "--taught", multiple=True, metavar="FILE", help="Words taught by `segvoc teach` for this model; repeatable."
     ),

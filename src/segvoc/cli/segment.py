@@ -4,32 +4,30 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from itertools import chain, compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from segvoc.big_images import BigResult, label_big_image
-from segvoc.cli.one_by_one import OneByOne, Steps, disk_full, print_result
 from segvoc.cli.options import (
     NETWORK_OPTIONS,
     ModelOptions,
-    TileOptions,
     label_options,
     model_options,
-    named_images,
     part_options,
     parts_of,
-    print_failures,
-    tile_options,
     vocabulary_of,
     word_options,
+    words_or_own,
 )
-from segvoc.cli.output import show_hints, word_hints
+from segvoc.cli.output import model_hints, show_hints, unquoted_hint, word_hints
 from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, missing_extra, one_line
 from segvoc.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.imaging.image_formats import MAX_PIXELS
@@ -37,15 +35,19 @@ from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
 from segvoc.imaging.result_paths import (
     InputImage,
+    PathLike,
     ResultFiles,
     ResultPaths,
+    image_paths,
     name_case_pairs,
+    passed_over_line,
     plan_files,
     plan_results,
     refuse_overwriting,
 )
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
 from segvoc.labeling.labeling import (
+    BeginWork,
     Labeling,
     Planned,
     dataset_words,
@@ -54,193 +56,24 @@ from segvoc.labeling.labeling import (
     image_work,
     label_images,
     label_in_processes,
+    result_stamp,
 )
 from segvoc.progress import Progress, print_line
+from segvoc.storage.resume import Key, stamp_of
 from segvoc.videos.labeling import label_video
 from segvoc.videos.reading import is_video, require_av
 from segvoc.videos.result import VideoPaths, VideoResult, check_every
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
-    from segvoc.vocabulary import PartVocabulary
+    from segvoc.inference.segmenter import Segmenter
+    from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 
-def has_videos(
-    inputs: Sequence[InputImage],
-    labels: LabelOptions,
-    every: int | None,
-    *,
-    dataset_format: str | None,
-    parts: bool,
-    tiles: bool,
-    jobs: int,
-) -> bool:
-    """Whether a call labels videos.
-
-    Args:
-        inputs: what it labels.
-        labels: how it labels.
-        every: its --every.
-        dataset_format: its --format.
-        parts: whether it has --parts.
-        tiles: whether it has --tile or its relatives.
-        jobs: its --jobs.
-
-    Raises:
-        UsageError: it has images and videos, options of videos without a video, or options that videos don't have; or
-            PyAV isn't installed.
-    """
-    named = [source for source in inputs if source.problem is None]
-    videos = [source for source in named if is_video(source.path)]
-    if not videos:
-        if every is not None or labels.smooth:
-            given = "--every" if every is not None else "--smooth"
-            raise UsageError(f"{given} is for videos (.mp4, .mkv, ...); leave it out")
-        return False
-    if len(videos) < len(named):
-        image = next(source.path for source in named if not is_video(source.path))
-        raise UsageError(
-            f"{str(videos[0].path)!r} is a video and {str(image)!r} is none; label videos and images in two calls"
-        )
-    if dataset_format is not None:
-        raise UsageError("a dataset has images; leave out --format, or make images of the video's frames first")
-    if parts:
-        raise UsageError("parts are looked for in images only; leave out --parts, or the video")
-    if tiles:
-        raise UsageError("videos have no tiles; leave out --tile and its relatives")
-    if jobs > 1:
-        raise UsageError("frames go through the network one after the other; leave out --jobs")
-    require_av()
-    return True
-
-
-def plan_videos(inputs: Sequence[InputImage], out: str, *, overlay: bool) -> Sequence[ResultFiles | None]:
-    """Where the results of each video go (`plan_files`)."""
-    return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=overlay))
-
-
-def segment_videos(call: OneByOne, work: Sequence[tuple[InputImage, ResultFiles | None]], every: int) -> int:
-    """Label videos and print a line for each.
-
-    Args:
-        call: the words and options.
-        work: the videos, and where their results go (`plan_videos`); None if there is nothing to read.
-        every: label every such frame.
-
-    Returns:
-        The exit code: 1 if a video failed, or is damaged.
-
-    Raises:
-        UsageError: the options don't fit together.
-    """
-    labeling, model = call.labeling, call.model
-    check_every(every)
-    words = labeling.encoded(model)
-    settings = {**labeling.settings(model), "every": every}
-
-    def label(video: InputImage, paths: VideoPaths, steps: Steps) -> tuple[VideoResult, bool]:
-        result = label_video(
-            model,
-            video.path,
-            words,
-            labeling.out,
-            options=labeling.options,
-            every=every,
-            overlay=labeling.overlay,
-            compact=labeling.compact,
-            resume=call.resume,
-            stem=paths.stem,
-            progress=steps,
-        )
-        _print_losses(result)
-        return result, result.damage is None
-
-    planned = [(video, paths if isinstance(paths, VideoPaths) else None) for video, paths in work]
-    return call.label(planned, label, settings, what="videos", unit="frame")
-
-
-def _print_losses(result: VideoResult) -> None:
-    for sound in result.sound:
-        if not sound.copied:
-            print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
-    if result.damage is not None:
-        print_line(
-            f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
-            f"its {result.number} frames that can be read are labeled"
-        )
-
+_Files = TypeVar("_Files", bound=ResultFiles)
 
 Work = Sequence[tuple[InputImage, ResultFiles | None]]
 """The images of a call, and where their results would go if they were small; None if there is nothing to read."""
-
-
-def segment_in_tiles(call: OneByOne, work: Work, tiles: TileOptions, jobs: int) -> int:
-    """Label big images and print a line for each.
-
-    Args:
-        call: the words and options.
-        work: the images.
-        tiles: how they are read.
-        jobs: processes that were asked for.
-
-    Returns:
-        The exit code: 1 if an image failed.
-
-    Raises:
-        UsageError: the options don't fit together.
-    """
-    labeling, model = call.labeling, call.model
-    _refuse_what_has_no_tiles(labeling, jobs)
-    bands = tiles.band_numbers
-    if tiles.stretch is not None:
-        Stretch.parsed(tiles.stretch)
-    paths = _planned(work, labeling.out, overlay=labeling.overlay is not None)
-    words = labeling.encoded(model)
-    model.in_tiles(words, labeling.options)
-    settings = {**labeling.settings(model), "bands": bands and list(bands), "stretch": tiles.stretch}
-
-    def label(image: InputImage, files: ResultPaths, steps: Steps) -> tuple[BigResult, bool]:
-        result = label_big_image(
-            model,
-            image.path,
-            words,
-            labeling.out,
-            options=labeling.options,
-            bands=bands,
-            stretch=tiles.stretch,
-            max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
-            overlay=labeling.overlay,
-            compact=labeling.compact,
-            resume=call.resume,
-            stem=files.stem,
-            progress=steps,
-        )
-        return result, True
-
-    planned = [(image, files) for (image, _), files in zip(work, paths, strict=True)]
-    return call.label(planned, label, settings, what="images", unit="row")
-
-
-def _refuse_what_has_no_tiles(labeling: Labeling, jobs: int) -> None:
-    if labeling.parts is not None:
-        raise UsageError("parts are looked for in whole images only; leave out --parts, or --tile")
-    if labeling.dataset is not None:
-        raise UsageError("a dataset has whole images; leave out --format, or --tile")
-    if jobs > 1:
-        raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
-
-
-def _planned(work: Work, out: str, *, overlay: bool) -> list[ResultPaths | None]:
-    """Where the results go; no package that is needed is missing, and no result is an input."""
-    images = [image.path for image, files in work if files is not None]
-    paths = [
-        None if files is None else ResultPaths.below(out, files.stem, overlay=overlay, placed=is_raster(image.path))
-        for image, files in work
-    ]
-    refuse_overwriting(images, [file for one in paths if one is not None for file in one])
-    if any(map(is_raster, images)):
-        require_rasterio()
-    return paths
 
 
 @click.command()
@@ -299,7 +132,24 @@ def _planned(work: Work, out: str, *, overlay: bool) -> list[ResultPaths | None]
     metavar="N",
     help="Videos: label every N-th frame; the frames between keep its labels in the overlay video.",
 )
-@tile_options
+@click.option(
+    "--bands",
+    metavar="R,G,B",
+    callback=lambda context, option, text: _band_numbers(text),
+    help="Bands of a TIFF to use as red, green and blue, from 1; or one for gray.",
+)
+@click.option(
+    "--stretch",
+    metavar="B,W",
+    callback=lambda context, option, text: text if text is None or Stretch.parsed(text) else None,
+    help="Values of a TIFF to map to black and white, such as 0,3000 or 2%,98%.",
+)
+@click.option(
+    "--max-megapixels",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="M",
+    help="With tiles: largest image other than TIFF; 200 by default.",
+)
 def segment(
     images: Sequence[str],
     words: str | None,
@@ -325,7 +175,9 @@ def segment(
     chosen: ModelOptions,
     labels: LabelOptions,
     every: int | None,
-    **of_tiles: Any,
+    bands: tuple[int, ...] | None,
+    stretch: str | None,
+    max_megapixels: float | None,
 ) -> int:
     """Label every pixel of each IMAGE with one of the words. IMAGE is a file, a folder, a pattern or a video.
 
@@ -339,12 +191,10 @@ def segment(
 
     With --format, writes one dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
-    asked_parts = parts_of(parts, parts_file)
-    no_words = words is None and words_file is None
-    vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
-    inputs, tiles = name_case_pairs(named_images(images, skip=out), out), TileOptions(**of_tiles)
-    in_tiles = tiles.given or labels.tiling is not None
-    videos = has_videos(
+    asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
+    inputs = name_case_pairs(_named_images(images, skip=out), out)
+    in_tiles = labels.tiling is not None or {bands, stretch, max_megapixels} != {None}
+    videos = _has_videos(
         inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
     )
     _check_objects(objects, least_object, instead="videos" if videos else "images in tiles" if in_tiles else None)
@@ -354,9 +204,12 @@ def segment(
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open_light, model)
     segmenter = load()
+    if asked_parts is None:
+        vocabulary, labels = words_or_own(vocabulary, segmenter, labels)
     fills_image = labels.fills_image and asked_parts is None
     asked = () if vocabulary is None else vocabulary.words
-    show_hints(word_hints(asked, from_file=words_file is not None, fills_image=fills_image))
+    hints = word_hints(asked, from_file=words_file is not None, fills_image=fills_image)
+    show_hints([*hints, *model_hints(asked, segmenter.own_words)])
     style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
     labeling = Labeling(
         load=load,
@@ -372,11 +225,12 @@ def segment(
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
     begin = partial(image_work, out, sources=images, shard=shard)
-    call = OneByOne(labeling=labeling, model=segmenter, begin=begin, as_json=as_json, resume=resume)
+    call = _OneByOne(labeling=labeling, model=segmenter, begin=begin, as_json=as_json, resume=resume)
     if videos:
-        return segment_videos(call, work, every or 1)
+        return _segment_videos(call, work, every or 1)
     if in_tiles:
-        return segment_in_tiles(call, work, tiles, jobs)
+        most = MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)
+        return _segment_in_tiles(call, work, {"bands": bands, "stretch": stretch, "max_pixels": most}, jobs)
     del call  # with several processes, each has a model of its own
     # a call with one image has nothing to go on with, and leaves nothing but its results
     keeps_done = resume or len(inputs) > 1 or dataset is not None
@@ -398,16 +252,23 @@ def segment(
         with progress, closing(lines):
             for (_, paths), line in zip(work, _in_order(work, done, lines, as_json=as_json), strict=True):
                 if isinstance(line, DiskFullError):
-                    raise disk_full(line, progress.done - failures, len(work), "images")
+                    raise _disk_full(line, progress.done - failures, len(work), "images")
                 if isinstance(line, SegvocError):
                     failures += 1
                     print_line(f"segvoc: error: {line}")
-                print_result(line if isinstance(line, str) else None)
+                _print_result(line if isinstance(line, str) else None)
                 if paths is None or paths.stem not in done:
                     progress.update()
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
-    print_failures(failures, len(work), "images")
+    _print_failures(failures, len(work), "images")
     return 1 if failures else 0
+
+
+def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]) -> "Vocabulary | None":
+    """The words, if there are any."""
+    if words is not None and (hint := unquoted_hint(words, images)):
+        raise UsageError(hint)
+    return None if words is None and words_file is None else vocabulary_of(words, words_file)
 
 
 def _dataset(
@@ -432,7 +293,7 @@ def _plans(
 ) -> Sequence[ResultFiles | None]:
     """Where the results of each image, or video, go; `kinds` are those that there may be."""
     if videos:
-        return plan_videos(inputs, out, overlay=kinds["overlay"])
+        return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=kinds["overlay"]))
     if dataset is None:
         return plan_results(inputs, out, **kinds)
     dataset.refuse_inputs(inputs)
@@ -492,10 +353,17 @@ def json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> s
 
 
 def summary_line(result: "Segmentation", paths: ResultFiles) -> str:
-    """One line for people: the words and the parts with the most pixels, and where the results are."""
+    """For people: the words and the parts with the most pixels, what was not found, and where the results are.
+
+    A second line says so if perhaps none of the words is in the image.
+    """
     report = result.report(compact=True)
     kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
-    return f"{result.source}: {'; parts: '.join(kinds)} -> {paths.shown}"
+    line = f"{result.source}: {'; '.join(['; parts: '.join(kinds), *result.told()])} -> {paths.shown}"
+    if not report["unsure"]:
+        return line
+    mean = report["mean_confidence"]
+    return f"{line}\n  unsure nearly everywhere ({mean:.2f}): perhaps none of these words is in the image"
 
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:
@@ -508,3 +376,221 @@ def _largest(entries: Sequence[dict[str, Any]]) -> str:
 def _count(entry: Mapping[str, Any]) -> str:
     count = entry.get("objects")
     return f" ({count} {'object' if count == 1 else 'objects'})" if count else ""
+
+
+def _named_images(arguments: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
+    """All images that arguments name, as `image_paths` finds them; a line says which files of folders aren't images."""
+    passed_over: Counter[str] = Counter()
+    found = image_paths(arguments, skip, passed_over)
+    if (line := passed_over_line(passed_over)) is not None:
+        print_line(f"segvoc: {line}")
+    return found
+
+
+def _print_failures(failures: int, total: int, what: str) -> None:
+    """Print the last line of a call in which images failed, each of which was named, where it says more than that."""
+    if total > 1 and failures:
+        print_line(
+            f"segvoc: {failures} of {total} {what} failed" + ("" if failures == total else ", the others are done")
+        )
+
+
+def _band_numbers(text: str | None) -> tuple[int, ...] | None:
+    """The bands for red, green and blue, or for gray."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(int(one) for one in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3) or min(numbers) < 1:
+        raise UsageError(f"--bands {text!r} is invalid; give three numbers from 1, such as 3,2,1, or one")
+    return numbers
+
+
+def _disk_full(error: DiskFullError, done: int, total: int, what: str) -> DiskFullError:
+    """The error that ends a call on a full disk, with how many images or videos are done."""
+    if total == 1:
+        return error
+    return DiskFullError(f"{error}; {done} of {total} {what} are done, and the same call with --resume does the others")
+
+
+def _print_result(line: str | None) -> None:
+    """Print a line to standard output, beside any bar; None prints nothing."""
+    if line is not None:
+        print_line(line, err=False)
+
+
+class _Steps:
+    """Progress within one image or video: called with what is done, by earlier calls too, and with all there is."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._has_begun = progress, False
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show that `done` rows or frames of `total` are done."""
+        if not self._has_begun:
+            self._has_begun, self._progress.done = True, done
+            if total is not None:
+                self._progress.start(total)
+        else:
+            self._progress.update(done - self._progress.done)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OneByOne:
+    """A call of `segvoc segment` with big images or videos."""
+
+    labeling: Labeling
+    model: "Segmenter"
+    begin: BeginWork
+    """Begins the work of the call, with all that the results depend on."""
+    as_json: bool
+    """Whether lines are reports, which are then printed of what was done before, too."""
+    resume: bool
+    """Whether to go on with what an earlier call has done."""
+
+    def label(
+        self,
+        work: Sequence[tuple[InputImage, _Files | None]],
+        label: Callable[[InputImage, _Files, _Steps], tuple[Any, bool]],
+        settings: Key,
+        *,
+        what: str,
+        unit: str,
+    ) -> int:
+        """Label images or videos, print a line for each, and keep which are done; returns the exit code.
+
+        `label` labels one, writes its results, and tells what was found and whether all of it could be read.
+        """
+        planned = [(source.path, files) for source, files in work if files is not None]
+        failures, damaged = 0, 0
+        with self.begin(settings) if self.resume or len(work) > 1 else nullcontext() as kept:
+            done = finished(kept, planned) if self.resume and kept is not None else set()
+            for number, (source, files) in enumerate(work):
+                try:
+                    if files is None:
+                        raise InputError(source.problem or "nothing to read")
+                    if files.stem in done:
+                        print_line(f"segvoc: {str(source.path)!r} was done before")
+                        line = json.dumps(files.read_report(), allow_nan=False) if self.as_json else None
+                    else:
+                        read = stamp_of(source.path)
+                        with Progress("labeling", unit=unit) as progress:
+                            result, whole = label(source, files, _Steps(progress))
+                        damaged += not whole
+                        if kept is not None and whole:
+                            kept.finish(files.stem, result_stamp(source.path, read, files))
+                        line = self.labeling.describe(result, files)
+                except InputError as error:
+                    failures += 1
+                    print_line(f"segvoc: error: {error}")
+                    continue
+                except DiskFullError as error:
+                    raise _disk_full(error, number - failures, len(work), what) from None
+                _print_result(line)
+        _print_failures(failures, len(work), what)
+        return 1 if failures or damaged else 0
+
+
+def _has_videos(
+    inputs: Sequence[InputImage],
+    labels: LabelOptions,
+    every: int | None,
+    *,
+    dataset_format: str | None,
+    parts: bool,
+    tiles: bool,
+    jobs: int,
+) -> bool:
+    """Whether a call labels videos, as all of its options and inputs then have to."""
+    named = [source for source in inputs if source.problem is None]
+    videos = [source for source in named if is_video(source.path)]
+    if not videos:
+        if every is not None or labels.smooth:
+            given = "--every" if every is not None else "--smooth"
+            raise UsageError(f"{given} is for videos (.mp4, .mkv, ...); leave it out")
+        return False
+    if len(videos) < len(named):
+        image = next(source.path for source in named if not is_video(source.path))
+        raise UsageError(
+            f"{str(videos[0].path)!r} is a video and {str(image)!r} is none; label videos and images in two calls"
+        )
+    if dataset_format is not None:
+        raise UsageError("a dataset has images; leave out --format, or make images of the video's frames first")
+    if parts:
+        raise UsageError("parts are looked for in images only; leave out --parts, or the video")
+    if tiles:
+        raise UsageError("videos have no tiles; leave out --tile and its relatives")
+    if jobs > 1:
+        raise UsageError("frames go through the network one after the other; leave out --jobs")
+    require_av()
+    return True
+
+
+def _segment_videos(call: _OneByOne, work: Work, every: int) -> int:
+    """Label videos (None: nothing to read), every such frame, and print a line for each; returns the exit code."""
+    labeling, model = call.labeling, call.model
+    check_every(every)
+    words = labeling.encoded(model)
+    how = {"options": labeling.options, "overlay": labeling.overlay, "compact": labeling.compact, "resume": call.resume}
+
+    def label(video: InputImage, paths: VideoPaths, steps: _Steps) -> tuple[VideoResult, bool]:
+        result = label_video(
+            model, video.path, words, labeling.out, every=every, stem=paths.stem, progress=steps, **how
+        )
+        _print_losses(result)
+        return result, result.damage is None
+
+    planned = [(video, paths if isinstance(paths, VideoPaths) else None) for video, paths in work]
+    return call.label(planned, label, {**labeling.settings(model), "every": every}, what="videos", unit="frame")
+
+
+def _print_losses(result: VideoResult) -> None:
+    for sound in result.sound:
+        if not sound.copied:
+            print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
+    if result.damage is not None:
+        print_line(
+            f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
+            f"its {result.number} frames that can be read are labeled"
+        )
+
+
+def _segment_in_tiles(call: _OneByOne, work: Work, reading: Mapping[str, Any], jobs: int) -> int:
+    """Label big images, read as `label_big_image` is told, and print a line for each; returns the exit code."""
+    labeling, model = call.labeling, call.model
+    if labeling.parts is not None:
+        raise UsageError("parts are looked for in whole images only; leave out --parts, or --tile")
+    if labeling.dataset is not None:
+        raise UsageError("a dataset has whole images; leave out --format, or --tile")
+    if jobs > 1:
+        raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
+    paths = _planned(work, labeling.out, overlay=labeling.overlay is not None)
+    words = labeling.encoded(model)
+    model.in_tiles(words, labeling.options)
+    how = {"options": labeling.options, "overlay": labeling.overlay, "compact": labeling.compact, "resume": call.resume}
+
+    def label(image: InputImage, files: ResultPaths, steps: _Steps) -> tuple[BigResult, bool]:
+        result = label_big_image(
+            model, image.path, words, labeling.out, stem=files.stem, progress=steps, **how, **reading
+        )
+        return result, True
+
+    planned = [(image, files) for (image, _), files in zip(work, paths, strict=True)]
+    bands, stretch = reading["bands"], reading["stretch"]
+    settings = {**labeling.settings(model), "bands": bands and list(bands), "stretch": stretch}
+    return call.label(planned, label, settings, what="images", unit="row")
+
+
+def _planned(work: Work, out: str, *, overlay: bool) -> list[ResultPaths | None]:
+    """Where the results go; no package that is needed is missing, and no result is an input."""
+    images = [image.path for image, files in work if files is not None]
+    paths = [
+        None if files is None else ResultPaths.below(out, files.stem, overlay=overlay, placed=is_raster(image.path))
+        for image, files in work
+    ]
+    refuse_overwriting(images, [file for one in paths if one is not None for file in one])
+    if any(map(is_raster, images)):
+        require_rasterio()
+    return paths

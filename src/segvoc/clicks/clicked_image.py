@@ -14,7 +14,7 @@ from segvoc.errors import UsageError
 from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
-from segvoc.imaging.reading import ImageSource, read_image
+from segvoc.imaging.reading import ImageSource, read_given
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import views
 
@@ -168,7 +168,7 @@ def click(
     It needs no words and no PyTorch; docs/explanation/clicks.md says how it works, and how many clicks it takes.
 
     Args:
-        image: a path, a PIL image or an (H, W, 3) uint8 array; see `segvoc.imaging.reading.read_image`.
+        image: a path or address, a PIL image or an (H, W, 3) uint8 array; see `segvoc.imaging.reading.read_given`.
         points: places (x, y) in pixels from the top left corner, in the order of the clicks.
         labels: for each point, whether it is on the object (True or 1) or beside it (False or 0); None: all are on it.
         box: a rectangle (x0, y0, x1, y1) around the object, in pixels; points then correct what is found in it.
@@ -181,7 +181,7 @@ def click(
         UsageError: there is neither a box nor a point on the object, the labels aren't as many as the points, or a
             point or the box is not in the image.
     """
-    pixels = read_image(image)
+    pixels = read_given(image)
     height, width = pixels.shape[:2]
     on_object = [True] * len(points) if labels is None else [bool(label) for label in labels]
     if len(on_object) != len(points):

@@ -120,6 +120,10 @@ class ExportManifest:
     """Size ("bytes") and "sha256" of every other file of the folder."""
     taught: tuple[str, ...] = ()
     """Files of words that the model was taught, which are applied by itself; of a word in several, the last counts."""
+    known_words: tuple[str, ...] = ()
+    """What the model was trained on, if its file or repository said so."""
+    known_background: str | None = None
+    """The word among them that means "none of the others"."""
 
     @property
     def program_files(self) -> tuple[str, ...]:

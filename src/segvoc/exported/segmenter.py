@@ -61,6 +61,7 @@ class ExportedSegmenter(Segmenter):
             origin=about.origin,
         )
         self.taught = tuple(TaughtWords.load(self.folder / name) for name in about.taught)
+        self.known_words, self.known_background = about.vocabulary or about.known_words, about.known_background
 
     @property
     def dtype(self) -> str:

@@ -416,6 +416,8 @@ def _write_manifest(
         background_words=model.background_words if vocabulary is None else None,
         origin={**model.origin, **({"record": record} if record else {})},
         files=described_files(folder),
+        known_words=model.known_words,
+        known_background=model.known_background,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 

@@ -1,12 +1,10 @@
 """Fonts for names in any script: Pillow's own, the system's, and code points where there is none."""
 
 import functools
-import importlib.util
 import shutil
 import subprocess
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -50,7 +48,6 @@ def _font_names(text: str) -> Iterator[str | None]:
     yield None
     yield from SYSTEM_FONTS
     yield from _fontconfig_files(frozenset(text))
-    yield from _matplotlib_files()
 
 
 @functools.lru_cache(maxsize=256)
@@ -67,15 +64,6 @@ def _fontconfig_files(chars: frozenset[str]) -> tuple[str, ...]:
     files = sorted(line.rstrip(": ") for line in done.stdout.splitlines() if line.strip())
     # regular faces first: a legend in bold italics is harder to read
     return tuple(sorted(files, key=lambda file: ("Regular" not in file, len(file), file)))
-
-
-@functools.cache
-def _matplotlib_files() -> tuple[str, ...]:
-    """DejaVu Sans, which comes with Matplotlib: Cyrillic, Greek, Arabic, Hebrew and more, on any system."""
-    found = importlib.util.find_spec("matplotlib")
-    if found is None or found.origin is None:
-        return ()
-    return (str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"),)
 
 
 def _draws(font_name: str | None, text: str) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO
 
 import PIL
@@ -24,7 +23,7 @@ MAX_SIDE = 65_535
 """Longest side that an image may have [pixels]; JPEG can't hold a longer one either."""
 
 IMAGE_FORMATS = (
-    *("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF", "JXL"),
+    *("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF"),
     *("PSD", "DDS", "QOI", "ICO", "SGI", "PCX", "DIB", "TGA"),
 )
 """Pillow's names of the formats that are read, in the order in which they are tried. A short list on purpose: Pillow's
@@ -38,7 +37,7 @@ _TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
 
 IMAGE_SUFFIXES = frozenset(_TGA_SUFFIXES).union(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k "
-    ".jpx .jpf .j2c .jpc .heic .heif .hif .jxl .psd .dds .qoi .ico .sgi .pcx".split()
+    ".jpx .jpf .j2c .jpc .heic .heif .hif .psd .dds .qoi .ico .sgi .pcx".split()
 )
 """File suffixes (lower case) by which images are found in a folder."""
 
@@ -60,8 +59,6 @@ PLACE_TAGS = (TIE_POINTS, MODEL_MATRIX, GEO_KEYS)
 _WEBP_IN_TIFF = 50001
 _BYTE_COUNTS = (279, 325)
 """Tags with the sizes of the blocks of a TIFF, strips or tiles; blocks that GDAL leaves out have size 0."""
-
-_JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
 
 def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS, more: str = "") -> None:
@@ -153,16 +150,14 @@ def _is_accepted(image_format: str, accept: Callable[[bytes], object] | None, pr
 
 
 def _add_plugin(prefix: bytes, name: str) -> None:
-    """Make Pillow read HEIC and JPEG XL, if the file is one and a package for it is installed."""
-    if _is_heif(prefix):
-        if "HEIF" not in Image.OPEN and (heif := _first_module("pi_heif", "pillow_heif")) is not None:
-            heif.register_heif_opener()
-        if "HEIF" not in Image.OPEN:
-            raise InputError(f'{name} is a HEIC image, which needs pi-heif: pip install "segvoc[data]", or use JPEG')
-    elif prefix.startswith(_JXL_SIGNATURES):
-        # both register themselves
-        if "JXL" not in Image.OPEN and _first_module("jxlpy.JXLImagePlugin", "pillow_jxl") is None:
-            raise InputError(f"{name} is a JPEG XL image, which needs jxlpy: pip install jxlpy, or use JPEG")
+    """Make Pillow read HEIC, if the file is one and a package for it is installed."""
+    if not _is_heif(prefix) or "HEIF" in Image.OPEN:
+        return
+    for package in ("pi_heif", "pillow_heif"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(package).register_heif_opener()
+            return
+    raise InputError(f'{name} is a HEIC image, which needs pi-heif: pip install "segvoc[data]", or use JPEG')
 
 
 def _is_heif(prefix: bytes) -> bool:
@@ -172,13 +167,6 @@ def _is_heif(prefix: bytes) -> bool:
     major, end = prefix[8:12], min(int.from_bytes(prefix[:4], "big"), len(prefix))
     compatible = {prefix[at : at + 4] for at in range(16, end, 4)}
     return major in _HEIF_BRANDS or (major in _EITHER_BRANDS and not compatible & _AVIF_BRANDS)
-
-
-def _first_module(*names: str) -> ModuleType | None:
-    for name in names:
-        with contextlib.suppress(ImportError):
-            return importlib.import_module(name)
-    return None
 
 
 def _is_misread(image: Image.Image) -> bool:

@@ -1,19 +1,78 @@
 """The overlay, which is made to be looked at: classes as colors over the photograph, with names and a legend."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8, UInt32
-from PIL import Image, ImageEnhance
+from jaxtyping import Bool, Integer, UInt8, UInt16, UInt32
+from PIL import Image, ImageDraw, ImageEnhance
 
-from segvoc.imaging.legend import PANEL_COLOR, LegendEntry, draw_legend, line_height
-from segvoc.imaging.palette import packed
-from segvoc.imaging.region_names import draw_names
-from segvoc.imaging.regions import Regions
+from segvoc.imaging.fonts import Font, default_font, drawable
+from segvoc.imaging.label_maps import UNLABELED
+from segvoc.imaging.palette import UNLABELED_COLOR, packed, shades
+from segvoc.vocabulary import Part, parts_by_object
+
+PANEL_COLOR = (18, 20, 24)
+"""RGB of the legend and of rims, nearly black."""
+
+_CELLS = 320
+"""Cells of the coarse map along the longer side of the image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegendEntry:
+    """One line of a legend."""
+
+    region: int
+    """Index of the region in the map that is drawn."""
+    name: str
+    """Any text, in any script."""
+    color: tuple[int, int, int]
+    fraction: float
+    """Share of the image's pixels, in [0, 1]."""
+    of_part: bool = False
+    """Whether this is a part, which is listed below its object and indented."""
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """The regions of an image."""
+
+    labels: Integer[np.ndarray, "H W"]
+    """Index of each pixel's region."""
+    colors: UInt8[np.ndarray, "R 3"]
+    """RGB of each region."""
+    entries: list[LegendEntry]
+    """Lines of the legend, largest region first; parts follow their object."""
+    objects: list[tuple[int, str, str]] = field(default_factory=list)
+    """Objects that are regions of their own: the region, its name with its number ("cat 2"), and the number alone."""
+
+    @property
+    def cell_size(self) -> int:
+        """Width and height of a cell of the coarse map [pixels]."""
+        return math.ceil(max(self.labels.shape) / _CELLS)
+
+    @functools.cached_property
+    def cells(self) -> Integer[np.ndarray, "h w"]:
+        """The coarse map, which knows of each cell's pixels only the one in the middle.
+
+        What doesn't need every pixel takes as long for a large image as for a small one.
+        """
+        start = self.cell_size // 2
+        return self.labels[start :: self.cell_size, start :: self.cell_size]
+
 
 _WIDTH_SHARE, _HEIGHT_SHARE = 0.4, 0.6
 """How much of the image's width and height a legend inside may take."""
+
+_MOST_INSIDE = 6
+"""Classes that a legend inside may list; more stand beside the image."""
+
+_PANORAMA = 2.2
+"""Width over height from which on a legend outside is below the image, rather than beside it."""
 
 _SMALLEST_TEXT = 11
 """Size [pixels] below which text can hardly be read."""
@@ -43,7 +102,13 @@ SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
 
 
 def draw_overlay(
-    image: UInt8[np.ndarray, "H W 3"], regions: Regions, *, alpha: float = 0.5, names: bool = True, legend: bool = True
+    image: UInt8[np.ndarray, "H W 3"],
+    regions: Regions,
+    *,
+    alpha: float = 0.5,
+    names: bool = True,
+    legend: bool = True,
+    notes: Sequence[str] = (),
 ) -> Image.Image:
     """Blend the colors of the regions over an image, and draw their outlines.
 
@@ -51,11 +116,12 @@ def draw_overlay(
 
     Args:
         image: the image, RGB.
-        regions: what is where; pixels without a class (65535) are darkened.
+        regions: what is where; pixels without a class (65535) stay as they are.
         alpha: weight of the colors, in [0, 1]; at 0 only outlines, names and legend are visible.
         names: write their names into the regions that have room for them.
-        legend: list the classes, largest first, unlabeled last: in the corner where it hides the fewest borders, or
-            beside or below an image that is too small, or too narrow, to hold it.
+        legend: list the classes, largest first, unlabeled last: up to six in the corner where they hide the fewest
+            borders; more, or those of an image that is too small or too narrow, beside the image or below it.
+        notes: further lines of the legend.
 
     Returns:
         An RGB image, of the size of `image` unless the legend lies outside of it.
@@ -66,7 +132,7 @@ def draw_overlay(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colors, in [0, 1], not {alpha}")
     paint = Paint.of(regions)
-    return _annotated(paint.over(image, alpha), paint.borders, regions, names=names, legend=legend)
+    return _annotated(paint.over(image, alpha), paint.borders, regions, notes, names=names, legend=legend)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +145,15 @@ class Paint:
     """Pixels of outlines."""
     borders: Bool[np.ndarray, "H W"]
     """Pixels whose right or lower neighbor is in another region."""
+    clear: Bool[np.ndarray, "H W"]
+    """Pixels without a class or an outline, which show the image."""
 
     @classmethod
     def of(cls, regions: Regions) -> "Paint":
         """That of regions."""
         borders, painted = _borders(regions.labels), packed(regions.colors)[regions.labels]
-        return cls(painted, _draw_outlines(painted, borders), borders)
+        line, edges = _draw_outlines(painted, borders)
+        return cls(painted, line, borders, (regions.labels == UNLABELED) & ~edges)
 
     def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:
         """Blend the colors over an image; outlines stay white.
@@ -98,7 +167,9 @@ class Paint:
         # the photograph keeps its light and shade, but loses some of its color, which would tint those of the classes
         faded = ImageEnhance.Color(Image.fromarray(photograph)).enhance(1 - alpha)
         colored = Image.frombytes("RGB", faded.size, self.colors.data, "raw", "RGBX")
-        return Image.blend(faded, colored, alpha)
+        drawn = Image.blend(faded, colored, alpha)
+        drawn.paste(Image.fromarray(photograph), mask=Image.fromarray(self.clear))
+        return drawn
 
 
 def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
@@ -109,20 +180,22 @@ def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     return borders
 
 
-def _draw_outlines(painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+def _draw_outlines(
+    painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
+) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
     """Draw white lines with dark edges into the layer of colors.
 
     The lines are to be white in the photograph, too, so that they stay white when the layers are blended. A thumbnail
     has no edges, which would hide too much of it.
 
     Returns:
-        The pixels of the lines.
+        The pixels of the lines, and these with their edges.
     """
     line = _widened(borders, max(1, round(min(borders.shape) / 450)))
     wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
     painted[wide] = packed(PANEL_COLOR)
     painted[line] = packed(_LINE)
-    return line
+    return line, wide
 
 
 def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H W"]:
@@ -140,7 +213,13 @@ def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H 
 
 
 def _annotated(
-    overlay: Image.Image, borders: Bool[np.ndarray, "H W"], regions: Regions, *, names: bool, legend: bool
+    overlay: Image.Image,
+    borders: Bool[np.ndarray, "H W"],
+    regions: Regions,
+    notes: Sequence[str],
+    *,
+    names: bool,
+    legend: bool,
 ) -> Image.Image:
     """The overlay with names, and with its legend: inside if that is easy to read and covers little, else outside."""
     shorter, longer = sorted(overlay.size)
@@ -149,10 +228,10 @@ def _annotated(
         max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
     )
     panel, corner = None, (0, 0)
-    if legend:
+    if legend and len(regions.entries) <= _MOST_INSIDE:
         has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
         limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
-        panel = draw_legend(regions.entries, *limits, size, shorten=has_room)
+        panel = draw_legend(regions.entries, *limits, size, notes=notes, shorten=has_room)
     if panel is not None:
         corner = _free_corner(panel, borders, margin=max(4, round(shorter / 60)))
     if names:
@@ -161,7 +240,7 @@ def _annotated(
     if panel is not None:
         overlay.paste(panel, corner, panel)
     elif legend:
-        overlay = _with_legend_outside(overlay, regions.entries, size)
+        overlay = _with_legend_outside(overlay, regions.entries, notes, size)
     return overlay
 
 
@@ -178,29 +257,302 @@ def _free_corner(panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: i
     return min(corners, key=hidden_borders)
 
 
-def _with_legend_outside(overlay: Image.Image, entries: Sequence[LegendEntry], size: int) -> Image.Image:
-    """A larger image with the legend beside or below, whichever is smaller."""
-    widest = 24 * size
-    height = (_ROWS_OUTSIDE + 1) * line_height(size)
-    beside = draw_legend(entries, widest, max(overlay.height, height), size)
-    below = beside and draw_legend(
-        entries,
-        max(overlay.width, beside.width),
-        height,
-        size,
-        columns=max(1, overlay.width // beside.width),
-    )
-    if beside is None or below is None:
+def _with_legend_outside(
+    overlay: Image.Image, entries: Sequence[LegendEntry], notes: Sequence[str], size: int
+) -> Image.Image:
+    """A larger image with the legend beside it, or below a panorama."""
+    least = (_ROWS_OUTSIDE + 1) * line_height(size)
+    panel = draw_legend(entries, 24 * size, max(overlay.height, least), size, notes=notes)
+    below = overlay.width > _PANORAMA * overlay.height
+    if panel is not None and below:
+        columns = max(1, overlay.width // panel.width)
+        panel = draw_legend(entries, max(overlay.width, panel.width), least, size, notes=notes, columns=columns)
+    if panel is None:
         return overlay
-    is_beside = (overlay.width + beside.width) * max(overlay.height, beside.height) < max(
-        overlay.width, below.width
-    ) * (overlay.height + below.height)
-    panel = beside if is_beside else below
-    if is_beside:
-        canvas_size, corner = (overlay.width + panel.width, max(overlay.height, panel.height)), (overlay.width, 0)
-    else:
-        canvas_size, corner = (max(overlay.width, panel.width), overlay.height + panel.height), (0, overlay.height)
+    corner = (0, overlay.height) if below else (overlay.width, 0)
+    canvas_size = max(overlay.width, corner[0] + panel.width), max(overlay.height, corner[1] + panel.height)
     canvas = Image.new("RGB", canvas_size, PANEL_COLOR)
     canvas.paste(overlay)
     canvas.paste(panel, corner, panel)
     return canvas
+
+
+def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]) -> Regions:
+    """The regions of the K classes, and that of the unlabeled pixels (65535)."""
+    table = np.empty((UNLABELED + 1, 3), np.uint8)
+    table[:] = UNLABELED_COLOR
+    table[: len(colors)] = colors
+    counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1)
+    present = np.flatnonzero(counts)
+    # the legend lists the classes, so unlabeled comes last, however large it is
+    order = np.lexsort((-counts[present], present == UNLABELED))
+    entries = []
+    label: int
+    for label in present[order].tolist():
+        name = words[label] if label != UNLABELED else "unlabeled"
+        entries.append(_entry(label, name, table[label], counts[label] / labels.size))
+    return Regions(labels, table, entries)
+
+
+def with_parts(
+    regions: Regions, words: Sequence[str], part_labels: UInt16[np.ndarray, "H W"], parts: Sequence[Part]
+) -> Regions:
+    """The regions of classes, divided into their parts, in shades of the class's color."""
+    labels = regions.labels.astype(np.int32)
+    colors, entries = [regions.colors], []
+    number = len(regions.colors)
+    of_words = list(parts_by_object(words, parts))
+    for entry in regions.entries:
+        entries.append(entry)
+        own = [] if entry.region == UNLABELED else of_words[entry.region]
+        if not own:
+            continue
+        inside = regions.labels == entry.region
+        counts = np.bincount(part_labels[inside], minlength=UNLABELED + 1)
+        of_object = []
+        for (index, part), shade in zip(own, shades(entry.color, len(own)), strict=True):
+            if counts[index]:
+                labels[inside & (part_labels == index)] = number
+                colors.append(shade[None])
+                of_object.append(_entry(number, part.part, shade, counts[index] / labels.size, of_part=True))
+                number += 1
+        entries += sorted(of_object, key=lambda entry: -entry.fraction)
+    return Regions(labels, np.concatenate(colors), entries)
+
+
+def with_objects(regions: Regions, words: Sequence[str], objects: UInt16[np.ndarray, "H W"]) -> Regions:
+    """The regions of classes, divided into their objects (0: none), each with borders and a number."""
+    inside = (objects > 0) & (regions.labels != UNLABELED)
+    pairs = regions.labels[inside].astype(np.uint32) << 16 | objects[inside]
+    found, index = np.unique(pairs, return_inverse=True)
+    labels = regions.labels.astype(np.int32)
+    labels[inside] = len(regions.colors) + index
+    named = [
+        (number, f"{words[pair >> 16]} {pair & UNLABELED}", str(pair & UNLABELED))
+        for number, pair in enumerate(found.tolist(), len(regions.colors))
+    ]
+    return Regions(labels, np.concatenate([regions.colors, regions.colors[found >> 16]]), regions.entries, named)
+
+
+def _entry(
+    region: int, name: str, color: UInt8[np.ndarray, " 3"], fraction: float, *, of_part: bool = False
+) -> LegendEntry:
+    red, green, blue = color.tolist()
+    return LegendEntry(region=region, name=name, color=(red, green, blue), fraction=float(fraction), of_part=of_part)
+
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom [pixels]; the last two are outside."""
+
+_FILLED = 0.95
+"""Share of a name's box that has to lie in its region."""
+
+_GROWTH = 1.2
+"""Factor from one trial size of the box around a name to the next."""
+
+_LONGEST_NAME = 40
+"""Characters of a name beyond which only the legend shows it."""
+
+_NAME, _RIM = (255, 255, 255), PANEL_COLOR
+
+
+def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], covered: Box = (0, 0, 0, 0)) -> None:
+    """Write each region's name into it, white with a dark rim, which can be read on any background.
+
+    A name lies in the middle of the largest box of its shape that fits into the region, so in its widest part. One that
+    doesn't fit is tried in two lines, then in the next smaller size, of an object as its number alone, and is left out
+    where nothing fits.
+
+    Args:
+        overlay: the image that is drawn on.
+        regions: what is where; unlabeled pixels get no name.
+        sizes: of the text [pixels], in the order in which they are tried.
+        covered: where the legend will lie.
+    """
+    cells, step = regions.cells, regions.cell_size
+    free = np.ones(cells.shape, bool)
+    left, top, right, bottom = (edge / step for edge in covered)
+    free[int(top) : math.ceil(bottom), int(left) : math.ceil(right)] = False
+    draw = ImageDraw.Draw(overlay)
+    classes = [(entry.region, entry.name) for entry in regions.entries if entry.region != UNLABELED]
+    for region, *names in (*classes, *regions.objects):
+        inside = (cells == region) & free
+        written = (one for name in names if len(name) <= _LONGEST_NAME for one in _writings(name, sizes))
+        for size, text, font in written:
+            style: dict[str, Any] = {"font": font, "anchor": "mm", "align": "center"}
+            style |= {"spacing": size // 6, "stroke_width": max(1, round(size / 9))}
+            left, top, right, bottom = draw.textbbox((0, 0), text, **style)
+            shape = (length + size / 2 for length in (right - left, bottom - top))
+            place = _place(inside, *(math.ceil(length / step) for length in shape))
+            if place is not None:
+                x, y = place[0] * step - (left + right) / 2, place[1] * step - (top + bottom) / 2
+                draw.text((x, y), text, _NAME, stroke_fill=_RIM, **style)
+                break
+
+
+def _writings(name: str, sizes: Sequence[int]) -> Iterator[tuple[int, str, Font]]:
+    """The ways to write a name: in one line or two, in each size."""
+    for size in sizes:
+        text, font = drawable(name, size)
+        yield size, text, font
+        spaces = [index for index, char in enumerate(text) if char == " "]
+        if spaces:
+            middle = min(spaces, key=lambda index: abs(2 * index - len(text)))
+            yield size, f"{text[:middle]}\n{text[middle + 1 :]}", font
+
+
+def _place(inside: Bool[np.ndarray, "h w"], width: int, height: int) -> tuple[float, float] | None:
+    """Center (x, y) of the largest box of this shape that lies in a region; None if even the box itself doesn't fit."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if inside.sum() < _FILLED * width * height:
+        return None
+    top, left = rows[0], columns[0]
+    sums = np.zeros((rows[-1] - top + 2, columns[-1] - left + 2), np.int32)
+    sums[1:, 1:] = inside[top : rows[-1] + 1, left : columns[-1] + 1].cumsum(axis=0, dtype=np.int32).cumsum(axis=1)
+    fits, shape, growth = np.zeros((0, 0), bool), (0, 0), 1.0
+    while True:
+        across, down = round(width * growth), round(height * growth)
+        if across >= sums.shape[1] or down >= sums.shape[0]:
+            break
+        filled = sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across] + sums[:-down, :-across]
+        fuller = filled >= _FILLED * across * down
+        if not fuller.any():
+            break
+        fits, shape = fuller, (across, down)
+        growth *= _GROWTH
+    if not fits.size:
+        return None
+    y, x = np.nonzero(fits)
+    nearest = np.argmin((x - x.mean()) ** 2 + (y - y.mean()) ** 2)
+    return left + x[nearest] + shape[0] / 2, top + y[nearest] + shape[1] / 2
+
+
+_PANEL = (*PANEL_COLOR, 205)
+_TEXT = (255, 255, 255, 255)
+_FAINT_TEXT = (255, 255, 255, 160)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line as it is drawn; without a color it is the count of the classes that don't fit."""
+
+    text: str
+    font: Font
+    share: str = ""
+    color: tuple[int, int, int] | None = None
+    indent: int = 0
+
+
+def line_height(size: int) -> int:
+    """Height of a legend's line [pixels] for a text size [pixels]."""
+    return round(1.5 * size)
+
+
+def draw_legend(
+    entries: Sequence[LegendEntry],
+    width: int,
+    height: int,
+    size: int,
+    *,
+    notes: Sequence[str] = (),
+    columns: int = 1,
+    shorten: bool = True,
+    shares: bool = True,
+) -> Image.Image | None:
+    """Draw a legend as an RGBA panel.
+
+    Args:
+        entries: the classes, in the order in which they are listed.
+        width: of the panel at most [pixels].
+        height: of the panel at most [pixels].
+        size: of the text [pixels].
+        notes: lines without a color below the classes.
+        columns: number of columns, filled one after the other.
+        shorten: cut long names with an ellipsis, and count the classes that don't fit in a last line.
+        shares: write the share of each class behind its name.
+
+    Returns:
+        The panel; None if not even one class fits, or not all as they are without `shorten`.
+    """
+    line, padding, gap = line_height(size), round(0.6 * size), size if shares else 0
+    rows = (height - 2 * padding) // line
+    lines = _lines(entries, rows * columns - len(notes), size, shares=shares)
+    if not lines or lines[0].color is None or (len(lines) < len(entries) and not shorten):
+        return None
+    lines += [_Line(*drawable(note, size)) for note in notes]
+    columns = min(columns, len(lines))
+    rows = math.ceil(len(lines) / columns)
+    columns = math.ceil(len(lines) / rows)
+    share_width = round(max(default_font(size).getlength(item.share) for item in lines))
+    # swatch, name, gap and share
+    room = width // columns - 2 * padding - line - gap - share_width
+    widths = [item.indent + math.ceil(item.font.getlength(item.text)) for item in lines]
+    if max(widths) > room and (room < 3 * size or not shorten):
+        return None
+    name_width = min(room, max(widths))
+    column_width = 2 * padding + line + name_width + gap + share_width
+    swatches = [
+        (index // rows * column_width + padding + item.indent, padding + index % rows * line, item.color)
+        for index, item in enumerate(lines)
+        if item.color is not None
+    ]
+    panel = _panel((columns * column_width, 2 * padding + line * rows), swatches, line, padding)
+    draw = ImageDraw.Draw(panel)
+    for index, item in enumerate(lines):
+        left, middle = index // rows * column_width, padding + index % rows * line + line // 2
+        text = _shortened(item.text, item.font, name_width - item.indent)
+        start = left + padding + (line if item.color is not None else 0) + item.indent
+        draw.text((start, middle), text, _FAINT_TEXT if item.color is None else _TEXT, item.font, anchor="lm")
+        draw.text((left + column_width - padding, middle), item.share, _FAINT_TEXT, default_font(size), anchor="rm")
+    return panel
+
+
+def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool) -> list[_Line]:
+    """The lines of the entries, of which the last one counts those that don't fit into `room` lines."""
+    shown = entries[: room if len(entries) <= room else max(0, room - 1)]
+    lines = [
+        _Line(
+            *drawable(entry.name, size),
+            share=_share(entry.fraction) if shares else "",
+            color=entry.color,
+            indent=line_height(size) if entry.of_part else 0,
+        )
+        for entry in shown
+    ]
+    if len(shown) < len(entries):
+        lines.append(_Line(f"+ {len(entries) - len(shown)} more", default_font(size)))
+    return lines
+
+
+def _panel(
+    size: tuple[int, int], swatches: Sequence[tuple[int, int, tuple[int, int, int]]], line: int, padding: int
+) -> Image.Image:
+    """A panel with rounded corners and swatches (left, top of the line, color)."""
+    # Pillow draws round corners jagged: small panels, where it shows, are drawn larger and averaged
+    scale = max(1, 72 // line)
+    large = Image.new("RGBA", (size[0] * scale, size[1] * scale), (*PANEL_COLOR, 0))
+    draw = ImageDraw.Draw(large)
+    draw.rounded_rectangle((0, 0, large.width - 1, large.height - 1), padding * scale * 0.8, _PANEL)
+    side, outline = line * scale * 0.62, max(1, scale // 2)
+    for line_left, line_top, color in swatches:
+        left, top = line_left * scale, (line_top + line / 2) * scale - side / 2
+        draw.rounded_rectangle((left, top, left + side, top + side), side * 0.2, color, _FAINT_TEXT, outline)
+    return large.resize(size, Image.Resampling.BOX)
+
+
+def _share(fraction: float) -> str:
+    return f"{fraction:.0%}" if fraction >= 0.01 else "<1%"
+
+
+def _shortened(text: str, font: Font, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    # lengths grow with the text: search for the longest beginning that fits
+    shortest, longest = 0, min(len(text), max(0, width))
+    while shortest < longest:
+        middle = (shortest + longest + 1) // 2
+        if font.getlength(text[:middle].rstrip() + "…") <= width:
+            shortest = middle
+        else:
+            longest = middle - 1
+    return text[:shortest].rstrip() + "…"

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8, UInt32
 
-from segvoc.vocabulary import Part, parts_by_object
+from segvoc.vocabulary import Part, folded, parts_by_object
 
 UNLABELED_COLOR = (0, 0, 0)
 """Black, which no class has."""
+
+BACKGROUND_COLOR = (128, 128, 128)
+"""Gray, which no other class has: what is none of the words is never the loudest color."""
 
 _FIRST_COLORS = (
     *((238, 52, 18), (49, 65, 205), (255, 184, 46), (5, 251, 191), (161, 158, 255), (0, 141, 122), (231, 83, 203)),
@@ -49,6 +52,13 @@ def class_colors(n: int) -> UInt8[np.ndarray, "n 3"]:
     """
     palette = _palette()
     return palette[np.arange(n) % len(palette)]
+
+
+def word_colors(words: Sequence[str], background: str | None = None) -> UInt8[np.ndarray, "K 3"]:
+    """RGB colors of the K words; the background, the given one or a word that is called so, is gray."""
+    colors, none = class_colors(len(words)), folded(background or "background")
+    colors[[folded(word) == none for word in words]] = BACKGROUND_COLOR
+    return colors
 
 
 @functools.cache

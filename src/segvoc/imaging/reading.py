@@ -5,6 +5,7 @@ import io
 import os
 import re
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,16 @@ from PIL import ExifTags, Image
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
 from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, identified, reason
+from segvoc.version import __version__
+
+MAX_FETCHED = 500_000_000
+"""Bytes that an image at a web address may have."""
+
+FETCH_SECONDS = 30.0
+"""How long a web server may be silent [s]."""
+
+STANDARD_INPUT = "-"
+"""What standard input is called in place of a path, as in other commands."""
 
 MAX_THUMBNAILS = 32
 """Frames of a TIFF that may be thumbnails, levels of a pyramid or masks; further ones aren't looked at."""
@@ -129,6 +140,44 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     )
 
 
+def read_given(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
+    """Read an image that a user names: as `read_image`, or the address of one (http or https), or "-", standard input.
+
+    Whoever reads names from files takes `read_image`, so that no file makes this machine fetch something.
+
+    Raises:
+        InputError: see `read_image`; also if the address can't be fetched.
+        UsageError: see `read_image`.
+    """
+    if isinstance(source, str | os.PathLike):
+        if (url := web_address(source)) is not None:
+            return decode_image(_fetched(url), repr(url))
+        if os.fspath(source) == STANDARD_INPUT and not os.path.lexists(STANDARD_INPUT):
+            return decode_image(sys.stdin.buffer.read(), "standard input")
+    return read_image(source)
+
+
+def web_address(path: str | os.PathLike[str]) -> str | None:
+    """The web address that is given in place of a path; None for a path."""
+    url = _url_of(path)
+    return url if url is not None and url.lower().startswith(("http://", "https://")) else None
+
+
+def _fetched(url: str) -> bytes:
+    import urllib.request  # here, since it takes a moment to import
+    from http.client import HTTPException
+
+    request = urllib.request.Request(url, headers={"User-Agent": f"segvoc/{__version__}"})
+    try:
+        with urllib.request.urlopen(request, timeout=FETCH_SECONDS) as answer:
+            content = answer.read(MAX_FETCHED + 1)
+    except (OSError, ValueError, HTTPException) as error:
+        raise InputError(f"{url!r} can't be fetched ({reason(error)}); check the address") from None
+    if len(content) > MAX_FETCHED:
+        raise InputError(f"{url!r} has more than {MAX_FETCHED // 10**6} MB; download it, and give its path")
+    return content
+
+
 def decode_image(
     content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "H W 3"]:
@@ -169,26 +218,31 @@ def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX
 
 
 def image_name(source: ImageSource) -> str | None:
-    """The path of an image as it was given, or that of an open file; None for an image from memory."""
+    """The path or address of an image as it was given, or that of an open file; None for an image from memory."""
     if isinstance(source, str | os.PathLike):
-        return os.fsdecode(source)
+        return web_address(source) or os.fsdecode(source)
     name = getattr(source, "name", None) if isinstance(source, BinaryFile) else None
     return name if isinstance(name, str) and os.path.isfile(name) else None
 
 
 def url_problem(path: str | os.PathLike[str]) -> str | None:
     """One line about a URL that is given in place of a path; None for a path."""
+    url = _url_of(path)
+    if url is None:
+        return None
+    fix = "give the path alone" if url.startswith("file:") else "download the image first, and give its path"
+    shown = url if len(url) <= 200 else f"{url[:199]}…"
+    return f"{shown!r} is a URL, which isn't fetched here; {fix}"
+
+
+def _url_of(path: str | os.PathLike[str]) -> str | None:
+    """The URL that is given in place of a path, also where `pathlib.Path` has taken a slash away; None for a path."""
     name = os.fsdecode(path)
     scheme = _URL.match(name)
     if scheme is None or os.path.lexists(name):
         return None
-    # `pathlib.Path` has taken one of the two slashes away
-    slashes = "" if scheme[1].lower() == "data" else "///" if scheme[1].lower() == "file" else "//"
-    url = f"{scheme[1]}:{slashes}{name[scheme.end() :]}"
-    if len(url) > 200:
-        url = f"{url[:199]}…"
-    fix = "give the path alone" if slashes == "///" else "download the image first, and give its path"
-    return f"{url!r} is a URL, which isn't fetched; {fix}"
+    kind = scheme[1].lower()
+    return f"{kind}:{'' if kind == 'data' else '///' if kind == 'file' else '//'}{name[scheme.end() :]}"
 
 
 def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
+from urllib.parse import urlsplit
 
 from segvoc.errors import UsageError
 from segvoc.imaging.image_formats import DICOM_EXPORT, DICOM_SUFFIXES, IMAGE_SUFFIXES
-from segvoc.imaging.reading import url_problem
+from segvoc.imaging.reading import STANDARD_INPUT, url_problem, web_address
 from segvoc.imaging.windowed_images import TiffPlace
 from segvoc.storage.json_files import read_json
+from segvoc.vocabulary import folded
 
 PathLike = str | os.PathLike[str]
 
@@ -169,10 +171,11 @@ def image_paths(
     A file stands for itself, with its name as stem. A folder stands for all files below it that have an image's suffix
     (`IMAGE_SUFFIXES`), sorted by path, with their paths below that folder as stems; hidden files and folders are
     skipped, and linked folders are not entered. A pattern (`*`, `?`, `[...]`, `**`) that is not the name of an existing
-    file stands for its matches, as in a shell. A missing file is included: reading it fails later.
+    file stands for its matches, as in a shell. A web address (http, https) stands for itself, with the name of its file
+    as stem, and "-" for standard input ("stdin"). A missing file is included: reading it fails later.
 
     Args:
-        inputs: files, folders and patterns.
+        inputs: files, folders, patterns and addresses.
         skip: a folder that is skipped inside folders: that of the results, which are images too.
         passed_over: counts the other files of folders, by their suffixes in lower case ("" for none).
     """
@@ -197,8 +200,12 @@ def passed_over_line(passed_over: Counter[str]) -> str | None:
 def _expanded(source: str, skip: PathLike | None, passed_over: Counter[str]) -> list[InputImage]:
     if not source:
         return [_nothing(source, "an empty name is not an image; check the quotes")]
+    if web_address(source) == source and web_address(Path(source)) == source:  # other addresses don't survive as paths
+        return [InputImage(path=Path(source), stem=Path(urlsplit(source).path).stem or "image")]
     if problem := url_problem(source):
         return [_nothing(source, problem)]
+    if source == STANDARD_INPUT and not os.path.lexists(source):
+        return [InputImage(path=Path(source), stem="stdin")]
     if os.path.isdir(source):
         return _below(source, skip, passed_over)
     if not os.path.lexists(source) and glob.has_magic(source):
@@ -309,7 +316,7 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], o
     for index, (path, results) in planned.items():
         for result in results:
             if (other := exact.setdefault(result, index)) == index:
-                other = owners.setdefault(folded(result), index)
+                other = owners.setdefault(folded(str(result)), index)
             if other == index:
                 continue
             if os.path.realpath(planned[other][0]) == os.path.realpath(path):
@@ -320,25 +327,6 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], o
                     "rename one, or label them in two calls with different --out folders"
                 )
             meeting |= short & {index, other}
-    return meeting | _hidden_by_folders(planned, short, owners)
-
-
-def _hidden_by_folders(
-    planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], owners: Mapping[str, int]
-) -> set[int]:
-    """Images that need their suffixes, since others need a folder where their results would be."""
-    meeting: set[int] = set()
-    folders = {result.parent: path for path, results in planned.values() for result in results}
-    for parent, path in folders.items():
-        for folder in map(folded, (parent, *parent.parents)):
-            if folder not in owners:
-                continue
-            if owners[folder] not in short:
-                raise UsageError(
-                    f"{str(planned[owners[folder]][0])!r} and {str(path)!r} would need {folder!r} both as a file and "
-                    "as a folder; label them in two calls with different --out folders"
-                )
-            meeting.add(owners[folder])
     return meeting
 
 
@@ -371,11 +359,6 @@ def tells_case_apart(folder: PathLike) -> bool:
             return not any(path.with_name(name).exists() for name in others)
     except OSError:
         return False
-
-
-def folded(path: Path | str) -> str:
-    """A path as disks compare it that don't tell case or the encoding of accents apart."""
-    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> None:

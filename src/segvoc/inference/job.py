@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.reading import ImageSource, image_name, read_image
+from segvoc.imaging.reading import ImageSource, image_name, read_given
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
@@ -42,7 +42,7 @@ class ReadImage:
             InputError: it can't be read.
         """
         start = time.perf_counter()
-        pixels = read_image(source)
+        pixels = read_given(source)
         return cls(pixels, image_name(source), time.perf_counter() - start)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from segvoc.errors import UsageError
+from segvoc.errors import UsageError, did_you_mean
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
@@ -146,6 +146,9 @@ class LabelOptions:
             object.__setattr__(self, "background", checked_background(self.background))
         if self.keep_classes is not None:
             requested_selection(self.keep_classes)
+        for name in ("threshold", "smooth"):
+            if not isinstance(getattr(self, name), int | float | None):
+                raise UsageError(f"{name}={getattr(self, name)!r} is not a number; give one from 0 to 1")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)
@@ -192,8 +195,12 @@ class LabelOptions:
         """Options (None: the defaults) with some changes, for functions that take both.
 
         Raises:
-            UsageError: a value is out of range.
+            UsageError: there is no such option, or a value is out of range.
         """
+        if unknown := [name for name in changes if name not in LabelKeywords.__annotations__]:
+            known = (*LabelKeywords.__annotations__, "options", "parts", "groups")
+            meant = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
+            raise UsageError(f"there is no option {unknown[0]!r}{meant}")
         return replace(options or cls(), **changes)
 
 

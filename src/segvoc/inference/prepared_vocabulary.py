@@ -15,7 +15,7 @@ from segvoc.inference.part_labels import Candidate, beside_parts, words_with_obj
 from segvoc.inference.protocols import Protocol
 from segvoc.selection_rules import WithParts
 from segvoc.storage.files import digest_of
-from segvoc.vocabulary import PartVocabulary, Vocabulary
+from segvoc.vocabulary import PartVocabulary, Vocabulary, folded
 
 STUFF = (
     "banner", "bridge", "counter", "curtain", "door", "wood floor", "gravel", "house", "mirror", "net", "platform",
@@ -143,6 +143,11 @@ class ClassQuery:
         """The queried words, including parts, in the order of their logits."""
         return self.asked.words
 
+    @property
+    def background_name(self) -> str | None:
+        """Name of the background, whoever decides it."""
+        return self.none if self.background is None else self.words[self.background]
+
     def threshold(self, given: float | None) -> float | None:
         """The effective threshold: the given one, or the query's own if it is needed to decide the background."""
         return self.own_threshold if given is None and self.background is not None else given
@@ -178,6 +183,7 @@ class PreparedVocabulary:
         vocabulary = words_with_objects(words, given)
         if background is not None:
             name = checked_background(background)
+            name = next((word for word in vocabulary.words if folded(word) == folded(name)), name)
             if name not in vocabulary.words:
                 vocabulary = Vocabulary((*vocabulary.words, name), synonyms=vocabulary.synonyms)
             if vocabulary.words == (name,):

@@ -5,13 +5,15 @@ import functools
 import io
 import math
 import os
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Bool, Float32, UInt8, UInt16
-from PIL import Image
+from PIL import Image, ImageShow
 
 from segvoc.annotations.connected_regions import segments
 from segvoc.annotations.entries import (
@@ -22,18 +24,17 @@ from segvoc.annotations.entries import (
     region_annotations,
     stuff_classes,
 )
-from segvoc.errors import OutputError, UsageError
+from segvoc.errors import OutputError, UsageError, did_you_mean
 from segvoc.imaging.label_maps import nearest, object_counts, write_label_map
 from segvoc.imaging.notebook_html import MOST_PIXELS, figure, line, side_by_side
-from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
-from segvoc.imaging.palette import class_colors, part_colors
-from segvoc.imaging.regions import class_regions, with_parts
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, class_regions, draw_overlay, with_objects, with_parts
+from segvoc.imaging.palette import part_colors, word_colors
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import TiffPlace, write_placed_label_map
-from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table
+from segvoc.inference.reports import LabelStatistics, json_text, report_head, report_table, told
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
-from segvoc.vocabulary import Part
+from segvoc.vocabulary import Part, folded
 
 if TYPE_CHECKING:
     import supervision
@@ -49,11 +50,11 @@ SHOWN_RESULTS = 12
 class Segmentation:
     """A labeled image with K classes; all arrays have the image's own size (H, W)."""
 
-    labels: UInt16[np.ndarray, "H W"]
+    labels: UInt16[npt.NDArray[np.uint16], "H W"]
     """Index into `words` of each pixel's class; 65535 means unlabeled."""
     words: tuple[str, ...]
     """Names of the classes, in the order given."""
-    confidence: Float32[np.ndarray, "H W"]
+    confidence: Float32[npt.NDArray[np.float32], "H W"]
     """Probability of each pixel's class, in [0, 1]. For a background decided by a threshold, 1 minus the probability of
     the most likely word. For an unlabeled pixel, the probability of the most likely word."""
     selected: Bool[np.ndarray, " K"]
@@ -84,6 +85,10 @@ class Segmentation:
     objects: UInt16[np.ndarray, "H W"] | None = None
     """Number of each pixel's object, 0 for none; pixels of two classes are never one object. None if objects weren't
     made, see `segvoc.with_objects`."""
+    background: str | None = None
+    """The word that stands for "none of the others", if the call named one."""
+    unsure_below: float | None = None
+    """Mean confidence below which perhaps none of the words is in the image; None where it was never measured."""
 
     def __repr__(self) -> str:
         """One line: image, size and the most frequent words, in place of all the arrays."""
@@ -96,12 +101,12 @@ class Segmentation:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the image, the overlay, and a legend with the shares of words and parts."""
-        told = f"{self.model} labeled {self.width} x {self.height} pixels in {self.seconds:.2f} s"
+        how = f"{self.model} labeled {self.width} x {self.height} pixels in {self.seconds:.2f} s"
         shown = Image.fromarray(self.image)
         return side_by_side(
             figure(shown, Path(self.source).name if self.source else "image"),
             figure(self.overlay(legend=False, max_pixels=MOST_PIXELS), "words"),
-            report_table(self.report(compact=True), told),
+            report_table(self.report(compact=True), how),
         )
 
     def _repr_png_(self) -> bytes:
@@ -122,26 +127,53 @@ class Segmentation:
 
     @functools.cached_property
     def colors(self) -> UInt8[np.ndarray, "K 3"]:
-        """RGB color of each class, the same in the label map's palette, the overlay and the report."""
-        return class_colors(len(self.words))
+        """RGB color of each class, the same in the label map, the overlay and the report; gray for the background."""
+        return word_colors(self.words, self.background)
 
     @functools.cached_property
     def part_colors(self) -> UInt8[np.ndarray, "M 3"]:
         """RGB of each part in the part map: shades of its object's color, own colors for parts of any object."""
         return part_colors(self.words, self.colors, self.parts)
 
+    def mask(self, word: str) -> Bool[npt.NDArray[np.bool_], "H W"]:
+        """Where a word, or a part ("dog's head"), is.
+
+        Raises:
+            UsageError: it was not asked for.
+        """
+        for names, labels in ((self.words, self.labels), ([part.name for part in self.parts], self.part_labels)):
+            for index, name in enumerate(names):
+                if folded(name) == folded(word) and labels is not None:
+                    return labels == index
+        names = (*self.words, *(part.name for part in self.parts))
+        raise UsageError(f"{word!r} was not asked for{did_you_mean(word, names)}; label the image with it first")
+
+    def show(self) -> None:
+        """Show the overlay: below the cell of a notebook, else in the system's viewer of images.
+
+        Raises:
+            UsageError: the system has no viewer.
+        """
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if hasattr(shell, "kernel"):
+            from IPython.display import display
+
+            display(self)
+        elif not ImageShow.show(self.overlay(**asdict(SAVED_OVERLAY)), self.source):
+            raise UsageError('this system has no viewer of images; save the result: result.save("out/")')
+
     def overlay(
         self, *, alpha: float = 0.5, names: bool = True, legend: bool = True, max_pixels: int | None = None
     ) -> Image.Image:
         """Draw the classes as colors over the image, and parts as shades of their object's color.
 
-        Regions have outlines.
+        Regions have outlines, and objects numbers (without parts).
 
         Args:
             alpha: weight of the colors, in [0, 1].
             names: write the names into the regions that have room for them.
-            legend: list the classes, largest first: in a corner, or next to or below an image that is too small or
-                narrow for it.
+            legend: list the classes, largest first, the mean confidence and what was not found: in a corner, or
+                beside the image from seven classes on.
             max_pixels: draw an image of more pixels smaller, with about so many (default: as large as it is).
 
         Returns:
@@ -153,13 +185,22 @@ class Segmentation:
         regions = class_regions(self.labels, self.words, self.colors)
         if self.part_labels is not None:
             regions = with_parts(regions, self.words, self.part_labels, self.parts)
+        elif self.objects is not None:
+            regions = with_objects(regions, self.words, self.objects)
         pixels = self.image
         if max_pixels is not None and self.labels.size > max_pixels:
             scale = math.sqrt(max_pixels / self.labels.size)
             height, width = (max(1, round(side * scale)) for side in self.labels.shape)
             pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
             regions = replace(regions, labels=nearest(regions.labels, (height, width)))
-        return draw_overlay(pixels, regions, alpha=alpha, names=names, legend=legend)
+        return draw_overlay(
+            pixels,
+            regions,
+            alpha=alpha,
+            names=names,
+            legend=legend,
+            notes=self.told(),
+        )
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
@@ -169,8 +210,10 @@ class Segmentation:
 
         Returns:
             "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
-            "unlabeled" (pixels) and "seconds". "classes" lists every word: its "id" in the label map, "name", "color"
-            (RGB), "pixels", their "fraction" of the image, and their "mean_confidence" (None without pixels). All
+            "unlabeled" (pixels), "mean_confidence" of all words together (the background aside), the words that were
+            "not_found", whether the model is "unsure" (see `unsure_below`), and "seconds". "classes" lists every word:
+            its "id" in the label map, "name", "color" (RGB), "pixels", their "fraction" of the image, and their
+            "mean_confidence" (None without pixels). All
             "pixels" and "unlabeled" add up to width x height. If parts were requested, "parts" follows "classes": for
             every part its "id" in the part map, "object" (None for any object), "part" and "name", then the same
             statistics. With objects, each of the "classes" says how many "objects" it has.
@@ -190,8 +233,13 @@ class Segmentation:
             "classes": classes,
             **parts,
             "unlabeled": statistics.unlabeled,
+            **statistics.seen(self.words, self.background, self.unsure_below),
             "seconds": round(self.seconds, 3),
         }
+
+    def told(self) -> list[str]:
+        """How sure the model is, and the words that it didn't find, in a line each."""
+        return told(self._statistics.seen(self.words, self.background, self.unsure_below))
 
     def to_supervision(self) -> "supervision.Detections":
         """The result as the detections of the library `supervision`, for its annotators, trackers and zones.

@@ -21,6 +21,7 @@ from segvoc.inference.part_labels import PartsAgainst, label_parts
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import BackgroundWords, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
+from segvoc.inference.reports import UNSURE_BELOW
 from segvoc.inference.segmentation import Segmentation, Segmentations
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.teaching import Teachable
@@ -29,7 +30,7 @@ from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.sharing.shareable import Shareable
 from segvoc.teaching.taught_words import TaughtQuery
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import Vocabulary, folded
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one for each class, or a vocabulary that the model has encoded."""
@@ -125,6 +126,16 @@ class Segmenter(Teachable, Shareable, ABC):
         )
 
     @property
+    def own_words(self) -> tuple[str, ...]:
+        """The words that it was trained on or taught; none for a model that knows no words better than others."""
+        return self.known_words or tuple(dict.fromkeys(word.name for one in self.taught for word in one.record.words))
+
+    @property
+    def unsure_below(self) -> float | None:
+        """Mean confidence below which perhaps none of the words is in an image; known of `tiny` alone."""
+        return UNSURE_BELOW if self.origin.get("preset") == "tiny" else None
+
+    @property
     @abstractmethod
     def dtype(self) -> str:
         """Precision of most of the network's computations: "float32", "bfloat16", ..."""
@@ -200,9 +211,11 @@ class Segmenter(Teachable, Shareable, ABC):
             model.segment("photo.jpg", ["cat", "sofa"], background="other", threshold=0.4)
 
         Args:
-            images: an image (see `read_image`), or a list of images of any sizes.
-            words: one for each class; `", "` inside a word separates synonyms. None uses the objects of `parts`. A
-                vocabulary prepared by `encode` brings its own parts and background.
+            images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
+                or a list of images of any sizes.
+            words: one for each class; `", "` inside a word separates synonyms. None uses the objects of `parts`, or
+                the words that the model was trained on or taught. A vocabulary prepared by `encode` brings its own
+                parts and background.
             options: how to label (default: `LabelOptions()`).
             parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects that
                 are not among the words are added after them. Parts lie inside their objects.
@@ -344,6 +357,8 @@ class Segmenter(Teachable, Shareable, ABC):
         return replace(protocol, selection=self.own_selection.rule(words, self.votes))
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
+        if words is None and parts is None and (own := self.own_words):
+            words, background = own, background or (self.known_background if self.known_background in own else None)
         if not isinstance(words, PreparedVocabulary):
             return PreparedVocabulary(
                 self.encode_words,
@@ -355,7 +370,9 @@ class Segmenter(Teachable, Shareable, ABC):
             )
         if words.encode is not self.encode_words:
             raise UsageError("these words were encoded by another model; encode them with this one")
-        if parts is not None or background not in (None, words.background):
+        if parts is not None or (
+            background is not None and folded(background.strip()) != folded(words.background or "")
+        ):
             raise UsageError("encoded words bring their own parts and background; give both to `encode`")
         return words
 
@@ -436,6 +453,8 @@ class Segmenter(Teachable, Shareable, ABC):
             dtype=self.dtype,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
+            background=job.query.background_name,
+            unsure_below=self.unsure_below,
             parts=() if query.parts is None else query.parts.parts,
             part_labels=part_labels,
             part_confidence=part_confidence,

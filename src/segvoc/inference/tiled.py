@@ -171,6 +171,7 @@ class TiledLabeling:
             dtype=dtype,
             seconds=image.seconds + time.perf_counter() - start,
             source=image.source,
+            background=self.job.query.background_name,
         )
 
     def _protocol(self, classes: Classes | None) -> Protocol:

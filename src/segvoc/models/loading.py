@@ -14,7 +14,7 @@ from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.hardware import DtypeName, bfloat16_instructions
+from segvoc.hardware import DtypeName, bfloat16_instructions, device_name
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
@@ -297,7 +297,7 @@ def find_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with contextlib.suppress(RuntimeError):
-        found = torch.device(device)
+        found = torch.device(device_name(device))
         counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
         if (found.index or 0) < counts.get(found.type, 0):
             return found

@@ -9,8 +9,9 @@ from segvoc.errors import UsageError, naming_torch
 from segvoc.exported.manifest import is_exported
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
-from segvoc.hardware import DtypeName, may_have_gpu
+from segvoc.hardware import DtypeName, device_name, may_have_gpu
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.catalog import check_name_without_torch
 from segvoc.models.digests import keep_words
 from segvoc.models.finding import find_model
 from segvoc.sharing.hub import Token
@@ -36,7 +37,7 @@ def load(
     name: str | os.PathLike[str] = "tiny",
     *,
     weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
+    device: "str | int | torch.device" = "auto",
     dtype: "DtypeName | torch.dtype" = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
@@ -54,8 +55,8 @@ def load(
             preset is meant by a path ("./tiny").
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
-        device: "auto" (NVIDIA's GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", ... or "mps", Apple's GPU,
-            on which segvoc has not been tested.
+        device: "auto" (NVIDIA's GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1" or 1, ... or "mps", Apple's
+            GPU, on which segvoc has not been tested.
         dtype: "float32", to train, to save, and for scores to compare; "bfloat16" or, on a GPU, "float16" for most
             weights and computations, which saves memory and, on processors with instructions for it and on GPUs, much
             time, but changes labels where classes are about equally likely; or "auto": "bfloat16" where the device
@@ -79,7 +80,7 @@ def load(
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is needed and not installed.
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
-    name, dtype = os.fspath(name), dtype_name(dtype)
+    name, dtype, device = os.fspath(name), dtype_name(dtype), device_name(device)
     if means_exported_folder(name):
         settings = {"weights": weights, "options": options, "network": network}
         for setting, value in settings.items():
@@ -105,6 +106,7 @@ def load(
         found = find_model(name, revision=revision, token=token)
         if found is not None:
             return cast("NetworkSegmenter", found.named(load_tiny().with_taught(*map(TaughtWords.load, found.taught))))
+    check_name_without_torch(name)
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
@@ -129,6 +131,7 @@ def load_to_label(
         UsageError: See `load`.
         CheckpointError: See `load`.
     """
+    device = device_name(device)
     on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
     if name == "tiny" and _is_plain(weights, options, network) and on_cpu and dtype in ("auto", "float32"):
         return load_tiny()

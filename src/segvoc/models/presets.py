@@ -12,13 +12,13 @@ from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, 
 from segvoc.encoders.prompts import IMAGENET_TEMPLATES
 from segvoc.encoders.timm_clip_sizes import TIMM_CLIPS, TimmClipName
 from segvoc.encoders.vit import clip_seg_b16, vit_b16, vit_big_g14, vit_h14, vit_l14
-from segvoc.errors import UsageError, did_you_mean
 from segvoc.inference import protocols
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.prepared_vocabulary import BackgroundWords
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.models import builders
+from segvoc.models.catalog import unknown_model
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import (
@@ -473,10 +473,7 @@ def find_preset(name: str) -> Preset:
         UsageError: the name is unknown; the error lists the known names.
     """
     if name not in PRESETS:
-        raise UsageError(
-            f"model {name!r} is unknown{did_you_mean(name, PRESETS)}; it is one of {', '.join(PRESETS)}, or a "
-            ".safetensors of segvoc"
-        )
+        raise unknown_model(name)
     return PRESETS[name]
 
 

@@ -122,6 +122,9 @@ class SegmentAnswer(BaseModel):
     classes: list[ClassAnswer]
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were asked for.")
     unlabeled: int = Field(description="Pixels without a class.")
+    mean_confidence: float | None = Field(description="Of all words together, the background aside; null without any.")
+    not_found: list[str] = Field(description="The words without pixels.")
+    unsure: bool = Field(description="Whether perhaps none of the words is in the image.")
     seconds: float = Field(description="Time for reading and labeling the image [s].")
     hints: list[str] = Field(description="For example words that the model doesn't know.")
 

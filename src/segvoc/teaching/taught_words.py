@@ -31,6 +31,7 @@ from segvoc.teaching.features import (
     scored,
 )
 from segvoc.teaching.regions import mixed
+from segvoc.vocabulary import folded
 
 TAUGHT_HEADER = "segvoc_taught"
 """Key of our entry in the safetensors metadata; its value is a JSON object."""
@@ -386,9 +387,11 @@ class TaughtQuery:
             words: the words of the query, as in a vocabulary.
             asked: the number of its maps: there may be one for "none of the words" too.
         """
-        places = {word: (number, row) for number, one in enumerate(taught) for row, word in enumerate(one.words)}
-        known = {word.name for one in taught for word in one.record.words}
-        words = list(words)
+        places = {
+            folded(word): (number, row) for number, one in enumerate(taught) for row, word in enumerate(one.words)
+        }
+        known = {folded(word.name) for one in taught for word in one.record.words}
+        words = list(map(folded, words))
         found = [index for index, word in enumerate(words) if word in places]
         if not found:
             return None

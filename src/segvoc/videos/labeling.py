@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from segvoc.errors import InputError, OutputError
 from segvoc.imaging.label_maps import label_map_image, read_label_map
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
-from segvoc.imaging.palette import class_colors
+from segvoc.imaging.palette import word_colors
 from segvoc.imaging.result_paths import refuse_overwriting
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
@@ -156,13 +156,15 @@ def label_video(
     stamp = stamp_of(path)
     with OpenVideo(path) as video, PartialVideo(out, paths.stem, settings, stamp, resume=resume) as partial:
         if not partial.is_complete:
-            with closing(_FrameWriter(video, prepared.words, every, overlay, partial)) as writer:
+            with closing(_FrameWriter(video, prepared, every, overlay, partial)) as writer:
                 _label(model, video, prepared, every, how, partial, writer, progress)
         result = VideoResult(
             source=str(path),
             height=video.height,
             width=video.width,
             words=prepared.words,
+            background=prepared.background,
+            unsure_below=model.unsure_below,
             statistics=partial.statistics,
             times=partial.times,
             time_base=video.time_base,
@@ -224,15 +226,20 @@ class _FrameWriter:
     """
 
     def __init__(
-        self, video: OpenVideo, words: Sequence[str], every: int, style: OverlayStyle | None, partial: "PartialVideo"
+        self,
+        video: OpenVideo,
+        vocabulary: PreparedVocabulary,
+        every: int,
+        style: OverlayStyle | None,
+        partial: "PartialVideo",
     ) -> None:
         self._every, self._piece = every, every * max(1, PIECE // every)
-        self._partial, self._colors = partial, class_colors(len(words))
+        self._partial, self._colors = partial, word_colors(vocabulary.words, vocabulary.background)
         self.times = partial.times[:]
         """Of all frames that were read so far."""
         self._overlay: OverlayVideo | None = None
         if style is not None:
-            self._overlay = OverlayVideo(partial.overlay, video.path, words, style)
+            self._overlay = OverlayVideo(partial.overlay, video.path, vocabulary.words, self._colors, style)
         self._most = max(2, WAITING_FRAME_PIXELS // (video.width * video.height))
         self._entries: list[dict[str, Any]] = []
         self._state: SmoothingState | None = None

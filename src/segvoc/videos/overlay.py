@@ -16,11 +16,7 @@ from PIL import Image
 
 from segvoc.errors import OutputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED, nearest
-from segvoc.imaging.legend import LegendEntry, draw_legend
-from segvoc.imaging.overlay import OverlayStyle, Paint
-from segvoc.imaging.palette import class_colors
-from segvoc.imaging.region_names import draw_names
-from segvoc.imaging.regions import Regions, class_regions
+from segvoc.imaging.overlay import LegendEntry, OverlayStyle, Paint, Regions, class_regions, draw_legend, draw_names
 from segvoc.videos.reading import OpenVideo, open_container, require_av
 
 ENCODER = "libx264"
@@ -76,7 +72,8 @@ class OverlayVideo:
     Args:
         path: the file to write.
         source: the source.
-        words: names of the classes.
+        words: names of the K classes.
+        colors: (K, 3) their colors.
         style: what overlays show.
 
     Raises:
@@ -84,12 +81,14 @@ class OverlayVideo:
         OutputError: the file can't be written.
     """
 
-    def __init__(self, path: Path, source: Path, words: Sequence[str], style: OverlayStyle) -> None:
+    def __init__(
+        self, path: Path, source: Path, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"], style: OverlayStyle
+    ) -> None:
         av = require_av()
         self.path, self._video, self._heard = path, OpenVideo(source), open_container(source)
         self.sound: list[Sound] = []
         self._frames = self._video.frames()
-        self._painter = VideoPainter((self._video.height, self._video.width), words, style)
+        self._painter = VideoPainter((self._video.height, self._video.width), words, colors, style)
         height, width = self._painter.size
         self._odd = height % 2, width % 2
         with self._writing():
@@ -191,12 +190,15 @@ class VideoPainter:
 
     Args:
         size: height and width of the video's frames [px].
-        words: names of the classes.
+        words: names of the K classes.
+        colors: (K, 3) their colors.
         style: what overlays show.
     """
 
-    def __init__(self, size: tuple[int, int], words: Sequence[str], style: OverlayStyle) -> None:
-        self.words, self.colors, self.style = words, class_colors(len(words)), style
+    def __init__(
+        self, size: tuple[int, int], words: Sequence[str], colors: UInt8[np.ndarray, "K 3"], style: OverlayStyle
+    ) -> None:
+        self.words, self.colors, self.style = words, colors, style
         scale = min(1.0, math.sqrt((style.max_pixels or math.inf) / (size[0] * size[1])))
         self.size = size if scale == 1 else (max(2, round(size[0] * scale)), max(2, round(size[1] * scale)))
         self._is_smaller = scale < 1

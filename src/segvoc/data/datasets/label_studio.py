@@ -148,7 +148,7 @@ def _shape(region: Entry, label: int) -> Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class _BrushRuns(Shape):
-    """A mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.regions`)."""
+    """A mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
 
     runs: Sequence[Any]
     """The bytes; checked when they are drawn."""

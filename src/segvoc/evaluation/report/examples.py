@@ -12,9 +12,8 @@ from segvoc.errors import InputError
 from segvoc.evaluation.metrics import Confusion
 from segvoc.evaluation.result import EvaluationResult
 from segvoc.evaluation.task import EvaluationTask, GroundTruth, ImageScore, shown_prediction
-from segvoc.imaging.overlay import draw_overlay
+from segvoc.imaging.overlay import class_regions, draw_overlay
 from segvoc.imaging.palette import class_colors
-from segvoc.imaging.regions import class_regions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 

@@ -1,0 +1,222 @@
+"""Words as people type them, and what a call says of them."""
+
+import io
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from segvoc.cli.output import model_hints, unquoted_hint, word_hints
+from segvoc.data.labeled_images import class_names
+from segvoc.errors import UsageError
+from segvoc.imaging import reading
+from segvoc.models.opening import load_tiny
+from tests.cli.command import Command, draw_photos, result_files
+
+PHOTO = Path(__file__).resolve().parents[2] / "samples/coffee.jpg"
+
+
+# ---- lists of words
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('["cat", "sofa, couch"]', ["cat", "sofa, couch"]),
+        ('{"10": "wall", "2": "sofa", "0": "cat"}', ["cat", "sofa", "wall"]),
+        ('{"sofa": 1, "cat": 0}', ["cat", "sofa"]),
+    ],
+)
+def test_words_file_may_be_a_list_of_classes(segment: Command, content: str, words: list[str]) -> None:
+    draw_photos("photo.png")
+    Path("classes.json").write_text(content)
+    done = segment("photo.png", "--words-file", "classes.json", "--json")
+    assert [entry["name"] for entry in json.loads(done.out)["classes"]] == words
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("words.csv", "id,name", "is a table (.csv)"),
+        ("classes.json", '{"cat": [1]}', "has no names"),
+        ("classes.json", "[1]", "isn't a string"),
+        ("classes.json", "[", "isn't valid JSON"),
+    ],
+)
+def test_words_file_that_has_none_is_refused(segment: Command, name: str, content: str, said: str) -> None:
+    Path(name).write_text(content)
+    segment("photo.png", "--words-file", name).refused(said)
+
+
+def test_lists_of_words_add_up_and_case_or_accents_make_no_second_word(segment: Command) -> None:
+    draw_photos("photo.png")
+    done = segment("photo.png", "--words", "cat, sofa", "--words", "wall", "--json")
+    assert [entry["name"] for entry in json.loads(done.out)["classes"]] == ["cat", "sofa", "wall"]
+    segment("photo.png", "--words", "Cafe\u0301, wall, caf\xe9").refused("'café' is given twice (also as 'Café'")
+
+
+def test_background_is_found_in_any_case_and_is_gray(segment: Command) -> None:
+    draw_photos("photo.png")
+    done = segment("photo.png", "--words", "cat, Other", "--background", "other", "--threshold", "0.9", "--json")
+    cat, other = json.loads(done.out)["classes"]
+    assert (other["name"], other["color"]) == ("Other", [128, 128, 128]) and cat["color"] != other["color"]
+
+
+# ---- hints
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cat; wall; sofa"], '"cat, wall, sofa"'),
+        (["cat | wall"], '"cat, wall"'),
+        (["cat\uff0cwall\u3001sofa"], '"cat, wall, sofa"'),
+        (["cat dog"], 'separate words with commas ("cat, dog")'),
+        (["cat"], "--background other, or --threshold 0.5"),
+        (["cup", "Background"], "--background Background"),
+    ],
+)
+def test_words_that_were_probably_meant_otherwise_get_a_hint(words: list[str], said: str) -> None:
+    (hint,) = word_hints(words)
+    assert said in hint
+
+
+def test_lines_of_a_file_with_several_classes_get_a_hint() -> None:
+    assert [hint.split("; ")[-1] for hint in word_hints(["cat; wall", "sofa"], from_file=True)] == [
+        "write one class a line"
+    ]
+    (hint,) = word_hints(["cat, wall, sofa"], from_file=True)
+    assert "one a line" in hint
+
+
+def test_plain_words_get_no_hint() -> None:
+    assert word_hints(["cat", "traffic light"]) == word_hints(["cat"], fills_image=False) == []
+    assert word_hints(["cup", "background"], fills_image=False) == []
+    assert word_hints(class_names("ade847"), from_file=True) == []
+
+
+def test_list_without_quotes_is_answered_with_quotes(segment: Command) -> None:
+    draw_photos("photo.png")
+    for listed in (["cat,", "sofa,", "wall"], ["cat", "sofa", "wall"]):
+        segment("photo.png", "--words", *listed).refused('put quotes around the list: --words "cat, sofa, wall"')
+    assert unquoted_hint("cat", ["missing"]) is None and unquoted_hint("cat, sofa", ["photo.png", "gone"]) is None
+
+
+def test_names_that_the_network_knows_better_are_told() -> None:
+    assert model_hints(["man", "Woman", "car"], ()) == ['"man" and "woman" may be missed; "person" is known better']
+    assert model_hints(["man", "person"], ()) == model_hints(["cat"], ()) == []
+    assert model_hints(["cat"], ["rust", "dent"]) == [
+        "none of the words that this model was taught (rust, dent) is asked"
+    ]
+    assert model_hints(["Rust"], ["rust", "dent"]) == []
+
+
+def test_hints_and_warnings_go_to_standard_error_and_refuse_nothing(segvoc_command: Command) -> None:
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    done = segvoc_command("segment", "moving.gif", "--words", "кошка", "--json")
+    assert done.code == 0
+    assert done.out.count("\n") == 1
+    assert 'segvoc: hint: "кошка" is the only word' in done.err
+    assert "segvoc: warning: 'moving.gif' has several frames, of which only the first is labeled" in done.err
+    assert 'segvoc: warning: the model was trained on English words and probably doesn\'t know "кошка"' in done.err
+
+
+# ---- what was seen
+
+
+def test_what_was_seen_is_said(segvoc_command: Command) -> None:
+    done = segvoc_command("segment", PHOTO, "--words", "cup, table, submarine")
+    (line,) = done.out.splitlines()
+    assert "confidence 0." in line and "; not found: submarine -> out/" in line
+    report = json.loads(Path("out/coffee.json").read_text())
+    assert (report["not_found"], report["unsure"]) == (["submarine"], False) and report["mean_confidence"] > 0.12
+    done = segvoc_command("segment", PHOTO, "--words", "tax return, inflation")
+    assert "unsure nearly everywhere (0.0" in done.out.splitlines()[1]
+    assert json.loads(Path("out/coffee.json").read_text())["unsure"]
+
+
+# ---- images by address and on standard input
+
+
+def test_images_come_by_address_or_on_standard_input(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_photos("photo.png")
+    content = Path("photo.png").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path.startswith("/a/photo.png") else 404)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        done = segment(f"{root}/a/photo.png", f"{root}/gone.png", "--words", "cat, wall", "--json")
+        assert done.code == 1 and json.loads(done.out)["image"] == f"{root}/a/photo.png"
+        assert f"'{root}/gone.png' can't be fetched (Not Found" in done.err or "404" in done.err
+        fetched = reading.read_given(f"{root}/a/photo.png?size=2")
+        with pytest.raises(segvoc.InputError, match="is a URL, which isn't fetched here"):
+            reading.read_image(f"{root}/a/photo.png")
+        server.shutdown()
+    assert np.array_equal(fetched, reading.read_image("photo.png"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert segment("-", "--words", "cat, wall").code == 0
+    assert {"photo.png", "stdin.png"} <= set(result_files())
+
+
+# ---- names that other tools use
+
+
+def test_result_shows_itself_and_gives_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = load_tiny().segment(PHOTO, ["cup", "table"])
+    assert np.array_equal(result.mask("CUP"), result.labels == 0) and result.mask("cup").any()
+    with pytest.raises(UsageError, match=r"'cupp' was not asked for \(did you mean cup\?\)"):
+        result.mask("cupp")
+    shown: list[Image.Image] = []
+    monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: not shown.append(image))
+    result.show()
+    assert shown[0].width >= result.width
+    monkeypatch.setattr("PIL.ImageShow.show", lambda image, title: False)
+    with pytest.raises(UsageError, match="no viewer"):
+        result.show()
+
+
+def test_misspelled_options_get_a_suggestion() -> None:
+    model = load_tiny()
+    for wrong, said in ({"treshold": 0.5}, "mean threshold"), ({"part": {}}, "mean parts"), ({"xyz": 1}, "there are"):
+        with pytest.raises(UsageError, match=said):
+            model.segment(PHOTO, ["cup"], **wrong)
+    with pytest.raises(UsageError, match="is not a number"):
+        model.segment(PHOTO, ["cup"], threshold="0.5")  # type: ignore[arg-type]
+
+
+def test_gpu_may_be_a_number() -> None:
+    with pytest.raises(UsageError, match="'cuda:99' is not available"):
+        segvoc.load("tiny", device=99)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("predict", "segment"), ("finetune", "train"), ("segmnt", "segment")])
+def test_commands_of_other_tools_are_answered_with_ours(segvoc_command: Command, typed: str, meant: str) -> None:
+    segvoc_command(typed, "photo.jpg").refused(f"did you mean {meant}?")
+
+
+def test_names_are_checked_before_pytorch_is_asked_for(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("models.catalog", "models.opening", "cli.info"):
+        monkeypatch.setattr(f"segvoc.{module}.find_spec", lambda name: None)
+    for command in (["segment", PHOTO, "--words", "cup", "--model"], ["info"], ["bench"]):
+        segvoc_command(*command, "tinny").refused("model 'tinny' is unknown (did you mean tiny?)")
+    facts = json.loads(segvoc_command("info", "tiny", "--json").out)
+    assert facts["parameters"] > facts["trainable"] > 1_000_000 and facts["weights"]["status"] == "shipped"
+    assert any("GB" in file or "MB" in file for file in facts["weights"]["on_disk"].values())
