@@ -2,11 +2,9 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 
-import { borderLines } from "../src/imaging/border_lines";
-import { overlay } from "../src/imaging/overlay";
+import { borderLines, overlay } from "../src/imaging/overlay";
 import { MOST_WORDS, NO_COLOR, wordColor } from "../src/imaging/palette";
-import { resizedPlanes } from "../src/imaging/resize";
-import { halfToEven } from "../src/imaging/rounding";
+import { halfToEven, resizedPlanes } from "../src/imaging/resize";
 import { bytes, expected, pixels } from "./expected";
 
 for (const { source, target, image, resized } of expected.resized) {

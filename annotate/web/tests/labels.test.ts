@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { namePlaces } from "../src/imaging/names";
+import { regionAt } from "../src/labels/connected";
 import { Edits } from "../src/labels/edits";
 import { figures, Labeling, partFigures } from "../src/labels/labeling";
-import { namePlaces } from "../src/labels/name_places";
-import { BAND, mapped, packed, unpacked } from "../src/labels/packed";
-import { regionAt } from "../src/labels/region";
-import { polygon, stroke } from "../src/labels/shapes";
+import { BAND, mapped, packed, unpacked } from "../src/labels/layer";
+import { polygon, stroke } from "../src/labels/runs";
 import { ALL, found, map, rows } from "./labeled";
 
 const SIZE = { width: 7, height: 5 };

@@ -4,9 +4,8 @@ import { test } from "node:test";
 import { Edits } from "../src/labels/edits";
 import { Labeling } from "../src/labels/labeling";
 import { doubtfulPlaces } from "../src/labels/least_certain";
-import { newState, type ImageState } from "../src/project/structure";
-import { EVERYTHING, isWanted, ordered, progressOf, type Order, type Wanted } from "../src/review/finding";
-import { statistics } from "../src/review/statistics";
+import { type ImageState, newState } from "../src/project/structure";
+import { EVERYTHING, isWanted, type Order, ordered, progressOf, statistics, type Wanted } from "../src/session/listing";
 import { ALL } from "./labeled";
 
 const WIDTH = 96,

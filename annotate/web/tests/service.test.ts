@@ -1,11 +1,10 @@
+import { encode } from "fast-png";
+import { strToU8, zipSync } from "fflate";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { encode } from "fast-png";
-import { strToU8, zipSync } from "fflate";
-
 import { PageError } from "../src/backend";
-import { readAnswer } from "../src/service/answer";
+import { readAnswer } from "../src/service/backend";
 
 const RESULT = { model: "tiny", dtype: "float16", seconds: 0.5, classes: [{ name: "cat" }, { name: "sofa, couch" }] };
 

@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { regionAt } from "../src/labels/connected";
 import { Edits } from "../src/labels/edits";
 import { Labeling } from "../src/labels/labeling";
 import { corners, corridor, edgeCosts, strongestNear, wayBetween } from "../src/labels/live_wire";
-import { regionAt } from "../src/labels/region";
-import type { Point } from "../src/labels/runs";
-import { polygon, stroke } from "../src/labels/shapes";
+import { type Point, polygon, stroke } from "../src/labels/runs";
 import { enclosed, specks, surroundings } from "../src/labels/surroundings";
-import { framed, toStage } from "../src/page/stage/view";
+import { framed, toStage } from "../src/page/stage/navigation";
 import { ALL, found, labeling, map, rows } from "./labeled";
 
 /** RGBA of an image from what each pixel's gray value is. */

@@ -1,12 +1,17 @@
 """`segvoc annotate`: a project in the browser."""
 
 import errno
+import logging
 import socket
+import sys
 import threading
 import time
 import webbrowser
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -66,16 +71,17 @@ def annotate(
         project = open_project(folder)
         project.add_words(names)
     else:
+        if not given and images is None:
+            _ask_for_new(Path(folder))
         options = ProjectOptions(model=model or "tiny")
         project = Project.create(folder, words=names, images=images, options=options)
     for problem in project.recover():
         echo(f"segvoc: {problem}", err=True)
     options = project.record.options
-    port = _free_port() if port is None else port or _free_port(0)
-    address = f"http://{HOST}:{port}"
-    echo(f"{project.record.name}: {address} (Ctrl+C ends)")
-    if not no_browser:
-        threading.Thread(target=_open_page, args=(address, port), daemon=True).start()
+    port = port or _free_port(FIRST_PORT if port is None else 0)
+    if _is_free(port):  # else the service says what is wrong
+        told = project.record.name, port, not no_browser
+        threading.Thread(target=_tell_when_it_answers, args=told, daemon=True).start()
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
     settings = ServiceSettings(
         max_bytes=200_000_000,
@@ -83,22 +89,56 @@ def annotate(
         stop_seconds=5.0,
         extensions=(AnnotateRoutes(served),),
     )
-    run(partial(chosen.open, model or options.model), settings, host=HOST, port=port)
+    with _quiet():
+        run(partial(chosen.open, model or options.model), settings, host=HOST, port=port)
 
 
-def _free_port(first: int = FIRST_PORT) -> int:
+def _ask_for_new(folder: Path) -> None:
+    """Ask before a folder is made, since a project's name may be mistyped; scripts aren't asked."""
+    if folder.exists() or not sys.stdin.isatty():
+        return
+    from segvoc.data.datasets.project import is_project
+
+    beside = [other.name for other in folder.absolute().parent.glob("*/") if is_project(other)]
+    alike = get_close_matches(folder.name, beside, n=1)
+    hint = f"; did you mean {str(folder.with_name(alike[0]))!r}" if alike else ""
+    click.confirm(f"There is no project {str(folder)!r}{hint}. Make it?", default=not alike, abort=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Whoever labels reads the page, not the service's log: only warnings and errors are shown."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _free_port(first: int) -> int:
     for port in (*range(first, first + PORTS), 0) if first else (0,):
-        with socket.socket() as trial, suppress(OSError):
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((HOST, port))
-            return trial.getsockname()[1]
+        if found := _is_free(port):
+            return found
     raise UsageError(f"no port is free ({errno.errorcode[errno.EADDRINUSE]}); end another program")
 
 
-def _open_page(address: str, port: int) -> None:
-    """Open the page as soon as the service listens."""
+def _is_free(port: int) -> int:
+    """A port if nobody listens there, any for 0; else 0."""
+    with socket.socket() as trial, suppress(OSError):
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind((HOST, port))
+        return trial.getsockname()[1]
+    return 0
+
+
+def _tell_when_it_answers(name: str, port: int, opens: bool) -> None:
+    """Print the page's address as soon as the service listens, and open it in the browser."""
     while True:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
             break
         time.sleep(0.1)
-    webbrowser.open(address)
+    address = f"http://{HOST}:{port}"
+    echo(f"{name}: {address} (Ctrl+C ends)")
+    if opens:
+        webbrowser.open(address)

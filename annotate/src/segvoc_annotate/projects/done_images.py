@@ -18,10 +18,17 @@ class DoneImage(LabeledImage):
 
     places: Mapping[int, int]
     """The class index of each word that the project still has, by its id."""
+    corrected: bool
+    """Whether a person corrected it, or its labels were imported; else they are the model's own."""
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         """See `LabeledImage.stored_labels`; pixels of a removed word are unlabeled."""
         return label_table(self.places)[super().stored_labels(size)]
+
+
+def corrected_places(images: LabeledImages) -> list[int]:
+    """The indices of those `done_images` that say how good a model is: those whose labels aren't its own."""
+    return [place for place, image in enumerate(images.images) if isinstance(image, DoneImage) and image.corrected]
 
 
 def done_images(project: ProjectFolder) -> LabeledImages:
@@ -37,9 +44,11 @@ def done_images(project: ProjectFolder) -> LabeledImages:
     places = {word.id: place for place, word in enumerate(words)}
     found = []
     for image in project.images().values():
-        if project.state(image).done:
-            labels = project.files(image).labels
-            found.append(DoneImage(image=image.path, labels=labels, stem=image.stem, places=places))
+        if (state := project.state(image)).done:
+            labels, corrected = project.files(image).labels, state.corrected > 0 or state.source == "import"
+            found.append(
+                DoneImage(image=image.path, labels=labels, stem=image.stem, places=places, corrected=corrected)
+            )
     if not found:
         raise UsageError(f"no image of the project {record.name!r} is done; mark those as done whose labels are right")
     names = [word.name for word in words]

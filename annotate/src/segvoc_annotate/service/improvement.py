@@ -157,6 +157,8 @@ class Improvement:
         self.project.improved(IMPROVED_FILE, by=state.by or "")
         self.on_taught()
         done = replace(state, state="done", stage=None, share=1.0)
+        if not taught["judges"]:
+            return replace(done, message="none of the done images was corrected, so nothing says how good it is")
         if taught["miou"] is None:
             return replace(done, message="too few images are done to hold some out, so nothing says how good it is")
         # fine-tuning notes how many it learned from, which are fewer

@@ -1,7 +1,7 @@
 """The process in which words are taught with a project's images, so that it can be ended at any time."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
@@ -11,12 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import numpy as np
+
 import segvoc
 from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError
 from segvoc.process_settings import end_with_parent, for_own_process
 from segvoc.records import to_json
 from segvoc.serving.logs import LOGGER
-from segvoc_annotate.projects.done_images import done_images
+from segvoc_annotate.projects.done_images import corrected_places, done_images
 from segvoc_annotate.projects.folder import ProjectFolder
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
@@ -78,7 +80,8 @@ def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]
 def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
     """Teach, and report the progress to the parent.
 
-    It is sent ("step", stage, share), and in the end ("done", record), ("nothing", line) or ("failed", line).
+    It is sent ("step", stage, share), and in the end ("done", record and number of judges), ("nothing", line) or
+    ("failed", line).
 
     Args:
         open_model: loads the model.
@@ -98,12 +101,17 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
         tell("opening the model", 0, 1)
         images = done_images(ProjectFolder.open(order.project))
         model = (exact_opener(open_model) if order.finetune else open_model)()
-        taught = _tuned(model, images, order, tell) if order.finetune else model.teach(images, on_step=tell)
+        judges = corrected_places(images)
+        taught = (
+            _tuned(model, images, judges, order, tell)
+            if order.finetune
+            else model.teach(images, judges=judges, on_step=tell)
+        )
         if taught is None:
             to.send(("nothing", "fine-tuning was no better than the words' text on images that were held out"))
             return
         taught.save(order.out)
-        to.send(("done", to_json(taught.record)))
+        to.send(("done", to_json(taught.record) | {"judges": len(judges)}))
     except SegvocError as error:
         to.send(("failed", str(error)))
     except Exception:
@@ -112,7 +120,11 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
 
 
 def _tuned(
-    model: Segmenter, images: LabeledImages, order: ImprovementOrder, tell: Callable[[str, int, int], None]
+    model: Segmenter,
+    images: LabeledImages,
+    judges: Sequence[int],
+    order: ImprovementOrder,
+    tell: Callable[[str, int, int], None],
 ) -> TaughtWords | None:
     """Tuned words; None where they are no better on held-out images."""
     if (why := why_no_finetuning(model)) is not None:
@@ -122,9 +134,14 @@ def _tuned(
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
         segvoc.save(model, file)  # weights may have been given beside the preset
         recipe = segvoc.recipes.finetune(str(file), images=len(images), steps=order.steps, method="words")
+        watched = None
+        if judges and recipe.data.num_val_images:
+            drawn = np.random.default_rng(0).permutation(judges)[: recipe.data.num_val_images].tolist()
+            watched = images.only(sorted(drawn))
+            images = images.only([place for place in range(len(images)) if place not in drawn])
         tell("computing features", 0, 1)
         device = str(getattr(model, "device", "auto"))
-        segvoc.train(recipe, images, run, device=device, progress=False, callbacks=[_Progress(tell)])
+        segvoc.train(recipe, images, run, watched=watched, device=device, progress=False, callbacks=[_Progress(tell)])
         tuned = run / TUNED_WORDS_FILE
         return TaughtWords.load(tuned) if tuned.exists() else None
 

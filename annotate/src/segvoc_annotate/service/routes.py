@@ -24,6 +24,7 @@ from segvoc.storage.files import scratch_folder
 from segvoc.storage.json_files import strict_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
+from segvoc_annotate.projects.images import shown_image
 from segvoc_annotate.projects.importing import Imported, import_path
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
@@ -260,7 +261,11 @@ class ProjectRoutes:
         response = FileResponse(image.path, headers=_KEPT, stat_result=status)
         if request.headers.get("if-none-match") == response.headers["etag"]:
             return Response(status_code=304, headers={**_KEPT, "ETag": response.headers["etag"]})
-        return response
+        async with self._decoding:
+            shown = await self._in_thread(partial(shown_image, image.path))
+        if shown is None:
+            return response
+        return Response(shown, media_type="image/png", headers={**_KEPT, "ETag": response.headers["etag"]})
 
     async def _thumbnail(self, request: Request) -> Response:
         with self._service.place(labels=False):

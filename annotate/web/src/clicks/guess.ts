@@ -1,7 +1,7 @@
 /** What clicks say of an object; Python's `segvoc/clicks/clicked_image.py` does the same. */
 
-import { joined, whole, type Box, type Point, type Size } from "../labels/runs";
-import { boxOfPositive, holds, isEqual, nextView, resampled, viewAround, type Grid } from "./view";
+import { type Box, joined, type Point, type Size, whole } from "../labels/runs";
+import { boxOfPositive, type Grid, holds, isEqual, nextView, resampled, viewAround } from "./view";
 
 /** A click on an image [px]. */
 export interface Click extends Point {

@@ -1,9 +1,8 @@
 /** What surrounds pixels: areas within what a person painted, specks, and the labels that grow into a gap. */
 
-import { connected } from "./connected";
+import { connected, regionAt } from "./connected";
 import type { Labeling } from "./labeling";
-import { regionAt } from "./region";
-import { boxOf, whole, type Runs, type Size } from "./runs";
+import { boxOf, type Runs, type Size, whole } from "./runs";
 
 /** Lengths of a step along an axis and of a diagonal one, by which the nearest pixel is found (Borgefors). */
 const STRAIGHT = 3,

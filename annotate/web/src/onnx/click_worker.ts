@@ -3,8 +3,8 @@
 import { boxed, clicked, type Guess } from "../clicks/guess";
 import { positiveRuns } from "../clicks/view";
 import { whole } from "../labels/runs";
-import { ClickModel } from "./click_model";
 import type { ClickReply, ClickRequest } from "./click_messages";
+import { ClickModel } from "./click_model";
 import { failedBy } from "./failures";
 import { prepareRuntime } from "./runtime";
 

@@ -2,11 +2,10 @@
 
 import { useEffect, useRef } from "preact/hooks";
 
-import { drawnColors, drawnLabels } from "../imaging/drawn_labels";
-import { overlay } from "../imaging/overlay";
+import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
 import { pixelsOf } from "../imaging/reading";
+import { labelingOf } from "../project/keeping";
 import type { Work } from "../project/structure";
-import { labelingOf } from "../project/context";
 import { contextOf } from "../session/settings";
 import type { AskedConflict } from "../session/watching";
 import { Dialog } from "./dialog";

@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 
 import type { Point } from "../labels/runs";
-import { IconButton } from "./icons";
+import { IconButton } from "./buttons";
 
 export interface DialogProps {
   title: string;

@@ -9,9 +9,9 @@ import { KeyError, sentence, TransientError } from "../backend";
 import { ConflictError, MissingError, type ProjectApi } from "./api";
 import type { Database } from "./database";
 import type { Change, Choice, ImageEntry, OpenedProject, Setting, Store, Watcher } from "./store";
-import { newState, type ImageState, type Project, type Work } from "./structure";
-import { collides, rebased, renumbered, type Base, type Unsent } from "./unsent";
-import { movedIds, rebasedWords } from "./words_rebase";
+import { type ImageState, newState, type Project, type Work } from "./structure";
+import { type Base, collides, rebased, renumbered, type Unsent } from "./unsent";
+import { movedIds, rebasedWords } from "./words";
 import { correctionsOf } from "./work_file";
 import type { WorkPacker } from "./work_packer";
 

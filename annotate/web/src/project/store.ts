@@ -2,7 +2,7 @@
 
 import type { ReadonlySignal } from "@preact/signals";
 
-import type { Context } from "./context";
+import type { Context } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Project, Work } from "./structure";
 
 /** An image of a project, without its file. */

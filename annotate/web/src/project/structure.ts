@@ -6,7 +6,7 @@
 import type { Segmentation } from "../backend";
 import type { Color } from "../imaging/palette";
 import type { SavedEdits } from "../labels/edits";
-import type { SavedObjects } from "../labels/object_layer";
+import type { SavedObjects } from "../labels/layer";
 import type { Size } from "../labels/runs";
 
 /** A word of a project. */

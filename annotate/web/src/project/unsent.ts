@@ -1,6 +1,6 @@
 /** A change that is safe in the browser and that the service doesn't have yet. */
 
-import { unpacked, type PackedLayer } from "../labels/packed";
+import { type PackedLayer, unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
 import type { Choice } from "./store";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
@@ -85,4 +85,3 @@ export function renumbered(unsent: Unsent, ids: ReadonlyMap<number, number>): Un
     ...(settled && { settled: settled.map(other) }),
   };
 }
-

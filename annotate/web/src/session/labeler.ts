@@ -2,8 +2,8 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
-import { KeyError, sentence, TransientError, type Backend, type Query } from "../backend";
-import { partsProblem } from "../words/parts";
+import { type Backend, KeyError, type Query, sentence, TransientError } from "../backend";
+import { partsProblem } from "../words/list";
 import type { Item } from "./item";
 import type { Session } from "./session";
 import type { Place } from "./settings";
@@ -85,6 +85,9 @@ export class Labeler {
       const problem = backend.teach ? await session.taught.restore(backend) : null;
       if (backend !== this.backend) return;
       session.model.value = model;
+      const { words } = session.settings;
+      // a model that was taught words starts with them
+      if (!words.value.length) words.value = [...new Set(model.taught.flatMap((file) => file.words))];
       session.problem.value = problem;
       this.retry(session.items.value);
     } catch (failure) {

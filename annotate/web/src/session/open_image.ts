@@ -1,15 +1,14 @@
 /** The image that is looked at, with its labels and corrections. */
 
-import { batch, computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
+import { batch, computed, type ReadonlySignal, signal, type Signal, untracked } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
-import { Edits, type Change, type Choice } from "../labels/edits";
-import { figures, partFigures, type Labeling, type Settled } from "../labels/labeling";
+import { type Change, type Choice, Edits } from "../labels/edits";
+import { figures, type Labeling, NONE, partFigures, type Settled } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
-import { joined, type Box, type Runs } from "../labels/runs";
+import { type Box, joined, type Runs } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
-import { labelingWith } from "../project/context";
-import type { NamedWork } from "../project/keeping";
+import { labelingWith, type NamedWork } from "../project/keeping";
 import type { Item } from "./item";
 import type { Prepared } from "./nearby";
 import type { Settings } from "./settings";
@@ -166,4 +165,30 @@ export class OpenImage {
     this.changed = joined(this.changed, box);
     this.painted.value++;
   }
+}
+
+/**
+ * Make corrections of those labels that would be others now, so that nobody's work is lost.
+ *
+ * @param isCurrent whether the model has nothing new to say; if it has, every pixel keeps its label.
+ */
+export function paintSettled(image: OpenImage, { words, labels }: Settled, isCurrent: boolean): void {
+  const now = image.labeling.value!;
+  const index = words.map((word) => now.words.indexOf(word));
+  const stretches = new Map<number, number[]>();
+  for (let at = 0; at < labels.length;) {
+    const label = labels[at],
+      first = at;
+    const row = at - (at % image.item.width) + image.item.width;
+    const isSame = (pixel: number) => isCurrent && now.labels[pixel] === (label === NONE ? NONE : index[label]);
+    const isKept = isSame(at);
+    while (at < row && labels[at] === label && isSame(at) === isKept) at++;
+    if (isKept) continue;
+    const runs = stretches.get(label) ?? [];
+    stretches.set(label, runs);
+    runs.push(first, at - first);
+  }
+  for (const [label, runs] of stretches)
+    image.paint(Int32Array.from(runs), label === NONE ? null : firstName(words[label]));
+  image.finish();
 }

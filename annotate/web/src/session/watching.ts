@@ -2,12 +2,12 @@
 
 import type { Signal } from "@preact/signals";
 
-import type { Choice, Conflict, Store, Watcher } from "../project/store";
 import { namedWork } from "../project/keeping";
+import type { Choice, Conflict, Store, Watcher } from "../project/store";
 import { Item } from "./item";
 import type { Nearby } from "./nearby";
 import type { OpenImage } from "./open_image";
-import { contextOf, useProject, type Settings } from "./settings";
+import { contextOf, type Settings, useProject } from "./settings";
 
 /** A conflict that a person decides. */
 export interface AskedConflict {

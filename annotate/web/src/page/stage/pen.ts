@@ -1,7 +1,7 @@
 /** Draws on the stage in pixels of the image. */
 
 import type { Point, Runs, Size } from "../../labels/runs";
-import { toStage, type View } from "./view";
+import { toStage, type View } from "./navigation";
 
 export class Pen {
   constructor(

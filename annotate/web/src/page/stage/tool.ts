@@ -4,7 +4,7 @@ import type { ReadonlySignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 
 import type { Point } from "../../labels/runs";
-import type { IconName } from "../icons";
+import type { IconName } from "../buttons";
 import type { Pen } from "./pen";
 
 /** How a click or a drag was begun. */

@@ -10,8 +10,8 @@ import type { OpenImage } from "../../../session/open_image";
 import { pixelAt } from "../navigation";
 import type { Pen } from "../pen";
 import { CLICK, type Key, type Press, type Tool } from "../tool";
-import type { Workbench } from "../workbench";
 import { WordChoice } from "../word_choice";
+import type { Workbench } from "../workbench";
 
 /** Shortest side of a box [px of the image]: a shorter one was meant as a click. */
 const SMALLEST = 4;
@@ -136,7 +136,8 @@ export class ClickTool implements Tool {
   }
 
   options() {
-    const { removes } = this;
+    const { removes } = this,
+      { keepsCorrected } = this.work.session.settings;
     return (
       <>
         <WordChoice work={this.work} />
@@ -147,6 +148,14 @@ export class ClickTool implements Tool {
             onChange={(event) => (removes.value = event.currentTarget.checked)}
           />
           Take out
+        </label>
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={keepsCorrected.value}
+            onChange={({ currentTarget: { checked } }) => (keepsCorrected.value = checked)}
+          />
+          Keep corrected pixels
         </label>
         <button type="button" disabled={!this.isBegun} onClick={() => this.takeBack()}>
           Take back
@@ -208,8 +217,13 @@ export class ClickTool implements Tool {
     const last = this.found.value.at(-1),
       { image } = this.work;
     if (!last || !image || image !== this.image) return;
+    const runs = this.work.session.settings.keepsCorrected.value ? this.work.undecided(last.runs) : last.runs;
+    if (!runs.length) {
+      this.problem.value = "All of it was corrected before; uncheck “Keep corrected pixels” to paint over it.";
+      return;
+    }
     this.forget();
-    this.work.paint(last.runs, this.work.choice.value);
+    this.work.paint(runs, this.work.choice.value);
     this.work.end();
   }
 

@@ -1,4 +1,4 @@
-/** The page's icons: lines on a square of 24. */
+/** The page's icons, and the buttons that have one. */
 
 const LINES = {
   look: "M3 12s3.5-6.5 9-6.5S21 12 21 12s-3.5 6.5-9 6.5S3 12 3 12Z M12 9.2a2.8 2.8 0 1 0 0 5.6a2.8 2.8 0 0 0 0-5.6Z",
@@ -18,8 +18,6 @@ const LINES = {
   fit: "M4 9V4h5 M15 4h5v5 M20 15v5h-5 M9 20H4v-5",
   bare: "M4 5h16v14H4Z M4 16l5-5l4 4l3-3l4 4 M8.5 9h.01",
   find: "M10.5 4.5a6 6 0 1 0 0 12a6 6 0 0 0 0-12Z M15 15l5 5",
-  compare: "M12 3v18 M5 6h4 M5 12h4 M5 18h4 M15 6h4v12h-4",
-  camera: "M4 8h3.5l1.5-2.5h6L16.5 8H20v11H4Z M12 10.2a3.2 3.2 0 1 0 0 6.4a3.2 3.2 0 0 0 0-6.4Z",
   image: "M4 5h16v14H4Z M4 16l5-5l4 4l3-3l4 4 M15.5 8.5h.01",
   close: "M6 6l12 12 M18 6L6 18",
   help: "M12 3.5a8.5 8.5 0 1 0 0 17a8.5 8.5 0 0 0 0-17Z M9.7 9.5a2.4 2.4 0 1 1 3.6 2.1c-.9.5-1.3 1-1.3 1.9 M12 16.5h.01",
@@ -103,5 +101,34 @@ export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
     >
       <Icon name={icon} />
     </button>
+  );
+}
+
+export interface FileButtonProps {
+  label: string;
+  isPrimary?: boolean;
+  icon?: IconName;
+  /** Types or endings of the files. */
+  accept?: string;
+  onFiles: (files: readonly File[]) => void;
+}
+
+export function FileButton({ label, isPrimary = false, icon = "image", accept = "image/*", onFiles }: FileButtonProps) {
+  return (
+    <label class={isPrimary ? "file primary" : "file"}>
+      <Icon name={icon} />
+      {label}
+      <input
+        type="file"
+        accept={accept}
+        multiple
+        onChange={({ currentTarget }) => {
+          const files = [...(currentTarget.files ?? [])];
+          // the same file can be chosen again
+          currentTarget.value = "";
+          if (files.length) onFiles(files);
+        }}
+      />
+    </label>
   );
 }
