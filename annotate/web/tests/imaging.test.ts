@@ -62,13 +62,6 @@ test("corrected rectangles have the borders of the whole image", () => {
   );
 });
 
-test("all colors are different, that of a background included", () => {
-  assert.equal(
-    new Set(Array.from({ length: MOST_WORDS + 1 }, (_, index) => wordColor(index).join())).size,
-    MOST_WORDS + 1,
-  );
-});
-
 test("halves are rounded to the even neighbor", () => {
   assert.deepEqual([0.5, 1.5, 2.5, 2.51, 2.49, 14].map(halfToEven), [0, 2, 2, 3, 2, 14]);
 });

@@ -149,15 +149,6 @@ test("objects of one word are united and dissolved; they and corrections have on
   assert.equal(objectMap(new Labeling(image.found, again, ALL)), null);
 });
 
-test("objects follow their word by any of its names, and sleep while it isn't looked for", () => {
-  const image = labeled("00.11");
-  makeObjects(image, 0, 1);
-  const { edits } = image;
-  const other = (words: string[]) => new Labeling(found(["00.11"], words), edits, ALL);
-  assert.deepEqual(objects(other(["human, person", "dog"])), ["11..."]);
-  assert.deepEqual(objects(other(["cat", "dog"])), ["....."]);
-});
-
 test("painted pixels join the object that they touch, or the nearer of two; alone they are a new one", () => {
   const image = labeled("00......00....", "00......00....", "..........1...", "..............", "0.............");
   const { edits } = image;
@@ -195,37 +186,6 @@ function random(seed: number): () => number {
     return state / 2 ** 32;
   };
 }
-
-test("regions are those that a flood finds", () => {
-  const next = random(7);
-  for (let round = 0; round < 60; round++) {
-    const [width, height] = [1 + Math.floor(next() * 12), 1 + Math.floor(next() * 12)];
-    const keys = Uint8Array.from({ length: width * height }, () => Math.floor(next() * 3));
-    const owner = new Map<number, number>();
-    const regions = connected(width, whole({ width, height }), (at) => keys[at]);
-    for (const [number, { runs, key, pixels }] of regions.entries()) {
-      let sum = 0;
-      for (let at = 0; at < runs.length; at += 2)
-        for (let pixel = runs[at]; pixel < runs[at] + runs[at + 1]; pixel++, sum++) {
-          assert.ok(!owner.has(pixel) && keys[pixel] === key);
-          owner.set(pixel, number);
-        }
-      assert.equal(sum, pixels);
-    }
-    assert.equal(owner.size, keys.filter(Boolean).length);
-    for (const [pixel, number] of owner) {
-      const reached = new Set([pixel]);
-      for (const at of reached)
-        for (const step of Array(9).keys()) {
-          const x = (at % width) - 1 + (step % 3),
-            y = Math.floor(at / width) - 1 + Math.floor(step / 3);
-          if (x >= 0 && y >= 0 && x < width && y < height && keys[y * width + x] === keys[pixel])
-            reached.add(y * width + x);
-        }
-      for (const [other, of] of owner) assert.equal(reached.has(other), of === number);
-    }
-  }
-});
 
 test("whatever is done, labels stay, objects keep to their words, and undo leads back exactly", () => {
   const next = random(11);

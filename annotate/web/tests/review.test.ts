@@ -67,13 +67,6 @@ test("what a person decided isn't in doubt, and a line is no place", () => {
   for (const place of places) assert.ok(isInside(place, 4, 4, 28), `${place.x}, ${place.y}`);
 });
 
-test("a certain image has no places in doubt", () => {
-  const { labeling, edits } = doubting();
-  const rows = Array.from({ length: HEIGHT }, (_, y) => [y * WIDTH, WIDTH]).flat();
-  labeling.take(edits.paint(Int32Array.from(rows), "cat")!);
-  assert.deepEqual(doubtfulPlaces(labeling), []);
-});
-
 function state(image: string, more: Partial<ImageState> = {}): ImageState {
   return { ...newState(image, { width: 10, height: 10 }), ...more };
 }

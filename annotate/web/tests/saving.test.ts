@@ -110,12 +110,6 @@ test("outlines hold exactly the pixels of their regions, holes and corners that 
   assert.ok(found.every(({ points }) => area(points) > 0));
 });
 
-test("a skipped label has no outline, but is a hole in others", () => {
-  const image = map("000", "0.0", "000");
-  const [ring, ...others] = outlines(image.labels, image, NONE, 0);
-  assert.deepEqual([others.length, area(ring.points)], [0, 16]);
-});
-
 test("long outlines have few points and stay near the pixels' edges", () => {
   const size = { width: 200, height: 200 };
   const labels = Uint16Array.from({ length: 200 * 200 }, (_, at) =>

@@ -178,26 +178,6 @@ test("images are labeled again when taught words come and go, and files are kept
   assert.deepEqual((await start()).session.taught.files.value, []);
 });
 
-test("taught words that the model refuses are forgotten", async () => {
-  const store = await opened(), session = new Session(store);
-  await store.put("taught", [{ name: "wrong", content: new Uint8Array(1) }]);
-  assert.equal(await session.taught.restore(new Teachable()), "Another model's.");
-  assert.equal(await session.taught.restore(new Teachable()), null);
-});
-
-test("a back end that takes no taught words says so", async () => {
-  const { session, labeler } = await started("a");
-  await labeler.teach([new File([], "a.words.safetensors")]);
-  assert.match(session.problem.value!, /segvoc serve --taught/);
-});
-
-test("a back end that can't be loaded says why", async () => {
-  const { session, backend, labeler } = await started("a");
-  backend.refusal = new PageError("No model.");
-  await labeler.load();
-  assert.deepEqual([session.problem.value, session.model.value], ["No model.", null]);
-});
-
 test("words are hidden, or shown alone", async () => {
   const session = new Session(await opened());
   const words = ["cat", "sofa, couch", "wall"];

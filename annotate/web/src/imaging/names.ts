@@ -114,7 +114,7 @@ function peaks(grid: Uint16Array, room: Uint16Array, rows: number, columns: numb
 }
 
 /** From the image's pixels to those of the canvas. */
-export interface Mapping {
+interface Mapping {
   readonly scale: number;
   readonly x: number;
   readonly y: number;

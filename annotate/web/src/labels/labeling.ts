@@ -232,7 +232,7 @@ const SQUARE = 1 / 16;
 const PLACES = 65536;
 
 /** All sums are of whole numbers, so that what is taken away leaves nothing behind. */
-export class Tally {
+class Tally {
   /** Pixels of each label. */
   readonly pixels = new Float64Array(PLACES);
   /** Confidence of each label's pixels, in [0, 255], added up. */

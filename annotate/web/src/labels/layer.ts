@@ -18,7 +18,7 @@ export function packed(values: Uint16Array): PackedLayer {
 }
 
 /** The values of one band. */
-export function packedBand(values: Uint16Array, number: number): Band {
+function packedBand(values: Uint16Array, number: number): Band {
   const from = number * BAND,
     to = Math.min(values.length, from + BAND);
   // beyond that, run lengths take more room than the values
@@ -120,7 +120,7 @@ export class Layer {
 }
 
 /** Most objects that an image can have in its history. */
-export const MOST_OBJECTS = 65535;
+const MOST_OBJECTS = 65535;
 
 /** Objects as they are stored. */
 export interface SavedObjects {

@@ -19,7 +19,7 @@ const OPEN = 65535,
   INSIDE = 65534;
 
 /** What is known of an object. */
-export interface ObjectFigures {
+interface ObjectFigures {
   readonly number: number;
   /** Label of its word. */
   readonly label: number;
@@ -84,7 +84,7 @@ export function objectMap(labeling: Labeling): Uint16Array<ArrayBuffer> | null {
 }
 
 /** Fewest pixels of a region that becomes an object by itself. */
-export function leastPixels({ width, height }: { width: number; height: number }): number {
+function leastPixels({ width, height }: { width: number; height: number }): number {
   return Math.max(LEAST.pixels, Math.round(LEAST.share * width * height));
 }
 
@@ -295,7 +295,7 @@ export function joinTouched(labeling: Labeling, counted: ReadonlySet<number>): B
 }
 
 /** A new object of the same word; null: there are none left. */
-export function newLike(labeling: Labeling, number: number): number | null {
+function newLike(labeling: Labeling, number: number): number | null {
   return labeling.edits.objects.create(firstName(labeling.words[labeling.objectLabel(number)]));
 }
 
@@ -401,7 +401,7 @@ export function distances(patch: Patch, inside: number): Int32Array {
  *
  * @param markers places, which are inside.
  */
-export function watershed(patch: Patch, inside: number, markers: readonly number[], first: number): void {
+function watershed(patch: Patch, inside: number, markers: readonly number[], first: number): void {
   const far = distances(patch, inside);
   const { values } = patch;
   const levels: number[][] = [];
@@ -423,7 +423,7 @@ export function watershed(patch: Patch, inside: number, markers: readonly number
 }
 
 /** The middles of the two bodies that are divided most clearly by a neck; null: the shape has no neck. */
-export function bodies(patch: Patch, inside: number): [number, number] | null {
+function bodies(patch: Patch, inside: number): [number, number] | null {
   const far = distances(patch, inside);
   const order = patch.values.length ? byHeight(far) : [];
   const parents = new Int32Array(far.length).fill(-1);

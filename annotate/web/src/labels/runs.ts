@@ -52,7 +52,7 @@ export function whole({ width, height }: Size): Box {
 }
 
 /** Adds the pixels of a row whose centers lie between two places; both may be outside of the image. */
-export function addSpan(runs: number[], { width }: Size, y: number, from: number, to: number): void {
+function addSpan(runs: number[], { width }: Size, y: number, from: number, to: number): void {
   const first = Math.max(0, Math.ceil(from - 0.5)),
     last = Math.min(width - 1, Math.floor(to - 0.5));
   if (last >= first) runs.push(y * width + first, last - first + 1);

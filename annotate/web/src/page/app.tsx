@@ -143,7 +143,7 @@ const TAUGHT = /\.safetensors$/i;
 const ZIP = /\.zip$/i;
 
 /** Takes what is dropped and pasted; true while a file is dragged over the page. */
-export function useDroppedAndPasted(page: Page): boolean {
+function useDroppedAndPasted(page: Page): boolean {
   const [isOver, setOver] = useState(false);
 
   useEffect(() => {

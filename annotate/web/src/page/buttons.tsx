@@ -46,7 +46,7 @@ export function Icon({ name }: { name: IconName }) {
   );
 }
 
-export interface IconButtonProps {
+interface IconButtonProps {
   icon: IconName;
   /** What it does; it appears beside the pointer. */
   label: string;
@@ -72,7 +72,7 @@ export function IconButton({ icon, label, onClick, isPressed, isDisabled = false
   );
 }
 
-export interface HoldButtonProps {
+interface HoldButtonProps {
   icon: IconName;
   label: string;
   /** It is held, or not any more. */
@@ -104,7 +104,7 @@ export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
   );
 }
 
-export interface FileButtonProps {
+interface FileButtonProps {
   label: string;
   isPrimary?: boolean;
   icon?: IconName;

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 /** How long until it is tried again by itself [ms]. */
 const PAUSE = 3000;
 
-export interface ClosedProps {
+interface ClosedProps {
   problem: string;
   needsKey: boolean;
   /** Try again, with a key if one is asked for. */

@@ -6,7 +6,7 @@ import { useEffect, useId, useRef } from "preact/hooks";
 import type { Point } from "../labels/runs";
 import { IconButton } from "./buttons";
 
-export interface DialogProps {
+interface DialogProps {
   title: string;
   /** Where it appears on a wide screen [px of the window], or above that if it ends below; else in the middle. */
   at?: Point | undefined;

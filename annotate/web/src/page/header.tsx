@@ -58,7 +58,7 @@ function UserField({ page: { user } }: { page: Page }) {
   );
 }
 
-export function Help({ page: { control, session }, onClose }: { page: Page; onClose: () => void }) {
+function Help({ page: { control, session }, onClose }: { page: Page; onClose: () => void }) {
   return (
     <Dialog title="Help" onClose={onClose}>
       <div class="column">
@@ -103,7 +103,7 @@ function KeyList({ keys }: { keys: readonly Key[] }) {
   );
 }
 
-export function SavedState({ page: { session } }: { page: Page }) {
+function SavedState({ page: { session } }: { page: Page }) {
   const { store, writer } = session;
   const waiting = store.waiting.value;
   const isWriting = writer.pending.value > 0;

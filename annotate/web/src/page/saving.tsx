@@ -15,7 +15,6 @@ import { type Page, plural } from "./page";
 const FORMATS: readonly (readonly [Format, string, string, string])[] = [
   ["labels", "Label map", "PNG", "A pixel's value is the number of its word"],
   ["overlay", "Overlay", "PNG", "The image with its colors and names"],
-  ["cut-out", "Cut-out", "PNG", "Only the words that are shown; everything else is transparent"],
   ["report", "Shares", "JSON", "Pixels, share and confidence of each word"],
   ["coco-rle", "COCO masks", "JSON", "A mask for each word, as run lengths"],
   ["coco-polygons", "COCO polygons", "JSON", "Polygons for each word"],
@@ -119,7 +118,7 @@ export function ProjectPanel({ page }: { page: Page }) {
   );
 }
 
-export interface SavingAll {
+interface SavingAll {
   /** Save them, or ask first. */
   readonly press: () => void;
   /** The question, while it is open. */
@@ -127,7 +126,7 @@ export interface SavingAll {
 }
 
 /** Saves all images, once it is known what becomes of those that aren't labeled for the words that hold. */
-export function useSavingAll(page: Page, save: (items: readonly Item[]) => void): SavingAll {
+function useSavingAll(page: Page, save: (items: readonly Item[]) => void): SavingAll {
   const [asked, setAsked] = useState<"asked" | "waiting" | null>(null);
   const { session, labeler } = page;
   const press = () => {

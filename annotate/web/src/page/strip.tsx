@@ -204,7 +204,7 @@ interface Range {
 }
 
 /** The address of an image's thumbnail, for as long as it is needed; null: not there yet. */
-export function useThumbnail(item: Item): string | null {
+function useThumbnail(item: Item): string | null {
   const [address, setAddress] = useState<string | null>(null);
   useEffect(() => {
     let isGone = false,
@@ -230,7 +230,7 @@ export function useThumbnail(item: Item): string | null {
  *
  * @param chosen its place; -1: none is.
  */
-export function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: number): Range {
+function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: number): Range {
   const [range, setRange] = useState({ first: 0, last: AT_FIRST, width: 0 });
 
   const look = () => {
@@ -286,7 +286,7 @@ const PROGRESS: readonly (readonly [Progress | "any", string])[] = [
     ["name", "By name"],
   ];
 
-export function Finder({ page: { session } }: { page: Page }) {
+function Finder({ page: { session } }: { page: Page }) {
   const { listing, settings, items } = session;
   const wanted = listing.wanted.value;
   const shown = listing.listed.value.length;
@@ -346,7 +346,7 @@ function Choice<Value extends string>({ label, options, value, onChange }: Choic
   );
 }
 
-export function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: () => void }) {
+function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: () => void }) {
   const { images, progress, decided, words } = statistics(
     session.items.value.map(({ summary }) => summary.value),
     session.settings.vocabulary.value,

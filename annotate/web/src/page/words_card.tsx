@@ -142,13 +142,13 @@ export function WordsField({ page }: { page: Page }) {
   );
 }
 
-export interface WordDialogProps {
+interface WordDialogProps {
   word: string;
   onChange: (word: string) => void;
   onClose: () => void;
 }
 
-export function WordDialog({ word, onChange, onClose }: WordDialogProps) {
+function WordDialog({ word, onChange, onClose }: WordDialogProps) {
   const [text, setText] = useState(typed(word));
   const all = names(splitWords(text.replaceAll(",", "="))[0] ?? "").filter(Boolean);
 

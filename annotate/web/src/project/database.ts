@@ -20,7 +20,7 @@ interface Schema extends DBSchema {
 /** Everything that belongs to an image. */
 export const OF_IMAGES = ["images", "files", "thumbnails", "drafts", "edits", "settled"] as const;
 
-export type StoreName = (typeof OF_IMAGES)[number] | "settings" | "outbox";
+type StoreName = (typeof OF_IMAGES)[number] | "settings" | "outbox";
 
 /** A value to write; without one, what the key has is deleted. */
 export type Entry = {

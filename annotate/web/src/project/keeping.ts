@@ -21,7 +21,7 @@ export interface NamedWork {
   readonly settled: Settled | null;
 }
 
-export function idOf(vocabulary: Vocabulary, word: string): number {
+function idOf(vocabulary: Vocabulary, word: string): number {
   const entry = entryOf(vocabulary, word);
   if (!entry) throw new Error(`the word “${word}” has no id`);
   return entry.id;
@@ -83,7 +83,7 @@ function namedLabels(settled: Uint16Array, draftIds: readonly number[], nameOf: 
 }
 
 /** An answer with words that came after it, too, so that they can be painted at once. */
-export function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
+function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
   const more = words.filter((word) => !found.words.some((known) => sameClass(known, word)));
   return more.length ? { ...found, words: [...found.words, ...more] } : found;
 }

@@ -21,7 +21,7 @@ export interface ProjectWord {
 }
 
 /** How images are labeled. */
-export interface ProjectOptions {
+interface ProjectOptions {
   readonly model?: string;
   readonly synonyms: "first" | "average";
   readonly parts: string;
@@ -78,7 +78,7 @@ export interface KeptEdits extends Pick<SavedEdits, "layer" | "done" | "undone">
 }
 
 /** Objects as they are kept. */
-export interface KeptObjects extends Pick<SavedObjects, "layer"> {
+interface KeptObjects extends Pick<SavedObjects, "layer"> {
   /** Ids of the words of the objects 1, 2, ...; null: such an object has no pixels. */
   readonly ids: readonly (number | null)[];
 }

@@ -15,7 +15,7 @@ import { Coco, labelme, type Shape } from "./annotations";
 import { labelMapPng } from "./maps";
 import { Archive } from "./zip";
 
-export type Format = "labels" | "overlay" | "cut-out" | "report" | "labelme" | "coco-rle" | "coco-polygons";
+export type Format = "labels" | "overlay" | "report" | "labelme" | "coco-rle" | "coco-polygons";
 
 /** A file that is offered to the reader. */
 export interface OfferedFile {
@@ -26,7 +26,6 @@ export interface OfferedFile {
 const ENDINGS: Record<Exclude<Format, "coco-rle" | "coco-polygons">, string> = {
   labels: ".png",
   overlay: ".overlay.png",
-  "cut-out": ".cut-out.png",
   report: ".json",
   labelme: ".labelme.json",
 };
@@ -98,8 +97,6 @@ async function content(
       return png(labelMapPng(withIds(labeling.labels, labeling.ids), labeling, colorsById(vocabulary.value)));
     case "overlay":
       return overlayPng(pixelsOf(bitmap, name), labeling, opacity.value, hasNames.value);
-    case "cut-out":
-      return cutOutPng(pixelsOf(bitmap, name), labeling, session.visible(labeling.words));
     case "report":
       return json(report(labeling, name));
     case "labelme":
@@ -116,7 +113,7 @@ function json(text: string): Blob {
 }
 
 /** The words as colors over the image, with their names. */
-export function overlayPng(pixels: Pixels, labeling: Labeling, opacity: number, hasNames: boolean): Promise<Blob> {
+function overlayPng(pixels: Pixels, labeling: Labeling, opacity: number, hasNames: boolean): Promise<Blob> {
   const { width, height } = pixels;
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d")!;
@@ -132,20 +129,6 @@ export function overlayPng(pixels: Pixels, labeling: Labeling, opacity: number, 
       Math.max(11, Math.min(width, height) / 30),
     );
   }
-  return canvas.convertToBlob({ type: "image/png" });
-}
-
-/** The image where its pixels have one of the words that are shown, and nothing elsewhere. */
-export function cutOutPng(
-  { width, height, data }: Pixels,
-  { labels }: Labeling,
-  isShown: readonly boolean[],
-): Promise<Blob> {
-  const cut = Uint8ClampedArray.from(data);
-  for (let at = 0; at < labels.length; at++)
-    if (labels[at] === NONE || !isShown[labels[at]]) cut.fill(0, 4 * at, 4 * at + 4);
-  const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d")!.putImageData(new ImageData(cut, width, height), 0, 0);
   return canvas.convertToBlob({ type: "image/png" });
 }
 

@@ -33,7 +33,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** A project's zip, in which each image is read when it is needed. */
-export interface ProjectFile {
+interface ProjectFile {
   readonly project: Project;
   readonly images: readonly string[];
   image(name: string): Promise<File>;

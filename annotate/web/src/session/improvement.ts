@@ -36,7 +36,7 @@ interface Means {
 }
 
 /** How far it is, or how it ended. */
-export type ImprovementState =
+type ImprovementState =
   | { readonly kind: "none" | "canceled" }
   /** `share`: of all work, in [0, 1]. */
   | { readonly kind: "running"; readonly stage: string; readonly share: number }

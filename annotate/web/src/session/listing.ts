@@ -110,7 +110,7 @@ export function ordered<Image>(images: readonly Image[], order: Order, stateOf: 
   return result;
 }
 
-export interface Statistics {
+interface Statistics {
   readonly images: number;
   /** Images by how far they are. */
   readonly progress: Readonly<Record<Progress, number>>;
@@ -120,7 +120,7 @@ export interface Statistics {
   readonly words: readonly WordStatistics[];
 }
 
-export interface WordStatistics {
+interface WordStatistics {
   readonly word: ProjectWord;
   /** Images that show it, and those of them that are done. */
   readonly images: number;

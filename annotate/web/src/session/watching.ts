@@ -16,7 +16,7 @@ export interface AskedConflict {
 }
 
 /** What changes of others reach. */
-export interface Watched {
+interface Watched {
   readonly store: Store;
   readonly settings: Settings;
   readonly name: Signal<string>;

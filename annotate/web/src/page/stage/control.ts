@@ -100,7 +100,7 @@ export class StageControl extends Workbench implements Moves {
   }
 }
 
-export class LookTool implements Tool {
+class LookTool implements Tool {
   readonly icon = "look";
   readonly label = "Look";
   readonly key = "v";

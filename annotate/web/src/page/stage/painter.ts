@@ -14,7 +14,7 @@ const NAME_SIZE = 14;
 /** Size of the layers' pixels [CSS px] from which regions have thin lines between them. */
 const LARGE = 3;
 
-export interface Scene {
+interface Scene {
   readonly image: ImageBitmap;
   /** null: the image has no labels yet, or is shown alone. */
   readonly layers: Layers | null;

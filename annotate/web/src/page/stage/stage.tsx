@@ -149,7 +149,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
   };
 }
 
-export function Reading({ control, image }: { control: StageControl; image: OpenImage }) {
+function Reading({ control, image }: { control: StageControl; image: OpenImage }) {
   const labeling = image.labeling.value,
     pixel = control.pixel.value,
     cursor = control.cursor.value;

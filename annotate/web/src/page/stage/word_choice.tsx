@@ -78,7 +78,7 @@ export function choiceOf(key: string): Choice {
 }
 
 /** Something to choose. */
-export interface Option {
+interface Option {
   readonly key: string;
   readonly text: string;
   /** Other names by which it is found. */
@@ -89,7 +89,7 @@ export interface Option {
   readonly isAlways?: boolean;
 }
 
-export interface WordListProps {
+interface WordListProps {
   label: string;
   options: readonly Option[];
   /** What can be done with a text that is no word yet. */

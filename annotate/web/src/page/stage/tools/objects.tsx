@@ -228,7 +228,7 @@ const CHOSEN = 190,
   OTHER = 105;
 
 /** @param chosen numbers of the objects that stand out. */
-export function objectLayer(labeling: Labeling, chosen: readonly number[]): OffscreenCanvas {
+function objectLayer(labeling: Labeling, chosen: readonly number[]): OffscreenCanvas {
   const scale = Math.min(1, LONGEST / Math.max(labeling.width, labeling.height));
   const [width, height] = [labeling.width, labeling.height].map((side) => Math.max(1, Math.round(side * scale)));
   const across = labeling.width / width,

@@ -256,7 +256,7 @@ interface Window {
   readonly costs: Costs;
 }
 
-export class Snapping {
+class Snapping {
   private window: Window | null = null;
 
   constructor(private readonly work: Workbench) {}

@@ -73,7 +73,7 @@ const WIDTH = 300,
   APART = 24;
 
 /** A region that is about to get another word. */
-export interface PickedRegion {
+interface PickedRegion {
   readonly runs: Runs;
   /** The word that it has; null: none. */
   readonly word: string | null;
@@ -81,7 +81,7 @@ export interface PickedRegion {
   readonly at: Point;
 }
 
-export interface RegionDialogProps {
+interface RegionDialogProps {
   work: Workbench;
   region: PickedRegion;
   /** Corner of the stage [px of the window]. */
@@ -90,7 +90,7 @@ export interface RegionDialogProps {
   onClose: () => void;
 }
 
-export function RegionDialog({ work: { session, view }, region, corner, onGive, onClose }: RegionDialogProps) {
+function RegionDialog({ work: { session, view }, region, corner, onGive, onClose }: RegionDialogProps) {
   const { words } = session.settings;
   const has = region.word && firstName(region.word);
   const known = words.value.map((word) => firstName(word).toLowerCase());
