@@ -117,39 +117,6 @@ def test_the_overlay_changes_with_opacity_names_hidden_words_and_the_least_confi
     assert [request for request in coffee.requests[asked:] if not request.startswith("blob:")] == []
 
 
-def test_the_image_is_zoomed_and_moved_by_wheel_buttons_fingers_and_keys(coffee: Site):
-    fitted = coffee.image()
-    coffee.tab.mouse.move(*coffee.place(0.5, 0.5))
-    coffee.tab.mouse.wheel(0, -500)
-    near = coffee.image()
-    assert (near != fitted).mean() > 0.2
-    coffee.drag((0.5, 0.5), (0.6, 0.6))
-    moved = coffee.image()
-    assert (moved != near).mean() > 0.1
-    coffee.press("Show all of the image")
-    assert same(coffee.image(), fitted)
-    for zoom in ("Zoom in", "Zoom out"):
-        coffee.press(zoom)
-    assert same(coffee.image(), fitted)
-    _pinch(coffee)
-    assert (coffee.image() != fitted).mean() > 0.2
-    coffee.stage_key("0")
-    coffee.tab.get_by_role("button", name="Help").focus()
-    assert same(coffee.image(), fitted)
-    coffee.stage_key("+", "+")
-    coffee.tab.get_by_role("button", name="Help").focus()
-    assert (coffee.image() != fitted).mean() > 0.2
-
-
-def _pinch(served: Site) -> None:
-    """Move two fingers apart."""
-    x, y = served.place(0.5, 0.5)
-    protocol = served.tab.context.new_cdp_session(served.tab)
-    for kind, half in (("touchStart", 20), ("touchMove", 50), ("touchMove", 90), ("touchEnd", None)):
-        points = [] if half is None else [{"x": x - half, "y": y, "id": 1}, {"x": x + half, "y": y, "id": 2}]
-        protocol.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-
 def test_a_region_gets_another_word_and_it_is_undone_and_done_again(coffee: Site):
     before = coffee.labels()
     coffee.press("Give a region another word")

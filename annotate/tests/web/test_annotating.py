@@ -11,36 +11,6 @@ from annotate.tests.web.site import SAMPLES, Site
 from segvoc.imaging.reading import read_image
 from segvoc_annotate.projects.archive import unpack_project
 
-MANY = [f"thing {number}" for number in range(1, 41)]
-
-
-def in_window(site: Site, selector: str) -> bool:
-    """Whether all of an element is in the window."""
-    box = site.tab.locator(selector).bounding_box()
-    size = site.tab.viewport_size
-    return box["y"] >= 0 and box["y"] + box["height"] <= size["height"] and box["x"] + box["width"] <= size["width"]
-
-
-def test_the_dialog_of_a_region_stays_in_the_window_and_takes_a_typed_word(served: Site):
-    served.tab.set_viewport_size({"width": 1440, "height": 640})
-    served.open()
-    served.label(SAMPLES / "coffee.jpg", ", ".join(MANY))
-    served.press("Give a region another word")
-    for place in ((0.5, 0.98), (0.98, 0.5), (0.02, 0.02)):
-        served.click(*place)
-        served.tab.get_by_role("dialog").wait_for()
-        assert in_window(served, "dialog")
-        assert in_window(served, "dialog input")
-        served.tab.keyboard.press("Escape")
-        served.tab.get_by_role("dialog").wait_for(state="detached")
-    served.click(0.5, 0.98)
-    served.tab.get_by_role("dialog").wait_for()
-    served.tab.keyboard.type("saucer")
-    served.tab.keyboard.press("Enter")
-    served.tab.get_by_role("button", name="Remove saucer").wait_for()
-    served.done()
-    assert (served.labels() == len(MANY)).any()
-
 
 def test_each_of_several_bad_files_is_named(served: Site, tmp_path: Path):
     paths = [tmp_path / f"bad-{number}.png" for number in range(1, 13)]

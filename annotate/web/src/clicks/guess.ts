@@ -54,8 +54,17 @@ export async function boxed(network: ViewNetwork, box: Box): Promise<Guess> {
   return { clicks: [], box, view, logits: await network.run(view, inView([], view), mask) };
 }
 
-/** The object after one more click. */
-export async function clicked(network: ViewNetwork, before: Guess | null, click: Click): Promise<Guess> {
+/**
+ * The object after one more click.
+ *
+ * @param onFirst called with what a farther view shows of a small object, before it is looked at closely.
+ */
+export async function clicked(
+  network: ViewNetwork,
+  before: Guess | null,
+  click: Click,
+  onFirst: (guess: Guess) => void = () => {},
+): Promise<Guess> {
   const image = whole(network.image);
   const clicks = [...(before?.clicks ?? []), click],
     box = before?.box ?? null;
@@ -70,7 +79,9 @@ export async function clicked(network: ViewNetwork, before: Guess | null, click:
   if (!found) return first;
   const object = clicks.filter(({ adds }) => adds).reduce((all, one) => joined(all, boxOfPoint(one))!, found);
   const nearer = nextView(view, object, image);
-  return isEqual(nearer, view) ? first : inside(network, first, { clicks, box, view: nearer });
+  if (isEqual(nearer, view)) return first;
+  onFirst(first);
+  return inside(network, first, { clicks, box, view: nearer });
 }
 
 async function inside(

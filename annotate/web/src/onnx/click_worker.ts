@@ -31,9 +31,10 @@ async function answer(network: ClickModel, { image, question }: ClickRequest): P
     await network.look(whole(network.image));
     return { kind: "looked" };
   }
-  const guess: Guess =
-    question.kind === "box"
-      ? await boxed(network, question.box)
-      : await clicked(network, question.before, question.click);
-  return { kind: "guessed", guess, runs: positiveRuns(guess.logits, guess.view, network.image) };
+  const guessed = (guess: Guess, isFirst: boolean): ClickReply => {
+    return { kind: "guessed", guess, runs: positiveRuns(guess.logits, guess.view, network.image), isFirst };
+  };
+  if (question.kind === "box") return guessed(await boxed(network, question.box), false);
+  const { before, click } = question;
+  return guessed(await clicked(network, before, click, (first) => send(guessed(first, true))), false);
 }

@@ -50,8 +50,8 @@ export class Labeler {
       untracked(() => void this.load());
     });
     effect(() => {
-      const { model, items, current, reopened } = this.session;
-      for (const seen of [this.query, model, items, current, reopened]) void seen.value;
+      const { model, items, current, reopened, isClicking } = this.session;
+      for (const seen of [this.query, model, items, current, reopened, isClicking]) void seen.value;
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.fill(), PAUSE);
     });
@@ -132,6 +132,7 @@ export class Labeler {
     const query = this.query.value;
     const { backend, running, session } = this;
     if (!backend || key === null || !query || this.again !== undefined || this.isStopped) return;
+    if (session.isClicking.value) return;
     const chosen = session.chosen.value;
     const order = chosen ? [chosen, ...session.items.value.filter((item) => item !== chosen)] : session.items.value;
     for (const item of order) {

@@ -48,6 +48,8 @@ export class Session {
   readonly improved = signal(0);
   /** Counts what may let an image be labeled again, beside words and images. */
   readonly reopened = signal(0);
+  /** Whether a click on an object waits for its answer, so that no image is labeled meanwhile. */
+  readonly isClicking = signal(false);
   /** The file of a project that is about to be opened. */
   readonly offered = signal<File | null>(null);
   /** What went wrong, in one sentence. */
