@@ -22,10 +22,10 @@ from segvoc.serving.app import create_app
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.json_files import write_json
 from segvoc.teaching.taught_words import TaughtWords
-from segvoc_annotate.projects.done_images import corrected_places, done_images
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.work_files import LabelWork
 from segvoc_annotate.service.improvement import IMPROVED_FILE, Improvement, ImprovementState
+from segvoc_annotate.service.improving import corrected_places, done_images
 from segvoc_annotate.service_extension import AnnotateRoutes
 from segvoc_annotate.settings import AnnotateSettings
 from tests.serving.services import png

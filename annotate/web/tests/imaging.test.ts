@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 
 import { borderLines, overlay } from "../src/imaging/overlay";
-import { MOST_WORDS, NO_COLOR, wordColor } from "../src/imaging/palette";
+import { NO_COLOR, wordColor } from "../src/imaging/palette";
 import { halfToEven, resizedPlanes } from "../src/imaging/resize";
 import { bytes, expected, pixels } from "./expected";
 

@@ -14,7 +14,6 @@ import {
   objectFigures,
   objectMap,
 } from "../src/labels/objects";
-import { whole } from "../src/labels/runs";
 import { ALL, found } from "./labeled";
 
 /** Labels 0 (person), 1 (dog), ... from rows of digits. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fitted, moved, showing, toImage, toStage, zoomed } from "../src/page/stage/navigation";
+import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 
 const IMAGE = { width: 400, height: 200 },
   STAGE = { width: 224, height: 324 };

@@ -3,7 +3,6 @@ import { test } from "node:test";
 
 import { PageError } from "../src/backend";
 import { pyramidInputs, pyramidOutput } from "../src/onnx/feature_pyramid";
-import { float16 } from "../src/onnx/float16";
 import { mixed } from "../src/onnx/regions";
 import { readTaughtWords } from "../src/onnx/taught_words";
 import { readNames, type FeatureMap } from "../src/onnx/feature_maps";

@@ -1,14 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { regionAt } from "../src/labels/connected";
-import { Edits } from "../src/labels/edits";
-import { Labeling } from "../src/labels/labeling";
+import { regionAt, surroundings } from "../src/labels/connected";
 import { edgeCosts, wayBetween } from "../src/labels/live_wire";
-import { type Point, polygon, stroke } from "../src/labels/runs";
-import { enclosed, specks, surroundings } from "../src/labels/surroundings";
+import { type Point, polygon } from "../src/labels/runs";
 import { framed, toStage } from "../src/page/stage/navigation";
-import { ALL, found, labeling, map, rows } from "./labeled";
+import { labeling, map, rows } from "./labeled";
 
 /** RGBA of an image from what each pixel's gray value is. */
 function gray(width: number, height: number, value: (x: number, y: number) => number): Uint8ClampedArray {
@@ -70,29 +67,6 @@ test("what is around a region grows into its place, the nearest first", () => {
   assert.ok(!all.has(65535));
   const alone = map("000");
   assert.equal(surroundings(alone.labels, Int32Array.of(0, 3), alone).size, 0);
-});
-
-test("what a brush outlines is enclosed, whatever the model found inside of it", () => {
-  const answer = found(["0101010", "1010101", "0101010", "1010101", "0101010"], ["cat", "wall"]);
-  const edits = new Edits(7, 5);
-  const image = () => new Labeling(answer, edits, ALL);
-  assert.equal(enclosed(image(), 17), null);
-  for (const [from, to] of [[0, 6], [6, 34], [34, 28], [28, 0]])
-    edits.paint(
-      stroke({ x: (from % 7) + 0.5, y: Math.floor(from / 7) + 0.5 }, { x: (to % 7) + 0.5, y: Math.floor(to / 7) + 0.5 }, 0.5, answer),
-      "cat",
-    );
-  assert.equal(enclosed(image(), 17)!.filter((_, at) => at % 2).reduce((sum, length) => sum + length), 15);
-  // the painted line is one thing, too
-  assert.equal(enclosed(image(), 0)!.filter((_, at) => at % 2).reduce((sum, length) => sum + length), 20);
-});
-
-test("specks are small, and nobody corrected them", () => {
-  const image = labeling(["000000", "0.0110", "000110", "000000"], ["cat", "wall"]);
-  assert.deepEqual(Array.from(specks(image, 2)), [7, 1]);
-  assert.equal(specks(image, 5).length, 6);
-  image.take(image.edits.paint(Int32Array.of(7, 1), null)!);
-  assert.deepEqual(specks(image, 2).length, 0);
 });
 
 test("a rectangle is shown as large as it fits, in the middle", () => {

@@ -1,14 +1,12 @@
 """`segvoc annotate`: a project in the browser."""
 
-import errno
 import logging
 import socket
 import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -21,8 +19,8 @@ from segvoc.cli.output import echo
 from segvoc.cli.serve import naming_fastapi
 
 HOST = "127.0.0.1"
-FIRST_PORT, PORTS = 8000, 100
-"""The ports that are tried in turn, before any free one."""
+PORT = 8000
+"""The page's, if it is free."""
 
 
 @click.command()
@@ -78,7 +76,7 @@ def annotate(
     for problem in project.recover():
         echo(f"segvoc: {problem}", err=True)
     options = project.record.options
-    port = port or _free_port(FIRST_PORT if port is None else 0)
+    port = port or (_is_free(PORT) if port is None else 0) or _is_free(0)
     if _is_free(port):  # else the service says what is wrong
         told = project.record.name, port, not no_browser
         threading.Thread(target=_tell_when_it_answers, args=told, daemon=True).start()
@@ -89,8 +87,11 @@ def annotate(
         stop_seconds=5.0,
         extensions=(AnnotateRoutes(served),),
     )
-    with _quiet():
+    logging.disable(logging.INFO)  # whoever labels reads the page, not the service's log
+    try:
         run(partial(chosen.open, model or options.model), settings, host=HOST, port=port)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _ask_for_new(folder: Path) -> None:
@@ -103,24 +104,6 @@ def _ask_for_new(folder: Path) -> None:
     alike = get_close_matches(folder.name, beside, n=1)
     hint = f"; did you mean {str(folder.with_name(alike[0]))!r}" if alike else ""
     click.confirm(f"There is no project {str(folder)!r}{hint}. Make it?", default=not alike, abort=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Whoever labels reads the page, not the service's log: only warnings and errors are shown."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _free_port(first: int) -> int:
-    for port in (*range(first, first + PORTS), 0) if first else (0,):
-        if found := _is_free(port):
-            return found
-    raise UsageError(f"no port is free ({errno.errorcode[errno.EADDRINUSE]}); end another program")
 
 
 def _is_free(port: int) -> int:

@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image
 
-from segvoc import UsageError
+from segvoc import OutputError, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.reading import opened_image, orientation, read_image
 from segvoc.imaging.result_paths import folded, image_paths
+from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import safe_path
 
 _SIDEWAYS = (5, 6, 7, 8)
@@ -161,3 +163,39 @@ def _has_chunk(path: Path, *kinds: bytes) -> bool:
 def _chunk_head(file: BinaryIO) -> tuple[int, bytes] | None:
     head = file.read(8)
     return (int.from_bytes(head[:4], "big"), head[4:]) if len(head) == 8 else None
+
+
+THUMBNAIL_SIDE = 160
+"""Side of a thumbnail [px]."""
+
+_FOLDER = ".segvoc/thumbnails"
+
+
+def thumbnail(folder: Path, image: ProjectImage) -> bytes:
+    """A thumbnail of an image as JPEG, made again whenever the image has changed.
+
+    Args:
+        folder: the project's folder.
+        image: the image.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    kept = folder / _FOLDER / f"{image.stem}.jpg"
+    status = None
+    with suppress(OSError):
+        status = image.path.stat()  # before reading: an image that is replaced meanwhile is newer than its thumbnail
+        if kept.stat().st_mtime_ns == status.st_mtime_ns:
+            return kept.read_bytes()
+    with opened_image(image.path, rgb=True) as opened:
+        # JPEGs can be decoded at an eighth of their size
+        opened.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+        small = Image.fromarray(read_image(opened))
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    if status is not None:
+        with suppress(OSError, OutputError):  # they only save time
+            write_bytes(kept, buffer.getvalue())
+            os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return buffer.getvalue()

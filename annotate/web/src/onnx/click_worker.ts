@@ -1,7 +1,6 @@
 /** The thread in which objects are clicked: labeling in another one never keeps a click waiting. */
 
-import { boxed, clicked, type Guess } from "../clicks/guess";
-import { positiveRuns } from "../clicks/view";
+import { boxed, clicked, type Guess, positiveRuns } from "../clicks/guess";
 import { whole } from "../labels/runs";
 import type { ClickReply, ClickRequest } from "./click_messages";
 import { ClickModel } from "./click_model";

@@ -1,12 +1,18 @@
 /** The page: images and words in, the overlay, its legend and files out. */
 
 import type { TargetedMouseEvent } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
+import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
+import { pixelsOf } from "../imaging/reading";
+import { labelingOf } from "../project/keeping";
+import type { Work } from "../project/structure";
 import type { Session } from "../session/session";
+import { contextOf } from "../session/settings";
+import type { AskedConflict } from "../session/watching";
 import { withWords, wordsOfFile } from "../words/list";
 import { KeyForm } from "./closed";
-import { ConflictDialog } from "./conflict_dialog";
+import { Dialog } from "./dialog";
 import { Header } from "./header";
 import { Improve } from "./improve";
 import { Legend } from "./legend";
@@ -199,4 +205,55 @@ function addWords({ problem, settings: { words } }: Session, name: string, text:
   const { words: all, note } = withWords(words.value, added);
   words.value = all;
   problem.value = note;
+}
+
+export function ConflictDialog({ page, asked: { conflict, answer } }: { page: Page; asked: AskedConflict }) {
+  const { by, id, isDone } = conflict;
+  const other = by ?? "Somebody";
+  return (
+    <Dialog title="Two versions of this image" onClose={() => answer("both")}>
+      <p>
+        {isDone ? `${other} marked “${id}” as done meanwhile.` : `${other} painted the same pixels of “${id}” meanwhile.`}{" "}
+        Nothing is lost yet: choose what holds.
+      </p>
+      <div class="versions">
+        <Version page={page} id={id} work={conflict.mine} title="Mine" />
+        <Version page={page} id={id} work={conflict.theirs} title={`Of ${by ?? "somebody else"}`} />
+      </div>
+      <div class="column">
+        <button type="button" class="primary" onClick={() => answer("both")}>
+          Combine (mine on top)
+        </button>
+        <button type="button" onClick={() => answer("mine")}>
+          Keep mine
+        </button>
+        <button type="button" onClick={() => answer("theirs")}>
+          Take theirs
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+function Version({ page: { session }, id, work, title }: { page: Page; id: string; work: Work; title: string }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  useEffect(() => {
+    const item = session.items.value.find((one) => one.id === id);
+    const draw = async () => {
+      if (!item) return;
+      const bitmap = await item.decode();
+      const labeling = labelingOf(item, work, contextOf(session.settings));
+      const drawn = overlay(pixelsOf(bitmap, item.name), drawnLabels(labeling), drawnColors(labeling), 0.6);
+      bitmap.close();
+      Object.assign(canvas.current!, { width: item.width, height: item.height });
+      canvas.current!.getContext("2d")!.putImageData(new ImageData(drawn, item.width, item.height), 0, 0);
+    };
+    void draw();
+  }, []);
+  return (
+    <figure>
+      <canvas ref={canvas} role="img" aria-label={title} />
+      <figcaption>{title}</figcaption>
+    </figure>
+  );
 }

@@ -3,9 +3,17 @@
 import { signal } from "@preact/signals";
 
 import { asShown, decodeImage, thumbnail } from "../imaging/reading";
-import { OF_IMAGES, type Database, type Entry } from "./database";
-import type { Change, ImageEntry, OpenedProject, Setting, Store } from "./store";
-import { newState, type Project, type Work } from "./structure";
+import { type Database, type Entry, OF_IMAGES } from "./database";
+import {
+  type Change,
+  type ImageEntry,
+  newState,
+  type OpenedProject,
+  type Project,
+  type Setting,
+  type Store,
+  type Work,
+} from "./structure";
 
 /** How long removed images can be put back [ms]. */
 const LONGEST_REMOVED = 7 * 24 * 3600e3;

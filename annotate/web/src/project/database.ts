@@ -1,10 +1,9 @@
 /** The browser's database: a project, or what a service doesn't have yet. */
 
-import { openDB, type DBSchema, type IDBPDatabase } from "idb";
+import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 
-import type { ImageEntry } from "./store";
+import type { ImageEntry, KeptDraft, KeptEdits } from "./structure";
 import type { Unsent } from "./unsent";
-import type { KeptDraft, KeptEdits } from "./structure";
 
 interface Schema extends DBSchema {
   images: { key: string; value: ImageEntry };

@@ -2,8 +2,7 @@
 
 import { type PackedLayer, unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
-import type { Choice } from "./store";
-import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
+import type { Choice, ImageState, KeptDraft, KeptEdits, Work } from "./structure";
 import { correctionsOf, editsOf } from "./work_file";
 
 /** What a change goes on from. */

@@ -6,14 +6,12 @@ import { type ModelInfo, PageError, type Segmentation, sentence } from "../backe
 import { MOST_PIXELS } from "../imaging/reading";
 import { firstName } from "../labels/synonyms";
 import { keptDraft, keptEdits, keptSettled, labelingOf, namedWork, summaryOf } from "../project/keeping";
-import type { Change, Store } from "../project/store";
-import { type ImageState, uniqueName, type Work } from "../project/structure";
+import { type Change, type ImageState, type Store, uniqueName, type Work } from "../project/structure";
 import { entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
 import { Listing } from "./listing";
-import { Nearby, type Prepared } from "./nearby";
-import { OpenImage, paintSettled } from "./open_image";
+import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
 import { contextOf, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
 import { TaughtFiles } from "./taught";
 import { type AskedConflict, watcherOf } from "./watching";

@@ -2,8 +2,8 @@
 
 import { signal, type Signal } from "@preact/signals";
 
-import { sentence, type Backend, type TaughtFile } from "../backend";
-import type { Store } from "../project/store";
+import { type Backend, sentence, type TaughtFile } from "../backend";
+import type { Store } from "../project/structure";
 
 /** A file of taught words as it is kept. */
 interface StoredTaught {

@@ -3,10 +3,9 @@
 import type { Signal } from "@preact/signals";
 
 import { namedWork } from "../project/keeping";
-import type { Choice, Conflict, Store, Watcher } from "../project/store";
+import type { Choice, Conflict, Store, Watcher } from "../project/structure";
 import { Item } from "./item";
-import type { Nearby } from "./nearby";
-import type { OpenImage } from "./open_image";
+import type { Nearby, OpenImage } from "./open_image";
 import { contextOf, type Settings, useProject } from "./settings";
 
 /** A conflict that a person decides. */

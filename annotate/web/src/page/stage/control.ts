@@ -10,7 +10,7 @@ import type { Moves } from "./pointers";
 import { CLICK, type Key, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
 import { ClickTool } from "./tools/click";
-import { EraserTool, FillTool } from "./tools/fill";
+import { EraserTool } from "./tools/eraser";
 import { ObjectsTool } from "./tools/objects";
 import { PolygonTool } from "./tools/polygon";
 import { RegionTool } from "./tools/region";
@@ -43,7 +43,6 @@ export class StageControl extends Workbench implements Moves {
       new BrushTool(this),
       new PolygonTool(this),
       new ObjectsTool(this),
-      new FillTool(this),
       new EraserTool(this),
     ];
     effect(() => {

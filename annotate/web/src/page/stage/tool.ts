@@ -5,7 +5,7 @@ import type { ComponentChildren } from "preact";
 
 import type { Point } from "../../labels/runs";
 import type { IconName } from "../buttons";
-import type { Pen } from "./pen";
+import type { Pen } from "./painter";
 
 /** How a click or a drag was begun. */
 export interface Press {

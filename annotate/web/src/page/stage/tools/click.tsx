@@ -8,7 +8,7 @@ import type { Box, Point, Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { pixelAt } from "../navigation";
-import type { Pen } from "../pen";
+import type { Pen } from "../painter";
 import { CLICK, type Key, type Press, type Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";

@@ -9,7 +9,7 @@ import type { Box, Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
 import { plural } from "../../page";
 import { pixelAt, toStage } from "../navigation";
-import type { Pen } from "../pen";
+import type { Pen } from "../painter";
 import type { Key, Press, Tool } from "../tool";
 import type { Workbench } from "../workbench";
 

@@ -5,7 +5,7 @@ import { signal } from "@preact/signals";
 import { corners, type Costs, edgeCosts, strongestNear, wayBetween } from "../../../labels/live_wire";
 import { type Point, polygon } from "../../../labels/runs";
 import type { OpenImage } from "../../../session/open_image";
-import type { Pen } from "../pen";
+import type { Pen } from "../painter";
 import type { Key, Press, Tool } from "../tool";
 import { WordChoice } from "../word_choice";
 import type { Workbench } from "../workbench";

@@ -9,7 +9,7 @@ import { firstName } from "../../../labels/synonyms";
 import { splitWords, withWords } from "../../../words/list";
 import { Dialog } from "../../dialog";
 import { pixelAt, toStage } from "../navigation";
-import type { Pen } from "../pen";
+import type { Pen } from "../painter";
 import type { Tool } from "../tool";
 import { choiceOf, optionsOf, WordList } from "../word_choice";
 import type { Workbench } from "../workbench";

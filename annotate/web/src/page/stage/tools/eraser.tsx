@@ -1,0 +1,65 @@
+/** Takes a whole region away. */
+
+import { signal } from "@preact/signals";
+
+import { regionAt, surroundings } from "../../../labels/connected";
+import type { Point } from "../../../labels/runs";
+import { pixelAt } from "../navigation";
+import type { Key, Press, Tool } from "../tool";
+import type { Workbench } from "../workbench";
+
+/** What comes in place of a region. */
+const WAYS = {
+  around: "the words around it",
+  found: "what the model found",
+  nothing: "no word",
+} as const;
+
+type Way = keyof typeof WAYS;
+
+export class EraserTool implements Tool {
+  readonly icon = "eraser";
+  readonly label = "Magic eraser";
+  readonly key = "e";
+  readonly help =
+    "Click a region to take it away: the words around it grow into its place, each pixel gets the nearest one.";
+  readonly keys: readonly Key[] = [["Shift with a click", "what the model found comes back instead"]];
+  readonly pointer = "pointer";
+  readonly isEditing = true;
+  readonly isReading = true;
+  readonly way = signal<Way>("around");
+  readonly seen = [];
+
+  constructor(private readonly work: Workbench) {}
+
+  tap(at: Point, { shiftKey }: Press): void {
+    const { image } = this.work;
+    const pixel = image && pixelAt(at, image.item);
+    if (!image || pixel === null) return;
+    const labeling = image.labeling.value!;
+    const runs = regionAt(labeling.labels, labeling, pixel);
+    const way = shiftKey ? "found" : this.way.value;
+    if (way === "around") this.work.paintLabels(surroundings(labeling.labels, runs, labeling));
+    else this.work.paint(runs, way === "found" ? undefined : null);
+    this.work.end();
+  }
+
+  leave(): boolean {
+    return false;
+  }
+
+  options() {
+    return (
+      <label class="row">
+        <span>Fill with</span>
+        <select value={this.way.value} onChange={({ currentTarget: { value } }) => (this.way.value = value as Way)}>
+          {Object.entries(WAYS).map(([way, name]) => (
+            <option key={way} value={way}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+    );
+  }
+}
