@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { connected } from "../src/labels/connected";
 import { Edits } from "../src/labels/edits";
 import { Labeling } from "../src/labels/labeling";
 import {

@@ -5,7 +5,7 @@ import { regionAt, surroundings } from "../src/labels/connected";
 import { edgeCosts, wayBetween } from "../src/labels/live_wire";
 import { type Point, polygon } from "../src/labels/runs";
 import { framed, toStage } from "../src/page/stage/navigation";
-import { labeling, map, rows } from "./labeled";
+import { map, rows } from "./labeled";
 
 /** RGBA of an image from what each pixel's gray value is. */
 function gray(width: number, height: number, value: (x: number, y: number) => number): Uint8ClampedArray {

@@ -280,10 +280,11 @@ class _Examples:
     def _mixed_texts(self, regions: Mapping[int, WordRegions], seed: int) -> dict[int, list[EncodedWords]]:
         """For each image, the words' embeddings with each share of the regions in images of other parts."""
         found: dict[int, list[EncodedWords]] = {}
-        words = np.arange(len(self.shown))
-        parts = self.parts(list(regions), seed) if regions else ()
-        teaching = np.setdiff1d(list(regions), np.concatenate(parts)) if regions else np.empty(0, int)
-        for part in (*parts, teaching):
+        if not regions:
+            return found
+        words, parts = np.arange(len(self.shown)), self.parts(list(regions), seed)
+        others_than_judges = np.setdiff1d(list(regions), np.concatenate(parts))
+        for part in (*parts, others_than_judges) if len(others_than_judges) else parts:
             others = [one for index, one in regions.items() if index not in part]
             toward = toward_examples(others, self.text)
             texts = [mixed(self.text, words, toward, np.full(len(words), share)) for share in SHARES]

@@ -7,7 +7,7 @@ import { IconButton } from "./buttons";
 import { type Page, percent, plural } from "./page";
 
 /** Mean confidence below which none of the words may be in the image: 0.03 to 0.11 on nonsense, 0.24 on photographs. */
-const UNSURE = 0.15;
+const UNSURE = 0.12;
 
 export function Legend({ page: { session } }: { page: Page }) {
   const image = session.current.value,
