@@ -5,7 +5,6 @@ import contextlib
 import http.server
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,8 +50,6 @@ class Answer:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    pause: float = 0.0
-    """Time between the bytes of the body, if any [s]."""
 
 
 @dataclass
@@ -64,7 +61,6 @@ class LabelStudio:
     """By path and query."""
     asked: list[tuple[str, str, str]]
     """Method, path and query, and authorization of each request."""
-    """The header `traceparent` of each request."""
 
 
 @contextlib.contextmanager
@@ -86,9 +82,7 @@ def label_studio() -> Iterator[LabelStudio]:
                 self.send_header(name, value)
             self.end_headers()
             with contextlib.suppress(OSError):
-                for start in range(0, len(answer.body), 1 if answer.pause else 1 << 20):
-                    self.wfile.write(answer.body[start : start + (1 if answer.pause else 1 << 20)])
-                    time.sleep(answer.pause)
+                self.wfile.write(answer.body)
 
         do_POST = do_GET
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 import segvoc
-from segvoc.errors import UsageError
 from segvoc.inference.segmentation import Segmentation
 
 cvat = pytest.importorskip("segvoc_annotate.cvat", reason='needs the extra "cvat"')
@@ -41,16 +39,6 @@ def result(image: Image.Image) -> Segmentation:
     return segvoc.load("tiny").segment(image, segvoc.Vocabulary.parse(WORDS), background="rest")
 
 
-def test_labels_are_the_words_without_the_background():
-    labels = cvat.create(WORDS, background="rest").spec.labels
-    assert [(label.name, label.id, label.type) for label in labels] == [
-        ("cup", 0, "mask"),
-        ("table", 1, "mask"),
-        ("spoon", 2, "mask"),
-    ]
-
-
-@pytest.mark.slow
 def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentation):
     shapes = cvat.create(WORDS, background="rest", smallest=1).detect(Asked(), image)
     labels = np.full(result.labels.shape, 3)
@@ -59,22 +47,6 @@ def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentati
         assert (labels[mask] == 3).all() and mask.any()  # they don't overlap
         labels[mask] = shape.label_id
     assert np.array_equal(labels, result.labels)
-
-
-@pytest.mark.slow
-def test_small_and_unlikely_regions_are_left_out(image: Image.Image, result: Segmentation):
-    def sure(shape: Any) -> float:
-        mask = decode_mask(shape.points, image_width=image.width, image_height=image.height)
-        return result.confidence[mask].mean()
-
-    everything = cvat.create(WORDS, background="rest", smallest=1).detect(Asked(), image)
-    sizes = [len(decode_mask(shape.points, image_width=600, image_height=400).nonzero()[0]) for shape in everything]
-    large = cvat.create(WORDS, background="rest", smallest=sorted(sizes)[1]).detect(Asked(), image)
-    assert len(large) == len(everything) - 1
-    middle = float(np.median([sure(shape) for shape in everything]))
-    likely = cvat.create(WORDS, background="rest", smallest=1).detect(Asked(conf_threshold=middle), image)
-    assert 0 < len(likely) < len(everything)
-    assert all(sure(shape) > middle - 1e-5 for shape in likely)
 
 
 def test_polygons_are_close_to_the_masks(image: Image.Image, result: Segmentation):
@@ -88,9 +60,3 @@ def test_polygons_are_close_to_the_masks(image: Image.Image, result: Segmentatio
             ImageDraw.Draw(cup).polygon([tuple(corner) for corner in corners], fill=1)
     drawn, expected = np.asarray(cup), result.labels == 0
     assert (drawn & expected).sum() / (drawn | expected).sum() > 0.95
-
-
-@pytest.mark.parametrize("words", [{}, {"words": "cat", "words_file": "words.txt"}])
-def test_words_are_given_once(words: dict[str, str]):
-    with pytest.raises(UsageError, match="either words or words_file"):
-        cvat.create(**words)

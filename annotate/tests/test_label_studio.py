@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 from starlette.testclient import TestClient
 
 from annotate.tests.label_studios import (
     BRUSH,
-    POLYGONS,
     TOKEN,
     Answer,
     LabelStudio,
@@ -26,7 +24,7 @@ from segvoc.errors import UsageError
 from segvoc_annotate.settings import AnnotateSettings
 from tests.brush_masks import unpacked
 from tests.inference.numpy_engine import NumpySegmenter
-from tests.serving.services import GatedSegmenter, drawn_image, failure, png
+from tests.serving.services import drawn_image, failure, png
 
 WORDS = ["cat", "sofa", "table", "wall"]
 LABELS = ["cat", "Furniture", "W"]
@@ -112,35 +110,6 @@ def test_background_and_threshold_are_the_projects(client, background):
     np.testing.assert_array_equal(label_map(found, (48, 64)), table[expected.labels])
 
 
-def test_without_a_background_unlikely_pixels_have_no_label(client):
-    options = 'model_score_threshold="1"'
-    (found,) = predicted(client, data_uri(png()), config=with_options(BRUSH, options))
-    assert found == {"result": [], "score": 0.0, "model_version": VERSION}
-
-
-def test_polygons_are_close_to_the_regions(client):
-    pytest.importorskip("skimage", reason='needs the extra "data"')
-    image = drawn_image(3, (96, 128))
-    (found,) = predicted(client, data_uri(png(image)), config=POLYGONS)
-    labels = np.array(LABEL_OF_WORD)[NumpySegmenter().segment(image, WORDS).labels]
-    drawn = Image.new("L", (128, 96), 255)
-    for region in found["result"]:
-        assert region["type"] == "polygonlabels"
-        points = np.array(region["value"]["points"])
-        assert ((points >= 0) & (points <= 100)).all() and len(points) >= 3
-        corners = points / 100 * [128, 96] - 0.5
-        (name,) = region["value"]["polygonlabels"]
-        ImageDraw.Draw(drawn).polygon([tuple(corner) for corner in corners], fill=LABELS.index(name))
-    assert (np.asarray(drawn) == labels).mean() > 0.9
-
-
-def test_label_studios_library_takes_the_predictions(client):
-    interface = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk isn't installed")
-    for config in (BRUSH, POLYGONS):
-        (found,) = predicted(client, data_uri(png()), config=config)
-        assert interface.LabelInterface(config).validate_prediction(found, return_errors=True) == []
-
-
 def test_images_are_those_of_the_label_studio_that_was_named(connected, studio):
     studio.answers["/data/local-files/?d=a%20b.png"] = Answer(body=png(drawn_image(1)))
     studio.answers["/tasks/3/resolve/?fileuri=czM6Ly9iL2EucG5n"] = Answer(body=png(drawn_image(2)))
@@ -164,19 +133,10 @@ def test_images_are_those_of_the_label_studio_that_was_named(connected, studio):
         "/etc/passwd",
         "file:///etc/passwd",
         "http://169.254.169.254/latest/meta-data",
-        "//evil.example/data/upload/7/a.png",
-        "http://127.0.0.1:1/data/upload/7/a.png",
         "/api/users",
-        "/data/../api/users",
         "/data/%2e%2e/api/users",
-        "http://[bad",
-        "https://127.0.0.1/data/a.png",
-        "/tasks/1/annotations/",
         "data/a.png",
-        "\\\\host\\data\\a.png",
         "/data/\r\nX-Evil: 1",
-        "javascript:0",
-        "/data/a\\..\\b",
     ],
 )
 def test_nothing_else_is_fetched(connected, client, studio, source):
@@ -194,13 +154,9 @@ def test_nothing_else_is_fetched(connected, client, studio, source):
     [
         (Answer(403), 422, "answered 403"),
         (Answer(302, headers={"Location": "https://bucket.example/a.png"}), 422, "isn't fetched"),
-        (Answer(302, headers={"Location": "/api/users"}), 422, "isn't fetched"),
         (Answer(302, headers={"Location": "/data/upload/7/b.png"}), 422, "redirects"),
-        (Answer(302), 422, "isn't fetched"),
         (Answer(body=bytes(60_000)), 413, "more than 50000 bytes"),
         (Answer(body=b"<html>"), 422, "known format"),
-        (Answer(body=b""), 422, "empty"),
-        (Answer(body=bytes(1000), pause=0.05), 422, "too long"),
     ],
 )
 def test_what_label_studio_answers_has_limits(connected, studio, answer, status, said):
@@ -212,11 +168,6 @@ def test_what_label_studio_answers_has_limits(connected, studio, answer, status,
     good, bad = predicted(connected, "/data/upload/7/a.png", "/data/upload/7/b.png")
     assert good["result"]
     assert bad["error"] == {"code": code, "message": message.replace("task 1", "task 2")}
-
-
-def test_a_label_studio_that_is_away_is_told():
-    with in_process(label_studio="http://127.0.0.1:9", label_studio_token=TOKEN) as client:
-        assert "ConnectionRefusedError" in refused(client, "/data/upload/7/a.png")[2]
 
 
 def test_personal_access_tokens_are_exchanged_once(studio):
@@ -239,16 +190,9 @@ def test_personal_access_tokens_are_exchanged_once(studio):
     ("image", "status"),
     [
         (data_uri(b"GIF89a"), 422),
-        (data_uri(b""), 422),
-        ("data:image/png,abc", 422),
         ("data:;base64,!!!!", 422),
-        ("data:;base64", 422),
-        ("DATA:image/png;base64,AAAA", 422),
         (None, 422),
-        (7, 422),
         ({"path": "/etc/passwd"}, 422),
-        ([], 422),
-        ("", 422),
         (data_uri(png(np.zeros((1001, 1000, 3), np.uint8))), 413),
     ],
 )
@@ -267,21 +211,13 @@ BOMB = "".join(
     ("config", "said"),
     [
         (BOMB, "document type"),
-        ('<!DOCTYPE v SYSTEM "file:///etc/passwd"><View/>', "document type"),
         ('<!DOCTYPE v [<!ENTITY x SYSTEM "file:///etc/passwd">]><View>&x;</View>', "document type"),
-        ("<View>&x;</View>", "valid XML"),
         ("<View>" * 101, "nested more than 100"),
         ("<View>", "valid XML"),
-        ("", "valid XML"),
-        ("\x00", "valid XML"),
         ("<View/>", "no BrushLabels"),
-        (BRUSH.replace("$photo", "/etc/passwd"), "no BrushLabels"),
         (BRUSH.replace('toName="img"', 'toName="other"'), "no BrushLabels"),
-        (BRUSH.replace("Label ", "Choice "), "no BrushLabels"),
         (with_options(BRUSH, 'model_score_threshold="2"'), "not a probability"),
-        (with_options(BRUSH, 'model_score_threshold="high"'), "not a probability"),
         (BRUSH.replace("sofa, table", "cat, table"), "'cat' is given twice"),
-        (BRUSH.replace("sofa, table", "sofa,,table"), "empty"),
         (BRUSH.replace("sofa, table", "x" * 501), "501 characters"),
         (BRUSH.replace("sofa, table", ",".join(map(str, range(501)))), "words"),
     ],
@@ -291,32 +227,7 @@ def test_odd_configurations_are_refused(client, config, said):
     assert (status, code) == (422, "invalid_request")
     assert said in message
     unsafe = any(word in said for word in ("document type", "valid XML", "nested"))
-    assert (client.post("/setup", json={"schema": config}).status_code == 422) == (unsafe and config != "")
-
-
-def test_labels_may_be_nested_and_tools_may_be_many(client):
-    config = (
-        '<View><Header value="$title"/><Image name="a" value="$other"/><Image name="img" value="$photo"/>'
-        '<RectangleLabels name="boxes" toName="img"><Label value="dog"/></RectangleLabels>'
-        '<BrushLabels name="masks" toName="b, img"><View style="x"><Label value="cat"/></View>'
-        '<Label value="Furniture"/><Label value=""/><Label value="W"/></BrushLabels></View>'
-    )
-    (found,) = predicted(client, data_uri(png()), config=config)
-    expected = NumpySegmenter().segment(drawn_image(), LABELS).labels
-    np.testing.assert_array_equal(label_map(found, (48, 64)), expected)
-
-
-def test_requests_have_limits(client):
-    assert refused(client, *["x"] * 101)[:2] == (413, "too_large")
-    assert client.post("/predict", content=b"{", headers={"Content-Type": "application/json"}).status_code == 400
-    assert client.post("/predict", content=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
-    lists = predict_body() | {"junk": [[]] * 200_001}
-    assert client.post("/predict", json=lists).status_code == 413
-    numbers = predict_body() | {"junk": [0] * 100_000}
-    assert client.post("/predict", json=numbers).json() == {"results": []}
-    for path in ("/setup", "/webhook"):
-        body = b'{"a": "' + b"x" * 25_000_000
-        assert client.post(path, content=body, headers={"Content-Type": "application/json"}).status_code == 413
+    assert (client.post("/setup", json={"schema": config}).status_code == 422) == unsafe
 
 
 @pytest.mark.parametrize(
@@ -334,32 +245,15 @@ def test_the_key_may_be_the_password(method, path):
         assert client.get("/v1/models", auth=("anyone", KEY)).status_code == 401
 
 
-def test_tasks_wait_where_the_queue_is_full():
-    model = GatedSegmenter(batch=2)
-    with in_process(model, queue=1) as client:
-        found = predicted(client, *[data_uri(png())] * 4)
-    assert len(found) == 4
-    assert all(one["result"] for one in found)
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"label_studio": "labels.example"}, "not the address"),
-        ({"label_studio": "ftp://labels.example"}, "not the address"),
         ({"label_studio": "http://labels.example/studio"}, "not the address"),
-        ({"label_studio": "http://user@labels.example"}, "not the address"),
-        ({"label_studio": "http://[bad"}, "not the address"),
         ({"label_studio": None}, "without its address"),
         ({"label_studio_token": "two\nlines"}, "one line"),
-        ({"label_studio_token": ""}, "one line"),
     ],
 )
 def test_wrong_settings_are_refused(changes, said):
     with pytest.raises(UsageError, match=said):
         AnnotateSettings(**{"label_studio": "http://labels.example", "label_studio_token": TOKEN, **changes})
-
-
-def test_the_token_is_not_shown():
-    settings = AnnotateSettings(label_studio="https://labels.example/", label_studio_token=TOKEN)
-    assert TOKEN not in repr(settings)

@@ -12,8 +12,6 @@ const RUNTIME = "ort-wasm-simd-threaded";
 const target = new URL(process.env.SEGVOC_WEB_OUT ?? "../src/segvoc_annotate/web/", new URL(".", import.meta.url));
 const packages = new URL("node_modules/", import.meta.url);
 
-const version = /__version__ = "(.+)"/.exec(readFileSync(new URL("../../src/segvoc/version.py", import.meta.url), "utf8"))[1];
-
 const shared = {
   absWorkingDir: new URL(".", import.meta.url).pathname,
   bundle: true,
@@ -21,7 +19,6 @@ const shared = {
   target: "es2022",
   conditions: ["onnxruntime-web-use-extern-wasm"],
   logLevel: "warning",
-  define: { SEGVOC_VERSION: JSON.stringify(version) },
 };
 
 if (process.argv.includes("--tests")) {

@@ -23,10 +23,7 @@ def written(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("engine", [True, False], ids=["with PyTorch", "without"])
-def test_tiny_has_its_weights_once(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, engine: bool) -> None:
-    if not engine:
-        monkeypatch.setattr("segvoc_annotate.cli.page.find_spec", lambda name: None)
+def test_tiny_has_its_weights_once(segvoc_command: Command) -> None:
     for _ in range(2):  # an earlier page is replaced
         assert segvoc_command("page", "tiny", "site", "--runtime", "npm").out == "-> site\n"
     assert written(Path("site")) == {"index.html", "model", "clicks"}

@@ -1,15 +1,19 @@
 """`segvoc project` and `segvoc annotate`."""
 
 import json
+import logging
+import socket
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.serving.settings import ServiceSettings
 from segvoc_annotate.projects.project import Project
 from tests.cli.command import Command, draw_photos
-from tests.evaluation.drawn_sets import arguments, draw_set
+from tests.processes import free_port
 
 
 def test_from_labels_to_a_dataset_and_back(
@@ -43,29 +47,13 @@ def test_from_labels_to_a_dataset_and_back(
     assert Project.open("other").state(Project.open("other").image("a.png")).done
 
 
-def test_an_import_that_was_ended_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segvoc_command: Command
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    call = ("project", "import", "street", *arguments(draw_set(Path("set"), 2)), "--done")
-    first = segvoc_command(*call)
-    state = Path("street/states/0.json")
-    done = state.read_text()
-    # ended after the work file was written, before the state was
-    state.write_text(json.dumps(json.loads(done) | {"revision": 1, "done": False}))
-    assert segvoc_command(*call) == first
-    assert state.read_text() == done
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("project", "status", "none"), "segvoc annotate none --images FOLDER"),
         (("project", "status", "photos"), "segvoc annotate PROJECT --images photos"),
-        (("annotate", "photos"), "segvoc annotate PROJECT --images photos"),
         (("annotate", "new", "--images", "none"), "the folder 'none' does not exist"),
         (("annotate", "street", "--images", "photos"), "leave out --images"),
-        (("serve", "--project", "none"), "the project 'none' does not exist"),
         (("serve", "--project", "photos"), "has images but no project.json"),
         (
             ("project", "export", "street", "--format", "voc", "--out", "out"),
@@ -73,7 +61,6 @@ def test_an_import_that_was_ended_is_made_again(
         ),
         (("project", "import", "street"), "give --dataset, or --images"),
         (("project", "import", "street", "--images", "photos", "--labels", "x"), "--labels and --classes"),
-        (("project", "words", "street", "--remove", "dog"), "has no word 'dog'; its words are cat"),
         (("teach", "--dataset", "street", "--out", "x.words.safetensors"), "is done; mark images as done"),
     ],
 )
@@ -91,15 +78,44 @@ def test_annotate_makes_a_project_and_opens_the_page(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw_photos("photos/a.png")
-    calls = []
-    monkeypatch.setattr(
-        "segvoc.serving.server.run", lambda model, settings, **options: calls.append((settings, options))
-    )
-    first = segvoc_command("annotate", "street", "--words", "cat, sofa", "--images", "photos", "--no-browser")
-    assert first.code == 0 and first.out.startswith("street: http://127.0.0.1:")
-    assert segvoc_command("annotate", "street", "--words", "sofa, wall", "--port", "9123", "--no-browser").code == 0
-    (settings, options), later = calls[0], calls[1][1]
-    assert settings.extensions[0].settings.project == Path.cwd() / "street" and options["host"] == "127.0.0.1"
-    assert later["port"] == 9123
+    served, opened = [], []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+
+    def run(_: object, settings: ServiceSettings, *, host: str, port: int) -> None:
+        """Answer after a while; the address isn't told before."""
+        assert not logging.getLogger("segvoc.serving").isEnabledFor(logging.INFO)
+        time.sleep(0.3)
+        with socket.create_server((host, port)) as listener:
+            listener.accept()[0].close()
+        time.sleep(0.3)
+        served.append((settings.extensions[0].settings.project, port))
+
+    monkeypatch.setattr("segvoc.serving.server.run", run)
+    first = segvoc_command("annotate", "street", "--words", "cat, sofa", "--images", "photos")
+    assert (first.code, first.out) == (0, f"street: {opened[0]} (Ctrl+C ends)\n")
+    port = free_port()
+    quiet = segvoc_command("annotate", "street", "--words", "sofa, wall", "--port", str(port), "--no-browser")
+    assert quiet.out == f"street: http://127.0.0.1:{port} (Ctrl+C ends)\n" and len(opened) == 1
+    assert served[1] == (Path.cwd() / "street", port)
     assert [word.name for word in Project.open("street").record.present] == ["cat", "sofa", "wall"]
     assert list(Project.open("street").images()) == ["a.png"]
+
+
+def test_a_mistyped_name_asks_before_a_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segvoc_command: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("segvoc.serving.server.run", lambda *_, **__: None)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    Project.create("street", words=["cat"]).close()
+    asked = []
+    monkeypatch.setattr("click.confirm", lambda text, **options: asked.append((text, options["default"])))
+    for name in ("stret", "forest"):
+        assert segvoc_command("annotate", name, "--no-browser").code == 0
+    assert asked == [
+        ("There is no project 'stret'; did you mean 'street'? Make it?", False),
+        ("There is no project 'forest'. Make it?", True),
+    ]
+    segvoc_command("annotate", "street", "--no-browser")
+    segvoc_command("annotate", "field", "--words", "grass", "--no-browser")
+    assert len(asked) == 2

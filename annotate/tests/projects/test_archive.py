@@ -9,9 +9,8 @@ import pytest
 
 from annotate.tests.projects.drawn_projects import drawn_project, drawn_work
 from segvoc.errors import UsageError
-from segvoc_annotate.projects.archive import archived, open_project, unpack_project
+from segvoc_annotate.projects.archive import archived, open_project
 from segvoc_annotate.projects.project import Project
-from tests.serving.services import png
 
 
 def saved(project: Project, path: Path) -> Path:
@@ -41,33 +40,10 @@ def test_a_zip_becomes_the_same_project(tmp_path: Path) -> None:
         open_project(path)
 
 
-def test_images_elsewhere_go_along(tmp_path: Path) -> None:
-    (tmp_path / "photos/sub").mkdir(parents=True)
-    for name in ("a.png", "sub/b.png"):
-        (tmp_path / "photos" / name).write_bytes(png())
-    project = Project.create(tmp_path / "street", words=["cat"], images=tmp_path / "photos")
-    project.write("a.png", drawn_work(0), expected=0)
-    project.remove("a.png")
-    other = unpack_project(saved(project, tmp_path / "street.zip"), tmp_path / "there")
-    assert (list(other.images()), other.removed(), other.record.images) == (["sub/b.png"], ["a.png"], "images")
-    assert other.restore("a.png").revision == 1
-
-
-def test_a_zip_of_the_folder_opens_too(tmp_path: Path) -> None:
-    files = drawn_project(tmp_path / "street", "a.png").folder
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for path in sorted(files.rglob("*")):
-            archive.write(path, f"street/{path.relative_to(files)}")
-        archive.writestr("__MACOSX/street/._a.png", b"")
-    assert list(open_project(tmp_path / "x.zip").images()) == ["a.png"]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("images/../../evil.png", b"x", "points outside"),
-        ("../evil.png", b"x", "points outside"),
-        ("/images/evil.png", b"x", "points outside"),
         ("images\\..\\..\\evil.png", b"x", "points outside"),
         ("images/a.png", b"x", "twice"),
         ("images/zeros.png", bytes(60_000_000), "more than images and label maps can"),

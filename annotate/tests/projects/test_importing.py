@@ -15,11 +15,9 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import FORMAT_NAMES
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
 from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
 from segvoc_annotate.projects.project import Project
-from tests.data.datasets.published_layouts import LAYOUTS
 
 
 @pytest.fixture
@@ -76,30 +74,6 @@ def test_what_is_exported_can_be_imported(street: Project, tmp_path: Path, name:
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("name", ["coco-instances", "voc", "label-studio"])
-def test_objects_go_along(street: Project, tmp_path: Path, name: str) -> None:
-    """The images have an object in each band; walls are stuff unless the format says that these are objects."""
-    ProjectExport(project=street, format=name).to_folder(str(tmp_path / "out"))
-    project = Project.create(tmp_path / "copy")
-    import_path(project, tmp_path / "out", name)
-    words = {word.name: str(word.id) for word in project.record.present}
-    (state,) = (state for state in project.states()[0] if Path(state.image).stem == "b")
-    walls = {} if name == "label-studio" else {words["wall"]: 1}
-    assert state.objects == {words["cat"]: 1, **walls}
-
-
-def test_another_project_comes_with_drafts_and_corrections(street: Project, tmp_path: Path) -> None:
-    (tmp_path / "street.zip").write_bytes(b"".join(archived(street)))
-    for source in (street.folder, tmp_path / "street.zip"):
-        project = Project.create(tmp_path / f"from {Path(source).name}", words=["door"])
-        assert sorted(import_path(project, source).added) == ["b.png", "c.png", "sub/a.png"]
-        assert [state.done for state in project.states()[0]] == [True, False, True]
-        words = {word.name: word.id for word in project.record.present}
-        work = project.work("c.png")[1]
-        assert work.draft is not None and (work.draft == words["cat"]).all()
-        assert set(np.unique(work.corrections).tolist()) == {0, words["wall"] + 2}
-
-
 def test_folders_of_images_and_labels(street: Project, tmp_path: Path) -> None:
     (tmp_path / "classes.json").write_text(json.dumps(["cat", "sky"]))
     for number in range(3):
@@ -123,28 +97,3 @@ def test_folders_of_images_and_labels(street: Project, tmp_path: Path) -> None:
         "1.png",
         "2.png",
     ]
-
-
-def test_an_export_names_what_it_leaves_out(street: Project, tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((10, 10, 3), np.uint8)).save(street.images_folder / "b.png")
-    (problem,) = ProjectExport(project=street, format="voc").to_folder(str(tmp_path / "out"))
-    assert "'b.png' has another size than its labels" in problem
-    assert b"problems.txt" in b"".join(ProjectExport(project=street, format="voc").to_zip())
-    assert len(ProjectExport(project=street, format="voc", only_done=False).states) == 3
-    with pytest.raises(UsageError, match="no image of the project 'empty' is done"):
-        ProjectExport(project=drawn_project(tmp_path / "empty"), format="voc")
-    with pytest.raises(UsageError, match="has no words"):
-        ProjectExport(project=Project.create(tmp_path / "none"), format="voc")
-
-
-@pytest.mark.parametrize(("name", "inside"), [("data_semantics", ""), ("CamVid", "CamVid/")])
-def test_zip_of_a_published_dataset(tmp_path: Path, name: str, inside: str) -> None:
-    """Also one whose only folder is part of its layout."""
-    LAYOUTS[name].write(tmp_path / "in" / inside)
-    shutil.rmtree(tmp_path / "in/testing", ignore_errors=True)
-    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "in")
-    project = Project.create(tmp_path / "street")
-    assert len(import_path(project, tmp_path / "set.zip").added) == 1
-    (state,) = project.states()[0]
-    words = {word.name: str(word.id) for word in project.record.present}
-    assert state.pixels == {words[LAYOUTS[name].square]: 16, words[LAYOUTS[name].rest]: 94}

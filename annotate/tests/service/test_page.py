@@ -1,6 +1,5 @@
 """The web page: which files there are, and what it is told."""
 
-import json
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -45,18 +44,6 @@ def test_no_other_file_is_reached(page, path):
         failure(answer)
 
 
-def test_links_out_of_the_page_are_not_followed(page):
-    (page / "link").symlink_to(page.parent / "secret.txt")
-    with in_process(page=page) as client:
-        assert client.get("/link").status_code == 404
-
-
-def test_the_page_is_told_of_the_service(page):
-    with in_process(page=page) as client:
-        told = client.get("/backends.json").json()
-    assert told == {"service": {"segment": "v1/segment", "models": "v1/models"}, "browser": None, "project": False}
-
-
 def test_browsers_get_tiny_where_the_page_can_run_it(page):
     (page / "ort-wasm-simd-threaded.wasm.gz").write_bytes(b"")
     with in_process(page=page) as client:
@@ -78,10 +65,3 @@ def test_a_page_gets_the_files_of_models_and_clicks_without_a_key(page):
         assert found.status_code == 200
         for name in (found.json()["image"], found.json()["program"], *found.json()["weights"].values()):
             assert client.get(urljoin("/clicks/", name)).status_code == 200
-
-
-def test_without_a_page_there_is_still_the_service():
-    with in_process() as client:
-        answer = client.get("/")
-        assert (answer.status_code, failure(answer)) == (404, "not_found")
-        assert json.loads(client.get("/backends.json").text)["browser"] is None

@@ -42,10 +42,9 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("there is no Chromium: install Debian's package chromium, or name the program in CHROMIUM")
     with playwright.sync_playwright() as driver:
-        # containers have no user namespaces, which Chromium's sandbox needs
-        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         bare = f"--disable-features={','.join(UNUSED_FEATURES)}"
-        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", bare, *camera])
+        # containers have no user namespaces, which Chromium's sandbox needs
+        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", bare])
         yield opened
         opened.close()
 

@@ -6,14 +6,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from urllib.error import URLError
 
-from segvoc_annotate.projects.folder import ProjectFolder
-from segvoc_annotate.projects.work_files import LabelWork, packed_work
 from tests.processes import free_port
 
 START_SECONDS = 120
@@ -48,29 +44,6 @@ class RealService:
             except (URLError, OSError):
                 time.sleep(0.1)
         raise RuntimeError(f"the service didn't start; see {self.folder}.log")
-
-    def write(self, name: str, work: LabelWork, *, expected: int, by: str) -> None:
-        """Write what is known of an image's pixels, as the page does."""
-        packed = packed_work(work, name, ProjectFolder.open(self.folder).record.colors)
-        headers = {"If-Match": f'"{expected}"', "Content-Type": "application/zip"}
-        self._ask("PUT", f"work/{name}", by, packed.content(packed.state), headers)
-
-    def remove(self, name: str, *, by: str) -> None:
-        """Move an image to the trash."""
-        self._ask("DELETE", f"images/{name}", by)
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        by: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        address = f"{self.address}v1/project/{path}"
-        request = urllib.request.Request(address, body, {"X-Segvoc-User": by, **headers}, method=method)
-        with urllib.request.urlopen(request, timeout=60):
-            pass
 
     def kill(self) -> None:
         """End it with SIGKILL."""

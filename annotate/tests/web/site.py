@@ -44,7 +44,7 @@ class Site:
 
     def transfer(self, paths: Sequence[Path]) -> Any:
         """Files as they are dropped or pasted."""
-        types = {".jpg": "image/jpeg", ".png": "image/png"}
+        types = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
         files = [[list(path.read_bytes()), path.name, types.get(path.suffix, "text/plain")] for path in paths]
         return self.tab.evaluate_handle(_DROP, files)
 

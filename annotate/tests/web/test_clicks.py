@@ -62,6 +62,21 @@ def test_an_object_that_is_clicked_gets_the_word_as_one_action(site: Site, scree
     # the page's runtime rounds otherwise than Python's, and a later click may look at another part of the image
     assert iou(after == 1, wanted | (before == 1)) > 0.75
     assert 0.05 < wanted.mean() < 0.5
-    site.press("Undo")
+    # what a person decided is kept from later objects, unless that is switched off
+    site.tab.get_by_role("combobox").first.select_option("table")
+    taps(*site.place(*CUP))
+    ready(site)
+    site.press("Give the word")
+    site.tab.get_by_text("All of it was corrected before").or_(site.tab.get_by_text("Click an object, or")).wait_for()
+    given = (after == 1) & (before != 1)
+    assert (site.labels()[given] == 1).all()
+    site.stage_key("Escape")
+    site.tab.get_by_label("Keep corrected pixels").uncheck()
+    taps(*site.place(*CUP))
+    ready(site)
+    site.press("Give the word")
+    assert not (site.labels()[given] == 1).all()
+    for _ in range(3):
+        site.tab.keyboard.press("Control+z")
     assert (site.labels() == before).all()
     assert not site.complaints

@@ -74,36 +74,6 @@ def test_turned_transparent_and_upright_images_and_selected_words_get_the_labels
         assert equal_labels(site, path, ["cup", "table", "spoon", "wall"]) >= 0.999
 
 
-@pytest.mark.slow
-def test_synonyms_are_averaged_as_in_python(site: Site):
-    site.open()
-    site.label(SAMPLES / "coffee.jpg", "mug = plate, table, spoon")
-    site.tab.get_by_label("Look for all synonyms").check()
-    site.done()
-    words = segvoc.Vocabulary(["mug, plate", "table", "spoon"], synonyms="average")
-    result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "coffee.jpg", words)
-    assert (site.labels() == result.labels).mean() >= 0.999
-
-
-def test_what_is_no_image_is_refused_in_one_sentence(served: Site, tmp_path: Path):
-    (tmp_path / "notes.pdf").write_text("no image")
-    (tmp_path / "empty.png").write_bytes(b"")
-    served.open()
-    field = served.tab.get_by_label("Choose images")
-    field.set_input_files(tmp_path / "notes.pdf")
-    assert "“notes.pdf” is damaged, or no image" in served.tab.get_by_role("alert").inner_text()
-    field.set_input_files(tmp_path / "empty.png")
-    served.tab.get_by_role("alert").filter(has_text="“empty.png” is empty").wait_for()
-    # the page goes on
-    served.label(SAMPLES / "chelsea.jpg", "cat, wall")
-    assert served.tab.get_by_role("alert").count() == 0
-    # what the service wouldn't label isn't taken in the first place
-    Image.new("1", (5000, 4001)).save(tmp_path / "large.png")
-    served.drop(tmp_path / "large.png")
-    served.tab.get_by_role("alert").filter(has_text="5000 × 4001 pixels; make it at most 20 megapixels").wait_for()
-    assert served.tab.get_by_role("button", name="large.png, ").count() == 0
-
-
 def test_a_page_without_its_model_says_so(site: Site):
     site.tab.route("**/words.onnx", lambda route: route.abort())
     site.tab.goto(site.address)

@@ -1,7 +1,5 @@
 """The page with a service behind it."""
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -78,18 +76,3 @@ def test_a_busy_service_is_asked_again_and_a_refusal_is_quoted(served: Site, ser
     served.press("Remove teapot")
     served.done()
     assert served.tab.get_by_role("alert").count() == 0
-
-
-def test_progress_is_seen_and_a_request_that_nobody_needs_ends(served: Site, service: FakeService):
-    service.hold = threading.Event()
-    served.open()
-    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
-    served.tab.get_by_role("button", name="chelsea.jpg, ").wait_for()
-    served.type("cup, sky")
-    served.tab.get_by_role("button", name="rocket.jpg, being labeled").wait_for()
-    assert served.tab.get_by_text("0 of 3 images labeled").is_visible()
-    with served.tab.expect_event("requestfailed"):
-        served.type("table")
-    service.hold.set()
-    served.tab.get_by_text("3 of 3 images labeled").wait_for()
-    assert served.complaints == []

@@ -123,57 +123,6 @@ def test_two_people_lose_nothing_and_are_asked_where_they_collide(anna: Site, st
     assert ben.tab.get_by_role("button", name="Brush").is_disabled()
 
 
-def test_an_image_stays_done_unless_somebody_corrected_it_meanwhile(anna: Site, street: RealService):
-    project = ProjectFolder.open(street.folder)
-
-    def written_by_ben(corrected: float | None) -> None:
-        state, work = project.work("coffee.jpg")
-        assert work.corrections is not None
-        height, width = work.labels.shape
-        if corrected is not None:
-            for plane, value in ((work.labels, 0), (work.corrections, 2)):
-                plane[int(corrected * height), int(0.2 * width) : int(0.8 * width)] = value
-        street.write("coffee.jpg", work, expected=state.revision, by="ben")
-
-    def is_done_while_ben_writes(corrected: float | None) -> bool:
-        anna.tab.context.set_offline(True)
-        anna.stage_key("n")
-        anna.is_open("rocket.jpg")
-        anna.tab.get_by_text("1 change waits for the service").wait_for()
-        written_by_ben(corrected)
-        anna.tab.context.set_offline(False)
-        saved(anna)
-        return project.state(project.image("coffee.jpg")).done
-
-    anna.tab.goto(anna.address)
-    anna.type("cup, table")
-    anna.done()
-    saved(anna)
-    # what ben corrected, anna hasn't seen
-    assert not is_done_while_ben_writes(0.6)
-    anna.tab.get_by_role("button", name="coffee.jpg, labeled").click()
-    anna.is_open("coffee.jpg")
-    shows_line(anna, 0.6, 0)
-    # the model's answers are no reason to look again
-    assert is_done_while_ben_writes(None)
-    anna.tab.get_by_role("button", name="coffee.jpg, done").wait_for()
-    assert has_line(project.work("coffee.jpg")[1].labels, 0.6, 0)
-
-
-def test_a_change_to_an_image_that_somebody_removed_says_so(anna: Site, street: RealService):
-    anna.tab.goto(anna.address)
-    anna.type("cup, table")
-    anna.done()
-    saved(anna)
-    anna.tab.context.set_offline(True)
-    paint(anna, "table", 0.2)
-    anna.tab.get_by_text("1 change waits for the service").wait_for()
-    street.remove("coffee.jpg", by="ben")
-    anna.tab.context.set_offline(False)
-    saved(anna)
-    anna.tab.get_by_text("“coffee.jpg” was removed by somebody").wait_for()
-
-
 @pytest.mark.slow
 def test_a_stroke_survives_a_killed_service_and_a_closed_tab(anna: Site, street: RealService):
     anna.tab.goto(anna.address)

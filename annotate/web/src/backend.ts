@@ -90,54 +90,6 @@ export interface ModelInfo {
   readonly mostPixels: number;
 }
 
-/** Labeled images that words are taught with. */
-export interface ImprovementImages {
-  readonly words: readonly string[];
-  readonly synonyms: Query["synonyms"];
-  /** Read an image with its labels; few fit into memory at once. The arrays are given away, and the image may be read
-   * twice. */
-  readonly images: readonly (() => Promise<{ readonly image: Pixels; readonly labels: LabelMap }>)[];
-}
-
-/** The labels of an image's pixels: indices of words, or 65535. */
-export interface LabelMap {
-  readonly width: number;
-  readonly height: number;
-  readonly labels: Uint16Array;
-}
-
-/** How far teaching is: `done` of `total` images or fits. */
-export interface ImprovementStep {
-  readonly stage: string;
-  readonly done: number;
-  readonly total: number;
-}
-
-export type OnImproving = (step: ImprovementStep) => void;
-
-/** What teaching gained, on images that were held out [%]. */
-export interface Gains {
-  /** Images that words were taught with. */
-  readonly images: number;
-  readonly before: { readonly miou: number; readonly accuracy: number };
-  readonly after: { readonly miou: number; readonly accuracy: number };
-  readonly words: readonly WordGains[];
-}
-
-/** IoU of a word by its text, and with examples [%]; null: no held-out image shows it. */
-export interface WordGains {
-  readonly name: string;
-  readonly before: number | null;
-  readonly after: number | null;
-  /** Whether it keeps its text alone, because examples made it worse. */
-  readonly keepsText: boolean;
-}
-
-/** A file of taught words, and what it gained. */
-export interface Improved extends Gains {
-  readonly content: Uint8Array<ArrayBuffer>;
-}
-
 /** Called while a model loads, with the share that is there, in [0, 1]. */
 export type Progress = (share: number) => void;
 
@@ -159,13 +111,6 @@ export interface Backend {
    * @throws PageError it is no such file, or for another model.
    */
   teach?(name: string, content: Uint8Array): Promise<TaughtFile>;
-  /**
-   * Learn words from labeled images; meanwhile other images can be labeled. A back end without this can't.
-   *
-   * @param signal ends it early.
-   * @throws PageError the images don't suffice, or one can't be read.
-   */
-  improve?(examples: ImprovementImages, onStep: OnImproving, signal: AbortSignal): Promise<Improved>;
 }
 
 /** An error whose message is one plain sentence for the reader of the page. */

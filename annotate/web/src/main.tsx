@@ -2,25 +2,22 @@
 
 import { render } from "preact";
 
-import { KeyError, sentence, type Backend } from "./backend";
+import { type Backend, KeyError, sentence } from "./backend";
 import { OnnxBackend } from "./onnx/backend";
 import { Clicker } from "./onnx/clicker";
 import { App } from "./page/app";
-import { Closed } from "./page/closed";
-import { Elsewhere } from "./page/elsewhere";
+import { Closed, Elsewhere } from "./page/closed";
 import { StageControl } from "./page/stage/control";
 import { ProjectApi } from "./project/api";
 import { BrowserStore } from "./project/browser_store";
 import { Database } from "./project/database";
 import { RemoteStore } from "./project/remote_store";
 import { WorkPacker } from "./project/work_packer";
-import { ServiceBackend, type Addresses } from "./service/backend";
-import { ServiceImprovement } from "./service/improvement";
+import { type Addresses, ServiceBackend } from "./service/backend";
 import { Improvement } from "./session/improvement";
 import { Labeler } from "./session/labeler";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
-import { takeOver } from "./session/tabs";
 
 /** What `backends.json` says. */
 interface Offered {
@@ -78,8 +75,7 @@ async function start(): Promise<void> {
     },
   };
   labeler.start();
-  const improving = api ? new ServiceImprovement(api) : null;
-  const improvement = new Improvement(session, labeler, improving);
+  const improvement = new Improvement(session, api);
   const clicks = offered.browser?.clicks;
   const control = new StageControl(session, clicks ? new Clicker(address("clicks.js"), address(clicks)) : null);
   render(<App page={{ session, labeler, improvement, control, places, useKey, user }} />, root);
@@ -90,6 +86,17 @@ async function start(): Promise<void> {
     session.close();
     render(<Elsewhere />, root);
   });
+}
+
+/** Take the browser's work over from other tabs, of which it has one; `onLost` is called when a later one does so. */
+function takeOver(onLost: () => void): void {
+  // a channel doesn't hear itself
+  const channel = new BroadcastChannel("segvoc");
+  channel.onmessage = () => {
+    channel.close();
+    onLost();
+  };
+  channel.postMessage("opened");
 }
 
 /** Bring the project back; a service that asks for a key, or can't be reached, is asked again. */

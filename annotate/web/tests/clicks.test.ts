@@ -2,8 +2,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { boxed, clicked, type ViewNetwork } from "../src/clicks/guess";
-import { boxOfPositive, nextView, positiveRuns, resampled, viewAround, type Grid } from "../src/clicks/view";
+import {
+  boxed,
+  boxOfPositive,
+  clicked,
+  type Grid,
+  nextView,
+  positiveRuns,
+  resampled,
+  viewAround,
+  type ViewNetwork,
+} from "../src/clicks/guess";
 import type { Box } from "../src/labels/runs";
 
 const box = (left: number, top: number, right: number, bottom: number): Box => ({ left, top, right, bottom });

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { namePlaces } from "../src/imaging/names";
+import { regionAt } from "../src/labels/connected";
 import { Edits } from "../src/labels/edits";
 import { figures, Labeling, partFigures } from "../src/labels/labeling";
-import { namePlaces } from "../src/labels/name_places";
-import { BAND, mapped, packed, unpacked } from "../src/labels/packed";
-import { regionAt } from "../src/labels/region";
-import { polygon, stroke } from "../src/labels/shapes";
+import { BAND, mapped, packed, unpacked } from "../src/labels/layer";
+import { polygon, stroke } from "../src/labels/runs";
 import { ALL, found, map, rows } from "./labeled";
 
 const SIZE = { width: 7, height: 5 };
@@ -114,14 +114,6 @@ test("actions are undone and done again, and a new one ends what could be done a
   assert.deepEqual(Array.from(edits.layer), [0, 1, 1, 0, 1, 1, 1, 1]);
 });
 
-test("an action that is taken back leaves no step", () => {
-  const edits = new Edits(4, 2);
-  edits.paint(Int32Array.of(0, 4), "cat");
-  assert.ok(edits.cancel());
-  assert.ok(!edits.canUndo && !edits.canRedo && edits.layer.every((code) => code === 0));
-  assert.equal(edits.cancel(), null);
-});
-
 test("the history has a bounded size, and what is older stays painted", () => {
   const [width, height] = [1000, 800];
   const edits = new Edits(width, height);
@@ -135,17 +127,6 @@ test("the history has a bounded size, and what is older stays painted", () => {
   assert.ok(bytes <= 16e6 && edits.saved.done.length < 6);
   while (edits.undo());
   assert.ok(edits.layer[0] > 0);
-});
-
-test("saved corrections go on where they were", () => {
-  const edits = new Edits(4, 2);
-  edits.paint(Int32Array.of(0, 4), "cat");
-  edits.finish();
-  const again = new Edits(4, 2, structuredClone(edits.saved));
-  assert.ok(again.undo());
-  assert.ok(again.layer.every((code) => code === 0));
-  again.redo();
-  assert.deepEqual(again.layer, edits.layer);
 });
 
 test("a packed layer comes back as it was, and a change packs its own bands alone", () => {
@@ -177,6 +158,7 @@ test("unlikely pixels lose their word, or become background; corrections are cer
   assert.deepEqual(rows(labels({ threshold: 0.5, background: null }).labels, 4), ["0.1."]);
   const background = labels({ threshold: 0.5, background: "other" });
   assert.deepEqual([background.words, rows(background.labels, 4)], [["cat", "wall", "other"], ["0212"]]);
+  assert.deepEqual(background.colors.map((color) => color.join() === "128,128,128"), [false, false, true]);
   assert.deepEqual(
     [0, 1, 3].map((pixel) => background.confidence(pixel)),
     [255, 155, 205],
@@ -198,27 +180,6 @@ test("corrections follow their word by any of its names, and sleep while it isn'
   assert.deepEqual(labels(["couch, sofa", "wall"]), ["0.11"]);
   assert.deepEqual(labels(["cat", "wall"]), ["1.11"]);
   assert.deepEqual(labels(["cat", "wall", "sofa"]), ["2.11"]);
-});
-
-test("the stretches of an action are joined within their rows", () => {
-  const edits = new Edits(4, 2);
-  edits.paint(Int32Array.of(5, 1), "dog");
-  edits.finish();
-  for (const at of [6, 3, 4, 7, 5, 2]) edits.paint(Int32Array.of(at, 1), "cat");
-  edits.finish();
-  const { runs } = edits.saved.done.at(-1)!;
-  assert.deepEqual(Array.from(runs), [2, 2, 0, 2, 4, 1, 0, 2, 5, 1, 1, 2, 6, 2, 0, 2]);
-  edits.undo();
-  assert.deepEqual(rows(edits.layer, 4), ["0000", "0100"]);
-  // an action may give several words, and a pixel one after the other
-  edits.paint(Int32Array.of(0, 4), "cat");
-  edits.paint(Int32Array.of(2, 2), null);
-  edits.finish();
-  assert.deepEqual(rows(edits.layer, 4), ["2233", "0100"]);
-  edits.undo();
-  assert.deepEqual(rows(edits.layer, 4), ["0000", "0100"]);
-  edits.redo();
-  assert.deepEqual(rows(edits.layer, 4), ["2233", "0100"]);
 });
 
 test("what is counted stretch by stretch is what all pixels add up to", () => {

@@ -63,31 +63,17 @@ for (const { image, input } of expected.input_sizes) {
   });
 }
 
-test("a protocol may ask for squares", () => {
-  assert.deepEqual(inputSize({ ...protocol, size: 336, multiple: 1, squash: 1, max_aspect: 1 }, 100, 900), [336, 336]);
-});
-
 for (const { text: prompt, ids } of expected.prompts) {
   test(`tokens of ${JSON.stringify(prompt.slice(0, 40))}`, () => {
     assert.deepEqual(new Prompts(tokenizer, text).ids(prompt), ids);
   });
 }
 
-test("a name is put into every template", () => {
-  const prompts = new Prompts(tokenizer, { ...text, templates: ["a {}", "{} in $& the wild"] });
-  assert.deepEqual(prompts.of("cat"), ["a cat", "cat in $& the wild"]);
-});
-
 test("batches have prompts of one padded length, each in its place", () => {
   const words = ["cat", "a very long name of a thing that is nowhere to be seen", "dog"];
   const batches = new Prompts(tokenizer, text).batches(words);
   assert.deepEqual(batches.map(({ places, length }) => [places, length]), [[[0, 2], 8], [[1], 16]]);
   assert.deepEqual(Array.from(batches[0].tokens.slice(8), Number), [101, 3899, 102, 0, 0, 0, 0, 0]);
-});
-
-test("many prompts are cut into several batches", () => {
-  const batches = new Prompts(tokenizer, text).batches(Array(70).fill("cat"));
-  assert.deepEqual(batches.map(({ places }) => places.length), [32, 32, 6]);
 });
 
 test("a prompt that is too long is refused", () => {

@@ -2,16 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { NONE } from "../src/labels/labeling";
-import { packed, unpacked, type PackedLayer } from "../src/labels/packed";
-import { stem, uniqueName, newState, type KeptEdits, type Work } from "../src/project/structure";
+import { packed, type PackedLayer, unpacked } from "../src/labels/layer";
+import { labelingOf, summaryOf } from "../src/project/keeping";
+import { type KeptEdits, newState, stem, uniqueName, type Work } from "../src/project/structure";
 import { collides, rebased, renumbered, type Unsent } from "../src/project/unsent";
-import { withLookedFor } from "../src/project/words";
-import { movedIds, rebasedWords } from "../src/project/words_rebase";
-import { labelingOf } from "../src/project/context";
+import { movedIds, rebasedWords, withLookedFor } from "../src/project/words";
 import { correctionsOf, decodeWork, editsOf, encodeWork } from "../src/project/work_file";
-import { summaryOf } from "../src/project/summary";
-import { Archive } from "../src/saving/archive";
-import { ZipReader } from "../src/saving/zip_reader";
+import { Archive, ZipReader } from "../src/saving/zip";
 
 const VOCABULARY = withLookedFor([], ["cat", "sofa, couch", "wall"]);
 const RULE = { threshold: 0, background: null };

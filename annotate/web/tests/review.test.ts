@@ -4,9 +4,8 @@ import { test } from "node:test";
 import { Edits } from "../src/labels/edits";
 import { Labeling } from "../src/labels/labeling";
 import { doubtfulPlaces } from "../src/labels/least_certain";
-import { newState, type ImageState } from "../src/project/structure";
-import { EVERYTHING, isWanted, ordered, progressOf, type Order, type Wanted } from "../src/review/finding";
-import { statistics } from "../src/review/statistics";
+import { type ImageState, newState } from "../src/project/structure";
+import { EVERYTHING, isWanted, type Order, ordered, progressOf, statistics, type Wanted } from "../src/session/listing";
 import { ALL } from "./labeled";
 
 const WIDTH = 96,
@@ -66,13 +65,6 @@ test("what a person decided isn't in doubt, and a line is no place", () => {
   const places = doubtfulPlaces(labeling);
   assert.ok(places.length >= 1);
   for (const place of places) assert.ok(isInside(place, 4, 4, 28), `${place.x}, ${place.y}`);
-});
-
-test("a certain image has no places in doubt", () => {
-  const { labeling, edits } = doubting();
-  const rows = Array.from({ length: HEIGHT }, (_, y) => [y * WIDTH, WIDTH]).flat();
-  labeling.take(edits.paint(Int32Array.from(rows), "cat")!);
-  assert.deepEqual(doubtfulPlaces(labeling), []);
 });
 
 function state(image: string, more: Partial<ImageState> = {}): ImageState {

@@ -1,21 +1,16 @@
+import { decode } from "fast-png";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { decode } from "fast-png";
-
 import { wordColor } from "../src/imaging/palette";
 import { area, outlines } from "../src/labels/contours";
-import { NONE, type Labeling } from "../src/labels/labeling";
-import { compressedCounts } from "../src/labels/rle";
+import { type Labeling, NONE } from "../src/labels/labeling";
+import { unpacked } from "../src/labels/layer";
 import { makeObjects, merge, objectMap } from "../src/labels/objects";
-import { unpacked } from "../src/labels/packed";
-import { boxOf, whole } from "../src/labels/runs";
-import { polygon } from "../src/labels/shapes";
-import { Coco, type Shape } from "../src/saving/coco";
-import { labelMapPng } from "../src/saving/label_map";
-import { labelme } from "../src/saving/labelme";
-import { objectMapPng, savedObjects } from "../src/saving/object_map";
-import { report } from "../src/saving/report";
+import { boxOf, polygon, whole } from "../src/labels/runs";
+import { Coco, compressedCounts, labelme, type Shape } from "../src/saving/annotations";
+import { report } from "../src/saving/files";
+import { labelMapPng, objectMapPng, savedObjects } from "../src/saving/maps";
 import { ALL, labeling, map, rows } from "./labeled";
 
 function coco(images: readonly { name: string; labeling: Labeling }[], shape: Shape): string {
@@ -113,12 +108,6 @@ test("outlines hold exactly the pixels of their regions, holes and corners that 
     assert.deepEqual(rows(drawn, image.width), rows(truth, image.width));
   }
   assert.ok(found.every(({ points }) => area(points) > 0));
-});
-
-test("a skipped label has no outline, but is a hole in others", () => {
-  const image = map("000", "0.0", "000");
-  const [ring, ...others] = outlines(image.labels, image, NONE, 0);
-  assert.deepEqual([others.length, area(ring.points)], [0, 16]);
 });
 
 test("long outlines have few points and stay near the pixels' edges", () => {

@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  KeyError,
-  PageError,
-  TransientError,
   type Backend,
   type ImageSource,
+  KeyError,
+  PageError,
   type Query,
   type Segmentation,
   type TaughtFile,
+  TransientError,
 } from "../src/backend";
 import { MOST_WORDS, wordColor } from "../src/imaging/palette";
 import { BrowserStore } from "../src/project/browser_store";
@@ -18,9 +18,7 @@ import { newState } from "../src/project/structure";
 import { colorOf, withLookedFor, withName } from "../src/project/words";
 import { Item } from "../src/session/item";
 import { Labeler } from "../src/session/labeler";
-import { Session } from "../src/session/session";
-import { Writer } from "../src/session/writer";
-import { isolate, toggle, visibleWords } from "../src/session/visibility";
+import { Session, Writer } from "../src/session/session";
 import { found } from "./labeled";
 
 interface Asked {
@@ -180,38 +178,18 @@ test("images are labeled again when taught words come and go, and files are kept
   assert.deepEqual((await start()).session.taught.files.value, []);
 });
 
-test("taught words that the model refuses are forgotten", async () => {
-  const store = await opened(), session = new Session(store);
-  await store.put("taught", [{ name: "wrong", content: new Uint8Array(1) }]);
-  assert.equal(await session.taught.restore(new Teachable()), "Another model's.");
-  assert.equal(await session.taught.restore(new Teachable()), null);
-});
-
-test("a back end that takes no taught words says so", async () => {
-  const { session, labeler } = await started("a");
-  await labeler.teach([new File([], "a.words.safetensors")]);
-  assert.match(session.problem.value!, /segvoc serve --taught/);
-});
-
-test("a back end that can't be loaded says why", async () => {
-  const { session, backend, labeler } = await started("a");
-  backend.refusal = new PageError("No model.");
-  await labeler.load();
-  assert.deepEqual([session.problem.value, session.model.value], ["No model.", null]);
-});
-
 test("words are hidden, or shown alone", async () => {
   const session = new Session(await opened());
   const words = ["cat", "sofa, couch", "wall"];
-  toggle(session, "sofa");
-  assert.deepEqual(visibleWords(session, words), [true, false, true]);
-  isolate(session, "wall");
-  assert.deepEqual(visibleWords(session, words), [false, false, true]);
+  session.toggle("sofa");
+  assert.deepEqual(session.visible(words), [true, false, true]);
+  session.isolate("wall");
+  assert.deepEqual(session.visible(words), [false, false, true]);
   // a word that is gone hides nothing
-  assert.deepEqual(visibleWords(session, ["cat", "dog"]), [true, true]);
-  isolate(session, "wall");
-  toggle(session, "sofa");
-  assert.deepEqual(visibleWords(session, words), [true, true, true]);
+  assert.deepEqual(session.visible(["cat", "dog"]), [true, true]);
+  session.isolate("wall");
+  session.toggle("sofa");
+  assert.deepEqual(session.visible(words), [true, true, true]);
 });
 
 test("changes are written at once, one after the other, and what waits is begun when the page is left", async () => {

@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fitted, moved, showing, toImage, toStage, zoomed } from "../src/page/stage/view";
+import { fitted, moved, toImage, zoomed } from "../src/page/stage/navigation";
 
 const IMAGE = { width: 400, height: 200 },
   STAGE = { width: 224, height: 324 };
-
-test("an image that fits is in the middle", () => {
-  assert.deepEqual(fitted(IMAGE, STAGE), { scale: 0.5, x: 12, y: 112 });
-  assert.equal(fitted({ width: 1, height: 1 }, STAGE).scale, 40);
-});
 
 test("the place under the pointer stays there while zooming, within limits", () => {
   const at = { x: 100, y: 150 };
@@ -28,9 +23,3 @@ test("an image can't be lost by moving it", () => {
   assert.deepEqual(moved(fitted(IMAGE, STAGE), 50, 50, IMAGE, STAGE), fitted(IMAGE, STAGE));
 });
 
-test("the view follows a place that leaves the stage", () => {
-  const view = { scale: 4, x: 12, y: 12 };
-  const seen = toStage(showing(view, { x: 300, y: 100 }, IMAGE, STAGE), { x: 300, y: 100 });
-  assert.ok(seen.x <= STAGE.width && seen.y <= STAGE.height && seen.x >= 0 && seen.y >= 0);
-  assert.deepEqual(showing(view, { x: 20, y: 20 }, IMAGE, STAGE), view);
-});

@@ -1,15 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Edits } from "../src/labels/edits";
-import { Labeling } from "../src/labels/labeling";
-import { corners, corridor, edgeCosts, strongestNear, wayBetween } from "../src/labels/live_wire";
-import { regionAt } from "../src/labels/region";
-import type { Point } from "../src/labels/runs";
-import { polygon, stroke } from "../src/labels/shapes";
-import { enclosed, specks, surroundings } from "../src/labels/surroundings";
-import { framed, toStage } from "../src/page/stage/view";
-import { ALL, found, labeling, map, rows } from "./labeled";
+import { regionAt, surroundings } from "../src/labels/connected";
+import { edgeCosts, wayBetween } from "../src/labels/live_wire";
+import { type Point, polygon } from "../src/labels/runs";
+import { framed, toStage } from "../src/page/stage/navigation";
+import { map, rows } from "./labeled";
 
 /** RGBA of an image from what each pixel's gray value is. */
 function gray(width: number, height: number, value: (x: number, y: number) => number): Uint8ClampedArray {
@@ -45,37 +41,6 @@ test("ways between places follow a curved edge better than straight lines", () =
   assert.ok(wrong(places) > 3 * wrong(path));
 });
 
-test("a way is the cheapest of its corridor", () => {
-  const costs = edgeCosts(gray(60, 40, (x, y) => (x * x * 7 + y * 13 * x) % 251), { width: 60, height: 40 });
-  for (const [from, to] of [[{ x: 2, y: 3 }, { x: 50, y: 31 }], [{ x: 40, y: 40 }, { x: 39, y: 40 }], [{ x: 8, y: 30 }, { x: 8, y: 2 }]]) {
-    const { left, top, width, values } = corridor(costs, from, to);
-    const stride = width + 1;
-    const price = (at: number, isStraight: boolean) => Math.round(values[at] * (isStraight ? 1 : Math.SQRT2));
-    // Bellman and Ford, until nothing changes
-    const least = new Float64Array(values.length).fill(Infinity);
-    least[(from.y - top) * stride + from.x - left] = 0;
-    for (let isChanged = true; isChanged;) {
-      isChanged = false;
-      for (let at = 0; at < least.length; at++) {
-        if (!values[at]) continue;
-        for (const by of [-stride - 1, -stride, 1 - stride, -1, 1, stride - 1, stride, stride + 1]) {
-          const before = at - by;
-          if (Math.abs((before % stride) - (at % stride)) > 1 || !(least[before] < Infinity)) continue;
-          const cost = least[before] + price(at, Math.abs(by) === 1 || Math.abs(by) === stride);
-          if (cost >= least[at]) continue;
-          least[at] = cost;
-          isChanged = true;
-        }
-      }
-    }
-    const path = wayBetween(costs, from, to);
-    assert.deepEqual([path[0], path.at(-1)], [from, to]);
-    const place = ({ x, y }: { x: number; y: number }) => (y - top) * stride + x - left;
-    const cost = path.slice(1).reduce((sum, one, at) => sum + price(place(one), path[at].x === one.x || path[at].y === one.y), 0);
-    assert.equal(cost, least[place(to)]);
-  }
-});
-
 test("a way between places that are far apart keeps to a weak edge beside a strong one", () => {
   const size = { width: 300, height: 200 };
   // a weak edge at 100, and a strong one at 140
@@ -84,17 +49,6 @@ test("a way between places that are far apart keeps to a weak edge beside a stro
   assert.ok(path.every(({ y }) => y === 100));
   // along the border of the image, too
   assert.ok(wayBetween(costs, { x: 0, y: 4 }, { x: 0, y: 90 }).every(({ x }) => x === 0));
-});
-
-test("a corner moves to an edge that is near, and stays where there is none", () => {
-  const costs = edgeCosts(gray(40, 40, (x) => (x < 20 ? 30 : 220)), { width: 40, height: 40 });
-  assert.equal(strongestNear(costs, { x: 16.4, y: 20 }, 6).x, 20);
-  assert.deepEqual(strongestNear(costs, { x: 8, y: 20 }, 6), { x: 8, y: 20 });
-});
-
-test("a path keeps only the places where it turns", () => {
-  const path = [0, 1, 2, 3].map((x) => ({ x, y: 0 }));
-  assert.deepEqual(corners([...path, { x: 4, y: 1 }]), [path[0], path[3], { x: 4, y: 1 }]);
 });
 
 test("what is around a region grows into its place, the nearest first", () => {
@@ -113,29 +67,6 @@ test("what is around a region grows into its place, the nearest first", () => {
   assert.ok(!all.has(65535));
   const alone = map("000");
   assert.equal(surroundings(alone.labels, Int32Array.of(0, 3), alone).size, 0);
-});
-
-test("what a brush outlines is enclosed, whatever the model found inside of it", () => {
-  const answer = found(["0101010", "1010101", "0101010", "1010101", "0101010"], ["cat", "wall"]);
-  const edits = new Edits(7, 5);
-  const image = () => new Labeling(answer, edits, ALL);
-  assert.equal(enclosed(image(), 17), null);
-  for (const [from, to] of [[0, 6], [6, 34], [34, 28], [28, 0]])
-    edits.paint(
-      stroke({ x: (from % 7) + 0.5, y: Math.floor(from / 7) + 0.5 }, { x: (to % 7) + 0.5, y: Math.floor(to / 7) + 0.5 }, 0.5, answer),
-      "cat",
-    );
-  assert.equal(enclosed(image(), 17)!.filter((_, at) => at % 2).reduce((sum, length) => sum + length), 15);
-  // the painted line is one thing, too
-  assert.equal(enclosed(image(), 0)!.filter((_, at) => at % 2).reduce((sum, length) => sum + length), 20);
-});
-
-test("specks are small, and nobody corrected them", () => {
-  const image = labeling(["000000", "0.0110", "000110", "000000"], ["cat", "wall"]);
-  assert.deepEqual(Array.from(specks(image, 2)), [7, 1]);
-  assert.equal(specks(image, 5).length, 6);
-  image.take(image.edits.paint(Int32Array.of(7, 1), null)!);
-  assert.deepEqual(specks(image, 2).length, 0);
 });
 
 test("a rectangle is shown as large as it fits, in the middle", () => {

@@ -3,8 +3,17 @@ import { test } from "node:test";
 
 import { MOST_WORDS } from "../src/imaging/palette";
 import { promoted, sameClass } from "../src/labels/synonyms";
-import { renamed, splitWords, typed, withWords, wordsOfFile } from "../src/words/list";
-import { objectsOf, partsOf, partsProblem, withoutPart } from "../src/words/parts";
+import {
+  objectsOf,
+  partsOf,
+  partsProblem,
+  renamed,
+  splitWords,
+  typed,
+  withoutPart,
+  withWords,
+  wordsOfFile,
+} from "../src/words/list";
 
 test("commas separate words, and equals signs synonyms", () => {
   assert.deepEqual(splitWords(" cat, traffic light ,wall,,"), ["cat", "traffic light", "wall"]);

@@ -1,7 +1,7 @@
 """Teaches words to a segmenter: what learning needs from labeled images, and a model with what was learned."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -17,7 +17,7 @@ from segvoc.inference.protocols import Protocols
 from segvoc.inference.windows import views
 from segvoc.teaching.examples import Cells, cells_per_image, sampled_cells
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features
-from segvoc.teaching.learning import fits_of, held_out_parts, learn
+from segvoc.teaching.learning import HeldOutParts, fits_of, held_out_parts, learn
 from segvoc.teaching.regions import SHARES, WordRegions, mixed, mixes, regions_of, toward_examples
 from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, TeachingRecord, mean_features, probe_image
 from segvoc.version import __version__
@@ -106,6 +106,7 @@ class Teachable:
         self,
         images: LabeledExamples,
         *,
+        judges: Collection[int] | None = None,
         keep_worse: bool = False,
         seed: int = 0,
         on_step: OnTeaching = lambda what, done, total: None,
@@ -123,6 +124,7 @@ class Teachable:
 
         Args:
             images: the images with their labels, in which pixels may be unlabeled.
+            judges: indices of the images that are held out to measure by; the others only teach. None: all.
             keep_worse: use the examples also of words that get worse by them, which otherwise keep their text.
             seed: of everything that is drawn.
             on_step: for progress: called with what is done, how many of it are done, and how many there are.
@@ -134,7 +136,7 @@ class Teachable:
             InputError: an image or its labels can't be read.
             UsageError: fewer than two images or words have labels, or words can't be taught to this network.
         """
-        return learn_from(self, images, keep_worse=keep_worse, seed=seed, on_step=on_step)
+        return learn_from(self, images, judges=judges, keep_worse=keep_worse, seed=seed, on_step=on_step)
 
     def with_taught(self: AnyTeachable, *taught: TaughtWords) -> AnyTeachable:
         """This model with taught words; it shares the weights.
@@ -160,7 +162,13 @@ class Teachable:
 
 
 def learn_from(
-    model: Teachable, images: LabeledExamples, *, keep_worse: bool, seed: int, on_step: OnTeaching
+    model: Teachable,
+    images: LabeledExamples,
+    *,
+    judges: Collection[int] | None,
+    keep_worse: bool,
+    seed: int,
+    on_step: OnTeaching,
 ) -> TaughtWords:
     """Learn words from labeled images; see `Segmenter.teach`."""
     vocabulary = images.vocabulary
@@ -168,13 +176,13 @@ def learn_from(
         raise UsageError("there are no images to learn from; give at least two with labels")
     model.prepare_to_run()
     probed = model.probed_features()
-    seen = _Examples(model, images, on_step)
+    seen = _Examples(model, images, judges, on_step)
     regions = seen.regions()
     found = seen.cells(regions, seed)
     if not found:
         raise UsageError(f"none of the {len(images)} images has a labeled pixel; label some with the classes")
     cells = Cells.joined(found)
-    parts = held_out_parts(np.array(list(regions)) if regions else cells.images, seed)
+    parts = seen.parts(list(regions) if regions else cells.images, seed)
     fits, done = fits_of(cells, parts), 0
 
     def fitted() -> None:
@@ -221,11 +229,19 @@ def learn_from(
 class _Examples:
     """Labeled images as a model sees them."""
 
-    def __init__(self, model: Teachable, images: LabeledExamples, on_step: OnTeaching) -> None:
-        self.model, self.images, self.on_step = model, images, on_step
+    def __init__(
+        self, model: Teachable, images: LabeledExamples, judges: Collection[int] | None, on_step: OnTeaching
+    ) -> None:
+        self.model, self.images, self.judges, self.on_step = model, images, judges, on_step
         self.text = model.encode_words(images.vocabulary)
         self.protocol = replace(model.protocols["single"], selection=None)
         self.pixels, self.shown = (np.zeros(len(images.vocabulary), np.int64) for _ in range(2))
+
+    def parts(self, labeled: Sequence[int] | Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
+        """The parts of the labeled images that are held out in turn."""
+        found = np.unique(labeled)
+        judging = found if self.judges is None else found[np.isin(found, list(self.judges))]
+        return held_out_parts(judging if len(judging) else found, seed)
 
     def regions(self) -> dict[int, WordRegions]:
         """The regions of each labeled image, if the network can be shown them; else none."""
@@ -264,8 +280,11 @@ class _Examples:
     def _mixed_texts(self, regions: Mapping[int, WordRegions], seed: int) -> dict[int, list[EncodedWords]]:
         """For each image, the words' embeddings with each share of the regions in images of other parts."""
         found: dict[int, list[EncodedWords]] = {}
-        words = np.arange(len(self.shown))
-        for part in held_out_parts(np.array(list(regions)), seed) if regions else ():
+        if not regions:
+            return found
+        words, parts = np.arange(len(self.shown)), self.parts(list(regions), seed)
+        others_than_judges = np.setdiff1d(list(regions), np.concatenate(parts))
+        for part in (*parts, others_than_judges) if len(others_than_judges) else parts:
             others = [one for index, one in regions.items() if index not in part]
             toward = toward_examples(others, self.text)
             texts = [mixed(self.text, words, toward, np.full(len(words), share)) for share in SHARES]

@@ -1,12 +1,15 @@
 """`segvoc annotate`: a project in the browser."""
 
-import errno
+import logging
 import socket
+import sys
 import threading
 import time
 import webbrowser
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -16,8 +19,8 @@ from segvoc.cli.output import echo
 from segvoc.cli.serve import naming_fastapi
 
 HOST = "127.0.0.1"
-FIRST_PORT, PORTS = 8000, 100
-"""The ports that are tried in turn, before any free one."""
+PORT = 8000
+"""The page's, if it is free."""
 
 
 @click.command()
@@ -66,16 +69,17 @@ def annotate(
         project = open_project(folder)
         project.add_words(names)
     else:
+        if not given and images is None:
+            _ask_for_new(Path(folder))
         options = ProjectOptions(model=model or "tiny")
         project = Project.create(folder, words=names, images=images, options=options)
     for problem in project.recover():
         echo(f"segvoc: {problem}", err=True)
     options = project.record.options
-    port = _free_port() if port is None else port or _free_port(0)
-    address = f"http://{HOST}:{port}"
-    echo(f"{project.record.name}: {address} (Ctrl+C ends)")
-    if not no_browser:
-        threading.Thread(target=_open_page, args=(address, port), daemon=True).start()
+    port = port or (_is_free(PORT) if port is None else 0) or _is_free(0)
+    if _is_free(port):  # else the service says what is wrong
+        told = project.record.name, port, not no_browser
+        threading.Thread(target=_tell_when_it_answers, args=told, daemon=True).start()
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
     settings = ServiceSettings(
         max_bytes=200_000_000,
@@ -83,22 +87,41 @@ def annotate(
         stop_seconds=5.0,
         extensions=(AnnotateRoutes(served),),
     )
-    run(partial(chosen.open, model or options.model), settings, host=HOST, port=port)
+    logging.disable(logging.INFO)  # whoever labels reads the page, not the service's log
+    try:
+        run(partial(chosen.open, model or options.model), settings, host=HOST, port=port)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
-def _free_port(first: int = FIRST_PORT) -> int:
-    for port in (*range(first, first + PORTS), 0) if first else (0,):
-        with socket.socket() as trial, suppress(OSError):
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((HOST, port))
-            return trial.getsockname()[1]
-    raise UsageError(f"no port is free ({errno.errorcode[errno.EADDRINUSE]}); end another program")
+def _ask_for_new(folder: Path) -> None:
+    """Ask before a folder is made, since a project's name may be mistyped; scripts aren't asked."""
+    if folder.exists() or not sys.stdin.isatty():
+        return
+    from segvoc.data.datasets.project import is_project
+
+    beside = [other.name for other in folder.absolute().parent.glob("*/") if is_project(other)]
+    alike = get_close_matches(folder.name, beside, n=1)
+    hint = f"; did you mean {str(folder.with_name(alike[0]))!r}" if alike else ""
+    click.confirm(f"There is no project {str(folder)!r}{hint}. Make it?", default=not alike, abort=True)
 
 
-def _open_page(address: str, port: int) -> None:
-    """Open the page as soon as the service listens."""
+def _is_free(port: int) -> int:
+    """A port if nobody listens there, any for 0; else 0."""
+    with socket.socket() as trial, suppress(OSError):
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind((HOST, port))
+        return trial.getsockname()[1]
+    return 0
+
+
+def _tell_when_it_answers(name: str, port: int, opens: bool) -> None:
+    """Print the page's address as soon as the service listens, and open it in the browser."""
     while True:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
             break
         time.sleep(0.1)
-    webbrowser.open(address)
+    address = f"http://{HOST}:{port}"
+    echo(f"{name}: {address} (Ctrl+C ends)")
+    if opens:
+        webbrowser.open(address)

@@ -2,7 +2,6 @@
 
 import shutil
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -34,7 +33,7 @@ def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> Non
         if chosen != ModelOptions(options=()):
             raise segvoc.UsageError(f"{model!r} is an exported folder, which has its weights; leave out the options")
         write_model = partial(shutil.copytree, model)
-    elif model == "tiny" and (chosen.weights, chosen.options) == (None, ()) and find_spec("torch") is None:
+    elif model == "tiny" and (chosen.weights, chosen.options) == (None, ()):
         write_model = partial(_write_tiny, chosen)
     else:
         write_model = partial(_export, model, chosen)
@@ -43,7 +42,7 @@ def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> Non
 
 
 def _write_tiny(chosen: ModelOptions, folder: Path) -> None:
-    """Write the programs that ship, without PyTorch."""
+    """Write the programs that ship."""
     folder.mkdir()
     copy_tiny(folder)
     add_taught(folder, chosen.with_taught(open_tiny()).taught)

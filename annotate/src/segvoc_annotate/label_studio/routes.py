@@ -17,8 +17,7 @@ from segvoc.serving.vocabularies import VocabularyDefinition
 from segvoc.storage.json_files import strict_json
 from segvoc_annotate.label_studio.host import TaskImages
 from segvoc_annotate.label_studio.labeling_config import LabelingConfig, check_config, read_config
-from segvoc_annotate.label_studio.predictions import prediction_json
-from segvoc_annotate.label_studio.schemas import (
+from segvoc_annotate.label_studio.predictions import (
     LabelStudioHealth,
     LabelStudioTask,
     PredictAnswer,
@@ -26,6 +25,7 @@ from segvoc_annotate.label_studio.schemas import (
     SetupAnswer,
     SetupJson,
     WebhookAnswer,
+    prediction_json,
 )
 from segvoc_annotate.settings import AnnotateSettings
 

@@ -3,20 +3,26 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import ExifTags, Image
 
-from segvoc import UsageError
+from segvoc import OutputError, UsageError
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.imaging.reading import opened_image, orientation
+from segvoc.imaging.reading import opened_image, orientation, read_image
 from segvoc.imaging.result_paths import folded, image_paths
+from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import safe_path
 
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
+
+_ORIENTING = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
+"""Where Pillow keeps what may have an orientation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,22 +119,42 @@ def upright_size(path: Path) -> tuple[int, int]:
     """
     with opened_image(path) as image:
         height, width = image.height, image.width
-        return (width, height) if _is_sideways(image, path) else (height, width)
+        return (width, height) if _turn(image, path) in _SIDEWAYS else (height, width)
 
 
-def _is_sideways(image: Image.Image, path: Path) -> bool:
+def shown_image(path: Path) -> bytes | None:
+    """An image as an upright PNG, where a browser would show its file otherwise than it is read here; None: it doesn't.
+
+    Browsers apply the EXIF orientation of JPEG files, and none of other files or of XMP; few read TIFF files.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    with opened_image(path) as image:
+        own = Image.Exif()
+        own.load(image.info.get("exif"))
+        is_known = image.format in ("JPEG", "MPO") and ExifTags.Base.Orientation in own
+        if image.format != "TIFF" and (is_known or _turn(image, path) == 1):
+            return None
+    buffer = BytesIO()
+    Image.fromarray(read_image(path)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _turn(image: Image.Image, path: Path) -> int:
+    """The EXIF orientation of an image that is open."""
     # Pillow would decode all of a PNG to look for EXIF data behind the pixels
-    if image.format == "PNG" and "exif" not in image.info and not _has_chunk(path, b"eXIf"):
-        return False
-    return orientation(image) in _SIDEWAYS
+    if image.format == "PNG" and not _ORIENTING & image.info.keys() and not _has_chunk(path, b"eXIf", b"iTXt"):
+        return 1
+    return orientation(image)
 
 
-def _has_chunk(path: Path, kind: bytes) -> bool:
-    """Whether a PNG has a chunk of a kind."""
+def _has_chunk(path: Path, *kinds: bytes) -> bool:
+    """Whether a PNG has a chunk of one of some kinds."""
     with path.open("rb") as file:
         file.seek(8)
         while head := _chunk_head(file):
-            if head[1] == kind:
+            if head[1] in kinds:
                 return True
             file.seek(head[0] + 4, os.SEEK_CUR)
     return False
@@ -137,3 +163,39 @@ def _has_chunk(path: Path, kind: bytes) -> bool:
 def _chunk_head(file: BinaryIO) -> tuple[int, bytes] | None:
     head = file.read(8)
     return (int.from_bytes(head[:4], "big"), head[4:]) if len(head) == 8 else None
+
+
+THUMBNAIL_SIDE = 160
+"""Side of a thumbnail [px]."""
+
+_FOLDER = ".segvoc/thumbnails"
+
+
+def thumbnail(folder: Path, image: ProjectImage) -> bytes:
+    """A thumbnail of an image as JPEG, made again whenever the image has changed.
+
+    Args:
+        folder: the project's folder.
+        image: the image.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    kept = folder / _FOLDER / f"{image.stem}.jpg"
+    status = None
+    with suppress(OSError):
+        status = image.path.stat()  # before reading: an image that is replaced meanwhile is newer than its thumbnail
+        if kept.stat().st_mtime_ns == status.st_mtime_ns:
+            return kept.read_bytes()
+    with opened_image(image.path, rgb=True) as opened:
+        # JPEGs can be decoded at an eighth of their size
+        opened.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+        small = Image.fromarray(read_image(opened))
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    if status is not None:
+        with suppress(OSError, OutputError):  # they only save time
+            write_bytes(kept, buffer.getvalue())
+            os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return buffer.getvalue()

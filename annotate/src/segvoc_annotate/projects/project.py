@@ -20,9 +20,9 @@ from segvoc.records import to_json
 from segvoc.storage.atomic_writes import write_bytes, writing
 from segvoc.storage.json_files import write_json
 from segvoc_annotate.projects.folder import ProjectFolder, has_images, no_project
+from segvoc_annotate.projects.history import writer_of
 from segvoc_annotate.projects.image_files import ImageFiles, mark_as_ours, remove, seconds_of
 from segvoc_annotate.projects.images import ProjectImage, checked_name, clash, stem_of
-from segvoc_annotate.projects.map_colors import HEAD_BYTES, in_colors
 from segvoc_annotate.projects.records import (
     DamagedProjectError,
     ImageDoneError,
@@ -38,10 +38,12 @@ from segvoc_annotate.projects.records import (
     read_state,
 )
 from segvoc_annotate.projects.work_files import (
+    HEAD_BYTES,
     LABELS_ENTRY,
     OBJECTS_ENTRY,
     LabelWork,
     PackedWork,
+    in_colors,
     packed_work,
     read_packed,
     read_state_of,
@@ -49,7 +51,6 @@ from segvoc_annotate.projects.work_files import (
     received,
     relabeled,
 )
-from segvoc_annotate.projects.writer import writer_of
 
 SOMEONE = "someone"
 """Who changes a project, where nobody says it."""

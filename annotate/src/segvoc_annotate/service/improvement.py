@@ -17,10 +17,9 @@ from segvoc.process_settings import how_it_ended
 from segvoc.records import from_json, to_json
 from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import read_json, write_json
-from segvoc_annotate.projects.done_images import done_images
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import now
-from segvoc_annotate.service.improving import TUNING_PREFIX, ImprovementOrder, improve
+from segvoc_annotate.service.improving import TUNING_PREFIX, ImprovementOrder, done_images, improve
 
 TAUGHT_FOLDER = "taught"
 IMPROVED_FILE = f"{TAUGHT_FOLDER}/improved.words.safetensors"
@@ -157,6 +156,8 @@ class Improvement:
         self.project.improved(IMPROVED_FILE, by=state.by or "")
         self.on_taught()
         done = replace(state, state="done", stage=None, share=1.0)
+        if not taught["judges"]:
+            return replace(done, message="none of the done images was corrected, so nothing says how good it is")
         if taught["miou"] is None:
             return replace(done, message="too few images are done to hold some out, so nothing says how good it is")
         # fine-tuning notes how many it learned from, which are fewer

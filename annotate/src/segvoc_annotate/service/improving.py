@@ -1,7 +1,7 @@
 """The process in which words are taught with a project's images, so that it can be ended at any time."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
@@ -11,12 +11,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import numpy as np
+from jaxtyping import UInt16
+
 import segvoc
-from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError
+from segvoc import Callback, LabeledImages, Segmenter, SegvocError, TaughtWords, UsageError, Vocabulary
+from segvoc.data.labeled_images import LabeledImage
+from segvoc.imaging.label_maps import label_table
 from segvoc.process_settings import end_with_parent, for_own_process
 from segvoc.records import to_json
 from segvoc.serving.logs import LOGGER
-from segvoc_annotate.projects.done_images import done_images
 from segvoc_annotate.projects.folder import ProjectFolder
 
 IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
@@ -78,7 +82,8 @@ def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]
 def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
     """Teach, and report the progress to the parent.
 
-    It is sent ("step", stage, share), and in the end ("done", record), ("nothing", line) or ("failed", line).
+    It is sent ("step", stage, share), and in the end ("done", record and number of judges), ("nothing", line) or
+    ("failed", line).
 
     Args:
         open_model: loads the model.
@@ -98,12 +103,17 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
         tell("opening the model", 0, 1)
         images = done_images(ProjectFolder.open(order.project))
         model = (exact_opener(open_model) if order.finetune else open_model)()
-        taught = _tuned(model, images, order, tell) if order.finetune else model.teach(images, on_step=tell)
+        judges = corrected_places(images)
+        taught = (
+            _tuned(model, images, judges, order, tell)
+            if order.finetune
+            else model.teach(images, judges=judges, on_step=tell)
+        )
         if taught is None:
             to.send(("nothing", "fine-tuning was no better than the words' text on images that were held out"))
             return
         taught.save(order.out)
-        to.send(("done", to_json(taught.record)))
+        to.send(("done", to_json(taught.record) | {"judges": len(judges)}))
     except SegvocError as error:
         to.send(("failed", str(error)))
     except Exception:
@@ -112,7 +122,11 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
 
 
 def _tuned(
-    model: Segmenter, images: LabeledImages, order: ImprovementOrder, tell: Callable[[str, int, int], None]
+    model: Segmenter,
+    images: LabeledImages,
+    judges: Sequence[int],
+    order: ImprovementOrder,
+    tell: Callable[[str, int, int], None],
 ) -> TaughtWords | None:
     """Tuned words; None where they are no better on held-out images."""
     if (why := why_no_finetuning(model)) is not None:
@@ -122,9 +136,14 @@ def _tuned(
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
         segvoc.save(model, file)  # weights may have been given beside the preset
         recipe = segvoc.recipes.finetune(str(file), images=len(images), steps=order.steps, method="words")
+        watched = None
+        if judges and recipe.data.num_val_images:
+            drawn = np.random.default_rng(0).permutation(judges)[: recipe.data.num_val_images].tolist()
+            watched = images.only(sorted(drawn))
+            images = images.only([place for place in range(len(images)) if place not in drawn])
         tell("computing features", 0, 1)
         device = str(getattr(model, "device", "auto"))
-        segvoc.train(recipe, images, run, device=device, progress=False, callbacks=[_Progress(tell)])
+        segvoc.train(recipe, images, run, watched=watched, device=device, progress=False, callbacks=[_Progress(tell)])
         tuned = run / TUNED_WORDS_FILE
         return TaughtWords.load(tuned) if tuned.exists() else None
 
@@ -141,3 +160,53 @@ class _Progress(Callback):
 
     def on_step(self, metrics: Mapping[str, Any]) -> None:
         self._tell("fine-tuning", int(metrics["step"]), self._steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoneImage(LabeledImage):
+    """An image of a project; its label map has the ids of words."""
+
+    places: Mapping[int, int]
+    """The class index of each word that the project still has, by its id."""
+    corrected: bool
+    """Whether a person corrected it, or its labels were imported; else they are the model's own."""
+
+    def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
+        """See `LabeledImage.stored_labels`; pixels of a removed word are unlabeled."""
+        return label_table(self.places)[super().stored_labels(size)]
+
+
+def corrected_places(images: LabeledImages) -> list[int]:
+    """The indices of those `done_images` that say how good a model is: those whose labels aren't its own."""
+    return [place for place, image in enumerate(images.images) if isinstance(image, DoneImage) and image.corrected]
+
+
+def done_images(project: ProjectFolder) -> LabeledImages:
+    """The images of a project that are done, with the words that weren't removed.
+
+    Raises:
+        UsageError: none is done, or the project has no words.
+    """
+    record = project.record
+    words = record.present
+    if not words:
+        raise UsageError(f"the project {record.name!r} has no words; add some, and label images with them")
+    places = {word.id: place for place, word in enumerate(words)}
+    found = []
+    for image in project.images().values():
+        if (state := project.state(image)).done:
+            labels, corrected = project.files(image).labels, state.corrected > 0 or state.source == "import"
+            found.append(
+                DoneImage(image=image.path, labels=labels, stem=image.stem, places=places, corrected=corrected)
+            )
+    if not found:
+        raise UsageError(f"no image of the project {record.name!r} is done; mark those as done whose labels are right")
+    names = [word.name for word in words]
+    vocabulary = Vocabulary(names, synonyms=record.options.synonyms)
+    background = record.options.background
+    return LabeledImages(
+        name=record.name,
+        vocabulary=vocabulary,
+        images=tuple(found),
+        background=background if background in names else None,
+    )

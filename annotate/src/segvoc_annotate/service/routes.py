@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from segvoc import OutputError, SegvocError, UsageError
+from segvoc import OutputError, Segmenter, SegvocError, TaughtWords, UsageError
 from segvoc.records import to_json
 from segvoc.serving.bodies import json_request
 from segvoc.serving.failures import ServiceFailure
@@ -24,6 +24,8 @@ from segvoc.storage.files import scratch_folder
 from segvoc.storage.json_files import strict_json
 from segvoc_annotate.projects.archive import archived
 from segvoc_annotate.projects.exporting import ProjectExport
+from segvoc_annotate.projects.folder import FileStamp, file_stamp
+from segvoc_annotate.projects.images import shown_image, thumbnail
 from segvoc_annotate.projects.importing import Imported, import_path
 from segvoc_annotate.projects.project import Project
 from segvoc_annotate.projects.records import (
@@ -36,14 +38,12 @@ from segvoc_annotate.projects.records import (
     ProjectRecord,
     ProjectWord,
 )
-from segvoc_annotate.projects.thumbnails import thumbnail
 from segvoc_annotate.projects.work_files import read_state_of
 from segvoc_annotate.service import schemas
 from segvoc_annotate.service.bodies import expected_revision, sent_file, sent_form, user_of, whole_number
 from segvoc_annotate.service.improvement import Improvement, ImprovementState
 from segvoc_annotate.service.improving import why_no_finetuning
 from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, ProjectJson
-from segvoc_annotate.service.taught import TaughtModel
 from segvoc_annotate.settings import AnnotateSettings
 
 WATCHING_SECONDS = 25.0
@@ -260,7 +260,11 @@ class ProjectRoutes:
         response = FileResponse(image.path, headers=_KEPT, stat_result=status)
         if request.headers.get("if-none-match") == response.headers["etag"]:
             return Response(status_code=304, headers={**_KEPT, "ETag": response.headers["etag"]})
-        return response
+        async with self._decoding:
+            shown = await self._in_thread(partial(shown_image, image.path))
+        if shown is None:
+            return response
+        return Response(shown, media_type="image/png", headers={**_KEPT, "ETag": response.headers["etag"]})
 
     async def _thumbnail(self, request: Request) -> Response:
         with self._service.place(labels=False):
@@ -427,3 +431,50 @@ def _word(values: dict[str, Any]) -> ProjectWord:
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+FOLLOW_SECONDS = 60.0
+"""Time that a thread waits until the model has changed [s]."""
+
+
+class TaughtModel:
+    """Follows the files of taught words that the project names.
+
+    Args:
+        project: the project.
+        service: what labels; once it runs, its model is that without the words.
+    """
+
+    def __init__(self, project: Project, service: Service) -> None:
+        self._project, self._service = project, service
+        self._plain: Segmenter | None = None
+        self._followed: dict[Path, FileStamp] = {}
+        self._one = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def follow(self) -> None:
+        """Take what is new; a file that can't be used is logged, and the model stays as it is."""
+        self._loop = asyncio.get_running_loop()
+        async with self._one:
+            stamps = self._stamps()
+            if stamps == self._followed:
+                return
+            self._followed = stamps
+            plain = self._plain = self._plain or self._service.labeler.model
+            files = list(stamps)
+            try:
+                await self._service.labeler.change_model(
+                    lambda: plain.with_taught(*map(TaughtWords.load, files)) if files else plain
+                )
+            except (SegvocError, OSError) as error:
+                LOGGER.warning("taught words of the project can't be used", extra={FIELDS: {"problem": str(error)}})
+
+    def follow_from_thread(self) -> None:
+        """Do so from another thread, and wait for it."""
+        if self._loop is not None:
+            with suppress(TimeoutError):  # the model changes once it is through with what it has
+                asyncio.run_coroutine_threadsafe(self.follow(), self._loop).result(FOLLOW_SECONDS)
+
+    def _stamps(self) -> dict[Path, FileStamp]:
+        folder, files = self._project.folder, self._project.record.options.taught
+        return {folder / file: file_stamp(folder / file) for file in files}

@@ -1,7 +1,6 @@
-/** What clicks say of an object; Python's `segvoc/clicks/clicked_image.py` does the same. */
+/** What clicks say of an object, and which part of an image is looked at; Python's `segvoc.clicks` does the same. */
 
-import { joined, whole, type Box, type Point, type Size } from "../labels/runs";
-import { boxOfPositive, holds, isEqual, nextView, resampled, viewAround, type Grid } from "./view";
+import { type Box, joined, type Point, type Size, whole } from "../labels/runs";
 
 /** A click on an image [px]. */
 export interface Click extends Point {
@@ -54,8 +53,17 @@ export async function boxed(network: ViewNetwork, box: Box): Promise<Guess> {
   return { clicks: [], box, view, logits: await network.run(view, inView([], view), mask) };
 }
 
-/** The object after one more click. */
-export async function clicked(network: ViewNetwork, before: Guess | null, click: Click): Promise<Guess> {
+/**
+ * The object after one more click.
+ *
+ * @param onFirst called with what a farther view shows of a small object, before it is looked at closely.
+ */
+export async function clicked(
+  network: ViewNetwork,
+  before: Guess | null,
+  click: Click,
+  onFirst: (guess: Guess) => void = () => {},
+): Promise<Guess> {
   const image = whole(network.image);
   const clicks = [...(before?.clicks ?? []), click],
     box = before?.box ?? null;
@@ -70,7 +78,9 @@ export async function clicked(network: ViewNetwork, before: Guess | null, click:
   if (!found) return first;
   const object = clicks.filter(({ adds }) => adds).reduce((all, one) => joined(all, boxOfPoint(one))!, found);
   const nearer = nextView(view, object, image);
-  return isEqual(nearer, view) ? first : inside(network, first, { clicks, box, view: nearer });
+  if (isEqual(nearer, view)) return first;
+  onFirst(first);
+  return inside(network, first, { clicks, box, view: nearer });
 }
 
 async function inside(
@@ -99,4 +109,158 @@ function inView(clicks: readonly Click[], view: Box): Float32Array {
 
 function boxOfPoint({ x, y }: Point): Box {
   return { left: x, top: y, right: x + 1, bottom: y + 1 };
+}
+
+/** Sides of a view, relative to the object in it. */
+const ROOM = 1.4;
+
+/** Shortest side of a view [px]; the network learned from none that were smaller. */
+const LEAST = 144;
+
+/** Longer side of a view relative to the shorter one: what squashing to a square still bears. */
+const MOST_ASPECT = 2;
+
+/** A view is left for one of at most this share of its area. */
+const WORTH = 0.5;
+
+/** A view of more than this share of the image's area is the whole image. */
+const WHOLE = 0.6;
+
+/** So near to the side of a view an object may be cut off by it, relative to the side. */
+const MARGIN = 0.02;
+
+/** A grid of values over a rectangle of the image. */
+export interface Grid {
+  readonly values: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+export function area({ left, top, right, bottom }: Box): number {
+  return (right - left) * (bottom - top);
+}
+
+export function holds({ left, top, right, bottom }: Box, x: number, y: number): boolean {
+  return left <= x && x < right && top <= y && y < bottom;
+}
+
+export function isEqual(one: Box, other: Box): boolean {
+  return one.left === other.left && one.top === other.top && one.right === other.right && one.bottom === other.bottom;
+}
+
+/** The view of an object: with room around it, in whole pixels of the image. */
+export function viewAround(box: Box, image: Box): Box {
+  const width = Math.max(LEAST, ROOM * (box.right - box.left)),
+    height = Math.max(LEAST, ROOM * (box.bottom - box.top));
+  const least = Math.max(width, height) / MOST_ASPECT;
+  const [left, right] = placed(box.left, box.right, Math.max(width, least), image.right);
+  const [top, bottom] = placed(box.top, box.bottom, Math.max(height, least), image.bottom);
+  const view = { left, top, right, bottom };
+  return area(view) > WHOLE * area(image) ? image : view;
+}
+
+function placed(first: number, last: number, wanted: number, most: number): [number, number] {
+  const side = Math.min(Math.ceil(wanted), most);
+  const start = Math.max(0, Math.min(most - side, Math.floor((first + last - side) / 2)));
+  return [start, start + side];
+}
+
+/** The view to go on with, once an object was found in one: nearer if it is small, farther if it is cut off. */
+export function nextView(view: Box, found: Box, image: Box): Box {
+  const wanted = viewAround(found, image);
+  const across = MARGIN * (view.right - view.left),
+    down = MARGIN * (view.bottom - view.top);
+  const isCut =
+    (found.left < view.left + across && view.left > 0) ||
+    (found.right > view.right - across && view.right < image.right) ||
+    (found.top < view.top + down && view.top > 0) ||
+    (found.bottom > view.bottom - down && view.bottom < image.bottom);
+  if (!isCut) return area(wanted) <= WORTH * area(view) ? wanted : view;
+  return area(wanted) > area(view) ? wanted : image;
+}
+
+/** The rectangle around the cells of a view that are positive; null: none is. */
+export function boxOfPositive({ values, rows, columns }: Grid, view: Box): Box | null {
+  let [left, top, right, bottom] = [columns, rows, -1, -1];
+  for (let row = 0, at = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, at++) {
+      if (values[at] <= 0) continue;
+      left = Math.min(left, column);
+      right = Math.max(right, column);
+      top = Math.min(top, row);
+      bottom = row;
+    }
+  }
+  if (right < 0) return null;
+  const down = (view.bottom - view.top) / rows,
+    across = (view.right - view.left) / columns;
+  return {
+    left: view.left + across * left,
+    top: view.top + down * top,
+    right: view.left + across * (right + 1),
+    bottom: view.top + down * (bottom + 1),
+  };
+}
+
+/** The values of one view on the grid of another, interpolated bilinearly; `outside` where the first has none. */
+export function resampled(grid: Grid, of: Box, to: Box, size: Omit<Grid, "values">, outside: number): Grid {
+  const down = cells(grid.rows, of.top, of.bottom, to.top, to.bottom, size.rows);
+  const across = cells(grid.columns, of.left, of.right, to.left, to.right, size.columns);
+  const values = new Float32Array(size.rows * size.columns).fill(outside);
+  for (let row = 0; row < size.rows; row++) {
+    if (!down.isInside[row]) continue;
+    const line = interpolatedRow(grid, down.lower[row], down.share[row]);
+    for (let column = 0, at = row * size.columns; column < size.columns; column++, at++) {
+      if (!across.isInside[column]) continue;
+      const first = across.lower[column];
+      values[at] = line[first] + (line[Math.min(first + 1, grid.columns - 1)] - line[first]) * across.share[column];
+    }
+  }
+  return { ...size, values };
+}
+
+/** Start and length of the stretches of pixels of an image where the values of a view, interpolated, are positive. */
+export function positiveRuns(grid: Grid, view: Box, { width }: Size): Int32Array {
+  const runs: number[] = [];
+  const [rows, columns] = [view.bottom - view.top, view.right - view.left];
+  const down = cells(grid.rows, view.top, view.bottom, view.top, view.bottom, rows);
+  const across = cells(grid.columns, view.left, view.right, view.left, view.right, columns);
+  for (let row = 0; row < rows; row++) {
+    const line = interpolatedRow(grid, down.lower[row], down.share[row]);
+    const start = (view.top + row) * width + view.left;
+    let first = -1;
+    for (let column = 0; column < columns; column++) {
+      const from = line[across.lower[column]], next = line[Math.min(across.lower[column] + 1, grid.columns - 1)];
+      const isInside = from + (next - from) * across.share[column] > 0;
+      if (isInside && first < 0) first = column;
+      if (!isInside && first >= 0) {
+        runs.push(start + first, column - first);
+        first = -1;
+      }
+    }
+    if (first >= 0) runs.push(start + first, columns - first);
+  }
+  return Int32Array.from(runs);
+}
+
+/** A row between two of a grid. */
+function interpolatedRow({ values, rows, columns }: Grid, lower: number, share: number): Float32Array {
+  const line = values.slice(lower * columns, (lower + 1) * columns);
+  const next = Math.min(lower + 1, rows - 1) * columns;
+  for (let column = 0; column < columns; column++) line[column] += (values[next + column] - line[column]) * share;
+  return line;
+}
+
+/** For each cell of a new axis: the cell of the old one before it, the share of the next one, and whether it is inside. */
+function cells(count: number, from: number, to: number, start: number, end: number, size: number) {
+  const lower = new Int32Array(size), share = new Float32Array(size), isInside = new Uint8Array(size);
+  for (let at = 0; at < size; at++) {
+    const place = start + (at + 0.5) * ((end - start) / size);
+    const cell = (place - from) * (count / (to - from)) - 0.5;
+    const kept = Math.max(0, Math.min(count - 1, cell));
+    lower[at] = Math.floor(kept);
+    share[at] = kept - lower[at];
+    isInside[at] = Number(cell > -1 && cell < count);
+  }
+  return { lower, share, isInside };
 }

@@ -1,9 +1,120 @@
-/** Writes the names of words into their regions. */
+/** The names of words in their regions: where each has room, and how it is written. */
 
-import type { NamePlace } from "../labels/name_places";
+import type { Size } from "../labels/runs";
+
+/** Rows of the grid on which places are looked for. */
+const ROWS = 160;
+
+/** Width of a cell by its height, which is that of a short word. */
+const ASPECT = 3;
+
+/** Smallest height of a region's widest place, as a share of the image's height. */
+const SMALLEST = 0.02;
+
+/** A place for a name, in pixels of the image. */
+export interface NamePlace {
+  readonly label: number;
+  /** Its middle. */
+  readonly x: number;
+  readonly y: number;
+  /** How much room there is to both sides, and above and below. */
+  readonly halfWidth: number;
+  readonly halfHeight: number;
+}
+
+/**
+ * For each region, the largest rectangle with the shape of a word inside of it; largest first.
+ *
+ * @param labels label of each pixel.
+ * @param skipped a label that has no name.
+ */
+export function namePlaces(labels: Uint16Array, { width, height }: Size, skipped: number): NamePlace[] {
+  const rows = Math.min(height, ROWS),
+    cellHeight = height / rows;
+  const columns = Math.max(1, Math.round(width / (ASPECT * cellHeight))),
+    cellWidth = width / columns;
+  const grid = new Uint16Array(rows * columns);
+  for (let row = 0, at = 0; row < rows; row++) {
+    const line = Math.floor((row + 0.5) * cellHeight) * width;
+    for (let column = 0; column < columns; column++) grid[at++] = labels[line + Math.floor((column + 0.5) * cellWidth)];
+  }
+  const room = distances(grid, rows, columns);
+  const places: NamePlace[] = [];
+  for (const at of peaks(grid, room, rows, columns)) {
+    const row = Math.floor(at / columns),
+      column = at % columns;
+    // the distance to the middle of the nearest cell outside, less half a cell
+    const cells = room[at] - 0.5;
+    if (grid[at] === skipped || cells / rows < SMALLEST / 2) continue;
+    const [x, y] = [(column + 0.5) * cellWidth, (row + 0.5) * cellHeight];
+    places.push({ label: grid[at], x, y, halfWidth: cells * cellWidth, halfHeight: cells * cellHeight });
+  }
+  return places.sort((one, other) => other.halfWidth - one.halfWidth);
+}
+
+/** For each cell, how far the nearest cell of another label is, diagonally as far as along an axis. */
+function distances(grid: Uint16Array, rows: number, columns: number): Uint16Array {
+  const far = new Uint16Array(grid.length).fill(NEVER);
+  const relax = (at: number, row: number, column: number, steps: readonly (readonly [number, number])[]) => {
+    for (const [down, right] of steps) {
+      const [y, x] = [row + down, column + right];
+      const isInside = y >= 0 && y < rows && x >= 0 && x < columns;
+      const next = isInside ? y * columns + x : -1;
+      const distance = next >= 0 && grid[next] === grid[at] ? far[next] + 1 : 1;
+      if (distance < far[at]) far[at] = distance;
+    }
+  };
+  const before = [
+      [-1, -1],
+      [-1, 0],
+      [-1, 1],
+      [0, -1],
+    ] as const,
+    after = [
+      [1, 1],
+      [1, 0],
+      [1, -1],
+      [0, 1],
+    ] as const;
+  for (let at = 0; at < grid.length; at++) relax(at, Math.floor(at / columns), at % columns, before);
+  for (let at = grid.length - 1; at >= 0; at--) relax(at, Math.floor(at / columns), at % columns, after);
+  return far;
+}
+
+const NEVER = 60000;
+
+/** For each region of the grid, the cell with the most room; the one nearest to the region's middle if there are more. */
+function peaks(grid: Uint16Array, room: Uint16Array, rows: number, columns: number): number[] {
+  const isSeen = new Uint8Array(grid.length);
+  const result: number[] = [];
+  for (let start = 0; start < grid.length; start++) {
+    if (isSeen[start]) continue;
+    const cells = [start];
+    isSeen[start] = 1;
+    for (let next = 0; next < cells.length; next++) {
+      const at = cells[next],
+        row = Math.floor(at / columns),
+        column = at % columns;
+      const around = [row > 0 ? at - columns : -1, row + 1 < rows ? at + columns : -1];
+      around.push(column > 0 ? at - 1 : -1, column + 1 < columns ? at + 1 : -1);
+      for (const other of around) {
+        if (other < 0 || isSeen[other] || grid[other] !== grid[start]) continue;
+        isSeen[other] = 1;
+        cells.push(other);
+      }
+    }
+    const most = cells.reduce((best, at) => Math.max(best, room[at]), 0);
+    const widest = cells.filter((at) => room[at] === most).sort((one, other) => one - other);
+    const middle = widest[widest.length >> 1];
+    // of the row of the middle one, the middle cell
+    const inRow = widest.filter((at) => Math.floor(at / columns) === Math.floor(middle / columns));
+    result.push(inRow[inRow.length >> 1]);
+  }
+  return result;
+}
 
 /** From the image's pixels to those of the canvas. */
-export interface Mapping {
+interface Mapping {
   readonly scale: number;
   readonly x: number;
   readonly y: number;

@@ -1,9 +1,89 @@
-/** The overlay: words as colors over the photograph, with borders, as `segvoc.imaging.overlay` draws it. */
+/** Words as colors over the photograph, with lines between regions, as `segvoc.imaging.overlay` draws them. */
 
 import type { Pixels } from "../backend";
-import { whole } from "../labels/runs";
-import { borderLines, EDGE, LINE } from "./border_lines";
-import type { Color } from "./palette";
+import { type Labeling, NONE } from "../labels/labeling";
+import { type Box, type Size, whole } from "../labels/runs";
+import { type Color, NO_COLOR } from "./palette";
+import { halfToEven } from "./resize";
+
+/** What a pixel is: part of a line, of its edge, or neither. */
+export const LINE = 1,
+  EDGE = 2;
+
+/**
+ * The lines in a rectangle of an image, row by row.
+ *
+ * @param labels label of each pixel of the image.
+ */
+export function borderLines(labels: Uint16Array, { width, height }: Size, box: Box): Uint8Array {
+  const shorter = Math.min(width, height);
+  const thickness = Math.max(1, halfToEven(shorter / 450)),
+    edges = 1 + 2 * halfToEven(shorter / 600);
+  // lines that begin outside reach into the rectangle
+  const margin = thickness + edges;
+  const left = Math.max(0, box.left - margin),
+    right = Math.min(width, box.right + margin);
+  const top = Math.max(0, box.top - margin),
+    bottom = Math.min(height, box.bottom + margin);
+  const around = { width: right - left, height: bottom - top };
+  const borders = new Uint8Array(around.width * around.height);
+  for (let y = top, to = 0; y < bottom; y++) {
+    for (let x = left; x < right; x++, to++) {
+      const at = y * width + x;
+      if ((x + 1 < width && labels[at] !== labels[at + 1]) || (y + 1 < height && labels[at] !== labels[at + width]))
+        borders[to] = 1;
+    }
+  }
+  const lines = widened(borders, around, thickness),
+    wide = widened(lines, around, edges);
+  const result = new Uint8Array((box.right - box.left) * (box.bottom - box.top));
+  for (let y = box.top, to = 0; y < box.bottom; y++) {
+    let from = (y - top) * around.width + box.left - left;
+    for (let x = box.left; x < box.right; x++, from++) result[to++] = lines[from] ? LINE : wide[from] ? EDGE : 0;
+  }
+  return result;
+}
+
+/** A mask of which every pixel has become a square. */
+function widened(mask: Uint8Array, { width, height }: Size, side: number): Uint8Array {
+  if (side === 1) return mask;
+  const before = side >> 1,
+    after = side - 1 - before;
+  const across = new Uint8Array(mask.length),
+    result = new Uint8Array(mask.length);
+  for (let y = 0, at = 0; y < height; y++)
+    for (let x = 0; x < width; x++, at++)
+      if (mask[at]) across.fill(1, at - Math.min(before, x), at + Math.min(after, width - 1 - x) + 1);
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (!across[at]) continue;
+      for (let to = Math.max(0, y - before); to <= Math.min(height - 1, y + after); to++) result[to * width + x] = 1;
+    }
+  }
+  return result;
+}
+
+/** Colors of the words, the parts, and last of what has no word. */
+export function drawnColors({ colors, found: { parts } }: Labeling): Color[] {
+  return [...colors, ...((parts?.colors ?? []) as readonly Color[]), NO_COLOR];
+}
+
+/** Place of a pixel's color among them. */
+export function drawnLabel(labeling: Labeling, pixel: number): number {
+  const label = labeling.labels[pixel];
+  const { words } = labeling;
+  const { parts } = labeling.found;
+  if (label === NONE) return words.length + (parts?.names.length ?? 0);
+  const part = parts ? labeling.part(pixel) : NONE;
+  return part === NONE ? label : words.length + part;
+}
+
+/** The places of all pixels' colors. */
+export function drawnLabels(labeling: Labeling): Uint16Array {
+  const result = new Uint16Array(labeling.labels.length);
+  for (let pixel = 0; pixel < result.length; pixel++) result[pixel] = drawnLabel(labeling, pixel);
+  return result;
+}
 
 /** RGB of the borders' dark edges. */
 export const EDGE_COLOR: Color = [18, 20, 24];
@@ -14,7 +94,7 @@ const WHITE: Color = [255, 255, 255];
  * Blend the colors of the words over an image.
  *
  * @param labels index of each pixel's color.
- * @param colors RGB of each label; the last one is that of no word.
+ * @param colors RGB of each label; the last one is that of no word, which is clear.
  * @param opacity weight of the colors, in [0, 1]; at 0 only the borders are visible.
  * @returns RGBA, row by row.
  */
@@ -31,6 +111,11 @@ export function overlay(
     result[at + 3] = 255;
     if (lines[pixel] === LINE) {
       result.set(WHITE, at);
+      continue;
+    }
+    // where nothing was found, the image is as it was
+    if (lines[pixel] !== EDGE && labels[pixel] === colors.length - 1) {
+      result.set(data.subarray(at, at + 3), at);
       continue;
     }
     // the photograph keeps its light and shade, but loses some of its color, which would tint those of the words

@@ -7,8 +7,11 @@ export const MOST_WORDS = table.colors.length / 6 - 1;
 
 export type Color = readonly [number, number, number];
 
-/** The color of pixels without a word. */
+/** The color of pixels without a word in label maps; what is drawn shows the image there. */
 export const NO_COLOR: Color = [0, 0, 0];
+
+/** The color of the background: what is none of the words is never the loudest color. */
+export const BACKGROUND_COLOR: Color = [128, 128, 128];
 
 /** RGB of the word with an index of at most `MOST_WORDS`. */
 export function wordColor(index: number): Color {

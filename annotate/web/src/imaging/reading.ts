@@ -29,6 +29,20 @@ export async function decodeImage(file: Blob, name: string, most = MOST_PIXELS):
   throw new PageError(`“${name}” is too large: ${width} × ${height} pixels; make it at most ${most / 1e6} megapixels.`);
 }
 
+/**
+ * The file to keep of an image: itself, or what this browser shows of it, where other programs would turn it.
+ *
+ * Browsers apply the EXIF orientation of JPEG files, and hardly one that of other files or of XMP. Whoever reads the
+ * file that is kept sees what the page shows, so that label maps fit.
+ */
+export async function asShown(file: Blob, bitmap: ImageBitmap): Promise<Blob> {
+  const content = new TextDecoder("latin1").decode(await file.arrayBuffer());
+  const isTurned = /tiff:Orientation\W{1,8}[2-8]/.test(content) || (!content.startsWith("\xff\xd8") && /EXIF|eXIf|type exif/.test(content));
+  if (!isTurned) return file;
+  const type = ["image/jpeg", "image/webp"].includes(file.type) ? file.type : "image/png";
+  return drawn(bitmap, bitmap.width, bitmap.height).canvas.convertToBlob({ type, quality: 0.95 });
+}
+
 /** The pixels of a bitmap; transparent ones are laid on white. */
 export function pixelsOf(bitmap: ImageBitmap, name: string): Pixels {
   const { width, height } = bitmap;

@@ -100,3 +100,9 @@ function triangle(source: number, target: number): Filter {
   }
   return { first, count, weights, stride };
 }
+
+export function halfToEven(value: number): number {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 ? below + 1 : below;
+}

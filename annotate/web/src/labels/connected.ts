@@ -1,6 +1,6 @@
-/** Pixels that touch one another, over edges and corners, and growing into pixels that are open. */
+/** Pixels that touch one another, over edges and corners: regions, and labels that grow into pixels that are open. */
 
-import type { Box } from "./runs";
+import { type Box, boxOf, type Runs, type Size } from "./runs";
 
 export interface Connected {
   /** What its pixels have in common. */
@@ -140,4 +140,114 @@ export function spread(patch: Patch, open: number): void {
       });
     edge = next;
   }
+}
+
+/**
+ * The region of a pixel, over edges and not over corners.
+ *
+ * @param isFound marks the pixels of regions that are known; it is filled in.
+ */
+export function regionAt(
+  labels: Uint16Array,
+  { width, height }: Size,
+  start: number,
+  isFound = new Uint8Array(labels.length),
+): Runs {
+  const label = labels[start];
+  const runs: number[] = [];
+  const open = [start];
+  while (open.length) {
+    const seed = open.pop()!;
+    if (isFound[seed]) continue;
+    const row = seed - (seed % width),
+      end = row + width;
+    let first = seed,
+      last = seed;
+    while (first > row && labels[first - 1] === label) first--;
+    while (last + 1 < end && labels[last + 1] === label) last++;
+    isFound.fill(1, first, last + 1);
+    runs.push(first, last - first + 1);
+    for (const step of [-width, width]) {
+      if (first + step < 0 || first + step >= width * height) continue;
+      for (let at = first + step; at <= last + step; at++)
+        // one seed for each stretch
+        if (labels[at] === label && !isFound[at] && (at === first + step || labels[at - 1] !== label)) open.push(at);
+    }
+  }
+  return Int32Array.from(runs);
+}
+
+/** Lengths of a step along an axis and of a diagonal one, by which the nearest pixel is found (Borgefors). */
+const STRAIGHT = 3,
+  DIAGONAL = 4;
+
+const FAR = 2 ** 30;
+
+/**
+ * For pixels, the labels of the nearest pixels around them.
+ *
+ * @param labels label of each pixel of the image.
+ * @returns the pixels by the labels that they get; nothing if there are no others.
+ */
+export function surroundings(labels: Uint16Array, runs: Runs, size: Size): Map<number, Runs> {
+  const box = boxOf(runs, size.width);
+  if (!box) return new Map();
+  // one pixel around it, even where the image ends, so that every pixel of it has neighbors
+  const left = box.left - 1,
+    top = box.top - 1,
+    width = box.right - box.left + 2,
+    height = box.bottom - box.top + 2;
+  const distance = new Int32Array(width * height).fill(FAR);
+  const nearest = new Uint16Array(width * height);
+  for (let y = Math.max(0, top); y < Math.min(size.height, top + height); y++) {
+    for (let x = Math.max(0, left); x < Math.min(size.width, left + width); x++) {
+      const at = (y - top) * width + x - left;
+      distance[at] = 0;
+      nearest[at] = labels[y * size.width + x];
+    }
+  }
+  const place = (pixel: number) => {
+    const y = Math.floor(pixel / size.width);
+    return (y - top) * width + pixel - y * size.width - left;
+  };
+  for (let run = 0; run < runs.length; run += 2) {
+    const at = place(runs[run]);
+    distance.fill(FAR, at, at + runs[run + 1]);
+  }
+  const relax = (at: number, from: number, step: number) => {
+    if (distance[from] + step >= distance[at]) return;
+    distance[at] = distance[from] + step;
+    nearest[at] = nearest[from];
+  };
+  for (let y = 1; y + 1 < height; y++) {
+    for (let x = 1, at = y * width + 1; x + 1 < width; x++, at++) {
+      if (!distance[at]) continue;
+      relax(at, at - 1, STRAIGHT);
+      relax(at, at - width, STRAIGHT);
+      relax(at, at - width - 1, DIAGONAL);
+      relax(at, at - width + 1, DIAGONAL);
+    }
+  }
+  for (let y = height - 2; y > 0; y--) {
+    for (let x = width - 2, at = y * width + width - 2; x > 0; x--, at--) {
+      if (!distance[at]) continue;
+      relax(at, at + 1, STRAIGHT);
+      relax(at, at + width, STRAIGHT);
+      relax(at, at + width + 1, DIAGONAL);
+      relax(at, at + width - 1, DIAGONAL);
+    }
+  }
+  const found = new Map<number, number[]>();
+  for (let run = 0; run < runs.length; run += 2) {
+    const from = place(runs[run]);
+    for (let at = 0; at < runs[run + 1];) {
+      const label = nearest[from + at],
+        first = at;
+      if (distance[from + at] >= FAR) return new Map();
+      while (at < runs[run + 1] && nearest[from + at] === label) at++;
+      if (!found.has(label)) found.set(label, []);
+      found.get(label)!.push(runs[run] + first, at - first);
+    }
+  }
+  return new Map([...found].map(([label, stretches]) => [label, Int32Array.from(stretches)]));
 }

@@ -1,6 +1,6 @@
 /** The outlines of regions as polygons. */
 
-import { regionAt } from "./region";
+import { regionAt } from "./connected";
 import type { Point, Size } from "./runs";
 
 /** How far a simplified outline may be from the pixels' edges [px]. */

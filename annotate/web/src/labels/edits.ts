@@ -1,9 +1,7 @@
 /** What a person decided in one image, words and objects, with undo and redo. */
 
-import { Layer, STRETCH } from "./layer";
-import { ObjectLayer, type SavedObjects } from "./object_layer";
-import { empty, mapped, type PackedLayer } from "./packed";
-import { boxOf, joined, type Box, type Runs } from "./runs";
+import { empty, Layer, mapped, ObjectLayer, type PackedLayer, type SavedObjects, STRETCH } from "./layer";
+import { type Box, boxOf, joined, type Runs } from "./runs";
 
 /** Bytes of history that are kept for an image; older steps can't be undone. */
 const MOST_HISTORY = 16e6;

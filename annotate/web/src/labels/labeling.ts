@@ -1,10 +1,10 @@
 /** The words of an image's pixels in the end: what the model found, the threshold, and what a person corrected. */
 
 import type { Segmentation } from "../backend";
-import { wordColor, type Color } from "../imaging/palette";
+import { BACKGROUND_COLOR, type Color, wordColor } from "../imaging/palette";
 import type { Change, Edits } from "./edits";
+import type { Size } from "./runs";
 import { firstName, sameClass } from "./synonyms";
-import { Tally } from "./tally";
 
 /** The label of a pixel without a word, or without a part. */
 export const NONE = 65535;
@@ -66,8 +66,8 @@ export class Labeling {
     this.words = settled?.words ?? (isUsed && known < 0 ? [...found.words, background] : found.words);
     const entries = this.words.map(entry);
     this.ids = entries.map(({ id }) => id);
-    this.colors = entries.map(({ color }) => color);
     this.background = known < 0 ? found.words.length : known;
+    this.colors = entries.map(({ color }, label) => (label === this.background ? BACKGROUND_COLOR : color));
     this.least = threshold * 255;
     this.labels = settled?.labels ?? new Uint16Array(found.labels.length);
     this.tally = new Tally(found);
@@ -223,4 +223,43 @@ function entry(id: number, name: string, pixels: number, confidence: number, all
 /** The words as they are shown: the first of their synonyms. */
 export function shownWords(words: readonly string[]): string[] {
   return words.map(firstName);
+}
+
+/** Side of the squares whose doubt is added up, as a share of the image's shorter side. */
+const SQUARE = 1 / 16;
+
+/** Labels and parts are below it; the last one is that of no word, or no part. */
+const PLACES = 65536;
+
+/** All sums are of whole numbers, so that what is taken away leaves nothing behind. */
+class Tally {
+  /** Pixels of each label. */
+  readonly pixels = new Float64Array(PLACES);
+  /** Confidence of each label's pixels, in [0, 255], added up. */
+  readonly confidence = new Float64Array(PLACES);
+  /** Pixels of each part; without parts, nothing is counted. */
+  readonly parts = new Float64Array(PLACES);
+  /** Pixels that a person decided. */
+  corrected = 0;
+  /** Side of the squares [px], and how many there are in a row. */
+  readonly side: number;
+  readonly columns: number;
+  /** For each square, 255 - confidence of the pixels that nobody decided, added up, and how many these are. */
+  readonly doubt: Float64Array;
+  readonly undecided: Float64Array;
+
+  constructor({ width, height }: Size) {
+    this.side = Math.max(1, Math.round(SQUARE * Math.min(width, height)));
+    this.columns = Math.ceil(width / this.side);
+    const squares = this.columns * Math.ceil(height / this.side);
+    this.doubt = new Float64Array(squares);
+    this.undecided = new Float64Array(squares);
+  }
+
+  /** Count pixels that a person gave a label. @param count negative: they are taken away. */
+  addCorrected(label: number, count: number): void {
+    this.pixels[label] += count;
+    this.confidence[label] += 255 * count;
+    this.corrected += count;
+  }
 }

@@ -1,6 +1,70 @@
-/** Values of an image's pixels that change stretch by stretch, so that each change can be taken back. */
+/** Values of an image's pixels that change stretch by stretch, so that each change can be taken back, and how they are kept. */
 
-import { BAND, empty, packedBand, unpacked, type PackedLayer } from "./packed";
+/** Pixels of a band; the last one may have fewer. */
+export const BAND = 1 << 18;
+
+/** End and value of each of its stretches in turn; or the values of its pixels, where these take less room. */
+type Band = Uint32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+
+export interface PackedLayer {
+  readonly pixels: number;
+  /** They don't change; layers may have some in common. */
+  readonly bands: readonly Band[];
+}
+
+export function packed(values: Uint16Array): PackedLayer {
+  const bands = Array.from({ length: bandsOf(values.length) }, (_, number) => packedBand(values, number));
+  return { pixels: values.length, bands };
+}
+
+/** The values of one band. */
+function packedBand(values: Uint16Array, number: number): Band {
+  const from = number * BAND,
+    to = Math.min(values.length, from + BAND);
+  // beyond that, run lengths take more room than the values
+  const most = (to - from) / 4;
+  const runs: number[] = [];
+  for (let at = from; at < to && runs.length < 2 * most;) {
+    const value = values[at];
+    while (at < to && values[at] === value) at++;
+    runs.push(at - from, value);
+  }
+  return runs.length < 2 * most || runs.at(-2) === to - from ? Uint32Array.from(runs) : values.slice(from, to);
+}
+
+export function unpacked({ pixels, bands }: PackedLayer): Uint16Array<ArrayBuffer> {
+  const values = new Uint16Array(pixels);
+  for (const [number, band] of bands.entries()) {
+    const from = number * BAND;
+    if (band instanceof Uint16Array) values.set(band, from);
+    else
+      for (let at = 0, start = 0; at < band.length; start = band[at], at += 2)
+        values.fill(band[at + 1], from + start, from + band[at]);
+  }
+  return values;
+}
+
+/** The layer with other values. */
+export function mapped({ pixels, bands }: PackedLayer, value: (before: number) => number): PackedLayer {
+  return {
+    pixels,
+    bands: bands.map((band) =>
+      band instanceof Uint16Array ? band.map(value) : band.map((number, at) => (at % 2 ? value(number) : number)),
+    ),
+  };
+}
+
+/** A layer of zeros. */
+export function empty(pixels: number): PackedLayer {
+  const bands = Array.from({ length: bandsOf(pixels) }, (_, number) =>
+    Uint32Array.of(Math.min(pixels - number * BAND, BAND), 0),
+  );
+  return { pixels, bands };
+}
+
+function bandsOf(pixels: number): number {
+  return Math.ceil(pixels / BAND);
+}
 
 /** Numbers of a changed stretch: start, length, what its pixels had before, and what they have after it. */
 export const STRETCH = 4;
@@ -52,5 +116,70 @@ export class Layer {
   private set(start: number, length: number, value: number): void {
     this.values.fill(value, start, start + length);
     for (let number = Math.floor(start / BAND); number * BAND < start + length; number++) this.bands[number] = null;
+  }
+}
+
+/** Most objects that an image can have in its history. */
+const MOST_OBJECTS = 65535;
+
+/** Objects as they are stored. */
+export interface SavedObjects {
+  /** Number of each pixel's object, 0 for none; null: there was never an object. */
+  readonly layer: PackedLayer | null;
+  /** The words of the objects 1, 2, ... */
+  readonly words: readonly string[];
+}
+
+export class ObjectLayer {
+  /** null: there was never an object, so that images without any pay nothing. */
+  private numbers: Layer | null;
+  /** The words of the objects 1, 2, ... by name, since the list of words may change; numbers aren't used again. */
+  readonly words: string[];
+
+  constructor(
+    private readonly pixels: number,
+    saved: SavedObjects | null = null,
+  ) {
+    this.numbers = saved?.layer ? new Layer(saved.layer) : null;
+    this.words = [...(saved?.words ?? [])];
+  }
+
+  /** Number of each pixel's object, 0 for none; null: there was never one. */
+  get layer(): Uint16Array | null {
+    return this.numbers?.values ?? null;
+  }
+
+  /** The number of a new object of a word; null: there are none left. */
+  create(word: string): number | null {
+    return this.words.length < MOST_OBJECTS ? this.words.push(word) : null;
+  }
+
+  /** Take over the objects of others. */
+  adopt(saved: SavedObjects | null): void {
+    this.numbers = saved?.layer ? new Layer(saved.layer) : null;
+    this.words.splice(0, this.words.length, ...(saved?.words ?? []));
+  }
+
+  /** Know a word by another name from now on. */
+  rename(word: string, other: string): void {
+    for (const [at, name] of this.words.entries()) if (name === word) this.words[at] = other;
+  }
+
+  /** Fill a stretch, and write down what changed. */
+  fill(start: number, end: number, after: number, changes: number[]): void {
+    if (!this.numbers && !after) return;
+    (this.numbers ??= Layer.empty(this.pixels)).fill(start, end, after, changes);
+  }
+
+  undo(changes: Int32Array): void {
+    this.numbers?.undo(changes);
+  }
+
+  redo(changes: Int32Array): void {
+    this.numbers?.redo(changes);
+  }
+
+  get saved(): SavedObjects {
+    return { layer: this.numbers?.packed ?? null, words: this.words };
   }
 }

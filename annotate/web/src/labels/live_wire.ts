@@ -108,7 +108,7 @@ export function strongestNear({ width, height, values }: Costs, at: Point, dista
 }
 
 /** The corners of the cells that a way between two of them may use, and what each costs. */
-export interface Corridor extends Size {
+interface Corridor extends Size {
   readonly left: number;
   readonly top: number;
   /** Row by row, (width + 1) x (height + 1); 0: outside of it. */
@@ -119,7 +119,7 @@ export interface Corridor extends Size {
  * An ellipse around two places, in which costs grow with the distance from the straight line between them: a way may
  * leave it for an edge beside it, but not for a stronger one that is further away.
  */
-export function corridor(costs: Costs, from: Point, to: Point): Corridor {
+function corridor(costs: Costs, from: Point, to: Point): Corridor {
   const length = Math.hypot(to.x - from.x, to.y - from.y);
   const most = length * (1 + DETOUR) + SPACE;
   const margin = Math.ceil((most - length) / 2 + Math.sqrt(most ** 2 - length ** 2) / 2);

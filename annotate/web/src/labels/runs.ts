@@ -1,4 +1,4 @@
-/** Stretches of pixels: what tools paint, and what the history remembers. */
+/** Stretches of pixels: what tools paint, and what the history remembers; those of a brush and of a polygon. */
 
 /** Start and length of stretches of pixels that follow each other in rows: start, length, start, length, ... */
 export type Runs = Int32Array;
@@ -52,8 +52,62 @@ export function whole({ width, height }: Size): Box {
 }
 
 /** Adds the pixels of a row whose centers lie between two places; both may be outside of the image. */
-export function addSpan(runs: number[], { width }: Size, y: number, from: number, to: number): void {
+function addSpan(runs: number[], { width }: Size, y: number, from: number, to: number): void {
   const first = Math.max(0, Math.ceil(from - 0.5)),
     last = Math.min(width - 1, Math.floor(to - 0.5));
   if (last >= first) runs.push(y * width + first, last - first + 1);
+}
+
+/** Pixels that a round brush covers on its way from one place to another; at least the one below it. */
+export function stroke(from: Point, to: Point, radius: number, size: Size): Runs {
+  const runs: number[] = [];
+  const length = Math.hypot(to.x - from.x, to.y - from.y);
+  const side = length && { x: ((from.y - to.y) / length) * radius, y: ((to.x - from.x) / length) * radius };
+  const band = side && [
+    { x: from.x + side.x, y: from.y + side.y },
+    { x: to.x + side.x, y: to.y + side.y },
+    { x: to.x - side.x, y: to.y - side.y },
+    { x: from.x - side.x, y: from.y - side.y },
+  ];
+  const top = Math.max(0, Math.floor(Math.min(from.y, to.y) - radius));
+  const bottom = Math.min(size.height - 1, Math.ceil(Math.max(from.y, to.y) + radius));
+  for (let y = top; y <= bottom; y++) {
+    // the shape is convex, so the row's pixels lie between the outermost crossings
+    const crossings = band ? crossed(band, y + 0.5) : [];
+    for (const end of [from, to]) {
+      const half = Math.sqrt(radius * radius - (y + 0.5 - end.y) ** 2);
+      if (half >= 0) crossings.push(end.x - half, end.x + half);
+    }
+    if (crossings.length) addSpan(runs, size, y, Math.min(...crossings), Math.max(...crossings));
+  }
+  if (!runs.length) addPixel(runs, to, size);
+  return Int32Array.from(runs);
+}
+
+/** Pixels whose centers lie inside a polygon; where it crosses itself, by the even-odd rule. */
+export function polygon(points: readonly Point[], size: Size): Runs {
+  const runs: number[] = [];
+  const heights = points.map(({ y }) => y);
+  const top = Math.max(0, Math.floor(Math.min(...heights)));
+  const bottom = Math.min(size.height - 1, Math.ceil(Math.max(...heights)));
+  for (let y = top; y <= bottom; y++) {
+    const crossings = crossed(points, y + 0.5).sort((one, other) => one - other);
+    for (let at = 0; at + 1 < crossings.length; at += 2) addSpan(runs, size, y, crossings[at], crossings[at + 1]);
+  }
+  return Int32Array.from(runs);
+}
+
+/** Where the sides of a polygon cross a horizontal line. */
+function crossed(points: readonly Point[], y: number): number[] {
+  const result: number[] = [];
+  for (const [at, one] of points.entries()) {
+    const other = points[(at + 1) % points.length];
+    if (one.y <= y !== other.y <= y) result.push(one.x + ((y - one.y) / (other.y - one.y)) * (other.x - one.x));
+  }
+  return result;
+}
+
+function addPixel(runs: number[], { x, y }: Point, { width, height }: Size): void {
+  const [column, row] = [Math.floor(x), Math.floor(y)];
+  if (column >= 0 && column < width && row >= 0 && row < height) runs.push(row * width + column, 1);
 }

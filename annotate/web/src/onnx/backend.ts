@@ -3,10 +3,7 @@
 import {
   type Backend,
   type ImageSource,
-  type Improved,
-  type ImprovementImages,
   type ModelInfo,
-  type OnImproving,
   type Progress,
   type Query,
   type Segmentation,
@@ -87,35 +84,6 @@ export class OnnxBackend implements Backend {
     const reply = await this.ask(async () => ({ kind: "teach", name, content }));
     if (reply.kind !== "taught") throw new Error(`unexpected reply: ${reply.kind}`);
     return reply.file;
-  }
-
-  async improve(examples: ImprovementImages, onStep: OnImproving, signal: AbortSignal): Promise<Improved> {
-    const { words, synonyms, images } = examples;
-    signal.throwIfAborted();
-    const task = this.tasks++, worker = this.worker!;
-    const say = (message: Request, transfer: Transferable[] = []) => worker.postMessage(message, transfer);
-    try {
-      return await new Promise<Improved>((resolve, reject) => {
-        const give = async (index: number) => {
-          const { image, labels } = await images[index]();
-          say({ task, kind: "example", image, labels }, [image.data.buffer, labels.labels.buffer]);
-        };
-        this.listeners.set(task, (reply) => {
-          if (reply.kind === "step") onStep(reply);
-          else if (reply.kind === "wants") give(reply.index).catch(reject);
-          else if (reply.kind === "improved") resolve(reply.improved);
-          else if (reply.kind === "failed") reject(failure(reply));
-        });
-        signal.addEventListener("abort", () => reject(signal.reason));
-        say({ task, kind: "improve", words, synonyms, count: images.length });
-      });
-    } catch (error) {
-      // the worker ends at its next step, and what it answers comes to nobody
-      say({ task, kind: "cancel" });
-      throw error;
-    } finally {
-      this.listeners.delete(task);
-    }
   }
 
   private ask(work: () => Promise<Work>, progress: Progress = () => {}): Promise<Reply> {

@@ -21,5 +21,6 @@ export type ClickQuestion =
 
 export type ClickReply =
   | { readonly kind: "looked" }
-  | { readonly kind: "guessed"; readonly guess: Guess; readonly runs: Runs }
+  /** `isFirst`: a better answer follows. */
+  | { readonly kind: "guessed"; readonly guess: Guess; readonly runs: Runs; readonly isFirst: boolean }
   | Failed;

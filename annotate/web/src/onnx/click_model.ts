@@ -3,8 +3,7 @@
 import * as ort from "onnxruntime-web/wasm";
 
 import type { Pixels } from "../backend";
-import type { ViewNetwork } from "../clicks/guess";
-import type { Grid } from "../clicks/view";
+import type { Grid, ViewNetwork } from "../clicks/guess";
 import { resizedPlanes } from "../imaging/resize";
 import type { Box } from "../labels/runs";
 import { inputSize, type Protocol } from "./description";

@@ -1,10 +1,9 @@
 /** The thread in which objects are clicked: labeling in another one never keeps a click waiting. */
 
-import { boxed, clicked, type Guess } from "../clicks/guess";
-import { positiveRuns } from "../clicks/view";
+import { boxed, clicked, type Guess, positiveRuns } from "../clicks/guess";
 import { whole } from "../labels/runs";
-import { ClickModel } from "./click_model";
 import type { ClickReply, ClickRequest } from "./click_messages";
+import { ClickModel } from "./click_model";
 import { failedBy } from "./failures";
 import { prepareRuntime } from "./runtime";
 
@@ -31,9 +30,10 @@ async function answer(network: ClickModel, { image, question }: ClickRequest): P
     await network.look(whole(network.image));
     return { kind: "looked" };
   }
-  const guess: Guess =
-    question.kind === "box"
-      ? await boxed(network, question.box)
-      : await clicked(network, question.before, question.click);
-  return { kind: "guessed", guess, runs: positiveRuns(guess.logits, guess.view, network.image) };
+  const guessed = (guess: Guess, isFirst: boolean): ClickReply => {
+    return { kind: "guessed", guess, runs: positiveRuns(guess.logits, guess.view, network.image), isFirst };
+  };
+  if (question.kind === "box") return guessed(await boxed(network, question.box), false);
+  const { before, click } = question;
+  return guessed(await clicked(network, before, click, (first) => send(guessed(first, true))), false);
 }

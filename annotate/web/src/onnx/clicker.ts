@@ -36,10 +36,11 @@ export class Clicker {
   /**
    * The object after one more click.
    *
+   * @param onFirst called with a first answer, if the network looks more closely.
    * @throws PageError one sentence that says what is wrong and how to fix it.
    */
-  click(image: ImageSource, before: Guess | null, click: Click): Promise<Found> {
-    return this.found(image, { kind: "click", before, click });
+  click(image: ImageSource, before: Guess | null, click: Click, onFirst: (found: Found) => void): Promise<Found> {
+    return this.found(image, { kind: "click", before, click }, onFirst);
   }
 
   /** The object in a box; fails as `click` does. */
@@ -47,17 +48,17 @@ export class Clicker {
     return this.found(image, { kind: "box", box });
   }
 
-  private async found(image: ImageSource, question: ClickQuestion): Promise<Found> {
-    const reply = await this.ask(image, question);
+  private async found(image: ImageSource, question: ClickQuestion, onFirst?: (found: Found) => void): Promise<Found> {
+    const reply = await this.ask(image, question, onFirst);
     if (reply.kind !== "guessed") throw new Error(`unexpected reply: ${reply.kind}`);
     return reply;
   }
 
-  private ask(image: ImageSource, question: ClickQuestion): Promise<ClickReply> {
+  private ask(image: ImageSource, question: ClickQuestion, onFirst?: (found: Found) => void): Promise<ClickReply> {
     return this.turns.take(async () => {
       const pixels = this.known === image.id ? null : await image.pixels();
       try {
-        const reply = await this.answer({ folder: this.folder.href, image: pixels, question });
+        const reply = await this.answer({ folder: this.folder.href, image: pixels, question }, onFirst);
         this.known = image.id;
         return reply;
       } catch (error) {
@@ -67,11 +68,14 @@ export class Clicker {
     });
   }
 
-  private answer(request: ClickRequest): Promise<ClickReply> {
+  private answer(request: ClickRequest, onFirst?: (found: Found) => void): Promise<ClickReply> {
     const worker = (this.worker ??= new Worker(this.script, { type: "module" }));
     return new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }: MessageEvent<ClickReply>) =>
-        data.kind === "failed" ? reject(failure(data)) : resolve(data);
+      worker.onmessage = ({ data }: MessageEvent<ClickReply>) => {
+        if (data.kind === "guessed" && data.isFirst) onFirst?.(data);
+        else if (data.kind === "failed") reject(failure(data));
+        else resolve(data);
+      };
       worker.onerror = (event) => {
         event.preventDefault();
         this.worker = null;

@@ -1,7 +1,7 @@
 /** What `segvoc.json` of an exported folder says. */
 
 import { PageError } from "../backend";
-import { halfToEven } from "../imaging/rounding";
+import { halfToEven } from "../imaging/resize";
 
 export interface Description {
   readonly format: number;

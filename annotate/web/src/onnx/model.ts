@@ -2,30 +2,27 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
-import { PageError, type ModelInfo, type Pixels, type Query, type Segmentation, type TaughtFile } from "../backend";
+import { type ModelInfo, PageError, type Pixels, type Query, type Segmentation, type TaughtFile } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
 import { resizedPlanes } from "../imaging/resize";
 import { firstName, names } from "../labels/synonyms";
-import type { Logits } from "../teaching/cells";
-import type { TeachableModel } from "../teaching/teach";
 import {
   checkedDescription,
+  type Description,
   inputSize,
   ownSelection,
-  wordsProgram,
-  type Description,
   type Protocol,
   type Selection,
+  wordsProgram,
 } from "./description";
-import { readNames, type FeatureMap } from "./feature_maps";
+import { type FeatureMap, readNames } from "./feature_maps";
 import { float16 } from "./float16";
 import type { Loader } from "./loading";
 import { Prompts } from "./prompts";
 import type { Embeddings } from "./regions";
 import { strongestClass } from "./strongest_class";
-import { checkModel, fits, probeImage, TaughtQuery } from "./teaching";
 import { readTaughtWords, type TaughtWords } from "./taught_words";
-import type { Turns } from "./turns";
+import { checkModel, fits, probeImage, TaughtQuery } from "./teaching";
 
 type Features = Record<string, ort.Tensor>;
 
@@ -116,45 +113,6 @@ export class Model {
     const [height, width] = inputSize(protocol, image.height, image.width);
     const pixels = new ort.Tensor("float32", resizedPlanes(image, height, width), [1, 3, height, width]);
     return { features: { ...(await this.image.run({ pixels })) }, width: image.width, height: image.height };
-  }
-
-  /**
-   * What words are taught with.
-   *
-   * @param turns takes the network for one step at a time.
-   * @throws PageError its network can't be taught words here.
-   */
-  teachable(turns: Turns): TeachableModel {
-    const { description } = this;
-    const { single, auto } = description.protocols;
-    if (wordsProgram(description, single) !== wordsProgram(description, auto))
-      throw new PageError(`Words can't be taught to ${description.name} in the page; segvoc teach does it.`);
-    return {
-      name: description.name,
-      embedded: (words, synonyms) => turns.take(() => this.embedded(lookedFor(words, synonyms))),
-      probe: () => turns.take(() => (this.probed ??= this.probe())),
-      look: (image) =>
-        turns.take(async () => {
-          const { features } = await this.see(image, single);
-          const names = Object.keys(features);
-          return {
-            names,
-            maps: mapsOf(features, readNames(names)),
-            compared: mapsOf(features, names.filter((name) => name.startsWith("map_")).sort()),
-            compare: (text) => turns.take(() => this.compared(features, text)),
-          };
-        }),
-    };
-  }
-
-  /** Logits of all words. */
-  private async compared(features: Features, text: Embeddings): Promise<Logits> {
-    const all = { least: text.words, share: 0, bySimilarity: false };
-    const { logits, kept } = await this.logits(features, text, all);
-    const [, words, rows, columns] = logits.dims;
-    if (words !== text.words || (kept && kept.dims.at(-1) !== words))
-      throw new PageError("The model drops words, so it can't be taught here; export it again.");
-    return { values: logits.data as Float32Array, rows, columns };
   }
 
   /** Label every pixel of an image. */

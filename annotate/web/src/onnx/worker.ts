@@ -2,38 +2,26 @@
 
 import type { ModelInfo, Segmentation } from "../backend";
 import { failedBy } from "./failures";
-import { LearningTask } from "./learning";
 import { Loader, json } from "./loading";
 import type { Reply, Request, Work } from "./messages";
 import { Model, type SeenImage } from "./model";
 import { Recent } from "./recent";
 import { prepareRuntime } from "./runtime";
-import { Turns } from "./turns";
 
 const send = (reply: Reply, transfer: Transferable[] = []) => self.postMessage(reply, { transfer });
 
 let model: Model | undefined;
 const seen = new Recent<SeenImage>();
-/** The network does one thing at a time; between the steps of teaching, images are labeled. */
-const turns = new Turns();
-const learningTasks = new Map<number, LearningTask>();
 
 self.onmessage = async ({ data }: MessageEvent<Request>) => {
   const { task } = data;
   try {
-    if (data.kind === "load") send({ task, kind: "loaded", info: await turns.take(() => load(task, new URL(data.folder))) });
-    else if (data.kind === "teach")
-      send({ task, kind: "taught", file: await turns.take(() => model!.teach(data.name, data.content)) });
-    else if (data.kind === "segment") {
-      const segmentation = await turns.take(() => segment(data));
+    if (data.kind === "load") send({ task, kind: "loaded", info: await load(task, new URL(data.folder)) });
+    else if (data.kind === "teach") send({ task, kind: "taught", file: await model!.teach(data.name, data.content) });
+    else {
+      const segmentation = await segment(data);
       send({ task, kind: "segmented", segmentation }, [segmentation.labels.buffer, segmentation.confidence.buffer]);
-    } else if (data.kind === "improve") {
-      const learning = new LearningTask(data, (reply) => send({ task, ...reply }));
-      learningTasks.set(task, learning);
-      const improved = await learning.learn(model!.teachable(turns)).finally(() => learningTasks.delete(task));
-      send({ task, kind: "improved", improved }, [improved.content.buffer]);
-    } else if (data.kind === "example") learningTasks.get(task)?.give(data);
-    else learningTasks.get(task)?.cancel();
+    }
   } catch (error) {
     send({ task, ...failedBy(error) });
   }

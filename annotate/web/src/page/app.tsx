@@ -1,27 +1,28 @@
 /** The page: images and words in, the overlay, its legend and files out. */
 
 import type { TargetedMouseEvent } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
-import { AddImages } from "./add_images";
-import { ConflictDialog } from "./conflict_dialog";
-import { Downloads } from "./downloads";
+import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
+import { pixelsOf } from "../imaging/reading";
+import { labelingOf } from "../project/keeping";
+import type { Work } from "../project/structure";
+import type { Session } from "../session/session";
+import { contextOf } from "../session/settings";
+import type { AskedConflict } from "../session/watching";
+import { withWords, wordsOfFile } from "../words/list";
+import { KeyForm } from "./closed";
+import { Dialog } from "./dialog";
 import { Header } from "./header";
 import { Improve } from "./improve";
-import { useDroppedAndPasted } from "./incoming";
-import { KeyForm } from "./key_form";
 import { Legend } from "./legend";
-import type { Page } from "./page";
-import { plural } from "./phrases";
-import { PartsField } from "./parts_field";
-import { ProjectPanel } from "./project_panel";
+import { type Page, plural } from "./page";
+import { Downloads, ProjectPanel } from "./saving";
 import { pressAnywhere } from "./stage/keys";
-import { Stage } from "./stage/stage";
-import { Toolbar } from "./stage/toolbar";
-import { Strip } from "./strip";
-import { TaughtField } from "./taught_field";
+import { Stage, Toolbar } from "./stage/stage";
+import { AddImages, Strip } from "./strip";
 import { ViewPanel } from "./view_panel";
-import { WordsField } from "./words_field";
+import { PartsField, TaughtField, WordsField } from "./words_card";
 
 export function App({ page }: { page: Page }) {
   const { session, control, labeler } = page;
@@ -136,4 +137,123 @@ function status({ session, labeler }: Pick<Page, "session" | "labeler">): string
   if (!labeler.isLabeled(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
   const { width, height, words, seconds, model: name } = image.found.value!;
   return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")}${seconds ? ` in ${seconds.toFixed(1)} s` : ""} ${model.place}.`;
+}
+
+/** Files with words: one in each line, or a JSON list. */
+const LISTS = /\.(txt|json)$/i;
+
+/** Files of taught words. */
+const TAUGHT = /\.safetensors$/i;
+
+/** A project. */
+const ZIP = /\.zip$/i;
+
+/** Takes what is dropped and pasted; true while a file is dragged over the page. */
+function useDroppedAndPasted(page: Page): boolean {
+  const [isOver, setOver] = useState(false);
+
+  useEffect(() => {
+    const ending = new AbortController(),
+      { signal } = ending;
+    window.addEventListener("paste", (event) => void (take(page, event.clipboardData) && event.preventDefault()), {
+      signal,
+    });
+    window.addEventListener(
+      "drop",
+      (event) => {
+        event.preventDefault();
+        setOver(false);
+        if (!take(page, event.dataTransfer)) page.session.problem.value = "That was no file; drop images from a folder.";
+      },
+      { signal },
+    );
+    window.addEventListener(
+      "dragover",
+      (event) => {
+        event.preventDefault();
+        setOver(true);
+      },
+      { signal },
+    );
+    window.addEventListener("dragleave", (event) => event.relatedTarget || setOver(false), { signal });
+    return () => ending.abort();
+  }, []);
+
+  return isOver;
+}
+
+/** Take the files of a drop or paste; false: it has none. */
+function take({ session, labeler }: Page, data: DataTransfer | null): boolean {
+  const files = [...(data?.files ?? [])];
+  const lists = files.filter(({ name }) => LISTS.test(name));
+  for (const list of lists) void list.text().then((text) => addWords(session, list.name, text));
+  const taught = files.filter(({ name }) => TAUGHT.test(name));
+  if (taught.length) void labeler.teach(taught);
+  const project = files.find(({ name }) => ZIP.test(name));
+  if (project) session.offered.value = project;
+  const images = files.filter((file) => !lists.includes(file) && !taught.includes(file) && file !== project);
+  if (images.length) void session.add(images);
+  return files.length > 0;
+}
+
+function addWords({ problem, settings: { words } }: Session, name: string, text: string): void {
+  const added = wordsOfFile(name, text);
+  if (!added.length) {
+    problem.value = `“${name}” has no list of words; write one in each line.`;
+    return;
+  }
+  const { words: all, note } = withWords(words.value, added);
+  words.value = all;
+  problem.value = note;
+}
+
+export function ConflictDialog({ page, asked: { conflict, answer } }: { page: Page; asked: AskedConflict }) {
+  const { by, id, isDone } = conflict;
+  const other = by ?? "Somebody";
+  return (
+    <Dialog title="Two versions of this image" onClose={() => answer("both")}>
+      <p>
+        {isDone ? `${other} marked “${id}” as done meanwhile.` : `${other} painted the same pixels of “${id}” meanwhile.`}{" "}
+        Nothing is lost yet: choose what holds.
+      </p>
+      <div class="versions">
+        <Version page={page} id={id} work={conflict.mine} title="Mine" />
+        <Version page={page} id={id} work={conflict.theirs} title={`Of ${by ?? "somebody else"}`} />
+      </div>
+      <div class="column">
+        <button type="button" class="primary" onClick={() => answer("both")}>
+          Combine (mine on top)
+        </button>
+        <button type="button" onClick={() => answer("mine")}>
+          Keep mine
+        </button>
+        <button type="button" onClick={() => answer("theirs")}>
+          Take theirs
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+function Version({ page: { session }, id, work, title }: { page: Page; id: string; work: Work; title: string }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  useEffect(() => {
+    const item = session.items.value.find((one) => one.id === id);
+    const draw = async () => {
+      if (!item) return;
+      const bitmap = await item.decode();
+      const labeling = labelingOf(item, work, contextOf(session.settings));
+      const drawn = overlay(pixelsOf(bitmap, item.name), drawnLabels(labeling), drawnColors(labeling), 0.6);
+      bitmap.close();
+      Object.assign(canvas.current!, { width: item.width, height: item.height });
+      canvas.current!.getContext("2d")!.putImageData(new ImageData(drawn, item.width, item.height), 0, 0);
+    };
+    void draw();
+  }, []);
+  return (
+    <figure>
+      <canvas ref={canvas} role="img" aria-label={title} />
+      <figcaption>{title}</figcaption>
+    </figure>
+  );
 }

@@ -1,13 +1,11 @@
-/** What is there while the service's project can't be opened. */
+/** What is there instead of the page: while the service's project can't be opened, or another tab has the work. */
 
-import { useEffect } from "preact/hooks";
-
-import { KeyForm } from "./key_form";
+import { useEffect, useState } from "preact/hooks";
 
 /** How long until it is tried again by itself [ms]. */
 const PAUSE = 3000;
 
-export interface ClosedProps {
+interface ClosedProps {
   problem: string;
   needsKey: boolean;
   /** Try again, with a key if one is asked for. */
@@ -26,5 +24,39 @@ export function Closed({ problem, needsKey, onTry }: ClosedProps) {
       <p role="alert">{problem}</p>
       {needsKey && <KeyForm onKey={onTry} />}
     </main>
+  );
+}
+
+/** What a tab shows after another one took its work over. */
+export function Elsewhere() {
+  return (
+    <main class="welcome">
+      <h2>This work is open in another tab</h2>
+      <p>Everything that you did here is kept, and is in the other tab.</p>
+      <button type="button" class="primary" onClick={() => location.reload()}>
+        Continue here
+      </button>
+    </main>
+  );
+}
+
+export function KeyForm({ onKey }: { onKey: (key: string) => void }) {
+  const [key, setKey] = useState("");
+  return (
+    <form
+      class="column"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onKey(key.trim());
+      }}
+    >
+      <label class="field">
+        API key of the service
+        <input type="password" autocomplete="off" value={key} onInput={(event) => setKey(event.currentTarget.value)} />
+      </label>
+      <button type="submit" class="primary">
+        Use it
+      </button>
+    </form>
   );
 }

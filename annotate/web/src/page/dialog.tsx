@@ -4,9 +4,9 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 
 import type { Point } from "../labels/runs";
-import { IconButton } from "./icons";
+import { IconButton } from "./buttons";
 
-export interface DialogProps {
+interface DialogProps {
   title: string;
   /** Where it appears on a wide screen [px of the window], or above that if it ends below; else in the middle. */
   at?: Point | undefined;

@@ -1,10 +1,11 @@
-/** The top of the page: where images are labeled, the look, and help. */
+/** The top of the page: where images are labeled, what is saved, the look, and help. */
 
 import type { Place, Theme } from "../session/settings";
-import { Help } from "./help";
-import { IconButton } from "./icons";
-import type { Page } from "./page";
-import { SavedState } from "./saved_state";
+import { IconButton } from "./buttons";
+import { Dialog } from "./dialog";
+import { type Page, plural } from "./page";
+import { KEYS } from "./stage/keys";
+import type { Key } from "./stage/tool";
 
 const PLACES: Readonly<Record<Place, string>> = { browser: "On this device", service: "Service" };
 const NEXT: Readonly<Record<Theme, Theme>> = { system: "light", light: "dark", dark: "system" };
@@ -37,7 +38,7 @@ export function Header({ page }: { page: Page }) {
         onClick={() => (theme.value = NEXT[theme.value])}
       />
       <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />
-      {help.value && <Help control={page.control} onClose={() => (help.value = false)} />}
+      {help.value && <Help page={page} onClose={() => (help.value = false)} />}
     </header>
   );
 }
@@ -54,5 +55,70 @@ function UserField({ page: { user } }: { page: Page }) {
         onChange={({ currentTarget: { value } }) => user!.change(value.trim())}
       />
     </label>
+  );
+}
+
+function Help({ page: { control, session }, onClose }: { page: Page; onClose: () => void }) {
+  return (
+    <Dialog title="Help" onClose={onClose}>
+      <div class="column">
+        <p>
+          Every pixel gets the likeliest of your words. Correct what is wrong with the tools above the image: give a
+          whole region another word, or paint with the brush or a polygon.
+        </p>
+        <p>
+          Wheel and two fingers zoom; drag the image to move it.{" "}
+          {session.store.isShared
+            ? `Work is kept in the folder of the project “${session.name.value}” on the machine that serves this page: labels/ has a PNG label map of each image. What the service doesn't have yet waits in this browser.`
+            : "Images, words and corrections stay in this browser until you remove them; “Save project” takes them along."}
+        </p>
+        <h3>Keys, while the image has the focus</h3>
+        <KeyList keys={KEYS} />
+        <h3>Tools</h3>
+        {control.tools.map(({ key, label, help, keys }) => (
+          <section key={key} class="tool-help">
+            <h4>
+              <kbd>{key.toUpperCase()}</kbd> {label}
+            </h4>
+            <p>{help}</p>
+            <KeyList keys={keys} />
+          </section>
+        ))}
+      </div>
+    </Dialog>
+  );
+}
+
+function KeyList({ keys }: { keys: readonly Key[] }) {
+  if (!keys.length) return null;
+  return (
+    <dl class="keys">
+      {keys.map(([key, meaning]) => (
+        <div key={key}>
+          <dt>{key}</dt>
+          <dd>{meaning}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function SavedState({ page: { session } }: { page: Page }) {
+  const { store, writer } = session;
+  const waiting = store.waiting.value;
+  const isWriting = writer.pending.value > 0;
+  const told =
+    isWriting || (waiting && !store.isAway.value)
+    ? "Saving…"
+    : waiting
+      ? `${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} for the service`
+      : "All changes are saved";
+  return (
+    <span
+      class={waiting && store.isAway.value ? "saved away" : "saved"}
+      data-state={isWriting ? "saving" : waiting ? "waiting" : "saved"}
+    >
+      {told}
+    </span>
   );
 }

@@ -3,27 +3,20 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import type { Gains } from "../backend";
 import { firstName } from "../labels/synonyms";
-import { save } from "../saving/files";
-import { FEWEST, IMPROVED } from "../session/improvement";
-import { Icon } from "./icons";
-import type { Page } from "./page";
-import { percent, plural } from "./phrases";
+import { FEWEST, type Gains } from "../session/improvement";
+import { type Page, percent, plural } from "./page";
 
 /** Images from which on words usually get better. */
 const ENOUGH = 5;
 
-export function Improve({ page }: { page: Page }) {
-  const { improvement, session } = page;
+export function Improve({ page: { improvement } }: { page: Page }) {
   const finetune = useSignal(false);
-  const place = session.settings.place.value;
-  useEffect(() => void improvement.look(), [place]);
+  useEffect(() => void improvement.look(), []);
   if (!improvement.isOffered) return null;
   const { value: state } = improvement.state;
-  const done = improvement.done.value.length;
+  const { all: done, untouched } = improvement.done.value;
   const isRunning = state.kind === "running";
-  const file = session.taught.files.value.find(({ name }) => name === IMPROVED);
 
   return (
     <section class="card improve" aria-labelledby="improve">
@@ -36,7 +29,7 @@ export function Improve({ page }: { page: Page }) {
       >
         {done ? `Improve with ${plural(done, "done image")}` : "Improve"}
       </button>
-      {improvement.canFinetune.value && place === "service" && (
+      {improvement.canFinetune.value && (
         <label class="check">
           <input
             type="checkbox"
@@ -46,6 +39,12 @@ export function Improve({ page }: { page: Page }) {
           />
           Fine-tune: takes minutes, and learns from what surrounds a place
         </label>
+      )}
+      {untouched > 0 && (
+        <p class="help">
+          {untouched} of {plural(done, "done image")} {untouched === 1 ? "was" : "were"} never corrected. Scores are
+          those of corrected images alone.
+        </p>
       )}
       {!isRunning && done < ENOUGH && (
         <p class="help">
@@ -57,9 +56,7 @@ export function Improve({ page }: { page: Page }) {
       {isRunning && (
         <div class="running">
           <progress aria-label="Improving" max="1" value={state.share} />
-          <p class="help">
-            {state.stage ? `${state.stage}: ${percent(state.share)}` : "starting"}
-          </p>
+          <p class="help">{state.stage ? `${state.stage}: ${percent(state.share)}` : "starting"}</p>
           <button type="button" onClick={() => void improvement.cancel()}>
             Cancel
           </button>
@@ -73,11 +70,6 @@ export function Improve({ page }: { page: Page }) {
       {state.kind === "canceled" && <p class="help">It was canceled; nothing has changed.</p>}
       {state.kind === "done" && state.message && <p class="help">{state.message}</p>}
       {state.kind === "done" && state.gains && <Scores gains={state.gains} />}
-      {file && !isRunning && (
-        <button type="button" class="wide" onClick={() => save({ name: IMPROVED, content: new Blob([session.taught.contentOf(file).slice()]) })}>
-          <Icon name="save" /> Save the taught words
-        </button>
-      )}
     </section>
   );
 }
@@ -85,7 +77,7 @@ export function Improve({ page }: { page: Page }) {
 function Scores({ gains: { images, before, after, words } }: { gains: Gains }) {
   return (
     <table class="scores">
-      <caption>IoU [%] on images that were held out of the {images}</caption>
+      <caption>IoU [%] on corrected images that were held out of the {images}</caption>
       <thead>
         <tr>
           <th scope="col">word</th>
@@ -119,5 +111,5 @@ function Scores({ gains: { images, before, after, words } }: { gains: Gains }) {
 }
 
 function shown(score: number | null): string {
-  return score === null || Number.isNaN(score) ? "–" : score.toFixed(1);
+  return score === null ? "–" : score.toFixed(1);
 }

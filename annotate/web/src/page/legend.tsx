@@ -1,12 +1,13 @@
 /** The words that were found, largest first, with their shares; each can be hidden, or shown alone. */
 
-import { css, type Color } from "../imaging/palette";
-import { firstName } from "../labels/synonyms";
+import { type Color, css } from "../imaging/palette";
 import type { Figures } from "../labels/labeling";
-import { isolate, toggle, visibleWords } from "../session/visibility";
-import { IconButton } from "./icons";
-import type { Page } from "./page";
-import { percent, plural } from "./phrases";
+import { firstName } from "../labels/synonyms";
+import { IconButton } from "./buttons";
+import { type Page, percent, plural } from "./page";
+
+/** Mean confidence below which none of the words may be in the image: 0.03 to 0.11 on nonsense, 0.24 on photographs. */
+const UNSURE = 0.12;
 
 export function Legend({ page: { session } }: { page: Page }) {
   const image = session.current.value,
@@ -14,11 +15,17 @@ export function Legend({ page: { session } }: { page: Page }) {
   if (!image || !labeling) return <p class="help">The words that are found appear here.</p>;
   const all = [...image.figures.value].sort((one, other) => other.pixels - one.pixels);
   const absent = all.filter(({ pixels }) => !pixels);
-  const isShown = visibleWords(session, labeling.words);
+  const isShown = session.visible(labeling.words);
   const parts = image.partFigures.value.filter(({ pixels }) => pixels);
+  const certainty = 1 - (image.item.summary.value.uncertainty ?? 0);
   const unlabeled = labeling.labels.length - all.reduce((sum, { pixels }) => sum + pixels, 0);
   return (
     <>
+      {certainty < UNSURE && (
+        <p class="help" role="status">
+          Unsure nearly everywhere ({certainty.toFixed(2)}): perhaps none of these words is in the image.
+        </p>
+      )}
       <ul class="legend" aria-labelledby="legend">
         {all
           .filter(({ pixels }) => pixels)
@@ -30,15 +37,15 @@ export function Legend({ page: { session } }: { page: Page }) {
               objects={image.objects.value.filter(({ label }) => label === entry.id).length}
               isShown={isShown[entry.id]}
               isAlone={session.alone.value === firstName(entry.name)}
-              onIsolate={() => isolate(session, firstName(entry.name))}
-              onToggle={() => toggle(session, firstName(entry.name))}
+              onIsolate={() => session.isolate(firstName(entry.name))}
+              onToggle={() => session.toggle(firstName(entry.name))}
             />
           ))}
         {unlabeled > 0 && (
           <li>
             <span class="name plain">
               <span class="swatch none" />
-              without a word
+              unlabeled
             </span>
             <span class="share">{percent(unlabeled / labeling.labels.length)}</span>
           </li>
@@ -61,7 +68,7 @@ export function Legend({ page: { session } }: { page: Page }) {
         </>
       )}
       {absent.length > 0 && (
-        <p class="help">Not in the image: {absent.map(({ name }) => firstName(name)).join(", ")}</p>
+        <p class="help">Not found: {absent.map(({ name }) => firstName(name)).join(", ")}</p>
       )}
       {image.edits.canUndo && session.canCorrect.value && (
         <button
@@ -92,7 +99,7 @@ interface LegendRowProps {
 
 function LegendRow(props: LegendRowProps) {
   const {
-    entry: { name, fraction },
+    entry: { name, fraction, meanConfidence },
     color,
     objects,
     isShown,
@@ -116,6 +123,9 @@ function LegendRow(props: LegendRowProps) {
       </button>
       {objects > 0 && <span class="share">{plural(objects, "object")}</span>}
       <span class="share">{percent(fraction)}</span>
+      <span class="share" title="Mean confidence">
+        <span class="hidden">mean confidence</span> {meanConfidence?.toFixed(2)}
+      </span>
       <IconButton
         icon={isShown ? "look" : "hidden"}
         label={isShown ? `Hide ${shown}` : `Show ${shown}`}

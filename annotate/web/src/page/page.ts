@@ -18,3 +18,13 @@ export interface Page {
   /** The name of who labels, for the service's project; null: the project is this browser's. */
   readonly user: { readonly name: string; readonly change: (name: string) => void } | null;
 }
+
+/** A number with its noun. */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A share as it is read: "13 %". */
+export function percent(fraction: number): string {
+  return fraction >= 0.01 || fraction === 0 ? `${Math.round(100 * fraction)} %` : "< 1 %";
+}

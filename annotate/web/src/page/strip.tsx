@@ -1,17 +1,16 @@
-/** The images as a strip, with what became of each. */
+/** The images as a strip, with what became of each: found, counted, put in order. */
 
 import { computed } from "@preact/signals";
-import { useMemo, useRef, useState } from "preact/hooks";
+import type { RefObject } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
+import { css } from "../imaging/palette";
+import { firstName } from "../labels/synonyms";
 import type { Item } from "../session/item";
-import { AddImages } from "./add_images";
+import { EVERYTHING, type Order, type Progress, statistics } from "../session/listing";
+import { FileButton, Icon, IconButton } from "./buttons";
 import { Dialog } from "./dialog";
-import { Finder } from "./finder";
-import { Icon, IconButton } from "./icons";
-import type { Page } from "./page";
-import { plural } from "./phrases";
-import { ProgressDialog } from "./progress_dialog";
-import { useThumbnail, useVisible } from "./thumbnails";
+import { type Page, percent, plural } from "./page";
 
 export function Strip({ page }: { page: Page }) {
   const { session, labeler } = page;
@@ -173,5 +172,232 @@ function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Pa
         <Icon name="close" />
       </button>
     </li>
+  );
+}
+
+export function AddImages({ page: { session }, isCompact = false }: { page: Page; isCompact?: boolean }) {
+  const add = (files: readonly File[]) => void session.add(files);
+  return (
+    <>
+      <FileButton label={isCompact ? "Add" : "Choose images"} isPrimary={!isCompact} onFiles={add} />
+      {!isCompact && (
+        <button type="button" onClick={() => void session.addExample()}>
+          Try an example
+        </button>
+      )}
+    </>
+  );
+}
+
+/** How many entries beside those in sight are there, too, so that scrolling shows no gaps. */
+const BEYOND = 8;
+
+/** How many there are before the size of the list is known. */
+const AT_FIRST = 24;
+
+/** A range of entries, and the room of those that are left out [px]. */
+interface Range {
+  readonly first: number;
+  readonly last: number;
+  readonly before: number;
+  readonly after: number;
+}
+
+/** The address of an image's thumbnail, for as long as it is needed; null: not there yet. */
+function useThumbnail(item: Item): string | null {
+  const [address, setAddress] = useState<string | null>(null);
+  useEffect(() => {
+    let isGone = false,
+      made: string | null = null;
+    const load = async () => {
+      const content = await item.thumbnail().catch(() => null);
+      if (isGone || !content) return;
+      made = URL.createObjectURL(content);
+      setAddress(made);
+    };
+    void load();
+    return () => {
+      isGone = true;
+      if (made) URL.revokeObjectURL(made);
+      setAddress(null);
+    };
+  }, [item]);
+  return address;
+}
+
+/**
+ * Which entries of a list that scrolls sideways are in sight; the chosen one is brought there.
+ *
+ * @param chosen its place; -1: none is.
+ */
+function useVisible(list: RefObject<HTMLElement | null>, count: number, chosen: number): Range {
+  const [range, setRange] = useState({ first: 0, last: AT_FIRST, width: 0 });
+
+  const look = () => {
+    const element = list.current;
+    const width = element && entryWidth(element);
+    if (!element || !width) return;
+    const first = Math.max(0, Math.floor(element.scrollLeft / width) - BEYOND);
+    const last = Math.ceil((element.scrollLeft + element.clientWidth) / width) + BEYOND;
+    setRange((known) => (known.first === first && known.last === last && known.width === width ? known : { first, last, width }));
+  };
+  useEffect(() => {
+    const element = list.current!;
+    const observer = new ResizeObserver(look);
+    observer.observe(element);
+    element.addEventListener("scroll", look, { passive: true });
+    return () => {
+      observer.disconnect();
+      element.removeEventListener("scroll", look);
+    };
+  }, []);
+  useLayoutEffect(() => {
+    const element = list.current;
+    const width = element && entryWidth(element);
+    if (!element || !width || chosen < 0) return look();
+    const [start, end] = [chosen * width, (chosen + 1) * width];
+    if (start < element.scrollLeft) element.scrollLeft = start;
+    else if (end > element.scrollLeft + element.clientWidth) element.scrollLeft = end - element.clientWidth;
+    look();
+  }, [chosen, count]);
+
+  const first = Math.min(range.first, Math.max(0, count - 1)),
+    last = Math.min(range.last, count);
+  return { first, last, before: first * range.width, after: (count - last) * range.width };
+}
+
+/** Width of an entry with the gap after it [px]; 0: there is none. */
+function entryWidth(list: HTMLElement): number {
+  const entry = list.querySelector<HTMLElement>(".entry");
+  return entry ? entry.offsetWidth + Number.parseFloat(getComputedStyle(list).columnGap) : 0;
+}
+
+/** What is chosen from, and how it is shown. */
+const PROGRESS: readonly (readonly [Progress | "any", string])[] = [
+    ["any", "Any state"],
+    ["not labeled", "Not labeled"],
+    ["labeled", "Labeled, not corrected"],
+    ["corrected", "Corrected, not done"],
+    ["done", "Done"],
+  ],
+  ORDERS: readonly (readonly [Order, string])[] = [
+    ["added", "As added"],
+    ["least certain", "Least certain first"],
+    ["name", "By name"],
+  ];
+
+function Finder({ page: { session } }: { page: Page }) {
+  const { listing, settings, items } = session;
+  const wanted = listing.wanted.value;
+  const shown = listing.listed.value.length;
+  return (
+    <div class="finder" role="search" aria-label="Find images">
+      <input
+        type="search"
+        aria-label="File name"
+        placeholder="File name"
+        value={wanted.text}
+        onInput={({ currentTarget }) => listing.look({ text: currentTarget.value })}
+      />
+      <Choice
+        label="State"
+        options={PROGRESS}
+        value={wanted.progress}
+        onChange={(progress) => listing.look({ progress })}
+      />
+      <Choice
+        label="Word"
+        options={[
+          ["", "Any word"],
+          ...settings.vocabulary.value.map(({ id, name }) => [String(id), firstName(name)] as const),
+        ]}
+        value={wanted.word === null ? "" : String(wanted.word)}
+        onChange={(word) => listing.look({ word: word === "" ? null : Number(word) })}
+      />
+      <Choice label="Order" options={ORDERS} value={wanted.order} onChange={(order) => listing.look({ order })} />
+      <p class="help" role="status">
+        {shown < items.value.length ? `${shown} of ${plural(items.value.length, "image")}` : ""}
+      </p>
+      {wanted !== EVERYTHING && (
+        <button type="button" class="link" onClick={() => listing.lookForAll()}>
+          Show all
+        </button>
+      )}
+    </div>
+  );
+}
+
+interface ChoiceProps<Value extends string> {
+  label: string;
+  options: readonly (readonly [Value, string])[];
+  value: Value;
+  onChange: (value: Value) => void;
+}
+
+function Choice<Value extends string>({ label, options, value, onChange }: ChoiceProps<Value>) {
+  return (
+    <select aria-label={label} value={value} onChange={({ currentTarget }) => onChange(currentTarget.value as Value)}>
+      {options.map(([option, shown]) => (
+        <option key={option} value={option}>
+          {shown}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function ProgressDialog({ page: { session }, onClose }: { page: Page; onClose: () => void }) {
+  const { images, progress, decided, words } = statistics(
+    session.items.value.map(({ summary }) => summary.value),
+    session.settings.vocabulary.value,
+  );
+  const hasObjects = words.some(({ objects }) => objects > 0);
+  return (
+    <Dialog title="Progress" onClose={onClose}>
+      <p>
+        {progress.done} of {plural(images, "image")} done, {progress.corrected} corrected, {progress.labeled} labeled by
+        the model alone, {progress["not labeled"]} not labeled.
+      </p>
+      <progress aria-label="Images that are done" max={Math.max(1, images)} value={progress.done} />
+      <p class="help">People decided {percent(decided)} of the labeled pixels.</p>
+      {words.length > 0 && (
+        <div class="figures" tabIndex={0} role="region" aria-label="Words">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Word</th>
+                <th scope="col">Pixels</th>
+                <th scope="col">Images</th>
+                <th scope="col">Done</th>
+                {hasObjects && <th scope="col">Objects</th>}
+              </tr>
+            </thead>
+            <tbody>
+              {words.map(({ word, fraction, images: shown, done, objects }) => (
+                <tr key={word.id}>
+                  <th scope="row">
+                    <button
+                      type="button"
+                      class="link"
+                      title="List the images that show it"
+                      onClick={() => {
+                        session.listing.look({ word: word.id });
+                        onClose();
+                      }}
+                    >
+                      <span class="swatch" style={{ background: css(word.color) }} /> {firstName(word.name)}
+                    </button>
+                  </th>
+                  <td>{percent(fraction)}</td>
+                  <td>{shown}</td>
+                  <td>{done}</td>
+                  {hasObjects && <td>{objects}</td>}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </Dialog>
   );
 }

@@ -4,7 +4,7 @@ import { KeyError, PageError, TransientError } from "../backend";
 import type { ImageState, Project } from "./structure";
 
 /** What `v1/project` answers. */
-export interface ServedProject extends Project {
+interface ServedProject extends Project {
   readonly seq: number;
   readonly images: readonly ImageState[];
   readonly removed: readonly string[];

@@ -2,10 +2,18 @@
 
 import { signal } from "@preact/signals";
 
-import { decodeImage, thumbnail } from "../imaging/reading";
-import { OF_IMAGES, type Database, type Entry } from "./database";
-import type { Change, ImageEntry, OpenedProject, Setting, Store } from "./store";
-import { newState, type Project, type Work } from "./structure";
+import { asShown, decodeImage, thumbnail } from "../imaging/reading";
+import { type Database, type Entry, OF_IMAGES } from "./database";
+import {
+  type Change,
+  type ImageEntry,
+  newState,
+  type OpenedProject,
+  type Project,
+  type Setting,
+  type Store,
+  type Work,
+} from "./structure";
 
 /** How long removed images can be put back [ms]. */
 const LONGEST_REMOVED = 7 * 24 * 3600e3;
@@ -46,13 +54,13 @@ export class BrowserStore implements Store {
   async add(file: File, name: string, order: number, most: number): Promise<ImageEntry> {
     const bitmap = await decodeImage(file, name, most);
     const size = { width: bitmap.width, height: bitmap.height };
-    const small = await thumbnail(bitmap);
+    const [kept, small] = [await asShown(file, bitmap), await thumbnail(bitmap)];
     bitmap.close();
     const id = `${Date.now()} ${Math.random()}`;
     const entry = { id, order, removed: null, state: newState(name, size) };
     await this.database.write([
       { store: "images", key: id, value: entry },
-      { store: "files", key: id, value: file },
+      { store: "files", key: id, value: kept },
       { store: "thumbnails", key: id, value: small },
     ]);
     return entry;

@@ -1,10 +1,9 @@
 /** The browser's database: a project, or what a service doesn't have yet. */
 
-import { openDB, type DBSchema, type IDBPDatabase } from "idb";
+import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 
-import type { ImageEntry } from "./store";
+import type { ImageEntry, KeptDraft, KeptEdits } from "./structure";
 import type { Unsent } from "./unsent";
-import type { KeptDraft, KeptEdits } from "./structure";
 
 interface Schema extends DBSchema {
   images: { key: string; value: ImageEntry };
@@ -20,7 +19,7 @@ interface Schema extends DBSchema {
 /** Everything that belongs to an image. */
 export const OF_IMAGES = ["images", "files", "thumbnails", "drafts", "edits", "settled"] as const;
 
-export type StoreName = (typeof OF_IMAGES)[number] | "settings" | "outbox";
+type StoreName = (typeof OF_IMAGES)[number] | "settings" | "outbox";
 
 /** A value to write; without one, what the key has is deleted. */
 export type Entry = {

@@ -1,11 +1,14 @@
-/** From words' names, which the page works with, to their ids, which are kept; and back. */
+/** What is kept of an image: by words' ids instead of the names that the page works with, its labels from it, and their summary. */
 
 import type { Segmentation } from "../backend";
-import type { SavedEdits } from "../labels/edits";
-import { NONE, type Settled } from "../labels/labeling";
+import { Edits, type SavedEdits } from "../labels/edits";
+import { Labeling, NONE, type Rule, type Settled } from "../labels/labeling";
+import { doubtfulPlaces } from "../labels/least_certain";
+import { objectFigures } from "../labels/objects";
+import type { Size } from "../labels/runs";
 import { firstName, sameClass } from "../labels/synonyms";
-import type { KeptDraft, KeptEdits, Work } from "./structure";
-import { entryOf, namesById, type Vocabulary } from "./words";
+import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
+import { entryFor, entryOf, lookedFor, namesById, type Vocabulary } from "./words";
 
 /** What is shown for a word that a damaged project doesn't list. */
 const LOST = "lost word";
@@ -18,7 +21,7 @@ export interface NamedWork {
   readonly settled: Settled | null;
 }
 
-export function idOf(vocabulary: Vocabulary, word: string): number {
+function idOf(vocabulary: Vocabulary, word: string): number {
   const entry = entryOf(vocabulary, word);
   if (!entry) throw new Error(`the word “${word}” has no id`);
   return entry.id;
@@ -80,7 +83,58 @@ function namedLabels(settled: Uint16Array, draftIds: readonly number[], nameOf: 
 }
 
 /** An answer with words that came after it, too, so that they can be painted at once. */
-export function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
+function withPaintable(found: Segmentation, words: readonly string[]): Segmentation {
   const more = words.filter((word) => !found.words.some((known) => sameClass(known, word)));
   return more.length ? { ...found, words: [...found.words, ...more] } : found;
+}
+
+/** The words and the rule that hold. */
+export interface Context {
+  readonly vocabulary: Vocabulary;
+  readonly rule: Rule;
+}
+
+/** An image's labels, from what is kept of it. */
+export function labelingOf(size: Size, work: Work, context: Context): Labeling {
+  const { found, saved, settled } = namedWork(work, context.vocabulary);
+  return labelingWith(found ?? nothingFound(size), new Edits(size.width, size.height, saved), settled, context);
+}
+
+/** An image's labels, which follow the corrections. */
+export function labelingWith(
+  found: Segmentation,
+  edits: Edits,
+  settled: Settled | null,
+  { rule, vocabulary }: Context,
+): Labeling {
+  return new Labeling(withPaintable(found, lookedFor(vocabulary)), edits, rule, entryFor(vocabulary), settled);
+}
+
+/** What a model answers that finds nothing anywhere. */
+function nothingFound({ width, height }: Size): Segmentation {
+  const labels = new Uint16Array(width * height).fill(NONE),
+    confidence = new Uint8Array(width * height);
+  return { width, height, labels, confidence, words: [], parts: null, model: "", dtype: "", seconds: 0 };
+}
+
+type Summary = Pick<ImageState, "corrected" | "pixels" | "unlabeled" | "uncertainty" | "least_certain" | "objects">;
+
+export function summaryOf(labeling: Labeling): Summary {
+  const { ids, labels, tally } = labeling;
+  const pixels: Record<string, number> = {},
+    objects: Record<string, number> = {};
+  for (const [label, id] of ids.entries())
+    if (tally.pixels[label]) pixels[id] = (pixels[id] ?? 0) + tally.pixels[label];
+  for (const { label } of objectFigures(labeling)) objects[ids[label]] = (objects[ids[label]] ?? 0) + 1;
+  const undecided = labels.length - tally.corrected;
+  const doubt = tally.doubt.reduce((sum, one) => sum + one, 0) / 255;
+  const [least] = doubtfulPlaces(labeling, 1, 0);
+  return {
+    corrected: tally.corrected,
+    pixels,
+    unlabeled: tally.pixels[NONE],
+    objects: Object.keys(objects).length ? objects : null,
+    uncertainty: undecided ? Number((doubt / undecided).toFixed(4)) : null,
+    least_certain: least ? { x: least.x, y: least.y } : null,
+  };
 }

@@ -8,10 +8,21 @@ import { signal } from "@preact/signals";
 import { KeyError, sentence, TransientError } from "../backend";
 import { ConflictError, MissingError, type ProjectApi } from "./api";
 import type { Database } from "./database";
-import type { Change, Choice, ImageEntry, OpenedProject, Setting, Store, Watcher } from "./store";
-import { newState, type ImageState, type Project, type Work } from "./structure";
-import { collides, rebased, renumbered, type Base, type Unsent } from "./unsent";
-import { movedIds, rebasedWords } from "./words_rebase";
+import {
+  type Change,
+  type Choice,
+  type ImageEntry,
+  type ImageState,
+  newState,
+  type OpenedProject,
+  type Project,
+  type Setting,
+  type Store,
+  type Watcher,
+  type Work,
+} from "./structure";
+import { type Base, collides, rebased, renumbered, type Unsent } from "./unsent";
+import { movedIds, rebasedWords } from "./words";
 import { correctionsOf } from "./work_file";
 import type { WorkPacker } from "./work_packer";
 

@@ -1,9 +1,8 @@
 /** A change that is safe in the browser and that the service doesn't have yet. */
 
-import { unpacked, type PackedLayer } from "../labels/packed";
+import { type PackedLayer, unpacked } from "../labels/layer";
 import type { Size } from "../labels/runs";
-import type { Choice } from "./store";
-import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
+import type { Choice, ImageState, KeptDraft, KeptEdits, Work } from "./structure";
 import { correctionsOf, editsOf } from "./work_file";
 
 /** What a change goes on from. */
@@ -85,4 +84,3 @@ export function renumbered(unsent: Unsent, ids: ReadonlyMap<number, number>): Un
     ...(settled && { settled: settled.map(other) }),
   };
 }
-

@@ -4,14 +4,12 @@ import { decode, encode } from "fast-png";
 import { unzipSync, zipSync } from "fflate";
 
 import type { PartMap } from "../backend";
-import { NONE, type Labeling } from "../labels/labeling";
+import { type Labeling, NONE } from "../labels/labeling";
+import { empty, mapped, packed, type PackedLayer, unpacked } from "../labels/layer";
 import { objectMap } from "../labels/objects";
-import { empty, mapped, packed, unpacked, type PackedLayer } from "../labels/packed";
 import type { Size } from "../labels/runs";
-import { labelMapPng } from "../saving/label_map";
-import { objectMapPng, savedObjects } from "../saving/object_map";
-import { labelingOf, type Context } from "./context";
-import { withIds } from "./keeping";
+import { labelMapPng, objectMapPng, savedObjects } from "../saving/maps";
+import { type Context, labelingOf, withIds } from "./keeping";
 import type { ImageState, KeptDraft, KeptEdits, Work } from "./structure";
 import { colorsById, type Vocabulary } from "./words";
 

@@ -1,9 +1,8 @@
 /** Packs and unpacks files of images' work without keeping the page from answering. */
 
 import { PageError } from "../backend";
-import type { Context } from "./context";
+import type { Context } from "./keeping";
 import type { ImageState, KeptDraft, Work } from "./structure";
-import type { WorkReply, WorkRequest } from "./work_messages";
 import type { Vocabulary } from "./words";
 
 interface Waiting {
@@ -74,3 +73,23 @@ export class WorkPacker {
 }
 
 const NOT_STARTED = "The page's script couldn't start; use a current browser, and load the page again.";
+
+/** What the page asks; `task` is a number of its own. */
+export type WorkRequest = { readonly task: number } & (
+  | {
+      readonly kind: "pack";
+      readonly state: ImageState;
+      readonly work: Omit<Work, "draft">;
+      /** "known": the one of the last request. */
+      readonly draft: KeptDraft | null | "known";
+      readonly context: Context;
+    }
+  | { readonly kind: "unpack"; readonly content: Uint8Array<ArrayBuffer>; readonly vocabulary: Vocabulary }
+);
+
+/** What the worker answers to a task. */
+export type WorkReply = { readonly task: number } & (
+  | { readonly kind: "packed"; readonly content: Uint8Array<ArrayBuffer> }
+  | { readonly kind: "unpacked"; readonly state: ImageState; readonly work: Work }
+  | { readonly kind: "failed"; readonly message: string }
+);

@@ -2,7 +2,7 @@
 
 import type { KeptDraft } from "./structure";
 import { decodeWork, encodeWork } from "./work_file";
-import type { WorkReply, WorkRequest } from "./work_messages";
+import type { WorkReply, WorkRequest } from "./work_packer";
 
 /** The draft that was packed last: the corrections of an image change more often than what the model found. */
 let draft: KeptDraft | null = null;

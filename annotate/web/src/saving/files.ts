@@ -1,21 +1,21 @@
 /** All files that can be taken away, of one image or of all. */
 
+import type { Pixels } from "../backend";
+import { drawNames, namePlaces } from "../imaging/names";
+import { drawnColors, drawnLabels, overlay } from "../imaging/overlay";
 import { pixelsOf } from "../imaging/reading";
-import type { Labeling } from "../labels/labeling";
+import { figures, type Figures, type Labeling, NONE, partFigures, shownWords } from "../labels/labeling";
+import { objectFigures } from "../labels/objects";
 import { withIds } from "../project/keeping";
 import { stem } from "../project/structure";
 import { colorsById } from "../project/words";
 import type { Item } from "../session/item";
 import type { Session } from "../session/session";
-import { visibleWords } from "../session/visibility";
-import { Archive } from "./archive";
-import { Coco, type Shape } from "./coco";
-import { cutOutPng, overlayPng } from "./drawings";
-import { labelMapPng } from "./label_map";
-import { labelme } from "./labelme";
-import { report } from "./report";
+import { Coco, labelme, type Shape } from "./annotations";
+import { labelMapPng } from "./maps";
+import { Archive } from "./zip";
 
-export type Format = "labels" | "overlay" | "cut-out" | "report" | "labelme" | "coco-rle" | "coco-polygons";
+export type Format = "labels" | "overlay" | "report" | "labelme" | "coco-rle" | "coco-polygons";
 
 /** A file that is offered to the reader. */
 export interface OfferedFile {
@@ -26,7 +26,6 @@ export interface OfferedFile {
 const ENDINGS: Record<Exclude<Format, "coco-rle" | "coco-polygons">, string> = {
   labels: ".png",
   overlay: ".overlay.png",
-  "cut-out": ".cut-out.png",
   report: ".json",
   labelme: ".labelme.json",
 };
@@ -98,8 +97,6 @@ async function content(
       return png(labelMapPng(withIds(labeling.labels, labeling.ids), labeling, colorsById(vocabulary.value)));
     case "overlay":
       return overlayPng(pixelsOf(bitmap, name), labeling, opacity.value, hasNames.value);
-    case "cut-out":
-      return cutOutPng(pixelsOf(bitmap, name), labeling, visibleWords(session, labeling.words));
     case "report":
       return json(report(labeling, name));
     case "labelme":
@@ -113,4 +110,69 @@ function png(bytes: Uint8Array<ArrayBuffer>): Blob {
 
 function json(text: string): Blob {
   return new Blob([text], { type: "application/json" });
+}
+
+/** The words as colors over the image, with their names. */
+function overlayPng(pixels: Pixels, labeling: Labeling, opacity: number, hasNames: boolean): Promise<Blob> {
+  const { width, height } = pixels;
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d")!;
+  const drawn = overlay(pixels, drawnLabels(labeling), drawnColors(labeling), opacity);
+  context.putImageData(new ImageData(drawn, width, height), 0, 0);
+  if (hasNames) {
+    const places = namePlaces(labeling.labels, labeling, NONE);
+    drawNames(
+      context,
+      places,
+      shownWords(labeling.words),
+      { scale: 1, x: 0, y: 0 },
+      Math.max(11, Math.min(width, height) / 30),
+    );
+  }
+  return canvas.convertToBlob({ type: "image/png" });
+}
+
+/** Digits of shares and of confidences, which are known as 8 bits. */
+const DIGITS = { fraction: 6, confidence: 3 };
+
+export function report(labeling: Labeling, image: string): string {
+  const { found, width, height } = labeling;
+  const classes = figures(labeling);
+  const objects = objectFigures(labeling);
+  const { parts } = found;
+  const content = {
+    image,
+    width,
+    height,
+    model: found.model,
+    dtype: found.dtype,
+    classes: classes.map((entry) => ({
+      id: labeling.ids[entry.id],
+      name: entry.name,
+      color: labeling.colors[entry.id],
+      ...numbers(entry),
+      ...(objects.length && { objects: objects.filter(({ label }) => label === entry.id).length }),
+    })),
+    ...(parts && {
+      parts: partFigures(labeling).map((entry) => {
+        const { object, part, name } = parts.names[entry.id];
+        return { id: entry.id, object, part, name, ...numbers(entry) };
+      }),
+    }),
+    unlabeled: width * height - classes.reduce((sum, { pixels }) => sum + pixels, 0),
+    seconds: rounded(found.seconds, 3),
+  };
+  return `${JSON.stringify(content, null, 1)}\n`;
+}
+
+function numbers({ pixels, fraction, meanConfidence }: Figures) {
+  return {
+    pixels,
+    fraction: rounded(fraction, DIGITS.fraction),
+    mean_confidence: meanConfidence === null ? null : rounded(meanConfidence, DIGITS.confidence),
+  };
+}
+
+function rounded(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
 }

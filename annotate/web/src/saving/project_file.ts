@@ -3,18 +3,17 @@
 import { batch } from "@preact/signals";
 
 import { PageError, sentence } from "../backend";
-import { objectMap } from "../labels/objects";
 import { MOST_PIXELS } from "../imaging/reading";
-import { labelingOf } from "../project/context";
-import { stem, type ImageState, type Project, type Work } from "../project/structure";
+import { objectMap } from "../labels/objects";
+import { labelingOf } from "../project/keeping";
+import { type ImageState, type Project, stem, type Work } from "../project/structure";
 import { decodeWork, encodeWork, labelsPng } from "../project/work_file";
 import { Item } from "../session/item";
 import type { Session } from "../session/session";
 import { contextOf, projectOf, useProject } from "../session/settings";
-import { Archive } from "./archive";
 import type { OfferedFile } from "./files";
-import { objectMapPng } from "./object_map";
-import { ZipReader } from "./zip_reader";
+import { objectMapPng } from "./maps";
+import { Archive, ZipReader } from "./zip";
 
 /** Most images whose problems are told. */
 const MOST_LISTED = 8;
@@ -34,7 +33,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** A project's zip, in which each image is read when it is needed. */
-export interface ProjectFile {
+interface ProjectFile {
   readonly project: Project;
   readonly images: readonly string[];
   image(name: string): Promise<File>;
@@ -172,4 +171,3 @@ function problemOf({ format, version, name, words, options }: Partial<Project> &
   if (typeof options !== "object" || options === null) return "its project.json is damaged";
   return null;
 }
-

@@ -1,29 +1,42 @@
-/** Teaches the model with the images that are done, here or on the service. */
+/** Teaches the model of a service with the images of its project that are done. */
 
 import { computed, signal } from "@preact/signals";
 
-import { PageError, sentence, type Backend, type Gains, type ImprovementImages } from "../backend";
-import { NONE } from "../labels/labeling";
-import { entryOf } from "../project/words";
-import type { Item } from "./item";
-import type { Labeler } from "./labeler";
+import { PageError, sentence } from "../backend";
+import type { ProjectApi } from "../project/api";
 import type { Session } from "./session";
-
-/** Name of the file with the words that done images have taught. */
-export const IMPROVED = "improved.words.safetensors";
 
 /** Images that are done, at least: one is held out. */
 export const FEWEST = 2;
 
-/** The shares of all work at which each stage begins and ends. */
-const STAGES: Readonly<Record<string, readonly [number, number]>> = {
-  "finding regions": [0, 0.3],
-  "reading images": [0.3, 0.6],
-  "learning words": [0.6, 1],
-};
+/** How often the service is asked how far it is [ms]. */
+const LOOK = 1000;
+
+/** What teaching gained, on images that were held out [%]. */
+export interface Gains {
+  /** Images that words were taught with. */
+  readonly images: number;
+  readonly before: Means;
+  readonly after: Means;
+  readonly words: readonly WordGains[];
+}
+
+/** IoU of a word by its text, and with examples [%]; null: no held-out image shows it. */
+interface WordGains {
+  readonly name: string;
+  readonly before: number | null;
+  readonly after: number | null;
+  /** Whether it keeps its text alone, because examples made it worse. */
+  readonly keepsText: boolean;
+}
+
+interface Means {
+  readonly miou: number | null;
+  readonly accuracy: number | null;
+}
 
 /** How far it is, or how it ended. */
-export type ImprovementState =
+type ImprovementState =
   | { readonly kind: "none" | "canceled" }
   /** `share`: of all work, in [0, 1]. */
   | { readonly kind: "running"; readonly stage: string; readonly share: number }
@@ -31,99 +44,79 @@ export type ImprovementState =
   | { readonly kind: "done"; readonly gains: Gains | null; readonly message: string | null }
   | { readonly kind: "failed"; readonly message: string };
 
-/** A service that learns from the images of its project. */
-export interface ImprovingService {
-  /** Whether it can fine-tune, too; known once the state was asked for. */
-  readonly canFinetune: boolean;
-  state(): Promise<ImprovementState>;
-  start(finetune: boolean): Promise<ImprovementState>;
-  cancel(): Promise<ImprovementState>;
+/** What the service says. */
+interface Answer {
+  readonly state: "none" | "running" | "done" | "failed" | "canceled";
+  readonly stage: string | null;
+  readonly share: number | null;
+  readonly images: number;
+  readonly scores: { readonly before: Scores; readonly after: Scores; readonly keep_text: readonly string[] } | null;
+  readonly message: string | null;
+  readonly can_finetune: boolean;
 }
 
-/** How often a service is asked how far it is [ms]. */
-const LOOK = 1000;
+interface Scores extends Means {
+  readonly words: Readonly<Record<string, number | null>>;
+}
 
 export class Improvement {
   readonly state = signal<ImprovementState>({ kind: "none" });
-  /** Whether a service that does it can fine-tune, too. */
   readonly canFinetune = signal(false);
-  /** The images that are learned from. */
-  readonly done = computed(() => this.session.items.value.filter(({ isDone }) => isDone.value));
-  private ending: AbortController | null = null;
+  /** How many images are learned from, and how many of them a person never corrected. */
+  readonly done = computed(() => {
+    const states = this.session.items.value.map(({ summary }) => summary.value).filter(({ done }) => done);
+    return {
+      all: states.length,
+      untouched: states.filter(({ corrected, source }) => !corrected && source !== "import").length,
+    };
+  });
 
+  /** @param api null: there is no project on a service. */
   constructor(
     private readonly session: Session,
-    private readonly labeler: Labeler,
-    /** null: there is no project on a service. */
-    private readonly service: ImprovingService | null,
+    private readonly api: ProjectApi | null,
   ) {}
 
-  /** Whether the back end in use can learn from images. */
   get isOffered(): boolean {
-    const { session, labeler, service } = this;
-    if (!session.model.value) return false;
-    return session.settings.place.value === "service" ? service !== null : Boolean(labeler.backend?.improve);
+    return this.api !== null && this.session.model.value !== null;
   }
 
-  /** Show what a service does already. */
+  /** Show what the service does already. */
   async look(): Promise<void> {
-    const { service } = this;
-    if (!service || this.session.settings.place.value !== "service") return;
     try {
-      const state = await service.state();
-      this.canFinetune.value = service.canFinetune;
-      this.state.value = state;
-      if (state.kind === "running") await this.follow(service);
+      if (this.api) await this.follow(this.api.improvement<Answer>());
     } catch {
       // it says so itself when it is asked to improve
     }
   }
 
   async start(finetune: boolean): Promise<void> {
-    const { service, session, labeler } = this;
-    const { backend } = labeler;
     this.state.value = { kind: "running", stage: "", share: 0 };
     try {
-      if (session.settings.place.value === "service") {
-        await this.sent();
-        this.state.value = await service!.start(finetune);
-        await this.follow(service!);
-      } else if (backend?.improve) await this.teach(backend);
+      await this.sent();
+      await this.follow(this.api!.improve<Answer>(finetune));
     } catch (failure) {
-      this.state.value = this.ending?.signal.aborted
-        ? { kind: "canceled" }
-        : { kind: "failed", message: sentence(failure) };
+      this.state.value = { kind: "failed", message: sentence(failure) };
     }
   }
 
   async cancel(): Promise<void> {
-    this.ending?.abort();
-    if (!this.ending && this.service) this.state.value = await this.service.cancel();
-  }
-
-  private async teach(backend: Backend): Promise<void> {
-    const ending = (this.ending = new AbortController());
-    try {
-      const step = ({ stage, done, total }: { stage: string; done: number; total: number }) => {
-        const [start, end] = STAGES[stage] ?? [0, 1];
-        this.state.value = { kind: "running", stage, share: start + ((end - start) * done) / Math.max(1, total) };
-      };
-      const { content, ...gains } = await backend.improve!(this.examples(), step, ending.signal);
-      await this.session.taught.replace(backend, IMPROVED, content);
-      this.state.value = { kind: "done", gains, message: null };
-    } finally {
-      if (!ending.signal.aborted) this.ending = null;
-    }
+    this.take(await this.api!.cancelImprovement<Answer>());
   }
 
   /** Ask the service how far it is until it has ended; its new words come as a change of the project. */
-  private async follow(service: ImprovingService): Promise<void> {
-    this.ending = null;
+  private async follow(first: Promise<Answer>): Promise<void> {
+    this.take(await first);
     while (this.state.value.kind === "running") {
       await new Promise((resolve) => setTimeout(resolve, LOOK));
       // somebody may have canceled it meanwhile
-      if (this.state.value.kind === "running") this.state.value = await service.state();
+      if (this.state.value.kind === "running") this.take(await this.api!.improvement<Answer>());
     }
+  }
+
+  private take(answer: Answer): void {
+    this.canFinetune.value = answer.can_finetune;
+    this.state.value = stateOf(answer);
   }
 
   /** Wait until the service has what was marked as done last. */
@@ -136,20 +129,17 @@ export class Improvement {
     }
     throw new PageError("The service doesn't have all changes yet; try again when they were sent.");
   }
+}
 
-  /** The images that are done, with the places of their words in the list of words. */
-  private examples(): ImprovementImages {
-    const { settings, store, writer } = this.session;
-    const words = settings.words.value;
-    const places = new Uint16Array(NONE + 1).fill(NONE);
-    for (const [place, word] of words.entries()) places[entryOf(settings.vocabulary.value, word)!.id] = place;
-    const read = async (item: Item) => {
-      writer.flush();
-      const { settled } = await store.work(item.id);
-      const labels = (settled ?? new Uint16Array(item.width * item.height).fill(NONE)).map((id) => places[id]);
-      const { width, height } = item;
-      return { image: await item.pixels(), labels: { width, height, labels } };
-    };
-    return { words, synonyms: settings.synonyms.value, images: this.done.value.map((item) => () => read(item)) };
-  }
+/** What an answer means for the page. */
+export function stateOf({ state, stage, share, images, scores, message }: Answer): ImprovementState {
+  if (state === "none" || state === "canceled") return { kind: state };
+  if (state === "running") return { kind: state, stage: stage ?? "", share: share ?? 0 };
+  if (state === "failed") return { kind: state, message: message ?? "It failed; the service's log has the reason." };
+  if (!scores) return { kind: state, gains: null, message };
+  const { before, after, keep_text } = scores;
+  const words = Object.keys(before.words).map((name) => {
+    return { name, before: before.words[name], after: after.words[name] ?? null, keepsText: keep_text.includes(name) };
+  });
+  return { kind: state, gains: { images, words, before, after }, message };
 }

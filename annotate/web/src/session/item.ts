@@ -4,8 +4,7 @@ import { computed, signal, type Signal } from "@preact/signals";
 
 import type { ImageSource, Pixels } from "../backend";
 import { decodeImage, pixelsOf } from "../imaging/reading";
-import type { ImageEntry, Store } from "../project/store";
-import type { ImageState } from "../project/structure";
+import type { ImageEntry, ImageState, Store } from "../project/structure";
 
 /** What became of an image so far. */
 export type State =

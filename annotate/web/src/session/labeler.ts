@@ -2,8 +2,8 @@
 
 import { computed, effect, signal, untracked } from "@preact/signals";
 
-import { KeyError, sentence, TransientError, type Backend, type Query } from "../backend";
-import { partsProblem } from "../words/parts";
+import { type Backend, KeyError, type Query, sentence, TransientError } from "../backend";
+import { partsProblem } from "../words/list";
 import type { Item } from "./item";
 import type { Session } from "./session";
 import type { Place } from "./settings";
@@ -50,8 +50,8 @@ export class Labeler {
       untracked(() => void this.load());
     });
     effect(() => {
-      const { model, items, current, reopened } = this.session;
-      for (const seen of [this.query, model, items, current, reopened]) void seen.value;
+      const { model, items, current, reopened, isClicking } = this.session;
+      for (const seen of [this.query, model, items, current, reopened, isClicking]) void seen.value;
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.fill(), PAUSE);
     });
@@ -85,6 +85,9 @@ export class Labeler {
       const problem = backend.teach ? await session.taught.restore(backend) : null;
       if (backend !== this.backend) return;
       session.model.value = model;
+      const { words } = session.settings;
+      // a model that was taught words starts with them
+      if (!words.value.length) words.value = [...new Set(model.taught.flatMap((file) => file.words))];
       session.problem.value = problem;
       this.retry(session.items.value);
     } catch (failure) {
@@ -129,6 +132,7 @@ export class Labeler {
     const query = this.query.value;
     const { backend, running, session } = this;
     if (!backend || key === null || !query || this.again !== undefined || this.isStopped) return;
+    if (session.isClicking.value) return;
     const chosen = session.chosen.value;
     const order = chosen ? [chosen, ...session.items.value.filter((item) => item !== chosen)] : session.items.value;
     for (const item of order) {

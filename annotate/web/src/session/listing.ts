@@ -1,8 +1,8 @@
-/** The images that are listed: those that a person looks for, in the order that they asked for. */
+/** Which images are listed and in which order, how far they are, and how often words are in them. */
 
-import { computed, signal, untracked, type ReadonlySignal } from "@preact/signals";
+import { computed, type ReadonlySignal, signal, untracked } from "@preact/signals";
 
-import { EVERYTHING, isWanted, ordered, type Wanted } from "../review/finding";
+import type { ImageState, ProjectWord } from "../project/structure";
 import type { Item } from "./item";
 
 export class Listing {
@@ -53,4 +53,113 @@ export class Listing {
     if (known === undefined) this.answers.set(answers, size);
     return known ?? size;
   }
+}
+
+/** What a person looks for among images. */
+export interface Wanted {
+  /** A part of the file's name, in any case; empty: any. */
+  readonly text: string;
+  readonly progress: Progress | "any";
+  /** Id of a word that the image shows; null: any. */
+  readonly word: number | null;
+  readonly order: Order;
+}
+
+export type Order = "added" | "name" | "least certain";
+
+/** How far an image is: each is in one of these. */
+export type Progress = "not labeled" | "labeled" | "corrected" | "done";
+
+export const EVERYTHING: Wanted = { text: "", progress: "any", word: null, order: "added" };
+
+export function progressOf({ done, corrected, source, answers }: ImageState): Progress {
+  if (done) return "done";
+  if (corrected > 0) return "corrected";
+  return source !== null || answers !== null ? "labeled" : "not labeled";
+}
+
+/** Whether an image is among those that are looked for. */
+export function isWanted(state: ImageState, { text, progress, word }: Wanted): boolean {
+  return (
+    state.image.toLowerCase().includes(text.trim().toLowerCase()) &&
+    (progress === "any" || progressOf(state) === progress) &&
+    (word === null || (state.pixels[word] ?? 0) > 0)
+  );
+}
+
+/**
+ * Images in the order that is asked for; those of equal rank stay as they are.
+ *
+ * By certainty, those come first in which the model doubts most, then those that aren't labeled, and those that are done
+ * last.
+ */
+export function ordered<Image>(images: readonly Image[], order: Order, stateOf: (image: Image) => ImageState): Image[] {
+  const result = [...images];
+  if (order === "name") {
+    // as people count: 9.jpg before 10.jpg
+    const { compare } = new Intl.Collator("en", { numeric: true });
+    result.sort((one, other) => compare(stateOf(one).image, stateOf(other).image));
+  }
+  if (order === "least certain") {
+    const doubt = (image: Image) => {
+      const { done, uncertainty } = stateOf(image);
+      return done ? -2 : (uncertainty ?? -1);
+    };
+    result.sort((one, other) => doubt(other) - doubt(one));
+  }
+  return result;
+}
+
+interface Statistics {
+  readonly images: number;
+  /** Images by how far they are. */
+  readonly progress: Readonly<Record<Progress, number>>;
+  /** Share of the labeled images' pixels that a person decided, in [0, 1]; those of images that are done count. */
+  readonly decided: number;
+  /** In the order of the words. */
+  readonly words: readonly WordStatistics[];
+}
+
+interface WordStatistics {
+  readonly word: ProjectWord;
+  /** Images that show it, and those of them that are done. */
+  readonly images: number;
+  readonly done: number;
+  /** Share of the labeled images' pixels, in [0, 1]. */
+  readonly fraction: number;
+  readonly objects: number;
+}
+
+/** @param words those to count; of removed words, those that labels still have. */
+export function statistics(states: readonly ImageState[], words: readonly ProjectWord[]): Statistics {
+  const progress: Record<Progress, number> = { "not labeled": 0, labeled: 0, corrected: 0, done: 0 };
+  const counts = new Map(words.map(({ id }) => [id, { images: 0, done: 0, pixels: 0, objects: 0 }]));
+  let all = 0,
+    decided = 0;
+  for (const state of states) {
+    const reached = progressOf(state);
+    progress[reached]++;
+    if (reached === "not labeled") continue;
+    all += state.width * state.height;
+    decided += state.done ? state.width * state.height : state.corrected;
+    for (const [id, pixels] of Object.entries(state.pixels)) {
+      const count = counts.get(Number(id));
+      if (!count || !pixels) continue;
+      count.images++;
+      count.done += Number(state.done);
+      count.pixels += pixels;
+      count.objects += state.objects?.[id] ?? 0;
+    }
+  }
+  const share = (pixels: number) => (all ? pixels / all : 0);
+  const figures = words.map((word): WordStatistics => {
+    const { pixels, ...rest } = counts.get(word.id)!;
+    return { word, ...rest, fraction: share(pixels) };
+  });
+  return {
+    images: states.length,
+    progress,
+    decided: share(decided),
+    words: figures.filter(({ word, images }) => !word.removed || images > 0),
+  };
 }

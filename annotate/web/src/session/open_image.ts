@@ -1,17 +1,15 @@
-/** The image that is looked at, with its labels and corrections. */
+/** The image that is looked at, with its labels and corrections, and those that may be opened next, read ahead. */
 
-import { batch, computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
+import { batch, computed, type ReadonlySignal, signal, type Signal, untracked } from "@preact/signals";
 
 import type { Segmentation } from "../backend";
-import { Edits, type Change, type Choice } from "../labels/edits";
-import { figures, partFigures, type Labeling, type Settled } from "../labels/labeling";
+import { type Change, type Choice, Edits } from "../labels/edits";
+import { figures, type Labeling, NONE, partFigures, type Settled } from "../labels/labeling";
 import { joinTouched, objectFigures } from "../labels/objects";
-import { joined, type Box, type Runs } from "../labels/runs";
+import { type Box, joined, type Runs } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
-import { labelingWith } from "../project/context";
-import type { NamedWork } from "../project/keeping";
+import { labelingWith, type NamedWork } from "../project/keeping";
 import type { Item } from "./item";
-import type { Prepared } from "./nearby";
 import type { Settings } from "./settings";
 
 export class OpenImage {
@@ -165,5 +163,90 @@ export class OpenImage {
     if (!box) return;
     this.changed = joined(this.changed, box);
     this.painted.value++;
+  }
+}
+
+/**
+ * Make corrections of those labels that would be others now, so that nobody's work is lost.
+ *
+ * @param isCurrent whether the model has nothing new to say; if it has, every pixel keeps its label.
+ */
+export function paintSettled(image: OpenImage, { words, labels }: Settled, isCurrent: boolean): void {
+  const now = image.labeling.value!;
+  const index = words.map((word) => now.words.indexOf(word));
+  const stretches = new Map<number, number[]>();
+  for (let at = 0; at < labels.length;) {
+    const label = labels[at],
+      first = at;
+    const row = at - (at % image.item.width) + image.item.width;
+    const isSame = (pixel: number) => isCurrent && now.labels[pixel] === (label === NONE ? NONE : index[label]);
+    const isKept = isSame(at);
+    while (at < row && labels[at] === label && isSame(at) === isKept) at++;
+    if (isKept) continue;
+    const runs = stretches.get(label) ?? [];
+    stretches.set(label, runs);
+    runs.push(first, at - first);
+  }
+  for (const [label, runs] of stretches)
+    image.paint(Int32Array.from(runs), label === NONE ? null : firstName(words[label]));
+  image.finish();
+}
+
+/** Largest image that is read ahead [px]. */
+const LARGEST = 40e6;
+
+/** What an image is opened from. */
+export interface Prepared {
+  readonly bitmap: ImageBitmap;
+  readonly work: NamedWork;
+  /** The revision of the image that was read. */
+  readonly revision: number;
+}
+
+export class Nearby {
+  private readonly kept = new Map<Item, Promise<Prepared>>();
+
+  constructor(private readonly read: (item: Item) => Promise<Prepared>) {}
+
+  /** What an image is opened from, which is the caller's from now on. */
+  async take(item: Item): Promise<Prepared> {
+    for (;;) {
+      const reading = this.kept.get(item) ?? this.read(item);
+      this.kept.delete(item);
+      const prepared = await reading;
+      if (prepared.revision === item.summary.value.revision) return prepared;
+      // it was changed meanwhile
+      prepared.bitmap.close();
+    }
+  }
+
+  /** Keep an image that was left, if it is among those that may come next. */
+  put(item: Item, prepared: Prepared): void {
+    this.drop(item);
+    this.kept.set(item, Promise.resolve(prepared));
+  }
+
+  /** Read some images ahead, one after the other, and forget all others. */
+  async prepare(items: readonly Item[]): Promise<void> {
+    const wanted = items.filter(({ width, height }) => width * height <= LARGEST);
+    for (const item of [...this.kept.keys()]) if (!wanted.includes(item)) this.drop(item);
+    for (const item of wanted) {
+      if (this.kept.has(item)) continue;
+      const reading = this.read(item);
+      this.kept.set(item, reading);
+      // whoever opens it is told
+      await reading.catch(() => this.kept.delete(item));
+    }
+  }
+
+  /** Forget what was read of an image, as it changes. */
+  drop(item: Item): void {
+    const reading = this.kept.get(item);
+    this.kept.delete(item);
+    reading?.then(({ bitmap }) => bitmap.close()).catch(() => {});
+  }
+
+  clear(): void {
+    for (const item of [...this.kept.keys()]) this.drop(item);
   }
 }

@@ -2,24 +2,19 @@
 
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 
-import { PageError, sentence, type ModelInfo, type Segmentation } from "../backend";
+import { type ModelInfo, PageError, type Segmentation, sentence } from "../backend";
 import { MOST_PIXELS } from "../imaging/reading";
-import { labelingOf } from "../project/context";
-import { keptDraft, keptEdits, keptSettled, namedWork } from "../project/keeping";
-import { uniqueName, type ImageState, type Work } from "../project/structure";
-import type { Change, Store } from "../project/store";
-import { summaryOf } from "../project/summary";
+import { firstName } from "../labels/synonyms";
+import { keptDraft, keptEdits, keptSettled, labelingOf, namedWork, summaryOf } from "../project/keeping";
+import { type Change, type ImageState, type Store, uniqueName, type Work } from "../project/structure";
 import { entryOf, lookedFor, withLookedFor, withName } from "../project/words";
 import { renamed } from "../words/list";
 import { Item } from "./item";
 import { Listing } from "./listing";
-import { Nearby, type Prepared } from "./nearby";
-import { OpenImage } from "./open_image";
+import { Nearby, OpenImage, paintSettled, type Prepared } from "./open_image";
 import { contextOf, makeSettings, projectOf, restore, useProject, valuesOf } from "./settings";
-import { paintSettled } from "./reopening";
 import { TaughtFiles } from "./taught";
-import { watcherOf, type AskedConflict } from "./watching";
-import { Writer } from "./writer";
+import { type AskedConflict, watcherOf } from "./watching";
 
 /** Most files whose problems are told one by one. */
 const MOST_LISTED = 8;
@@ -51,6 +46,8 @@ export class Session {
   readonly improved = signal(0);
   /** Counts what may let an image be labeled again, beside words and images. */
   readonly reopened = signal(0);
+  /** Whether a click on an object waits for its answer, so that no image is labeled meanwhile. */
+  readonly isClicking = signal(false);
   /** The file of a project that is about to be opened. */
   readonly offered = signal<File | null>(null);
   /** What went wrong, in one sentence. */
@@ -76,6 +73,26 @@ export class Session {
 
   get isLasting(): boolean {
     return this.store.isLasting;
+  }
+
+  /** For each of some words, whether it is shown: all but the hidden ones are, or one alone. */
+  visible(words: readonly string[]): boolean[] {
+    const names = words.map(firstName);
+    const only = names.includes(this.alone.value!) ? this.alone.value : null;
+    return names.map((name) => (only === null ? !this.hidden.value.has(name) : name === only));
+  }
+
+  /** Show a word alone, or all again. */
+  isolate(name: string): void {
+    this.alone.value = this.alone.value === name ? null : name;
+  }
+
+  /** Hide a word, or show it again. */
+  toggle(name: string): void {
+    const changed = new Set(this.hidden.value);
+    if (!changed.delete(name)) changed.add(name);
+    this.hidden.value = changed;
+    this.alone.value = null;
   }
 
   /** Bring back what was kept, and keep from now on what changes. */
@@ -431,4 +448,45 @@ export class Session {
 function listed(problems: readonly string[]): string {
   const more = problems.length - MOST_LISTED;
   return [...problems.slice(0, MOST_LISTED), ...(more > 0 ? [`${more} more of the files can't be read.`] : [])].join("\n");
+}
+
+type Write = () => Promise<void>;
+
+/** One write at a time for each key; of those that come meanwhile, the last one is written, as it holds everything. */
+export class Writer {
+  /** Writes that were begun and aren't over. */
+  readonly pending = signal(0);
+  private readonly running = new Set<string>();
+  private readonly waiting = new Map<string, Write>();
+
+  /** @param write begins to write before it returns, and doesn't fail. */
+  write(key: string, write: Write): void {
+    if (this.running.has(key)) this.waiting.set(key, write);
+    else void this.run(key, write);
+  }
+
+  /** Begin whatever waits, as there may be no time left. */
+  flush(): void {
+    const waiting = [...this.waiting.values()];
+    this.waiting.clear();
+    for (const write of waiting) void this.counted(write);
+  }
+
+  private async run(key: string, write: Write): Promise<void> {
+    this.running.add(key);
+    await this.counted(write);
+    this.running.delete(key);
+    const next = this.waiting.get(key);
+    if (!this.waiting.delete(key)) return;
+    await this.run(key, next!);
+  }
+
+  private async counted(write: Write): Promise<void> {
+    this.pending.value++;
+    try {
+      await write();
+    } finally {
+      this.pending.value--;
+    }
+  }
 }

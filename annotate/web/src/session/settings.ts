@@ -4,7 +4,7 @@ import { batch, signal } from "@preact/signals";
 
 import type { Query } from "../backend";
 import type { Rule } from "../labels/labeling";
-import type { Context } from "../project/context";
+import type { Context } from "../project/keeping";
 import type { Project } from "../project/structure";
 import { lookedFor, type Vocabulary } from "../project/words";
 
@@ -26,6 +26,8 @@ export function makeSettings() {
     hasNames: signal(true),
     /** Radius of the brush [px of the image]. */
     radius: signal(12),
+    /** Whether objects that are clicked leave pixels alone that a person decided. */
+    keepsCorrected: signal(true),
     /** Where images are labeled. */
     place: signal<Place | null>(null),
     theme: signal<Theme>("system"),

@@ -2,8 +2,8 @@
 
 import { signal, type Signal } from "@preact/signals";
 
-import { sentence, type Backend, type TaughtFile } from "../backend";
-import type { Store } from "../project/store";
+import { type Backend, sentence, type TaughtFile } from "../backend";
+import type { Store } from "../project/structure";
 
 /** A file of taught words as it is kept. */
 interface StoredTaught {
@@ -31,16 +31,6 @@ export class TaughtFiles {
     await this.keep();
   }
 
-  /** Give the model a new file, in the place of an earlier one of this name. */
-  async replace(backend: Backend, name: string, content: Uint8Array): Promise<void> {
-    await this.give(backend, name, content, (other) => other.name === name);
-    await this.keep();
-  }
-
-  contentOf({ id }: TaughtFile): Uint8Array {
-    return this.contents.get(id)!.content;
-  }
-
   async remove({ id }: TaughtFile): Promise<void> {
     this.files.value = this.files.value.filter((other) => other.id !== id);
     await this.keep();
@@ -62,23 +52,12 @@ export class TaughtFiles {
 
   private async tryToGive(backend: Backend, name: string, content: Uint8Array): Promise<void> {
     try {
-      await this.give(backend, name, content);
+      const file = await backend.teach!(name, content);
+      this.contents.set(file.id, { name, content });
+      this.files.value = [...this.files.value.filter((other) => other.id !== file.id), file];
     } catch (failure) {
       this.problem.value = sentence(failure);
     }
-  }
-
-  /** Give the model a file, which counts as the last, in the place of others. */
-  private async give(
-    backend: Backend,
-    name: string,
-    content: Uint8Array,
-    replaces: (other: TaughtFile) => boolean = () => false,
-  ): Promise<void> {
-    const file = await backend.teach!(name, content);
-    this.contents.set(file.id, { name, content });
-    const others = this.files.value.filter((other) => other.id !== file.id && !replaces(other));
-    this.files.value = [...others, file];
   }
 
   private keep(): Promise<void> {

@@ -2,12 +2,11 @@
 
 import type { Signal } from "@preact/signals";
 
-import type { Choice, Conflict, Store, Watcher } from "../project/store";
 import { namedWork } from "../project/keeping";
+import type { Choice, Conflict, Store, Watcher } from "../project/structure";
 import { Item } from "./item";
-import type { Nearby } from "./nearby";
-import type { OpenImage } from "./open_image";
-import { contextOf, useProject, type Settings } from "./settings";
+import type { Nearby, OpenImage } from "./open_image";
+import { contextOf, type Settings, useProject } from "./settings";
 
 /** A conflict that a person decides. */
 export interface AskedConflict {
@@ -16,7 +15,7 @@ export interface AskedConflict {
 }
 
 /** What changes of others reach. */
-export interface Watched {
+interface Watched {
   readonly store: Store;
   readonly settings: Settings;
   readonly name: Signal<string>;

@@ -1,23 +1,20 @@
 /** The stage's tools, and what hands do with the one that is chosen. */
 
-import { computed, effect, signal, untracked, type Signal } from "@preact/signals";
+import { computed, effect, signal, type Signal, untracked } from "@preact/signals";
 
 import type { Point } from "../../labels/runs";
 import type { Clicker } from "../../onnx/clicker";
 import type { Session } from "../../session/session";
-import { Doubts } from "./doubts";
+import { Doubts, toImage } from "./navigation";
 import type { Moves } from "./pointers";
-import { CLICK, type Press, type Tool } from "./tool";
+import { CLICK, type Key, type Press, type Tool } from "./tool";
 import { BrushTool } from "./tools/brush";
 import { ClickTool } from "./tools/click";
 import { EraserTool } from "./tools/eraser";
-import { FillTool } from "./tools/fill";
-import { LookTool } from "./tools/look";
 import { ObjectsTool } from "./tools/objects";
 import { PolygonTool } from "./tools/polygon";
 import { RegionTool } from "./tools/region";
-import { toImage } from "./view";
-import { Workbench } from "./workbench";
+import { frameRegion, Workbench } from "./workbench";
 
 export class StageControl extends Workbench implements Moves {
   /** In the order of the toolbar. */
@@ -33,8 +30,6 @@ export class StageControl extends Workbench implements Moves {
   /** Whether the image is shown alone, while a key or a button is held. */
   readonly isBare = signal(false);
   readonly doubts = new Doubts(this);
-  /** Share of the stage, from the left, that shows the image alone; null: the image isn't compared. */
-  readonly divider = signal<number | null>(null);
 
   /** @param clicker finds objects by clicks; null: this page can't. */
   constructor(session: Session, clicker: Clicker | null) {
@@ -48,7 +43,6 @@ export class StageControl extends Workbench implements Moves {
       new BrushTool(this),
       new PolygonTool(this),
       new ObjectsTool(this),
-      new FillTool(this),
       new EraserTool(this),
     ];
     effect(() => {
@@ -102,5 +96,29 @@ export class StageControl extends Workbench implements Moves {
 
   private place(at: Point): Point {
     return toImage(this.view.value, at);
+  }
+}
+
+class LookTool implements Tool {
+  readonly icon = "look";
+  readonly label = "Look";
+  readonly key = "v";
+  readonly help = "Point at the image to read it.";
+  readonly keys: readonly Key[] = [
+    ["Double click", "show the region as large as it fits; once more: the whole image"],
+  ];
+  readonly pointer = "grab";
+  readonly isEditing = false;
+  readonly isReading = true;
+  readonly seen = [];
+
+  constructor(private readonly work: Workbench) {}
+
+  tapTwice(at: Point): void {
+    frameRegion(this.work, at);
+  }
+
+  leave(): boolean {
+    return false;
   }
 }

@@ -2,8 +2,8 @@
 
 import { firstName } from "../../labels/synonyms";
 import type { StageControl } from "./control";
-import { frameRegion, frameChosen } from "./framing";
 import type { Key } from "./tool";
+import { frameChosen, frameRegion } from "./workbench";
 
 /** What keys mean beside those of the tools. */
 export const KEYS: readonly Key[] = [

@@ -1,12 +1,11 @@
 /** Draws the stage: the image, its labels, names, and what is being painted. */
 
-import { drawNames } from "../../imaging/names";
-import type { NamePlace } from "../../labels/name_places";
-import type { Box, Point, Size } from "../../labels/runs";
-import type { Layers } from "./layers";
-import { Pen } from "./pen";
+import { drawNames, type NamePlace } from "../../imaging/names";
+import { borderLines, drawnColors, drawnLabel, EDGE, EDGE_COLOR, LINE } from "../../imaging/overlay";
+import type { Labeling } from "../../labels/labeling";
+import { type Box, type Point, type Runs, type Size, whole } from "../../labels/runs";
+import { toImage, toStage, type View } from "./navigation";
 import type { Tool } from "./tool";
-import { toImage, type View } from "./view";
 
 /** Size of names on the stage [CSS px]. */
 const NAME_SIZE = 14;
@@ -14,16 +13,14 @@ const NAME_SIZE = 14;
 /** Size of the layers' pixels [CSS px] from which regions have thin lines between them. */
 const LARGE = 3;
 
-export interface Scene {
+interface Scene {
   readonly image: ImageBitmap;
-  /** null: the image has no labels yet. */
+  /** null: the image has no labels yet, or is shown alone. */
   readonly layers: Layers | null;
   readonly view: View;
   readonly stage: Size;
   /** Weight of the colors, in [0, 1]. */
   readonly opacity: number;
-  /** Share of the stage, from the left, that shows the image alone. */
-  readonly divider: number;
   readonly places: readonly NamePlace[];
   /** By label; null: not written. */
   readonly names: readonly (string | null)[];
@@ -37,7 +34,7 @@ type Context = CanvasRenderingContext2D;
 
 /** @param density pixels of the canvas for each CSS pixel. */
 export function draw(context: Context, scene: Scene, density: number): void {
-  const { image, layers, view, stage, divider, cursor, tool } = scene;
+  const { image, layers, view, stage, cursor, tool } = scene;
   context.setTransform(density, 0, 0, density, 0, 0);
   context.clearRect(0, 0, stage.width, stage.height);
   const frame = [view.x, view.y, image.width * view.scale, image.height * view.scale] as const;
@@ -46,13 +43,8 @@ export function draw(context: Context, scene: Scene, density: number): void {
   context.fillStyle = "#fff";
   context.fillRect(...frame);
   context.drawImage(image, ...frame);
-  context.save();
-  context.beginPath();
-  context.rect(divider * stage.width, 0, stage.width, stage.height);
-  context.clip();
   const pen = new Pen(context, view, image, cursor);
   if (layers) drawLabels(context, scene, layers, frame, pen);
-  context.restore();
   tool.draw?.(pen);
   if (cursor) pen.ring(cursor, tool.radius ? Math.max(2, tool.radius.peek() * view.scale) : 4);
 }
@@ -106,4 +98,205 @@ function drawEdges(pen: Pen, edges: readonly number[], { borders }: Layers): voi
       context.lineTo(view.x + edges[at + 2] * across, view.y + edges[at + 3] * down);
     }
   }, 1);
+}
+
+/** Longer side of the canvases [px]: for larger images, pixels are left out on the screen, never in the labels. */
+const LONGEST = 2048;
+
+/** Weight of the lines' dark edges, in [0, 255]. */
+const EDGE_WEIGHT = 128;
+
+export class Layers {
+  readonly colors: OffscreenCanvas;
+  readonly borders: OffscreenCanvas;
+  private readonly size: Size;
+  /** Place of each pixel's color. */
+  private readonly drawn: Uint16Array;
+  private labeling: Labeling | null = null;
+  /** Colors as four bytes, 0 where a word isn't shown. */
+  private table = new Uint32Array(0);
+
+  constructor(private readonly image: Size) {
+    const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
+    const [width, height] = [image.width, image.height].map((side) => Math.max(1, Math.round(side * scale)));
+    this.size = { width, height };
+    this.colors = new OffscreenCanvas(width, height);
+    this.borders = new OffscreenCanvas(width, height);
+    this.drawn = new Uint16Array(width * height);
+  }
+
+  /** Draw all labels again. */
+  repaint(labeling: Labeling, isShown: readonly boolean[]): void {
+    this.labeling = labeling;
+    const { words, found } = labeling;
+    const owners = found.parts?.names.map(({ object }) => words.indexOf(object!)) ?? [];
+    const isVisible = [...isShown, ...owners.map((owner) => owner < 0 || isShown[owner])];
+    // what has no word is clear
+    const bytes = (color: readonly number[], at: number) => (isVisible[at] ? opaque(color) : 0);
+    this.table = Uint32Array.from(drawnColors(labeling), bytes);
+    this.look(whole(this.image));
+    this.draw(whole(this.size));
+  }
+
+  /** Draw the labels in a rectangle of the image again. */
+  update(box: Box): void {
+    if (this.labeling) this.draw(this.look(box));
+  }
+
+  /** Draw a rectangle of the canvases. */
+  private draw({ left, top, right, bottom }: Box): void {
+    const { drawn, size, table } = this;
+    const width = right - left;
+    const lines = borderLines(drawn, size, { left, top, right, bottom });
+    const [colors, borders] = [new Uint32Array(lines.length), new Uint32Array(lines.length)];
+    for (let at = 0; at < lines.length; at++) {
+      const x = left + (at % width),
+        y = top + Math.floor(at / width);
+      colors[at] = table[drawn[y * size.width + x]];
+      // no lines among words that aren't shown
+      if (!lines[at] || !this.isSeen(x, y)) continue;
+      if (lines[at] === EDGE && colors[at]) borders[at] = opaque(EDGE_COLOR, EDGE_WEIGHT);
+      if (lines[at] === LINE) borders[at] = opaque([255, 255, 255]);
+    }
+    put(this.colors, colors, left, top, width);
+    put(this.borders, borders, left, top, width);
+  }
+
+  /** The sides between pixels of other labels in a rectangle of the canvases: x, y, x, y of each. */
+  edges({ left, top, right, bottom }: Box): number[] {
+    const { drawn } = this;
+    const { width, height } = this.size;
+    const sides: number[] = [];
+    for (let y = top; y < bottom; y++) {
+      for (let x = left, at = y * width + left; x < right; x++, at++) {
+        if (x + 1 < width && drawn[at] !== drawn[at + 1] && this.isSeen(x, y)) sides.push(x + 1, y, x + 1, y + 1);
+        if (y + 1 < height && drawn[at] !== drawn[at + width] && this.isSeen(x, y)) sides.push(x, y + 1, x + 1, y + 1);
+      }
+    }
+    return sides;
+  }
+
+  /** Find the colors' places in a rectangle of the image, and return it with what its borders reach, on the canvases. */
+  private look(box: Box): Box {
+    const { drawn, image, labeling } = this;
+    const { width, height } = this.size;
+    const across = image.width / width,
+      down = image.height / height,
+      reach = 8;
+    const left = Math.max(0, Math.floor(box.left / across) - reach),
+      right = Math.min(width, Math.ceil(box.right / across) + reach);
+    const top = Math.max(0, Math.floor(box.top / down) - reach),
+      bottom = Math.min(height, Math.ceil(box.bottom / down) + reach);
+    const columns = Int32Array.from({ length: right - left }, (_, at) => Math.floor((left + at + 0.5) * across));
+    for (let y = top; y < bottom; y++) {
+      const line = Math.floor((y + 0.5) * down) * image.width;
+      for (let at = 0; at < columns.length; at++)
+        drawn[y * width + left + at] = drawnLabel(labeling!, line + columns[at]);
+    }
+    return { left, top, right, bottom };
+  }
+
+  /** Whether a pixel or one of its neighbors is shown. */
+  private isSeen(x: number, y: number): boolean {
+    const { drawn, table } = this;
+    const { width, height } = this.size;
+    const at = y * width + x;
+    return Boolean(
+      table[drawn[at]] ||
+      (x + 1 < width && table[drawn[at + 1]]) ||
+      (y + 1 < height && table[drawn[at + width]]) ||
+      (x > 0 && table[drawn[at - 1]]) ||
+      (y > 0 && table[drawn[at - width]]),
+    );
+  }
+}
+
+function opaque([red, green, blue]: readonly number[], weight = 255): number {
+  return ((weight << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
+function put(
+  canvas: OffscreenCanvas,
+  pixels: Uint32Array<ArrayBuffer>,
+  left: number,
+  top: number,
+  width: number,
+): void {
+  canvas.getContext("2d")!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width), left, top);
+}
+
+export class Pen {
+  constructor(
+    readonly context: CanvasRenderingContext2D,
+    readonly view: View,
+    readonly image: Size,
+    /** Where the pointer is, or the keys have moved; null: nowhere. */
+    readonly cursor: Point | null,
+  ) {}
+
+  /** A line that is seen on any ground. */
+  line(points: readonly Point[], width = 2): void {
+    this.outlined(() => {
+      for (const [at, point] of points.entries()) {
+        const { x, y } = toStage(this.view, point);
+        if (at) this.context.lineTo(x, y);
+        else this.context.moveTo(x, y);
+      }
+    }, width);
+  }
+
+  /** A circle. @param radius [CSS px]. */
+  ring(middle: Point, radius: number): void {
+    const { x, y } = toStage(this.view, middle);
+    this.outlined(() => this.context.arc(x, y, radius, 0, 2 * Math.PI));
+  }
+
+  /** Separate thin lines: x, y, x, y of each. */
+  segments(lines: readonly (readonly number[])[]): void {
+    const { scale, x, y } = this.view;
+    this.outlined(() => {
+      for (const [left, top, right, bottom] of lines) {
+        this.context.moveTo(x + scale * left, y + scale * top);
+        this.context.lineTo(x + scale * right, y + scale * bottom);
+      }
+    }, 1);
+  }
+
+  /** A disk with a ring around it. @param radius [CSS px]. */
+  dot(middle: Point, radius: number, color: string): void {
+    const { x, y } = toStage(this.view, middle);
+    this.context.beginPath();
+    this.context.arc(x, y, radius, 0, 2 * Math.PI);
+    this.context.fillStyle = color;
+    this.context.fill();
+    this.ring(middle, radius);
+  }
+
+  /** Fill pixels with a color. */
+  pixels(runs: Runs, color: string): void {
+    const { context, image, view } = this;
+    context.fillStyle = color;
+    for (let at = 0; at < runs.length; at += 2) {
+      const x = runs[at] % image.width,
+        y = Math.floor(runs[at] / image.width);
+      const from = toStage(view, { x, y }),
+        to = toStage(view, { x: x + runs[at + 1], y: y + 1 });
+      // whole pixels, so that rows neither overlap nor leave gaps
+      const [left, top] = [Math.round(from.x), Math.round(from.y)];
+      context.fillRect(left, top, Math.round(to.x) - left, Math.round(to.y) - top);
+    }
+  }
+
+  /** Draw a path in CSS pixels of the stage as a line that is seen on any ground. */
+  outlined(path: () => void, width = 2): void {
+    const { context } = this;
+    context.beginPath();
+    path();
+    context.lineWidth = 2 * width;
+    context.strokeStyle = "rgb(0 0 0 / 70%)";
+    context.stroke();
+    context.lineWidth = width;
+    context.strokeStyle = "#fff";
+    context.stroke();
+  }
 }

@@ -1,23 +1,21 @@
-/** The image with its labels, and everything that is done on it. */
+/** The image with its labels, its toolbar, and everything that is done on it. */
 
 import { computed, effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
+import { namePlaces } from "../../imaging/names";
+import { css } from "../../imaging/palette";
 import { NONE } from "../../labels/labeling";
-import { namePlaces } from "../../labels/name_places";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { visibleWords } from "../../session/visibility";
-import { IconButton } from "../icons";
+import { HoldButton, IconButton } from "../buttons";
 import type { Page } from "../page";
 import type { StageControl } from "./control";
-import { Divider } from "./divider";
 import { pressStage } from "./keys";
-import { Layers } from "./layers";
-import { draw } from "./painter";
+import { toStage } from "./navigation";
+import { draw, Layers } from "./painter";
 import { listen } from "./pointers";
-import { Reading } from "./reading";
-import { WordFinder } from "./word_finder";
+import { WordFinder } from "./word_choice";
 
 export function Stage({ page, image }: { page: Page; image: OpenImage }) {
   const { control } = page;
@@ -62,7 +60,6 @@ export function Stage({ page, image }: { page: Page; image: OpenImage }) {
     >
       <canvas ref={canvas} />
       {state.kind === "running" && <span class="working" />}
-      {control.divider.value !== null && <Divider control={control} />}
       <Reading control={control} image={image} />
       <div class="zoom" role="group" aria-label="Zoom">
         <IconButton icon="minus" label="Zoom out" onClick={() => control.zoom(1 / 1.5)} />
@@ -85,7 +82,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     const { value: labeling } = image.labeling;
     return labeling ? namePlaces(labeling.labels, labeling, NONE) : [];
   });
-  const shown = computed(() => visibleWords(session, image.labeling.value?.words ?? []));
+  const shown = computed(() => session.visible(image.labeling.value?.words ?? []));
   /** What everything was painted for the last time. */
   let painted: readonly unknown[] = [];
   let frame = 0;
@@ -109,11 +106,10 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       context,
       {
         image: image.bitmap,
-        layers: labeling && layers,
+        layers: labeling && !control.isBare.peek() ? layers : null,
         view: control.view.peek(),
         stage,
         opacity: opacity.peek(),
-        divider: control.isBare.peek() ? 1 : (control.divider.peek() ?? 0),
         places: hasNames.peek() ? places.peek() : [],
         names: (labeling?.words ?? []).map((word, at) => (shown.peek()[at] ? firstName(word) : null)),
         cursor: control.cursor.peek(),
@@ -125,7 +121,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
 
   const stop = effect(() => {
     const { opacity, hasNames } = session.settings;
-    const { view, size, divider, isBare, cursor, tool } = control;
+    const { view, size, isBare, cursor, tool } = control;
     const { radius, seen: drawn } = tool.value;
     const { painted: counted, finished, labeling } = image;
     const seen = [
@@ -133,7 +129,6 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       hasNames,
       view,
       size,
-      divider,
       isBare,
       cursor,
       ...(radius ? [radius] : []),
@@ -152,4 +147,88 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     stop();
     cancelAnimationFrame(frame);
   };
+}
+
+function Reading({ control, image }: { control: StageControl; image: OpenImage }) {
+  const labeling = image.labeling.value,
+    pixel = control.pixel.value,
+    cursor = control.cursor.value;
+  void image.painted.value;
+  // it would hide what is being painted
+  const isAsked = control.tool.value.isReading;
+  const found =
+    isAsked && labeling && pixel !== null && cursor
+      ? { labeling, pixel, place: toStage(control.view.value, cursor) }
+      : null;
+  const { width, height } = control.size.value;
+  const isBelow = found !== null && found.place.y < height / 5;
+  const across = found ? Math.max(80, Math.min(width - 80, found.place.x)) : 0;
+  return (
+    <output
+      class={isBelow ? "reading below" : "reading"}
+      aria-live="polite"
+      hidden={!found}
+      style={found ? { left: `${across}px`, top: `${found.place.y}px` } : {}}
+    >
+      {found && <Pixel labeling={found.labeling} pixel={found.pixel} />}
+    </output>
+  );
+}
+
+function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"]["value"]>; pixel: number }) {
+  const label = labeling.labels[pixel],
+    part = labeling.part(pixel);
+  const confidence = `${Math.round(labeling.confidence(pixel) / 2.55)} %`;
+  return (
+    <>
+      <span
+        class={label === NONE ? "swatch none" : "swatch"}
+        style={label === NONE ? {} : { background: css(labeling.colors[label]) }}
+      />
+      {label === NONE ? "unlabeled" : firstName(labeling.words[label])}
+      {part !== NONE && `, ${labeling.found.parts!.names[part].part}`}{" "}
+      <span class="confidence">{labeling.isCorrected(pixel) ? "corrected" : confidence}</span>
+    </>
+  );
+}
+
+export function Toolbar({ page }: { page: Page }) {
+  const { control, session } = page;
+  const tool = control.tool.value;
+  const image = session.current.value;
+  void [image?.painted.value, image?.finished.value];
+  return (
+    <div class="toolbar" role="toolbar" aria-label="Tools">
+      <div class="group">
+        {control.tools.map((one) => (
+          <IconButton
+            key={one.key}
+            icon={one.icon}
+            label={one.label}
+            isPressed={one === tool}
+            isDisabled={one.isEditing && !control.image}
+            onClick={() => control.select(one)}
+          />
+        ))}
+      </div>
+      <div class="group">
+        <IconButton icon="undo" label="Undo" isDisabled={!image?.edits.canUndo || !session.canCorrect.value} onClick={() => control.undo()} />
+        <IconButton icon="redo" label="Redo" isDisabled={!image?.edits.canRedo || !session.canCorrect.value} onClick={() => control.redo()} />
+      </div>
+      <div class="group">
+        <HoldButton
+          icon="bare"
+          label="Hold to see the image without its labels"
+          onHold={(isHeld) => (control.isBare.value = isHeld)}
+        />
+        <IconButton
+          icon="doubt"
+          label="Least certain place"
+          isDisabled={!session.isLabeled.value}
+          onClick={() => control.doubts.next()}
+        />
+      </div>
+      <div class="options">{tool.options?.() ?? <span class="help">{tool.help}</span>}</div>
+    </div>
+  );
 }

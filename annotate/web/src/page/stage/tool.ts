@@ -4,8 +4,8 @@ import type { ReadonlySignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 
 import type { Point } from "../../labels/runs";
-import type { IconName } from "../icons";
-import type { Pen } from "./pen";
+import type { IconName } from "../buttons";
+import type { Pen } from "./painter";
 
 /** How a click or a drag was begun. */
 export interface Press {

@@ -1,12 +1,20 @@
-/** The word that the tools give, in the toolbar. */
+/** Chooses the word of the tools: from a menu, or by its letters. */
 
-import { firstName } from "../../labels/synonyms";
-import { IconButton } from "../icons";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+
+import { type Color, css } from "../../imaging/palette";
+import type { Choice } from "../../labels/edits";
+import { firstName, names } from "../../labels/synonyms";
+import { colorOf } from "../../project/words";
+import type { Settings } from "../../session/settings";
+import { IconButton } from "../buttons";
+import { Dialog } from "../dialog";
+import type { Page } from "../page";
 import type { Workbench } from "./workbench";
 
-/** Values of what isn't a word. */
-const FOUND = "found ",
-  NOTHING = "nothing ";
+/** Keys of what isn't a word; no word begins with a space. */
+const NOTHING = " nothing",
+  FOUND = " found";
 
 export function WordChoice({ work }: { work: Workbench }) {
   const choice = work.choice.value;
@@ -16,9 +24,7 @@ export function WordChoice({ work }: { work: Workbench }) {
         <span class="hidden">Paint</span>
         <select
           value={choice === undefined ? FOUND : (choice ?? NOTHING)}
-          onChange={({ currentTarget: { value } }) =>
-            work.choose(value === FOUND ? undefined : value === NOTHING ? null : value)
-          }
+          onChange={({ currentTarget: { value } }) => work.choose(choiceOf(value))}
         >
           {work.session.settings.words.value.map(firstName).map((name) => (
             <option key={name} value={name}>
@@ -32,4 +38,167 @@ export function WordChoice({ work }: { work: Workbench }) {
       <IconButton icon="find" label="Find a word by its letters" onClick={() => (work.finding.value = true)} />
     </>
   );
+}
+
+export function WordFinder({ page: { control, session } }: { page: Page }) {
+  const { finding } = control;
+  const close = () => (finding.value = false);
+  return (
+    <Dialog title="The word of the tools" onClose={close}>
+      <WordList
+        label="Find a word"
+        options={optionsOf(session.settings, null)}
+        onKeep={close}
+        onChoose={(key) => {
+          control.choose(choiceOf(key));
+          close();
+        }}
+      />
+    </Dialog>
+  );
+}
+
+/** @param has the word that the pixels have, which isn't offered; null: none. */
+export function optionsOf({ words, vocabulary }: Settings, has: string | null, hasNone = false): Option[] {
+  const options: Option[] = words.value
+    .filter((word) => firstName(word) !== has)
+    .map((word) => ({
+      key: firstName(word),
+      text: firstName(word),
+      names: names(word),
+      color: colorOf(vocabulary.value, word),
+    }));
+  if (!hasNone) options.push({ key: NOTHING, text: "no word", names: [], color: null, isAlways: true });
+  options.push({ key: FOUND, text: "as the model found it", names: [], isAlways: true });
+  return options;
+}
+
+export function choiceOf(key: string): Choice {
+  return key === FOUND ? undefined : key === NOTHING ? null : key;
+}
+
+/** Something to choose. */
+interface Option {
+  readonly key: string;
+  readonly text: string;
+  /** Other names by which it is found. */
+  readonly names: readonly string[];
+  /** null: that of no word; undefined: it has none. */
+  readonly color?: Color | null;
+  /** Whether it is offered whatever was typed, after what is found. */
+  readonly isAlways?: boolean;
+}
+
+interface WordListProps {
+  label: string;
+  options: readonly Option[];
+  /** What can be done with a text that is no word yet. */
+  addition?: ((text: string) => string | null) | undefined;
+  onChoose: (key: string) => void;
+  onAdd?: (text: string) => void;
+  /** What was typed is the word that holds already. */
+  onKeep: () => void;
+  /** The word that holds, which isn't listed. */
+  current?: string | null;
+}
+
+/** Key of what is typed, as an option. */
+const NEW = "new ";
+
+export function WordList({ label, options, addition, onChoose, onAdd, onKeep, current }: WordListProps) {
+  const [text, setText] = useState("");
+  const [at, setAt] = useState(0);
+  const id = useId();
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    // a touch screen isn't covered by its keys before the field is tapped; those of a keyboard are for the field
+    const type = ({ key, altKey, ctrlKey, metaKey }: KeyboardEvent) => {
+      if (key.length === 1 && key !== " " && !altKey && !ctrlKey && !metaKey) field.current?.focus();
+    };
+    document.addEventListener("keydown", type);
+    return () => document.removeEventListener("keydown", type);
+  }, []);
+  const wanted = text.trim().toLowerCase();
+  const added = wanted && addition ? addition(text.trim()) : null;
+  const listed: Option[] = [
+    ...found(options, wanted),
+    ...(added ? [{ key: NEW, text: added, names: [] }] : []),
+    ...options.filter(({ isAlways }) => isAlways),
+  ];
+  const active = Math.min(at, listed.length - 1);
+  const choose = ({ key }: Option) => (key === NEW ? onAdd?.(text) : onChoose(key));
+  const move = (to: number) => {
+    setAt(to);
+    document.getElementById(`${id}-${to}`)?.scrollIntoView({ block: "nearest" });
+  };
+  return (
+    <div class="column choices">
+      <input
+        ref={field}
+        type="text"
+        role="combobox"
+        aria-label={label}
+        aria-expanded="true"
+        aria-controls={id}
+        aria-autocomplete="list"
+        aria-activedescendant={listed.length ? `${id}-${active}` : undefined}
+        placeholder={label}
+        autocomplete="off"
+        autocapitalize="none"
+        // a phone's keyboard would cover the words
+        autofocus={matchMedia("(pointer: fine)").matches}
+        value={text}
+        onInput={(event) => {
+          setText(event.currentTarget.value);
+          setAt(0);
+        }}
+        onKeyDown={(event) => {
+          if (event.isComposing) return;
+          const steps: Readonly<Record<string, number>> = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
+          if (event.key in steps) move(Math.max(0, Math.min(listed.length - 1, active + steps[event.key])));
+          else if (event.key !== "Enter") return;
+          else if (wanted && wanted === current?.toLowerCase()) onKeep();
+          else if (listed.length) choose(listed[active]);
+          event.preventDefault();
+        }}
+      />
+      <ul id={id} class="list" role="listbox" aria-label="Words">
+        {listed.map((option, place) => (
+          <li
+            key={option.key}
+            id={`${id}-${place}`}
+            role="option"
+            aria-selected={place === active}
+            onPointerMove={() => setAt(place)}
+            onClick={() => choose(option)}
+          >
+            {option.color !== undefined && (
+              <span
+                class={option.color ? "swatch" : "swatch none"}
+                style={option.color ? { background: css(option.color) } : {}}
+              />
+            )}
+            {option.text}
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+/** The words with the letters: first those that begin with them, then those with a part that does. */
+function found(options: readonly Option[], wanted: string): Option[] {
+  const rank = ({ text, names }: Option) => {
+    const all = [text, ...names].map((name) => name.toLowerCase());
+    if (all.includes(wanted)) return 0;
+    if (all.some((name) => name.startsWith(wanted))) return 1;
+    if (all.some((name) => name.includes(` ${wanted}`))) return 2;
+    return all.some((name) => name.includes(wanted)) ? 3 : 4;
+  };
+  const ranked = options.filter(({ isAlways }) => !isAlways).map((option) => [rank(option), option] as const);
+  // sorting keeps the order of those with the same rank
+  return ranked
+    .filter(([place]) => place < 4)
+    .sort(([one], [other]) => one - other)
+    .map(([, option]) => option);
 }

@@ -1,15 +1,15 @@
-/** What the stage's tools work on: the open image, and the word that they give. */
+/** What the stage's tools work on: the open image, the word that they give, and what of the image is shown. */
 
 import { computed, signal } from "@preact/signals";
 
+import { regionAt } from "../../labels/connected";
 import type { Choice } from "../../labels/edits";
 import { NONE } from "../../labels/labeling";
-import type { Point, Runs } from "../../labels/runs";
+import { type Box, boxOf, type Point, type Runs } from "../../labels/runs";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
-import { Navigation } from "./navigation";
+import { Navigation, pixelAt, toStage } from "./navigation";
 import type { Press } from "./tool";
-import { toStage } from "./view";
 
 /** How near to something a click or a tap is meant for it [CSS px]. */
 const NEAR = { mouse: 12, finger: 22 };
@@ -39,6 +39,21 @@ export class Workbench extends Navigation {
   /** Give pixels a word, as a part of the action that `end` ends. */
   paint(runs: Runs, choice: Choice): void {
     this.image?.paint(runs, choice);
+  }
+
+  /** The parts of stretches of pixels that nobody decided. */
+  undecided(runs: Runs): Runs {
+    const labeling = this.image?.labeling.value;
+    const kept: number[] = [];
+    for (let run = 0; labeling && run < runs.length; run += 2) {
+      for (let at = runs[run], end = at + runs[run + 1]; at < end;) {
+        const start = at++,
+          isDecided = labeling.isCorrected(start);
+        while (at < end && labeling.isCorrected(at) === isDecided) at++;
+        if (!isDecided) kept.push(start, at - start);
+      }
+    }
+    return Int32Array.from(kept);
   }
 
   /** Give pixels the words of labels, in the same way. */
@@ -74,4 +89,39 @@ export class Workbench extends Navigation {
     const [from, to] = [toStage(this.view.value, one), toStage(this.view.value, other)];
     return Math.hypot(from.x - to.x, from.y - to.y) < (press.isTouch ? NEAR.finger : NEAR.mouse);
   }
+}
+
+/** Show the region at a place as large as it fits; once more: all of the image. */
+export function frameRegion(work: Workbench, at: Point | null): void {
+  const labeling = work.session.current.value?.labeling.value;
+  const pixel = labeling && at && pixelAt(at, labeling);
+  const box = typeof pixel === "number" ? boxOf(regionAt(labeling!.labels, labeling!, pixel), labeling!.width) : null;
+  if (box) work.frameOrFit(box);
+}
+
+/** The same for all pixels of the word that is chosen for the tools. */
+export function frameChosen(work: Workbench): void {
+  const labeling = work.session.current.value?.labeling.value,
+    name = work.choice.value;
+  const label = labeling && typeof name === "string" ? labeling.words.map(firstName).indexOf(name) : -1;
+  const box = labeling && label >= 0 ? boxOfLabel(labeling.labels, labeling.width, label) : null;
+  if (box) work.frameOrFit(box);
+}
+
+function boxOfLabel(labels: Uint16Array, width: number, label: number): Box | null {
+  const first = labels.indexOf(label);
+  if (first < 0) return null;
+  const last = labels.lastIndexOf(label);
+  const [top, bottom] = [Math.floor(first / width), Math.floor(last / width) + 1];
+  let [left, right] = [width, 0];
+  for (let y = top; y < bottom; y++) {
+    const row = y * width;
+    let x = 0;
+    while (x < left && labels[row + x] !== label) x++;
+    left = Math.min(left, x);
+    x = width;
+    while (x > right && labels[row + x - 1] !== label) x--;
+    right = Math.max(right, x);
+  }
+  return { left, top, right, bottom };
 }

@@ -2,11 +2,10 @@
 
 import type { Signal } from "@preact/signals";
 
-import { stroke } from "../../../labels/shapes";
-import type { Point } from "../../../labels/runs";
+import { type Point, stroke } from "../../../labels/runs";
 import type { Key, Tool } from "../tool";
-import type { Workbench } from "../workbench";
 import { WordChoice } from "../word_choice";
+import type { Workbench } from "../workbench";
 
 /** Radii of the brush [px of the image]. */
 const RADII = { least: 1, most: 200 };

@@ -8,16 +8,19 @@ import type { Box, Point, Runs } from "../../../labels/runs";
 import type { Clicker, Found } from "../../../onnx/clicker";
 import type { OpenImage } from "../../../session/open_image";
 import { pixelAt } from "../navigation";
-import type { Pen } from "../pen";
+import type { Pen } from "../painter";
 import { CLICK, type Key, type Press, type Tool } from "../tool";
-import type { Workbench } from "../workbench";
 import { WordChoice } from "../word_choice";
+import type { Workbench } from "../workbench";
 
 /** Shortest side of a box [px of the image]: a shorter one was meant as a click. */
 const SMALLEST = 4;
 
 /** Radius of the mark of a click [CSS px]. */
 const MARK = 5;
+
+/** How long the first image is open before it is looked at for clicks that may come [ms]. */
+const IDLE = 1500;
 
 /** A click that waits for its answer, or a box. */
 type Step = { readonly click: Click } | { readonly box: Box };
@@ -40,6 +43,8 @@ export class ClickTool implements Tool {
   readonly hasSecondary = true;
   /** What was found after each step. */
   private readonly found = signal<readonly Found[]>([]);
+  /** A first answer to the step that waits, until a better one comes. */
+  private readonly first = signal<Found | null>(null);
   /** Steps that wait for their answers. */
   private readonly waiting = signal<readonly Step[]>([]);
   /** The corners of the box that is being drawn: where it began, and where the pointer is. */
@@ -49,8 +54,11 @@ export class ClickTool implements Tool {
   private readonly problem = signal("");
   /** How the box was begun: it may turn out to be a click. */
   private grabbed: Press = CLICK;
-  readonly seen = [this.found, this.waiting, this.corners];
+  readonly seen = [this.found, this.first, this.waiting, this.corners];
   private image: OpenImage | null = null;
+  private idle: ReturnType<typeof setTimeout> | undefined;
+  /** Whether no image was looked at yet; a phone waits until the tool is chosen. */
+  private isNew = matchMedia("(pointer: fine)").matches;
 
   constructor(
     private readonly work: Workbench,
@@ -59,8 +67,18 @@ export class ClickTool implements Tool {
   ) {
     effect(() => {
       const { image } = work;
-      // the first click shall find everything ready
-      if (image && isChosen()) clicker.look(image.item).catch((error) => (this.problem.value = sentence(error)));
+      clearTimeout(this.idle);
+      const look = () => {
+        this.isNew = false;
+        void clicker.look(image!.item).catch((error) => (this.problem.value = sentence(error)));
+      };
+      // the first click shall find everything ready: the network is loaded before the tool is chosen
+      if (image && isChosen()) look();
+      else if (image && this.isNew) this.idle = setTimeout(() => navigator.onLine && look(), IDLE);
+    });
+    effect(() => {
+      // cores that label other images keep clicks waiting
+      work.session.isClicking.value = this.waiting.value.length > 0;
     });
   }
 
@@ -116,7 +134,7 @@ export class ClickTool implements Tool {
   }
 
   draw(pen: Pen): void {
-    const last = this.found.value.at(-1);
+    const last = this.first.value ?? this.found.value.at(-1);
     if (last) {
       pen.pixels(last.runs, "rgb(255 255 255 / 45%)");
       outline(pen, last.runs);
@@ -136,7 +154,8 @@ export class ClickTool implements Tool {
   }
 
   options() {
-    const { removes } = this;
+    const { removes } = this,
+      { keepsCorrected } = this.work.session.settings;
     return (
       <>
         <WordChoice work={this.work} />
@@ -147,6 +166,14 @@ export class ClickTool implements Tool {
             onChange={(event) => (removes.value = event.currentTarget.checked)}
           />
           Take out
+        </label>
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={keepsCorrected.value}
+            onChange={({ currentTarget: { checked } }) => (keepsCorrected.value = checked)}
+          />
+          Keep corrected pixels
         </label>
         <button type="button" disabled={!this.isBegun} onClick={() => this.takeBack()}>
           Take back
@@ -185,11 +212,14 @@ export class ClickTool implements Tool {
       let found: Found | null = null;
       try {
         found = await ("click" in step
-          ? this.clicker.click(item, before, step.click)
+          ? this.clicker.click(item, before, step.click, (first) => {
+              if (this.waiting.value[0] === step) this.first.value = first;
+            })
           : this.clicker.box(item, step.box));
       } catch (error) {
         if (this.waiting.value[0] === step) this.problem.value = sentence(error);
       }
+      this.first.value = null;
       // it was taken back meanwhile, and what waits now has an answer of its own
       if (this.waiting.value[0] !== step) return;
       this.waiting.value = this.waiting.value.slice(1);
@@ -208,13 +238,19 @@ export class ClickTool implements Tool {
     const last = this.found.value.at(-1),
       { image } = this.work;
     if (!last || !image || image !== this.image) return;
+    const runs = this.work.session.settings.keepsCorrected.value ? this.work.undecided(last.runs) : last.runs;
+    if (!runs.length) {
+      this.problem.value = "All of it was corrected before; uncheck “Keep corrected pixels” to paint over it.";
+      return;
+    }
     this.forget();
-    this.work.paint(last.runs, this.work.choice.value);
+    this.work.paint(runs, this.work.choice.value);
     this.work.end();
   }
 
   private forget(): void {
     this.found.value = [];
+    this.first.value = null;
     this.waiting.value = [];
   }
 }

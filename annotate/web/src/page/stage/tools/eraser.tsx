@@ -2,8 +2,7 @@
 
 import { signal } from "@preact/signals";
 
-import { regionAt } from "../../../labels/region";
-import { surroundings } from "../../../labels/surroundings";
+import { regionAt, surroundings } from "../../../labels/connected";
 import type { Point } from "../../../labels/runs";
 import { pixelAt } from "../navigation";
 import type { Key, Press, Tool } from "../tool";

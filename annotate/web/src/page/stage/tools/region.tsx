@@ -2,14 +2,17 @@
 
 import { signal } from "@preact/signals";
 
+import { regionAt } from "../../../labels/connected";
 import type { Choice } from "../../../labels/edits";
-import { regionAt } from "../../../labels/region";
-import type { Point } from "../../../labels/runs";
-import { pixelAt } from "../navigation";
-import type { Pen } from "../pen";
+import type { Point, Runs } from "../../../labels/runs";
+import { firstName } from "../../../labels/synonyms";
+import { splitWords, withWords } from "../../../words/list";
+import { Dialog } from "../../dialog";
+import { pixelAt, toStage } from "../navigation";
+import type { Pen } from "../painter";
 import type { Tool } from "../tool";
+import { choiceOf, optionsOf, WordList } from "../word_choice";
 import type { Workbench } from "../workbench";
-import { RegionDialog, type PickedRegion } from "./region_dialog";
 
 export class RegionTool implements Tool {
   readonly icon = "region";
@@ -63,4 +66,60 @@ export class RegionTool implements Tool {
         />
       );
   }
+}
+
+/** Width of the dialog beside a click, and its distance from it [CSS px]. */
+const WIDTH = 300,
+  APART = 24;
+
+/** A region that is about to get another word. */
+interface PickedRegion {
+  readonly runs: Runs;
+  /** The word that it has; null: none. */
+  readonly word: string | null;
+  /** Where it was clicked [px of the image]. */
+  readonly at: Point;
+}
+
+interface RegionDialogProps {
+  work: Workbench;
+  region: PickedRegion;
+  /** Corner of the stage [px of the window]. */
+  corner: Point;
+  onGive: (choice: Choice) => void;
+  onClose: () => void;
+}
+
+function RegionDialog({ work: { session, view }, region, corner, onGive, onClose }: RegionDialogProps) {
+  const { words } = session.settings;
+  const has = region.word && firstName(region.word);
+  const known = words.value.map((word) => firstName(word).toLowerCase());
+  const { x, y } = toStage(view.value, region.at);
+  const at = {
+    x: Math.max(
+      0,
+      corner.x + x + APART + WIDTH > innerWidth ? corner.x + x - APART - WIDTH : corner.x + x + APART,
+    ),
+    y: Math.max(0, corner.y + y - 2 * APART),
+  };
+  return (
+    <Dialog
+      title={has === null ? "Give this region a word" : `Instead of “${has}”`}
+      at={at}
+      onClose={onClose}
+    >
+      <WordList
+        label="Find a word, or type another"
+        options={optionsOf(session.settings, has, has === null)}
+        current={has}
+        addition={(text) => (known.includes(text.toLowerCase()) ? null : `Add “${text}”`)}
+        onChoose={(key) => onGive(choiceOf(key))}
+        onKeep={onClose}
+        onAdd={(text) => {
+          words.value = withWords(words.value, splitWords(text)).words;
+          onGive(splitWords(text).map(firstName)[0]);
+        }}
+      />
+    </Dialog>
+  );
 }

@@ -1,9 +1,8 @@
-/** Labels as COCO's annotations: one for each object; of words without objects, one for each that is in an image. */
+/** Labels as COCO's annotations, one for each object or word, and as LabelMe's polygons, one for each region. */
 
-import { outlines, type Outline } from "../labels/contours";
-import { NONE, type Labeling } from "../labels/labeling";
+import { type Outline, outlines } from "../labels/contours";
+import { type Labeling, NONE } from "../labels/labeling";
 import { objectMap } from "../labels/objects";
-import { compressedCounts } from "../labels/rle";
 import type { Box, Size } from "../labels/runs";
 import { firstName } from "../labels/synonyms";
 
@@ -113,4 +112,89 @@ function flat({ points }: Outline): number[] {
 
 function rounded(value: number): number {
   return Math.round(10 * value) / 10;
+}
+
+/**
+ * The counts of the pixels with one value, as pycocotools reads them.
+ *
+ * @param values of each pixel, row by row.
+ * @param box where the value is.
+ */
+export function compressedCounts(values: Uint16Array, { width, height }: Size, value: number, box: Box): string {
+  const counts: number[] = [];
+  let isInside = false,
+    since = 0;
+  const turn = (place: number) => {
+    counts.push(place - since);
+    isInside = !isInside;
+    since = place;
+  };
+  for (let x = box.left; x < box.right; x++) {
+    for (let y = box.top, at = y * width + x; y < box.bottom; y++, at += width)
+      if ((values[at] === value) !== isInside) turn(x * height + y);
+    // above, below and beside the rectangle, the value isn't
+    const isNextInside = box.top === 0 && box.bottom === height && x + 1 < box.right;
+    if (isInside && !isNextInside) turn(x * height + box.bottom);
+  }
+  if (since < width * height || !counts.length) counts.push(width * height - since);
+  return compressed(counts);
+}
+
+/** Five bits a character, as differences to the count before the last one. */
+function compressed(counts: readonly number[]): string {
+  const bytes: string[] = [];
+  for (const [at, count] of counts.entries()) {
+    let rest = at > 2 ? count - counts[at - 2] : count;
+    for (let isLast = false; !isLast;) {
+      const bits = rest & 31;
+      rest >>= 5;
+      isLast = bits & 16 ? rest === -1 : rest === 0;
+      bytes.push(String.fromCharCode((isLast ? bits : bits | 32) + 48));
+    }
+  }
+  return bytes.join("");
+}
+
+/** Fewest pixels of a region that becomes a polygon. */
+const SMALLEST = 4;
+
+/** @param name file name of the image, which LabelMe looks for beside the JSON file. */
+export function labelme(labeling: Labeling, name: string): string {
+  const { labels, words, width, height } = labeling;
+  const numbers = objectMap(labeling);
+  const ofWords = numbers ? labels.map((label, at) => (numbers[at] ? NONE : label)) : labels;
+  const regions = [
+    ...outlines(ofWords, labeling, NONE).map(({ label, points }) => ({ label, points, group: null })),
+    ...(numbers ? outlines(numbers, labeling, 0) : []).map(({ label: number, points }) => ({
+      label: labeling.objectLabel(number),
+      points,
+      group: number,
+    })),
+  ];
+  const shapes = regions
+    .filter(({ points }) => extent(points.map(({ x }) => x)) * extent(points.map(({ y }) => y)) >= SMALLEST)
+    .map(({ label, points, group }) => ({
+      label: firstName(words[label]),
+      points: points.map(({ x, y }) => [x, y]),
+      group_id: group,
+      description: "",
+      shape_type: "polygon",
+      flags: {},
+    }));
+  const content = {
+    version: "5.5.0",
+    flags: {},
+    shapes,
+    imagePath: name,
+    imageData: null,
+    imageHeight: height,
+    imageWidth: width,
+  };
+  return `${JSON.stringify(content)}\n`;
+}
+
+function extent(values: readonly number[]): number {
+  return (
+    values.reduce((most, value) => Math.max(most, value)) - values.reduce((least, value) => Math.min(least, value))
+  );
 }

@@ -1,4 +1,4 @@
-/** The page's icons: lines on a square of 24. */
+/** The page's icons, and the buttons that have one. */
 
 const LINES = {
   look: "M3 12s3.5-6.5 9-6.5S21 12 21 12s-3.5 6.5-9 6.5S3 12 3 12Z M12 9.2a2.8 2.8 0 1 0 0 5.6a2.8 2.8 0 0 0 0-5.6Z",
@@ -10,7 +10,6 @@ const LINES = {
   polygon: "M6 18L4 9l8-5l8 6l-4 8Z",
   objects: "M4 8a4 4 0 1 0 8 0a4 4 0 1 0-8 0Z M12 16a4 4 0 1 0 8 0a4 4 0 1 0-8 0Z M15 4l-6 16",
   eraser: "M9 20L3.8 14.8a1.8 1.8 0 0 1 0-2.6L12.3 3.8a1.8 1.8 0 0 1 2.6 0l5.3 5.3a1.8 1.8 0 0 1 0 2.6L12 20Z M8 8.2l7.9 7.9 M8 20h12.5",
-  fill: "M4.5 11.5L11.5 4.5l7.5 7.5l-6.4 6.4a2 2 0 0 1-2.8 0L4.5 13.3a1.3 1.3 0 0 1 0-1.8Z M8 3l3.5 3.5 M4.5 12.5h14 M20.5 15c1 1.5 1.5 2.3 1.5 3a1.5 1.5 0 0 1-3 0c0-.7.5-1.5 1.5-3Z",
   undo: "M8 5L4 9l4 4 M4 9h10a5.5 5.5 0 0 1 0 11h-3",
   redo: "M16 5l4 4l-4 4 M20 9H10a5.5 5.5 0 0 0 0 11h3",
   plus: "M12 5v14 M5 12h14",
@@ -18,8 +17,6 @@ const LINES = {
   fit: "M4 9V4h5 M15 4h5v5 M20 15v5h-5 M9 20H4v-5",
   bare: "M4 5h16v14H4Z M4 16l5-5l4 4l3-3l4 4 M8.5 9h.01",
   find: "M10.5 4.5a6 6 0 1 0 0 12a6 6 0 0 0 0-12Z M15 15l5 5",
-  compare: "M12 3v18 M5 6h4 M5 12h4 M5 18h4 M15 6h4v12h-4",
-  camera: "M4 8h3.5l1.5-2.5h6L16.5 8H20v11H4Z M12 10.2a3.2 3.2 0 1 0 0 6.4a3.2 3.2 0 0 0 0-6.4Z",
   image: "M4 5h16v14H4Z M4 16l5-5l4 4l3-3l4 4 M15.5 8.5h.01",
   close: "M6 6l12 12 M18 6L6 18",
   help: "M12 3.5a8.5 8.5 0 1 0 0 17a8.5 8.5 0 0 0 0-17Z M9.7 9.5a2.4 2.4 0 1 1 3.6 2.1c-.9.5-1.3 1-1.3 1.9 M12 16.5h.01",
@@ -48,7 +45,7 @@ export function Icon({ name }: { name: IconName }) {
   );
 }
 
-export interface IconButtonProps {
+interface IconButtonProps {
   icon: IconName;
   /** What it does; it appears beside the pointer. */
   label: string;
@@ -74,7 +71,7 @@ export function IconButton({ icon, label, onClick, isPressed, isDisabled = false
   );
 }
 
-export interface HoldButtonProps {
+interface HoldButtonProps {
   icon: IconName;
   label: string;
   /** It is held, or not any more. */
@@ -103,5 +100,34 @@ export function HoldButton({ icon, label, onHold }: HoldButtonProps) {
     >
       <Icon name={icon} />
     </button>
+  );
+}
+
+interface FileButtonProps {
+  label: string;
+  isPrimary?: boolean;
+  icon?: IconName;
+  /** Types or endings of the files. */
+  accept?: string;
+  onFiles: (files: readonly File[]) => void;
+}
+
+export function FileButton({ label, isPrimary = false, icon = "image", accept = "image/*", onFiles }: FileButtonProps) {
+  return (
+    <label class={isPrimary ? "file primary" : "file"}>
+      <Icon name={icon} />
+      {label}
+      <input
+        type="file"
+        accept={accept}
+        multiple
+        onChange={({ currentTarget }) => {
+          const files = [...(currentTarget.files ?? [])];
+          // the same file can be chosen again
+          currentTarget.value = "";
+          if (files.length) onFiles(files);
+        }}
+      />
+    </label>
   );
 }

@@ -1,0 +1,321 @@
+/** What is looked for: words as chips, parts of objects, and files of taught words. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import type { TaughtFile } from "../backend";
+import { css } from "../imaging/palette";
+import { firstName, names, promoted } from "../labels/synonyms";
+import { colorOf } from "../project/words";
+import {
+  objectsOf,
+  partsOf,
+  partsProblem,
+  splitWords,
+  typed,
+  type TypedPart,
+  withoutPart,
+  withWords,
+} from "../words/list";
+import { FileButton, Icon } from "./buttons";
+import { Dialog } from "./dialog";
+import { type Page, plural } from "./page";
+
+export function WordsField({ page }: { page: Page }) {
+  const { synonyms, vocabulary } = page.session.settings;
+  const words = page.session.settings.words.value;
+  const [text, setText] = useState("");
+  const [note, setNote] = useState<string | null>(null);
+  const [edited, setEdited] = useState<string | null>(null);
+  const field = useRef<HTMLInputElement>(null);
+  const list = useRef<HTMLUListElement>(null);
+
+  useEffect(() => {
+    // the word that was added last is in sight
+    if (list.current) list.current.scrollTop = list.current.scrollHeight;
+  }, [words.length]);
+
+  const change = (changed: readonly string[]) => (page.session.settings.words.value = changed);
+  const add = (given: string) => {
+    const changed = withWords(words, splitWords(given));
+    setNote(changed.note);
+    setText("");
+    if (changed.words.length > words.length) change(changed.words);
+  };
+  const remove = (word: string) => {
+    setNote(null);
+    change(words.filter((other) => other !== word));
+    field.current?.focus();
+  };
+
+  return (
+    <div class="words">
+      <div class="heading">
+        <label for="words">Words to look for</label>
+        {words.length > 1 && (
+          <button
+            type="button"
+            class="link"
+            aria-label="Remove all words"
+            onClick={() => {
+              setNote(null);
+              change([]);
+              field.current?.focus();
+            }}
+          >
+            Remove all
+          </button>
+        )}
+      </div>
+      <div class="box" onClick={(event) => event.target === event.currentTarget && field.current?.focus()}>
+        {words.length > 0 && (
+          <ul ref={list} aria-label="Words">
+            {words.map((word) => (
+              <li key={word}>
+                <button type="button" class="name" title="Synonyms and spelling" onClick={() => setEdited(word)}>
+                  <span class="swatch" style={{ background: css(colorOf(vocabulary.value, word)) }} />
+                  {firstName(word)}
+                  {names(word).length > 1 && <span class="more">+{names(word).length - 1}</span>}
+                </button>
+                <button
+                  type="button"
+                  class="remove"
+                  aria-label={`Remove ${firstName(word)}`}
+                  onClick={() => remove(word)}
+                >
+                  <Icon name="close" />
+                </button>
+              </li>
+            ))}
+          </ul>
+        )}
+        <input
+          id="words"
+          ref={field}
+          type="text"
+          autocomplete="off"
+          autocapitalize="none"
+          enterkeyhint="done"
+          aria-describedby="words-help"
+          placeholder={words.length ? "Add a word" : "cat, sofa, wall"}
+          value={text}
+          onInput={({ currentTarget: { value } }) => (value.includes(",") ? add(value) : setText(value))}
+          onKeyDown={(event) => {
+            if (event.key === "Enter" && !event.isComposing) add(text);
+            if (event.key === "Backspace" && !text && words.length) remove(words[words.length - 1]);
+          }}
+          onBlur={() => text.trim() && add(text)}
+          onPaste={(event) => {
+            const pasted = event.clipboardData?.getData("text") ?? "";
+            if (!/[,\n\r]/.test(pasted)) return;
+            event.preventDefault();
+            add(`${text}${pasted}`);
+          }}
+        />
+      </div>
+      <p id="words-help" class={words.length ? "hidden" : "help"}>
+        Commas separate words, “=” synonyms; a list can be pasted. Each pixel gets the likeliest word: name the
+        background too.
+      </p>
+      {words.some((word) => names(word).length > 1) && (
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={synonyms.value === "average"}
+            onChange={(event) => (synonyms.value = event.currentTarget.checked ? "average" : "first")}
+          />
+          Look for all synonyms, not only the first
+        </label>
+      )}
+      {note && (
+        <p class="help" role="status">
+          {note}
+        </p>
+      )}
+      {edited !== null && (
+        <WordDialog
+          word={edited}
+          onChange={(changed) => page.session.rename(edited, changed)}
+          onClose={() => setEdited(null)}
+        />
+      )}
+    </div>
+  );
+}
+
+interface WordDialogProps {
+  word: string;
+  onChange: (word: string) => void;
+  onClose: () => void;
+}
+
+function WordDialog({ word, onChange, onClose }: WordDialogProps) {
+  const [text, setText] = useState(typed(word));
+  const all = names(splitWords(text.replaceAll(",", "="))[0] ?? "").filter(Boolean);
+
+  return (
+    <Dialog title="Synonyms" onClose={onClose}>
+      <form
+        class="column"
+        onSubmit={(event) => {
+          event.preventDefault();
+          onChange(text);
+          onClose();
+        }}
+      >
+        <label class="field">
+          Names, with “=” between them
+          <input
+            type="text"
+            autocapitalize="none"
+            value={text}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+        </label>
+        {all.length > 1 && (
+          <fieldset class="column">
+            <legend>First</legend>
+            {all.map((name, at) => (
+              <label key={name} class="check">
+                <input
+                  type="radio"
+                  name="name"
+                  checked={at === 0}
+                  onChange={() => setText(typed(promoted(all.join(", "), name)))}
+                />
+                {name}
+              </label>
+            ))}
+          </fieldset>
+        )}
+        <p class="help">The model looks for the first name. If it finds little, another one may do better.</p>
+        <button type="submit" class="primary">
+          Done
+        </button>
+      </form>
+    </Dialog>
+  );
+}
+
+export function PartsField({ page }: { page: Page }) {
+  const { parts, words } = page.session.settings;
+  const [text, setText] = useState(parts.value);
+  const problem = partsProblem(text);
+  const use = (given: string) => {
+    words.value = withWords(words.value, objectsOf(given)).words;
+    parts.value = given;
+  };
+  const remove = (part: TypedPart) => {
+    parts.value = withoutPart(parts.value, part);
+    setText(parts.value);
+  };
+  if (!page.session.model.value?.hasParts) return null;
+  const known = partsProblem(parts.value) ? [] : partsOf(parts.value);
+
+  return (
+    <div class="field">
+      <label for="parts">Parts of objects</label>
+      <input
+        id="parts"
+        type="text"
+        autocomplete="off"
+        autocapitalize="none"
+        placeholder="dog: head, leg; *: tail"
+        aria-describedby="parts-help"
+        aria-invalid={problem !== null}
+        value={text}
+        onInput={(event) => setText(event.currentTarget.value)}
+        // a part that is half typed isn't looked for
+        onChange={() => problem === null && use(text)}
+      />
+      {known.length > 0 && (
+        <ul class="chips" aria-label="Parts to look for">
+          {known.map((one) => (
+            <li key={`${one.object}: ${one.part}`}>
+              <span class="name">{nameOf(one)}</span>
+              <button type="button" class="remove" aria-label={`Remove ${nameOf(one)}`} onClick={() => remove(one)}>
+                <Icon name="close" />
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      {problem && (
+        <p class="error" role="alert">
+          {problem}
+        </p>
+      )}
+      <details id="parts-help" class="help">
+        <summary>How to write parts</summary>
+        <p>
+          An object, a colon and its parts: <code>dog: head, leg</code>. Semicolons separate objects:{" "}
+          <code>dog: head; cat: tail</code>. A star stands for every word: <code>*: head</code>. Objects become words,
+          too.
+        </p>
+      </details>
+    </div>
+  );
+}
+
+function nameOf({ object, part }: TypedPart): string {
+  return object === "*" ? `${part} of every word` : `${object}’s ${part}`;
+}
+
+export function TaughtField({ page: { session, labeler } }: { page: Page }) {
+  const model = session.model.value;
+  if (!model) return null;
+  const takesFiles = Boolean(labeler.backend?.teach);
+  const given = takesFiles ? session.taught.files.value : [];
+  if (!takesFiles && !model.taught.length) return null;
+  const { words } = session.settings;
+  const use = (added: readonly string[]) => (words.value = withWords(words.value, added).words);
+
+  return (
+    <div class="taught">
+      <h3 id="taught">Taught words</h3>
+      {model.taught.length + given.length > 0 && (
+        <ul aria-labelledby="taught">
+          {model.taught.map((file) => (
+            <li key={`own ${file.id}`}>
+              <About file={file} onUse={use} />
+            </li>
+          ))}
+          {given.map((file) => (
+            <li key={file.id}>
+              <About file={file} onUse={use} />
+              <button
+                type="button"
+                class="remove"
+                aria-label={`Remove ${file.name}`}
+                onClick={() => void session.taught.remove(file)}
+              >
+                <Icon name="close" />
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      {takesFiles && (
+        <FileButton
+          label="Add taught words"
+          icon="plus"
+          accept=".safetensors"
+          onFiles={(files) => void labeler.teach(files)}
+        />
+      )}
+      {takesFiles && !given.length && (
+        <p class="help">
+          Files of <code>segvoc teach</code> let words be known by examples, too; they can be dropped.
+        </p>
+      )}
+    </div>
+  );
+}
+
+function About({ file: { name, words }, onUse }: { file: TaughtFile; onUse: (words: readonly string[]) => void }) {
+  return (
+    <button type="button" class="about" title={`Look for ${words.join(", ")}`} onClick={() => onUse(words)}>
+      <span class="file-name">{name || words.join(", ")}</span>
+      <span class="more">{plural(words.length, "word")}</span>
+    </button>
+  );
+}

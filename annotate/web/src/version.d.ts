@@ -1,2 +1,0 @@
-/** The version of segvoc, which the build puts in. */
-declare const SEGVOC_VERSION: string;
