@@ -7,6 +7,7 @@ It works without PyTorch, too. FOLDER (default: out) gets the taught words and b
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its waiting threads slow the network's down
@@ -38,7 +39,7 @@ def class_ious(model: segvoc.Segmenter, images: segvoc.LabeledImages) -> np.ndar
         return 100 * shared / (confusion.sum(axis=0) + confusion.sum(axis=1) - shared)
 
 
-def before_and_after(images: segvoc.LabeledImages, models: dict[str, segvoc.Segmenter]) -> Image.Image:
+def before_and_after(images: segvoc.LabeledImages, models: Mapping[str, segvoc.Segmenter]) -> Image.Image:
     """A row per image: the photograph, then the overlay of each model."""
     sheet = Image.new("RGB", ((1 + len(models)) * SIDE, BAR + len(images) * SIDE), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
