@@ -72,12 +72,12 @@ class Folder:
         Raises:
             UnavailableError: the storage doesn't answer.
         """
-        from pyarrow.fs import FileSelector
+        from pyarrow.fs import FileSelector, FileType
 
         with self.asked(""):
             infos = [self.filesystem.get_file_info(self.path)]
-            if not infos[0].is_file:
-                infos = self.filesystem.get_file_info(FileSelector(self.path, recursive=True, allow_not_found=True))
+            if infos[0].type == FileType.Directory:
+                infos = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
         start = len(self.path.rstrip("/")) + 1
         return sorted(
             (info.path[start:], int(info.size or 0), int(info.mtime_ns or 0))
