@@ -276,7 +276,7 @@ def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told:
         ("missing", {}, "does not exist"),
         ("", {}, "the address is empty"),
         ("nosuch://bucket/a", {}, "nosuch"),
-        ("empty", {}, "no images"),
+        ("empty", {}, "is empty"),
         ("mixed", {}, "1 images and 1 tars"),
         ("in", {"image_column": "x"}, "no columns"),
         ("two", {}, "columns with files: a, b"),

@@ -84,6 +84,7 @@ class Shard:
     """What is read, labeled and written as a whole."""
 
     source: BatchSource
+    """Without its units."""
     units: tuple[Unit, ...]
     """Some images, or one tar or Parquet file."""
     stems: tuple[str, ...]
@@ -119,6 +120,8 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> B
     """
     place = folder_at(address)
     units = place.files()
+    if not units:
+        raise UsageError(f"the source {address!r} does not exist or is empty; check the address")
     if [path for path, _, _ in units] == [""]:  # it is a file
         folder, slash, name = address.rpartition("/")
         address, units = folder or slash or ".", [(name, *units[0][1:])]
@@ -131,7 +134,7 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> B
     ]
     if len(sources) != 1:
         told = " and ".join(f"{len(one.units)} {one.kind}" for one in sources)
-        told = told or "no images (.jpg, .png, ...), tars or Parquet files, or does not exist"
+        told = told or "no images (.jpg, .png, ...), tars or Parquet files"
         raise UsageError(f"the source {place.address!r} has {told}; give a folder of one kind, or one file")
     (source,) = sources
     if source.kind == "images" and column is not None:
@@ -141,11 +144,11 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> B
 
 def in_shards(source: BatchSource, done: Iterable[Unit], most: int) -> Iterator[Shard]:
     """Shards of the files that aren't done: of images, at most so many each; of others, one each."""
-    skip, group, size = frozenset(done), list[tuple[Unit, str]](), 0
+    skip, group, size, bare = frozenset(done), list[tuple[Unit, str]](), 0, replace(source, units=())
 
     def shard() -> Shard:
         units, stems = zip(*group, strict=True)
-        return Shard(source=source, units=units, stems=stems)
+        return Shard(source=bare, units=units, stems=stems)
 
     most = most if source.kind == "images" else 1
     for unit, stem in zip(source.units, source.stems, strict=True):

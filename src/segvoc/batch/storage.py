@@ -10,9 +10,6 @@ from typing import Any
 from segvoc.errors import OutputError, UnavailableError, UsageError, missing_extra, one_line
 from segvoc.storage.atomic_writes import write_bytes
 
-ATTEMPTS = 10
-"""How often S3 is asked before it counts as unavailable; the time between doubles up to 20 s."""
-
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Answers that won't change."""
 
@@ -72,12 +69,12 @@ class Folder:
         Raises:
             UnavailableError: the storage doesn't answer.
         """
-        from pyarrow.fs import FileSelector
+        from pyarrow.fs import FileSelector, FileType
 
         with self.asked(""):
             infos = [self.filesystem.get_file_info(self.path)]
-            if not infos[0].is_file:
-                infos = self.filesystem.get_file_info(FileSelector(self.path, recursive=True, allow_not_found=True))
+            if infos[0].type == FileType.Directory:
+                infos = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
         start = len(self.path.rstrip("/")) + 1
         return sorted(
             (info.path[start:], int(info.size or 0), int(info.mtime_ns or 0))
@@ -150,12 +147,8 @@ def _opened(address: str) -> tuple[Any, str]:
     from pyarrow.lib import ArrowException
 
     try:
-        filesystem, path = fs.FileSystem.from_uri(address)
+        return fs.FileSystem.from_uri(address)
     except (ArrowException, ValueError, TypeError, OSError) as error:
         raise UsageError(
             f"{address!r} can't be opened: {one_line(error)}; give a path, or an address such as s3://bucket/folder"
         ) from None
-    if isinstance(filesystem, fs.S3FileSystem) and "?" not in address:
-        strategy = fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)
-        filesystem = fs.S3FileSystem(region=filesystem.region, retry_strategy=strategy)
-    return filesystem, path
