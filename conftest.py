@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import jaxtyping
@@ -11,7 +12,6 @@ import pytest
 
 from tests.loopback_hub import LoopbackHub, loopback_hub
 from tests.shape_checks import is_whole_run, modules_with_shapes
-from tests.shipped_once import keep_sessions, keep_weights
 from tests.worker_memory import WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parent
@@ -80,10 +80,24 @@ def float32_by_default() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def shipped_programs_loaded_once() -> Iterator[None]:
-    """The programs and weights that ship with segvoc never change: a process of the tests reads them once."""
+    """Models share ONNX Runtime's sessions of what ships with segvoc: hundreds of tests label images with it."""
+    from segvoc.exported import onnx_program  # behind the hook above
+    from segvoc.exported.shipped import SHIPPED
+
+    plain, engine = onnx_program.OnnxProgram._session, onnx_program.onnxruntime.InferenceSession
+    kept: dict[tuple[object, ...], Any] = {}
+
+    def session(program: onnx_program.OnnxProgram) -> Any:
+        # a test may have put another engine in the place of ONNX Runtime's
+        if program.file.parent != SHIPPED or onnx_program.onnxruntime.InferenceSession is not engine:
+            return plain(program)
+        key = (os.getpid(), program.file.name, program.threads or onnx_program.onnx_threads())
+        if key not in kept:
+            kept[key] = plain(program)
+        return kept[key]
+
     with pytest.MonkeyPatch.context() as patch:
-        keep_sessions(patch)
-        keep_weights(patch)
+        patch.setattr(onnx_program.OnnxProgram, "_session", session)
         yield
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 import segvoc
 from segvoc.layers.aggregation import cost_volume
 
+pytestmark = pytest.mark.usefixtures("small_in_the_table")
+
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 WORDS = ["cat", "wall"]
 
@@ -35,7 +37,7 @@ def custom() -> segvoc.NetworkSegmenter:
 
 
 def with_scaled_cost() -> segvoc.NetworkSegmenter:
-    model = segvoc.load("tiny", device="cpu")
+    model = segvoc.load("small", weights="random", device="cpu")
     model.network.aggregation = ScaledCost()
     return model
 
@@ -47,7 +49,7 @@ def assert_same(first: segvoc.NetworkSegmenter, second: segvoc.NetworkSegmenter)
 
 
 def test_options_come_back(tmp_path: Path) -> None:
-    model = segvoc.load("tiny", options={"aggregation": "none"}, device="cpu")
+    model = segvoc.load("small", weights="random", options={"aggregation": "none"}, device="cpu")
     with torch.no_grad():
         next(model.network.aggregation.parameters()).mul_(0.5)
     segvoc.save(model, tmp_path / "half.safetensors", origin="a test", license="none")
@@ -58,7 +60,9 @@ def test_options_come_back(tmp_path: Path) -> None:
 
 def test_rounded_weights_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(segvoc.UsageError, match="were rounded to bfloat16; save it loaded with dtype='float32'"):
-        segvoc.save(segvoc.load("tiny", device="cpu", dtype="bfloat16"), tmp_path / "rounded.safetensors")
+        segvoc.save(
+            segvoc.load("small", weights="random", device="cpu", dtype="bfloat16"), tmp_path / "rounded.safetensors"
+        )
     assert not list(tmp_path.iterdir())
 
 
