@@ -66,6 +66,7 @@ def test_training_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert moved and all(name.startswith(("image_encoder.project_", "aggregation.")) for name in moved)
 
 
+@pytest.mark.slow
 def test_finetune_leaves_the_network_and_tunes_words(segvoc_command, tmp_path):
     drawn_images(tmp_path / "set", 10)
     folders = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]

@@ -38,10 +38,3 @@ def test_a_recipe_fetches_its_encoders_and_records_them(segvoc_command, hub, mon
     without_network(monkeypatch)
     assert segvoc_command(*call, "--resume").code == 0
     assert Path("run/model.safetensors").exists()
-
-
-def test_finetune_goes_on_from_what_the_authors_published(segvoc_command, hub, monkeypatch):
-    _, network = use_small_published(hub, monkeypatch, "cat-seg-b")
-    done = segvoc_command("train", "finetune", "--model", "cat-seg-b", *CALL, "--steps", 1)
-    assert done.code == 0, done.err
-    assert json.loads(Path("run/config.json").read_text())["started_from"] == [network.record()]

@@ -166,12 +166,15 @@ def web_address(path: str | os.PathLike[str]) -> str | None:
 def _fetched(url: str) -> bytes:
     import urllib.request  # here, since it takes a moment to import
     from http.client import HTTPException
+    from urllib.error import HTTPError
 
     request = urllib.request.Request(url, headers={"User-Agent": f"segvoc/{__version__}"})
     try:
         with urllib.request.urlopen(request, timeout=FETCH_SECONDS) as answer:
             content = answer.read(MAX_FETCHED + 1)
     except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise InputError(f"{url!r} can't be fetched ({reason(error)}); check the address") from None
     if len(content) > MAX_FETCHED:
         raise InputError(f"{url!r} has more than {MAX_FETCHED // 10**6} MB; download it, and give its path")
