@@ -224,8 +224,8 @@ VOC_SETS = ("train", "val", "trainval")
 VOID = 255
 """The index of pixels without a class."""
 
-VOC_IGNORED = "ignored"
-"""The name of index 255, of pixels without a class."""
+VOC_IGNORED = ("ignored", "void")
+"""Names of pixels without a class; the first is that of index 255."""
 
 VOC_BACKGROUND = "background"
 """The name of index 0 where no word is the background."""
@@ -293,7 +293,7 @@ class _Voc(DatasetFormat):
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         colors = voc_colors().tolist()
         lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(self.names, colors, strict=False)]
-        lines.append(f"{VOC_IGNORED}:{','.join(map(str, colors[VOID]))}::")
+        lines.append(f"{VOC_IGNORED[0]}:{','.join(map(str, colors[VOID]))}::")
         _write_lines(folder / VOC_ROOT / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
         for name in VOC_SETS:
             file = folder / VOC_ROOT / f"ImageSets/Segmentation/{name}.txt"
@@ -327,6 +327,10 @@ class _YoloSegmentation(DatasetFormat):
         _write_lines(folder / "data.yaml", ["train: images", "val: images", "names:", *names])
 
 
+LABELME_IGNORED = "__ignore__"
+"""LabelMe's word for pixels without a class."""
+
+
 class _LabelMe(DatasetFormat):
     """`photo.json` beside `photo.jpg`, and `labels.txt` with the words.
 
@@ -350,7 +354,7 @@ class _LabelMe(DatasetFormat):
         return {}
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
-        _write_lines(folder / "labels.txt", ["__ignore__", *self.words])
+        _write_lines(folder / "labels.txt", [LABELME_IGNORED, *self.words])
 
 
 class _Cvat(DatasetFormat):

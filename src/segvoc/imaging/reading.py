@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
 from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, identified, reason
+from segvoc.imaging.rasters import Stretch
 
 MAX_THUMBNAILS = 32
 """Frames of a TIFF that may be thumbnails, levels of a pyramid or masks; further ones aren't looked at."""
@@ -84,7 +85,7 @@ _UPRIGHT = {
 """EXIF orientation -> the operation that undoes it (EXIF 2.32, tag 0x0112)."""
 
 
-def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as upright RGB in [0, 255].
 
     The EXIF orientation is applied, transparent images are laid on white (`BACKGROUND`), grays of 16 bits, 32 bits and
@@ -99,6 +100,7 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
             A PIL image of any mode, loaded or not; of an animation its current frame.
             An (H, W, 3) uint8 array of RGB, which is returned as it is (copied only if read-only or not contiguous).
             A (3, H, W) uint8 PyTorch tensor of RGB, on any device.
+        stretch: which values become black and white in grays of more than 8 bits; None: those of `_gray_to_8_bit`.
 
     Warns:
         FirstFrameWarning: a file has more frames or pages than the one that is read.
@@ -111,16 +113,17 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
         return _checked_array(source)
     if isinstance(source, Image.Image):
         with _damage_named(source, "the PIL image"):
-            return _upright_rgb(source)
+            return _upright_rgb(source, stretch)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode_image(bytes(source), UNNAMED_BYTES)
+        return decode_image(bytes(source), UNNAMED_BYTES, stretch=stretch)
     if isinstance(source, str | os.PathLike):
         with opened_image(source, rgb=True) as image:
             _warn_of_other_frames(image, repr(os.fsdecode(source)))
-            return _upright_rgb(image)
+            return _upright_rgb(image, stretch)
     if isinstance(source, BinaryFile):
         name = image_name(source)
-        return decode_image(_content(source), "the file given as an image" if name is None else repr(name))
+        name = "the file given as an image" if name is None else repr(name)
+        return decode_image(_content(source), name, stretch=stretch)
     if isinstance(source, ImageTensor):
         return _from_tensor(source)
     raise UsageError(
@@ -130,7 +133,7 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def decode_image(
-    content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS
+    content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image file that is in memory, as `read_image` reads one on disk.
 
@@ -138,6 +141,7 @@ def decode_image(
         content: the bytes of the file.
         name: what errors call it, such as a file name in quotes.
         max_pixels: most pixels that it may have.
+        stretch: as for `read_image`.
 
     Raises:
         InputError: see `read_image`.
@@ -149,7 +153,7 @@ def decode_image(
         raise InputError(f"{name} is a JPEG of more than {MAX_SCANS} scans; export it again")
     with _damage_named(image, name, max_pixels):
         _warn_of_other_frames(image, name)
-        return _upright_rgb(image)
+        return _upright_rgb(image, stretch)
 
 
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -339,9 +343,9 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     return np.require(array, requirements=("C", "W"))
 
 
-def _upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+def _upright_rgb(image: Image.Image, stretch: Stretch | None) -> UInt8[np.ndarray, "H W 3"]:
     _load(image)
-    rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image)
+    rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image, stretch)
     # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
     operation = _UPRIGHT.get(orientation(image))
     return np.array(rgb if operation is None else rgb.transpose(operation))
@@ -368,9 +372,9 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return _gray_to_8_bit(image).convert("RGB")
+        return _gray_to_8_bit(image, stretch).convert("RGB")
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -381,12 +385,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _gray_to_8_bit(image: Image.Image) -> Image.Image:
+def _gray_to_8_bit(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     """Scale grays of more than 8 bits to [0, 255], rounded.
 
     16-bit modes hold [0, 65535]. The range of modes I (32-bit integers) and F (floats) is unknown; it is taken as the
     smallest usual one that holds all values: [0, 1] (F only), [0, 255] or [0, 65535]. If none does, it goes from the
-    minimum, or 0 if that is smaller, to the maximum. NaN and infinities become black.
+    minimum, or 0 if that is smaller, to the maximum. NaN and infinities become black. A stretch says the range itself.
     """
     values = np.asarray(image)
     if image.mode.startswith("I;"):
@@ -404,8 +408,12 @@ def _gray_to_8_bit(image: Image.Image) -> Image.Image:
         white = next((limit for limit in usual if darkest >= 0 and brightest <= limit), brightest)
         values = np.where(finite, values, darkest)
         transparent = None
+    if stretch is not None:
+        darkest, white = stretch.black, stretch.white
+        if stretch.percent:
+            darkest, white = np.percentile(values, [darkest, white]).tolist()
     scale = 255 / (white - darkest) if white > darkest else 0.0
-    gray = np.rint((values - darkest) * scale).astype(np.uint8)
+    gray = np.rint((values - darkest) * scale).clip(0, 255).astype(np.uint8)
     if transparent is not None:
         gray[transparent] = BACKGROUND[0]
     return Image.fromarray(gray)

@@ -24,9 +24,18 @@ from jaxtyping import UInt16
 
 from segvoc.annotations.connected_regions import connected_regions
 from segvoc.annotations.entries import stuff_classes
-from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, checked_size, unique_stems
+from segvoc.data.datasets.annotated_images import (
+    AnnotatedImage,
+    Annotation,
+    Broken,
+    Patch,
+    Polygons,
+    Shape,
+    Shapes,
+    checked_size,
+    unique_stems,
+)
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.datasets.shapes import Patch, Polygons, Shape, Shapes
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import InputError, UsageError, missing_package
 from segvoc.imaging.label_maps import UNLABELED, nearest
@@ -281,8 +290,8 @@ class StoredMask:
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class InstanceMask(Shape):
+@dataclass(frozen=True)
+class InstanceMask:
     """The mask of a `fiftyone.Detection`, in a box whose sides are fractions of the image's."""
 
     box: tuple[float, float, float, float]
@@ -292,7 +301,7 @@ class InstanceMask(Shape):
     shape: tuple[int, int]
     """Its height and width."""
 
-    def patch(self, height: int, width: int) -> Patch:
+    def __call__(self, height: int, width: int) -> Patch:
         """See `Shape.patch`; a mask of another size than its box is stretched, as FiftyOne does."""
         rows, columns = self.shape
         mask = np.unpackbits(np.frombuffer(self.packed, np.uint8), count=rows * columns).reshape(rows, columns) > 0
@@ -350,18 +359,15 @@ def _shapes_of(label: Any, names: Sequence[str]) -> Annotation:
                     problem=f"a polyline of {one.label!r} is open, and has no area; close it, or leave it out"
                 )
             corners = [[float(value) for point in ring for value in point] for ring in one.points]
-            shapes.append(Polygons(label=index, corners=corners, relative=1.0))
+            shapes.append(Shape(label=index, patch=Polygons(corners, relative=1.0)))
         elif (mask := one.get_mask() if hasattr(one, "get_mask") else one.mask) is None:
             return Broken(problem=f"a detection of {one.label!r} has no mask; add masks, or leave it out")
         else:
             inside = np.asarray(mask) > 0
             left, top, width, height = (float(value) for value in one.bounding_box)
             packed = np.packbits(inside).tobytes()
-            shapes.append(
-                InstanceMask(
-                    label=index, box=(left, top, width, height), packed=packed, shape=(len(inside), inside.shape[1])
-                )
-            )
+            patch = InstanceMask((left, top, width, height), packed, (len(inside), inside.shape[1]))
+            shapes.append(Shape(label=index, patch=patch))
     return Shapes(shapes=tuple(shapes))
 
 

@@ -2,13 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from segvoc.data.datasets.annotated_images import FoundDataset
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, skipped_line
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import DatasetSource, json_content, visible_files
@@ -28,7 +30,6 @@ from segvoc.data.datasets.map_folders import (
     read_voc,
 )
 from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
-from segvoc.data.datasets.shapes import without_area
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
@@ -89,23 +90,22 @@ def read_dataset(
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
     found = _found(source, format)
-    if skipped := without_area(found.images):
-        warnings.warn(
-            f"{os.fspath(path)!r}: skipped shapes without an area (points, lines, boxes without a mask): "
-            f"{skipped}; draw polygons or masks if they matter",
-            SkippedShapesWarning,
-            stacklevel=2,
-        )
-    names, found_images = list(found.names), list(found.images)
+    if (line := skipped_line(found.images)) is not None:
+        warnings.warn(f"{os.fspath(path)!r}: {line}; draw polygons or masks if they matter", SkippedShapesWarning, 2)
+    own = [name.strip() for name in found.names]
     background = background if background is not None else found.background
-    if background is not None and found.has_outside and background not in names:
-        names.append(background)
+    if background is not None and found.has_outside and background not in own:
+        own.append(background)
     try:
-        vocabulary = Vocabulary(names)
+        vocabulary = Vocabulary(dict.fromkeys(own))
     except UsageError as error:
         raise UsageError(f"{os.fspath(path)!r}: the classes can't be used as words: {error}") from None
+    about: dict[str, Any] = {}
+    if len(vocabulary) < len(own):  # those of one name are one class
+        about["new_labels"] = tuple(map(vocabulary.words.index, own))
     if background is not None and found.has_outside:
-        found_images = [replace(image, outside=vocabulary.words.index(background)) for image in found_images]
+        about["outside"] = own.index(background)
+    found_images = [replace(image, **about) for image in _distinct(found.images)]
     if not any(image.exists() for image in found_images):
         raise UsageError(
             f"no image of {os.fspath(path)!r} is there: {str(found_images[0].image)[:300]!r} is missing; "
@@ -113,6 +113,18 @@ def read_dataset(
         )
     ordered = tuple(sorted(found_images, key=lambda image: image.stem))
     return LabeledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
+
+
+def _distinct(images: Sequence[AnnotatedImage]) -> Iterator[AnnotatedImage]:
+    """The images; one whose file is that of another as well is broken."""
+    count = Counter(image.image for image in images if image.embedded is None)
+    for image in images:
+        if image.embedded is None and count[image.image] > 1 and image.image != image.labels and image.image.exists():
+            yield broken(
+                image.labels, image.stem, f"it has {count[image.image]} entries of the image {str(image.image)!r}"
+            )
+        else:
+            yield image
 
 
 def _found(source: DatasetSource, format: str | None) -> FoundDataset:
