@@ -277,9 +277,9 @@ def label_in_tiles(
 def _opened(path: Path, options: BigImageOptions) -> AbstractContextManager[WindowedImage]:
     if is_raster(path):
         return RasterImage(path, bands=options.bands, stretch=options.stretch)
-    if options.bands is not None or options.stretch is not None:
-        raise InputError(f"{str(path)!r} is not a TIFF; leave out bands and stretch, which are for those")
-    return nullcontext(DecodedImage(path, options.max_pixels))
+    if options.bands is not None:
+        raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for those")
+    return nullcontext(DecodedImage(path, options.max_pixels, options.stretch))
 
 
 def _label_rows(

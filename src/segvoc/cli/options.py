@@ -29,7 +29,6 @@ class TileOptions:
     """The values of the options that `tile_options` adds, as typed."""
 
     bands: str | None
-    stretch: str | None
     polygons: bool
     max_megapixels: float | None
 
@@ -64,9 +63,6 @@ def tile_options(function: Callable[..., Any]) -> Callable[..., Any]:
 _TILE_OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "bands": click.option(
         "--bands", metavar="R,G,B", help="Bands of a TIFF to use as red, green and blue, from 1; or one for gray."
-    ),
-    "stretch": click.option(
-        "--stretch", metavar="B,W", help="Values of a TIFF to map to black and white, such as 0,3000 or 2%,98%."
     ),
     "polygons": click.option("--polygons", is_flag=True, help="Also write the regions as GeoJSON."),
     "max_megapixels": click.option(

@@ -34,7 +34,7 @@ from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, U
 from segvoc.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
+from segvoc.imaging.rasters import is_raster, require_rasterio
 from segvoc.imaging.result_paths import (
     InputImage,
     ResultFiles,
@@ -205,7 +205,7 @@ def _refuse_what_has_no_tiles(labeling: Labeling, jobs: int) -> None:
 def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
     return BigImageOptions(
         bands=tiles.band_numbers,
-        stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
+        stretch=labeling.options.value_range,
         polygons=tiles.polygons,
         max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
         overlay=labeling.overlay,
@@ -331,6 +331,8 @@ def segment(
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     inputs, tiles = name_case_pairs(named_images(images, skip=out), out), TileOptions(**of_tiles)
     in_tiles = tiles.given or labels.tiling is not None
+    if labels.stretch is not None and dataset_format is None and asked_parts is None and jobs == 1:
+        in_tiles = in_tiles or all(is_raster(image.path) for image in inputs)
     videos = has_videos(
         inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
     )

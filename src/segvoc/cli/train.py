@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
+from segvoc.cli.dataset_options import (
+    DatasetOptions,
+    data_option,
+    data_root,
+    dataset_options,
+    warn_of_absent_classes,
+)
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
@@ -160,7 +166,7 @@ def train(
     watched = None
     if chosen.supervision == "captions":
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
-        of_labels["--dataset"] = dataset.path
+        of_labels["--dataset"] = ", ".join(dataset.paths) or None
         _refuse(of_labels | of_parts, f"{recipe} learns from captions")
         chosen = _with_extractor(chosen, extractor)
         training_images = _captioned(images, captions, features)
@@ -170,13 +176,15 @@ def train(
         if (own := dataset.read(images, background)) is not None:
             training_images = own
         elif any(value is not None for value in folders.values()) or not chosen.data.dataset:
-            training_images = _own_images(folders, data, out, background=background, owner=owner)
+            training_images = dataset.stretched(_own_images(folders, data, out, background=background, owner=owner))
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")
             root = data_root(
                 data, f"the recipe learns from {chosen.data.dataset}; name the root of your data with --data"
             )
             training_images, watched = recipe_data(chosen, root)
+        if watched is None:
+            warn_of_absent_classes(training_images)
         if recipe == FINETUNE:
             chosen = recipe_for(len(training_images))
     maps = _object_maps(images, objects, object_classes, out)

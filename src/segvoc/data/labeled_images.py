@@ -104,6 +104,12 @@ class LabeledImage:
         """
         return self.image
 
+    @property
+    def identity(self) -> str:
+        """Its stem, and how it is read if it isn't as stored: what scores of it depend on besides the files."""
+        changes = [repr(value) for value in (self.new_labels, self.stretch) if value is not None]
+        return " ".join((self.stem, *changes))
+
     def exists(self) -> bool:
         """Whether the image is there; what is in it isn't looked at."""
         return self.image.exists()
@@ -285,6 +291,15 @@ class LabeledImages:
             background=backgrounds[0] if backgrounds else None,
         )
 
+    def stretched(self, stretch: str) -> "LabeledImages":
+        """The set with grays of more than 8 bits read with other values of black and white: "0,4095" or "2%,98%".
+
+        Raises:
+            UsageError: that is no stretch.
+        """
+        values = Stretch.parsed(stretch)
+        return replace(self, images=tuple(replace(image, stretch=values) for image in self.images))
+
     def absent_classes(self) -> str | None:
         """A line that names the classes that occur nowhere in the labels, besides the background; None: all occur.
 
@@ -301,7 +316,7 @@ class LabeledImages:
             with suppress(InputError):
                 labels = image.read(len(self.vocabulary)).labels
                 left -= set(np.unique(labels).tolist())
-                unlabeled, pixels = unlabeled + np.count_nonzero(labels == UNLABELED), pixels + labels.size
+                unlabeled, pixels = unlabeled + int(np.count_nonzero(labels == UNLABELED)), pixels + labels.size
         names = [word for label, word in enumerate(self.vocabulary.words) if label in left]
         looked_at = "" if len(chosen) == len(self) else f" (in {len(chosen)} of {len(self)} images)"
         return absence_line(names, len(self.vocabulary), unlabeled, pixels, looked_at) if pixels else None

@@ -195,12 +195,15 @@ def url_problem(path: str | os.PathLike[str]) -> str | None:
     return f"{url!r} is a URL, which isn't fetched; {fix}"
 
 
-def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_whole(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
+) -> Image.Image:
     """Decode a large image file in its own mode, upright; `rgb_window` then converts windows of it.
 
     Args:
         path: the file.
         max_pixels: most pixels that it may have.
+        stretch: as for `read_image`.
 
     Raises:
         InputError: see `read_image`.
@@ -210,7 +213,8 @@ def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         _load(image)
         operation = _UPRIGHT.get(orientation(image))
         # the range of these is that of the whole image, not of a window
-        whole = _gray_to_8_bit(image) if image.mode in ("F", "I") else image
+        is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
+        whole = _gray_to_8_bit(image, stretch) if is_scaled else image
         return whole if operation is None else whole.transpose(operation)
 
 

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 import segvoc
 from segvoc.data.datasets.opening import dataset_format
-from segvoc.data.datasets.shapes import Polygons, Shapes
+from segvoc.data.datasets.annotated_images import Polygons, Shape, Shapes
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 
@@ -70,7 +70,7 @@ def test_polygons_are_those_of_pycocotools() -> None:
     polygons = [[8.1, 4, 12, 4, 8.1, 24]]
     polygons += [rng.uniform(-5, 70, 2 * corners).round(corners % 4).tolist() for corners in rng.integers(3, 20, 300)]
     for flat in polygons:
-        shapes = Shapes(shapes=(Polygons(label=1, corners=[flat]),))
+        shapes = Shapes(shapes=(Shape(label=1, patch=Polygons([flat])),))
         expected: Any = coco_mask.decode(coco_mask.frPyObjects([flat], height, width))  # type: ignore[call-overload]
         np.testing.assert_array_equal(shapes.draw((height, width), 0), expected[..., 0])
 

@@ -113,7 +113,7 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     elif len(points) != 2 or kind not in ("circle", "mask"):
         raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which is no shape of LabelMe's")
     elif kind == "mask":
-        patch = PngMask(entry.text("mask"), *map(round, points[0]))
+        patch = PngMask(entry.text("mask"), round(points[0][0]), round(points[0][1]))
     else:
         radius = math.dist(*points)
         patch = Polygons([ellipse(*points[0], radius, radius)])
