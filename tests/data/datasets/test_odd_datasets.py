@@ -11,8 +11,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import segvoc
-from segvoc.data.datasets.opening import dataset_format
 from segvoc.data.datasets.annotated_images import Polygons, Shape, Shapes
+from segvoc.data.datasets.opening import dataset_format
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 

@@ -168,7 +168,7 @@ def skipped_line(images: Iterable[AnnotatedImage]) -> str | None:
     """How many annotations of which kinds aren't drawn; None: all are."""
     count = Counter(kind for image in images for kind in image.skipped)
     kinds = ", ".join(f"{number} {kind}" for kind, number in count.most_common())
-    return f"skipped annotations without an area: {count.total()} ({kinds})" if count else None
+    return f"skipped annotations without an area ({kinds}): {count.total()}" if count else None
 
 
 def checked_size(size: tuple[int, int], stated: tuple[int, int] | None) -> None:
