@@ -1,11 +1,12 @@
 """Drawn data sets of each format, and damaged ones: the right labels, all leftovers counted, and no traceback.
 
-`make test` tries a few; HYPOTHESIS_PROFILE=slow tries 300 of each.
+`make test` tries 20 of each kind; with SEGVOC_EXAMPLES=300, that many are tried.
 """
 
 import base64
 import io
 import json
+import os
 import re
 import tempfile
 import warnings
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -26,6 +27,7 @@ from segvoc.imaging.brush_masks import packed_runs
 from segvoc.imaging.label_maps import UNLABELED
 
 HEIGHT, WIDTH = 12, 16
+EXAMPLES = int(os.environ.get("SEGVOC_EXAMPLES", "20"))
 
 
 class Box(NamedTuple):
@@ -163,11 +165,7 @@ def yolo(folder: Path, scene: Scene) -> list[Path]:
     for number, of_image in enumerate(scene.images):
         lines = ["0 0.5 0.5 0.1 0.1" if kind else "0 0.5 0.5" for kind in scene.leftovers if number == 0]
         for box in of_image:
-            corners = (
-                f"{value / size:.9g}"
-                for corner in box.corners
-                for value, size in zip(corner, (WIDTH, HEIGHT), strict=True)
-            )
+            corners = (f"{value:.9g}" for x, y in box.corners for value in (x / WIDTH, y / HEIGHT))
             lines.append(" ".join([str(float(box.word) if box.way else box.word), *corners]))
         files.append(folder / f"labels/{number}.txt")
         _write(files[-1], "\n".join(lines))
@@ -305,6 +303,7 @@ def _written(folder: Path, name: str, scene: Scene) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", WRITERS)
+@settings(max_examples=EXAMPLES)
 @given(scene=scenes())
 def test_drawn_datasets(name: str, scene: Scene) -> None:
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(record=True) as caught:
@@ -345,6 +344,7 @@ def _damaged_json(draw: Callable[..., Any], content: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", WRITERS)
+@settings(max_examples=EXAMPLES)
 @given(scene=scenes(), data=st.data())
 def test_damaged_datasets(name: str, scene: Scene, data: st.DataObject) -> None:
     """Each gives labels or an error of one line, and the images that aren't damaged keep theirs."""

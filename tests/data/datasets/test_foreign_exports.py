@@ -158,7 +158,7 @@ def yolo_line(label: object, *box: float) -> str:
 
 
 def test_yolo_lines(tmp_path: Path) -> None:
-    """Labels may be written as 1.0, small polygons are in front of larger ones wherever they stand, boxes are counted."""
+    """Labels may be written as 1.0, smaller polygons are in front of larger ones, boxes are counted."""
     image(tmp_path / "images/photo.png")
     lines = [yolo_line("1.0", 8, 8, 14, 16), "0 0.5 0.5 0.2 0.2", yolo_line("0.0e+00", 5, 5, 25, 25), "1 0.5 0.5"]
     write(tmp_path / "labels/photo.txt", "\n".join(lines))

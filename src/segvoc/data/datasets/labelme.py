@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -78,14 +79,17 @@ def _annotated(
     def image() -> Path:
         nonlocal is_there
         name = content.text("imagePath").replace("\\", "/")
-        # it may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
-        inside = os.path.normpath(PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name))
+        if source.images is not None:
+            name = (path_ends(name) or [Path("image")])[-1].as_posix()
+        elif not re.match("/|[a-zA-Z]:", name):
+            # it may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
+            name = os.path.normpath(PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name))
         try:
-            found = source.image(path_ends(name)[-1].name if source.images else inside, [source.folder])
-        except (ValueError, IndexError):
-            if not isinstance(embedded, str) or "\0" in name:
+            found = source.image(name, [source.folder, path.parent])
+        except ValueError:
+            if not isinstance(embedded, str):
                 raise
-            found = path.with_name(PurePosixPath(name).name)
+            found = path.with_name("image")
         is_there = found.is_file() and found.suffix.lower() in IMAGE_SUFFIXES
         return found
 
