@@ -89,16 +89,6 @@ def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.read(0).labels, square(1))
 
 
-def test_coco_with_backslashes_and_images_elsewhere(tmp_path: Path) -> None:
-    content = coco({"category_id": 90, "segmentation": [SQUARE]}, file_name="set\\photo.png")
-    file = write(tmp_path / "export.json", content)
-    make_image(tmp_path / "set/photo.png")
-    np.testing.assert_array_equal(labels_of(file), square())
-    make_image(tmp_path / "elsewhere/photo.png")
-    dataset = segvoc.read_dataset(file, images=tmp_path / "elsewhere")
-    assert dataset.images[0].image == tmp_path / "elsewhere/photo.png"
-
-
 def test_panoptic_pngs_beside_their_json(tmp_path: Path) -> None:
     make_image(tmp_path / "val2017/photo.png")
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -151,16 +141,6 @@ def test_yolo_of_roboflow(tmp_path: Path) -> None:
     write(tmp_path / "data.yaml", names)
     np.testing.assert_array_equal(labels_of(tmp_path, split="train"), square(1))
     assert (labels_of(tmp_path, split="val") == UNLABELED).all()
-
-
-def test_yolo_with_a_list_of_images(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        make_image(tmp_path / f"images/{name}.png")
-    (tmp_path / "labels").mkdir()
-    write(tmp_path / "train.txt", "./images/b.png\n")
-    write(tmp_path / "dataset.yaml", "path: /home/somebody/data\ntrain: train.txt\nnames: {0: cat}\n")
-    dataset = segvoc.read_dataset(tmp_path)
-    assert [image.stem for image in dataset.images] == ["b"]
 
 
 def test_official_voc(tmp_path: Path) -> None:
@@ -223,18 +203,6 @@ def test_cvat_with_polygons_boxes_and_layers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels_of(tmp_path), expected)
 
 
-def test_cvat_turns_shapes(tmp_path: Path) -> None:
-    make_image(tmp_path / "photo.png")
-    box = '<box label="cat" xtl="2" ytl="3" xbr="10" ybr="5" rotation="90"/>'
-    ellipse = '<ellipse label="dog" cx="2" cy="8" rx="1.5" ry="1.5"/>'
-    write(tmp_path / "annotations.xml", cvat(box + ellipse))
-    labels = labels_of(tmp_path)
-    expected = np.zeros((HEIGHT, WIDTH), bool)
-    expected[0:8, 5:7] = True
-    np.testing.assert_array_equal(labels == 0, expected)
-    assert labels[8, 2] == 1
-
-
 def label_studio(*results: dict[str, Any], image: str = "/data/upload/1/0a1b2c3d-photo.png") -> dict[str, Any]:
     size = {"original_width": WIDTH, "original_height": HEIGHT}
     return {"data": {"image": image}, "annotations": [{"result": [size | result for result in results]}]}
@@ -276,7 +244,7 @@ def test_labelme_with_ignored_pixels_lines_and_an_embedded_image(tmp_path: Path)
     ]
     about = {"imagePath": "photo.png", "imageData": content, "imageHeight": HEIGHT, "imageWidth": WIDTH}
     write(tmp_path / "photo.json", {**about, "shapes": shapes})
-    with pytest.warns(SkippedShapesWarning, match=r"lines, boxes without a mask\): 2; draw"):
+    with pytest.warns(SkippedShapesWarning, match=r"\(1 line, 1 point\): 2; draw"):
         dataset = segvoc.read_dataset(tmp_path, background="rest")
     pixels, labels = dataset.read(0)
     assert (pixels == (10, 200, 30)).all()
@@ -284,28 +252,6 @@ def test_labelme_with_ignored_pixels_lines_and_an_embedded_image(tmp_path: Path)
     write(tmp_path / "photo.json", {**about, "imageData": "no base64!", "shapes": shapes[2:]})
     with pytest.raises(InputError, match="its image is not in base64"):
         segvoc.read_dataset(tmp_path).read(0)
-
-
-def test_coco_with_boxes_and_lines(tmp_path: Path) -> None:
-    make_image(tmp_path / "images/photo.png")
-    boxes: list[dict[str, Any]] = [
-        {"category_id": 3, "segmentation": []},
-        {"category_id": 3, "segmentation": [SQUARE[:4]]},
-    ]
-    file = write(tmp_path / "annotations/instances.json", coco(*boxes, {"category_id": 90, "segmentation": [SQUARE]}))
-    with pytest.warns(SkippedShapesWarning, match=": 2; draw"):
-        np.testing.assert_array_equal(labels_of(tmp_path), square())
-    write(file, coco(*boxes))
-    with pytest.raises(UsageError, match="it has boxes or points and no masks"):
-        segvoc.read_dataset(tmp_path)
-
-
-def test_cvat_with_lines(tmp_path: Path) -> None:
-    make_image(tmp_path / "photo.png")
-    line = '<polyline label="cat" points="1,2;3,4"/>'
-    write(tmp_path / "annotations.xml", cvat(line + '<box label="cat" xtl="2" ytl="2" xbr="6" ybr="6"/>'))
-    with pytest.warns(SkippedShapesWarning, match=": 1; draw"):
-        np.testing.assert_array_equal(labels_of(tmp_path), square())
 
 
 def test_coco_of_roboflow_and_labelme2coco(tmp_path: Path) -> None:

@@ -96,13 +96,18 @@ def _file_name(address: str) -> str:
 
 
 def _image(source: DatasetSource, folder: Path, name: str) -> Path:
-    found = source.image(name, [folder, folder / "images"])
+    places = [folder, folder / "images"]
+    base = (path_ends(name) or [Path("image")])[-1].name
     # uploaded files have a random prefix: "data/upload/1/0a1b2c3d-photo.jpg"
-    base = re.split(r"[/\\]", name)[-1]
-    for one in (base, re.sub(r"^[0-9a-f]{8}-", "", base)):
-        if not found.is_file() and "upload/" in name.replace("\\", "/"):
-            found = source.image(one, [folder / "images", folder])
-    return found
+    others = (base, re.sub(r"^[0-9a-f]{8}-", "", base)) if "upload/" in name.replace("\\", "/") else ()
+    found = [place / other for other in others for place in ([source.images] if source.images else places)]
+    try:
+        exact = source.image(name, places)
+    except ValueError:
+        exact = next((file for file in found if file.is_file()), None)
+        if exact is None:
+            raise
+    return next((file for file in (exact, *found) if file.is_file()), exact)
 
 
 def _regions(task: Entry) -> Sequence[Any] | None:

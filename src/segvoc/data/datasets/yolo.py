@@ -102,7 +102,13 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
                 if tuple(places) not in sets.values():
                     sets[name] = tuple(places)
         places = chosen_set(source, sets or {"images": ("images",)}, "sets")
-        images = [image for place in places for image in _images(source, root, place, len(names))]
+        images: list[AnnotatedImage] = []
+        polygons = 0
+        for place in places:
+            found, drawn = _images(source, root, place, len(names))
+            images, polygons = images + found, polygons + drawn
+        if not polygons and any(image.skipped for image in images):
+            raise ValueError("it has boxes or points and no polygons, which this needs")
     # an image without a text file has no polygon, but where not even the folder is there, they are elsewhere
     if images and not any(one.labels.is_file() or _is_labels_folder(one) for one in images):
         raise UsageError(
@@ -147,8 +153,8 @@ def _names(names: object) -> list[str]:
     return [name.strip() for name in names]
 
 
-def _images(source: DatasetSource, root: Path, place: str, classes: int) -> list[AnnotatedImage]:
-    """The images in a folder, or of a list of images."""
+def _images(source: DatasetSource, root: Path, place: str, classes: int) -> tuple[list[AnnotatedImage], int]:
+    """The images in a folder, or of a list of images, and how many polygons they have."""
     # tools that stand in another folder write "../train/images", others the place where the dataset was made
     ends = path_ends(place)
     there = next((root / end for end in ends if (root / end).exists()), None)
@@ -168,7 +174,8 @@ def _images(source: DatasetSource, root: Path, place: str, classes: int) -> list
         if not base.is_dir():
             raise UsageError(f"{str(base)!r}, which {str(source.path)!r} names, is not a folder; check the path")
         paths = visible_files(base, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)
-    images, polygons = [], 0
+    images: list[AnnotatedImage] = []
+    polygons = 0
     for path in paths:
         below = path.relative_to(base) if path.is_relative_to(base) else Path(path.name)
         inside = path.relative_to(root) if path.is_relative_to(root) else _below(there, root) / below
@@ -182,9 +189,7 @@ def _images(source: DatasetSource, root: Path, place: str, classes: int) -> list
         polygons += kinds.count(None)
         skipped = tuple(kind for kind in kinds if kind is not None)
         images.append(AnnotatedImage(image=path, labels=labels, stem=stem, annotation=annotation, skipped=skipped))
-    if not polygons and any(image.skipped for image in images):
-        raise ValueError("it has boxes or points and no polygons, which this needs")
-    return images
+    return images, polygons
 
 
 def _below(folder: Path, root: Path) -> Path:
