@@ -1,16 +1,13 @@
 """Regions in the words of other tools: COCO's annotations, LabelMe's shapes, and detections of supervision."""
 
-import base64
-import io
 from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
-from PIL import Image, ImageDraw
 
 from segvoc.annotations.connected_regions import Region, connected_regions, pieces_of, segments
-from segvoc.annotations.outlines import OUTLINE_TOLERANCE, polygon_of
+from segvoc.annotations.outlines import polygon_of
 from segvoc.errors import missing_extra, missing_package
 from segvoc.imaging.palette import class_colors
 
@@ -137,10 +134,13 @@ def labelme_content(
         "shapes": [
             {
                 "label": words[region.label],
+                # LabelMe cuts fractions of corners off and draws the line between them, too: it draws the same pixels
+                "points": polygon_of(region, tolerance=0.2, inset=0.2).round(2).tolist(),
                 "group_id": region.number or None,
                 "description": "",
+                "shape_type": "polygon",
                 "flags": {},
-                **_labelme_geometry(region),
+                "mask": None,
             }
             for region in regions
         ],
@@ -149,23 +149,6 @@ def labelme_content(
         "imageHeight": height,
         "imageWidth": width,
     }
-
-
-def _labelme_geometry(region: Region) -> dict[str, Any]:
-    """A shape that LabelMe draws as exactly this region: a polygon, or a mask where no polygon is."""
-    left, top, width, height = region.box
-    # it cuts the fractions of corners off, and draws the line between them too
-    for tolerance in (OUTLINE_TOLERANCE, 0.0):
-        points = polygon_of(region, tolerance=tolerance, inset=0.2).round(2)
-        drawn = Image.new("1", (width, height))
-        corners = [(x, y) for x, y in (points - [left, top]).tolist()]
-        ImageDraw.Draw(drawn).polygon(corners, outline=1, fill=1)
-        if (np.asarray(drawn) == region.inside).all():
-            return {"shape_type": "polygon", "points": points.tolist(), "mask": None}
-    content = io.BytesIO()
-    Image.fromarray(region.inside).save(content, "PNG")
-    mask = base64.b64encode(content.getvalue()).decode("ascii")
-    return {"shape_type": "mask", "points": [[left, top], [left + width - 1, top + height - 1]], "mask": mask}
 
 
 def detections(

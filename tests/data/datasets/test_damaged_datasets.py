@@ -87,7 +87,7 @@ OF_ALL = [
     ("coco-instances", _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)), "is of image 99"),
     (
         "coco-instances",
-        _json(INSTANCES, lambda all: all["annotations"][0].update(segmentation=[])),
+        _json(INSTANCES, lambda all: [one.update(segmentation=[]) for one in all["annotations"]]),
         "boxes or points and",
     ),
     ("coco-instances", _json(INSTANCES, lambda all: all["categories"][1].update(id=[1])), "is a list, not an id"),

@@ -243,7 +243,7 @@ def bitmap(mode: str) -> str:
 SQUARE = {"points": percent(5, 5, 25, 20), "closed": True}
 VERTICES = [{"id": str(number), "x": x, "y": y} for number, (x, y) in enumerate(percent(5, 5, 25, 20))]
 ROUND = [
-    {"x": 25.0, "y": 50.0, "isBezier": True, "controlPoint1": {"x": 25, "y": 50}, "controlPoint2": {"x": 25, "y": 20}},
+    {"x": 25.0, "y": 50.0, "isBezier": True, "controlPoint1": {"x": 25, "y": 80}, "controlPoint2": {"x": 25, "y": 20}},
     {"x": 75.0, "y": 50.0, "isBezier": True, "controlPoint1": {"x": 75, "y": 20}, "controlPoint2": {"x": 75, "y": 80}},
 ]
 
