@@ -127,7 +127,7 @@ def test_cvat_subsets_have_folders(tmp_path: Path, place: str | None) -> None:
     write(tmp_path / "annotations.xml", cvat(("a.png", "train", BOX), ("a.png", "val", SMALL)))
     for subset in ("train", "val"):
         image(tmp_path / f"images/{subset}/a.png")
-    options = {} if place is None else {"images": tmp_path / place}
+    options: dict[str, Any] = {} if place is None else {"images": tmp_path / place}
     dataset = segvoc.read_dataset(tmp_path, **options)
     found = {one.image.parent.name: int((one.read(2).labels < 2).sum()) for one in dataset.images}
     assert found == {"train": 100, "val": 25}
@@ -331,7 +331,9 @@ def test_label_studio_answers_and_names(tmp_path: Path) -> None:
     )
     region = {"type": "polygonlabels", "value": SQUARE | {"polygonlabels": ["cat"]}}
     address = "..\\..\\media\\upload\\photo.png"
-    write(tmp_path / "tasks.json", [task(region, address=address, predictions=[8])])
+    first = task(region, address=address, predictions=[8])
+    first["annotations"].append({"was_cancelled": True, "result": []})
+    write(tmp_path / "tasks.json", [first])
     assert pixels(tmp_path) == ({"cat": 300, "dog": 0}, "")
     skipped = task(address=address, predictions=[{"result": [region]}])
     skipped["annotations"] = [{"was_cancelled": True, "result": []}]

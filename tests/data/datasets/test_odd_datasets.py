@@ -53,17 +53,6 @@ def coco(*annotations: dict[str, Any], file_name: str = "photo.png") -> dict[str
     }
 
 
-def test_coco_with_polygons_gaps_in_ids_and_crowds(tmp_path: Path) -> None:
-    make_image(tmp_path / "images/photo.png")
-    crowd = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT, HEIGHT * (WIDTH - 1)]}
-    annotations = [{"category_id": 3, "segmentation": [SQUARE]}]
-    annotations += [{"category_id": 90, "segmentation": crowd, "iscrowd": 1}]  # type: ignore[dict-item]
-    write(tmp_path / "annotations/instances_default.json", coco(*annotations))
-    expected = square(1)
-    expected[:, 0] = 0
-    np.testing.assert_array_equal(labels_of(tmp_path), expected)
-
-
 def test_polygons_are_those_of_pycocotools() -> None:
     height, width = 48, 64
     rng = np.random.default_rng(0)
@@ -87,19 +76,6 @@ def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
     dataset = segvoc.read_dataset(tmp_path, split="val2017")
     assert dataset.images[0].image == tmp_path / "val2017/photo.png"
     np.testing.assert_array_equal(dataset.read(0).labels, square(1))
-
-
-def test_panoptic_pngs_beside_their_json(tmp_path: Path) -> None:
-    make_image(tmp_path / "val2017/photo.png")
-    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    pixels[2:6, 2:6] = 1, 2, 3
-    (tmp_path / "annotations/panoptic_val2017").mkdir(parents=True)
-    Image.fromarray(pixels).save(tmp_path / "annotations/panoptic_val2017/photo.png")
-    content = coco()
-    segment = {"id": 1 + 256 * 2 + 65536 * 3, "category_id": 3}
-    content["annotations"] = [{"image_id": 77, "file_name": "photo.png", "segments_info": [segment]}]
-    write(tmp_path / "annotations/panoptic_val2017.json", content)
-    np.testing.assert_array_equal(labels_of(tmp_path), square(1))
 
 
 def labelme(*shapes: dict[str, Any], image: str = "photo.png") -> dict[str, Any]:
@@ -161,16 +137,6 @@ def test_official_voc(tmp_path: Path) -> None:
     assert [image.stem for image in segvoc.read_dataset(root / "ImageSets/Segmentation/train.txt").images] == ["a"]
 
 
-def test_voc_in_the_colors_of_its_label_map(tmp_path: Path) -> None:
-    make_image(tmp_path / "JPEGImages/photo.jpg")
-    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    pixels[2:6, 2:6] = 5, 200, 7
-    (tmp_path / "SegmentationClass").mkdir()
-    Image.fromarray(pixels).save(tmp_path / "SegmentationClass/photo.png")
-    write(tmp_path / "labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:5,200,7::\n")
-    np.testing.assert_array_equal(labels_of(tmp_path), square(1, outside=0))
-
-
 def test_voc_of_labelme2voc(tmp_path: Path) -> None:
     make_image(tmp_path / "JPEGImages/photo.jpg")
     (tmp_path / "SegmentationClass").mkdir()
@@ -201,31 +167,6 @@ def test_cvat_with_polygons_boxes_and_layers(tmp_path: Path) -> None:
     expected[:8, :8] = 1
     expected[2:6, 2:6] = 0
     np.testing.assert_array_equal(labels_of(tmp_path), expected)
-
-
-def label_studio(*results: dict[str, Any], image: str = "/data/upload/1/0a1b2c3d-photo.png") -> dict[str, Any]:
-    size = {"original_width": WIDTH, "original_height": HEIGHT}
-    return {"data": {"image": image}, "annotations": [{"result": [size | result for result in results]}]}
-
-
-def test_label_studio_export(tmp_path: Path) -> None:
-    make_image(tmp_path / "images/photo.png")
-    points = [[x * 100 / WIDTH, y * 100 / HEIGHT] for x, y in np.reshape(SQUARE, (4, 2)).tolist()]
-    polygon = {"type": "polygonlabels", "value": {"points": points, "polygonlabels": ["cat"]}}
-    task = label_studio(polygon, {"type": "choices", "value": {"choices": ["blurred"]}})
-    task["annotations"].append({"was_cancelled": True, "result": []})
-    task["predictions"] = [{"result": [polygon | {"value": {"points": points, "polygonlabels": ["dog"]}}]}]
-    file = write(tmp_path / "project-1-at-2026.json", [task])
-    dataset = segvoc.read_dataset(file)
-    assert dataset.vocabulary.words == ("cat",)
-    np.testing.assert_array_equal(dataset.read(0).labels, square())
-
-
-def test_cityscapes_without_label_ids(tmp_path: Path) -> None:
-    make_image(tmp_path / "leftImg8bit/val/ulm/a_leftImg8bit.png")
-    (tmp_path / "gtFine/val/ulm").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"has a map in .*needs '.*ulm/a_gtFine_labelIds\.png'"):
-        segvoc.read_dataset(tmp_path)
 
 
 # ---- shapes without an area

@@ -10,7 +10,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -18,10 +18,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 from PIL import Image
 
-from segvoc.data.labeled_images import ImageAndLabels, LabeledImage
+from segvoc.data.labeled_images import ImageAndLabels, LabeledImage, LabeledImages
 from segvoc.data.preparation.conversions import COORDINATE_LIMIT, coco_mask
-from segvoc.errors import InputError, one_line
+from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.vocabulary import Vocabulary
 
 _Item = TypeVar("_Item")
 
@@ -162,6 +163,37 @@ class FoundDataset:
     """The class that the format itself calls the background, if it has one."""
     has_outside: bool = True
     """Whether the labels are shapes, outside of which is something else, and not maps."""
+
+    def labeled_images(self, name: str, background: str | None) -> LabeledImages:
+        """The images, by their stems; those whose file is that of another as well are broken.
+
+        Args:
+            name: of the dataset.
+            background: the class that stands for "none of the others"; None: the format's own.
+
+        Raises:
+            UsageError: a name is no word, or a map has no such background.
+        """
+        own = [name.strip() for name in self.names]
+        background = self.background if background is None else background
+        about: dict[str, Any] = {}
+        if background is not None and self.has_outside:
+            own += [background] if background not in own else []
+            about["outside"] = own.index(background)
+        try:
+            vocabulary = Vocabulary(dict.fromkeys(own))
+        except UsageError as error:
+            raise UsageError(f"the classes of {name!r} can't be used as words: {error}") from None
+        if len(vocabulary) < len(own):
+            about["new_labels"] = tuple(map(vocabulary.words.index, own))
+        files = Counter(image.image for image in self.images if image.embedded is None and image.exists())
+        images = [
+            broken(image.labels, image.stem, f"it has {files[image.image]} entries of the image {str(image.image)!r}")
+            if files[image.image] > 1 and not isinstance(image.annotation, Broken) and image.embedded is None
+            else replace(image, **about)
+            for image in sorted(self.images, key=lambda image: image.stem)
+        ]
+        return LabeledImages(name=name, vocabulary=vocabulary, images=tuple(images), background=background)
 
 
 def skipped_line(images: Iterable[AnnotatedImage]) -> str | None:

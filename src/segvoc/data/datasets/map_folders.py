@@ -330,7 +330,7 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
         stems = next(iter(lists.values()))  # as segvoc writes them: nobody has divided the images
     else:
         stems = chosen_set(source, lists, "lists in ImageSets/Segmentation")
-    return [stem.strip() for stem in stems if stem.strip()]
+    return list(dict.fromkeys(stem.strip() for stem in stems if stem.strip()))
 
 
 def _voc_classes(root: Path) -> LabelTable:

@@ -2,15 +2,12 @@
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, skipped_line
+from segvoc.data.datasets.annotated_images import FoundDataset, skipped_line
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import DatasetSource, json_content, visible_files
@@ -35,7 +32,6 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
 from segvoc.formats.dataset import DATASET_NAMES, DatasetName
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.vocabulary import Vocabulary
 
 _MOST_NEAR = 50
 """Folders below another one that are looked at where that is no dataset."""
@@ -92,39 +88,13 @@ def read_dataset(
     found = _found(source, format)
     if (line := skipped_line(found.images)) is not None:
         warnings.warn(f"{os.fspath(path)!r}: {line}; draw polygons or masks if they matter", SkippedShapesWarning, 2)
-    own = [name.strip() for name in found.names]
-    background = background if background is not None else found.background
-    if background is not None and found.has_outside and background not in own:
-        own.append(background)
-    try:
-        vocabulary = Vocabulary(dict.fromkeys(own))
-    except UsageError as error:
-        raise UsageError(f"{os.fspath(path)!r}: the classes can't be used as words: {error}") from None
-    about: dict[str, Any] = {}
-    if len(vocabulary) < len(own):  # those of one name are one class
-        about["new_labels"] = tuple(map(vocabulary.words.index, own))
-    if background is not None and found.has_outside:
-        about["outside"] = own.index(background)
-    found_images = [replace(image, **about) for image in _distinct(found.images)]
-    if not any(image.exists() for image in found_images):
+    dataset = found.labeled_images(_name(source), background)
+    if not any(image.exists() for image in dataset.images):
         raise UsageError(
-            f"no image of {os.fspath(path)!r} is there: {str(found_images[0].image)[:300]!r} is missing; "
+            f"no image of {os.fspath(path)!r} is there: {str(dataset.images[0].image)[:300]!r} is missing; "
             "give their folder with --images"
         )
-    ordered = tuple(sorted(found_images, key=lambda image: image.stem))
-    return LabeledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
-
-
-def _distinct(images: Sequence[AnnotatedImage]) -> Iterator[AnnotatedImage]:
-    """The images; one whose file is that of another as well is broken."""
-    count = Counter(image.image for image in images if image.embedded is None)
-    for image in images:
-        if image.embedded is None and count[image.image] > 1 and image.image != image.labels and image.image.exists():
-            yield broken(
-                image.labels, image.stem, f"it has {count[image.image]} entries of the image {str(image.image)!r}"
-            )
-        else:
-            yield image
+    return dataset
 
 
 def _found(source: DatasetSource, format: str | None) -> FoundDataset:

@@ -163,7 +163,7 @@ def _images(source: DatasetSource, root: Path, place: str, classes: int) -> tupl
     problems: dict[Path, str] = {}
     if there.is_file():
         base, paths = source.images or root / "images", []
-        for line in filter(None, map(str.strip, read_lines(there))):
+        for line in dict.fromkeys(filter(None, map(str.strip, read_lines(there)))):
             try:
                 paths.append(source.image(line, [root]))
             except ValueError as error:
