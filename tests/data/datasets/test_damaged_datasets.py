@@ -147,7 +147,7 @@ OF_ONE = [
     ("coco-instances", _segment(segmentation={"size": [12, 16], "counts": ["a"]}), "run lengths don't fill"),
     ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5, 1e300]]), "lies far outside its image"),
     ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5, {}]]), "corner that is no number"),
-    ("coco-instances", _segment(segmentation=[{"x": 1}]), "isn't a list of 3 corners or more"),
+    ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5]]), "isn't a list of 3 corners or more"),
     ("coco-instances", _segment(segmentation="1, 2"), "that is neither polygons nor run lengths"),
     ("coco-instances", _segment(category_id=99), "annotation 0 is of category 99, which it doesn't define"),
     (

@@ -99,7 +99,7 @@ def test_coco_categories(tmp_path: Path) -> None:
 def test_coco_polygons_are_those_of_pycocotools(tmp_path: Path) -> None:
     image(tmp_path / "images/photo.png")
     lines = [{"segmentation": []}, {"segmentation": [[1, 1, 5, 5]]}]
-    write(tmp_path / "annotations/instances.json", coco({"segmentation": [[8.1, 4, 12, 4, 8.1, 24]]}, *lines))
+    write(tmp_path / "annotations/instances.json", coco({"segmentation": [8.1, 4, 12, 4, 8.1, 24]}, *lines))
     counts, told = pixels(tmp_path)
     assert counts["cat"] == 42
     assert "without an area (1 box, 1 line): 2" in told
@@ -194,9 +194,20 @@ def test_yolo_lists_with_absolute_paths(tmp_path: Path, place: str) -> None:
     for name in ("a", "b"):
         image(tmp_path / f"images/train/{name}.png")
         write(tmp_path / f"labels/train/{name}.txt", yolo_line(0, 5, 5, 15, 15))
-    write(tmp_path / "train.txt", "/content/data/images/train/a.png\nC:\\data\\images\\train\\b.png\n")
+    write(tmp_path / "train.txt", "/content/data/images/train/a.png\ndata/images/train/b.png\n")
     write(tmp_path / "data.yaml", f"path: /content/data\ntrain: {place}\nnames: [cat]\n")
     assert pixels(tmp_path) == ({"cat": 200}, "")
+
+
+def test_exports_of_label_studio_in_other_formats(tmp_path: Path) -> None:
+    image(tmp_path / "yolo/images/0a1b2c3d-a.png")
+    write(tmp_path / "yolo/labels/0a1b2c3d-a.txt", yolo_line(1, 5, 5, 15, 15))
+    write(tmp_path / "yolo/classes.txt", "cat\ndog\n")
+    write(tmp_path / "yolo/notes.json", {"categories": [{"id": 0, "name": "cat"}]})
+    image(tmp_path / "coco/images/a.png")
+    write(tmp_path / "coco/result.json", coco({"segmentation": [flat(5, 5, 15, 15)]}, names=("images\\a.png",)))
+    assert pixels(tmp_path / "yolo") == ({"cat": 0, "dog": 100}, "")
+    assert pixels(tmp_path / "coco") == ({"cat": 100, "dog": 0}, "")
 
 
 # ---- LabelMe and AnyLabeling

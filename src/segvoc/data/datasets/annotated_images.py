@@ -187,12 +187,15 @@ class FoundDataset:
         if len(vocabulary) < len(own):
             about["new_labels"] = tuple(map(vocabulary.words.index, own))
         files = Counter(image.image for image in self.images if image.embedded is None and image.exists())
-        images = [
-            broken(image.labels, image.stem, f"it has {files[image.image]} entries of the image {str(image.image)!r}")
-            if files[image.image] > 1 and not isinstance(image.annotation, Broken) and image.embedded is None
-            else replace(image, **about)
-            for image in sorted(self.images, key=lambda image: image.stem)
-        ]
+        stems: Counter[str] = Counter()
+        images = []
+        for image in sorted(self.images, key=lambda image: (image.stem, image.image)):
+            stems[image.stem] += 1
+            stem = image.stem if stems[image.stem] == 1 else f"{image.stem}-{stems[image.stem]}"
+            if files[image.image] > 1 and not isinstance(image.annotation, Broken) and image.embedded is None:
+                problem = f"it has {files[image.image]} entries of the image {str(image.image)!r}"
+                image = broken(image.labels, stem, problem)
+            images.append(replace(image, stem=stem, **about))
         return LabeledImages(name=name, vocabulary=vocabulary, images=tuple(images), background=background)
 
 

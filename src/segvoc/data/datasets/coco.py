@@ -62,8 +62,8 @@ class PanopticSegments:
         )
 
 
-_LOOSE_FILES = ("_annotations.coco.json", "annotations.json")
-"""What Roboflow and labelme2coco call the file, which lies beside the images."""
+_LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
+"""What Roboflow, labelme2coco, Label Studio and FiftyOne call the file, beside the images or their folder."""
 
 
 def loose_coco_files(folder: Path) -> dict[str, Path]:
@@ -147,7 +147,7 @@ class _Reader:
         # "images", or a folder named after the set ("val2017" of "instances_val2017")
         root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
         split = _set_of(self.path)
-        folders = [root / "images", root / "images" / split, root / split, root]
+        folders = [root / "images", root / "images" / split, root / split, root / "data", root]
         images = [
             annotated(
                 self.path,
@@ -185,6 +185,8 @@ class _Reader:
         elif not isinstance(content, list):
             raise ValueError(f"{entry.name} has a segmentation that is neither polygons nor run lengths")
         else:
+            # some tools write a single polygon without the list around it
+            content = content if any(isinstance(one, list) for one in content) else [content]
             # two corners or fewer are a line, as some tools write for what they clipped
             patch = Polygons([one for one in content if not (isinstance(one, list) and len(one) in (0, 2, 4))])
             if not patch.corners:

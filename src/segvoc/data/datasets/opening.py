@@ -197,8 +197,8 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
     annotations = sorted((folder / "annotations").glob("*.json"))
     if len(annotations) == 1:
         return _formats_of_json(annotations[0])
-    if loose := sorted(loose_coco_files(folder).values()):
-        return _formats_of_json(loose[0])
+    if (loose := sorted(loose_coco_files(folder).values())) and (found := _formats_of_json(loose[0])):
+        return found
     if has_masks(folder):
         return ["masks"]
     return ["labelme"] if _has_labelme(folder) else []

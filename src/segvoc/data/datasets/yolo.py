@@ -76,8 +76,11 @@ class PolygonLines:
 
 
 def find_yaml(folder: Path) -> Path | None:
-    """The file about all images in a folder; None without one."""
-    return next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)
+    """The file about all images in a folder, for which Label Studio has a list of classes; None without one."""
+    if (found := next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)) is not None:
+        return found
+    classes = folder / "classes.txt"
+    return classes if classes.is_file() and next((folder / "labels").rglob("*.txt"), None) is not None else None
 
 
 def read_yolo(source: DatasetSource) -> FoundDataset:
@@ -86,7 +89,9 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
     if path is None:
         raise UsageError(f"{str(source.path)!r} has no data.yaml; give the YAML file itself as --dataset")
     with naming_damage(path):
-        content = _yaml(path)
+        content = (
+            _yaml(path) if path.suffix != ".txt" else {"names": [name for name in read_lines(path) if name.strip()]}
+        )
         names = _names(content.get("names"))
         # not any other type: the text of a list whose entries refer to one another may be endless
         stated = content.get("path")
@@ -162,10 +167,15 @@ def _images(source: DatasetSource, root: Path, place: str, classes: int) -> tupl
         there = root / (ends[0] if ends and place.startswith("..") else safe_path(place))
     problems: dict[Path, str] = {}
     if there.is_file():
-        base, paths = source.images or root / "images", []
+        # CVAT and others write "data/images/a.jpg"
+        base, paths, lists = (
+            source.images or root / "images",
+            [],
+            DatasetSource(path=root, images=source.images or root),
+        )
         for line in dict.fromkeys(filter(None, map(str.strip, read_lines(there)))):
             try:
-                paths.append(source.image(line, [root]))
+                paths.append(lists.image(line, []))
             except ValueError as error:
                 paths.append(root / (path_ends(line) or [Path("image")])[-1])
                 problems[paths[-1]] = str(error)
