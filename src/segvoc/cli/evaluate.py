@@ -83,6 +83,8 @@ def evaluate(
     background = LabelOptions(**given).background
     if not dataset.paths:
         _check_sources(benchmarks, data, images, labels, classes, background)
+    if benchmarks and dataset.stretch is not None:
+        raise UsageError("--stretch is for your own images; leave it out")
     others = {"--benchmark": benchmarks, "--data": data, "--labels": labels, "--classes": classes, "--object": owner}
     dataset.refuse_beside(others)
     if owner is not None and benchmarks:

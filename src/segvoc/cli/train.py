@@ -166,7 +166,7 @@ def train(
     watched = None
     if chosen.supervision == "captions":
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
-        of_labels["--dataset"] = ", ".join(dataset.paths) or None
+        of_labels |= {"--dataset": ", ".join(dataset.paths) or None, "--stretch": dataset.stretch}
         _refuse(of_labels | of_parts, f"{recipe} learns from captions")
         chosen = _with_extractor(chosen, extractor)
         training_images = _captioned(images, captions, features)
@@ -178,7 +178,7 @@ def train(
         elif any(value is not None for value in folders.values()) or not chosen.data.dataset:
             training_images = dataset.stretched(_own_images(folders, data, out, background=background, owner=owner))
         else:
-            _refuse(of_parts, f"{recipe} learns from prepared data")
+            _refuse({**of_parts, "--stretch": dataset.stretch}, f"{recipe} learns from prepared data")
             root = data_root(
                 data, f"the recipe learns from {chosen.data.dataset}; name the root of your data with --data"
             )

@@ -78,7 +78,7 @@ def import_(
     from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
     from segvoc_annotate.projects.project import Project
 
-    dataset.refuse_beside({"--labels": labels, "--classes": classes})
+    dataset.refuse_beside({"--labels": labels, "--classes": classes, "--stretch": dataset.stretch})
     if not dataset.paths and images is None:
         raise UsageError("nothing is to be imported; give --dataset, or --images")
     if (labels is None) != (classes is None):
