@@ -106,7 +106,7 @@ def has_videos(
         raise UsageError("a dataset has images; leave out --format, or make images of the video's frames first")
     if parts:
         raise UsageError("parts are looked for in images only; leave out --parts, or the video")
-    if tiles:
+    if tiles or labels.stretch is not None:
         raise UsageError("videos have no tiles; leave out --tile and its relatives")
     if jobs > 1:
         raise UsageError("frames go through the network one after the other; leave out --jobs")
