@@ -73,7 +73,6 @@ def label_big_image(
     *,
     options: LabelOptions | None = None,
     bands: Sequence[int] | None = None,
-    stretch: str | None = None,
     max_pixels: int = MAX_PIXELS,
     overlay: OverlayStyle | None = SAVED_OVERLAY,
     compact: bool = False,
@@ -95,7 +94,6 @@ def label_big_image(
         out: the folder of the results.
         options: how to label; by default, in tiles of 2048 pixels.
         bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
-        stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
         max_pixels: most pixels of an image that isn't a TIFF.
         overlay: what the overlay shows, of 4 megapixels where its own limit is None; None: don't draw one.
         compact: list only words that were found in the report.
@@ -114,7 +112,6 @@ def label_big_image(
     """
     start, path = time.perf_counter(), Path(path)
     how = LabelOptions.of(options, changes).in_tiles()
-    stretched = None if stretch is None else Stretch.parsed(stretch)
     prepared = model.encode(words, background=how.background)
     tiled = model.in_tiles(prepared, how)
     settings = {
@@ -122,12 +119,11 @@ def label_big_image(
         **how.record(),
         **prepared.record(),
         "bands": None if bands is None else ",".join(map(str, bands)),
-        "stretch": None if stretched is None else ", ".join(f"{k}={v}" for k, v in asdict(stretched).items()),
     }
     paths = ResultPaths.below(out, stem or path.stem, overlay=overlay is not None, placed=is_raster(path))
     refuse_overwriting([path], paths)
     stamp = stamp_of(path)
-    with _opened(path, bands, stretched, max_pixels) as image:
+    with _opened(path, bands, how.value_range, max_pixels) as image:
         reading = time.perf_counter() - start
         size, classes = (image.height, image.width), len(tiled.words)
         with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
@@ -161,9 +157,9 @@ def _opened(
 ) -> AbstractContextManager[WindowedImage]:
     if is_raster(path):
         return RasterImage(path, bands=bands, stretch=stretch)
-    if bands is not None or stretch is not None:
-        raise InputError(f"{str(path)!r} is not a TIFF; leave out bands and stretch, which are for those")
-    return nullcontext(DecodedImage(path, max_pixels))
+    if bands is not None:
+        raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for those")
+    return nullcontext(DecodedImage(path, max_pixels, stretch))
 
 
 def _label_rows(

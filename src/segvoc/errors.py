@@ -58,7 +58,7 @@ class UnknownWordWarning(UserWarning):
 
 
 class SkippedShapesWarning(UserWarning):
-    """Some shapes of a dataset have no area, hence no pixels."""
+    """Some annotations of a dataset have no area, hence no pixels."""
 
 
 class ActivationWarning(UserWarning):

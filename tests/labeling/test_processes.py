@@ -62,8 +62,7 @@ def _planned(folder: Path, out: Path, number: int) -> list[Planned]:
 
 
 @pytest.mark.slow  # tests/cli/test_segment_many.py has the command with two processes
-@pytest.mark.parametrize("processes", [2, 3])
-def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path, processes: int) -> None:
+def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path) -> None:
     planned = _planned(tmp_path / "in", tmp_path / "out", 7)
     planned[3][0].write_bytes(b"no image")
     Image.new("RGB", (60, 40)).save(
@@ -75,7 +74,7 @@ def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path, processe
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         with image_work(tmp_path / "out", settings, ["in"]) as work:
-            lines = list(label_in_processes(_labeling(tmp_path / "out"), model, groups, processes, work))
+            lines = list(label_in_processes(_labeling(tmp_path / "out"), model, groups, 3, work))
         expected = list(label_images(_labeling(tmp_path / "one"), model, planned))
     assert list(map(str, lines)) == list(map(str, expected))
     assert [isinstance(line, InputError) for line in lines] == [index == 3 for index in range(7)]

@@ -134,7 +134,8 @@ def labelme_content(
         "shapes": [
             {
                 "label": words[region.label],
-                "points": polygon_of(region).round(2).tolist(),
+                # LabelMe cuts fractions of corners off and draws the line between them, too: it draws the same pixels
+                "points": polygon_of(region, tolerance=0.2, inset=0.2).round(2).tolist(),
                 "group_id": region.number or None,
                 "description": "",
                 "shape_type": "polygon",

@@ -19,11 +19,18 @@ OUTLINE_TOLERANCE = 0.3
 _Points = Float64[np.ndarray, "_ 2"]
 
 
-def polygon_of(region: Region) -> Float64[np.ndarray, "V 2"]:
+def polygon_of(
+    region: Region, *, tolerance: float = OUTLINE_TOLERANCE, inset: float = 0.0
+) -> Float64[np.ndarray, "V 2"]:
     """The outline of a region as one polygon of (x, y) in pixels; the corner of the first pixel is (0, 0).
 
     The last corner is not the first one again. The pieces of an object that isn't connected follow one another: the
     polygon crosses over to each and comes back on the same way.
+
+    Args:
+        region: the region.
+        tolerance: how far it may leave the line between the pixels inside and those outside [px].
+        inset: how far its corners are inside of that line [px], below 0.5.
 
     Raises:
         UsageError: scikit-image isn't installed.
@@ -34,18 +41,20 @@ def polygon_of(region: Region) -> Float64[np.ndarray, "V 2"]:
         raise missing_extra("scikit-image", "data") from None
     first, *others = pieces = pieces_of(region)
     if others:
-        rings = [polygon_of(piece) for piece in pieces]
+        rings = [polygon_of(piece, tolerance=tolerance, inset=inset) for piece in pieces]
         start = rings[0][:1]
         return np.concatenate([rings[0], *(corners for ring in rings[1:] for corners in (start, ring, ring[:1]))])
     padded = np.pad(first.inside, 1)
     # rings from pixel edge to pixel edge, whose last points are the first ones again
     rings = [ring[:-1] for ring in find_contours(padded.astype(np.float32), 0.5, fully_connected="high")]
-    path = _joined(rings, padded)
-    # here the center of a pixel has whole numbers, and the padding comes first
-    return np.concatenate(path)[:, ::-1] - 0.5 + [region.left, region.top]
+    path = np.concatenate(_joined(rings, padded, tolerance))
+    # here the center of a pixel has whole numbers, and a corner lies between that of one inside and one outside
+    before, after = np.floor(path).astype(int), np.ceil(path).astype(int)
+    path += np.where(padded[*before.T], -inset, inset)[:, None] * (after - before)
+    return path[:, ::-1] - 0.5 + [region.left, region.top]  # the padding comes first
 
 
-def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"]) -> list[_Points]:
+def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"], tolerance: float) -> list[_Points]:
     """The pieces of one path along all rings.
 
     A hole is reached from the ring left of its leftmost point, on a way inside the region. That ring begins further
@@ -72,9 +81,9 @@ def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"]) -> list[_Poin
         points = np.concatenate([points, points[:1]])
         done = 0
         for at, hole in sorted(holes[ring].items()):
-            yield _simplified(points[done : at + 1]), hole
+            yield _simplified(points[done : at + 1], tolerance), hole
             done = at
-        yield _simplified(points[done:]), None
+        yield _simplified(points[done:], tolerance), None
 
     path: list[_Points] = []
     # Python's own stack is too small for holes that are reached from one another in long chains
@@ -90,14 +99,14 @@ def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"]) -> list[_Poin
     return path
 
 
-def _simplified(points: _Points) -> _Points:
+def _simplified(points: _Points, tolerance: float) -> _Points:
     """A path with fewer points, between the same ends."""
     from skimage.measure import approximate_polygon
 
     if len(points) < 3:
         return points
     if (points[0] != points[-1]).any():
-        return approximate_polygon(points, OUTLINE_TOLERANCE)
+        return approximate_polygon(points, tolerance)
     farthest = int(np.square(points - points[0]).sum(axis=1).argmax())
-    there = approximate_polygon(points[: farthest + 1], OUTLINE_TOLERANCE)
-    return np.concatenate([there, approximate_polygon(points[farthest:], OUTLINE_TOLERANCE)[1:]])
+    there = approximate_polygon(points[: farthest + 1], tolerance)
+    return np.concatenate([there, approximate_polygon(points[farthest:], tolerance)[1:]])

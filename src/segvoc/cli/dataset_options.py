@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import DATASET_NAMES, DatasetName
 
@@ -72,32 +73,89 @@ def refuse_twice(benchmarks: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
-    """What a call says of a dataset."""
+    """What a call says of data sets."""
 
-    path: str | None
-    """Its folder or file; None if none is given."""
-    format: DatasetName | None
-    """Its format; None: find it out."""
-    split: str | None
+    paths: tuple[str, ...]
+    """Their folders or files; none if none is given."""
+    formats: tuple[DatasetName, ...]
+    """The format of all, or one for each; none: find them out."""
+    splits: tuple[str, ...]
+    """The split of all, or one for each, where "" is none."""
+    rename: tuple[str, ...]
+    """New names of classes, "sofa=couch"."""
+    drop: tuple[str, ...]
+    """Classes whose pixels become unlabeled, with commas between them."""
+    stretch: str | None
+    """Values of 16-bit images that become black and white."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is at most one data set, which is taken as it is."""
+        return len(self.paths) < 2 and not (self.rename or self.drop or self.stretch)
 
     def read(self, images: str | None, background: str | None) -> "LabeledImages | None":
-        """The dataset; None if none is given.
+        """The images of the data sets; None if none is given.
 
         Args:
-            images: the folder of its images, if they are elsewhere.
+            images: the folder of the images, if they are elsewhere.
             background: the class that stands for "none of the others".
 
         Raises:
             UsageError: there is no such dataset, or only options of one are given.
         """
-        if self.path is None:
-            given = {"--dataset-format": self.format, "--split": self.split}
-            if alone := [option for option, value in given.items() if value is not None]:
+        if not self.paths:
+            given = {
+                "--dataset-format": self.formats,
+                "--split": self.splits,
+                "--rename": self.rename,
+                "--drop": self.drop,
+            }
+            if alone := [option for option, value in given.items() if value]:
                 raise UsageError(f"{alone[0]} is of a dataset; give it with --dataset, or leave it out")
             return None
         from segvoc.data.datasets.opening import read_dataset
+        from segvoc.data.labeled_images import LabeledImages
 
-        return read_dataset(self.path, self.format, images=images, split=self.split, background=background)
+        renamed = [entry.partition("=") for entry in self.rename]
+        if wrong := [
+            before for before, is_sign, after in renamed if not (before.strip() and is_sign and after.strip())
+        ]:
+            raise UsageError(f"--rename {wrong[0]!r} isn't OLD=NEW; write --rename sofa=couch")
+        formats, splits = self._for_each("--dataset-format", self.formats), self._for_each("--split", self.splits)
+        found = [
+            read_dataset(path, format, images=images, split=split or None, background=background)
+            for path, format, split in zip(self.paths, formats, splits, strict=True)
+        ]
+        rename = {before.strip(): after.strip() for before, _, after in renamed}
+        drop = [word.strip() for words in self.drop for word in words.split(",") if word.strip()]
+        whole = (
+            found[0]
+            if len(found) == 1 and not (rename or drop)
+            else LabeledImages.joined(found, rename=rename, drop=drop)
+        )
+        return self.stretched(whole)
+
+    def stretched(self, images: "LabeledImages") -> "LabeledImages":
+        """The images, read with the stretch that is given."""
+        return images if self.stretch is None else images.stretched(self.stretch)
+
+    def record(self) -> dict[str, object]:
+        """What is given, for a report: a text for each option that is given once, a list where there are several."""
+        given = {field.name: value for field in fields(self) if (value := getattr(self, field.name))}
+        names = {"paths": "dataset", "formats": "format", "splits": "split"}
+        return {
+            names.get(name, name): value[0] if isinstance(value, tuple) and len(value) == 1 else value
+            for name, value in given.items()
+        }
+
+    def _for_each(self, option: str, values: Sequence[str]) -> Sequence[str | None]:
+        if len(values) < 2:
+            return [*(values or (None,))] * len(self.paths)
+        if len(values) != len(self.paths):
+            raise UsageError(
+                f"{option} is given {len(values)} times for {len(self.paths)} datasets; give it once, or for each"
+            )
+        return values
 
     def refuse_beside(self, options: dict[str, object]) -> None:
         """Check that nothing else says what the images are.
@@ -105,8 +163,14 @@ class DatasetOptions:
         Raises:
             UsageError: a dataset is given, and one of these options too.
         """
-        if self.path is not None and (given := [option for option, value in options.items() if value]):
+        if self.paths and (given := [option for option, value in options.items() if value]):
             raise UsageError(f"--dataset has labels and classes of its own; leave out {', '.join(given)}")
+
+
+def warn_of_absent_classes(images: "LabeledImages") -> None:
+    """Print a line that names the classes that occur nowhere, before anything is learned from the images."""
+    if (line := images.absent_classes()) is not None:
+        echo(f"segvoc: {line}", err=True)
 
 
 def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,26 +178,32 @@ def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option(
         "--dataset",
-        "dataset_path",
+        "paths",
+        multiple=True,
         metavar="PATH",
-        help="A dataset in another tool's format, or a project.",
+        help="A dataset in another tool's format, or a project; repeatable: classes of one name are one.",
     )
     @click.option(
         "--dataset-format",
+        "formats",
+        multiple=True,
         type=click.Choice(DATASET_NAMES),
         metavar="NAME",
         help=f"Its format, where its files leave it open: {', '.join(DATASET_NAMES)}.",
     )
-    @click.option("--split", metavar="NAME", help="Which split to use (train, val, ...), if it has several.")
+    @click.option(
+        "--split",
+        "splits",
+        multiple=True,
+        metavar="NAME",
+        help="Which split to use (train, val, ...), if it has several; of several datasets one for all, or for each.",
+    )
+    @click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a class of the datasets; repeatable.")
+    @click.option("--drop", multiple=True, metavar="WORDS", help="Classes of the datasets that become unlabeled.")
+    @click.option("--stretch", metavar="B,W", help="Values of 16-bit images to map to black and white, such as 0,4095.")
     @wraps(command)
-    def with_options(
-        *arguments: Any,
-        dataset_path: str | None,
-        dataset_format: DatasetName | None,
-        split: str | None,
-        **rest: Any,
-    ) -> Any:
-        dataset = DatasetOptions(path=dataset_path, format=dataset_format, split=split)
-        return command(*arguments, dataset=dataset, **rest)
+    def with_options(*arguments: Any, **rest: Any) -> Any:
+        own = {field.name: rest.pop(field.name) for field in fields(DatasetOptions)}
+        return command(*arguments, dataset=DatasetOptions(**own), **rest)
 
     return with_options

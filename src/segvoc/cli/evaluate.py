@@ -75,13 +75,15 @@ def evaluate(
     torchrun, the processes share the images.
     """
     background = LabelOptions(**given).background
-    if dataset.path is None:
+    if not dataset.paths:
         _check_sources(benchmarks, data, images, labels, classes, background)
+    if benchmarks and dataset.stretch is not None:
+        raise UsageError("--stretch is for your own images; leave it out")
     others = {"--benchmark": benchmarks, "--data": data, "--labels": labels, "--classes": classes, "--object": owner}
     dataset.refuse_beside(others)
     if owner is not None and benchmarks:
         raise UsageError("--object is for your own images, and a benchmark names its classes; leave it out")
-    _refuse_writing_among([folder for folder in (images, labels, dataset.path) if folder], out)
+    _refuse_writing_among([folder for folder in (images, labels, *dataset.paths) if folder], out)
     own_dataset = dataset.read(images, background)
     from segvoc.distributed import join_processes
     from segvoc.evaluation.result import origin_of
@@ -89,10 +91,10 @@ def evaluate(
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 
     if own_dataset is not None:
-        source: dict[str, object] = {"dataset": dataset.path, "split": dataset.split}
-        tasks = [replace(EvaluationTask.of_images(own_dataset), source=source)]
+        tasks = [replace(EvaluationTask.of_images(own_dataset), source=dataset.record())]
     elif images and labels and classes:
-        tasks = [EvaluationTask.of_folders(images, labels, classes, background=background, owner=owner)]
+        task = EvaluationTask.of_folders(images, labels, classes, background=background, owner=owner)
+        tasks = [replace(task, images=dataset.stretched(task.images))]
     else:
         # all of them before the first is evaluated, so that one that isn't prepared is reported at once
         tasks = [EvaluationTask.of_benchmark(name, data_root(data, DATA_NEEDED)) for name in benchmarks]
@@ -168,6 +170,9 @@ def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) 
         for folder in [out] if len(reports) == 1 else [out / name for name in reports]:
             page = folder / "index.html"  # only written if jinja2 is installed
             echo(f"-> {page if page.exists() else folder / 'report.json'}")
+    for report in reports.values():
+        if report["data"]["absent"] is not None:
+            echo(f"segvoc: {report['data']['absent']}", err=True)
     failed = sum(report["data"]["failed"] for report in reports.values())
     if failed:
         images = "1 image" if failed == 1 else f"{failed} images"

@@ -32,7 +32,7 @@ from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, U
 from segvoc.formats.dataset import FORMAT_NAMES, Dataset, FormatName
 from segvoc.imaging.image_formats import MAX_PIXELS
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
+from segvoc.imaging.rasters import is_raster, require_rasterio
 from segvoc.imaging.result_paths import (
     InputImage,
     PathLike,
@@ -139,12 +139,6 @@ Work = Sequence[tuple[InputImage, ResultFiles | None]]
     help="Bands of a TIFF to use as red, green and blue, from 1; or one for gray.",
 )
 @click.option(
-    "--stretch",
-    metavar="B,W",
-    callback=lambda context, option, text: text if text is None or Stretch.parsed(text) else None,
-    help="Values of a TIFF to map to black and white, such as 0,3000 or 2%,98%.",
-)
-@click.option(
     "--max-megapixels",
     type=click.FloatRange(min=0, min_open=True),
     metavar="M",
@@ -176,7 +170,6 @@ def segment(
     labels: LabelOptions,
     every: int | None,
     bands: tuple[int, ...] | None,
-    stretch: str | None,
     max_megapixels: float | None,
 ) -> int:
     """Label every pixel of each IMAGE with one of the words. IMAGE is a file, a folder, a pattern or a video.
@@ -193,7 +186,9 @@ def segment(
     """
     asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
     inputs = name_case_pairs(_named_images(images, skip=out), out)
-    in_tiles = labels.tiling is not None or {bands, stretch, max_megapixels} != {None}
+    in_tiles = labels.tiling is not None or bands is not None or max_megapixels is not None
+    if labels.stretch is not None and dataset_format is None and asked_parts is None and jobs == 1:
+        in_tiles = in_tiles or all(is_raster(image.path) for image in inputs)
     videos = _has_videos(
         inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
     )
@@ -230,7 +225,7 @@ def segment(
         return _segment_videos(call, work, every or 1)
     if in_tiles:
         most = MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)
-        return _segment_in_tiles(call, work, {"bands": bands, "stretch": stretch, "max_pixels": most}, jobs)
+        return _segment_in_tiles(call, work, {"bands": bands, "max_pixels": most}, jobs)
     del call  # with several processes, each has a model of its own
     # a call with one image has nothing to go on with, and leaves nothing but its results
     keeps_done = resume or len(inputs) > 1 or dataset is not None
@@ -520,7 +515,7 @@ def _has_videos(
         raise UsageError("a dataset has images; leave out --format, or make images of the video's frames first")
     if parts:
         raise UsageError("parts are looked for in images only; leave out --parts, or the video")
-    if tiles:
+    if tiles or labels.stretch is not None:
         raise UsageError("videos have no tiles; leave out --tile and its relatives")
     if jobs > 1:
         raise UsageError("frames go through the network one after the other; leave out --jobs")
@@ -578,8 +573,7 @@ def _segment_in_tiles(call: _OneByOne, work: Work, reading: Mapping[str, Any], j
         return result, True
 
     planned = [(image, files) for (image, _), files in zip(work, paths, strict=True)]
-    bands, stretch = reading["bands"], reading["stretch"]
-    settings = {**labeling.settings(model), "bands": bands and list(bands), "stretch": stretch}
+    settings = {**labeling.settings(model), "bands": reading["bands"] and list(reading["bands"])}
     return call.label(planned, label, settings, what="images", unit="row")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segvoc.cli.dataset_options import DatasetOptions, dataset_options
+from segvoc.cli.dataset_options import DatasetOptions, dataset_options, warn_of_absent_classes
 from segvoc.cli.options import NETWORK_OPTIONS, ModelOptions, model_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
@@ -51,6 +51,7 @@ def teach(
     were held out keep their text.
     """
     examples = _examples(images, labels, classes, dataset)
+    warn_of_absent_classes(examples)
     segmenter = chosen.open(model)
     with ExitStack() as stack:
         taught = segmenter.teach(examples, keep_worse=keep_worse, seed=seed, on_step=_shown(stack))
@@ -78,7 +79,7 @@ def _examples(images: str | None, labels: str | None, classes: str | None, datas
     given = {"--images": images, "--labels": labels, "--classes": classes}
     if missing := [option for option, value in given.items() if value is None]:
         raise UsageError(f"{missing[0]} is missing; give all of {', '.join(given)}, or --dataset")
-    return LabeledImages.from_folders(str(images), str(labels), str(classes))
+    return dataset.stretched(LabeledImages.from_folders(str(images), str(labels), str(classes)))
 
 
 def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from segvoc.cli.dataset_options import DatasetOptions, data_option, data_root, dataset_options
+from segvoc.cli.dataset_options import (
+    DatasetOptions,
+    data_option,
+    data_root,
+    dataset_options,
+    warn_of_absent_classes,
+)
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError, did_you_mean
 from segvoc.models.catalog import catalog
@@ -154,7 +160,7 @@ def train(
     watched = None
     if chosen.supervision == "captions":
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
-        of_labels["--dataset"] = dataset.path
+        of_labels |= {"--dataset": ", ".join(dataset.paths) or None, "--stretch": dataset.stretch}
         _refuse(of_labels | of_parts, f"{recipe} learns from captions")
         training_images = _captioned(images, captions, features)
     else:
@@ -163,12 +169,14 @@ def train(
         if (own := dataset.read(images, background)) is not None:
             training_images = own
         elif any(value is not None for value in folders.values()) or not chosen.data.dataset:
-            training_images = _own_images(folders, data, out, background=background, owner=owner)
+            training_images = dataset.stretched(_own_images(folders, data, out, background=background, owner=owner))
         else:
-            _refuse(of_parts, f"{recipe} learns from prepared data")
+            _refuse({**of_parts, "--stretch": dataset.stretch}, f"{recipe} learns from prepared data")
             needed = " ".join(needed_data(chosen))
             root = data_root(data, f"{recipe} needs `segvoc prepare {needed} --data ROOT`; name ROOT with --data")
             training_images, watched = recipe_data(chosen, root)
+        if watched is None:
+            warn_of_absent_classes(training_images)
         if recipe == FINETUNE:
             chosen = recipe_for(len(training_images))
     maps = _object_maps(images, objects, object_classes, out)

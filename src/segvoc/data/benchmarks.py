@@ -242,15 +242,15 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
             f"{_counted(lost, 'file')} of {benchmark.title} {verb} missing, for example {lost[0]!r}; {remedy}"
         )
     vocabulary = Vocabulary(benchmark.classes)
-    paths = [(record, {"image": root / record.image, "labels": root / record.labels}) for record in manifest.records]
+    paths = [(record, root / record.image, root / record.labels) for record in manifest.records]
     if benchmark.training_parts is not None:
         return PartTrainingImages(
             name=benchmark.name,
             vocabulary=vocabulary,
             object_names=Vocabulary(benchmark.training_parts.objects),
             images=tuple(
-                PartTrainingImage(stem=record.stem, object_labels=root / record.mask, **files)
-                for record, files in paths
+                PartTrainingImage(stem=record.stem, object_labels=root / record.mask, image=image, labels=labels)
+                for record, image, labels in paths
                 if record.mask is not None
             ),
         )
@@ -259,12 +259,14 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
             name=benchmark.name,
             vocabulary=vocabulary,
             images=tuple(
-                PartRecord(stem=record.stem, object=record.part_object, mask=root / record.mask, **files)
-                for record, files in paths
+                PartRecord(
+                    stem=record.stem, object=record.part_object, mask=root / record.mask, image=image, labels=labels
+                )
+                for record, image, labels in paths
                 if record.part_object is not None and record.mask is not None
             ),
         )
-    images = tuple(LabeledImage(stem=record.stem, **files) for record, files in paths)
+    images = tuple(LabeledImage(stem=record.stem, image=image, labels=labels) for record, image, labels in paths)
     return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,8 +14,9 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.annotations.entries import stuff_classes
-from segvoc.errors import InputError, UsageError, one_line
-from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.errors import InputError, UsageError, did_you_mean, one_line
+from segvoc.imaging.label_maps import UNLABELED, label_table, read_label_map
+from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
 from segvoc.storage.resume import Stamp, stamp_of
@@ -53,6 +56,10 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 """Suffixes of label maps, in the order in which they are looked for."""
 
 
+ABSENCE_IMAGES = 300
+"""Images of a set that are read to find classes that occur nowhere."""
+
+
 class ImageAndLabels(NamedTuple):
     """An image in memory with its labels."""
 
@@ -72,6 +79,10 @@ class LabeledImage:
     """Path of the label map."""
     stem: str
     """Path of both below their folders, without suffix ("sub/photo")."""
+    new_labels: tuple[int, ...] | None = None
+    """The label of each of the stored ones, 65535 for unlabeled; None: they are as stored."""
+    stretch: Stretch | None = None
+    """The values of a gray image of more than 8 bits that are black and white; None: see `read_image`."""
 
     def read(self, classes: int) -> ImageAndLabels:
         """Read the image and its labels, and check that they match.
@@ -82,7 +93,7 @@ class LabeledImage:
         Raises:
             InputError: a file is missing or damaged, the sizes differ, or a label has no class.
         """
-        image = read_image(self.content())
+        image = read_image(self.content(), self.stretch)
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
     def content(self) -> Path | bytes:
@@ -92,6 +103,12 @@ class LabeledImage:
             InputError: that file is damaged.
         """
         return self.image
+
+    @property
+    def identity(self) -> str:
+        """Its stem, and how it is read if it isn't as stored: what scores of it depend on besides the files."""
+        changes = [repr(value) for value in (self.new_labels, self.stretch) if value is not None]
+        return " ".join((self.stem, *changes))
 
     def exists(self) -> bool:
         """Whether the image is there; what is in it isn't looked at."""
@@ -118,13 +135,14 @@ class LabeledImage:
                 f"{str(self.labels)!r} is {columns} x {rows} pixels, but its image {str(self.image)!r} is "
                 f"{width} x {height} (upright); export both at the same size"
             )
-        unknown = labels[(labels >= classes) & (labels != UNLABELED)]
+        stored = classes if self.new_labels is None else len(self.new_labels)
+        unknown = labels[(labels >= stored) & (labels != UNLABELED)]
         if unknown.size:
             raise InputError(
-                f"{str(self.labels)!r} contains the label {unknown[0]}, but there are {classes} classes (0 to "
-                f"{classes - 1}; 255, or 65535 in 16 bits, is unlabeled); add its class or relabel it"
+                f"{str(self.labels)!r} contains the label {unknown[0]}, but there are {stored} classes (0 to "
+                f"{stored - 1}; 255, or 65535 in 16 bits, is unlabeled); add its class or relabel it"
             )
-        return labels
+        return labels if self.new_labels is None else label_table(dict(enumerate(self.new_labels)))[labels]
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         """The labels as they are stored.
@@ -147,6 +165,12 @@ class LabeledImage:
         Raises:
             InputError: a file is missing or damaged.
         """
+        if self.new_labels is not None:
+            stuff = {stored for stored, label in enumerate(self.new_labels) if label in stuff}
+        return self.stored_objects(size, stuff)
+
+    def stored_objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """As `read_objects`; `stuff` are stored labels."""
         return None
 
 
@@ -219,6 +243,84 @@ class LabeledImages:
             )
         return cls(name=Path(images).resolve().name, vocabulary=vocabulary, images=tuple(found), background=background)
 
+    @classmethod
+    def joined(
+        cls, sets: Sequence["LabeledImages"], *, rename: Mapping[str, str] | None = None, drop: Iterable[str] = ()
+    ) -> "LabeledImages":
+        """One set of the images of several, whose classes of one name are one class.
+
+        Args:
+            sets: at least one.
+            rename: new names of classes: {"sofa": "couch"}.
+            drop: classes whose pixels become unlabeled.
+
+        Raises:
+            UsageError: no set has a class that is renamed or dropped, none is left, or there are several backgrounds.
+        """
+        rename, drop = dict(rename or {}), frozenset(drop)
+        known = list(dict.fromkeys(word for one in sets for word in one.vocabulary.words))
+        if unknown := [word for word in (*rename, *sorted(drop)) if word not in known]:
+            raise UsageError(
+                f"no class is called {unknown[0]!r}{did_you_mean(unknown[0], known)}; rename or drop others"
+            )
+        words = list(dict.fromkeys(rename.get(word, word) for word in known if word not in drop))
+        found = dict.fromkeys(one.background for one in sets if one.background not in (None, *drop))
+        backgrounds = list(dict.fromkeys(rename.get(str(word), str(word)) for word in found))
+        if len(backgrounds) > 1:
+            raise UsageError(
+                f"the backgrounds {backgrounds[0]!r} and {backgrounds[1]!r} are two classes; "
+                f"rename one: --rename {backgrounds[1]}={backgrounds[0]}"
+            )
+        names: Counter[str] = Counter()
+        images = []
+        for one in sets:
+            table = [
+                UNLABELED if word in drop else words.index(rename.get(word, word)) for word in one.vocabulary.words
+            ]
+            names[one.name] += 1
+            prefix = one.name if names[one.name] == 1 else f"{one.name}-{names[one.name]}"
+            for image in one.images:
+                before = range(len(table)) if image.new_labels is None else image.new_labels
+                labels = tuple(UNLABELED if label == UNLABELED else table[label] for label in before)
+                stem = image.stem if len(sets) == 1 else f"{prefix}/{image.stem}"
+                images.append(replace(image, stem=stem, new_labels=labels))
+        return cls(
+            name="+".join(names),
+            vocabulary=Vocabulary(words),
+            images=tuple(sorted(images, key=lambda image: image.stem)),
+            background=backgrounds[0] if backgrounds else None,
+        )
+
+    def stretched(self, stretch: str) -> "LabeledImages":
+        """The set with grays of more than 8 bits read with other values of black and white: "0,4095" or "2%,98%".
+
+        Raises:
+            UsageError: that is no stretch.
+        """
+        values = Stretch.parsed(stretch)
+        return replace(self, images=tuple(replace(image, stretch=values) for image in self.images))
+
+    def absent_classes(self) -> str | None:
+        """A line that names the classes that occur nowhere in the labels, besides the background; None: all occur.
+
+        Of large sets, `ABSENCE_IMAGES` images are looked at. Images that can't be read are passed over.
+        """
+        left = set(range(len(self.vocabulary))) - {
+            label for label, word in enumerate(self.vocabulary.words) if word == self.background
+        }
+        chosen = [self.images[index] for index in sorted({*range(0, len(self), -(-len(self) // ABSENCE_IMAGES) or 1)})]
+        unlabeled = pixels = 0
+        for image in chosen:
+            if not left:
+                return None
+            with suppress(InputError):
+                labels = image.read(len(self.vocabulary)).labels
+                left -= set(np.unique(labels).tolist())
+                unlabeled, pixels = unlabeled + int(np.count_nonzero(labels == UNLABELED)), pixels + labels.size
+        names = [word for label, word in enumerate(self.vocabulary.words) if label in left]
+        looked_at = "" if len(chosen) == len(self) else f" (in {len(chosen)} of {len(self)} images)"
+        return absence_line(names, len(self.vocabulary), unlabeled, pixels, looked_at) if pixels else None
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self.images)
@@ -250,6 +352,25 @@ class LabeledImages:
         return self.images[index].read_objects(size, stuff_classes(self.vocabulary.words, self.background))
 
 
+def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int, where: str = "") -> str | None:
+    """A line about classes that no pixel of the labels has; None without any.
+
+    Args:
+        names: the classes.
+        classes: number of all classes.
+        unlabeled: pixels that are unlabeled.
+        pixels: of all labels.
+        where: what was looked at, if it wasn't all.
+    """
+    if not names:
+        return None
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    why = ""
+    if unlabeled and classes - len(names) < 2:
+        why = f"; {unlabeled / pixels:.0%} of the pixels are unlabeled (255 in 8-bit maps): is that value a class?"
+    return f"no pixel is labeled{where}: {', '.join(names[:10])}{more}{why}"
+
+
 def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Vocabulary:
     if not owner.strip():
         raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
@@ -270,7 +391,8 @@ def _distinct_images(folder: str | os.PathLike[str], skip: str | os.PathLike[str
 
 
 def _paired(image: Path, stem: str, labels: Path) -> LabeledImage:
-    candidates = [labels / f"{stem}{suffix}" for suffix in LABEL_SUFFIXES]
+    # a.png, or a.jpg.png, for a.jpg
+    candidates = [labels / f"{one}{suffix}" for one in (stem, f"{stem}{image.suffix}") for suffix in LABEL_SUFFIXES]
     existing = next((path for path in candidates if path.exists()), candidates[0])
     return LabeledImage(image=image, labels=existing, stem=stem)
 

@@ -309,7 +309,7 @@ def _fingerprint(
         **({"taught": [one.digest for one in segmenter.taught]} if segmenter.taught else {}),
         "data": task.title,
         "limit": settings.limit,
-        "images": _summary(record.stem for image in images for record in image.records),
+        "images": _summary(record.identity for image in images for record in image.records),
         "classes": _summary(task.images.vocabulary.words),
         "collapse_from": task.collapse_from,
         **protocol.facts(),

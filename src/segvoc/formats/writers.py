@@ -60,9 +60,17 @@ class DatasetFormat(ABC):
 
     needs: ClassVar[tuple[str, ...]] = ("skimage",)
     """The modules of the extra `data` that `write` needs."""
+    name: ClassVar[str]
+    lost: ClassVar[str] = "(?!)"
+    """What a word must not have, as it would come back as another word, as several or as none: a pattern."""
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         self.words, self.background = tuple(words), background
+        for word in self.words:
+            if (found := re.search(self.lost, word, re.IGNORECASE)) is not None:
+                raise UsageError(
+                    f"{self.name} can't hold the word {word!r}, as {found[0]!r} means something else there; rename it"
+                )
 
     @classmethod
     def image_file(cls, stem: str, suffix: str) -> str:
@@ -117,9 +125,8 @@ def _list_lines(entries: Iterable[Facts]) -> Iterator[str]:
     yield "]"
 
 
-def _xml_text(text: str) -> str:
-    """A text with "\ufffd" in place of what XML has no way to write, as bytes of a file name that aren't Unicode."""
-    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
+_NO_XML = "[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+"""What XML has no way to write, or reads as a space."""
 
 
 class _Coco(DatasetFormat):
@@ -224,8 +231,8 @@ VOC_SETS = ("train", "val", "trainval")
 VOID = 255
 """The index of pixels without a class."""
 
-VOC_IGNORED = "ignored"
-"""The name of index 255, of pixels without a class."""
+VOC_IGNORED = ("ignored", "void")
+"""Names of pixels without a class; the first is that of index 255."""
 
 VOC_BACKGROUND = "background"
 """The name of index 0 where no word is the background."""
@@ -255,6 +262,8 @@ class _Voc(DatasetFormat):
     """
 
     needs = ()
+    name = "voc"
+    lost = rf"[:\n\r]|^#|^({'|'.join(VOC_IGNORED)})$"
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         super().__init__(words, background)
@@ -264,8 +273,6 @@ class _Voc(DatasetFormat):
                 f"voc has room for {VOID - 1} words besides the background, not for {len(self.names) - 1}; "
                 "choose coco-panoptic, which has room for all"
             )
-        for word, mark in ((word, mark) for word in self.names for mark in ":\n" if mark in word):
-            raise UsageError(f"voc can't hold the word {word!r}, as {mark!r} separates words there; rename it")
         self._indices = np.full(UNLABELED + 1, VOID, np.uint8)
         self._indices[: len(self.words)] = [self.names.index(word) for word in self.words]
 
@@ -293,7 +300,7 @@ class _Voc(DatasetFormat):
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         colors = voc_colors().tolist()
         lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(self.names, colors, strict=False)]
-        lines.append(f"{VOC_IGNORED}:{','.join(map(str, colors[VOID]))}::")
+        lines.append(f"{VOC_IGNORED[0]}:{','.join(map(str, colors[VOID]))}::")
         _write_lines(folder / VOC_ROOT / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
         for name in VOC_SETS:
             file = folder / VOC_ROOT / f"ImageSets/Segmentation/{name}.txt"
@@ -322,9 +329,18 @@ class _YoloSegmentation(DatasetFormat):
         return {}
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
-        # a JSON string is one of YAML too
-        names = [f"  {label}: {json.dumps(word)}" for label, word in enumerate(self.words)]
+        names = [f"  {label}: {_yaml_text(word)}" for label, word in enumerate(self.words)]
         _write_lines(folder / "data.yaml", ["train: images", "val: images", "names:", *names])
+
+
+LABELME_IGNORED = "__ignore__"
+"""LabelMe's word for pixels without a class."""
+
+
+def _yaml_text(text: str) -> str:
+    """A text in YAML: as in JSON, but all that isn't ASCII has eight digits, since YAML has no surrogates."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(one if " " <= one <= "~" else f"\\U{ord(one):08x}" for one in quoted)
 
 
 class _LabelMe(DatasetFormat):
@@ -333,6 +349,9 @@ class _LabelMe(DatasetFormat):
     The polygons of an object have its number as their group. LabelMe has no word for "none of them", so a word
     `__ignore__` comes first there, as its own converters want it.
     """
+
+    name = "labelme"
+    lost = rf"[\n\r]|^{LABELME_IGNORED}$"
 
     @classmethod
     def image_file(cls, stem: str, suffix: str) -> str:
@@ -350,11 +369,14 @@ class _LabelMe(DatasetFormat):
         return {}
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
-        _write_lines(folder / "labels.txt", ["__ignore__", *self.words])
+        _write_lines(folder / "labels.txt", [LABELME_IGNORED, *self.words])
 
 
 class _Cvat(DatasetFormat):
     """`annotations.xml`, and the images."""
+
+    name = "cvat"
+    lost = _NO_XML
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         masks = [{"label": one.label, "box": one.box, "rle": _box_runs(one)} for one in self._regions(result)]
@@ -367,14 +389,14 @@ class _Cvat(DatasetFormat):
         yield '<?xml version="1.0" encoding="utf-8"?>'
         yield "<annotations><version>1.1</version><meta><task><labels>"
         for word, color in self._hex_colors():
-            name = escape(_xml_text(word))
+            name = escape(word)
             yield f"<label><name>{name}</name><color>{color}</color><type>mask</type><attributes></attributes></label>"
         yield "</labels></task></meta>"
-        words = [quoteattr(_xml_text(word)) for word in self.words]
+        words = [quoteattr(word) for word in self.words]
         for number, entry in enumerate(entries):
             height, width = entry.facts["size"]
             # CVAT finds its image by this name, as it was uploaded
-            name = quoteattr(_xml_text(entry.image.removeprefix("images/")))
+            name = quoteattr(re.sub(_NO_XML, "\ufffd", entry.image.removeprefix("images/")))
             yield f'<image id="{number}" name={name} width="{width}" height="{height}">'
             for mask in entry.facts["masks"]:
                 left, top, columns, rows = mask["box"]
@@ -398,6 +420,9 @@ LOCAL_FILES = "/data/local-files/?d="
 class _LabelStudio(DatasetFormat):
     """`tasks.json`, to import; `label_config.xml`, the labeling interface; and the images."""
 
+    name = "label-studio"
+    lost = _NO_XML
+
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         size = {"original_width": result.width, "original_height": result.height, "image_rotation": 0}
         kind = {"from_name": "label", "to_name": "image", "type": "brushlabels", "origin": "prediction"}
@@ -413,10 +438,7 @@ class _LabelStudio(DatasetFormat):
 
     def finish(self, folder: Path, entries: DatasetEntries) -> None:
         _write_lines(folder / "tasks.json", _list_lines(self._tasks(entries)))
-        labels = [
-            f'    <Label value={quoteattr(_xml_text(word))} background="{color}"/>'
-            for word, color in self._hex_colors()
-        ]
+        labels = [f'    <Label value={quoteattr(word)} background="{color}"/>' for word, color in self._hex_colors()]
         view = ["<View>", '  <Image name="image" value="$image" zoom="true"/>']
         view += ['  <BrushLabels name="label" toName="image">', *labels, "  </BrushLabels>", "</View>"]
         _write_lines(folder / "label_config.xml", view)

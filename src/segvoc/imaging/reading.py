@@ -17,6 +17,7 @@ from PIL import ExifTags, Image
 
 from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
 from segvoc.imaging.image_formats import MAX_PIXELS, check_size, damaged_image, identified, reason
+from segvoc.imaging.rasters import Stretch
 from segvoc.version import __version__
 
 MAX_FETCHED = 500_000_000
@@ -95,7 +96,7 @@ _UPRIGHT = {
 """EXIF orientation -> the operation that undoes it (EXIF 2.32, tag 0x0112)."""
 
 
-def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as upright RGB in [0, 255].
 
     The EXIF orientation is applied, transparent images are laid on white (`BACKGROUND`), grays of 16 bits, 32 bits and
@@ -110,6 +111,7 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
             A PIL image of any mode, loaded or not; of an animation its current frame.
             An (H, W, 3) uint8 array of RGB, which is returned as it is (copied only if read-only or not contiguous).
             A (3, H, W) uint8 PyTorch tensor of RGB, on any device.
+        stretch: which values become black and white in grays of more than 8 bits; None: those of `_gray_to_8_bit`.
 
     Warns:
         FirstFrameWarning: a file has more frames or pages than the one that is read.
@@ -122,16 +124,17 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
         return _checked_array(source)
     if isinstance(source, Image.Image):
         with _damage_named(source, "the PIL image"):
-            return _upright_rgb(source)
+            return _upright_rgb(source, stretch)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode_image(bytes(source), UNNAMED_BYTES)
+        return decode_image(bytes(source), UNNAMED_BYTES, stretch=stretch)
     if isinstance(source, str | os.PathLike):
         with opened_image(source, rgb=True) as image:
             _warn_of_other_frames(image, repr(os.fsdecode(source)))
-            return _upright_rgb(image)
+            return _upright_rgb(image, stretch)
     if isinstance(source, BinaryFile):
         name = image_name(source)
-        return decode_image(_content(source), "the file given as an image" if name is None else repr(name))
+        name = "the file given as an image" if name is None else repr(name)
+        return decode_image(_content(source), name, stretch=stretch)
     if isinstance(source, ImageTensor):
         return _from_tensor(source)
     raise UsageError(
@@ -140,7 +143,7 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     )
 
 
-def read_given(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
+def read_given(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image that a user names: as `read_image`, or the address of one (http or https), or "-", standard input.
 
     Whoever reads names from files takes `read_image`, so that no file makes this machine fetch something.
@@ -151,10 +154,10 @@ def read_given(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     """
     if isinstance(source, str | os.PathLike):
         if (url := web_address(source)) is not None:
-            return decode_image(_fetched(url), repr(url))
+            return decode_image(_fetched(url), repr(url), stretch=stretch)
         if os.fspath(source) == STANDARD_INPUT and not os.path.lexists(STANDARD_INPUT):
-            return decode_image(sys.stdin.buffer.read(), "standard input")
-    return read_image(source)
+            return decode_image(sys.stdin.buffer.read(), "standard input", stretch=stretch)
+    return read_image(source, stretch)
 
 
 def web_address(path: str | os.PathLike[str]) -> str | None:
@@ -182,7 +185,7 @@ def _fetched(url: str) -> bytes:
 
 
 def decode_image(
-    content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS
+    content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image file that is in memory, as `read_image` reads one on disk.
 
@@ -190,6 +193,7 @@ def decode_image(
         content: the bytes of the file.
         name: what errors call it, such as a file name in quotes.
         max_pixels: most pixels that it may have.
+        stretch: as for `read_image`.
 
     Raises:
         InputError: see `read_image`.
@@ -201,7 +205,7 @@ def decode_image(
         raise InputError(f"{name} is a JPEG of more than {MAX_SCANS} scans; export it again")
     with _damage_named(image, name, max_pixels):
         _warn_of_other_frames(image, name)
-        return _upright_rgb(image)
+        return _upright_rgb(image, stretch)
 
 
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -248,12 +252,15 @@ def _url_of(path: str | os.PathLike[str]) -> str | None:
     return f"{kind}:{'' if kind == 'data' else '///' if kind == 'file' else '//'}{name[scheme.end() :]}"
 
 
-def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_whole(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
+) -> Image.Image:
     """Decode a large image file in its own mode, upright; `rgb_window` then converts windows of it.
 
     Args:
         path: the file.
         max_pixels: most pixels that it may have.
+        stretch: as for `read_image`.
 
     Raises:
         InputError: see `read_image`.
@@ -263,7 +270,8 @@ def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         _load(image)
         operation = _UPRIGHT.get(orientation(image))
         # the range of these is that of the whole image, not of a window
-        whole = _gray_to_8_bit(image) if image.mode in ("F", "I") else image
+        is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
+        whole = _gray_to_8_bit(image, stretch) if is_scaled else image
         return whole if operation is None else whole.transpose(operation)
 
 
@@ -396,9 +404,9 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     return np.require(array, requirements=("C", "W"))
 
 
-def _upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+def _upright_rgb(image: Image.Image, stretch: Stretch | None) -> UInt8[np.ndarray, "H W 3"]:
     _load(image)
-    rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image)
+    rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image, stretch)
     # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
     operation = _UPRIGHT.get(orientation(image))
     return np.array(rgb if operation is None else rgb.transpose(operation))
@@ -425,9 +433,9 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return _gray_to_8_bit(image).convert("RGB")
+        return _gray_to_8_bit(image, stretch).convert("RGB")
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -438,12 +446,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _gray_to_8_bit(image: Image.Image) -> Image.Image:
+def _gray_to_8_bit(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     """Scale grays of more than 8 bits to [0, 255], rounded.
 
     16-bit modes hold [0, 65535]. The range of modes I (32-bit integers) and F (floats) is unknown; it is taken as the
     smallest usual one that holds all values: [0, 1] (F only), [0, 255] or [0, 65535]. If none does, it goes from the
-    minimum, or 0 if that is smaller, to the maximum. NaN and infinities become black.
+    minimum, or 0 if that is smaller, to the maximum. NaN and infinities become black. A stretch says the range itself.
     """
     values = np.asarray(image)
     if image.mode.startswith("I;"):
@@ -461,8 +469,12 @@ def _gray_to_8_bit(image: Image.Image) -> Image.Image:
         white = next((limit for limit in usual if darkest >= 0 and brightest <= limit), brightest)
         values = np.where(finite, values, darkest)
         transparent = None
+    if stretch is not None:
+        darkest, white = stretch.black, stretch.white
+        if stretch.percent:
+            darkest, white = np.percentile(values, [darkest, white]).tolist()
     scale = 255 / (white - darkest) if white > darkest else 0.0
-    gray = np.rint((values - darkest) * scale).astype(np.uint8)
+    gray = np.rint((values - darkest) * scale).clip(0, 255).astype(np.uint8)
     if transparent is not None:
         gray[transparent] = BACKGROUND[0]
     return Image.fromarray(gray)

@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin, TiffTags
 
 from segvoc.imaging.image_formats import MAX_PIXELS, MODEL_MATRIX, PLACE_TAGS, TIE_POINTS
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_map_image
-from segvoc.imaging.rasters import is_raster
+from segvoc.imaging.rasters import Stretch, is_raster
 from segvoc.imaging.reading import decode_whole, rgb_window
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -183,13 +183,16 @@ class DecodedImage(ArrayImage):
     Args:
         path: the file.
         max_pixels: most pixels that it may have.
+        stretch: as for `segvoc.imaging.reading.read_image`.
 
     Raises:
         InputError: see `segvoc.imaging.reading.read_image`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> None:
-        self._image = decode_whole(path, max_pixels=max_pixels)
+    def __init__(
+        self, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
+    ) -> None:
+        self._image = decode_whole(path, max_pixels=max_pixels, stretch=stretch)
         self.width, self.height = self._image.size
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.rasters import Stretch
 from segvoc.imaging.reading import ImageSource, image_name, read_given
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import ClassQuery
@@ -35,14 +36,14 @@ class ReadImage:
     """Time spent reading it [s]."""
 
     @classmethod
-    def of(cls, source: ImageSource) -> "ReadImage":
-        """Read an image.
+    def of(cls, source: ImageSource, stretch: Stretch | None = None) -> "ReadImage":
+        """Read an image, as `read_image` does.
 
         Raises:
             InputError: it can't be read.
         """
         start = time.perf_counter()
-        pixels = read_given(source)
+        pixels = read_given(source, stretch)
         return cls(pixels, image_name(source), time.perf_counter() - start)
 
     @property
@@ -51,12 +52,15 @@ class ReadImage:
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
-def read_in_batches(images: Iterable[ImageSource], batch: int) -> Generator[list[ReadImage | InputError], None, None]:
+def read_in_batches(
+    images: Iterable[ImageSource], batch: int, stretch: Stretch | None = None
+) -> Generator[list[ReadImage | InputError], None, None]:
     """Read images in threads; at most two batches are in memory.
 
     Args:
         images: the images; they are consumed as batches are requested.
         batch: images in a batch.
+        stretch: as for `read_image`.
 
     Yields:
         Batches in the order of the images, with the error in place of an image that can't be read.
@@ -66,12 +70,12 @@ def read_in_batches(images: Iterable[ImageSource], batch: int) -> Generator[list
         ahead: deque[Future[ReadImage]] = deque()
         try:
             while True:
-                ahead.extend(reader.submit(ReadImage.of, s) for s in islice(sources, 2 * batch - len(ahead)))
+                ahead.extend(reader.submit(ReadImage.of, s, stretch) for s in islice(sources, 2 * batch - len(ahead)))
                 if not ahead:
                     return
                 next_batch = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
                 # the threads read ahead while the caller works
-                ahead.extend(reader.submit(ReadImage.of, s) for s in islice(sources, 2 * batch - len(ahead)))
+                ahead.extend(reader.submit(ReadImage.of, s, stretch) for s in islice(sources, 2 * batch - len(ahead)))
                 yield [_outcome(future) for future in next_batch]
         finally:
             reader.shutdown(wait=False, cancel_futures=True)

@@ -11,13 +11,14 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from segvoc.errors import UsageError, did_you_mean
+from segvoc.imaging.rasters import Stretch
 from segvoc.inference.protocols import WINDOWS, Window
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.selection_rules import KeepClasses, requested_selection
 
-OptionUse = Literal["all", "tiles", "video"]
-"""What an option is for: all images, images in tiles, or the frames of a video."""
+OptionUse = Literal["all", "files", "tiles", "video"]
+"""What an option is for: all images, image files alone, images in tiles, or the frames of a video."""
 
 
 class LabelKeywords(TypedDict, total=False):
@@ -32,6 +33,7 @@ class LabelKeywords(TypedDict, total=False):
     overlap: int | None
     wrap: bool
     smooth: float
+    stretch: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,17 @@ class LabelOptions:
     )
     """Weight of earlier frames in a moving mean of the probabilities, from 0 (none) to below 1 (`Smoothing`), where the
     images are the frames of a video; without parts, groups and tiles."""
+    stretch: str | None = field(
+        default=None,
+        metadata=_text(
+            "Values of 16-bit images and TIFFs to map to black and white: 0,4095 or 2%,98%.",
+            str,
+            metavar="B,W",
+            use="files",
+        ),
+    )
+    """The values of gray images of more than 8 bits, and of TIFFs in tiles, that become black and white: "0,4095" or
+    "2%,98%" (percentiles); None: see `segvoc.imaging.reading.read_image`. 8-bit images stay as they are."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -152,6 +165,8 @@ class LabelOptions:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)
+        if self.stretch is not None:
+            Stretch.parsed(self.stretch)
         if self.tiling is not None and self.return_probabilities:
             raise UsageError("tiles have no probabilities; leave these out, or the tile")
         if self.tiling is not None and self.smooth:
@@ -167,6 +182,11 @@ class LabelOptions:
         if self.tile is None and self.overlap is None and not self.wrap:
             return None
         return Tiling.checked(DEFAULT_TILE if self.tile is None else self.tile, self.overlap, wrap=self.wrap)
+
+    @property
+    def value_range(self) -> Stretch | None:
+        """The stretch; None if none is given."""
+        return None if self.stretch is None else Stretch.parsed(self.stretch)
 
     def in_tiles(self) -> "LabelOptions":
         """The options with tiles of `DEFAULT_TILE` pixels if they have none."""

@@ -239,7 +239,7 @@ class Segmenter(Teachable, Shareable, ABC):
         job = self._job(words, options, parts, groups)
         results = Segmentations()
         for start in range(0, len(sources), job.batch):
-            batch = [ReadImage.of(source) for source in sources[start : start + job.batch]]
+            batch = [ReadImage.of(source, job.options.value_range) for source in sources[start : start + job.batch]]
             for number, result in enumerate(self._label(batch, job), start):
                 if isinstance(result, NotFinite):
                     result = result.named(f"image {number + 1} of {len(sources)}" if several else "the image")
@@ -327,7 +327,7 @@ class Segmenter(Teachable, Shareable, ABC):
         self, images: Iterable[ImageSource], job: LabelingJob, yield_errors: bool
     ) -> Iterator[Segmentation | InputError]:
         number = 0
-        with closing(read_in_batches(images, job.batch)) as batches:
+        with closing(read_in_batches(images, job.batch, job.options.value_range)) as batches:
             for read in batches:
                 labeled = self._label([image for image in read if isinstance(image, ReadImage)], job)
                 for image in read:

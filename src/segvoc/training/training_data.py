@@ -93,7 +93,7 @@ class LabelTrainingData:
             "classes": list(self.learned.vocabulary.words),
             "background": self.learned.background,
             "count": len(self.learned),
-            "learned_digest": f"{seed_of(*(image.stem for image in self.learned.images)):x}",
+            "learned_digest": f"{seed_of(*(image.identity for image in self.learned.images)):x}",
             "watched": [image.stem for image in self.watched.select_images(None)],
         }
         if self.object_maps is not None:

@@ -11,8 +11,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import segvoc
+from segvoc.data.datasets.annotated_images import Polygons, Shape, Shapes
 from segvoc.data.datasets.opening import dataset_format
-from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, SkippedShapesWarning, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 
@@ -53,24 +53,13 @@ def coco(*annotations: dict[str, Any], file_name: str = "photo.png") -> dict[str
     }
 
 
-def test_coco_with_polygons_gaps_in_ids_and_crowds(tmp_path: Path) -> None:
-    make_image(tmp_path / "images/photo.png")
-    crowd = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT, HEIGHT * (WIDTH - 1)]}
-    annotations = [{"category_id": 3, "segmentation": [SQUARE]}]
-    annotations += [{"category_id": 90, "segmentation": crowd, "iscrowd": 1}]  # type: ignore[dict-item]
-    write(tmp_path / "annotations/instances_default.json", coco(*annotations))
-    expected = square(1)
-    expected[:, 0] = 0
-    np.testing.assert_array_equal(labels_of(tmp_path), expected)
-
-
 def test_polygons_are_those_of_pycocotools() -> None:
     height, width = 48, 64
     rng = np.random.default_rng(0)
     polygons = [[8.1, 4, 12, 4, 8.1, 24]]
     polygons += [rng.uniform(-5, 70, 2 * corners).round(corners % 4).tolist() for corners in rng.integers(3, 20, 300)]
     for flat in polygons:
-        shapes = Shapes(shapes=(Polygons(label=1, corners=[flat]),))
+        shapes = Shapes(shapes=(Shape(label=1, patch=Polygons([flat])),))
         expected: Any = coco_mask.decode(coco_mask.frPyObjects([flat], height, width))  # type: ignore[call-overload]
         np.testing.assert_array_equal(shapes.draw((height, width), 0), expected[..., 0])
 
@@ -87,29 +76,6 @@ def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
     dataset = segvoc.read_dataset(tmp_path, split="val2017")
     assert dataset.images[0].image == tmp_path / "val2017/photo.png"
     np.testing.assert_array_equal(dataset.read(0).labels, square(1))
-
-
-def test_coco_with_backslashes_and_images_elsewhere(tmp_path: Path) -> None:
-    content = coco({"category_id": 90, "segmentation": [SQUARE]}, file_name="set\\photo.png")
-    file = write(tmp_path / "export.json", content)
-    make_image(tmp_path / "set/photo.png")
-    np.testing.assert_array_equal(labels_of(file), square())
-    make_image(tmp_path / "elsewhere/photo.png")
-    dataset = segvoc.read_dataset(file, images=tmp_path / "elsewhere")
-    assert dataset.images[0].image == tmp_path / "elsewhere/photo.png"
-
-
-def test_panoptic_pngs_beside_their_json(tmp_path: Path) -> None:
-    make_image(tmp_path / "val2017/photo.png")
-    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    pixels[2:6, 2:6] = 1, 2, 3
-    (tmp_path / "annotations/panoptic_val2017").mkdir(parents=True)
-    Image.fromarray(pixels).save(tmp_path / "annotations/panoptic_val2017/photo.png")
-    content = coco()
-    segment = {"id": 1 + 256 * 2 + 65536 * 3, "category_id": 3}
-    content["annotations"] = [{"image_id": 77, "file_name": "photo.png", "segments_info": [segment]}]
-    write(tmp_path / "annotations/panoptic_val2017.json", content)
-    np.testing.assert_array_equal(labels_of(tmp_path), square(1))
 
 
 def labelme(*shapes: dict[str, Any], image: str = "photo.png") -> dict[str, Any]:
@@ -153,16 +119,6 @@ def test_yolo_of_roboflow(tmp_path: Path) -> None:
     assert (labels_of(tmp_path, split="val") == UNLABELED).all()
 
 
-def test_yolo_with_a_list_of_images(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        make_image(tmp_path / f"images/{name}.png")
-    (tmp_path / "labels").mkdir()
-    write(tmp_path / "train.txt", "./images/b.png\n")
-    write(tmp_path / "dataset.yaml", "path: /home/somebody/data\ntrain: train.txt\nnames: {0: cat}\n")
-    dataset = segvoc.read_dataset(tmp_path)
-    assert [image.stem for image in dataset.images] == ["b"]
-
-
 def test_official_voc(tmp_path: Path) -> None:
     root = tmp_path / "VOCdevkit/VOC2012"
     for name in ("a", "b"):
@@ -179,16 +135,6 @@ def test_official_voc(tmp_path: Path) -> None:
     assert dataset.vocabulary.words[8] == "cat" and dataset.background == "background"
     np.testing.assert_array_equal(dataset.read(0).labels, square(8))
     assert [image.stem for image in segvoc.read_dataset(root / "ImageSets/Segmentation/train.txt").images] == ["a"]
-
-
-def test_voc_in_the_colors_of_its_label_map(tmp_path: Path) -> None:
-    make_image(tmp_path / "JPEGImages/photo.jpg")
-    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    pixels[2:6, 2:6] = 5, 200, 7
-    (tmp_path / "SegmentationClass").mkdir()
-    Image.fromarray(pixels).save(tmp_path / "SegmentationClass/photo.png")
-    write(tmp_path / "labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:5,200,7::\n")
-    np.testing.assert_array_equal(labels_of(tmp_path), square(1, outside=0))
 
 
 def test_voc_of_labelme2voc(tmp_path: Path) -> None:
@@ -223,43 +169,6 @@ def test_cvat_with_polygons_boxes_and_layers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels_of(tmp_path), expected)
 
 
-def test_cvat_turns_shapes(tmp_path: Path) -> None:
-    make_image(tmp_path / "photo.png")
-    box = '<box label="cat" xtl="2" ytl="3" xbr="10" ybr="5" rotation="90"/>'
-    ellipse = '<ellipse label="dog" cx="2" cy="8" rx="1.5" ry="1.5"/>'
-    write(tmp_path / "annotations.xml", cvat(box + ellipse))
-    labels = labels_of(tmp_path)
-    expected = np.zeros((HEIGHT, WIDTH), bool)
-    expected[0:8, 5:7] = True
-    np.testing.assert_array_equal(labels == 0, expected)
-    assert labels[8, 2] == 1
-
-
-def label_studio(*results: dict[str, Any], image: str = "/data/upload/1/0a1b2c3d-photo.png") -> dict[str, Any]:
-    size = {"original_width": WIDTH, "original_height": HEIGHT}
-    return {"data": {"image": image}, "annotations": [{"result": [size | result for result in results]}]}
-
-
-def test_label_studio_export(tmp_path: Path) -> None:
-    make_image(tmp_path / "images/photo.png")
-    points = [[x * 100 / WIDTH, y * 100 / HEIGHT] for x, y in np.reshape(SQUARE, (4, 2)).tolist()]
-    polygon = {"type": "polygonlabels", "value": {"points": points, "polygonlabels": ["cat"]}}
-    task = label_studio(polygon, {"type": "choices", "value": {"choices": ["blurred"]}})
-    task["annotations"].append({"was_cancelled": True, "result": []})
-    task["predictions"] = [{"result": [polygon | {"value": {"points": points, "polygonlabels": ["dog"]}}]}]
-    file = write(tmp_path / "project-1-at-2026.json", [task])
-    dataset = segvoc.read_dataset(file)
-    assert dataset.vocabulary.words == ("cat",)
-    np.testing.assert_array_equal(dataset.read(0).labels, square())
-
-
-def test_cityscapes_without_label_ids(tmp_path: Path) -> None:
-    make_image(tmp_path / "leftImg8bit/val/ulm/a_leftImg8bit.png")
-    (tmp_path / "gtFine/val/ulm").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"has a map in .*needs '.*ulm/a_gtFine_labelIds\.png'"):
-        segvoc.read_dataset(tmp_path)
-
-
 # ---- shapes without an area
 
 
@@ -276,7 +185,7 @@ def test_labelme_with_ignored_pixels_lines_and_an_embedded_image(tmp_path: Path)
     ]
     about = {"imagePath": "photo.png", "imageData": content, "imageHeight": HEIGHT, "imageWidth": WIDTH}
     write(tmp_path / "photo.json", {**about, "shapes": shapes})
-    with pytest.warns(SkippedShapesWarning, match=r"lines, boxes without a mask\): 2; draw"):
+    with pytest.warns(SkippedShapesWarning, match=r"\(1 line, 1 point\): 2; draw"):
         dataset = segvoc.read_dataset(tmp_path, background="rest")
     pixels, labels = dataset.read(0)
     assert (pixels == (10, 200, 30)).all()
@@ -284,28 +193,6 @@ def test_labelme_with_ignored_pixels_lines_and_an_embedded_image(tmp_path: Path)
     write(tmp_path / "photo.json", {**about, "imageData": "no base64!", "shapes": shapes[2:]})
     with pytest.raises(InputError, match="its image is not in base64"):
         segvoc.read_dataset(tmp_path).read(0)
-
-
-def test_coco_with_boxes_and_lines(tmp_path: Path) -> None:
-    make_image(tmp_path / "images/photo.png")
-    boxes: list[dict[str, Any]] = [
-        {"category_id": 3, "segmentation": []},
-        {"category_id": 3, "segmentation": [SQUARE[:4]]},
-    ]
-    file = write(tmp_path / "annotations/instances.json", coco(*boxes, {"category_id": 90, "segmentation": [SQUARE]}))
-    with pytest.warns(SkippedShapesWarning, match=": 2; draw"):
-        np.testing.assert_array_equal(labels_of(tmp_path), square())
-    write(file, coco(*boxes))
-    with pytest.raises(UsageError, match="it has boxes or points and no masks"):
-        segvoc.read_dataset(tmp_path)
-
-
-def test_cvat_with_lines(tmp_path: Path) -> None:
-    make_image(tmp_path / "photo.png")
-    line = '<polyline label="cat" points="1,2;3,4"/>'
-    write(tmp_path / "annotations.xml", cvat(line + '<box label="cat" xtl="2" ytl="2" xbr="6" ybr="6"/>'))
-    with pytest.warns(SkippedShapesWarning, match=": 1; draw"):
-        np.testing.assert_array_equal(labels_of(tmp_path), square())
 
 
 def test_coco_of_roboflow_and_labelme2coco(tmp_path: Path) -> None:

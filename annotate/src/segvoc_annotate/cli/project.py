@@ -78,8 +78,8 @@ def import_(
     from segvoc_annotate.projects.importing import import_dataset, import_images, import_path
     from segvoc_annotate.projects.project import Project
 
-    dataset.refuse_beside({"--labels": labels, "--classes": classes})
-    if dataset.path is None and images is None:
+    dataset.refuse_beside({"--labels": labels, "--classes": classes, "--stretch": dataset.stretch})
+    if not dataset.paths and images is None:
         raise UsageError("nothing is to be imported; give --dataset, or --images")
     if (labels is None) != (classes is None):
         raise UsageError("--labels and --classes belong together; give both, or neither")
@@ -94,10 +94,11 @@ def import_(
             progress.total = total
             progress.update(count - progress.done)
 
-        if dataset.path is not None:
-            result = import_path(
-                opened, dataset.path, dataset.format, images=images, split=dataset.split, done=done, on_step=show
-            )
+        if dataset.is_plain and dataset.paths:
+            format_, split = (next(iter(values), None) for values in (dataset.formats, dataset.splits))
+            result = import_path(opened, dataset.paths[0], format_, images=images, split=split, done=done, on_step=show)
+        elif (joined := dataset.read(images, None)) is not None:
+            result = import_dataset(opened, joined, done=done, on_step=show)
         elif found is not None:
             result = import_dataset(opened, found, done=done, on_step=show)
         else:

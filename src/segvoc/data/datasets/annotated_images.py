@@ -1,18 +1,32 @@
-"""Images whose labels are in a dataset's own form, from which they are drawn when they are read."""
+"""Images whose labels are in a dataset's own form, from which they are drawn when they are read.
+
+Most have shapes, drawn one over the other: polygons as pycocotools draws them, whatever program they come from, and
+masks, each in the encoding of its format. What is listed and can't be drawn is counted.
+"""
 
 import base64
+import binascii
+import io
+import math
 from collections import Counter
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Bool, Float64, UInt16
+from PIL import Image
 
-from segvoc.data.labeled_images import ImageAndLabels, LabeledImage
-from segvoc.errors import InputError, one_line
+from segvoc.data.labeled_images import ImageAndLabels, LabeledImage, LabeledImages
+from segvoc.data.preparation.conversions import COORDINATE_LIMIT, coco_mask
+from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELED
+from segvoc.vocabulary import Vocabulary
+
+_Item = TypeVar("_Item")
+
+_CORNERS_OF_ELLIPSE = 180
 
 
 @runtime_checkable
@@ -66,6 +80,8 @@ class AnnotatedImage(LabeledImage):
     """The label of pixels that are in no shape."""
     embedded: str | None = None
     """The content of the image's file, in base64, if it is in the file of the annotation."""
+    skipped: tuple[str, ...] = ()
+    """What each annotation is that isn't drawn: "polyline", "box", ..."""
 
     def exists(self) -> bool:
         """See `LabeledImage.exists`."""
@@ -93,8 +109,8 @@ class AnnotatedImage(LabeledImage):
         except (ValueError, OverflowError) as error:
             raise self._damaged(error) from None
 
-    def read_objects(self, size: tuple[int, int], stuff: Set[int] = frozenset()) -> UInt16[np.ndarray, "H W"] | None:
-        """See `LabeledImage.read_objects`."""
+    def stored_objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `LabeledImage.stored_objects`."""
         try:
             return self.annotation.objects(size, stuff)
         except (ValueError, OverflowError) as error:
@@ -104,6 +120,30 @@ class AnnotatedImage(LabeledImage):
         return InputError(
             f"{str(self.labels)!r}: the annotation of {self.stem!r} is damaged: {one_line(error)}; export it again"
         )
+
+
+def annotated(
+    labels: Path,
+    stem: str,
+    image: Callable[[], Path],
+    annotation: Callable[[], "Annotation"],
+    name: str | None = None,
+) -> AnnotatedImage:
+    """An image with its annotation; if either raises a `ValueError`, one that says so when it is read.
+
+    Args:
+        labels: the file with the annotation.
+        stem: the name of the image.
+        image: finds it.
+        annotation: reads it.
+        name: what an error calls the image; None: nothing.
+    """
+    try:
+        found = annotation()
+        skipped = found.skipped if isinstance(found, Shapes) else ()
+        return AnnotatedImage(image=image(), labels=labels, stem=stem, annotation=found, skipped=skipped)
+    except ValueError as error:
+        return broken(labels, stem, str(error) if name is None else f"{name}: {error}")
 
 
 def broken(path: Path, stem: str, problem: str) -> AnnotatedImage:
@@ -117,12 +157,53 @@ class FoundDataset:
     """What the reader of a format has found."""
 
     names: Sequence[str]
-    """The names of the classes, in the order of their labels."""
+    """The names of the classes, in the order of their labels; those of one name are one class."""
     images: Sequence[AnnotatedImage]
     background: str | None = None
     """The class that the format itself calls the background, if it has one."""
     has_outside: bool = True
     """Whether the labels are shapes, outside of which is something else, and not maps."""
+
+    def labeled_images(self, name: str, background: str | None) -> LabeledImages:
+        """The images, by their stems; those whose file is that of another as well are broken.
+
+        Args:
+            name: of the dataset.
+            background: the class that stands for "none of the others"; None: the format's own.
+
+        Raises:
+            UsageError: a name is no word, or a map has no such background.
+        """
+        own = [name.strip() for name in self.names]
+        background = self.background if background is None else background
+        about: dict[str, Any] = {}
+        if background is not None and self.has_outside:
+            own += [background] if background not in own else []
+            about["outside"] = own.index(background)
+        try:
+            vocabulary = Vocabulary(dict.fromkeys(own))
+        except UsageError as error:
+            raise UsageError(f"the classes of {name!r} can't be used as words: {error}") from None
+        if len(vocabulary) < len(own):
+            about["new_labels"] = tuple(map(vocabulary.words.index, own))
+        files = Counter(image.image for image in self.images if image.embedded is None and image.exists())
+        stems: Counter[str] = Counter()
+        images = []
+        for image in sorted(self.images, key=lambda image: (image.stem, image.image)):
+            stems[image.stem] += 1
+            stem = image.stem if stems[image.stem] == 1 else f"{image.stem}-{stems[image.stem]}"
+            if files[image.image] > 1 and not isinstance(image.annotation, Broken) and image.embedded is None:
+                problem = f"it has {files[image.image]} entries of the image {str(image.image)!r}"
+                image = broken(image.labels, stem, problem)
+            images.append(replace(image, stem=stem, **about))
+        return LabeledImages(name=name, vocabulary=vocabulary, images=tuple(images), background=background)
+
+
+def skipped_line(images: Iterable[AnnotatedImage]) -> str | None:
+    """How many annotations of which kinds aren't drawn; None: all are."""
+    count = Counter(kind for image in images for kind in image.skipped)
+    kinds = ", ".join(f"{number} {kind}" for kind, number in count.most_common())
+    return f"skipped annotations without an area ({kinds}): {count.total()}" if count else None
 
 
 def checked_size(size: tuple[int, int], stated: tuple[int, int] | None) -> None:
@@ -136,3 +217,177 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
     short = [path.with_suffix("").as_posix() for path in paths]
     count = Counter(short)
     return [stem if count[stem] == 1 else path.as_posix() for stem, path in zip(short, paths, strict=True)]
+
+
+# ---- shapes
+
+
+class Patch(NamedTuple):
+    """Pixels of a rectangle of an image, all of which is inside."""
+
+    top: int
+    left: int
+    inside: Bool[np.ndarray, "h w"]
+    """Which of them are meant."""
+
+
+class NoArea(ValueError):
+    """A shape isn't drawn, as it is a point, a line or the like; the message is its kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A shape with a label."""
+
+    label: int
+    """The index of its class; 65535 where pixels are unlabeled."""
+    patch: Callable[[int, int], Patch]
+    """Its pixels in an image of this height and width [px]; a `ValueError` if it is damaged, or doesn't fit. Can be
+    sent to other processes."""
+    group: int | str | None = None
+    """What the shapes of an object have in common; None: it is an object by itself."""
+    is_crowd: bool = False
+    """Whether it is no object, but several, or a part of none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """The shapes of an image; where they overlap, later ones are in front."""
+
+    shapes: tuple[Shape, ...]
+    size: tuple[int, int] | None = None
+    """Height and width of the image as the dataset says [px]."""
+    skipped: tuple[str, ...] = ()
+    """What each one is that isn't drawn."""
+    larger_first: bool = False
+    """Whether smaller ones are in front, as the format has no order."""
+    is_answered: bool = True
+    """Whether somebody has annotated the image, so that something is known of what lies outside."""
+
+    @classmethod
+    def of(cls, items: Iterable[_Item], shape: Callable[[_Item], Shape], **about: Any) -> "Shapes":
+        """The shapes of what a dataset lists of an image; `shape` raises `NoArea` for what isn't drawn."""
+        found, skipped = [], []
+        for item in items:
+            try:
+                found.append(shape(item))
+            except NoArea as kind:
+                skipped.append(str(kind))
+        return cls(shapes=tuple(found), skipped=tuple(skipped), **about)
+
+    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
+        """See `Annotation.draw`."""
+        labels = np.full(size, outside if self.is_answered else UNLABELED, np.uint16)
+        for shape, (top, left, inside) in self._patches(size):
+            rows, columns = inside.shape
+            labels[top : top + rows, left : left + columns][inside] = shape.label
+        return labels
+
+    def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
+        """See `Annotation.objects`."""
+        numbers = np.zeros(size, np.uint16)
+        known: dict[tuple[int, int | str | None], int] = {}
+        for index, (shape, (top, left, inside)) in enumerate(self._patches(size)):
+            # a shape without a group is found by its place, which no label is
+            key = (-1 - index, None) if shape.group is None else (shape.label, shape.group)
+            is_none = shape.label == UNLABELED or shape.is_crowd or (shape.group is None and shape.label in stuff)
+            number = 0 if is_none else known.setdefault(key, len(known) + 1)
+            if number >= UNLABELED:
+                raise ValueError(f"it has more than {UNLABELED - 1} objects")
+            rows, columns = inside.shape
+            numbers[top : top + rows, left : left + columns][inside] = number
+        return numbers
+
+    def _patches(self, size: tuple[int, int]) -> Iterable[tuple[Shape, Patch]]:
+        checked_size(size, self.size)
+        drawn = ((shape, shape.patch(*size)) for shape in self.shapes)
+        return sorted(drawn, key=lambda one: -int(one[1].inside.sum())) if self.larger_first else drawn
+
+
+@dataclass(frozen=True)
+class Polygons:
+    """Draws polygons as pycocotools does: the pixels whose centers are inside."""
+
+    corners: Sequence[Any]
+    """x and y of each polygon's corners in turns [px], or as fractions if `relative`; checked when they are drawn."""
+    relative: float | None = None
+    """The coordinate of the right and bottom edges, if coordinates are fractions of the image's size."""
+    degrees: float = 0.0
+    """They are turned by this in the image, clockwise."""
+    about: tuple[float, float] = (0.0, 0.0)
+    """x and y of what they are turned about, in the same unit as the corners."""
+
+    def __call__(self, height: int, width: int) -> Patch:
+        """See `Shape.patch`."""
+        scale = np.array([1.0, 1.0] if self.relative is None else [width / self.relative, height / self.relative])
+        polygons = [_corners(flat) * scale for flat in self.corners]
+        if self.degrees:
+            cos, sin = math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
+            about = np.array(self.about) * scale
+            # y goes down, so that this is clockwise
+            polygons = [(points - about) @ np.array([[cos, sin], [-sin, cos]]) + about for points in polygons]
+        if not polygons:
+            raise ValueError("a shape without a polygon")
+        points = np.concatenate(polygons)
+        # written so that NaN fails as well; pycocotools would crash
+        if not (np.abs(points) <= COORDINATE_LIMIT).all():
+            raise ValueError("a corner of a polygon lies far outside its image")
+        left, top = np.maximum(np.floor(points.min(axis=0)).astype(int), 0).tolist()
+        right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, (width, height)).tolist()
+        if left >= right or top >= bottom:
+            return Patch(0, 0, np.zeros((0, 0), bool))
+        # it rounds to fifths of a pixel towards zero, before the corner of the box is subtracted here
+        fifths = [np.trunc(5 * points + 0.5) - [5 * left, 5 * top] for points in polygons]
+        moved = [((points - (points < 0)) / 5).ravel().tolist() for points in fifths]
+        return Patch(top, left, coco_mask(moved, bottom - top, right - left))
+
+
+def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:
+    """The corners of a polygon from x and y in turns, which may be of any type."""
+    if not isinstance(flat, Sequence) or len(flat) < 6 or len(flat) % 2:
+        raise ValueError("a polygon that isn't a list of 3 corners or more, with x and y of each")
+    try:
+        return np.array(flat, np.float64).reshape(-1, 2)
+    except TypeError:
+        raise ValueError("a polygon with a corner that is no number") from None
+
+
+def rectangle(left: float, top: float, right: float, bottom: float) -> tuple[float, ...]:
+    """The corners of a rectangle."""
+    return (left, top, right, top, right, bottom, left, bottom)
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> tuple[float, ...]:
+    """The corners of a polygon along an ellipse."""
+    angles = np.linspace(0, 2 * math.pi, _CORNERS_OF_ELLIPSE, endpoint=False)
+    return tuple(np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], axis=1).ravel().tolist())
+
+
+def check_box(left: int, top: int, columns: int, rows: int, height: int, width: int) -> None:
+    """Check that the box of a mask is inside an image of this size."""
+    if min(left, top) < 0 or min(columns, rows) < 1 or left + columns > width or top + rows > height:
+        raise ValueError(f"a mask of {columns} x {rows} pixels at ({left}, {top}) is not inside its image")
+
+
+@dataclass(frozen=True)
+class PngMask:
+    """Draws a mask in a PNG, which is in base64."""
+
+    png: str
+    left: int = 0
+    top: int = 0
+    is_whole: bool = False
+    """Whether it has the size of the image."""
+
+    def __call__(self, height: int, width: int) -> Patch:
+        """See `Shape.patch`."""
+        try:
+            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as image:
+                if self.is_whole:
+                    checked_size((height, width), (image.height, image.width))
+                check_box(self.left, self.top, image.width, image.height, height, width)
+                alpha = np.array(image.convert("RGBA").getchannel("A"))
+                inside = alpha > 0 if alpha.min() < 255 else np.array(image.convert("L")) > 0
+        except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError):
+            raise ValueError("a mask that is no PNG in base64") from None
+        return Patch(self.top, self.left, inside)

@@ -1,8 +1,10 @@
 """COCO's JSON files: instances with run lengths or polygons, and panoptic segments in PNGs."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,19 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import (
-    AnnotatedImage,
     Annotation,
     FoundDataset,
-    broken,
+    NoArea,
+    Patch,
+    Polygons,
+    Shape,
+    Shapes,
+    annotated,
     checked_size,
     unique_stems,
 )
-from segvoc.data.datasets.fields import DatasetSource, Entry, chosen_set, json_content, naming_damage
+from segvoc.data.datasets.fields import DatasetSource, Entry, chosen_set, json_content, naming_damage, path_ends
 from segvoc.data.datasets.maps import looked_up
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, without_area
 from segvoc.data.preparation.conversions import coco_mask
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
@@ -57,8 +62,8 @@ class PanopticSegments:
         )
 
 
-_LOOSE_FILES = ("_annotations.coco.json", "annotations.json")
-"""What Roboflow and labelme2coco call the file, which lies beside the images."""
+_LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
+"""What Roboflow, labelme2coco, Label Studio and FiftyOne call the file, beside the images or their folder."""
 
 
 def loose_coco_files(folder: Path) -> dict[str, Path]:
@@ -100,18 +105,34 @@ def _set_of(file: Path) -> str:
 class _Reader:
     def __init__(self, source: DatasetSource, path: Path, content: Entry, panoptic: bool) -> None:
         self.source, self.path, self.panoptic = source, path, panoptic
-        self.categories, self.images, self.annotations = (
+        categories, self.images, self.annotations = (
             [Entry(entry, f"{name} {number}") for number, entry in enumerate(content.items(key))]
             for key, name in (("categories", "category"), ("images", "image"), ("annotations", "annotation"))
         )
-        self.labels = {entry.identity("id"): label for label, entry in enumerate(self.categories)}
+        if len({entry.identity("id") for entry in categories}) < len(categories):
+            raise ValueError("two categories have one id")
+        categories = self._without_roots(categories)
+        self.names = [entry.text("name").strip() for entry in categories]
+        self.labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
         # only panoptic files have to say what is stuff, and COCO's own file of stuff doesn't either
         is_stuff = path.stem.startswith("stuff_")
-        self.stuff = {
-            label for label, entry in enumerate(self.categories) if is_stuff or entry.content.get("isthing") == 0
-        }
-        if len(self.labels) < len(self.categories):
-            raise ValueError("two categories have one id")
+        self.stuff = {label for label, entry in enumerate(categories) if is_stuff or entry.content.get("isthing") == 0}
+
+    def _without_roots(self, categories: Sequence[Entry]) -> list[Entry]:
+        """Without what stands for a group of categories, as Roboflow's first one: others name it, nothing is of it."""
+        segments = (
+            entry.content.get("segments_info") if self.panoptic else [entry.content] for entry in self.annotations
+        )
+        flat = [one for some in segments if isinstance(some, list) for one in some if isinstance(one, Mapping)]
+        used = {repr(one.get("category_id")) for one in flat}
+        groups = Counter(repr(entry.content.get("supercategory")) for entry in categories)
+
+        def is_root(entry: Entry) -> bool:
+            name = repr(entry.content.get("name"))
+            others = groups[name] - (name == repr(entry.content.get("supercategory")))
+            return others > 0 and repr(entry.content["id"]) not in used
+
+        return [entry for entry in categories if not is_root(entry)]
 
     def dataset(self) -> FoundDataset:
         by_image: dict[int | str, list[Entry]] = {entry.identity("id"): [] for entry in self.images}
@@ -121,55 +142,58 @@ class _Reader:
             if (image_id := entry.identity("image_id")) not in by_image:
                 raise ValueError(f"an annotation is of image {image_id!r}, which it doesn't list")
             by_image[image_id].append(entry)
-        stems = unique_stems([Path(entry.text("file_name").replace("\\", "/")) for entry in self.images])
+        names = [entry.text("file_name") for entry in self.images]
+        stems = unique_stems([(path_ends(name) or [Path("image")])[0] for name in names])
         # "images", or a folder named after the set ("val2017" of "instances_val2017")
         root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
-        name = _set_of(self.path)
-        folders = [root / "images", root / "images" / name, root / name, root]
-        images = []
-        for entry, stem, entries in zip(self.images, stems, by_image.values(), strict=True):
-            try:
-                image = self.source.image(entry.text("file_name"), folders)
-                annotation, labels = self._annotation(entry.size(), entries)
-                images.append(AnnotatedImage(image=image, labels=labels, stem=stem, annotation=annotation))
-            except ValueError as error:
-                images.append(broken(self.path, stem, str(error)))
-        if images and without_area(images) == len(self.annotations) > 0:
+        split = _set_of(self.path)
+        folders = [root / "images", root / "images" / split, root / split, root / "data", root]
+        images = [
+            annotated(
+                self.path,
+                stem,
+                partial(self.source.image, name, folders),
+                partial(self._panoptic if self.panoptic else self._instances, entry, by_image[entry.identity("id")]),
+            )
+            for entry, name, stem in zip(self.images, names, stems, strict=True)
+        ]
+        if images and sum(len(image.skipped) for image in images) == len(self.annotations) > 0:
             raise ValueError("it has boxes or points and no masks, which this needs")
-        names = [entry.text("name").strip() for entry in self.categories]
-        return FoundDataset(names=names, images=images, has_outside=not self.panoptic)
+        return FoundDataset(names=self.names, images=images, has_outside=not self.panoptic)
 
-    def _annotation(self, size: tuple[int, int] | None, entries: Sequence[Entry]) -> tuple[Annotation, Path]:
-        """The annotation of an image, and the file that has it."""
-        if not self.panoptic:
-            return Shapes.of(entries, self._shape, size), self.path
+    def _instances(self, image: Entry, entries: Sequence[Entry]) -> Shapes:
+        return Shapes.of(entries, self._shape, size=image.size())
+
+    def _panoptic(self, image: Entry, entries: Sequence[Entry]) -> Annotation:
         if len(entries) != 1:
             raise ValueError(f"an image has {len(entries)} panoptic annotations in place of one")
-        name = entries[0].text("file_name")
         folders = [self.path.with_suffix(""), self.path.parent / "panoptic", self.path.parent]
-        png = DatasetSource(path=self.path).image(name, folders)
+        png = DatasetSource(path=self.path).image(entries[0].text("file_name"), folders)
         segments = [Entry(segment, "a segment") for segment in entries[0].items("segments_info")]
         labels = {segment.whole("id"): self._label(segment) for segment in segments}
-        crowds = {segment.whole("id") for segment in segments if _is_crowd(segment)}
+        crowds = {segment.whole("id") for segment in segments if segment.content.get("iscrowd")}
         things = frozenset(id for id, label in labels.items() if label not in self.stuff and id not in crowds)
-        return PanopticSegments(path=png, labels=labels, things=things), png
+        return PanopticSegments(path=png, labels=labels, things=things)
 
     def _shape(self, entry: Entry) -> Shape:
         label = self._label(entry)
-        # each annotation is an object: its name is a group of its own
-        is_crowd = label in self.stuff or _is_crowd(entry)
         content: Any = entry.content.get("segmentation")
         if isinstance(content, Mapping):
-            return _CocoRuns(label=label, runs=content, group=entry.name, is_crowd=is_crowd)
-        if not content:
-            raise NoArea(f"{entry.name} has a box at most")
-        if not isinstance(content, list):
+            patch = partial(_runs, content)
+        elif not content:
+            raise NoArea("box")
+        elif not isinstance(content, list):
             raise ValueError(f"{entry.name} has a segmentation that is neither polygons nor run lengths")
-        # two corners or fewer are a line, as some tools write for what they clipped
-        polygons = [one for one in content if not (isinstance(one, list) and len(one) < 6 and len(one) % 2 == 0)]
-        if not polygons:
-            raise NoArea(f"{entry.name} is a line")
-        return Polygons(label=label, corners=polygons, group=entry.name, is_crowd=is_crowd)
+        else:
+            # some tools write a single polygon without the list around it
+            content = content if any(isinstance(one, list) for one in content) else [content]
+            # two corners or fewer are a line, as some tools write for what they clipped
+            patch = Polygons([one for one in content if not (isinstance(one, list) and len(one) in (0, 2, 4))])
+            if not patch.corners:
+                raise NoArea("line")
+        # each annotation is an object: its name is a group of its own
+        is_crowd = label in self.stuff or bool(entry.content.get("iscrowd"))
+        return Shape(label=label, patch=patch, group=entry.name, is_crowd=is_crowd)
 
     def _label(self, entry: Entry) -> int:
         category = entry.identity("category_id")
@@ -178,19 +202,9 @@ class _Reader:
         return self.labels[category]
 
 
-def _is_crowd(entry: Entry) -> bool:
-    return bool(entry.content.get("iscrowd"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _CocoRuns(Shape):
-    """A mask as COCO's run lengths."""
-
-    runs: Mapping[str, Any]
-    """{"size": [H, W], "counts": ...}"""
-
-    def patch(self, height: int, width: int) -> Patch:
-        try:
-            return Patch(0, 0, coco_mask(self.runs, height, width))
-        except (KeyError, TypeError, UnicodeError, OverflowError) as error:
-            raise ValueError(f"run lengths that are none ({error})") from None
+def _runs(runs: Mapping[str, Any], height: int, width: int) -> Patch:
+    """Draws a mask as COCO's run lengths, {"size": [H, W], "counts": ...}."""
+    try:
+        return Patch(0, 0, coco_mask(runs, height, width))
+    except (KeyError, TypeError, UnicodeError, OverflowError) as error:
+        raise ValueError(f"run lengths that are none ({error})") from None

@@ -1,27 +1,30 @@
 """CVAT's XML ("CVAT for images 1.1"): masks, polygons, boxes and ellipses."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import DatasetSource, chosen_set, finite, naming_damage, read_xml
-from segvoc.data.datasets.shapes import (
+from segvoc.data.datasets.annotated_images import (
+    FoundDataset,
     NoArea,
     Patch,
     Polygons,
     Shape,
     Shapes,
+    annotated,
     check_box,
     ellipse,
     rectangle,
+    unique_stems,
 )
+from segvoc.data.datasets.fields import DatasetSource, chosen_set, finite, naming_damage, path_ends, read_xml
 from segvoc.errors import UsageError
-
-_WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
+from segvoc.storage.files import safe_path
 
 
 def find_xml(folder: Path) -> dict[str, Path]:
@@ -31,87 +34,120 @@ def find_xml(folder: Path) -> dict[str, Path]:
 
 
 def read_cvat(source: DatasetSource) -> FoundDataset:
-    """Read CVAT's XML file; shapes of a higher z order are in front, then later ones."""
-    path = source.path
+    """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
+
+    An image of a subset is in the folder of its name, as CVAT exports it.
+    """
+    path, split = source.path, source.split
     if not path.is_file():
         files = find_xml(path)
         if not files:
             raise UsageError(f"{str(path)!r} has no XML file of CVAT's; give the file itself as --dataset")
-        path = chosen_set(source, files, "files")
+        # of a single file, a split chooses a subset
+        path, split = (
+            (next(iter(files.values())), split) if len(files) == 1 else (chosen_set(source, files, "files"), None)
+        )
     with naming_damage(path):
         root = read_xml(path)
         if root.tag != "annotations":
             raise ValueError(f"it begins with <{root.tag[:40]}>, not with <annotations>")
         if root.find("track") is not None:
             raise ValueError("it has the tracks of a video, which aren't read: export it as CVAT for images 1.1")
-        names = [(name.text or "").strip() for name in root.iterfind("meta//labels/label/name")]
+        # those with a parent are the points of a skeleton
+        labels = [label for label in root.iterfind("meta//labels/label") if label.find("parent") is None]
+        names = [name for label in labels if (name := (label.findtext("name") or "").strip())]
         if not names:
             raise ValueError("it lists no labels")
     elements = root.findall("image")
-    files = [element.get("name", "") for element in elements]
-    stems = unique_stems([Path(name.replace("\\", "/") or "image") for name in files])
-    folders = [path.parent / "images", path.parent / "images" / "default", path.parent / path.stem, path.parent]
-    images = []
-    for element, name, stem in zip(elements, files, stems, strict=True):
-        try:
-            image = source.image(name, folders)
-            annotation = _annotation(element, names)
-            images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
-        except ValueError as error:
-            images.append(broken(path, stem, f"image {name[:60]!r}: {error}"))
+    subsets = {_subset(element): None for element in elements}
+    if split is not None:
+        chosen_set(source, subsets, "subsets")
+        elements = [element for element in elements if _subset(element) == split]
+    files = [(path_ends(element.get("name", "")) or [Path("image")])[0] for element in elements]
+    often = Counter(files)
+    places = [
+        file if often[file] == 1 else Path(_subset(element)) / file
+        for element, file in zip(elements, files, strict=True)
+    ]
+    label_of = {name: label for label, name in reversed(list(enumerate(names)))}
+    images = [
+        annotated(
+            path,
+            stem,
+            partial(_image, source, path.parent, element, subsets.keys(), is_alone=often[file] == 1),
+            partial(_annotation, element, label_of),
+            name=f"image {element.get('name', '')[:60]!r}",
+        )
+        for element, file, stem in zip(elements, files, unique_stems(places), strict=True)
+    ]
     return FoundDataset(names=names, images=images)
 
 
-def _annotation(image: Element, names: Sequence[str]) -> Shapes:
-    kinds = ("mask", "polygon", "box", "ellipse", *_WITHOUT_AREA)
-    elements = sorted(
-        (element for element in image if element.tag in kinds), key=lambda element: int(element.get("z_order", "0"))
+def _image(source: DatasetSource, folder: Path, element: Element, subsets: Set[str], *, is_alone: bool) -> Path:
+    """The file of an image: in the folder of its subset, or, if no other subset has one of the name, in any."""
+    name = element.get("name", "")
+    roots = [folder / "images", folder]
+    if source.images is not None:
+        roots = [source.images, *([source.images.parent] if source.images.name in subsets else [])]
+    with suppress(ValueError):
+        inside = safe_path(f"{_subset(element)}/{name}")
+        found = [root / inside for root in roots if not is_alone or (root / inside).is_file()]
+        if found:
+            return next((file for file in found if file.is_file()), found[0])
+    return source.image(name, [folder / "images", folder])
+
+
+def _subset(element: Element) -> str:
+    return element.get("subset") or "default"
+
+
+def _annotation(element: Element, labels: Mapping[str, int]) -> Shapes:
+    # what is about the whole image (<tag>) is no shape
+    shapes = sorted(
+        (shape for shape in element if shape.tag != "tag"), key=lambda shape: int(shape.get("z_order") or 0)
     )
-    height, width = image.get("height"), image.get("width")
+    height, width = element.get("height"), element.get("width")
     size = (int(height), int(width)) if height and width else None
-    return Shapes.of(elements, lambda element: _shape(element, names), size)
+    return Shapes.of(shapes, lambda shape: _shape(shape, labels), size=size)
 
 
-def _shape(element: Element, names: Sequence[str]) -> Shape:
-    def number(name: str, default: str | None = None) -> float:
-        return finite(element.get(name, default), f"{name!r} of a {kind}")
+def _shape(element: Element, labels: Mapping[str, int]) -> Shape:
+    def numbers(*names: str) -> Sequence[float]:
+        return [finite(element.get(name), f"{name!r} of a {kind}") for name in names]
 
     kind, word, group = element.tag, element.get("label", "").strip(), element.get("group_id", "0")
-    if kind in _WITHOUT_AREA:
-        raise NoArea(f"a {kind}")
-    if word not in names:
+    if kind not in ("mask", "polygon", "box", "ellipse"):
+        raise NoArea(kind)
+    if word not in labels:
         raise ValueError(f"a {kind} has the label {word[:60]!r}, which the file doesn't list")
-    label, group = names.index(word), None if group == "0" else group
     if kind == "mask":
         left, top, width, height = (int(element.get(name, "")) for name in ("left", "top", "width", "height"))
-        return _BoxRuns(label=label, box=(left, top, width, height), runs=element.get("rle", ""), group=group)
-    turn = number("rotation", "0")
-    if kind == "box":
-        corners = rectangle(number("xtl"), number("ytl"), number("xbr"), number("ybr"), turn)
-    elif kind == "ellipse":
-        corners = ellipse(number("cx"), number("cy"), number("rx"), number("ry"), turn)
+        patch = partial(_runs, element.get("rle", ""), (left, top, width, height))
     else:
-        points = [point.split(",") for point in element.get("points", "").split(";")]
-        if any(len(point) != 2 for point in points):
-            raise ValueError("a polygon has a point that isn't x and y")
-        corners = tuple(finite(value, "a coordinate of a polygon") for point in points for value in point)
-    return Polygons(label=label, corners=[corners], group=group)
+        if kind == "box":
+            left, top, right, bottom = numbers("xtl", "ytl", "xbr", "ybr")
+            corners, center = rectangle(left, top, right, bottom), ((left + right) / 2, (top + bottom) / 2)
+        elif kind == "ellipse":
+            x, y, *radii = numbers("cx", "cy", "rx", "ry")
+            corners, center = ellipse(x, y, *radii), (x, y)
+        else:
+            points = [point.split(",") for point in element.get("points", "").split(";")]
+            if any(len(point) != 2 for point in points):
+                raise ValueError("a polygon has a point that isn't x and y")
+            corners, center = (
+                [finite(value, "a coordinate of a polygon") for point in points for value in point],
+                (0.0, 0.0),
+            )
+        patch = Polygons([corners], degrees=finite(element.get("rotation", "0"), "a rotation"), about=center)
+    return Shape(label=labels[word], patch=patch, group=None if group == "0" else group)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _BoxRuns(Shape):
-    """A mask as CVAT's run lengths in a box, row by row: outside, inside, outside, ..."""
-
-    box: tuple[int, int, int, int]
-    """Left, top, width and height [px]."""
-    runs: str
-    """The lengths, separated by commas."""
-
-    def patch(self, height: int, width: int) -> Patch:
-        left, top, columns, rows = self.box
-        check_box(left, top, columns, rows, height, width)
-        lengths = np.array([int(length) for length in self.runs.split(",")], np.int64)
-        if (lengths < 0).any() or (lengths > rows * columns).any() or lengths.sum() != rows * columns:
-            raise ValueError(f"run lengths that don't fill the {rows * columns} pixels of their box")
-        inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-        return Patch(top, left, inside.reshape(rows, columns))
+def _runs(text: str, box: tuple[int, int, int, int], height: int, width: int) -> Patch:
+    """Draws a mask as run lengths in a box (left, top, width, height), row by row: outside, inside, outside, ..."""
+    left, top, columns, rows = box
+    check_box(left, top, columns, rows, height, width)
+    lengths = np.array([int(length) for length in text.split(",")], np.int64)
+    if (lengths < 0).any() or (lengths > rows * columns).any() or lengths.sum() != rows * columns:
+        raise ValueError(f"run lengths that don't fill the {rows * columns} pixels of their box")
+    inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return Patch(top, left, inside.reshape(rows, columns))

@@ -1,11 +1,13 @@
 """What readers of datasets share: where a dataset lies, and checked values of its files, which may be hostile."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 from segvoc.errors import UsageError, one_line
@@ -33,16 +35,34 @@ class DatasetSource:
     def image(self, name: str, folders: Sequence[Path]) -> Path:
         """The file of an image that the dataset calls by a path below one of some folders, the likeliest first.
 
-        `images` alone is looked into if it is given. The first that exists; if none does, the first.
+        `images` alone is looked into if it is given, also for the end of the path. So are the folders for that of a URL
+        or of a path on another machine. The first, and longest, that exists; if none does, the first.
 
         Raises:
-            ValueError: the name points outside the folders.
+            ValueError: the name points outside the folders, and no end of it is there.
         """
-        path = safe_path(name)
-        places = [folder / path for folder in folders]
-        if self.images is not None:
-            places = [self.images / path, self.images / path.name]
-        return next((place for place in places if place.exists()), places[0])
+        folders = folders if self.images is None else [self.images]
+        try:
+            whole, outside = safe_path(name), None
+        except ValueError as error:
+            whole, outside = Path(), error
+        ends = [whole] if outside is None and self.images is None else path_ends(name)
+        places = [folder / end for end in ends for folder in folders]
+        if (found := next((place for place in places if place.is_file()), None)) is not None:
+            return found
+        if outside is not None:
+            raise outside
+        return places[0]
+
+
+def path_ends(name: str) -> list[Path]:
+    """A path or URL of any machine, without what leads out of a folder, and its ends: "a/b.jpg", "b.jpg"."""
+    if re.match(r"[a-zA-Z][\w+.-]*://", name):
+        name = unquote(urlsplit(name).path)
+    parts = [part for part in re.split(r"[/\\]+", re.sub("^[a-zA-Z]:", "", name)) if part not in ("", ".", "..")]
+    with suppress(ValueError):  # no name of a file
+        return [safe_path("/".join(parts[first:])) for first in range(len(parts))]
+    return []
 
 
 def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _Set:
@@ -122,7 +142,8 @@ def read_lines(path: Path) -> list[str]:
     """
     with naming_damage(path):
         try:
-            return path.read_text(encoding="utf-8-sig").splitlines()
+            # not `splitlines`, for which a name may have ends of lines inside
+            return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
         except UnicodeError:
             raise ValueError("it is no text in UTF-8") from None
 

@@ -16,7 +16,6 @@ from segvoc.errors import InputError, UsageError, missing_package, one_line
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image
 from segvoc.storage.resume import Stamp
-from segvoc.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import datasets
@@ -135,9 +134,7 @@ def read_huggingface(
     if not isinstance(dataset, Dataset):
         raise UsageError(f"a {type(dataset).__name__} can't be read in any order; load the dataset without streaming")
     name = name or str(dataset.info.dataset_name or "dataset")
-    found = _found_rows(dataset, classes, image, labels, name)
-    vocabulary = Vocabulary(found.names)
-    return LabeledImages(name=name, vocabulary=vocabulary, images=tuple(found.images), background=background)
+    return _found_rows(dataset, classes, image, labels, name).labeled_images(name, background)
 
 
 def read_saved(source: DatasetSource) -> FoundDataset:

@@ -1,19 +1,37 @@
-"""Label Studio's JSON: brush masks, polygons, rectangles and ellipses."""
+"""Label Studio's JSON: brushes, bitmaps, polygons, closed vectors, rectangles and ellipses."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, naming_damage, read_xml
-from segvoc.data.datasets.shapes import Patch, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.data.datasets.annotated_images import (
+    FoundDataset,
+    NoArea,
+    Patch,
+    PngMask,
+    Polygons,
+    Shape,
+    Shapes,
+    annotated,
+    ellipse,
+    rectangle,
+    unique_stems,
+)
+from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, naming_damage, path_ends, read_xml
 
-_TYPES = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
+_ABOUT_IMAGE = frozenset(
+    ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea")
+)
+"""Types of answers about a whole image, or about a region that is listed itself."""
+
+_STEPS = np.linspace(0, 1, 20, endpoint=False)[1:, None]
+"""Where a curve between two corners of a vector has corners of its polygon, as shares of its way."""
 
 
 def read_label_studio(source: DatasetSource) -> FoundDataset:
@@ -28,40 +46,43 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
         if not isinstance(content, list):
             raise ValueError("it is no list of tasks")
         tasks = [Entry(task, f"task {number}") for number, task in enumerate(content)]
-        names = _names(tasks, path.parent / "label_config.xml")
-        if not names:
+        labels = _configured(path.parent / "label_config.xml")
+        if not labels:
+            found = {word for task in tasks for region in _regions(task) or () for word in _words(region)}
+            labels = {word: word for word in sorted(found)}
+        if not labels:
             raise ValueError("it has no labels")
         addresses = [_address(task.entry("data")) for task in tasks]
-    files = [Path(_file_name(address).lstrip("/")) for address in addresses]
-    stems = [stem.removeprefix("images/") for stem in unique_stems(files)]
-    images = []
-    for task, file, address, stem in zip(tasks, files, addresses, stems, strict=True):
-        try:
-            if re.match(r"[a-zA-Z0-9+.-]+://", address):
-                raise ValueError(f"its image {address[:80]!r} is a URL, which isn't fetched")
-            image = _image(source, path.parent, file)
-            annotation = Shapes(shapes=tuple(_shapes(task, names)), size=_size(task))
-            images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
-        except ValueError as error:
-            images.append(broken(path, stem, f"{task.name}: {error}"))
+    names = list(dict.fromkeys(labels.values()))
+    indices = {word: names.index(name) for word, name in labels.items()}
+    files = [_file_name(address) for address in addresses]
+    stems = [
+        stem.removeprefix("images/")
+        for stem in unique_stems([(path_ends(file) or [Path("image")])[0] for file in files])
+    ]
+    images = [
+        annotated(
+            path, stem, partial(_image, source, path.parent, file), partial(_shapes, task, indices), name=task.name
+        )
+        for task, file, stem in zip(tasks, files, stems, strict=True)
+    ]
     return FoundDataset(names=names, images=images)
 
 
-def _names(tasks: Sequence[Entry], config: Path) -> list[str]:
-    """The labels of the labeling interface; without its file those that occur, in alphabetical order."""
-    if config.is_file():
-        labels = (label.get("value", "").strip() for label in read_xml(config).iter("Label"))
-        if names := [label for label in labels if label]:
-            return names
-    words = (_word(region) for task in tasks for region in _regions(task))
-    return sorted({word for word in words if word is not None})
+def _configured(config: Path) -> dict[str, str]:
+    """The labels of the labeling interface, and what each is called: its alias, if it has one, as in exports."""
+    labels: dict[str, str] = {}
+    for label in read_xml(config).iter("Label") if config.is_file() else ():
+        value, alias = label.get("value", "").strip(), label.get("alias", "").strip()
+        labels |= {one: alias or value for one in (value, alias) if one}
+    return labels
 
 
 def _address(data: Entry) -> str:
     """The image of a task: its "image", or else the only text that looks like one."""
     if "image" in data:
         return data.text("image")
-    texts = [value for value in data.content.values() if isinstance(value, str) and "/" in value]
+    texts = [value for value in data.content.values() if isinstance(value, str) and ("/" in value or "\\" in value)]
     if len(texts) != 1:
         raise ValueError(f"{data.name} has no 'image'")
     return texts[0]
@@ -71,95 +92,138 @@ def _file_name(address: str) -> str:
     """The path in an address: "/data/local-files/?d=..." has it in `d`."""
     if "?d=" in address:
         return parse_qs(urlsplit(address).query, errors="surrogateescape").get("d", [""])[0]
-    return unquote(address.split("?")[0])
+    return address if re.match(r"[a-zA-Z][\w+.-]*://", address) else unquote(address.split("?")[0]).lstrip("/")
 
 
-def _image(source: DatasetSource, folder: Path, file: Path) -> Path:
-    name = file.as_posix()
-    if name.startswith("data/upload/"):
-        # uploaded files have a random prefix: "data/upload/1/0a1b2c3d-photo.jpg"
-        base = file.name
-        plain = re.sub(r"^[0-9a-f]{8}-", "", base)
-        places = [source.image(one, [folder / "images", folder]) for one in (base, plain)]
-        return next((place for place in places if place.exists()), places[0])
-    return source.image(name, [folder, folder / "images"])
+def _image(source: DatasetSource, folder: Path, name: str) -> Path:
+    places = [folder, folder / "images"]
+    base = (path_ends(name) or [Path("image")])[-1].name
+    # uploaded files have a random prefix: "data/upload/1/0a1b2c3d-photo.jpg"
+    others = (base, re.sub(r"^[0-9a-f]{8}-", "", base)) if "upload/" in name.replace("\\", "/") else ()
+    found = [place / other for other in others for place in ([source.images] if source.images else places)]
+    try:
+        exact = source.image(name, places)
+    except ValueError:
+        exact = next((file for file in found if file.is_file()), None)
+        if exact is None:
+            raise
+    return next((file for file in (exact, *found) if file.is_file()), exact)
 
 
-def _regions(task: Entry) -> Sequence[Any]:
-    """What was annotated, or predicted if nothing was."""
+def _regions(task: Entry) -> Sequence[Any] | None:
+    """What was annotated, or predicted if nobody has looked; None: nobody has, or has skipped the task."""
     for key in ("annotations", "completions", "predictions"):
-        answers = [Entry(answer, f"an entry of {key!r}") for answer in (task.items(key) if key in task else [])]
-        answers = [answer for answer in answers if not answer.content.get("was_cancelled")]
+        listed = task.items(key) if key in task else []
+        # ids stand for what isn't in the file
+        answers = [Entry(answer, f"an entry of {key!r}") for answer in listed if not isinstance(answer, int)]
+        kept = [answer for answer in answers if not answer.content.get("was_cancelled")]
+        if kept:
+            return kept[-1].items("result")
         if answers:
-            return answers[-1].items("result")
-    return []
+            return None
+    return None
 
 
-def _word(region: object) -> str | None:
-    """The first label of a region; None if it has none, like a choice."""
-    if not isinstance(region, dict) or region.get("type") not in _TYPES:
-        return None
-    value = region.get("value")
-    labels = value.get(region["type"]) if isinstance(value, dict) else None
-    if not isinstance(labels, list) or not labels or not isinstance(labels[0], str) or not labels[0].strip():
-        return None
-    return labels[0].strip()
+def _words(region: object) -> list[str]:
+    """The labels of a region; none of one that has none, like a choice."""
+    if not isinstance(region, dict) or not isinstance(value := region.get("value"), dict):
+        return []
+    kind = region.get("type")
+    labels = value.get(kind) if isinstance(kind, str) and kind.endswith("labels") else None
+    return [one.strip() for one in labels if isinstance(one, str) and one.strip()] if isinstance(labels, list) else []
 
 
-def _size(task: Entry) -> tuple[int, int] | None:
-    sizes = {Entry(region, "a region").size("original_height", "original_width") for region in _regions(task)} - {None}
+def _shapes(task: Entry, labels: Mapping[str, int]) -> Shapes:
+    answer = _regions(task)
+    # a shape that is drawn with one control and labeled, or described, with others has an entry of each, of one id
+    regions: dict[object, list[Entry]] = {}
+    for number, content in enumerate(answer or ()):
+        entry = Entry(content, f"region {number}")
+        if entry.content.get("type") not in _ABOUT_IMAGE:
+            regions.setdefault(entry.identity("id") if "id" in entry else (number,), []).append(entry)
+    words = [
+        list(dict.fromkeys(word for entry in region for word in _words(entry.content))) for region in regions.values()
+    ]
+    sizes = {entry.size("original_height", "original_width") for region in regions.values() for entry in region} - {
+        None
+    }
     if len(sizes) > 1:
         raise ValueError("its regions are of images of different sizes")
-    return next(iter(sizes), None)
+    shapes = Shapes.of(
+        zip(regions.values(), words, strict=True),
+        lambda region: _shape(region[0][0], region[1], labels),
+        size=next(iter(sizes), None),
+        is_answered=answer is not None,
+    )
+    further = ("further label of a region",) * sum(len(of_region[1:]) for of_region in words)
+    return replace(shapes, skipped=shapes.skipped + further)
 
 
-def _shapes(task: Entry, names: Sequence[str]) -> list[Shape]:
-    shapes: list[Shape] = []
-    for number, content in enumerate(_regions(task)):
-        region = Entry(content, f"region {number}")
-        if region.content.get("type") not in _TYPES:
-            continue
-        word = _word(content)
-        if word not in names:
-            raise ValueError(f"{region.name} has the label {word!r}, which label_config.xml lacks")
-        shapes.append(_shape(region, names.index(word)))
-    return shapes
+def _shape(region: Entry, words: Sequence[str], labels: Mapping[str, int]) -> Shape:
+    kind = region.text("type")
+    patch = _patch(region.entry("value"), kind)
+    if not words:
+        raise NoArea(f"{kind} without a label")
+    if words[0] not in labels:
+        raise ValueError(f"{region.name} has the label {words[0]!r}, which label_config.xml lacks")
+    if region.content.get("image_rotation"):
+        raise ValueError(f"{region.name} was drawn on an image that Label Studio had turned; turn it in its file")
+    return Shape(label=labels[words[0]], patch=patch)
 
 
-def _shape(region: Entry, label: int) -> Shape:
-    value, kind = region.entry("value"), region.text("type")
-    if kind == "brushlabels":
-        return _BrushRuns(label=label, runs=value.items("rle"))
-    if kind == "polygonlabels":
+def _patch(value: Entry, kind: str) -> Callable[[int, int], Patch]:
+    """What draws a region: its value tells which shape it is, whatever its type is called."""
+    if "rle" in value:
+        return partial(_brush, value.items("rle"))
+    if "imageDataURL" in value:
+        return PngMask(value.text("imageDataURL").partition("base64,")[2], is_whole=True)
+    if "points" in value and value.content.get("closed", True):
         points = value.items("points")
         if not all(isinstance(point, list) and len(point) == 2 for point in points):
-            raise ValueError(f"a point of {region.name} isn't x and y")
-        corners = [finite(one, f"a coordinate of {region.name}") for point in points for one in point]
-        return Polygons(label=label, corners=[corners], relative=100.0)
-    if "rotation" in value and value.number("rotation"):
-        raise ValueError(f"{region.name} is turned; draw it as a polygon")
+            raise ValueError(f"a point of {value.name} isn't x and y")
+        corners = [finite(one, f"a coordinate of {value.name}") for point in points for one in point]
+        return Polygons([corners], relative=100.0)
+    if "vertices" in value and value.content.get("closed"):
+        return Polygons([_vector([Entry(one, "a vertex") for one in value.items("vertices")])], relative=100.0)
+    if not {"x", "y", "height"} <= value.content.keys() and "radiusX" not in value:
+        raise NoArea(kind)
     x, y = value.number("x"), value.number("y")
-    if kind == "ellipselabels":
+    degrees = value.number("rotation") if "rotation" in value else 0.0
+    if "radiusX" in value:
         corners = ellipse(x, y, value.number("radiusX"), value.number("radiusY"))
     else:
         corners = rectangle(x, y, x + value.number("width"), y + value.number("height"))
-    return Polygons(label=label, corners=[corners], relative=100.0)
+    return Polygons([corners], relative=100.0, degrees=degrees, about=(x, y))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _BrushRuns(Shape):
-    """A mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
+def _vector(vertices: Sequence[Entry]) -> list[float]:
+    """The corners of a closed vector, whose sides may be Bézier curves."""
+    corners: list[float] = []
+    for start, end in zip(vertices, [*vertices[1:], *vertices[:1]], strict=True):
+        first, last = (np.array([one.number("x"), one.number("y")]) for one in (start, end))
+        corners += first.tolist()
+        out, back = (
+            one.entry(key) if one.content.get("isBezier") and key in one else None
+            for one, key in ((start, "controlPoint2"), (end, "controlPoint1"))
+        )
+        if out is not None or back is not None:
+            # without a control point of its own, an end has one on the straight line
+            near = first + 0.3 * (last - first) if out is None else np.array([out.number("x"), out.number("y")])
+            far = last - 0.3 * (last - first) if back is None else np.array([back.number("x"), back.number("y")])
+            rest = 1 - _STEPS
+            curve = rest**3 * first + 3 * rest**2 * _STEPS * near + 3 * rest * _STEPS**2 * far + _STEPS**3 * last
+            corners += curve.ravel().tolist()
+    return corners
 
-    runs: Sequence[Any]
-    """The bytes; checked when they are drawn."""
 
-    def patch(self, height: int, width: int) -> Patch:
-        try:
-            content = bytes(self.runs)
-        except (TypeError, ValueError):
-            raise ValueError("run lengths that are no bytes") from None
-        values = _brush_values(content, 4 * height * width)
-        return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)
+def _brush(runs: Sequence[Any], height: int, width: int) -> Patch:
+    """Draws a mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
+    try:
+        content = bytes(runs)
+    except (TypeError, ValueError):
+        raise ValueError("run lengths that are no bytes") from None
+    values = _brush_values(content, 4 * height * width)
+    return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)
 
 
 def _brush_values(content: bytes, expected: int) -> np.ndarray:
@@ -185,9 +249,6 @@ def _brush_values(content: bytes, expected: int) -> np.ndarray:
         end = place + 1 + number(sizes[number(2)])
         if end > count:
             raise ValueError("run lengths that are too long")
-        if repeated:
-            values[place:end] = number(word)
-        else:
-            values[place:end] = [number(word) for _ in range(end - place)]
+        values[place:end] = number(word) if repeated else [number(word) for _ in range(end - place)]
         place = end
     return values

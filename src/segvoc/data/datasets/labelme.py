@@ -1,29 +1,34 @@
-"""LabelMe: a JSON file of shapes for each image."""
+"""LabelMe, and AnyLabeling, which writes its files: a JSON file of shapes for each image."""
 
-import base64
-import binascii
-import io
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from PIL import Image
-
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
-from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, read_lines, visible_files
-from segvoc.data.datasets.shapes import NoArea, Patch, Polygons, Shape, Shapes, check_box, ellipse, rectangle
+from segvoc.data.datasets.annotated_images import (
+    AnnotatedImage,
+    FoundDataset,
+    NoArea,
+    PngMask,
+    Polygons,
+    Shape,
+    Shapes,
+    annotated,
+    broken,
+    ellipse,
+    rectangle,
+    unique_stems,
+)
+from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_content, path_ends, read_lines, visible_files
 from segvoc.errors import UsageError
+from segvoc.formats.writers import LABELME_IGNORED
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.storage.files import safe_path
 
-LABELME_IGNORED = "__ignore__"
-"""LabelMe's word for pixels without a class."""
-
-_WITHOUT_AREA = ("point", "points", "line", "linestrip")
+_WITHOUT_AREA = ("point", "points", "line", "linestrip", "cuboid")
+_OF_CORNERS = ("polygon", "rectangle", "rotation", "oriented_rectangle", "quadrilateral")
 
 LABELME_BACKGROUND = "_background_"
 """LabelMe's word for "none of the others"."""
@@ -34,7 +39,7 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
 
     The classes are the lines of `labels.txt`, or else all labels, in alphabetical order.
     """
-    contents: dict[Path, Entry | None] = {}
+    contents: dict[Path, Entry] = {}
     problems: dict[Path, str] = {}
     for path in visible_files(source.folder, lambda path: path.suffix.lower() == ".json"):
         try:
@@ -42,78 +47,82 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
             if "shapes" in content:
                 contents[path] = content
         except ValueError as error:
-            contents[path], problems[path] = None, str(error)
-    sound = [content for content in contents.values() if content is not None]
-    if not sound:
+            problems[path] = str(error)
+    if not contents:
         raise UsageError(f"{str(source.path)!r} has no JSON file of LabelMe's; check the path")
-    names = _names(source, sound)
-    stems = unique_stems([path.relative_to(source.folder) for path in contents])
-    images = []
-    for (path, content), stem in zip(contents.items(), stems, strict=True):
-        if content is None:
-            images.append(broken(path, stem, problems[path]))
-            continue
-        try:
-            image, embedded = _image(source, path, content), None
-            entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
-            size = content.size("imageHeight", "imageWidth")
-            annotation = Shapes.of(entries, lambda entry: _shape(entry, names), size)
-            is_there = image.exists() and image.suffix.lower() in IMAGE_SUFFIXES
-            if not is_there and "imageData" in content:
-                image, embedded = path.with_name(image.name), content.text("imageData")
-            images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation, embedded=embedded))
-        except ValueError as error:
-            images.append(broken(path, stem, str(error)))
-    background = LABELME_BACKGROUND if LABELME_BACKGROUND in names else None
-    return FoundDataset(names=names, images=images, background=background)
-
-
-def _names(source: DatasetSource, contents: Sequence[Entry]) -> list[str]:
     file = source.folder / "labels.txt"
-    if file.is_file():
-        return [line.strip() for line in read_lines(file) if line.strip() and line.strip() != LABELME_IGNORED]
-    found = set()
-    for content in contents:
-        shapes = content.content["shapes"]
-        for shape in shapes if isinstance(shapes, list) else []:
-            if isinstance(shape, dict) and isinstance(shape.get("label"), str) and shape["label"].strip():
-                found.add(shape["label"].strip())
-    return sorted(found - {LABELME_IGNORED})
+    listed = read_lines(file) if file.is_file() else []
+    if not listed:
+        shapes = [one.content["shapes"] for one in contents.values() if isinstance(one.content["shapes"], list)]
+        found = (shape.get("label") for of_image in shapes for shape in of_image if isinstance(shape, dict))
+        listed = sorted({label.strip() for label in found if isinstance(label, str)})
+    names = [name.strip() for name in listed if name.strip() and name.strip() != LABELME_IGNORED]
+    labels = {name: label for label, name in reversed(list(enumerate(names)))} | {LABELME_IGNORED: UNLABELED}
+    paths = sorted((*contents, *problems))
+    images = [
+        broken(path, stem, problems[path])
+        if path in problems
+        else _annotated(source, path, stem, contents[path], labels)
+        for path, stem in zip(paths, unique_stems([path.relative_to(source.folder) for path in paths]), strict=True)
+    ]
+    return FoundDataset(
+        names=names, images=images, background=LABELME_BACKGROUND if LABELME_BACKGROUND in names else None
+    )
 
 
-def _image(source: DatasetSource, path: Path, content: Entry) -> Path:
-    name = content.text("imagePath").replace("\\", "/")
-    if source.images is not None:
-        return source.image(PurePosixPath(name).name, [])
-    # it may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
-    inside = PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name)
-    return source.folder / safe_path(os.path.normpath(inside))
+def _annotated(
+    source: DatasetSource, path: Path, stem: str, content: Entry, labels: Mapping[str, int]
+) -> AnnotatedImage:
+    embedded = content.content.get("imageData")
+    is_there = False
+
+    def image() -> Path:
+        nonlocal is_there
+        name = content.text("imagePath").replace("\\", "/")
+        if source.images is not None:
+            name = (path_ends(name) or [Path("image")])[-1].as_posix()
+        elif not re.match("/|[a-zA-Z]:", name):
+            # it may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
+            name = os.path.normpath(PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name))
+        try:
+            found = source.image(name, [source.folder, path.parent])
+        except ValueError:
+            if not isinstance(embedded, str):
+                raise
+            found = path.with_name("image")
+        is_there = found.is_file() and found.suffix.lower() in IMAGE_SUFFIXES
+        return found
+
+    def annotation() -> Shapes:
+        entries = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
+        return Shapes.of(entries, lambda entry: _shape(entry, labels), size=content.size("imageHeight", "imageWidth"))
+
+    found = annotated(path, stem, image, annotation)
+    if is_there or not isinstance(embedded, str):
+        return found
+    return replace(found, image=path.with_name(found.image.name), embedded=embedded)
 
 
-def _shape(entry: Entry, names: Sequence[str]) -> Shape:
+def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     word = entry.text("label").strip()
-    if word not in names and word != LABELME_IGNORED:
+    if word not in labels:
         raise ValueError(f"{entry.name} has the label {word[:60]!r}, which labels.txt lacks")
-    label = UNLABELED if word == LABELME_IGNORED else names.index(word)
-    stated = entry.content.get("group_id")
-    group = stated if isinstance(stated, int | str) else None
     kind = entry.text("shape_type") if "shape_type" in entry else "polygon"
     points = [_point(point, entry.name) for point in entry.items("points")]
-    if kind in _WITHOUT_AREA or (kind == "polygon" and len(points) < 3):
-        raise NoArea(f"{entry.name} is a {kind}")
-    if kind != "polygon" and (len(points) != 2 or kind not in ("rectangle", "circle", "mask")):
+    if kind in _WITHOUT_AREA or (kind in _OF_CORNERS and len(points) < (2 if kind == "rectangle" else 3)):
+        raise NoArea(kind)
+    if kind in _OF_CORNERS:
+        corners = [value for point in points for value in point]
+        patch = Polygons([rectangle(*corners) if len(points) == 2 else corners])
+    elif len(points) != 2 or kind not in ("circle", "mask"):
         raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which is no shape of LabelMe's")
-    (left, top), (right, bottom) = points[:2]
-    if kind == "mask":
-        return _PngMask(label=label, left=left, top=top, png=entry.text("mask"), group=group)
-    if kind == "rectangle":
-        corners = rectangle(left, top, right, bottom)
-    elif kind == "circle":
-        radius = math.hypot(right - left, bottom - top)
-        corners = ellipse(left, top, radius, radius)
+    elif kind == "mask":
+        patch = PngMask(entry.text("mask"), round(points[0][0]), round(points[0][1]))
     else:
-        corners = tuple(value for point in points for value in point)
-    return Polygons(label=label, corners=[corners], group=group)
+        radius = math.dist(*points)
+        patch = Polygons([ellipse(*points[0], radius, radius)])
+    group = entry.content.get("group_id")
+    return Shape(label=labels[word], patch=patch, group=group if isinstance(group, int | str) else None)
 
 
 def _point(point: object, name: str) -> tuple[float, float]:
@@ -121,22 +130,3 @@ def _point(point: object, name: str) -> tuple[float, float]:
         raise ValueError(f"a point of {name} isn't x and y")
     x, y = (finite(value, f"a coordinate of {name}") for value in point)
     return x, y
-
-
-@dataclass(frozen=True, kw_only=True)
-class _PngMask(Shape):
-    """A mask as LabelMe's PNG in base64."""
-
-    left: float
-    top: float
-    png: str
-
-    def patch(self, height: int, width: int) -> Patch:
-        left, top = round(self.left), round(self.top)
-        try:
-            with Image.open(io.BytesIO(base64.b64decode(self.png, validate=True)), formats=["PNG"]) as image:
-                check_box(left, top, image.width, image.height, height, width)
-                inside = np.array(image.convert("L")) > 0
-        except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError):
-            raise ValueError("a mask that is no PNG in base64") from None
-        return Patch(top, left, inside)

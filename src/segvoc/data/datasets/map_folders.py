@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, broken, unique_stems
 from segvoc.data.datasets.fields import (
     DatasetSource,
     Entry,
@@ -20,8 +20,7 @@ from segvoc.data.datasets.fields import (
     read_lines,
     visible_files,
 )
-from segvoc.data.datasets.label_tables import LabelTable, read_label_table
-from segvoc.data.datasets.maps import MapFile, ObjectNumbers
+from segvoc.data.datasets.maps import LabelTable, MapFile, ObjectNumbers, read_label_table
 from segvoc.data.labeled_images import CLASS_LIST_FOLDER, class_names, read_class_list
 from segvoc.errors import UsageError
 from segvoc.formats.dataset import PublishedName
@@ -75,11 +74,14 @@ def _paired(
         if not one.is_dir():
             raise UsageError(f"{str(source.path)!r} has no {what}: the folder {str(one)!r} is missing; unpack it there")
     maps = _by_stem(maps_folder, MASK_SUFFIXES)
-    images = {
-        stem.removesuffix(pairing.image_ending): path
-        for stem, path in _by_stem(folder, IMAGE_SUFFIXES).items()
-        if folder != maps_folder or not stem.endswith(endings)
-    }
+    files = [path.relative_to(folder) for path in _files(folder, IMAGE_SUFFIXES)]
+    files = [file for file in files if folder != maps_folder or not file.stem.endswith(endings)]
+    stems_of_files = [stem.removesuffix(pairing.image_ending) for stem in unique_stems(files)]
+    images = {stem: folder / file for stem, file in zip(stems_of_files, files, strict=True)}
+    for stem, file in zip(stems_of_files, files, strict=True):  # a.jpg.png may be the mask of a.jpg
+        maps |= {
+            stem + end: maps.pop(f"{file.as_posix()}{end}") for end in endings if f"{file.as_posix()}{end}" in maps
+        }
     counts = {ending: sum(stem + ending in maps for stem in images) for ending in endings}
     ending = max(endings, key=counts.__getitem__)
     if stems is None:
@@ -108,9 +110,12 @@ def _paired(
     return FoundDataset(names=table.names, images=found, has_outside=False)
 
 
+def _files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    return visible_files(folder, lambda path: path.suffix.lower() in suffixes)
+
+
 def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    files = visible_files(folder, lambda path: path.suffix.lower() in suffixes)
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in _files(folder, suffixes)}
 
 
 def _sets(folder: Path, pattern: str) -> dict[str, Path]:
@@ -312,7 +317,7 @@ def read_voc(source: DatasetSource) -> FoundDataset:
     table, objects = _voc_classes(root), ("/SegmentationClass/", "/SegmentationObject/")
     pairing = _Pairing(images=root / "JPEGImages", maps=root / "SegmentationClass", objects=objects)
     found = _paired(source, pairing, table, _voc_stems(source, root))
-    return replace(found, background=VOC_BACKGROUND if table.names[0] == VOC_BACKGROUND else None)
+    return replace(found, background=VOC_BACKGROUND if VOC_BACKGROUND in table.names else None)
 
 
 def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
@@ -325,35 +330,36 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
         stems = next(iter(lists.values()))  # as segvoc writes them: nobody has divided the images
     else:
         stems = chosen_set(source, lists, "lists in ImageSets/Segmentation")
-    return [stem.strip() for stem in stems if stem.strip()]
+    return list(dict.fromkeys(stem.strip() for stem in stems if stem.strip()))
 
 
 def _voc_classes(root: Path) -> LabelTable:
     """The classes in the order of their indices; 255 and its color are unlabeled."""
     palette = [red << 16 | green << 8 | blue for red, green, blue in voc_colors().tolist()]
-    found: dict[str, int] = {}
+    found: list[tuple[str, int]] = []
     if (file := root / "labelmap.txt").is_file():
         for line in read_lines(file):
             if not line.strip() or line.startswith("#"):
                 continue
             name, color = [*(part.strip() for part in line.split(":")), ""][:2]
             numbers = re.fullmatch(r"(\d{1,3}),(\d{1,3}),(\d{1,3})", color.replace(" ", ""))
-            if not name or name in found or not (numbers or not color):
-                raise damaged(file, f"the line {line[:60]!r} isn't a new name and its color, name:red,green,blue::")
-            if name.lower() not in (VOC_IGNORED, "void"):
-                red, green, blue = map(int, numbers.groups()) if numbers else (0, 0, 0)
-                found[name] = red << 16 | green << 8 | blue if numbers else palette[len(found) % 256]
+            if not name or not (numbers or not color):
+                raise damaged(file, f"the line {line[:60]!r} isn't a name and its color, name:red,green,blue::")
+            red, green, blue = map(int, numbers.groups()) if numbers else (0, 0, 0)
+            found.append((name, red << 16 | green << 8 | blue if numbers else palette[len(found) % 256]))
     elif (file := root / "class_names.txt").is_file():  # labelme2voc's, in which "_background_" is index 0
         names = [line.strip() for line in read_lines(file) if line.strip()]
-        found = dict(zip([VOC_BACKGROUND if name == "_background_" else name for name in names], palette, strict=False))
+        found = list(zip([VOC_BACKGROUND if name == "_background_" else name for name in names], palette, strict=False))
     else:
-        found = dict(zip(class_names("voc21"), palette, strict=False))
-    if not found:
+        found = list(zip(class_names("voc21"), palette, strict=False))
+    names = list(dict.fromkeys(name for name, _ in found if name.lower() not in VOC_IGNORED))
+    if not names:
         raise damaged(file, "it has no class")
+    labels = [names.index(name) if name in names else UNLABELED for name, _ in found]
     return LabelTable(
-        names=tuple(found),
-        indices={index: index for index in range(len(found))} | {255: UNLABELED},
-        colors={color: label for label, color in enumerate(found.values())} | {palette[255]: UNLABELED},
+        names=tuple(names),
+        indices=dict(enumerate(labels)) | {255: UNLABELED},
+        colors={palette[255]: UNLABELED} | {color: label for (_, color), label in zip(found, labels, strict=True)},
     )
 
 

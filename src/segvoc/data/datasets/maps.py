@@ -1,17 +1,39 @@
-"""Label maps of datasets: files of indices or of colors, and of the numbers of objects."""
+"""Label maps of datasets, of indices or of colors, and the tables of classes that say what their values stand for."""
 
-from collections.abc import Callable, Mapping, Set
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import checked_size
-from segvoc.data.datasets.label_tables import LabelTable
-from segvoc.imaging.label_maps import UNLABELED_8_BIT
+from segvoc.data.datasets.fields import json_content, naming_damage, read_lines
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.imaging.reading import opened_image
+
+IGNORED_NAMES = frozenset(
+    ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
+)
+"""Classes whose pixels are unlabeled, in small letters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelTable:
+    """The classes of a dataset, and what the values of its maps stand for."""
+
+    names: tuple[str, ...]
+    """The names of the classes that are no void; their order is that of the labels."""
+    indices: Mapping[int, int]
+    """The label of each index in a mask of indices; 65535 for what is unlabeled."""
+    colors: Mapping[int, int] | None = None
+    """The label of each color (0xRRGGBB) in a mask of colors; None: the table has no colors."""
+    has_colors_alone: bool = False
+    """Whether the table has colors and no indices, which are the lines' order: palette images are of colors, too."""
 
 
 class ObjectNumbers(NamedTuple):
@@ -104,3 +126,130 @@ def looked_up(
     if unknown := [value for value in found.tolist() if value not in labels]:
         raise ValueError(problem(unknown[0]))
     return np.array([labels[value] for value in found.tolist()], np.uint16)[inverse].reshape(values.shape)
+
+
+# ---- tables of classes, as text, CSV or JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    name: str
+    index: int | None
+    color: tuple[int, ...] | None
+
+
+def read_label_table(path: Path) -> LabelTable:
+    """Read a table of classes.
+
+    As text, a line is a name, or begins with the index or with red, green and blue. CSV has a header (name, index, r,
+    g, b, ... in any order). JSON is a list of names or of objects ({"name", "id", "color"}), or an object of names by
+    index. Classes called "void", "unlabeled", "ignore", ... are unlabeled.
+
+    Raises:
+        DamagedDatasetError: it can't be read, or isn't such a table.
+    """
+    with naming_damage(path):
+        if path.suffix.lower() == ".json":
+            return _label_table(_json_rows(json_content(path)))
+        lines = [line.strip() for line in read_lines(path)]
+        return _label_table(_text_rows([line for line in lines if line and not line.startswith("#")]))
+
+
+def _label_table(rows: Sequence[_Row]) -> LabelTable:
+    names = tuple(dict.fromkeys(row.name for row in rows if row.name.lower() not in IGNORED_NAMES))
+    if not names:
+        raise ValueError("it has no class")
+    for what, values in (("index", [row.index for row in rows]), ("color", [row.color for row in rows])):
+        if len(missing := [row.name for row, value in zip(rows, values, strict=True) if value is None]) % len(rows):
+            raise ValueError(f"{missing[0][:60]!r} has no {what}, others have one")
+        if twice := [value for value, count in Counter(values).items() if value is not None and count > 1]:
+            raise ValueError(f"two classes have the {what} {_shown(twice[0])}")
+    labels = [names.index(row.name) if row.name in names else UNLABELED for row in rows]
+    # without indices, they follow the order of the rows
+    indices = {order if row.index is None else row.index: labels[order] for order, row in enumerate(rows)}
+    if wrong := [index for index in indices if not 0 <= index <= UNLABELED]:
+        raise ValueError(f"the index {wrong[0]} is not from 0 to {UNLABELED}")
+    colors = {row.color: label for row, label in zip(rows, labels, strict=True) if row.color is not None}
+    if wrong := [color for color in colors if max(color) > 255]:
+        raise ValueError(f"the color {_shown(wrong[0])} has a value above 255")
+    return LabelTable(
+        names=names,
+        indices={UNLABELED_8_BIT: UNLABELED, UNLABELED: UNLABELED} | indices,
+        colors={red << 16 | green << 8 | blue: label for (red, green, blue), label in colors.items()} or None,
+        has_colors_alone=bool(colors) and rows[0].index is None,
+    )
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+_LINES = (
+    re.compile(r"(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[\s,;:]+(?P<name>.*\D.*)"),
+    re.compile(r"(?P<index>\d{1,5})[\s,;:=]+(?P<name>(?!\d+[\s,;:]).*\D.*)"),
+)
+"""A line of colors, and one of an index. No name begins with a number: the line may lack one."""
+
+_COLUMNS = {
+    **dict.fromkeys(("name", "class", "label", "category"), "name"),
+    **dict.fromkeys(("index", "idx", "id", "class id", "value", "pixel value"), "index"),
+    **{"r": "r", "red": "r", "g": "g", "green": "g", "b": "b", "blue": "b", "color": "color"},
+}
+"""What the columns of a header, and the keys of JSON objects, stand for."""
+
+
+def _text_rows(lines: Sequence[str]) -> list[_Row]:
+    if not lines:
+        raise ValueError("it has no class")
+    delimiter = max("\t;,", key=lines[0].count)
+    header = next(csv.reader(lines[:1], delimiter=delimiter))
+    if len(header) > 1 and "name" in map(_column, header):
+        cells = csv.reader(lines[1:], delimiter=delimiter)
+        return [_row(zip(header, row, strict=False), f"the line {', '.join(row)[:60]!r}") for row in cells]
+    form = next((form for form in _LINES if form.fullmatch(lines[0])), None)
+    if form is None:
+        return [_row([("name", line)], "a line") for line in lines]
+    matches = [form.fullmatch(line) for line in lines]
+    if None in matches:
+        raise ValueError(f"the line {lines[matches.index(None)][:60]!r} isn't like the first one")
+    return [_row(match.groupdict().items(), f"the line {match[0][:60]!r}") for match in matches if match]
+
+
+def _json_rows(content: Any) -> list[_Row]:
+    if isinstance(content, dict):
+        content = [{"index": index, "name": name} for index, name in content.items()]
+    if not isinstance(content, list):
+        raise ValueError("it is neither a list nor an object")
+    entries = [{"name": entry} if isinstance(entry, str) else entry for entry in content]
+    if wrong := [number for number, entry in enumerate(entries) if not isinstance(entry, dict)]:
+        raise ValueError(f"entry {wrong[0]} is neither a name nor an object")
+    return [_row(entry.items(), f"entry {number}") for number, entry in enumerate(entries)]
+
+
+def _column(title: str) -> str:
+    return _COLUMNS.get(title.strip().strip("\"'").lower().replace("_", " "), "")
+
+
+def _row(cells: Iterable[tuple[str, Any]], place: str) -> _Row:
+    values = {_column(title): value for title, value in cells}
+    name, index, color = values.get("name"), values.get("index"), values.get("color")
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"{place} has no name")
+    if {"r", "g", "b"} <= values.keys():
+        color = [values["r"], values["g"], values["b"]]
+    elif isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color):
+        color = list(bytes.fromhex(color[1:]))
+    if color is not None and not (isinstance(color, list) and len(color) == 3):
+        raise ValueError(f"{place} has no color of red, green and blue")
+    return _Row(
+        name=name.strip().strip("\"'"),
+        index=None if index is None else _whole(index, place),
+        color=None if color is None else tuple(_whole(one, place) for one in color),
+    )
+
+
+def _whole(value: object, place: str) -> int:
+    text = str(value).strip()
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ValueError(f"{place} has {text[:40]!r} where a whole number is expected")
+    return int(text)

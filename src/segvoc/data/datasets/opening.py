@@ -4,11 +4,10 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segvoc.data.datasets.annotated_images import FoundDataset
+from segvoc.data.datasets.annotated_images import FoundDataset, skipped_line
 from segvoc.data.datasets.coco import loose_coco_files, read_coco
 from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import DatasetSource, json_content, visible_files
@@ -28,13 +27,11 @@ from segvoc.data.datasets.map_folders import (
     read_voc,
 )
 from segvoc.data.datasets.project import PROJECT_FORMAT, is_project, read_project
-from segvoc.data.datasets.shapes import without_area
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import SkippedShapesWarning, UsageError
 from segvoc.formats.dataset import DATASET_NAMES, DatasetName
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
-from segvoc.vocabulary import Vocabulary
 
 _MOST_NEAR = 50
 """Folders below another one that are looked at where that is no dataset."""
@@ -89,30 +86,15 @@ def read_dataset(
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
     found = _found(source, format)
-    if skipped := without_area(found.images):
-        warnings.warn(
-            f"{os.fspath(path)!r}: skipped shapes without an area (points, lines, boxes without a mask): "
-            f"{skipped}; draw polygons or masks if they matter",
-            SkippedShapesWarning,
-            stacklevel=2,
-        )
-    names, found_images = list(found.names), list(found.images)
-    background = background if background is not None else found.background
-    if background is not None and found.has_outside and background not in names:
-        names.append(background)
-    try:
-        vocabulary = Vocabulary(names)
-    except UsageError as error:
-        raise UsageError(f"{os.fspath(path)!r}: the classes can't be used as words: {error}") from None
-    if background is not None and found.has_outside:
-        found_images = [replace(image, outside=vocabulary.words.index(background)) for image in found_images]
-    if not any(image.exists() for image in found_images):
+    if (line := skipped_line(found.images)) is not None:
+        warnings.warn(f"{os.fspath(path)!r}: {line}; draw polygons or masks if they matter", SkippedShapesWarning, 2)
+    dataset = found.labeled_images(_name(source), background)
+    if not any(image.exists() for image in dataset.images):
         raise UsageError(
-            f"no image of {os.fspath(path)!r} is there: {str(found_images[0].image)[:300]!r} is missing; "
+            f"no image of {os.fspath(path)!r} is there: {str(dataset.images[0].image)[:300]!r} is missing; "
             "give their folder with --images"
         )
-    ordered = tuple(sorted(found_images, key=lambda image: image.stem))
-    return LabeledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
+    return dataset
 
 
 def _found(source: DatasetSource, format: str | None) -> FoundDataset:
@@ -215,8 +197,8 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
     annotations = sorted((folder / "annotations").glob("*.json"))
     if len(annotations) == 1:
         return _formats_of_json(annotations[0])
-    if loose := sorted(loose_coco_files(folder).values()):
-        return _formats_of_json(loose[0])
+    if (loose := sorted(loose_coco_files(folder).values())) and (found := _formats_of_json(loose[0])):
+        return found
     if has_masks(folder):
         return ["masks"]
     return ["labelme"] if _has_labelme(folder) else []

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
 from segvoc.data.datasets.fields import DatasetSource, Entry, json_content, naming_damage
-from segvoc.data.datasets.label_tables import LabelTable
-from segvoc.data.datasets.maps import MapFile
+from segvoc.data.datasets.maps import LabelTable, MapFile
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.storage.json_files import read_json

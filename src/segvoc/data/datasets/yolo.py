@@ -1,7 +1,7 @@
 """YOLO segmentation: `data.yaml`, and a text file of polygons for each image."""
 
-import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
-from segvoc.data.datasets.fields import DatasetSource, chosen_set, naming_damage, read_lines, visible_files
-from segvoc.data.datasets.shapes import Polygons, Shapes
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset, Polygons, Shape, Shapes, broken
+from segvoc.data.datasets.fields import DatasetSource, chosen_set, naming_damage, path_ends, read_lines, visible_files
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.storage.files import safe_path
@@ -22,6 +21,9 @@ YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _LARGEST_YAML = 10_000_000
 
 _SETS = ("train", "val", "valid", "test")
+
+_SHORT = {1: "label without a shape", 3: "point", 5: "box"}
+"""What a line of so many fields is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,38 +42,45 @@ class PolygonLines:
         """See `Annotation.objects`."""
         return self._shapes().objects(size, stuff)
 
-    def _shapes(self) -> Shapes:
-        shapes = []
-        for number, line in enumerate(self._lines(), 1):
-            fields = line.split()
-            if not fields:
-                continue
-            if len(fields) == 5:
-                raise ValueError(f"line {number} is a box, not a polygon")
-            if not fields[0].isdecimal() or int(fields[0]) >= self.classes:
-                raise ValueError(f"line {number} begins with {fields[0][:20]!r}, not a label below {self.classes}")
-            try:
-                corners = np.array(fields[1:], np.float64)
-            except ValueError:
-                raise ValueError(f"line {number} has a coordinate that is no number") from None
-            # a bit more than 1 comes of rounding
-            if not ((corners >= -0.01) & (corners <= 1.01)).all():
-                raise ValueError(f"line {number} has a coordinate that is no fraction of the image's size")
-            shapes.append(Polygons(label=int(fields[0]), corners=[corners.tolist()], relative=1.0))
-        return Shapes(shapes=tuple(shapes))
+    def kinds(self) -> Sequence[str | None]:
+        """What each line is, None for a polygon; none of a file that can't be read."""
+        with suppress(InputError):
+            return [_SHORT.get(len(fields)) for _, fields in self._lines()]
+        return []
 
-    def _lines(self) -> list[str]:
-        if not self.path.exists():
-            return []
+    def _shapes(self) -> Shapes:
+        # larger ones first, as YOLO itself lays polygons over one another: the lines have no order
+        lines = [line for line in self._lines() if len(line[1]) not in _SHORT]
+        return Shapes(shapes=tuple(self._shape(*line) for line in lines), larger_first=True)
+
+    def _shape(self, number: int, fields: Sequence[str]) -> Shape:
         try:
-            return read_lines(self.path)
+            label = float(fields[0])  # some tools write 1.0
+            corners = np.array(fields[1:], np.float64)
+        except ValueError:
+            raise ValueError(f"line {number} has {' '.join(fields)[:40]!r} in place of numbers") from None
+        if not label.is_integer() or not 0 <= label < self.classes:
+            raise ValueError(f"line {number} begins with {fields[0][:20]!r}, not a label below {self.classes}")
+        # a bit more than 1 comes of rounding
+        if not ((corners >= -0.01) & (corners <= 1.01)).all():
+            raise ValueError(f"line {number} has a coordinate that is no fraction of the image's size")
+        return Shape(label=int(label), patch=Polygons([corners.tolist()], relative=1.0))
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        """The fields of each line that has some, with its number."""
+        try:
+            lines = read_lines(self.path) if self.path.exists() else []
         except UsageError as error:
             raise InputError(str(error)) from None
+        return ((number, fields) for number, line in enumerate(lines, 1) if (fields := line.split()))
 
 
 def find_yaml(folder: Path) -> Path | None:
-    """The file about all images in a folder; None without one."""
-    return next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)
+    """The file about all images in a folder, for which Label Studio has a list of classes; None without one."""
+    if (found := next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)) is not None:
+        return found
+    classes = folder / "classes.txt"
+    return classes if classes.is_file() and next((folder / "labels").rglob("*.txt"), None) is not None else None
 
 
 def read_yolo(source: DatasetSource) -> FoundDataset:
@@ -80,14 +89,15 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
     if path is None:
         raise UsageError(f"{str(source.path)!r} has no data.yaml; give the YAML file itself as --dataset")
     with naming_damage(path):
-        content = _yaml(path)
+        content = (
+            _yaml(path) if path.suffix != ".txt" else {"names": [name for name in read_lines(path) if name.strip()]}
+        )
         names = _names(content.get("names"))
+        # not any other type: the text of a list whose entries refer to one another may be endless
         stated = content.get("path")
-        try:
-            # not any other type: the text of a list whose entries refer to one another may be endless
-            root = path.parent / safe_path(stated if isinstance(stated, str) else ".")
-        except ValueError:
-            root = path.parent  # the place where it was made
+        ends = path_ends(stated) if isinstance(stated, str) else []
+        # it may be the place where the dataset was made, or be seen from another folder
+        root = next((path.parent / end for end in ends if (path.parent / end).is_dir()), path.parent)
         sets: dict[str, tuple[str, ...]] = {}
         for name in _SETS:
             if places := content.get(name):
@@ -97,7 +107,13 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
                 if tuple(places) not in sets.values():
                     sets[name] = tuple(places)
         places = chosen_set(source, sets or {"images": ("images",)}, "sets")
-        images = [image for place in places for image in _images(source, root, place, len(names))]
+        images: list[AnnotatedImage] = []
+        polygons = 0
+        for place in places:
+            found, drawn = _images(source, root, place, len(names))
+            images, polygons = images + found, polygons + drawn
+        if not polygons and any(image.skipped for image in images):
+            raise ValueError("it has boxes or points and no polygons, which this needs")
     # an image without a text file has no polygon, but where not even the folder is there, they are elsewhere
     if images and not any(one.labels.is_file() or _is_labels_folder(one) for one in images):
         raise UsageError(
@@ -120,7 +136,8 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     if path.stat().st_size > _LARGEST_YAML:
         raise ValueError("it is larger than any list of classes")
     try:
-        content = yaml.safe_load("\n".join(read_lines(path)))
+        # names are the text as written: no, off, 010 and 12:30 as well
+        content = yaml.load("\n".join(read_lines(path)), yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"it is no YAML ({one_line(error)})") from None
     if not isinstance(content, dict):
@@ -130,39 +147,68 @@ def _yaml(path: Path) -> Mapping[str, Any]:
 
 def _names(names: object) -> list[str]:
     if isinstance(names, dict):
-        if not all(isinstance(label, int) for label in names) or sorted(names) != list(range(len(names))):
+        by_label = {int(key): name for key, name in names.items() if str(key).isdecimal()}
+        if len(by_label) < len(names) or sorted(by_label) != list(range(len(names))):
             raise ValueError(f"the labels of its {len(names)} names aren't 0 to {len(names) - 1}")
-        names = [names[label] for label in range(len(names))]
+        names = [by_label[label] for label in range(len(names))]
     if not isinstance(names, list) or not names:
         raise ValueError("it has no names")
-    if wrong := [name for name in names if not isinstance(name, str | int)]:
+    if wrong := [name for name in names if not isinstance(name, str)]:
         raise ValueError(f"a name is a {type(wrong[0]).__name__}")
-    return [str(name).strip() for name in names]
+    return [name.strip() for name in names]
 
 
-def _images(source: DatasetSource, root: Path, place: str, classes: int) -> list[AnnotatedImage]:
-    """The images in a folder, or of a list of images."""
-    # tools that stand in another folder write "../train/images"
-    relative = safe_path(re.sub(r"^(\.\./)+", "", place.replace("\\", "/")))
-    if (root / relative).is_file():
-        paths = [root / safe_path(line.strip()) for line in read_lines(root / relative) if line.strip()]
-        base = root / "images"
+def _images(source: DatasetSource, root: Path, place: str, classes: int) -> tuple[list[AnnotatedImage], int]:
+    """The images in a folder, or of a list of images, and how many polygons they have."""
+    # tools that stand in another folder write "../train/images", others the place where the dataset was made
+    ends = path_ends(place)
+    there = next((root / end for end in ends if (root / end).exists()), None)
+    if there is None:
+        there = root / (ends[0] if ends and place.startswith("..") else safe_path(place))
+    problems: dict[Path, str] = {}
+    if there.is_file():
+        # CVAT and others write "data/images/a.jpg"
+        base, paths, lists = (
+            source.images or root / "images",
+            [],
+            DatasetSource(path=root, images=source.images or root),
+        )
+        for line in dict.fromkeys(filter(None, map(str.strip, read_lines(there)))):
+            try:
+                paths.append(lists.image(line, []))
+            except ValueError as error:
+                paths.append(root / (path_ends(line) or [Path("image")])[-1])
+                problems[paths[-1]] = str(error)
     else:
-        base = root / relative
+        base = source.images or there
         if not base.is_dir():
             raise UsageError(f"{str(base)!r}, which {str(source.path)!r} names, is not a folder; check the path")
         paths = visible_files(base, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)
-    images = []
+    images: list[AnnotatedImage] = []
+    polygons = 0
     for path in paths:
-        labels = _text_file(path, root)
-        stem = (path.relative_to(base) if path.is_relative_to(base) else Path(path.name)).with_suffix("").as_posix()
+        below = path.relative_to(base) if path.is_relative_to(base) else Path(path.name)
+        inside = path.relative_to(root) if path.is_relative_to(root) else _below(there, root) / below
+        labels = _text_file(path, root, inside)
+        stem = below.with_suffix("").as_posix()
+        if path in problems:
+            images.append(broken(there, stem, problems[path]))
+            continue
         annotation = PolygonLines(path=labels, classes=classes)
-        images.append(AnnotatedImage(image=path, labels=labels, stem=stem, annotation=annotation))
-    return images
+        kinds = annotation.kinds()
+        polygons += kinds.count(None)
+        skipped = tuple(kind for kind in kinds if kind is not None)
+        images.append(AnnotatedImage(image=path, labels=labels, stem=stem, annotation=annotation, skipped=skipped))
+    return images, polygons
 
 
-def _text_file(image: Path, root: Path) -> Path:
+def _below(folder: Path, root: Path) -> Path:
+    return folder.relative_to(root) if folder.is_dir() else Path("images")
+
+
+def _text_file(image: Path, root: Path, inside: Path) -> Path:
+    """The text file of an image, which is or would be `inside` the folder of the dataset."""
     beside = image.with_suffix(".txt")  # as Darknet has them
-    before, found, after = f"/{beside.relative_to(root).as_posix()}".rpartition("/images/")
+    before, found, after = f"/{inside.with_suffix('.txt').as_posix()}".rpartition("/images/")
     usual = root / f"{before}/labels/{after}".lstrip("/") if found else beside
     return beside if beside.is_file() and not usual.is_file() else usual

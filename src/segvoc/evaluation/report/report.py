@@ -16,6 +16,7 @@ import numpy as np
 import PIL
 import torch
 
+from segvoc.data.labeled_images import absence_line
 from segvoc.errors import UsageError, one_line
 from segvoc.evaluation.metrics import Confusion, PartProtocol, Scores, part_scores
 from segvoc.evaluation.protocol import EvaluationProtocol
@@ -122,6 +123,7 @@ def build_report(
             "labeled_pixels": int(confusion.pixels.sum()),
             "ignored_pixels": confusion.ignored,
             "unlabeled_predictions": confusion.unlabeled(),
+            "absent": _absent(task, confusion),
             "source": dict(task.source),
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
@@ -155,6 +157,17 @@ def build_report(
     report = Report(content)
     report["verdict"] = "" if task.benchmark is None else verdict(report, published_weights=origin.published)
     return report
+
+
+def _absent(task: EvaluationTask, confusion: Confusion) -> str | None:
+    """A line that names the classes of your own images that occur nowhere; None: all do."""
+    if task.benchmark is not None:
+        return None
+    seen = confusion.truth_pixels()
+    names = [
+        word for word, pixels in zip(task.classes, seen, strict=False) if not pixels and word != task.images.background
+    ]
+    return absence_line(names, len(task.classes), confusion.ignored, int(confusion.pixels.sum()) + confusion.ignored)
 
 
 def _kept_classes(protocol: EvaluationProtocol, task: EvaluationTask, result: EvaluationResult) -> float | None:

@@ -1,0 +1,83 @@
+"""Several data sets in a call: joined by the names of their classes, renamed, dropped, and read with a stretch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.command import Command
+
+SIZE = 48
+
+
+def _yolo(folder: str, names: str) -> None:
+    """Four 16-bit images of 12 bits: the upper half is the first word, the rest the second."""
+    for kind in ("images", "labels"):
+        Path(folder, kind).mkdir(parents=True)
+    rng = np.random.default_rng(len(folder))
+    for number in range(4):
+        pixels = rng.integers(0, 4096, (SIZE, SIZE)).astype(np.uint16)
+        pixels[: SIZE // 2] //= 4
+        Image.fromarray(pixels).save(f"{folder}/images/{number}.png")
+        Path(folder, f"labels/{number}.txt").write_text("0 0 0 1 0 1 .5 0 .5\n1 0 .5 1 .5 1 1 0 1\n", encoding="utf-8")
+    Path(folder, "data.yaml").write_text(f"train: images\nnames: {names}\n", encoding="utf-8")
+
+
+@pytest.fixture
+def segvoc(segvoc_command: Command) -> Command:
+    _yolo("one", "[sofa, wall, lamp]")
+    _yolo("other", "[couch, wall, sky]")
+    return segvoc_command
+
+
+BOTH = ("--dataset", "one", "--dataset", "other")
+
+
+def test_evaluate_scores_all_of_them(segvoc: Command) -> None:
+    options = (*BOTH, "--rename", "sofa=couch", "--drop", "sky", "--stretch", "0,4095")
+    called = segvoc("evaluate", "tiny", *options, "--out", "report", "--json")
+    assert called.code == 0 and "segvoc: no pixel is labeled: lamp" in called.err
+    report = json.loads(called.out)
+    assert [(one["name"], one["pixels"]) for one in report["classes"]] == [("couch", 9216), ("wall", 9216), ("lamp", 0)]
+    assert report["data"]["images"] == 8 and report["data"]["absent"] == "no pixel is labeled: lamp"
+    source = {"dataset": ["one", "other"], "rename": "sofa=couch", "drop": "sky", "stretch": "0,4095"}
+    assert report["data"]["source"] == source
+    worst = Image.open(Path("report", report["worst"][0]["photograph"])).convert("L")
+    assert worst.getextrema()[1] > 200
+
+
+def test_finetune_and_teach_learn_from_all_of_them(segvoc: Command) -> None:
+    options = (*BOTH, "--rename", "sofa=couch", "--drop", "sky", "--stretch", "0,4095")
+    taught = segvoc("teach", *options, "--drop", "lamp", "--out", "two.words.safetensors", "--json")
+    assert taught.code == 0, taught.err
+    record = json.loads(taught.out)
+    assert record["images"] == 8 and [one["name"] for one in record["words"]] == ["couch", "wall"]
+    trained = segvoc("train", "finetune", "--model", "tiny", *options, "--steps", "2", "--out", "run")
+    assert trained.code == 0 and "segvoc: no pixel is labeled: lamp" in trained.err
+    about = json.loads(Path("run/config.json").read_text(encoding="utf-8"))["images"]
+    assert about["classes"] == ["couch", "wall", "lamp"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((*BOTH, "--rename", "sofas=couch"), "no class is called 'sofas' (did you mean sofa?)"),
+        ((*BOTH, "--rename", "sofa"), "isn't OLD=NEW"),
+        ((*BOTH, "--split", "train", "--split", "val", "--split", "test"), "--split is given 3 times for 2 datasets"),
+        ((*BOTH, "--drop", "sofa,couch,wall,lamp,sky"), "words"),
+        (("--images", "one/images", "--drop", "sofa"), "--drop is of a dataset"),
+        ((*BOTH, "--stretch", "4095"), "is not a stretch"),
+    ],
+)
+def test_refused(segvoc: Command, options: tuple[str, ...], said: str) -> None:
+    segvoc("teach", *options, "--out", "a.words.safetensors").refused(said)
+
+
+def test_segment_reads_12_bits_in_16(segvoc: Command) -> None:
+    plain = segvoc("segment", "one/images/0.png", "--words", "couch, wall", "--format", "coco-instances", "--out", "a")
+    assert plain.code == 0
+    stretched = segvoc("segment", "one/images/0.png", "--words", "couch, wall", "--stretch", "0,4095", "--out", "b")
+    assert stretched.code == 0, stretched.err
+    assert Image.open("b/0.overlay.png").convert("L").getextrema()[1] > 200

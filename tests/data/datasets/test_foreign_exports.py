@@ -1,0 +1,461 @@
+"""What other programs export, in small: each is read as its maker means it, and what isn't drawn is counted."""
+
+import base64
+import io
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from segvoc.errors import SkippedShapesWarning, UsageError
+from segvoc.imaging.label_maps import UNLABELED
+
+HEIGHT, WIDTH = 30, 40
+
+
+def image(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (WIDTH, HEIGHT), (10, 200, 30)).save(path)
+
+
+def write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+
+
+def corners(left: float, top: float, right: float, bottom: float) -> list[list[float]]:
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def flat(*box: float) -> list[float]:
+    return [value for point in corners(*box) for value in point]
+
+
+def pixels(path: Path, **options: Any) -> tuple[dict[str, int], str]:
+    """How many pixels each word has in all images, and what was said of annotations that aren't drawn."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SkippedShapesWarning)
+        dataset = segvoc.read_dataset(path, **options)
+    words = dataset.vocabulary.words
+    counts = dict.fromkeys(words, 0)
+    for index in range(len(dataset)):
+        labels = dataset.read(index).labels
+        for label in np.unique(labels[labels != UNLABELED]).tolist():
+            counts[words[label]] += int((labels == label).sum())
+    return counts, "; ".join(str(one.message) for one in caught)
+
+
+# ---- COCO
+
+
+def coco(
+    *annotations: dict[str, Any], names: tuple[str, ...] = ("photo.png",), categories: Any = None
+) -> dict[str, Any]:
+    listed = [{"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT} for number, name in enumerate(names)]
+    entries = [{"id": number, "image_id": 0, "category_id": 1} | entry for number, entry in enumerate(annotations)]
+    named = categories or [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    return {"images": listed, "annotations": entries, "categories": named}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/home/somebody/photo.png",
+        "C:\\data\\photo.png",
+        "..\\..\\photo.png",
+        "https://example.org/a/photo.png?size=1",
+        "s3://bucket/photo.png",
+    ],
+)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_name_of_another_machine_is_found_by_its_end(tmp_path: Path, name: str, elsewhere: bool) -> None:
+    image(tmp_path / ("elsewhere" if elsewhere else "set/images") / "photo.png")
+    write(tmp_path / "set/annotations/instances.json", coco({"segmentation": [flat(5, 5, 15, 15)]}, names=(name,)))
+    options = {"images": tmp_path / "elsewhere"} if elsewhere else {}
+    assert pixels(tmp_path / "set", **options) == ({"cat": 100, "dog": 0}, "")
+
+
+def test_coco_categories(tmp_path: Path) -> None:
+    """Roboflow's root is no class, and two of one name are one."""
+    image(tmp_path / "photo.png")
+    categories = [
+        {"id": 0, "name": "animals", "supercategory": "none"},
+        {"id": 1, "name": "cat", "supercategory": "animals"},
+        {"id": 2, "name": "cat", "supercategory": "animals"},
+        {"id": 3, "name": "person", "supercategory": "person"},
+    ]
+    square, other = flat(5, 5, 15, 15), flat(20, 5, 25, 10)
+    content = coco({"segmentation": [square]}, {"segmentation": [other], "category_id": 2}, categories=categories)
+    write(tmp_path / "_annotations.coco.json", content)
+    assert pixels(tmp_path) == ({"cat": 125, "person": 0}, "")
+
+
+def test_coco_polygons_are_those_of_pycocotools(tmp_path: Path) -> None:
+    image(tmp_path / "images/photo.png")
+    lines = [{"segmentation": []}, {"segmentation": [[1, 1, 5, 5]]}]
+    write(tmp_path / "annotations/instances.json", coco({"segmentation": [8.1, 4, 12, 4, 8.1, 24]}, *lines))
+    counts, told = pixels(tmp_path)
+    assert counts["cat"] == 42
+    assert "without an area (1 box, 1 line): 2" in told
+
+
+# ---- CVAT
+
+
+def cvat(*images: tuple[str, str, str], labels: str = "") -> str:
+    """CVAT's file of images: name, subset and shapes of each."""
+    named = labels or "".join(f"<label><name>{word}</name></label>" for word in ("cat", "dog"))
+    elements = "".join(
+        f'<image id="{number}" name="{name}" subset="{subset}" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
+        for number, (name, subset, shapes) in enumerate(images)
+    )
+    return f"<annotations><meta><task><labels>{named}</labels></task></meta>{elements}</annotations>"
+
+
+BOX = '<box label="cat" xtl="5" ytl="5" xbr="15" ybr="15"/>'
+SMALL = '<box label="dog" xtl="5" ytl="5" xbr="10" ybr="10"/>'
+
+
+@pytest.mark.parametrize("place", [None, "images", "images/train"])
+def test_cvat_subsets_have_folders(tmp_path: Path, place: str | None) -> None:
+    write(tmp_path / "annotations.xml", cvat(("a.png", "train", BOX), ("a.png", "val", SMALL)))
+    for subset in ("train", "val"):
+        image(tmp_path / f"images/{subset}/a.png")
+    options: dict[str, Any] = {} if place is None else {"images": tmp_path / place}
+    dataset = segvoc.read_dataset(tmp_path, **options)
+    found = {one.image.parent.name: int((one.read(2).labels < 2).sum()) for one in dataset.images}
+    assert found == {"train": 100, "val": 25}
+    assert pixels(tmp_path, split="val", **options) == ({"cat": 0, "dog": 25}, "")
+
+
+def test_cvat_skeletons_and_leftovers(tmp_path: Path) -> None:
+    image(tmp_path / "images/a.png")
+    labels = "<label><name>cat</name><type>polygon</type></label>" + "".join(
+        f"<label><name>{name}</name><type>skeleton</type></label>"
+        f"<label><name>1</name><type>points</type><parent>{name}</parent></label>"
+        for name in ("person", "horse")
+    )
+    skeleton = '<skeleton label="person" z_order="0"><points label="1" points="1,1"/></skeleton>'
+    turned = '<box label="cat" xtl="10" ytl="6" xbr="30" ybr="18" rotation="90"/>'
+    others = f'{skeleton}<polyline label="cat" points="1,2;3,4"/><points label="cat" points="1,2"/><tag label="cat"/>'
+    write(tmp_path / "annotations.xml", cvat(("a.png", "default", turned + others), labels=labels))
+    counts, told = pixels(tmp_path)
+    assert counts == {"cat": 12 * 20, "person": 0, "horse": 0}
+    assert "(1 skeleton, 1 polyline, 1 points): 3" in told
+
+
+# ---- YOLO
+
+
+def yolo_line(label: object, *box: float) -> str:
+    return " ".join([str(label), *(str(value) for x, y in corners(*box) for value in (x / WIDTH, y / HEIGHT))])
+
+
+def test_yolo_lines(tmp_path: Path) -> None:
+    """Labels may be written as 1.0, smaller polygons are in front of larger ones, boxes are counted."""
+    image(tmp_path / "images/photo.png")
+    lines = [yolo_line("1.0", 8, 8, 14, 16), "0 0.5 0.5 0.2 0.2", yolo_line("0.0e+00", 5, 5, 25, 25), "1 0.5 0.5"]
+    write(tmp_path / "labels/photo.txt", "\n".join(lines))
+    write(tmp_path / "data.yaml", "train: images\nnames: [cat, dog]\n")
+    counts, told = pixels(tmp_path)
+    assert counts == {"cat": 400 - 48, "dog": 48}
+    assert "(1 box, 1 point): 2" in told
+    write(tmp_path / "labels/photo.txt", lines[1])
+    with pytest.raises(UsageError, match="boxes or points and no polygons"):
+        segvoc.read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("{0: person, 1: off}", ("person", "off")),
+        ("[no, person, off]", ("no", "person", "off")),
+        ("[010, 12:30, 1e3, null, ~]", ("010", "12:30", "1e3", "null", "~")),
+        ('\n  0: "\\U0001F431 x"\n  1: 🐶', ("🐱 x", "🐶")),
+        ("[cat, dog, cat]", ("cat", "dog")),
+    ],
+)
+def test_yolo_names_are_the_text_as_written(tmp_path: Path, names: str, words: tuple[str, ...]) -> None:
+    image(tmp_path / "images/photo.png")
+    write(tmp_path / "labels/photo.txt", yolo_line(0, 5, 5, 15, 15))
+    write(tmp_path / "data.yaml", f"train: images\nnames: {names}\n")
+    counts, _ = pixels(tmp_path)
+    assert tuple(counts) == words and counts[words[0]] == 100
+
+
+@pytest.mark.parametrize("place", ["/content/data/train.txt", "train.txt", "../train.txt"])
+def test_yolo_lists_with_absolute_paths(tmp_path: Path, place: str) -> None:
+    for name in ("a", "b"):
+        image(tmp_path / f"images/train/{name}.png")
+        write(tmp_path / f"labels/train/{name}.txt", yolo_line(0, 5, 5, 15, 15))
+    write(tmp_path / "train.txt", "/content/data/images/train/a.png\ndata/images/train/b.png\n")
+    write(tmp_path / "data.yaml", f"path: /content/data\ntrain: {place}\nnames: [cat]\n")
+    assert pixels(tmp_path) == ({"cat": 200}, "")
+
+
+def test_exports_of_label_studio_in_other_formats(tmp_path: Path) -> None:
+    image(tmp_path / "yolo/images/0a1b2c3d-a.png")
+    write(tmp_path / "yolo/labels/0a1b2c3d-a.txt", yolo_line(1, 5, 5, 15, 15))
+    write(tmp_path / "yolo/classes.txt", "cat\ndog\n")
+    write(tmp_path / "yolo/notes.json", {"categories": [{"id": 0, "name": "cat"}]})
+    image(tmp_path / "coco/images/a.png")
+    write(tmp_path / "coco/result.json", coco({"segmentation": [flat(5, 5, 15, 15)]}, names=("images\\a.png",)))
+    assert pixels(tmp_path / "yolo") == ({"cat": 0, "dog": 100}, "")
+    assert pixels(tmp_path / "coco") == ({"cat": 100, "dog": 0}, "")
+
+
+# ---- LabelMe and AnyLabeling
+
+
+def test_labelme_shapes(tmp_path: Path) -> None:
+    image(tmp_path / "photo.png")
+    shapes = [
+        {"label": "a", "shape_type": "oriented_rectangle", "points": corners(0, 0, 4, 5)},
+        {"label": "b", "shape_type": "rotation", "direction": 1.5, "points": corners(10, 0, 14, 5)},
+        {"label": "c", "shape_type": "rectangle", "points": corners(20, 0, 24, 5)},
+        {"label": "d", "shape_type": "rectangle", "points": [[30, 5], [34, 0]]},
+        {"label": "d", "shape_type": "linestrip", "points": [[1, 1], [2, 2]]},
+        {"label": "e", "shape_type": "point", "points": [[1, 1]]},
+    ]
+    content = {"shapes": shapes, "imagePath": "C:\\images\\photo.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write(tmp_path / "photo.json", content)
+    counts, told = pixels(tmp_path)
+    assert counts == {"a": 20, "b": 20, "c": 20, "d": 20, "e": 0}
+    assert "(1 linestrip, 1 point): 2" in told
+
+
+# ---- Label Studio
+
+
+def percent(*box: float) -> list[list[float]]:
+    return [[x * 100 / WIDTH, y * 100 / HEIGHT] for x, y in corners(*box)]
+
+
+def task(*regions: dict[str, Any], address: str = "/data/upload/1/0a1b2c3d-photo.png", **others: Any) -> dict[str, Any]:
+    size = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    return {"data": {"image": address}, "annotations": [{"result": [size | region for region in regions]}], **others}
+
+
+def bitmap(mode: str) -> str:
+    inside = np.zeros((HEIGHT, WIDTH), np.uint8)
+    inside[5:15, 5:25] = 255
+    picture = Image.fromarray(inside) if mode == "L" else Image.fromarray(np.dstack([inside * 0] * 3 + [inside]))
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+SQUARE = {"points": percent(5, 5, 25, 20), "closed": True}
+VERTICES = [{"id": str(number), "x": x, "y": y} for number, (x, y) in enumerate(percent(5, 5, 25, 20))]
+ROUND = [
+    {"x": 25.0, "y": 50.0, "isBezier": True, "controlPoint1": {"x": 25, "y": 80}, "controlPoint2": {"x": 25, "y": 20}},
+    {"x": 75.0, "y": 50.0, "isBezier": True, "controlPoint1": {"x": 75, "y": 20}, "controlPoint2": {"x": 75, "y": 80}},
+]
+
+
+@pytest.mark.parametrize(
+    ("regions", "cat", "told"),
+    [
+        ([{"type": "bitmasklabels", "value": {"imageDataURL": bitmap("L"), "bitmasklabels": ["cat"]}}], 200, ""),
+        ([{"type": "bitmasklabels", "value": {"imageDataURL": bitmap("RGBA"), "bitmasklabels": ["cat"]}}], 200, ""),
+        (
+            [
+                {"id": "a", "type": "polygon", "value": SQUARE},
+                {"id": "a", "type": "labels", "value": SQUARE | {"labels": ["cat"]}},
+                {"id": "a", "type": "textarea", "value": SQUARE | {"text": ["torn"]}},
+            ],
+            300,
+            "",
+        ),
+        ([{"type": "vectorlabels", "value": {"vertices": VERTICES, "closed": True, "vectorlabels": ["cat"]}}], 300, ""),
+        (
+            [{"type": "vectorlabels", "value": {"vertices": VERTICES, "closed": False, "vectorlabels": ["cat"]}}],
+            0,
+            "(1 vectorlabels): 1",
+        ),
+        (
+            [{"type": "keypointlabels", "value": {"x": 5, "y": 5, "width": 1, "keypointlabels": ["cat"]}}],
+            0,
+            "(1 keypointlabels): 1",
+        ),
+        (
+            [{"type": "polygonlabels", "value": SQUARE | {"polygonlabels": ["cat", "dog"]}}],
+            300,
+            "(1 further label of a region): 1",
+        ),
+        ([{"type": "polygon", "value": SQUARE}], 0, "(1 polygon without a label): 1"),
+        (
+            [
+                {
+                    "type": "rectanglelabels",
+                    "value": {"x": 25, "y": 20, "width": 50, "height": 40, "rotation": 90, "rectanglelabels": ["cat"]},
+                }
+            ],
+            200,
+            "",
+        ),
+        ([{"type": "choices", "value": {"choices": ["blurred"]}}], 0, ""),
+    ],
+)
+def test_label_studio_regions(tmp_path: Path, regions: list[dict[str, Any]], cat: int, told: str) -> None:
+    image(tmp_path / "images/photo.png")
+    write(tmp_path / "label_config.xml", '<View><Label value="cat"/><Label value="dog"/></View>')
+    write(tmp_path / "tasks.json", [task(*regions)])
+    counts, line = pixels(tmp_path)
+    assert counts == {"cat": cat, "dog": 0}
+    assert told in line and bool(told) == bool(line)
+
+
+def test_label_studio_turns_ellipses_and_draws_curves(tmp_path: Path) -> None:
+    image(tmp_path / "images/photo.png")
+    areas = []
+    for value in (
+        {"x": 50, "y": 50, "radiusX": 25, "radiusY": 10, "ellipselabels": ["cat"]},
+        {"x": 50, "y": 50, "radiusX": 25, "radiusY": 10, "rotation": 90, "ellipselabels": ["cat"]},
+        {"vertices": ROUND, "closed": True, "vectorlabels": ["cat"]},
+    ):
+        write(
+            tmp_path / "tasks.json",
+            [task({"type": "ellipselabels" if "x" in value else "vectorlabels", "value": value})],
+        )
+        labels = segvoc.read_dataset(tmp_path).read(0).labels == 0
+        rows, columns = np.nonzero(labels)
+        areas.append((int(labels.sum()), np.ptp(rows) + 1, np.ptp(columns) + 1))
+    flat_, upright, curved = areas
+    assert flat_[1:] == (6, 20) and upright[1:] == (20, 6)
+    assert abs(flat_[0] - np.pi * 10 * 3) < 6 and abs(upright[0] - flat_[0]) < 6
+    # two cubic curves, each 3/4 as high as its control points, over 20 px
+    assert curved[2] == 20 and curved[1] == pytest.approx(2 * 0.75 * 9, abs=2)
+
+
+def test_label_studio_answers_and_names(tmp_path: Path) -> None:
+    image(tmp_path / "media/upload/photo.png")
+    config = '<View><BrushLabels name="b"><Label value="Cat (felis)" alias="cat"/><Label value="dog"/></BrushLabels>'
+    write(
+        tmp_path / "label_config.xml", f'{config}<KeyPointLabels name="k"><Label value="dog"/></KeyPointLabels></View>'
+    )
+    region = {"type": "polygonlabels", "value": SQUARE | {"polygonlabels": ["cat"]}}
+    address = "..\\..\\media\\upload\\photo.png"
+    first = task(region, address=address, predictions=[8])
+    first["annotations"].append({"was_cancelled": True, "result": []})
+    write(tmp_path / "tasks.json", [first])
+    assert pixels(tmp_path) == ({"cat": 300, "dog": 0}, "")
+    skipped = task(address=address, predictions=[{"result": [region]}])
+    skipped["annotations"] = [{"was_cancelled": True, "result": []}]
+    write(tmp_path / "tasks.json", [skipped])
+    for background in (None, "dog"):  # nobody has said what is there
+        assert pixels(tmp_path, background=background) == ({"cat": 0, "dog": 0}, "")
+    write(tmp_path / "tasks.json", [{"data": {"image": address}, "predictions": [{"result": [region]}]}])
+    assert pixels(tmp_path)[0]["cat"] == 300
+
+
+# ---- masks
+
+
+def test_masks_named_after_the_whole_file(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "b.png"):
+        image(tmp_path / "images" / name)
+    for name, value in (("a.jpg", 1), ("b.jpg", 1), ("b.png", 0)):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.new("L", (WIDTH, HEIGHT), value).save(tmp_path / f"masks/{name}.png")
+    write(tmp_path / "classes.txt", "background\nobject\n")
+    assert pixels(tmp_path)[0] == {"background": 1200, "object": 2400}
+    write(tmp_path / "names.json", ["background", "object"])
+    (tmp_path / "images/b.png").unlink()
+    own = segvoc.LabeledImages.from_folders(tmp_path / "images", tmp_path / "masks", tmp_path / "names.json")
+    assert [int(own.read(index).labels.sum()) for index in range(2)] == [1200, 1200]
+
+
+def test_voc_background_needn_t_be_first(tmp_path: Path) -> None:
+    image(tmp_path / "JPEGImages/a.jpg")
+    (tmp_path / "SegmentationClass").mkdir()
+    Image.new("L", (WIDTH, HEIGHT), 1).save(tmp_path / "SegmentationClass/a.png")
+    write(tmp_path / "labelmap.txt", "cat:9,9,9::\nbackground:0,0,0::\nvoid:1,1,1::\n")
+    assert segvoc.read_dataset(tmp_path).background == "background"
+    assert pixels(tmp_path)[0] == {"cat": 0, "background": 1200}
+
+
+# ---- several sets, classes that occur nowhere
+
+
+def test_sets_are_joined_by_names(tmp_path: Path) -> None:
+    for folder, box, names in (("one", (5, 5, 15, 15), "[sofa, cat]"), ("two", (5, 5, 10, 10), "[couch, wall]")):
+        image(tmp_path / folder / "images/photo.png")
+        write(tmp_path / folder / "labels/photo.txt", "\n".join([yolo_line(0, *box), yolo_line(1, 20, 5, 21, 6)]))
+        write(tmp_path / folder / "data.yaml", f"train: images\nnames: {names}\n")
+    sets = [segvoc.read_dataset(tmp_path / folder) for folder in ("one", "two")]
+    joined = segvoc.LabeledImages.joined(sets, rename={"sofa": "couch"}, drop=["wall"])
+    assert joined.vocabulary.words == ("couch", "cat") and [one.stem for one in joined.images] == [
+        "one/photo",
+        "two/photo",
+    ]
+    found = [[int((joined.read(index).labels == label).sum()) for label in (0, 1)] for index in range(2)]
+    assert found == [[100, 1], [25, 0]]
+    objects = joined.read_objects(1, (HEIGHT, WIDTH))
+    assert objects is not None and objects.max() == 2
+    with pytest.raises(UsageError, match="no class is called 'sofas'"):
+        segvoc.LabeledImages.joined(sets, drop=["sofas"])
+
+
+def test_class_that_occurs_nowhere_is_named(tmp_path: Path) -> None:
+    """Masks of 0 and 255, which is unlabeled."""
+    image(tmp_path / "images/a.png")
+    (tmp_path / "labels").mkdir()
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[5:15] = 255
+    Image.fromarray(values).save(tmp_path / "labels/a.png")
+    write(tmp_path / "classes.json", ["background", "object"])
+    places = (tmp_path / "images", tmp_path / "labels", tmp_path / "classes.json")
+    own = segvoc.LabeledImages.from_folders(*places)
+    line = own.absent_classes()
+    assert line is not None and "no pixel is labeled: object; 33% of the pixels are unlabeled (255" in line
+    assert segvoc.LabeledImages.from_folders(*places, background="object").absent_classes() is None
+
+
+def test_stretch_of_12_bits_in_16(tmp_path: Path) -> None:
+    image(tmp_path / "images/a.png")
+    values = np.linspace(0, 4095, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
+    Image.fromarray(values).save(tmp_path / "images/a.png")
+    write(tmp_path / "labels/a.txt", yolo_line(0, 5, 5, 15, 15))
+    write(tmp_path / "data.yaml", "train: images\nnames: [cat]\n")
+    dataset = segvoc.read_dataset(tmp_path)
+    for images, brightest in ((dataset, 16), (dataset.stretched("0,4095"), 255), (dataset.stretched("0%,50%"), 255)):
+        assert images.read(0).image.max() == brightest
+    result = segvoc.load("tiny").segment(tmp_path / "images/a.png", ["cat", "dog"], stretch="0,4095")
+    assert result.image.max() == 255
+    with pytest.raises(UsageError, match="is not a stretch"):
+        segvoc.load("tiny").segment(tmp_path / "images/a.png", ["cat", "dog"], stretch="4095")
+
+
+# ---- out and back
+
+
+@pytest.mark.parametrize(
+    "name", ["coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "label-studio"]
+)
+@pytest.mark.parametrize(
+    "word", ["🐱 x", "a\u2028b", "a\x0bb", "void", "Ignored", "__ignore__", "#1", "no", "é: \"'\\", "a\x7fb"]
+)
+def test_odd_words_come_back_or_are_refused(tmp_path: Path, name: str, word: str, drawn: Callable[..., Any]) -> None:
+    labels = np.zeros((HEIGHT, WIDTH), np.uint16)
+    labels[5:15, 5:15] = 1
+    try:
+        with segvoc.DatasetWriter(tmp_path / "set", name) as dataset:
+            dataset.add(drawn(labels, ("wall", word)), "a")
+    except UsageError as error:
+        assert "can't hold the word" in str(error) and not (tmp_path / "set").exists()
+        return
+    assert pixels(tmp_path / "set")[0][word] == 100
+
+
+@pytest.fixture
+def drawn() -> Callable[..., Any]:
+    from tests.formats.drawn_results import drawn_result
+
+    return drawn_result
