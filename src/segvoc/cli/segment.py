@@ -186,9 +186,8 @@ def segment(
     """
     asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
     inputs = name_case_pairs(_named_images(images, skip=out), out)
-    in_tiles = labels.tiling is not None or bands is not None or max_megapixels is not None
-    if labels.stretch is not None and dataset_format is None and asked_parts is None and jobs == 1:
-        in_tiles = in_tiles or all(is_raster(image.path) for image in inputs)
+    stretched_in_tiles = dataset_format is None and asked_parts is None and jobs == 1 and _are_stretched(inputs, labels)
+    in_tiles = labels.tiling is not None or {bands, max_megapixels} != {None} or stretched_in_tiles
     videos = _has_videos(
         inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
     )
@@ -257,6 +256,11 @@ def segment(
         finish_dataset(dataset, all_words, None if kept is None else kept.key)
     _print_failures(failures, len(work), "images")
     return 1 if failures else 0
+
+
+def _are_stretched(inputs: Sequence[InputImage], labels: LabelOptions) -> bool:
+    """Whether all images are TIFFs of which a range of values is asked for."""
+    return labels.stretch is not None and all(is_raster(image.path) for image in inputs)
 
 
 def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]) -> "Vocabulary | None":

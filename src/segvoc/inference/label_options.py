@@ -165,8 +165,10 @@ class LabelOptions:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)
-        if self.stretch is not None:
-            Stretch.parsed(self.stretch)
+        Stretch.parsed(self.stretch or "0,1")
+        self._check_tiling()
+
+    def _check_tiling(self) -> None:
         if self.tiling is not None and self.return_probabilities:
             raise UsageError("tiles have no probabilities; leave these out, or the tile")
         if self.tiling is not None and self.smooth:
