@@ -132,7 +132,7 @@ def shown_image(path: Path) -> bytes | None:
     """
     with opened_image(path) as image:
         own = Image.Exif()
-        own.load(image.info.get("exif"))
+        own.load(image.info.get("exif") or b"")
         is_known = image.format in ("JPEG", "MPO") and ExifTags.Base.Orientation in own
         if image.format != "TIFF" and (is_known or _turn(image, path) == 1):
             return None
