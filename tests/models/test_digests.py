@@ -81,7 +81,7 @@ def test_equal_weights_with_another_activation_have_other_words(tmp_path, monkey
     found = []
     for text in (openai_text(512), open_clip_text(512)):
         torch.manual_seed(0)
-        tower = ClipTextEncoder(replace(text, layers=1))
+        tower = ClipTextEncoder(replace(text, layers=1, width=64, heads=1))
         encode = VocabularyEncoder(tower, ("{}",))
         model = small_segmenter()
         model.encode_words = encode
