@@ -24,9 +24,9 @@ from segvoc.data.preparation.originals import _damage_named, _members
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError
 from segvoc.exported.manifest import ExportManifest
-from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
+from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.records import check_amounts, field_value
 from segvoc.storage.files import safe_path
 from segvoc.storage.journal import read_journal
