@@ -5,6 +5,8 @@ JAFAR (Couairon et al., 2025) and AnyUp (Wimmer et al., 2025) upsample with, and
 Deng, ECCV 2020).
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -78,29 +80,31 @@ class EdgeNetwork(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = F.relu(x)
-        query, key, bias = self.query(x)[:, None], self.key(x), self.bias(x).unflatten(1, (len(STEPS), 9))
+        query, key, bias = self.query(x), self.key(x), self.bias(x).unflatten(1, (len(STEPS), 9))
         for number, distance in enumerate(STEPS):
-            alike = (query * neighbors(key, distance)).sum(dim=2) * self.sharpness[number]
-            weights = (alike + bias[:, number]).softmax(dim=1)
-            maps = (neighbors(maps, distance) * weights[:, :, None]).sum(dim=1)
+            alike = [(query * one).sum(dim=1) for one in neighbors(key, distance)]
+            weights = (torch.stack(alike, dim=1) * self.sharpness[number] + bias[:, number]).softmax(dim=1)
+            maps = mean(neighbors(maps, distance), weights)
         around, quarters = neighbors(maps, 1), self.upsampling(torch.cat([x, F.pixel_unshuffle(fine, 2)], dim=1))
         weights = quarters.unflatten(1, (4, 9)).softmax(dim=2)
-        divided = torch.stack([(around * weights[:, n, :, None]).sum(dim=1) for n in range(4)], dim=2)
+        divided = torch.stack([mean(around, weights[:, quarter]) for quarter in range(4)], dim=2)
         return F.pixel_shuffle(divided.flatten(1, 2), 2)
 
 
-def neighbors(x: Float[Tensor, "B C h w"], distance: int) -> Float[Tensor, "B 9 C h w"]:
+def neighbors(x: Float[Tensor, "B C h w"], distance: int) -> list[Float[Tensor, "B C h w"]]:
     """For each cell the nine at a distance, row by row; beyond the border, those at the border."""
     height, width = x.shape[-2:]
     padded = F.pad(x, (distance,) * 4, mode="replicate")
-    return torch.stack(
-        [
-            padded[..., row * distance :, column * distance :][..., :height, :width]
-            for row in range(3)
-            for column in range(3)
-        ],
-        dim=1,
-    )
+    starts = (0, distance, 2 * distance)
+    return [padded[..., top : top + height, left : left + width] for top in starts for left in starts]
+
+
+def mean(around: Sequence[Float[Tensor, "B C h w"]], weights: Float[Tensor, "B 9 h w"]) -> Float[Tensor, "B C h w"]:
+    """The weighted mean of nine maps; one after the other, as all together would not stay in a processor's caches."""
+    total = around[0] * weights[:, :1]
+    for place in range(1, 9):
+        total = total + around[place] * weights[:, place : place + 1]
+    return total
 
 
 def _bilinear() -> Tensor:

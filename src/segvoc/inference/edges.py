@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 
-from segvoc.arrays import Array, array_namespace, bilinear, interpolated, to_numpy
+from segvoc.arrays import Array, array_namespace, bilinear, interpolated, strongest, to_numpy
 from segvoc.inference.protocols import Protocol
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def without_islands(maps: Float32[np.ndarray, "K h w"]) -> Float32[np.ndarray, "
     Returns:
         The maps, or changed copies of them.
     """
-    labels = maps.argmax(axis=0)
+    labels = strongest(maps)[1]
     part = connected_cells(labels)
     sizes = np.bincount(part.ravel())
     small = sizes < ISLAND * labels.size
