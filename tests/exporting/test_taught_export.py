@@ -33,8 +33,7 @@ def taught(tiny: NetworkSegmenter) -> TaughtWords:
     return tiny.teach(drawn_examples(2))
 
 
-@pytest.mark.parametrize("by", ["argument", "model"])
-def test_tiny_with_taught_words(tiny, taught, tmp_path, monkeypatch, by):
+def test_tiny_with_taught_words(tiny, taught, tmp_path, monkeypatch):
     seen = []
 
     def compared(model, exported, *_):
@@ -42,10 +41,7 @@ def test_tiny_with_taught_words(tiny, taught, tmp_path, monkeypatch, by):
         return Comparison(difference=0.0, tolerance=1.0, equal_labels=1.0)
 
     monkeypatch.setattr(exporting, "compare_with_export", compared)
-    if by == "argument":
-        export(tiny, tmp_path / "out", taught=[taught])
-    else:
-        export(tiny.with_taught(taught), tmp_path / "out")
+    export(tiny, tmp_path / "out", taught=[taught])
     assert [[one.digest for one in each] for each in seen[0]] == [[taught.digest]] * 2
     assert tiny.taught == ()
     one, other = (

@@ -93,14 +93,3 @@ def test_the_ensemble_gives_the_logits(repository: Path, configs: dict[str, Any]
 def test_segvoc_takes_the_repository(repository: Path) -> None:
     one, other = (model.segment(SAMPLE, WORDS) for model in (open_tiny(), segvoc.load(repository)))
     np.testing.assert_array_equal(one.labels, other.labels)
-
-
-def test_names_of_files_make_names_of_models(tmp_path: Path) -> None:
-    copy_tiny(tmp_path)
-    text = (tmp_path / "segvoc.json").read_text()
-    (tmp_path / "segvoc.json").write_text(text.replace('"name": "tiny"', '"name": "my runs/über 1.safetensors"'))
-    make_repository(tmp_path)
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
-        "_ber_1", "_ber_1_image", "_ber_1_text", "_ber_1_words",
-    }  # fmt: skip
-    assert segvoc.load(tmp_path).name == "my runs/über 1.safetensors"
