@@ -156,13 +156,14 @@ def main() -> None:
     chosen.out.write_bytes(content)
     print(len(content), "bytes")
     if chosen.date:
-        tiny = json.loads((WEIGHTS / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
-        demo = {"facade-demo": "42 photographs of building-facade-segmentation (Roboflow); CC BY 4.0"}
+        photographs = json.loads((WEIGHTS / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
         record = {
             "origin": {
                 "features": "tiny, frozen; see tiny.json",
-                "photographs": {name: (tiny | demo)[name] for name in COUNTS if name != HELD_OUT},
-                "held_out": f"all of {HELD_OUT}, whose authors state no license",
+                "photographs": {
+                    name: f"{count} of {photographs[name]}" for name, count in COUNTS.items() if name not in HELD_OUT
+                },
+                "held_out": f"all of {', '.join(HELD_OUT)}",
             },
             "license": "Apache-2.0",
             "command": "make edges",

@@ -1,7 +1,6 @@
 """Train the network of edges on `tiny`'s maps of labeled photographs, and score it on data sets that it hasn't seen.
 
-    python -m tools.edges.train --photos ../shared/data/photos                      # what ships
-    python -m tools.edges.train --photos ../shared/data/photos --held-out voc car-parts --out build/edges/held_out.pt
+    python -m tools.edges.train --photos ../shared/data/photos
 
 The network only sees the image, so it can learn neither a word nor where maps err: it learns which cells belong
 together. Maps get noise and are shifted, as those of photographs that `tiny` hasn't learned from are worse.
@@ -131,9 +130,9 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--cache", type=Path, default=Path("build/edges"), help="folder of maps, to go on from")
     parser.add_argument(
-        "--held-out", nargs="+", default=[HELD_OUT], help="data sets to score instead of learning from them"
+        "--held-out", nargs="+", default=HELD_OUT, help="data sets to score instead of learning from them"
     )
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--out", type=Path, default=Path("build/edges/network.pt"))
     chosen = parser.parse_args()
     data = {name: seen_photographs(chosen.photos, name, chosen.cache) for name in COUNTS}
