@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz kills rehearsal core coverage format bench lock deploy-tools deploy-check release release-check release-tools clicks tiny tiny-programs images notebooks web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz kills rehearsal core coverage format bench lock deploy-tools deploy-check release release-check release-tools clicks edges tiny tiny-programs images notebooks web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -140,6 +140,11 @@ tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny/scores.json $(ARGS)
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json --fold 0 --out build
+
+# Maps are kept in build/edges; training takes ten minutes of one core.
+edges: install  ## train the network that lets masks follow edges again, on the maps of tiny
+	$(BIN)/python -m tools.edges.train --photos $(PHOTOS) --cache build/edges $(ARGS)
+	$(BIN)/python -m tools.edges.export --date $$(date +%F)
 
 # Each step is kept in build/clicks: views take 6 GB, training 40 minutes of one core.
 clicks: install  ## train the network of clicks again, on the features of tiny

@@ -31,6 +31,7 @@ MADE = {
         "weights/tiny.safetensors",
     ),
     "make clicks": ("weights/clicks.json", "weights/clicks.onnx", "weights/clicks_image.onnx"),
+    "make edges": ("weights/edges.json", "weights/edges.onnx"),
 }
 """What is made, by the command that makes it; paths below the package."""
 

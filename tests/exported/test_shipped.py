@@ -8,11 +8,10 @@ import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.segmenter import ExportedSegmenter, selection_inputs
 from segvoc.exported.shipped import TINY_MANIFEST, copy_tiny, is_tiny, open_tiny
+from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.segmentation import Segmentation
-from segvoc.models import opening
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import Listed, Voted
 from segvoc.vocabulary import Vocabulary
@@ -50,8 +49,7 @@ def test_what_needs_the_network_says_so(exported: ExportedSegmenter, tmp_path: P
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("window", ["auto", "single"])
-@pytest.mark.parametrize("photo", ["chelsea.jpg", "rocket.jpg"])
+@pytest.mark.parametrize(("photo", "window"), [("chelsea.jpg", "auto"), ("rocket.jpg", "single")])
 def test_photographs(network: NetworkSegmenter, exported: ExportedSegmenter, photo: str, window: str) -> None:
     one, other = (model.segment(SAMPLES / photo, WORDS, window=window) for model in (network, exported))
     _assert_alike(one, other)
@@ -90,12 +88,6 @@ def test_parts_background_and_probabilities(network: NetworkSegmenter, exported:
     assert one.part_labels is not None and other.part_labels is not None
     assert (one.part_labels == other.part_labels).mean() > 0.9999
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
-
-
-def test_tiny_opens_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "find_spec", lambda name: None)
-    assert isinstance(segvoc.load("tiny"), ExportedSegmenter)
-    assert segvoc.load("tiny", dtype="float32").dtype == "float32"
 
 
 def test_a_copy_is_an_exported_folder_with_the_same_results(exported: ExportedSegmenter, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from segvoc.exported.shipped import copy_tiny, open_tiny
 from segvoc.models.digests import model_record
 from segvoc.teaching.taught_words import TaughtWords
 from tests.teaching.drawn_examples import DrawnExamples, drawn_examples
-from tests.teaching.test_networks import with_share
 
 WORDS = ["grass", "sky", "brick", "cat"]
 IMAGE = drawn_examples(3).images[2]
@@ -52,16 +51,6 @@ def describe_again(folder: Path) -> None:
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_network_and_programs_agree(share):
-    network, programs = segvoc.load("tiny", device="cpu", dtype="float32"), open_tiny()
-    found = network.teach(drawn_examples(2), keep_worse=True)
-    mixed = with_share(found, share, channels=384)
-    one, other = (model.with_taught(mixed).segment(IMAGE, WORDS) for model in (network, programs))
-    assert (one.labels == other.labels).mean() > 0.999
-    assert np.abs(one.confidence - other.confidence).max() < 0.01
-
-
 def test_a_folder_applies_its_words_by_itself(folder, taught):
     expected = open_tiny().with_taught(taught).segment(IMAGE, WORDS)
     model = segvoc.load_exported(folder)
@@ -79,42 +68,15 @@ def test_more_words_add_to_those_of_the_folder(folder, taught, other):
     last = open_tiny().with_taught(other).segment(IMAGE, WORDS).labels
     assert np.array_equal(model.segment(IMAGE, WORDS).labels, last)
     assert not np.array_equal(segvoc.load_exported(folder).segment(IMAGE, WORDS).labels, last)
+    assert model_record(model)["taught"] != model_record(segvoc.load_exported(folder))["taught"]
 
 
-def test_several_files_keep_their_order(tmp_path, taught, other):
-    copy_tiny(tmp_path)
-    add_taught(tmp_path, [other, taught])
-    assert [one.digest for one in segvoc.load_exported(tmp_path).taught] == [other.digest, taught.digest]
-
-
-def test_another_export_with_other_words_is_another_model(folder, tmp_path, other):
-    (tmp_path / "other").mkdir()
-    copy_tiny(tmp_path / "other")
-    plain = model_record(segvoc.load_exported(tmp_path / "other"))
-    add_taught(tmp_path / "other", [other])
-    records = [model_record(segvoc.load_exported(one)) for one in (folder, tmp_path / "other")]
-    assert records[0]["taught"] != records[1]["taught"] and records[0]["weights"] != records[1]["weights"]
-    assert "taught" not in plain
-
-
-def test_missing_and_damaged_files_are_named(folder):
+def test_damaged_and_foreign_files_are_refused(folder):
     content = (folder / FIRST).read_bytes()
-    (folder / FIRST).write_bytes(content[:-4] + bytes(4))
-    with pytest.raises(CheckpointError, match=rf"{FIRST}' is not what was exported; export the model again"):
-        segvoc.load_exported(folder)
     (folder / FIRST).write_bytes(content[:-4])
     describe_again(folder)
     with pytest.raises(CheckpointError, match=rf"{FIRST}' are cut off or damaged"):
         segvoc.load_exported(folder)
-    (folder / FIRST).unlink()
-    with pytest.raises(CheckpointError, match=rf"{FIRST}' is missing; export the model again"):
-        segvoc.load_exported(folder)
-    describe_again(folder)
-    with pytest.raises(CheckpointError, match=rf"{FIRST}' can't be read"):
-        segvoc.load_exported(folder)
-
-
-def test_files_of_other_folders_are_refused(folder):
     manifest = ExportManifest.read(folder / MANIFEST)
     (folder / MANIFEST).write_text(replace(manifest, taught=("../a.words.safetensors",)).to_json(), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"names '\.\./a\.words\.safetensors', a file outside of it"):

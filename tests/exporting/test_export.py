@@ -32,17 +32,7 @@ def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, un
     return out
 
 
-@pytest.mark.parametrize(
-    ("window", "count"),
-    [
-        ("auto", 40),
-        ("single", 1),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("auto", 1), ("auto", 2), ("single", 2), ("single", 40))
-        ),
-    ],
-)
+@pytest.mark.parametrize(("window", "count"), [("auto", 40), ("single", 1)])
 def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, window: str, count: int) -> None:
     assert_alike(model, segvoc.load(folder), WORDS[:count], window=window)
 
@@ -56,13 +46,7 @@ def test_so_are_those_of_timms_encoders(family: str, tmp_path: Path, untyped: No
     assert_alike(model, segvoc.load(tmp_path / "small"), ["A Cat!", "dog", "the sky"], window="auto")
 
 
-def test_a_thousand_words(model: NetworkSegmenter, folder: Path) -> None:
-    words = [f"word {number}" for number in range(1000)]
-    one, other = (one.segment(IMAGES[0], words, keep_classes=20) for one in (model, segvoc.load(folder)))
-    assert (one.labels == other.labels).mean() > 0.999
-
-
-@pytest.mark.parametrize("keep", [7, "auto", *(pytest.param(one, marks=pytest.mark.slow) for one in (1, "all"))])
+@pytest.mark.parametrize("keep", [7, "auto"])
 def test_class_selection_is_part_of_the_programs(model: NetworkSegmenter, folder: Path, keep: int | str) -> None:
     assert_alike(model, segvoc.load(folder), WORDS, keep_classes=keep)
 
@@ -91,32 +75,27 @@ def test_the_folder_says_what_it_is(folder: Path) -> None:
     assert about["dtype"] == "float32"
     assert set(about["files"]) == {path.name for path in folder.iterdir()} - {"segvoc.json"}
     assert not any(b"site-packages" in path.read_bytes() for path in folder.glob("*.onnx"))
-
-
-def test_weights_are_stored_once(folder: Path) -> None:
     weights = (folder / "weights.safetensors").stat().st_size
     assert sum(path.stat().st_size for path in folder.glob("*.onnx")) < weights / 4
 
 
-@pytest.mark.parametrize("name", ["words.onnx", "weights.safetensors", "tokenizer.json"])
-def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, name: str) -> None:
+def test_damaged_files_are_named(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    content = bytearray((copy / name).read_bytes())
-    content[len(content) // 2] ^= 255
-    (copy / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"{name}' is not what was exported; export the model again"):
-        segvoc.load(copy)
-    (copy / name).unlink()
-    with pytest.raises(CheckpointError, match=rf"{name}' is missing"):
-        segvoc.load(copy)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 2}'])
-def test_a_damaged_description_is_named(folder: Path, tmp_path: Path, text: str) -> None:
-    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    (copy / "segvoc.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"segvoc\.json"):
-        segvoc.load(copy)
+    for name in ("words.onnx", "weights.safetensors"):
+        whole = (copy / name).read_bytes()
+        content = bytearray(whole)
+        content[len(content) // 2] ^= 255
+        (copy / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf"{name}' is not what was exported; export the model again"):
+            segvoc.load(copy)
+        (copy / name).unlink()
+        with pytest.raises(CheckpointError, match=rf"{name}' is missing"):
+            segvoc.load(copy)
+        (copy / name).write_bytes(whole)
+    for text in ("", "[]", '{"format": 1}', '{"format": 2}'):
+        (copy / "segvoc.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"segvoc\.json"):
+            segvoc.load(copy)
 
 
 def test_an_exported_model_has_its_own_weights_and_settings(folder: Path) -> None:
@@ -126,20 +105,6 @@ def test_an_exported_model_has_its_own_weights_and_settings(folder: Path) -> Non
         segvoc.load(folder, device="cuda")
     with pytest.raises(UsageError, match="was exported in float32; leave out dtype"):
         segvoc.load(folder, dtype="bfloat16")
-
-
-def test_a_pytorch_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "__version__", "2.9.1+cu128")
-    with pytest.raises(UsageError, match=r"exporting needs PyTorch 2\.10 or newer, and this is 2\.9\.1\+cu128"):
-        export(small_cat_seg(), tmp_path / "out")
-
-
-def test_views_that_are_too_small_are_refused(folder: Path) -> None:
-    model = ExportedSegmenter(folder)
-    protocol = model.protocols["single"]
-    text = model.encode_words(Vocabulary(["cat"]))
-    with pytest.raises(UsageError, match="views of 80 px or more"):
-        model.run(np.zeros((1, 3, 64, 128), np.float32), text, protocol)
 
 
 def test_other_folders_are_not_overwritten(model: NetworkSegmenter, tmp_path: Path) -> None:

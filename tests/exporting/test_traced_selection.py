@@ -13,7 +13,6 @@ from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare
 CLASSES = 30
 
 RULES: list[SelectionRule] = [
-    Voted(1),
     Voted(7),
     Voted(1000),
     VotedShare(),
@@ -31,11 +30,10 @@ def _traced(rule: SelectionRule | None) -> TracedSelection:
     return TracedSelection(**given)
 
 
-@pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("prompts", [1, 2])
+@pytest.mark.parametrize(("images", "prompts"), [(1, 1), (3, 2)])
 @pytest.mark.parametrize("rule", RULES)
 def test_the_same_classes_are_kept(rule: SelectionRule, prompts: int, images: int) -> None:
-    for seed in range(5):
+    for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
         cost = torch.rand(images, prompts, CLASSES, 6, 7, generator=generator)
         if isinstance(rule, VotedShare | WithParts) and images > 1:

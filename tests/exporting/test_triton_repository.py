@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 
 import segvoc
-from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.segmenter import ExportedSegmenter, selection_inputs
 from segvoc.exported.shipped import copy_tiny, open_tiny
 from segvoc.exporting.triton_repository import make_repository
 from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.inference.windows import views
 from segvoc.vocabulary import Vocabulary
 
@@ -45,7 +45,7 @@ def configs(repository: Path) -> dict[str, Any]:
 
 def test_the_layout(repository: Path) -> None:
     programs = [f"{name}/1/model.{end}" for name in ("image", "text", "words") for end in ("onnx", "weights")]
-    expected = {"tiny/1/.keep", "tokenizer.json", *(f"tiny_{program}" for program in programs)}
+    expected = {"tiny/1/.keep", "tokenizer.json", "edges.onnx", *(f"tiny_{program}" for program in programs)}
     expected |= {f"{name}/config.pbtxt" for name in ("tiny", "tiny_image", "tiny_text", "tiny_words")}
     about = json.loads((repository / "segvoc.json").read_text())
     assert set(about["files"]) == expected
@@ -54,6 +54,9 @@ def test_the_layout(repository: Path) -> None:
 
 
 def test_configurations_are_those_of_the_programs(repository: Path, configs: dict[str, Any]) -> None:
+    batched = {name for name, config in configs.items() if config.max_batch_size}
+    assert batched == {name for name, config in configs.items() if config.HasField("dynamic_batching")}
+    assert batched == {"tiny_image", "tiny_text"}
     for name, config in configs.items():
         assert config.name == name
         if config.platform == "ensemble":
@@ -70,34 +73,6 @@ def test_configurations_are_those_of_the_programs(repository: Path, configs: dic
 
 def _type_name(tensor: Any) -> str:
     return tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
-
-
-def test_only_what_has_a_batch_is_batched(configs: dict[str, Any]) -> None:
-    batched = {name for name, config in configs.items() if config.max_batch_size}
-    assert batched == {"tiny_image", "tiny_text"}
-    assert batched == {name for name, config in configs.items() if config.HasField("dynamic_batching")}
-
-
-def test_the_ensemble_fits_its_models(configs: dict[str, Any]) -> None:
-    """Triton's rule: one tensor has one type, and equal sizes where both are known, those of a batch included."""
-    ensemble = configs["tiny"]
-    known = {one.name: one for one in ensemble.input}
-    sizes = {one.name: list(one.dims) for one in ensemble.input}
-    assert [step.model_name for step in ensemble.ensemble_scheduling.step] == ["tiny_image", "tiny_words"]
-    for step in ensemble.ensemble_scheduling.step:
-        model = configs[step.model_name]
-        assert set(step.input_map) == {one.name for one in model.input}
-        assert set(step.output_map) <= {one.name for one in model.output}
-        for tensor, maps in ((model.input, step.input_map), (model.output, step.output_map)):
-            for one in tensor:
-                full = [-1, *one.dims] if model.max_batch_size else list(one.dims)
-                first = known.setdefault(maps[one.name], one)
-                other = sizes.setdefault(maps[one.name], full)
-                assert first.data_type == one.data_type
-                assert len(full) == len(other)
-                assert all(-1 in pair or pair[0] == pair[1] for pair in zip(full, other, strict=True))
-    for one in ensemble.output:
-        assert known[one.name].data_type == one.data_type and sizes[one.name] == list(one.dims)
 
 
 def test_the_ensemble_gives_the_logits(repository: Path, configs: dict[str, Any]) -> None:
@@ -118,14 +93,3 @@ def test_the_ensemble_gives_the_logits(repository: Path, configs: dict[str, Any]
 def test_segvoc_takes_the_repository(repository: Path) -> None:
     one, other = (model.segment(SAMPLE, WORDS) for model in (open_tiny(), segvoc.load(repository)))
     np.testing.assert_array_equal(one.labels, other.labels)
-
-
-def test_names_of_files_make_names_of_models(tmp_path: Path) -> None:
-    copy_tiny(tmp_path)
-    text = (tmp_path / "segvoc.json").read_text()
-    (tmp_path / "segvoc.json").write_text(text.replace('"name": "tiny"', '"name": "my runs/über 1.safetensors"'))
-    make_repository(tmp_path)
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
-        "_ber_1", "_ber_1_image", "_ber_1_text", "_ber_1_words",
-    }  # fmt: skip
-    assert segvoc.load(tmp_path).name == "my runs/über 1.safetensors"

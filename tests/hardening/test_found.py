@@ -16,8 +16,8 @@ from PIL import Image
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.originals import _members
 from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError
-from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.imaging.reading import decode_image
+from segvoc.inference.onnx_program import OnnxProgram
 from segvoc.storage.journal import read_journal
 
 DEEP = "[" * 100_000

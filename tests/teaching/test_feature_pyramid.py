@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.arrays import convolved, group_normed
 from segvoc.teaching.feature_pyramid import FeaturePyramid, pyramid_shapes
 
 
@@ -33,14 +32,3 @@ def test_finer_maps_and_surroundings_matter(pyramid):
     maps[0][0, :, 0, 0] = 3
     assert np.abs(pyramid(maps) - before)[:, :, 8:, 8:].max() > 0.01  # seven coarse cells away
     assert pyramid([maps[0]]).shape == before.shape  # an encoder without finer maps
-
-
-@pytest.mark.parametrize("dilation", [1, 3])
-def test_convolutions_and_norms_agree_with_pytorchs(dilation):
-    random = np.random.default_rng(2)
-    x, weight = random.standard_normal((2, 8, 5, 6), np.float32), random.standard_normal((4, 8, 3, 3), np.float32)
-    found = convolved(torch.from_numpy(x), torch.from_numpy(weight), dilation).numpy()
-    assert np.allclose(convolved(x, weight, dilation), found, atol=1e-4)
-    gain, offset = random.standard_normal((2, 8), np.float32)
-    found = group_normed(torch.from_numpy(x), 4, torch.from_numpy(gain), torch.from_numpy(offset)).numpy()
-    assert np.allclose(group_normed(x, 4, gain, offset), found, atol=1e-5)

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-import segvoc
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.teaching.taught_words import TaughtWords
-from segvoc.vocabulary import Vocabulary
 from tests.teaching.drawn_examples import drawn_examples
 from tests.teaching.small_networks import NETWORKS, small_model
 from tests.teaching.test_teaching import right
@@ -70,51 +68,11 @@ def test_regions_enter_where_text_does(model, taught):
     assert more > a_little > 0
 
 
-def test_saved_and_loaded(model, taught, tmp_path):
-    some = with_share(taught, 0.5)
-    some.save(tmp_path / "some")
-    loaded = TaughtWords.load(tmp_path / "some")
-    assert loaded.digest == some.digest != taught.digest
-    assert np.array_equal(loaded.toward, some.toward)
-
-
 def test_words_of_another_network_are_refused(model, taught):
     other = small_model(model.name, seed=4)
     with pytest.raises(CheckpointError, match="has other weights; teach them to it again") as found:
         other.with_taught(taught)
     assert "\n" not in str(found.value)
-
-
-def test_regions_are_chosen_where_held_out_images_gain_by_them(monkeypatch):
-    """With classifiers that learn nothing, only the regions can tell the colors apart."""
-    from segvoc.teaching import learning
-    from segvoc.teaching.fitting import Penalty
-
-    monkeypatch.setattr(learning, "PENALTIES", (Penalty(1e6, 1e6),))
-    model = small_model("clip")
-    taught = model.teach(drawn_examples(4))
-    assert taught.record.share > 0 and taught.toward is not None
-    unseen = drawn_examples(7)
-    assert right(model.with_taught(without_classifiers(taught)), unseen) > right(model, unseen) + 0.15
-
-
-def test_an_image_s_own_part_has_no_say_in_its_logits(monkeypatch):
-    """Only the first of four images shows brick, so its own logits are those of brick's text."""
-    model, examples, asked = small_model("clip"), drawn_examples(4, words=2), []
-    examples = replace(examples, vocabulary=Vocabulary(WORDS))
-    examples.labels[0][:20] = 2
-    compare, text = model.compare, model.encode_words(examples.vocabulary)
-
-    def noted(seen, words, protocol):
-        asked.append(words)
-        return compare(seen, words, protocol)
-
-    monkeypatch.setattr(model, "compare", noted)
-    model.teach(examples)
-    alike = [[torch.allclose(words[index], text[index], atol=1e-6) for index in range(3)] for words in asked]
-    by_text, *mixed = [True] * 3, [False, False, True], [False, False, True]
-    assert alike[:3] == [by_text, *mixed]
-    assert alike[3:] == [by_text, [False] * 3, [False] * 3] * 3
 
 
 def test_weights_of_low_precision():
@@ -129,14 +87,3 @@ def test_a_network_of_parts_is_refused():
     model.network.takes_examples = False
     with pytest.raises(UsageError, match="a network of objects and parts; teach another model"):
         model.teach(drawn_examples(3))
-
-
-@pytest.mark.slow
-def test_cat_seg_in_full_size(tmp_path):
-    model = segvoc.load("cat-seg-b", weights="random", device="cpu", dtype="float32")
-    examples = drawn_examples(2)
-    taught = model.teach(examples, keep_worse=True)
-    assert taught.weights.shape == (3, 512 + 2 * 768)
-    taught.save(tmp_path / "taught")
-    better = model.with_taught(with_share(TaughtWords.load(tmp_path / "taught"), 0.25, channels=512))
-    assert right(better, examples) > right(model, examples)

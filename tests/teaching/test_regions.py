@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from segvoc.teaching.examples import Cells
-from segvoc.teaching.learning import held_out_parts, learn
-from segvoc.teaching.regions import mixed, mixes, regions_of, toward_examples
+from segvoc.teaching.learning import learn
+from segvoc.teaching.regions import mixed, regions_of, toward_examples
 
 UNLABELED = 65535
 
@@ -46,11 +46,6 @@ def test_regions_are_moved_to_where_texts_are():
     assert (found[[0, 1, 3]] @ own > mean @ own).all()
 
 
-def test_one_word_alone_says_nothing():
-    text = np.eye(3, 4, dtype=np.float32)[:, None]
-    assert not toward_examples([{1: np.ones(4, np.float32) / 2}], text).any()
-
-
 @pytest.mark.parametrize("length", [1.0, 7.0])
 def test_costs_of_a_mixture_are_mixed_costs(length):
     random = np.random.default_rng(1)
@@ -66,20 +61,6 @@ def test_costs_of_a_mixture_are_mixed_costs(length):
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), length, rtol=1e-5)
     tensor = mixed(torch.from_numpy(text), np.array([0, 2]), toward, np.array([0.25, 0.5]))
     np.testing.assert_allclose(tensor.numpy(), found, atol=1e-6 * length)
-
-
-def test_words_without_regions_keep_their_direction():
-    text = unit(np.random.default_rng(2).standard_normal((2, 1, 8))).astype(np.float32)
-    found = mixed(text, np.array([0, 1]), np.zeros((2, 8), np.float32), np.array([0.5, 0.5]))
-    np.testing.assert_allclose(found, text, atol=1e-6)
-
-
-def test_tiny_tries_regions_where_images_are_few():
-    maps = np.zeros((1, 4, 2, 2), np.float32)
-    assert mixes({"map_0": maps}, 1000)
-    of_tiny = {"map_0": maps, "class_logits": maps}
-    assert [mixes(of_tiny, count) for count in (2, 9, 10, 1000)] == [True, True, False, False]
-    assert not mixes({"tap_0": maps}, 5)
 
 
 def cells(informed: list[int]) -> Cells:
@@ -103,16 +84,3 @@ def test_the_share_is_chosen_on_held_out_images(informed, share):
     learned = learn(cells(informed), ["a", "b", "c"], counts, counts)
     assert learned.share == share
     assert (learned.after.value(learned.before) > 20) == bool(share)
-
-
-def test_words_that_keep_their_text_have_its_logits():
-    some = cells([3])
-    kept = some.with_share(1, [1])
-    assert np.array_equal(kept.zero_shot[:, 1], some.zero_shot[:, 1])
-    assert np.array_equal(kept.zero_shot[:, [0, 2]], some.mixed[0][:, [0, 2]])
-    assert some.with_share(0) is some
-
-
-def test_parts_are_of_whole_images_and_name_each_once():
-    parts = held_out_parts(np.array([7, 7, 3, 5, 9, 11, 5]), 0)
-    assert sorted(np.concatenate(parts).tolist()) == [3, 5, 7, 9, 11] and len(parts) == 4

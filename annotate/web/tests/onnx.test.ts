@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { PageError } from "../src/backend";
 import { checkedDescription, inputSize, ownSelection, wordsProgram, type Description } from "../src/onnx/description";
+import { withoutIslands } from "../src/onnx/edges";
 import { Prompts } from "../src/onnx/prompts";
 import { strongestClass } from "../src/onnx/strongest_class";
 import { bytes, expected, tokenizer } from "./expected";
@@ -55,6 +56,19 @@ for (const { maps, image, quarters, index, value } of expected.strongest) {
 test("the lowest index wins a tie", () => {
   const values = Float32Array.from([1, 1, 2, 2, 2, 2]);
   assert.deepEqual(Array.from(strongestClass({ values, classes: 3, rows: 1, columns: 2 }, 2, 3).index), Array(6).fill(1));
+});
+
+test("islands take the word around them, as probable as before", () => {
+  const rows = 40, columns = 50, cells = rows * columns;
+  const values = new Float32Array(3 * cells);
+  for (let cell = 0; cell < cells; cell++) values[(cell % columns < 25 ? 0 : 1) * cells + cell] = 2;
+  const small = 10 * columns + 10, [other, large] = [30 * columns + 40, 20 * columns + 30];
+  values[2 * cells + small] = values[2 * cells + other] = 4;
+  for (const at of [large, large + 1, large + columns, large + columns + 1]) values[2 * cells + at] = 5;
+  const found = withoutIslands({ values, classes: 3, rows, columns });
+  const { index, value } = strongestClass(found, rows, columns);
+  assert.deepEqual([index[small], index[other], index[large]], [0, 1, 2]);
+  assert.deepEqual([value[small], value[other]], [4, 4]);
 });
 
 for (const { image, input } of expected.input_sizes) {

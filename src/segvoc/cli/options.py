@@ -355,7 +355,8 @@ def _flag(name: str) -> str:
 def _label_option(name: str, default: str | None) -> Decorator:
     text, flag = OPTION_TEXTS[name], _flag(name)
     if text.parse is None:
-        return click.option(flag, is_flag=True, default=None, help=text.help)
+        both = f"{flag}/--no-{flag.removeprefix('--')}" if text.has_opposite else flag
+        return click.option(both, is_flag=True, default=None, help=text.help)
     return click.option(
         flag,
         type=click.Choice(text.choices) if text.choices else text.parse,

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -11,30 +10,21 @@ from jaxtyping import Bool, Float32, UInt8
 from segvoc.arrays import sigmoid
 from segvoc.clicks.view import ViewBox, box_of, next_view, resampled, view_around
 from segvoc.errors import UsageError
-from segvoc.exported.manifest import ExportManifest
-from segvoc.exported.onnx_program import OnnxProgram
-from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import ImageSource, read_given
-from segvoc.inference.protocols import Protocol
+from segvoc.inference.edges import SEEN, VIEW, shipped_program
 from segvoc.inference.windows import views
 
-IMAGE = "clicks_image.onnx"
+IMAGE = SEEN
 """From pixels to what `tiny` sees in them, without the heads for words; its weights are those of `tiny`."""
 
 PROGRAM = "clicks.onnx"
 """From what `tiny` sees in a view, clicks and the mask so far to the mask."""
 
-CLICK_PROGRAM = OnnxProgram(SHIPPED / PROGRAM)
+CLICK_PROGRAM = shipped_program(PROGRAM)
 """From features, clicks and the mask so far to the mask; loaded when it first runs, for all threads."""
 
-VIEW_PROGRAM = OnnxProgram(SHIPPED / IMAGE)
+VIEW_PROGRAM = shipped_program(IMAGE)
 """From pixels to the features, which are those of `tiny`."""
-
-
-@cache
-def view_protocol() -> Protocol:
-    """How images are given to `VIEW_PROGRAM`."""
-    return ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols["auto"]
 
 
 VIEWS = 8
@@ -146,7 +136,7 @@ class ClickedImage:
             self.seen[view] = self.seen.pop(view)  # those that weren't used for the longest time go first
         else:
             part = self.image[int(view.top) : int(view.bottom), int(view.left) : int(view.right)]
-            pixels = views(part, view_protocol())[:1]
+            pixels = views(part, VIEW)[:1]
             self.seen[view] = VIEW_PROGRAM({"pixels": pixels}) | {"pixels": pixels}
             while len(self.seen) > VIEWS:
                 del self.seen[next(iter(self.seen))]

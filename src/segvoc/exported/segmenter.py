@@ -14,7 +14,7 @@ from segvoc.encoders.prompts import PartNames, embed_names
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram
-from segvoc.exported.onnx_program import OnnxProgram, RunProgram, WordsApart
+from segvoc.inference.onnx_program import OnnxProgram, RunProgram, WordsApart
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views

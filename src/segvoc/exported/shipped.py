@@ -7,8 +7,9 @@ from pathlib import Path
 
 from segvoc.exported.manifest import MANIFEST, ExportManifest, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.inference.edges import EDGES, WEIGHTS
 
-SHIPPED = Path(__file__).parents[1] / "weights"
+SHIPPED = WEIGHTS
 """Folder of the weights that ship with the package, to which the programs refer."""
 
 TINY_MANIFEST = "tiny_segvoc.json"
@@ -38,7 +39,7 @@ def copy_tiny(folder: Path) -> None:
         shipped.text.tokenizer: _TOKENIZER
     }
     weights = {path.name: path.name for path in SHIPPED.glob("*.safetensors")}
-    for name, own in (names | weights).items():
+    for name, own in (names | weights | {EDGES: EDGES}).items():
         shutil.copyfile(SHIPPED / name, folder / own)
     manifest = replace(shipped.renamed(names), files=described_files(folder))
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

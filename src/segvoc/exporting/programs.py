@@ -21,7 +21,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures, numbered
-from segvoc.exported.onnx_program import OF_CLASSES
+from segvoc.inference.onnx_program import OF_CLASSES
 from segvoc.layers.aggregation import UpsamplingDecoder, UpsamplingStage, WindowBlock, WindowGuidance
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Kept, count_votes, select_classes

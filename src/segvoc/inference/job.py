@@ -106,6 +106,8 @@ class LabelingJob:
     """Groups of words; each adds a label map of its own."""
     batch: int
     """Images that go through the network together."""
+    edges: bool = False
+    """Whether maps are refined by the edges in the image."""
     smoothing: Smoothing | None = None
     """Takes the images as frames of a video, and smooths their labels over time."""
 

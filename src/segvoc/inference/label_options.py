@@ -29,6 +29,7 @@ class LabelKeywords(TypedDict, total=False):
     background: str | None
     threshold: float | None
     return_probabilities: bool
+    edges: bool | None
     tile: int | None
     overlap: int | None
     wrap: bool
@@ -44,6 +45,8 @@ class OptionText:
     """What it does, in one sentence."""
     parse: Callable[[str], Any] | None
     """The value that a text stands for (ValueError: none); None for a switch, which is on or off."""
+    has_opposite: bool = False
+    """Whether a switch can be turned off, too: if neither is said, the model decides."""
     metavar: str | None = None
     """What stands for the value in the help; None: the choices."""
     choices: tuple[str, ...] = ()
@@ -105,6 +108,14 @@ class LabelOptions:
     )
     """Probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or that of
     `Segmenter.background_words`)."""
+    edges: bool | None = field(
+        default=None,
+        metadata=_text(
+            "Let masks follow the edges in the image; on by default for tiny in its own windows.", has_opposite=True
+        ),
+    )
+    """Refine the maps of all words so that masks follow the image (`segvoc.inference.edges`); None: if the model is
+    `tiny`, and the window is no published protocol."""
     return_probabilities: bool = False
     """Keep the probability of every class at every pixel in the result."""
     tile: int | None = field(

@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
+from array_api_compat import device
 from jaxtyping import Float, Float32, Int
 
-from segvoc.arrays import Array, array_namespace
+from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
+from segvoc.inference.edges import refined, without_islands
 from segvoc.inference.job import LabelingJob, NotFinite, ReadImage, read_in_batches
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst, label_parts
@@ -29,6 +31,7 @@ from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, Votes, requested_selection
 from segvoc.sharing.shareable import Shareable
+from segvoc.teaching.features import FeatureArrays
 from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary, folded
 
@@ -356,6 +359,14 @@ class Segmenter(Teachable, Shareable, ABC):
             return protocol  # a word that was taught can't be dropped by its text
         return replace(protocol, selection=self.own_selection.rule(words, self.votes))
 
+    @property
+    def _is_tiny(self) -> bool:
+        """Whether the network is `tiny`, maybe trained further, whose features refine edges."""
+        configuration = self.origin.get("configuration")
+        aggregation = configuration.get("aggregation") if isinstance(configuration, Mapping) else None
+        is_cost = isinstance(aggregation, Mapping) and aggregation.get("kind") == "cost"
+        return self.origin.get("preset") == "tiny" and is_cost
+
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if words is None and parts is None and (own := self.own_words):
             words, background = own, background or (self.known_background if self.known_background in own else None)
@@ -399,6 +410,7 @@ class Segmenter(Teachable, Shareable, ABC):
             groups=checked_groups(groups, len(query.words)),
             # the classes kept for an image must not depend on the other images in its batch
             batch=1 if protocol.counts_classes or options.tiling is not None else self.batch,
+            edges=self._is_tiny and options.window in ("auto", "single") if options.edges is None else options.edges,
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
 
@@ -485,6 +497,25 @@ class Segmenter(Teachable, Shareable, ABC):
         return xp.concat([logits for logits, _ in ran]), xp.concat(kept) if kept else None
 
     def _run(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
-        if job.taught is None:
-            return self.run(pixels, job.text, job.protocol)
-        return self.run_taught(pixels, job.text, job.protocol, job.taught)
+        if job.taught is None and not (job.edges and self._is_tiny):
+            features, (logits, kept) = None, self.run(pixels, job.text, job.protocol)
+        else:
+            features = self.find_features(pixels)
+            logits, kept = self.compare(features, job.text, job.protocol)
+            logits = logits if job.taught is None else job.taught(logits, kept, features)
+        return (self._with_edges(logits, kept, pixels, features, job), kept) if job.edges else (logits, kept)
+
+    def _with_edges(
+        self,
+        logits: Float[Array, "N P h w"],
+        kept: Int[Array, "N P"] | None,
+        pixels: Float32[np.ndarray, "N 3 H W"],
+        features: FeatureArrays | None,
+        job: LabelingJob,
+    ) -> Float[Array, "N P y x"]:
+        """Maps that follow the edges in the image, without islands of words; parts may be small."""
+        fine = refined(logits, pixels, features)
+        for number, maps in enumerate(fine):
+            words = slice(job.query.named) if kept is None else to_numpy(kept[number, ...]) < job.query.named
+            maps[words] = without_islands(maps[words])
+        return array_namespace(logits).asarray(fine, device=device(logits))

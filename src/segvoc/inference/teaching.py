@@ -19,7 +19,7 @@ from segvoc.teaching.examples import Cells, cells_per_image, sampled_cells
 from segvoc.teaching.features import FeatureArrays, channels_of, read_features
 from segvoc.teaching.learning import HeldOutParts, fits_of, held_out_parts, learn
 from segvoc.teaching.regions import SHARES, WordRegions, mixed, mixes, regions_of, toward_examples
-from segvoc.teaching.taught_words import TaughtQuery, TaughtWords, TeachingRecord, mean_features, probe_image
+from segvoc.teaching.taught_words import TaughtWords, TeachingRecord, mean_features, probe_image
 from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
@@ -83,24 +83,6 @@ class Teachable:
             protocol: how class aggregation pools, and which classes are selected.
         """
         raise UsageError(f"words can't be taught to {self.name!r}, which has no features to compare them with")
-
-    def run_taught(
-        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: ViewProtocol, taught: TaughtQuery
-    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]:
-        """Run the network, and add what examples say of the words.
-
-        Args:
-            pixels: views of images.
-            text: the words' embeddings, those of taught words as `taught.embeddings` gives them.
-            protocol: how class aggregation pools, and which classes are selected.
-            taught: the classifiers of the taught words.
-
-        Returns:
-            Logits, and the indices of the words that were kept (None: all), as `run`.
-        """
-        features = self.find_features(pixels)
-        logits, kept = self.compare(features, text, protocol)
-        return taught(logits, kept, features), kept
 
     def teach(
         self,

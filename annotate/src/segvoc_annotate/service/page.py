@@ -1,5 +1,6 @@
 """The web page that the service shows: its files, and what it may use."""
 
+import json
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from segvoc.clicks.clicked_image import IMAGE, PROGRAM
 from segvoc.exported.manifest import MANIFEST, ExportManifest
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.inference.edges import EDGES
 from segvoc.serving.failures import ServiceFailure
 from segvoc_annotate.static_page import CLICKS_FILE, CLICKS_FOLDER, MODEL_FOLDER, TINY_WEIGHTS, click_description
 
@@ -41,7 +43,11 @@ class ServedPage:
         self._models: dict[str, Path] = {}
         if runs_models:
             self._described[f"/{CLICKS_FOLDER}/{CLICKS_FILE}"] = click_description(f"../{MODEL_FOLDER}/{TINY_WEIGHTS}")
-            self._models = {f"/{MODEL_FOLDER}/{name}": path for name, path in _tiny_files().items()}
+            files = _tiny_files()
+            self._models = {f"/{MODEL_FOLDER}/{name}": path for name, path in files.items()}
+            sizes = {name: {"bytes": path.stat().st_size} for name, path in files.items()}
+            about = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
+            self._described[f"/{MODEL_FOLDER}/{MANIFEST}"] = about | {"files": sizes}
             self._models |= {f"/{CLICKS_FOLDER}/{name}": SHIPPED / name for name in (IMAGE, PROGRAM)}
 
     def add(self, app: FastAPI) -> None:
@@ -83,9 +89,9 @@ class _PageFiles(StaticFiles):
 
 
 def _tiny_files() -> dict[str, Path]:
-    """The files of `tiny` as an exported folder, by their names in it."""
+    """The files that browsers run `tiny` with, by their names in its folder."""
     manifest = ExportManifest.read(SHIPPED / TINY_MANIFEST)
     assert manifest.text is not None
-    names = [*manifest.program_files, manifest.text.tokenizer]
+    names = [*manifest.program_files, manifest.text.tokenizer, EDGES]
     weights = (path.name for path in SHIPPED.glob("*.safetensors"))
-    return {MANIFEST: SHIPPED / TINY_MANIFEST} | {name: SHIPPED / name for name in (*names, *weights)}
+    return {name: SHIPPED / name for name in (*names, *weights)}

@@ -15,6 +15,7 @@ import {
   type Selection,
   wordsProgram,
 } from "./description";
+import { EDGES, refined } from "./edges";
 import { type FeatureMap, readNames } from "./feature_maps";
 import { float16 } from "./float16";
 import type { Loader } from "./loading";
@@ -48,6 +49,8 @@ export class Model {
     private readonly image: ort.InferenceSession,
     private readonly words: ort.InferenceSession,
     private readonly text: ort.InferenceSession,
+    /** Refines edges, where the folder has the program. */
+    private readonly edges: ort.InferenceSession | undefined,
     /** The words that the exported model was taught. */
     private readonly own: readonly { readonly file: TaughtFile; readonly taught: TaughtWords }[],
   ) {
@@ -63,7 +66,7 @@ export class Model {
     const description = checkedDescription(content);
     const text = description.text!;
     const words = wordsProgram(description, description.protocols["auto"]);
-    const programs = [description.image, words, text.program];
+    const programs = [description.image, words, text.program, ...(EDGES in description.files ? [EDGES] : [])];
     const ownTaught = description.taught ?? [];
     const isWeights = (name: string) =>
       !name.endsWith(".onnx") && name !== text.tokenizer && !ownTaught.includes(name);
@@ -85,7 +88,7 @@ export class Model {
       const { file, taught } = described(name, files.get(name)!);
       return { file: { ...file, name: "" }, taught };
     });
-    return new Model(description, new Prompts(tokenizer, text), sessions[0], sessions[1], sessions[2], own);
+    return new Model(description, new Prompts(tokenizer, text), sessions[0], sessions[1], sessions[2], sessions[3], own);
   }
 
   get info(): ModelInfo {
@@ -112,7 +115,7 @@ export class Model {
   async see(image: Pixels, protocol = this.protocol): Promise<SeenImage> {
     const [height, width] = inputSize(protocol, image.height, image.width);
     const pixels = new ort.Tensor("float32", resizedPlanes(image, height, width), [1, 3, height, width]);
-    return { features: { ...(await this.image.run({ pixels })) }, width: image.width, height: image.height };
+    return { features: { ...(await this.image.run({ pixels })), pixels }, width: image.width, height: image.height };
   }
 
   /** Label every pixel of an image. */
@@ -134,7 +137,9 @@ export class Model {
     const values = byExamples?.added(byText, [rows, columns], word, fittingMaps(known, features)) ?? byText;
     if (!values.every(Number.isFinite))
       throw new PageError("The model's output for this image is not finite; export the model again in float32.");
-    const { index, value } = strongestClass({ values, classes, rows, columns }, height, width);
+    const coarse = { values, classes, rows, columns };
+    const maps = this.edges ? await refined(this.edges, features, coarse) : coarse;
+    const { index, value } = strongestClass(maps, height, width);
     return {
       width,
       height,

@@ -1,0 +1,104 @@
+/** Maps of words that follow the edges in the image, as `segvoc.inference.edges` makes them. */
+
+import * as ort from "onnxruntime-web/wasm";
+
+import type { Maps } from "./strongest_class";
+
+/** The program, in the folders of models whose features it reads. */
+export const EDGES = "edges.onnx";
+
+/** What it reads of an image. */
+const FEATURES = ["pixels", "tap_1", "tap_0", "appearance"];
+
+/** Connected cells of one word that are less than this share of the image take the word around them. */
+const ISLAND = 1e-3;
+
+/** Refine the maps of words by the image, and remove islands. */
+export async function refined(
+  program: ort.InferenceSession,
+  features: Readonly<Record<string, ort.Tensor>>,
+  { values, classes, rows, columns }: Maps,
+): Promise<Maps> {
+  const maps = new ort.Tensor("float32", values, [1, classes, rows, columns]);
+  const seen = Object.fromEntries(FEATURES.map((name) => [name, features[name]]));
+  const { refined: fine } = await program.run({ ...seen, maps });
+  return withoutIslands({ values: fine.data as Float32Array, classes, rows: fine.dims[2], columns: fine.dims[3] });
+}
+
+/** Give connected cells of one word that are few to the word most often beside them: their maps change places. */
+export function withoutIslands(maps: Maps): Maps {
+  const { values, classes, rows, columns } = maps;
+  const cells = rows * columns;
+  const labels = strongest(maps);
+  const { part, sizes } = connected(labels, rows, columns);
+  const isSmall = sizes.map((size) => Number(size < ISLAND * cells));
+  if (!isSmall.includes(1) || !isSmall.includes(0)) return maps;
+  /** By part and word: how often the word is beside it. */
+  const beside = new Map<number, number>();
+  const count = (cell: number, other: number) => {
+    if (!isSmall[part[cell]] || isSmall[part[other]]) return;
+    const key = part[cell] * classes + labels[other];
+    beside.set(key, (beside.get(key) ?? 0) + 1);
+  };
+  for (let cell = 0; cell < cells; cell++) {
+    const neighbors = [cell + columns, ...((cell + 1) % columns ? [cell + 1] : [])];
+    for (const other of neighbors) {
+      if (other >= cells) continue;
+      count(cell, other);
+      count(other, cell);
+    }
+  }
+  const taken = new Int32Array(sizes.length).fill(-1);
+  const most = new Int32Array(sizes.length);
+  for (const [key, times] of [...beside].sort(([one], [other]) => one - other)) {
+    const of = Math.floor(key / classes);
+    if (times < most[of]) continue;
+    most[of] = times;
+    taken[of] = key % classes;
+  }
+  for (let cell = 0; cell < cells; cell++) {
+    const word = taken[part[cell]];
+    if (word < 0) continue;
+    const to = word * cells + cell, from = labels[cell] * cells + cell;
+    [values[to], values[from]] = [values[from], values[to]];
+  }
+  return maps;
+}
+
+/** The strongest word of each cell, the first of equal ones. */
+function strongest({ values, classes, rows, columns }: Maps): Uint16Array {
+  const cells = rows * columns;
+  const labels = new Uint16Array(cells), best = values.slice(0, cells);
+  for (let word = 1; word < classes; word++)
+    for (let cell = 0, at = word * cells; cell < cells; cell++, at++)
+      if (values[at] > best[cell]) {
+        best[cell] = values[at];
+        labels[cell] = word;
+      }
+  return labels;
+}
+
+/** The parts of a label map that are connected by sides of cells, and their sizes. */
+function connected(labels: Uint16Array, rows: number, columns: number): { part: Int32Array; sizes: Int32Array } {
+  const cells = rows * columns;
+  const part = new Int32Array(cells).fill(-1), sizes: number[] = [], ahead = new Int32Array(cells);
+  for (let first = 0; first < cells; first++) {
+    if (part[first] >= 0) continue;
+    let length = 0;
+    const reach = (cell: number) => {
+      if (part[cell] >= 0 || labels[cell] !== labels[first]) return;
+      part[cell] = sizes.length;
+      ahead[length++] = cell;
+    };
+    reach(first);
+    for (let at = 0; at < length; at++) {
+      const cell = ahead[at], column = cell % columns;
+      if (cell >= columns) reach(cell - columns);
+      if (cell + columns < cells) reach(cell + columns);
+      if (column > 0) reach(cell - 1);
+      if (column + 1 < columns) reach(cell + 1);
+    }
+    sizes.push(length);
+  }
+  return { part, sizes: Int32Array.from(sizes) };
+}

@@ -1,0 +1,96 @@
+"""Maps that follow the edges in the image, and islands that take the word around them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import segvoc
+from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exported.shipped import open_tiny
+from segvoc.inference.edges import ISLAND, WEIGHTS, connected_cells, refined, without_islands
+from tests.inference.small_network import small_segmenter
+from tests.teaching.drawn_examples import drawn_examples
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "chelsea.jpg"
+WORDS = ["cat", "wall", "blanket", "sky"]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ExportedSegmenter:
+    return open_tiny()
+
+
+def test_a_rough_border_moves_to_the_edge_in_the_image() -> None:
+    """Maps that say where two colors meet only to within 16 pixels, and waver."""
+    image = np.full((1, 3, 448, 448), 60, np.float32)
+    image[..., 230:] = 200
+    border = 57 + 4 * np.sin(np.arange(112) / 6)
+    left = (border[:, None] - np.arange(112)) / 4
+    rough = np.stack([left, -left]).astype(np.float32)[None]
+    truth = np.zeros((224, 224), np.int64)
+    truth[:, 115:] = 1
+    before = rough.argmax(axis=1)[0].repeat(2, 0).repeat(2, 1)
+    after = refined(rough, image, None)[0].argmax(axis=0)
+    assert (after != truth).mean() < 0.5 * (before != truth).mean()
+
+
+def test_words_are_refined_alike_whatever_is_asked_beside_them() -> None:
+    random = np.random.default_rng(0)
+    image = random.uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
+    maps = random.standard_normal((1, 20, 24, 32), np.float32)
+    whole = refined(maps, image, None)
+    np.testing.assert_allclose(refined(maps[:, 3:5], image, None), whole[:, 3:5], atol=1e-5)
+    assert whole.min() >= maps.min() - 1e-4 and whole.max() <= maps.max() + 1e-4
+
+
+@pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}}, {"taught": True}])
+def test_pytorch_and_onnx_agree(tiny: ExportedSegmenter, asked: dict) -> None:
+    network = segvoc.load("tiny", device="cpu", dtype="float32")
+    models, words, image = [network, tiny], WORDS, SAMPLE
+    if asked.pop("taught", False):
+        taught = tiny.teach(drawn_examples(2))
+        models, words, image = (
+            [one.with_taught(taught) for one in models],
+            list(taught.words),
+            drawn_examples(3).images[2],
+        )
+    one, other = (model.segment(image, words, **asked) for model in models)
+    assert (one.labels == other.labels).mean() > 0.999
+    if one.part_labels is not None:
+        assert (one.part_labels == other.part_labels).mean() > 0.999
+    plain = models[1].segment(image, words, edges=False, **asked)
+    assert 0.8 < (plain.labels == other.labels).mean() < 1
+
+
+def test_published_protocols_and_other_networks_have_them_only_if_asked(tiny: ExportedSegmenter) -> None:
+    found = {edges: tiny.segment(SAMPLE, WORDS, window="official", edges=edges).labels for edges in (None, False, True)}
+    assert np.array_equal(found[None], found[False]) and not np.array_equal(found[None], found[True])
+    small, image = small_segmenter(), drawn_examples(1).images[0]
+    plain, off, on = (small.segment(image, ["grass", "sky"], edges=edges) for edges in (None, False, True))
+    assert np.array_equal(plain.confidence, off.confidence) and not np.array_equal(plain.confidence, on.confidence)
+
+
+def test_islands_take_the_word_around_them() -> None:
+    maps = np.zeros((3, 50, 60), np.float32)
+    maps[0, :, :30], maps[1, :, 30:] = 2, 3
+    maps[2, 10, 10], maps[2, 40, 50] = 4, 5  # single cells: less than the share
+    maps[2, 20:24, 40:44] = 6
+    before = maps.copy()
+    labels = without_islands(maps).argmax(axis=0)
+    assert 1 < ISLAND * labels.size < 16
+    assert labels[10, 10] == 0 and labels[40, 50] == 1 and (labels[20:24, 40:44] == 2).all()
+    assert np.array_equal(maps, before)
+    assert without_islands(maps).max(axis=0)[10, 10] == 4  # as probable as before
+
+
+def test_connected_cells_are_those_of_a_search() -> None:
+    label = pytest.importorskip("skimage.measure").label
+    for seed in range(20):
+        labels = np.random.default_rng(seed).integers(3, size=(17, 23)).repeat(1 + seed % 2, axis=1)
+        ours, theirs = connected_cells(labels), label(labels, connectivity=1, background=-1)
+        assert len(np.unique(ours * 10_000 + theirs)) == ours.max() + 1 == theirs.max()
+
+
+def test_the_program_is_small() -> None:
+    assert (WEIGHTS / "edges.onnx").stat().st_size <= 2_000_000

@@ -1,0 +1,178 @@
+"""Write the program of edges that ships with segvoc, with a record of where the network comes from.
+
+python -m tools.edges.export --network build/edges/network.pt
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from segvoc.inference.edges import EDGES, WEIGHTS
+from tools.edges.maps import COUNTS, HELD_OUT
+from tools.edges.network import CHANNELS, FEATURES, STEPS, EdgeNetwork, Residual
+
+LAST = np.iinfo(np.int64).max
+"""The end of an axis."""
+
+
+class Graph:
+    """Writes the network's operators one by one: tracing hundreds of slices of free sizes takes minutes."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def apply(self, operator: str, *inputs: str, outputs: int = 1, **attributes: object) -> list[str]:
+        """Add an operator; returns the names of its results."""
+        names = [f"{operator.lower()}_{len(self.nodes)}_{number}" for number in range(outputs)]
+        self.nodes.append(onnx.helper.make_node(operator, inputs, names, **attributes))
+        return names
+
+    def one(self, operator: str, *inputs: str, **attributes: object) -> str:
+        """Add an operator with a single result."""
+        return self.apply(operator, *inputs, **attributes)[0]
+
+    def constant(self, values: np.ndarray) -> str:
+        """The name of a constant, which is kept once."""
+        name = (
+            f"constant_{hashlib.sha256(f'{values.dtype}{values.shape}'.encode() + values.tobytes()).hexdigest()[:16]}"
+        )
+        self.constants[name] = onnx.numpy_helper.from_array(values, name)
+        return name
+
+    def integers(self, *values: int) -> str:
+        """A constant list of integers."""
+        return self.constant(np.array(values, np.int64))
+
+    def number(self, value: float) -> str:
+        """A constant number."""
+        return self.constant(np.array(value, np.float32))
+
+    def convolved(self, x: str, layer: nn.Module, *, of: slice = slice(None), weight: Tensor | None = None) -> str:
+        """Apply a convolution, or some of its outputs, maybe with another weight."""
+        assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+        values = [(layer.weight if weight is None else weight)[of], layer.bias[of]]
+        inputs = [self.constant(np.ascontiguousarray(value.detach().numpy())) for value in values]
+        return self.one(
+            "Conv",
+            x,
+            *inputs,
+            kernel_shape=layer.kernel_size,
+            strides=layer.stride,
+            pads=[*cast(tuple[int, int], layer.padding)] * 2,
+            dilations=layer.dilation,
+            group=layer.groups,
+        )
+
+    def neighbors(self, x: str, distance: int) -> list[str]:
+        """See `tools.edges.network.neighbors`."""
+        padded = self.one("Pad", x, self.integers(*(0, 0, distance, distance) * 2), mode="edge")
+        ranges = [(0, -2 * distance), (distance, -distance), (2 * distance, LAST)]
+        return [
+            self.one("Slice", padded, self.integers(top, left), self.integers(bottom, right), self.integers(2, 3))
+            for top, bottom in ranges
+            for left, right in ranges
+        ]
+
+    def mean(self, around: Sequence[str], logits: str) -> str:
+        """The weighted mean of nine maps, by weights before their softmax."""
+        weights = self.apply("Split", self.one("Softmax", logits, axis=1), axis=1, num_outputs=9, outputs=9)
+        first, *others = [self.one("Mul", x, weight) for x, weight in zip(around, weights, strict=True)]
+        for other in others:
+            first = self.one("Add", first, other)
+        return first
+
+
+def build(network: EdgeNetwork) -> onnx.ModelProto:
+    """The program of a network; see `EdgeNetwork.forward`."""
+    graph, relu = Graph(), "Relu"
+    colors = graph.one("Sub", graph.one("Div", "pixels", graph.number(127.5)), graph.number(1))
+    fine = graph.one(relu, graph.convolved(colors, network.fine))
+    x = graph.convolved(fine, network.coarse)
+    for number, name in enumerate(FEATURES):
+        layer = cast(nn.Conv2d, network.features[name])
+        reduced = graph.convolved(name, layer, weight=layer.weight / network.scale[number])
+        if number:
+            scales = graph.constant(np.array([1, 1, 2**number, 2**number], np.float32))
+            reduced = graph.one("Resize", reduced, "", scales, mode="linear")
+        x = graph.one("Add", x, reduced)
+    x = graph.one(relu, x)
+    for block in cast(Sequence[Residual], network.blocks):
+        inner = graph.one(relu, graph.convolved(x, block.expand))
+        inner = graph.one(relu, graph.convolved(inner, block.depthwise))
+        x = graph.one("Add", x, graph.convolved(inner, block.project))
+    x = graph.one(relu, x)
+    query, key, maps = graph.convolved(x, network.query), graph.convolved(x, network.key), "maps"
+    for number, distance in enumerate(STEPS):
+        sums = [
+            graph.one("ReduceSum", graph.one("Mul", query, one), graph.integers(1), keepdims=1)
+            for one in graph.neighbors(key, distance)
+        ]
+        alike = graph.one("Mul", graph.one("Concat", *sums, axis=1), graph.number(network.sharpness[number].item()))
+        bias = graph.convolved(x, network.bias, of=slice(9 * number, 9 * number + 9))
+        maps = graph.mean(graph.neighbors(maps, distance), graph.one("Add", alike, bias))
+    first, _, last = cast(Sequence[nn.Conv2d], network.upsampling)
+    # ONNX puts the cells of a quarter together, PyTorch those of a channel
+    of_fine = first.weight[:, CHANNELS:].unflatten(1, (-1, 4)).transpose(1, 2).flatten(1, 2)
+    both = graph.one("Concat", x, graph.one("SpaceToDepth", fine, blocksize=2), axis=1)
+    both = graph.one(relu, graph.convolved(both, first, weight=torch.cat([first.weight[:, :CHANNELS], of_fine], dim=1)))
+    around = graph.neighbors(maps, 1)
+    quarters = [graph.mean(around, graph.convolved(both, last, of=slice(9 * n, 9 * n + 9))) for n in range(4)]
+    joined = graph.one("Concat", *quarters, axis=1)
+    graph.nodes.append(onnx.helper.make_node("DepthToSpace", [joined], ["refined"], blocksize=2))
+
+    def value(name: str, channels: str | int, cells: str) -> onnx.ValueInfoProto:
+        sizes = ["views", channels, f"{cells}rows", f"{cells}columns"]
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
+
+    inputs = [value("maps", "words", "4_"), value("pixels", 3, "16_")]
+    inputs += [value(name, FEATURES[name], cells) for name, cells in zip(FEATURES, ("4_", "2_", ""), strict=True)]
+    made = onnx.helper.make_graph(graph.nodes, "edges", inputs, [value("refined", "words", "8_")])
+    made.initializer.extend(graph.constants.values())
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", type=Path, default=Path("build/edges/network.pt"))
+    parser.add_argument("--out", type=Path, default=WEIGHTS / EDGES, help="the program")
+    parser.add_argument("--date", help="the day on which it was trained; without it no record is written")
+    chosen = parser.parse_args()
+    network = EdgeNetwork()
+    network.load_state_dict(torch.load(chosen.network))
+    content = build(network).SerializeToString(deterministic=True)
+    chosen.out.write_bytes(content)
+    print(len(content), "bytes")
+    if chosen.date:
+        photographs = json.loads((WEIGHTS / "tiny.json").read_text(encoding="utf-8"))["origin"]["photographs"]
+        record = {
+            "origin": {
+                "features": "tiny, frozen; see tiny.json",
+                "photographs": {
+                    name: f"{count} of {photographs[name]}" for name, count in COUNTS.items() if name not in HELD_OUT
+                },
+                "held_out": f"all of {', '.join(HELD_OUT)}",
+            },
+            "license": "Apache-2.0",
+            "command": "make edges",
+            "date": chosen.date,
+            "sha256": {EDGES: hashlib.sha256(content).hexdigest()},
+            "bytes": {EDGES: len(content)},
+        }
+        (WEIGHTS / "edges.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The network of edges: from what `tiny` sees in an image to weights of neighboring cells, which hold for any word.
+
+Sources: pixel-adaptive propagation as in Liu et al. (SPN, NeurIPS 2017) with local attention on image features, as
+JAFAR (Couairon et al., 2025) and AnyUp (Wimmer et al., 2025) upsample with, and the convex upsampling of RAFT (Teed and
+Deng, ECCV 2020).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STEPS = (1, 2, 4, 8, 4, 2, 1)
+"""Distances of the neighbors [cells of stride 4], one step after another."""
+
+CHANNELS = 48
+QUERIES = 16
+FEATURES = {"tap_1": 24, "tap_0": 48, "appearance": 472}
+"""Channels of what `tiny` sees, at stride 4, 8 and 16."""
+
+
+class Residual(nn.Module):
+    """A depthwise convolution between two pointwise ones, added to its input."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        """Build with random weights."""
+        super().__init__()
+        inner = 2 * channels
+        self.expand = nn.Conv2d(channels, inner, 1)
+        self.depthwise = nn.Conv2d(inner, inner, 3, padding=dilation, dilation=dilation, groups=inner)
+        self.project = nn.Conv2d(inner, channels, 1)
+        nn.init.zeros_(self.project.bias)
+        self.project.weight.data.mul_(0.5)
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Add what the surroundings say."""
+        return x + self.project(F.relu(self.depthwise(F.relu(self.expand(x)))))
+
+
+class EdgeNetwork(nn.Module):
+    """Refines maps of words at stride 4, and divides each cell into four."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        """Build a network that changes maps little."""
+        super().__init__()
+        self.fine = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        self.coarse = nn.Conv2d(16, CHANNELS, 3, stride=2, padding=1)
+        self.features = nn.ModuleDict({name: nn.Conv2d(count, CHANNELS, 1) for name, count in FEATURES.items()})
+        self.register_buffer("scale", torch.ones(len(FEATURES)))
+        self.blocks = nn.ModuleList(Residual(CHANNELS, dilation) for dilation in (1, 2, 4))
+        self.query, self.key = nn.Conv2d(CHANNELS, QUERIES, 1), nn.Conv2d(CHANNELS, QUERIES, 1)
+        self.sharpness = nn.Parameter(torch.full((len(STEPS),), 0.5))
+        self.bias = nn.Conv2d(CHANNELS, 9 * len(STEPS), 1)
+        self.upsampling = nn.Sequential(nn.Conv2d(CHANNELS + 64, 64, 1), nn.ReLU(), nn.Conv2d(64, 36, 1))
+        with torch.no_grad():
+            self.bias.weight.mul_(0.3)
+            self.bias.bias.zero_().view(-1, 9)[:, 4] = 2.0
+            self.upsampling[2].weight.mul_(0.3)
+            self.upsampling[2].bias.copy_(_bilinear().log())
+
+    def forward(
+        self,
+        maps: Float[Tensor, "B K h w"],
+        pixels: Float[Tensor, "B 3 4h 4w"],
+        tap_1: Float[Tensor, "B 24 h w"],
+        tap_0: Float[Tensor, "B 48 h/2 w/2"],
+        appearance: Float[Tensor, "B 472 h/4 w/4"],
+    ) -> Float[Tensor, "B K 2h 2w"]:
+        """Refine the maps; `pixels` are in [0, 255]."""
+        fine = F.relu(self.fine(pixels / 127.5 - 1))
+        x = self.coarse(fine)
+        for number, (name, one) in enumerate(zip(FEATURES, (tap_1, tap_0, appearance), strict=True)):
+            reduced = self.features[name](one / self.scale[number])
+            x = x + F.interpolate(reduced, size=x.shape[-2:], mode="bilinear")
+        x = F.relu(x)
+        for block in self.blocks:
+            x = block(x)
+        x = F.relu(x)
+        query, key, bias = self.query(x), self.key(x), self.bias(x).unflatten(1, (len(STEPS), 9))
+        for number, distance in enumerate(STEPS):
+            alike = [(query * one).sum(dim=1) for one in neighbors(key, distance)]
+            weights = (torch.stack(alike, dim=1) * self.sharpness[number] + bias[:, number]).softmax(dim=1)
+            maps = mean(neighbors(maps, distance), weights)
+        around, quarters = neighbors(maps, 1), self.upsampling(torch.cat([x, F.pixel_unshuffle(fine, 2)], dim=1))
+        weights = quarters.unflatten(1, (4, 9)).softmax(dim=2)
+        divided = torch.stack([mean(around, weights[:, quarter]) for quarter in range(4)], dim=2)
+        return F.pixel_shuffle(divided.flatten(1, 2), 2)
+
+
+def neighbors(x: Float[Tensor, "B C h w"], distance: int) -> list[Float[Tensor, "B C h w"]]:
+    """For each cell the nine at a distance, row by row; beyond the border, those at the border."""
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (distance,) * 4, mode="replicate")
+    starts = (0, distance, 2 * distance)
+    return [padded[..., top : top + height, left : left + width] for top in starts for left in starts]
+
+
+def mean(around: Sequence[Float[Tensor, "B C h w"]], weights: Float[Tensor, "B 9 h w"]) -> Float[Tensor, "B C h w"]:
+    """The weighted mean of nine maps; one after the other, as all together would not stay in a processor's caches."""
+    total = around[0] * weights[:, :1]
+    for place in range(1, 9):
+        total = total + around[place] * weights[:, place : place + 1]
+    return total
+
+
+def _bilinear() -> Tensor:
+    """Weights (36) by which the four quarters of a cell are interpolated from the nine cells around it."""
+    near = torch.tensor([[0.25, 0.75, 0.003], [0.003, 0.75, 0.25]])
+    return torch.einsum("ia,jb->ijab", near, near).flatten()

@@ -1,0 +1,146 @@
+"""Train the network of edges on `tiny`'s maps of labeled photographs, and score it on data sets that it hasn't seen.
+
+    python -m tools.edges.train --photos ../shared/data/photos
+
+The network only sees the image, so it can learn neither a word nor where maps err: it learns which cells belong
+together. Maps get noise and are shifted, as those of photographs that `tiny` hasn't learned from are worse.
+"""
+
+import argparse
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from tools.edges.maps import COUNTS, HELD_OUT, NONE, UNLABELED, near_edges, places, seen_photographs
+from tools.edges.network import FEATURES, EdgeNetwork
+from tools.tiny.scoring import counts_of_labels, scores
+
+WINDOW = 56
+"""Side of the windows that it learns from [cells of 4 px]."""
+
+BATCH = 4
+EDGE_WEIGHT, NONE_WEIGHT = 3.0, 0.5
+"""What a pixel near an edge weighs more than others, and the weight of pixels that have none of the words."""
+
+NOISE, SHIFT = 0.7, 1.5
+"""Largest noise of maps, relative to the spread of words in a cell, and largest shift [cells]."""
+
+Photo = Mapping[str, Tensor]
+
+
+def window(photo: Photo, chance: random.Random) -> dict[str, Tensor]:
+    """A random part of a photograph, half of them mirrored, with worse maps and other colors."""
+    height, width = photo["maps"].shape[1:]
+    top, left = (chance.randrange(0, side - WINDOW + 1, 4) for side in (height, width))
+    labels = F.interpolate(photo["labels"][None, None].float(), size=(4 * height, 4 * width), mode="nearest-exact")
+
+    def cut(x: Tensor, cell: float) -> Tensor:
+        rows, columns = (slice(int(cell * start), int(cell * (start + WINDOW))) for start in (top, left))
+        return x[..., rows, columns].float()
+
+    maps, labels = _worse(cut(photo["maps"], 1), chance), cut(labels[0, 0], 4)
+    pixels, target = cut(photo["pixels"], 4), places(photo, labels)
+    if chance.random() < 0.5:
+        pixels = ((pixels - 128) * chance.uniform(0.7, 1.3) + 128 + chance.uniform(-25, 25)).clamp(0, 255)
+    weight = (1 + EDGE_WEIGHT * near_edges(labels, 4)) * (target != UNLABELED)
+    weight *= torch.where(target == NONE, NONE_WEIGHT, 1.0)
+    found = {"maps": maps, "pixels": pixels, "target": target[1::2, 1::2], "weight": weight[1::2, 1::2]}
+    found |= {name: cut(photo[name], 1 / 2**number) for number, name in enumerate(FEATURES)}
+    return {name: x.flip(-1) for name, x in found.items()} if chance.random() < 0.5 else found
+
+
+def _worse(maps: Tensor, chance: random.Random) -> Tensor:
+    if chance.random() < 0.7:
+        coarse = torch.randn(1, len(maps), WINDOW // 8 + 1, WINDOW // 8 + 1)
+        noise = F.interpolate(coarse, size=maps.shape[1:], mode="bicubic")[0]
+        maps = maps + noise * NOISE * chance.random() * maps.std(dim=0).mean()
+    if chance.random() < 0.5:
+        right, down = (2 * chance.uniform(-SHIFT, SHIFT) / WINDOW for _ in range(2))
+        grid = F.affine_grid(torch.tensor([[[1, 0, right], [0, 1, down]]]), [1, *maps.shape], align_corners=False)
+        maps = F.grid_sample(maps[None], grid, padding_mode="border", align_corners=False)[0]
+    return maps
+
+
+def loss(maps: Tensor, target: Tensor, weight: Tensor, is_none: Tensor) -> Tensor:
+    """Sum of the cross entropy over pixels (h w), by maps (K h w); no word is right where a stand-in (K) wins."""
+    right = maps.gather(0, target.clamp(min=0)[None])[0]
+    if is_none.any():
+        right = torch.where(target == NONE, maps[is_none].logsumexp(dim=0), right)
+    return ((maps.logsumexp(dim=0) - right).clamp(max=8) * weight).sum()
+
+
+def train(data: Mapping[str, Sequence[Photo]], steps: int, rate: float = 2e-3, seed: int = 0) -> EdgeNetwork:
+    """Train a network; photographs are drawn by the square roots of the data sets' sizes."""
+    torch.manual_seed(seed)
+    chance, network = random.Random(seed), EdgeNetwork()
+    some = [photo for photos in data.values() for photo in photos[:3]]
+    for number, name in enumerate(FEATURES):
+        network.scale[number] = torch.stack([photo[name].float().std() for photo in some]).mean()
+    sharpness = torch.nn.Parameter(torch.zeros(()))
+    parameters = [*network.parameters(), sharpness]
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1, (step + 1) / 30) * (1 - step / steps) ** 0.9
+    )
+    sets, shares = list(data.values()), [len(photos) ** 0.5 for photos in data.values()]
+    for _ in tqdm(range(steps)):
+        total, weight = torch.zeros(()), torch.zeros(())
+        for _ in range(BATCH):
+            photo = chance.choice(chance.choices(sets, shares)[0])
+            one = window(photo, chance)
+            target, weights = one.pop("target"), one.pop("weight")
+            fine = network(**{name: x[None] for name, x in one.items()})[0] * sharpness.exp()
+            total = total + loss(fine, target, weights, photo["word"] >= photo["own"])
+            weight = weight + weights.sum()
+        optimizer.zero_grad()
+        (total / weight.clamp(min=1)).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+@torch.no_grad()
+def report(network: EdgeNetwork, data_set: str, photos: Sequence[Photo]) -> None:
+    """Print scores of a data set's own words without and with the network, and those of pixels within 5 of an edge."""
+    rows: dict[str, list[Tensor]] = {"plain": [], "edges": []}
+    near: dict[str, list[Tensor]] = {"plain": [], "edges": []}
+    for photo in tqdm(photos, desc=data_set):
+        own, labels = photo["word"] < photo["own"], photo["labels"].long()
+        maps = photo["maps"].float()[None]
+        seen = {name: photo[name].float()[None] for name in ("pixels", *FEATURES)}
+        truth, edge = labels.clamp(min=UNLABELED), near_edges(labels, 5)
+        for name, found in (("plain", maps), ("edges", network(maps, **seen))):
+            full = F.interpolate(found[:, own], size=tuple(labels.shape), mode="bilinear")[0]
+            guess = photo["word"][own][full.argmax(dim=0)]
+            rows[name].append(counts_of_labels(guess, truth, int(photo["own"])))
+            near[name].append(counts_of_labels(guess, torch.where(edge, truth, UNLABELED), int(photo["own"])))
+    for name, of_set in rows.items():
+        print(f"{data_set:14} {name:6} {scores(torch.stack(of_set))}   near edges {scores(torch.stack(near[name]))}")
+
+
+def main() -> None:
+    """Parse the command line, train, save and score."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--cache", type=Path, default=Path("build/edges"), help="folder of maps, to go on from")
+    parser.add_argument(
+        "--held-out", nargs="+", default=HELD_OUT, help="data sets to score instead of learning from them"
+    )
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--out", type=Path, default=Path("build/edges/network.pt"))
+    chosen = parser.parse_args()
+    data = {name: seen_photographs(chosen.photos, name, chosen.cache) for name in COUNTS}
+    network = train({name: photos for name, photos in data.items() if name not in chosen.held_out}, chosen.steps)
+    torch.save(network.state_dict(), chosen.out)
+    for name in chosen.held_out:
+        report(network, name, data[name])
+
+
+if __name__ == "__main__":
+    main()
