@@ -11,8 +11,9 @@ import logging.config
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastapi import FastAPI
 from ray import serve
 
 from segvoc.configuration import with_settings
@@ -24,9 +25,6 @@ from segvoc.serving.app import create_app
 from segvoc.serving.labeler import BATCHES
 from segvoc.serving.logs import log_settings
 from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +59,13 @@ class ClusterSettings:
 class Replica:
     """One service, in a process of its own on some node."""
 
-    _app: "FastAPI"
+    _app: FastAPI
 
     def __init__(self, open_model: Callable[[], Segmenter], settings: ClusterSettings) -> None:
         logging.config.dictConfig(log_settings())  # Ray collects standard error
         self._open_model, self._settings = open_model, settings.with_secrets()
 
-    def __serve_build_asgi_app__(self) -> "FastAPI":
+    def __serve_build_asgi_app__(self) -> FastAPI:
         """The application, which Ray asks for once."""
         self._app = create_app(self._open_model, self._settings)
         return self._app

@@ -7,18 +7,15 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import uvicorn
+from fastapi import FastAPI
 
 from segvoc.errors import UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.app import create_app
 from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.settings import ServiceSettings
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 BACKLOG = 128
 """Connections that the system keeps until the service accepts them."""
@@ -79,7 +76,7 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def service_server(app: "FastAPI", settings: ServiceSettings) -> uvicorn.Server:
+def service_server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
     """What runs the application; FORWARDED_ALLOW_IPS names proxies that aren't on this machine."""
     config = uvicorn.Config(
         app,

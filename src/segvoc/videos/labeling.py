@@ -343,7 +343,6 @@ def _earlier_frames(paths: VideoPaths) -> range:
 
 
 def _frame_name(number: int) -> str:
-    """The file name of a frame's label map."""
     return f"{number:06}.png"
 
 
