@@ -87,15 +87,6 @@ def test_pycocotools_reads_instances(datasets: Path) -> None:
             assert entry["bbox"] == [left, top, columns.max() - left + 1, rows.max() - top + 1]
 
 
-def test_stuff_is_one_segment_and_things_are_several(datasets: Path) -> None:
-    coco = COCO(datasets / "coco-instances/annotations/instances_default.json")
-    things = {entry["name"]: bool(entry["isthing"]) for entry in coco.dataset["categories"]}
-    assert {name for name, thing in things.items() if not thing} == {"stone wall", "road"}
-    count = {name: len(coco.getAnnIds(imgIds=[1], catIds=coco.getCatIds([name]))) for name in things}
-    assert count["stone wall"] == count["road"] == 1
-    assert count["cat"] > 1
-
-
 def test_panoptic_pngs_follow_the_rules_of_panopticapi(datasets: Path) -> None:
     content = json.loads((datasets / "coco-panoptic/annotations/panoptic_default.json").read_text(encoding="utf-8"))
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
@@ -170,12 +161,6 @@ def test_polygons_of_noise_with_holes_in_holes(seed: int) -> None:
     np.testing.assert_array_equal(drawn, labels == 1)
 
 
-def test_region_that_fills_the_image() -> None:
-    (region,) = connected_regions(np.zeros((5, 7), np.uint16), 1)
-    assert polygon_of(region).min() == 0
-    assert polygon_of(region).max(axis=0).tolist() == [7, 5]
-
-
 # ---- what a format has no room for
 
 
@@ -200,11 +185,6 @@ def test_background_is_index_0_of_voc(tmp_path: Path) -> None:
         dataset.add(drawn_result(), "photo")
     voc = np.array(Image.open(tmp_path / "VOCdevkit/VOC2012/SegmentationClass/photo.png"))
     np.testing.assert_array_equal(voc == 0, hard_labels() == 3)
-
-
-def test_word_that_would_be_two(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="voc can't hold the word 'a:b'"):
-        DatasetWriter(tmp_path, "voc").add(drawn_result(words=("a:b", *WORDS[1:])), "photo")
 
 
 # ---- the writer

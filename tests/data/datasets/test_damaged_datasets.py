@@ -73,12 +73,10 @@ def _voc_lists(content: bytes) -> Callable[[Path], object]:
 INSTANCES, PANOPTIC = "annotations/instances_default.json", "annotations/panoptic_default.json"
 LABELME, CVAT, YOLO, TASKS = "photo.json", "annotations.xml", "labels/photo.txt", "tasks.json"
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
-FILE_ENTITY = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 
 OF_ALL = [
     ("coco-instances", _bytes(INSTANCES, b'{"images": ['), "is damaged: it is not JSON"),
     ("coco-instances", _bytes(INSTANCES, b"[" * 100_000), "is damaged: it is not JSON (it is nested too deeply"),
-    ("coco-instances", _bytes(INSTANCES, b'{"a": ' + b"9" * 5000 + b"}"), "is damaged: it is not JSON"),
     ("coco-instances", _bytes(INSTANCES, b"\xff\xfe\x00"), "is damaged: it is not JSON"),
     ("coco-instances", _json(INSTANCES, lambda all: all.pop("categories")), "the file has no 'categories'"),
     ("coco-instances", _json(INSTANCES, lambda all: all.update(images={})), "not a list"),
@@ -93,7 +91,6 @@ OF_ALL = [
     ("coco-instances", _json(INSTANCES, lambda all: all["categories"][1].update(id=[1])), "is a list, not an id"),
     ("coco-panoptic", _json(PANOPTIC, lambda all: all["annotations"].append(7)), "annotation 1 is 7, not an object"),
     ("cvat", _text(CVAT, "<annotations>", f"{BOMB}<annotations>"), "it has a DOCTYPE"),
-    ("cvat", _text(CVAT, "<annotations>", f"{FILE_ENTITY}<annotations>"), "it has a DOCTYPE"),
     ("cvat", _text(CVAT, "</image>.*", ""), "is damaged: no element found"),
     ("cvat", _text(CVAT, "<labels>.*</labels>", ""), "it lists no labels"),
     ("cvat", _text(CVAT, "<image ", "<track/><image "), "it has the tracks of a video, which aren't read"),
