@@ -156,7 +156,6 @@ def label_big_image(
     *,
     options: LabelOptions | None = None,
     bands: Sequence[int] | None = None,
-    stretch: str | None = None,
     polygons: bool = False,
     max_pixels: int = MAX_PIXELS,
     overlay: OverlayStyle | None = SAVED_OVERLAY,
@@ -178,14 +177,14 @@ def label_big_image(
         out: the folder of the results.
         options: how to label; by default, in tiles of 2048 pixels.
         bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
-        stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
         polygons: also write the regions as GeoJSON, in longitude and latitude.
         max_pixels: most pixels of an image that isn't a TIFF.
         overlay: what the overlay shows; None: don't draw one.
         compact: list only words that were found in the report.
         resume: go on where an earlier call with the same settings was stopped.
         stem: common name of the results, by default the image's own name without suffix.
-        changes: single options of `LabelOptions`, in place of those in `options`.
+        changes: single options of `LabelOptions`, in place of those in `options`; of a TIFF, `stretch` is the one of
+            `RasterImage` by default.
 
     Returns:
         The statistics, and the paths of the files.
@@ -198,7 +197,7 @@ def label_big_image(
     labels = LabelOptions.of(options, changes).in_tiles()
     how = BigImageOptions(
         bands=None if bands is None else tuple(bands),
-        stretch=None if stretch is None else Stretch.parsed(stretch),
+        stretch=labels.value_range,
         polygons=polygons,
         max_pixels=max_pixels,
         overlay=overlay,
