@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -87,7 +88,9 @@ def test_annotate_makes_a_project_and_opens_the_page(
         time.sleep(0.3)
         with socket.create_server((host, port)) as listener:
             listener.accept()[0].close()
-        time.sleep(0.3)
+            for thread in threading.enumerate():
+                if thread.name == "segvoc-address":
+                    thread.join(20)
         served.append((settings.extensions[0].settings.project, port))
 
     monkeypatch.setattr("segvoc.serving.server.run", run)

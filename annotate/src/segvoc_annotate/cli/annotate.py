@@ -79,7 +79,7 @@ def annotate(
     port = port or (_is_free(PORT) if port is None else 0) or _is_free(0)
     if _is_free(port):  # else the service says what is wrong
         told = project.record.name, port, not no_browser
-        threading.Thread(target=_tell_when_it_answers, args=told, daemon=True).start()
+        threading.Thread(target=_tell_when_it_answers, args=told, name="segvoc-address", daemon=True).start()
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
     settings = ServiceSettings(
         max_bytes=200_000_000,
