@@ -49,7 +49,10 @@ def test_missing_foreign_cut_off_and_damaged(tmp_path):
     refused(file, "another version")
     made_up(bias=np.full(1, np.nan, np.float32)).save(file)
     refused(file, "not finite")
-    for wrong in ({"scale": np.zeros(3, np.float32)}, {"weights": np.ones((2, 3), np.float16)}):
+    for wrong in (
+        {"scale": np.zeros(3, np.float32)},
+        {"weights": np.ones((2, 3), np.float16), "bias": np.zeros(2, np.float32)},
+    ):
         made_up(**wrong).save(file)
         refused(file, "wrong shape")
 

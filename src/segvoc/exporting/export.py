@@ -328,6 +328,7 @@ def _reuse_shipped(model: NetworkSegmenter, folder: Path, settings: _Settings) -
     changed = {name: value for name, value in state.items() if not torch.equal(value, shipped[name])}
     if not changed:
         return
+    changed |= {name: value for name, value in state.items() if name.endswith(".bias")}  # equal ones may differ now
     try:
         from segvoc.exporting.onnx_files import give_weights  # here, since it needs the extra
     except ImportError:

@@ -157,6 +157,13 @@ def give_weights(program: Path, weights: Path) -> None:
         weights: a .safetensors file in the same folder; weights that aren't in it stay.
     """
     model, stored = ir.load(program), dict(_tensors_of(weights))
+    for node in model.graph:
+        if node.op_type == "Conv" and len(node.inputs) == 3:
+            # biases that were equal are one in the program
+            of, bias = (_stored_name(cast(ir.Value, one)) for one in node.inputs[1:])
+            own = f"{of.removesuffix('weight')}bias"
+            if bias != own and own in stored:
+                node.replace_input_with(2, _Expanded(model, stored, own, None).whole(None)[0])
     for name, value in model.graph.initializers.items():
         weight = name.removeprefix("stored.")
         if weight in stored:
@@ -166,6 +173,13 @@ def give_weights(program: Path, weights: Path) -> None:
         elif weight.removesuffix(SCALE) in stored and value.const_value is not None:
             value.const_value = ir.tensor(np.ones(value.const_value.shape.numpy(), np.float32), name=name)
     ir.save(model, program)
+
+
+def _stored_name(value: ir.Value) -> str:
+    """The name of the weight that a value is computed from."""
+    while (node := value.producer()) is not None:
+        value = cast(ir.Value, node.inputs[0])
+    return str(value.name).removeprefix("stored.")
 
 
 def _tensors_of(path: Path) -> Iterator[tuple[str, _Stored]]:
