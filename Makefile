@@ -2,7 +2,6 @@
 
 VENV := .venv
 LIGHT := .venv-light
-DEPLOY := .venv-deploy
 RELEASE := .venv-release
 BIN := $(VENV)/bin
 # Processes of the tests: as many as the machine has cores and memory for, unless you say how many.
@@ -20,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz kills rehearsal core coverage format bench lock deploy-tools deploy-check release release-check release-tools clicks edges tiny tiny-programs images notebooks web web-check docs clean distclean
+.PHONY: help install demo demo-teach test test-all test-portable test-versions lint style types layers spelling checks licenses fuzz kills rehearsal core coverage format bench lock release release-check release-tools clicks edges tiny tiny-programs images notebooks web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,9 +74,6 @@ checks: install  ## our own rules: tools/check_source.py
 licenses: install  ## refuse packages whose licenses users can't accept
 	$(BIN)/python tools/check_licenses.py --table build/licenses.md
 
-sbom: install  ## write bills of materials (CycloneDX): build/sbom
-	$(BIN)/python -m tools.make_sbom
-
 fuzz: install  ## send the service 5,000 requests made from its description, and 2,000 hostile ones
 	SEGVOC_FUZZ_CASES=1250 SEGVOC_HOSTILE_REQUESTS=2000 $(BIN)/python -m pytest --hypothesis-profile default \
 		tests/serving/test_openapi.py tests/serving/test_hostile.py $(ARGS)
@@ -113,23 +109,14 @@ lock: install  ## resolve pyproject.toml into the lock files
 	$(LOCK) $(ARGS) --extra all --extra dev --group build --output-file requirements.lock pyproject.toml
 	$(LOCK) --group build --constraint requirements.lock --output-file requirements-light.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
-	$(LOCK) $(ARGS) --group deploy --output-file requirements-deploy.lock
 	$(LOCK) $(ARGS) --group release --output-file requirements-release.lock
 
-# The linters of deploy/ are large programs that nothing else needs, so they have an environment of their own.
-deploy-tools:  ## install the linters of deploy/: .venv-deploy
-	[ -x $(DEPLOY)/bin/pip ] || python3 -m venv $(DEPLOY)
-	$(DEPLOY)/bin/pip install --quiet --require-hashes --no-deps -r requirements-deploy.lock
-
-deploy-check: install  ## check Dockerfile, compose files, systemd unit and Helm chart with the linters that there are
-	$(BIN)/python tools/check_deploy.py $(ARGS)
-
-# Docs: docs/dev/releasing.md. Like the linters of deploy/, what looks at a release has an environment of its own.
+# Docs: docs/dev/releasing.md. What looks at a release has an environment of its own.
 release-tools:  ## install what builds and checks a release: .venv-release
 	[ -x $(RELEASE)/bin/pip ] || python3 -m venv $(RELEASE)
 	$(RELEASE)/bin/pip install --quiet --require-hashes --no-deps -r requirements-release.lock
 
-release: release-tools web sbom  ## build the page, the wheel, the source archive and the bills of materials: dist, build/sbom
+release: release-tools web  ## build the page, the wheel and the source archive: dist
 	$(RELEASE)/bin/python -m tools.release.files dist $(ARGS)
 
 release-check: release-tools  ## prove that dist is a release: install it afresh and run what README and quick start say
@@ -177,4 +164,4 @@ clean:  ## delete all outputs except the environments
 	find src annotate tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## delete the environments too
-	rm -rf $(VENV) $(LIGHT) $(DEPLOY) $(RELEASE)
+	rm -rf $(VENV) $(LIGHT) $(RELEASE)
