@@ -100,13 +100,6 @@ def test_new_aggregation(tmp_path: Path, labeled: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_intermediate_maps(tmp_path: Path) -> None:
-    run("intermediate_maps.py", CHELSEA, tmp_path)
-    drawn = {path.name for path in tmp_path.iterdir()}
-    assert {f"{kind}.cat.png" for kind in ("cost-0", "block-0-spatial", "block-0-class", "logits")} <= drawn
-
-
-@pytest.mark.slow
 def test_integrations(tmp_path: Path) -> None:
     lines = run("integrations.py", CHELSEA, tmp_path)
     assert "detections, " in lines

@@ -28,7 +28,7 @@ SHOWN = (2, 3, 4)
 def draw_samples() -> None:
     """Sample photographs, below each what `tiny` makes of it, and the words."""
     model = segvoc.load("tiny", dtype="float32")
-    sheet = _sheet(len(WORDS) * (WIDTH + GAP) - GAP, 2 * HEIGHT + GAP + LINE)
+    sheet = Image.new("RGB", (len(WORDS) * (WIDTH + GAP) - GAP, 2 * HEIGHT + GAP + LINE), "white")
     for column, (name, words) in enumerate(WORDS.items()):
         photo = Image.open(SAMPLES / f"{name}.jpg").convert("RGB")
         overlay = model.segment(photo, words).overlay(legend=False)
@@ -43,12 +43,9 @@ def draw_teaching() -> None:
     """Facades by text alone, after teaching and after fine-tuning."""
     side = 288
     model = segvoc.load("tiny", dtype="float32")
+    root = SAMPLES / "facades"
     train, test = (
-        segvoc.LabeledImages.from_folders(
-            SAMPLES / "facades" / part / "images",
-            SAMPLES / "facades" / part / "labels",
-            SAMPLES / "facades" / "classes.json",
-        )
+        segvoc.LabeledImages.from_folders(root / part / "images", root / part / "labels", root / "classes.json")
         for part in ("train", "test")
     )
     with tempfile.TemporaryDirectory() as run:
@@ -56,7 +53,7 @@ def draw_teaching() -> None:
         segvoc.train(segvoc.recipes.finetune("tiny", images=len(train)), train, run)
         tuned = segvoc.load(Path(run) / "model.safetensors", dtype="float32")
         models = {"by text": model, f"taught by {len(train)} images": taught, "fine-tuned": tuned}
-        sheet = _sheet((1 + len(models)) * (side + GAP) - GAP, LINE + len(SHOWN) * (side + GAP) - GAP)
+        sheet = Image.new("RGB", (4 * (side + GAP) - GAP, LINE + len(SHOWN) * (side + GAP) - GAP), "white")
         for column, title in enumerate(("photograph", *models)):
             _title(sheet, column * (side + GAP), 0, title)
         for row, number in enumerate(SHOWN):
@@ -75,14 +72,10 @@ def draw_clicks() -> None:
     pen = ImageDraw.Draw(photo)
     for point, inside in zip(CLICKS["points"], CLICKS["labels"], strict=True):
         pen.circle(point, 9, fill="limegreen" if inside else "red", outline="white", width=3)
-    sheet = _sheet(2 * WIDTH + GAP, HEIGHT)
+    sheet = Image.new("RGB", (2 * WIDTH + GAP, HEIGHT), "white")
     for column, image in enumerate((photo, cut_out)):
         sheet.paste(_filling(image, WIDTH, HEIGHT), (column * (WIDTH + GAP), 0))
     sheet.save(TARGET / "click.jpg", quality=60, optimize=True, progressive=True)
-
-
-def _sheet(width: int, height: int) -> Image.Image:
-    return Image.new("RGB", (width, height), "white")
 
 
 def _title(sheet: Image.Image, left: int, top: int, text: str) -> None:
