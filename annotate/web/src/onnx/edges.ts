@@ -29,8 +29,7 @@ export async function refined(
 export function withoutIslands(maps: Maps): Maps {
   const { values, classes, rows, columns } = maps;
   const cells = rows * columns;
-  const labels = strongest(maps);
-  const { part, sizes } = connected(labels, rows, columns);
+  const labels = strongest(maps), { part, sizes } = connected(labels, rows, columns);
   const isSmall = sizes.map((size) => Number(size < ISLAND * cells));
   if (!isSmall.includes(1) || !isSmall.includes(0)) return maps;
   /** By part and word: how often the word is beside it. */
@@ -40,22 +39,15 @@ export function withoutIslands(maps: Maps): Maps {
     const key = part[cell] * classes + labels[other];
     beside.set(key, (beside.get(key) ?? 0) + 1);
   };
-  for (let cell = 0; cell < cells; cell++) {
-    const neighbors = [cell + columns, ...((cell + 1) % columns ? [cell + 1] : [])];
-    for (const other of neighbors) {
+  for (let cell = 0; cell < cells; cell++)
+    for (const other of [cell + columns, (cell + 1) % columns ? cell + 1 : cells]) {
       if (other >= cells) continue;
       count(cell, other);
       count(other, cell);
     }
-  }
   const taken = new Int32Array(sizes.length).fill(-1);
-  const most = new Int32Array(sizes.length);
-  for (const [key, times] of [...beside].sort(([one], [other]) => one - other)) {
-    const of = Math.floor(key / classes);
-    if (times < most[of]) continue;
-    most[of] = times;
-    taken[of] = key % classes;
-  }
+  for (const [key] of [...beside].sort(([one, few], [other, many]) => few - many || one - other))
+    taken[Math.floor(key / classes)] = key % classes; // the most frequent comes last, and so is kept
   for (let cell = 0; cell < cells; cell++) {
     const word = taken[part[cell]];
     if (word < 0) continue;
