@@ -87,7 +87,7 @@ def test_programs_have_them(tmp_path, untyped):
 
 def test_tiny_trained_further_has_the_programs_that_ship_with_its_weights(tmp_path, monkeypatch):
     model = segvoc.load("tiny", device="cpu", dtype="float32")
-    model.origin["training"] = {"steps": 1}
+    model.origin = {**model.origin, "training": {"steps": 1}}
     before = model.segment(UNSEEN, WORDS).confidence
     with torch.no_grad():
         for name, parameter in model.network.named_parameters():

@@ -48,7 +48,7 @@ def shipped_program(name: str) -> "OnnxProgram":
 
 def refined(
     logits: Float[Array, "N K h w"], pixels: Float32[np.ndarray, "N 3 H W"], features: Mapping[str, Array] | None
-) -> Float32[np.ndarray, "N K 2y 2x"]:
+) -> Float32[np.ndarray, "N K _ _"]:
     """Refine the maps of words by the image.
 
     Args:
