@@ -68,11 +68,11 @@ class EdgeNetwork(nn.Module):
     def forward(
         self,
         maps: Float[Tensor, "B K h w"],
-        pixels: Float[Tensor, "B 3 4h 4w"],
+        pixels: Float[Tensor, "B 3 4*h 4*w"],
         tap_1: Float[Tensor, "B 24 h w"],
-        tap_0: Float[Tensor, "B 48 h/2 w/2"],
-        appearance: Float[Tensor, "B 472 h/4 w/4"],
-    ) -> Float[Tensor, "B K 2h 2w"]:
+        tap_0: Float[Tensor, "B 48 h//2 w//2"],
+        appearance: Float[Tensor, "B 472 h//4 w//4"],
+    ) -> Float[Tensor, "B K 2*h 2*w"]:
         """Refine the maps; `pixels` are in [0, 255]."""
         fine = F.relu(self.fine(pixels / 127.5 - 1))
         x = self.coarse(fine)
