@@ -64,7 +64,7 @@ def test_equal_options_have_equal_records() -> None:
 
 def test_every_option_that_changes_labels_is_in_the_record() -> None:
     changed = LabelOptions(
-        window="single", keep_classes=3, background="other", threshold=0.5, tile=800, overlap=200, wrap=True
+        window="single", keep_classes=3, background="other", threshold=0.5, edges=True, tile=800, overlap=200, wrap=True
     )
     before, after = LabelOptions().record(), changed.record()
     assert {name for name in before if before[name] != after[name]} == set(before) - {"smooth"}
