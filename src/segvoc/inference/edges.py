@@ -34,6 +34,9 @@ FEATURES = ("tap_1", "tap_0", "appearance")
 VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
 """The size at which `tiny` sees an image."""
 
+MOST_WORDS = 512
+"""Maps of more words stay as they are: refined maps have 16 times as many cells."""
+
 ISLAND = 1e-3
 """Connected cells of one word that are less than this share of a view take the word around them."""
 
@@ -48,7 +51,7 @@ def shipped_program(name: str) -> "OnnxProgram":
 
 def refined(
     logits: Float[Array, "N K h w"], pixels: Float32[np.ndarray, "N 3 H W"], features: Mapping[str, Array] | None
-) -> Float32[np.ndarray, "N K 2y 2x"]:
+) -> Float32[np.ndarray, "N K _ _"]:
     """Refine the maps of words by the image.
 
     Args:
