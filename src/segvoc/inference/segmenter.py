@@ -410,7 +410,7 @@ class Segmenter(Teachable, Shareable, ABC):
             groups=checked_groups(groups, len(query.words)),
             # the classes kept for an image must not depend on the other images in its batch
             batch=1 if protocol.counts_classes or options.tiling is not None else self.batch,
-            edges=self._follows_edges(options, has_parts=len(query.words) > query.named),
+            edges=self._follows_edges(options, has_parts=bool(query.candidates)),
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
 
