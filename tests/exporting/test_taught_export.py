@@ -82,3 +82,16 @@ def test_programs_have_them(tmp_path, untyped):
     one, other = (each.segment(UNSEEN, words.words) for each in (model.with_taught(taught), exported))
     assert (one.labels == other.labels).mean() > 0.999
     assert len(list(Path(tmp_path / "out").glob("*.words.safetensors"))) == 1
+
+
+def test_a_model_tuned_with_the_network_of_tiny_has_the_programs_that_ship(tmp_path, untyped, monkeypatch):
+    model = segvoc.load("tiny", device="cpu", dtype="float32")
+    taught = model.teach(drawn_examples(2))
+    tuned = model.with_taught(taught)
+    tuned.origin = {**tuned.origin, "training": {"steps": 1}}
+    monkeypatch.setattr(exporting, "_write_folder", None)
+    assert export(tuned, tmp_path / "out").equal_labels > 0.999
+    exported = segvoc.load_exported(tmp_path / "out")
+    assert exported.origin["training"] == {"steps": 1}
+    one, other = (each.segment(UNSEEN, taught.words) for each in (tuned, exported))
+    assert (one.labels == other.labels).mean() > 0.999

@@ -37,7 +37,7 @@ from segvoc.exported.manifest import (
     export_in_the_making,
 )
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.exported.shipped import copy_tiny, is_tiny
+from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST, copy_tiny, is_tiny
 from segvoc.exporting.programs import (
     Program,
     comes_apart,
@@ -262,9 +262,13 @@ def export(
         model = model.with_taught(*taught)
     settings.check(model)
     with export_in_the_making(Path(out)) as folder:
-        if settings == _Settings(format=format) and not afresh and _is_shipped(model):
+        if settings == _Settings(format=format) and not afresh and _has_shipped_network(model):
             say("copying the programs that ship")
             copy_tiny(folder)
+            if not is_tiny(model.origin):  # words were learned with it
+                (folder / MANIFEST).unlink()
+                [pooling] = {protocol.pooling for protocol in model.protocols.values()}
+                _write_manifest(model, folder, {pooling: "words.onnx"}, settings)
         else:
             _write_folder(model, folder, settings, say)
         add_taught(folder, model.taught)
@@ -313,9 +317,12 @@ def _write_weights(
     return [folder / WEIGHTS_FILE]
 
 
-def _is_shipped(model: NetworkSegmenter) -> bool:
-    """Whether a model is `tiny` as it ships."""
-    return is_tiny(model.origin) and _are_shipped(model.network.state_dict(), PRESETS["tiny"])
+def _has_shipped_network(model: NetworkSegmenter) -> bool:
+    """Whether a model's network is that of `tiny` as it ships, also where words were learned with it."""
+    built = {name: model.origin.get(name) for name in ("preset", "configuration")}
+    if not is_tiny(built) or model.protocols != ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols:
+        return False
+    return _are_shipped(model.network.state_dict(), PRESETS["tiny"])
 
 
 def _are_shipped(state: Mapping[str, Tensor], preset: Preset) -> bool:
