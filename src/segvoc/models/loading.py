@@ -1,4 +1,4 @@
-"""Loads a PyTorch network by name with its weights, from any supported file, ready to segment."""
+"""Loads a PyTorch network by name with its weights, from any supported file, and chooses its device and dtype."""
 
 import contextlib
 import os

@@ -35,8 +35,8 @@ def project() -> None:
 def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> int:
     """Write the labels of DIR as a dataset of another tool, with the images, ready for training.
 
-    NAME is one of coco-panoptic, coco-instances, labelme, cvat, yolo-seg, voc, cityscapes, label-studio, rgba. Only
-    images that are done are written, unless --all is given.
+    NAME is one of coco-panoptic, coco-instances, labelme, cvat, yolo-seg, voc, label-studio. Only images that are done
+    are written, unless --all is given.
     """
     from segvoc_annotate.projects.exporting import ProjectExport
     from segvoc_annotate.projects.folder import ProjectFolder
