@@ -93,7 +93,7 @@ def label_big_image(
         words: as for `Segmenter.segment`.
         out: the folder of the results.
         options: how to label; by default, in tiles of 2048 pixels.
-        bands: 1-based bands of a TIFF for red, green and blue, or a single gray band (default: by color interpretation).
+        bands: 1-based bands of a TIFF for red, green and blue, or a single gray one (default: by color interpretation).
         max_pixels: maximum number of pixels, except for TIFFs.
         overlay: settings of the overlay, 4 megapixels unless they set a limit; None draws no overlay.
         compact: in the report, list only words that have pixels.
@@ -313,7 +313,7 @@ class PartialLabels(StepwiseWork):
             raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
 
     def bands(self, multiple: int = 1) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
-        """Read all values from top to bottom, in bands whose height (except for the last) is a multiple of `multiple`."""
+        """Read all values from top to bottom, in bands of a multiple of `multiple` rows (except for the last)."""
         height = self.height
         step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // multiple) * multiple
         for start in range(0, height, step):
