@@ -269,5 +269,5 @@ def test_wrong_options_are_refused(model: NetworkSegmenter) -> None:
         Smoothing(1.0)
     with pytest.raises(UsageError, match="every=0"):
         label_video(model, "video.mp4", WORDS, every=0)
-    with pytest.raises(UsageError, match="parts and groups"):
+    with pytest.raises(UsageError, match="parts or groups"):
         model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)

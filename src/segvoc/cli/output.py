@@ -62,9 +62,7 @@ def model_hints(words: Collection[str], own: Sequence[str]) -> list[str]:
     if own:
         known = {folded(word) for word in own}
         named = f"{', '.join(own[:5])}{', ...' if len(own) > 5 else ''}"
-        return (
-            [] if not words or asked & known else [f"none of the words that this model was taught ({named}) is used"]
-        )
+        return [] if not words or asked & known else [f"none of the words that this model was taught ({named}) is used"]
     hints = []
     for known, others in _SYNONYMS.items():
         meant = [name for name in others.split(", ") if name in asked]

@@ -65,9 +65,7 @@ FINETUNE = "finetune"
 @click.option("--features", metavar="DIR", help="Cache for the embeddings of phrases, shared by runs.")
 @click.option("--background", metavar="NAME", help="The class that means 'none of the others'.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
-@click.option(
-    "--objects", metavar="DIR", help="Object maps, if parts don't cover their objects (part networks only)."
-)
+@click.option("--objects", metavar="DIR", help="Object maps, if parts don't cover their objects (part networks only).")
 @click.option(
     "--object-classes", metavar="FILE", help="A JSON list of the object names, in the label order of these maps."
 )
