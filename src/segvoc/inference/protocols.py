@@ -1,4 +1,5 @@
 """Protocols: preprocessing of images for a network, and mapping of logits back to the image."""
+
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
