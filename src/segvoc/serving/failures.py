@@ -1,4 +1,4 @@
-"""Failures of requests: what the service answers instead of a result, and nothing of the inside."""
+"""Error responses, without internal details."""
 
 import json
 from collections.abc import Mapping
@@ -23,21 +23,21 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "busy": (503, "Too many requests are open, or the wait was too long; try again after the time in Retry-After."),
     "timeout": (504, "Labeling took too long."),
 }
-"""Codes of failures: the HTTP status of each, and what it means."""
+"""Error codes: the HTTP status and meaning of each."""
 
 _CODES = {status: code for code, (status, _) in reversed(FAILURES.items())}
 
 
 class ServiceFailure(Exception):
-    """A request that fails.
+    """An error response.
 
     Args:
-        code: one of `FAILURES`, or one that comes with its status.
-        message: one line for the caller: what is wrong and how to fix it.
-        status: the HTTP status; None: that of the code.
-        retry_after: time after which to try again [s].
-        headers: further headers of the answer.
-        details: further values of the answer, beside the error.
+        code: a key of `FAILURES`, or any other with a `status`.
+        message: one line for the client: what is wrong and how to fix it.
+        status: the HTTP status; None: the code's status.
+        retry_after: value of Retry-After [s].
+        headers: further response headers.
+        details: further values of the response body, beside the error.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class ServiceFailure(Exception):
 
     @classmethod
     def of_status(cls, status: int, headers: Mapping[str, str] | None = None) -> "ServiceFailure":
-        """The failure for a status that the web framework chose, such as 404."""
+        """The failure for a status raised by the web framework, such as 404."""
         code = _CODES.get(status, "internal" if status >= 500 else "bad_request")
         return cls(code, FAILURES[code][1], headers=headers)
 
     @classmethod
     def of(cls, error: BaseException) -> "ServiceFailure | None":
-        """The failure that tells the caller of an error; None for errors that are none of the caller's business."""
+        """The failure for an error to show to the client; None for internal errors."""
         if isinstance(error, ServiceFailure):
             return error
         if isinstance(error, ImageTooLargeError):
@@ -77,6 +77,6 @@ class ServiceFailure(Exception):
         return None
 
     def body(self, request_id: str) -> bytes:
-        """The answer's body, as JSON."""
+        """The response body, as JSON."""
         error = {"code": self.code, "message": self.message, "request_id": request_id}
         return json.dumps({"error": error, **self.details}).encode()

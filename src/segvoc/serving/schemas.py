@@ -1,4 +1,4 @@
-"""Bodies of requests and answers, as the API's description (OpenAPI) tells them."""
+"""Schemas of request and response bodies (OpenAPI)."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -13,14 +13,14 @@ _WORDS = "One word for each class, separated by commas"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
 
 Text = Annotated[str, Field(min_length=1)]
-"""Text that isn't empty."""
+"""Nonempty text."""
 
 VocabularyName = Annotated[str, Field(pattern="^v[A-Za-z0-9_=-]+$", examples=["veyJ3b3JkcyI6ImNhdCwgc29mYSJ9"])]
-"""Name of a vocabulary, as POST /v1/vocabularies gives it."""
+"""Name of a vocabulary, returned by POST /v1/vocabularies."""
 
 
 def _option_fields() -> dict[str, Any]:
-    """The options of `LabelOptions`, which checks their values, as fields of a request."""
+    """The options of `LabelOptions` (which validates them) as request fields."""
     types, defaults = get_type_hints(LabelOptions), {one.name: one.default for one in fields(LabelOptions)}
     return {name: (types[name], Field(defaults[name], **_described(name))) for name in IMAGE_OPTIONS}
 
@@ -184,9 +184,9 @@ FAILURE_ANSWERS: Mapping[int | str, dict[str, Any]] = {
     "4XX": {"model": FailureAnswer, "description": "The request can't be answered as it is; the message says why."},
     "5XX": {"model": FailureAnswer, "description": "The service can't answer at the moment, or failed."},
 }
-"""What every address may answer instead; an argument of FastAPI's routes (`responses`)."""
+"""Error responses of every route; an argument of FastAPI's routes (`responses`)."""
 
 
 def request_body(kind: str, model: type[BaseModel]) -> dict[str, Any]:
-    """What FastAPI is told of a body that the service reads itself (`openapi_extra`): its content type and model."""
+    """OpenAPI schema (`openapi_extra`) of a body that the service parses itself: content type and model."""
     return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()}}}}
