@@ -68,7 +68,7 @@ def test_finetune_and_teach_learn_from_all_of_them(segvoc: Command) -> None:
         ((*BOTH, "--rename", "sofa"), "isn't OLD=NEW"),
         ((*BOTH, "--split", "train", "--split", "val", "--split", "test"), "--split is given 3 times for 2 datasets"),
         ((*BOTH, "--drop", "sofa,couch,wall,lamp,sky"), "words"),
-        (("--images", "one/images", "--drop", "sofa"), "--drop is of a dataset"),
+        (("--images", "one/images", "--drop", "sofa"), "--drop needs --dataset"),
         ((*BOTH, "--stretch", "4095"), "is not a stretch"),
     ],
 )
