@@ -320,8 +320,8 @@ class ErrAggregation(nn.Module):
         Args:
             config: sizes and options.
             channels: channels of the embedding space that images and words share.
-            tap_channels: channels of the guidance maps, from coarse to fine. The last two guide the decoder, the earlier
-                ones the blocks, and the third from the end, at stride 16, both.
+            tap_channels: channels of the guidance maps, from coarse to fine. The last two guide the decoder, the others
+                the blocks, and the third from the end, at stride 16, both.
             maps: costs per class.
         """
         super().__init__()
