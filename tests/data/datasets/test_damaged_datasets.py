@@ -82,7 +82,7 @@ OF_ALL = [
     ("coco-instances", _json(INSTANCES, lambda all: all.update(images={})), "not a list"),
     ("coco-instances", _json(INSTANCES, lambda all: all["images"][0].pop("file_name")), "image 0 has no 'file_name'"),
     ("coco-instances", _json(INSTANCES, lambda all: all["images"].append(all["images"][0])), "two images have the same id"),
-    ("coco-instances", _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)), "is of image 99"),
+    ("coco-instances", _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)), "is of the unlisted image 99"),
     (
         "coco-instances",
         _json(INSTANCES, lambda all: [one.update(segmentation=[]) for one in all["annotations"]]),
@@ -95,7 +95,7 @@ OF_ALL = [
     ("cvat", _text(CVAT, "<labels>.*</labels>", ""), "it lists no labels"),
     ("cvat", _text(CVAT, "<image ", "<track/><image "), "video tracks aren't supported"),
     ("cvat", _bytes(CVAT, b"<html></html>"), "begins with <html>"),
-    ("yolo-seg", _bytes("data.yaml", b"names: [cat, "), "is damaged: it is no YAML"),
+    ("yolo-seg", _bytes("data.yaml", b"names: [cat, "), "is damaged: it is not YAML"),
     ("yolo-seg", _bytes("data.yaml", b"names: {0: cat, 2: road}"), "the labels of its 2 names aren't 0 to 1"),
     ("yolo-seg", _bytes("data.yaml", b"train: images"), "it has no names"),
     ("yolo-seg", _bytes("data.yaml", b"train: /etc\nnames: [cat]"), "'/etc' points outside the folder"),
@@ -146,7 +146,7 @@ OF_ONE = [
     ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5, {}]]), "corner that isn't a number"),
     ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5]]), "isn't a list of 3 corners or more"),
     ("coco-instances", _segment(segmentation="1, 2"), "that is neither polygons nor run lengths"),
-    ("coco-instances", _segment(category_id=99), "annotation 0 is of category 99, which it doesn't define"),
+    ("coco-instances", _segment(category_id=99), "annotation 0 is of the undefined category 99"),
     (
         "coco-panoptic",
         _png("annotations/panoptic_default/photo.png", "RGB", (16, 12), (1, 2, 3)),
@@ -161,7 +161,7 @@ OF_ONE = [
     ("labelme", _shape(points=[[1, 2], [3, 4], [5, "x"]]), "is 'x', not a finite number"),
     ("labelme", _shape(points=[[1, 2], [3, 4], [5, 1e9]]), "lies far outside its image"),
     ("labelme", _shape(shape_type="blob"), "isn't a LabelMe shape"),
-    ("labelme", _shape(label="dog"), "has the label 'dog', which labels.txt lacks"),
+    ("labelme", _shape(label="dog"), "has the label 'dog', which is not in labels.txt"),
     ("labelme", _shape(shape_type="mask", points=[[0, 0], [4, 4]], mask="no base64!"), "isn't a base64 PNG"),
     (
         "labelme",
@@ -171,22 +171,22 @@ OF_ONE = [
     ("cvat", _text(CVAT, 'rle="[^"]*"', 'rle="5"'), "run lengths that don't fill"),
     ("cvat", _text(CVAT, 'rle="[^"]*"', f'rle="{10**25}"'), "the annotation of 'photo' is damaged"),
     ("cvat", _text(CVAT, 'left="[^"]*"', 'left="-3"'), "is not inside its image"),
-    ("cvat", _text(CVAT, ' label="cat"', ' label="dog"'), "a mask has the label 'dog', which the file doesn't list"),
+    ("cvat", _text(CVAT, ' label="cat"', ' label="dog"'), "a mask has the unlisted label 'dog'"),
     ("yolo-seg", _bytes(YOLO, b"7 0.1 0.1 0.5 0.1 0.5 0.5\n"), "line 1 begins with '7', not a label below 2"),
     ("yolo-seg", _bytes(YOLO, b"1 10 10 50 10 50 50\n"), "isn't a fraction of the image's size"),
     ("yolo-seg", _bytes(YOLO, b"1 nan 0.1 0.5 0.1 0.5 0.5\n"), "isn't a fraction of the image's size"),
     ("yolo-seg", _bytes(YOLO, b"1 \xff\xfe"), "it is not UTF-8 text"),
-    ("voc", _png(f"{VOC_ROOT}/SegmentationClass/photo.png", "L", (16, 12), 77), "has the index 77, which no class has"),
+    ("voc", _png(f"{VOC_ROOT}/SegmentationClass/photo.png", "L", (16, 12), 77), "has the undefined index 77"),
     (
         "voc",
         _png(f"{VOC_ROOT}/SegmentationClass/photo.png", "RGB", (16, 12), (9, 9, 9)),
-        "has the color 9, 9, 9 (#090909), which no class",
+        "has the undefined color 9, 9, 9 (#090909)",
     ),
     ("voc", _bytes(f"{VOC_ROOT}/SegmentationClass/photo.png", b"\x89PNG"), "photo.png'"),
     ("label-studio", _brush(rle=[0, 0, 1]), "run lengths that end too early"),
-    ("label-studio", _brush(rle=[255] * 40), "run lengths of 4294967295 values in place of 768"),
+    ("label-studio", _brush(rle=[255] * 40), "run lengths of 4294967295 values instead of 768"),
     ("label-studio", _brush(rle=["a"]), "run lengths that aren't bytes"),
-    ("label-studio", _brush(brushlabels=["dog"]), "has the label 'dog', which label_config.xml lacks"),
+    ("label-studio", _brush(brushlabels=["dog"]), "has the label 'dog', which is not in label_config.xml"),
 ]
 
 

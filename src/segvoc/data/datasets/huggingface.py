@@ -68,7 +68,7 @@ class RowLabels:
         if mode not in ("P", "L") and not mode.startswith("I"):
             raise ValueError(f"it is a {mode} image; a label map is a palette or gray PNG")
         checked_size(size, (values.shape[0], values.shape[1]))
-        return looked_up(values, self.values, lambda value: f"it has the value {value} of no class")
+        return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
 
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
         """See `Annotation.objects`."""

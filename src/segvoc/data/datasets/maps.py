@@ -73,14 +73,14 @@ class MapFile:
         checked_size(size, (values.shape[0], values.shape[1]))
         if values.ndim == 2:
             return looked_up(
-                values, self.table.indices, lambda value: f"{name!r} has the index {value} of no class"
+                values, self.table.indices, lambda value: f"{name!r} has the undefined index {value}"
             )
         if self.table.colors is None:
             raise ValueError(f"{name!r} is a color mask, but the class table has no colors")
 
         def unknown(key: int) -> str:
             color = f"{key >> 16}, {key >> 8 & 255}, {key & 255} (#{key:06x})"
-            return f"{name!r} has the color {color} of no class"
+            return f"{name!r} has the undefined color {color}"
 
         return looked_up(values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), self.table.colors, unknown)
 
