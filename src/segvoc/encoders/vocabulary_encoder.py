@@ -1,4 +1,4 @@
-"""Embeds vocabularies with a PyTorch text encoder: each prompt once, and again when the weights change."""
+"""Embeds vocabularies with a PyTorch text encoder, with a cache that is invalidated when the weights change."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
@@ -76,7 +76,7 @@ class _WeightsState(NamedTuple):
     """A snapshot of a module's weights that detects changes; see `VocabularyEncoder`."""
 
     tensors: tuple[Tensor, ...]
-    """Kept alive, so that no other tensor can get the same identity."""
+    """Kept alive, so that no other tensor gets the same id."""
     stamps: tuple[object, ...]
     sums: Int[Tensor, " N"]
 
