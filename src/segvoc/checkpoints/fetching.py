@@ -82,7 +82,7 @@ def fetch(published: PublishedFile) -> Path:
         _remove(path)
     except OSError as error:
         raise CheckpointError(
-            f"{published.name}: {str(path)!r} is unreadable, or wrong and can't be replaced ({error.strerror}); remove it"
+            f"{published.name}: {str(path)!r} is unreadable, or wrong and not replaceable ({error.strerror}); remove it"
         ) from error
     raise CheckpointError(
         f"{published.name}: {published.filename} was not the published file (its SHA-256 differs) and was removed; "

@@ -195,7 +195,7 @@ def network_state(
     refuse_other_origins(official, "CAT-Seg or PCA-Seg")
     if not any(name.startswith(_PREDICTOR) for name in official):
         raise CheckpointError(
-            f"these weights ({', '.join(list(official)[:3])}, ...) are not from CAT-Seg, PCA-Seg or "
+            f"these weights ({', '.join(list(official)[:3])}, ...) are of another network than CAT-Seg, PCA-Seg and "
             "CLIP; use the file that `segvoc info` names for this model"
         )
     clip = inside(_CLIP, official)
@@ -390,7 +390,9 @@ def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> di
     if not isinstance(network, PartNetwork):
         raise CheckpointError("checkpoints of PartCATSeg have an aggregation; leave out the option aggregation=none")
     if is_plain_clip(official):
-        towers_state(official, network.image_encoder, network.text_encoder)  # raises an error that two encoders are needed
+        towers_state(
+            official, network.image_encoder, network.text_encoder
+        )  # the error says that two encoders are needed
     refuse_other_origins(official, "PartCATSeg")
     rest = {
         name: value for name, value in official.items() if not name.startswith((_PART_CLIP, _DINO)) and name != _NONE

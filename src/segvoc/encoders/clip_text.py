@@ -77,7 +77,7 @@ def eva_text(channels: int) -> ClipTextConfig:
 
 
 def convnext_text(channels: int, layers: int) -> ClipTextConfig:
-    """The text encoder of open_clip's `convnext_base_w_320` (640 channels, 12 layers) or `convnext_large_d_320` (768, 16 layers).
+    """The text encoder of `convnext_base_w_320` (640 channels, 12 layers) or `convnext_large_d_320` (768, 16 layers).
 
     ERR-Seg's recipe trains q, k and v, and the first layer of each MLP.
     """
@@ -115,7 +115,7 @@ def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned:
 
 
 class ClipTextEncoder(nn.Module):
-    """Encodes a prompt as the projected state of its end token (the largest id) or last position, optionally normalized."""
+    """Encodes a prompt as the projected state of its end token (largest id) or last position, optionally normalized."""
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()

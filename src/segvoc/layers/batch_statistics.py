@@ -65,8 +65,8 @@ def batch_moments(
 ) -> list[Moments]:
     """Mean and biased variance of `linear(inputs(*chunk))` over all chunks, for each linear layer and its norm.
 
-    They are computed in float32 even under autocast, and over all processes if a norm is synchronized. The running statistics
-    of the norms are updated.
+    They are computed in float32 even under autocast, and over all processes if a norm is synchronized. The running
+    statistics of the norms are updated.
 
     Args:
         layers: linear maps of the same inputs, each with the batch norm that follows it.

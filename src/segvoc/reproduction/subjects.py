@@ -187,8 +187,7 @@ def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) ->
         )
     if not (subject.rows or named_benchmarks):
         raise UsageError(
-            f"no paper that segvoc knows reports scores of {name} on its benchmarks; "
-            "choose benchmarks with --benchmark"
+            f"no paper that segvoc knows reports scores of {name} on its benchmarks; choose benchmarks with --benchmark"
         )
     return subject
 
