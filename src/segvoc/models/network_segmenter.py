@@ -133,7 +133,7 @@ class NetworkSegmenter(Segmenter):
         """
         network = self.network
         if network.features_type is not ImageFeatures:
-            raise UsageError(f"a {type(network).__name__} has no aggregation of its own to replace")
+            raise UsageError(f"a {type(network).__name__} has no aggregation to replace")
         side = CELLS * cast(ImageEncoder, network.image_encoder).stride
         found = network.encoded(torch.zeros(1, 3, side, side, device=self.device))
         guide = found.maps[0] if found.appearance is None else found.appearance
