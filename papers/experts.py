@@ -1,8 +1,8 @@
 """Redundancy of PCA-Seg's experts on an image (Fig. 5).
 
 The paper says that redundancy is "quantified by CCA" and cites SVCCA (Raghu et al., NeurIPS 2017); the released code
-holds a plain CCA. Both are measured. An expert's features form a matrix with a row per class and cell. The redundancy of
-two experts is the mean of their canonical correlations, in [0, 1]: for CCA over the largest ones, as many as channels
+holds a plain CCA. Both are measured. An expert's features form a matrix with a row per class and cell. The redundancy
+of two experts is the mean of their canonical correlations, in [0, 1]: for CCA over the largest, as many as channels
 but at most 128; for SVCCA over all, after reducing each matrix to the principal directions that explain 99 % of its
 variance. With few rows, unrelated features correlate too, so the same number is reported for shuffled rows
 ("chance").

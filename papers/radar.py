@@ -66,7 +66,7 @@ def _named_sources(text: str) -> tuple[str, list[str]]:
     name, _, listed = (part.strip() for part in text.partition("="))
     sources = [source for source in map(str.strip, listed.split(";")) if source]
     if not name or not sources:
-        raise UsageError(f"--line {text!r} has no line name; write NAME=SOURCE;SOURCE, for example ours=report_a;report_b")
+        raise UsageError(f"--line {text!r} has no line name; write NAME=SOURCE;SOURCE, such as ours=report_a;report_b")
     return name, sources
 
 

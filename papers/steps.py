@@ -1,4 +1,4 @@
-"""One training step with several settings of a recipe: trained parameters, memory and seconds. CAT-Seg, Table 3 and Fig. 5a.
+"""A training step with several settings of a recipe: parameters, memory and seconds. CAT-Seg, Table 3 and Fig. 5a.
 
 Weights and images are random, since costs don't depend on them. Encoding frozen words is not included.
 """

@@ -35,13 +35,13 @@ def rehearse() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", default="", help="only these recipes, with commas")
     parser.add_argument("--benchmarks", default="", help="only these benchmarks, with commas")
-    parser.add_argument("--steps", type=int, default=0, help="steps of each recipe, in place of its own")
+    parser.add_argument("--steps", type=int, default=0, help="steps of each recipe, instead of its default")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes at a time")
     parser.add_argument("--out", type=Path, default=Path("build/rehearsal"))
     arguments = parser.parse_args()
     names = [name for name in arguments.recipes.split(",") if name] or REHEARSED
     if unknown := [name for name in names if name not in REHEARSED]:
-        parser.error(f"{unknown[0]!r} is no recipe of a paper; they are {', '.join(REHEARSED)}")
+        parser.error(f"{unknown[0]!r} is not a paper's recipe; choose from {', '.join(REHEARSED)}")
     torch.set_num_threads(1)
     tqdm.monitor_interval = 0  # no thread, since the work is forked
     use_small_networks()

@@ -33,10 +33,10 @@ from segvoc.training import training_data
 from tests.data.scene_originals import stems_of
 
 SHRUNK = 4
-"""How much smaller than the published sizes all sides of images and windows are."""
+"""Factor by which all sides of images and windows are reduced."""
 
 CHANNELS, WIDTH, HEADS = 48, 64, 2
-"""Of all encoders: channels of the space of images and words, channels of tokens, attention heads."""
+"""Sizes of all encoders: embedding channels, token channels, attention heads."""
 
 CELLS = (6, 7)
 """Cells of a ViT's map along each side: the first of these numbers that divides its images."""
@@ -45,13 +45,13 @@ DINO_SIDE = 14 * CELLS[0]
 """Side of the images that DINOv2 reads [px]."""
 
 BACKBONE = "resnet10t"
-"""The network of timm that stands for every backbone for guidance (CAT-Seg, arXiv v1)."""
+"""The timm network used as every guidance backbone (CAT-Seg, arXiv v1)."""
 
 _SIZES = {"dim": 32, "guidance_dim": 16, "window": 3}
 
 
 def use_small_networks() -> None:
-    """Put the small networks and the small benchmarks into segvoc's tables, in a process of its own."""
+    """Put the small networks and the small benchmarks into segvoc's tables, in a separate process."""
     clip_with_dino.DINO_SIDE = DINO_SIDE
     examples.MAX_EXAMPLES = 0
     training_data.LOOKED_AT = 1

@@ -1,7 +1,7 @@
-"""Weights to start from, in place of the published ones: encoders that know the drawn scenes, and SynSeg's decoder.
+"""Initial weights in place of published ones: encoders trained on the drawn scenes, and SynSeg's decoder.
 
-Each cell of an image is near its names. SynSeg starts from the weights of CLIPSeg (version 2 of its paper), whose
-decoder has learned from masks; from a random one, so few captions teach it nothing.
+Each cell's embedding is near its names. SynSeg starts from CLIPSeg's weights (version 2 of its paper), whose decoder
+was trained on masks; a random decoder learns nothing from so few captions.
 """
 
 from collections.abc import Iterator
@@ -27,30 +27,30 @@ TEMPERATURE = 0.1
 """Cosines are divided by this before the softmax over names."""
 
 NEGATIVES = 24
-"""Names in a step that no cell has."""
+"""Negative names per step."""
 
 MASK_STEPS, MASK_RATE, MASK_NEGATIVES = 180, 3e-3, 10
-"""The same of SynSeg's decoder, for which each name is a mask."""
+"""The same for SynSeg's decoder, where each name is a mask."""
 
 MASK_NORM = 0.1
-"""Its largest norm of the gradient; with larger ones it only learns that masks are rare."""
+"""Its gradient clipping norm; with larger norms it only learns that masks are rare."""
 
 _STREAM = 1_000_000
-"""Seed of the scenes that the encoders learn from, which no data set has."""
+"""Seed of the encoders' training scenes, used by no dataset."""
 
 
 def write_start(preset: str, path: Path) -> float:
-    """Train the encoders of a small network on drawn scenes, and SynSeg's decoder, and write them as a file of segvoc.
+    """Train a small network's encoders, and SynSeg's decoder, on drawn scenes, and write them as a segvoc file.
 
     In each step, every cell of a few scenes is compared with one name of each concept (for networks of parts, in turn
     with those of objects, of parts, and of parts of objects) and with names of other classes.
 
     Args:
-        preset: the network, whose small version is in the table.
+        preset: the network; its small version is in the table.
         path: the file.
 
     Returns:
-        The share of cells whose nearest name was theirs, over the last ten steps.
+        The accuracy of the cells' nearest names over the last ten steps.
     """
     torch.manual_seed(0)
     known = PRESETS[preset]

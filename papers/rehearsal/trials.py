@@ -1,4 +1,4 @@
-"""One recipe from archives to its verdict: the call, what it needs, what it gave, and what is expected of it."""
+"""A trial of a recipe from archives to verdict: the call, its inputs, its results and the expected ones."""
 
 import json
 import shutil
@@ -24,25 +24,25 @@ from tests.data.scene_originals import stems_of, write_originals
 from tests.data.scenes import SIZE, draw_scene
 
 STEPS, PART_STEPS = 100, 60
-"""Steps of every recipe; those of parts take longer, since they take all classes."""
+"""Steps of every recipe; part recipes take longer, since they use all classes."""
 
 BATCH, WORDS = 4, 16
-"""Images and classes in a step."""
+"""Images and classes per step."""
 
 FASTER = 4.0
 """Factor on every learning rate: small networks learn with larger steps."""
 
 CAPTIONS_RATE = 3e-4
-"""Learning rate of the recipe of captions, whose decoder has learned from masks before."""
+"""Learning rate of the caption recipe, whose decoder was pre-trained on masks."""
 
 ABOVE_CHANCE = 3.0
-"""Expectation: the mean of the scores is at least this often that of classes drawn at random."""
+"""Expectation: min ratio of the mean score to that of random classes."""
 
 PARTS_ABOVE_CHANCE = 2.0
 """The same for parts, whose harmonic mean counts the parts of objects that no training shows as much as the others."""
 
 LOSS_FALLS_TO = 0.95
-"""Expectation: the mean loss of the last tenth of the steps is at most this share of that of the first."""
+"""Expectation: max ratio of the mean loss of the last tenth of the steps to the first tenth's."""
 
 OTHER_BENCHMARKS = {"syn-seg-b": ("pc-60",)}
 """Benchmarks on which no paper scores a network, so that all are rehearsed."""
@@ -67,20 +67,20 @@ REHEARSED = (
 
 @dataclass(kw_only=True)
 class Trial:
-    """A recipe in a folder of its own."""
+    """A recipe in a separate folder."""
 
     name: str
     """The recipe."""
     folder: Path
-    """Where its data, its report and its log are."""
+    """Folder of its data, report and log."""
     start: Path
     """The weights that it starts from."""
     benchmarks: tuple[str, ...]
     """The benchmarks on which it is scored."""
     steps: int = 0
-    """Number of steps; 0: as many as it learns with."""
+    """Number of steps; 0: the default."""
     seconds: float = 0.0
-    """How long its call took."""
+    """Duration of its call [s]."""
     code: int | None = None
     """Exit code of its call."""
 
@@ -179,7 +179,7 @@ class Trial:
         return self.code in (0, 1) and (self.report / "report.json").exists()
 
     def shortfalls(self) -> list[str]:
-        """What isn't as expected, in a few words each."""
+        """Unmet expectations, in a few words each."""
         if not self.finished():
             return [f"ended with exit code {self.code}; see {self.folder / 'log'}"]
         scores = [score for score in self.scores().values() if score is not None]
@@ -210,7 +210,7 @@ def _subject(name: str) -> Subject:
 
 
 def write_captions(folder: Path) -> None:
-    """Draw the images of the training set once more, each with a caption."""
+    """Draw the training set's images again, each with a caption."""
     (folder / "images").mkdir(parents=True)
     scenes = {stem: draw_scene((0, 1, number)) for number, stem in enumerate(stems_of("coco-stuff-train"))}
     for stem, scene in scenes.items():

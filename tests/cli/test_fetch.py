@@ -95,7 +95,7 @@ def test_a_false_file_fails_and_the_others_are_fetched(segvoc_command, files, hu
     first = next(iter(hub.files))
     hub.files[first] = bytes(BODY)
     done = segvoc_command("fetch", "cat-seg-b", "cat-seg-l")
-    done.failed(1, "cat-seg-b: model_base.pth was not the published file", "is removed; try again")
+    done.failed(1, "cat-seg-b: model_base.pth was not the published file", "was removed; try again")
     assert _names(done.out) == ["cat-seg-l"] and done.err.splitlines()[-1] == "segvoc: 1 of 2 files failed"
     assert cached(files["cat-seg-b"]) is None
 

@@ -34,5 +34,5 @@ def test_an_aggregation_gets_what_is_told():
     small = small_segmenter()
     assert small.aggregation_inputs().cost_maps == len(small.aggregation_inputs().maps)
     small.network.features_type = tuple
-    with pytest.raises(UsageError, match="no aggregation of its own to replace"):
+    with pytest.raises(UsageError, match="no aggregation to replace"):
         small.aggregation_inputs()

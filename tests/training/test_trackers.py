@@ -90,8 +90,7 @@ def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkey
     ):
         pass
     assert warnings == [
-        "Wandb is disabled (not logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); "
-        "training continues"
+        "Wandb is disabled (not logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); training continues"
     ]
 
 

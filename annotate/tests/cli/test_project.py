@@ -116,8 +116,8 @@ def test_a_mistyped_name_asks_before_a_folder_is_made(
     for name in ("stret", "forest"):
         assert segvoc_command("annotate", name, "--no-browser").code == 0
     assert asked == [
-        ("There is no project 'stret'; did you mean 'street'? Make it?", False),
-        ("There is no project 'forest'. Make it?", True),
+        ("There is no project 'stret'; did you mean 'street'? Create it?", False),
+        ("There is no project 'forest'. Create it?", True),
     ]
     segvoc_command("annotate", "street", "--no-browser")
     segvoc_command("annotate", "field", "--words", "grass", "--no-browser")

@@ -1,8 +1,8 @@
-"""Getting published files: from the cache, or from the Hugging Face hub and the authors' addresses, always verified.
+"""Fetches published files from the cache, the Hugging Face hub or the authors' URLs, always verified.
 
-Files of the hub lie in the hub's own cache, and mirrors, caches and offline machines are set up by its own variables:
-HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE. Files with an address of their own are transferred by the hub's
-client too and lie in its folder for other files, HF_ASSETS_CACHE (by default in HF_HOME).
+Hub files are in the hub's cache; its variables configure mirrors, caches and offline machines:
+HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE. Files from other URLs are also transferred by the hub's client
+and are in its folder for other files, HF_ASSETS_CACHE (by default in HF_HOME).
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from segvoc.storage.json_files import read_json, write_json
 def has_sha256(path: Path, sha256: str) -> bool:
     """Whether a file has a SHA-256.
 
-    What was verified is noted in the user's cache with the file's identity, size and times, so that the next call takes
-    milliseconds instead of seconds for each gigabyte. Without a cache, every call reads the file.
+    Verified files are recorded in the user's cache with identity, size and times, so that the next call takes
+    milliseconds instead of seconds per gigabyte. Without a cache, every call reads the file.
 
     Args:
         path: the file.
-        sha256: in hexadecimal.
+        sha256: hexadecimal digest.
 
     Raises: OSError: the file can't be read.
     """
@@ -41,7 +41,7 @@ def has_sha256(path: Path, sha256: str) -> bool:
         return True
     if file_sha256(path) != sha256:
         return False
-    if note is not None and _identity(path) | {"sha256": sha256} == found:  # nobody wrote it meanwhile
+    if note is not None and _identity(path) | {"sha256": sha256} == found:  # unchanged since
         with contextlib.suppress(OutputError, OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
             write_json(note, found)
@@ -65,11 +65,11 @@ Result = TypeVar("Result")
 
 
 def fetch(published: PublishedFile) -> Path:
-    """Get the file from the cache or download it, and verify its SHA-256 (`has_sha256`).
+    """Get a file from the cache or download it, and verify its SHA-256 (`has_sha256`).
 
-    Interrupted transfers resume near where they stopped. From the hub they do so only within one call, since its client
-    discards incomplete files; from an address of their own also in a later call. Cached files need no network.
-    Processes that want the same file wait for the first one.
+    Interrupted transfers resume. From the hub they do so only within a call, since its client discards incomplete
+    files; from other URLs also in a later call. Cached files need no network. Processes that fetch the same file wait
+    for the first.
 
     Raises:
         CheckpointError: There is no network (or HF_HUB_OFFLINE is set), the file isn't there any more or access is
@@ -82,16 +82,16 @@ def fetch(published: PublishedFile) -> Path:
         _remove(path)
     except OSError as error:
         raise CheckpointError(
-            f"{published.name}: {str(path)!r} is unreadable, or false and in the way ({error.strerror}); remove it"
+            f"{published.name}: {str(path)!r} is unreadable, or wrong and not replaceable ({error.strerror}); remove it"
         ) from error
     raise CheckpointError(
-        f"{published.name}: {published.filename} was not the published file (its SHA-256 is another) and is removed; "
+        f"{published.name}: {published.filename} was not the published file (its SHA-256 differs) and was removed; "
         f"try again, or {_by_hand(published)}"
     )
 
 
 def cached(published: PublishedFile) -> Path | None:
-    """Where the file lies in the cache, not verified; None if it isn't there, or nothing could use it."""
+    """Path of the cached file, unverified; None if it is missing or unusable."""
     if find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub import try_to_load_from_cache
@@ -107,7 +107,7 @@ def cached(published: PublishedFile) -> Path | None:
 
 
 def cache_path(published: PublishedFile) -> Path:
-    """Where the file lies once it is fetched, and where it can be put by hand."""
+    """Path of the file in the cache, where it can also be put by hand."""
     from huggingface_hub import constants
 
     place = published.place
@@ -118,10 +118,10 @@ def cache_path(published: PublishedFile) -> Path:
 
 
 def transfer_size(published: PublishedFile) -> int | None:
-    """Ask the file's server for its size, without transferring the file; None if the server doesn't tell it [B].
+    """Ask the server for the file's size [B] without a transfer; None if unknown.
 
     Raises:
-        CheckpointError: The server can't be reached, or doesn't have the file for everybody.
+        CheckpointError: The server can't be reached, or the file isn't public.
     """
     from huggingface_hub import get_hf_file_metadata
 
@@ -131,13 +131,13 @@ def transfer_size(published: PublishedFile) -> int | None:
 
 
 def check_space(needed: int) -> None:
-    """Check that the cache's disk has room for files that are about to be fetched.
+    """Check that the cache's disk has room for files to be fetched.
 
     Args:
         needed: their size [B].
 
     Raises:
-        CheckpointError: It hasn't.
+        CheckpointError: The disk is too full.
     """
     from huggingface_hub import constants
 
@@ -149,7 +149,7 @@ def check_space(needed: int) -> None:
 
 
 def address(published: PublishedFile) -> str:
-    """The address that the file is fetched from; that of a file of the hub depends on HF_ENDPOINT."""
+    """URL of the file; for hub files, it depends on HF_ENDPOINT."""
     import huggingface_hub
 
     place = published.place
@@ -163,7 +163,7 @@ def address(published: PublishedFile) -> str:
 def _download(published: PublishedFile) -> Path:
     size = transfer_size(published)
     size_text = published.size_text if size is None else human_size(size)
-    # of several processes of `torchrun` only the first says it
+    # only rank 0 of `torchrun` prints it
     silent = os.environ.get("RANK", "0") != "0"
     place = published.place
 
@@ -187,7 +187,7 @@ def _hub_download(place: HubPlace, size: int | None) -> Path:
 def _web_download(published: PublishedFile, place: WebPlace, size: int | None) -> Path:
     """Begin or continue a transfer, one process at a time.
 
-    On a file system without locks, two processes may mix up the incomplete file; its SHA-256 then tells.
+    Without file locks, two processes may corrupt the incomplete file, which its SHA-256 reveals.
     """
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import WeakFileLock
@@ -219,22 +219,22 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file from the cache; the named entries of the hub's cache are links to files."""
+    """Remove a file from the cache; named entries in the hub's cache are links to files."""
     from huggingface_hub import constants
 
     file = path.resolve()
-    path.unlink(missing_ok=True)  # another process may have found the same
+    path.unlink(missing_ok=True)  # another process may remove it too
     if file.is_relative_to(Path(constants.HF_HUB_CACHE).resolve()):
         file.unlink(missing_ok=True)
 
 
 def _explained(published: PublishedFile, call: Callable[[], Result], failure: str) -> Result:
-    """Call a function of the hub's client; any of its errors becomes one line.
+    """Call a function of the hub's client, turning any error into one line.
 
     Args:
         published: the file that the call is about.
         call: the function.
-        failure: what has happened if the type of an error doesn't reveal it.
+        failure: description of errors whose type is unspecific.
     """
     try:
         return call()
@@ -247,7 +247,7 @@ def _explained(published: PublishedFile, call: Callable[[], Result], failure: st
 
 
 def _reason(error: Exception, published: PublishedFile) -> str | None:
-    """The reason for an error if its type reveals it."""
+    """The reason for an error, if known from its type."""
     from huggingface_hub import errors
 
     match error:
@@ -273,7 +273,7 @@ def _server(published: PublishedFile) -> str:
 
 
 def _cache(published: PublishedFile) -> Path:
-    """The folder of the cache that the file belongs to."""
+    """The cache folder of a file."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE if isinstance(published.place, HubPlace) else constants.HF_ASSETS_CACHE)

@@ -22,7 +22,7 @@ from segvoc.errors import CheckpointError, one_line
 from segvoc.storage.atomic_writes import write_bytes
 
 SCALE = ".int8_scale"
-"""Suffix of the name under which the scales of a weight's rows are stored."""
+"""Name suffix of a weight's row scales."""
 
 
 def pack_int8_rows(
@@ -91,8 +91,8 @@ class WeightsFile:
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """Read safetensors, a checkpoint for `torch.load(weights_only=True)`, or a TorchScript archive; never runs code.
 
-    The format is detected from the content, not from the file name. A folder has a file as transformers saves it
-    (`file_of_weights`). The weights of a SigLIP get the tokenizer that lies beside them, if there is one.
+    The format is detected from the content, not the file name. Folders hold a file as saved by transformers
+    (`file_of_weights`). SigLIP weights get the tokenizer beside them, if any.
 
     Raises:
         CheckpointError: The file is missing, damaged or not a weights file, contains code, or contains no tensors.
@@ -104,7 +104,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
 
 
 def _with_tokenizer(file: WeightsFile) -> WeightsFile:
-    """Add the tokenizer of a published SigLIP, whose text encoder keeps it among its weights."""
+    """Add the tokenizer of a published SigLIP to its weights."""
     path = Path(file.path)
     tokenizer = (path if path.is_dir() else path.parent) / "tokenizer.json"
     if file.preset is not None or clip_family(file.tensors) != "SigLIP" or not tokenizer.is_file():
@@ -161,7 +161,7 @@ def _start(path: str) -> bytes:
 
 
 def _is_safetensors(start: bytes) -> bool:
-    # eight bytes for the length of the header, then its JSON: neither pickles nor zips start like this
+    # eight bytes of header length, then JSON: neither pickles nor zips start like this
     return start[5:9] == b"\0\0\0{"
 
 
@@ -177,7 +177,7 @@ def _read(path: str, name: str) -> WeightsFile:
 
 
 def _describe_invalid(start: bytes) -> str:
-    """What a file that isn't a weights file is, and how to get the right one."""
+    """Describe a file that isn't a weights file, and how to get the right one."""
     if start.startswith(b"version https://git-lfs"):
         return "is a git-lfs pointer, not the weights themselves; run `git lfs pull`, or fetch the file itself"
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
@@ -221,7 +221,7 @@ def _record(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
 
 def _read_pickle(path: str, name: str) -> WeightsFile:
     try:
-        # Warnings about unusual pickles are irrelevant here. Given a path, PyTorch would go by the suffix.
+        # Warnings about unusual pickles are irrelevant here. Given a path, PyTorch would rely on the suffix.
         with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -281,7 +281,7 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], p
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Give each tensor memory of its own, as safetensors requires; views of one tensor share theirs."""
+    """Copy tensors that share memory, such as views, as safetensors requires."""
     seen: set[int] = set()
     for name, value in tensors.items():
         dense = value.detach().contiguous()

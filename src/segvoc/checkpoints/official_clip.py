@@ -24,10 +24,10 @@ TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]
 """State dicts of the image encoder and of the text encoder."""
 
 _PROMPTS = "visual prompts"
-"""Stands for a name of the image tower's visual prompts, for which no CLIP has one."""
+"""Pseudo-name of the image tower's visual prompts, which no CLIP has."""
 
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
-# Sizes that OpenAI stores among the weights, masks that TorchScript does, and tables that we compute for any grid.
+# Sizes stored by OpenAI among the weights, masks stored by TorchScript, and tables that we compute for any grid.
 _IGNORED = re.compile(r"input_resolution|context_length|vocab_size|(.+\.)?attn_mask|(.+\.)?rope\.freqs_(cos|sin)")
 _EVA_TO_TIMM = {
     "attn.q_bias": "attn.q_proj.bias",
@@ -83,12 +83,12 @@ def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, te
 
 
 def resized_positions(table: Tensor, side: int, others: int = 1) -> Tensor:
-    """Resize position embeddings to a grid of side x side; any other tensor is returned unchanged.
+    """Resize position embeddings to a grid of side x side; other tensors are returned unchanged.
 
     Args:
         table: the embeddings (1 N C), those of `others` tokens before those of the cells.
         side: rows and columns of cells.
-        others: tokens that are no cells.
+        others: number of tokens that aren't cells.
     """
     cells = table.shape[1] - others if table.ndim == 3 else 0
     if cells < 1 or math.isqrt(cells) ** 2 != cells:
@@ -128,8 +128,8 @@ def split_packed(name: str, value: Tensor, packed: str = "attn.in_proj_", apart:
     Args:
         name: our name of a weight.
         value: the weight.
-        packed: what the names of packed ones contain, before "weight" or "bias".
-        apart: what those of our separate ones contain there, before "q_proj." and so on.
+        packed: marker of packed names, before "weight" or "bias".
+        apart: our marker of separate names, before "q_proj." and so on.
     """
     stem, found, suffix = name.partition(packed)
     if found and suffix in ("weight", "bias") and value.ndim:
@@ -150,7 +150,7 @@ def map_towers(
         official: published names and values.
         image_encoder: the image encoder.
         text_encoder: the text encoder.
-        rename: our names, "image." or "text." in front, and values for a published name and value.
+        rename: maps a published name and value to our names, prefixed by "image." or "text.", and values.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.

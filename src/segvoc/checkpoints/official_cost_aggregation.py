@@ -29,7 +29,7 @@ _DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "red
 
 _DECODER_OF_HUGGING_FACE = "decoder."
 _CLIPS_OF_HUGGING_FACE = ("clip.", "clipseg.")
-"""Prefixes of the CLIP beside it: as transformers writes it, and as its first conversion script did."""
+"""Prefixes of its CLIP, as written by transformers and by its first conversion script."""
 
 _REFINED = re.compile(r"(trans_conv|transposed_convolution)\.0\.weight")
 _PACKED = ".query_key_value."
@@ -66,7 +66,7 @@ def is_decoder_alone(official: Mapping[str, Tensor]) -> bool:
 def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """State dict for a SynSeg network: a CLIPSeg with a projector.
 
-    The projector, which inference doesn't use, gets random values that are the same each time.
+    The projector, unused in inference, gets fixed random values.
 
     It reads a whole CLIPSeg with Hugging Face's names, or the authors' decoder together with a plain CLIP.
 
@@ -88,7 +88,7 @@ def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
 
 
 def _decoder_and_clip(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights of the decoder and those of the CLIP, without prefixes, in either format; without either, empty."""
+    """The weights of the decoder and of the CLIP, without prefixes, in either format; empty if missing."""
     prefix = next((one for one in _CLIPS_OF_HUGGING_FACE if any(name.startswith(one) for name in official)), None)
     if prefix is not None:
         known = (_DECODER_OF_HUGGING_FACE, prefix)
@@ -104,7 +104,7 @@ def _decoder_and_clip(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor]
 
 
 def decoder_state(official: Mapping[str, Tensor], decoder: nn.Module) -> dict[str, Tensor]:
-    """State dict of `decoder`, without its projector, from the weights of CLIPSeg's in either format.
+    """State dict of `decoder`, without its projector, from CLIPSeg's weights in either format.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
@@ -237,7 +237,7 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
 def split_terms(
     weights: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size]
 ) -> Iterator[tuple[str, str, Tensor]]:
-    """Split released weights of [x; guidance] into those of x and of the guidance, which are layers of their own here.
+    """Split released weights of [x; guidance] into our separate layers for x and the guidance.
 
     Args:
         weights: published name, our name and value of each weight.
@@ -251,7 +251,7 @@ def split_terms(
             yield theirs, guidance, value[:, expected[own][1] :]
         elif own in expected:
             yield theirs, own, value
-        elif ours not in expected and ours.endswith(".upsample.bias"):  # where the layer is merged with the next one
+        elif ours not in expected and ours.endswith(".upsample.bias"):  # the layer is merged with the next
             yield theirs, ours.removesuffix(".upsample.bias") + ".bias", value
         else:
             yield theirs, ours, value
@@ -289,7 +289,7 @@ def _half_of_experts(name: str, experts: list[Tensor]) -> Tensor:
 
 
 def _check_family(official: Mapping[str, Tensor], *, has_experts: bool, has_blocks: bool) -> None:
-    """Report the most common mistake, a checkpoint of the other network, in its own words."""
+    """Report the most common mistake, a checkpoint of the other network, with a specific error."""
     parallel = any(_PARALLEL.match(name) for name in official)
     if has_blocks and parallel != has_experts and any(_SERIAL.match(name) or parallel for name in official):
         theirs, ours = ("PCA-Seg", "pca-seg") if parallel else ("CAT-Seg", "cat-seg")
@@ -382,7 +382,7 @@ def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> di
     """State dict of a `PartNetwork` on OpenAI CLIP and DINOv2 from the whole released one.
 
     The embedding for "none of them" is taken from the checkpoint, which was trained with it. (The released code loads
-    it into an unused parameter, and uses one that it draws anew; only its fixed seed makes them equal.)
+    it into an unused parameter and uses a newly drawn one; they are only equal due to the fixed seed.)
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
@@ -390,7 +390,9 @@ def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> di
     if not isinstance(network, PartNetwork):
         raise CheckpointError("checkpoints of PartCATSeg have an aggregation; leave out the option aggregation=none")
     if is_plain_clip(official):
-        towers_state(official, network.image_encoder, network.text_encoder)  # says that two kinds are needed
+        towers_state(
+            official, network.image_encoder, network.text_encoder
+        )  # the error says that two encoders are needed
     refuse_other_origins(official, "PartCATSeg")
     rest = {
         name: value for name, value in official.items() if not name.startswith((_PART_CLIP, _DINO)) and name != _NONE

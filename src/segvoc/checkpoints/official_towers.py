@@ -62,8 +62,7 @@ def convnext_clip_states(
 ) -> TowerStates:
     """State dicts for a `ConvNextClipImageEncoder` and its `ClipTextEncoder`.
 
-    It reads a plain CLIP as published by open_clip, or the whole state dict of the released ERR-Seg, of which only the
-    towers are read.
+    It reads a plain CLIP as published by open_clip, or the towers from the whole state dict of the released ERR-Seg.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
@@ -278,12 +277,12 @@ class _Family:
     states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
     """The key map."""
     tower: type[nn.Module] | None = None
-    """Class of timm's model inside the image encoder, where several families share one."""
+    """Class of timm's model, for families that share an image encoder class."""
     also: tuple[str, ...] = ()
-    """Whole networks, by their origin's name, whose towers the key map reads too."""
+    """Origins of whole networks whose towers the key map also reads."""
 
     def is_of(self, image_encoder: nn.Module) -> bool:
-        """Whether an image encoder is of this family."""
+        """Whether an image encoder belongs to this family."""
         return isinstance(image_encoder, self.encoder) and (
             self.tower is None or isinstance(image_encoder.get_submodule("tower"), self.tower)
         )
@@ -322,15 +321,15 @@ _FAMILIES = (
 
 
 def _warn_of_activation(official: Mapping[str, Tensor], image_encoder: nn.Module) -> None:
-    """Warn where open_clip's names leave open which activation the towers were trained with."""
+    """Warn if open_clip's names don't determine the towers' activation."""
     from open_clip.transformer import QuickGELU
 
     by_open_clip = "visual.transformer.resblocks.0.attn.in_proj_weight" in official
     by_openai = bool({"input_resolution", "context_length", "vocab_size"} & official.keys())
     if by_open_clip and not by_openai and any(isinstance(module, QuickGELU) for module in image_encoder.modules()):
         warnings.warn(
-            "the weights don't say whether their activation is OpenAI's QuickGELU, which is taken, or GELU, as in most "
-            "of open_clip's own (LAION, DataComp, DFN); for these, set activation=gelu",
+            "can't tell from the weights whether their activation is QuickGELU (OpenAI's, assumed) or GELU, as in most "
+            "of open_clip's models (LAION, DataComp, DFN); for these, set activation=gelu",
             ActivationWarning,
             stacklevel=2,
         )
@@ -348,7 +347,7 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
     wanted = next((family for family in _FAMILIES if family.is_of(image_encoder)), None)
     if wanted is None:
         raise CheckpointError(
-            "these are the towers of a CLIP alone, and a network of parts needs two kinds; start a training "
+            "these are only a CLIP's encoders, but a part network needs two kinds; start a training "
             "with both: --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
         )
     found = next((family for family in _FAMILIES if family.name == clip_family(official)), None)
@@ -371,12 +370,12 @@ def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict
 
 
 def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
-    """Whether weights, by their names, are those of a plain CLIP."""
+    """Whether weights are a plain CLIP, by their names."""
     return clip_family(official) is not None or any(name.startswith("visual.") for name in official)
 
 
 def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict[str, Tensor]:
-    """State dict for a `NoAggregation` whose logits are those of a CLIP alone.
+    """State dict for a `NoAggregation` with the logits of a CLIP alone.
 
     Raises:
         CheckpointError: The network has an aggregation.
@@ -384,7 +383,7 @@ def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict
     if not isinstance(aggregation, NoAggregation):
         raise CheckpointError(
             "these are towers alone, a plain CLIP without an aggregation; give a checkpoint of the whole network, or "
-            "see what the towers can do alone with the option aggregation=none"
+            "use the towers alone with the option aggregation=none"
         )
     shapes = {name: value.shape for name, value in aggregation.state_dict().items()}
     return {
@@ -406,7 +405,7 @@ def plain_clip_state(
 
 
 _LEFT_OUT = re.compile(r"(layer4|layers\.3|fc|head|norm)\.|.*(attn_mask|relative_position_index)$")
-"""What comes after stride 16, and tables that timm computes."""
+"""Weights after stride 16, and tables that timm computes."""
 
 _AUTHORS_DOWNSAMPLING = "layers.0.downsample.reduction.weight"
 """Swin's authors downsample at the end of a stage, timm at the beginning of the next one."""

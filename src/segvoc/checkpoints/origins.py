@@ -1,4 +1,4 @@
-"""Published weights are recognized by their names, so that an error says whose they are and what reads them."""
+"""Recognizes published weights by their names, for errors that say what they are and how to load them."""
 
 import hashlib
 import re
@@ -15,8 +15,8 @@ from segvoc.errors import CheckpointError
 def content_hash(module: nn.Module) -> str:
     """A digest of a module's state: BLAKE2b over the name, type, shape and every byte of each tensor.
 
-    Tensors on a CPU and on a GPU give different digests, since their results differ; all GPUs give the same one.
-    Reading takes about 1.5 s per gigabyte: do it once a run, not once a call.
+    CPU and GPU tensors give different digests, since their results differ; all GPUs give the same digest.
+    Reading takes about 1.5 s per gigabyte: do it once per run, not per call.
     """
     digest = hashlib.blake2b(digest_size=16)
     tensors = {name: value.detach() for name, value in module.state_dict().items()}
@@ -30,7 +30,7 @@ def content_hash(module: nn.Module) -> str:
 _BOTH = "--encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
 
 BOTH_DINO_FILES = "DINOTXT.pth,DINOV3_VITL16.pth"
-"""How dino.txt's and DINOv3's files are named together."""
+"""Option value with both dino.txt's and DINOv3's files."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class _Origin:
     """A network that weights come from."""
 
     name: str
-    """What errors call it."""
+    """Its name in errors."""
     mark: str
-    """A regular expression for the beginning of names that only its weights have."""
+    """Regular expression for name prefixes unique to its weights."""
     fix: str
-    """What to do with them."""
+    """The fix to suggest in errors."""
 
 
 _PREDICTOR = r"sem_seg_head\.predictor\."
@@ -72,7 +72,7 @@ _ORIGINS = (
         f"networks of parts start from them and DINOv2's: {_BOTH}",
     ),
 )
-"""In order: the weights of a network contain those of the encoders below it."""
+"""Ordered, since the weights of a network contain those of its encoders, which follow."""
 
 
 CLIP_FAMILIES = {
@@ -99,10 +99,10 @@ def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
 
     Args:
         official: the weights; only their names are read.
-        wanted: the origins to accept, as errors call them.
+        wanted: names of the accepted origins.
 
     Raises:
-        CheckpointError: The weights are from elsewhere.
+        CheckpointError: The weights are from another origin.
     """
     origin = next((one for one in _ORIGINS if any(re.match(one.mark, name) for name in official)), None)
     if origin is not None and origin.name not in wanted:

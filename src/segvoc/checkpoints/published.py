@@ -1,7 +1,8 @@
-"""The manifest of published weights: where each file is, what it must contain, and which page says so.
+"""The manifest of published weights: location, checksum and source pages of each file.
 
-The manifest is `published.json`. Only what a page of the Hugging Face hub or the authors' own repository states is in
-it. Files without such a page for their SHA-256 are never fetched; `UNCONFIRMED` lists them. NOTICE quotes the sources.
+The manifest is `published.json`. It only has facts stated by a page of the Hugging Face hub or the authors'
+repository. Files without a page that states their SHA-256 are never fetched; `UNCONFIRMED` lists them. NOTICE quotes
+the sources.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
 
 Kind = Literal["network", "encoders"]
-"""What a file contains: a whole network, or encoders that a training starts from."""
+"""Kind of a file: a whole network, or encoders to start training from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class SourcePage:
     page: str
     """Its address."""
     states: str
-    """The facts, in the words of the page where they are short."""
+    """The facts, quoted from the page where short."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class HubPlace:
     """A file in a repository of the Hugging Face hub."""
 
     kind: Literal["hub"] = "hub"
-    """Tells it from a `WebPlace`."""
+    """Discriminates it from a `WebPlace`."""
     repository: str
     """The repository as owner/name."""
     revision: str
@@ -50,7 +51,7 @@ class HubPlace:
 
     @property
     def origin(self) -> str:
-        """Whose file it is: the repository."""
+        """Origin of the file: the repository."""
         return self.repository
 
     def record(self) -> dict[str, str]:
@@ -61,10 +62,10 @@ class HubPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class WebPlace:
-    """A file at an address of its own, which has no revisions: only the SHA-256 tells whether it has changed."""
+    """A file at a URL without revisions: only the SHA-256 reveals changes."""
 
     kind: Literal["web"] = "web"
-    """Tells it from a `HubPlace`."""
+    """Discriminates it from a `HubPlace`."""
     url: str
     """Its address."""
 
@@ -80,7 +81,7 @@ class WebPlace:
 
     @property
     def origin(self) -> str:
-        """Whose file it is: the host."""
+        """Origin of the file: the host."""
         return urlsplit(self.url).hostname or self.url
 
     def record(self) -> dict[str, str]:
@@ -90,7 +91,7 @@ class WebPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFile:
-    """A file of weights that its authors, or somebody for them, have published."""
+    """A weights file published by its authors or on their behalf."""
 
     name: str
     """Name for `segvoc fetch`."""
@@ -103,15 +104,15 @@ class PublishedFile:
     sha256: str
     """Checksum of the file."""
     size: int | None
-    """Size as its page states it, rounded to three digits unless `exact_size`; None if no page states it [B]."""
+    """Size stated by its page, rounded to three digits unless `exact_size`; None if not stated [B]."""
     exact_size: bool = False
     """Whether `size` is exact."""
     license: str
     """SPDX identifier of the license."""
     license_note: str = ""
-    """What should be known about the license, for example pages that contradict each other."""
+    """Notes on the license, for example contradicting pages."""
     sources: tuple[SourcePage, ...]
-    """The pages that state all this."""
+    """The source pages."""
 
     @property
     def filename(self) -> str:
@@ -120,7 +121,7 @@ class PublishedFile:
 
     @property
     def option(self) -> str:
-        """How to give the file by hand."""
+        """How to pass a file downloaded by hand."""
         whole = "as weights=FILE or --weights FILE"
         return whole if self.kind == "network" else f"{whole}, or with --encoder-weights FILE to train on it"
 
@@ -130,22 +131,22 @@ class PublishedFile:
         return "size not stated" if self.size is None else human_size(self.size)
 
     def record(self) -> dict[str, str]:
-        """What identifies the file in records of conversions and runs: its name, place, SHA-256 and license."""
+        """The file's identity in records of conversions and runs: name, place, SHA-256 and license."""
         return {"name": self.name, **self.place.record(), "sha256": self.sha256, "license": self.license}
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnconfirmedFile:
-    """Published weights that aren't fetched, since no page of the hub or of their authors states what is needed."""
+    """Published weights that aren't fetched, since no page of the hub or their authors states the required facts."""
 
     name: str
-    """Name for `segvoc fetch`, which then says why not."""
+    """Name for `segvoc fetch`, which then prints the reason."""
     summary: str
     """What the weights are."""
     page: str
-    """Where they can be found, for people."""
+    """Page to download them from."""
     reason: str
-    """What isn't confirmed."""
+    """The unconfirmed fact."""
 
 
 def known_file(sha256: str) -> PublishedFile | None:
@@ -154,17 +155,17 @@ def known_file(sha256: str) -> PublishedFile | None:
 
 
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""Names of the file with all weights in folders and repositories of transformers and open_clip; the first that exists
-is taken. Models in shards are larger than any here."""
+"""Names of the unsharded weights file in folders and repositories of transformers and open_clip; the first that exists
+is used. Sharded models are larger than any supported here."""
 
 
 def file_of_weights(get: Callable[[str], Path | None]) -> Path | None:
-    """The file of the weights in such a folder, by `get`, which gives the path of a file by its name."""
+    """Find the weights file of such a folder; `get` returns a file's path by name."""
     return next((path for name in IN_FOLDERS if (path := get(name)) is not None), None)
 
 
 def human_size(size: int) -> str:
-    """A size as the hub's pages write it: three digits and a decimal unit, "819 MB".
+    """Format a size like the hub's pages: three digits and a decimal unit, "819 MB".
 
     Args:
         size: the size [B].
@@ -187,4 +188,4 @@ PUBLISHED: dict[str, PublishedFile] = {
 UNCONFIRMED: dict[str, UnconfirmedFile] = {
     entry["name"]: from_json(UnconfirmedFile, entry) for entry in _MANIFEST["unconfirmed"]
 }
-"""Published weights that our presets could use if they could be checked, by name."""
+"""Published weights that our presets could use if verified, by name."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from segvoc.errors import CheckpointError
 
 _MOST_NAMED = 10
-"""Unexpected and missing weights, each, that the one line of an error names."""
+"""Max unexpected and missing weights named in an error line."""
 
 Renames = Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]
 """Patterns in published names and their replacements in ours, applied in order."""
@@ -39,11 +39,11 @@ def with_prefixes(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tenso
 def fit_exactly(
     renamed: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size], whose: str
 ) -> dict[str, Tensor]:
-    """Weights by our names, provided that names and shapes are exactly the expected ones.
+    """Return the weights by our names if names and shapes match exactly.
 
     Args:
         renamed: published name, our name and value of each weight.
-        expected: shape of each of our parameters and buffers; an empty vector takes one of any length.
+        expected: shape of each of our parameters and buffers; an empty vector accepts any length.
         whose: the module or model that the weights are for, as errors call it.
 
     Raises:
@@ -74,13 +74,13 @@ def fit_exactly(
 def fit_thirds(
     renamed: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size], whose: str, packed: str
 ) -> dict[str, Tensor]:
-    """As `fit_exactly`, where published queries, keys and values may be packed into one tensor, as ours are, or not.
+    """Like `fit_exactly`, for published queries, keys and values that are packed like ours or separate.
 
     Args:
         renamed: published name, our name and value of each weight; for a single third, our name is that of `third`.
         expected: shape of each of our parameters and buffers.
-        whose: the module or model that the weights are for, as errors call it.
-        packed: what the names of our packed parameters contain.
+        whose: name of the module or model in errors.
+        packed: marker of our packed parameters' names.
 
     Raises:
         CheckpointError: See `fit_exactly`.
@@ -104,7 +104,7 @@ def fit_thirds(
 
 
 def third(name: str, letter: str) -> str:
-    """The queries (q), keys (k) or values (v) in a packed parameter of ours, for `fit_thirds`."""
+    """Name the queries (q), keys (k) or values (v) in our packed parameter, for `fit_thirds`."""
     return f"{name} ({letter})"
 
 
@@ -122,7 +122,7 @@ def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Non
 
 
 def _all_finite(values: Tensor) -> bool:
-    # a sum is quicker to find; it isn't finite if a value isn't, but it may overflow too
+    # a sum is faster; it is non-finite if any value is, but may also overflow
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face's names of the weights of CLIP and SigLIP, in its library transformers, and those of others.
+"""Maps transformers' weight names of CLIP and SigLIP to OpenAI's and open_clip's.
 
 `CLIPModel`, and the CLIP in `CLIPSegForImageSegmentation`, have the same names in the files of 4.57 and 5.23; files of
 earlier versions may also contain the buffers `position_ids`.
@@ -12,7 +12,7 @@ from torch import Tensor
 from segvoc.checkpoints.strict import renamed
 
 CLIP_MARK = "vision_model.pre_layrnorm."
-"""Prefix, spelled so, that only OpenAI's CLIP has: SigLIP and other models share `vision_model.`."""
+"""Prefix (misspelled in transformers) unique to OpenAI's CLIP: SigLIP and other models share `vision_model.`."""
 
 _POSITION_IDS = re.compile(r"(text|vision)_model\.embeddings\.position_ids")
 _TO_OPENAI = (
@@ -35,12 +35,12 @@ _TRANSPOSED = {"visual_projection.weight": "visual.proj", "text_projection.weigh
 
 
 def is_position_ids(name: str) -> bool:
-    """Whether a name is that of the numbers 0, 1, 2, ..., which early versions stored among the weights."""
+    """Whether a name is the buffer 0, 1, 2, ... that early versions stored."""
     return _POSITION_IDS.fullmatch(name) is not None
 
 
 def openai_form(name: str, value: Tensor) -> tuple[str, Tensor]:
-    """OpenAI's name of a weight of transformers' CLIP, and the value as OpenAI stores it; others are unchanged.
+    """Convert a weight of transformers' CLIP to OpenAI's name and layout; others are unchanged.
 
     Queries, keys and values stay separate (`attn.q_proj.weight`, ...).
     """
@@ -66,9 +66,9 @@ _SIGLIP_TO_OPEN_CLIP = (
 
 
 def open_clip_form_of_siglip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """open_clip's names of the weights of transformers' `SiglipModel`, and the values as open_clip stores them.
+    """Convert the weights of transformers' `SiglipModel` to open_clip's names and layout.
 
-    Queries, keys and values of the blocks stay separate; of the pooling, only the queries' are.
+    Queries, keys and values of the blocks stay separate; in the pooling, only the queries do.
     """
     found: dict[str, Tensor] = {}
     for name, value in weights.items():

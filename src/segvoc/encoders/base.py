@@ -12,11 +12,11 @@ from torch import Tensor
 from segvoc.encoders.word_encoder import Tokenizer
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of values in [0, 1], for each color."""
+"""Statistics of values in [0, 1], per channel."""
 
 
 def imagenet_pixels(image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """RGB pixels in [0, 255], less ImageNet's mean and divided by its standard deviation."""
+    """Normalize RGB pixels in [0, 255] by ImageNet's mean and standard deviation."""
     mean, std = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), device=image.device).view(2, 3, 1, 1)
     return (image / 255 - mean) / std
 
@@ -29,14 +29,14 @@ class ImageFeatures:
     """Dense maps in the space shared with the text (C channels), of any norm; on one grid, unless the encoder says
     otherwise."""
     taps: tuple[Float[Tensor, "B _ _ _"], ...]
-    """Intermediate maps that guide the decoder, in the order in which it uses them."""
+    """Intermediate maps that guide the decoder, in its order of use."""
     appearance: Float[Tensor, "B _ _ _"] | None = None
-    """Map on the grid of the first dense one that guides the aggregation; if None, the first dense map does."""
+    """Guidance of the aggregation on the first dense map's grid; None: the first dense map."""
     class_logits: Float[Tensor, "B K h w"] | None = None
-    """Logits of K classes that the encoder was trained to recognize, on the same grid; None if it knows none."""
+    """Logits of K known classes of the encoder, on the same grid, if any."""
 
     def named(self) -> dict[str, Tensor]:
-        """All of them by the names that exported programs and taught words know them by."""
+        """All maps by their names in exported programs and taught words."""
         named = {f"map_{i}": one for i, one in enumerate(self.maps)}
         named |= {f"tap_{i}": one for i, one in enumerate(self.taps)}
         others = {"appearance": self.appearance, "class_logits": self.class_logits}
@@ -54,7 +54,7 @@ class ImageFeatures:
 
 
 def numbered(prefix: str, named: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    """The arrays called `prefix`_0, `prefix`_1, ..., in order."""
+    """Collect the arrays `prefix`_0, `prefix`_1, ... in order."""
     return tuple(named[name] for name in sorted(named) if name.startswith(f"{prefix}_"))
 
 
@@ -75,10 +75,10 @@ class TokenFeatures:
     grid: tuple[int, int]
     """Rows and columns of cells (h, w)."""
     maps: tuple[Float[Tensor, "B C h w"], ...] = ()
-    """Dense maps in the space shared with the text, if they were asked for."""
+    """Dense maps in the space shared with the text, if requested."""
 
     def named(self) -> dict[str, Tensor]:
-        """All of them by name, as `ImageFeatures.named`; cells are on their grid, so that the shape tells it."""
+        """All maps by name, as in `ImageFeatures.named`; the shapes include the grid."""
         named = {f"map_{i}": one for i, one in enumerate(self.maps)}
         for i, tap in enumerate(self.taps):
             named[f"cls_{i}"] = tap[:, :1]
@@ -97,7 +97,7 @@ class TokenFeatures:
 
 
 class Tower(Protocol):
-    """What image and text encoders have in common; each is also a `torch.nn.Module`."""
+    """Common interface of image and text encoders; each is also a `torch.nn.Module`."""
 
     channels: int
     """Channels of the space shared by images and texts."""

@@ -44,21 +44,21 @@ class ClipTextConfig:
     fine_tuned: str
     """Letters of the attention projections whose weights the published recipe trains ("qv")."""
     also_fine_tuned: tuple[str, ...] = ()
-    """Endings of the other parameter names that it trains."""
+    """Suffixes of other parameter names that it trains."""
     context_length: int = 77
-    """Tokens of the longest prompt, including start and end."""
+    """Max tokens per prompt, including start and end."""
     vocabulary_size: int = 49408
-    """Tokens of the tokenizer."""
+    """Size of the tokenizer's vocabulary."""
     unit_length: bool = True
     """Normalize the embeddings to unit length."""
     causal: bool = True
-    """Whether a token attends only to itself and earlier ones; if not, it attends to the padding too, and prompts are
-    always padded to `context_length`."""
+    """Whether attention is causal; if not, tokens attend to the padding too, and prompts are always padded to
+    `context_length`."""
     mlp_ratio: float = 4.0
-    """Channels inside the MLPs over those of the tokens."""
+    """Hidden width of the MLPs relative to the tokens'."""
     siglip: bool = False
-    """Whether it is SigLIP's: the state of the last place is the embedding, the GELU is approximated by a tanh, norms
-    have an epsilon of 1e-6, and the projection has a bias."""
+    """Whether it is SigLIP's: the embedding is the last position's state, the GELU is tanh-approximated, norms have
+    an epsilon of 1e-6, and the projection has a bias."""
 
 
 def openai_text(channels: int) -> ClipTextConfig:
@@ -77,7 +77,7 @@ def eva_text(channels: int) -> ClipTextConfig:
 
 
 def convnext_text(channels: int, layers: int) -> ClipTextConfig:
-    """That of open_clip's `convnext_base_w_320` (640 channels, 12 layers) or `convnext_large_d_320` (768, 16 layers).
+    """The text encoder of `convnext_base_w_320` (640 channels, 12 layers) or `convnext_large_d_320` (768, 16 layers).
 
     ERR-Seg's recipe trains q, k and v, and the first layer of each MLP.
     """
@@ -86,10 +86,10 @@ def convnext_text(channels: int, layers: int) -> ClipTextConfig:
 
 
 def open_clip_text_of(model: str) -> ClipTextConfig:
-    """The text encoder of a model of open_clip, by its name there; "qv" is trained, as in CAT-Seg and PCA-Seg.
+    """The text encoder of an open_clip model by name; "qv" is trained, as in CAT-Seg and PCA-Seg.
 
     Raises:
-        KeyError: open_clip's configuration has what no model here has.
+        KeyError: open_clip's configuration has an unsupported value.
     """
     config = cast(dict[str, Any], get_model_config(model))
     sizes: dict[str, Any] = {name: config["text_cfg"].pop(name) for name in ("width", "layers", "heads")}
@@ -104,7 +104,7 @@ def open_clip_text_of(model: str) -> ClipTextConfig:
 
 
 _OF_SIGLIP = ({"eps": 1e-6}, {"approximate": "tanh"})
-"""What open_clip's configurations of SigLIP say of norms and activations."""
+"""Norm and activation settings of SigLIP in open_clip's configurations."""
 
 
 def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned: str = "qv") -> ClipTextConfig:
@@ -115,7 +115,7 @@ def _config(channels: int, *, layers: int, quick_gelu: bool = False, fine_tuned:
 
 
 class ClipTextEncoder(nn.Module):
-    """Encodes a prompt as the projected state of its end token (the largest id) or last place, normalized or not."""
+    """Encodes a prompt as the projected state of its end token (largest id) or last position, optionally normalized."""
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
@@ -130,14 +130,14 @@ class ClipTextEncoder(nn.Module):
             layers=config.layers,
             output_dim=config.channels,
             mlp_ratio=config.mlp_ratio,
-            no_causal_mask=True,  # the attention below is causal by itself, for any length
+            no_causal_mask=True,  # the attention below is causal for any length
             pool_type="last" if config.siglip else "argmax",
             proj_bias=config.siglip,
             act_layer=cast(type[nn.Module], partial(nn.GELU, approximate="tanh") if config.siglip else activation),
             norm_layer=cast(type[nn.Module], partial(LayerNorm, eps=1e-6) if config.siglip else LayerNorm),
         )
         separate_projections(self.tower.transformer.resblocks, causal=config.causal)
-        # CLIP's temperature isn't used by any network here, but is one of the published parameters
+        # CLIP's temperature is unused here, but one of the published parameters
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ class ClipTextEncoder(nn.Module):
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
         """Token ids, padded with 0 to the longest of the N prompts rounded up (L <= context_length).
 
-        Where a token attends to the padding too, L is always context_length.
+        If tokens attend to the padding, L is always context_length.
 
         Warns:
             PromptTruncatedWarning: a prompt is too long; its end is cut off, but never the end token.
@@ -171,7 +171,7 @@ class ClipTextEncoder(nn.Module):
         return [word for word in words if in_another_script(word)]
 
     def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
-        """Embed N rows of token ids; if it is causal, padding after the end token has no influence."""
+        """Embed N rows of token ids; with causal attention, padding after the end token has no influence."""
         embeddings = self.tower(tokens)
         return F.normalize(embeddings, dim=-1) if self.unit_length else embeddings
 
@@ -188,11 +188,11 @@ _CANONICAL = (
     normalizers.Replace(Regex(r"\s+"), " "),
     normalizers.Strip(),
 )
-"""What its authors' code and open_clip make of a prompt first: lower case, without punctuation."""
+"""Prompt cleaning of the authors' code and open_clip: lower case, no punctuation."""
 
 
 class SiglipTextEncoder(ClipTextEncoder):
-    """Encodes a prompt, in lower case and without punctuation, as the projected state of its last place."""
+    """Encodes a prompt, in lower case and without punctuation, as the projected state of its last position."""
 
     tokenizer: UInt8[Tensor, " N"]
 
@@ -203,10 +203,10 @@ class SiglipTextEncoder(ClipTextEncoder):
         self.register_load_state_dict_pre_hook(_make_room)
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
-        """Token ids, padded to `context_length` (L): each token attends to the padding too.
+        """Token ids, padded to `context_length` (L), since tokens attend to the padding.
 
         Raises:
-            UsageError: there are no weights, and so no tokenizer.
+            UsageError: without weights there is no tokenizer.
             CheckpointError: the tokenizer is damaged.
 
         Warns:
@@ -222,14 +222,14 @@ class SiglipTextEncoder(ClipTextEncoder):
         return []
 
     def forget_tokenizer(self) -> None:
-        """Read the tokenizer again when it is needed next."""
+        """Drop the cached tokenizer; it is reloaded on demand."""
         self._prompts = None
 
     def own_tokenizer(self) -> Tokenizer:
-        """The tokenizer, from prompts as they are written.
+        """The tokenizer of raw prompts.
 
         Raises:
-            UsageError: there are no weights, and so no tokenizer.
+            UsageError: without weights there is no tokenizer.
             CheckpointError: the tokenizer is damaged.
         """
         if not len(self.tokenizer):
@@ -248,7 +248,7 @@ class SiglipTextEncoder(ClipTextEncoder):
 
 
 def _make_room(encoder: nn.Module, state: Mapping[str, Any], prefix: str, *_: object) -> None:
-    """Give the tokenizer's buffer the size of what will be loaded."""
+    """Resize the tokenizer's buffer to the loaded content."""
     kept = state.get(f"{prefix}{TOKENIZER}")
     if isinstance(encoder, SiglipTextEncoder) and isinstance(kept, Tensor):
         encoder.tokenizer = torch.empty_like(kept, device=encoder.tokenizer.device)

@@ -26,14 +26,14 @@ from segvoc.encoders.timm_clip_sizes import TimmClipSizes
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 
 DINO_V3 = "vit_large_patch16_dinov3"
-"""timm's name of the image encoder that dino.txt was trained on."""
+"""timm's name of dino.txt's image encoder."""
 
 HEAD_BLOCKS = 2
 """Blocks of dino.txt's head on the image encoder."""
 
 
 class DinoRotations(nn.Module):
-    """DINOv3's rotary embedding of a grid, as timm computes it, which fixes the grid when it is traced.
+    """DINOv3's rotary embedding of a grid as in timm, but traceable for any grid.
 
     Args:
         channels: channels of an attention head.
@@ -42,7 +42,7 @@ class DinoRotations(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.register_buffer("place", torch.empty(0), persistent=False)  # tells the device
+        self.register_buffer("place", torch.empty(0), persistent=False)  # tracks the device
 
     def init_non_persistent_buffers(self) -> None:
         """Called by `TimmClipImageEncoder` as for timm's modules; nothing is stored."""
@@ -64,12 +64,12 @@ class DinoRotations(nn.Module):
 class DinoTxtImageEncoder(TimmClipImageEncoder):
     """One dense map in the space shared with the text (not of unit norm), and taps of DINOv3's blocks.
 
-    dino.txt compares a text with the CLS token and with the mean of the patch tokens, side by side, both after its
-    head. The dense map consists of these patch tokens, and a text's embedding of the half that belongs to them.
+    dino.txt compares a text with the concatenated CLS token and mean patch token after its head. The dense map
+    consists of these patch tokens, and a text's embedding of the matching half.
     """
 
     companion = "DINOv3"
-    """What has a file of weights of its own, beside dino.txt's."""
+    """The part with a separate weights file, besides dino.txt's."""
 
     def __init__(self, tower: Eva, *, heads: int, taps: tuple[int, ...], input_size: int) -> None:
         """Build the head, with random weights, on an image encoder.
@@ -170,7 +170,7 @@ class ClipWithDino(nn.Module):
     stride = 1
     """Images may have any size."""
     companion = "DINOv2"
-    """What is started from weights of its own, beside CLIP."""
+    """The part with separate initial weights, besides CLIP."""
 
     def __init__(self, vit: VitConfig, *, clip_tuned: str = "", dino: DinoTokens | None = None) -> None:
         super().__init__()

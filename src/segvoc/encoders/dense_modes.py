@@ -1,7 +1,7 @@
-"""How the last block of a ViT attends when it gives dense features, and the self-similarities among these ways.
+"""Dense modes: how the last block of a ViT attends to give dense features, including self-similarities.
 
-A CLIP is trained to describe whole images: read as it is, its last block mixes all cells. The readings here change only
-that block and no weights. On frozen encoders, papers report the better scores the less of the block is left: OpenAI's
+A CLIP is trained to describe whole images: its unmodified last block mixes all cells. The modes here change only that
+block and no weights. On frozen encoders, papers report the better scores the less of the block is left: OpenAI's
 ViT-B/16 has, on average over eight benchmarks, 14.1 mIoU as it is and 38.2 with SCLIP's self-similarity (Wang et al.,
 arXiv:2312.01597, abstract), and 39.4 with NACLIP's (Hajimiri et al., arXiv:2404.08181, Table 1, without refinement).
 Leaving out the block's residual and its MLP gives most of it: 27.3 against 37.5 on five benchmarks (Lan et al.,
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 DenseMode = Literal["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla", "clearclip", "naclip"]
-"""A reading of the last block.
+"""A dense mode of the last block.
 
 - "vanilla": the block as it is
 - "maskclip": each token's own value instead of the attention (Zhou et al., arXiv:2112.01071)
@@ -94,5 +94,5 @@ def nearness(grid: tuple[int, int], deviation: float, device: torch.device) -> F
     """
     rows, columns = (torch.arange(side, device=device, dtype=torch.float32) for side in grid)
     y, x = (torch.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2)) for place in (rows, columns))
-    near = rearrange(y, "r s -> r 1 s 1") * rearrange(x, "c d -> 1 c 1 d")  # `kron`, exported, fixes the grid
+    near = rearrange(y, "r s -> r 1 s 1") * rearrange(x, "c d -> 1 c 1 d")  # exporting `kron` would fix the grid
     return F.pad(rearrange(near, "r c s d -> (r c) (s d)"), (1, 0, 1, 0))

@@ -21,10 +21,10 @@ HEAD_CHANNELS = 1280
 IMAGENET_CLASSES = 1000
 
 EXPANSION = 6
-"""Channels inside an inverted residual, relative to those of its input."""
+"""Hidden width of an inverted residual relative to its input."""
 
 NORM_EPSILON = 1e-3
-"""Of batch norm, as in TensorFlow."""
+"""Batch norm epsilon, as in TensorFlow."""
 
 
 class Stage(NamedTuple):
@@ -142,11 +142,11 @@ class EfficientNetTrunk(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def stem(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 32 h w"]:
-        """What the first stage reads, at stride 2; `pixels` are in [-1, 1]."""
+        """Input of the first stage, at stride 2; `pixels` are in [-1, 1]."""
         return _relu6(self.bn1(self.conv_stem(pixels)))
 
     def head(self, last: Float[Tensor, "B 352 h w"]) -> Float[Tensor, "B 1280 h w"]:
-        """What the classifier reads, in each cell of the last stage."""
+        """Input of the classifier in each cell of the last stage."""
         return _relu6(self.bn2(self.conv_head(last)))
 
 
@@ -158,13 +158,13 @@ def _blocks(channels: int, dilation: int, stage: Stage) -> nn.Sequential:
 
 
 def _relu6(x: Tensor) -> Tensor:
-    return functional.relu6(x, inplace=True)  # of the result of a batch norm, which nothing else reads
+    return functional.relu6(x, inplace=True)  # in place: nothing else reads the batch norm's output
 
 
 TEXT_CHANNELS = 384
 
 UPPER = 5
-"""First of the trunk's groups of blocks that `make tiny` trains."""
+"""First group of trunk blocks that `make tiny` trains."""
 
 FLOAT32_PARTS = ("conv_stem", *(f"blocks.{index}" for index in range(UPPER + 1)))
 """Parts of the trunk that stay in float32. bfloat16 in the first five groups of blocks would change 2 % of the labels,
@@ -230,7 +230,7 @@ class EfficientNetLite(nn.Module):
         """
         _, _, stride_16, last = self.stages(image)
         words = functional.normalize(smoothed(self.conse(self.class_logits(self.head(last)))), dim=1)
-        # as many tokens as CLIP has at 224 px: attention over four times as many would take most of the time
+        # as many tokens as CLIP at 224 px: attention over four times as many would take most of the time
         cells = [functional.avg_pool2d(tap, 2, ceil_mode=True) for tap in (stride_16, last, words)]
         taps = tuple(tap.flatten(2).mT for tap in cells)
         taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)

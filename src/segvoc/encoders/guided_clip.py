@@ -1,4 +1,4 @@
-"""A CLIP image encoder, whose map is compared with the words, and a backbone of its own for guidance (CAT-Seg v1).
+"""A CLIP image encoder, whose map is compared with the words, and a separate guidance backbone (CAT-Seg v1).
 
 CAT-Seg's first version (arXiv:2303.11797v1, Sec. 4.1 and A.1) guides the aggregation by ResNet-101 (`conv4_x`) or
 Swin-B (stage 3), and the decoder by the two stages before. The architectures are timm's.
@@ -54,7 +54,7 @@ class GuidedClip(nn.Module):
     """
 
     companion = "a backbone for guidance"
-    """What is started from weights of its own, beside CLIP."""
+    """The part with separate initial weights, besides CLIP."""
 
     def __init__(self, clip: nn.Module, backbone: nn.Module) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class GuidedClip(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255].
 
-        The backbone reads the image at 16 px for each of CLIP's cells, so that both have one grid.
+        The backbone reads the image at 16 px per CLIP cell, so both share a grid.
 
         Raises:
             UsageError: H or W is not a multiple of `stride`.

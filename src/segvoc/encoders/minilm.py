@@ -26,7 +26,7 @@ class MiniLMConfig:
     """Sizes of the encoder; the defaults are those of all-MiniLM-L6-v2."""
 
     vocabulary_size: int = 30522
-    """Tokens of the tokeniser."""
+    """Size of the tokenizer's vocabulary."""
     channels: int = 384
     """Channels of tokens and embeddings."""
     hidden_channels: int = 1536

@@ -13,29 +13,29 @@ from segvoc.encoders.word_encoder import in_another_script, is_known_to_clip
 from segvoc.errors import CheckpointError, PromptTruncatedWarning, one_line
 
 UnknownBy = Literal["script", "fragments", "never"]
-"""Which words a text encoder probably doesn't know. "script": those in other scripts than Latin (CLIP). "fragments":
-these, words without any known token, and words of other languages, which WordPiece breaks into fragments (BERT).
-"never": none, where captions of many languages were learned (SigLIP 2)."""
+"""Which words a text encoder probably doesn't know. "script": words in non-Latin scripts (CLIP). "fragments": also
+words without any known token, and words of other languages, which WordPiece breaks into fragments (BERT). "never":
+none, for encoders trained on captions of many languages (SigLIP 2)."""
 
 ENDINGS = frozenset(("s", "es", "er", "or", "r", "ing", "ed", "d", "y"))
 """Endings of English words that WordPiece may split off."""
 
 FOREIGN_SHARE = 0.5
-"""Share of fragmented words from which a vocabulary is taken for one in another language.
+"""Share of fragmented words from which a vocabulary counts as another language.
 
 This is so for 2 % of random sets of four classes of A-847 and for none of COCO, and for 79 to 100 % of sets of four
 common nouns in twelve languages with Latin letters."""
 
 
 class PromptTokenizer:
-    """Turns prompts into token ids, and knows which words the text encoder hasn't learned.
+    """Turns prompts into token ids, and detects words unknown to the text encoder.
 
     Args:
         source: the tokenizer, or its JSON file.
-        max_tokens: tokens of the longest prompt, including start and end.
+        max_tokens: max tokens per prompt, including start and end.
         padding: the id that fills short prompts.
         unknown_by: how unknown words are recognized.
-        whole: whether short prompts are always filled to `max_tokens`, for encoders that attend to the padding.
+        whole: whether to pad all prompts to `max_tokens`, for encoders that attend to the padding.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -95,10 +95,10 @@ class PromptTokenizer:
         return CheckpointError(f"the tokenizer {self._name} is damaged ({one_line(error)}); take or export it again")
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
-        """Those of a vocabulary's words that the text encoder probably doesn't know.
+        """Find words that the text encoder probably doesn't know.
 
         WordPiece breaks foreign words into fragments ("kat", "##ze"), but also a few English ones ("a", "##wning"). So
-        fragmented words count only where they make up half of the Latin ones (`FOREIGN_SHARE`).
+        fragmented words count only if they are half of the Latin words (`FOREIGN_SHARE`).
         """
         if self.unknown_by == "never":
             return []

@@ -37,7 +37,7 @@ class PartNames:
     object_of: tuple[int, ...]
     """For each specific part, the index of its object in `objects`."""
     places: tuple[int | None, ...]
-    """For each word, its index in the objects followed by the specific parts; None for the word for "none of them"."""
+    """For each word, its index in the objects followed by the specific parts; None for "none of them"."""
 
     @classmethod
     def of(cls, words: Iterable[str], none: str | None = None) -> "PartNames":
@@ -64,12 +64,12 @@ class PartNames:
 
 
 def embed_names(encode: PromptedWordEncoder, names: Sequence[str], vocabulary: Vocabulary) -> Float[Array, "T P C"]:
-    """Embed names of which some may be equal, as a part and an object may be ("bag", the part of a bag).
+    """Embed names that may repeat, as a part and an object may ("bag", the part of a bag).
 
     Args:
         encode: embeds a vocabulary, whose names are unique.
         names: T names, at least one.
-        vocabulary: the words that they belong to, which says how synonyms are read.
+        vocabulary: the vocabulary of the names, which defines how synonyms are read.
     """
     unique = {name: at for at, name in enumerate(dict.fromkeys(names))}
     found = encode(Vocabulary(unique, synonyms=vocabulary.synonyms))
@@ -158,4 +158,4 @@ IMAGENET_TEMPLATES = (
     "a photo of a small {}.",
     "a tattoo of the {}.",
 )
-"""In their published order, by which released weights know them; `{}` stands for the word."""
+"""In their published order, which released weights rely on; `{}` stands for the word."""

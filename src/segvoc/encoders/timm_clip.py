@@ -46,9 +46,9 @@ class SeparateProjections(nn.Module):
 class TimmClipImageEncoder(nn.Module):
     """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks or stages.
 
-    The dense map is what the encoder's own head makes of each cell alone, as if the cell were all of the image: the
-    pooling, which weighs cells, has nothing to weigh then, and all that follows it is kept. For a SigLIP and a PE-Core
-    that is MaskCLIP's reading (Zhou et al., arXiv:2112.01071) of the attention that pools.
+    The dense map is the encoder's head applied to each cell alone, as if it were the whole image: the pooling becomes
+    trivial, and everything after it is kept. For SigLIP and PE-Core this is MaskCLIP's reading (Zhou et al.,
+    arXiv:2112.01071) of the attention pooling.
 
     Args:
         tower: a model of timm with `forward_intermediates` and `forward_head`.
@@ -83,7 +83,7 @@ class TimmClipImageEncoder(nn.Module):
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that are trained: the q and v weights of each block, as in CAT-Seg and PCA-Seg.
 
-        Of a convolutional network also the weights of its blocks' MLPs, as in ERR-Seg.
+        For a convolutional network also the weights of its blocks' MLPs, as in ERR-Seg.
         """
         endings = (".mlp.fc1.weight", ".mlp.fc2.weight")
         convolutions = [name for name, value in self.named_parameters() if name.endswith(endings) and value.ndim == 4]
@@ -109,7 +109,7 @@ class TimmClipImageEncoder(nn.Module):
         """The dense map.
 
         Args:
-            last: what the last block gives, normalized: tokens, the CLS token (if any) first, or a map.
+            last: normalized output of the last block: tokens, the CLS token (if any) first, or a map.
             grid: rows and columns of cells (h, w).
         """
         if last.ndim == 4:
@@ -120,7 +120,7 @@ class TimmClipImageEncoder(nn.Module):
 
 
 def _fill_tables(encoder: nn.Module, _: object) -> None:
-    """Compute the tables that aren't among the weights, if the encoder was built without any (`weightless`)."""
+    """Compute tables that aren't in the weights, if the encoder was built without weights (`weightless`)."""
     for module in encoder.modules():
         tables = {name: table for name, table in module.named_buffers(recurse=False) if table.is_meta}
         for name, table in tables.items():
@@ -130,7 +130,7 @@ def _fill_tables(encoder: nn.Module, _: object) -> None:
 
 
 def build_timm_clip(sizes: TimmClipSizes) -> TimmClipImageEncoder:
-    """Build one of the encoders with random weights."""
+    """Build an encoder with random weights."""
     config = cast(dict[str, Any], get_model_config(cast(str, sizes.model)))
     vision = config["vision_cfg"]
     options: dict[str, Any] = {} if sizes.pyramid else {"dynamic_img_size": True}

@@ -1,4 +1,4 @@
-"""CLIPs whose image encoder is timm's, by name: what a network has to know before they are built."""
+"""Sizes of CLIPs with timm image encoders, by name."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,19 +25,19 @@ class TimmClipSizes:
     """One of these CLIPs."""
 
     model: str | None
-    """open_clip's name of the model; weights of its other resolutions fit too. None: it isn't open_clip's."""
+    """open_clip's model name; weights of other resolutions fit too. None: not in open_clip."""
     title: str
-    """What it is called in prose."""
+    """Display name."""
     stride: int
-    """Pixels of the image along a side of a cell of the dense map."""
+    """Stride of the dense map [pixels]."""
     input_size: int
     """Side of the square images that a network reads [pixels]."""
     pretrained_size: int
-    """Side of the images that it was trained with [pixels]."""
+    """Pre-training image side [pixels]."""
     taps: tuple[int, ...]
     """Blocks or stages, 0-based, whose outputs guide the decoder, in the order in which it uses them."""
     pyramid: bool = False
-    """Whether the taps are two and four times as fine as the dense map, as stages of a convolutional network are."""
+    """Whether the taps have 2 and 4 times the dense map's resolution, as in convolutional networks."""
 
 
 def _siglip2(size: str, title: str, *, layers: int) -> TimmClipSizes:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segvoc.errors import UsageError
 
 PixelStatistics = Literal["clip", "imagenet"]
-"""Whose mean and standard deviation normalize the pixels: CLIP's, or ImageNet's as in CLIPSeg."""
+"""Pixel normalization by CLIP's statistics, or ImageNet's as in CLIPSeg."""
 
 Activation = Literal["quick_gelu", "gelu"]
 """Activation of a transformer's MLPs: OpenAI's x sigmoid(1.702 x), or the exact GELU of open_clip's own models."""
@@ -31,7 +31,7 @@ class VitConfig:
     patch_size: int
     """Side of a patch [pixels]."""
     pretrained_size: int
-    """Side of the images that the stored position table is for [pixels]."""
+    """Image side of the stored position table [pixels]."""
     input_size: int
     """Side of the images that the networks read [pixels]."""
     taps: tuple[int, ...]
@@ -95,7 +95,7 @@ class Attention(nn.Module):
 
     Args:
         packed: the module to replace, whose weights are kept.
-        causal: a token attends only to itself and earlier ones.
+        causal: whether attention is causal.
     """
 
     def __init__(self, packed: nn.MultiheadAttention, *, causal: bool = False) -> None:

@@ -76,7 +76,7 @@ class _WeightsState(NamedTuple):
     """A snapshot of a module's weights that detects changes; see `VocabularyEncoder`."""
 
     tensors: tuple[Tensor, ...]
-    """Kept alive, so that no other tensor can get the same identity."""
+    """Kept alive, so that no other tensor gets the same id."""
     stamps: tuple[object, ...]
     sums: Int[Tensor, " N"]
 

@@ -20,11 +20,11 @@ from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 _QUOTED = 3
-"""Words that a warning quotes; the others are counted."""
+"""Max words quoted in a warning; others are counted."""
 
 
 def warn_of_unknown_words(unknown: Sequence[str]) -> None:
-    """Warn of words that a text encoder probably doesn't know (`TextEncoder.unknown_words`), in one line for all.
+    """Warn, in one line, of words that a text encoder probably doesn't know (`TextEncoder.unknown_words`).
 
     Warns:
         UnknownWordWarning: there are such words.
@@ -75,20 +75,20 @@ LENGTH_STEP = 8
 batches are left half empty."""
 
 CACHED_EMBEDDINGS = 50_000
-"""Embeddings in the cache, which keeps those used last: 100 MB with 512 channels."""
+"""Size of the LRU cache of embeddings: 100 MB with 512 channels."""
 
 KEPT_FROM = 64
-"""Fewest new prompts of a call that are kept on disk; fewer are encoded in the time that it takes to compute the digest
-of the text encoder's weights."""
+"""Min new prompts per call to cache on disk; fewer are encoded faster than the digest of the text encoder's weights is
+computed."""
 
 KEPT_FORMAT = 2
-"""Version of what is kept there."""
+"""Version of the on-disk cache."""
 
 PROMPTS_AT_ONCE = 4096
-"""Prompts that are encoded before their embeddings are averaged and kept: 8 MB with 512 channels."""
+"""Prompts to encode before averaging and storing: 8 MB with 512 channels."""
 
 ClassPrompts = tuple[tuple[str, ...], ...]
-"""The prompts of a class: for each template, those of its synonyms."""
+"""The prompts of a class: for each template, one per synonym."""
 
 
 @runtime_checkable
@@ -121,7 +121,7 @@ class WordEncoder(Protocol):
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Turns prompts into token ids, and knows which words the text encoder hasn't learned."""
+    """Turns prompts into token ids, and detects words unknown to the text encoder."""
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Array, "N L"]:
         """Token ids of N prompts, padded to the longest one rounded up to a multiple of `multiple`.
@@ -131,7 +131,7 @@ class Tokenizer(Protocol):
         ...
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
-        """Those of a vocabulary's words that the encoder probably doesn't know, such as words of another language."""
+        """Find words that the encoder probably doesn't know, such as words of another language."""
         ...
 
 
@@ -151,20 +151,20 @@ class PromptedWordEncoder(ABC):
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
     digest: Callable[[Self], str] | None = None
-    """A digest of all that this encoder's embeddings depend on now, the key of those on disk; None keeps none there.
+    """Computes a digest of everything that the embeddings depend on, the key of the on-disk cache; None disables it.
 
-    It is given the encoder, since a copy of it has a text encoder of its own.
+    Takes the encoder as argument, since a copy has its own text encoder.
     """
 
     def __init__(self, templates: Sequence[str], *, average: bool = False) -> None:
         self.templates = tuple(templates)
         self.average = average
         self._cache: OrderedDict[ClassPrompts, Float[Array, "P C"]] = OrderedDict()
-        self._checked: tuple[tuple[str, ...], Sequence[str]] = ((), ())  # the last words, and the unknown ones of them
+        self._checked: tuple[tuple[str, ...], Sequence[str]] = ((), ())  # the last words, and which of them are unknown
         self._key: str | None = None  # `digest` of the weights that `has_changed` knows
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies begin without what was computed from these weights, as theirs may become others."""
+        """Copies start without cached embeddings, since their weights may change."""
         return {**self.__dict__, "_cache": OrderedDict(), "_key": None}
 
     @property
@@ -198,7 +198,7 @@ class PromptedWordEncoder(ABC):
             ValueError: `none` is given, but this encoder has no embedding for "none of the words".
         """
         if none is not None:
-            raise ValueError(f"no embedding stands for none of the words, and {none!r} is to")
+            raise ValueError(f"this encoder has no embedding for the class {none!r}")
         checked, unknown = self._checked
         if vocabulary.words != checked:
             unknown = self.tokenizer.unknown_words(vocabulary.words)
@@ -213,19 +213,19 @@ class PromptedWordEncoder(ABC):
     def _embeddings(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         if self.has_changed():
             self._cache.clear()
-            self.digest = None  # these weights are being trained, and the next ones will be others again
-        # other threads may change the cache meanwhile: each step looks at it once
+            self.digest = None  # the weights are being trained and will change again
+        # other threads may change the cache: each step reads it once
         found = {prompts: known for prompts in classes if (known := self._cache.get(prompts)) is not None}
         found |= self._kept_or_encoded([prompts for prompts in classes if prompts not in found])
         for prompts in classes:
             self._cache.pop(prompts, None)
-            self._cache[prompts] = found[prompts]  # used last
+            self._cache[prompts] = found[prompts]  # most recently used
         while len(self._cache) * (1 if self.average else len(self.templates)) > CACHED_EMBEDDINGS:
             self._cache.popitem(last=False)
         return found
 
     def _kept_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
-        """The embeddings of classes from disk, or else from the text encoder."""
+        """Load the embeddings of classes from disk, or compute them."""
         store = self._store() if len(classes) * len(self.templates) >= KEPT_FROM else None
         keys = {prompts: digest_of(prompts, self.average) for prompts in classes} if store else {}
         kept = store.read(keys.values()) if store else {}
@@ -248,7 +248,7 @@ class PromptedWordEncoder(ABC):
         return KeptArrays(folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self._key)}.sqlite")
 
     def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
-        """The embeddings of classes, computed; prompts that several of them share are encoded once."""
+        """Compute the embeddings of classes; shared prompts are encoded once."""
         prompts = sorted({prompt for by_class in classes for names in by_class for prompt in names})
         vectors = dict(self._through_encoder(prompts))
         return {by_class: self._of_class(by_class, vectors) for by_class in classes}

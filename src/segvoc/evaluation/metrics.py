@@ -40,8 +40,8 @@ class Confusion:
 
         Args:
             truth: the true class of each pixel, below `classes`; 65535 is ignored.
-            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabeled) is wrong where a true class
-                exists.
+            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabeled) is wrong where there is a
+                true class.
             classes: number of classes.
 
         Raises:

@@ -43,7 +43,7 @@ class EvaluationSettings:
     limit: int | None = None
     """Number of images to evaluate, from the first; None: all of them."""
     substring_guide: bool | None = None
-    """For parts with the object given (Oracle-Obj): candidates are all parts whose name contains the object's, as in the
+    """For parts with the object given (Oracle-Obj): candidates are all parts whose name contains the object's, as in
     published evaluations, instead of only the parts of that object. None: as published."""
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Cost volume, spatial and class aggregation, and upsampling decoder (CAT-Seg, section 3; PCA-Seg, Eqs. 1 to 3).
 
-All of them work on the features of every class at every cell, (B T H W C). Spatial aggregation attends over the cells
+All modules take the features of every class at every cell, (B T H W C). Spatial aggregation attends over the cells
 of one class, class aggregation over the classes of one cell, and the decoder quadruples the resolution of each class's
 map.
 """
@@ -27,7 +27,7 @@ HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values with their channels split into heads."""
 
 Summary: TypeAlias = tuple[Tensor, ...]
-"""Statistics over all classes that class attention needs in order to refine one of them."""
+"""Statistics over all classes that class attention needs to refine any class."""
 
 
 def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"]) -> Float[Tensor, "B P T H W"]:
@@ -53,7 +53,7 @@ def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"])
 
 
 class WindowGuidance(NamedTuple):
-    """What all classes of an image share in a window block: the guidance, and the windows."""
+    """Shared by all classes of an image in a window block: guidance and windows."""
 
     q: Float[Tensor, "B 1 N S C"]
     """The guidance term of the queries."""
@@ -66,8 +66,7 @@ class WindowGuidance(NamedTuple):
 class WindowBlock(nn.Module):
     """A Swin block: attention within windows of cells, then an MLP, both residual (Liu et al., ICCV 2021).
 
-    It has no relative position bias. The grid may have any size: windows at its border are padded with cells that no
-    cell of the image attends to.
+    It has no relative position bias. The grid may have any size: border windows are padded with masked cells.
     """
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int, shift: int) -> None:
@@ -80,7 +79,7 @@ class WindowBlock(nn.Module):
         self.mlp = gelu_mlp(dim)
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> WindowGuidance:
-        """What all classes of an image share."""
+        """Precompute the terms shared by all classes of an image."""
         q, k = (layer.guidance(guidance)[:, None] for layer in (self.project.q, self.project.k))
         windows = windows_of((q.shape[2], q.shape[3]), self.window, self.shift, q.dtype, q.device)
         return WindowGuidance(windows.split(q), windows.split(k), windows)
@@ -109,7 +108,7 @@ class SpatialAggregation(nn.Module):
         )
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> list[WindowGuidance]:
-        """What all classes of an image share in each block."""
+        """Precompute each block's terms shared by all classes of an image."""
         guidance = self.guidance_norm(guidance)
         return [cast(WindowBlock, block).precompute_guidance(guidance) for block in self.blocks]
 
@@ -146,7 +145,7 @@ class ClassAggregation(nn.Module):
         summaries = context.on_pooled_cells().each(self.summary, x, text, shared=(context.pooling,))
         if self.pad_classes and (is_exporting() or x.shape[1] < self.pad_classes):
             missing = self.pad_classes - x.shape[1]
-            if is_exporting():  # a program for any number of classes
+            if is_exporting():  # a traced program takes any number of classes
                 missing = cast(int, torch.sym_max(missing, 0))
             pad = self.keys_values(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
             summaries.append(self.sums(*pad, missing))
@@ -217,14 +216,14 @@ class DecoderSizes:
 
 
 StageGuidance: TypeAlias = tuple[Tensor, ...]
-"""What an upsampling stage computes once for all classes: a kernel, and a map (B D 2*H 2*W) to add to each class's."""
+"""An upsampling stage's terms shared by all classes: a kernel, and a map (B D 2*H 2*W) to add to each class's."""
 
 
 class UpsamplingStage(nn.Module):
     """A transposed convolution that doubles the resolution, then two convolutions; the first also sees the guidance.
 
     There is no activation between `upsample` and `conv1`, so the two are one transposed convolution, with a kernel of
-    4x4 cells: what they make of a single cell. That halves the multiplications. The guidance term of `conv1` and the
+    4x4 cells: their response to a single cell. That halves the multiplications. The guidance term of `conv1` and the
     bias of `upsample` are the same for all classes.
     """
 
@@ -245,7 +244,7 @@ class UpsamplingStage(nn.Module):
         return self.merged_kernel(), self.conv1.own(bias) + self.conv1.guidance(guidance)
 
     def merged_kernel(self) -> Float[Tensor, "C D 4 4"]:
-        """The maps that `upsample` and `conv1` make of a cell with a 1 in one of the C channels."""
+        """Response of `upsample` and `conv1` to a cell with a 1 in one of the C channels."""
         single = torch.eye(self.dim, dtype=self.bias.dtype, device=self.bias.device)[:, :, None, None]
         return self.conv1.own(F.pad(self.upsample(single), (1, 1, 1, 1)))
 
@@ -286,14 +285,14 @@ class UpsamplingDecoder(nn.Module):
         return UpsamplingStage(dim=dim, own_dim=dim - guidance_dim, guidance_dim=guidance_dim, out_dim=out_dim)
 
     def precompute_guidance(self, taps: FeatureMaps) -> list[StageGuidance]:
-        """What all classes of an image share, for each stage, from the tap at its resolution."""
+        """Precompute each stage's terms shared by all classes, from the tap at its resolution."""
         lifted = [lift(tap) for lift, tap in zip(self.lifts, taps, strict=True)] if self.lifts else taps
         guides = (self.rectify(project(tap)) for project, tap in zip(self.guidance, lifted, strict=True))
         stages = zip(self.stages, guides, strict=True)
         return [cast(UpsamplingStage, stage).precompute_guidance(guide) for stage, guide in stages]
 
     def forward(self, x: ClassTokens, guided: Sequence[StageGuidance]) -> Logits:
-        """Decode every class on its own."""
+        """Decode every class independently."""
         maps = rearrange(x, "b t h w c -> (b t) c h w").contiguous(memory_format=torch.channels_last)
         for stage, guide in zip(self.stages, guided, strict=True):
             maps = stage(maps, guide)

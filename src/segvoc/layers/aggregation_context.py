@@ -1,4 +1,4 @@
-"""What an aggregation is given beside its features: how to process the classes, and what the image encoder knows."""
+"""Context of an aggregation besides its features: class chunking and selection, and the encoder's known classes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ StreamObserver = Callable[[int, ClassTokens, ClassTokens], None]
 
 
 class ClassOptions(TypedDict, total=False):
-    """How a forward pass goes over the classes; see `SegmentationNetwork.selected_logits`."""
+    """How a forward pass processes the classes; see `SegmentationNetwork.selected_logits`."""
 
     pooling: tuple[int, int]
     chunk: int | None
@@ -29,29 +29,29 @@ class ClassOptions(TypedDict, total=False):
 
 
 class ForwardOptions(ClassOptions, total=False):
-    """The same, and which classes go on."""
+    """The same, with pooling and class selection."""
 
     selection: ClassSelection | None
 
 
 @dataclass(frozen=True)
 class AggregationContext:
-    """Settings of one forward pass of an aggregation, and what only some aggregations use."""
+    """Settings of one forward pass of an aggregation, some of which only apply to some aggregations."""
 
     pooling: tuple[int, int] = (2, 2)
     """Cells (rows, columns) over which class aggregation pools."""
     selection: ClassSelection | None = None
     """Selects the classes of each image to refine; None keeps all of them."""
     chunk: int | None = None
-    """Classes to process at a time, at most (None: all). It bounds memory and doesn't affect the result."""
+    """Max classes per chunk (None: all); bounds memory without affecting the result."""
     observe: StreamObserver | None = None
     """Called with the two streams of each block."""
     recompute: bool = False
     """Recompute the activations of a chunk in the backward pass instead of storing them."""
     class_logits: Float[Tensor, "B K h w"] | None = None
-    """What the image encoder says of K classes that it knows, on the grid of the dense maps; see `ImageFeatures`."""
+    """The image encoder's logits of K known classes, on the grid of the dense maps; see `ImageFeatures`."""
     block: int = 0
-    """Number of the block that is given this context."""
+    """Number of the block that receives this context."""
 
     def of_block(self, number: int) -> "AggregationContext":
         """This context for the block with a number."""
@@ -63,10 +63,10 @@ class AggregationContext:
         """Call `function` with each chunk of classes.
 
         Args:
-            function: takes the same classes of each tensor, then what is shared.
-            of_classes: tensors with an axis of classes.
-            shared: more arguments, which all chunks share.
-            dim: the axis of classes.
+            function: takes the same classes of each tensor, then the shared arguments.
+            of_classes: tensors with a class axis.
+            shared: arguments shared by all chunks.
+            dim: the class axis.
 
         Returns:
             The results in the order of the classes.
@@ -76,22 +76,22 @@ class AggregationContext:
     def over(
         self, function: Callable[..., _Result], chunks: Sequence[tuple[Tensor, ...]], shared: Sequence[Any] = ()
     ) -> list[_Result]:
-        """Call `function` with the tensors of each of some chunks, and what they share."""
+        """Call `function` with the tensors of each chunk, and the shared arguments."""
         return [self.run(function, *chunk, *shared) for chunk in chunks]
 
     def map(
         self, function: Callable[..., Tensor], *of_classes: Tensor, shared: Sequence[Any] = (), dim: int = 1
     ) -> Tensor:
-        """Call `function` as `each` does, and concatenate the results along their axis of classes."""
+        """Like `each`, but concatenate the results along the class axis."""
         return torch.cat(self.each(function, *of_classes, shared=shared, dim=dim), dim=dim)
 
     def split(self, x: Tensor, dim: int = 1) -> Sequence[Tensor]:
-        """Split a tensor along its axis of classes into as few chunks as possible, of equal sizes."""
+        """Split a tensor along its class axis into as few equal chunks as possible."""
         if self.chunk is None:
             return (x,)
         parts = max(1, math.ceil(x.shape[dim] / self.chunk))
         size, larger = divmod(x.shape[dim], parts)
-        # unlike `tensor_split`, whose gradient is a sum of as many tensors of the whole size
+        # unlike `tensor_split`, whose gradient sums a full-size tensor per chunk
         return x.split([size + (number < larger) for number in range(parts)], dim)
 
     def on_pooled_cells(self) -> "AggregationContext":

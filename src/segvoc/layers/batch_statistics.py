@@ -1,4 +1,4 @@
-"""Batch norm over classes that are processed in chunks, with the statistics of all classes, whatever the chunk size.
+"""Batch norm over classes processed in chunks, with the statistics of all classes, whatever the chunk size.
 
 The norm follows a linear map, y = W u + b, so the mean of y is W mean(u) + b, and its variance is the diagonal of
 W cov(u) W^T. The mean and the covariance of u are accumulated over chunks, and y itself is never stored.
@@ -19,7 +19,7 @@ Moments = tuple[Tensor, Tensor]
 
 
 class ClassBatchNorm(nn.BatchNorm2d):
-    """Batch norm of features with channels last, whose statistics in training are given: `batch_moments` has them."""
+    """Channels-last batch norm with external training statistics from `batch_moments`."""
 
     over_processes = False
     """Whether statistics are computed over all processes, on CPUs too."""
@@ -65,12 +65,12 @@ def batch_moments(
 ) -> list[Moments]:
     """Mean and biased variance of `linear(inputs(*chunk))` over all chunks, for each linear layer and its norm.
 
-    They are computed in float32 even under autocast, and over all processes if a norm says so. The running statistics
-    of the norms are updated.
+    They are computed in float32 even under autocast, and over all processes if a norm is synchronized. The running
+    statistics of the norms are updated.
 
     Args:
         layers: linear maps of the same inputs, each with the batch norm that follows it.
-        inputs: from the tensors of a chunk to the input of the linear maps.
+        inputs: maps the tensors of a chunk to the input of the linear maps.
         chunks: tensors of each chunk.
         over: calls a function with each chunk (`AggregationContext.over`).
     """
@@ -85,7 +85,7 @@ def batch_moments(
     found = []
     for linear, norm in layers:
         with without_autocast(mean):
-            # the rows of the matrix are what the layer adds to its bias for unit vectors: it may be wrapped
+            # get the matrix from the layer's outputs for unit vectors, since the layer may be wrapped
             bias = linear(mean.new_zeros(1, len(mean)))
             weight = linear(torch.eye(len(mean), dtype=mean.dtype, device=mean.device)) - bias
             variance = (weight * (covariance @ weight)).sum(0)

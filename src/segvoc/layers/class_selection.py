@@ -1,4 +1,4 @@
-"""Selecting the classes of an image that are worth refining: most of a thousand words aren't in it."""
+"""Class selection: drops classes that are probably absent from the image before refinement."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ Kept = Int[Tensor, "B K"]
 """Indices of the classes kept for each image, in ascending order."""
 
 SelectedLogits = tuple[Float[Tensor, "B K h w"], Kept | None]
-"""Logits of the classes that were kept, and their indices; None if all were."""
+"""Logits of the kept classes, and their indices (None: all)."""
 
 ClassSelection = SelectionRule | Callable[[CostVolume], Kept | None]
-"""A rule, or a function from the first cost volume (B P T H W) of images to the classes to keep for each, such as
-that of `segvoc.training.objectives.segmentation`; None keeps all."""
+"""A rule, or a function from the first cost volume (B P T H W) of images to the classes to keep per image, as in
+`segvoc.training.objectives.segmentation`; None keeps all."""
 
 
 def kept_classes(selection: ClassSelection | None, cost: CostVolume) -> Kept | None:
-    """The classes that a selection keeps for each image; None if it keeps all.
+    """Select the classes to keep for each image; None if all are kept.
 
     Args:
         selection: a rule or a function; None keeps all.
@@ -54,7 +54,7 @@ def count_votes(cost: CostVolume, votes: Votes) -> Float[Tensor, "B T"]:
 
 
 def _exact(device: torch.device) -> torch.dtype:
-    """The dtype to add votes in: Apple's GPUs have no float64."""
+    """The dtype for summing votes: Apple's GPUs have no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -87,7 +87,7 @@ def select_classes(
         cost: cost volume (B P T H W).
         text: prompt embeddings (B T N C).
         selection: selects the classes; None keeps all.
-        by: costs to select by, if not `cost`.
+        by: costs for the selection; None: `cost`.
 
     Returns:
         Costs, prompt embeddings and indices of the kept classes; None as indices if all are kept.

@@ -19,7 +19,7 @@ from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 class CosineLogits:
     """The logits of a CLIP alone as a function of the cosine similarity: scale (cos - likely).
 
-    They order words as the cosines do, whatever the values; only probabilities and thresholds depend on them.
+    The values don't change the order of words, only probabilities and thresholds.
     """
 
     scale: float = 1.0
@@ -81,7 +81,7 @@ def all_costs(
     synthesized: SynthesizedClassifiers | None,
     class_logits: Float[Tensor, "B K h w"] | None,
 ) -> CostVolume:
-    """Compare the maps with the words by their cosine, and the known classes by the classifiers made for the words.
+    """Compare the maps with the words by cosine, and the known classes by synthesized classifiers.
 
     Args:
         maps: dense feature maps on one grid, in the space shared with the text.
@@ -93,7 +93,7 @@ def all_costs(
         P prompts x (maps and synthesized classifiers) costs for each word.
 
     Raises:
-        ValueError: there are synthesized classifiers and no logits, since the image encoder knows no classes.
+        ValueError: there are synthesized classifiers but no logits, since the image encoder has no known classes.
     """
     costs = [cost_volume(image, text) for image in maps]
     if synthesized is not None:
@@ -134,7 +134,7 @@ class CostSum(nn.Module):
 
 
 class NoAggregation(nn.Module):
-    """Takes the place of an aggregation and only sums the costs with a `CostSum` (PCA-Seg, Table 3, first row).
+    """Replaces an aggregation by a `CostSum` of the costs (PCA-Seg, Table 3, first row).
 
     Feature maps are interpolated to the size of the first before they are compared with the words.
     """
@@ -158,6 +158,6 @@ class NoAggregation(nn.Module):
 
 
 def start_at_zero(head: nn.Module) -> None:
-    """Make all logits 0 at first: random ones would drown the sum of costs that they are added to."""
+    """Initialize a head to output zeros; random logits would drown the cost sum that they are added to."""
     for parameter in head.parameters():
         nn.init.zeros_(parameter)

@@ -1,6 +1,6 @@
-"""Layers on [x; guidance], whose guidance many x share: one image for all classes, one word for all cells.
+"""Layers on [x; guidance] where many x share the guidance: an image for all classes, a word for all cells.
 
-W [x; guidance] + b = (W_x x + b) + W_g guidance. The two terms are layers of their own, so the second is computed once.
+W [x; guidance] + b = (W_x x + b) + W_g guidance. The terms are separate layers, so the second is computed only once.
 """
 
 from jaxtyping import Float
@@ -57,12 +57,12 @@ class GuidedConv2d(nn.Module):
 
 
 def gelu_mlp(dim: int) -> nn.Sequential:
-    """Two linear layers at each cell with a GELU between them, four times as wide there."""
+    """Two linear layers per cell with a GELU between them and a hidden width of 4 times the input's."""
     return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
 
 def draw_as_one(*terms: nn.Module) -> None:
-    """Draw the weights of linear layers or convolutions that are terms of one, as PyTorch draws those of the whole.
+    """Initialize terms of a split layer as PyTorch initializes the whole layer.
 
     They are uniform between -1 / √n and 1 / √n, where n is the number of inputs of each output in all terms.
     """

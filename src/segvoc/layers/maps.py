@@ -1,4 +1,4 @@
-"""Operations on feature maps: pooling, resizing, windows of cells, and adding what all classes share."""
+"""Operations on feature maps: pooling, resizing, windows of cells, and adding maps shared by all classes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -55,13 +55,13 @@ def plus_shared(maps: Float[Tensor, "BT D H W"], shared: Float[Tensor, "B D H W"
 class Windows(NamedTuple):
     """How the cells of a grid form N windows of S cells, row by row.
 
-    Where the grid isn't a multiple of the windows, those at its border are filled up with other cells.
+    If the grid isn't a multiple of the window, border windows are padded with other cells.
     """
 
     order: Int[Tensor, "N S"]
-    """The cell at each place of each window, by its number in the grid."""
+    """The grid index of the cell at each place of each window."""
     place: Int[Tensor, " cells"]
-    """The place of each cell, by its number in `order`."""
+    """The index in `order` of each cell."""
     mask: Float[Tensor, "N S S"] | None
     """The lowest number between cells of a window that aren't neighbors in the image, else 0; None: all of them are.
 
@@ -74,7 +74,7 @@ class Windows(NamedTuple):
         return _cells(x.flatten(2, 3), self.order.flatten()).unflatten(2, self.order.shape)
 
     def join(self, x: Float[Tensor, "B T N S C"], rows: int, columns: int) -> ClassTokens:
-        """The inverse of `split`, for a grid of so many rows and columns."""
+        """The inverse of `split`, for a grid of this size."""
         return _cells(x.flatten(2, 3), self.place).unflatten(2, (rows, columns))
 
 
@@ -84,9 +84,9 @@ def windows_of(grid: tuple[int, int], window: int, shift: int, dtype: torch.dtyp
     Args:
         grid: its rows and columns.
         window: side of a window, in cells.
-        shift: by how many cells the windows are moved to the right and down, if there are several along an axis.
-        dtype: that of the mask.
-        device: that of all tensors.
+        shift: shift of the windows to the right and down [cells], along axes with several windows.
+        dtype: dtype of the mask.
+        device: device of all tensors.
     """
     rows, columns = (_axis(size, window, shift, device) for size in grid)
     across, area = columns.cells.shape[0] // window, window * window
@@ -95,7 +95,7 @@ def windows_of(grid: tuple[int, int], window: int, shift: int, dtype: torch.dtyp
     y, x = rows.places[:, None], columns.places
     place = (y // window * across + x // window) * area + y % window * window + x % window
     mask = None
-    # an exported program serves any grid
+    # an exported program takes any grid
     if is_exporting() or any(size % window or (shift and size > window) for size in grid):
         region = by_windows(3 * rows.regions[:, None] + columns.regions)
         mask = (region[:, :, None] != region[:, None]).to(dtype) * torch.finfo(dtype).min
@@ -106,7 +106,7 @@ class _Axis(NamedTuple):
     """One axis of the padded and shifted grid."""
 
     cells: Int[Tensor, " padded"]
-    """The cell at each place; those of the padding follow the last one."""
+    """The cell at each place; padding cells follow the last cell."""
     regions: Int[Tensor, " padded"]
     """At each place: 1 for cells that the shift wrapped around, 2 for padding, else 0."""
     places: Int[Tensor, " cells"]
@@ -122,5 +122,5 @@ def _axis(size: int, window: int, shift: int, device: torch.device) -> _Axis:
 
 
 def _cells(x: Float[Tensor, "B T L C"], order: Int[Tensor, " M"]) -> Float[Tensor, "B T M C"]:
-    """Cells of every class, in some order; on three axes it is twice as fast as on four."""
+    """Reorder the cells of every class; twice as fast on three axes as on four."""
     return x.flatten(0, 1).index_select(1, order).unflatten(0, x.shape[:2])

@@ -1,4 +1,4 @@
-"""Reduced precision: most layers compute in bfloat16 or float16, and what decides between classes in float32."""
+"""Reduced precision: most layers compute in bfloat16 or float16, class decisions in float32."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -9,11 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def float32_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers that stay in float32 whatever the precision of a network.
+    """List parameters and buffers that stay in float32 in reduced precision.
 
-    These are those of batch norms, and of the parts that modules list, by their names in them, as `float32_parts`.
-    Costs of different classes are often closer to each other than bfloat16 can tell, so everything from the costs to
-    the votes and the sum of costs is among them.
+    These are batch norms, and the submodules that modules name in `float32_parts`. Costs of different classes are often
+    closer than bfloat16 can resolve, so everything from the costs to the votes and the cost sum stays in float32.
     """
     kept = tuple(
         f"{path}.{part}".strip(".") + "."
@@ -57,6 +56,6 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[object]:
-    """Compute in the dtypes of the tensors: autocast would round the inputs of products that have to be in float32."""
+    """Disable autocast, which would round the inputs of float32 products."""
     device = "cpu" if x.is_meta else x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -161,7 +161,7 @@ def _already_ours(file: WeightsFile, preset: Preset, name: str, wanted: NetworkC
         return f"{file.path!r} is a file of segvoc for {file.preset!r}; give an official checkpoint of {name}"
     if wanted is not None and wanted != configuration_of(file, preset):
         return f"{file.path!r} is a file of segvoc with other settings; convert the official checkpoint with these"
-    return f"{file.path!r} is a file of segvoc for {name} already: nothing to convert; use it as it is"
+    return f"{file.path!r} is already a segvoc file for {name}: nothing to convert; use it as is"
 
 
 def _state(

@@ -57,9 +57,7 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
         entry = file.record.get(CONFIGURATION)
         configuration = own.configuration if entry is None else from_json(type(own.configuration), entry, CONFIGURATION)
     except UsageError as error:
-        raise CheckpointError(
-            f"{file.path!r} needs a newer segvoc ({error}); update it"
-        ) from None
+        raise CheckpointError(f"{file.path!r} needs a newer segvoc ({error}); update it") from None
     if own is preset:
         return configuration
     ours = preset.configuration

@@ -133,7 +133,7 @@ class NetworkSegmenter(Segmenter):
         """
         network = self.network
         if network.features_type is not ImageFeatures:
-            raise UsageError(f"a {type(network).__name__} has no aggregation of its own to replace")
+            raise UsageError(f"a {type(network).__name__} has no aggregation to replace")
         side = CELLS * cast(ImageEncoder, network.image_encoder).stride
         found = network.encoded(torch.zeros(1, 3, side, side, device=self.device))
         guide = found.maps[0] if found.appearance is None else found.appearance
@@ -180,9 +180,7 @@ class NetworkSegmenter(Segmenter):
             options = {"origin": "shared from segvoc", "license": LICENSE}
             write = partial(write_network, name=self.name, network=self.network, built=built, taught=taught, **options)
         elif not shipped and not (taught and preset.published):
-            raise UsageError(
-                f"{self.name!r} has unpublished weights, or no taught words; share its weights too"
-            )
+            raise UsageError(f"{self.name!r} has unpublished weights, or no taught words; share its weights too")
         facts = _facts(base, preset, built, taught, shipped=shipped)
         return ShareableModel(facts=facts, write_weights=write, taught=taught if shipped or write is None else ())
 

@@ -83,9 +83,7 @@ def load(
         settings = {"weights": weights, "options": options, "network": network}
         for setting, value in settings.items():
             if value:
-                raise UsageError(
-                    f"{name!r} is an exported model with fixed weights and settings; leave out {setting}"
-                )
+                raise UsageError(f"{name!r} is an exported model with fixed weights and settings; leave out {setting}")
         if device not in ("auto", "cpu"):
             raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
         model = load_exported(name)

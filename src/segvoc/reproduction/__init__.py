@@ -1,1 +1,1 @@
-"""Networks of the papers beside their published scores: which data is there, training, our scores, the report."""
+"""Reproduces published scores: available data, training, evaluation and the report."""

@@ -1,4 +1,4 @@
-"""The report of a reproduction: JSON, a table and a page that a sceptic can read."""
+"""The report of a reproduction: JSON, a table and a page."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ from segvoc.reproduction.subjects import Availability
 from segvoc.storage.atomic_writes import write_atomically
 
 Verdict = Literal["within", "within the spread", "outside", "incomplete", "no published score", "not run", "waiting"]
-"""Of a benchmark: all its scores are within `AGREEMENT`; the means over seeds are within `SPREAD`; one isn't; images
-were missing or failed; there is nothing to compare with; its data isn't there; its turn hasn't come yet."""
+"""Verdicts on a benchmark: all scores are within `AGREEMENT`; the means over seeds are within `SPREAD`; a score is
+outside; images are missing or failed; nothing to compare with; the data is missing; not yet run."""
 
 SPREAD = 2.0
 """Standard deviations over seeds within which a published score counts as reproduced."""
@@ -31,14 +31,14 @@ VERDICT_TEXTS: Mapping[str, str] = {
     "not run": "not run",
     "waiting": "not run yet",
 }
-"""How tables show a verdict; see `verdict_text`."""
+"""Verdicts as shown in tables; see `verdict_text`."""
 
 Row = dict[str, Any]
 """A benchmark in the report, as plain values."""
 
 
 def empty_row(found: Availability, published: Sequence[PublishedScore]) -> Row:
-    """The row of a benchmark that isn't evaluated, or not yet."""
+    """Create the row of an unevaluated benchmark."""
     return {
         "name": found.name,
         "title": found.benchmark.title,
@@ -59,10 +59,10 @@ def evaluated_row(
     published: Sequence[PublishedScore],
     deviations: Sequence[str] = (),
 ) -> Row:
-    """The row of a benchmark that is evaluated.
+    """Create the row of an evaluated benchmark.
 
-    `folder` is that of the benchmark's report, relative to that of the whole; `deviations` say what differs from how
-    the published network was made.
+    `folder` is the benchmark's report folder, relative to the whole report's; `deviations` lists differences from the
+    published network.
     """
     data, scores = report["data"], comparison({**report, "published": published_entries(published)})
     why = _incomplete(found, report)
@@ -90,9 +90,9 @@ def evaluated_row(
 
 
 def mean_rows(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """The rows of several runs as one, whose scores are the means over those runs that have one.
+    """Merge the rows of several runs, averaging each score over the runs that have it.
 
-    A score has also the "deviation" of the runs (the sample's standard deviation, None of a single run), and "runs".
+    A score also has the "deviation" of the runs (sample standard deviation, None for a single run), and "runs".
 
     All runs have the same benchmarks in the same order.
     """
@@ -145,13 +145,13 @@ def _within_spread(score: Row) -> bool:
 
 
 def verdict_text(row: Mapping[str, Any]) -> str:
-    """The verdict of a benchmark, as tables show it, with what deviates from the published protocol."""
+    """The verdict of a benchmark as shown in tables, with deviations from the published protocol."""
     deviations = f" ({', '.join(row['deviations'])})" if row["deviations"] else ""
     return f"{VERDICT_TEXTS[row['verdict']]}{deviations}"
 
 
 def _incomplete(found: Availability, report: Mapping[str, Any]) -> str:
-    """Why a score is of other images than the published one; empty if it isn't."""
+    """Why a score isn't comparable due to missing images; empty if it is."""
     reasons = []
     if found.partial:
         of = found.benchmark.image_count
@@ -163,9 +163,9 @@ def _incomplete(found: Availability, report: Mapping[str, Any]) -> str:
 
 
 def failures(rows: Iterable[Row], *, named: bool) -> list[str]:
-    """What keeps the exit code from being 0, one line for each benchmark.
+    """Reasons for a non-zero exit code, a line per benchmark.
 
-    A missing benchmark is a failure if the user `named` it.
+    A missing benchmark only fails if the user `named` it.
     """
     lines = []
     for row in rows:
@@ -226,11 +226,11 @@ CSV_COLUMNS: tuple[str, ...] = (
     "table",
     "source",
 )
-"""Columns of `scores.csv`; "seed" is "mean" in the rows over several seeds, which have a standard "deviation"."""
+"""Columns of `scores.csv`; rows over several seeds have "mean" as "seed", and a standard "deviation"."""
 
 
 def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write `scores.csv`, `index.html` and `report.json`, each atomically; those of an earlier call are replaced.
+    """Write `scores.csv`, `index.html` and `report.json`, each atomically, replacing earlier ones.
 
     `content` is what `segvoc.reproduction.reproduce.reproduce` returns.
 
@@ -246,12 +246,12 @@ def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
         "facts": [_facts(content, model) for model in content["models"]],
     }
     write_html(folder / "index.html", "reproduction.html", values)
-    # last: where this file exists, the others exist too
+    # written last, so its presence means that the report is complete
     write_report_json(folder / "report.json", content)
 
 
 def verdict_table(content: Mapping[str, Any]) -> str:
-    """The scores as a table for a terminal, followed by the sources of the published ones."""
+    """Format the scores as a terminal table, followed by the sources of the published scores."""
     training = ["seed"] if any(model["seed"] is not None for model in content["models"]) else []
     spread = ["deviation"] if content["means"] else []
     rows = [["model", *training, "benchmark", "images", "score", "published", "here", *spread, "difference", "verdict"]]
@@ -266,7 +266,7 @@ def verdict_table(content: Mapping[str, Any]) -> str:
 
 
 def title(entry: Mapping[str, Any]) -> str:
-    """A model of the report, with its seed, or the mean over several."""
+    """Title of a model, with its seed or number of averaged seeds."""
     if "seeds" in entry:
         return f"{entry['name']}, mean of {len(entry['seeds'])} seeds"
     return entry["name"] if entry["seed"] is None else f"{entry['name']}, seed {entry['seed']}"
@@ -281,7 +281,7 @@ def _table(content: Mapping[str, Any]) -> bytes:
 
 
 def _lines(content: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """A line for each score, or for a benchmark without one; the values of `CSV_COLUMNS`."""
+    """A line per score, or per benchmark without one, with the values of `CSV_COLUMNS`."""
     for model in (*content["models"], *content["means"]):
         seed = "mean" if "seeds" in model else "—" if model["seed"] is None else str(model["seed"])
         for row in model["benchmarks"]:
@@ -304,13 +304,13 @@ def _lines(content: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _unpublished(row: Row) -> Row:
-    """The score of a benchmark with nothing to compare with, or that isn't run."""
+    """The score of a benchmark without a published score, or not run."""
     empty = {"published": None, "difference": None, "table": "", "source": ""}
     return {**empty, "score": "mIoU", "here": row.get("miou")}
 
 
 def _facts(content: Mapping[str, Any], model: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    """What was run on which machine, as names and values."""
+    """Facts about the run and the machine, as names and values."""
     weights, training = model["weights"], model["training"]
     done = [row for row in model["benchmarks"] if "images" in row]
     facts = [("command", content["command"]), ("data folder", content["data"])]

@@ -1,4 +1,4 @@
-"""From the data folder to the report: preparation, training if it is asked for, evaluation, verdicts."""
+"""From the data folder to the report: preparation, optional training, evaluation, verdicts."""
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -44,21 +44,21 @@ from segvoc.training.start import Start
 from segvoc.training.training_data import needed_data, recipe_data
 
 RUN = "run"
-"""Folder of a run, below that of its seed."""
+"""Subfolder of a run in its seed's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCall:
-    """How the networks of a reproduction are trained; the recipes are their own."""
+    """Training options of a reproduction, besides the recipes."""
 
     seeds: tuple[int, ...] = ()
-    """A run for each seed; empty: those of the recipe."""
+    """A run per seed; empty: the recipe's seeds."""
     start: Start = field(default_factory=Start)
-    """The initial weights; by default those that the authors started from, which are fetched."""
+    """The initial weights; default: the authors' initial weights, which are fetched."""
     captions: CaptionFiles | None = None
     """The training data of a recipe that learns from captions."""
     settings: tuple[str, ...] = ()
-    """Changes of the recipe, as NAME=VALUE."""
+    """Changed settings of the recipe, as NAME=VALUE."""
     steps: int | None = None
     """Number of steps; None: the recipe's."""
 
@@ -67,10 +67,10 @@ class TrainingCall:
         return self.seeds or recipe.seeds
 
     def check(self, name: str, recipe: Recipe) -> None:
-        """Check that the data fits what the recipe learns from.
+        """Check that the data fits the recipe's supervision.
 
         Raises:
-            UsageError: it doesn't.
+            UsageError: the data doesn't fit.
         """
         if recipe.supervision == "captions" and self.captions is None:
             raise UsageError(f"{name} learns from captions; name them: --captions captions.json --images DIR")
@@ -80,7 +80,7 @@ class TrainingCall:
             raise UsageError(f"{name} is not a recipe of a paper; train it with `segvoc train {name}`")
 
     def described(self) -> dict[str, Any]:
-        """What must not change between the calls of a reproduction; seeds may be added."""
+        """Settings that must not change when a reproduction is continued; seeds may be added."""
         return {
             "settings": list(self.settings),
             "steps": self.steps,
@@ -90,7 +90,7 @@ class TrainingCall:
 
 
 def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[str, ...]:
-    """Says in a few words if the training set was prepared from a part of its images."""
+    """A short note if the training set was prepared from only some of its images."""
     if not needed_data(recipe) or not states[recipe.data.dataset].partial:
         return ()
     dataset = recipe.data.dataset
@@ -99,7 +99,7 @@ def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[st
 
 
 def trained(recipe: Recipe, seed: int, folder: Path, call: TrainingCall, data: Path, device: str) -> Path:
-    """Train a network, or continue a run, or do nothing if it is finished.
+    """Train a network, continue a run, or return if it is finished.
 
     Returns:
         The file of the trained weights.
@@ -134,7 +134,7 @@ def _check_finished(run: Path, recipe: Recipe, seed: int, call: TrainingCall) ->
 
 
 Say = Callable[[str], object]
-"""Called with each line for people."""
+"""Called with each line of output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,15 +144,15 @@ class ReproductionCall:
     names: tuple[str, ...]
     """Presets, recipes or rows of tables; see `scored_subject` and `trained_subject`."""
     weights: str | None = None
-    """A file of weights of the only network; None: published weights."""
+    """Weights file of a single network; None: published weights."""
     training: TrainingCall | None = None
-    """How to train the networks; None: don't."""
+    """How to train the networks; None: no training."""
     benchmarks: tuple[str, ...] = ()
-    """Names of the benchmarks; empty: those with published scores of each network."""
+    """Names of the benchmarks; empty: each network's benchmarks with published scores."""
     data: Path
     """The data folder, with downloads or prepared benchmarks."""
     out: Path
-    """Folder of the report; that of an interrupted call is continued."""
+    """Folder of the report; an interrupted call is continued."""
     device: str = "auto"
     """See `segvoc.load`."""
     jobs: int = 1
@@ -171,7 +171,7 @@ class ReproductionCall:
             find_benchmark(benchmark)
         if self.weights is not None and (len(self.names) > 1 or self.training is not None):
             other = "the training" if self.training is not None else f"{len(self.names)} networks"
-            raise UsageError(f"--weights is a file of one network that is there already; leave it out for {other}")
+            raise UsageError(f"--weights is for a single trained network; leave it out for {other}")
         if self.weights is not None and not Path(self.weights).is_file():
             raise UsageError(f"the file of weights {self.weights!r} does not exist")
         if self.training is None:
@@ -185,7 +185,7 @@ class ReproductionCall:
             assert subject.recipe is not None
             self.training.check(name, subject.recipe)
             if not (subject.rows or self.benchmarks):
-                raise UsageError(f"no paper reports scores of {name}; name those to score it on with --benchmark")
+                raise UsageError(f"no paper reports scores of {name}; choose benchmarks with --benchmark")
             subjects.append(subject)
         return tuple(subjects)
 
@@ -199,7 +199,7 @@ class ReproductionCall:
         return named if seed is None else named / f"seed-{seed}"
 
     def described(self) -> dict[str, Any]:
-        """What must not change when a report is continued: another call needs another folder."""
+        """Settings that must not change when a report is continued."""
         training = None if self.training is None else self.training.described()
         return {"names": list(self.names), "weights": self.weights, "training": training}
 
@@ -212,15 +212,15 @@ def with_scores() -> tuple[str, ...]:
 def reproduce(call: ReproductionCall, say: Say = lambda line: None) -> dict[str, Any]:
     """Score networks of the papers by their published protocols, and compare the scores with the published ones.
 
-    Before any transfer it says which benchmarks are prepared, downloaded or missing. Then it fetches published weights
-    and prepares what is only downloaded. With `call.training`, it trains each network, once for each seed. It evaluates
-    benchmark after benchmark with `segvoc.evaluate`, and writes the whole report after each one. If the process is
-    killed, the same call goes on: with the next image, or from the last checkpoint; what is finished isn't repeated.
-    Under `torchrun`, the processes share training and evaluation.
+    First lists which benchmarks are prepared, downloaded or missing, then fetches published weights and prepares
+    downloaded benchmarks. With `call.training`, trains each network once per seed. Evaluates each benchmark with
+    `segvoc.evaluate`, and rewrites the report after each. If the process is killed, the same call resumes with the
+    next image or from the last checkpoint; finished work isn't repeated. Under `torchrun`, the processes share
+    training and evaluation.
 
     Args:
         call: what to reproduce, and where.
-        say: for people; only called in the first process.
+        say: called with each line of output, only on rank 0.
 
     Returns:
         The content of the report, in all processes.
@@ -290,7 +290,7 @@ def _turns(call: ReproductionCall, subjects: Sequence[Subject]) -> Iterator[tupl
 
 
 def _check_report(call: ReproductionCall) -> None:
-    """Refuse the report of another call, before anything is done."""
+    """Refuse to continue the report of a different call."""
     path = call.out / "report.json"
     if not path.exists():
         return
@@ -305,10 +305,10 @@ def _check_report(call: ReproductionCall) -> None:
 def _prepare(
     call: ReproductionCall, subjects: Sequence[Subject], processes: Processes, say: Say
 ) -> tuple[dict[str, Availability], dict[str, Path]]:
-    """Say what is there, fetch published weights, and prepare what is downloaded.
+    """Print the plan, fetch published weights, and prepare downloaded benchmarks.
 
     Returns:
-        Each benchmark that is scored or trained on; the files of published weights by preset, where they are scored.
+        Each evaluation or training benchmark; the files of published weights by preset, if evaluated.
     """
     benchmarks = dict.fromkeys(name for subject in subjects for name in call.wanted(subject))
     learned = dict.fromkeys(name for subject in subjects if subject.recipe for name in needed_data(subject.recipe))
@@ -342,7 +342,7 @@ def _require(
 
 
 def _say_plan(call: ReproductionCall, found: Sequence[Availability], subjects: Sequence[Subject], say: Say) -> None:
-    """Say what is there and what isn't, what will be transferred, and what will be trained."""
+    """Print available and missing data, planned transfers and planned training."""
     width = max(len(entry.name) for entry in found)
     say(f"segvoc: benchmarks in {str(call.data)!r}:")
     for entry in found:
@@ -371,14 +371,14 @@ def _trained(call: ReproductionCall, subject: Subject, seed: int | None) -> Path
 
 
 def _deviations(call: ReproductionCall, subject: Subject, states: dict[str, Availability]) -> tuple[str, ...]:
-    """What differs from how the published network was made."""
+    """Differences from the published network."""
     own = () if call.weights is None else (f"weights of your own, {Path(call.weights).name}",)
     data = () if subject.recipe is None else incomplete_data(subject.recipe, states)
     return (*own, *subject.deviations, *data)
 
 
 def _conclude(call: ReproductionCall, content: dict[str, Any]) -> None:
-    """Sum up what is done so far: each model, and the means over seeds."""
+    """Summarize the results so far: each model, and the means over seeds."""
     named = bool(call.benchmarks)
     for model in content["models"]:
         model["result"] = headline(model["benchmarks"])
@@ -393,7 +393,7 @@ def _conclude(call: ReproductionCall, content: dict[str, Any]) -> None:
 
 
 def machine(segmenter: NetworkSegmenter) -> dict[str, str]:
-    """Where a network runs, as names and values."""
+    """Describe the machine that runs a network, as names and values."""
     device = segmenter.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {

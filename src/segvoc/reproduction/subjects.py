@@ -1,4 +1,4 @@
-"""What is reproduced: published weights, weights of your own, or a recipe to train, each with its published rows."""
+"""Networks to reproduce: published weights, your own weights, or a recipe to train, with their published rows."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, with_file_configuration
 
 Status = Literal["prepared", "downloaded", "missing", "failed"]
-"""Of a benchmark in the data folder; "failed": it was downloaded and can't be prepared."""
+"""Status of a benchmark in the data folder; "failed": downloaded but can't be prepared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,13 @@ class Availability:
     name: str
     """Name of the benchmark."""
     status: Status
-    """Whether it is there."""
+    """Its status."""
     images: int = 0
-    """Number of prepared images; of a part benchmark, of their objects."""
+    """Number of prepared images; for a part benchmark, of objects."""
     partial: bool = False
     """Whether images are missing, so that its scores can't be compared with published ones."""
     obstacle: str = ""
-    """If it can't be evaluated: what is missing or wrong, where to get it and where to put it."""
+    """If it can't be evaluated: the problem, and where to get and put missing files."""
 
     @property
     def benchmark(self) -> Benchmark:
@@ -44,11 +44,11 @@ class Availability:
 
     @property
     def usable(self) -> bool:
-        """Whether it is prepared or can perhaps be."""
+        """Whether it is prepared or may be preparable."""
         return self.status in ("prepared", "downloaded")
 
     def line(self) -> str:
-        """For people, before anything is done."""
+        """Status line for the plan."""
         if self.status == "prepared":
             images = "1 image" if self.images == 1 else f"{self.images:,} images"
             return f"prepared, {images}{self._lacking()}"
@@ -64,7 +64,7 @@ class Availability:
 
 
 def availability(name: str, root: Path) -> Availability:
-    """Look for a benchmark in the data folder; nothing is written.
+    """Look for a benchmark in the data folder, without writing anything.
 
     Raises:
         UsageError: the name is unknown.
@@ -82,12 +82,12 @@ def availability(name: str, root: Path) -> Availability:
 def prepare_downloaded(
     found: Sequence[Availability], root: Path, jobs: int, on_failure: Callable[[str], object]
 ) -> list[Availability]:
-    """Prepare the benchmarks that are downloaded but not prepared, as `segvoc prepare` does without --partial.
+    """Prepare downloaded benchmarks, like `segvoc prepare` without --partial.
 
-    `on_failure` is called for each damaged file, with an error of one line.
+    `on_failure` is called per damaged file with a one-line error.
 
     Returns:
-        The same benchmarks, none of which is only downloaded: they are prepared, or failed with an obstacle.
+        The same benchmarks, now prepared or failed with an obstacle.
 
     Raises:
         OutputError: a file can't be written.
@@ -112,31 +112,31 @@ def _prepared(entry: Availability, root: Path, jobs: int, on_failure: Callable[[
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network whose scores are set beside published ones."""
+    """A network to compare with published scores."""
 
     name: str
-    """A preset, a recipe, or a row of a paper's table, as it was named."""
+    """Name of a preset, a recipe, or a row of a paper's table."""
     preset: str
     """The preset of the network."""
     rows: tuple[PublishedRow, ...]
-    """The published rows that the network stands for."""
+    """The published rows to compare with."""
     recipe: Recipe | None = None
-    """The recipe that trains it; None: its weights are there."""
+    """The recipe that trains it; None: weights exist."""
     options: tuple[str, ...] = ()
     """Settings of the trained network for the evaluation, as NAME=VALUE."""
     settings: EvaluationSettings = field(default_factory=EvaluationSettings)
     """How it is evaluated; by default by the published protocol of each benchmark."""
     deviations: tuple[str, ...] = ()
-    """What differs from the recipe of the paper, each in a few words."""
+    """Deviations from the paper's recipe, each in a few words."""
 
     @property
     def folder(self) -> str:
-        """Folder of its reports and runs, where there are several subjects."""
+        """Folder of its reports and runs, if there are several subjects."""
         return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
-        """The benchmarks with published scores, in the order of the tables."""
+        """The benchmarks with published scores, in table order."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.scores))
 
     def published(self, benchmark: str) -> list[PublishedScore]:
@@ -149,7 +149,7 @@ class Subject:
 
 
 def own_file(path: str) -> dict[str, Any]:
-    """The facts of a file of weights, for the report."""
+    """Facts about a weights file, for the report."""
     own = Path(path)
     return {"filename": own.name, "bytes": own.stat().st_size, "sha256": file_sha256(own), "path": path}
 
@@ -160,12 +160,12 @@ def reproducible() -> tuple[str, ...]:
 
 
 def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) -> Subject:
-    """A network whose weights are there: published, or a file.
+    """Resolve a network with existing weights: published, or a file.
 
     Args:
-        name: a preset, or the name of a row that a preset stands for without training of its own.
+        name: a preset, or the name of a row that a preset covers without separate training.
         weights: a file of weights; None: the published ones.
-        named_benchmarks: whether the user named the benchmarks, so that none needs a published score.
+        named_benchmarks: whether the user chose the benchmarks, which then don't need published scores.
 
     Raises:
         UsageError: the name is unknown, there are no published weights, or no published score to compare with.
@@ -177,18 +177,17 @@ def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) ->
         subject = _subject_of_rows(name)
         if weights is None and any(row.training for row in subject.rows):
             raise UsageError(
-                f"{name!r} was trained with {' '.join(subject.rows[0].training)}, and no weights of it are published; "
+                f"{name!r} was trained with {' '.join(subject.rows[0].training)}, and its weights are not published; "
                 "train it with --train, or give --weights"
             )
     if weights is None and find_preset(subject.preset).published is None:
         raise UsageError(
             f"{subject.preset} has no published weights that segvoc can fetch and check; give --weights FILE, or train "
-            f"it with --train. Published are those of {', '.join(reproducible())}"
+            f"it with --train. Published weights exist for {', '.join(reproducible())}"
         )
     if not (subject.rows or named_benchmarks):
         raise UsageError(
-            f"no paper that segvoc knows reports scores of {name} on its benchmarks; "
-            "name those to score it on with --benchmark"
+            f"no paper that segvoc knows reports scores of {name} on its benchmarks; choose benchmarks with --benchmark"
         )
     return subject
 
@@ -203,7 +202,7 @@ def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int
         steps: number of steps; None: the recipe's.
 
     Raises:
-        UsageError: there is no such recipe or row, the row has no recipe, or a setting is wrong.
+        UsageError: the recipe or row is unknown, the row has no recipe, or a setting is wrong.
         CheckpointError: the file of the initial weights can't be read.
     """
     if name in RECIPES:
@@ -234,7 +233,7 @@ def _is_variant(row: PublishedRow) -> bool:
 
 
 def _subject_of_rows(name: str) -> Subject:
-    """The network of the rows with a name, of which there may be two, one for each protocol of parts."""
+    """The network of the rows with a name; part networks have a row per protocol."""
     rows = find_rows(name)
     row = rows[0]
     if not row.preset:

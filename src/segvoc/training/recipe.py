@@ -90,8 +90,8 @@ class ObjectiveConfig(_Group):
     loss: Loss = "released"
     """How unlabeled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
     "competing" also ignores them, and uses one softmax over all classes and "none of them", whose logit is 0, instead
-    of a sigmoid per class; "cross-entropy" is the same without "none of them" (ERR-Seg's paper). Losses that ignore unlabeled
-    pixels average over the labeled pixels of all passes and processes; a part network's "released" averages
+    of a sigmoid per class; "cross-entropy" is the same without "none of them" (ERR-Seg's paper). Losses that ignore
+    unlabeled pixels average over the labeled pixels of all passes and processes; a part network's "released" averages
     per pass, as in its released code."""
     fod_weight: float = 0.0
     """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
@@ -144,7 +144,7 @@ class CaptionConfig(_Group):
         """Check that all values are in range."""
         super().__post_init__()
         if not 0 < self.loss_eps < 0.5:
-            raise UsageError(f"loss_eps={self.loss_eps} leaves no range for the cosine; give a number between 0 and 0.5")
+            raise UsageError(f"loss_eps={self.loss_eps} leaves no range for the cosine; it must be between 0 and 0.5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,9 +275,7 @@ class Recipe:
             raise UsageError("learning from captions needs unsharded encoders; leave out parallel=fsdp")
         preset = PRESETS.get(self.model)
         if self.method == "words" and preset is not None and self.network not in (None, preset.configuration):
-            raise UsageError(
-                "method=words freezes the network, so its settings can't be changed; add method=network"
-            )
+            raise UsageError("method=words freezes the network, so its settings can't be changed; add method=network")
         if self.runtime.patience and self.runtime.parallel == "fsdp":
             raise UsageError("patience keeps the best weights, which parallel=fsdp doesn't support; leave it out")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):

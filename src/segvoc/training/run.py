@@ -87,7 +87,7 @@ class TrainingResult:
     weights: Path
     """The trained weights, for `segvoc.load`."""
     metrics: dict[str, Any]
-    """Metrics of the last step, a line of metrics.jsonl: "step", "loss" and its terms, "learning_rate", "seconds", ..."""
+    """Last step's metrics, a line of metrics.jsonl: "step", "loss" and its terms, "learning_rate", "seconds", ..."""
     validation: dict[str, Any] | None
     """The last validation scores, a line of watched.jsonl; None without a validation."""
 
@@ -275,7 +275,7 @@ def _tuned(
     """The words taught before and the tuned ones; the latter are also written separately, with images."""
     words, best = tuning.finish(weights, folder.read_lines("watched.jsonl"))
     if words is None:
-        print_line("segvoc: warning: no better on held-out images than by text alone, so the words keep their text embeddings")
+        print_line("segvoc: warning: no better on held-out images than by text alone, so the words keep it")
         return taught
     words.save(folder.path / TUNED_WORDS_FILE)
     compare_in_images(folder.path, best)

@@ -37,8 +37,8 @@ class TrainingTask(Protocol):
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> nn.Module:
         """The module that maps `inputs` to losses by name; training minimizes "loss".
 
-        If the loss is a mean over labeled pixels, the module also has `counted`, which maps `inputs` to their number, or
-        to several for a sum of means. Its last input is then the divisor of the sums.
+        If the loss is a mean over labeled pixels, the module also has `counted`, which maps `inputs` to their number,
+        or to several for a sum of means. Its last input is then the divisor of the sums.
         """
         ...
 

@@ -81,8 +81,16 @@ OF_ALL = [
     ("coco-instances", _json(INSTANCES, lambda all: all.pop("categories")), "the file has no 'categories'"),
     ("coco-instances", _json(INSTANCES, lambda all: all.update(images={})), "not a list"),
     ("coco-instances", _json(INSTANCES, lambda all: all["images"][0].pop("file_name")), "image 0 has no 'file_name'"),
-    ("coco-instances", _json(INSTANCES, lambda all: all["images"].append(all["images"][0])), "two images have the same id"),
-    ("coco-instances", _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)), "is of the unlisted image 99"),
+    (
+        "coco-instances",
+        _json(INSTANCES, lambda all: all["images"].append(all["images"][0])),
+        "two images have the same id",
+    ),
+    (
+        "coco-instances",
+        _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)),
+        "is of the unlisted image 99",
+    ),
     (
         "coco-instances",
         _json(INSTANCES, lambda all: [one.update(segmentation=[]) for one in all["annotations"]]),

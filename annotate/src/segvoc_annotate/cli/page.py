@@ -27,7 +27,7 @@ def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> Non
     python -m http.server --directory site
 
     Any static server can serve OUT; images stay in the browser. MODEL is a preset, a segvoc .safetensors file, or a
-    folder written by `segvoc export --format onnx`, for example with other weights, in float16 or for fixed words.
+    folder of ONNX programs from `segvoc export`, for example with other weights, in float16 or for fixed words.
     """
     if is_exported(Path(model)):
         if chosen != ModelOptions(options=()):

@@ -448,9 +448,7 @@ class Project(ProjectFolder):
             height, width = labels.shape
             raise damaged_file(files.labels, f"it has {width} x {height} pixels, not {fresh.width} x {fresh.height}")
         if unknown := set(np.unique(labels).tolist()) - self.record.ids - {UNLABELED}:
-            raise damaged_file(
-                files.labels, f"it has the value {min(unknown)}, the id of no word in the project"
-            )
+            raise damaged_file(files.labels, f"it has the value {min(unknown)}, the id of no word in the project")
         work = LabelWork.of_labels(labels)
         if state is not None:
             work = relabeled(read_work(files.work)[1], labels)

@@ -72,9 +72,7 @@ class MapFile:
             values = values[..., 0]  # indices saved as three-channel gray
         checked_size(size, (values.shape[0], values.shape[1]))
         if values.ndim == 2:
-            return looked_up(
-                values, self.table.indices, lambda value: f"{name!r} has the undefined index {value}"
-            )
+            return looked_up(values, self.table.indices, lambda value: f"{name!r} has the undefined index {value}")
         if self.table.colors is None:
             raise ValueError(f"{name!r} is a color mask, but the class table has no colors")
 

@@ -70,7 +70,7 @@ def read_dataset(
 
     Args:
         path: the folder of the dataset, or its annotation file (COCO's JSON, CVAT's XML, a class table).
-        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.formats.dataset.DATASET_NAMES`); None: detect it.
+        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.formats.dataset.DATASET_NAMES`); None: detect.
         images: the folder of the images, if outside the dataset.
         split: the set to read, if there are several: "train", "val", ...
         background: the class that stands for "none of the others". If labels are shapes, it covers the pixels outside

@@ -103,7 +103,7 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
             if places := content.get(name):
                 places = [places] if isinstance(places, str) else places
                 if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
-                    raise ValueError(f"{name!r} is no folder")
+                    raise ValueError(f"{name!r} is not a folder")
                 if tuple(places) not in sets.values():
                     sets[name] = tuple(places)
         places = chosen_set(source, sets or {"images": ("images",)}, "sets")

@@ -167,7 +167,7 @@ def _run_length_mask(
         if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or runs.sum() != height * width:
             raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
         text = coco.frPyObjects({"size": size, "counts": runs.tolist()}, height, width)["counts"]
-    # pycocotools only checks for "too long": the lengths must be too long for one pixel fewer
+    # pycocotools only checks for "too long": the lengths must be too long for one pixel fewer, and fit exactly
     if _fits(coco, text, height * width - 1) or not _fits(coco, text, height * width):
         raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
     return coco.decode({"size": size, "counts": text}).astype(bool)

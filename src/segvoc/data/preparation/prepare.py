@@ -121,7 +121,7 @@ def prepare(
 
 
 def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mapping[str, str]) -> None:
-    remedy = f"unpack or download it again from {benchmark.pages[0]}, or prepare what is there with --partial"
+    remedy = f"unpack or download it again from {benchmark.pages[0]}, or prepare the available images with --partial"
     if missing:
         paths = ", ".join(repr(str(root / path)) for path in list(missing.values())[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

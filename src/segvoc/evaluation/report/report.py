@@ -323,9 +323,11 @@ def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence
             columns=("before", "IoU"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{str(path)!r} is not a segvoc evaluate report ({one_line(error)}); give the folder of a report") from None
+        raise UsageError(f"{str(path)!r} is not a segvoc evaluate report ({one_line(error)}); name one") from None
     if not same:
-        raise UsageError(f"{str(path)!r} is the report of another model; evaluate the shared model, and give that report")
+        raise UsageError(
+            f"{str(path)!r} is the report of another model; evaluate the shared model, and name its report"
+        )
     return table
 
 

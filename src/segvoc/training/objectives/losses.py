@@ -371,7 +371,7 @@ class OrthogonalityLoss(nn.Module):
         return self.weight * means.squared.mean()
 
     def similarity(self, *, log: bool) -> StreamSimilarity | None:
-        """The collector for a forward pass: None without a weight, unless the similarity is logged without gradients."""
+        """The collector for a forward pass: None without a weight, unless the similarity is logged (detached)."""
         return StreamSimilarity(gradients=self.weight > 0) if self.weight > 0 or log else None
 
     def add_to(self, losses: dict[str, Tensor], streams: StreamSimilarity | None) -> dict[str, Tensor]:

@@ -91,9 +91,7 @@ class PartObjective(nn.Module):
         for name in ("num_sampled_classes", "num_kept_classes"):
             value = getattr(recipe.objective, name)
             if value:
-                raise UsageError(
-                    f"{name}={value}: a part network trains on all its words at once; leave {name} at 0"
-                )
+                raise UsageError(f"{name}={value}: a part network trains on all its words at once; leave {name} at 0")
         self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock)
         self.of_pixels = competing_loss if recipe.objective.loss in SOFTMAX else binary_loss
         self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
