@@ -116,7 +116,7 @@ def test_settings_change_what_they_name_and_nothing_else(settings, expected):
         ({"ordr": "serial"}, "it has no setting 'ordr'; did you mean order?"),
         ({"head": "2"}, "did you mean tower.heads or sizes.heads?"),
         ({"heads": "2"}, "'heads' is ambiguous; did you mean tower.heads or sizes.heads?"),
-        ({"order": "serial", "inner.order": "serial"}, "'order' and 'inner.order' are one setting"),
+        ({"order": "serial", "inner.order": "serial"}, "'order' and 'inner.order' are the same setting"),
         ({"inner": "other"}, "inner=other is not one of blocks, none, decoder"),
         ({"rate": "fast"}, "rate=fast is not a number"),
         ({"tower.heads": "9"}, "heads=9 is out of range"),

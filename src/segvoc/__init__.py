@@ -6,8 +6,8 @@
     result = model.segment("photo.jpg", ["cat", "sofa", "wall"])
     result.save("out/")
 
-Importing this package is cheap and changes nothing in the process but one thing: ONNX Runtime, if it is imported later,
-sends no telemetry. The first call that needs PyTorch imports it.
+Importing this package is cheap; its only side effect is to turn off ONNX Runtime's telemetry. PyTorch is imported by
+the first call that needs it.
 """
 
 import os
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from segvoc.training.run import TrainingResult, train
     from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
 
-# Otherwise ONNX Runtime, from 1.29 on, reports models and machine to its makers, keeps an identifier in the user's home
-# and prints a warning where it can't. It reads the variable when it is imported.
+# Turn off the telemetry of ONNX Runtime 1.29 and later: it reports models and machine, stores an identifier in the
+# user's home, and warns if it can't. The variable is read at import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
@@ -144,5 +144,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """List the public names."""
     return sorted([*__all__, "__version__"])

@@ -1,7 +1,7 @@
-"""NumPy arrays and PyTorch tensors alike: what label search needs beyond the Python array API standard.
+"""Functions on NumPy arrays and PyTorch tensors that label search needs beyond the Python array API standard.
 
-Code that runs on both gets the functions of the standard from `array_namespace(x)`. The functions here
-are exact copies of PyTorch's where they get tensors, which stay on their device.
+Code that runs on both takes the standard's functions from `array_namespace(x)`. On tensors, the functions here
+match PyTorch's exactly; tensors stay on their device.
 """
 
 from typing import Any, TypeAlias
@@ -16,15 +16,15 @@ Array: TypeAlias = Any
 
 
 def array_namespace(x: Array) -> Any:
-    """The functions of the array API standard for an array.
+    """Return the array API namespace of an array.
 
-    NumPy's own are those of the standard from version 2.1 on; `array_api_compat` would import all of NumPy for them.
+    NumPy 2.1 and later is its own namespace; `array_api_compat` would import all of NumPy.
     """
     return np if isinstance(x, np.ndarray) else array_api_compat.array_namespace(x)
 
 
 def to_numpy(x: Array) -> np.ndarray:
-    """A NumPy array of the same values; without a copy if they are in main memory."""
+    """Convert to a NumPy array, without a copy if the values are in main memory."""
     return np.asarray(to_device(x, "cpu"))
 
 
@@ -42,7 +42,7 @@ def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def normalized(x: Float[Array, "... C"]) -> Float[Array, "*any C"]:
-    """Vectors of unit length with the same directions; those shorter than 1e-12 stay shorter than 1."""
+    """Scale vectors to unit length; vectors shorter than 1e-12 stay shorter than 1."""
     xp = array_namespace(x)
     return x / xp.clip(xp.linalg.vector_norm(x, axis=-1, keepdims=True), min=1e-12)
 
@@ -64,12 +64,12 @@ def strongest(values: Float[Array, "K ..."]) -> tuple[Float[Array, "..."], Int[A
 def lerp(
     x: Float[Array, "..."], lower: Int[Array, " N"], upper: Int[Array, " N"], weight: Float[Array, " N"], axis: int
 ) -> Float[Array, "..."]:
-    """Values between the cells of an axis, a + weight (b - a) of neighbors a and b; never beyond either.
+    """Interpolate between the cells of an axis: a + weight (b - a) for neighbors a and b, never beyond either.
 
     Args:
         x: the cells.
         lower: index of a for each of N values.
-        upper: that of b: the next cell, or the same one at the end.
+        upper: index of b: the next cell, or the last cell again at the end.
         weight: weights in [0, 1].
         axis: the axis.
     """
@@ -89,16 +89,16 @@ def lerp(
 def neighbors(
     cells: int, pixels: int, like: Array, *, rounded: bool = False
 ) -> tuple[Int[Array, " {pixels}"], Int[Array, " {pixels}"], Float[Array, " {pixels}"]]:
-    """For each pixel of an axis, the two cells between which bilinear interpolation finds it (corners not aligned).
+    """For each pixel of an axis, the two cells that bilinear interpolation blends (corners not aligned).
 
     Args:
         cells: cells along the axis of a coarse map.
-        pixels: pixels along the axis of the fine one.
-        like: an array of the library and on the device to compute with.
+        pixels: pixels along the axis of the fine map.
+        like: an array whose library and device to use.
         rounded: round as PyTorch's interpolation of float32 maps does.
 
     Returns:
-        Indices of the lower and the upper cell, and the weight of the upper one, in [0, 1).
+        Indices of the lower and the upper cell, and the weight of the upper cell, in [0, 1).
     """
     xp, scale = array_namespace(like), cells / pixels
     # Apple's GPUs have no float64
@@ -129,7 +129,7 @@ def bilinear(maps: Float[Array, "N C h w"], size: tuple[int, int]) -> Float[Arra
 def convolved(
     x: Float[Array, "N C H W"], weight: Float[Array, "D C 3 3"], dilation: int = 1
 ) -> Float[Array, "N D H W"]:
-    """A convolution with 3 x 3 cells, with zeros around the map."""
+    """3 x 3 convolution with zero padding."""
     if is_torch_array(x):
         from torch.nn import functional
 
@@ -148,7 +148,7 @@ def convolved(
 def group_normed(
     x: Float[Array, "N C H W"], groups: int, gain: Float[Array, " C"], offset: Float[Array, " C"]
 ) -> Float[Array, "N C H W"]:
-    """Group normalization (Wu and He, 2018, arXiv:1803.08494), with 1e-5 added to the variance."""
+    """Group normalization (Wu and He, 2018, arXiv:1803.08494), epsilon 1e-5."""
     if is_torch_array(x):
         from torch.nn import functional
 

@@ -1,4 +1,4 @@
-"""Labeling an image file tile by tile, in bounded memory, with results that a later call can go on to write."""
+"""Labeling an image file tile by tile, in bounded memory; a later call can resume."""
 
 import json
 import math
@@ -32,7 +32,7 @@ from segvoc.storage.files import digest_of
 from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, StepwiseWork, stamp_of
 
 BAND_BYTES = 64 << 20
-"""Labels that are read at a time when all are."""
+"""Labels per chunk when all are read."""
 
 BLOCK = 512
 """Side of the blocks of a GeoTIFF [px]."""
@@ -43,7 +43,7 @@ SMALLEST_OVERVIEW = 512
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BigResult(LabeledFile):
-    """What was found in a big image; its labels are in files."""
+    """The result for a big image; its labels are in files."""
 
     tiling: Tiling
     """The tiles."""
@@ -84,8 +84,8 @@ def label_big_image(
     """Label an image file tile by tile, and write the results, without holding its labels in memory.
 
     TIFFs are read and written by windows, and keep their coordinates, so they may have any size; other formats are
-    decoded as a whole. Every row of tiles that is done is kept on disk, in the folder `.segvoc` below `out`, until the
-    results are written.
+    decoded as a whole. Finished rows of tiles are kept on disk, in the folder `.segvoc` below `out`, until the results
+    are written.
 
     Args:
         model: the model.
@@ -93,21 +93,21 @@ def label_big_image(
         words: as for `Segmenter.segment`.
         out: the folder of the results.
         options: how to label; by default, in tiles of 2048 pixels.
-        bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
-        max_pixels: most pixels of an image that isn't a TIFF.
-        overlay: what the overlay shows, of 4 megapixels where its own limit is None; None: don't draw one.
-        compact: list only words that were found in the report.
-        resume: go on where an earlier call with the same settings was stopped.
-        stem: common name of the results, by default the image's own name without suffix.
-        progress: called with the number of rows of tiles that are done, and of all.
-        changes: single options of `LabelOptions`, in place of those in `options`.
+        bands: 1-based bands of a TIFF for red, green and blue, or a single gray one (default: by color interpretation).
+        max_pixels: maximum number of pixels, except for TIFFs.
+        overlay: settings of the overlay, 4 megapixels unless they set a limit; None draws no overlay.
+        compact: in the report, list only words that have pixels.
+        resume: resume an earlier call with the same settings.
+        stem: common name of the results, by default the image's name without suffix.
+        progress: called with the number of finished rows of tiles, and the total.
+        changes: options of `LabelOptions` that override `options`.
 
     Returns:
         The statistics, and the paths of the files.
 
     Raises:
         InputError: the image can't be read.
-        UsageError: words or options don't fit together, or another call has left labels of other settings.
+        UsageError: words or options conflict, or an earlier call left partial labels with other settings.
         OutputError: a result can't be written.
     """
     start, path = time.perf_counter(), Path(path)
@@ -158,7 +158,7 @@ def _opened(
     if is_raster(path):
         return RasterImage(path, bands=bands, stretch=stretch)
     if bands is not None:
-        raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for those")
+        raise InputError(f"{str(path)!r} is not a TIFF; leave out bands, which are for TIFFs")
     return nullcontext(DecodedImage(path, max_pixels, stretch))
 
 
@@ -171,7 +171,7 @@ def _label_rows(
     source: str,
     before: float,
 ) -> None:
-    """Label the rows of tiles that aren't done yet."""
+    """Label the remaining rows of tiles."""
     start, rows = time.perf_counter() - before, tiled.tiling.rows(image.height)
     if labels.is_new:
         labels.begin(tiled.select(image))
@@ -223,10 +223,10 @@ def _overlay(
 
 
 class PartialLabels(StepwiseWork):
-    """The labels of the rows of tiles that are done, in a file of raw values until the results are written.
+    """The labels of the finished rows of tiles, in a file of raw values until the results are written.
 
-    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step says which classes
-    were selected for the image, each of the others is a row of tiles.
+    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. The first step records the classes
+    selected for the image; each later step is a row of tiles.
 
     Args:
         out: the folder of the results.
@@ -235,11 +235,11 @@ class PartialLabels(StepwiseWork):
         image: size and time of the image's file.
         size: height and width of the image [px].
         classes: number of words.
-        resume: go on with what an earlier call has left; otherwise begin anew.
+        resume: resume an earlier call; otherwise start over.
 
     Raises:
-        UsageError: another process labels this image, or an earlier call has left labels of other settings.
-        OutputError: the system refused.
+        UsageError: another process is labeling this image, or an earlier call left partial labels with other settings.
+        OutputError: a file can't be written.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class PartialLabels(StepwiseWork):
         super().__init__(folder, settings, (image, size), out=out, resume=resume)
 
     def begin(self, selected: tuple[int, ...] | None) -> None:
-        """Keep the classes that were selected for the image, before the first row."""
+        """Store the classes selected for the image, before the first row."""
         with writing(self.labels):
             self.labels.touch()
         self.add({"selected": selected})
@@ -271,16 +271,16 @@ class PartialLabels(StepwiseWork):
     def add_row(
         self, stop: int, labels: UInt16[np.ndarray, "h W"], statistics: LabelStatistics, seconds: float
     ) -> None:
-        """Keep the next rows of the image, which a row of tiles has decided.
+        """Store the next rows of the image, from one row of tiles.
 
         Args:
             stop: the row after the last of them.
             labels: their labels; 65535 is unlabeled.
-            statistics: of these labels.
-            seconds: time that they took.
+            statistics: statistics of these labels.
+            seconds: time spent on them.
 
         Raises:
-            OutputError: the system refused, for example because the disk is full.
+            OutputError: the labels can't be written, for example because the disk is full.
         """
         with writing(self.labels), self.labels.open("r+b") as file:
             file.seek(self._stop * self.width * self.dtype.itemsize)
@@ -298,7 +298,7 @@ class PartialLabels(StepwiseWork):
         )
 
     def read(self, rows: slice) -> Integer[np.ndarray, "h W"]:
-        """The values of some rows of the image, as they are stored.
+        """Read rows of the image, as stored.
 
         Raises:
             OutputError: the file can't be read.
@@ -313,7 +313,7 @@ class PartialLabels(StepwiseWork):
             raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
 
     def bands(self, multiple: int = 1) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
-        """All values from top to bottom, some rows at a time: a multiple of `multiple`, but for the last ones."""
+        """Read all values from top to bottom, in bands of a multiple of `multiple` rows (except for the last)."""
         height = self.height
         step = max(1, BAND_BYTES // (self.width * self.dtype.itemsize) // multiple) * multiple
         for start in range(0, height, step):
@@ -330,7 +330,7 @@ class PartialLabels(StepwiseWork):
         return found
 
     def usable(self, values: list[Any]) -> list[Any]:
-        """All of them, if their labels are there."""
+        """Keep the steps if their labels still exist."""
         needed = (values[-1]["stop"] if len(values) > 1 else 0) * self.width * self.dtype.itemsize
         return values if self.labels.is_file() and self.labels.stat().st_size >= needed else []
 
@@ -349,7 +349,7 @@ class PartialLabels(StepwiseWork):
 
 
 def write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"]) -> None:
-    """Write a label map as `segvoc.imaging.label_maps.write_label_map` does; as a whole it is in memory once.
+    """Write a label map like `segvoc.imaging.label_maps.write_label_map`; holds it in memory once.
 
     Raises:
         OutputError: the file can't be written.
@@ -365,8 +365,8 @@ def write_geotiff(
 ) -> None:
     """Write a label map with the coordinates of an image, a color table and overviews.
 
-    It has one band, compressed in blocks, of 8 bits (255: nodata), or of 16 (65535: nodata) beyond 255 words. The
-    tag SEGVOC_WORDS holds the words as JSON.
+    It has a single band, compressed in blocks, of 8 bits (255: nodata), or 16 bits (65535: nodata) beyond 255 words.
+    The tag SEGVOC_WORDS holds the words as JSON.
 
     Raises:
         OutputError: the file can't be written.

@@ -1,7 +1,7 @@
-"""Settings: values of a configuration, which is a record (`segvoc.records`), changed by NAME=VALUE.
+"""Settings: NAME=VALUE overrides of a configuration, which is a record (`segvoc.records`).
 
-A setting names a field by its dotted path, or by any end of the path that is unique: "aggregation.blocks=2" or
-"blocks=2". The name of a field with several kinds selects the kind: "aggregation=none".
+A setting names a field by its dotted path, or by any unique suffix of it: "aggregation.blocks=2" or "blocks=2".
+For a field with several kinds, it selects the kind: "aggregation=none".
 """
 
 import difflib
@@ -28,7 +28,7 @@ Configuration = TypeVar("Configuration")
 
 
 def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
-    """Parse texts such as "blocks=2" into names and values.
+    """Parse assignments such as "blocks=2" into names and values.
 
     Raises:
         UsageError: a text has no "=", or a name occurs twice.
@@ -45,7 +45,7 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def plain_value(text: str) -> bool | int | float | str:
-    """Convert the text of a setting to a JSON value: a bool or a number if it reads as one."""
+    """Convert the text of a setting to a JSON value: a bool or number if it parses as such, else a string."""
     return parse(bool | int | float, text)
 
 
@@ -56,7 +56,7 @@ def with_settings(
 
     Args:
         configuration: the configuration to change.
-        settings: values by name, as they are or as text ("2", "true", "384,512").
+        settings: values by name, typed or as text ("2", "true", "384,512").
         what: name of the configuration in errors, for example "cat-seg-b".
         fixed: fields that can't be set.
 
@@ -77,7 +77,7 @@ def with_settings(
         if path is None:
             raise UsageError(f"{what} has no setting {name[:100]!r}; {_suggestion(found, name)}")
         if path in names:
-            raise UsageError(f"{names[path]!r} and {name!r} are one setting; set it once")
+            raise UsageError(f"{names[path]!r} and {name!r} are the same setting; set it once")
         names[path] = name
         if not found[path].is_kind:
             annotation = found[path].annotation
@@ -149,14 +149,14 @@ def _settings(configuration: Any, fixed: Sequence[str] = (), above: _Path = ()) 
 
 
 def _shortest(path: _Path, paths: Iterable[_Path]) -> str:
-    """The shortest end of a path that no other path shares."""
+    """The shortest suffix of a path that no other path shares."""
     others = [other for other in paths if other != path]
     ends = (path[-length:] for length in range(1, len(path)))
     return ".".join(next((end for end in ends if all(other[-len(end) :] != end for other in others)), path))
 
 
 def _find(paths: Collection[_Path], name: str) -> _Path | None:
-    """The path that a name stands for: an exact match, otherwise the only path that ends with it."""
+    """Resolve a name: an exact match, otherwise the only path that ends with it."""
     wanted = tuple(name.split("."))
     ends = [path for path in paths if path[-len(wanted) :] == wanted]
     if len(ends) > 1 and wanted not in ends:
@@ -178,7 +178,7 @@ def _suggestion(paths: Collection[_Path], name: str) -> str:
 
 
 def _with_values(configuration: Any, values: Mapping[_Path, object]) -> Any:
-    """Set all values at once: some values are valid together but not one by one."""
+    """Set all values at once: some are only valid together."""
     changes: dict[str, Any] = {}
     for name in dict.fromkeys(path[0] for path in values):
         own = {path[1:]: value for path, value in values.items() if path[0] == name}
@@ -187,7 +187,7 @@ def _with_values(configuration: Any, values: Mapping[_Path, object]) -> Any:
 
 
 def _of_kind(setting: _Setting, kind: object, name: str) -> Any:
-    """Switch to another kind: within the same class all other values are kept, a new class starts from its defaults."""
+    """Switch to another kind: the same class keeps all other values, a new class starts from its defaults."""
     if kind in kinds(type(setting.value)):
         return replace(setting.value, kind=kind)
     for member in union_members(setting.annotation):
@@ -197,7 +197,7 @@ def _of_kind(setting: _Setting, kind: object, name: str) -> Any:
 
 
 def _new(cls: type, kind: object, old: Any) -> Any:
-    """A record of another kind with its own defaults; fields without one are copied from the old record."""
+    """A record of another kind with its defaults; fields without a default are copied from the old record."""
     missing = [name for name in required_fields(cls) if not hasattr(old, name)]
     if missing:
         raise UsageError(f"{kind} needs {' and '.join(missing)}, which {old.kind} doesn't have; take another model")
@@ -205,7 +205,7 @@ def _new(cls: type, kind: object, old: Any) -> Any:
 
 
 def _changes(configuration: Any, base: Any, above: _Path) -> dict[_Path, Any]:
-    """Values that differ from those of `base`, a configuration of the same class, by path."""
+    """Values that differ from `base`, a configuration of the same class, by path."""
     changed: dict[_Path, Any] = {}
     for name in field_types(type(configuration)):
         ours, theirs, path = getattr(configuration, name), getattr(base, name), (*above, name)

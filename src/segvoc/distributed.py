@@ -1,4 +1,4 @@
-"""Runs in one process or in several started by `torchrun`: sharing work, collective operations, DDP and FSDP2.
+"""Single-process runs and runs under `torchrun`: sharing work, collective operations, DDP and FSDP2.
 
 Training and evaluation both run in the process group opened by `join_processes`.
 """
@@ -28,18 +28,18 @@ from segvoc.errors import UsageError
 T = TypeVar("T")
 
 SHARDS = Version(torch.__version__) >= Version("2.7")
-"""Whether this PyTorch can leave scalars out of what it shards, as `wrap_distributed` needs."""
+"""Whether this PyTorch can exclude scalars from sharding, as `wrap_distributed` needs."""
 
 _groups = itertools.count()
-"""Numbers of the process groups that were opened, one after the other. The store of `torchrun` outlives a group: under
-the same names, the next group would find the closed addresses of the last one there."""
+"""Counter of opened process groups. `torchrun`'s store outlives a group: without a new prefix, the next group would
+read the closed addresses of the last."""
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """Timeout of collective operations, also used by NCCL's watchdog: after it, a deadlock is an error."""
 
 UNEVEN_TIMEOUT = timedelta(days=7)
-"""How long a rank waits for others whose work may take much longer: downloads, a share of the feature cache or of the
-images to evaluate. A crashed process doesn't need a timeout, since `torchrun` then stops the others.
+"""How long a rank waits for others after uneven work: downloads, shares of the feature cache or of the images to
+evaluate. Crashes need no timeout: `torchrun` stops the other processes.
 """
 
 
@@ -65,7 +65,7 @@ class Processes:
         if "WORLD_SIZE" not in os.environ:
             return cls()
         if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
-            raise UsageError(f"RANK={rank!r} and WORLD_SIZE={count!r} don't fit together; let torchrun set them")
+            raise UsageError(f"RANK={rank!r} and WORLD_SIZE={count!r} are inconsistent; let torchrun set them")
         return cls(int(rank), int(count))
 
     @property
@@ -74,14 +74,14 @@ class Processes:
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """This process's share of the items: every `count`-th one."""
+        """This process's share of the items: every `count`-th."""
         return list(items[self.rank :: self.count])
 
     def own_device(self, device: str) -> str:
-        """Give each process of a machine a GPU of its own, where the user named none.
+        """Assign each local process its GPU, unless the user named a device.
 
         Args:
-            device: what the user asked for: "auto", "cpu", "cuda", "cuda:1", ...
+            device: the requested device: "auto", "cpu", "cuda", "cuda:1", ...
         """
         if self.count == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():
             return device
@@ -90,26 +90,26 @@ class Processes:
     def any(self, *flags: bool | float, device: torch.device) -> list[bool]:
         """For each flag, whether it is set in any process."""
         if self.count == 1:
-            return [bool(flag) for flag in flags]  # without a wait for the device
+            return [bool(flag) for flag in flags]  # without a device sync
         raised = torch.tensor([float(flag) for flag in flags], device=device)
         dist.all_reduce(raised, dist.ReduceOp.MAX)
         return [bool(flag) for flag in raised.tolist()]
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Scalars by name, averaged over all processes: waits for the device, once."""
+        """Average scalars by name over all processes, with one device sync."""
         stacked = torch.stack([value.detach().float() for value in values.values()])
         if self.count > 1:
             dist.all_reduce(stacked)
         return dict(zip(values, (stacked / self.count).tolist(), strict=True))
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place; the host doesn't wait for it."""
+        """Sum over all processes, in place, without a device sync."""
         if self.count > 1:
             dist.all_reduce(values)
         return values
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes by rank, in every process."""
+        """All-gather: the values of all processes by rank."""
         if self.count == 1:
             return [value]
         self.wait_for_all()
@@ -118,9 +118,9 @@ class Processes:
         return values
 
     def wait_for_all(self) -> None:
-        """Wait until all processes are here, which may have had work of very different length.
+        """Barrier after work of very uneven length.
 
-        Raises: torch.distributed.DistStoreError: some were not after `UNEVEN_TIMEOUT`.
+        Raises: torch.distributed.DistStoreError: a process didn't arrive within `UNEVEN_TIMEOUT`.
         """
         if self.store is None:
             return
@@ -138,7 +138,7 @@ class Processes:
 
 
 def available_cores() -> int:
-    """CPU cores per process: the cores that it may use, divided among all processes on this machine."""
+    """CPU cores per process: the available cores divided among all processes on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
@@ -154,7 +154,7 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
         backend: "nccl" to reduce GPU tensors, otherwise "gloo".
 
     Raises:
-        UsageError: RANK and WORLD_SIZE don't fit together.
+        UsageError: RANK and WORLD_SIZE are inconsistent.
     """
     processes = Processes.from_environment()
     if processes.count == 1:
@@ -184,8 +184,7 @@ def wrap_distributed(
         module: the module to train, with the same weights in every process.
         processes: all processes.
         parallel: "ddp" or "fsdp".
-        shards: for FSDP, the submodules that are gathered one at a time; only their own `forward` may read their
-            weights.
+        shards: for FSDP, the submodules to gather one at a time; only their `forward` may read their weights.
 
     Raises:
         UsageError: FSDP was requested without a process group, or with PyTorch 2.6.
@@ -209,12 +208,12 @@ def wrap_distributed(
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     sync_buffers: dict[str, Any] = {name: False}
-    # some parameters get no gradient, for example the queries of a block that uses only the values
+    # some parameters get no gradient, for example queries where a block only uses the values
     return DistributedDataParallel(module, find_unused_parameters=True, **sync_buffers)
 
 
 def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
-    """Gradient accumulation: synchronize gradients only in the last of several forward and backward passes."""
+    """Gradient accumulation: synchronize gradients only in the last forward and backward pass."""
     if isinstance(module, DistributedDataParallel):
         return nullcontext() if last else module.no_sync()
     if hasattr(module, "set_requires_gradient_sync"):
@@ -257,7 +256,7 @@ def load_full_state_dict(
     """Load a state from `full_state_dict`; weights missing from `weights` are left unchanged."""
     from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
 
-    if not SHARDS:  # this PyTorch wants every weight, although it is told not to be strict
+    if not SHARDS:  # this PyTorch requires every weight, even with strict=False
         weights = states.get_model_state_dict(module) | weights
     options = states.StateDictOptions(full_state_dict=True, strict=False)
     states.set_model_state_dict(module, weights, options=options)

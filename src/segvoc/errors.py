@@ -1,4 +1,4 @@
-"""Errors and warnings: each is one line that says what is wrong and what to do about it."""
+"""Errors and warnings: one line each, which says what is wrong and how to fix it."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 
 class SegvocError(Exception):
-    """Base class of all errors that the caller can fix; the message is one line."""
+    """Base class of all errors that the caller can fix, with one-line messages."""
 
 
 class InputError(SegvocError):
@@ -26,11 +26,11 @@ class DiskFullError(OutputError):
 
 
 class UnavailableError(SegvocError):
-    """A storage doesn't answer, though it was asked several times; what was finished is kept."""
+    """A storage backend doesn't respond after several retries; finished work is kept."""
 
 
 class ProcessError(SegvocError):
-    """A process that shares the work can't go on; what it had finished is kept."""
+    """A worker process failed; its finished work is kept."""
 
 
 class TrainingError(SegvocError):
@@ -38,19 +38,19 @@ class TrainingError(SegvocError):
 
 
 class UsageError(SegvocError, ValueError):
-    """A call is wrong as a whole: words, names or options that are invalid or don't fit together."""
+    """A call is wrong as a whole: words, names or options are invalid or conflict."""
 
 
 class CheckpointError(UsageError):
-    """A file of weights is missing, damaged, unsafe to read or made for another network."""
+    """A checkpoint is missing, damaged, unsafe to load, or for another network."""
 
 
 class PromptTruncatedWarning(UserWarning):
-    """A word is longer than the text encoder can read; its end was cut off."""
+    """A word exceeds the text encoder's context length and was truncated."""
 
 
 class DamagedJournalWarning(UserWarning):
-    """A line of a journal can't be read; what it kept is lost or done again."""
+    """A journal line can't be read; its content is lost or recomputed."""
 
 
 class UnknownWordWarning(UserWarning):
@@ -58,7 +58,7 @@ class UnknownWordWarning(UserWarning):
 
 
 class SkippedShapesWarning(UserWarning):
-    """Some annotations of a dataset have no area, hence no pixels."""
+    """Some annotations of a dataset have zero area."""
 
 
 class ActivationWarning(UserWarning):
@@ -66,37 +66,37 @@ class ActivationWarning(UserWarning):
 
 
 class FirstFrameWarning(UserWarning):
-    """An image file has several frames or pages, of which only the first is read."""
+    """An image file has several frames or pages; only the first is read."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The name that was probably meant, as an addition to an error: " (did you mean tiny?)"; "" if none is close."""
+    """Suggest a close name, to append to an error: " (did you mean tiny?)"; "" if none is close."""
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def missing_extra(package: str, extra: str) -> UsageError:
-    """The error to raise where a package is missing that only one of segvoc's extras installs.
+    """The error for a missing package that one of segvoc's extras installs.
 
     Args:
-        package: the missing package, as pip calls it.
+        package: the missing package's name on PyPI.
         extra: the extra that installs it, for example "data".
     """
     return UsageError(f'this needs {package}, which isn\'t installed; install it with: pip install "segvoc[{extra}]"')
 
 
 def missing_package(package: str) -> UsageError:
-    """The error to raise where a package is missing that none of segvoc's extras installs, as pip calls it."""
+    """The error for a missing package (named as on PyPI) that none of segvoc's extras installs."""
     return UsageError(f"this needs {package}, which isn't installed; install it with: pip install {package}")
 
 
 TORCH_PACKAGES = frozenset(("huggingface_hub", "open_clip", "safetensors", "timm", "torch", "torchvision"))
-"""What the extra `torch` installs, by the names of its modules."""
+"""Modules that the extra `torch` installs."""
 
 
 @contextmanager
 def naming_torch() -> Iterator[None]:
-    """Raise one line that names the extra `torch` where an import inside fails for want of one of its packages."""
+    """Turn a failed import of a package of the extra `torch` into a one-line error that names the extra."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What this machine's processor is, and what it can do."""
+"""This machine's processor, memory and devices."""
 
 import ctypes
 import os
@@ -20,11 +20,11 @@ _BFLOAT16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "Arm BF16"
 
 @cache
 def bfloat16_instructions() -> str | None:
-    """The instructions by which this processor multiplies bfloat16 matrices: "AMX", "AVX512-BF16" or "Arm BF16".
+    """This processor's instruction set for bfloat16 matrix products: "AMX", "AVX512-BF16" or "Arm BF16".
 
     Returns:
-        Their name; None if there are none that PyTorch uses, or if it doesn't tell (before 2.11). Without them it
-        converts to float32 and back, which is slow.
+        Its name; None if PyTorch uses none, or can't tell (before 2.11). Without it, PyTorch converts to float32 and
+        back, which is slow.
     """
     import torch  # here, since it takes seconds to import
 
@@ -34,24 +34,24 @@ def bfloat16_instructions() -> str | None:
 
 
 def device_name(device: object) -> str:
-    """The name of a device of PyTorch, given as such, by name or, as in other libraries, by the number of a GPU."""
+    """Name of a PyTorch device, given as a device, a name or, as in other libraries, a GPU index."""
     return f"cuda:{device}" if str(device).isdecimal() else str(device)
 
 
 def may_have_gpu() -> bool:
-    """Whether PyTorch may find a GPU here, by the driver's files: PyTorch itself takes a second to import."""
+    """Whether there may be a GPU, judged by driver files because importing PyTorch takes a second."""
     if sys.platform == "win32":
         return Path(os.environ.get("SystemRoot", r"C:\Windows"), "System32", "nvcuda.dll").exists()
     return any(map(os.path.exists, _GPU_DEVICES))
 
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
-"""Of NVIDIA's cards, NVIDIA's Jetson (two), Windows' subsystem for Linux, and AMD's cards."""
+"""Device files of NVIDIA cards, NVIDIA Jetson (two), Windows Subsystem for Linux, and AMD cards."""
 
 
 @cache
 def cpu_name() -> str:
-    """The processor's name, for example "AMD EPYC 9654"; its architecture if the system doesn't tell."""
+    """The processor's name, for example "AMD EPYC 9654"; its architecture if unknown."""
     if _CPU_INFO.exists():
         for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")
@@ -66,7 +66,7 @@ def cpu_name() -> str:
 
 
 def peak_gigabytes() -> float:
-    """The most main memory that this process had in use so far [GB of 1e9 bytes]; 0 on Windows."""
+    """Peak main memory of this process so far [GB of 1e9 bytes]; 0 on Windows."""
     if sys.platform == "win32":
         return 0.0
     import resource  # Windows has none

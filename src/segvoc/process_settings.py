@@ -1,7 +1,7 @@
 """Process-wide settings for threads and memory that make networks faster on a CPU.
 
-Importing segvoc or loading a model changes none of them. Processes that segvoc starts itself apply them; a program can
-choose to call `segvoc.keep_freed_memory`.
+Importing segvoc or loading a model changes none of them. Processes that segvoc starts apply them; other programs may
+call `segvoc.keep_freed_memory`.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ _LARGEST_TENSORS = 32 << 20  # bytes; glibc refuses more
 _KEPT = 1 << 30  # bytes
 
 WORKER_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-"""How processes that read data are started; Windows has no fork servers."""
+"""Start method of data-loading workers; Windows has no fork server."""
 
 _SHORT_SPIN = "1000"
 """Number of spins before a waiting thread sleeps. GNU OpenMP's default is 3 ms or more, which makes every run on shared
@@ -30,10 +30,10 @@ cores many times slower; not spinning at all costs a tenth on dedicated cores.""
 
 
 def for_own_process(threads: int | None = None) -> None:
-    """Apply settings for a process that only runs segvoc; call this before NumPy and PyTorch are imported.
+    """Apply settings for a process that only runs segvoc; call before importing NumPy or PyTorch.
 
     Args:
-        threads: CPU threads of networks (default: as the environment says).
+        threads: CPU threads of networks (default: from the environment).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SHORT_SPIN)
@@ -67,18 +67,18 @@ def keep_freed_memory() -> None:
 
 
 def ignore_warnings_of_image_libraries() -> None:
-    """Don't show what Pillow and rasterio warn of: damage that images are read in spite of. It names no file."""
+    """Hide warnings of Pillow and rasterio about damage that doesn't prevent reading; they name no file."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.filterwarnings("ignore", "Dataset has no geotransform")
 
 
 @contextmanager
 def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
-    """Set how a GPU multiplies float32 matrices and convolves in this block; afterwards it is as before.
+    """Set the GPU precision of float32 matrix products and convolutions in this block; restores it afterwards.
 
     Args:
-        tf32: whether products may round their factors to TF32, which has ten bits of mantissa.
-        benchmark: whether cuDNN tries its algorithms for each new size and keeps the fastest.
+        tf32: allow TF32, which has ten bits of mantissa.
+        benchmark: let cuDNN benchmark its algorithms for each new size.
     """
     import torch  # here, since it takes seconds to import
 
@@ -95,7 +95,7 @@ def float32_products(*, tf32: bool, benchmark: bool = False) -> Iterator[None]:
 
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Processes that are started in this block ignore Ctrl-C from their first moment on, while they import too."""
+    """Processes started in this block ignore Ctrl-C from the start, even during imports."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread can set signal handlers
         return
@@ -107,14 +107,14 @@ def interrupts_ignored() -> Iterator[None]:
 
 
 def how_it_ended(code: int | None) -> str:
-    """One line on a process that ended unexpectedly, from its exit code."""
+    """Describe in one line why a process ended unexpectedly, from its exit code."""
     if code == -9:  # SIGKILL, which Windows doesn't have
         return "the process was killed, probably because memory ran out"
     return f"the process ended unexpectedly (exit code {code})"
 
 
 def end_with_parent() -> None:
-    """In a process that `multiprocessing` started: leave Ctrl-C to the parent, and exit when it is killed."""
+    """In a `multiprocessing` child: leave Ctrl-C to the parent, and exit when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -127,13 +127,13 @@ def end_with_parent() -> None:
 
 
 def onnx_threads() -> int:
-    """How many threads ONNX Runtime is to use: OMP_NUM_THREADS, as PyTorch does; 0: one for each core."""
+    """Number of threads for ONNX Runtime: OMP_NUM_THREADS, as in PyTorch; 0: one per core."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     return int(told) if told.isdecimal() else 0
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -141,10 +141,10 @@ _ran_in: dict[str, int] = {}
 
 
 def check_fork() -> None:
-    """Called before a network uses PyTorch's CPU threads.
+    """Check that PyTorch's CPU threads work in this process.
 
-    Raises: UsageError: this process was forked from one that used them. A fork copies no threads, so the first parallel
-        operation would wait for them forever.
+    Raises: UsageError: the parent used them before fork(). A fork copies no threads, so the first parallel operation
+        would deadlock.
     """
     import torch
 

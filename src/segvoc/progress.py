@@ -1,4 +1,4 @@
-"""Progress of long tasks on standard error: a bar on a terminal, otherwise an occasional line."""
+"""Progress of long tasks on standard error: a bar on terminals, otherwise an occasional line."""
 
 import os
 import re
@@ -24,7 +24,7 @@ UNKNOWN_SIZE = 80, 24
 """Columns and rows assumed for a terminal that doesn't report its size."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""All but tabs and ends of lines; also what turns the direction of text."""
+"""Control characters except tabs and line ends, and characters that change the text direction."""
 
 ANNOUNCED_AFTER = 3.0
 """Time after which `announced` prints its line [s]."""
@@ -45,7 +45,7 @@ class Progress:
         what: name of the task, which starts the line: "encoding images".
         total: number of units; None if unknown.
         unit: name of a unit in the singular: "image" or "step".
-        done: number of units finished by an earlier call.
+        done: units finished by an earlier call.
         silent: show nothing, for example on all ranks except 0.
         keep: leave the bar on the terminal when the task is done.
     """
@@ -159,16 +159,16 @@ def print_line(line: str, *, err: bool = True) -> None:
 
 
 def printable(text: str) -> str:
-    """A text whose control characters, which names of files may have, are escaped, so that no terminal obeys them."""
+    """Escape control characters, which file names may contain, so that no terminal executes them."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """Rows as the lines of a table.
+    """Format rows as the lines of a table.
 
     Args:
-        rows: the cells of each row; all have as many.
-        left: how many columns are aligned to the left; the others are to the right.
+        rows: the cells of each row, all of the same length.
+        left: number of left-aligned columns; the others are right-aligned.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -181,7 +181,7 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration as on a clock: "1:02:03" or "2:03"."""
+    """Format a duration as "1:02:03" or "2:03"."""
     whole = round(seconds)
     clock = f"{whole // 60 % 60}:{whole % 60:02}"
     return clock if whole < 3600 else f"{whole // 3600}:{clock:0>5}"

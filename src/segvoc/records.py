@@ -1,10 +1,10 @@
 """Records: frozen dataclasses of plain values, written as JSON and read back strictly, or from text.
 
-A field holds a bool, an int, a float, a str, one of the names of a `Literal`, a tuple, a mapping, another record, or a
-union of these. Records in a union are told apart by their field `kind`, a `Literal`.
+A field holds a bool, int, float, str, a name of a `Literal`, a tuple, a mapping, another record, or a union of these.
+Unions of records are tagged by the field `kind`, a `Literal`.
 
-msgspec takes no union of dataclasses, and cattrs converts what doesn't fit ("false" to True, 1.7 to 1): the hooks that
-make it strict, with errors that name the field, are longer than what they would replace here.
+msgspec doesn't support unions of dataclasses, and cattrs coerces values ("false" to True, 1.7 to 1): the hooks to make
+it strict, with errors that name the field, would be longer than this module.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from typing import Any, Literal, TypeVar
 from segvoc.errors import UsageError
 
 KIND = "kind"
-"""Field that tells the records in a union apart."""
+"""The tag field of records in a union."""
 
 LARGEST_AMOUNT = 1 << 31
-"""No side of an image, count or token id in a record is larger."""
+"""Upper limit of image sides, counts and token ids in a record."""
 
 Plain = bool | int | float | str | None | list[Any] | dict[str, Any]
 """A JSON value."""
@@ -101,7 +101,7 @@ def field_value(annotation: Any, value: object, place: str) -> Any:
 
 
 def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
-    """Convert an object to the record of its kind."""
+    """Convert a JSON object to the record of its kind."""
     if type(value) in classes:
         return value
     if len(classes) == 1:
@@ -115,7 +115,7 @@ def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
 
 
 def _fits(annotation: Any, value: object) -> bool:
-    """Whether a value has a plain type."""
+    """Whether a value matches a plain type."""
     if annotation is Any:
         return True
     if literal := choices(annotation):
@@ -127,9 +127,9 @@ def _fits(annotation: Any, value: object) -> bool:
 
 
 def parse(annotation: Any, text: str) -> Any:
-    """Read a text as a value of a type, for `field_value`: "2", "true", "384,512", "none".
+    """Parse text as a value of a type, for `field_value`: "2", "true", "384,512", "none".
 
-    A text that is none of its values is returned as it is.
+    Text that doesn't parse is returned unchanged.
     """
     for member in union_members(annotation):
         if member in (int, float):
@@ -165,7 +165,7 @@ def check_amounts(record: object) -> None:
 
 
 def leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in a JSON value that are neither lists nor objects, with their dotted paths."""
+    """The scalars in a JSON value, with their dotted paths."""
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield from leaves(value, dotted(place, str(name)))
@@ -177,7 +177,7 @@ def leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def flattened(content: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """The values of a JSON object that aren't objects by their dotted paths; lists stay whole."""
+    """Flatten nested JSON objects to values by dotted path; lists stay whole."""
     flat: dict[str, Any] = {}
     for name, value in content.items():
         path = dotted(place, name)
@@ -222,7 +222,7 @@ def dotted(place: str, name: str) -> str:
 
 
 def shortened(value: object) -> str:
-    """A value in an error."""
+    """A value, shortened for an error."""
     return (value if isinstance(value, str) else repr(value))[:100]
 
 

@@ -1,7 +1,7 @@
-"""Rules by which the classes of an image that are worth refining are selected: most of a thousand words aren't in it.
+"""Class selection rules: which classes to refine, since most of a thousand words aren't in the image.
 
-A rule is plain data, so that every engine understands it. `segvoc.layers.class_selection` applies it to the costs of a
-PyTorch network.
+A rule is plain data, so that every engine can apply it. `segvoc.layers.class_selection` applies it to the cost volume
+of a PyTorch network.
 """
 
 import math
@@ -13,10 +13,10 @@ from segvoc.errors import UsageError
 from segvoc.vocabulary import MAX_CLASSES
 
 DROPPED = -100.0
-"""Logit of a class that wasn't kept, as in the released code of CAT-Seg, PCA-Seg and ERR-Seg."""
+"""Logit of a dropped class, as in the released code of CAT-Seg, PCA-Seg and ERR-Seg."""
 
 KeepClasses = int | Literal["auto", "all"]
-"""What a caller may request: a number of classes, as many as the votes of each image suggest, or all."""
+"""What a caller may request: a number of classes, "auto" (by each image's votes), or "all"."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Voted:
 class VotedShare:
     """Keeps the fewest classes that together hold a given share of an image's votes.
 
-    A simple image needs few classes, a cluttered one many. All views in a call keep equally many classes, each its own:
-    as many as the view that needs the most. Therefore different images must go through a network one at a time.
+    A simple image needs few classes, a cluttered image many. Each view in a call keeps its own classes, but all keep
+    the same number: that of the view that needs the most. Hence different images must not share a batch.
     """
 
     share: float = 0.995
@@ -80,8 +80,8 @@ class VotedShare:
 class WithParts:
     """Selects among objects, and keeps the parts of the selected ones.
 
-    Parts don't compete with objects. The parts of an object that any view in a call keeps are kept in all views.
-    Therefore different images must go through a network one at a time.
+    Parts don't compete with objects. If any view in a call keeps an object, all views keep its parts. Hence different
+    images must not share a batch.
     """
 
     objects: "SelectionRule"
@@ -96,7 +96,7 @@ class WithParts:
 
 @dataclass(frozen=True)
 class Listed:
-    """Keeps these classes in every view: those that were selected before, for all tiles of a large image."""
+    """Keeps given classes in every view, for example those selected for a whole image, in each of its tiles."""
 
     classes: tuple[int, ...]
     """Indices of the classes, ascending; at least one."""
@@ -105,7 +105,7 @@ class Listed:
 
 
 SelectionRule = MostSimilar | Voted | VotedShare | WithParts | Listed
-"""Which classes of an image to refine, by its first cost volume."""
+"""Selects the classes to refine from the first cost volume."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ class OwnQuarter:
 
 
 def may_drop(rule: SelectionRule | None, classes: int) -> bool:
-    """Whether a rule may drop one of so many classes, whatever the image."""
+    """Whether a rule may drop any of `classes` classes."""
     match rule:
         case None:
             return False

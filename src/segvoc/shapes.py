@@ -1,8 +1,8 @@
-"""The letters of tensor axes, and a name for each shape that several modules pass on.
+"""Axis letters, and names of tensor shapes shared by several modules.
 
-B images (or windows of images); T classes, one for each word; P cost maps of one class (prompts x feature maps);
-C channels; G channels of a guidance; H, W rows and columns of a grid; h, w rows and columns of another grid; N items of
-any kind; L tokens of a prompt.
+B images (or windows of images); T classes, one per word; P cost maps of a class (prompts x feature maps); C channels;
+G guidance channels; H, W rows and columns of a grid; h, w rows and columns of another grid; N items of any kind;
+L tokens of a prompt.
 
 Inside a network, class-wise features keep their channels last ("B T H W C"): most layers are linear maps applied to
 each cell, so no axis has to be moved between them.

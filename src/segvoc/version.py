@@ -1,3 +1,3 @@
-"""The version of segvoc; the package's metadata take it from here."""
+"""The version of segvoc, also used for the package metadata."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What an image is labeled with: words (one class each, free text), and parts of objects ("dog's head")."""
+"""Vocabularies: words (free text, one class each), and parts of objects ("dog's head")."""
 
 import json
 import os
@@ -12,19 +12,19 @@ from typing import Any, Literal
 from segvoc.errors import UsageError
 
 MAX_CLASSES = 65_535
-"""Classes of a label map: it has 16 bits, and one value means unlabeled."""
+"""Maximum number of classes of a label map: 16 bits, minus the value for unlabeled."""
 
 ANY = "*"
-"""In a list of parts, the name that stands for every object of the call."""
+"""In a list of parts, stands for every object of the call."""
 
 _EXAMPLE = "dog: head, leg; cat: head"
 
 _TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
-"""Suffixes of files that have columns, of which no one says which holds the words."""
+"""Suffixes of tables, which are refused: the column of the words is unknown."""
 
 
 def folded(name: str) -> str:
-    """A name as names are compared: neither case nor the encoding of accents tells two words apart."""
+    """Normalize a name for comparison: case and the encoding of accents don't matter."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -33,14 +33,13 @@ class Vocabulary:
     """The classes of a call, in the order given.
 
     Raises:
-        UsageError: there is no word, or a word is empty, not a string, or given twice, in whatever case.
+        UsageError: there are no words, or a word is empty, not a string, or given twice (ignoring case).
     """
 
     words: tuple[str, ...]
-    """One name per class, without the white space around it, in Unicode's composed form (NFC). `", "` inside a name
-    separates synonyms."""
+    """One name per class, stripped, in NFC. `", "` inside a name separates synonyms."""
     synonyms: Literal["first", "average"] = "first"
-    """"first" uses the first synonym only, as the released networks do; "average" the mean of all embeddings."""
+    """"first" uses only the first synonym, as the released networks do; "average" averages their embeddings."""
 
     def __init__(self, words: Iterable[str], *, synonyms: Literal["first", "average"] = "first") -> None:
         if isinstance(words, str) or not isinstance(words, Iterable):
@@ -52,7 +51,7 @@ class Vocabulary:
 
     @classmethod
     def parse(cls, text: str) -> "Vocabulary":
-        """The words of one line, separated by commas.
+        """Parse words from a line, separated by commas.
 
         Raises:
             UsageError: see `Vocabulary`.
@@ -61,10 +60,10 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Vocabulary":
-        """The words of a UTF-8 file: text with one class per line, or JSON (`classes.json`).
+        """Read words from a UTF-8 file: text with one class per line, or JSON (`classes.json`).
 
-        Empty lines at the end are ignored. JSON is a list of names, or an object with the name of each id
-        ({"0": "cat", "1": "sofa"}) or the id of each name; its words come by ascending id.
+        Empty lines at the end are ignored. JSON is a list of names, or an object that maps ids to names
+        ({"0": "cat", "1": "sofa"}) or names to ids; its words are sorted by id.
 
         Raises:
             UsageError: the file can't be read, isn't UTF-8, or is a table; see also `Vocabulary`.
@@ -85,10 +84,10 @@ class Vocabulary:
         return len(self.words)
 
     def without(self, name: str) -> "Vocabulary":
-        """The vocabulary without `name`, which must be one of its words.
+        """Return the vocabulary without `name`, which must be in it.
 
         Raises:
-            UsageError: no other word is left.
+            UsageError: no word is left.
         """
         return Vocabulary([word for word in self.words if word != name], synonyms=self.synonyms)
 
@@ -118,7 +117,7 @@ class Part:
         return self.part if self.object is None else f"{self.object}'s {self.part}"
 
     def word(self, owner: str) -> str:
-        """The word that a network looks for; synonyms of the owner and of the part are combined: "sofa's leg, ..."."""
+        """The network's prompt word; combines synonyms of the owner and of the part: "sofa's leg, ..."."""
         names, parts = ([synonym.strip() for synonym in given.split(", ")] for given in (owner, self.part))
         return ", ".join(f"{name}'s {part}" for name, part in product(names, parts))
 
@@ -127,12 +126,11 @@ class Part:
 class PartVocabulary:
     """Objects and their parts, in the order given.
 
-    Names are stripped of the white space around them, are compared as whole strings, and may have synonyms, as words
-    do (`", "`).
+    Names are stripped, compared as whole strings, and may have synonyms (`", "`), like words.
 
     Raises:
-        UsageError: there is no part; a name is empty or not a string; an object, a part of an object or the full name
-            of a part is given twice; or there are more parts than a label map holds.
+        UsageError: there are no parts; a name is empty or not a string; an object, a part of an object or the full name
+            of a part is given twice; or there are more parts than a label map can hold.
     """
 
     objects: tuple[str, ...]
@@ -147,11 +145,11 @@ class PartVocabulary:
 
     @classmethod
     def parse(cls, text: str) -> "PartVocabulary":
-        """The parts of one line: "dog: head, leg; cat: head".
+        """Parse parts from a line: "dog: head, leg; cat: head".
 
         Semicolons separate objects, a colon separates an object from its parts, and commas separate parts. Each object
-        needs one colon and at least one part; names with such characters, and objects without parts, must be given as a
-        dictionary or in a file.
+        needs a colon and at least one part; names that contain separators, and objects without parts, need a
+        dictionary or a file.
 
         Raises:
             UsageError: see `PartVocabulary`.
@@ -162,10 +160,10 @@ class PartVocabulary:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "PartVocabulary":
-        """The parts of a UTF-8 JSON file with an object of lists: {"dog": ["head", "leg"], "cat": []}.
+        """Read parts from a UTF-8 JSON file with an object of lists: {"dog": ["head", "leg"], "cat": []}.
 
         Raises:
-            UsageError: the file can't be read, or isn't such JSON; see also `PartVocabulary`.
+            UsageError: the file can't be read, or has another structure; see also `PartVocabulary`.
         """
         name, content = os.fspath(path), _read_json(path, "parts")
         if not isinstance(content, _Pairs):
@@ -186,7 +184,7 @@ class PartVocabulary:
 
     @classmethod
     def _of(cls, lists: Iterable[tuple[str, object]]) -> "PartVocabulary":
-        """From pairs of an object and its parts, which may, unlike a dictionary, have an object twice."""
+        """Build from pairs of an object and its parts; unlike dictionaries, pairs can repeat an object."""
         vocabulary = cls.__new__(cls)
         vocabulary._fill(lists)
         return vocabulary
@@ -212,7 +210,7 @@ class PartVocabulary:
 
 
 def parts_by_object(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
-    """For each object, its own parts and those of any object that it lacks, with their indices."""
+    """For each object, its parts and the parts of any object (*) that it lacks, with their indices."""
     owned: dict[str | None, dict[str, int]] = {}
     for index, part in enumerate(parts):
         owned.setdefault(part.object, {})[part.part] = index
@@ -251,12 +249,12 @@ def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
 
 
 def _checked_name(given: object, kind: str, place: str = "") -> str:
-    """A name without the white space around it, in Unicode's composed form (NFC).
+    """Strip a name and convert it to NFC.
 
     Args:
-        given: the name, if the caller made no mistake.
+        given: the name; anything but a valid string is an error.
         kind: the kind of name, for the error: "word".
-        place: where it was given, for the error: " of 'dog'".
+        place: its location, for the error: " of 'dog'".
     """
     if not isinstance(given, str):
         raise UsageError(f"the {kind} {_shortened(given)}{place} isn't a string; write {kind}s as text")
@@ -328,7 +326,7 @@ def _read_json(path: str | os.PathLike[str], what: str) -> object:
 
 
 def _names_in(content: object, name: str) -> list[Any]:
-    """The names in the JSON of a words file, by ascending id where they have ids."""
+    """The names in the JSON of a words file, sorted by id if they have ids."""
     if isinstance(content, _Pairs):
         pairs = [(str(value), key) if isinstance(value, int) else (key, value) for key, value in content]
         if all(number.isdecimal() for number, _ in pairs):

@@ -49,7 +49,7 @@ def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:
         (["in", "--out", "nosuch://x", *WORDS], "'nosuch://x'"),
         (["in", "--out", "out"], "no words"),
         (["in", *WORDS], "--out"),
-        (["in", "--out", "in", *WORDS], "source's own folder"),
+        (["in", "--out", "in", *WORDS], "source folder"),
         (["in", "--out", "out", *WORDS, "--to", "csv"], "--to"),
         (["in", "--out", "out", *WORDS, "--workers", "0"], "not positive"),
         (["in", "--out", "out", *WORDS, "--shard-images", "0"], "not positive"),

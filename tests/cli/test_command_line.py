@@ -35,7 +35,7 @@ def test_the_package_is_the_command_line() -> None:
     assert printed("-m", "segvoc", "--version") == f"segvoc, version {segvoc.__version__}\n"
 
 
-NO_SCORES = "none of the papers that segvoc reproduces reports any for exactly this network"
+NO_SCORES = "the papers that segvoc reproduces report no scores for exactly this network"
 
 
 def test_help_lists_every_command(segvoc_command: Command) -> None:
@@ -129,11 +129,11 @@ def test_info_tells_of_published_weights(segvoc_command, monkeypatch, tmp_path):
     assert weights["sources"][0] == {"page": file.sources[0].page, "states": file.sources[0].states}
     (encoders,) = facts["training_starts_from"]
     assert encoders["name"] == "openai-clip-b" and encoders["sha256"] == PUBLISHED["openai-clip-b"].sha256
-    assert facts["published_scores"]["note"] == "published, not repeated here"
+    assert facts["published_scores"]["note"] == "published, not reproduced here"
     assert facts["published_scores"][CAT_SEG_TABLE]["a-150"] == {"miou": 31.8}
     assert facts["published_scores"]["check"] == "segvoc reproduce cat-seg-b --data ROOT --out REPORT"
     shown = segvoc_command("info", "cat-seg-b").out
-    assert "status: published" in shown and "note: published, not repeated here" in shown
+    assert "status: published" in shown and "note: published, not reproduced here" in shown
     assert "    a-150:\n      miou: 31.8\n" in shown and f"    - page: {file.sources[0].page}\n      states: " in shown
     cache_path(file).parent.mkdir(parents=True)
     cache_path(file).write_bytes(bytes(1500))

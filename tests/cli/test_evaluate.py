@@ -78,7 +78,7 @@ def test_the_report_is_drawn_beside_the_papers_scores(evaluated, drawn):
         (["--benchmark", "pas-20"], "--benchmark needs --data ROOT"),
         (["--benchmark", "pas-20", "--data", "d", "--images", "i"], "can't be combined"),
         (["--benchmark", "pas-20", "pas-20", "--data", "d"], "'pas-20' is given twice"),
-        (["--benchmark", "pas-20", "--data", "d", "--background", "x"], "a benchmark has a rule of its own"),
+        (["--benchmark", "pas-20", "--data", "d", "--background", "x"], "benchmarks define theirs"),
         (["--benchmark", "voc", "--data", "d"], "benchmark 'voc' is unknown"),
         (["--benchmark", "pas-20", "voc-21", "--data", "d"], "segvoc prepare pas-20 --data d"),
         (["--images", "i", "--labels", "l"], "--images is given without --classes"),
@@ -95,7 +95,7 @@ def test_wrong_calls_are_refused(evaluated, options, said):
 
 def test_a_report_among_the_images_is_refused(evaluated, drawn):
     for out in (drawn / "images", drawn / "labels/report"):
-        evaluated("tiny", *arguments(drawn), "--out", out).refused("would lie among the images")
+        evaluated("tiny", *arguments(drawn), "--out", out).refused("would be inside the image folder")
     evaluated("tiny", *arguments(drawn), "--out", drawn / "classes.json").refused("is a file")
 
 

@@ -48,6 +48,7 @@ def test_evaluate_scores_all_of_them(segvoc: Command) -> None:
     assert worst.getextrema()[1] > 200
 
 
+@pytest.mark.slow
 def test_finetune_and_teach_learn_from_all_of_them(segvoc: Command) -> None:
     options = (*BOTH, "--rename", "sofa=couch", "--drop", "sky", "--stretch", "0,4095")
     taught = segvoc("teach", *options, "--drop", "lamp", "--out", "two.words.safetensors", "--json")
@@ -67,7 +68,7 @@ def test_finetune_and_teach_learn_from_all_of_them(segvoc: Command) -> None:
         ((*BOTH, "--rename", "sofa"), "isn't OLD=NEW"),
         ((*BOTH, "--split", "train", "--split", "val", "--split", "test"), "--split is given 3 times for 2 datasets"),
         ((*BOTH, "--drop", "sofa,couch,wall,lamp,sky"), "words"),
-        (("--images", "one/images", "--drop", "sofa"), "--drop is of a dataset"),
+        (("--images", "one/images", "--drop", "sofa"), "--drop needs --dataset"),
         ((*BOTH, "--stretch", "4095"), "is not a stretch"),
     ],
 )

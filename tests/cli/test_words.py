@@ -89,10 +89,10 @@ def test_words_that_were_probably_meant_otherwise_get_a_hint(words: list[str], s
 
 def test_lines_of_a_file_with_several_classes_get_a_hint() -> None:
     assert [hint.split("; ")[-1] for hint in word_hints(["cat; wall", "sofa"], from_file=True)] == [
-        "write one class a line"
+        "write one class per line"
     ]
     (hint,) = word_hints(["cat, wall, sofa"], from_file=True)
-    assert "one a line" in hint
+    assert "one per line" in hint
 
 
 def test_plain_words_get_no_hint() -> None:
@@ -109,10 +109,10 @@ def test_list_without_quotes_is_answered_with_quotes(segment: Command) -> None:
 
 
 def test_names_that_the_network_knows_better_are_told() -> None:
-    assert model_hints(["man", "Woman", "car"], ()) == ['"man" and "woman" may be missed; "person" is known better']
+    assert model_hints(["man", "Woman", "car"], ()) == ['"man" and "woman" may be missed; "person" works better']
     assert model_hints(["man", "person"], ()) == model_hints(["cat"], ()) == []
     assert model_hints(["cat"], ["rust", "dent"]) == [
-        "none of the words that this model was taught (rust, dent) is asked"
+        "none of the words that this model was taught (rust, dent) is used"
     ]
     assert model_hints(["Rust"], ["rust", "dent"]) == []
 

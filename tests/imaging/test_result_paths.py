@@ -153,7 +153,7 @@ def test_names_that_differ_in_case_alone_are_problems_where_they_are_one(folder,
     if apart:
         assert named == images
     else:
-        told = "the names of 'in/A.JPG' and 'in/a.jpg' differ in case alone, which 'out' doesn't tell apart; rename one"
+        told = "the names of 'in/A.JPG' and 'in/a.jpg' differ only in case, and 'out' is case-insensitive; rename one"
         assert [image.problem for image in named] == [told, told, None, None]
         assert plan_results(named, "out")[2:] == [ResultPaths.below("out", "a"), ResultPaths.below("out", "b")]
 

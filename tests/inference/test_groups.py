@@ -37,5 +37,5 @@ def test_words_that_were_dropped_leave_the_group_to_the_others(small):
 
 @pytest.mark.parametrize("group", [(), (5,), (-1, 2)])
 def test_a_group_of_no_words_is_refused(small, group):
-    with pytest.raises(UsageError, match="names no words"):
+    with pytest.raises(UsageError, match="has no valid words"):
         small.segment(IMAGE, WORDS, groups=[group])

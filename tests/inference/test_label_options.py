@@ -28,8 +28,8 @@ def test_keyword_arguments_are_the_fields() -> None:
         ({"tile": 8}, "tile=8 is too small"),
         ({"overlap": DEFAULT_TILE}, f"overlap={DEFAULT_TILE} doesn't fit tiles of {DEFAULT_TILE} pixels"),
         ({"smooth": 1.0}, "smooth=1.0 is out of range; give the weight of earlier frames"),
-        ({"tile": 64, "smooth": 0.5}, "tiles aren't smoothed over time"),
-        ({"wrap": True, "return_probabilities": True}, "tiles have no probabilities"),
+        ({"tile": 64, "smooth": 0.5}, "tiles don't support smoothing"),
+        ({"wrap": True, "return_probabilities": True}, "tiles don't support probabilities"),
     ],
 )
 def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
@@ -56,6 +56,7 @@ def test_every_option_that_changes_labels_is_in_the_record() -> None:
         keep_classes=3,
         background="other",
         threshold=0.5,
+        edges=True,
         tile=800,
         overlap=200,
         wrap=True,

@@ -290,7 +290,7 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(seed, classes
     ("words", "parts", "way", "said"),
     [
         (None, None, {}, "there are no words"),
-        (None, {"*": ["head"]}, {}, "'head' is a part of any object, and no object is named; give words too"),
+        (None, {"*": ["head"]}, {}, "'head' is a part of any object, but no object is named; give words too"),
         (None, {}, {}, "there are no parts"),
         (["cat"], {"cat": []}, {}, "there are no parts"),
         (["cat", "cat's head"], {"cat": ["head"]}, {}, '"cat\'s head" is both a word and a part'),
@@ -299,7 +299,7 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(seed, classes
         (["cat"], "cat: head", {}, "must be a dictionary, not 'cat: head'"),
         (["cat"], {"cat": ["head"]}, {"background": "cat"}, "only word"),
         ([], {"cat": ["head"]}, {}, "there are no words"),
-        (list(map(str, range(999))), {"*": list(map(str, range(99)))}, {}, "more than 65535 together; ask for fewer"),
+        (list(map(str, range(999))), {"*": list(map(str, range(99)))}, {}, "more than 65535 together; give fewer"),
     ],
 )
 def test_wrong_call_is_refused_before_images_are_read(small, words, parts, way, said):

@@ -168,7 +168,7 @@ def test_what_tiles_cannot_do_is_refused() -> None:
     for options in ({"parts": {"cat": ["head"]}}, {"return_probabilities": True}, {"groups": [[0]]}):
         with pytest.raises(UsageError, match=r"tiles have no (parts|probabilities)"):
             model.segment(image, WORDS, tile=64, **options)  # type: ignore[call-overload]
-    with pytest.raises(UsageError, match="tiles have no parts"):
+    with pytest.raises(UsageError, match="tiles don't support parts"):
         model.segment(image, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
     with pytest.raises(UsageError, match="there is no tile"):
         model.in_tiles(WORDS)

@@ -57,7 +57,7 @@ def test_every_address_that_is_not_open_needs_a_key():
         ("with a space in it", "16 or more characters"),
         ("ключ-из-букв-и-ещё", "16 or more characters"),
         (f"{KEY}\n{KEY}2\n", "entry 1 is not 'NAME: KEY'"),
-        (f"anna: {KEY}\nben: {KEY}\n", "one key twice"),
+        (f"anna: {KEY}\nben: {KEY}\n", "the same key twice"),
         (f'a"b: {KEY}\nben: {KEY}2\n', "entry 1 is not 'NAME: KEY'"),
     ],
 )

@@ -169,7 +169,7 @@ def test_vocabularies_are_encoded_once_and_their_names_hold_them():
         ({"words": '["cat"'}, 400, "bad_request", "JSON"),
         ({"words": ["cat", 3]}, 422, "invalid_request", "string"),
         ({"words": "[" * 100_000}, 400, "bad_request", "JSON"),
-        ({"vocabulary": "veyJ3b3JkcyI6ImNhdCJ9"}, 422, "invalid_request", "brings its own words"),
+        ({"vocabulary": "veyJ3b3JkcyI6ImNhdCJ9"}, 422, "invalid_request", "includes words"),
         ({"vocabulary": "v0", "words": None}, 422, "invalid_request", "POST the words"),
         ({"vocabulary": "../../etc/passwd", "words": None}, 422, "invalid_request", "vocabulary"),
     ],

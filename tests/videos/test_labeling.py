@@ -174,7 +174,7 @@ def test_other_settings_are_refused_and_other_results_replaced(model: NetworkSeg
     ):
         with pytest.raises(UsageError, match=r"(words|background): "):
             label_video(model, path, words, tmp_path / "out", resume=True)
-    with pytest.raises(UsageError, match="encoded words bring their own parts and background"):
+    with pytest.raises(UsageError, match="encoded words include parts and background"):
         label_video(model, path, words, tmp_path / "out", background="nothing")
     label_video(model, path, WORDS, tmp_path / "out")
     label_video(model, path, WORDS, tmp_path / "out", every=4, overlay=None)
@@ -269,5 +269,5 @@ def test_wrong_options_are_refused(model: NetworkSegmenter) -> None:
         Smoothing(1.0)
     with pytest.raises(UsageError, match="every=0"):
         label_video(model, "video.mp4", WORDS, every=0)
-    with pytest.raises(UsageError, match="parts and groups"):
+    with pytest.raises(UsageError, match="parts or groups"):
         model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)

@@ -1,1 +1,1 @@
-"""Labeling what no folder and no machine holds: images from any storage to any storage, on Ray Data."""
+"""Labeling image collections too large for a machine: from any storage to any storage, on Ray Data."""

@@ -1,7 +1,7 @@
 """The engine on Ray Data: actors with a model each read, label and write shards.
 
-If a worker or a node is lost, Ray does again what was lost with it; a shard that was written already is then written
-once more, under the same name and with the same content.
+If a worker or node is lost, Ray redoes its work; a shard that was already written is overwritten with the same name and
+content.
 """
 
 import logging
@@ -25,27 +25,27 @@ from segvoc.batch.work import Batch, ModelFacts, ShardLabeler, find_facts
 from segvoc.errors import FirstFrameWarning, OutputError, ProcessError, SegvocError, UsageError, one_line
 
 INPUT_BLOCKS = 4_000
-"""Most groups of shards, which Ray keeps an eye on one by one."""
+"""Maximum number of groups of shards, which Ray tracks individually."""
 
 
 class RayEngine:
-    """Does the work of a run on Ray, which is started here, or whose cluster is joined, on first use.
+    """Runs a batch on Ray; starts Ray or joins its cluster on first use.
 
-    A program that has started Ray keeps it as it is.
+    If the program has already started Ray, that instance is used.
     """
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
     def facts(self) -> ModelFacts:
-        """See `find_facts`; done by a worker.
+        """Run `find_facts` on a worker.
 
         Raises:
-            UsageError: no node has so many cores and GPUs, or as `find_facts` says.
+            UsageError: no node has enough cores and GPUs; see also `find_facts`.
             ProcessError: the worker was lost.
         """
         connect(self.batch)
-        if self.batch.workers is None:  # an autoscaling cluster makes room for those that are asked for
+        if self.batch.workers is None:  # an autoscaling cluster makes room for requested workers
             self._room()
         find: Any = ray.remote(_find_facts).options(**self._resources, max_retries=3)
         try:
@@ -54,11 +54,11 @@ class RayEngine:
             raise _lost(error) from None
 
     def run(self, shards: Sequence[Shard], facts: ModelFacts) -> Iterator[Record | str]:
-        """Read, label and write; yields each shard that is done, in any order, or why one couldn't be read.
+        """Read, label and write; yields each finished shard, in any order, or why a shard couldn't be read.
 
         Raises:
             OutputError: results can't be written.
-            ProcessError: the workers can't go on.
+            ProcessError: the workers failed.
         """
         batch, number = self.batch, min(self.batch.workers or self._room(), len(shards))
         context = DataContext.get_current().copy()
@@ -80,7 +80,7 @@ class RayEngine:
                     yield outcome
             except SegvocError:
                 raise
-            except Exception as error:  # Ray wraps what a worker raises in several ways
+            except Exception as error:  # Ray wraps workers' errors in several ways
                 raise _lost(error) from None
 
     @property
@@ -88,7 +88,7 @@ class RayEngine:
         return {"num_cpus": self.batch.cpus, "num_gpus": self.batch.gpus}
 
     def _room(self) -> int:
-        """Number of workers that the cluster has room for."""
+        """Number of workers that fit into the cluster."""
         cpus, gpus = self.batch.cpus, self.batch.gpus
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         room = sum(
@@ -100,10 +100,10 @@ class RayEngine:
 
 
 def connect(batch: Batch) -> None:
-    """Start Ray on this machine, or join its cluster, unless this process has done so.
+    """Start Ray on this machine, or join its cluster, unless this process already has.
 
     Raises:
-        UsageError: there is no cluster at the address.
+        UsageError: no cluster responds at the address.
         ProcessError: Ray doesn't start.
     """
     if ray.is_initialized():
@@ -115,7 +115,7 @@ def connect(batch: Batch) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     options: dict[str, Any] = {"address": batch.address}
     if batch.address is None:
-        # a token of this cluster's own: Ray would keep one in the user's home, which may be read-only
+        # a token for this cluster: Ray would store its token in the user's home, which may be read-only
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         options = {"num_cpus": max(process_settings.cores(), int(Batch.cpus)), "include_dashboard": False}
     try:
@@ -131,7 +131,7 @@ def _find_facts(sent: bytes) -> bytes:
 
 
 class _Label:
-    """Does shards; Ray keeps it, with its model, for the whole run."""
+    """Actor that processes shards; Ray keeps it, with its model, for the whole run."""
 
     def __init__(self, sent: bytes) -> None:
         warnings.simplefilter("ignore", FirstFrameWarning)
@@ -140,17 +140,17 @@ class _Label:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
             outcome = self.labeler(pickle.loads(row["shard"]))
-        except OutputError as error:  # raised, it would come with lines of Ray's
+        except OutputError as error:  # if raised, Ray would add lines
             outcome = error
         return {"outcome": pickle.dumps(outcome)}
 
 
 def _lost(error: BaseException) -> SegvocError:
-    """What a worker raised, or one line on why Ray gave up."""
+    """The worker's error, or one line on why Ray gave up."""
     cause: BaseException | None = error
     while cause is not None:
         for found in (cause, getattr(cause, "cause", None)):
             if isinstance(found, SegvocError) and not isinstance(found, RayError):
                 return found
         cause = cause.__cause__ or cause.__context__
-    return ProcessError(f"Ray can't go on ({one_line(error)}); run the same call again to go on")
+    return ProcessError(f"Ray failed ({one_line(error)}); run the same call again to go on")

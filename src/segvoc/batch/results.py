@@ -1,8 +1,8 @@
-"""The results of a shard as files, and the manifest of the folder of all results.
+"""The result files of a shard, and the manifest of the output folder.
 
-The content of the files follows from the images and the settings alone, so a shard that is done twice gives the same
-files; only the reports of `--to files` tell how long each image took. The manifest has the settings and every shard
-that is done, with the source's files by size and time, so a changed image is labeled again, and a new one once.
+The files depend only on the images and the settings, so redoing a shard gives the same files; only the reports of `--to
+files` include times. The manifest has the settings and every finished shard, with the size and time of its source
+files, so that changed images are labeled again, and new images once.
 """
 
 import io
@@ -26,7 +26,7 @@ from segvoc.storage.resume import RESUME_FOLDER, Key, difference
 Sink = Literal["parquet", "webdataset", "files"]
 
 ResultFile = tuple[str, bytes]
-"""Name below the folder of the results, and content."""
+"""Name below the output folder, and content."""
 
 MANIFEST = f"{RESUME_FOLDER}/batch.json"
 
@@ -35,12 +35,12 @@ _SUFFIXES: dict[Sink, str] = {"parquet": ".parquet", "webdataset": ".tar"}
 
 
 def encoded(sink: Sink, image: BatchImage, result: Segmentation | str) -> Any:
-    """The results of an image, for `packed`; in threads.
+    """Encode the results of an image, for `packed`; runs in threads.
 
     Args:
-        sink: what they are made into.
+        sink: the format.
         image: the image.
-        result: what it was labeled with, or why it wasn't.
+        result: the result, or why there is none.
     """
     if sink == "parquet":
         return _row(image, result)
@@ -52,7 +52,7 @@ def encoded(sink: Sink, image: BatchImage, result: Segmentation | str) -> Any:
         files = {path.name.removeprefix("result"): path.read_bytes() for path in paths}
     if sink == "webdataset":
         report = {"key": image.key, **json.loads(files[".json"])}
-        del report["seconds"]  # all else is the same in every run
+        del report["seconds"]  # everything else is reproducible
         files[".json"] = strict_json(report).encode() + b"\n"
     return [(image.stem + suffix, content) for suffix, content in files.items()]
 
@@ -98,7 +98,7 @@ def _parquet(rows: Sequence[dict[str, Any]], *, parts: bool) -> bytes:
 
 
 def _tar(results: Iterable[Sequence[ResultFile]]) -> bytes:
-    """A tar in which the files of an image share a name without dots, as WebDataset wants it."""
+    """A tar in which the files of an image share a name without dots, as WebDataset expects."""
     names: Counter[str] = Counter()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -116,26 +116,26 @@ def _tar(results: Iterable[Sequence[ResultFile]]) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A shard that is done."""
+    """A finished shard."""
 
     key: str
     units: tuple[Unit, ...]
-    """The files of the source that it is of."""
+    """Its source files."""
     images: int
-    """How many images it has, readable or not."""
+    """Number of images, readable or not."""
     failed: tuple[tuple[str, str], ...]
-    """Sources and problems of those that couldn't be labeled."""
+    """Sources and problems of failed images."""
     files: tuple[tuple[str, int], ...]
-    """The files of its results, with their bytes."""
+    """Its result files, with their sizes [bytes]."""
 
 
 class Manifest:
-    """What is done in a folder of results; at most one run at a time may work there.
+    """The finished work in an output folder; only a single run may use it at a time.
 
     Raises:
-        UsageError: it has results of other settings, or of another program.
-        OutputError: it can't be written.
-        UnavailableError: the storage doesn't answer.
+        UsageError: the folder has results of other settings, or files of another program.
+        OutputError: the folder can't be written.
+        UnavailableError: the storage doesn't respond.
     """
 
     def __init__(self, out: Folder, sink: Sink, settings: Key) -> None:
@@ -154,20 +154,20 @@ class Manifest:
             raise UsageError(f"{out.address!r} has files that aren't of segvoc batch ({made[0]!r}); give another --out")
         whole = [record for record in records if all(entries.get(name) == size for name, size in record.files)]
         self.records = {record.key: record for record in whole}
-        """The shards that are done, by their keys."""
-        # what a killed run has written of shards that aren't in the manifest
+        """The finished shards, by key."""
+        # files that a killed run has written for shards missing from the manifest
         own = {name for record in whole for name, _ in record.files}
         for path in {*made} - own:
             if path.startswith("part-"):
                 out.delete(path)
 
     def left(self, source: BatchSource, shard_images: int, *, retry_failed: bool = False) -> list[Shard]:
-        """The shards of a source that are left to do, also those of files that have changed since.
+        """The remaining shards of a source, including those with changed files.
 
         Args:
             source: the source.
-            shard_images: most images of a shard.
-            retry_failed: whether shards with images that failed are left to do.
+            shard_images: maximum number of images per shard.
+            retry_failed: redo shards with failed images.
         """
         now = {unit[0]: unit for unit in source.units}
         again = [
@@ -186,7 +186,7 @@ class Manifest:
         return list(in_shards(source, done, shard_images))
 
     def add(self, record: Record) -> None:
-        """Take a shard that is done; it is kept within seconds."""
+        """Add a finished shard; it is saved within seconds."""
         self.records[record.key] = record
         if time.monotonic() > self._due:
             self.save()
@@ -195,7 +195,7 @@ class Manifest:
         """Write the manifest.
 
         Raises:
-            OutputError: it can't be written.
+            OutputError: the manifest can't be written.
         """
         start = time.monotonic()
         content = {"settings": self._settings, "shards": [asdict(record) for record in self.records.values()]}

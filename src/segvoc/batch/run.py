@@ -1,4 +1,4 @@
-"""`BatchRun`: labels a source into a folder of results, and goes on where an earlier run stopped."""
+"""`BatchRun`: labels a source into an output folder, and resumes earlier runs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,29 +13,28 @@ from segvoc.storage.resume import RESUME_FOLDER
 
 
 class BatchRun:
-    """Labels a source on Ray while it is iterated; make it again after any interruption, and it goes on.
+    """Labels a source on Ray while it is iterated; to resume after an interruption, create it again.
 
-    Images that can't be read are results with an error. Shards are written as a whole, and their names follow from
-    their content, so after a kill of workers, nodes or the run nothing is lost and nothing there twice.
+    Images that can't be read get a result with an error. Shards are written atomically, with names derived from their
+    content, so killing workers, nodes or the run loses and duplicates nothing.
 
-    Iterating yields each shard as it is done, and one line for what couldn't be read; it raises `OutputError` if
-    results can't be written, and `ProcessError` if the workers can't go on.
+    Iterating yields each finished shard, and one line per unreadable shard; it raises `OutputError` if results can't be
+    written, and `ProcessError` if the workers fail.
 
     Args:
-        batch: what is labeled, how, and where the results go.
+        batch: the source, settings and output folder.
 
     Raises:
-        UsageError: the source, the words or the options don't fit together, the results are of other settings, or Ray
-            isn't installed.
+        UsageError: the source, words or options conflict, the results are of other settings, or Ray isn't installed.
         OutputError: results can't be written.
-        UnavailableError: a storage doesn't answer.
-        ProcessError: the workers can't go on.
+        UnavailableError: a storage doesn't respond.
+        ProcessError: the workers failed.
     """
 
     def __init__(self, batch: Batch) -> None:
         out, place = folder_at(batch.out), folder_at(batch.source)
         if place.root.startswith(out.root):
-            raise UsageError(f"the results would go into the source's own folder, {batch.out!r}; give another --out")
+            raise UsageError(f"the results would go into the source folder {batch.out!r}; give another --out")
         self.batch = batch
         self.source = find_source(batch.source, column=batch.image_column, skip=out.root)
         self._engine = _ray(batch)
@@ -52,15 +51,15 @@ class BatchRun:
         self._manifest = Manifest(out, batch.sink, settings)
         self._shards = self._manifest.left(self.source, batch.shard_images, retry_failed=batch.retry_failed)
         self.before = self.images
-        """Images that were done before."""
+        """Images done by earlier runs."""
         self.total: int | None = None
-        """Images of the source and those that are gone, where that is known."""
+        """Number of images, including removed images; None if unknown."""
         if self.source.kind == "images":
             self.total = self.before + sum(len(shard.units) for shard in self._shards)
         self.warnings = self._facts.warnings
         """About the words."""
         self.problems: list[str] = []
-        """What couldn't be read, and may be another time: the same call tries again."""
+        """Read failures that may be temporary; the same call retries them."""
 
     def __iter__(self) -> Iterator[Record | str]:
         try:
@@ -76,17 +75,17 @@ class BatchRun:
 
     @property
     def images(self) -> int:
-        """Images with results or an error, of this run and those before."""
+        """Number of images with results or an error, of this and earlier runs."""
         return sum(record.images for record in self._manifest.records.values())
 
     @property
     def failed(self) -> list[tuple[str, str]]:
-        """Sources and problems of the images that couldn't be labeled, of all runs."""
+        """Sources and problems of failed images, of all runs."""
         return [failure for record in self._manifest.records.values() for failure in record.failed]
 
 
 def _ray(batch: Batch) -> Any:
-    """What does the work: in tests a loop."""
+    """The engine; tests replace it with a loop."""
     try:
         from segvoc.batch.engine import RayEngine
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """Sources: folders of images, WebDataset tars, and Parquet files with the bytes of images.
 
-A source is cut into shards: some images of a folder, one tar, or one Parquet file. A shard is read, labeled and written
-as a whole by one worker.
+A source is split into shards: some images of a folder, a tar, or a Parquet file. A single worker reads, labels and
+writes a whole shard.
 """
 
 import tarfile
@@ -19,13 +19,13 @@ from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.storage.files import digest_of
 
 STORAGE_THREADS = 16
-"""Threads that read images of a folder at the same time; they mostly wait."""
+"""Number of threads that read images of a folder; they mostly wait for I/O."""
 
 SHARD_BYTES = 32_000_000
-"""Bytes from which on a shard of a folder takes no more images; a larger image is a shard of its own."""
+"""Target size of a folder's shards [bytes]; a larger image is a separate shard."""
 
 SourceKind = Literal["images", "tars", "Parquet files"]
-"""What a source is made of."""
+"""Kind of a source."""
 
 _SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
     "images": tuple(sorted(IMAGE_SUFFIXES)),
@@ -37,24 +37,24 @@ _ROWS_AT_ONCE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSource:
-    """A source, as it was found."""
+    """The files of a source."""
 
     address: str
-    """Where it is; of a single file, the folder that it is in."""
+    """Address of the folder, or of a single file's folder."""
     kind: SourceKind
     units: tuple[Unit, ...]
     """Its files, sorted by path."""
     column: str | None = None
-    """Of Parquet: the column with the images. Of tars: the suffix of the images, None for any image's."""
+    """Parquet: the column with the images. Tars: the suffix of the images; None: any image suffix."""
 
     @property
     def folder(self) -> Folder:
-        """Where its files are."""
+        """The folder of its files."""
         return folder_at(self.address)
 
     @property
     def stems(self) -> list[str]:
-        """The names of its files' results: without suffix, unless two would have one name."""
+        """The result names of its files: without suffix, unless two would collide."""
         suffixes = (*_SUFFIXES["tars"], *_SUFFIXES["Parquet files"])
         plain = []
         for path, _, _ in self.units:
@@ -67,12 +67,12 @@ class BatchSource:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchImage:
-    """An image: its file, or why there is none."""
+    """An image: its file, or why it can't be read."""
 
     key: str
-    """Names it among the results."""
+    """Its key among the results."""
     address: str
-    """Where it is, for people and reports."""
+    """Its address, for messages and reports."""
     stem: str
     """Name of its results, for results in files."""
     content: bytes = b""
@@ -81,12 +81,12 @@ class BatchImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """What is read, labeled and written as a whole."""
+    """The unit of reading, labeling and writing."""
 
     source: BatchSource
-    """Without its units."""
+    """The source, without its units."""
     units: tuple[Unit, ...]
-    """Some images, or one tar or Parquet file."""
+    """Some images, or a single tar or Parquet file."""
     stems: tuple[str, ...]
     """The names of their results."""
 
@@ -96,27 +96,27 @@ class Shard:
         return digest_of(self.units)
 
     def read(self) -> Iterator[BatchImage]:
-        """Its images in order; those that can't be read are there, with their problems.
+        """Yield its images in order, including unreadable images with their problems.
 
         Raises:
-            UnavailableError: the storage doesn't answer.
+            UnavailableError: the storage doesn't respond.
         """
         yield from _READERS[self.source.kind](self)
 
 
 def find_source(address: str, *, column: str | None = None, skip: str = "") -> BatchSource:
-    """List the files of a source, and find out what they are.
+    """List the files of a source, and detect their kind.
 
-    Hidden files and folders (.name) and those of programs (_name) are left out.
+    Hidden files and folders (.name) and internal ones (_name) are skipped.
 
     Args:
-        address: a folder or a file, anywhere.
-        column: of Parquet, the column with the images; of tars, the suffix of the images ("jpg").
-        skip: the root of the results, which are left out.
+        address: path or URL of a folder or a file.
+        column: Parquet: the column with the images; tars: the suffix of the images ("jpg").
+        skip: the root of the results, to skip.
 
     Raises:
-        UsageError: it doesn't exist, has nothing to label, or isn't of one kind; or a column isn't there.
-        UnavailableError: the storage doesn't answer.
+        UsageError: the source doesn't exist, has nothing to label, or mixes kinds; or the column is missing.
+        UnavailableError: the storage doesn't respond.
     """
     place = folder_at(address)
     units = place.files()
@@ -143,7 +143,7 @@ def find_source(address: str, *, column: str | None = None, skip: str = "") -> B
 
 
 def in_shards(source: BatchSource, done: Iterable[Unit], most: int) -> Iterator[Shard]:
-    """Shards of the files that aren't done: of images, at most so many each; of others, one each."""
+    """Shards of the remaining files: at most `most` images each, or a single tar or Parquet file."""
     skip, group, size, bare = frozenset(done), list[tuple[Unit, str]](), 0, replace(source, units=())
 
     def shard() -> Shard:
@@ -178,7 +178,7 @@ def _images(shard: Shard) -> Iterator[BatchImage]:
 
 
 def _samples(shard: Shard) -> Iterator[BatchImage]:
-    """The samples of a tar: members that share their name up to the first dot, one after another."""
+    """The samples of a tar: consecutive members with the same name up to the first dot."""
     ((path, _, _),), (base,) = shard.units, shard.stems
     folder, column, count = shard.source.folder, shard.source.column, 0
     address = folder.address_of(path)
@@ -202,7 +202,7 @@ def _samples(shard: Shard) -> Iterator[BatchImage]:
 
 
 class _Stream:
-    """A file that is read from beginning to end."""
+    """A file read sequentially."""
 
     def __init__(self, folder: Folder, path: str) -> None:
         self._folder, self._path = folder, path
@@ -222,13 +222,13 @@ def _split(member: str) -> tuple[str, str]:
 
 
 def _safe(key: str) -> str:
-    """A key as the path of a file: none of its parts points outside the folder, or is hidden."""
+    """Convert a key to a safe file path: no part is hidden or escapes the folder."""
     parts = [part for part in key.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return "/".join(part if not part.startswith(".") else f"_{part}" for part in parts) or "_"
 
 
 def _image_column(source: BatchSource) -> str:
-    """The column with the images, by the first file that can be read; all files have to have it."""
+    """Detect the column with the images from the first readable file; all files need it."""
     for path, _, _ in source.units:
         try:
             schema = _parquet(source.folder, path).schema_arrow
@@ -243,7 +243,7 @@ def _image_column(source: BatchSource) -> str:
 
 
 def _is_bytes(kind: Any) -> bool:
-    """Whether a column holds files: bytes, or the structs of bytes and paths that Hugging Face's datasets have."""
+    """Whether a column holds files: bytes, or Hugging Face datasets' structs of bytes and paths."""
     from pyarrow import types
 
     if types.is_struct(kind):

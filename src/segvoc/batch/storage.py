@@ -1,4 +1,4 @@
-"""Folders on disks, and on S3, GCS, Azure and HDFS by Arrow's file systems, which ask a busy storage again."""
+"""Folders on disks, and on S3, GCS, Azure and HDFS by Arrow's file systems, with retries."""
 
 import os
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from segvoc.errors import OutputError, UnavailableError, UsageError, missing_ext
 from segvoc.storage.atomic_writes import write_bytes
 
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""Answers that won't change."""
+"""Permanent errors, not worth a retry."""
 
 Unit = tuple[str, int, int]
-"""A file of a folder: its path below it, size [bytes] and time of the last change [ns] (0 where that isn't known)."""
+"""A file of a folder: its relative path, size [bytes] and modification time [ns] (0 if unknown)."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder, or a file that is to be one; made by `folder_at`."""
+    """A folder or a file; created by `folder_at`."""
 
     address: str
-    """As it was given."""
+    """The address, as given."""
     path: str
-    """What the file system calls it."""
+    """Its path in the file system."""
     filesystem: Any = field(repr=False)
     """A `pyarrow.fs.FileSystem`."""
     is_local: bool
@@ -32,7 +32,7 @@ class Folder:
 
     @property
     def root(self) -> str:
-        """Its address in a form that is the same for all ways to write it, with "/" at the end."""
+        """Its normalized address, with a trailing "/"."""
         return (self.path if self.is_local else self.address).rstrip("/") + "/"
 
     def address_of(self, name: str) -> str:
@@ -40,16 +40,16 @@ class Folder:
         return f"{self.address.rstrip('/')}/{name}"
 
     def path_of(self, name: str) -> str:
-        """What the file system calls a file."""
+        """The path of a file in the file system."""
         return f"{self.path.rstrip('/')}/{name}"
 
     @contextmanager
     def asked(self, name: str) -> Iterator[None]:
-        """A block that asks for a file.
+        """Context manager for an access to a file.
 
         Raises:
-            OSError: the answer is final, as all are of a disk.
-            UnavailableError: the storage doesn't answer.
+            OSError: a permanent error; on disks, all are.
+            UnavailableError: the storage doesn't respond.
         """
         try:
             yield
@@ -64,10 +64,10 @@ class Folder:
             raise UnavailableError(told) from None
 
     def files(self) -> list[Unit]:
-        """The file that this is, or all files, also of folders below, sorted by path; none if it doesn't exist.
+        """List the file itself, or all files below the folder, sorted by path; empty if it doesn't exist.
 
         Raises:
-            UnavailableError: the storage doesn't answer.
+            UnavailableError: the storage doesn't respond.
         """
         from pyarrow.fs import FileSelector, FileType
 
@@ -83,20 +83,20 @@ class Folder:
         )
 
     def read(self, name: str) -> bytes:
-        """The content of a file.
+        """Read a file.
 
         Raises:
-            OSError: it isn't there or may not be read.
-            UnavailableError: the storage doesn't answer.
+            OSError: the file is missing or not readable.
+            UnavailableError: the storage doesn't respond.
         """
         with self.asked(name), self.filesystem.open_input_file(self.path_of(name)) as file:
             return file.read()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file as a whole: atomically on a disk, and on a storage of objects, which shows no parts.
+        """Write a file atomically, on disks and object storage.
 
         Raises:
-            OutputError: the system or the storage refused, or didn't answer.
+            OutputError: the file can't be written, or the storage doesn't respond.
         """
         try:
             if self.is_local:
@@ -110,10 +110,10 @@ class Folder:
             ) from None
 
     def delete(self, name: str) -> None:
-        """Remove a file, if it is there.
+        """Remove a file if it exists.
 
         Raises:
-            OutputError: the system or the storage refused, or didn't answer.
+            OutputError: the file can't be removed, or the storage doesn't respond.
         """
         try:
             with suppress(FileNotFoundError):
@@ -123,10 +123,10 @@ class Folder:
 
 
 def folder_at(address: str) -> Folder:
-    """The folder at an address: a path, or SCHEME://... .
+    """Open the folder at an address: a path, or SCHEME://... .
 
     Raises:
-        UsageError: Arrow doesn't know the scheme, the address can't be understood, or PyArrow isn't installed.
+        UsageError: Arrow doesn't support the scheme, the address is invalid, or PyArrow isn't installed.
     """
     if not address or address.isspace():
         raise UsageError("the address is empty; give a folder, or s3://bucket/folder")
@@ -142,7 +142,7 @@ def folder_at(address: str) -> Folder:
 
 @cache
 def _opened(address: str) -> tuple[Any, str]:
-    """The file system of an address, which may ask the storage, and what it calls the place."""
+    """The file system of an address (may access the storage), and the path in it."""
     from pyarrow import fs
     from pyarrow.lib import ArrowException
 

@@ -1,4 +1,4 @@
-"""`Batch`: what is labeled, how, and where the results go; and what the workers of a run do, without Ray."""
+"""`Batch`: source, settings and output folder of a run; and the workers' code, independent of Ray."""
 
 import warnings
 from collections import deque
@@ -24,41 +24,41 @@ from segvoc.storage.resume import difference
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 WAITING_TO_ENCODE = 8
-"""Results that may wait to be encoded; the network waits when there are more."""
+"""Maximum number of results queued for encoding; the network waits beyond it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What is labeled, how, by which workers, and where the results go.
+    """The source, settings, workers and output folder of a run.
 
     Raises:
         UsageError: a number isn't positive.
     """
 
     source: str
-    """A folder or a file: a path, or an address such as s3://bucket/folder."""
+    """A folder or a file: a path, or a URL such as s3://bucket/folder."""
     out: str
-    """The folder of the results, likewise."""
+    """The output folder: a path or a URL."""
     words: Vocabulary | None
-    """The words; None for those of the parts, or of the model."""
+    """The words; None: the words of the parts, or of the model."""
     load: Callable[[], Segmenter] = load
     """Loads the model, in each worker; picklable."""
     parts: PartVocabulary | None = None
     """As for `Segmenter.segment`."""
     options: LabelOptions = field(default_factory=LabelOptions)
     image_column: str | None = None
-    """Of Parquet: the column with the images; of tars: the suffix of the images."""
+    """Parquet: the column with the images; tars: the suffix of the images."""
     sink: Sink = "parquet"
     shard_images: int = 128
-    """Most images of a folder that are done as a whole, which is what a killed run may have to do again."""
+    """Maximum number of images per shard of a folder; a killed run redoes unfinished shards."""
     retry_failed: bool = False
-    """Whether to do shards again in which images failed."""
+    """Whether to redo shards with failed images."""
     address: str | None = None
-    """Of Ray's cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: this machine alone."""
+    """Address of the Ray cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: only this machine."""
     workers: int | None = None
-    """Models that label side by side (default: as many as the cluster has room for at the start)."""
+    """Number of model replicas (default: as many as fit into the cluster at the start)."""
     cpus: float = 2.0
-    """Cores of each, which are also its threads."""
+    """CPU cores (and threads) per replica."""
     gpus: float = 0.0
     """GPUs per replica; 0.5: two share one."""
 
@@ -71,10 +71,10 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What one worker finds out for all."""
+    """Facts about the model, determined by one worker for all."""
 
     settings: dict[str, Any]
-    """All that the results depend on, but the source."""
+    """Everything that the results depend on, except the source."""
     words: PreparedVocabulary
     warnings: tuple[str, ...]
     """About the words."""
@@ -84,7 +84,7 @@ def find_facts(batch: Batch) -> ModelFacts:
     """Load the model and encode the words, once for all workers.
 
     Raises:
-        UsageError: model, words or options don't fit together.
+        UsageError: model, words or options conflict.
     """
     how = {"load": batch.load, "words": batch.words, "parts": batch.parts, "options": batch.options, "out": batch.out}
     labeling = Labeling(**how, overlay=None, describe=lambda result, files: "")
@@ -99,10 +99,10 @@ def find_facts(batch: Batch) -> ModelFacts:
 
 
 class ShardLabeler:
-    """Labels and writes shards with a model that is loaded once; belongs in a process of its own.
+    """Labels and writes shards with a model that is loaded once; use it in a separate process.
 
     Raises:
-        UsageError: the model isn't the same here as where the facts were found.
+        UsageError: the model differs from the one that the facts are about.
     """
 
     def __init__(self, batch: Batch, facts: ModelFacts, threads: int | None = None) -> None:
@@ -113,12 +113,12 @@ class ShardLabeler:
         record = model_record(self.model)
         if told := difference({name: facts.settings.get(name) for name in record}, record):
             raise UsageError(
-                f"the model differs between nodes ({told}); give them the same files and versions, and say --dtype"
+                f"the model differs between nodes ({told}); give them the same files and versions, and set --dtype"
             )
         self.words = facts.words.for_encoder(self.model.encode_words)
 
     def __call__(self, shard: Shard) -> Record | str:
-        """Label a shard and write its results; why, if it can't be read now.
+        """Label a shard and write its results; returns the reason if it can't be read now.
 
         Raises:
             OutputError: results can't be written.
@@ -132,10 +132,10 @@ class ShardLabeler:
         return record
 
     def label(self, shard: Shard) -> tuple[Record, list[ResultFile]]:
-        """Label a shard: decoding, network and encoding of results go on at the same time.
+        """Label a shard, with concurrent decoding, inference and encoding of results.
 
         Raises:
-            UnavailableError: a storage doesn't answer.
+            UnavailableError: a storage doesn't respond.
         """
         batch, results = self.batch, list[Any]()
         failed = list[tuple[str, str]]()
@@ -145,7 +145,7 @@ class ShardLabeler:
                 if isinstance(result, str):
                     failed.append((image.address, result))
                 waiting.append(encoders.submit(encoded, batch.sink, image, result))
-                del result  # the thread that encodes it is the last to hold it
+                del result  # the encoder thread holds the last reference
                 if len(waiting) > WAITING_TO_ENCODE:
                     results.append(waiting.popleft().result())
             results.extend(future.result() for future in waiting)

@@ -19,12 +19,12 @@ from segvoc.errors import SegvocError, UsageError, did_you_mean, naming_torch
 from segvoc.version import __version__
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of writing that are no fault of the call."""
+"""Errors of the output, not of the call."""
 
 COMMANDS = {
-    "batch": "Label a whole storage with Ray, on a cluster or one machine.",
-    "bench": "Measure a model's seconds and memory on this machine.",
-    "click": "Find the object under a click or in a box.",
+    "batch": "Label large image collections with Ray, on a cluster or one machine.",
+    "bench": "Measure a model's latency and memory on this machine.",
+    "click": "Segment the object under a click or in a box.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "doctor": "Print what a bug report needs.",
     "evaluate": "Score a model on a benchmark, or on your own labeled images.",
@@ -40,7 +40,7 @@ COMMANDS = {
     "teach": "Learn words from labeled images, in seconds.",
     "train": "Train by a paper's recipe, or fine-tune on your own images.",
 }
-"""The commands, each in a file of its name, with its line in the help."""
+"""The commands, each in the file of the same name, with its line in the help."""
 
 ADDED = "segvoc.commands"
 """The entry-point group in which other distributions add commands."""
@@ -61,33 +61,33 @@ _MEANT = {
     "benchmark": "bench",
     "list": "models",
 }
-"""What other tools call a command."""
+"""Names of commands in other tools."""
 
 
 class Commands(click.Group):
     """The commands, each imported only when it is called, so that `--help` is fast.
 
-    "gate-maps" is the function `gate_maps` in `gate_maps.py`; a name that is taken gets an underscore ("click":
-    `click_`). Other distributions add commands by the entry-point group `ADDED`, whose names are those of the commands.
+    "gate-maps" is the function `gate_maps` in `gate_maps.py`; a reserved name gets an underscore ("click": `click_`).
+    Other distributions add commands through the entry-point group `ADDED`, named after the commands.
     """
 
     @cached_property
     def entries(self) -> Mapping[str, EntryPoint]:
-        """What other distributions add, which isn't imported yet."""
+        """Commands of other distributions, not imported yet."""
         return {entry.name: entry for entry in entry_points(group=ADDED) if entry.name not in COMMANDS}
 
     @cached_property
     def lines(self) -> Mapping[str, str]:
-        """The commands that are installed, each with its line in the help."""
+        """The installed commands, each with its line in the help."""
         added = {name: _KNOWN.get(name, f"({entry.value})") for name, entry in self.entries.items()}
         return dict(sorted({**COMMANDS, **added}.items()))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of the commands, in order."""
+        """List the names of the commands, in order."""
         return list(self.lines)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None if there is none of that name."""
+        """Import a command; None if it doesn't exist."""
         if cmd_name in self.entries:
             return self.entries[cmd_name].load()
         if cmd_name not in COMMANDS:
@@ -98,7 +98,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of a call; an unknown name is answered with the one that was probably meant."""
+        """Resolve a command; the error for an unknown name suggests a close one."""
         (name, *_) = args
         if name in _KNOWN and name not in self.lines:
             raise UsageError(f"segvoc {name} needs segvoc-annotate: pip install 'segvoc[annotate]'")
@@ -130,24 +130,24 @@ def command_line(debug: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line, see `run_command`."""
+    """Run the command line; see `run_command`."""
     run_command(command_line, "segvoc")
 
 
 def run_command(command: click.Command, name: str) -> None:
-    """Run a command with the program's arguments; errors are one line.
+    """Run a command with the program's arguments, and print errors as one line.
 
     Exit codes: 0 all done, 1 some inputs failed, 2 the call was wrong, 130 interrupted.
 
     Args:
-        command: the command line, or the command of a script.
-        name: what the user calls, for the help and errors: "segvoc".
+        command: the command line, or a script's command.
+        name: the program's name in help and errors: "segvoc".
     """
     process_settings.for_own_process()
     warnings.showwarning = _one_line_warning
     process_settings.ignore_warnings_of_image_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a name that the terminal can't show must not stop the images after it
+        # a file name that the terminal can't encode must not stop the remaining images
         sys.stdout.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     if debug:
@@ -166,7 +166,7 @@ def run_command(command: click.Command, name: str) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; results written so far are complete", 130, debug=False)
     except BrokenPipeError:
-        # the reader of our output has gone; Python would complain again on closing it
+        # the reader closed the pipe; Python would raise again when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:

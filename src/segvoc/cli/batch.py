@@ -1,4 +1,4 @@
-"""`segvoc batch`: labels a whole storage of images, on Ray."""
+"""`segvoc batch`: labels large image collections with Ray."""
 
 from functools import partial
 from typing import Any
@@ -60,10 +60,10 @@ def batch(
     """Label all images of SOURCE with words, on a Ray cluster or on this machine.
 
     SOURCE is a folder of images, WebDataset tars or Parquet files, or one such file: a path, or a URL such as
-    s3://bucket/folder (or gs://, abfs://, hdfs://). Results are Parquet rows with a mask for
-    each word that was found (COCO's run lengths), tars, or files.
+    s3://bucket/folder (or gs://, abfs://, hdfs://). Results are Parquet rows with a COCO RLE mask for each word
+    in the image, tars, or files.
 
-    Run the same command again to resume. Images that can't be read become results with an error.
+    Run the same command again to resume. Images that can't be read get a result with an error.
     """
     asked_parts = parts_of(parts, parts_file)
     vocabulary = None if words is None and words_file is None else vocabulary_of(words, words_file)
@@ -83,7 +83,7 @@ def batch(
 
 
 def _label(run: BatchRun) -> int:
-    """Show how far a run is, and what failed."""
+    """Show the progress and failures of a run."""
     for warning in run.warnings:
         print_line(f"segvoc: warning: {warning}")
     if run.before:

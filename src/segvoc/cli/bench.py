@@ -1,4 +1,4 @@
-"""`segvoc bench`: seconds and memory of a model on this machine."""
+"""`segvoc bench`: latency and memory of a model on this machine."""
 
 import time
 from statistics import median
@@ -34,11 +34,11 @@ def bench(
     chosen: ModelOptions,
     labels: LabelOptions,
 ) -> None:
-    """Measure seconds and memory of MODEL (by default tiny) on this machine.
+    """Measure latency and memory of MODEL (by default tiny) on this machine.
 
-    A row for each vocabulary size: the time to encode the words, the median, shortest and longest time from an image in
-    memory to its label map, and the peak memory so far. The first call isn't timed. Words and image are made up; that
-    hardly changes the times, and neither does `--weights random`, for a model whose weights aren't here.
+    Prints a row per vocabulary size: the time to encode the words, the median, shortest and longest time from an image
+    in memory to its label map, and the peak memory so far. The first call is a warm-up. Words and image are synthetic,
+    which hardly changes the times; neither does `--weights random`, for models whose weights aren't available.
     """
     numbers = sorted(set(_numbers(words, ",", "--words", "20,171")))
     sides = _numbers(size.lower(), "x", "--size", "640x480")

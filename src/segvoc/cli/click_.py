@@ -1,4 +1,4 @@
-"""`segvoc click`: the mask of an object from clicks on it, or from a box."""
+"""`segvoc click`: the mask of an object from clicks or a box."""
 
 import os
 from pathlib import Path
@@ -21,14 +21,14 @@ _COLOR = (30, 144, 255)
 @click.command("click")
 @click.argument("image")
 @click.argument("points", nargs=-1, metavar="[X,Y]...")
-@click.option("--not", "beside", multiple=True, metavar="X,Y", help="A place that isn't on the object; repeatable.")
+@click.option("--not", "beside", multiple=True, metavar="X,Y", help="A background click, off the object; repeatable.")
 @click.option("--box", metavar="X0,Y0,X1,Y1", help="A rectangle around the object.")
 @click.option("--out", required=True, metavar="FILE", help="The mask, a PNG: 255 on the object, 0 elsewhere.")
 @click.option("--overlay", metavar="FILE", help="Also write the image with the object colored.")
 def click_(
     image: str, points: tuple[str, ...], beside: tuple[str, ...], box: str | None, out: str, overlay: str | None
 ) -> None:
-    """Write the mask of the object in IMAGE that the places X,Y are on; coordinates are pixels from the top left.
+    """Write the mask of the object in IMAGE at the clicks X,Y (pixels from the top left), or in a box.
 
     \b
     segvoc click photo.jpg 120,80 --out mask.png
@@ -55,7 +55,7 @@ def click_(
 
 
 def _numbers(text: str, form: str) -> Any:
-    """The numbers of a place or a box."""
+    """Parse the coordinates of a click or a box."""
     try:
         numbers = tuple(float(number) for number in text.split(","))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`segvoc convert`: an official checkpoint as a file of segvoc."""
+"""`segvoc convert`: converts an official checkpoint to a segvoc file."""
 
 import sys
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ def convert(
 ) -> None:
     """Convert the checkpoint OFFICIAL to OUT, a segvoc .safetensors file that records its model, origin and license.
 
-    OFFICIAL is in any published format: CAT-Seg's or PCA-Seg's code, CLIPSeg, or a plain CLIP (of OpenAI,
-    open_clip, transformers, EVA-CLIP or DeCLIP), of which only the encoders are written. None of its code is run.
+    OFFICIAL is in any published format: CAT-Seg's or PCA-Seg's code, CLIPSeg, or a plain CLIP (OpenAI, open_clip,
+    transformers, EVA-CLIP or DeCLIP; writes only the encoders). No code in the checkpoint is run.
     """
     if sys.stderr.isatty():
         echo(f"segvoc: reading {official} ...", err=True)

@@ -1,4 +1,4 @@
-"""Options of commands that read datasets in the formats of other programs, or prepared benchmarks."""
+"""Options of commands that read datasets in other tools' formats, or prepared benchmarks."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 DATASETS = "DETECTRON2_DATASETS"
-"""Environment variable with the folder of the benchmarks: that of detectron2, and so of the papers' own code."""
+"""Environment variable with the folder of the benchmarks, as in detectron2 and thus the papers' code."""
 
 
 def data_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add --data to a command, which gets what is given as `data`, and the folder from `data_root`.
+    """Add --data to a command, which gets its value as `data`; `data_root` resolves the folder.
 
     Args:
         help: what the folder is for; the default is added.
@@ -30,14 +30,14 @@ def data_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def data_root(given: str | None, needed: str) -> str:
-    """The folder of the benchmarks: the given one, else that of the environment.
+    """The folder of the benchmarks: --data, else the environment variable.
 
     Args:
         given: the value of --data.
-        needed: begins the error if there is neither: who needs the folder, and that --data names it.
+        needed: start of the error if neither is set: what needs the folder, and that --data names it.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: neither is set.
     """
     root = os.environ.get(DATASETS) if given is None else given
     if root:
@@ -46,10 +46,10 @@ def data_root(given: str | None, needed: str) -> str:
 
 
 class SeveralBenchmarks(click.Command):
-    """A command whose --benchmark takes all the names that follow it."""
+    """A command whose --benchmark takes several names."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each name, as click expects it."""
+        """Repeat the option before each name, as click expects."""
         spread: list[str] = []
         within = False
         for argument in args:
@@ -62,10 +62,10 @@ class SeveralBenchmarks(click.Command):
 
 
 def refuse_twice(benchmarks: Sequence[str]) -> None:
-    """Check that no benchmark is named twice.
+    """Check that no benchmark is given twice.
 
     Raises:
-        UsageError: one is.
+        UsageError: a benchmark is given twice.
     """
     if twice := [name for name in benchmarks if benchmarks.count(name) > 1]:
         raise UsageError(f"the benchmark {twice[0]!r} is given twice; name it once")
@@ -73,35 +73,35 @@ def refuse_twice(benchmarks: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
-    """What a call says of data sets."""
+    """The dataset options of a call."""
 
     paths: tuple[str, ...]
-    """Their folders or files; none if none is given."""
+    """Folders or files of the datasets; empty if none is given."""
     formats: tuple[DatasetName, ...]
-    """The format of all, or one for each; none: find them out."""
+    """The format of all, or one for each; empty: detect them."""
     splits: tuple[str, ...]
-    """The split of all, or one for each, where "" is none."""
+    """The split of all, or one for each ("": no split)."""
     rename: tuple[str, ...]
     """New names of classes, "sofa=couch"."""
     drop: tuple[str, ...]
-    """Classes whose pixels become unlabeled, with commas between them."""
+    """Classes whose pixels become unlabeled, comma-separated."""
     stretch: str | None
-    """Values of 16-bit images that become black and white."""
+    """Values of 16-bit images to map to black and white."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is at most one data set, which is taken as it is."""
+        """Whether there is at most one dataset, used without changes."""
         return len(self.paths) < 2 and not (self.rename or self.drop or self.stretch)
 
     def read(self, images: str | None, background: str | None) -> "LabeledImages | None":
-        """The images of the data sets; None if none is given.
+        """Read the images of the datasets; None if no dataset is given.
 
         Args:
             images: the folder of the images, if they are elsewhere.
             background: the class that stands for "none of the others".
 
         Raises:
-            UsageError: there is no such dataset, or only options of one are given.
+            UsageError: a dataset doesn't exist, or its options are given without --dataset.
         """
         if not self.paths:
             given = {
@@ -111,7 +111,7 @@ class DatasetOptions:
                 "--drop": self.drop,
             }
             if alone := [option for option, value in given.items() if value]:
-                raise UsageError(f"{alone[0]} is of a dataset; give it with --dataset, or leave it out")
+                raise UsageError(f"{alone[0]} needs --dataset; add it, or leave {alone[0]} out")
             return None
         from segvoc.data.datasets.opening import read_dataset
         from segvoc.data.labeled_images import LabeledImages
@@ -136,11 +136,11 @@ class DatasetOptions:
         return self.stretched(whole)
 
     def stretched(self, images: "LabeledImages") -> "LabeledImages":
-        """The images, read with the stretch that is given."""
+        """Apply --stretch to the images."""
         return images if self.stretch is None else images.stretched(self.stretch)
 
     def record(self) -> dict[str, object]:
-        """What is given, for a report: a text for each option that is given once, a list where there are several."""
+        """The given options, for a report: a string for a single value, otherwise a list."""
         given = {field.name: value for field in fields(self) if (value := getattr(self, field.name))}
         names = {"paths": "dataset", "formats": "format", "splits": "split"}
         return {
@@ -158,30 +158,30 @@ class DatasetOptions:
         return values
 
     def refuse_beside(self, options: dict[str, object]) -> None:
-        """Check that nothing else says what the images are.
+        """Check that --dataset isn't combined with other sources of images.
 
         Raises:
-            UsageError: a dataset is given, and one of these options too.
+            UsageError: a dataset is given together with one of these options.
         """
         if self.paths and (given := [option for option, value in options.items() if value]):
-            raise UsageError(f"--dataset has labels and classes of its own; leave out {', '.join(given)}")
+            raise UsageError(f"--dataset includes labels and classes; leave out {', '.join(given)}")
 
 
 def warn_of_absent_classes(images: "LabeledImages") -> None:
-    """Print a line that names the classes that occur nowhere, before anything is learned from the images."""
+    """Print a line with the classes that occur in no image, before learning starts."""
     if (line := images.absent_classes()) is not None:
         echo(f"segvoc: {line}", err=True)
 
 
 def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options; the command gets them as `dataset`."""
+    """Add the options to a command, which gets them as `dataset`."""
 
     @click.option(
         "--dataset",
         "paths",
         multiple=True,
         metavar="PATH",
-        help="A dataset in another tool's format, or a project; repeatable: classes of one name are one.",
+        help="A dataset in another tool's format, or a project; repeatable: classes are merged by name.",
     )
     @click.option(
         "--dataset-format",
@@ -189,14 +189,14 @@ def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         type=click.Choice(DATASET_NAMES),
         metavar="NAME",
-        help=f"Its format, where its files leave it open: {', '.join(DATASET_NAMES)}.",
+        help=f"Its format, if its files are ambiguous: {', '.join(DATASET_NAMES)}.",
     )
     @click.option(
         "--split",
         "splits",
         multiple=True,
         metavar="NAME",
-        help="Which split to use (train, val, ...), if it has several; of several datasets one for all, or for each.",
+        help="The split to use (train, val, ...), if it has several; with several datasets, once for all or for each.",
     )
     @click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a class of the datasets; repeatable.")
     @click.option("--drop", multiple=True, metavar="WORDS", help="Classes of the datasets that become unlabeled.")

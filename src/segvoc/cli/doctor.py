@@ -1,4 +1,4 @@
-"""`segvoc doctor`: versions, engines, devices and folders, and whether the shipped model labels an image."""
+"""`segvoc doctor`: versions, engines, devices and folders, and a check that the shipped model labels an image."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from segvoc.cli.output import echo
 from segvoc.version import __version__
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "SEGVOC_CACHE")
-"""Environment variables that change how segvoc runs, none of which is secret."""
+"""Environment variables that change how segvoc runs; none is secret."""
 
 _Facts = dict[str, str]
 
@@ -73,14 +73,14 @@ def _machine() -> _Facts:
 
 
 def _packages() -> _Facts:
-    """Versions of what segvoc and its extras for users ask for, as far as it is installed."""
+    """Versions of the installed dependencies of segvoc and its user extras."""
     asked = [line for line in metadata.requires("segvoc") or [] if not re.search("extra == .(dev|docs).", line)]
     names = [re.split(r"[^\w.-]", line)[0] for line in asked]
     return {name: metadata.version(name) for name in names if any(metadata.distributions(name=name))}
 
 
 def _engines() -> _Facts:
-    """ONNX Runtime and PyTorch with the devices that they find."""
+    """ONNX Runtime and PyTorch with their devices."""
     found: _Facts = {}
     for name, module, describe in (("ONNX Runtime", "onnxruntime", _onnx_runtime), ("PyTorch", "torch", _torch)):
         try:

@@ -21,7 +21,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 from segvoc.storage.json_files import strict_json
 
-DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to `segvoc prepare`; give it"
+DATA_NEEDED = "--benchmark needs --data ROOT, the data folder given to `segvoc prepare`; give it"
 
 
 @click.command(cls=SeveralBenchmarks)
@@ -29,7 +29,7 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to 
 @click.option(
     "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks, prepared by `segvoc prepare`."
 )
-@data_option("The data folder that they were prepared in.")
+@data_option("The folder of the prepared benchmarks.")
 @click.option("--images", metavar="FOLDER", help="Your own images, including sub-folders.")
 @click.option(
     "--labels", metavar="FOLDER", help="Their label maps, with the same names: PNG or TIFF; 255 or 65535 is ignored."
@@ -82,7 +82,7 @@ def evaluate(
     others = {"--benchmark": benchmarks, "--data": data, "--labels": labels, "--classes": classes, "--object": owner}
     dataset.refuse_beside(others)
     if owner is not None and benchmarks:
-        raise UsageError("--object is for your own images, and a benchmark names its classes; leave it out")
+        raise UsageError("--object is for your own images; benchmarks define their classes; leave it out")
     _refuse_writing_among([folder for folder in (images, labels, *dataset.paths) if folder], out)
     own_dataset = dataset.read(images, background)
     from segvoc.distributed import join_processes
@@ -96,7 +96,7 @@ def evaluate(
         task = EvaluationTask.of_folders(images, labels, classes, background=background, owner=owner)
         tasks = [replace(task, images=dataset.stretched(task.images))]
     else:
-        # all of them before the first is evaluated, so that one that isn't prepared is reported at once
+        # open all before evaluating the first, to report an unprepared benchmark at once
         tasks = [EvaluationTask.of_benchmark(name, data_root(data, DATA_NEEDED)) for name in benchmarks]
     settings = EvaluationSettings(
         options=given,
@@ -131,7 +131,7 @@ def _check_sources(
     if benchmarks:
         data_root(data, DATA_NEEDED)
         if background is not None:
-            raise UsageError("--background is for your own images, and a benchmark has a rule of its own; leave it out")
+            raise UsageError("--background is for your own images; benchmarks define theirs; leave it out")
         refuse_twice(benchmarks)
     elif not given:
         raise UsageError(
@@ -146,13 +146,13 @@ def _check_sources(
 
 
 def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
-    """Check that the images of the report won't be written among those that are evaluated."""
+    """Check that the report isn't written into the folders of the evaluated images."""
     report = Path(out).resolve()
     if report.exists() and not report.is_dir():
         raise UsageError(f"the folder of the report {out!r} is a file; choose another --out")
     for folder in folders:
         if Path(folder).resolve() in (report, *report.parents):
-            raise UsageError(f"the report {out!r} would lie among the images of {folder!r}; choose another --out")
+            raise UsageError(f"the report {out!r} would be inside the image folder {folder!r}; choose another --out")
 
 
 def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:

@@ -1,4 +1,4 @@
-"""`segvoc export`: a model as a folder of programs."""
+"""`segvoc export`: exports a model to a folder of programs."""
 
 import sys
 from importlib.util import find_spec
@@ -43,12 +43,12 @@ def export(
     words_file: str | None,
     chosen: ModelOptions,
 ) -> None:
-    """Export MODEL to the folder OUT, as ONNX programs that run without its code and without PyTorch.
+    """Export MODEL to the folder OUT, as ONNX programs that run without PyTorch and the model's code.
 
     MODEL is a preset or a segvoc .safetensors file. OUT contains programs for images, words and text, a tokenizer,
     and segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` open it. Before OUT appears, its results
-    are compared with the model's on three images and two vocabularies. With --taught, OUT has the taught words too,
-    and applies them by itself.
+    are compared with the model's on three images and two vocabularies. With --taught, OUT includes and applies the
+    taught words.
     """
     vocabulary = None if words_file is None else Vocabulary.read(words_file)
     plain = (chosen.weights, chosen.options) == (None, ()) and (format, precision, vocabulary) == (

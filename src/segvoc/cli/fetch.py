@@ -1,4 +1,4 @@
-"""`segvoc fetch`: published weights, ahead of their first use."""
+"""`segvoc fetch`: downloads published weights ahead of their first use."""
 
 from collections.abc import Sequence
 
@@ -20,11 +20,10 @@ from segvoc.progress import aligned
     "--list", "listing", is_flag=True, help="List the files with size, license, use, and whether they are downloaded."
 )
 def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
-    """Download published weights ahead of time, for example for a machine that will be offline.
+    """Download published weights ahead of time, for example for offline use.
 
     NAME is a file, a model (its weights, or else the encoders that its training starts from) or a recipe (its
-    encoders). Files that are already downloaded are verified. HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE work as for
-    the Hugging Face hub.
+    encoders). Files already downloaded are verified. HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are respected.
     """
     if bool(names) + everything + listing != 1:
         raise UsageError("give names of models, recipes or files, or --all, or --list")
@@ -40,7 +39,7 @@ def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
 
 
 def _files_of(name: str) -> Sequence[PublishedFile]:
-    """The files that a name stands for; says so if it needs none."""
+    """Resolve a name to files; prints a note if it needs none."""
     if name in UNCONFIRMED:
         raise _not_fetched(name, [UNCONFIRMED[name]])
     if name in PUBLISHED and PUBLISHED[name].kind == "encoders":
@@ -82,7 +81,7 @@ def _not_fetched(name: str, files: Sequence[UnconfirmedFile]) -> UsageError:
 
 
 def _fetch_all(files: Sequence[PublishedFile]) -> int:
-    """Fetch files, after saying how large they are together; returns how many failed."""
+    """Print the total size, fetch the files, and return the number of failures."""
     here = [file for file in files if cached(file) is not None]
     sizes: dict[str, int | None] = {}
     failed = 0
@@ -123,17 +122,17 @@ def _count(files: int) -> str:
 
 
 def _table() -> list[str]:
-    """The lines of the list: name, size, license, whether it is in the cache, use."""
+    """The lines of the list: name, size, license, cache state, use."""
     rows = [("name", "size", "license", "here", "for")]
     for file in PUBLISHED.values():
         here = "no" if cached(file) is None else "yes"
         license = f"{file.license} *" if file.license_note else file.license
         rows.append((file.name, file.size_text, license, here, _use(file)))
-    return [*aligned(rows, left=len(rows[0])), "* `segvoc info NAME` says more about the license"]
+    return [*aligned(rows, left=len(rows[0])), "* `segvoc info NAME` has details of the license"]
 
 
 def _use(file: PublishedFile) -> str:
-    """What a file is for: the models whose weights it is, the recipes that start from it, or else what it is."""
+    """The use of a file: models that load it, recipes that start from it, or else its summary."""
     listed = catalog()
     models = [name for name, model in listed.models.items() if model.published == file.name]
     trainings = [name for name, model in listed.recipes.items() if file.name in listed.models[model].encoders]

@@ -1,4 +1,4 @@
-"""`segvoc info`: what a model is made of."""
+"""`segvoc info`: components, parameters and weights of a model."""
 
 import json
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
     """Show the components of MODEL, its parameters, and the origin, license and scores of its weights.
 
-    MODEL is a preset, a segvoc .safetensors file, OWNER/NAME on the Hugging Face hub, or a published file that `segvoc
-    fetch --list` names.
+    MODEL is a preset, a segvoc .safetensors file, OWNER/NAME on the Hugging Face hub, or a published file of `segvoc
+    fetch --list`.
     """
     facts = describe(model, options)
     if macs:
@@ -46,15 +46,15 @@ def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes:
 
 
 def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
-    """Facts about a preset, a file of segvoc or a published file.
+    """Describe a preset, a segvoc file or a published file.
 
-    These are "name", "summary", "parameters" (all, trainable, and of each part) and "weights"; of a file also "preset",
-    of a preset "training_starts_from" and "published_scores" (without PyTorch only what the catalog has). "trainable"
-    counts what the published recipe trains: all but the towers, and some of the towers' attention. Of a published file
-    that isn't a preset's own weights they are "name", "summary" and "weights".
+    Keys: "name", "summary", "parameters" (all, trainable, and per component) and "weights"; files add "preset",
+    presets add "training_starts_from" and "published_scores" (without PyTorch, only facts from the catalog).
+    "trainable" counts the parameters that the published recipe trains: all but the towers, and some of the towers'
+    attention. A published file that isn't the weights of a preset has only "name", "summary" and "weights".
 
     Raises:
-        UsageError: there is no preset of that name, no such file, or no such option.
+        UsageError: the preset, file or option doesn't exist.
     """
     check_name_without_torch(model)
     if model in catalog().models and find_spec("torch") is None:
@@ -67,7 +67,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
 
     if model in PUBLISHED and model not in PRESETS:
         if options:
-            raise UsageError(f"{model} is a published file, which has no settings; leave out --set")
+            raise UsageError(f"{model} is a published file without settings; leave out --set")
         return {"name": model, "summary": PUBLISHED[model].summary, "weights": _published(PUBLISHED[model])}
 
     from segvoc.models.loading import find_device, find_dtype, named_model
@@ -100,7 +100,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _weights(name: str) -> dict[str, Any]:
-    """What is known of a preset's weights, which the catalog has without PyTorch."""
+    """Facts about a preset's weights, from the catalog (without PyTorch)."""
     listed = catalog().models[name]
     if listed.ships:
         record = cast(dict[str, Any], open_tiny().origin["record"])
@@ -119,14 +119,14 @@ def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:
-    """What is told of a preset, but not of files: its weights, what a training starts from, what papers report."""
+    """Facts only presets have: published weights, where training starts from, published scores."""
     starts = {"training_starts_from": [_encoders(file) for file in preset.encoders]} if preset.encoders else {}
     scores = _scores(name, fetched=preset.published is not None)
     return {"weights": _weights(name), **starts, "published_scores": scores}
 
 
 def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
-    """The scores that papers report for a preset, in percent, by table and benchmark; how to check fetched weights."""
+    """Published scores of a preset, in percent, by table and benchmark; how to check downloaded weights."""
     from segvoc.data.published_scores import published_scores, scored_benchmarks
 
     tables: dict[str, dict[str, Any]] = {}
@@ -136,13 +136,13 @@ def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
                 row = benchmark if score.protocol is None else f"{benchmark}, {score.protocol}"
                 tables.setdefault(score.table, {})[row] = dict(score.scores)
     if not tables:
-        return {"note": "none of the papers that segvoc reproduces reports any for exactly this network"}
+        return {"note": "the papers that segvoc reproduces report no scores for exactly this network"}
     check = {"check": f"segvoc reproduce {preset} --data ROOT --out REPORT"} if fetched else {}
-    return {"note": "published, not repeated here", **check, **tables}
+    return {"note": "published, not reproduced here", **check, **tables}
 
 
 def _published(file: PublishedFile) -> dict[str, Any]:
-    """Where a published file is from, and whether it lies here."""
+    """The origin of a published file, and whether it is downloaded."""
     from segvoc.checkpoints.fetching import cached
 
     path = cached(file)
@@ -159,7 +159,7 @@ def _published(file: PublishedFile) -> dict[str, Any]:
 
 
 def _encoders(file: PublishedFile | UnconfirmedFile) -> dict[str, Any]:
-    """What a training starts from."""
+    """Encoder weights that training starts from."""
     if isinstance(file, PublishedFile):
         wanted = ("name", "filename", "sha256", "license", "page", "on_disk")
         return {key: value for key, value in _published(file).items() if key in wanted}
@@ -171,11 +171,11 @@ def _on_disk(path: Path) -> str:
 
 
 _SHOWN_TEXTS = 3
-"""So many texts of a long list are shown to people."""
+"""Maximum number of strings shown of a long list, except in JSON."""
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
-    """An indented list for people; counts get their thousands apart, and of many texts only the first are shown."""
+    """Format facts as an indented list, with thousands separators and long lists cut."""
     lines: list[str] = []
     for key, value in facts.items():
         title = f"{indent}{_shown(key if '.' in key else key.replace('_', ' '))}:"
@@ -199,6 +199,6 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
 
 
 def _shown(value: object) -> str:
-    """A value as text; one that could command the terminal is quoted, since files tell what they like."""
+    """A value as text; quoted if it contains control characters, since files are untrusted."""
     text = str(value)
     return text if text.isprintable() else repr(text)

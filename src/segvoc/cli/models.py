@@ -11,7 +11,7 @@ from segvoc.models.catalog import ListedModel, catalog
 
 @click.command()
 def models() -> None:
-    """List the models that can be named: which are ready, which are fetched at first use, which must be trained."""
+    """List the models: ready, fetched at first use, or to be trained."""
     listed = catalog().models
     width = max(map(len, listed))
     for name, model in listed.items():
@@ -21,11 +21,11 @@ def models() -> None:
 
 
 def summary_of_weights(model: ListedModel, *, here: bool = True) -> str:
-    """Whether a model is ready, fetched at first use, or must be trained or given, in a few words.
+    """Describe briefly whether a model is ready, fetched at first use, or needs training or a file.
 
     Args:
         model: the model.
-        here: whether to consider what this machine's cache holds.
+        here: whether to consider this machine's cache.
     """
     from segvoc.checkpoints.fetching import cached
 

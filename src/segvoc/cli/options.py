@@ -1,4 +1,4 @@
-"""Options of commands that label images: the model with its weights, device and precision, and `LabelOptions`."""
+"""Options of commands that label images: the model, its weights, device and precision, and `LabelOptions`."""
 
 import functools
 import importlib.util
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def own_network(place: str) -> "SegmentationNetwork":
-    """Build a network by a function in a Python file, which is run.
+    """Run a Python file and build a network with its function.
 
     Args:
-        place: the file and the function, which takes nothing and returns a network or a model: "mine.py:build".
+        place: the file and the function, which takes no arguments and returns a network or a model: "mine.py:build".
 
     Raises:
-        UsageError: there is no such file or function, it fails, or it returns something else.
+        UsageError: the file or function doesn't exist, fails, or returns something else.
     """
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
@@ -62,12 +62,12 @@ def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="WORDS",
         multiple=True,
         callback=lambda context, option, given: ",".join(given) if given else None,
-        help='One word for each class, separated by commas: "cat, sofa, wall"; several lists add up.',
+        help='One word per class, separated by commas: "cat, sofa, wall"; repeatable.',
     )
     filed = click.option(
         "--words-file",
         metavar="FILE",
-        help="One class per line, where commas separate synonyms; or a classes.json, a list or a name for each id.",
+        help="One class per line, with commas between synonyms; or a classes.json: a list, or a name for each id.",
     )
     return listed(filed(function))
 
@@ -89,7 +89,7 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
     """The parts from either option; None if neither is given.
 
     Raises:
-        UsageError: Both are given, or the parts can't be read.
+        UsageError: both are given, or the parts can't be read.
     """
     if parts is not None and parts_file is not None:
         raise UsageError("both --parts and --parts-file are given; give one of them")
@@ -101,10 +101,10 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
 def words_or_own(
     vocabulary: Vocabulary | None, model: "Segmenter", labels: LabelOptions
 ) -> tuple[Vocabulary, LabelOptions]:
-    """The words of a call, and how it labels; without words those that the model was trained on or taught.
+    """The words and options of a call; without words, those that the model was trained on or taught.
 
     Raises:
-        UsageError: there are neither.
+        UsageError: neither exist.
     """
     if vocabulary is not None:
         return vocabulary, labels
@@ -120,7 +120,7 @@ def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
     """The words from either option.
 
     Raises:
-        UsageError: Both or neither are given, or the words can't be read.
+        UsageError: both or neither are given, or the words can't be read.
     """
     if words is not None and words_file is not None:
         raise UsageError("both --words and --words-file are given; give one of them")
@@ -138,39 +138,39 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """The values of the options that `model_options` adds, or of some of them."""
+    """The values of the options that `model_options` adds."""
 
     weights: str | None = None
     options: tuple[str, ...] = ()
     device: str = "auto"
     dtype: DtypeName = "float32"
-    """--dtype: the precision it runs in."""
+    """--dtype: the precision of inference."""
     taught: tuple[str, ...] = ()
     """--taught: files of taught words."""
     network: str | None = None
-    """--network: the file and function that build the network of a file whose author built it."""
+    """--network: the file and function that build a custom network."""
 
     def departures(self) -> Mapping[str, object]:
         """The settings of --set by name.
 
         Raises:
-            UsageError: A setting has no "=", or a name occurs twice.
+            UsageError: a setting has no "=", or a name occurs twice.
         """
         return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
 
     def load(self, model: str, device: str | None = None) -> "NetworkSegmenter":
-        """Load a network onto `device`, by default the one of --device, for commands that look into it.
+        """Load a PyTorch network onto `device` (default: --device), for commands that need its modules.
 
         Raises:
-            UsageError: See `segvoc.load`, or the model is an exported one.
-            CheckpointError: See `segvoc.load`.
+            UsageError: see `segvoc.load`; or the model is an export.
+            CheckpointError: see `segvoc.load`.
         """
         check_name_without_torch(model)
         from segvoc.models.loading import load_network
         from segvoc.models.opening import means_exported_folder
 
         if means_exported_folder(model):
-            raise UsageError(f"{model!r} is an exported model, which only labels images; name the model it was made of")
+            raise UsageError(f"{model!r} is an exported model, which only labels images; name the original model")
         departures = self.departures()
         network = load_network(
             model,
@@ -183,11 +183,11 @@ class ModelOptions:
         return self.with_taught(network)
 
     def open_light(self, model: str) -> "Segmenter":
-        """Load any model that labels images; plain `tiny` without PyTorch where it can (`load_to_label`).
+        """Load any model that labels images; plain `tiny` without PyTorch if possible (`load_to_label`).
 
         Raises:
-            UsageError: See `segvoc.load`.
-            CheckpointError: See `segvoc.load`.
+            UsageError: see `segvoc.load`.
+            CheckpointError: see `segvoc.load`.
         """
         from segvoc.models.opening import load_to_label
 
@@ -197,8 +197,8 @@ class ModelOptions:
         """Load any model that labels images.
 
         Raises:
-            UsageError: See `segvoc.load`.
-            CheckpointError: See `segvoc.load`.
+            UsageError: see `segvoc.load`.
+            CheckpointError: see `segvoc.load`.
         """
         from segvoc.models.opening import load
 
@@ -227,7 +227,7 @@ class ModelOptions:
         return own_network(self.network)
 
     def with_taught(self, model: "AnyModel") -> "AnyModel":
-        """A model with the words of --taught.
+        """Add the words of --taught to a model.
 
         Raises:
             CheckpointError: a file can't be read, or is for another model.
@@ -240,11 +240,11 @@ class ModelOptions:
 
 
 NETWORK_OPTIONS = ("weights", "options", "device", "dtype")
-"""Options of a command that looks into a network, or compares its numbers."""
+"""Options of a command that inspects a network or compares its outputs."""
 
 
 def model_options(*names: str, dtype: DtypeName = "float32") -> Decorator:
-    """Add options of a model to a command, which gets their values as its argument `chosen`.
+    """Add model options to a command, which gets their values as its argument `chosen`.
 
     Args:
         names: the fields of `ModelOptions`.
@@ -269,7 +269,7 @@ def _dtype_option(default: DtypeName) -> Decorator:
         "--dtype",
         default=default,
         type=click.Choice(get_args(DtypeName)),
-        help="Precision; auto: the fastest that keeps the labels of tiny's own weights, else float32.",
+        help="Precision; auto: the fastest that preserves labels for tiny's shipped weights, otherwise float32.",
     )
 
 
@@ -291,14 +291,14 @@ _OPTIONS: Mapping[str, Decorator] = {
     "network": click.option(
         "--network",
         metavar="FILE.py:FUNCTION",
-        help="Run this function to build the network of a model with an aggregation of your own.",
+        help="Build a custom network by running this function.",
     ),
 }
-"""The options by their names in `ModelOptions`; --dtype has several defaults."""
+"""The options by their names in `ModelOptions`, except for --dtype, which has several defaults."""
 
 
 def label_options(*names: str) -> Decorator:
-    """Add options to a command, which gets the value of all of them as its argument `labels`.
+    """Add options to a command, which gets them as a `LabelOptions`, its argument `labels`.
 
     Args:
         names: fields of `LabelOptions`.
@@ -307,7 +307,7 @@ def label_options(*names: str) -> Decorator:
 
 
 def given_options(*names: str) -> Decorator:
-    """Add options to a command, which gets those that are there as its argument `given` (`LabelKeywords`).
+    """Add options to a command, which gets the given ones as its argument `given` (`LabelKeywords`).
 
     Args:
         names: fields of `LabelOptions`.
@@ -338,7 +338,7 @@ def _with_label_options(
 
 
 def _checked(given: LabelKeywords) -> LabelOptions:
-    """The value of some options, whose errors name them as they are typed."""
+    """Validate options; errors name the command-line flags."""
     try:
         return LabelOptions(**given)
     except UsageError as error:

@@ -20,12 +20,12 @@ from segvoc.progress import print_line
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
 @data_option("The data folder, with the downloads; label maps are written there too.")
 @click.option("--jobs", type=int, metavar="N", help="Number of processes; by default one per core.")
-@click.option("--partial", "partial", is_flag=True, help="Prepare what is there, even if images are missing.")
+@click.option("--partial", "partial", is_flag=True, help="Prepare what was downloaded, even if images are missing.")
 def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, partial: bool) -> int:
     """Convert the original downloads of each BENCHMARK (archives, or unpacked) to label maps.
 
-    If downloads are missing, the command says which, where to get them and where to put them. If interrupted, run
-    the same command again to resume; once everything is prepared, it does nothing.
+    Missing downloads are listed, with where to get and put them. If interrupted, run the same command again to resume;
+    once everything is prepared, it does nothing.
     """
     chosen = [find_benchmark(name) for name in dict.fromkeys(benchmarks)]
     if jobs is not None and jobs < 1:
@@ -44,7 +44,7 @@ def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, parti
                 on_failure=lambda message: print_line(f"segvoc: error: {message}"),
             )
         except InputError as error:
-            # a whole archive is damaged; the other benchmarks can still be prepared
+            # an archive is damaged; the other benchmarks can still be prepared
             failures += 1
             echo(f"segvoc: error: {error}", err=True)
             continue
@@ -57,7 +57,7 @@ def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, parti
 
 
 def _summary(benchmark: Benchmark, manifest: Manifest, root: Path, *, already: bool) -> str:
-    """One line: how many images were prepared, and how many were not."""
+    """One line: how many images were prepared, and how many weren't."""
     of = f" of {benchmark.image_count}" if manifest.partial and benchmark.image_count is not None else ""
     counts = [f"{len(manifest.records)}{of} {'records' if benchmark.parts else 'images'}"]
     for stems, state in ((manifest.left_out, "left out"), (manifest.missing, "missing"), (manifest.failed, "failed")):

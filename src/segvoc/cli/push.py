@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 @click.argument("source")
 @click.argument("repository", metavar="OWNER/NAME")
 @click.option("--private/--public", default=None, help="Whether a new repository is private.")
-@click.option("--revision", metavar="BRANCH", help="Branch to write to, made if there is none; by default main.")
-@click.option("--license", metavar="SPDX", help="The license that you give the model, such as apache-2.0.")
+@click.option("--revision", metavar="BRANCH", help="Branch to write to, created if missing; by default main.")
+@click.option("--license", metavar="SPDX", help="The model's license, such as apache-2.0.")
 @click.option(
     "--report", "reports", multiple=True, metavar="DIR", help="A report of segvoc evaluate, for the card; repeatable."
 )
 @click.option(
     "--weights/--words-alone",
     default=None,
-    help="Upload the network's weights, or taught words alone; by default weights unless they ship with segvoc.",
+    help="Upload the network's weights, or only taught words; by default weights unless they ship with segvoc.",
 )
-@click.option("--data", metavar="TEXT", help="What images it learned from, and their license, for the card.")
-@click.option("--model", metavar="NAME", help="The model that the words of a *.words.safetensors were taught to.")
-@click.option("--no-images", is_flag=True, help="Show none of the run's images on the card.")
-@click.option("--keep-card", is_flag=True, help="Leave the card of an existing repository as it is.")
-@click.option("--out", metavar="DIR", help="Write everything into this folder, to look at, and upload nothing.")
+@click.option("--data", metavar="TEXT", help="The training images and their license, for the card.")
+@click.option("--model", metavar="NAME", help="The model of a *.words.safetensors file.")
+@click.option("--no-images", is_flag=True, help="Leave the run's images off the card.")
+@click.option("--keep-card", is_flag=True, help="Keep the card of an existing repository.")
+@click.option("--out", metavar="DIR", help="Dry run: write everything to this folder, upload nothing.")
 def push(
     source: str,
     repository: str,
@@ -54,7 +54,7 @@ def push(
 ) -> None:
     """Share SOURCE on the Hugging Face hub, with a model card.
 
-    SOURCE is the folder of a run, a .safetensors of segvoc, or a file of taught words. Others load it by its name:
+    SOURCE is a run folder, a segvoc .safetensors file, or a file of taught words. Others load it by its name:
     segvoc segment photo.jpg --model OWNER/NAME. Log in once with `hf auth login`, or set HF_TOKEN.
     """
     opened = _opened(source, model)
@@ -79,7 +79,7 @@ def push(
 
 
 def _opened(source: str, model: str | None) -> "Segmenter":
-    """The model; that of taught words has them."""
+    """Load the model, with its taught words if SOURCE has them."""
     from segvoc.models.opening import load
 
     if not source.endswith(WORDS_SUFFIX):
@@ -93,7 +93,7 @@ def _opened(source: str, model: str | None) -> "Segmenter":
 
 
 def _with_scores(found: "ShareableModel", opened: "Segmenter", reports: Sequence[str]) -> "ShareableModel":
-    """The model with the scores of reports on its card, before its own."""
+    """Add the scores of reports to the model's card, before those of its run."""
     if not reports:
         return found
     from segvoc.checkpoints.origins import content_hash

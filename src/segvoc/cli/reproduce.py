@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--all",
     "everything",
     is_flag=True,
-    help="Every model with published weights and scores (with --benchmark also those without scores).",
+    help="Every model with published weights and scores (with --benchmark, also models without scores).",
 )
 @click.option("--weights", metavar="FILE", help="Your own weights for the model, instead of the published ones.")
 @click.option(
@@ -66,16 +66,16 @@ def reproduce(
 ) -> int:
     """Score the networks NAME by their papers' protocol, beside the published scores.
 
-    NAME is a model, whose published weights are downloaded and verified, or yours with --weights. With --train,
-    NAME is a recipe, which is trained first. A row of a paper's table is a NAME, too: "PCA-Seg, Table 5a, EPL".
+    NAME is a model, whose published weights are downloaded and verified, unless --weights gives yours. With --train,
+    NAME is a recipe to train first. NAME can also be a row of a paper's table: "PCA-Seg, Table 5a, EPL".
 
-    First reports which benchmarks are prepared in ROOT, which are downloaded (and prepares them), and which are
-    missing, with where to get them. Everything is evaluated in float32. The report's page, index.html, has a
-    verdict for each benchmark: whether our score is within 0.1 mIoU of the published one; with several seeds, their
-    mean. If interrupted, run the same command again to resume. Under torchrun, the processes share the work.
+    First lists which benchmarks are prepared in ROOT, which are downloaded (and prepares them), and which are
+    missing, with download links. Everything is evaluated in float32. The report's page, index.html, has a
+    verdict per benchmark: whether our score (with several seeds, their mean) is within 0.1 mIoU of the published
+    score. If interrupted, run the same command again to resume. Under torchrun, the processes share the work.
 
-    Exit codes: 0 if every score is within 0.1 (or none is published); 1 if a score isn't, if images are missing or
-    damaged, or if a benchmark that you named can't be run; 2 if nothing can be run.
+    Exit codes: 0 if every score is within 0.1 (or none is published); 1 if a score isn't, images are missing or
+    damaged, or a requested benchmark can't be run; 2 if nothing can be run.
     """
     refuse_twice(benchmarks)
     _check(names, everything, jobs, out)
@@ -140,7 +140,7 @@ def _check_training(everything: bool, weights: str | None, given: Sequence[str])
 
 
 def _training(options: Mapping[str, Any]) -> "TrainingCall":
-    """The training that the options ask for, by their names."""
+    """The training call, from the options by name."""
     from segvoc.reproduction.reproduce import TrainingCall
     from segvoc.training.caption_task import CaptionFiles
     from segvoc.training.start import Start
@@ -175,7 +175,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _failed(content: dict) -> Sequence[str]:
-    """What keeps the exit code from being 0: of the means over seeds where there are some, else of each model."""
+    """Failures that make the exit code 1: of the means over seeds if there are any, else of each model."""
     averaged = {mean["name"] for mean in content["means"]}
     models = [model for model in content["models"] if model["name"] not in averaged]
     return [f"{entry['name']}: {line}" for entry in (*models, *content["means"]) for line in entry["failures"]]

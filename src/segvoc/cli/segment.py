@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 _Files = TypeVar("_Files", bound=ResultFiles)
 
 Work = Sequence[tuple[InputImage, ResultFiles | None]]
-"""The images of a call, and where their results would go if they were small; None if there is nothing to read."""
+"""The images of a call and their result files if they were small; None if there is nothing to read."""
 
 
 @click.command()
@@ -106,15 +106,15 @@ Work = Sequence[tuple[InputImage, ResultFiles | None]]
     help=f"Write a dataset for other programs instead: {', '.join(FORMAT_NAMES)}.",
 )
 @click.option("--copy-images/--no-copy-images", default=True, help="Copy the images into the dataset.")
-@click.option("--objects", is_flag=True, help="Count things: each connected region of a word is an object.")
+@click.option("--objects", is_flag=True, help="Count objects: the connected components of each word.")
 @click.option(
     "--least-object",
     type=click.IntRange(min=1),
     metavar="N",
-    help="With --objects: fewest pixels of one; a 5,000th of the image by default.",
+    help="With --objects: minimum size in pixels; by default 1/5,000 of the image.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
-@click.option("--compact", is_flag=True, help="Report only the words that were found.")
+@click.option("--compact", is_flag=True, help="Report only words that have pixels.")
 @click.option("--overlay/--no-overlay", default=True, help="Draw overlays.")
 @click.option(
     "--overlay-megapixels",
@@ -123,7 +123,7 @@ Work = Sequence[tuple[InputImage, ResultFiles | None]]
     metavar="M",
     help="Draw the overlays of larger images at this size.",
 )
-@click.option("--resume", is_flag=True, help="Resume: skip the images that are done, with the same settings.")
+@click.option("--resume", is_flag=True, help="Skip images already done with the same settings.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Number of processes.")
 @click.option("--shard", metavar="K/N", help="Label only the K-th of N shares of the images.")
 @click.option(
@@ -136,13 +136,13 @@ Work = Sequence[tuple[InputImage, ResultFiles | None]]
     "--bands",
     metavar="R,G,B",
     callback=lambda context, option, text: _band_numbers(text),
-    help="Bands of a TIFF to use as red, green and blue, from 1; or one for gray.",
+    help="Bands of a TIFF to use as red, green and blue, from 1; or a single gray band.",
 )
 @click.option(
     "--max-megapixels",
     type=click.FloatRange(min=0, min_open=True),
     metavar="M",
-    help="With tiles: largest image other than TIFF; 200 by default.",
+    help="With tiles: maximum size of images other than TIFF; 200 by default.",
 )
 def segment(
     images: Sequence[str],
@@ -174,15 +174,15 @@ def segment(
 ) -> int:
     """Label every pixel of each IMAGE with one of the words. IMAGE is a file, a folder, a pattern or a video.
 
-    For photo.jpg, writes photo.png (the label map), photo.overlay.png (to look at) and photo.json (the share of
+    For photo.jpg, writes photo.png (the label map), photo.overlay.png (for viewing) and photo.json (the share of
     each word); with --parts also photo.parts.png (the part at each pixel of an object). Subfolders are kept. If
-    a.jpg and a.png are in one folder, their results are named a.jpg.png, a.png.png, and so on.
+    a.jpg and a.png are in the same folder, their results are named a.jpg.png, a.png.png, and so on.
 
     For video.mp4, writes video.overlay.mp4 (all frames), video/000000.png, ... (label maps) and video.json.
 
-    With --objects also photo.objects.png (the number of each pixel's object), and the report counts them.
+    With --objects, also writes photo.objects.png (each pixel's object number) and counts the objects in the report.
 
-    With --format, writes one dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
+    With --format, writes a dataset of all images to FOLDER instead, for COCO's tools, LabelMe, CVAT, ...
     """
     asked_parts, vocabulary = parts_of(parts, parts_file), _vocabulary(words, words_file, images)
     inputs = name_case_pairs(_named_images(images, skip=out), out)
@@ -225,8 +225,8 @@ def segment(
     if in_tiles:
         most = MAX_PIXELS if max_megapixels is None else round(max_megapixels * 1e6)
         return _segment_in_tiles(call, work, {"bands": bands, "max_pixels": most}, jobs)
-    del call  # with several processes, each has a model of its own
-    # a call with one image has nothing to go on with, and leaves nothing but its results
+    del call  # each of several processes loads its model
+    # a call with one image has nothing to resume, so it leaves only its results
     keeps_done = resume or len(inputs) > 1 or dataset is not None
     all_words = dataset_words(labeling, segmenter)
     planned = [(image.path, paths) for image, paths in work if paths is not None]
@@ -236,7 +236,7 @@ def segment(
         groups = _unfinished(planned, done, segmenter.batch)
         if min(jobs, len(groups)) > 1:
             lines = label_in_processes(labeling, segmenter, groups, jobs, kept)
-            del segmenter  # each process has its own
+            del segmenter  # each process loads its model
         else:
             lines = label_images(labeling, segmenter, list(chain.from_iterable(groups)), kept)
         done -= {paths.stem for group in groups for _, paths in group}
@@ -259,12 +259,12 @@ def segment(
 
 
 def _are_stretched(inputs: Sequence[InputImage], labels: LabelOptions) -> bool:
-    """Whether all images are TIFFs of which a range of values is asked for."""
+    """Whether all images are TIFFs and --stretch is given."""
     return labels.stretch is not None and all(is_raster(image.path) for image in inputs)
 
 
 def _vocabulary(words: str | None, words_file: str | None, images: Sequence[str]) -> "Vocabulary | None":
-    """The words, if there are any."""
+    """The words, if any are given."""
     if words is not None and (hint := unquoted_hint(words, images)):
         raise UsageError(hint)
     return None if words is None and words_file is None else vocabulary_of(words, words_file)
@@ -290,7 +290,7 @@ def _check_objects(objects: bool, least: int | None, *, instead: str | None) -> 
 def _plans(
     dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, videos: bool, kinds: Mapping[str, bool]
 ) -> Sequence[ResultFiles | None]:
-    """Where the results of each image, or video, go; `kinds` are those that there may be."""
+    """The result files of each image or video; `kinds` are the possible kinds of files."""
     if videos:
         return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=kinds["overlay"]))
     if dataset is None:
@@ -300,21 +300,21 @@ def _plans(
 
 
 def _share(inputs: Sequence[InputImage], shard: str | None) -> list[bool]:
-    """Whether each image is in the share K/N: by its name alone, whatever other images there are."""
+    """Whether each image is in shard K/N, by a hash of its name: independent of the other images."""
     if shard is None:
         return [True] * len(inputs)
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
     number, of = map(int, found.groups()) if found else (0, 0)
     if not 1 <= number <= of:
-        raise UsageError(f"--shard {shard!r} is not a share; give its number and how many there are, for example 1/4")
+        raise UsageError(f"--shard {shard!r} is invalid; give K/N, for example 1/4")
     names = (image.stem + image.path.suffix if image.stem else str(image.path) for image in inputs)
     return [zlib.crc32(os.fsencode(name)) % of == number - 1 for name in names]
 
 
 def _unfinished(planned: Sequence[Planned], done: Collection[str], batch: int) -> list[Sequence[Planned]]:
-    """Images to label, in groups that go through the network together.
+    """Images to label, in batches.
 
-    A group is done as a whole or not at all, since the images of a batch change the last bits of one another's results.
+    A batch is redone as a whole, since its images affect the last bits of each other's results.
     """
     groups = [planned[start : start + batch] for start in range(0, len(planned), batch)]
     return [group for group in groups if not all(paths.stem in done for _, paths in group)]
@@ -327,7 +327,7 @@ def _in_order(
     *,
     as_json: bool,
 ) -> Iterator[str | SegvocError | None]:
-    """For each image the line to print, or its error; None for one that was done before, whose summary was printed."""
+    """For each image the line to print, or its error; None if it was done and printed by an earlier call."""
     for image, paths in work:
         if paths is None:
             yield InputError(image.problem or "nothing to read")
@@ -347,14 +347,14 @@ def _report_again(paths: ResultFiles) -> str | SegvocError:
 
 
 def json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> str:
-    """The report as one line of JSON; ASCII alone, since standard output may have any encoding."""
+    """The report as one line of JSON; ASCII only, since standard output may have any encoding."""
     return json.dumps(result.report(compact=compact), allow_nan=False)
 
 
 def summary_line(result: "Segmentation", paths: ResultFiles) -> str:
-    """For people: the words and the parts with the most pixels, what was not found, and where the results are.
+    """The human-readable summary: words and parts with the most pixels, absent words, and the result files.
 
-    A second line says so if perhaps none of the words is in the image.
+    A second line warns if perhaps none of the words is in the image.
     """
     report = result.report(compact=True)
     kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
@@ -378,7 +378,7 @@ def _count(entry: Mapping[str, Any]) -> str:
 
 
 def _named_images(arguments: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
-    """All images that arguments name, as `image_paths` finds them; a line says which files of folders aren't images."""
+    """Resolve arguments to images with `image_paths`; prints a line on skipped files that aren't images."""
     passed_over: Counter[str] = Counter()
     found = image_paths(arguments, skip, passed_over)
     if (line := passed_over_line(passed_over)) is not None:
@@ -387,7 +387,7 @@ def _named_images(arguments: Iterable[PathLike], skip: PathLike | None = None) -
 
 
 def _print_failures(failures: int, total: int, what: str) -> None:
-    """Print the last line of a call in which images failed, each of which was named, where it says more than that."""
+    """Print how many of several images failed."""
     if total > 1 and failures:
         print_line(
             f"segvoc: {failures} of {total} {what} failed" + ("" if failures == total else ", the others are done")
@@ -403,25 +403,25 @@ def _band_numbers(text: str | None) -> tuple[int, ...] | None:
     except ValueError:
         numbers = ()
     if len(numbers) not in (1, 3) or min(numbers) < 1:
-        raise UsageError(f"--bands {text!r} is invalid; give three numbers from 1, such as 3,2,1, or one")
+        raise UsageError(f"--bands {text!r} is invalid; give one number from 1, or three such as 3,2,1")
     return numbers
 
 
 def _disk_full(error: DiskFullError, done: int, total: int, what: str) -> DiskFullError:
-    """The error that ends a call on a full disk, with how many images or videos are done."""
+    """The error for a full disk, with the number of finished images or videos."""
     if total == 1:
         return error
-    return DiskFullError(f"{error}; {done} of {total} {what} are done, and the same call with --resume does the others")
+    return DiskFullError(f"{error}; {done} of {total} {what} are done; run again with --resume for the others")
 
 
 def _print_result(line: str | None) -> None:
-    """Print a line to standard output, beside any bar; None prints nothing."""
+    """Print a line to standard output, above any progress bar; None prints nothing."""
     if line is not None:
         print_line(line, err=False)
 
 
 class _Steps:
-    """Progress within one image or video: called with what is done, by earlier calls too, and with all there is."""
+    """Progress within one image or video: called with the finished (by earlier calls too) and total steps."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._has_begun = progress, False
@@ -443,11 +443,11 @@ class _OneByOne:
     labeling: Labeling
     model: "Segmenter"
     begin: BeginWork
-    """Begins the work of the call, with all that the results depend on."""
+    """Starts or resumes the work, with everything that the results depend on."""
     as_json: bool
-    """Whether lines are reports, which are then printed of what was done before, too."""
+    """Whether to print JSON reports, also of images done before."""
     resume: bool
-    """Whether to go on with what an earlier call has done."""
+    """Whether to resume an earlier call."""
 
     def label(
         self,
@@ -458,9 +458,9 @@ class _OneByOne:
         what: str,
         unit: str,
     ) -> int:
-        """Label images or videos, print a line for each, and keep which are done; returns the exit code.
+        """Label images or videos, print a line for each, and record which are done; returns the exit code.
 
-        `label` labels one, writes its results, and tells what was found and whether all of it could be read.
+        `label` labels one input, writes its results, and returns its result and whether all of it could be read.
         """
         planned = [(source.path, files) for source, files in work if files is not None]
         failures, damaged = 0, 0
@@ -502,7 +502,7 @@ def _has_videos(
     tiles: bool,
     jobs: int,
 ) -> bool:
-    """Whether a call labels videos, as all of its options and inputs then have to."""
+    """Whether a call labels videos; then all of its options and inputs must be for videos."""
     named = [source for source in inputs if source.problem is None]
     videos = [source for source in named if is_video(source.path)]
     if not videos:
@@ -513,12 +513,12 @@ def _has_videos(
     if len(videos) < len(named):
         image = next(source.path for source in named if not is_video(source.path))
         raise UsageError(
-            f"{str(videos[0].path)!r} is a video and {str(image)!r} is none; label videos and images in two calls"
+            f"{str(videos[0].path)!r} is a video, {str(image)!r} is not; label videos and images in two calls"
         )
     if dataset_format is not None:
-        raise UsageError("a dataset has images; leave out --format, or make images of the video's frames first")
+        raise UsageError("--format needs images; leave out --format, or extract the video's frames first")
     if parts:
-        raise UsageError("parts are looked for in images only; leave out --parts, or the video")
+        raise UsageError("--parts is for images only; leave it out, or the video")
     if tiles or labels.stretch is not None:
         raise UsageError("videos have no tiles; leave out --tile and its relatives")
     if jobs > 1:
@@ -528,7 +528,7 @@ def _has_videos(
 
 
 def _segment_videos(call: _OneByOne, work: Work, every: int) -> int:
-    """Label videos (None: nothing to read), every such frame, and print a line for each; returns the exit code."""
+    """Label every `every`-th frame of videos (None: nothing to read), print a line for each; returns the exit code."""
     labeling, model = call.labeling, call.model
     check_every(every)
     words = labeling.encoded(model)
@@ -557,12 +557,12 @@ def _print_losses(result: VideoResult) -> None:
 
 
 def _segment_in_tiles(call: _OneByOne, work: Work, reading: Mapping[str, Any], jobs: int) -> int:
-    """Label big images, read as `label_big_image` is told, and print a line for each; returns the exit code."""
+    """Label big images by `label_big_image`, and print a line for each; returns the exit code."""
     labeling, model = call.labeling, call.model
     if labeling.parts is not None:
-        raise UsageError("parts are looked for in whole images only; leave out --parts, or --tile")
+        raise UsageError("--parts needs whole images; leave out --parts, or --tile")
     if labeling.dataset is not None:
-        raise UsageError("a dataset has whole images; leave out --format, or --tile")
+        raise UsageError("--format needs whole images; leave out --format, or --tile")
     if jobs > 1:
         raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
     paths = _planned(work, labeling.out, overlay=labeling.overlay is not None)
@@ -582,7 +582,7 @@ def _segment_in_tiles(call: _OneByOne, work: Work, reading: Mapping[str, Any], j
 
 
 def _planned(work: Work, out: str, *, overlay: bool) -> list[ResultPaths | None]:
-    """Where the results go; no package that is needed is missing, and no result is an input."""
+    """Plan the result files; checks that required packages are installed and no result overwrites an input."""
     images = [image.path for image, files in work if files is not None]
     paths = [
         None if files is None else ResultPaths.below(out, files.stem, overlay=overlay, placed=is_raster(image.path))

@@ -15,7 +15,7 @@ from segvoc.serving.settings import KEY_VARIABLE, ServiceSettings, key_settings
 
 @contextmanager
 def naming_fastapi() -> Iterator[None]:
-    """Raise one line that names the extra `serve` where an import inside fails for want of one of its packages."""
+    """Turn a failed import of a package of the extra `serve` into a one-line error that names the extra."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -27,14 +27,14 @@ def naming_fastapi() -> Iterator[None]:
 
 @click.command()
 @click.argument("model", default="tiny")
-@click.option("--host", default="127.0.0.1", help="Address to listen on; any other one needs an API key.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; any other address needs an API key.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65_535), help="Port to listen on.")
 @click.option(
     "--queue",
     default=ServiceSettings.queue,
     show_default=True,
     type=click.IntRange(1),
-    help="Images that may wait for the model; more get 429.",
+    help="Max queued images (429 beyond).",
 )
 @model_options("weights", "device", "dtype", "taught", dtype="auto")
 @click.option(
@@ -54,7 +54,7 @@ def serve(
     """Serve MODEL over HTTP.
 
     POST /v1/segment labels images; /openapi.json describes the API. By default the service listens on this machine
-    only. With another --host it requires an API key from its callers; put a proxy with TLS in front of it.
+    only. With another --host, clients need an API key; put a proxy with TLS in front of it.
     """
     with naming_fastapi():
         from segvoc.serving.admission import is_loopback
@@ -63,7 +63,7 @@ def serve(
     keys = key_settings(api_key_file, "--api-key-file")
     if not is_loopback(host) and not any(keys.values()):
         raise UsageError(
-            f"--host {host} can be reached from elsewhere; give --api-key-file FILE, or set {KEY_VARIABLE}"
+            f"--host {host} is reachable from other machines; give --api-key-file FILE, or set {KEY_VARIABLE}"
         )
     extensions = tuple(extension.routes(more) for extension in installed_extensions())
     settings = ServiceSettings(queue=queue, extensions=extensions, **keys)

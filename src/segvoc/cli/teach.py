@@ -1,4 +1,4 @@
-"""`segvoc teach`: learns words from labeled images, and says what the examples are good for."""
+"""`segvoc teach`: learns words from labeled images, and scores them on held-out images."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @click.option("--model", default="tiny", metavar="NAME", help="The model to teach, or its path.")
 @model_options(*NETWORK_OPTIONS)
 @click.option("--out", required=True, metavar="FILE", help="The file to write, such as street.words.safetensors.")
-@click.option("--keep-worse", is_flag=True, help="Keep the examples of words that get worse with them, too.")
+@click.option("--keep-worse", is_flag=True, help="Also keep the examples of words that get worse with them.")
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Random seed.")
-@click.option("--json", "as_json", is_flag=True, help="Print what the file says of its words as one line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the file's record of its words as one line of JSON.")
 def teach(
     images: str | None,
     labels: str | None,
@@ -46,9 +46,9 @@ def teach(
 ) -> None:
     """Learn words from labeled images (--images, --labels, --classes; or --dataset), for --taught of other commands.
 
-    Twenty images are often enough, and pixels may be unlabeled: scribbles and single regions do. The network itself
-    stays as it is: FILE holds a small classifier for each word. Words that get worse by their examples on images that
-    were held out keep their text.
+    Twenty images are often enough, and pixels may be unlabeled: scribbles and single regions are enough. The network
+    stays frozen: FILE holds a small classifier per word. Words whose examples lower the IoU on held-out images keep
+    their text embeddings.
     """
     examples = _examples(images, labels, classes, dataset)
     warn_of_absent_classes(examples)
@@ -83,7 +83,7 @@ def _examples(images: str | None, labels: str | None, classes: str | None, datas
 
 
 def _shown(stack: ExitStack) -> Callable[[str, int, int], None]:
-    """Shows each stage with a bar of its own."""
+    """Show a progress bar per stage."""
     bars: dict[str, Progress] = {}
 
     def show(what: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""`segvoc train`: trains a network by a paper's recipe, or on images of your own."""
+"""`segvoc train`: trains a network by a paper's recipe, or fine-tunes on your own images."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ class _ListingRecipes(click.Command):
     """A command whose help ends with examples and the names of all recipes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List them all, without the seconds that importing them takes."""
+        """List all recipes without importing them, which takes seconds."""
         with formatter.section("Recipes"):
             formatter.write_text(", ".join((*catalog().recipes, FINETUNE)))
         with formatter.section("For example"):
@@ -49,10 +49,10 @@ EXAMPLES = (
 
 
 NO_TRACKER = "none"
-"""Value of --track for a run that nothing follows."""
+"""Value of --track for a run without trackers."""
 
 FINETUNE = "finetune"
-"""The recipe for images of one's own, whose settings follow from their number."""
+"""The recipe for your own images; its settings depend on their number."""
 
 
 @click.command(cls=_ListingRecipes)
@@ -65,9 +65,7 @@ FINETUNE = "finetune"
 @click.option("--features", metavar="DIR", help="Cache for the embeddings of phrases, shared by runs.")
 @click.option("--background", metavar="NAME", help="The class that means 'none of the others'.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
-@click.option(
-    "--objects", metavar="DIR", help="Object maps, where parts don't cover their objects (part networks only)."
-)
+@click.option("--objects", metavar="DIR", help="Object maps, if parts don't cover their objects (part networks only).")
 @click.option(
     "--object-classes", metavar="FILE", help="A JSON list of the object names, in the label order of these maps."
 )
@@ -77,12 +75,12 @@ FINETUNE = "finetune"
 @click.option(
     "--encoder-weights",
     metavar="FILE",
-    help="Encoder weights to start from: a CLIP or a DeCLIP; CLIP,DINOV2 for parts.",
+    help="Encoder weights to start from: CLIP or DeCLIP; CLIP,DINOV2 for parts.",
 )
 @click.option(
     "--transform",
     metavar="MODULE:NAME",
-    help="A function of yours that changes each training image first: image, labels = f(image, labels, rng).",
+    help="Your augmentation, applied first to each training image: image, labels = f(image, labels, rng).",
 )
 @click.option("--out", required=True, metavar="RUN", help="Folder for the run.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Training steps, instead of the recipe's.")
@@ -99,7 +97,7 @@ FINETUNE = "finetune"
     "trackers",
     multiple=True,
     type=click.Choice((*TRACKERS, NO_TRACKER)),
-    help="Where the run is followed; repeatable. By default TensorBoard's files, if it is installed.",
+    help="Experiment tracker; repeatable. By default TensorBoard, if it is installed.",
 )
 @click.option("--track-project", metavar="NAME", help="W&B's project.  [default: segvoc]")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
@@ -131,7 +129,7 @@ def train(
 ) -> None:
     """Train by RECIPE: a paper's recipe on prepared data, tiny, or finetune on your own images.
 
-    Without --weights and --encoder-weights, the run starts from published weights, which are downloaded (see segvoc
+    Without --weights and --encoder-weights, training starts from published weights, which are downloaded (see segvoc
     fetch). The result is RUN/model.safetensors, for segvoc segment --model. Ctrl-C saves a checkpoint; --resume
     continues from it.
     """
@@ -200,7 +198,7 @@ def train(
 
 
 def _callbacks(trackers: Sequence[str], project: str | None) -> "list[Callback] | None":
-    """The chosen trackers; None: none was chosen."""
+    """The chosen trackers; None if --track isn't given."""
     chosen = dict.fromkeys(trackers)
     if NO_TRACKER in chosen and len(chosen) > 1:
         raise UsageError(f"--track {NO_TRACKER} leaves all out; give it alone, or leave it out")
@@ -210,11 +208,11 @@ def _callbacks(trackers: Sequence[str], project: str | None) -> "list[Callback] 
 
 
 def _method(settings: Sequence[str]) -> "Method | None":
-    """The method that settings name, from which others follow."""
+    """The method in the settings, which sets the defaults of others."""
     from segvoc.configuration import parse_settings
 
     given = parse_settings(settings).get("method")
-    return cast("Method", given) if given in ("network", "words") else None  # others are refused as settings
+    return cast("Method", given) if given in ("network", "words") else None  # other values are refused as settings
 
 
 def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Recipe":
@@ -222,12 +220,12 @@ def _recipe(name: str, model: str | None, of_own_images: dict[str, Any]) -> "Rec
 
     if name == FINETUNE:
         if model is None:
-            raise UsageError("finetune needs a model to train on; name one: --model tiny")
+            raise UsageError("finetune needs a model to start from; name it, for example --model tiny")
         from segvoc.models.finding import trainable_model
 
         return finetune(trainable_model(model), **of_own_images)
     if model is not None:
-        raise UsageError(f"the recipe {name} says itself which model it trains; leave out --model, or use finetune")
+        raise UsageError(f"the recipe {name} determines the model; leave out --model, or use finetune")
     return RECIPES[name]()
 
 
@@ -237,7 +235,7 @@ def _object_maps(images: str | None, objects: str | None, classes: str | None, o
     if objects is None and classes is None:
         return None
     if images is None or objects is None or classes is None:
-        raise UsageError("--objects and --object-classes go together, and with --images of your own; give all three")
+        raise UsageError("--objects and --object-classes go together, with --images; give all three")
     return LabeledImages.from_folders(images, objects, classes, skip=out)
 
 
@@ -252,12 +250,12 @@ def _own_images(
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; give all of {', '.join(folders)}"
         )
     if data is not None:
-        raise UsageError("both --data and folders of your own are given; give one of them")
+        raise UsageError("both --data and your own folders are given; give one of them")
     return LabeledImages.from_folders(*map(str, folders.values()), background=background, owner=owner, skip=out)
 
 
 def _refuse(options: dict[str, str | None], why: str) -> None:
-    """Raises `UsageError` where one of the options is given."""
+    """Raise `UsageError` if any of the options is given."""
     if given := [option for option, value in options.items() if value is not None]:
         raise UsageError(f"{why}; leave out {', '.join(given)}")
 
@@ -271,7 +269,7 @@ def _captioned(images: str | None, captions: str | None, features: str | None) -
 
 
 def _gains(run: Path, held_out: int) -> Iterator[str]:
-    """What tuned words are good for, where images were held out."""
+    """Scores before and after tuning words, if images were held out."""
     from segvoc.teaching.taught_words import TaughtWords
     from segvoc.training.tuning import TUNED_WORDS_FILE
 
@@ -284,6 +282,6 @@ def _gains(run: Path, held_out: int) -> Iterator[str]:
 
 
 def _say(line: str, *, err: bool = False) -> None:
-    """Print a line; of several processes of `torchrun` only the first prints."""
+    """Print a line; under `torchrun`, only rank 0 prints."""
     if os.environ.get("RANK", "0") == "0":
         echo(line, err=err)

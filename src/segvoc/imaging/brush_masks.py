@@ -1,12 +1,12 @@
-"""Label maps as run lengths: COCO's masks, and brush masks of Label Studio, one for each class.
+"""Label maps as run lengths: COCO RLE masks and Label Studio brush masks, one per class.
 
-A brush mask is an RGBA image, row by row, whose values are packed as runs (in the format of the JavaScript package
-rle-pack). All numbers are unsigned, and their bits follow one another, the highest first:
+A brush mask is an RGBA image, row by row, packed as runs (the format of the JavaScript package rle-pack). All numbers
+are unsigned bit fields, most significant bit first:
 
-- 32 bits: how many values there are
-- 5 bits: the bits of a value, less one
-- four times 4 bits: four widths, in bits, less one
-- for each run: 1, the number of a width (2 bits), the length of the run less one (of that width), and the value
+- 32 bits: number of values
+- 5 bits: bits per value, minus 1
+- 4 x 4 bits: four widths, in bits, minus 1
+- for each run: a 1, the index of a width (2 bits), the run length minus 1 (in that width), and the value
 """
 
 import itertools
@@ -22,7 +22,7 @@ from segvoc.errors import UsageError, missing_extra
 def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict[str, Any]]:
     """Yield the mask of each class, {"size": [H, W], "counts": "..."}, as pycocotools compresses it.
 
-    The runs of all classes are found in one pass, so time doesn't grow with their number.
+    A single pass finds the runs of all classes, so time doesn't grow with their number.
 
     Args:
         labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no mask.
@@ -47,7 +47,7 @@ def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict
 
 
 def class_runs(values: UInt16[np.ndarray, " N"], classes: int) -> Iterator[Integer[np.ndarray, " R"]]:
-    """Yield where the runs of each class begin and end: begin, end (exclusive), begin, end, and so on.
+    """Yield the bounds of each class's runs: begin, end (exclusive), begin, end, and so on.
 
     Args:
         values: indices of classes.
@@ -73,22 +73,22 @@ _INSIDE = 255
 
 
 _WIDTHS = np.array([3, 4, 8, 16])
-"""Bits that the length of a run may take; the shortest that holds it is chosen."""
+"""Bit widths of run lengths; the shortest sufficient width is used."""
 
 
 _LONGEST = 1 << 16
-"""Length of the longest run; a longer one is written as several."""
+"""Maximum run length; longer runs are split."""
 
 
 _BLOCK = 1 << 16
-"""Runs whose bits are in memory at a time; each takes 32 bytes."""
+"""Runs per chunk; each takes 32 bytes."""
 
 
 _MOST_PIXELS = (1 << 32) // CHANNELS - 1
 
 
 def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UInt8[np.ndarray, " N"]]:
-    """Yield the mask of each class as the bytes of the packed runs; empty for a class without pixels.
+    """Yield the mask of each class as packed bytes; empty for a class without pixels.
 
     Args:
         labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no mask.
@@ -104,7 +104,7 @@ def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UIn
 
 
 def packed_runs(changes: Integer[np.ndarray, " R"], pixels: int) -> UInt8[np.ndarray, " N"]:
-    """The bytes of a mask of so many pixels whose runs begin and end where `class_runs` says."""
+    """Pack a mask of `pixels` pixels from the run bounds of `class_runs`."""
     lengths = np.diff(changes, prepend=0, append=pixels) * CHANNELS
     values = np.resize(np.array([0, _INSIDE]), lengths.size)
     lengths, values = lengths[lengths > 0], values[lengths > 0]

@@ -1,4 +1,4 @@
-"""Fonts for names in any script: Pillow's own, the system's, and code points where there is none."""
+"""Fonts for names in any script: Pillow's default, system fonts, or code points as a fallback."""
 
 import functools
 import shutil
@@ -18,15 +18,15 @@ SYSTEM_FONTS = (
     *("Nirmala.ttf", "NotoSansDevanagari-Regular.ttf", "NotoSansArabic-Regular.ttf", "NotoSansThai-Regular.ttf"),
     *("Kohinoor.ttc", "Thonburi.ttc", "FreeSans.ttf"),
 )
-"""Fonts of Linux, macOS and Windows that draw most scripts between them; Pillow knows where the systems keep them."""
+"""Fonts of Linux, macOS and Windows that together cover most scripts; Pillow knows the system folders."""
 
 
 def drawable(name: str, size: int) -> tuple[str, Font]:
-    """A text that shows a name, and a font that has all its characters.
+    """Return a drawable form of a name, and a font with all of its characters.
 
-    Pillow's own font comes first, so that English looks the same everywhere. Other names take the first font found on
-    the system that draws them. Where there is none, accents are dropped, emoji and symbols become their Unicode names,
-    and other characters their code points ("U+732B"), which still tell the names apart.
+    Pillow's default font comes first, so that English looks the same everywhere. Other names use the first system font
+    that covers them. Without such a font, accents are dropped, emoji and symbols become their Unicode names, and other
+    characters their code points ("U+732B"), which keeps names distinct.
     """
     name = " ".join("".join(char if char.isprintable() else " " for char in name).split()) or "(blank)"
     for font_name in _font_names(name):
@@ -40,7 +40,7 @@ def drawable(name: str, size: int) -> tuple[str, Font]:
 
 @functools.lru_cache(maxsize=64)
 def default_font(size: int) -> Font:
-    """Pillow's own font, which draws English, at a size [pixels]."""
+    """Pillow's default font, which covers English, at a size [px]."""
     return ImageFont.load_default(size)
 
 
@@ -52,7 +52,7 @@ def _font_names(text: str) -> Iterator[str | None]:
 
 @functools.lru_cache(maxsize=256)
 def _fontconfig_files(chars: frozenset[str]) -> tuple[str, ...]:
-    """Files of the fonts that have these characters, by fontconfig, where it is installed (Linux, mostly)."""
+    """Font files with these characters, by fontconfig if it is installed (mostly Linux)."""
     command = shutil.which("fc-list")
     if command is None:
         return ()
@@ -82,7 +82,7 @@ def _font(name: str | None, size: int) -> Font | None:
 
 @functools.lru_cache(maxsize=4096)
 def _has_glyph(font_name: str | None, char: str) -> bool:
-    """Whether a font has a character: Pillow doesn't say, but a missing one looks like one that never exists."""
+    """Whether a font has a character: Pillow can't tell, so compare it with the glyph of a nonexistent character."""
     font = _font(font_name, 24)
     if font is None:
         return False

@@ -1,4 +1,4 @@
-"""Which image formats are read, and how a file's format is found: by its first bytes, whatever it is called."""
+"""Supported image formats, and detection of a file's format by its first bytes, whatever its name."""
 
 import contextlib
 import ctypes
@@ -17,44 +17,44 @@ from PIL import Image
 from segvoc.errors import ImageTooLargeError, InputError, UsageError
 
 MAX_PIXELS = 200_000_000
-"""Most pixels that an image may have: this takes 0.6 GB as RGB, and covers the largest phone cameras (200 Mpx)."""
+"""Maximum number of pixels of an image: 0.6 GB as RGB; covers the largest phone cameras (200 Mpx)."""
 
 MAX_SIDE = 65_535
-"""Longest side that an image may have [pixels]; JPEG can't hold a longer one either."""
+"""Maximum side of an image [px], which is also JPEG's limit."""
 
 IMAGE_FORMATS = (
     *("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF"),
     *("PSD", "DDS", "QOI", "ICO", "SGI", "PCX", "DIB", "TGA"),
 )
-"""Pillow's names of the formats that are read, in the order in which they are tried. A short list on purpose: Pillow's
-others include ones that run programs (EPS, WMF), that hold no image or are all but extinct."""
+"""Pillow's names of the supported formats, in the order of trial. Other Pillow formats are excluded on purpose: some
+run programs (EPS, WMF), hold no image, or are all but extinct."""
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-"""What Pillow logs is in our errors too; without a handler Python prints it."""
+"""Silences Pillow's log, which our errors repeat; without a handler, Python prints it."""
 
 _TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
-"""TGA has no signature, so only files that are called so are taken for it."""
+"""TGA has no signature, so it is detected by suffix only."""
 
 IMAGE_SUFFIXES = frozenset(_TGA_SUFFIXES).union(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k "
     ".jpx .jpf .j2c .jpc .heic .heif .hif .psd .dds .qoi .ico .sgi .pcx".split()
 )
-"""File suffixes (lower case) by which images are found in a folder."""
+"""File suffixes (lower case) of images in a folder."""
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
-"""File suffixes of medical images, which aren't read."""
+"""File suffixes of medical images, which aren't supported."""
 
 DICOM_EXPORT = "export it as an 8-bit PNG, with the window to look through"
-"""What to do with them."""
+"""How to convert them, for errors."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _EITHER_BRANDS = {b"mif1", b"msf1"}
-"""Brands of files of both kinds, which name their own among the compatible ones behind it."""
+"""Generic brands of both formats, whose specific brand is among the compatible brands that follow."""
 
 TIE_POINTS, MODEL_MATRIX, GEO_KEYS = 33922, 34264, 34735
 PLACE_TAGS = (TIE_POINTS, MODEL_MATRIX, GEO_KEYS)
-"""Tags of a GeoTIFF that tell where it lies (ModelTiepoint, ModelTransformation, GeoKeyDirectory)."""
+"""Tags that georeference a GeoTIFF (ModelTiepoint, ModelTransformation, GeoKeyDirectory)."""
 
 _WEBP_IN_TIFF = 50001
 _BYTE_COUNTS = (279, 325)
@@ -65,15 +65,15 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS,
     """Refuse an image that has no pixels or too many.
 
     Args:
-        width: [px].
-        height: [px].
-        name: what the error calls it.
-        max_pixels: most pixels that it may have.
-        more: what the error says at its end.
+        width: width [px].
+        height: height [px].
+        name: name of the image in errors.
+        max_pixels: maximum number of pixels.
+        more: end of the error.
 
     Raises:
-        InputError: it has none.
-        ImageTooLargeError: it has too many.
+        InputError: the image has no pixels.
+        ImageTooLargeError: the image has too many pixels.
     """
     if width < 1 or height < 1:
         raise InputError(f"{name} has no pixels ({width} x {height}); export it again")
@@ -85,18 +85,17 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS,
 
 
 def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> Image.Image:
-    """Open an image of a known format; only its header is read.
+    """Open an image of a supported format, reading only its header.
 
-    `Image.open` would do, but it enforces Pillow's own size limit, which is lower than ours and can only be changed for
-    the whole process.
+    Replaces `Image.open`, whose size limit is lower than ours and can only be changed for the whole process.
 
     Args:
         file: the file, at its beginning.
-        name: what errors call it, such as a file name in quotes.
-        rgb: whether it is for its colors, so that measurements become these; otherwise its values stay as they are.
+        name: name of the image in errors, such as a file name in quotes.
+        rgb: convert measurements to colors; otherwise values are unchanged.
 
     Raises:
-        InputError: it is empty, damaged, of no known format, or of one that needs an extra.
+        InputError: the file is empty, damaged, of an unsupported format, or of a format that needs an extra.
     """
     prefix = file.read(64)
     if not prefix:
@@ -113,7 +112,7 @@ def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> 
         try:
             image = factory(file, "")
         except Exception as error:
-            _refuse_dicom(file, name)  # whose first 128 bytes may be those of a TIFF
+            _refuse_dicom(file, name)  # the first 128 bytes of DICOM may look like a TIFF
             if image_format == "TIFF" and isinstance(error, SyntaxError | KeyError):
                 return _unusual_tiff(file, name, error)
             raise damaged_image(name, image_format, error) from None
@@ -125,15 +124,15 @@ def identified(file: BinaryIO | io.BytesIO, name: str, *, rgb: bool = False) -> 
 
 
 def _refuse_dicom(file: BinaryIO | io.BytesIO, name: str) -> None:
-    """Say what to do with a DICOM file, by its signature or, as old ones have none, by its name."""
+    """Raise an error for a DICOM file, by its signature or, since old files have none, by its name."""
     file.seek(0)
     if file.read(132)[128:] == b"DICM" or name.rstrip("'\"").lower().endswith(DICOM_SUFFIXES):
-        raise InputError(f"{name} is a DICOM file, which isn't read; {DICOM_EXPORT}")
+        raise InputError(f"{name} is a DICOM file, which isn't supported; {DICOM_EXPORT}")
 
 
 @cache
 def _quiet_libtiff() -> None:
-    """Keep libtiff, where Pillow's wheel has it as a library of its own, from printing what Pillow raises."""
+    """Keep the libtiff of Pillow's wheel, if it is a separate library, from printing errors that Pillow raises."""
     for path in Path(PIL.__file__).parents[1].glob("pillow.libs/libtiff*"):
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(str(path))
@@ -150,7 +149,7 @@ def _is_accepted(image_format: str, accept: Callable[[bytes], object] | None, pr
 
 
 def _add_plugin(prefix: bytes, name: str) -> None:
-    """Make Pillow read HEIC, if the file is one and a package for it is installed."""
+    """Register Pillow's HEIC plugin if the file is HEIC; raise an error if it isn't installed."""
     if not _is_heif(prefix) or "HEIF" in Image.OPEN:
         return
     for package in ("pi_heif", "pillow_heif"):
@@ -161,7 +160,7 @@ def _add_plugin(prefix: bytes, name: str) -> None:
 
 
 def _is_heif(prefix: bytes) -> bool:
-    """Whether a file is a HEIC image by the brands at its beginning."""
+    """Whether a file is HEIC, by the brands at its start."""
     if prefix[4:8] != b"ftyp":
         return False
     major, end = prefix[8:12], min(int.from_bytes(prefix[:4], "big"), len(prefix))
@@ -172,7 +171,7 @@ def _is_heif(prefix: bytes) -> bool:
 def _is_misread(image: Image.Image) -> bool:
     """Whether Pillow can't decode a TIFF, or mixes up its bytes.
 
-    It can't decode WebP and blocks that are left out, and mixes up 16 bits in one uncompressed plane a band.
+    It can't decode WebP and omitted blocks, and mixes up bytes of uncompressed 16-bit planar TIFFs.
     """
     if image.format != "TIFF":
         return False
@@ -183,7 +182,7 @@ def _is_misread(image: Image.Image) -> bool:
 
 
 def _is_measured(image: Image.Image) -> bool:
-    """Whether a TIFF has coordinates and more than 8 bits: its range is that of its values, and it may have nodata."""
+    """Whether a TIFF is a measurement, with coordinates and more than 8 bits, whose range depends on its values."""
     if image.format != "TIFF":
         return False
     tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
@@ -191,9 +190,9 @@ def _is_measured(image: Image.Image) -> bool:
 
 
 def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | None = None) -> Image.Image:
-    """The RGB of a TIFF that Pillow can't read, or not as it is meant: five bands, floats, LERC, ... (`RasterImage`).
+    """The RGB of a TIFF that Pillow can't read correctly: five bands, floats, LERC, ... (`RasterImage`).
 
-    `error` is what Pillow says of it.
+    `error` is Pillow's error.
     """
     from segvoc.imaging.rasters import RasterImage
 
@@ -216,7 +215,7 @@ def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str, error: Exception | Non
 
 
 def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
-    """The error of a file that begins like an image, but can't be read; `error` says why."""
+    """The error for a file that starts like an image but can't be read because of `error`."""
     return InputError(
         f"{name}: damaged, truncated or unusual {image_format} data ({reason(error)}); "
         "copy it again, or export it again as PNG or JPEG"
@@ -224,6 +223,6 @@ def damaged_image(name: str, image_format: str, error: Exception) -> InputError:
 
 
 def reason(error: Exception) -> str:
-    """An exception's message on one line, without the errno in front of system errors."""
+    """An exception's message on one line, without the errno of system errors."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__

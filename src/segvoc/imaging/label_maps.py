@@ -16,7 +16,7 @@ UNLABELED = 65_535
 """The label of a pixel without a class; in an 8-bit label map it is 255."""
 
 UNLABELED_8_BIT = 255
-"""The value of such a pixel in an 8-bit label map."""
+"""The value of an unlabeled pixel in an 8-bit label map."""
 
 
 def write_label_map(
@@ -38,14 +38,14 @@ def write_label_map(
 
 
 def label_map_image(labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray, "K 3"]) -> Image.Image:
-    """A label map as an image that PNG can hold.
+    """Convert a label map to an image for PNG.
 
-    For up to 255 classes it is an 8-bit palette PNG, in which 255 is unlabeled; for more, a 16-bit gray PNG, in which
-    65535 is unlabeled. In both, a pixel's value is the index of its class.
+    Up to 255 classes: an 8-bit palette image, 255 is unlabeled; more: a 16-bit gray image, 65535 is unlabeled. In both,
+    a pixel's value is the index of its class.
 
     Args:
         labels: the index of each pixel's class, below K, or 65535 (`UNLABELED`).
-        colors: RGB of the K classes, which the palette shows; black (`UNLABELED_COLOR`) is unlabeled.
+        colors: RGB of the K classes, for the palette; unlabeled is black (`UNLABELED_COLOR`).
 
     Raises:
         ValueError: a label is neither below K nor 65535.
@@ -55,7 +55,7 @@ def label_map_image(labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray,
         raise ValueError(f"label {highest} has no color: there are {len(colors)} classes; give one color per class")
     if len(colors) > UNLABELED_8_BIT:
         return Image.fromarray(labels)
-    # 65535 becomes 255 when it is cut to 8 bits, as it should
+    # truncation to 8 bits turns 65535 into 255, as intended
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(label_palette(colors).tobytes())
     return image
@@ -70,12 +70,12 @@ def label_palette(colors: UInt8[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "256 3"
 
 
 def stored_dtype(classes: int) -> type[np.uint8 | np.uint16]:
-    """The type of the values of a label map of so many classes."""
+    """The dtype of a label map file with `classes` classes."""
     return np.uint16 if classes > UNLABELED_8_BIT else np.uint8
 
 
 def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
-    """A label map of another size (rows, columns), with the label at the center of each new pixel."""
+    """Resize a label map to (rows, columns) by nearest neighbor, at the center of each new pixel."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, labels.shape, strict=True)
     )
@@ -89,7 +89,7 @@ def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
         The index of each pixel's class; 65535 is unlabeled.
 
     Raises:
-        InputError: the file can't be read, or isn't such an image.
+        InputError: the file can't be read, or isn't a palette or gray image.
     """
     with opened_image(path) as image:
         return labels_of(image, repr(os.fspath(path)))
@@ -100,10 +100,10 @@ def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
 
     Args:
         image: the opened image.
-        name: what the error calls it.
+        name: name of the image in the error.
 
     Raises:
-        InputError: it is neither a palette nor a gray image.
+        InputError: the image is neither palette nor gray.
     """
     values = np.array(image)
     if image.mode in ("P", "L"):
@@ -116,14 +116,14 @@ def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
 
 
 def label_table(labels: Mapping[int, int]) -> UInt16[np.ndarray, " N"]:
-    """The new label for each of the 65,536 labels; those that have none become unlabeled."""
+    """Lookup table from each of the 65,536 labels to its new label; unmapped labels become unlabeled."""
     table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
     table[list(labels)] = list(labels.values())
     return table
 
 
 def object_counts(labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"]) -> dict[int, int]:
-    """How many objects each label has that has any; pixels of two labels are never one object.
+    """Number of objects of each label that has objects; an object has a single label.
 
     Args:
         labels: the label of each pixel.

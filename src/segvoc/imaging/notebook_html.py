@@ -1,4 +1,4 @@
-"""HTML that notebooks show for objects at the end of a cell: small pictures and tables, without scripts."""
+"""HTML for notebooks: small images and tables, without scripts."""
 
 import base64
 import io
@@ -8,11 +8,11 @@ from html import escape
 from PIL import Image
 
 MOST_PIXELS = 200_000
-"""Pixels of a picture in a notebook; larger ones are drawn smaller, since notebooks keep what they show."""
+"""Maximum number of pixels of an image in a notebook, which stores its outputs; larger images are downscaled."""
 
 
 def figure(image: Image.Image, caption: str) -> str:
-    """A picture with a caption, as a JPEG inside of the HTML.
+    """An image with a caption, as a JPEG embedded in the HTML.
 
     Args:
         image: RGB.
@@ -33,7 +33,7 @@ def figure(image: Image.Image, caption: str) -> str:
 
 
 def side_by_side(*parts: str) -> str:
-    """Pieces of HTML in a row, which wraps where it has no room."""
+    """Pieces of HTML in a wrapping row."""
     return f'<div style="display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start">{"".join(parts)}</div>'
 
 
@@ -41,7 +41,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], colors: Sequence
     """A table of plain text.
 
     Args:
-        header: names of the columns; all but the first are set to the right, as numbers are.
+        header: names of the columns; all but the first are right-aligned.
         rows: the cells of each row.
         colors: RGB of a swatch ahead of each row.
     """
@@ -73,10 +73,10 @@ def line(text: str) -> str:
 
 
 def one_digit(value: float | None) -> str:
-    """A value in percent with one digit; a dash where it isn't known."""
+    """A value in percent with one digit; a dash if unknown."""
     return "–" if value is None else f"{value:.1f}"
 
 
 def two_digits(value: float | None) -> str:
-    """A value in [0, 1] with two digits; a dash where it isn't known."""
+    """A value in [0, 1] with two digits; a dash if unknown."""
     return "–" if value is None else f"{value:.2f}"

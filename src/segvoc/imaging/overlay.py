@@ -1,4 +1,4 @@
-"""The overlay, which is made to be looked at: classes as colors over the photograph, with names and a legend."""
+"""The overlay: classes as colors over the image, with names and a legend."""
 
 import functools
 import math
@@ -27,7 +27,7 @@ class LegendEntry:
     """One line of a legend."""
 
     region: int
-    """Index of the region in the map that is drawn."""
+    """Index of the region in the map."""
     name: str
     """Any text, in any script."""
     color: tuple[int, int, int]
@@ -48,7 +48,7 @@ class Regions:
     entries: list[LegendEntry]
     """Lines of the legend, largest region first; parts follow their object."""
     objects: list[tuple[int, str, str]] = field(default_factory=list)
-    """Objects that are regions of their own: the region, its name with its number ("cat 2"), and the number alone."""
+    """Objects drawn as separate regions: the region, its name with its number ("cat 2"), and the number alone."""
 
     @property
     def cell_size(self) -> int:
@@ -57,48 +57,48 @@ class Regions:
 
     @functools.cached_property
     def cells(self) -> Integer[np.ndarray, "h w"]:
-        """The coarse map, which knows of each cell's pixels only the one in the middle.
+        """The coarse map: the center pixel of each cell.
 
-        What doesn't need every pixel takes as long for a large image as for a small one.
+        Steps that don't need every pixel use it, so their time doesn't depend on the image's size.
         """
         start = self.cell_size // 2
         return self.labels[start :: self.cell_size, start :: self.cell_size]
 
 
 _WIDTH_SHARE, _HEIGHT_SHARE = 0.4, 0.6
-"""How much of the image's width and height a legend inside may take."""
+"""Maximum share of the image's width and height for a legend inside."""
 
 _MOST_INSIDE = 6
-"""Classes that a legend inside may list; more stand beside the image."""
+"""Maximum number of classes of a legend inside; longer legends go beside the image."""
 
 _PANORAMA = 2.2
-"""Width over height from which on a legend outside is below the image, rather than beside it."""
+"""Aspect ratio from which a legend outside goes below the image rather than beside it."""
 
 _SMALLEST_TEXT = 11
-"""Size [pixels] below which text can hardly be read."""
+"""Minimum size of readable text [px]."""
 
 _LINE = (255, 255, 255)
 """RGB of outlines."""
 
 _ROWS_OUTSIDE = 16
-"""Lines of a legend outside that may make the overlay higher than the image."""
+"""Maximum number of legend lines outside that may make the overlay taller than the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverlayStyle:
-    """What an overlay shows."""
+    """Settings of an overlay."""
 
     alpha: float = 0.5
     """Weight of the colors, in [0, 1]."""
     names: bool = True
-    """Write the names into the regions that have room for them."""
+    """Write names into regions with enough room."""
     legend: bool = True
     max_pixels: int | None = None
-    """Draw an image of more pixels smaller, with about so many; None: as large as it is."""
+    """Downscale larger images to about this many pixels; None: full size."""
 
 
 SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
-"""What is saved by default: images larger than most screens show are drawn smaller."""
+"""Default of saved overlays: images larger than most screens are downscaled."""
 
 
 def draw_overlay(
@@ -112,19 +112,19 @@ def draw_overlay(
 ) -> Image.Image:
     """Blend the colors of the regions over an image, and draw their outlines.
 
-    The outlines are white with dark edges, to be seen on any color.
+    The outlines are white with dark edges, visible on any color.
 
     Args:
         image: the image, RGB.
-        regions: what is where; pixels without a class (65535) stay as they are.
+        regions: the regions; pixels without a class (65535) are unchanged.
         alpha: weight of the colors, in [0, 1]; at 0 only outlines, names and legend are visible.
-        names: write their names into the regions that have room for them.
+        names: write names into regions with enough room.
         legend: list the classes, largest first, unlabeled last: up to six in the corner where they hide the fewest
-            borders; more, or those of an image that is too small or too narrow, beside the image or below it.
+            borders; beside or below the image if there are more, or the image is too small or narrow.
         notes: further lines of the legend.
 
     Returns:
-        An RGB image, of the size of `image` unless the legend lies outside of it.
+        An RGB image, of the size of `image` unless the legend is outside.
 
     Raises:
         ValueError: alpha is not in [0, 1].
@@ -137,10 +137,10 @@ def draw_overlay(
 
 @dataclass(frozen=True, eq=False)
 class Paint:
-    """The colors and outlines of regions, to be laid over an image."""
+    """The colors and outlines of regions, to blend over an image."""
 
     colors: UInt32[np.ndarray, "H W"]
-    """Each pixel's color, as `packed` makes it."""
+    """Each pixel's color, `packed`."""
     lines: Bool[np.ndarray, "H W"]
     """Pixels of outlines."""
     borders: Bool[np.ndarray, "H W"]
@@ -150,7 +150,7 @@ class Paint:
 
     @classmethod
     def of(cls, regions: Regions) -> "Paint":
-        """That of regions."""
+        """Paint regions."""
         borders, painted = _borders(regions.labels), packed(regions.colors)[regions.labels]
         line, edges = _draw_outlines(painted, borders)
         return cls(painted, line, borders, (regions.labels == UNLABELED) & ~edges)
@@ -164,7 +164,7 @@ class Paint:
         """
         photograph = np.array(image)
         photograph[self.lines] = _LINE
-        # the photograph keeps its light and shade, but loses some of its color, which would tint those of the classes
+        # partly desaturate the photo: its colors would tint the colors of the classes
         faded = ImageEnhance.Color(Image.fromarray(photograph)).enhance(1 - alpha)
         colored = Image.frombytes("RGB", faded.size, self.colors.data, "raw", "RGBX")
         drawn = Image.blend(faded, colored, alpha)
@@ -185,8 +185,8 @@ def _draw_outlines(
 ) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
     """Draw white lines with dark edges into the layer of colors.
 
-    The lines are to be white in the photograph, too, so that they stay white when the layers are blended. A thumbnail
-    has no edges, which would hide too much of it.
+    The caller also draws the lines white in the photo, so that they stay white after blending. Thumbnails have no dark
+    edges, which would hide too much.
 
     Returns:
         The pixels of the lines, and these with their edges.
@@ -199,7 +199,7 @@ def _draw_outlines(
 
 
 def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H W"]:
-    """Lines of which every pixel has become a square of this width [pixels]."""
+    """Dilate lines by a square of this width [px]."""
     for axis in (0, 1):
         after = width // 2
         wide = np.pad(lines, [(0, after) if along == axis else (0, 0) for along in (0, 1)])
@@ -223,7 +223,7 @@ def _annotated(
 ) -> Image.Image:
     """The overlay with names, and with its legend: inside if that is easy to read and covers little, else outside."""
     shorter, longer = sorted(overlay.size)
-    # of a panorama, the longer side decides: it is what has to fit on a screen
+    # for panoramas, the longer side decides, since it has to fit on a screen
     size, size_of_names = (
         max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
     )
@@ -245,7 +245,7 @@ def _annotated(
 
 
 def _free_corner(panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: int) -> tuple[int, int]:
-    """Where a panel hides the fewest borders: its left and top."""
+    """Left and top of a panel where it hides the fewest borders."""
     height, width = borders.shape
     right, bottom = width - panel.width - margin, height - panel.height - margin
     corners = [(margin, bottom), (margin, margin), (right, bottom), (right, margin)]
@@ -278,7 +278,7 @@ def _with_legend_outside(
 
 
 def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]) -> Regions:
-    """The regions of the K classes, and that of the unlabeled pixels (65535)."""
+    """The regions of the K classes, and of the unlabeled pixels (65535)."""
     table = np.empty((UNLABELED + 1, 3), np.uint8)
     table[:] = UNLABELED_COLOR
     table[: len(colors)] = colors
@@ -345,29 +345,28 @@ Box = tuple[int, int, int, int]
 """Left, top, right and bottom [pixels]; the last two are outside."""
 
 _FILLED = 0.95
-"""Share of a name's box that has to lie in its region."""
+"""Minimum share of a name's box inside its region."""
 
 _GROWTH = 1.2
 """Factor from one trial size of the box around a name to the next."""
 
 _LONGEST_NAME = 40
-"""Characters of a name beyond which only the legend shows it."""
+"""Maximum length of a name in the image; only the legend shows longer names."""
 
 _NAME, _RIM = (255, 255, 255), PANEL_COLOR
 
 
 def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], covered: Box = (0, 0, 0, 0)) -> None:
-    """Write each region's name into it, white with a dark rim, which can be read on any background.
+    """Write each region's name into it, white with a dark rim, readable on any background.
 
-    A name lies in the middle of the largest box of its shape that fits into the region, so in its widest part. One that
-    doesn't fit is tried in two lines, then in the next smaller size, of an object as its number alone, and is left out
-    where nothing fits.
+    A name is centered in the largest box of its shape that fits into the region. If it doesn't fit, try two lines, then
+    the next smaller size, then (for an object) the number alone; otherwise leave it out.
 
     Args:
-        overlay: the image that is drawn on.
-        regions: what is where; unlabeled pixels get no name.
-        sizes: of the text [pixels], in the order in which they are tried.
-        covered: where the legend will lie.
+        overlay: the image to draw on.
+        regions: the regions; unlabeled pixels get no name.
+        sizes: text sizes [px], in the order of trial.
+        covered: the area of the legend.
     """
     cells, step = regions.cells, regions.cell_size
     free = np.ones(cells.shape, bool)
@@ -391,7 +390,7 @@ def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], cov
 
 
 def _writings(name: str, sizes: Sequence[int]) -> Iterator[tuple[int, str, Font]]:
-    """The ways to write a name: in one line or two, in each size."""
+    """The layouts of a name: on one or two lines, in each size."""
     for size in sizes:
         text, font = drawable(name, size)
         yield size, text, font
@@ -402,7 +401,7 @@ def _writings(name: str, sizes: Sequence[int]) -> Iterator[tuple[int, str, Font]
 
 
 def _place(inside: Bool[np.ndarray, "h w"], width: int, height: int) -> tuple[float, float] | None:
-    """Center (x, y) of the largest box of this shape that lies in a region; None if even the box itself doesn't fit."""
+    """Center (x, y) of the largest box of this aspect ratio in a region; None if it would be smaller than the box."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if inside.sum() < _FILLED * width * height:
         return None
@@ -434,7 +433,7 @@ _FAINT_TEXT = (255, 255, 255, 160)
 
 @dataclass(frozen=True)
 class _Line:
-    """One line as it is drawn; without a color it is the count of the classes that don't fit."""
+    """A drawn line; without a color, the count of the classes that don't fit."""
 
     text: str
     font: Font
@@ -462,17 +461,17 @@ def draw_legend(
     """Draw a legend as an RGBA panel.
 
     Args:
-        entries: the classes, in the order in which they are listed.
-        width: of the panel at most [pixels].
-        height: of the panel at most [pixels].
-        size: of the text [pixels].
+        entries: the classes, in order.
+        width: maximum width of the panel [px].
+        height: maximum height of the panel [px].
+        size: text size [px].
         notes: lines without a color below the classes.
-        columns: number of columns, filled one after the other.
+        columns: number of columns, filled in order.
         shorten: cut long names with an ellipsis, and count the classes that don't fit in a last line.
-        shares: write the share of each class behind its name.
+        shares: write the share of each class after its name.
 
     Returns:
-        The panel; None if not even one class fits, or not all as they are without `shorten`.
+        The panel; None if not even a single class fits, or, without `shorten`, if not all fit uncut.
     """
     line, padding, gap = line_height(size), round(0.6 * size), size if shares else 0
     rows = (height - 2 * padding) // line
@@ -508,7 +507,7 @@ def draw_legend(
 
 
 def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool) -> list[_Line]:
-    """The lines of the entries, of which the last one counts those that don't fit into `room` lines."""
+    """The lines of the entries; the last counts those that don't fit into `room` lines."""
     shown = entries[: room if len(entries) <= room else max(0, room - 1)]
     lines = [
         _Line(
@@ -528,7 +527,7 @@ def _panel(
     size: tuple[int, int], swatches: Sequence[tuple[int, int, tuple[int, int, int]]], line: int, padding: int
 ) -> Image.Image:
     """A panel with rounded corners and swatches (left, top of the line, color)."""
-    # Pillow draws round corners jagged: small panels, where it shows, are drawn larger and averaged
+    # Pillow's round corners are jagged, which is visible on small panels: supersample these
     scale = max(1, 72 // line)
     large = Image.new("RGBA", (size[0] * scale, size[1] * scale), (*PANEL_COLOR, 0))
     draw = ImageDraw.Draw(large)

@@ -10,20 +10,20 @@ from jaxtyping import Float, UInt8, UInt32
 from segvoc.vocabulary import Part, folded, parts_by_object
 
 UNLABELED_COLOR = (0, 0, 0)
-"""Black, which no class has."""
+"""Black; no class is black."""
 
 BACKGROUND_COLOR = (128, 128, 128)
-"""Gray, which no other class has: what is none of the words is never the loudest color."""
+"""Gray, reserved for the background, so that it never stands out."""
 
 _FIRST_COLORS = (
     *((238, 52, 18), (49, 65, 205), (255, 184, 46), (5, 251, 191), (161, 158, 255), (0, 141, 122), (231, 83, 203)),
     *((130, 72, 6), (172, 5, 83), (154, 80, 232), (106, 81, 148), (196, 229, 144), (254, 186, 255), (185, 114, 160)),
     *((12, 150, 217), (255, 144, 129), (93, 127, 7), (3, 194, 103), (31, 209, 213), (172, 171, 16)),
 )
-"""Twenty colors that can be told apart on photographs, the most different ones first.
+"""Twenty colors that are distinguishable on photos, the most distinct first.
 
-Simulated annealing moved twenty colors until the smallest distance between any two, also as people with red-green or
-blue blindness see it (Machado, Oliveira and Fernandes 2009), stopped growing.
+Optimized by simulated annealing to maximize the smallest distance between any two, also under simulated red-green and
+blue color blindness (Machado, Oliveira and Fernandes 2009).
 """
 
 _RGB_TO_CONES = np.array(
@@ -46,16 +46,16 @@ _CONES_TO_OKLAB = np.array(
 def class_colors(n: int) -> UInt8[np.ndarray, "n 3"]:
     """RGB colors of n classes, never black, white or gray.
 
-    The color of class i is the same for every n > i, so a word keeps its color in all images of one vocabulary. The
-    first 20 can all be told apart. Up to 256, each color is the one farthest from all before
-    it in OKLab. The rest follow in shuffled order. The first 19,000 colors are all different; after that they repeat.
+    The color of class i is the same for every n > i, so a word keeps its color in all images of a vocabulary. The first
+    20 are all distinguishable. Up to 256, each color is the farthest in OKLab from all before it. The rest follow in
+    shuffled order. The first 19,000 colors are all different; after that they repeat.
     """
     palette = _palette()
     return palette[np.arange(n) % len(palette)]
 
 
 def word_colors(words: Sequence[str], background: str | None = None) -> UInt8[np.ndarray, "K 3"]:
-    """RGB colors of the K words; the background, the given one or a word that is called so, is gray."""
+    """RGB colors of the K words; the background (the given word, or "background") is gray."""
     colors, none = class_colors(len(words)), folded(background or "background")
     colors[[folded(word) == none for word in words]] = BACKGROUND_COLOR
     return colors
@@ -72,7 +72,7 @@ def _palette() -> UInt8[np.ndarray, "n 3"]:
             chosen.append(coarse[nearest.argmax()])
         distances = np.square(candidates - oklab(chosen[index][None])).sum(axis=1)
         nearest = np.minimum(nearest, distances)
-    # A stride without a common factor with their number visits all of them, and separates neighboring colors.
+    # A stride coprime to their number visits all of them, and separates neighboring colors.
     rest = fine[np.arange(len(fine)) * 7919 % len(fine)]
     everything = np.concatenate([np.stack(chosen), rest])
     _, first = np.unique(everything, axis=0, return_index=True)
@@ -82,7 +82,7 @@ def _palette() -> UInt8[np.ndarray, "n 3"]:
 
 
 def _vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
-    """The colors of an RGB grid that are neither dark, nor pale, nor grayish, nor glaring."""
+    """The colors of an RGB grid, except dark, pale, grayish and glaring colors."""
     axis = np.arange(0, 256, step, dtype=np.uint8)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     lightness, a, b = oklab(grid).T
@@ -93,8 +93,8 @@ def _vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
 def oklab(rgb: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """OKLab, where distances match perceived differences (Ottosson 2020, bottosson.github.io/posts/oklab).
 
-    Computed in float64: two candidates for a palette's next color can be equally far within the rounding of float32,
-    and then different processors would choose different colors.
+    Computed in float64: in float32, candidates for a palette's next color can tie within rounding, and processors would
+    choose different colors.
 
     Returns:
         lightness in [0, 1], and the opponent axes green-red and blue-yellow.
@@ -105,9 +105,9 @@ def oklab(rgb: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
 
 
 def packed(colors: UInt8[np.ndarray, "*n 3"] | tuple[int, int, int]) -> UInt32[np.ndarray, "*n"]:
-    """RGB colors as one number each, whose bytes are R, G, B and 255.
+    """Pack RGB colors into one number each, with the bytes R, G, B and 255.
 
-    Looking up and writing such pixels is several times faster than doing it with rows of three bytes.
+    Lookup and writing are several times faster than with rows of three bytes.
     """
     colors = np.asarray(colors, np.uint8)
     return np.concatenate([colors, np.full_like(colors[..., :1], 255)], axis=-1).view(np.uint32)[..., 0]
@@ -131,7 +131,7 @@ def part_colors(
 def shades(color: Sequence[int] | UInt8[np.ndarray, " 3"], number: int) -> list[UInt8[np.ndarray, " 3"]]:
     """RGB shades of a color, from dark to light; neighbors also differ slightly in hue."""
     hue, own_lightness, saturation = colorsys.rgb_to_hls(*(int(value) / 255 for value in color))
-    # one lightness too many: the one nearest to the color itself is left out
+    # skip the lightness nearest to the color itself
     lightness = np.linspace(0.22, 0.86, number + 1)
     lightness = np.delete(lightness, np.abs(lightness - own_lightness).argmin()).tolist()
     hues = [(hue + (0.06 if index % 2 else -0.06)) % 1 for index in range(number)]

@@ -19,32 +19,32 @@ from jaxtyping import Bool, Float32, Shaped, UInt8
 from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
 
 CACHE_BYTES = 512 << 20
-"""Memory for blocks that GDAL has read: enough for the rows of a wide file that is stored in strips."""
+"""GDAL's block cache: enough for the rows of a wide file stored in strips."""
 
 SAMPLE_SIDE = 1024
-"""Longer side of the reduced image that percentiles are taken from [px]."""
+"""Longer side of the overview that percentiles are computed from [px]."""
 
 NO_IMAGE = (123, 117, 104)
-"""RGB of pixels without an image: about what networks take for zero."""
+"""RGB of invalid pixels: about zero after normalization."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Which values of the bands become black and white."""
+    """The values of the bands to map to black and white."""
 
     black: float
-    """Value, or percentile, that becomes 0."""
+    """Value or percentile to map to 0."""
     white: float
-    """Value, or percentile, that becomes 255."""
+    """Value or percentile to map to 255."""
     percent: bool
-    """Whether these are percentiles of each band by itself, over the valid pixels of a reduced image."""
+    """Whether these are percentiles of each band, over the valid pixels of an overview."""
 
     @classmethod
     def parsed(cls, text: str) -> "Stretch":
-        """A stretch as it is typed: "0,3000" (values of all bands) or "2%,98%" (percentiles).
+        """Parse a stretch: "0,3000" (values of all bands) or "2%,98%" (percentiles).
 
         Raises:
-            UsageError: it is neither.
+            UsageError: the text is neither.
         """
         found = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)(%?)\s*", text)
         try:
@@ -59,35 +59,35 @@ class Stretch:
 
 
 PERCENTILES = Stretch(black=2.0, white=98.0, percent=True)
-"""The stretch of measurements: of all but 8-bit bands, and of 16-bit ones with coordinates."""
+"""The stretch of measurements: all bands except 8-bit bands and 16-bit bands without coordinates."""
 
 FULL_RANGE = Stretch(black=0.0, white=65_535.0, percent=False)
-"""The stretch of 16-bit images without coordinates, which are photographs."""
+"""The stretch of 16-bit images without coordinates, which are photos."""
 
 
 def is_raster(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is read by windows here: by its suffix, .tif or .tiff."""
+    """Whether a file is read by windows: its suffix is .tif or .tiff."""
     return os.path.splitext(os.fspath(path))[1].lower() in (".tif", ".tiff")
 
 
 def require_rasterio() -> Any:
-    """The module rasterio.
+    """Import rasterio.
 
     Raises:
-        UsageError: it isn't installed.
+        UsageError: rasterio isn't installed.
     """
-    os.environ.setdefault("CPL_LOG", os.devnull)  # where GDAL prints what it doesn't raise
+    os.environ.setdefault("CPL_LOG", os.devnull)  # for messages that GDAL doesn't raise
     try:
         import rasterio
     except ImportError:
         raise missing_extra("rasterio", "geo") from None
-    # its warnings are about files that are read all the same; without a handler Python prints them
+    # its warnings are about files that it reads anyway; without a handler, Python prints them
     logging.getLogger("rasterio").addHandler(_SILENT)
     return rasterio
 
 
 def gdal_errors() -> tuple[type[Exception], ...]:
-    """What rasterio raises where GDAL or PROJ fail; a `SystemError` if they don't say why."""
+    """Errors of rasterio when GDAL or PROJ fail, including `SystemError` for failures without a reason."""
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import CRSError, RasterioError
 
@@ -96,7 +96,7 @@ def gdal_errors() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def gdal_writing(path: Path) -> Iterator[None]:
-    """What is done inside writes a file with GDAL, whose errors become an `OutputError`."""
+    """Turn errors of GDAL while writing a file into an `OutputError`."""
     rasterio = require_rasterio()
     try:
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), warnings.catch_warnings():
@@ -110,24 +110,24 @@ _SILENT = logging.NullHandler()
 
 
 class RasterImage:
-    """A TIFF as an RGB image of 8 bits, of which any window can be read (`WindowedImage`); close it in the end.
+    """A TIFF as an 8-bit RGB image, read by windows (`WindowedImage`); call `close`.
 
-    Bands are taken as they are asked for. By default these are the red, green and blue ones by their color
-    interpretation, else the first three that aren't alpha, else the first one as gray; a palette is applied. Values of
-    8 bits are taken as they are, 16-bit ones of files without coordinates by their full range, and all others by the
-    2nd and 98th percentile of each band. Pixels are in the order of the file, so an orientation tag isn't applied.
+    By default, the bands are those with the color interpretations red, green and blue, else the first three that aren't
+    alpha, else the first as gray; a palette is applied. 8-bit values are unchanged, 16-bit values of files without
+    coordinates are scaled by their full range, and all others by the 2nd and 98th percentile of each band. The
+    orientation tag isn't applied.
 
-    A pixel holds no image if all of its bands are nodata, NaN or masked, or if the band whose color interpretation is
-    alpha is 0 there. Where bands are asked for, no other band counts as alpha, since infrared is often called so.
+    A pixel is invalid if all of its bands are nodata, NaN or masked, or if the band with the color interpretation alpha
+    is 0. With `bands`, no other band counts as alpha, since infrared is often tagged as alpha.
 
     Args:
         source: path of the file, or the open file.
-        bands: numbers of the bands for red, green and blue, or of one for gray, from 1.
-        stretch: which values become black and white.
-        name: what errors call it (default: its path in quotes).
+        bands: 1-based bands for red, green and blue, or a single gray band.
+        stretch: the values to map to black and white.
+        name: name of the image in errors (default: its path in quotes).
 
     Raises:
-        InputError: the file is missing, damaged, no TIFF or without such bands.
+        InputError: the file is missing, damaged, not a TIFF, or lacks the bands.
         UsageError: rasterio isn't installed.
     """
 
@@ -159,7 +159,7 @@ class RasterImage:
 
     @property
     def is_georeferenced(self) -> bool:
-        """Whether the file tells where on the earth it is."""
+        """Whether the file has georeferencing."""
         return self.dataset.crs is not None or not self.dataset.transform.is_identity or bool(self.dataset.gcps[0])
 
     def close(self) -> None:
@@ -173,21 +173,21 @@ class RasterImage:
         self.close()
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window; pixels without an image have the color `NO_IMAGE`."""
+        """RGB of a window; invalid pixels have the color `NO_IMAGE`."""
         values = self._values(rows, columns)
         return self._rgb(values, self._valid(rows, columns, values=values))
 
     def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
-        """Which pixels of a window hold an image; None: all of them."""
+        """Which pixels of a window are valid; None: all."""
         if self._masks is None:
             return None
         return self._valid(rows, columns, values=self._values(rows, columns) if self._has_floats else None)
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The reduced image; from the file's own overviews, if it has some."""
+        """The downscaled image, from the file's overviews if it has any."""
         size = self._reduced(longest)
         rows, columns = slice(0, self.height), slice(0, self.width)
-        # a mean would mix measurements with nodata, and entries of a palette
+        # a mean would mix measurements with nodata, or palette entries
         resampling = "nearest" if self._masks or self._palette is not None else "average"
         values = self._values(rows, columns, size, resampling)
         return self._rgb(values, self._valid(rows, columns, size, values=values))
@@ -199,12 +199,12 @@ class RasterImage:
             if wrong or len(bands) not in (1, 3):
                 have = "one band" if count == 1 else f"bands 1 to {count}"
                 raise InputError(
-                    f"{self._name} has {have}, not {','.join(map(str, bands))}; give one of them, or three"
+                    f"{self._name} has {have}, not {','.join(map(str, bands))}; give one or three of its bands"
                 )
             return tuple(bands)
         names = [one.name for one in self.dataset.colorinterp]
         if "cyan" in names:
-            raise InputError(f"{self._name} has printing inks (CMYK); convert it to RGB, or give the bands to take")
+            raise InputError(f"{self._name} has printing inks (CMYK); convert it to RGB, or give the bands to use")
         if all(name in names for name in ("red", "green", "blue")):
             return tuple(names.index(name) + 1 for name in ("red", "green", "blue"))
         colors = [number for number, name in enumerate(names, 1) if name != "alpha"]
@@ -215,7 +215,7 @@ class RasterImage:
         return any(np.dtype(self.dataset.dtypes[band - 1]).kind == "f" for band in self.bands)
 
     def _mask_kind(self, *, alpha: bool) -> str | None:
-        """What tells pixels without an image: GDAL's masks, or the nodata values alone; None: nothing does."""
+        """The source of invalid pixels: GDAL's masks, or only nodata values; None: all pixels are valid."""
         flags = {flag.name for band in self.bands for flag in self.dataset.mask_flag_enums[band - 1]}
         if "alpha" in flags and not alpha:
             return "values" if self._has_floats or any(one is not None for one in self._nodata()) else None
@@ -235,7 +235,7 @@ class RasterImage:
         return colors
 
     def _find_limits(self, stretch: Stretch | None) -> Float32[np.ndarray, "n 2"] | None:
-        """Values of black and white in each band; None: 8-bit values as they are."""
+        """Values of black and white in each band; None: unchanged 8-bit values."""
         kinds = {self.dataset.dtypes[band - 1] for band in self.bands}
         if stretch is None and kinds == {"uint8"}:
             return None
@@ -311,7 +311,7 @@ class RasterImage:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """One thread at a time, and GDAL's errors as ours."""
+        """Lock for one thread at a time, and convert GDAL's errors to ours."""
         with self._lock:
             try:
                 with self._environment:

@@ -21,22 +21,22 @@ from segvoc.imaging.rasters import Stretch
 from segvoc.version import __version__
 
 MAX_FETCHED = 500_000_000
-"""Bytes that an image at a web address may have."""
+"""Maximum size of an image at a URL [bytes]."""
 
 FETCH_SECONDS = 30.0
-"""How long a web server may be silent [s]."""
+"""Timeout of web servers [s]."""
 
 STANDARD_INPUT = "-"
-"""What standard input is called in place of a path, as in other commands."""
+"""The path that stands for standard input, as in other commands."""
 
 MAX_THUMBNAILS = 32
-"""Frames of a TIFF that may be thumbnails, levels of a pyramid or masks; further ones aren't looked at."""
+"""Number of TIFF frames to check for thumbnails, pyramid levels and masks."""
 
 MAX_PLAIN_BYTES = 2_000_000
-"""Bytes that a PPM in decimal numbers may have in memory: Pillow reads 1 MB of them a second."""
+"""Maximum size of a plain-text PPM in memory [bytes]: Pillow reads 1 MB/s."""
 
 MAX_SCANS = 100
-"""Scans that a progressive JPEG in memory may have: encoders write a dozen, and each takes time for all pixels."""
+"""Maximum number of scans of a progressive JPEG in memory: encoders write a dozen, and each costs a full pass."""
 
 _LARGER_WITH_TILES = "; with --tile, a TIFF may have any size, and --max-megapixels raises the limit of others"
 
@@ -55,7 +55,7 @@ class BinaryFile(Protocol):
 
 @runtime_checkable
 class ImageTensor(Protocol):
-    """A PyTorch tensor, told by its methods, so that nothing here imports PyTorch."""
+    """A PyTorch tensor, recognized by its methods to avoid importing PyTorch."""
 
     shape: Any
     dtype: Any
@@ -76,11 +76,11 @@ class ImageTensor(Protocol):
 ImageSource = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | Image.Image | np.ndarray | ImageTensor
 )
-"""What can be given as an image: a path, the bytes of an image file or an open one, a PIL image, an (H, W, 3) uint8 RGB
-array, or a (3, H, W) uint8 RGB tensor of PyTorch."""
+"""Accepted as an image: a path, the bytes of an image file, an open file, a PIL image, an (H, W, 3) uint8 RGB array, or
+a (3, H, W) uint8 RGB PyTorch tensor."""
 
 UNNAMED_BYTES = "the bytes given as an image"
-"""What errors call an image that is given as bytes."""
+"""Name in errors of an image given as bytes."""
 
 _URL = re.compile(r"(https?|ftp|s3|gs|file|data):/{0,3}(?=[^/])", re.IGNORECASE)
 
@@ -99,22 +99,22 @@ _UPRIGHT = {
 def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as upright RGB in [0, 255].
 
-    The EXIF orientation is applied, transparent images are laid on white (`BACKGROUND`), grays of 16 bits, 32 bits and
-    floats are scaled to 8 bits (`_gray_to_8_bit`), and CMYK, Lab, YCbCr and palettes are converted; color profiles are
-    not applied. Of an animation or a document, the first frame or page is read. The size limits (`MAX_PIXELS`,
-    `MAX_SIDE`) are checked before any pixel is decoded. Safe to call from several threads at once.
+    Applies the EXIF orientation, composites transparent images on white (`BACKGROUND`), scales 16-bit, 32-bit and float
+    grays to 8 bits (`_gray_to_8_bit`), and converts CMYK, Lab, YCbCr and palettes; color profiles are ignored. Reads
+    the first frame or page of animations and documents. Checks the size limits (`MAX_PIXELS`, `MAX_SIDE`) before
+    decoding any pixel. Thread-safe.
 
     Args:
         source: one of the following.
             A path.
-            The bytes of an image file, or an open binary file, which is read from its beginning where it can seek.
-            A PIL image of any mode, loaded or not; of an animation its current frame.
-            An (H, W, 3) uint8 array of RGB, which is returned as it is (copied only if read-only or not contiguous).
-            A (3, H, W) uint8 PyTorch tensor of RGB, on any device.
-        stretch: which values become black and white in grays of more than 8 bits; None: those of `_gray_to_8_bit`.
+            The bytes of an image file, or an open binary file, read from its start if seekable.
+            A PIL image of any mode, loaded or not; of an animation, the current frame.
+            An (H, W, 3) uint8 RGB array, returned as is (copied only if read-only or not contiguous).
+            A (3, H, W) uint8 RGB PyTorch tensor, on any device.
+        stretch: the values to map to black and white in grays of more than 8 bits; None: as in `_gray_to_8_bit`.
 
     Warns:
-        FirstFrameWarning: a file has more frames or pages than the one that is read.
+        FirstFrameWarning: a file has several frames or pages; only the first is read.
 
     Raises:
         InputError: the file is missing, unreadable, empty, not an image, damaged or too large.
@@ -144,12 +144,12 @@ def read_image(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
 
 
 def read_given(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.ndarray, "H W 3"]:
-    """Read an image that a user names: as `read_image`, or the address of one (http or https), or "-", standard input.
+    """Read an image named by the user: as `read_image`, or a URL (http or https), or "-" for standard input.
 
-    Whoever reads names from files takes `read_image`, so that no file makes this machine fetch something.
+    For names from files, use `read_image`, so that no file can trigger a download.
 
     Raises:
-        InputError: see `read_image`; also if the address can't be fetched.
+        InputError: see `read_image`; also if the URL can't be fetched.
         UsageError: see `read_image`.
     """
     if isinstance(source, str | os.PathLike):
@@ -161,7 +161,7 @@ def read_given(source: ImageSource, stretch: Stretch | None = None) -> UInt8[np.
 
 
 def web_address(path: str | os.PathLike[str]) -> str | None:
-    """The web address that is given in place of a path; None for a path."""
+    """The web address if one is given in place of a path; None for a path."""
     url = _url_of(path)
     return url if url is not None and url.lower().startswith(("http://", "https://")) else None
 
@@ -180,19 +180,19 @@ def _fetched(url: str) -> bytes:
             error.close()
         raise InputError(f"{url!r} can't be fetched ({reason(error)}); check the address") from None
     if len(content) > MAX_FETCHED:
-        raise InputError(f"{url!r} has more than {MAX_FETCHED // 10**6} MB; download it, and give its path")
+        raise InputError(f"{url!r} has more than {MAX_FETCHED // 10**6} MB; download it and give its path")
     return content
 
 
 def decode_image(
     content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Read an image file that is in memory, as `read_image` reads one on disk.
+    """Decode an image file in memory, like `read_image`.
 
     Args:
         content: the bytes of the file.
-        name: what errors call it, such as a file name in quotes.
-        max_pixels: most pixels that it may have.
+        name: name of the image in errors, such as a file name in quotes.
+        max_pixels: maximum number of pixels.
         stretch: as for `read_image`.
 
     Raises:
@@ -209,15 +209,15 @@ def decode_image(
 
 
 def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Height and width of an image file that is in memory [px], as its header tells them, before it is turned upright.
+    """Height and width of an image file in memory [px], from its header, before the orientation is applied.
 
     Args:
         content: the bytes of the file.
-        name: what errors call it.
-        max_pixels: most pixels that it may have.
+        name: name of the image in errors.
+        max_pixels: maximum number of pixels.
 
     Raises:
-        InputError: its header isn't that of an image, or tells of too many pixels.
+        InputError: the header is not an image's, or the image has too many pixels.
     """
     image = identified(io.BytesIO(content), name)
     check_size(image.width, image.height, name, max_pixels)
@@ -225,7 +225,7 @@ def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX
 
 
 def image_name(source: ImageSource) -> str | None:
-    """The path or address of an image as it was given, or that of an open file; None for an image from memory."""
+    """The path or URL of an image, as given, or the path of an open file; None for an image from memory."""
     if isinstance(source, str | os.PathLike):
         return web_address(source) or os.fsdecode(source)
     name = getattr(source, "name", None) if isinstance(source, BinaryFile) else None
@@ -233,7 +233,7 @@ def image_name(source: ImageSource) -> str | None:
 
 
 def url_problem(path: str | os.PathLike[str]) -> str | None:
-    """One line about a URL that is given in place of a path; None for a path."""
+    """A one-line error for a URL in place of a path; None for a path."""
     url = _url_of(path)
     if url is None:
         return None
@@ -243,7 +243,7 @@ def url_problem(path: str | os.PathLike[str]) -> str | None:
 
 
 def _url_of(path: str | os.PathLike[str]) -> str | None:
-    """The URL that is given in place of a path, also where `pathlib.Path` has taken a slash away; None for a path."""
+    """The URL if one is given in place of a path, even if `pathlib.Path` removed a slash; None for a path."""
     name = os.fsdecode(path)
     scheme = _URL.match(name)
     if scheme is None or os.path.lexists(name):
@@ -255,11 +255,11 @@ def _url_of(path: str | os.PathLike[str]) -> str | None:
 def decode_whole(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stretch: Stretch | None = None
 ) -> Image.Image:
-    """Decode a large image file in its own mode, upright; `rgb_window` then converts windows of it.
+    """Decode a large image file in its mode, upright; `rgb_window` then converts windows of it.
 
     Args:
         path: the file.
-        max_pixels: most pixels that it may have.
+        max_pixels: maximum number of pixels.
         stretch: as for `read_image`.
 
     Raises:
@@ -269,14 +269,14 @@ def decode_whole(
         _warn_of_other_frames(image, repr(os.fsdecode(path)))
         _load(image)
         operation = _UPRIGHT.get(orientation(image))
-        # the range of these is that of the whole image, not of a window
+        # their range depends on the whole image, not on a window
         is_scaled = image.mode in ("F", "I") or (stretch is not None and image.mode.startswith("I"))
         whole = _gray_to_8_bit(image, stretch) if is_scaled else image
         return whole if operation is None else whole.transpose(operation)
 
 
 def rgb_window(image: Image.Image, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB of a window of an image that `decode_whole` has read, as `read_image` would give it."""
+    """RGB of a window of an image from `decode_whole`, equal to `read_image`."""
     return np.array(_to_rgb(image.crop((columns.start, rows.start, columns.stop, rows.stop))))
 
 
@@ -284,9 +284,9 @@ def rgb_window(image: Image.Image, rows: slice, columns: slice) -> UInt8[np.ndar
 def opened_image(
     path: str | os.PathLike[str], *, content: bytes | None = None, max_pixels: int = MAX_PIXELS, rgb: bool = False
 ) -> Iterator[Image.Image]:
-    """Open an image file for a `with` block: of a known format, within the size limits, its pixels not decoded yet.
+    """Open an image file for a `with` block; checks format and size limits, and doesn't decode pixels yet.
 
-    With `content`, the bytes of a file, `path` only names it. With `rgb`, it is for its colors (`identified`).
+    With `content`, the bytes of a file, `path` is only its name. With `rgb`, convert to colors (`identified`).
 
     Raises:
         InputError: see `read_image`; also if decoding the pixels fails inside the block.
@@ -304,7 +304,7 @@ def _opened_file(path: str, name: str) -> BinaryIO:
         if stat.S_ISDIR(kind):
             raise InputError(f"{name} is a folder, not an image; give the images in it")
         if not stat.S_ISREG(kind):
-            # opening a named pipe would wait for ever
+            # opening a named pipe would block forever
             raise InputError(f"{name} is a pipe or a device, not a file; save the image to a file first")
         return Path(path).open("rb")
     except FileNotFoundError:
@@ -319,7 +319,7 @@ def _opened_file(path: str, name: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, if_larger: str = "") -> Iterator[None]:
-    """Check the size, then turn what Pillow raises while it decodes into our own errors."""
+    """Check the size, and convert Pillow's decoding errors to ours."""
     check_size(image.width, image.height, name, max_pixels, if_larger)
     try:
         yield
@@ -335,7 +335,7 @@ def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, i
 
 
 def _content(file: BinaryFile) -> bytes:
-    # a file that was just written stands at its end
+    # the position of a file that was just written is at its end
     if getattr(file, "seekable", bool)():
         file.seek(0)  # pyright: ignore[reportAttributeAccessIssue]
     content = file.read()
@@ -370,7 +370,7 @@ def _warn_of_other_frames(image: Image.Image, name: str) -> None:
 
 
 def _has_other_frames(image: Image.Image) -> bool:
-    # the further images in a phone's JPEG (MPO) are previews, depths and the like; a PSD's are its layers
+    # further images in a phone's JPEG (MPO) are previews, depth maps and the like; in a PSD, layers
     if image.format in ("MPO", "PSD"):
         return False
     try:
@@ -378,7 +378,7 @@ def _has_other_frames(image: Image.Image) -> bool:
             return False
         if image.format != "TIFF":
             return True
-        # counting them all would take hours in a file that is made for it
+        # counting all would take hours for a malicious file
         return any(_is_page(image, number) for number in range(1, MAX_THUMBNAILS))
     except Exception:
         # damage behind the first frame doesn't matter
@@ -389,7 +389,7 @@ def _has_other_frames(image: Image.Image) -> bool:
 
 
 def _is_page(image: Image.Image, number: int) -> bool:
-    """Whether a frame of a TIFF is a page, not a thumbnail, a level of a pyramid or a mask (NewSubfileType)."""
+    """Whether a frame of a TIFF is a page rather than a thumbnail, pyramid level or mask (NewSubfileType)."""
     image.seek(number)
     return not image.tag_v2.get(254, 0) & 0b101  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -415,21 +415,21 @@ def _upright_rgb(image: Image.Image, stretch: Stretch | None) -> UInt8[np.ndarra
 def _load(image: Image.Image) -> None:
     image.load()
     if image.mode in ("P", "PA") and image.palette is None:
-        # a PNG whose palette stands in a wrong place; with transparency, Pillow would make all of it black
+        # a PNG with a misplaced palette; with transparency, Pillow would make it all black
         raise ValueError("its palette is missing")
 
 
 def _has_spare_band(image: Image.Image) -> bool:
-    """Whether the fourth band of a TIFF doesn't say what it is: Pillow takes it for alpha, but it may be infrared."""
+    """Whether a TIFF has an undeclared fourth band: Pillow assumes alpha, but it may be infrared."""
     return image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def orientation(image: Image.Image) -> int:
-    """How the image is turned, from 1 (upright) to 8, as EXIF counts."""
+    """EXIF orientation of the image, from 1 (upright) to 8."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
-        # a damaged EXIF block is no reason to refuse the image
+        # read the image even if its EXIF block is damaged
         return 1
 
 
@@ -449,9 +449,9 @@ def _to_rgb(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
 def _gray_to_8_bit(image: Image.Image, stretch: Stretch | None = None) -> Image.Image:
     """Scale grays of more than 8 bits to [0, 255], rounded.
 
-    16-bit modes hold [0, 65535]. The range of modes I (32-bit integers) and F (floats) is unknown; it is taken as the
-    smallest usual one that holds all values: [0, 1] (F only), [0, 255] or [0, 65535]. If none does, it goes from the
-    minimum, or 0 if that is smaller, to the maximum. NaN and infinities become black. A stretch says the range itself.
+    16-bit modes hold [0, 65535]. The range of modes I (32-bit integers) and F (floats) is unknown; assume the smallest
+    usual range with all values: [0, 1] (F only), [0, 255] or [0, 65535], else from the minimum (or 0 if that is
+    smaller) to the maximum. NaN and infinities become black. A stretch overrides the range.
     """
     values = np.asarray(image)
     if image.mode.startswith("I;"):

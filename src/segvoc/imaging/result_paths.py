@@ -1,4 +1,4 @@
-"""Which images a call names, and which files their results go to."""
+"""The images named by a call, and the paths of their results."""
 
 import glob
 import json
@@ -24,29 +24,29 @@ PathLike = str | os.PathLike[str]
 _Files = TypeVar("_Files", bound="ResultFiles")
 
 _MOST_SUFFIXES = 6
-"""Suffixes that a line about files names."""
+"""Maximum number of suffixes in the line about skipped files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputImage:
-    """One image to label."""
+    """An image to label."""
 
     path: Path
-    """Where it is, as it was named."""
+    """Its path, as given."""
     stem: str
-    """The place of its results below the output folder, without suffix ("sub/photo")."""
+    """Path of its results below the output folder, without suffix ("sub/photo")."""
     problem: str | None = None
-    """One line that says why there is nothing to read (a URL, an empty folder, a pattern without a match); None for a
-    file, whether or not it can be read."""
+    """One-line reason why there is nothing to read (a URL, an empty folder, a pattern without a match); None for a
+    file, readable or not."""
 
 
 @runtime_checkable
 class ResultFiles(Protocol):
-    """The files of one labeled image, in whatever form."""
+    """The result files of an image, in any form."""
 
     @property
     def stem(self) -> str:
-        """Their common name below the output folder, which may begin with sub-folders."""
+        """Their common name below the output folder, may include subfolders."""
         ...
 
     @property
@@ -56,35 +56,35 @@ class ResultFiles(Protocol):
 
     @property
     def shown(self) -> Path:
-        """What to name to the user."""
+        """The path to show to the user."""
         ...
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing: once the last is there, the others are too."""
+        """The files in the order of writing: if the last exists, so do the others."""
         ...
 
     def read_report(self) -> Any:
-        """The report, as it was written.
+        """Read the report.
 
         Raises:
-            OSError: it can't be read.
-            ValueError: it is damaged.
+            OSError: the report can't be read.
+            ValueError: the report is damaged.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPaths:
-    """The files of one labeled image: two, an overlay unless there is to be none, and maps of parts and objects."""
+    """The result files of an image: label map, report, and optionally an overlay and maps of parts and objects."""
 
     stem: str
     """Their common name below the output folder, which may begin with sub-folders."""
     label_map: Path
-    """`photo.png`; `scene.tif` of an image with coordinates."""
+    """`photo.png`; `scene.tif` of a georeferenced image."""
     report: Path
     """`photo.json`"""
     overlay: Path | None
-    """`photo.overlay.png`; None if no overlay is to be drawn."""
+    """`photo.overlay.png`; None without an overlay."""
     part_map: Path | None = None
     """`photo.parts.png`; None without parts."""
     object_map: Path | None = None
@@ -105,11 +105,11 @@ class ResultPaths:
 
         Args:
             folder: the output folder.
-            stem: the common name of the files, which may begin with sub-folders.
+            stem: the common name of the files, may include subfolders.
             parts: add `folder/stem.parts.png`.
             objects: add `folder/stem.objects.png`.
-            overlay: whether there is to be an overlay.
-            placed: whether the image tells where on the earth it is, so that its label map is `folder/stem.tif`.
+            overlay: include the overlay.
+            placed: whether the image is georeferenced, so that its label map is `folder/stem.tif`.
         """
         base = Path(folder)
         return cls(
@@ -122,13 +122,13 @@ class ResultPaths:
         )
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing: once the report is there, the others are too."""
+        """The files in the order of writing: if the report exists, so do the others."""
         paths = (self.label_map, self.part_map, self.object_map, self.overlay, self.report)
         return (path for path in paths if path is not None)
 
     @property
     def shown(self) -> Path:
-        """The overlay, or without one the label map."""
+        """The overlay, else the label map."""
         return self.overlay or self.label_map
 
     def read_report(self) -> Any:
@@ -136,10 +136,10 @@ class ResultPaths:
         return read_json(self.report)
 
     def stale(self) -> list[Path]:
-        """What an earlier run left for this image, and this run has no file for: a map of parts or objects, an overlay.
+        """Files of an earlier run of this image that this run doesn't write: maps of parts or objects, an overlay.
 
-        The earlier run's report says whether it had parts and objects. If there is an image called "photo.parts",
-        "photo.objects" or "photo.overlay", the file is that one's label map.
+        The earlier report tells whether it had parts and objects. If there is an image named "photo.parts",
+        "photo.objects" or "photo.overlay", the file is the label map of that image.
         """
         stem = self.report.name.removesuffix(".json")
         all_kinds = {"parts": self.part_map, "objects": self.object_map, "overlay": self.overlay}
@@ -166,25 +166,25 @@ class ResultPaths:
 def image_paths(
     inputs: Iterable[PathLike], skip: PathLike | None = None, passed_over: Counter[str] | None = None
 ) -> list[InputImage]:
-    """All images that the inputs name, in their order.
+    """Resolve inputs to images, in order.
 
-    A file stands for itself, with its name as stem. A folder stands for all files below it that have an image's suffix
-    (`IMAGE_SUFFIXES`), sorted by path, with their paths below that folder as stems; hidden files and folders are
-    skipped, and linked folders are not entered. A pattern (`*`, `?`, `[...]`, `**`) that is not the name of an existing
-    file stands for its matches, as in a shell. A web address (http, https) stands for itself, with the name of its file
-    as stem, and "-" for standard input ("stdin"). A missing file is included: reading it fails later.
+    A file stands for itself, with its name as stem. A folder stands for all files below it with an image suffix
+    (`IMAGE_SUFFIXES`), sorted by path, with their paths below the folder as stems; hidden files and folders are
+    skipped, and symlinked folders aren't followed. A pattern (`*`, `?`, `[...]`, `**`) that isn't an existing file
+    stands for its matches, as in a shell. A URL (http, https) stands for itself, with its file name as stem, and "-"
+    for standard input ("stdin"). A missing file is included: reading it fails later.
 
     Args:
-        inputs: files, folders, patterns and addresses.
-        skip: a folder that is skipped inside folders: that of the results, which are images too.
-        passed_over: counts the other files of folders, by their suffixes in lower case ("" for none).
+        inputs: files, folders, patterns and URLs.
+        skip: a folder to skip inside folders: the output folder, which also contains images.
+        passed_over: counts the skipped files of folders, by lower-case suffix ("" for none).
     """
     counted: Counter[str] = Counter() if passed_over is None else passed_over
     return [image for source in inputs for image in _expanded(os.fspath(source), skip, counted)]
 
 
 def passed_over_line(passed_over: Counter[str]) -> str | None:
-    """A line about the files of folders that aren't taken for images; None without one."""
+    """A line about skipped files of folders, which aren't images; None if there are none."""
     if not passed_over:
         return None
     common = passed_over.most_common(_MOST_SUFFIXES)
@@ -255,11 +255,10 @@ def plan_results(
     objects: bool = False,
     overlay: bool = True,
 ) -> list[ResultPaths | None]:
-    """Where the results of each image go (None for one with a problem); nothing is written, and no image is decoded.
+    """Plan the result files of each image (None for an image with a problem), without writing or decoding anything.
 
-    Images whose results would otherwise meet, because their names differ in no more than the suffix or the case, keep
-    their suffixes: the results of a.jpg and a.png are a.jpg.png, a.png.png, ... Which images do depends on all images
-    of the call.
+    Images whose results would collide, because their names only differ in suffix or case, keep their suffixes: the
+    results of a.jpg and a.png are a.jpg.png, a.png.png, ... This depends on all images of the call.
 
     Args:
         images: the images of a call.
@@ -282,7 +281,7 @@ def plan_results(
 def plan_files(
     images: Sequence[InputImage], out_dir: PathLike, files_of: Callable[[InputImage, str], _Files]
 ) -> list[_Files | None]:
-    """Where the results of each image go, as in `plan_results`, in any form.
+    """Plan the result files of each image, like `plan_results`, in any form.
 
     Args:
         images: the images of a call.
@@ -290,9 +289,9 @@ def plan_files(
         files_of: the files of an image with a stem.
 
     Raises:
-        UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, also where
-            the disk doesn't tell their names apart (`name_case_pairs`); or a result would overwrite an input, by any
-            path or link.
+        UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, including on
+            case-insensitive file systems (`name_case_pairs`); or a result would overwrite an input, by any path or
+            link.
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
         raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")
@@ -309,7 +308,7 @@ def plan_files(
 
 
 def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], out_dir: PathLike) -> set[int]:
-    """Images that need their suffixes, since their results meet others; `short` are those that don't have them yet."""
+    """Images that need their suffixes, since their results collide; `short` are those without suffixes so far."""
     owners: dict[str, int] = {}
     exact: dict[Path, int] = {}
     meeting: set[int] = set()
@@ -331,7 +330,7 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], o
 
 
 def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[InputImage]:
-    """The images, with a problem for those whose names differ in case alone if the disk doesn't tell these apart."""
+    """Mark images whose names differ only in case as a problem if the file system is case-insensitive."""
     groups: dict[str, dict[str, int]] = defaultdict(dict)
     for index, image in enumerate(images):
         if image.problem is None:
@@ -340,7 +339,7 @@ def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[Inp
     for pair in () if not pairs or tells_case_apart(out_dir) else pairs:
         named = " and ".join(repr(str(images[index].path)) for index in pair)
         problem = (
-            f"the names of {named} differ in case alone, which {os.fspath(out_dir)!r} doesn't tell apart; rename one"
+            f"the names of {named} differ only in case, and {os.fspath(out_dir)!r} is case-insensitive; rename one"
         )
         for index in pair:
             found[index] = replace(images[index], problem=problem)
@@ -348,7 +347,7 @@ def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[Inp
 
 
 def tells_case_apart(folder: PathLike) -> bool:
-    """Whether names in a folder, which needn't exist yet, may differ in case or in the encoding of accents alone."""
+    """Whether the file system of a folder, which needn't exist yet, distinguishes case and accent encodings."""
     place = Path(folder)
     while not place.is_dir() and place != place.parent:
         place = place.parent
@@ -365,7 +364,7 @@ def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> N
     """Check that no result is one of the inputs.
 
     Raises:
-        UsageError: one is the same file once links are followed, or has the path of an input that doesn't exist yet.
+        UsageError: a result is the same file as an input (following links), or has the path of a missing input.
     """
     owners: dict[object, PathLike] = {}
     missing: dict[str, PathLike] = {}
@@ -386,7 +385,7 @@ def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> N
 
 
 def _identity(path: PathLike) -> tuple[int, int] | None:
-    """Device and inode of a file, which are the same for all of its names and links; None if there is no such file."""
+    """Device and inode of a file, equal for all of its names and links; None if it doesn't exist."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Images that are read by windows, so that only parts of them are in memory, and where a TIFF lies on the earth."""
+"""Images read by windows, to keep only parts in memory, and georeferencing of TIFFs."""
 
 import json
 import math
@@ -29,32 +29,32 @@ _ORIENTATION, _GDAL_METADATA, _GDAL_NODATA = 274, 42112, 42113
 
 _WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld")
 _MOST_BYTES = 1000
-"""A world file of more bytes is none."""
+"""Maximum size of a world file [bytes]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TiffPlace:
-    """The tags of a TIFF that tell where it lies."""
+    """The georeferencing tags of a TIFF."""
 
     tags: Mapping[int, tuple[int, Any]]
-    """Type and value by number, as Pillow has them."""
+    """Type and value by tag number, as in Pillow."""
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> "TiffPlace | None":
-        """The place of an image file.
+        """Read the georeferencing of an image file.
 
         Args:
-            path: the file. A world file beside it (.tfw) counts too.
+            path: the file; also uses its world file (.tfw).
 
         Returns:
-            The place; None for what is no TIFF, tells none, can't be read, or is turned by its orientation tag, since
-            its pixels are then in another order than the results'.
+            The place; None if the file isn't a TIFF, isn't georeferenced, can't be read, or has an orientation tag that
+            reorders its pixels.
         """
         if not is_raster(path):
             return None
         try:
             with open(path, "rb") as file, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is cut off
+                warnings.simplefilter("ignore")  # about truncated data
                 header = file.read(8)
                 if header[2:4] in (b"+\0", b"\0+"):  # BigTIFF
                     header += file.read(8)
@@ -65,7 +65,7 @@ class TiffPlace:
                     return None
                 tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _PLACE if tag in directory}
         except (OSError, SyntaxError, ValueError, KeyError, TypeError, EOFError, struct.error, MemoryError):
-            return None  # whoever reads the image says what is wrong with it
+            return None  # reading the image reports the error
         if not tags.keys() & {TIE_POINTS, MODEL_MATRIX} and (matrix := _world_file(Path(path))) is not None:
             tags[MODEL_MATRIX] = (TiffTags.DOUBLE, matrix)
         return cls(tags=tags) if tags.keys() & {*PLACE_TAGS, _RPC} else None
@@ -107,8 +107,8 @@ def write_placed_label_map(
         path: the file to write.
         labels: the index of each pixel's class, below K, or 65535 (unlabeled).
         colors: RGB of the K classes.
-        words: their names.
-        place: of the image.
+        words: names of the classes.
+        place: georeferencing of the image.
 
     Raises:
         OutputError: the file can't be written.
@@ -128,12 +128,12 @@ def write_placed_label_map(
 
 
 STRIP_PIXELS = 16_000_000
-"""Pixels of a strip that are read at once to make an overview."""
+"""Pixels per strip when reading an overview."""
 
 
 @runtime_checkable
 class WindowedImage(Protocol):
-    """An image of which any window can be read, also from several threads."""
+    """An image whose windows can be read, also from several threads."""
 
     @property
     def height(self) -> int:
@@ -150,16 +150,16 @@ class WindowedImage(Protocol):
         ...
 
     def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
-        """Which pixels of a window hold an image; None: all of them."""
+        """Which pixels of a window are valid; None: all."""
         ...
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The image, reduced so that its longer side has at most `longest` pixels."""
+        """The image, downscaled so that its longer side has at most `longest` pixels."""
         ...
 
 
 class ArrayImage:
-    """An image in memory, all of whose pixels hold an image."""
+    """An image in memory, with all pixels valid."""
 
     def __init__(self, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
         self.pixels = pixels
@@ -170,10 +170,10 @@ class ArrayImage:
         return np.ascontiguousarray(self.pixels[rows, columns])
 
     def valid(self, rows: slice, columns: slice) -> None:
-        """All pixels hold an image."""
+        """All pixels are valid."""
 
     def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The reduced image."""
+        """The downscaled image."""
         return reduced(self, longest)
 
 
@@ -182,7 +182,7 @@ class DecodedImage(ArrayImage):
 
     Args:
         path: the file.
-        max_pixels: most pixels that it may have.
+        max_pixels: maximum number of pixels.
         stretch: as for `segvoc.imaging.reading.read_image`.
 
     Raises:
@@ -201,11 +201,11 @@ class DecodedImage(ArrayImage):
 
 
 def reduced(image: WindowedImage, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-    """An image reduced by a whole factor (means of squares of pixels), read in strips.
+    """Downscale an image by an integer factor (box filter), reading it in strips.
 
     Args:
         image: the image.
-        longest: most pixels of the result's longer side.
+        longest: maximum longer side of the result [px].
     """
     factor = max(1, -(-max(image.height, image.width) // longest))
     rows = factor * max(1, STRIP_PIXELS // image.width // factor)

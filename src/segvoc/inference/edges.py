@@ -1,8 +1,8 @@
-"""Edges that follow the image: a small network sharpens the map of any word by what `tiny` sees in the image.
+"""Edge refinement: a small network sharpens the map of any word, guided by `tiny`'s image features.
 
-For each cell it finds weights of the cells around it, at several distances and one after the other, then of the cells
-around each of the four cells that it divides it into. The same weights hold for all words, so none is favored, and
-neither the words nor their number matters. `tools.edges` trains it and writes its program.
+For each cell, it predicts weights of the neighboring cells, at several distances in sequence, then of the neighbors of
+each of the four cells that it is upsampled to. All words share the weights, so any number of words works and none is
+favored. `tools.edges` trains it and writes its program.
 """
 
 from collections.abc import Mapping
@@ -23,24 +23,27 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the programs and weights that ship with the package."""
 
 SEEN = "clicks_image.onnx"
-"""From pixels to what `tiny` sees in them, without the heads for words; its weights are those of `tiny`."""
+"""From pixels to `tiny`'s image features, without its heads for words; shares `tiny`'s weights."""
 
 EDGES = "edges.onnx"
-"""From what `tiny` sees in an image, and maps of words, to refined maps."""
+"""From `tiny`'s image features and maps of words to refined maps."""
 
 FEATURES = ("tap_1", "tap_0", "appearance")
-"""What it reads of the image beside its pixels: `tiny`'s maps at stride 4, 8 and 16."""
+"""Image features it reads besides the pixels: `tiny`'s maps at stride 4, 8 and 16."""
 
 VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
-"""The size at which `tiny` sees an image."""
+"""Input size of `tiny`."""
+
+MOST_WORDS = 512
+"""Maps of more words stay as they are: refined maps have 16 times as many cells."""
 
 ISLAND = 1e-3
-"""Connected cells of one word that are less than this share of a view take the word around them."""
+"""Connected components smaller than this share of a view take the surrounding word."""
 
 
 @cache
 def shipped_program(name: str) -> "OnnxProgram":
-    """A program that ships, loaded when it first runs, for all threads."""
+    """A shipped program, loaded at its first run and shared by all threads."""
     from segvoc.inference.onnx_program import OnnxProgram  # here, since importing ONNX Runtime takes long
 
     return OnnxProgram(WEIGHTS / name)
@@ -48,16 +51,16 @@ def shipped_program(name: str) -> "OnnxProgram":
 
 def refined(
     logits: Float[Array, "N K h w"], pixels: Float32[np.ndarray, "N 3 H W"], features: Mapping[str, Array] | None
-) -> Float32[np.ndarray, "N K 2y 2x"]:
+) -> Float32[np.ndarray, "N K _ _"]:
     """Refine the maps of words by the image.
 
     Args:
         logits: maps of K words in each of N views, on any grid.
         pixels: the views, in [0, 255].
-        features: what `tiny` sees in them; None, or without `FEATURES`: it looks at them now.
+        features: `tiny`'s features of them; computed here if None or without `FEATURES`.
 
     Returns:
-        Logits on a grid of stride 2 of the size at which `tiny` sees the views.
+        Logits at stride 2 of `tiny`'s input size.
     """
     if features is None or not all(name in features for name in FEATURES):
         height, width = VIEW.input_size(*pixels.shape[2:])
@@ -75,15 +78,15 @@ def _float32(x: Array) -> Array:
 
 
 def without_islands(maps: Float32[np.ndarray, "K h w"]) -> Float32[np.ndarray, "K h w"]:
-    """Give connected cells of one word that are few (`ISLAND`) to the word most often beside them.
+    """Relabel small connected components (`ISLAND`) with their most frequent neighboring word.
 
-    In these cells, the maps of both words change places. Islands beside nothing but islands stay.
+    In these cells, the maps of both words are swapped. Islands that only touch islands stay.
 
     Args:
-        maps: maps of the words, of which the strongest has a cell.
+        maps: maps of the words; a cell's label is the strongest.
 
     Returns:
-        The maps, or changed copies of them.
+        The maps, or modified copies.
     """
     labels = strongest(maps)[1]
     part = connected_cells(labels)
@@ -103,7 +106,7 @@ def without_islands(maps: Float32[np.ndarray, "K h w"]) -> Float32[np.ndarray, "
     label_of = np.zeros(len(sizes), np.int64)
     label_of[part] = labels
     pairs, counts = np.unique(beside[0] * len(maps) + label_of[beside[1]], return_counts=True)
-    order = np.argsort(counts, kind="stable")  # the most frequent comes last, and so is kept
+    order = np.argsort(counts, kind="stable")  # the most frequent comes last, so it is kept
     taken = np.full(len(sizes), -1)
     taken[pairs[order] // len(maps)] = pairs[order] % len(maps)
     rows, columns = np.nonzero(taken[part] >= 0)
@@ -114,10 +117,10 @@ def without_islands(maps: Float32[np.ndarray, "K h w"]) -> Float32[np.ndarray, "
 
 
 def connected_cells(labels: Int[np.ndarray, "h w"]) -> Int64[np.ndarray, "h w"]:
-    """Number the parts of a label map that are connected by sides of cells, from 0 on."""
+    """Number the 4-connected components of a label map, from 0."""
     starts = np.ones(labels.shape, bool)
     starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    run = np.cumsum(starts.ravel()).reshape(labels.shape) - 1  # cells of a row that are connected in it
+    run = np.cumsum(starts.ravel()).reshape(labels.shape) - 1  # runs of connected cells in a row
     touching = (labels[1:] == labels[:-1]) & (starts[1:] | starts[:-1])
     above, below = run[:-1][touching], run[1:][touching]
     root = np.arange(run[-1, -1] + 1)

@@ -1,4 +1,4 @@
-"""A call of a segmenter: its settings, its images read ahead, and what stands for a result that isn't finite."""
+"""A call of a segmenter: its settings, prefetching of images, and a placeholder for non-finite results."""
 
 import time
 from collections import deque
@@ -22,7 +22,7 @@ from segvoc.inference.windows import ViewLogits
 from segvoc.teaching.taught_words import TaughtQuery
 
 READERS = 4
-"""Most threads that read images. One is enough where a batch is a single image."""
+"""Maximum number of reader threads; a single thread suffices for batches of 1."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class ReadImage:
 
     pixels: UInt8[np.ndarray, "H W 3"]
     source: str | None
-    """Name of its file, if any."""
+    """File name, if any."""
     seconds: float
-    """Time spent reading it [s]."""
+    """Reading time [s]."""
 
     @classmethod
     def of(cls, source: ImageSource, stretch: Stretch | None = None) -> "ReadImage":
-        """Read an image, as `read_image` does.
+        """Read an image by `read_image`.
 
         Raises:
-            InputError: it can't be read.
+            InputError: the image can't be read.
         """
         start = time.perf_counter()
         pixels = read_given(source, stretch)
@@ -58,12 +58,12 @@ def read_in_batches(
     """Read images in threads; at most two batches are in memory.
 
     Args:
-        images: the images; they are consumed as batches are requested.
-        batch: images in a batch.
+        images: the images, consumed as batches are requested.
+        batch: batch size.
         stretch: as for `read_image`.
 
     Yields:
-        Batches in the order of the images, with the error in place of an image that can't be read.
+        Batches in order, with the error in place of an image that can't be read.
     """
     sources = iter(images)
     with ThreadPoolExecutor(min(batch, READERS), thread_name_prefix="segvoc-reader") as reader:
@@ -93,7 +93,7 @@ class LabelingJob:
     """Settings of one call, shared by all of its images.
 
     Raises:
-        UsageError: there are parts or groups, which tiles and smoothed frames don't have.
+        UsageError: parts or groups are combined with tiles or smoothing.
     """
 
     options: LabelOptions
@@ -103,25 +103,25 @@ class LabelingJob:
     threshold: float | None
     """Probability below which pixels are unlabeled, or background."""
     groups: list[list[int]]
-    """Groups of words; each adds a label map of its own."""
+    """Groups of words; each adds a label map."""
     batch: int
-    """Images that go through the network together."""
+    """Batch size."""
     edges: bool = False
-    """Whether maps are refined by the edges in the image."""
+    """Whether to refine maps by the image's edges."""
     smoothing: Smoothing | None = None
-    """Takes the images as frames of a video, and smooths their labels over time."""
+    """Temporal smoothing, for images that are frames of a video."""
 
     taught: TaughtQuery | None = None
-    """Classifiers of the words that were taught, if there are any."""
+    """Classifiers of the taught words, if any."""
 
     def __post_init__(self) -> None:
         if self.options.tiling is not None and (self.groups or self.query.parts is not None):
-            raise UsageError("tiles have no parts or groups; leave these out, or the tile")
+            raise UsageError("tiles don't support parts or groups; leave these out, or the tile")
         if self.smoothing is not None and (self.groups or self.query.parts is not None):
-            raise UsageError("parts and groups aren't smoothed over time; leave them out, or the smoothing")
+            raise UsageError("smoothing doesn't support parts or groups; leave them out, or the smoothing")
 
     def smoothed(self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]) -> "tuple[ViewLogits, LabelingJob]":
-        """The output to find an image's labels in, and the job that reads it."""
+        """The smoothed output of a frame, and the job to label it with."""
         if self.smoothing is None:
             return output, self
         mean = self.smoothing(output, self.protocol, image)
@@ -130,10 +130,10 @@ class LabelingJob:
 
 @dataclass(frozen=True)
 class NotFinite:
-    """Takes the place of a result if an image's logits are not finite."""
+    """Placeholder for a result if an image's logits are not finite."""
 
     source: str | None
-    """Path of the image, if it has one."""
+    """Path of the image, if any."""
 
     def named(self, place: str) -> InputError:
         """Build the error; `place` names an image without a path."""

@@ -1,7 +1,7 @@
-"""How images are labeled: one value, which the command line, the service, batches and evaluations carry unchanged.
+"""Labeling options: a single value, passed unchanged by the command line, service, batches and evaluation.
 
-A new option is a field of `LabelOptions` with what it does, and an entry of `LabelKeywords`. Commands, the service's
-fields and the keys of calls that can be resumed follow from the fields.
+To add an option, add a documented field to `LabelOptions` and an entry to `LabelKeywords`. Commands, the service's
+fields and the keys for resuming are derived from the fields.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,11 +18,11 @@ from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
 from segvoc.selection_rules import KeepClasses, requested_selection
 
 OptionUse = Literal["all", "files", "tiles", "video"]
-"""What an option is for: all images, image files alone, images in tiles, or the frames of a video."""
+"""Where an option applies: all images, image files only, tiled images, or frames of a video."""
 
 
 class LabelKeywords(TypedDict, total=False):
-    """The fields of `LabelOptions` as keyword arguments; those that are left out keep their value."""
+    """The fields of `LabelOptions` as keyword arguments; omitted fields keep their value."""
 
     window: Window
     keep_classes: KeepClasses | None
@@ -39,21 +39,21 @@ class LabelKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class OptionText:
-    """How an option is written on the command line and over HTTP."""
+    """The text form of an option, on the command line and over HTTP."""
 
     help: str
-    """What it does, in one sentence."""
+    """Help text, one sentence."""
     parse: Callable[[str], Any] | None
-    """The value that a text stands for (ValueError: none); None for a switch, which is on or off."""
+    """Parses a text (ValueError: invalid); None for an on/off switch."""
     has_opposite: bool = False
-    """Whether a switch can be turned off, too: if neither is said, the model decides."""
+    """Whether a switch can also be turned off; if not given, the model decides."""
     metavar: str | None = None
-    """What stands for the value in the help; None: the choices."""
+    """Placeholder for the value in the help; None: the choices."""
     choices: tuple[str, ...] = ()
-    """All texts that are valid; empty: any."""
+    """Valid texts; empty: any."""
     use: OptionUse = "all"
     minimum: float | None = None
-    """Least number, where the value is one."""
+    """Minimum of a numeric value."""
     maximum: float | None = None
 
 
@@ -62,21 +62,21 @@ def _text(help: str, parse: Callable[[str], Any] | None = None, **about: Any) ->
 
 
 def _kept(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text  # `LabelOptions` refuses a text that is no rule
+    return int(text) if text.isdecimal() else text  # `LabelOptions` validates other texts
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelOptions:
-    """How images are labeled with words; the model, the words and their parts aside.
+    """Options for labeling images; the model, words and parts are separate arguments.
 
-    Whether the model has the window only the model can tell.
+    The model checks that it has the window.
 
     Raises:
         UsageError: a value is out of range.
     """
 
     window: Window = field(default="auto", metadata=_text("How images are cut and resized.", str, choices=WINDOWS))
-    """The protocol, see `segvoc.inference.protocols`."""
+    """The protocol; see `segvoc.inference.protocols`."""
     keep_classes: KeepClasses | None = field(
         default=None,
         metadata=_text(
@@ -86,16 +86,16 @@ class LabelOptions:
             minimum=1,
         ),
     )
-    """Refine only this many words of each image (or window), those with the most votes from its cells; "auto": as many
-    as the votes suggest; "all": every word, even in the official windows; None: the network's own rule. Dropped words
-    get no pixels and probability 0. Parts don't count: an object that is kept keeps all of its parts."""
+    """Refine only this many words per image (or window), by votes of its cells; "auto": as many as the votes suggest;
+    "all": every word, even in the official windows; None: the network's default rule. Dropped words get no pixels and
+    probability 0. Parts don't count: a kept object keeps all of its parts."""
     background: str | None = field(
         default=None, metadata=_text("The word for pixels where no other word is likely enough.", str, metavar="NAME")
     )
-    """The word for pixels where no other word reaches the threshold; the network doesn't look for this word in the
-    image. It is added to the words if it isn't among them. Where one of `Segmenter.background_words` (`tiny` has some:
-    wall, sky, ...) is likelier than all words, it is background as well. A network that was trained with "none of the
-    words" (`Segmenter.has_background`) predicts the background itself, unless a threshold is given."""
+    """The word for pixels where no other word reaches the threshold; it isn't queried, and is added to the words if
+    missing. Pixels where one of `Segmenter.background_words` (`tiny` has some: wall, sky, ...) is likelier than all
+    words are background too. A network trained with "none of the words" (`Segmenter.has_background`) predicts the
+    background, unless a threshold is given."""
     threshold: float | None = field(
         default=None,
         metadata=_text(
@@ -111,34 +111,34 @@ class LabelOptions:
     edges: bool | None = field(
         default=None,
         metadata=_text(
-            "Let masks follow the edges in the image; on by default for tiny in its own windows.", has_opposite=True
+            "Let masks follow the edges in the image; on by default for tiny, without parts.", has_opposite=True
         ),
     )
-    """Refine the maps of all words so that masks follow the image (`segvoc.inference.edges`); None: if the model is
-    `tiny`, and the window is no published protocol."""
+    """Refine the maps of up to 512 words so that masks follow the image (`segvoc.inference.edges`); None: for `tiny` in
+    its own windows, without parts."""
     return_probabilities: bool = False
     """Keep the probability of every class at every pixel in the result."""
     tile: int | None = field(
         default=None,
         metadata=_text(
-            f"Label big images in tiles of N pixels a side; {DEFAULT_TILE} if only another of these options is given.",
+            f"Label big images in tiles of N x N pixels; {DEFAULT_TILE} if only other tile options are given.",
             int,
             metavar="N",
             use="tiles",
         ),
     )
-    """Cut images into tiles of this side [px], each of which goes through the network by itself, for images that are
-    much larger than it sees; without parts, probabilities and groups. Words are selected once for the whole image
+    """Cut images into tiles of this side [px], each with its own forward pass, for images much larger than the
+    network's input; excludes parts, probabilities and groups. Words are selected once for the whole image
     (`TiledLabeling.select`). `segvoc.big_images` labels files that don't fit into memory."""
     overlap: int | None = field(
         default=None,
-        metadata=_text("Pixels over which a tile fades into the next; N/8 by default.", int, metavar="N", use="tiles"),
+        metadata=_text("Overlap over which tiles are blended [px]; N/8 by default.", int, metavar="N", use="tiles"),
     )
-    """Pixels over which a tile fades into the next (default: an eighth of its side)."""
+    """Overlap over which tiles are blended [px] (default: an eighth of the side)."""
     wrap: bool = field(
         default=False, metadata=_text("Panoramas: the right edge continues at the left edge.", use="tiles")
     )
-    """Whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees."""
+    """Whether the image wraps around horizontally, as 360-degree panoramas do."""
     smooth: float = field(
         default=0.0,
         metadata=_text(
@@ -148,8 +148,8 @@ class LabelOptions:
             use="video",
         ),
     )
-    """Weight of earlier frames in a moving mean of the probabilities, from 0 (none) to below 1 (`Smoothing`), where the
-    images are the frames of a video; without parts, groups and tiles."""
+    """For frames of a video: weight of earlier frames in a moving average of the probabilities, from 0 (none) to below
+    1 (`Smoothing`); excludes parts, groups and tiles."""
     stretch: str | None = field(
         default=None,
         metadata=_text(
@@ -159,8 +159,8 @@ class LabelOptions:
             use="files",
         ),
     )
-    """The values of gray images of more than 8 bits, and of TIFFs in tiles, that become black and white: "0,4095" or
-    "2%,98%" (percentiles); None: see `segvoc.imaging.reading.read_image`. 8-bit images stay as they are."""
+    """Values of gray images of more than 8 bits, and of TIFFs in tiles, to map to black and white: "0,4095" or
+    "2%,98%" (percentiles); None: see `segvoc.imaging.reading.read_image`. 8-bit images are unchanged."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -172,7 +172,7 @@ class LabelOptions:
             requested_selection(self.keep_classes)
         for name in ("threshold", "smooth"):
             if not isinstance(getattr(self, name), int | float | None):
-                raise UsageError(f"{name}={getattr(self, name)!r} is not a number; give one from 0 to 1")
+                raise UsageError(f"{name}={getattr(self, name)!r} is not a number; give a number from 0 to 1")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold={self.threshold} is not a probability; give a number from 0 to 1")
         Smoothing(self.smooth)
@@ -181,16 +181,16 @@ class LabelOptions:
 
     def _check_tiling(self) -> None:
         if self.tiling is not None and self.return_probabilities:
-            raise UsageError("tiles have no probabilities; leave these out, or the tile")
+            raise UsageError("tiles don't support probabilities; leave these out, or the tile")
         if self.tiling is not None and self.smooth:
-            raise UsageError("tiles aren't smoothed over time; leave out the tile, or the smoothing")
+            raise UsageError("tiles don't support smoothing; leave out the tile, or the smoothing")
 
     @property
     def tiling(self) -> Tiling | None:
-        """How images are cut into tiles; None if they aren't.
+        """The tiling; None without tiles.
 
         Raises:
-            UsageError: the tile is too small, or the overlap more than half of it.
+            UsageError: the tile is too small, or the overlap exceeds half of it.
         """
         if self.tile is None and self.overlap is None and not self.wrap:
             return None
@@ -198,24 +198,24 @@ class LabelOptions:
 
     @property
     def value_range(self) -> Stretch | None:
-        """The stretch; None if none is given."""
+        """The parsed stretch, if given."""
         return None if self.stretch is None else Stretch.parsed(self.stretch)
 
     def in_tiles(self) -> "LabelOptions":
-        """The options with tiles of `DEFAULT_TILE` pixels if they have none."""
+        """Return the options with a tile, by default `DEFAULT_TILE` pixels."""
         return self if self.tiling is not None else replace(self, tile=DEFAULT_TILE)
 
     def keeping_all(self) -> "LabelOptions":
-        """The options without class selection."""
+        """Return the options without class selection."""
         return replace(self, keep_classes="all")
 
     @property
     def fills_image(self) -> bool:
-        """Whether every pixel gets one of the words, however unlikely."""
+        """Whether every pixel gets a word, however unlikely."""
         return self.background is None and self.threshold is None
 
     def record(self) -> dict[str, object]:
-        """What labels depend on, as plain values under readable names, for the keys of calls that can be resumed."""
+        """The settings that labels depend on, as plain values, for the keys of resumable calls."""
         tiling = self.tiling
         return {
             **{name: value for name, value in vars(self).items() if name != "return_probabilities"},
@@ -225,10 +225,10 @@ class LabelOptions:
 
     @classmethod
     def of(cls, options: "LabelOptions | None", changes: LabelKeywords) -> "LabelOptions":
-        """Options (None: the defaults) with some changes, for functions that take both.
+        """Apply changes to options (None: the defaults), for functions that take both.
 
         Raises:
-            UsageError: there is no such option, or a value is out of range.
+            UsageError: an option is unknown, or a value is out of range.
         """
         if unknown := [name for name in changes if name not in LabelKeywords.__annotations__]:
             known = (*LabelKeywords.__annotations__, "options", "parts", "groups")
@@ -240,21 +240,21 @@ class LabelOptions:
 OPTION_TEXTS: Mapping[str, OptionText] = {
     one.name: one.metadata["text"] for one in fields(LabelOptions) if "text" in one.metadata
 }
-"""Options that commands and settings may name."""
+"""Options with a text form, for commands and settings."""
 
 IMAGE_OPTIONS = tuple(name for name, text in OPTION_TEXTS.items() if text.use == "all")
-"""Those for images that are labeled as a whole."""
+"""Options for images labeled as a whole."""
 
 
 def parse_option(name: str, text: str) -> Any:
-    """The value of an option that a text stands for.
+    """Parse the text of an option.
 
     Args:
-        name: one of `OPTION_TEXTS`.
+        name: a key of `OPTION_TEXTS`.
         text: the text.
 
     Raises:
-        UsageError: the text stands for no value of the option.
+        UsageError: the text is not a valid value.
     """
     about = OPTION_TEXTS[name]
     if about.choices and text not in about.choices:
@@ -269,12 +269,12 @@ def parse_option(name: str, text: str) -> Any:
 
 
 def checked_background(name: str) -> str:
-    """The background's name without spaces around it.
+    """Strip the background's name.
 
     Raises:
-        UsageError: nothing is left.
+        UsageError: the name is empty.
     """
     stripped = name.strip() if isinstance(name, str) else ""
     if not stripped:
-        raise UsageError(f"the background's name {name!r} is empty; give one, for example 'background'")
+        raise UsageError(f"the background's name {name!r} is empty; name it, for example 'background'")
     return stripped

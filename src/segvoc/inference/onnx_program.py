@@ -1,4 +1,4 @@
-"""ONNX files as programs that ONNX Runtime runs, and programs in two halves, the second run for a class at a time."""
+"""Programs run by ONNX Runtime, and programs in two halves, the second of which runs per class."""
 
 import os
 import threading
@@ -14,13 +14,13 @@ from segvoc.errors import CheckpointError, SegvocError, one_line
 from segvoc.process_settings import cores, onnx_threads
 
 RunProgram = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
-"""A program of an exported model: from arrays by name to arrays by name."""
+"""A program of an exported model: maps named arrays to named arrays."""
 
 OF_CLASSES = "class_"
-"""How the names of those arrays begin that have an axis of classes, the second."""
+"""Name prefixes of arrays whose second axis is the classes."""
 
 _loading = threading.Lock()
-"""One program is loaded at a time, so that threads that run it first share its session."""
+"""Guards loading, so that threads share a program's session."""
 
 
 def _renew_lock() -> None:
@@ -29,31 +29,31 @@ def _renew_lock() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # a thread that the child doesn't have may hold it
+    os.register_at_fork(after_in_child=_renew_lock)  # a thread of the parent may hold it
 
 
 class OnnxProgram:
-    """An ONNX file, loaded when it first runs, and again in a process that was forked: threads aren't.
+    """An ONNX file, loaded at its first run, and again after a fork, which loses the session's threads.
 
     Args:
         file: the file.
-        threads: threads that it computes with; 0: as many as `onnx_threads` says.
+        threads: number of threads; 0: `onnx_threads`.
     """
 
     def __init__(self, file: Path, threads: int = 0) -> None:
         self.file, self.threads = file, threads
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
-        """By process: freeing a parent's session would wait for its threads, which a forked process doesn't have."""
+        """By process: freeing the parent's session in a forked child would wait for threads that don't exist there."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copies load the file again."""
+        """Make copies load the file again."""
         return OnnxProgram, (self.file, self.threads)
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Run the program; inputs that it doesn't have are ignored.
 
         Raises:
-            CheckpointError: the file is damaged, doesn't run on these inputs, or gives what segvoc can't go on with.
+            CheckpointError: the file is damaged, fails on these inputs, or has unusable outputs.
         """
         try:
             session = self._loaded()
@@ -61,7 +61,7 @@ class OnnxProgram:
             found = cast(list[np.ndarray], session.run(None, fed))
         except SegvocError:
             raise
-        except Exception as error:  # ONNX Runtime has many
+        except Exception as error:  # ONNX Runtime has many error types
             raise CheckpointError(
                 f"{str(self.file)!r} doesn't run on what segvoc gives it ({one_line(error)}); give it more "
                 "memory, or export the model again"
@@ -82,10 +82,10 @@ class OnnxProgram:
     def _session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads or onnx_threads()
-        # waiting threads that spin take the cores from other programs, and from what segvoc computes itself
+        # spinning threads would take cores from other programs and from segvoc's computations
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors only: they are raised as well
-        # planning which values share memory takes longer than loading all else; memory and speed are the same
+        options.log_severity_level = 3  # only errors, which are also raised
+        # memory planning takes longer than the rest of loading, and saves neither memory nor time
         options.enable_mem_reuse = False
         try:
             return onnxruntime.InferenceSession(os.fspath(self.file), options, providers=["CPUExecutionProvider"])
@@ -95,8 +95,8 @@ class OnnxProgram:
 
 
 def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:
-    """Why outputs can't be gone on with; empty if they can."""
-    # logits are maps of words, or the one map of a click
+    """Why outputs are unusable; empty if they are valid."""
+    # logits are maps of words, or a click's single map
     for name, axes, kind in (("embeddings", (2,), "f"), ("logits", (2, 4), "f"), ("kept", (2,), "i")):
         if name in outputs and (outputs[name].ndim not in axes or outputs[name].dtype.kind != kind):
             return f"{name} of shape {outputs[name].shape} and type {outputs[name].dtype}"
@@ -107,19 +107,19 @@ def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:
 
 
 class WordsApart:
-    """The two halves as the one program that they are.
+    """Runs both halves as a single program.
 
     Args:
         shared: selects the classes, and computes what they share.
-        each: computes the logits of some classes; several threads call it at a time, so it should use one itself.
-        threads: how many call it at a time; 0: as many as `onnx_threads` says, or one for each core.
+        each: computes the logits of some classes; called by several threads, so it should use only one.
+        threads: number of calling threads; 0: `onnx_threads`, or one per core.
     """
 
     def __init__(self, shared: RunProgram, each: RunProgram, threads: int) -> None:
         self._shared, self._each, self._threads = shared, each, threads
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run both: "logits" (B K h w) and "kept" (B K) from the inputs of the whole program."""
+        """Compute "logits" (B K h w) and "kept" (B K) from the inputs of the whole program."""
         found = self._shared(inputs)
         kept = found.pop("kept")
 
@@ -131,6 +131,6 @@ class WordsApart:
         numbers, threads = range(kept.shape[1]), min(self._threads or onnx_threads() or cores(), kept.shape[1])
         if threads == 1:
             return {"logits": np.concatenate([logits(number) for number in numbers], axis=1), "kept": kept}
-        # threads of this call alone: those that wait for the next one would be missing in a fork of this process
+        # a pool per call: a persistent pool's threads would be missing after a fork
         with ThreadPoolExecutor(threads) as pool:
             return {"logits": np.concatenate(list(pool.map(logits, numbers)), axis=1), "kept": kept}

@@ -17,17 +17,16 @@ from segvoc.inference.windows import ViewLogits
 from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
 PartsAgainst = Literal["object", "contrast", "half"]
-"""When a pixel gets a part. "object": if its best part beats the object's own word, for networks that only compare
-words. "contrast": the same, and parts that are found nowhere in the object share out the rest of it: a pixel gets the
-part that rises most above its own mean over the object, if the object's word rises less above its own. "half": if the
-probability of the best part is above 0.5, for networks trained on parts, or on phrases that each have a probability of
-their own."""
+"""When a pixel gets a part. "object": if its best part beats the object's word, for networks that only compare words.
+"contrast": the same; then parts absent from the object share its remaining pixels: a pixel gets the part that rises
+most above its mean over the object, if the object's word rises less above its mean. "half": if the probability of the
+best part is above 0.5, for networks trained on parts, or on phrases with independent probabilities."""
 
 NO_PART = UNLABELED
 """Label of pixels without a part."""
 
 FOUND_SHARE = 0.01
-"""With "contrast", minimum share of an object's pixels that a part must take to count as found."""
+"""With "contrast", minimum share of an object's pixels for a part to count as present."""
 
 
 def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVocabulary | None) -> Vocabulary:
@@ -40,7 +39,7 @@ def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVoca
         return words if isinstance(words, Vocabulary) else Vocabulary(() if words is None else words)
     if words is None:
         if not parts.objects:
-            raise UsageError(f"{parts.parts[0].name!r} is a part of any object, and no object is named; give words too")
+            raise UsageError(f"{parts.parts[0].name!r} is a part of any object, but no object is named; give words too")
         return Vocabulary(parts.objects)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
     known = set(vocabulary.words)
@@ -71,11 +70,11 @@ def beside_parts(
         vocabulary: the requested words.
         parts: the parts to label.
         none: the background, which has no parts.
-        stand_ins: words that stand for the background, which have no parts either.
+        stand_ins: words that stand for the background, also without parts.
 
     Returns:
-        The requested words, followed by those of parts ("dog's head"), of which a part of any object has one for each
-        object; and the candidates, grouped by object in ascending order of their parts.
+        The requested words, followed by the words of parts ("dog's head"; a part of any object has one per object);
+        and the candidates, grouped by object in ascending order of their parts.
 
     Raises:
         UsageError: a part's word is also a requested word, an object is the background, or there are too many words.
@@ -90,10 +89,10 @@ def beside_parts(
         for index, part in () if name == none or name in stand_ins else of_object:
             place = places.setdefault(part.word(name), len(places))
             if place < len(vocabulary):
-                raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")
+                raise UsageError(f"{part.word(name)!r} is both a word and a part; give it as one of them")
             candidates.append(Candidate(owner, index, place, of_any=part.object is None))
         if len(places) > MAX_CLASSES:
-            raise UsageError(f"the words and their parts are more than {MAX_CLASSES} together; ask for fewer at a time")
+            raise UsageError(f"the words and their parts are more than {MAX_CLASSES} together; give fewer at a time")
     return Vocabulary(places, synonyms=vocabulary.synonyms), tuple(candidates)
 
 
@@ -109,7 +108,7 @@ def label_parts(
     """Label the part at each pixel.
 
     Args:
-        candidates: what `beside_parts` has found.
+        candidates: the candidates of `beside_parts`.
         output: the network's logits for the whole query.
         labels: the word at each pixel, or 65535; only the parts of this word are considered there.
         objects: the network's score for that word: a logit or, with `sigmoid_first`, a probability.
@@ -118,7 +117,7 @@ def label_parts(
         protocol: the protocol that the image was segmented with.
 
     Returns:
-        Index of the part at each pixel, `NO_PART` where there is none, and its probability (0 there).
+        Index of the part at each pixel, or `NO_PART`, and its probability (0 without a part).
     """
     xp, where = array_namespace(objects), device(objects)
     place_of = np.full(UNLABELED + 1, -1, np.int32)
@@ -148,7 +147,7 @@ def label_parts(
 
 
 def _missing(chosen: Sequence[Candidate], found: Int[Array, " N"], owner: Int[Array, "H W"]) -> list[int]:
-    """The candidates that take less than `FOUND_SHARE` of their object, without parts of any object.
+    """The candidates with less than `FOUND_SHARE` of their object, excluding parts of any object.
 
     Args:
         chosen: candidates whose objects are in the image.
@@ -170,18 +169,18 @@ class _CandidateMaps:
     """The maps of some candidates in the output for an image."""
 
     candidates: tuple[Candidate, ...]
-    """The candidates; their words may be a few of the query's."""
+    """The candidates; their words may be a subset of the query's."""
     output: ViewLogits
     """The network's logits for the whole query."""
     protocol: Protocol
     """The protocol that the image was segmented with."""
 
     def strongest(self, owner: Int[Array, "H W"], lift: Float[Array, " M"] | None = None) -> StrongestOfOwner:
-        """The strongest candidate at each pixel among those of its object, as its place among the candidates.
+        """The strongest candidate at each pixel among those of its object, as an index into the candidates.
 
         Args:
             owner: the object at each pixel, from -1.
-            lift: a value for each of M candidates that is added to its map.
+            lift: a value per candidate, added to its map.
         """
         best = StrongestOfOwner(owner)
         owners = self._owners()
@@ -191,11 +190,11 @@ class _CandidateMaps:
         return best
 
     def lift_to_object(self, owner: Int[Array, "H W"], objects: Float[Array, "H W"]) -> Float[Array, " M"]:
-        """For each of M candidates, by how much its object's mean score over the object is above its own mean there.
+        """For each of M candidates, its object's mean score over the object minus the candidate's mean there.
 
         Args:
             owner: the object at each pixel, from -1; all objects of the candidates are in the image.
-            objects: the score of that object.
+            objects: that object's score at each pixel.
         """
         xp = array_namespace(objects)
         lift = xp.zeros(len(self.candidates), dtype=xp.float32, device=device(objects))
@@ -211,7 +210,7 @@ class _CandidateMaps:
         return self._indices(candidate.owner for candidate in self.candidates)
 
     def _read(self, size: Sequence[int]) -> Iterator[tuple[Float[Array, "N y x"], Int[Array, " N"]]]:
-        """Maps of candidates that class selection kept, several at a time, and their places among the candidates."""
+        """Maps of candidates that class selection kept, several at a time, and their indices among the candidates."""
         xp = array_namespace(self.output.logits)
         places = self._indices(candidate.place for candidate in self.candidates)
         asked = xp.sort(xp.unique_values(places))

@@ -1,4 +1,4 @@
-"""Pixel labels: from a network's logits to the class of every pixel."""
+"""Pixel labels: from logits to the class of every pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,8 +46,8 @@ def label_classes(
         size: height and width of the image [px].
         query: the query that the logits answer.
         protocol: the protocol that the image was segmented with.
-        threshold: probability in [0, 1] below which a pixel is background, or unlabeled if there is no background. A
-            pixel is also background where one of its stand-ins is likelier than all words.
+        threshold: probability in [0, 1] below which a pixel is background, or unlabeled without a background. Pixels
+            where a stand-in is likelier than all words are background too.
         return_probabilities: keep the probability of every class.
     """
     xp, where = array_namespace(output.logits), device(output.logits)
@@ -77,11 +77,11 @@ def decided(
     protocol: Protocol,
     threshold: float | None,
 ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-    """The labels of pixels and their probabilities, by the strongest word and the threshold.
+    """Decide the labels of pixels and their probabilities, by the strongest word and the threshold.
 
     Args:
         best: the strongest class.
-        stand_in: the strongest stand-in of the background; -inf without.
+        stand_in: the strongest stand-in of the background; -inf without stand-ins.
         query: the query that the logits answer.
         protocol: the protocol that the image was segmented with.
         threshold: as for `label_classes`.
@@ -111,7 +111,7 @@ def _probability(found: StrongestClass, protocol: Protocol) -> Float32[np.ndarra
 
 
 def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, " K"]:
-    """Classes that class selection kept in any view; a background decided by a threshold always counts as kept."""
+    """Classes that class selection kept in any view; a thresholded background always counts as kept."""
     selected = np.ones(len(query.words), dtype=bool)
     selected[query.asked_indices] = False
     kept = to_numpy(output.kept_anywhere())
@@ -128,7 +128,7 @@ def checked_groups(groups: Sequence[Sequence[int]], words: int) -> list[list[int
     checked = [sorted(set(group)) for group in groups]
     for group in checked:
         if not group or group[0] < 0 or group[-1] >= words:
-            raise UsageError(f"the group {group} names no words; give indices from 0 to {words - 1}")
+            raise UsageError(f"the group {group} has no valid words; give indices from 0 to {words - 1}")
     return checked
 
 

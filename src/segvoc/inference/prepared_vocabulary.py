@@ -1,4 +1,4 @@
-"""Vocabularies that a network encodes once and uses for any number of images, and words for the background."""
+"""Vocabularies encoded once and reused for any number of images, and words for the background."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,28 +23,28 @@ STUFF = (
     "brick wall", "stone wall", "tile wall", "wood wall", "water", "window blind", "window", "tree", "fence",
     "ceiling", "sky", "cabinet", "floor", "pavement", "mountain", "grass", "dirt", "building", "rock", "wall", "rug",
 )  # fmt: skip
-"""Surfaces and surroundings: the stuff of COCO's panoptic annotations (Kirillov et al., CVPR 2019), without kinds that
-are often asked for as things, such as food and flowers."""
+"""Surfaces and surroundings: the stuff classes of COCO panoptic (Kirillov et al., CVPR 2019), except those that are
+often used as things, such as food and flowers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundWords:
-    """Words that stand for the background: where one of them is likelier than all requested words, it is background.
+    """Words that stand for the background: pixels where one of them is likelier than all requested words.
 
-    A threshold alone asks whether a word is likely, however unlikely everything else is. Comparing it with what usually
-    surrounds things is common practice for PASCAL VOC's background (Cha, Mun, Roh: TCL, CVPR 2023, and its successors).
+    A threshold alone ignores how likely everything else is. Competing with typical surroundings is common practice for
+    PASCAL VOC's background (Cha, Mun, Roh: TCL, CVPR 2023, and its successors).
     """
 
     words: tuple[str, ...] = STUFF
     similarity: float = 0.6
-    """Largest cosine similarity to a requested word or part; words that are more similar to one mean the same."""
+    """Maximum cosine similarity to a requested word or part; more similar words count as synonyms and are dropped."""
 
     threshold: float = 0.3
-    """Default probability below which a pixel is background although no such word wins: less than without them, since
-    they catch most of it, and a false background costs a small object more than its surroundings."""
+    """Default probability below which a pixel is background even if no stand-in wins. It is lower than without
+    stand-ins: they catch most of the background, and false background hurts small objects most."""
 
     def beside(self, requested: Vocabulary, parts: Sequence[str], encode: WordEncoder) -> tuple[str, ...]:
-        """The words that differ from everything that is requested."""
+        """The background words that differ from all requested words and parts."""
         taken = {name.casefold() for name in (*requested.words, *parts)}
         others = [word for word in self.words if word.casefold() not in taken]
         if not others:
@@ -69,24 +69,24 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class ClassQuery:
-    """What a network is asked for, and how its answers become the classes of a result."""
+    """The words queried from a network, and the mapping of its logits to the classes of a result."""
 
     words: tuple[str, ...]
     """All classes of the result."""
     asked: Vocabulary
-    """All that is asked: the classes except a background that is decided by a threshold, its `stand_ins`, and the words
-    of parts ("dog's head")."""
+    """All queried words: the classes (without a thresholded background), its `stand_ins`, and the words of parts
+    ("dog's head")."""
     named: int
-    """How many of these aren't parts."""
+    """Number of queried words that aren't parts."""
     background: int | None
-    """Index of the class that is decided by a threshold, if any."""
+    """Index of the thresholded background class, if any."""
     parts: PartVocabulary | None
     candidates: tuple[Candidate, ...]
-    """The parts that pixels may be labeled as."""
+    """The candidate parts."""
     none: str | None
     """Name of the background, if the network was trained with "none of the words"; it is queried like a word."""
     stand_ins: tuple[str, ...]
-    """Words that are queried on behalf of the background."""
+    """Words queried on behalf of the background."""
     own_threshold: float
     """Default probability below which a pixel is background."""
 
@@ -108,11 +108,11 @@ class ClassQuery:
             parts: parts of objects among the words.
             background: name of the class for "none of the others".
             learned: whether the network predicts the background, rather than a threshold deciding it.
-            stand_ins: words that are queried on behalf of a background that a threshold decides; none is a class.
+            stand_ins: words queried on behalf of a thresholded background; none is a class.
             own_threshold: default probability below which a pixel is background.
 
         Raises:
-            UsageError: the words and parts don't fit together.
+            UsageError: the words and parts conflict.
         """
         index, asked, none = None, vocabulary, background if learned else None
         if background is not None and not learned:
@@ -145,15 +145,15 @@ class ClassQuery:
 
     @property
     def background_name(self) -> str | None:
-        """Name of the background, whoever decides it."""
+        """Name of the background, learned or thresholded."""
         return self.none if self.background is None else self.words[self.background]
 
     def threshold(self, given: float | None) -> float | None:
-        """The effective threshold: the given one, or the query's own if it is needed to decide the background."""
+        """The effective threshold: the given one, or the default if the background needs a threshold."""
         return self.own_threshold if given is None and self.background is not None else given
 
     def adapted(self, protocol: Protocol) -> Protocol:
-        """The protocol with class selection restricted to the requested words; selected objects keep their parts."""
+        """Restrict the protocol's class selection to the requested words; selected objects keep their parts."""
         if self.parts is None or protocol.selection is None:
             return protocol
         owners: list[list[int]] = [[] for _ in range(len(self.asked) - self.named)]
@@ -166,7 +166,7 @@ class PreparedVocabulary:
     """Words, parts and background encoded by a model; created by `Segmenter.encode`.
 
     Pass it in place of words to `segment` and `segment_many` of the same model. It is a snapshot: if the text encoder's
-    weights change, it keeps the old embeddings, so encode the words again.
+    weights change, encode the words again.
     """
 
     def __init__(
@@ -195,27 +195,26 @@ class PreparedVocabulary:
         self._encoded: dict[bool, tuple[ClassQuery, EncodedWords]] = {}
 
     def encode_all(self) -> "PreparedVocabulary":
-        """Encode in advance all words that any threshold needs."""
+        """Encode all words in advance, for any threshold."""
         for threshold in (None, 0.0) if self._learns_background else (None,):
             self.query(threshold)
         return self
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the encoder: other processes have it with their model, and go on with `for_encoder`."""
+        """Pickle without the encoder: other processes attach their model's encoder with `for_encoder`."""
         return {**self.__dict__, "encode": None}
 
     def for_encoder(self, encode: WordEncoder) -> "PreparedVocabulary":
-        """The same words and embeddings for another copy of the encoder, in a process that was sent them."""
+        """Attach another copy of the encoder to the words and embeddings, after unpickling."""
         copied = copy.copy(self)
         copied.encode = encode
         return copied
 
     def query(self, threshold: float | None) -> tuple[ClassQuery, EncodedWords]:
-        """The query, and its encoded words.
+        """Return the query and its encoded words.
 
         Args:
-            threshold: None lets a network that was trained with a background predict it; otherwise the threshold
-                decides it.
+            threshold: decides the background; None lets a network that was trained with a background predict it.
         """
         learned = self._learns_background and threshold is None
         if learned not in self._encoded:
@@ -238,7 +237,7 @@ class PreparedVocabulary:
         return self._background_words.beside(self.vocabulary.without(self.background), parts, self.encode)
 
     def record(self) -> dict[str, object]:
-        """What results depend on, for calls that can be resumed: digests, and the background's name."""
+        """The data that results depend on, for resumable calls: digests, and the background's name."""
         return {
             "words": digest_of(self.vocabulary),
             "parts": None if self.parts is None else digest_of(self.parts),

@@ -1,4 +1,4 @@
-"""Protocols: preprocessing of an image for a network, and mapping of the logits back to the image."""
+"""Protocols: preprocessing of images for a network, and mapping of logits back to the image."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -8,18 +8,17 @@ from segvoc.selection_rules import MostSimilar, SelectionRule, VotedShare, WithP
 Window = Literal["auto", "single", "official", "official-single", "tcl"]
 """The protocol by which an image is segmented.
 
-- "auto": our best trade-off for the image's size and aspect ratio
+- "auto": best trade-off for the image's size and aspect ratio
 - "single": one pass over the squashed image
 - "official": the published test protocol
 - "official-single": the released code's path without sliding windows, including its defects
-- "tcl": the protocol of TCL (Cha et al., CVPR 2023), the standard for comparing networks trained on captions; only
-  these networks have it
+- "tcl": the protocol of TCL (Cha et al., CVPR 2023), the standard for caption-trained networks, and only theirs
 """
 
 WINDOWS: tuple[Window, ...] = get_args(Window)
 
 COMMON_WINDOWS: tuple[Window, ...] = WINDOWS[:4]
-"""Windows that every network has."""
+"""Windows of every network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class LoaderResize:
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the resize [px], rounded to the nearest integer, at least 1."""
-        # the same order of operations as in the loader: any other rounds halves differently
+        # keep the loader's order of operations: others round halves differently
         scale = self.shortest / min(height, width)
         sides = height * scale, width * scale
         if max(sides) > self.longest:
@@ -44,7 +43,7 @@ class LoaderResize:
 
 @dataclass(frozen=True, kw_only=True)
 class Sliding:
-    """Overlapping windows on a square, averaged with each other and then with one view of the whole image."""
+    """Overlapping windows of a square, averaged with each other and then with a view of the whole image."""
 
     kind: Literal["sliding"] = "sliding"
     """Tells the ways to split an image apart."""
@@ -58,7 +57,7 @@ class Sliding:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """Equal tiles without overlap, stitched together and then averaged with one view of the whole image."""
+    """Equal tiles without overlap, stitched together and then averaged with a view of the whole image."""
 
     kind: Literal["tiles"] = "tiles"
     """Tells the ways to split an image apart."""
@@ -68,7 +67,7 @@ class Tiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Strides:
-    """Overlapping windows of the image at its own aspect ratio, averaged (mmseg's `slide`)."""
+    """Overlapping windows of the image at its aspect ratio, averaged (mmseg's `slide`)."""
 
     kind: Literal["strides"] = "strides"
     """Tells the ways to split an image apart."""
@@ -83,7 +82,7 @@ class Protocol:
     """Preprocessing of an image for a network, and mapping of the logits back to the image."""
 
     size: int
-    """Side of the image encoder's square input [px]; 0 leaves the size as the loader gives it."""
+    """Side of the image encoder's square input [px]; 0 keeps the loader's size."""
     multiple: int = 1
     """The sides of the input are multiples of this [px]."""
     squash: float = 1.0
@@ -108,7 +107,7 @@ class Protocol:
 
     @property
     def counts_classes(self) -> bool:
-        """Whether how many classes are refined depends on the image: those of a batch have an equal number."""
+        """Whether the number of refined classes depends on the image; it is the same within a batch."""
         return isinstance(self.selection, VotedShare | WithParts)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
@@ -144,7 +143,7 @@ def clip_protocols(size: int, patch_size: int) -> Protocols:
 
 
 def part_protocols(size: int) -> Protocols:
-    """Protocols of PartCATSeg, whose image encoders squash their input to squares of their own size.
+    """Protocols of PartCATSeg, whose image encoders each squash their input to a square.
 
     The released code pads the loader's image to a multiple of 32 px and then squashes it. It never crops the padding
     from the output, which is therefore shifted by up to 26 px against the image (`official-single`). `official`
@@ -178,9 +177,9 @@ def err_protocols(size: int) -> Protocols:
 def syn_protocols() -> Protocols:
     """Protocols of SynSeg, whose image encoder takes squares of 224 pixels.
 
-    `official` is the paper's five views: 2 x 2 tiles and the whole image. `auto` uses the same views at the image's own
-    aspect ratio, up to 2:1. There is no released code, so `official-single` equals `single`. `tcl` is the protocol that
-    competing methods are evaluated with.
+    `official` is the paper's five views: 2 x 2 tiles and the whole image. `auto` uses the same views at the image's
+    aspect ratio, up to 2:1. There is no released code, so `official-single` equals `single`. `tcl` is the protocol of
+    competing methods.
     """
     single = Protocol(size=224)
     official = replace(single, sliding=Tiles(), sigmoid_first=True)
@@ -205,7 +204,7 @@ def clip_seg_protocols() -> Protocols:
 
 
 def frozen_clip_protocols(size: int) -> Protocols:
-    """Protocols of a CLIP alone, whose image encoder was trained on squares of `size` pixels.
+    """Protocols of plain CLIP, whose image encoder was trained on squares of `size` pixels.
 
     `auto` and `official` are the windows of SCLIP (Wang et al., arXiv:2312.01597) and NACLIP (Hajimiri et al.,
     arXiv:2404.08181): the shorter side is 1.5 times that of a window, windows are half their side apart, and cosines

@@ -1,4 +1,4 @@
-"""The statistics of labels in reports, and reports as JSON."""
+"""Label statistics, and reports as JSON."""
 
 import functools
 import json
@@ -16,22 +16,22 @@ from segvoc.imaging.palette import word_colors
 from segvoc.vocabulary import folded
 
 UNSURE_BELOW = 0.12
-"""Mean confidence of `tiny` below which perhaps none of the words is in an image. On 66 photographs of ten data sets,
-words of nonsense have 0.007 to 0.118, and the data sets' words 0.076 to 0.76, below 0.12 on four."""
+"""Mean confidence of `tiny` below which perhaps none of the words is in an image. On 66 photos of ten datasets,
+nonsense words have 0.007 to 0.118, and the datasets' words 0.076 to 0.76, below 0.12 on four."""
 
 SEEN = ("mean_confidence", "not_found", "unsure")
-"""What a report says of all words together."""
+"""Fields of a report about all words together."""
 
 _TOLD = 5
-"""Words that are named as not found."""
+"""Maximum number of absent words to list."""
 
 _AT_ONCE = 1 << 24
-"""Pixels that are counted at a time: counting takes 16 bytes for each."""
+"""Pixels counted per chunk: counting takes 16 bytes per pixel."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelStatistics:
-    """How many pixels have each label, and how confident the network is of them."""
+    """Pixel count and confidence of each label."""
 
     pixels: Int64[np.ndarray, " 65536"]
     """Number of pixels of each label."""
@@ -40,12 +40,12 @@ class LabelStatistics:
 
     @classmethod
     def none(cls) -> "LabelStatistics":
-        """Those of no pixels."""
+        """Statistics of no pixels."""
         return cls(np.zeros(UNLABELED + 1, np.int64), np.zeros(UNLABELED + 1))
 
     @classmethod
     def of(cls, labels: UInt16[np.ndarray, "H W"], confidence: Float32[np.ndarray, "H W"]) -> "LabelStatistics":
-        """Those of a label map and its confidences."""
+        """Compute the statistics of a label map and its confidences."""
         found, flat, sure = cls.none(), labels.reshape(-1), confidence.reshape(-1)
         for start in range(0, len(flat), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
@@ -54,7 +54,7 @@ class LabelStatistics:
         return found
 
     def __add__(self, other: "LabelStatistics") -> "LabelStatistics":
-        """Those of both together."""
+        """Combine two statistics."""
         return LabelStatistics(self.pixels + other.pixels, self.confidence + other.confidence)
 
     @functools.cached_property
@@ -68,7 +68,7 @@ class LabelStatistics:
         return int(self.pixels[UNLABELED])
 
     def entry(self, label: int) -> dict[str, Any]:
-        """What a report says of a label: "pixels", their "fraction", "mean_confidence" (None without pixels)."""
+        """The report's entry of a label: "pixels", their "fraction", "mean_confidence" (None without pixels)."""
         count = int(self.pixels[label])
         return {
             "pixels": count,
@@ -88,11 +88,11 @@ class LabelStatistics:
         ]
 
     def seen(self, words: Sequence[str], background: str | None, unsure_below: float | None) -> dict[str, Any]:
-        """What a report says of all words together, the background aside.
+        """The report's summary of all words except the background.
 
         Returns:
-            "mean_confidence" (None without pixels), the words that have no pixels ("not_found"), and whether the mean
-            is so low that perhaps none of the words is there ("unsure").
+            "mean_confidence" (None without pixels), the words without pixels ("not_found"), and "unsure": whether the
+            mean is so low that perhaps none of the words is in the image.
         """
         none = None if background is None else folded(background)
         own = [label for label, word in enumerate(words) if folded(word) != none]
@@ -103,7 +103,7 @@ class LabelStatistics:
 
 
 def told(seen: Mapping[str, Any]) -> list[str]:
-    """What `LabelStatistics.seen` gives, for people: how sure the model is, and the words that it didn't find."""
+    """Format `LabelStatistics.seen` for people: the confidence, and the absent words."""
     mean, missing = seen["mean_confidence"], seen["not_found"]
     lines = [] if mean is None else [f"{'unsure' if seen['unsure'] else 'confidence'} {mean:.2f}"]
     if missing:
@@ -113,18 +113,18 @@ def told(seen: Mapping[str, Any]) -> list[str]:
 
 
 def report_head(*, source: str | None, height: int, width: int, model: str, dtype: str) -> dict[str, Any]:
-    """What every report begins with: the image and the model."""
+    """The head of every report: the image and the model."""
     return {"image": source, "width": width, "height": height, "model": model, "dtype": dtype}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabeledFile:
-    """What was found in a file, a big image or a video, whose labels are in files too."""
+    """The result for a big image or a video, whose labels are in files."""
 
     source: str
-    """Path of the file as it was given."""
+    """Path of the file, as given."""
     height: int
-    """Of the image, or of the frames, upright [px]."""
+    """Size of the image or frames, upright [px]."""
     width: int
     """Likewise."""
     words: tuple[str, ...]
@@ -133,13 +133,13 @@ class LabeledFile:
     statistics: LabelStatistics
     """Pixels and confidences of all labels."""
     model: str
-    """Name of the model that labeled it."""
+    """Name of the model."""
     dtype: str
     """Precision of most of the network's computations."""
     unsure_below: float | None = None
-    """Mean confidence below which perhaps none of the words is in it; None where it was never measured."""
+    """Mean confidence below which perhaps none of the words is in it; None if unknown."""
     seconds: float
-    """Time for reading, labeling and drawing it [s], in all calls together."""
+    """Time for reading, labeling and drawing [s], over all calls."""
 
     @property
     def colors(self) -> UInt8[np.ndarray, "K 3"]:
@@ -147,7 +147,7 @@ class LabeledFile:
         return word_colors(self.words, self.background)
 
     def report(self, *, compact: bool = False) -> dict[str, Any]:
-        """What all reports of files have.
+        """The fields common to reports of files.
 
         Args:
             compact: list only the words that have pixels.
@@ -161,24 +161,24 @@ class LabeledFile:
         }
 
     def told(self) -> list[str]:
-        """How sure the model is, and the words that it didn't find, in a line each."""
+        """The confidence and the absent words, a line each."""
         return told(self.statistics.seen(self.words, self.background, self.unsure_below))
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the share and confidence of each word."""
+        """Notebook view: the share and confidence of each word."""
         how = f"{self.model} labeled {self.source}: {self.width} x {self.height} pixels in {self.seconds:.1f} s"
         return report_table(self.report(compact=True), how)
 
 
 TABLE_WORDS = 15
-"""Words that a result lists in a notebook."""
+"""Maximum number of words in a notebook's table."""
 
 
 def report_table(report: Mapping[str, Any], last: str = "") -> str:
-    """What notebooks show of a report: a table of the words that have pixels, and one of the parts.
+    """Notebook view of a report: tables of the words that have pixels, and of the parts.
 
     Args:
-        report: what `report(compact=True)` of a result gives.
+        report: the output of `report(compact=True)`.
         last: a line below it.
     """
 
@@ -209,7 +209,7 @@ def json_text(report: dict[str, Any]) -> bytes:
 
 
 def _mean(total: float, count: int) -> float | None:
-    # Strict JSON has no NaN, which a network that overflowed could produce.
+    # Strict JSON has no NaN, which an overflowing network could produce.
     return round(total / count, 6) if count and math.isfinite(total) else None
 
 

@@ -40,33 +40,33 @@ if TYPE_CHECKING:
     import supervision
 
 REPR_WORDS = 5
-"""Words that a result's `repr` names."""
+"""Maximum number of words in a result's `repr`."""
 
 SHOWN_RESULTS = 12
-"""Results of a list that a notebook shows."""
+"""Maximum number of results of a list in a notebook."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Segmentation:
-    """A labeled image with K classes; all arrays have the image's own size (H, W)."""
+    """A labeled image with K classes; all arrays have the image's size (H, W)."""
 
     labels: UInt16[npt.NDArray[np.uint16], "H W"]
     """Index into `words` of each pixel's class; 65535 means unlabeled."""
     words: tuple[str, ...]
     """Names of the classes, in the order given."""
     confidence: Float32[npt.NDArray[np.float32], "H W"]
-    """Probability of each pixel's class, in [0, 1]. For a background decided by a threshold, 1 minus the probability of
-    the most likely word. For an unlabeled pixel, the probability of the most likely word."""
+    """Probability of each pixel's class, in [0, 1]. For a thresholded background, 1 minus the probability of the most
+    likely word; for an unlabeled pixel, the probability of the most likely word."""
     selected: Bool[np.ndarray, " K"]
-    """Classes that class selection kept in any window; all classes without class selection. A background decided by a
-    threshold always counts as kept."""
+    """Classes that class selection kept in any window; all classes without class selection. A thresholded background
+    always counts as kept."""
     image: UInt8[np.ndarray, "H W 3"]
     """The image: upright, RGB."""
     model: str
-    """Name of the model that labeled it."""
+    """Name of the model."""
     seconds: float
     """Time spent on this image [s]: reading it, running the network (including GPU work; for a batch, an equal share)
-    and finding the labels. Encoding the words and writing results are not included."""
+    and computing the labels; excludes encoding the words and writing results."""
     dtype: str = "float32"
     """Precision of most of the network's computations: "float32", "bfloat16" or "float16"."""
     probabilities: Float32[np.ndarray, "K H W"] | None = None
@@ -74,24 +74,23 @@ class Segmentation:
     group_labels: UInt16[np.ndarray, "G H W"] | None = None
     """For each of G requested groups of words, the index of its most likely word at each pixel."""
     source: str | None = None
-    """Path of the image as it was given; None for an image from memory."""
+    """Path of the image, as given; None for an image from memory."""
     parts: tuple[Part, ...] = ()
     """The requested parts, in the order given."""
     part_labels: UInt16[np.ndarray, "H W"] | None = None
-    """Index into `parts` of each pixel's part; 65535 means none. Parts lie inside their objects. None if no parts were
-    requested."""
+    """Index into `parts` of each pixel's part; 65535 means no part. Parts lie inside their objects. None if no parts
+    were requested."""
     part_confidence: Float32[np.ndarray, "H W"] | None = None
-    """Probability of each pixel's part, in [0, 1]; 0 where there is none."""
+    """Probability of each pixel's part, in [0, 1]; 0 without a part."""
     objects: UInt16[np.ndarray, "H W"] | None = None
-    """Number of each pixel's object, 0 for none; pixels of two classes are never one object. None if objects weren't
-    made, see `segvoc.with_objects`."""
+    """Object number of each pixel, 0 for none; an object has a single class. None without `segvoc.with_objects`."""
     background: str | None = None
     """The word that stands for "none of the others", if the call named one."""
     unsure_below: float | None = None
-    """Mean confidence below which perhaps none of the words is in the image; None where it was never measured."""
+    """Mean confidence below which perhaps none of the words is in the image; None if unknown."""
 
     def __repr__(self) -> str:
-        """One line: image, size and the most frequent words, in place of all the arrays."""
+        """One line: image, size and the most frequent words, without the arrays."""
         counts = self._statistics.pixels
         found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
         shares = [f"{self.words[i]} {100 * counts[i] / self.labels.size:.0f} %" for i in found[:REPR_WORDS]]
@@ -100,7 +99,7 @@ class Segmentation:
         return f"<Segmentation {source}{self.width} x {self.height}: {', '.join(shares + more) or 'no label'}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the image, the overlay, and a legend with the shares of words and parts."""
+        """Notebook view: the image, the overlay, and a legend with the shares of words and parts."""
         how = f"{self.model} labeled {self.width} x {self.height} pixels in {self.seconds:.2f} s"
         shown = Image.fromarray(self.image)
         return side_by_side(
@@ -110,7 +109,7 @@ class Segmentation:
         )
 
     def _repr_png_(self) -> bytes:
-        """The overlay, for front ends that show pictures but no HTML."""
+        """The overlay, for frontends that show images but no HTML."""
         content = io.BytesIO()
         self.overlay(max_pixels=MOST_PIXELS).save(content, "PNG")
         return content.getvalue()
@@ -132,14 +131,14 @@ class Segmentation:
 
     @functools.cached_property
     def part_colors(self) -> UInt8[np.ndarray, "M 3"]:
-        """RGB of each part in the part map: shades of its object's color, own colors for parts of any object."""
+        """RGB of each part in the part map: shades of its object's color; separate colors for parts of any object."""
         return part_colors(self.words, self.colors, self.parts)
 
     def mask(self, word: str) -> Bool[npt.NDArray[np.bool_], "H W"]:
-        """Where a word, or a part ("dog's head"), is.
+        """The mask of a word, or of a part ("dog's head").
 
         Raises:
-            UsageError: it was not asked for.
+            UsageError: the image wasn't labeled with it.
         """
         for names, labels in ((self.words, self.labels), ([part.name for part in self.parts], self.part_labels)):
             for index, name in enumerate(names):
@@ -149,10 +148,10 @@ class Segmentation:
         raise UsageError(f"{word!r} was not asked for{did_you_mean(word, names)}; label the image with it first")
 
     def show(self) -> None:
-        """Show the overlay: below the cell of a notebook, else in the system's viewer of images.
+        """Show the overlay: below a notebook's cell, else in the system's image viewer.
 
         Raises:
-            UsageError: the system has no viewer.
+            UsageError: the system has no image viewer.
         """
         shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
         if hasattr(shell, "kernel"):
@@ -160,24 +159,24 @@ class Segmentation:
 
             display(self)
         elif not ImageShow.show(self.overlay(**asdict(SAVED_OVERLAY)), self.source):
-            raise UsageError('this system has no viewer of images; save the result: result.save("out/")')
+            raise UsageError('this system has no viewer for images; save the result: result.save("out/")')
 
     def overlay(
         self, *, alpha: float = 0.5, names: bool = True, legend: bool = True, max_pixels: int | None = None
     ) -> Image.Image:
         """Draw the classes as colors over the image, and parts as shades of their object's color.
 
-        Regions have outlines, and objects numbers (without parts).
+        Regions are outlined, and objects numbered (without parts).
 
         Args:
             alpha: weight of the colors, in [0, 1].
-            names: write the names into the regions that have room for them.
-            legend: list the classes, largest first, the mean confidence and what was not found: in a corner, or
-                beside the image from seven classes on.
-            max_pixels: draw an image of more pixels smaller, with about so many (default: as large as it is).
+            names: write names into regions with enough room.
+            legend: list the classes, largest first, the mean confidence and absent words: in a corner, or beside the
+                image from seven classes on.
+            max_pixels: downscale larger images to about this many pixels (default: full size).
 
         Returns:
-            An RGB image of the image's own size, or larger if the legend is outside the image.
+            An RGB image of the image's size, or larger if the legend is outside the image.
 
         Raises:
             ValueError: alpha is not in [0, 1].
@@ -206,17 +205,16 @@ class Segmentation:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
 
         Args:
-            compact: list only the words, and parts, that have pixels.
+            compact: list only the words and parts that have pixels.
 
         Returns:
             "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
-            "unlabeled" (pixels), "mean_confidence" of all words together (the background aside), the words that were
-            "not_found", whether the model is "unsure" (see `unsure_below`), and "seconds". "classes" lists every word:
-            its "id" in the label map, "name", "color" (RGB), "pixels", their "fraction" of the image, and their
-            "mean_confidence" (None without pixels). All
-            "pixels" and "unlabeled" add up to width x height. If parts were requested, "parts" follows "classes": for
-            every part its "id" in the part map, "object" (None for any object), "part" and "name", then the same
-            statistics. With objects, each of the "classes" says how many "objects" it has.
+            "unlabeled" (pixels), "mean_confidence" of all words except the background, the words "not_found", whether
+            the model is "unsure" (see `unsure_below`), and "seconds". "classes" lists every word: its "id" in the label
+            map, "name", "color" (RGB), "pixels", their "fraction" of the image, and their "mean_confidence" (None
+            without pixels). All "pixels" and "unlabeled" add up to width x height. If parts were requested, "parts"
+            follows "classes": for every part its "id" in the part map, "object" (None for any object), "part" and
+            "name", then the same statistics. With objects, each of the "classes" has its number of "objects".
         """
         statistics, parts = self._statistics, {}
         if (of_parts := self._part_statistics) is not None:
@@ -238,19 +236,19 @@ class Segmentation:
         }
 
     def told(self) -> list[str]:
-        """How sure the model is, and the words that it didn't find, in a line each."""
+        """The confidence and the absent words, a line each."""
         return told(self._statistics.seen(self.words, self.background, self.unsure_below))
 
     def to_supervision(self) -> "supervision.Detections":
-        """The result as the detections of the library `supervision`, for its annotators, trackers and zones.
+        """Convert to `supervision.Detections`, for that library's annotators, trackers and zones.
 
             detections = result.to_supervision()
             shown = supervision.MaskAnnotator().annotate(result.image.copy(), detections)
 
         Returns:
-            One detection for each word that has pixels, or, of a word with objects, for each object
-            (`segvoc.with_objects`): its "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and
-            `data["class_name"]`. Pixels of a word with objects that are in none of them are left out.
+            One detection per word that has pixels, or per object for words with objects (`segvoc.with_objects`): its
+            "mask", box "xyxy" [px], mean "confidence", "class_id" (index into `words`) and `data["class_name"]`. Pixels
+            outside the objects of such words are left out.
 
         Raises:
             UsageError: supervision or scikit-image isn't installed.
@@ -258,22 +256,22 @@ class Segmentation:
         return detections(self.labels, self.words, self.confidence, self.objects)
 
     def to_coco(self, *, masks: MaskForm = "rle", background: str | None = None, image_id: int = 1) -> dict[str, Any]:
-        """The result as a COCO dataset of one image, by the rules of the format "coco-instances".
+        """Convert to a COCO dataset of one image, as in the format "coco-instances".
 
-        An object is an annotation; of words without objects each connected region is one, and stuff (sky, wall, ...,
-        see `segvoc.annotations.entries`) is one as a whole.
+        Each object is an annotation; for words without objects, each connected component, or for stuff (sky, wall, ...,
+        see `segvoc.annotations.entries`) the whole mask.
 
         Args:
-            masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of the edges of pixels.
-            background: the word that stands for "none of the others", which is stuff.
+            masks: "rle": compressed run lengths, exact; "polygons": outlines, within 0.3 pixels of pixel edges.
+            background: the word that stands for "none of the others", treated as stuff.
             image_id: the id of the image.
 
         Returns:
-            "images", "annotations" and "categories", as plain values. The id of a category is the index of its word,
-            plus 1. Annotations have COCO's keys and the mean confidence as "score", so `COCO.loadRes` takes them too.
+            "images", "annotations" and "categories", as plain values. A category's id is the index of its word plus 1.
+            Annotations have COCO's keys and the mean confidence as "score", so `COCO.loadRes` accepts them too.
 
         Raises:
-            UsageError: what the extra `data` installs is missing.
+            UsageError: the extra `data` isn't installed.
         """
         stuff = stuff_classes(self.words, background)
         found = list(segments(self.labels, len(self.words), stuff, self.objects))
@@ -295,16 +293,16 @@ class Segmentation:
         }
 
     def to_labelme(self, file: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """The result as LabelMe's annotation of an image: a polygon for each connected region.
+        """Convert to a LabelMe annotation: a polygon per connected component.
 
             result.to_labelme("photo.json")  # then: labelme photo.json
 
         Args:
-            file: where to write it, atomically; None: nowhere.
+            file: also write it to this file, atomically.
 
         Returns:
-            What is in the file. "imagePath" is the image's path as seen from it (without a file: the image's name);
-            an image from memory is in it as a whole.
+            The content of the file. "imagePath" is the image's path relative to it (without a file: the image's name);
+            an image from memory is embedded.
 
         Raises:
             UsageError: scikit-image isn't installed, or the file would overwrite the image.
@@ -326,7 +324,7 @@ class Segmentation:
 
     @functools.cached_property
     def object_counts(self) -> tuple[int, ...] | None:
-        """How many objects each class has; None if objects weren't made."""
+        """Number of objects of each class; None without objects."""
         if self.objects is None:
             return None
         counts = object_counts(self.labels, self.objects)
@@ -352,17 +350,16 @@ class Segmentation:
     ) -> ResultPaths:
         """Write the label map, the overlay and the report, each atomically; earlier results are replaced.
 
-        The label map of a TIFF with coordinates is a GeoTIFF in these ("scene.tif"), of other images a PNG. If parts
-        were requested, the part map is written too ("stem.parts.png"); with objects, the map of their numbers as a
-        16-bit gray PNG ("stem.objects.png"). A map or an overlay that an earlier run left for the same image, and this
-        call doesn't write, is removed.
+        The label map of a georeferenced TIFF is a GeoTIFF ("scene.tif"), otherwise a PNG. If parts were requested, the
+        part map is written too ("stem.parts.png"); with objects, a 16-bit gray PNG of their numbers
+        ("stem.objects.png"). Maps and overlays of earlier runs that this call doesn't replace are removed.
 
         Args:
-            out_dir: the folder to write to; it is created if needed.
-            stem: common name of the files, which may begin with sub-folders; by default the image's own name without
-                suffix, or "segmentation" for an image from memory.
-            overlay: what the overlay shows; None: don't draw one.
-            compact: list only words that were found in the report.
+            out_dir: the folder to write to; created if needed.
+            stem: common name of the files, may include subfolders; by default the image's name without suffix, or
+                "segmentation" for an image from memory.
+            overlay: settings of the overlay; None draws no overlay.
+            compact: in the report, list only words that have pixels.
 
         Returns:
             The paths of the files.
@@ -396,7 +393,7 @@ class Segmentation:
             numbers = Image.fromarray(self.objects)
             write_atomically(paths.object_map, lambda file: numbers.save(file, "PNG"))
         if paths.overlay is not None and drawn is not None:
-            # Level 1: at level 6 a photograph is hardly smaller but takes four times as long.
+            # Level 1: at level 6, photos are hardly smaller but take four times as long.
             write_atomically(paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
         write_atomically(paths.report, lambda file: file.write(json_text(self.report(compact=compact))))
         for left in stale:
@@ -405,7 +402,7 @@ class Segmentation:
 
 
 class Segmentations(list[Segmentation]):
-    """The results of several images, in their order: a list that notebooks show as overlays."""
+    """The results of several images, in order: a list that notebooks show as overlays."""
 
     def _repr_html_(self) -> str:
         """The overlay of each result, with its name and most frequent words."""
@@ -427,5 +424,5 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        problem = f"{str(path)!r}, of an earlier run, can't be removed: {error.strerror}; remove it yourself"
+        problem = f"{str(path)!r} of an earlier run can't be removed: {error.strerror}; remove it yourself"
         raise OutputError(problem) from None

@@ -1,4 +1,4 @@
-"""The segmenter: labels images with a network, whatever engine runs it, by its protocols."""
+"""The segmenter: labels images with a network on any engine, by its protocols."""
 
 import time
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.edges import refined, without_islands
+from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.job import LabelingJob, NotFinite, ReadImage, read_in_batches
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst, label_parts
@@ -36,11 +36,11 @@ from segvoc.teaching.taught_words import TaughtQuery
 from segvoc.vocabulary import Vocabulary, folded
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary
-"""Accepted as words: one for each class, or a vocabulary that the model has encoded."""
+"""Accepted as words: one per class, or a vocabulary encoded by the model."""
 
 
 class CallKeywords(LabelKeywords, total=False):
-    """What `Segmenter.segment` takes by name."""
+    """Keyword arguments of `Segmenter.segment`."""
 
     options: LabelOptions | None
     parts: Parts | None
@@ -48,13 +48,13 @@ class CallKeywords(LabelKeywords, total=False):
 
 
 class StreamKeywords(CallKeywords, total=False):
-    """What `Segmenter.segment_many` takes by name."""
+    """Keyword arguments of `Segmenter.segment_many`."""
 
     smoothing: Smoothing | None
 
 
 class ModelTraits(TypedDict, total=False):
-    """What an engine passes on to `Segmenter`, whose constructor documents it and holds the defaults."""
+    """Arguments that an engine passes on to `Segmenter`; see its constructor for documentation and defaults."""
 
     own_selection: OwnSelection | None
     votes: Votes
@@ -66,7 +66,7 @@ class ModelTraits(TypedDict, total=False):
 class Segmenter(Teachable, Shareable, ABC):
     """Labels images with words; created by `segvoc.load`.
 
-    An engine that runs networks is a subclass, which defines `dtype` and `run`.
+    Each engine is a subclass that defines `dtype` and `run`.
     """
 
     def __init__(
@@ -88,16 +88,16 @@ class Segmenter(Teachable, Shareable, ABC):
 
         Args:
             name: the model's name in results.
-            protocols: one for each `window`.
+            protocols: one per `window`.
             encode_words: encodes vocabularies for the network.
-            batch: images, or windows of images, that go through the network together.
+            batch: batch size, in images or windows of images.
             has_background: whether the network predicts a map for "none of the words".
             selects: whether the network supports class selection.
             own_selection: class selection for `keep_classes=None` (default: the protocol's).
             votes: how the cells of an image vote for classes.
             parts_against: the rule by which a pixel of an object gets one of its parts.
             background_words: words that stand for the background; None: only a threshold decides it.
-            origin: metadata that a weights file needs for `segvoc.load` to build the same network: "preset" and
+            origin: metadata of a weights file, from which `segvoc.load` builds the same network: "preset" and
                 "configuration".
         """
         self.name = name
@@ -111,12 +111,12 @@ class Segmenter(Teachable, Shareable, ABC):
         self.origin = dict(origin or {})
 
     def __repr__(self) -> str:
-        """One line: name, precision, and the number of words that it was taught."""
+        """One line: name, precision, and the number of taught words."""
         taught = sum(len(one.words) for one in self.taught)
         return f"<{type(self).__name__} {self.name!r}, {self.dtype}{f', {taught} taught words' if taught else ''}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows of a model."""
+        """Notebook view of a model."""
         taught = dict.fromkeys(word for one in self.taught for word in one.words)
         return table(
             (self.name, ""),
@@ -130,12 +130,12 @@ class Segmenter(Teachable, Shareable, ABC):
 
     @property
     def own_words(self) -> tuple[str, ...]:
-        """The words that it was trained on or taught; none for a model that knows no words better than others."""
+        """The words that the model was trained on or taught, if any."""
         return self.known_words or tuple(dict.fromkeys(word.name for one in self.taught for word in one.record.words))
 
     @property
     def unsure_below(self) -> float | None:
-        """Mean confidence below which perhaps none of the words is in an image; known of `tiny` alone."""
+        """Mean confidence below which perhaps none of the words is in an image; known only for `tiny`."""
         return UNSURE_BELOW if self.origin.get("preset") == "tiny" else None
 
     @property
@@ -155,12 +155,12 @@ class Segmenter(Teachable, Shareable, ABC):
             protocol: how class aggregation pools, and which classes are selected.
 
         Returns:
-            Logits (float32) of the P classes that were kept in each view, and their indices among the words, ascending;
-            None: all of them, in order. Both are arrays of one library, on one device.
+            Logits (float32) of the P classes kept in each view, and their indices among the words, ascending (None:
+            all, in order). Both arrays are of the same library and on the same device.
         """
 
     def prepare_to_run(self) -> None:
-        """Called at the start of each call that encodes words or labels images; an engine may refuse or warn here."""
+        """Hook at the start of each call that encodes words or labels images; an engine may raise or warn here."""
 
     @property
     def templates(self) -> Sequence[str]:
@@ -175,15 +175,15 @@ class Segmenter(Teachable, Shareable, ABC):
         The result is a snapshot: later changes of the text encoder's weights don't affect it.
 
         Args:
-            words: one for each class, as for `segment`.
+            words: one per class, as for `segment`.
             parts: parts of objects, as for `segment`.
             background: the class for pixels where no other word is likely enough, as for `segment`.
 
         Returns:
-            The encoded vocabulary, which `segment` takes in place of words, parts and background.
+            The encoded vocabulary; pass it to `segment` in place of words, parts and background.
 
         Raises:
-            UsageError: words, parts and background don't fit together.
+            UsageError: words, parts and background conflict.
         """
         prepared = self._prepared(words, parts, background)
         self.prepare_to_run()
@@ -209,34 +209,33 @@ class Segmenter(Teachable, Shareable, ABC):
         groups: Sequence[Sequence[int]] = (),
         **changes: Unpack[LabelKeywords],
     ) -> Segmentation | list[Segmentation]:
-        """Label every pixel of one or several images with one of the words.
+        """Label every pixel of an image or a list of images with a word.
 
             model.segment("photo.jpg", ["cat", "sofa"], background="other", threshold=0.4)
 
         Args:
             images: an image (a path or address, "-" for standard input, a PIL image, an array, ...: see `read_given`),
                 or a list of images of any sizes.
-            words: one for each class; `", "` inside a word separates synonyms. None uses the objects of `parts`, or
-                the words that the model was trained on or taught. A vocabulary prepared by `encode` brings its own
-                parts and background.
-            options: how to label (default: `LabelOptions()`).
-            parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects that
-                are not among the words are added after them. Parts lie inside their objects.
-            groups: groups of words, as indices. For each group the result also contains its most likely word at every
-                pixel (`group_labels`).
-            changes: single options by their names in `LabelOptions` (window, keep_classes, threshold, ...), in
-                place of those in `options`.
+            words: one per class; `", "` inside a word separates synonyms. None uses the objects of `parts`, or the
+                words that the model was trained on or taught. A vocabulary prepared by `encode` includes parts and
+                background.
+            options: labeling options (default: `LabelOptions()`).
+            parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects
+                missing from the words are appended. Parts lie inside their objects.
+            groups: groups of words, as indices. For each group, the result also has its most likely word at every pixel
+                (`group_labels`).
+            changes: options of `LabelOptions` by name (window, keep_classes, threshold, ...), which override `options`.
 
         Returns:
             The result, or a list of results for a list of images.
 
         Raises:
             InputError: an image can't be read, or the network's output for it is not finite.
-            UsageError: words or options don't fit together.
+            UsageError: words or options conflict.
         """
         options = LabelOptions.of(options, changes)
         if options.smooth:
-            raise UsageError("smooth is for the frames of a video; leave it out, or give them to segment_many")
+            raise UsageError("smooth is for the frames of a video; leave it out, or call segment_many")
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
         job = self._job(words, options, parts, groups)
@@ -254,10 +253,10 @@ class Segmenter(Teachable, Shareable, ABC):
     def in_tiles(
         self, words: Words | None, options: LabelOptions | None = None, **changes: Unpack[LabelKeywords]
     ) -> TiledLabeling:
-        """What labels large images tile by tile; the arguments are those of `segment`.
+        """Build a labeler of large images, tile by tile; takes the arguments of `segment`.
 
         Raises:
-            UsageError: words or options don't fit together, the words have parts, or there is no tile.
+            UsageError: words or options conflict, the words have parts, or there is no tile.
         """
         return self._tiled(self._job(words, LabelOptions.of(options, changes), None, ()))
 
@@ -300,28 +299,27 @@ class Segmenter(Teachable, Shareable, ABC):
         groups: Sequence[Sequence[int]] = (),
         **changes: Unpack[LabelKeywords],
     ) -> Iterator[Segmentation | InputError]:
-        """Label a stream of images: results keep their order, memory use is constant, and words are encoded once.
+        """Label a stream of images, in order and constant memory; words are encoded once.
 
-        Threads read the next images while the network processes a batch. At most two batches are in memory, and
-        results are not kept.
+        Threads prefetch images while the network processes a batch. At most two batches are in memory; results aren't
+        kept.
 
         Args:
             images: an iterable of images, each as for `segment`; it is consumed as results are requested.
             words: as for `segment`.
-            yield_errors: yield the error in place of the result if an image fails, and continue; otherwise the error is
-                raised.
+            yield_errors: if an image fails, yield the error in place of the result and continue, instead of raising it.
             options: as for `segment`; with `smooth`, images are the frames of a video.
-            smoothing: the mean of earlier frames to go on with (default: a new one, where `smooth` asks for it).
+            smoothing: the mean of earlier frames to continue (default: a new one if `smooth` is set).
             parts: as for `segment`.
             groups: as for `segment`.
             changes: as for `segment`.
 
         Returns:
-            An iterator with one result for each image.
+            An iterator with a result per image.
 
         Raises:
             InputError: an image can't be read, or the network's output for it is not finite.
-            UsageError: words or options don't fit together; raised by this call, not by the iterator.
+            UsageError: words or options conflict; raised by this call, not by the iterator.
         """
         job = self._job(words, LabelOptions.of(options, changes), parts, groups, smoothing)
         return self._stream(images, job, yield_errors)
@@ -344,7 +342,7 @@ class Segmenter(Teachable, Shareable, ABC):
                     del result
 
     def protocol(self, options: LabelOptions, words: int) -> Protocol:
-        """The protocol of the options' window, with the class selection that they ask for.
+        """The protocol of the options' window, with their class selection.
 
         Raises:
             UsageError: the model doesn't have the window.
@@ -356,12 +354,12 @@ class Segmenter(Teachable, Shareable, ABC):
         if options.keep_classes is not None:
             return replace(protocol, selection=requested_selection(options.keep_classes, self.votes))
         if self.own_selection is None or not self.selects or self.taught:
-            return protocol  # a word that was taught can't be dropped by its text
+            return protocol  # class selection by text must not drop taught words
         return replace(protocol, selection=self.own_selection.rule(words, self.votes))
 
     @property
     def _is_tiny(self) -> bool:
-        """Whether the network is `tiny`, maybe trained further, whose features refine edges."""
+        """Whether the network is `tiny`, possibly fine-tuned, whose features refine edges."""
         configuration = self.origin.get("configuration")
         aggregation = configuration.get("aggregation") if isinstance(configuration, Mapping) else None
         is_cost = isinstance(aggregation, Mapping) and aggregation.get("kind") == "cost"
@@ -384,7 +382,7 @@ class Segmenter(Teachable, Shareable, ABC):
         if parts is not None or (
             background is not None and folded(background.strip()) != folded(words.background or "")
         ):
-            raise UsageError("encoded words bring their own parts and background; give both to `encode`")
+            raise UsageError("encoded words include parts and background; give both to `encode`")
         return words
 
     def _job(
@@ -410,12 +408,18 @@ class Segmenter(Teachable, Shareable, ABC):
             groups=checked_groups(groups, len(query.words)),
             # the classes kept for an image must not depend on the other images in its batch
             batch=1 if protocol.counts_classes or options.tiling is not None else self.batch,
-            edges=self._is_tiny and options.window in ("auto", "single") if options.edges is None else options.edges,
+            edges=self._follows_edges(options, has_parts=bool(query.candidates)),
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
 
+    def _follows_edges(self, options: LabelOptions, *, has_parts: bool) -> bool:
+        """Whether maps are refined: if nothing else is asked for, those of `tiny` in its own windows, without parts."""
+        if options.edges is not None:
+            return options.edges
+        return self._is_tiny and options.window in ("auto", "single") and not has_parts
+
     def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> Iterator[Segmentation | NotFinite | InputError]:
-        """Label the images of one batch; yields one result at a time."""
+        """Label a batch of images; yields a result at a time."""
         if not images:
             return
         if job.options.tiling is not None:
@@ -487,7 +491,7 @@ class Segmenter(Teachable, Shareable, ABC):
         return [outputs[index] for index in range(len(seen))]
 
     def _run_in_batches(self, pixels: Float32[np.ndarray, "N 3 H W"], job: LabelingJob) -> tuple[Array, Array | None]:
-        """Run the network on a batch of views at a time, unless all of them decide how many classes are kept."""
+        """Run the network in batches of views, unless all views together determine the number of kept classes."""
         size = len(pixels) if job.protocol.counts_classes else self.batch
         ran = [self._run(pixels[start : start + size], job) for start in range(0, len(pixels), size)]
         if len(ran) == 1:
@@ -513,7 +517,9 @@ class Segmenter(Teachable, Shareable, ABC):
         features: FeatureArrays | None,
         job: LabelingJob,
     ) -> Float[Array, "N P y x"]:
-        """Maps that follow the edges in the image, without islands of words; parts may be small."""
+        """Refine maps by the image's edges, and remove islands except of parts, which may be small."""
+        if logits.shape[1] > MOST_WORDS:
+            return logits
         fine = refined(logits, pixels, features)
         for number, maps in enumerate(fine):
             words = slice(job.query.named) if kept is None else to_numpy(kept[number, ...]) < job.query.named

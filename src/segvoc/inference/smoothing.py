@@ -1,4 +1,4 @@
-"""Labels that are calm over time: a moving mean of the probabilities of a video's frames."""
+"""Temporal smoothing: a moving average of the probabilities of a video's frames."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import ViewLogits
 
 MOVED = 0.1
-"""Difference of a cell's color between two frames, of the whole range, at which e^-1 of the mean's weight is left."""
+"""Change of a cell's color between frames, relative to the full range, that reduces the mean's weight to 1/e."""
 
 FORGOTTEN = 1e-3
-"""A class that is not in the current frame's selection leaves the mean below this probability."""
+"""A class outside the current frame's selection is dropped from the mean below this probability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +24,11 @@ class SmoothingState:
     """The mean after a frame."""
 
     classes: Int[Array, " N"]
-    """Its classes among the queried ones, ascending; those of all others are 0."""
+    """Its classes among the queried ones, ascending; all others have probability 0."""
     probabilities: Float[Array, "N h w"]
     """Their mean probabilities in each cell."""
     frame: Float32[np.ndarray, "h w 3"]
-    """The frame, reduced to the cells [0..1]."""
+    """The frame, downscaled to the cells [0..1]."""
 
 
 class Smoothing:
@@ -36,11 +36,11 @@ class Smoothing:
 
         mean = share * mean + (1 - share) * probabilities,  share = weight * exp(-(d / MOVED)^2)
 
-    where d is how much the cell's color has changed. What moves, and what comes after a cut, is so not mixed with what
-    was there before. A class that class selection has dropped has the probability 0.
+    where d is the change of the cell's color. So motion and cuts don't mix with earlier frames. Classes dropped by
+    class selection have probability 0.
 
     Args:
-        weight: of the mean of earlier frames in a still image, from 0 (none) to below 1. The mean reaches over about
+        weight: weight of the mean of earlier frames where nothing moves, from 0 (none) to below 1. The mean spans about
             1 / (1 - weight) frames.
 
     Raises:
@@ -55,21 +55,21 @@ class Smoothing:
 
     @property
     def state(self) -> SmoothingState | None:
-        """The mean after the last frame, in main memory; None before the first one."""
+        """The mean after the last frame, in main memory; None before the first frame."""
         if (last := self._last) is None:
             return None
         return SmoothingState(to_numpy(last.classes).astype(np.int64), to_numpy(last.probabilities), last.frame)
 
     def restore(self, state: SmoothingState) -> None:
-        """Go on after the frame that a state is from, with the same results to the last bit."""
+        """Resume after the frame of a state, with bitwise equal results."""
         self._last = state
 
     def __call__(self, output: ViewLogits, protocol: Protocol, image: UInt8[np.ndarray, "H W 3"]) -> ViewLogits:
-        """Take the next frame into the mean.
+        """Update the mean with the next frame.
 
         Args:
-            output: the network's output for it.
-            protocol: the protocol that it was made with.
+            output: the network's output for the frame.
+            protocol: the protocol of the output.
             image: the frame.
 
         Returns:
@@ -99,7 +99,7 @@ class Smoothing:
 def _probabilities(
     output: ViewLogits, protocol: Protocol, size: tuple[int, int]
 ) -> tuple[Float[Array, "N h w"], Int[Array, " N"]]:
-    """The probabilities of the classes that were kept in any view, and their indices."""
+    """The probabilities of the classes kept in any view, and their indices."""
     found = list(output.maps(protocol, size))
     xp = array_namespace(output.logits)
     maps = xp.concat([maps for maps, _ in found])
@@ -107,7 +107,7 @@ def _probabilities(
 
 
 def _spread(maps: Float[Array, "N h w"], classes: Int[Array, " N"], to: Int[Array, " M"]) -> Float[Array, "M h w"]:
-    """Maps of some classes among those of more classes, which have the probability 0."""
+    """Expand maps to a superset of classes, with probability 0 for the others."""
     if len(classes) == len(to):
         return maps
     xp = array_namespace(maps)

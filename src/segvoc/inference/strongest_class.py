@@ -1,4 +1,4 @@
-"""Finds the strongest class of every pixel, and means over regions, from coarse maps of any number of classes."""
+"""The strongest class of every pixel, and means over regions, from coarse maps of any number of classes."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,17 @@ from segvoc.arrays import Array, array_namespace, lerp, neighbors, on_cpu, stron
 from segvoc.inference.tile_grid import Share
 
 TILE = 16
-"""Cells of the coarse maps along a tile's side on a CPU: small enough for its caches."""
+"""Side of a tile on CPUs [cells of the coarse maps]: fits into the caches."""
 
 TILE_PIXELS = 80
-"""Minimum number of pixels along a tile's side, for maps that are nearly as fine as the image: smaller tiles aren't
-worth the overhead of a call."""
+"""Minimum side of a tile [px], for maps nearly as fine as the image: smaller tiles cost more overhead than they
+save."""
 
 CPU_VALUES = 1 << 23
-"""Maximum number of interpolated values at a time on a CPU: where more classes contend, some go after the others."""
+"""Maximum number of interpolated values per chunk on CPUs: contending classes beyond it go into later chunks."""
 
 GPU_VALUES = 1 << 27
-"""The same on a GPU, and in a tile: a few large tiles keep it busy, and each takes half a gigabyte."""
+"""The same on GPUs, per tile: a few large tiles keep the GPU busy; each takes half a gigabyte."""
 
 
 class StrongestClass:
@@ -34,8 +34,8 @@ class StrongestClass:
 
     Args:
         height: height of the image [px].
-        width: its width [px].
-        like: an array of the library and on the device of the maps.
+        width: width of the image [px].
+        like: an array with the library and device of the maps.
     """
 
     def __init__(self, height: int, width: int, like: Array) -> None:
@@ -65,7 +65,7 @@ class StrongestClass:
     def take(
         self, y: slice, x: slice, value: Float[Array, "y x"], index: Int[Array, "y x"], better: Bool[Array, "y x"]
     ) -> None:
-        """Replace the values and indices of the pixels in a window that are better."""
+        """Replace values and indices of a window's pixels where the new values are greater."""
         xp = array_namespace(value)
         self.value[y, x] = xp.where(better, value, self.value[y, x])
         self.index[y, x] = xp.where(better, index, self.index[y, x])
@@ -113,7 +113,7 @@ class StrongestOfOwner(StrongestClass):
 
 
 def mean_weights(region: Bool[Array, "H W"], rows: int, columns: int) -> Float[Array, "h w"]:
-    """Weights of the cells of a coarse map whose weighted sum is the mean of the interpolated map over a region.
+    """Cell weights with which the sum of a coarse map is the mean of the interpolated map over a region.
 
     Args:
         region: pixels of the image, at least one.
@@ -129,7 +129,7 @@ def mean_weights(region: Bool[Array, "H W"], rows: int, columns: int) -> Float[A
 
 @dataclass(frozen=True)
 class _Tile:
-    """A tile: some pixels of an image and the cells around them."""
+    """A tile: a block of pixels and the cells around it."""
 
     rows: "PixelAxis"
     columns: "PixelAxis"
@@ -158,7 +158,7 @@ class _Tile:
         self, tile: Float[Array, "K h w"], classes: Int[Array, " N"]
     ) -> tuple[Float[Array, "y x"], Int[Array, "y x"]]:
         """The maximum over some classes at each pixel, and the first class that attains it."""
-        # along the rows of cells first: selecting within rows is slow, and there are fewer of them than rows of pixels
+        # interpolate along rows of cells first: selecting within rows is slow, and there are fewer than rows of pixels
         pixels = self.columns.interpolate(array_namespace(tile).take(tile, classes, axis=0), self.x, self.x_cells, 2)
         value, winner = strongest(self.rows.interpolate(pixels, self.y, self.y_cells, 1))
         return value, classes[winner]
@@ -170,7 +170,7 @@ class PixelAxis:
     Args:
         cells: cells along the axis.
         pixels: pixels along the axis.
-        like: an array of the library and on the device to compute with.
+        like: an array whose library and device to use.
     """
 
     def __init__(self, cells: int, pixels: int, like: Array) -> None:
@@ -178,7 +178,7 @@ class PixelAxis:
         self.lower, self.upper, self.fraction = neighbors(cells, pixels, like)
 
     def tiles(self, side: int) -> list[tuple[slice, slice]]:
-        """For each tile of `side` cells: the range of its pixels, and of the cells around them."""
+        """For each tile of `side` cells, the ranges of its pixels and of the cells around them."""
         lower, upper = self.lower.tolist(), self.upper.tolist()
         starts = [i for i, cell in enumerate(lower) if i == 0 or cell // side != lower[i - 1] // side]
         return [
@@ -204,7 +204,7 @@ class PixelAxis:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What a tile contributes to a piece of the image."""
+    """A tile's contribution to a piece of the image."""
 
     maps: Float[Array, "K h w"]
     """The maps of K classes in the whole tile."""
@@ -224,12 +224,12 @@ class Layer:
     def interpolate(
         self, maps: Float[Array, "N h w"], y: slice, x: slice, cells: tuple[slice, slice], *, weighted: bool
     ) -> Float[Array, "N y x"]:
-        """Maps of some classes, cut to `cells`, at the pixels of a block.
+        """Interpolate maps of some classes, cropped to `cells`, to the pixels of a block.
 
         Args:
             maps: the maps.
             y: rows of the block.
-            x: its columns.
+            x: columns of the block.
             cells: the cells around it.
             weighted: multiply by the tile's weights.
         """
@@ -243,19 +243,19 @@ class Layer:
 
 
 class StrongestBlend(StrongestClass):
-    """The strongest class of every pixel among all classes seen so far, by the weighted means of several tiles' maps.
+    """The strongest class of every pixel among all classes seen so far, by weighted means of overlapping tiles' maps.
 
-    Weights of a pixel add up to 1, so a blended value lies between the minimum and maximum of all cells that it is
-    made of. As in `StrongestClass`, classes that can't win in a block aren't interpolated there.
+    Weights of a pixel add up to 1, so a blended value lies between the minimum and maximum of its cells. As in
+    `StrongestClass`, classes that can't win in a block aren't interpolated there.
     """
 
     def update_piece(self, rows: slice, columns: slice, layers: Sequence[Layer], indices: Int[Array, " K"]) -> None:
-        """Update a piece of the image, all of which is covered by the same tiles, with more classes.
+        """Update a piece of the image, covered by the same tiles throughout, with more classes.
 
         Args:
             rows: rows of the piece.
-            columns: its columns.
-            layers: one for each tile, with maps of the same classes.
+            columns: columns of the piece.
+            layers: one per tile, with maps of the same classes.
             indices: indices of the classes, ascending and above those of all earlier updates.
         """
         for y, x in _blocks(rows.stop - rows.start, columns.stop - columns.start, layers[0]):
@@ -268,7 +268,7 @@ class StrongestBlend(StrongestClass):
 
 
 def _blocks(height: int, width: int, layer: Layer) -> Iterator[tuple[slice, slice]]:
-    """Blocks of a piece that are interpolated at a time: on a CPU about as large as the tiles of `StrongestClass`."""
+    """Blocks of a piece to interpolate at a time: on CPUs about as large as the tiles of `StrongestClass`."""
     maps = layer.maps
     if on_cpu(maps):
         sides = [max(TILE_PIXELS, TILE * len(axis.lower) // axis.cells) for axis in (layer.rows, layer.columns)]
@@ -297,5 +297,5 @@ def _strongest(
 
 
 def _moved(pixels: slice, share: Share) -> slice:
-    """Pixels of a piece, counted from the tile's first one."""
+    """Pixels of a piece, counted from the tile's first pixel."""
     return slice(share.pixels.start + pixels.start, share.pixels.start + pixels.stop)

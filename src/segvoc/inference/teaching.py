@@ -1,4 +1,4 @@
-"""Teaches words to a segmenter: what learning needs from labeled images, and a model with what was learned."""
+"""Few-shot learning of words: extracts features from labeled images, and adds taught words to a segmenter."""
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ from segvoc.vocabulary import Vocabulary
 AnyTeachable = TypeVar("AnyTeachable", bound="Teachable")
 
 OnTeaching = Callable[[str, int, int], None]
-"""Called with what is done ("reading images"), how many of it are done, and how many there are."""
+"""Progress callback: the task ("reading images"), the finished and total number of steps."""
 
 
 @runtime_checkable
@@ -43,18 +43,18 @@ class LabeledExamples(Protocol):
         ...
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """An image (H W 3) and the index of each pixel's word (H W), or 65535."""
+        """Read an image (H W 3) and the index of each pixel's word (H W), or 65535."""
         ...
 
 
 class Teachable:
-    """What a segmenter needs to be taught words: a part of `Segmenter`."""
+    """Mixin of `Segmenter` for few-shot learning of words."""
 
     name: str
     protocols: Protocols
     encode_words: WordEncoder
     taught: tuple[TaughtWords, ...] = ()
-    """Words that the model was taught; of a word that is there several times, the last counts."""
+    """Taught words; if a word is there several times, the last counts."""
 
     def prepare_to_run(self) -> None:
         """See `Segmenter.prepare_to_run`."""
@@ -63,10 +63,10 @@ class Teachable:
         """Run the image encoder on views of images: the first half of `run`.
 
         Returns:
-            The feature maps that taught words read, and all that `compare` needs.
+            The feature maps that taught words read, and the inputs of `compare`.
 
         Raises:
-            UsageError: the network is one of parts.
+            UsageError: the network is a part network.
         """
         raise UsageError(
             f"words can't be taught to {self.name!r}, a network of objects and parts; teach another model, such as tiny"
@@ -78,7 +78,7 @@ class Teachable:
         """Compare features with words: the second half of `run`, which describes its arguments and results.
 
         Args:
-            features: what `find_features` gave.
+            features: the output of `find_features`.
             text: the words.
             protocol: how class aggregation pools, and which classes are selected.
         """
@@ -93,23 +93,22 @@ class Teachable:
         seed: int = 0,
         on_step: OnTeaching = lambda what, done, total: None,
     ) -> TaughtWords:
-        """Learn words from labeled images: a small classifier for each on the features of the frozen encoder.
+        """Learn words from labeled images: a small classifier per word on features of the frozen encoder.
 
-        Where text enters the network, words may get embeddings that are mixed with their regions in the images, too, if
-        that is better still.
+        If it scores better still, a word's text embedding is also mixed with embeddings of its image regions.
 
             taught = model.teach(segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json"))
             better = model.with_taught(taught)
 
-        Part of the images is held out to measure what the examples are good for (`taught.record`). Memory is bounded:
-        of many images, fewer cells each are kept.
+        Words are scored on held-out images (`taught.record`). Memory is bounded: the more images, the fewer cells of
+        each are kept.
 
         Args:
-            images: the images with their labels, in which pixels may be unlabeled.
-            judges: indices of the images that are held out to measure by; the others only teach. None: all.
-            keep_worse: use the examples also of words that get worse by them, which otherwise keep their text.
-            seed: of everything that is drawn.
-            on_step: for progress: called with what is done, how many of it are done, and how many there are.
+            images: the labeled images; pixels may be unlabeled.
+            judges: indices of the images to hold out for scoring; the others only teach. None: all.
+            keep_worse: also use the examples of words that get worse with them; by default these keep their text.
+            seed: random seed.
+            on_step: progress callback: the task, the finished and total number of steps.
 
         Returns:
             The taught words.
@@ -121,11 +120,11 @@ class Teachable:
         return learn_from(self, images, judges=judges, keep_worse=keep_worse, seed=seed, on_step=on_step)
 
     def with_taught(self: AnyTeachable, *taught: TaughtWords) -> AnyTeachable:
-        """This model with taught words; it shares the weights.
+        """Return this model with taught words, sharing its weights.
 
         Args:
-            taught: what `teach` returned, beside words that the model was taught before. Of a word that is taught
-                several times, the last counts.
+            taught: results of `teach`, added to earlier taught words. If a word is taught several times, the last
+                counts.
 
         Raises:
             CheckpointError: the words were taught to another model.
@@ -138,7 +137,7 @@ class Teachable:
         return other
 
     def probed_features(self) -> FeatureArrays:
-        """Features of a drawn image, by which taught words recognize their model."""
+        """Features of a synthetic image, the fingerprint by which taught words recognize their model."""
         self.prepare_to_run()
         return read_features(self.find_features(views(probe_image(), self.protocols["single"])[:1]))
 
@@ -209,7 +208,7 @@ def learn_from(
 
 
 class _Examples:
-    """Labeled images as a model sees them."""
+    """Features and labels of the images."""
 
     def __init__(
         self, model: Teachable, images: LabeledExamples, judges: Collection[int] | None, on_step: OnTeaching
@@ -220,13 +219,13 @@ class _Examples:
         self.pixels, self.shown = (np.zeros(len(images.vocabulary), np.int64) for _ in range(2))
 
     def parts(self, labeled: Sequence[int] | Int[np.ndarray, " _"], seed: int) -> HeldOutParts:
-        """The parts of the labeled images that are held out in turn."""
+        """Cross-validation folds of the labeled images."""
         found = np.unique(labeled)
         judging = found if self.judges is None else found[np.isin(found, list(self.judges))]
         return held_out_parts(judging if len(judging) else found, seed)
 
     def regions(self) -> dict[int, WordRegions]:
-        """The regions of each labeled image, if the network can be shown them; else none."""
+        """The regions of each labeled image, if the network can encode them; else empty."""
         found: dict[int, WordRegions] = {}
         for index in range(len(self.images)):
             image, labels = self.images.read(index)
@@ -239,7 +238,7 @@ class _Examples:
         return found
 
     def cells(self, regions: Mapping[int, WordRegions], seed: int) -> list[Cells]:
-        """Labeled cells of each image; the images' own part has no say in the regions that are mixed in."""
+        """Labeled cells of each image; the regions mixed in come from the other folds."""
         random, count = np.random.default_rng(seed), cells_per_image(len(self.images))
         texts = self._mixed_texts(regions, seed)
         kept: list[Cells] = []
@@ -260,7 +259,7 @@ class _Examples:
         return kept
 
     def _mixed_texts(self, regions: Mapping[int, WordRegions], seed: int) -> dict[int, list[EncodedWords]]:
-        """For each image, the words' embeddings with each share of the regions in images of other parts."""
+        """For each image, the words' embeddings mixed with each share of the regions from other folds."""
         found: dict[int, list[EncodedWords]] = {}
         if not regions:
             return found

@@ -1,4 +1,4 @@
-"""Tiles of a large image: where they are, and with which weight each counts at a pixel that several of them cover."""
+"""Tiles of a large image: their positions, and their blending weights where they overlap."""
 
 import itertools
 from collections.abc import Iterator
@@ -11,32 +11,32 @@ from jaxtyping import Float32
 from segvoc.errors import UsageError
 
 LEAST_TILE = 32
-"""Smallest side of a tile [px]; below, the network has nothing to see."""
+"""Minimum side of a tile [px]; smaller tiles show the network too little."""
 
 DEFAULT_TILE = 2048
-"""Side of tiles by default [px]."""
+"""Default side of tiles [px]."""
 
 DEFAULT_OVERLAP = 8
-"""By default, tiles overlap by this part of their side (1/8)."""
+"""Default overlap: the side divided by this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """How an image is cut into tiles."""
+    """The tiling of an image."""
 
     tile: int
     """Side of a tile [px of the image]."""
     overlap: int
-    """Least number of pixels that neighboring tiles have in common, over which one fades into the other."""
+    """Minimum overlap of neighboring tiles, over which they are blended [px]."""
     wrap: bool = False
-    """Whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees."""
+    """Whether the image wraps around horizontally, as 360-degree panoramas do."""
 
     @classmethod
     def checked(cls, tile: int, overlap: int | None = None, *, wrap: bool = False) -> "Tiling":
-        """Tiles of a side, by default with an eighth of it as overlap.
+        """Validate the side and overlap (default: an eighth of the side).
 
         Raises:
-            UsageError: the tile is too small, or the overlap more than half of it.
+            UsageError: the tile is too small, or the overlap exceeds half of it.
         """
         if tile < LEAST_TILE:
             raise UsageError(f"tile={tile} is too small; give a side of {LEAST_TILE} pixels or more")
@@ -56,10 +56,10 @@ class Tiling:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What a tile contributes to a range of pixels."""
+    """A tile's contribution to a range of pixels."""
 
     tile: int
-    """Number of the tile along its axis."""
+    """Index of the tile along its axis."""
     pixels: slice
     """The range, counted from the tile's first pixel."""
     weights: Float32[np.ndarray, " n"]
@@ -70,10 +70,9 @@ class Share:
 class TileAxis:
     """The tiles along one axis of an image.
 
-    All have the same size. The last one is moved back to end at the image's edge; on an axis that wraps, tiles are
-    spread evenly, and the last one goes on at the first pixel. Toward a neighbor, the weight of a tile falls off over
-    `overlap` pixels as sin^2 does from a quarter of its period to 0; where tiles have more in common, their weights are
-    divided by their sum.
+    All have the same size. The last tile is moved back to end at the image's edge; on an axis that wraps, tiles are
+    spread evenly, and the last tile continues at the first pixel. Toward a neighbor, a tile's weight falls off over
+    `overlap` pixels like sin^2 from its maximum to 0; where tiles overlap more, their weights are normalized to sum 1.
     """
 
     side: int
@@ -105,16 +104,16 @@ class TileAxis:
         return len(self.starts)
 
     def cell(self, number: int) -> slice:
-        """The pixels from the beginning of a tile to that of the next one."""
+        """The pixels from the start of a tile to the start of the next."""
         end = self.starts[number + 1] if number + 1 < len(self) else self.side
         return slice(self.starts[number], end)
 
     def first_tile(self, number: int) -> int:
-        """The first tile that has a share in the cell of this one; for an axis that doesn't wrap."""
+        """The first tile that overlaps the cell of this tile; for an axis that doesn't wrap."""
         return next(tile for tile, start in enumerate(self.starts) if start + self.size > self.starts[number])
 
     def shares(self, pixels: slice) -> Iterator[tuple[slice, list[Share]]]:
-        """Cut a range of pixels so that each piece is covered by the same tiles all over.
+        """Cut a range of pixels into pieces, each covered by the same tiles throughout.
 
         Yields:
             Each piece, and the shares of the tiles that cover it.
@@ -139,12 +138,12 @@ class TileAxis:
 
     @cached_property
     def _places(self) -> list[tuple[int, int]]:
-        """Number and first pixel of each tile; one that wraps is also there once more, before the first pixel."""
+        """Index and first pixel of each tile; a tile that wraps is repeated before the first pixel."""
         places = list(enumerate(self.starts))
         return places + [(n, start - self.side) for n, start in places if start + self.size > self.side]
 
     def _profile(self, number: int) -> Float32[np.ndarray, " size"]:
-        """The weight of a tile before it is divided by the sum."""
+        """The weight of a tile before normalization."""
         weights = np.ones(self.size)
         ramp = np.sin((np.arange(self.overlap) + 0.5) / max(1, self.overlap) * np.pi / 2) ** 2
         start = self.starts[number]

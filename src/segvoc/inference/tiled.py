@@ -1,4 +1,4 @@
-"""Labeling a large image tile by tile: words are selected once for all of it, and logits fade across overlaps."""
+"""Labeling a large image tile by tile: words are selected once per image, and logits are blended across overlaps."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -24,13 +24,13 @@ from segvoc.inference.windows import ViewLogits, views
 from segvoc.selection_rules import Listed, may_drop
 
 OVERVIEW = 1024
-"""Longer side of the reduced image that words are selected by [px]."""
+"""Longer side of the downscaled image for class selection [px]."""
 
 SAMPLE = 8
-"""Words are also selected by one of so many tiles, ..."""
+"""Class selection also samples every n-th tile, ..."""
 
 MOST_SAMPLES = 16
-"""... but by no more than these."""
+"""... but at most this many."""
 
 RunViews = Callable[[Sequence[Float32[np.ndarray, "_ 3 _ _"]], Protocol], list[ViewLogits]]
 """Runs the network on the views of several tiles."""
@@ -41,24 +41,24 @@ Classes = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class LabeledCell:
-    """The labels from the corner of a tile to the corners of its neighbors; no other cell changes them."""
+    """The final labels from the corner of a tile to the corners of its neighbors."""
 
     row: int
-    """Row of the tile; cells come row by row."""
+    """Row of the tile; cells are yielded row by row."""
     rows: slice
     columns: slice
     labels: UInt16[np.ndarray, "h w"]
     """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "h w"]
-    """Probability of this class, as in `Segmentation`; 0 where there is no image."""
+    """Probability of this class, as in `Segmentation`; 0 outside the valid pixels."""
 
 
 class TiledLabeling:
-    """Labels large images with the same words and options; made by `Segmenter.in_tiles`.
+    """Labels large images with the same words and options; created by `Segmenter.in_tiles`.
 
     Args:
         job: the words and options.
-        batch: tiles that go through the network together.
+        batch: batch size, in tiles.
         run: runs the network.
 
     Raises:
@@ -78,12 +78,12 @@ class TiledLabeling:
     def select(self, image: WindowedImage) -> Classes | None:
         """Select the classes to refine in all tiles of an image, by the rule of the protocol.
 
-        A class is kept if the rule keeps it in the image reduced to `OVERVIEW` pixels, or in one of a few tiles, which
-        are spread evenly: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. So small things that the reduced
-        image doesn't show have a say, too, and it takes little time.
+        A class is kept if the rule keeps it in the image downscaled to `OVERVIEW` pixels, or in any of a few evenly
+        spread tiles: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. The tiles catch small things that the
+        downscaled image doesn't show, at little cost.
 
         Returns:
-            The classes; None if none may be dropped, which needs no look at the image.
+            The classes; None (without reading the image) if the rule can't drop any.
 
         Raises:
             InputError: the image is damaged, or the network's output for it is not finite.
@@ -98,7 +98,7 @@ class TiledLabeling:
         return tuple(sorted(kept)) if len(kept) < number else None
 
     def selected(self, classes: Classes | None) -> Bool[np.ndarray, " K"]:
-        """Which words `select` has kept; a background decided by a threshold always counts as kept."""
+        """Which words `select` has kept; a thresholded background always counts as kept."""
         query = self.job.query
         if classes is None:
             return np.ones(len(query.words), bool)
@@ -108,14 +108,14 @@ class TiledLabeling:
     def cells(
         self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, source: str | None = None
     ) -> Generator[LabeledCell, None, None]:
-        """Label an image; a thread reads the next tile while the network works.
+        """Label an image; a thread prefetches the next tile during each forward pass.
 
-        In memory are the tiles that are being read, the coarse logits of two rows of tiles, and one cell.
+        Memory holds the tiles being read, the coarse logits of two rows of tiles, and a cell.
 
         Args:
             image: the image.
-            classes: what `select` returned for it.
-            first_row: the row of tiles to begin with, whose cells are the same as if all rows had been labeled.
+            classes: the result of `select`.
+            first_row: the row of tiles to start at; its cells are the same as in a full run.
             source: name of the image for errors.
 
         Raises:
@@ -149,7 +149,7 @@ class TiledLabeling:
         Args:
             image: the image.
             model: name of the model, for the result.
-            dtype: its precision.
+            dtype: precision of the model.
 
         Raises:
             InputError: the network's output is not finite.
@@ -191,7 +191,7 @@ class TiledLabeling:
     def _read(
         self, image: WindowedImage, places: Sequence[tuple[int, int]], size: tuple[int, int]
     ) -> Generator[UInt8[np.ndarray, "h w 3"] | None, None, None]:
-        """Read tiles in a thread, one ahead; None for one without any valid pixel."""
+        """Prefetch tiles in a thread; None for a tile without valid pixels."""
         with ThreadPoolExecutor(1, thread_name_prefix="segvoc-tiles") as reader:
             ahead = reader.submit(_tile, image, places[0], size)
             for number in range(len(places)):
@@ -237,7 +237,7 @@ class TiledLabeling:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A piece of a cell that the same tiles cover all over."""
+    """A piece of a cell, covered by the same tiles throughout."""
 
     rows: slice
     columns: slice
@@ -251,7 +251,7 @@ class _Cover:
     """The tiles that cover the cells of a row."""
 
     outputs: dict[int, list[ViewLogits | None]]
-    """For each row of tiles the network's output for each of them; None for one without any valid pixel."""
+    """The network's output for each tile, by row; None for a tile without valid pixels."""
     rows: TileAxis
     columns: TileAxis
 
@@ -277,7 +277,7 @@ class _Cover:
         size = self.rows.size, self.columns.size
         outputs = list({id(output): output for piece in pieces for output in piece.outputs}.values())
         streams = [output.maps(protocol, size, classes=classes) for output in outputs]
-        # all tiles have the same classes, so their maps come in step
+        # all tiles have the same classes, so their maps are aligned
         for step in zip(*streams, strict=True):
             maps = {id(output): maps for output, (maps, _) in zip(outputs, step, strict=True)}
             first, chosen = step[0]
@@ -291,7 +291,7 @@ class _Cover:
 
 
 def _tile(image: WindowedImage, at: tuple[int, int], size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"] | None:
-    """The pixels of a tile, which may go on at the left edge; None if it has no valid ones."""
+    """The pixels of a tile, which may wrap around to the left edge; None without valid pixels."""
     rows, stop = slice(at[0], at[0] + size[0]), at[1] + size[1]
     parts = [slice(at[1], min(stop, image.width))]
     if stop > image.width:

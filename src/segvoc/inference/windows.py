@@ -74,7 +74,7 @@ def merged(
         return _stitched(sigmoid(logits), protocol.sliding)
     if isinstance(protocol.sliding, Strides):
         if size is None or protocol.loader is None:
-            raise ValueError("windows of an image's own shape are put together by its size")
+            raise ValueError("merging `Strides` windows requires the image's size")
         maps = sigmoid(logits) if protocol.sigmoid_first else logits
         return _overlaid(maps, protocol.sliding, protocol.loader.size(*size))
     if protocol.sliding is not None:
@@ -85,7 +85,7 @@ def merged(
 def _loaded(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Rgb:
     """The pixels after a data loader's resize: with antialiasing, rounded to integers."""
     if image.shape[:2] != size:
-        # one axis at a time: since version 13, Pillow takes the columns of some images first, which rounds differently
+        # one axis at a time: since version 13, Pillow resizes columns of some images first, which rounds differently
         rows = Image.fromarray(image).resize((size[1], image.shape[0]), Image.Resampling.BILINEAR)
         image = np.asarray(rows.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     return image.astype(np.float32)
@@ -149,7 +149,7 @@ def _stitched(views: Float[Array, "V K h w"], tiles: Tiles) -> Float[Array, "K Y
 
 
 def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
-    """Windows at every stride; the last ones are moved back to end at the image's border."""
+    """Windows at every stride; the last are moved back to end at the image's border."""
 
     def cut(side: int) -> list[slice]:
         count = max(0, -(-(side - strides.window) // strides.stride)) + 1
@@ -169,7 +169,7 @@ def _overlaid(views: Float[Array, "V K h w"], strides: Strides, size: tuple[int,
 
 
 MERGED_CLASSES = 32
-"""Classes whose sliding windows are merged at a time."""
+"""Number of classes per chunk when sliding windows are merged."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class ViewLogits:
     def maps(
         self, protocol: Protocol, size: tuple[int, int] | None = None, *, classes: Int[Array, " M"] | None = None
     ) -> Iterator[tuple[Float[Array, "N y x"], Int[Array, " N"]]]:
-        """Yield one map for each class that was kept in any view, several classes at a time.
+        """Yield the merged map of each class that was kept in any view, several classes at a time.
 
         Args:
             protocol: the protocol that made the views; see `merged`.

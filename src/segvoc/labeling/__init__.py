@@ -1,1 +1,1 @@
-"""Labeling many images into a folder: journals of what is done, and processes that share the work."""
+"""Labeling many images into a folder: journals of finished work, and worker processes."""

@@ -1,4 +1,4 @@
-"""Labeling a list of images, in one process or several: reading, network and writing go on at the same time."""
+"""Labeling a list of images, in one or several processes, with concurrent reading, inference and writing."""
 
 import json
 import os
@@ -40,26 +40,26 @@ _JOURNALS = "images-*.jsonl"
 _Files = TypeVar("_Files", bound=ResultFiles)
 
 Planned = tuple[Path, ResultFiles]
-"""An image, and where its results go."""
+"""An image and its result files."""
 
 FolderWork = ResumableWork[object]
 """The images of a call."""
 
 BeginWork = Callable[[Key], FolderWork]
-"""Begins the work of a call, once the settings that its results depend on are known (`image_work`)."""
+"""Starts the work of a call, given the settings that its results depend on (`image_work`)."""
 
 
 def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], shard: str | None = None) -> FolderWork:
-    """The work of a call, which no other call does at the same time.
+    """Start the work of a call, locked against concurrent calls.
 
     Args:
         out: the folder of the results.
-        key: all settings that they depend on.
-        sources: what the call labels: files, folders, patterns.
-        shard: its share of them; None: all.
+        key: all settings that the results depend on.
+        sources: inputs of the call: files, folders, patterns.
+        shard: the shard K/N; None: all.
 
     Raises:
-        UsageError: another call labels the same.
+        UsageError: another call is labeling the same images.
         OutputError: the folder can't be written.
     """
     name = f"images-{digest_of(sorted(map(os.path.realpath, sources)), shard)[:16]}"
@@ -71,30 +71,30 @@ def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], sh
 
 
 def work_of_process(work: FolderWork, number: int) -> Callable[[], FolderWork]:
-    """Begins the work of one of several processes of a call, there: with a journal of its own."""
+    """Start the work of a worker process, with a separate journal."""
     return partial(ResumableWork, work.path.with_stem(f"{work.path.stem}-{number}"), work.key)
 
 
 def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
-    """The stamp of an image that is done.
+    """The stamp of a finished image.
 
     Args:
         path: the image.
-        read: its stamp, from before it was read.
-        results: the files that were written.
+        read: its stamp, taken before it was read.
+        results: the written files.
     """
     return [path.name, read, [stamp_of(file) for file in results]]
 
 
 def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
-    """The images that need no more work, by the stems of their results.
+    """The finished images, by the stems of their results.
 
     Args:
-        work: that of the call.
-        planned: its images.
+        work: the work of the call.
+        planned: the images of the call.
 
     Raises:
-        UsageError: the folder only has results of other settings, which the message names.
+        UsageError: the folder only has results of other settings (named in the error).
     """
     work.done.require_key(work.path.parents[1], "leave out --resume to replace them, or give another --out")
     return {
@@ -105,11 +105,11 @@ def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
 
 
 def written(out: str | os.PathLike[str], key: Key, files_of: Callable[[str, str], _Files]) -> Iterator[_Files]:
-    """The results in a folder that calls with these settings have written, whichever images they were called with.
+    """The results in a folder from all calls with these settings, for any images.
 
     Args:
         out: the folder of the results.
-        key: of the calls.
+        key: the settings.
         files_of: the files of an image, by their stem and the image's file name.
     """
     given: set[str] = set()
@@ -120,21 +120,21 @@ def written(out: str | os.PathLike[str], key: Key, files_of: Callable[[str, str]
 
 
 WRITERS = 4
-"""Threads that write results. Mostly they wait for the disk, which makes sure of each file."""
+"""Number of writer threads; they mostly wait for fsync."""
 
 WAITING_RESULTS = 8
-"""Results that may wait to be written; the network waits when there are more."""
+"""Maximum number of queued results; the network waits beyond it."""
 
 WAITING_PIXELS = 50_000_000
-"""Pixels of all waiting results, of 9 bytes each and more, from which on the network waits."""
+"""Maximum number of pixels of queued results (9 bytes or more each); the network waits beyond it."""
 
 _TOLD = 5
-"""Words by which a long list is recognized."""
+"""Maximum number of words shown of a long list."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labeling:
-    """How images are labeled, and what is written. Other processes can be told."""
+    """How to label images and what to write; picklable for worker processes."""
 
     load: Callable[[], Segmenter]
     """Loads the model."""
@@ -147,23 +147,23 @@ class Labeling:
     out: str
     """The output folder."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
-    """What overlays show; None: none are drawn."""
+    """Settings of overlays; None: no overlays."""
     compact: bool = False
-    """Whether reports list only words that were found."""
+    """Whether reports list only words that have pixels."""
     dataset: Dataset | None = None
-    """The dataset to write in place of label maps, overlays and reports."""
+    """The dataset to write instead of label maps, overlays and reports."""
     objects: bool = False
-    """Whether the objects of things are counted."""
+    """Whether to count objects."""
     least_object: int | None = None
-    """Fewest pixels of an object [px]; see `with_objects`."""
+    """Minimum size of an object [px]; see `with_objects`."""
     describe: Callable[[Segmentation, ResultFiles], str]
     """The line to print about an image."""
 
     def encoded(self, model: Segmenter) -> PreparedVocabulary:
-        """The words, encoded by a model.
+        """Encode the words with a model.
 
         Raises:
-            UsageError: words, parts and background don't fit together.
+            UsageError: words, parts and background conflict.
         """
         return model.encode(self.words, parts=self.parts, background=self.options.background)
 
@@ -175,7 +175,7 @@ class Labeling:
 
         Raises:
             OutputError: a file can't be written.
-            UsageError: it has too many objects.
+            UsageError: the image has too many objects.
         """
         if self.objects:
             result = with_objects(result, least=self.least_object, background=self.options.background)
@@ -186,7 +186,7 @@ class Labeling:
         return self.describe(result, files)
 
     def settings(self, model: Segmenter) -> Key:
-        """All that the results depend on."""
+        """The settings that the results depend on."""
         return {
             **model_record(model),
             "words": None if self.words is None else _summary(self.words.words, self.words),
@@ -203,20 +203,20 @@ class Labeling:
 def label_images(
     labeling: Labeling, model: Segmenter, images: Sequence[Planned], work: FolderWork | None = None
 ) -> Generator[str | SegvocError, None, None]:
-    """Label images and write their results, in threads, while the network works on the next ones.
+    """Label images; threads write results while the network processes the next images.
 
     Args:
-        labeling: how.
+        labeling: the settings.
         model: the loaded model.
         images: the images.
-        work: keeps which images are done; None: nothing does.
+        work: records finished images; None: not recorded.
 
     Returns:
-        A generator of the line to print for each image, in order and once its files are whole; or its error. Closing it
-        waits for what is being written.
+        A generator of the line to print for each image, in order and after its files are written; or its error. Closing
+        it waits for pending writes.
 
     Raises:
-        UsageError: the words and options don't fit together; raised by this call, not by the iterator.
+        UsageError: the words and options conflict; raised by this call, not by the iterator.
     """
     stamps: deque[Stamp] = deque()
 
@@ -234,7 +234,7 @@ def label_images(
         return line
 
     def lines() -> Generator[str | SegvocError, None, None]:
-        # leaving the block waits until what was begun is written, also after Ctrl-C
+        # leaving the block waits for pending writes, also after Ctrl-C
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="segvoc-writer") as pool:
             waiting: deque[_Waiting] = deque()
             for (path, files), result in zip(images, results, strict=True):
@@ -243,7 +243,7 @@ def label_images(
                     waiting.append(_Waiting(result))
                 else:
                     waiting.append(_Waiting(pool.submit(write, path, files, read, result), result.labels.size))
-                del result  # the thread that writes it is the last to hold it
+                del result  # the writer thread holds the last reference
                 while waiting and (_too_many(waiting) or waiting[0].is_done):
                     yield waiting.popleft().line()
             while waiting:
@@ -253,10 +253,10 @@ def label_images(
 
 
 def dataset_words(labeling: Labeling, model: Segmenter) -> Sequence[str]:
-    """The words of the dataset to write; none without one.
+    """The words of the dataset to write; empty without a dataset.
 
     Raises:
-        UsageError: the format has no room for them.
+        UsageError: the format can't hold them.
     """
     if labeling.dataset is None:
         return ()
@@ -266,14 +266,14 @@ def dataset_words(labeling: Labeling, model: Segmenter) -> Sequence[str]:
 
 
 def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key | None) -> None:
-    """Write the files about all images of a dataset, from what all calls with the same settings have written so far.
+    """Write the dataset-wide files, from the results of all calls with the same settings so far.
 
-    Of calls that end at the same time, one waits for the other, so the last one knows all images.
+    Concurrent calls are serialized by a lock, so the last call sees all images.
 
     Args:
-        dataset: the dataset; without one, there is nothing to do.
+        dataset: the dataset; None: nothing to do.
         words: its words.
-        settings: of the calls (`Labeling.settings`).
+        settings: settings of the calls (`Labeling.settings`).
 
     Raises:
         OutputError: a file can't be written.
@@ -289,12 +289,12 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """An image that was labeled."""
+    """A labeled image."""
 
     outcome: Future[str] | SegvocError
-    """Gives its line once its results are written."""
+    """Resolves to its line when its results are written."""
     pixels: int = 0
-    """Pixels of the results that are kept in memory for that."""
+    """Pixels of its results in memory."""
 
     @property
     def is_done(self) -> bool:
@@ -320,13 +320,13 @@ def _listed(settings: Mapping[str, object]) -> str:
 
 
 def _summary(names: Sequence[str], vocabulary: Vocabulary | PartVocabulary) -> str:
-    """A vocabulary for people, and a digest of all of it."""
+    """The first words of a vocabulary, and a digest of all."""
     more = f", ... ({len(names)} in all)" if len(names) > _TOLD else ""
     return f"{', '.join(names[:_TOLD])}{more} [{digest_of(vocabulary)[:8]}]"
 
 
 _LAST_IMAGE = 30.0
-"""How long a process that is to end may take for the images that it has begun [s]."""
+"""Timeout for a worker process to finish its current images [s]."""
 
 
 def label_in_processes(
@@ -336,21 +336,21 @@ def label_in_processes(
     jobs: int,
     work: FolderWork | None = None,
 ) -> Generator[str | SegvocError, None, None]:
-    """Label images as `label_images` does, in several processes, which share the CPU's cores.
+    """Label images like `label_images`, in several processes, which share the CPU's cores.
 
     Args:
-        labeling: how.
-        model: the model, which tells whether the words and options fit together; each process loads its own.
-        groups: the images, in groups that go through the network together.
+        labeling: the settings.
+        model: the model, to validate words and options; each process loads a copy.
+        groups: the images, in batches.
         jobs: number of processes.
-        work: keeps which images are done; None: nothing does.
+        work: records finished images; None: not recorded.
 
     Returns:
-        A generator of the line to print for each image, in order and once its files are whole; or its error. It raises
+        A generator of the line to print for each image, in order and after its files are written; or its error. Raises
         `ProcessError` if a process was killed, or couldn't load the model.
 
     Raises:
-        UsageError: the words and options don't fit together, or the model is on a GPU; raised by this call.
+        UsageError: the words and options conflict, or the model is on a GPU; raised by this call.
     """
     if model_device(model) != "cpu":
         raise UsageError("a GPU labels images in batches, not in several processes; leave out --jobs, or --device cpu")
@@ -405,7 +405,7 @@ def _next_line(connection: Connection, process: BaseProcess) -> str | SegvocErro
 
 
 class _Failure:
-    """What ends a process as a whole."""
+    """A failure of a whole worker process."""
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -426,11 +426,11 @@ def _serve(
         with lock:
             connection.send(message)
 
-    for known in (PromptTruncatedWarning, UnknownWordWarning):  # the parent has warned of the words already
+    for known in (PromptTruncatedWarning, UnknownWordWarning):  # the parent has already warned about the words
         warnings.simplefilter("ignore", known)
     process_settings.ignore_warnings_of_image_libraries()
     warnings.showwarning = lambda message, *_, **__: send(message)
-    # the parent has gone, or wants no more
+    # the parent has exited, or closed the pipe
     with suppress(BrokenPipeError, ConnectionResetError):
         try:
             with nullcontext() if begin is None else begin() as work:

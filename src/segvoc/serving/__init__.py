@@ -1,1 +1,1 @@
-"""The HTTP service: one model behind a bounded queue."""
+"""The HTTP service: a model behind a bounded queue."""

@@ -1,7 +1,7 @@
-"""Who is let in: every request passes here before its body is read, so an address that is added later is protected too.
+"""Authentication: every request is checked before its body is read, so routes added later are protected too.
 
-With API keys, a request to the API has to show one, and takes a place among those of its key. Without keys, the service
-is for this machine alone, and refuses the pages of other sites that a browser shows on it.
+With API keys, each API request needs a key, and counts toward the key's limit. Without keys, the service only accepts
+local requests, and rejects cross-site requests of browsers.
 """
 
 import base64
@@ -20,22 +20,22 @@ from segvoc.serving.observation import failure_response
 from segvoc.serving.settings import ServiceSettings
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")
-"""Addresses of the API that need no key; all others do."""
+"""API paths that need no key."""
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Admission:
-    """Lets requests in, and puts the name of their key into their state, as `key_name` (None without a key).
+    """Middleware that authenticates requests and stores the key's name in their state, as `key_name` (None: no key).
 
     Args:
-        app: answers those that are let in.
+        app: handles the admitted requests.
         settings: the API keys and their limit.
-        routes: the API's routes; what isn't theirs, such as the files of a page, needs no key.
-        password_paths: addresses that take the key as a password, too.
+        routes: the API's routes; other paths, such as the files of a page, need no key.
+        password_paths: paths that also accept the key as a password.
 
     Raises:
-        UsageError: the file of the API keys can't be read.
+        UsageError: the API key file can't be read.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Admission:
             self._open[name] -= 1
 
     def _is_of_api(self, scope: Scope) -> bool:
-        # a route may write into what it matches
+        # a route may modify the scope that it matches
         return any(route.matches({**scope})[0] is not Match.NONE for route in self.routes)
 
     def _key_name(self, path: str, headers: Headers) -> str:
@@ -80,7 +80,7 @@ class Admission:
             given = _basic_password(given)
         elif scheme.lower() != "bearer":
             given = ""
-        # each key is compared, in equal time
+        # compare with every key, in constant time
         names = [name for key, name in self._keys.items() if hmac.compare_digest(given.encode(), key)]
         if names:
             return names[0]
@@ -93,7 +93,7 @@ class Admission:
 
 
 def _basic_password(credentials: str) -> str:
-    """The password among credentials of the scheme Basic (RFC 7617); empty where they are damaged."""
+    """The password in Basic credentials (RFC 7617); empty if malformed."""
     try:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except ValueError:
@@ -101,13 +101,13 @@ def _basic_password(credentials: str) -> str:
 
 
 def check_origin(headers: Headers, method: str) -> None:
-    """Check that a request without a key comes from no other web site.
+    """Reject cross-site requests, for services without keys.
 
-    A page of another site could otherwise use a service on the machine of its visitor: by a form, or (for answers too)
-    by a name of its own that it lets point to this machine.
+    Otherwise other sites could use a service on their visitor's machine: by a form (CSRF), or, to read responses too,
+    by DNS rebinding.
 
     Raises:
-        ServiceFailure: it does.
+        ServiceFailure: the request is cross-site.
     """
     address = headers.get("host", "")
     name = address.rpartition(":")[0] if not address.endswith("]") and ":" in address else address
@@ -122,7 +122,7 @@ def check_origin(headers: Headers, method: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a service at this address can only be reached from this machine."""
+    """Whether a service at this address is only reachable from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -130,7 +130,7 @@ def is_loopback(host: str) -> bool:
 
 
 HEADERS = {
-    # a page of the service loads its own files, and images that it made itself
+    # the service's pages load their files, and images that they create
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'; media-src 'self' blob:; manifest-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -145,7 +145,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Tells browsers with every answer what they may do with it."""
+    """Adds security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

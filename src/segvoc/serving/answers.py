@@ -1,4 +1,4 @@
-"""The bodies of answers: which type of content a caller gets (header Accept), and results in each."""
+"""Response bodies: content negotiation (header Accept), and results in each type."""
 
 import io
 import zipfile
@@ -17,10 +17,10 @@ JSON, PNG, ZIP = "application/json", "image/png", "application/zip"
 
 
 def negotiated(accept: str | None) -> str:
-    """The first type in the header Accept that the service has; weights don't count.
+    """The first supported type in the header Accept, ignoring weights.
 
     Raises:
-        ServiceFailure: it has none of them.
+        ServiceFailure: no type is supported.
     """
     for entry in (accept or "*/*").split(","):
         wanted = entry.partition(";")[0].strip().lower()
@@ -31,7 +31,7 @@ def negotiated(accept: str | None) -> str:
 
 
 FAST = 1
-"""Level of PNG's compression: at 6 a photograph is hardly smaller but takes four times as long."""
+"""PNG compression level: at 6, photos are hardly smaller but take four times as long."""
 
 
 def json_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
@@ -49,7 +49,7 @@ def png_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -
 
 
 def zip_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
-    """Label map, confidence (gray, 255 is 1), overlay and report; the part map and probabilities if asked for."""
+    """Label map, confidence (gray, 255 is 1), overlay and report; part map and probabilities if requested."""
     files = {
         "labels.png": _png(label_map_image(result.labels, result.colors)),
         "confidence.png": _png(Image.fromarray(np.rint(result.confidence * 255).astype(np.uint8)), FAST),
@@ -75,7 +75,7 @@ ANSWERS: Mapping[str, Callable[[Segmentation, tuple[str, ...], str | None], byte
     PNG: png_answer,
     ZIP: zip_answer,
 }
-"""How to make the answer of each type: from a result, what the model says of the words, and the image's file name."""
+"""Encoders of each response type: from a result, hints about the words, and the image's file name."""
 
 
 def _add_masks(entries: list[dict[str, object]], labels: np.ndarray) -> None:

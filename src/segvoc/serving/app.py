@@ -1,4 +1,4 @@
-"""The application: addresses, and what happens there."""
+"""The application: routes and their handlers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,15 +31,15 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def create_app(
     open_model: Callable[[], Segmenter], settings: ServiceSettings, model: Segmenter | None = None
 ) -> FastAPI:
-    """The service as an ASGI application, which loads its model when it starts.
+    """Create the service as an ASGI application, which loads its model at startup.
 
     Args:
         open_model: loads the model.
-        settings: limits, times and the API key.
-        model: the model, if it is loaded already.
+        settings: limits, timeouts and the API key.
+        model: the model, if already loaded.
 
     Raises:
-        UsageError: the file of the API keys can't be read.
+        UsageError: the API key file can't be read.
     """
     metrics = ServiceMetrics()
     service = Service(open_model, settings, metrics)
@@ -61,9 +61,9 @@ def create_app(
         summary="Labels every pixel of an image with words that you choose.",
         lifespan=lifespan,
         responses={**schemas.FAILURE_ANSWERS},
-        # what the description says of keys; `Admission` checks them
+        # only documents the keys in OpenAPI; `Admission` checks them
         dependencies=[Security(HTTPBearer(auto_error=False))] if settings.keys() else [],
-        docs_url=None,  # they would load files from elsewhere
+        docs_url=None,  # the docs pages would load files from a CDN
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
@@ -71,7 +71,7 @@ def create_app(
     app.state.service = service
     _Routes(service).add(app)
     added = [add_routes(app, service) for add_routes in settings.extensions]
-    # the last one added is the first to see a request
+    # the middleware added last sees requests first
     app.add_middleware(Admission, settings=settings, routes=app.routes, password_paths=service.password_paths)
     app.add_middleware(Observation, metrics=metrics)
     app.add_middleware(SecurityHeaders)
@@ -79,7 +79,7 @@ def create_app(
 
 
 class _Routes:
-    """The API's addresses."""
+    """The API's routes."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -109,7 +109,7 @@ class _Routes:
             openapi_extra=schemas.request_body(JSON_BODY, schemas.VocabularyJson),
         )
         app.add_api_route("/v1/models", self.models, summary="The model and the limits")
-        # plain routes, which the description leaves out, and which take HEAD, too
+        # plain routes, omitted from OpenAPI, which also accept HEAD
         app.add_route("/metrics", self.metrics)
         app.add_route("/healthz", self.health)
         app.add_route("/readyz", self.ready)
@@ -154,7 +154,7 @@ class _Routes:
 
 
 def model_facts(model: Segmenter) -> schemas.ModelAnswer:
-    """What GET /v1/models tells of a model."""
+    """The response of GET /v1/models about a model."""
     network = getattr(model, "network", None)
     record = model.origin.get("record")
     license = record.get("license") if isinstance(record, dict) else None

@@ -1,4 +1,4 @@
-"""Bodies of requests: read within limits and into memory alone, then checked."""
+"""Request bodies: read into memory within limits, then validated."""
 
 import asyncio
 import base64
@@ -28,13 +28,13 @@ _PART_LISTS = TypeAdapter(dict[Text, list[Text]])
 
 @dataclass(frozen=True)
 class SegmentCall:
-    """What a request asks for."""
+    """A parsed labeling request."""
 
     image: bytes
     name: str | None
-    """Its name, as the form gave it."""
+    """Its file name in the form."""
     definition: VocabularyDefinition
-    """What to label it with."""
+    """The vocabulary."""
     options: LabelOptions
 
 
@@ -42,7 +42,7 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
     """Read the body of POST /v1/segment.
 
     Raises:
-        ServiceFailure: it is too large, too slow, of another type, or invalid.
+        ServiceFailure: the body is too large, too slow, of an unsupported type, or invalid.
         UsageError: the words or options are invalid.
     """
     content_type(request, FORM)
@@ -60,7 +60,7 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
     if body.vocabulary is None:
         definition = _definition(words, parts, options.background, body.synonyms, settings)
     elif words is not None or parts is not None or options.background is not None:
-        raise ServiceFailure("invalid_request", "a vocabulary brings its own words, parts and background; omit them")
+        raise ServiceFailure("invalid_request", "a vocabulary includes words, parts and background; omit them")
     else:
         definition = await asyncio.to_thread(_named, body.vocabulary, settings)
     return SegmentCall(image, name, definition, options)
@@ -70,10 +70,10 @@ async def vocabulary_call(request: Request, settings: ServiceSettings) -> tuple[
     """Read the body of POST /v1/vocabularies.
 
     Returns:
-        The vocabulary, and its name, which holds the body, so that each process and replica knows it.
+        The vocabulary, and its name, which encodes the body, so that every process and replica can decode it.
 
     Raises:
-        ServiceFailure: it is too large, too slow, of another type, or invalid.
+        ServiceFailure: the body is too large, too slow, of an unsupported type, or invalid.
         UsageError: the words are invalid.
     """
     body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES // 2)
@@ -103,18 +103,18 @@ async def json_request(
     values: int | None = None,
     lists: int | None = None,
 ) -> _MODEL:
-    """Read a body of JSON.
+    """Read a JSON body.
 
     Args:
         request: the request.
-        model: what the body has to be.
+        model: schema of the body.
         settings: the service's settings.
-        limit: most bytes.
-        values: most values in it; None: as many as a vocabulary may need.
-        lists: most lists and objects in it; None: as many as values.
+        limit: maximum number of bytes.
+        values: maximum number of values; None: as many as a vocabulary may need.
+        lists: maximum number of lists and objects; None: same as `values`.
 
     Raises:
-        ServiceFailure: it is too large, too slow, of another type, or invalid.
+        ServiceFailure: the body is too large, too slow, of an unsupported type, or invalid.
     """
     content_type(request, JSON_BODY)
     text = await _read(request, limit, settings)
@@ -122,10 +122,10 @@ async def json_request(
 
 
 async def discard_body(request: Request, settings: ServiceSettings) -> None:
-    """Read a body to its end and keep nothing of it.
+    """Read and discard a body.
 
     Raises:
-        ServiceFailure: it is too large or too slow.
+        ServiceFailure: the body is too large or too slow.
     """
     async with body_within(settings.upload_seconds):
         async for _ in body_stream(request, settings.max_bytes):
@@ -152,10 +152,10 @@ def _definition(
 
 
 def content_type(request: Request, *known: str) -> str:
-    """The type of a body.
+    """The content type of a body.
 
     Raises:
-        ServiceFailure: it is none of those known, or compressed.
+        ServiceFailure: the body has an unsupported type, or is compressed.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in known or request.headers.get("content-encoding", "identity") != "identity":
@@ -164,7 +164,7 @@ def content_type(request: Request, *known: str) -> str:
 
 
 async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | tuple[str | None, bytes]]:
-    """The fields of a form; of files, the name and the content."""
+    """The fields of a form; for files, name and content."""
     stream = body_stream(request, settings.max_bytes + TEXT_BYTES)
     parser = _MemoryParser(
         request.headers, stream, max_files=1, max_fields=len(SegmentForm.model_fields), max_part_size=TEXT_BYTES
@@ -184,12 +184,12 @@ async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | 
 
 
 class _MemoryParser(MultiPartParser):
-    """Keeps files in memory, whose size the stream limits."""
+    """Keeps files in memory; the stream limits their size."""
 
     spool_max_size = 1 << 40
 
     def close(self) -> None:
-        """Close all files, also one that a form was cut off in, which the parsed form doesn't have."""
+        """Close all files, including a truncated file, which the parsed form lacks."""
         for file in self._files_to_close_on_error:
             file.close()
 
@@ -200,10 +200,10 @@ async def _read(request: Request, limit: int, settings: ServiceSettings) -> byte
 
 
 async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """The pieces of a body.
+    """Yield the chunks of a body.
 
     Raises:
-        ServiceFailure: it has more bytes than the limit.
+        ServiceFailure: the body exceeds the limit.
     """
     failure = ServiceFailure("too_large", f"the body has more than {limit} bytes; send a smaller one")
     announced = request.headers.get("content-length", "")
@@ -219,13 +219,13 @@ async def body_stream(request: Request, limit: int) -> AsyncGenerator[bytes, Non
 
 @asynccontextmanager
 async def body_within(seconds: float) -> AsyncIterator[None]:
-    """A block that reads a body.
+    """Context manager with a timeout for reading a body.
 
     Args:
-        seconds: the time that it may take [s].
+        seconds: the timeout [s].
 
     Raises:
-        ServiceFailure: it takes longer.
+        ServiceFailure: the timeout expired.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -235,14 +235,14 @@ async def body_within(seconds: float) -> AsyncIterator[None]:
 
 
 async def parsed_form(parser: MultiPartParser, seconds: float) -> FormData:
-    """The fields of a form.
+    """Parse the fields of a form.
 
     Args:
-        parser: reads it.
-        seconds: the time that it may take [s].
+        parser: the parser.
+        seconds: the timeout [s].
 
     Raises:
-        ServiceFailure: it is no form, has too many fields, or takes longer.
+        ServiceFailure: the body is not a form, has too many fields, or takes too long.
     """
     try:
         async with body_within(seconds):
@@ -258,7 +258,7 @@ def _json_body(
     values: int | None = None,
     lists: int | None = None,
 ) -> _MODEL:
-    # lists of nothing take a hundred times their bytes in memory
+    # empty lists take a hundred times their bytes in memory
     values = values or 100 * settings.max_words
     opened = text.count(b"[") + text.count(b"{")
     if opened > (lists or values) or opened + text.count(b",") > values:
@@ -274,7 +274,7 @@ def _validated(model: type[_MODEL], validate: Callable[[], _MODEL]) -> _MODEL:
 
 
 def _decoded_if(text: str | None, opening: str, validate: Callable[..., Any]) -> Any:
-    """A form's words or parts: JSON if they begin like it."""
+    """Decode a form's words or parts as JSON if they start like JSON."""
     if text is None or not text.lstrip().startswith(opening):
         return text
     try:

@@ -1,7 +1,7 @@
-"""What other distributions add to the service: routes, and options of `segvoc serve`.
+"""Extensions of the service by other distributions: routes, and options of `segvoc serve`.
 
-A distribution names an `Extension` in the entry-point group `segvoc.routes`. segvoc-annotate has one: the page,
-projects and Label Studio's addresses.
+A distribution registers an `Extension` in the entry-point group `segvoc.routes`, as segvoc-annotate does for the page,
+projects and Label Studio.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +16,8 @@ GROUP = "segvoc.routes"
 """The entry-point group."""
 
 AddRoutes = Callable[[Any, Any], AbstractAsyncContextManager[None]]
-"""Adds routes to an application (`FastAPI`) of a `Service`, and returns what is entered once the model is loaded, and
-left when the service stops."""
+"""Adds routes to the application (`FastAPI`) of a `Service`, and returns a context manager that is entered after the
+model is loaded and exited when the service stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,11 @@ class Extension:
     """Routes of another distribution."""
 
     options: Sequence[click.Option] = ()
-    """Options that `segvoc serve` has for them."""
+    """Their options of `segvoc serve`."""
     routes: Callable[[Mapping[str, Any]], AddRoutes]
-    """From the values of these options, by name, to what adds the routes; raises `UsageError` where they don't fit."""
+    """Builds the route function from the options' values, by name; raises `UsageError` for bad values."""
 
 
 def installed_extensions() -> list[Extension]:
-    """The extensions of the distributions that are installed, in the order of their names."""
+    """The extensions of installed distributions, sorted by name."""
     return [entry.load() for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)]

@@ -1,4 +1,4 @@
-"""One model behind a bounded queue: waiting images with equal vocabulary and options go through it together."""
+"""A model behind a bounded queue: queued images with equal vocabulary and options are batched."""
 
 import asyncio
 import math
@@ -24,13 +24,13 @@ from segvoc.serving.vocabularies import EncodedVocabulary, VocabularyDefinition,
 _T = TypeVar("_T")
 
 BATCHES = 3
-"""Batches in memory: one is being read, one is in the network, and the answers of one are being written."""
+"""Batches in memory: one being read, one in the network, one being encoded."""
 
 IMAGE_THREADS = 2
-"""Threads that read images and write answers."""
+"""Threads that decode images and encode responses."""
 
 FIRST_GUESS = 1.0
-"""Time that an image is taken to need before any was labeled [s]."""
+"""Initial estimate of the time per image [s]."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class ImageWork(Generic[_T]):
     definition: VocabularyDefinition
     options: LabelOptions
     read: Callable[[], UInt8[np.ndarray, "H W 3"]]
-    """Reads the image; called in a thread, shortly before the network needs it."""
+    """Reads the image; called in a thread, shortly before inference."""
     answer: Callable[[Segmentation, tuple[str, ...]], _T]
-    """Makes the answer of the result and of hints about the words; called in a thread."""
+    """Encodes the response from the result and hints about the words; called in a thread."""
 
 
 @dataclass(eq=False)
 class _Job:
-    """An image to label that waits or is in hand."""
+    """A queued or running image."""
 
     work: ImageWork[Any]
     future: asyncio.Future[Any]
@@ -64,9 +64,9 @@ class _Job:
 
 
 class Labeler:
-    """Labels images with one model, in the order of their arrival but for those that join an earlier batch.
+    """Labels images with a model, first come, first served, except that images may join an earlier batch.
 
-    Use it in one event loop, between `start` and `stop`. The model runs in a thread of its own.
+    Use it in a single event loop, between `start` and `stop`. The model runs in a dedicated thread.
     """
 
     def __init__(self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
@@ -84,12 +84,12 @@ class Labeler:
         self._busy_since: dict[object, float] = {}
 
     async def start(self) -> None:
-        """Run the model once, so that the first request finds it ready, and begin to take work."""
+        """Warm up the model, and start to accept work."""
         await self._in_thread(self._network, self._warm_up)
         self._begin(self._dispatch())
 
     async def stop(self) -> None:
-        """Stop; what still waits or runs gets 503."""
+        """Stop; queued and running requests get 503."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -99,10 +99,10 @@ class Labeler:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def change_model(self, make: Callable[[], Segmenter]) -> None:
-        """Label with another model from the next batch on.
+        """Switch to another model from the next batch on.
 
         Args:
-            make: gives the model; called in the model's thread.
+            make: returns the model; called in the model's thread.
         """
 
         def change() -> None:
@@ -119,14 +119,14 @@ class Labeler:
 
     @property
     def retry_after(self) -> int:
-        """After what time a place in the queue is likely to be free [s]."""
+        """Estimated time until the queue has room [s]."""
         return min(60, math.ceil(self._seconds_per_image * (1 + len(self._waiting) / 4)))
 
     def check_room(self) -> None:
         """Check that the queue has room.
 
         Raises:
-            ServiceFailure: it is full.
+            ServiceFailure: the queue is full.
         """
         if len(self._waiting) >= self.settings.queue:
             raise ServiceFailure(
@@ -136,12 +136,12 @@ class Labeler:
             )
 
     async def label(self, work: ImageWork[_T]) -> _T:
-        """Label an image; a caller who is cancelled gives the place in the queue back.
+        """Label an image; cancellation frees its place in the queue.
 
         Raises:
             ServiceFailure: the queue is full, or the wait or the run took too long.
             InputError: the image can't be read.
-            UsageError: words and options don't fit together.
+            UsageError: words and options conflict.
         """
         self.check_room()
         loop = asyncio.get_running_loop()
@@ -161,7 +161,7 @@ class Labeler:
 
         Raises:
             ServiceFailure: the queue is full, or the wait took too long.
-            UsageError: words, parts and background don't fit together.
+            UsageError: words, parts and background conflict.
         """
         self.check_room()
         try:
@@ -171,7 +171,7 @@ class Labeler:
             raise self._no_time() from None
 
     def _forget(self, job: _Job) -> _Job:
-        """Take a job out of the queue."""
+        """Remove a job from the queue."""
         self._waiting.remove(job)
         self.metrics.waiting.set(len(self._waiting))
         if job.expiry is not None:
@@ -198,7 +198,7 @@ class Labeler:
             self._begin(self._process(jobs)).add_done_callback(lambda _: self._room.release())
 
     async def _next_batch(self) -> list[_Job]:
-        """The job that waits longest, and those that can run with it."""
+        """The oldest job, and the jobs that can be batched with it."""
         while not self._waiting:
             self._arrival.clear()
             await self._arrival.wait()
@@ -247,7 +247,7 @@ class Labeler:
         return asyncio.get_running_loop().run_in_executor(threads, timed)
 
     async def _in_time(self, running: asyncio.Future[_T], jobs: Sequence[_Job]) -> _T:
-        """Wait for a step; jobs that it keeps waiting for too long fail, but their batch keeps its place."""
+        """Wait for a step; on a timeout the jobs fail, but their batch keeps its place."""
         done, _ = await asyncio.wait((running,), timeout=self.settings.run_seconds)
         if not done:
             for job in jobs:
@@ -293,7 +293,7 @@ class Labeler:
                 if not job.future.done():
                     job.future.set_result(answer)
         else:
-            # the image was read, so this isn't the caller's mistake
+            # the image was decoded, so the error is internal
             job.fail(RuntimeError(str(result)))
 
     def _warm_up(self) -> None:

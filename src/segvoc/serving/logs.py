@@ -1,4 +1,4 @@
-"""Logs as lines of JSON, each with the id of the request that it is about."""
+"""Logs as JSON lines, each with the request id."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 REQUEST_ID: ContextVar[str] = ContextVar("segvoc_request_id", default="")
-"""Id of the request that is being answered."""
+"""Id of the current request."""
 
 LOGGER = logging.getLogger("segvoc.serving")
 

@@ -1,4 +1,4 @@
-"""Gives each request an id, counts and logs it, and answers it whatever goes wrong; Prometheus' metrics."""
+"""Request ids, logging, Prometheus metrics, and responses to unexpected errors."""
 
 import re
 import secrets
@@ -16,10 +16,10 @@ from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.logs import FIELDS, LOGGER, REQUEST_ID
 
 ID_HEADER = "X-Request-ID"
-"""Header with the request's id; a caller may choose it."""
+"""Header with the request id; clients may set it."""
 
 GONE = 499
-"""Status in logs and metrics of requests whose caller left before the answer."""
+"""Status in logs and metrics if the client disconnected before the response."""
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -27,7 +27,7 @@ _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 
 class ServiceMetrics:
-    """What the service counts and measures."""
+    """The service's Prometheus metrics."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -50,12 +50,12 @@ class ServiceMetrics:
 
 
 def failure_response(failure: ServiceFailure) -> Response:
-    """The answer to a request that failed."""
+    """The response to a failed request."""
     return Response(failure.body(REQUEST_ID.get()), failure.status, failure.headers, JSON)
 
 
 class Observation:
-    """Observes all requests."""
+    """Middleware that observes all requests."""
 
     def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
         self.app, self.metrics = app, metrics
@@ -112,6 +112,6 @@ class Observation:
 
 
 def _route(scope: Scope) -> str:
-    """The address as the API describes it; requests choose no labels of metrics."""
+    """The route template, so that requests can't create metric labels."""
     route = scope.get("route")
     return route.path if isinstance(route, Route) else "other"

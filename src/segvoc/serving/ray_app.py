@@ -1,10 +1,10 @@
-"""The service on a cluster: replicas of it as a Ray Serve application, which Ray starts, watches and adds as needed.
+"""The service on a cluster: a Ray Serve application, whose replicas Ray starts, monitors and scales.
 
     serve run segvoc.serving.ray_app:build_app model=tiny
 
-A replica is the application of `segvoc serve` with its queue and its batches, so the API is the same, and so are the
-settings. Ray's proxies share requests out between replicas. How many there are, and which cores and GPUs each has, is
-Ray's configuration of the deployment "segvoc" (`autoscaling_config`, `ray_actor_options`, `max_ongoing_requests`).
+A replica is the application of `segvoc serve` with its queue and batching, so API and settings are the same. Ray's
+proxies distribute requests. Configure the number of replicas and their cores and GPUs in Ray's deployment "segvoc"
+(`autoscaling_config`, `ray_actor_options`, `max_ongoing_requests`).
 """
 
 import logging.config
@@ -34,16 +34,16 @@ class ClusterSettings:
     model: str = "tiny"
     """A preset, or a path that is the same on all nodes; see `segvoc.load`."""
     weights: str | None = None
-    """A weights file for the model, likewise."""
+    """A weights file for the model, at the same path on all nodes."""
     device: str = "auto"
     dtype: DtypeName = "auto"
-    """The precision that the model runs in."""
+    """Precision of the model."""
     api_key_file: str | None = None
-    """File with the API keys, on all nodes; or the environment has one."""
+    """API key file on all nodes; alternatively, the environment has a key."""
     service: ServiceSettings = field(default_factory=ServiceSettings)
 
     def with_secrets(self) -> ServiceSettings:
-        """The settings of a replica with the secrets of its node, so that they don't travel through the cluster.
+        """Add the node's secrets to a replica's settings, so that secrets don't travel through the cluster.
 
         Raises:
             UsageError: there is no API key.
@@ -57,7 +57,7 @@ class ClusterSettings:
 
 
 class Replica:
-    """One service, in a process of its own on some node."""
+    """A service in its process on a node."""
 
     _app: FastAPI
 
@@ -66,12 +66,12 @@ class Replica:
         self._open_model, self._settings = open_model, settings.with_secrets()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """The application, which Ray asks for once."""
+        """The application; called once by Ray."""
         self._app = create_app(self._open_model, self._settings)
         return self._app
 
     def check_health(self) -> None:
-        """Tell Ray how the replica is; it replaces one whose model is stuck.
+        """Health check of Ray, which replaces a replica whose model is stuck.
 
         Raises:
             RuntimeError: the model is stuck in a batch.
@@ -81,11 +81,10 @@ class Replica:
 
 
 def build_app(arguments: dict[str, Any]) -> Any:
-    """The application for `serve run`, or for `import_path` and `args` of a configuration of Ray Serve's.
+    """Build the application for `serve run`, or for `import_path` and `args` of a Ray Serve configuration.
 
     Args:
-        arguments: fields of `ClusterSettings` and of `ServiceSettings` by name, but for the key itself, which Ray
-            would show.
+        arguments: fields of `ClusterSettings` and `ServiceSettings` by name, except the key, which Ray would show.
 
     Raises:
         UsageError: a setting is unknown or wrong, or there is no API key.
@@ -97,12 +96,12 @@ def build_app(arguments: dict[str, Any]) -> Any:
 
 
 def application(open_model: Callable[[], Segmenter], settings: ClusterSettings, **options: Any) -> Any:
-    """The application with any model, for `ray.serve.run`.
+    """Build the application with any model, for `ray.serve.run`.
 
     Args:
-        open_model: loads the model; called by each replica, so it has to be picklable.
+        open_model: loads the model in each replica; must be picklable.
         settings: the settings.
-        options: of Ray's deployment, in place of those here.
+        options: options of Ray's deployment, which override the defaults.
 
     Raises:
         UsageError: there is no API key.
@@ -110,7 +109,7 @@ def application(open_model: Callable[[], Segmenter], settings: ClusterSettings, 
     settings.with_secrets()
     batch = settings.service.batch or 1
     own = {
-        # a proxy fills replicas of its own node before it asks others, so none takes more than it can work on
+        # a proxy fills replicas of its node before others, so cap each at its capacity
         "max_ongoing_requests": BATCHES * batch + 1,
         "max_queued_requests": 4 * settings.service.queue,
         "backpressure_config": {"status_code": 429, "retry_after_s": 1},

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers, as the API's description (OpenAPI) tells them."""
+"""Schemas of request and response bodies (OpenAPI)."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
 
 _STRICT = ConfigDict(extra="forbid")
-_WORDS = "One word for each class, separated by commas"
+_WORDS = "One word per class, separated by commas"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
 
 Text = Annotated[str, Field(min_length=1)]
-"""Text that isn't empty."""
+"""Nonempty text."""
 
 VocabularyName = Annotated[str, Field(pattern="^v[A-Za-z0-9_=-]+$", examples=["veyJ3b3JkcyI6ImNhdCwgc29mYSJ9"])]
-"""Name of a vocabulary, as POST /v1/vocabularies gives it."""
+"""Name of a vocabulary, returned by POST /v1/vocabularies."""
 
 
 def _option_fields() -> dict[str, Any]:
-    """The options of `LabelOptions`, which checks their values, as fields of a request."""
+    """The options of `LabelOptions` (which validates them) as request fields."""
     types, defaults = get_type_hints(LabelOptions), {one.name: one.default for one in fields(LabelOptions)}
     return {name: (types[name], Field(defaults[name], **_described(name))) for name in IMAGE_OPTIONS}
 
@@ -35,12 +35,12 @@ def _described(name: str) -> dict[str, Any]:
 
 
 class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fields())):
-    """An image, what to label it with, and how."""
+    """An image, the words or parts, and options."""
 
     image: str = Field(description="The image file.", json_schema_extra={"format": "binary"})
     words: Text | None = Field(
         None,
-        description=f"{_WORDS}; or a JSON list with an entry for each class, in which `, ` separates synonyms.",
+        description=f"{_WORDS}; or a JSON list with an entry per class, in which `, ` separates synonyms.",
         examples=["cat, sofa, wall"],
     )
     parts: Text | None = Field(None, description=f"{_PARTS}; or a JSON object of lists.", examples=["cat: head, tail"])
@@ -54,7 +54,7 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
 
     @property
     def options(self) -> LabelOptions:
-        """How to label the image.
+        """The labeling options.
 
         Raises:
             UsageError: a value is out of range.
@@ -64,7 +64,7 @@ class SegmentForm(create_model("LabelFields", __config__=_STRICT, **_option_fiel
 
 
 class VocabularyJson(BaseModel):
-    """A vocabulary to encode and keep."""
+    """A vocabulary to encode."""
 
     model_config = _STRICT
 
@@ -79,18 +79,18 @@ class VocabularyJson(BaseModel):
 
 
 class Mask(BaseModel):
-    """A mask as COCO's compressed run lengths, which pycocotools decodes."""
+    """A mask as COCO RLE (compressed), which pycocotools decodes."""
 
     size: list[int] = Field(description="Height and width [px].", examples=[[480, 640]])
     counts: str = Field(description="The compressed run lengths, column by column.")
 
 
 class RegionFigures(BaseModel):
-    """How much of an image a class or part has."""
+    """The share of an image of a class or part."""
 
     pixels: int
     fraction: float
-    mean_confidence: float | None = Field(description="Mean probability of its pixels; null without any.")
+    mean_confidence: float | None = Field(description="Mean probability of its pixels; null without pixels.")
     rle: Mask
 
 
@@ -114,15 +114,15 @@ class PartAnswer(RegionFigures):
 class SegmentAnswer(BaseModel):
     """A labeled image."""
 
-    image: str | None = Field(description="File name of the image, as the form gave it.")
+    image: str | None = Field(description="File name of the image in the form.")
     width: int
     height: int
     model: str
     dtype: str
     classes: list[ClassAnswer]
-    parts: list[PartAnswer] | None = Field(None, description="Only if parts were asked for.")
+    parts: list[PartAnswer] | None = Field(None, description="Only if parts were requested.")
     unlabeled: int = Field(description="Pixels without a class.")
-    mean_confidence: float | None = Field(description="Of all words together, the background aside; null without any.")
+    mean_confidence: float | None = Field(description="Mean over all words except the background; null without pixels.")
     not_found: list[str] = Field(description="The words without pixels.")
     unsure: bool = Field(description="Whether perhaps none of the words is in the image.")
     seconds: float = Field(description="Time for reading and labeling the image [s].")
@@ -130,7 +130,7 @@ class SegmentAnswer(BaseModel):
 
 
 class VocabularyAnswer(BaseModel):
-    """A vocabulary that is encoded."""
+    """An encoded vocabulary."""
 
     vocabulary: VocabularyName
     words: list[str] = Field(description="All classes, in the order of their ids.")
@@ -141,20 +141,20 @@ class ModelAnswer(BaseModel):
     """A model."""
 
     name: str
-    parameters: int | None = Field(description="Number of parameters; null where it isn't known.")
+    parameters: int | None = Field(description="Number of parameters; null if unknown.")
     dtype: str
-    parts: bool = Field(description="Whether it labels parts.")
+    parts: bool = Field(description="Whether the model labels parts.")
     windows: list[str]
-    license: str | None = Field(description="License of its weights; null where it isn't known.")
-    batch: int = Field(description="Images that go through it together.")
-    taught: list[str] = Field(description="Words that it knows by examples, too.")
-    taught_files: list[str] = Field(description="Digests of their files: others may give other labels.")
+    license: str | None = Field(description="License of the weights; null if unknown.")
+    batch: int = Field(description="Batch size.")
+    taught: list[str] = Field(description="Words taught by examples.")
+    taught_files: list[str] = Field(description="Digests of the files of taught words, which affect the labels.")
 
 
 class Limits(BaseModel):
-    """What a request may hold."""
+    """Limits of a request."""
 
-    bytes: int = Field(description="Bytes of an image file.")
+    bytes: int = Field(description="Maximum size of an image file.")
     pixels: int
     words: int
 
@@ -167,7 +167,7 @@ class ModelsAnswer(BaseModel):
 
 
 class FailureText(BaseModel):
-    """What went wrong."""
+    """The error."""
 
     code: str
     message: str = Field(description="One line: what is wrong and how to fix it.")
@@ -181,12 +181,12 @@ class FailureAnswer(BaseModel):
 
 
 FAILURE_ANSWERS: Mapping[int | str, dict[str, Any]] = {
-    "4XX": {"model": FailureAnswer, "description": "The request can't be answered as it is; the message says why."},
-    "5XX": {"model": FailureAnswer, "description": "The service can't answer at the moment, or failed."},
+    "4XX": {"model": FailureAnswer, "description": "The request is invalid or rejected; the message says why."},
+    "5XX": {"model": FailureAnswer, "description": "The service is unavailable or failed."},
 }
-"""What every address may answer instead; an argument of FastAPI's routes (`responses`)."""
+"""Error responses of every route; an argument of FastAPI's routes (`responses`)."""
 
 
 def request_body(kind: str, model: type[BaseModel]) -> dict[str, Any]:
-    """What FastAPI is told of a body that the service reads itself (`openapi_extra`): its content type and model."""
+    """OpenAPI schema (`openapi_extra`) of a body that the service parses itself: content type and model."""
     return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()}}}}

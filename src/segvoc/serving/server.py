@@ -1,4 +1,4 @@
-"""Running the service: its socket, its process, and its end."""
+"""Running the service: socket, process and shutdown."""
 
 import logging
 import logging.config
@@ -18,20 +18,20 @@ from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.settings import ServiceSettings
 
 BACKLOG = 128
-"""Connections that the system keeps until the service accepts them."""
+"""Backlog of the listening socket."""
 
 LONGEST_HEADERS = 16_384
-"""Bytes of a request's first line and headers."""
+"""Maximum size of a request's first line and headers [bytes]."""
 
 
 def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; then answer what was accepted.
+    """Serve until SIGTERM or SIGINT, then finish accepted requests.
 
     Args:
         open_model: loads the model.
-        settings: its settings.
-        host: address to listen at.
-        port: port to listen at; 0: any free one, which the log names.
+        settings: the settings.
+        host: address to listen on.
+        port: port to listen on; 0: any free port (see the log).
 
     Raises:
         UsageError: the address can't be used, or the model can't be loaded.
@@ -43,7 +43,7 @@ def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host:
         address = f"http://{name}:{listener.getsockname()[1]}"
         LOGGER.info("starting", extra={FIELDS: {"address": address}})
         server = service_server(create_app(open_model, settings, open_model()), settings)
-        # uvicorn ends by raising the signal again that stopped it
+        # uvicorn re-raises the signal that stopped it
         previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             server.run([listener])
@@ -55,15 +55,15 @@ def run(open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host:
 
 @contextmanager
 def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that is bound to an address and doesn't listen yet, so that clients are refused until a model is loaded.
+    """Bind a socket without listening yet, so that connections are refused until the model is loaded.
 
     Raises:
         UsageError: the address can't be used.
     """
-    # asyncio sets TCP_NODELAY only for sockets that name their protocol; without it, an answer's body waits for 40 ms
+    # asyncio sets TCP_NODELAY only for sockets with an explicit protocol; without it, response bodies wait for 40 ms
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        # on Windows SO_REUSEADDR would let two programs listen at one address
+        # on Windows, SO_REUSEADDR would let two programs listen on the same address
         reuse = socket.SO_EXCLUSIVEADDRUSE if sys.platform == "win32" else socket.SO_REUSEADDR
         listener.setsockopt(socket.SOL_SOCKET, reuse, 1)
         try:
@@ -77,7 +77,7 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def service_server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
-    """What runs the application; FORWARDED_ALLOW_IPS names proxies that aren't on this machine."""
+    """Create the uvicorn server; FORWARDED_ALLOW_IPS lists proxies on other machines."""
     config = uvicorn.Config(
         app,
         lifespan="on",

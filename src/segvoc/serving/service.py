@@ -1,4 +1,4 @@
-"""What all addresses of the service share: places for requests, checks of images, and callers who leave."""
+"""Shared by all routes: limits of open requests, checks of images, and client disconnects."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -24,39 +24,39 @@ _T = TypeVar("_T")
 
 
 class Service:
-    """What the routes share.
+    """State shared by the routes.
 
     Args:
         open_model: loads the model.
-        settings: limits, times and the API key.
-        metrics: notes what happens.
+        settings: limits, timeouts and the API key.
+        metrics: the metrics.
     """
 
     labeler: Labeler
-    """Labels images; set when the application starts."""
+    """Labels images; set at startup."""
 
     def __init__(self, open_model: Callable[[], Segmenter], settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         self.open_model, self.settings, self.metrics = open_model, settings, metrics
         self.server: uvicorn.Server | None = None
-        """What runs the service, if it is uvicorn."""
+        """The uvicorn server, if used."""
         self.password_paths = set[str]()
-        """Addresses that take the API key as the password of HTTP's scheme Basic, too."""
+        """Paths that also accept the API key as an HTTP Basic password."""
         self.open = 0
 
     @property
     def stopping(self) -> bool:
-        """Whether the process was told to stop; requests that only wait for something then end."""
+        """Whether the process is shutting down; requests that only wait then end."""
         return self.server is not None and self.server.should_exit
 
     @contextmanager
     def place(self, *, labels: bool = True) -> Iterator[None]:
-        """A place among the open requests; it is given back at the end.
+        """Take a slot among the open requests; released on exit.
 
         Args:
             labels: whether the request needs the model.
 
         Raises:
-            ServiceFailure: there is none, or the queue is full.
+            ServiceFailure: no slot is free, or the queue is full.
         """
         if self.open >= self.settings.requests:
             raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
@@ -78,22 +78,22 @@ class Service:
         """Label an image file.
 
         Args:
-            image: its bytes.
-            definition: what to label it with.
-            options: how to label it.
-            answer: makes the answer of the result and of hints about the words; called in a thread.
+            image: bytes of the file.
+            definition: the vocabulary.
+            options: labeling options.
+            answer: encodes the response from the result and hints about the words; called in a thread.
 
         Raises:
             ServiceFailure: the queue is full, or the wait or the run took too long.
             InputError: the image can't be read.
-            UsageError: words and options don't fit together.
+            UsageError: words and options conflict.
         """
         await asyncio.to_thread(self._check_image, image, definition, options)
         read = partial(decode_image, image, max_pixels=self.settings.max_pixels)
         return await self.labeler.label(ImageWork(definition, options, read, answer))
 
     def _check_image(self, image: bytes, definition: VocabularyDefinition, options: LabelOptions) -> None:
-        """Check what the image's header says before it takes a place in the queue."""
+        """Check the image's header before queueing it."""
         height, width = image_size(image, max_pixels=self.settings.max_pixels)
         classes = definition.number_of_classes
         if options.return_probabilities and height * width * classes > self.settings.max_pixels:
@@ -103,14 +103,14 @@ class Service:
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of some work, which is cancelled when the caller leaves.
+    """Run work, and cancel it if the client disconnects.
 
     Args:
-        request: the caller's, whose body was read.
+        request: the request, with its body read.
         work: the work.
 
     Raises:
-        ClientDisconnect: the caller has left.
+        ClientDisconnect: the client disconnected.
     """
     task, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:

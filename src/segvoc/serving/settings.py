@@ -1,4 +1,4 @@
-"""Settings of the service: how much it takes on, how long it waits, and who may use it."""
+"""Settings of the service: limits, timeouts and API keys."""
 
 import math
 import os
@@ -15,57 +15,56 @@ KEY_VARIABLE = "SEGVOC_API_KEY"
 """Environment variable with the API key."""
 
 TEXT_BYTES = 1_000_000
-"""Bytes of a request beside the image: words, parts and other options."""
+"""Maximum size of a request without the image [bytes]: words, parts and other options."""
 
 SHORTEST_KEY = 16
-"""Characters of the shortest API key that is accepted."""
+"""Minimum length of an API key."""
 
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._@-]{0,63}):\s+(\S+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
-    """Settings of the service. `segvoc serve` has options for the first ones; the others suit most.
+    """Settings of the service; `segvoc serve` has options for the first few.
 
     Raises:
-        UsageError: a number is not positive, an API key is too short or not printable ASCII, or the file of keys can't
+        UsageError: a number is not positive, an API key is too short or not printable ASCII, or the API key file can't
             be read.
     """
 
     queue: int = 16
-    """Images and vocabularies that may wait for the model; more get 429."""
+    """Max queued images and vocabularies (429 beyond)."""
     api_key: str | None = field(default=None, repr=False)
-    """The key that requests have to show; None: none, or those of the file."""
+    """The API key that requests need; None: no key, or the file's keys."""
     api_key_file: Path | None = None
-    """A file with a key, or with a line "NAME: KEY" for each of several."""
+    """A file with a single key, or with lines "NAME: KEY"."""
     extensions: tuple[AddRoutes, ...] = ()
-    """What other distributions add; see `segvoc.serving.extensions`."""
+    """Extensions of other distributions; see `segvoc.serving.extensions`."""
 
     batch: int | None = None
-    """Images with equal vocabulary and options that go through the network together; None: the model's own (1 on a CPU,
-    8 on a GPU)."""
+    """Batch size for images with equal vocabulary and options; None: the model's default (1 on a CPU, 8 on a GPU)."""
     batch_wait: float = 0.005
-    """Time that an incomplete batch waits for further images [s]."""
+    """Time that an incomplete batch waits for more images [s]."""
     requests: int = 64
-    """Requests that may be open at once, from their headers to the end of their answer; more get 503."""
+    """Max open requests, from headers to the end of the response (503 beyond)."""
     key_requests: int = 48
-    """Requests with one API key that may be open at once; more get 429."""
+    """Max open requests per API key (429 beyond)."""
     max_bytes: int = 20_000_000
-    """Bytes of the largest image file."""
+    """Maximum size of an image file [bytes]."""
     max_pixels: int = 25_000_000
-    """Pixels of the largest image, and values of the largest array of probabilities."""
+    """Maximum number of pixels of an image, and of values of a probability array."""
     max_words: int = 500
-    """Words of a vocabulary; a part of several objects counts for each."""
+    """Maximum number of words of a vocabulary; a part of several objects counts for each."""
     vocabularies: int = 64
     """Size of the cache of encoded vocabularies."""
     upload_seconds: float = 30.0
-    """Time for the body of a request [s]."""
+    """Timeout for reading a request body [s]."""
     queue_seconds: float = 60.0
-    """Time that a request may wait for the model [s]; then it gets 503."""
+    """Timeout in the queue [s] (503 afterwards)."""
     run_seconds: float = 300.0
-    """Time for labeling a batch [s]; then its requests get 504, and the service reports itself as unhealthy."""
+    """Timeout for labeling a batch [s]: its requests get 504, and the service reports unhealthy."""
     stop_seconds: float = 120.0
-    """Time for answering what was accepted after SIGTERM [s]."""
+    """Time to finish accepted requests after SIGTERM [s]."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -74,7 +73,7 @@ class ServiceSettings:
         self.keys()
 
     def keys(self) -> Mapping[str, str]:
-        """The names of all API keys, by key; none: requests need no key.
+        """The names of all API keys, by key; empty: requests need no key.
 
         Raises:
             UsageError: see the class.
@@ -92,7 +91,7 @@ class ServiceSettings:
 
 
 def _parsed_keys(text: str) -> dict[str, str]:
-    """The keys of a text: one alone, or lines "NAME: KEY"; those that begin with # are comments."""
+    """Parse keys: a single key, or lines "NAME: KEY"; lines that start with # are comments."""
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     keys: dict[str, str] = {}
@@ -109,7 +108,7 @@ def _parsed_keys(text: str) -> dict[str, str]:
                 "make one: openssl rand -hex 24"
             )
         if key in keys:
-            raise UsageError("it has one key twice; make one for each line: openssl rand -hex 24")
+            raise UsageError("it has the same key twice; make one for each line: openssl rand -hex 24")
         keys[key] = name
     if not keys:
         raise UsageError("there is no API key; write one, or lines 'NAME: KEY'")
@@ -121,7 +120,7 @@ def key_settings(file: str | None, option: str) -> dict[str, Any]:
 
     Args:
         file: the file, if any.
-        option: where the file is given, for errors.
+        option: the option for the file, for errors.
 
     Raises:
         UsageError: both are given.

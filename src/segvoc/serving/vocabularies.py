@@ -1,4 +1,4 @@
-"""Vocabularies of the service: what a request asks for, and its encoding."""
+"""Vocabularies of the service: definitions from requests, and their encodings."""
 
 import warnings
 from collections.abc import Callable
@@ -16,7 +16,7 @@ LONGEST_WORD = 500
 
 @dataclass(frozen=True)
 class VocabularyDefinition:
-    """What an image is to be labeled with; equal definitions have equal results."""
+    """Words, parts and background of a request; equal definitions have equal results."""
 
     words: Vocabulary | None
     """The words; None: the objects of `parts`."""
@@ -26,7 +26,7 @@ class VocabularyDefinition:
 
     @property
     def number_of_classes(self) -> int:
-        """Classes of the result."""
+        """Number of classes of the result."""
         words = words_with_objects(self.words, self.parts).words
         return len(words) + (self.background is not None and self.background.strip() not in words)
 
@@ -34,7 +34,7 @@ class VocabularyDefinition:
         """Check the number of words and their lengths; a part of several objects counts for each.
 
         Raises:
-            UsageError: there are too many words, or words that don't fit together.
+            UsageError: there are too many words, or words that conflict.
         """
         vocabulary = words_with_objects(self.words, self.parts)
         parts = () if self.parts is None else self.parts.parts
@@ -45,20 +45,20 @@ class VocabularyDefinition:
         if parts and number <= max_words:
             number = len(vocabulary) + sum(map(len, parts_by_object(vocabulary.words, parts)))
         if number > max_words:
-            raise UsageError(f"there are {number} words and parts of objects; this service takes {max_words} at most")
+            raise UsageError(f"there are {number} words and parts of objects; this service accepts at most {max_words}")
 
 
 @dataclass(frozen=True)
 class EncodedVocabulary:
-    """A vocabulary that the model has encoded."""
+    """A vocabulary encoded by the model."""
 
     prepared: PreparedVocabulary
     hints: tuple[str, ...]
-    """What the model says of some words, for example that it doesn't know them."""
+    """Hints about words, for example that the model doesn't know them."""
 
 
 def cached_encoder(model: Segmenter, number: int) -> Callable[[VocabularyDefinition], EncodedVocabulary]:
-    """Encodes vocabularies with a model, as `Segmenter.encode` does, and keeps so many that were used last."""
+    """Encode vocabularies by `Segmenter.encode`, with an LRU cache of `number` entries."""
 
     @lru_cache(number)
     def encoded(definition: VocabularyDefinition) -> EncodedVocabulary:

@@ -1,1 +1,1 @@
-"""Videos: read frame by frame, labeled with an optional mean over time, written as an overlay and label frames."""
+"""Videos: read frame by frame, labeled with optional temporal smoothing, written as an overlay and label maps."""

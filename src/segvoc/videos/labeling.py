@@ -1,4 +1,4 @@
-"""Labeling a video: reading, the network, drawing and encoding go on at the same time, in bounded memory."""
+"""Labeling a video with concurrent reading, inference, drawing and encoding, in bounded memory."""
 
 import os
 import time
@@ -35,16 +35,16 @@ from segvoc.videos.reading import Frame, OpenVideo, frames_ahead, require_av
 from segvoc.videos.result import VideoPaths, VideoResult, check_every
 
 WAITING_FRAME_PIXELS = 30_000_000
-"""Pixels of the labeled frames that wait to be drawn and encoded, from which on the network waits."""
+"""Maximum number of pixels of queued frames (to draw and encode); the network waits beyond it."""
 
 PIECE = 60
-"""Frames of a piece, which is what a kill may cost: about this, a multiple of `every`."""
+"""Approximate frames per chunk, the work lost by a kill; rounded to a multiple of `every`."""
 
 MOST_LISTED = 1000
-"""Labeled frames that reports list one by one; those of more frames would be too long."""
+"""Maximum number of labeled frames listed in a report."""
 
 FrameProgress = Callable[[int, int | None], object]
-"""Called with the number of frames that are done, and of all, as far as the file tells."""
+"""Called with the number of finished frames, and the total if the file declares it."""
 
 
 def segment_frames(
@@ -58,24 +58,24 @@ def segment_frames(
     first: int = 0,
     on_frame: Callable[[Frame], object] = lambda frame: None,
 ) -> Generator[tuple[Frame, Segmentation], None, None]:
-    """Label the frames of a video one after the other; a thread reads the next ones while the network works.
+    """Label the frames of a video in order; a thread prefetches frames during each forward pass.
 
     Args:
         model: the model.
         video: the video, open and not read yet.
         words: as for `Segmenter.segment`, encoded once.
-        every: label every such frame, from the first one on.
-        options: how to label (default: `LabelOptions()`).
-        smoothing: the mean to go on with (default: a new one, by the options).
-        first: the frame to begin with.
-        on_frame: called with each frame of the video that is read, in another thread, whether or not it is labeled.
+        every: label every n-th frame, from the first on.
+        options: labeling options (default: `LabelOptions()`).
+        smoothing: the mean to continue (default: a new one, by the options).
+        first: the frame to start at.
+        on_frame: called in another thread with each frame that is read, labeled or not.
 
     Yields:
-        Each frame that is labeled, and its labels.
+        Each labeled frame, and its labels.
 
     Raises:
         InputError: the network's output for a frame is not finite.
-        UsageError: words or options don't fit together.
+        UsageError: words or options conflict.
     """
     check_every(every)
     waiting: deque[Frame] = deque()
@@ -124,23 +124,23 @@ def label_video(
         path: the video.
         words: as for `Segmenter.segment`; without parts.
         out: the folder of the results.
-        options: how to label (default: `LabelOptions()`).
-        every: label every such frame, from the first one on; in the overlay video, the frames between keep its labels.
-        overlay: what the overlay video shows; None: don't make one.
-        compact: list only words that were found in the report.
-        resume: go on where an earlier call with the same settings was stopped.
-        stem: common name of the results, by default the video's own name without suffix.
-        progress: told how far it is.
-        changes: single options of `LabelOptions`, in place of those in `options`.
+        options: labeling options (default: `LabelOptions()`).
+        every: label every n-th frame, from the first on; in the overlay video, the frames between keep its labels.
+        overlay: settings of the overlay video; None: no overlay video.
+        compact: in the report, list only words that have pixels.
+        resume: resume an earlier call with the same settings.
+        stem: common name of the results, by default the video's name without suffix.
+        progress: progress callback.
+        changes: options of `LabelOptions` that override `options`.
 
     Returns:
-        The statistics, and the paths of the files. A video that is damaged is labeled as far as it can be read, and
-        `damage` says so.
+        The statistics, and the paths of the files. A damaged video is labeled as far as it can be read, and `damage`
+        describes the damage.
 
     Raises:
         InputError: the video can't be read at all.
-        UsageError: words or options don't fit together, PyAV isn't installed, or another call has left results of
-            other settings.
+        UsageError: words or options conflict, PyAV isn't installed, or an earlier call left results with other
+            settings.
         OutputError: a result can't be written.
     """
     path, how = Path(path), LabelOptions.of(options, changes)
@@ -195,7 +195,7 @@ def _label(
     writer: "_FrameWriter",
     progress: FrameProgress,
 ) -> None:
-    """Label the frames that aren't done yet."""
+    """Label the remaining frames."""
     first, smoothing = len(partial.times), None
     if options.smooth:
         smoothing = Smoothing(options.smooth)
@@ -220,9 +220,9 @@ def _label(
 
 
 class _FrameWriter:
-    """Keeps labeled frames, and draws them into the overlay video, in a thread; close it in the end.
+    """Stores labeled frames, and draws them into the overlay video, in a thread; call `close`.
 
-    The overlay video is always made from its beginning: where a call goes on, from the label maps of the earlier one.
+    The overlay video is always drawn from the start: a resumed call reads the label maps of the earlier call.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class _FrameWriter:
         self._every, self._piece = every, every * max(1, PIECE // every)
         self._partial, self._colors = partial, word_colors(vocabulary.words, vocabulary.background)
         self.times = partial.times[:]
-        """Of all frames that were read so far."""
+        """Times of all frames read so far."""
         self._overlay: OverlayVideo | None = None
         if style is not None:
             self._overlay = OverlayVideo(partial.overlay, video.path, vocabulary.words, self._colors, style)
@@ -248,23 +248,23 @@ class _FrameWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-writer")
 
     def close(self) -> None:
-        """Stop; a piece that isn't finished is lost."""
+        """Stop; an unfinished chunk is lost."""
         self._thread.shutdown(cancel_futures=True)
         if self._overlay is not None:
             self._overlay.close()
 
     def show(self, number: int) -> None:
-        """Draw a frame that was labeled before."""
+        """Draw a frame labeled by an earlier call."""
         if (overlay := self._overlay) is not None:
             labels = self._partial.label_map(number)
             self._submit(lambda: overlay.show(read_label_map(labels), self._every))
 
     def add(self, number: int, result: Segmentation, state: SmoothingState | None) -> None:
-        """Take the next labeled frame, and the mean after it."""
+        """Add the next labeled frame, and the mean after it."""
         self._submit(lambda: self._add(number, result, state))
 
     def finish(self, damage: str | None) -> None:
-        """Wait for all frames, and keep that there are no more.
+        """Wait for all frames, and record the end of the video.
 
         Raises:
             OutputError: a file can't be written.
@@ -288,7 +288,7 @@ class _FrameWriter:
         if number % self._piece == 0 and self._entries:
             self._finish_piece(number)
         image = label_map_image(result.labels, self._colors)
-        # run lengths suit label maps: a tenth of the time of the default, and about its size
+        # run-length compression suits label maps: a tenth of the default's time, at about the same size
         write_atomically(
             self._partial.label_map(number),
             lambda file: image.save(file, "PNG", compress_level=1, compress_type=Z_RLE),
@@ -309,7 +309,7 @@ class _FrameWriter:
 
 
 def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> None:
-    """Put the results in their places; the report comes last, and that of an earlier call goes first."""
+    """Move the results into place: first remove an earlier report, and write the new report last."""
     paths = result.paths
     earlier = _earlier_frames(paths)
     numbers = range(0, result.number, result.every)
@@ -329,12 +329,12 @@ def _publish(result: VideoResult, partial: "PartialVideo", *, compact: bool) -> 
 
 
 def _move(made: Path, place: Path) -> None:
-    if made.is_file():  # a call that was stopped here has moved some
+    if made.is_file():  # a call that was interrupted here has moved some
         made.replace(place)
 
 
 def _earlier_frames(paths: VideoPaths) -> range:
-    """The frames whose label maps an earlier call has left, by its report."""
+    """The frames with label maps of an earlier call, by its report."""
     try:
         about = paths.read_report()["video"]
         return range(0, int(about["frames"]), int(about["every"]))
@@ -347,21 +347,21 @@ def _frame_name(number: int) -> str:
 
 
 class PartialVideo(StepwiseWork):
-    """The frames of a video that are done, in a folder below `.segvoc` until the results are written.
+    """The finished frames of a video, in a folder below `.segvoc` until the results are written.
 
-    A step is a piece of some frames: their label maps, times and statistics, and the mean after them if labels are
-    smoothed. The last step says that there are no more pieces, and that the overlay video is whole.
+    A step is a chunk of frames: their label maps, times and statistics, and the mean after them if labels are smoothed.
+    The last step marks the end of the video and of the overlay video.
 
     Args:
         out: the folder of the results.
         stem: the stem of the video's results.
-        settings: what the results depend on.
+        settings: settings that the results depend on.
         video: size and time of the video's file.
-        resume: go on with what an earlier call has left; otherwise begin anew.
+        resume: resume an earlier call; otherwise start over.
 
     Raises:
-        UsageError: another process labels this video, or an earlier call has left labels of other settings.
-        OutputError: the system refused.
+        UsageError: another process is labeling this video, or an earlier call left results with other settings.
+        OutputError: a file can't be written.
     """
 
     def __init__(self, out: str | os.PathLike[str], stem: str, settings: Key, video: Stamp, *, resume: bool) -> None:
@@ -375,14 +375,14 @@ class PartialVideo(StepwiseWork):
         super().__init__(self.folder, settings, video, out=out, resume=resume)
 
     def label_map(self, number: int) -> Path:
-        """Where the label map of a frame is kept."""
+        """Path of a frame's label map."""
         return self.folder / "frames" / _frame_name(number)
 
     def state(self) -> SmoothingState | None:
-        """The mean after the last piece; None if labels aren't smoothed, or there is no piece.
+        """The mean after the last chunk; None without smoothing or chunks.
 
         Raises:
-            OutputError: it can't be read.
+            OutputError: the file can't be read.
         """
         path = self._state(self.pieces - 1)
         if not path.is_file():
@@ -396,16 +396,16 @@ class PartialVideo(StepwiseWork):
     def add_piece(
         self, times: list[int], frames: list[dict[str, Any]], state: SmoothingState | None, seconds: float
     ) -> None:
-        """Keep the next piece, whose label maps are there.
+        """Record the next chunk, whose label maps are written.
 
         Args:
-            times: of all of its frames.
-            frames: the number of each that was labeled, and the pixels and confidence of its labels.
+            times: times of all of its frames.
+            frames: the number of each labeled frame, and the pixels and confidence of its labels.
             state: the mean after it.
-            seconds: time that it took.
+            seconds: time spent on it.
 
         Raises:
-            OutputError: the system refused.
+            OutputError: a file can't be written.
         """
         if state is not None:
             write_atomically(self._state(self.pieces), lambda file: np.savez(file, **vars(state)))
@@ -413,14 +413,14 @@ class PartialVideo(StepwiseWork):
         self._state(self.pieces - 2).unlink(missing_ok=True)
 
     def complete(self, damage: str | None, sound: Sequence[Sound]) -> None:
-        """Keep that there are no more frames, and why, if the video is damaged."""
+        """Record the end of the video, and its damage, if any."""
         self.add({"complete": True, "damage": damage, "sound": [vars(one) for one in sound]})
 
     def _state(self, piece: int) -> Path:
         return self.folder / f"{piece:06}.npz"
 
     def usable(self, values: list[Any]) -> list[Any]:
-        """Those up to the first whose files are gone; once all are done, files move to their place."""
+        """The steps before the first with missing files; files of a complete video may already be in place."""
         if values and "complete" in values[-1]:
             return values
         for piece, value in enumerate(values):

@@ -32,10 +32,10 @@ BT709, LIMITED_RANGE = 1, 1
 """FFmpeg's numbers of the colors of HD television, and of its range of values."""
 
 SMALLEST_LISTED = 0.001
-"""Share of a frame from which on the legend lists a class: what flickers in a few pixels doesn't move its lines."""
+"""Minimum share of a frame for a class to be in the legend, so that flickering pixels don't move its lines."""
 
 _SMALLEST_TEXT = 11
-"""Size [pixels] below which text can hardly be read."""
+"""Minimum size of readable text [px]."""
 
 
 def require_encoder() -> None:
@@ -55,26 +55,25 @@ def require_encoder() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """What became of an audio stream of the source."""
+    """An audio stream of the source."""
 
     codec: str
     """FFmpeg's name of the codec."""
     copied: bool
-    """Whether the overlay video has it: MP4 can't hold every codec."""
+    """Whether the overlay video includes it: MP4 can't hold every codec."""
 
 
 class OverlayVideo:
-    """Draws and encodes the overlay video of a source, which it reads by itself; for one thread. Call `close`.
+    """Reads a source, and draws and encodes its overlay video; not thread-safe. Call `close`.
 
-    Frames keep their times. Odd sides get another column or row, since H.264 has half as many pixels of color along
-    each side.
+    Frames keep their times. Odd sides are padded by a pixel, since H.264 halves the resolution of color.
 
     Args:
         path: the file to write.
         source: the source.
         words: names of the K classes.
         colors: (K, 3) their colors.
-        style: what overlays show.
+        style: settings of the overlay.
 
     Raises:
         InputError: the source can't be read.
@@ -104,7 +103,7 @@ class OverlayVideo:
             self._next_played = next(self._played, None)
 
     def show(self, labels: UInt16[np.ndarray, "H W"], frames: int) -> None:
-        """Draw a label map over the next so many frames, or all that there still are.
+        """Draw a label map over the next `frames` frames, or all that remain.
 
         Raises:
             OutputError: the file can't be written.
@@ -123,10 +122,10 @@ class OverlayVideo:
                 self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Write the end of the file to the disk.
+        """Finish the file on disk.
 
         Raises:
-            OutputError: it can't be written.
+            OutputError: the file can't be written.
         """
         with self._writing():
             self._container.mux(self._stream.encode(None))
@@ -174,7 +173,7 @@ class OverlayVideo:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """FFmpeg's errors as ours."""
+        """Convert FFmpeg's errors to ours."""
         try:
             yield
         except require_av().error.FFmpegError as error:
@@ -183,16 +182,16 @@ class OverlayVideo:
 
 
 class VideoPainter:
-    """Draws the frames of one overlay video.
+    """Draws the frames of an overlay video.
 
-    The legend lists the classes of a frame in the order of the vocabulary, without shares, which would change in every
-    frame, in the lower left corner. Videos in which it has no room have none.
+    The legend in the lower left corner lists the classes of a frame in the order of the vocabulary, without shares,
+    which would change in every frame. It is omitted from videos without enough room.
 
     Args:
         size: height and width of the video's frames [px].
         words: names of the K classes.
         colors: (K, 3) their colors.
-        style: what overlays show.
+        style: settings of the overlay.
     """
 
     def __init__(
@@ -231,7 +230,7 @@ class VideoPainter:
         return np.asarray(overlay)
 
     def _panel(self, entries: Sequence[LegendEntry], size: int) -> Image.Image | None:
-        """The legend, which is drawn again only where it changes."""
+        """The legend, redrawn only when it changes."""
         listed = [entry for entry in entries if entry.fraction >= SMALLEST_LISTED]
         listed.sort(key=lambda entry: (entry.region == UNLABELED, entry.region))
         shown = [entry.region for entry in listed]

@@ -20,24 +20,24 @@ VIDEO_SUFFIXES = frozenset(
 """File suffixes (lower case) of videos."""
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,yuv4mpegpipe"
-"""FFmpeg's names of the containers that are read. A short list on purpose: its others include playlists, which name
-further files and addresses, and programs."""
+"""FFmpeg's names of the supported containers. Others are excluded on purpose: they include programs, and playlists that
+refer to other files and URLs."""
 
 MAX_FRAME_PIXELS = 36_000_000
-"""Most pixels of a frame: 8K (7680 × 4320) fits."""
+"""Maximum number of pixels of a frame: 8K (7680 × 4320) fits."""
 
 AHEAD_PIXELS = 30_000_000
-"""Pixels of the frames that are read ahead."""
+"""Maximum number of pixels of prefetched frames."""
 
 MOST_AHEAD = 8
-"""Frames that are read ahead at most."""
+"""Maximum number of prefetched frames."""
 
 
 def require_av() -> Any:
-    """The module av.
+    """Import av.
 
     Raises:
-        UsageError: it isn't installed.
+        UsageError: PyAV isn't installed.
     """
     try:
         import av
@@ -47,7 +47,7 @@ def require_av() -> Any:
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is taken as a video: by its suffix."""
+    """Whether a file is a video, by its suffix."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
@@ -58,16 +58,16 @@ class Frame:
     number: int
     """From 0."""
     time: int
-    """When it is shown, in units of the video's `time_base`, from its beginning; later than the frame before."""
+    """Presentation time since the start, in units of the video's `time_base`; strictly increasing."""
     pixels: UInt8[np.ndarray, "H W 3"] | None
-    """RGB, upright; None for a frame that wasn't wanted."""
+    """RGB, upright; None for a frame that wasn't requested."""
 
 
 class OpenVideo:
-    """A video that is open for reading; use it in a `with` block, in one thread at a time.
+    """A video open for reading; use it in a `with` block, in one thread at a time.
 
     Raises:
-        InputError: it is missing, damaged, no video, without a video stream, without a frame, or has huge frames.
+        InputError: the file is missing, damaged, not a video, or has no video stream, no frames, or huge frames.
         UsageError: PyAV isn't installed.
     """
 
@@ -121,9 +121,9 @@ class OpenVideo:
         return 1 / Fraction(shape) if self._turns % 2 else Fraction(shape)
 
     def frames(self, wanted: Callable[[int], bool] = lambda number: True) -> Iterator[Frame]:
-        """All frames in order; may be called once.
+        """Yield all frames in order; call only once.
 
-        A video that is damaged goes on as far as it can be read; `damage` then says why it ends, or what is missing.
+        A damaged video is read as far as possible; `damage` then says why it ends, or what is missing.
 
         Args:
             wanted: whether the pixels of the frame with this number are needed.
@@ -158,7 +158,7 @@ class OpenVideo:
             )
 
     def _begin(self) -> None:
-        """Read the first frame, which knows how the video is turned."""
+        """Read the first frame, which has the rotation."""
         first = next(self._decoded, None)
         if first is None:
             why = f" ({self.damage})" if self.damage else ""
@@ -181,12 +181,12 @@ class OpenVideo:
 
     @property
     def begin(self) -> Fraction:
-        """When the video begins on the clock of its file [s]."""
+        """Start time of the video in its file [s]."""
         return self._begin_time * self.time_base
 
     @property
     def rotation(self) -> int:
-        """By how many degrees frames are turned to be upright, counter-clockwise."""
+        """Counterclockwise rotation that makes frames upright [degrees]."""
         return 90 * self._turns
 
     def _decode(self) -> Iterator[Any]:
@@ -222,7 +222,7 @@ class OpenVideo:
         return np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
 
     def _declared_seconds(self) -> float | None:
-        """How long the video stream is by the file's header."""
+        """Duration of the video stream by the file's header [s]."""
         if self._stream.duration:
             return float(self._stream.duration * self.time_base)
         if tag := self._stream.metadata.get("DURATION"):
@@ -236,7 +236,7 @@ class OpenVideo:
         return None
 
     def _check_end(self, frames: int, last: int) -> None:
-        """Note that a video ends before the time that its header says."""
+        """Record damage if the video ends before the duration in its header."""
         declared = self._declared_seconds()
         if self.damage is None and declared is not None:
             first = (self._stream.start_time or 0) * self.time_base
@@ -246,10 +246,10 @@ class OpenVideo:
 
 
 def open_container(path: Path) -> Any:
-    """Open a video for reading, whatever it refers to: no other file and no address is opened.
+    """Open a video for reading, without opening any file or URL that it refers to.
 
     Raises:
-        InputError: it is missing, can't be read, or is no video.
+        InputError: the file is missing, unreadable, or not a video.
         UsageError: PyAV isn't installed.
     """
     av, name = require_av(), repr(os.fspath(path))
@@ -273,7 +273,7 @@ def _reason(error: Exception) -> str:
 
 
 def frames_ahead(frames: Iterator[Frame], video: OpenVideo) -> Generator[Frame, None, None]:
-    """The frames of a video, of which a thread reads some ahead."""
+    """Iterate over frames that a thread prefetches."""
     depth = max(2, min(MOST_AHEAD, AHEAD_PIXELS // (video.width * video.height)))
     with ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-reader") as reader:
         ahead: deque[Future[Frame | None]] = deque(reader.submit(next, frames, None) for _ in range(depth))

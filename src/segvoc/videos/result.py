@@ -1,4 +1,4 @@
-"""What comes out of a video: its files, and its report."""
+"""The results of a video: its files and report."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ from segvoc.videos.overlay import Sound
 
 
 def check_every(every: int) -> None:
-    """Check the distance of labeled frames.
+    """Check the step between labeled frames.
 
     Raises:
-        UsageError: it isn't positive.
+        UsageError: the step isn't positive.
     """
     if every < 1:
         raise UsageError(f"every={every} is out of range; give 1 for every frame, 2 for every second one, ...")
@@ -28,22 +28,22 @@ class VideoPaths:
     """The files of a labeled video."""
 
     stem: str
-    """Their common name below the output folder, which may begin with sub-folders."""
+    """Their common name below the output folder, may include subfolders."""
     label_maps: Path
     """The folder `video`, with `000000.png`, ...: the label map of each labeled frame, by its number."""
     overlay: Path | None
-    """`video.overlay.mp4`; None if no overlay is to be made."""
+    """`video.overlay.mp4`; None without an overlay."""
     report: Path
     """`video.json`"""
 
     @classmethod
     def below(cls, folder: str | os.PathLike[str], stem: str, *, overlay: bool = True) -> "VideoPaths":
-        """Those of a video.
+        """The files of a video.
 
         Args:
             folder: the output folder.
-            stem: the common name of the files, which may begin with sub-folders.
-            overlay: whether there is to be an overlay video.
+            stem: the common name of the files, may include subfolders.
+            overlay: include the overlay video.
         """
         base = Path(folder)
         return cls(
@@ -54,12 +54,12 @@ class VideoPaths:
         )
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing: once the report is there, the others are too."""
+        """The files in the order of writing: if the report exists, so do the others."""
         return (path for path in (self.label_maps, self.overlay, self.report) if path is not None)
 
     @property
     def shown(self) -> Path:
-        """The overlay video, or without one the folder of label maps."""
+        """The overlay video, else the folder of label maps."""
         return self.overlay or self.label_maps
 
     def read_report(self) -> Any:
@@ -69,24 +69,24 @@ class VideoPaths:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoResult(LabeledFile):
-    """What was found in a video; its labels are in files."""
+    """The result for a video; its labels are in files."""
 
     times: Sequence[int]
-    """When each frame is shown, in units of `time_base`."""
+    """Presentation time of each frame, in units of `time_base`."""
     time_base: Fraction
     """[s]"""
     rate: Fraction
     """Frames per second, on average."""
     every: int
-    """Every such frame was labeled, from the first one on."""
+    """Every n-th frame was labeled, from the first on."""
     smooth: float
     """The weight of earlier frames (`Smoothing`)."""
     rotation: int
-    """By how many degrees frames were turned to be upright, counter-clockwise."""
+    """Counterclockwise rotation that made frames upright [degrees]."""
     frames: Sequence[dict[str, Any]]
     """The number of each labeled frame, and the pixels of its labels; at most `MOST_LISTED`."""
     sound: Sequence[Sound]
-    """The audio streams; none without an overlay video."""
+    """The audio streams; empty without an overlay video."""
     damage: str | None
     """Why the video ends early, or what is missing; None if it is whole."""
     paths: VideoPaths
@@ -108,10 +108,10 @@ class VideoResult(LabeledFile):
             compact: list only the words that have pixels.
 
         Returns:
-            As `Segmentation.report`, with pixels of all labeled frames together. "video" has the number of "frames",
-            those that were "labeled", "every", "smooth", the average "fps", the "duration" [s], "rotation", "audio" and
+            As `Segmentation.report`, with the pixels of all labeled frames. "video" has the number of "frames", the
+            number "labeled", "every", "smooth", the average "fps", the "duration" [s], "rotation", "audio" and
             "damage". "timeline" lists for each labeled frame its number, its "time" [s] and the share of each word in
-            it; it is None for videos with more than `MOST_LISTED` of them.
+            it; None for videos with more than `MOST_LISTED` labeled frames.
         """
         size = self.width * self.height
         timeline = [
