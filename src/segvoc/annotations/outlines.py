@@ -100,7 +100,7 @@ def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"], tolerance: fl
 
 
 def _simplified(points: _Points, tolerance: float) -> _Points:
-    """A path with fewer points, between the same ends."""
+    """Simplify a path, keeping its ends."""
     from skimage.measure import approximate_polygon
 
     if len(points) < 3:
