@@ -89,12 +89,12 @@ def mixed(
     toward: Float[np.ndarray, "T C"],
     shares: Float[np.ndarray, " T"],
 ) -> Float[Array, "K P C"]:
-    """The embeddings with those of some words mixed with their regions: e' = |e| unit((1 - a) unit(e) + a u).
+    """Mix regions into the embeddings of some words: e' = |e| unit((1 - a) unit(e) + a u).
 
     Args:
         text: prompt embeddings of all K words, which keep their lengths.
         words: indices of the words to mix.
-        toward: u for each of them; 0 leaves the embedding as it is.
+        toward: u for each of them; 0 leaves the embedding unchanged.
         shares: a for each of them.
     """
     xp, where = array_namespace(text), device(text)
