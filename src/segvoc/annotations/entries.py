@@ -125,7 +125,7 @@ def labelme_content(
         UsageError: scikit-image isn't installed.
     """
     regions = [piece for region in connected_regions(labels, len(words), objects) for piece in pieces_of(region)]
-    # LabelMe draws outlines too, so that what lies in a hole has to come after what is around it
+    # LabelMe draws outlines too, so a region in a hole has to come after the region around it
     regions.sort(key=lambda region: -region.area)
     height, width = labels.shape
     return {

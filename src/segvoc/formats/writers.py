@@ -154,7 +154,7 @@ class _Coco(DatasetFormat):
     def _images(self, entries: DatasetEntries) -> Iterator[Facts]:
         for number, entry in enumerate(entries, 1):
             height, width = entry.facts["size"]
-            # below "images", as it is usual
+            # below "images", as usual
             yield {"id": number, "file_name": entry.image.removeprefix("images/"), "width": width, "height": height}
 
     @abstractmethod
@@ -245,7 +245,7 @@ def voc_names(words: Sequence[str], background: str | None) -> tuple[str, ...]:
 
 
 def voc_colors() -> UInt8[np.ndarray, "256 3"]:
-    """VOC's palette: the bits of an index, three at a time, from the highest bits of red, green and blue on."""
+    """VOC's palette: three bits of an index at a time go to red, green and blue, highest bit first."""
     index = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
     for bit in range(8):
