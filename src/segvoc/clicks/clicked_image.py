@@ -21,10 +21,10 @@ PROGRAM = "clicks.onnx"
 """From `tiny`'s features of a view, clicks and the current mask to the mask."""
 
 CLICK_PROGRAM = shipped_program(PROGRAM)
-"""From features, clicks and the mask so far to the mask; loaded when it first runs, for all threads."""
+"""From features, clicks and the current mask to the mask; loaded at its first run and shared by all threads."""
 
 VIEW_PROGRAM = shipped_program(IMAGE)
-"""From pixels to the features, which are those of `tiny`."""
+"""From pixels to `tiny`'s features."""
 
 
 VIEWS = 8

@@ -66,7 +66,7 @@ class WordsProgram:
     program: str
     """Its file."""
     apart: tuple[str, str] | None = None
-    """Files of the program's two halves, the second of which runs for some classes at a time; see `WordsApart`."""
+    """Files of the program's two halves (the second runs for a few classes at a time); see `WordsApart`."""
 
     def renamed(self, names: Mapping[str, str]) -> "WordsProgram":
         """Rename files, by their old names."""
