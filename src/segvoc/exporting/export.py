@@ -206,7 +206,7 @@ class _Settings:
         if self.format not in get_args(ExportFormat):
             raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
         if self.vocabulary is not None and isinstance(model.network, PartNetwork):
-            raise UsageError("a network of parts sorts its words by itself; export it without fixed words")
+            raise UsageError("a part network sorts its words; export it without fixed words")
         if model.taught and self.format == "triton":
             raise UsageError(
                 "Triton runs programs alone, which know nothing of taught words; export without them, and give them "

@@ -174,7 +174,7 @@ class HubRepository:
         from huggingface_hub import get_token
 
         if status == 401 and self.token is None and get_token() is None:
-            return "nobody is logged in; log in with hf auth login, set HF_TOKEN, or pass token=..."
+            return "not logged in; log in with hf auth login, set HF_TOKEN, or pass token=..."
         if status == 401:
             return "the hub refuses the token (401); log in again with hf auth login, or set another HF_TOKEN"
         if status == 403:
