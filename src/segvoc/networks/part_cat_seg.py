@@ -338,7 +338,7 @@ class PartNetwork(SegmentationNetwork):
             UsageError: `selection` is given; it could drop words whose parts or objects the other level needs.
         """
         if selection is not None:
-            raise UsageError("a part network keeps all words; leave out keep_classes, or give 'all'")
+            raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
         first, second = self.levels(image, text, **options)
         objects = first.logits[:, text.parts :]
         if second is None:
