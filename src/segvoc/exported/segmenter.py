@@ -114,7 +114,7 @@ class ExportedSegmenter(Segmenter):
         inputs, views = dict(features), len(next(iter(features.values())))
         if self.manifest.has_parts:
             if protocol.selection is not None:
-                raise UsageError("a part network keeps all words; leave out keep_classes, or give 'all'")
+                raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
             inputs |= cast(PartEmbeddings, text).inputs()
         else:
             words, rule = cast(np.ndarray, text), protocol.selection
