@@ -1,8 +1,8 @@
-"""The papers' ablation tables in small: PCA-Seg's Tables 3 and 5a to 5e, trained on labeled images of one's own.
+"""The papers' ablation tables in small: PCA-Seg's Tables 3 and 5a to 5e, trained on your own labeled images.
 
-A cell sets all that it depends on, whatever the recipe has. So a cell that is in several tables is trained once, and
-every recipe for a network with cost aggregation can be used. `papers.ablation_runs` trains and scores the cells; here
-are the grids, and the table with means, standard errors and paired differences as JSON, Markdown and a plot.
+A cell sets everything that it depends on, so any recipe for a network with cost aggregation can be used, and a cell
+of several tables is trained once. `papers.ablation_runs` trains and scores the cells; this module has the grids, and
+the table with means, standard errors and paired differences as JSON, Markdown and a plot.
 """
 
 import math
@@ -47,23 +47,23 @@ _PLACEHOLDERS = {"images": "DIR", "labels": "DIR", "classes": "FILE", "out": "FO
 @click.option("--images", required=True, metavar="DIR", help="Folder of your images.")
 @click.option("--labels", required=True, metavar="DIR", help="Folder of their label maps.")
 @click.option("--classes", required=True, metavar="FILE", help="Class names: a JSON list, in the order of the labels.")
-@click.option("--recipe", default="tiny-aggregation", metavar="NAME", help="The recipe that the rows change.")
+@click.option("--recipe", default="tiny-aggregation", metavar="NAME", help="The base recipe.")
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting of the recipe, e.g. lr=1e-4."
 )
-@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of a run, instead of the recipe's.")
-@click.option("--seeds", type=click.IntRange(1), default=3, metavar="N", help="Runs of each row and fold.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps per run, instead of the recipe's.")
+@click.option("--seeds", type=click.IntRange(1), default=3, metavar="N", help="Runs per row and fold.")
 @click.option("--folds", type=click.IntRange(2), default=2, metavar="N", help="Folds of the cross-validation.")
 @click.option(
     "--scored", type=click.IntRange(1), metavar="N", help="Score the first N images of a fold; by default all."
 )
 @given_options(*IMAGE_OPTIONS)
 @click.option(
-    "--align", type=click.IntRange(0), default=0, metavar="N", help="Steps that first train tiny's projections anew."
+    "--align", type=click.IntRange(0), default=0, metavar="N", help="Steps to retrain tiny's projections first."
 )
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from: a CLIP or DeCLIP.")
-@click.option("--out", required=True, metavar="FOLDER", help="Folder for runs and table; finished runs are kept.")
+@click.option("--out", required=True, metavar="FOLDER", help="Folder for runs and table; finished runs are reused.")
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 def ablation(
     names: Sequence[str],
@@ -89,7 +89,7 @@ def ablation(
     python -m papers.ablation --grid aggregation --images DIR --labels DIR --classes classes.json --out FOLDER
 
     Writes ablation.json, ablation.md and ablation.png: mean and standard error over seeds and folds, and the paired
-    difference to each table's first row. The same call continues an interrupted one.
+    difference to each table's first row. Repeat the call to resume.
     """
     if recipe not in RECIPES:
         raise UsageError(f"recipe {recipe!r} is unknown; it is one of {', '.join(RECIPES)}")
@@ -117,7 +117,7 @@ def ablation(
 
 
 def _call(context: click.Context) -> str:
-    """The command line to reproduce the table: without this machine's folders and devices, and without defaults."""
+    """The command line to reproduce the table, without this machine's folders and devices, and without defaults."""
     words = ["python -m papers.ablation"]
     for option in context.command.params:
         name, value = option.name or "", context.params[option.name or ""]
@@ -143,7 +143,7 @@ def _cell(
     experts: int = 4,
     fod: float = 0.0,
 ) -> Cell:
-    # four experts are the default: a cell that names them is the same run as one that doesn't
+    # four experts are the default: a cell that sets them is the same run as one that doesn't
     number = "none" if experts == 4 else experts
     settings = ("aggregation=cost", f"order={order}", f"fusion={fusion}", f"experts={number}", f"fod_weight={fod}")
     return Cell(name=name, published=published, settings=settings)
@@ -210,18 +210,18 @@ GRIDS: Mapping[str, Grid] = {
 def ablation_table(
     ablation: Ablation, grids: Mapping[str, Grid], results: Mapping[str, Mapping[str, Any]], command: str = ""
 ) -> dict[str, Any]:
-    """Make a table of the finished runs of some grids, as plain values.
+    """Build a table of the grids' finished runs, as plain values.
 
-    Each cell has for each score the "mean" over all seeds and folds and its standard error "se". Its "difference" is
+    Each cell has, per score, the "mean" over all seeds and folds and its standard error "se". Its "difference" is
     the mean difference to the grid's first cell, paired by seed and fold, with its "se", the number of "pairs", and how
-    many of them are above 0 ("better"). The standard error of n values is their standard deviation (n - 1) divided by
+    many are above 0 ("better"). The standard error of n values is their standard deviation (n - 1) divided by
     sqrt(n). Runs that share images aren't independent, so it is an underestimate.
 
     Args:
-        ablation: what all cells have in common.
+        ablation: settings shared by all cells.
         grids: the grids by name.
         results: results by `Ablation.key`.
-        command: command line that makes the table, for the reader.
+        command: command line that makes the table.
     """
     recipe = ablation.recipe
     used: list[Mapping[str, Any]] = []
@@ -257,7 +257,7 @@ def ablation_table(
 
 
 def missing_runs(table: Mapping[str, Any]) -> int:
-    """Number of runs of a table that aren't finished or have failed."""
+    """Number of unfinished or failed runs of a table."""
     cells = [cell for grid in table["grids"].values() for cell in grid["cells"]]
     return sum(table["seeds"] * table["folds"] - len(cell["runs"]) for cell in cells)
 

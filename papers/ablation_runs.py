@@ -3,8 +3,8 @@
     ablation = Ablation(recipe=tiny_aggregation(), images=LabeledImages.from_folders(...), seeds=3, folds=2)
     results = run_grids(ablation, {"5a": GRIDS["5a"]}, "ablation/")
 
-Each finished run is a line in `runs.jsonl`: a call that repeats an interrupted one, or adds grids, seeds or folds,
-trains only what is missing. `papers.ablation` has the grids and makes the table.
+Each finished run is a line in `runs.jsonl`: a call that resumes, or adds grids, seeds or folds,
+trains only the missing runs. `papers.ablation` has the grids and makes the table.
 """
 
 import hashlib
@@ -66,17 +66,17 @@ class Grid:
 
     title: str
     cells: tuple[Cell, ...]
-    """Its rows; the others are compared with the first."""
+    """Its rows; all are compared with the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """What all cells of all grids have in common."""
+    """Settings shared by all cells of all grids."""
 
     recipe: Recipe
-    """The recipe that the cells change."""
+    """The base recipe."""
     images: LabeledImages
-    """Images for training and scoring; a run is trained on all folds but one and scored on that one."""
+    """Images for training and scoring; a run trains on all folds but one and is scored on that fold."""
     seeds: int = 3
     """Runs of each cell and fold, with the seeds 0, 1, ..."""
     folds: int = 2
@@ -143,7 +143,7 @@ class Job:
 
     def train(self, recipe: Recipe, start: Start) -> None:
         """Train with the usual loop, from its last checkpoint if it was interrupted."""
-        # the loop needs an image to watch; the scores come from the evaluation
+        # the loop needs a validation image; the scores come from the evaluation
         watched = replace(self.held_out, images=self.held_out.images[:1])
         options: dict[str, Any] = {"seed": self.seed, "device": self.device, "resume": True, "progress": False}
         train(recipe, self.training_images, self.folder, start=start, watched=watched, **options)
@@ -157,18 +157,18 @@ def run_grids(
     device: str = "auto",
     log: Callable[[str], object] = lambda line: None,
 ) -> dict[str, dict[str, Any]]:
-    """Train and score all runs that aren't finished in a folder yet.
+    """Train and score all unfinished runs of a folder.
 
     Args:
         ablation: what all cells have in common.
         grids: the grids by name, in the order of training. All cells of one seed and fold are trained before the next
             fold, so that the results can be compared at any time.
-        out: folder of the runs and of the list of those that are finished.
+        out: folder of the runs and the list of finished runs.
         device: "auto", "cpu", "cuda", ...
-        log: called with a line about each run that has finished or failed.
+        log: called with a line per finished or failed run.
 
     Returns:
-        The results of all runs by `Ablation.key`, see `train_and_score`; those that failed are left out.
+        The results of all runs by `Ablation.key`, see `train_and_score`, without failed runs.
     """
     folder = Path(out)
     wanted = list(_jobs(ablation, grids, folder, device))
@@ -194,7 +194,7 @@ def run_grids(
 
 
 def read_results(out: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
-    """The results of the finished runs in a folder, by `Ablation.key`."""
+    """Read the results of the finished runs in a folder, by `Ablation.key`."""
     return {key: result for key, _, result in read_done([Path(out) / FINISHED_RUNS], {}, dict)}
 
 
@@ -232,16 +232,16 @@ def _job(ablation: Ablation, recipe: Recipe, seed: int, fold: int, folder: Path,
 
 
 def _alignment(ablation: Ablation, seed: int, fold: int, folder: Path, device: str) -> Job:
-    """Training without aggregation; the projections, all that is left to train, have the full learning rate."""
+    """Training without aggregation; only the projections train, at the full learning rate."""
     settings = {"aggregation": "none", "steps": ablation.align, "fod_weight": 0.0, "encoder_lr_scale": 1.0}
     job = _job(ablation, ablation.recipe.with_settings(**settings), seed, fold, folder, device, ablation.start)
     return replace(job, folder=folder / "aligned" / f"seed-{seed}-fold-{fold}-{job.key}")
 
 
 def train_and_score(job: Job) -> dict[str, Any]:
-    """Train with the usual loop and score the held-out images as `segvoc evaluate` does.
+    """Train with the usual loop and score the held-out images like `segvoc evaluate`.
 
-    An interrupted run resumes from its checkpoint. Of its folder only the configuration and the metrics are kept.
+    An interrupted run resumes from its checkpoint. Only the configuration and the metrics of its folder are kept.
 
     Returns:
         "miou" and "pixel_accuracy" in percent over all held-out images, "unreadable" (number of images), "losses" of
@@ -286,14 +286,14 @@ def held_out_scores(
 
 
 def aligned_file(job: Job) -> Path:
-    """Where `align` puts the weights."""
+    """Weights file written by `align`."""
     return job.folder.with_suffix(".safetensors")
 
 
 def align(job: Job) -> None:
-    """Train the common start of all cells of a seed and fold, unless it is there: tiny with new projections.
+    """Train the common start of all cells of a seed and fold, unless it exists: tiny with new projections.
 
-    It is trained without aggregation. The projections that ship were trained on photographs which may be held out here.
+    It is trained without aggregation. The shipped projections were trained on photographs that may be held out here.
     """
     file = aligned_file(job)
     if file.exists():
@@ -317,7 +317,7 @@ def align(job: Job) -> None:
 
 
 def aligned_start(file: Path, network: NetworkConfig) -> Start:
-    """How a cell starts: with all of the aligned network's weights that it has too."""
+    """The start of a cell: all weights that it shares with the aligned network."""
     if isinstance(network, TinyConfig) and network.aggregation.kind == "none":
         return Start(weights=os.fspath(file))
     return Start(encoder_weights=os.fspath(file))

@@ -34,7 +34,7 @@ from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Vocabulary
 
 WORDS_SHOWN = 4
-"""Words that are shown by default: those that are found in the most cells."""
+"""Number of words shown by default: those in the most cells."""
 
 
 @click.command()
@@ -56,7 +56,7 @@ def attention(image: str, show: Sequence[str], view: ViewOptions) -> None:
 
 
 Weights = Float[np.ndarray, "h w"]
-"""Attention of a class in one block from the chosen cell to all (reduced) cells, the mean over its heads; sums to 1."""
+"""A class's attention in a block from the chosen cell to all (reduced) cells, averaged over the heads; sums to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +80,11 @@ class AttentionMaps:
     classes: int
     """All classes."""
     kept: int
-    """Those that selection keeps."""
+    """Classes kept by selection."""
     words: tuple[WordAttention, ...]
 
     def write(self, folder: Path, metadata: Mapping[str, object]) -> None:
-        """Write attention.png with the last block, and attention.json with the cells that attend."""
+        """Write attention.png of the last block, and attention.json with the attending cells."""
         points = {found.word: list(found.point) for found in self.words}
         facts = {"classes": self.classes, "kept": self.kept, "attention": points}
         write_json(folder / "attention.json", {**metadata, **facts})
@@ -113,16 +113,15 @@ def attention_maps(
     show: Sequence[str] = (),
     point: tuple[int, int] | None = None,
 ) -> AttentionMaps:
-    """Spatial attention of some words, with the kept classes alone and with all classes.
+    """Compute the spatial attention of some words, with only the kept classes and with all.
 
     Args:
         segmenter: an ERR-Seg.
         image: the image.
         words: all words.
-        options: how the image is resized (of several views, that of the whole image is taken), and which classes are
-            kept.
-        show: the words to look at; by default the `WORDS_SHOWN` that are found in the most cells.
-        point: the pixel (x, y) whose cell attends; by default, for each word, where it is most likely.
+        options: how the image is resized (with several views, the whole-image view is used), and the kept classes.
+        show: the words to show; by default the `WORDS_SHOWN` in the most cells.
+        point: the pixel (x, y) whose cell attends; by default each word's most likely pixel.
     """
     layers = spatial_aggregations(segmenter)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
@@ -134,7 +133,7 @@ def attention_maps(
     text = cast(Tensor, segmenter.encode_words(vocabulary))
     logits, kept = _logits(segmenter, pixels, text, protocol)
     if kept is None:
-        raise UsageError(f"all {len(vocabulary)} words are kept; give more words, or fewer to keep with --keep-classes")
+        raise UsageError(f"all {len(vocabulary)} words are kept; give more words or a lower --keep-classes")
     labels = scatter_to_all(logits[None], kept[None], len(vocabulary))[0].argmax(dim=0)
     chosen, places = _shown(vocabulary.words, show, kept, labels), {at: place for place, at in enumerate(kept.tolist())}
     points = {at: point or _strongest(logits[places[at]], height, width) for at in chosen}
@@ -169,7 +168,7 @@ def spatial_aggregations(segmenter: NetworkSegmenter) -> list[ReducedSpatialAggr
 def _shown(
     words: tuple[str, ...], show: Sequence[str], kept: Int64[Tensor, " K"], labels: Int64[Tensor, "h w"]
 ) -> list[int]:
-    """Indices of the words to look at."""
+    """Indices of the words to show."""
     chosen, there = shown_words(show, words), kept.tolist()
     if dropped := [index for index in chosen if index not in there]:
         names = ", ".join(words[index] for index in there)
@@ -189,7 +188,7 @@ def _strongest(logits: Float[Tensor, "h w"], height: int, width: int) -> tuple[i
 
 @dataclass(frozen=True)
 class _Query:
-    """Where a class's attention is looked at."""
+    """Query cell of a class."""
 
     x: float
     """Position of the chosen cell, as a share of the image's width."""
@@ -200,11 +199,11 @@ class _Query:
         """Attention from the chosen cell.
 
         Args:
-            weights: those of each of the L cells of the grid to S reduced cells.
+            weights: attention from each of the L cells of the grid to S reduced cells.
             grid: rows and columns of the L cells.
         """
         rows, columns = grid
-        # kernels of r x r cells without padding: what doesn't fill a kernel has no reduced cell
+        # kernels of r x r cells without padding: partial kernels have no reduced cell
         factor = round((rows * columns / weights.shape[1]) ** 0.5)
         cell = int(self.y * rows) * columns + int(self.x * columns)
         return weights[cell].cpu().view(rows // factor, columns // factor).numpy()
@@ -225,14 +224,14 @@ def _logits(
 def _observed(
     layers: Sequence[ReducedSpatialAggregation], queries: Mapping[int, "_Query"]
 ) -> Iterator[list[list[Weights]]]:
-    """While the context lasts, look at the inputs of the blocks' layers, which come in chunks of classes.
+    """Hook the inputs of the blocks' layers, which come in chunks of classes, within the context.
 
     Args:
-        layers: that of each block.
-        queries: where to look, by the place of the class among those that are selected.
+        layers: one per block.
+        queries: query cells by the index of the selected class.
 
     Yields:
-        For each query the attention of every block, once the network has run.
+        For each query the attention of every block, after the forward pass.
     """
     found: list[list[Weights]] = [[] for _ in queries]
 

@@ -3,10 +3,10 @@
 Weights and inputs are random, since costs don't depend on them. Encoding the words is not included.
 
 The numbers of PCA-Seg's Table 4 come from the counter `thop`, which sees layers but not the matrix products between
-them: linear layers and convolutions count one for each weight and cell, batch and layer norm 4 for each value, softmax
-3 n - 1 for each row of n, average pooling 1 for each output, and attention's products nothing. Counted this way
+them: linear layers and convolutions count 1 per weight and cell, batch and layer norm 4 per value, softmax
+3 n - 1 per row of n, average pooling 1 per output, and attention's products nothing. Counted this way
 (`published_block`), with 171 classes, 24 x 24 cells and 2 x 2 pooling, all digits of the table are reproduced. The
-released graph repeats for each class some work that ours does once for an image, and pads the classes to 256.
+released graph repeats some work per class that ours does once per image, and pads the classes to 256.
 """
 
 import time
@@ -55,7 +55,7 @@ POOLING = (2, 2)
 """Cells that class aggregation pools in each direction, as in the tables."""
 
 COARSE_TAP = 16
-"""Stride of the cells in ERR-Seg's blocks; those of the other networks have the image encoder's stride."""
+"""Stride of the cells in ERR-Seg's blocks; other networks use the image encoder's stride."""
 
 IMAGE_SIDE = 640
 """Side of the image that is cut into views [px]; CAT-Seg's windows are on such a canvas."""
@@ -88,7 +88,7 @@ def blocks(
     \b
     python -m papers.blocks cat-seg-eva-b pca-seg-b --classes 171
 
-    MODEL is a preset or a .safetensors file of segvoc. Weights are random, since they don't change the costs. Writes
+    MODEL is a preset or a .safetensors file of segvoc. Weights are random, since they don't affect the costs. Writes
     blocks.md and blocks.json.
     """
     where, chosen, rows = find_device(device), parse_settings(options), []
@@ -110,13 +110,13 @@ class CostRow:
     classes: int
     parameters: int
     trainable: int
-    """Parameters that the published recipe trains; of a block all."""
+    """Parameters that the published recipe trains; for a block, all."""
     published: int | None
     """Multiply-adds as the papers count them; None where nothing is published."""
     counted: int
     """Multiply-adds of our graph, including attention's products."""
     memory: float | None
-    """Peak memory on a GPU, above that in use before the forward pass [GB]; None on a CPU."""
+    """Peak GPU memory above the usage before the forward pass [GB]; None on a CPU."""
     seconds: float
     """Time of the fastest forward pass [s]."""
 
@@ -130,17 +130,17 @@ def measure_costs(
     device: torch.device | None = None,
     repeat: int = 3,
 ) -> list[CostRow]:
-    """Measure a preset on one square image: a row for its first block, if it has blocks, and one for the network.
+    """Measure a preset on a square image: a row for its first block, if any, and a row for the network.
 
-    ERR-Seg keeps as many classes as its authors do for a benchmark of this size, else as many as for free words.
+    ERR-Seg keeps as many classes as its paper does for a benchmark of this size, else as many as for free words.
 
     Args:
         model: name of the preset.
-        configuration: of the network; None: the preset's.
+        configuration: network configuration; None: the preset's.
         classes: number of words.
-        window: the views of the image that the network gets.
+        window: the views of the image.
         device: the CPU by default.
-        repeat: number of timed runs, of which the fastest counts.
+        repeat: number of timed runs; the fastest counts.
     """
     device = device or torch.device("cpu")
     preset = find_preset(model)
@@ -212,7 +212,7 @@ def _block_inputs(
 
 
 def _published_block(aggregation: nn.Module, block: Any, cells: int, classes: int) -> int | None:
-    """Multiply-adds as the papers count them; None if no paper has such a block."""
+    """Multiply-adds as the papers count them; None if no paper has this block."""
     if isinstance(aggregation, ErrAggregation):
         return err_block(aggregation, cells**2, classes)
     try:
@@ -245,10 +245,10 @@ def write_costs(folder: Path, rows: Sequence[CostRow], metadata: dict[str, objec
 
 
 def measure(work: Callable[[], object], device: torch.device, repeat: int = 3) -> tuple[float | None, float]:
-    """Memory and time of some work.
+    """Measure memory and time of a call.
 
     Returns:
-        Peak memory of the first call above that in use before it, on a GPU [GB] (None on a CPU), and the time of the
+        Peak GPU memory of the first call above the usage before it [GB] (None on a CPU), and the time of the
         fastest of `repeat` further calls [s].
     """
     gpu, memory, seconds = device.type == "cuda", None, []
@@ -270,7 +270,7 @@ def measure(work: Callable[[], object], device: torch.device, repeat: int = 3) -
 
 
 def published_block(block: ParallelBlock, classes: int, side: int, pooling: int = 2) -> int:
-    """Multiply-adds of a block.
+    """Count a block's multiply-adds like the papers.
 
     Args:
         block: the block.
@@ -279,7 +279,7 @@ def published_block(block: ParallelBlock, classes: int, side: int, pooling: int 
         pooling: cells that class aggregation pools, in each direction.
 
     Raises:
-        UsageError: the released code has no such fusion or class attention.
+        UsageError: the released code lacks the fusion or class attention.
     """
     cells = classes * side * side
     return (

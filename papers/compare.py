@@ -33,7 +33,7 @@ def compare(image: str, other: str, other_weights: str | None, view: ViewOptions
     vocabulary = view.vocabulary([image])
     second = replace(view, model=other, chosen=replace(view.chosen, weights=other_weights, options=()))
     if second == view:
-        raise UsageError("both networks are the same; give another one with --other, or --other-weights")
+        raise UsageError("both networks are the same; choose another with --other or --other-weights")
     results = [one.load().segment(image, vocabulary, options=one.labels) for one in (view, second)]
     names = tuple(" ".join(filter(None, (one.model, one.chosen.weights))) for one in (view, second))
     found = Disagreement(first=results[0], second=results[1], names=(names[0], names[1]))
@@ -54,10 +54,10 @@ class Disagreement:
     first: Segmentation
     second: Segmentation
     names: tuple[str, str]
-    """What the two networks are called in the figure."""
+    """Names of the two networks in the figure."""
 
     def __post_init__(self) -> None:
-        """Check that the two can be compared."""
+        """Check that the results are comparable."""
         if self.first.words != self.second.words or self.first.labels.shape != self.second.labels.shape:
             raise UsageError("the two results differ in their words or image; segment one image with the same words")
 

@@ -1,6 +1,6 @@
 """One forward pass over an image with the maps between encoders and logits; costs before and after aggregation.
 
-CAT-Seg, Fig. 3. `SingleView` is what `papers.experts` looks at too.
+CAT-Seg, Fig. 3. `papers.experts` uses `SingleView` too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,10 +33,10 @@ from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Vocabulary
 
 WordInput = Iterable[str] | Vocabulary
-"""Words as the caller gives them."""
+"""Words as given by the caller."""
 
 MAX_WORDS = 12
-"""Most words in one figure, a row each."""
+"""Max words in a figure, a row each."""
 
 
 @click.command()
@@ -59,11 +59,11 @@ class SingleView:
     """Intermediate maps and logits of one view of an image, for T words."""
 
     image: UInt8[np.ndarray, "rows columns 3"]
-    """The whole image, at its own size."""
+    """The whole image at its original size."""
     words: tuple[str, ...]
     costs: tuple[Float[Tensor, "T _ _"], ...]
     """Cost of each word, averaged over its prompts, in [-1, 1]: for each map of the image encoder the cosine
-    similarity, then the cost of the classifiers synthesized for the words, if the network has some."""
+    similarity, then the cost of the synthesized classifiers, if any."""
     streams: tuple[tuple[ClassTokens, ClassTokens], ...]
     """Spatial and class stream of every block that has both."""
     logits: Float[Tensor, "T y x"]
@@ -75,7 +75,7 @@ def forward_single_view(
 ) -> SingleView:
     """Run a network once over an image, without class selection.
 
-    Of a window with several views, the one of the whole image is taken. Part networks are refused.
+    If the window has several views, the whole-image view is used. Part networks are refused.
     """
     require_single_level(segmenter.network)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
@@ -141,7 +141,7 @@ def cost_views(
     show: Sequence[str] = (),
     window: Window = "auto",
 ) -> CostViews:
-    """The costs of some words before aggregation, and their probabilities after it.
+    """Compute the costs of some words before aggregation, and their probabilities after it.
 
     Args:
         segmenter: the network.
@@ -161,7 +161,7 @@ def cost_views(
 
 
 def shown_words(show: Sequence[str], words: Sequence[str]) -> list[int]:
-    """The indices of the words that a figure is to show; unknown ones, or too many for one figure, are refused."""
+    """The indices of the words to show; refuses unknown or too many words."""
     if len(show) > MAX_WORDS:
         raise UsageError(f"{len(show)} words don't fit into one figure; show at most {MAX_WORDS}")
     if unknown := [word for word in show if word not in words]:

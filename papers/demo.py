@@ -1,4 +1,4 @@
-"""What the official repositories have beside the tables: test-time augmentation, and a camera's images labeled."""
+"""Demos of the official repositories: test-time augmentation, and labeling a camera's images."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,10 +27,10 @@ SIDES = "400,500,600,700,800,900,1000,1100,1200"
 """Detectron2's shorter sides for test-time augmentation, which CAT-Seg's and PCA-Seg's configurations keep [px]."""
 
 LONGEST = 4000
-"""Largest longer side [px]."""
+"""Max longer side [px]."""
 
 CAMERAS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
-"""How FFmpeg calls cameras, by operating system."""
+"""FFmpeg's camera formats by operating system."""
 
 
 @click.group(no_args_is_help=False)
@@ -51,7 +51,7 @@ def augmented(image: str, sides: str, flip: bool, view: ViewOptions) -> None:
     try:
         chosen = [int(side) for side in sides.split(",")]
     except ValueError:
-        raise UsageError(f"--sides {sides!r} are no numbers of pixels; write them as 400,800") from None
+        raise UsageError(f"--sides {sides!r} must be numbers of pixels, such as 400,800") from None
     vocabulary, segmenter = view.vocabulary([image]), view.load()
     mean = augmented_probabilities(segmenter, image, vocabulary, view.labels, chosen, flip=flip)
     whole = segmenter.segment(image, vocabulary, options=view.labels)
@@ -70,7 +70,7 @@ def augmented_probabilities(
     *,
     flip: bool,
 ) -> Float32[np.ndarray, "K H W"]:
-    """The mean probability of each word over an image's sizes and, with `flip`, their mirror images."""
+    """Average each word's probability over several image sizes and, with `flip`, their mirror images."""
     pixels = read_image(image)
     height, width = pixels.shape[:2]
     total, count = np.zeros((len(words), height, width), np.float32), 0
@@ -108,7 +108,7 @@ def webcam(camera: str, view: ViewOptions) -> None:
 
 
 def frames(camera: str) -> Iterator[np.ndarray]:
-    """The images of a camera or a video file, as (H, W, 3) RGB."""
+    """Read the frames of a camera or a video file, as (H, W, 3) RGB."""
     av = require_av()
     kind = None if Path(camera).is_file() else CAMERAS.get(sys.platform)
     try:

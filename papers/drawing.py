@@ -1,4 +1,4 @@
-"""What figures and tables share: panels without axes, heat maps over an image, PNG files, tables in Markdown."""
+"""Helpers for figures and tables: panels without axes, heat maps over an image, PNG files, Markdown tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 
 PANEL_PIXELS = 720
-"""Longer side of an image in a panel, at most [px]."""
+"""Max longer side of an image in a panel [px]."""
 
 TITLE_HEIGHT = 0.3
 """Height of a panel's title [inches]."""
@@ -27,7 +27,7 @@ TITLE_HEIGHT = 0.3
 def new_figure(
     columns: float | int, rows: float | int, panel: float | int = 3.2, image: UInt8[np.ndarray, "H W 3"] | None = None
 ) -> Figure:
-    """An empty figure with room for a grid of panels.
+    """Create an empty figure for a grid of panels.
 
     Args:
         columns: number of panels in a row; fractions leave room for a color bar.
@@ -65,7 +65,7 @@ def show_map(
     Args:
         axes: the panel.
         image: the image.
-        values: the map, on any grid; it is stretched to the image.
+        values: the map, on any grid, stretched to the image.
         title: text above the panel.
         limits: values at the two ends of the color scale; by default the map's minimum and maximum.
         opacity: opacity of the map over the image, in [0, 1].
@@ -84,20 +84,20 @@ def show_map(
 
 
 def shrink(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """An image, made smaller if its longer side exceeds `PANEL_PIXELS`."""
+    """Shrink an image if its longer side exceeds `PANEL_PIXELS`."""
     thumbnail = Image.fromarray(image)
     thumbnail.thumbnail((PANEL_PIXELS, PANEL_PIXELS))
     return np.asarray(thumbnail)
 
 
 def enlarge(values: Float[np.ndarray, "h w"] | Tensor, size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
-    """A map interpolated bilinearly to a size (height, width)."""
+    """Interpolate a map bilinearly to a size (height, width)."""
     grid = torch.as_tensor(values, dtype=torch.float32).cpu()
     return F.interpolate(grid[None, None], size=size, mode="bilinear")[0, 0].numpy()
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with a heading for each column, ending with a newline."""
+    """Format a Markdown table, ending with a newline."""
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines) + "\n"
 

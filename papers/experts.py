@@ -1,11 +1,11 @@
-"""How redundant the experts of PCA-Seg are on an image (Fig. 5).
+"""Redundancy of PCA-Seg's experts on an image (Fig. 5).
 
 The paper says that redundancy is "quantified by CCA" and cites SVCCA (Raghu et al., NeurIPS 2017); the released code
-holds a plain CCA. Both are measured. An expert's features form a matrix with a row for every class and cell. The
-redundancy of two experts is the mean of their canonical correlations, in [0, 1]: in CCA of the largest ones, as many as
-there are channels but at most 128; in SVCCA of all, after each matrix is reduced to the principal directions that
-explain 99 % of its variance. With few rows, unrelated features correlate too, so the same number is given for shuffled
-rows ("chance").
+holds a plain CCA. Both are measured. An expert's features form a matrix with a row per class and cell. The redundancy of
+two experts is the mean of their canonical correlations, in [0, 1]: for CCA over the largest ones, as many as channels
+but at most 128; for SVCCA over all, after reducing each matrix to the principal directions that explain 99 % of its
+variance. With few rows, unrelated features correlate too, so the same number is reported for shuffled rows
+("chance").
 """
 
 from collections.abc import Sequence
@@ -34,19 +34,19 @@ from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
 
 VARIANCE = 0.99
-"""Fraction of the variance that the directions kept in SVCCA explain."""
+"""Fraction of the variance explained by the directions kept in SVCCA."""
 
 MOST_CORRELATIONS = 128
-"""Largest number of canonical correlations that CCA averages, as in the released code."""
+"""Max canonical correlations that CCA averages, as in the released code."""
 
 FAINTEST = 1e-6
-"""Directions that are weaker than this, relative to the features' magnitude, are rounding errors of float32."""
+"""Directions weaker than this, relative to the features' magnitude, are float32 rounding errors."""
 
 CLASSES_AT_ONCE = 8
 """Classes whose streams are processed at a time."""
 
 ROWS = 20_000
-"""Most rows (classes and cells) that are compared; of more, a random sample is taken."""
+"""Max rows (classes and cells) to compare; more are sampled at random."""
 
 
 @click.command()
@@ -55,8 +55,8 @@ ROWS = 20_000
 def experts(images: Sequence[str], view: ViewOptions) -> None:
     """Measure how redundant the experts are on some IMAGEs (PCA-Seg, Fig. 5).
 
-    The redundancy of two experts is the mean canonical correlation of their outputs; 0% means that they have nothing in
-    common. It is measured by plain CCA, as in the released code, and by SVCCA, which the paper cites. Writes
+    The redundancy of two experts is the mean canonical correlation of their outputs; 0% means none. It is measured
+    by plain CCA, as in the released code, and by SVCCA, which the paper cites. Writes
     redundancy.png and redundancy.json.
     """
     vocabulary = view.vocabulary(images)
@@ -78,7 +78,7 @@ class BlockRedundancy:
     chance: float
     """Mean redundancy of two experts after their rows have been shuffled."""
     directions: tuple[int, ...]
-    """Number of directions of each expert's features that are compared."""
+    """Number of compared directions of each expert's features."""
 
     @property
     def mean(self) -> float:
@@ -96,9 +96,9 @@ class Redundancy:
     """The redundancy between the experts of every block."""
 
     cca: tuple[BlockRedundancy, ...]
-    """Of each block, by the plain CCA of the released code."""
+    """Redundancy of each block by plain CCA, as in the released code."""
     svcca: tuple[BlockRedundancy, ...]
-    """Of each block, by SVCCA, which the paper cites."""
+    """Redundancy of each block by SVCCA, which the paper cites."""
     rows: int
     """Rows (classes and cells) that were compared."""
 
@@ -134,13 +134,13 @@ class PrincipalDirections(NamedTuple):
     """The principal directions of features, strongest first."""
 
     columns: Float[np.ndarray, "N D"]
-    """The directions, as orthonormal columns; none of constant features."""
+    """The directions, as orthonormal columns; empty for constant features."""
     explained: Float[np.ndarray, " D"]
     """Fraction of the variance that the directions up to each one explain."""
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "N C"]) -> "PrincipalDirections":
-        """All directions but those of rounding errors."""
+        """Compute all directions except rounding errors."""
         centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
         left, strengths, _ = np.linalg.svd(centered, full_matrices=False)
         largest = np.sqrt((features.astype(np.float64) ** 2).sum())
@@ -165,7 +165,7 @@ def canonical_correlations(
 def expert_redundancy(
     segmenter: NetworkSegmenter, images: Sequence[ImageSource], words: WordInput, window: Window = "auto"
 ) -> Redundancy:
-    """The redundancy of the experts of every block, on some images and words."""
+    """Measure the redundancy of the experts of every block, on some images and words."""
     found = getattr(segmenter.network.aggregation, "blocks", ())
     fusions = [block.fuse for block in found if isinstance(block, ParallelBlock)]
     if not all(hasattr(fusion, "parse") for fusion in fusions) or not fusions:
@@ -196,7 +196,7 @@ def _parsed(fusion: nn.Module, streams: tuple[ClassTokens, ClassTokens]) -> Floa
     """The output of each expert for every class and cell, a few classes at a time."""
     parse, chunks = _parser(fusion), zip(*(stream.split(CLASSES_AT_ONCE, dim=1) for stream in streams), strict=True)
     with torch.inference_mode():
-        # `both`, of every fusion with experts, is what they read
+        # every fusion with experts has `both`, the experts' input
         parsed = [parse(cast(Any, fusion).both(*chunk)).flatten(0, 3).float().cpu() for chunk in chunks]
     return torch.cat(parsed).numpy()
 
@@ -215,7 +215,7 @@ def _compared(
     """Compare all pairs of spaces, given by orthonormal columns.
 
     Args:
-        spaces: those of the experts.
+        spaces: one per expert.
         order: a permutation of the rows.
         most: number of canonical correlations to average, the largest first; None: all.
     """

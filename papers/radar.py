@@ -1,8 +1,8 @@
 """Scores on several benchmarks as a radar plot: PCA-Seg, Fig. 2.
 
-Every benchmark has an axis of its own. Its edge is the best score of all lines, its center 80 % of the lowest, so that
-differences between networks can be seen; both stand beside it. Part benchmarks have an axis for each protocol, of the
-harmonic mean of seen and unseen classes.
+Each benchmark is an axis. Its edge is the best score of all lines, its center 80 % of the lowest, so that differences
+between networks are visible; both are labeled. Part benchmarks have an axis per protocol, for the harmonic mean of
+seen and unseen classes.
 """
 
 import math
@@ -27,10 +27,10 @@ from segvoc.storage.json_files import read_json, write_json
 from segvoc.version import __version__
 
 CENTER = 0.8
-"""Score at the center of an axis, relative to the lowest on it."""
+"""Score at the center of an axis, relative to its lowest score."""
 
 FEWEST = 3
-"""Fewest axes: with less there is no polygon."""
+"""Min axes for a polygon."""
 
 PROTOCOLS = {"pred-all": "Pred-All", "oracle-obj": "Oracle-Obj"}
 """The protocols of part benchmarks, with their names on an axis."""
@@ -66,7 +66,7 @@ def _named_sources(text: str) -> tuple[str, list[str]]:
     name, _, listed = (part.strip() for part in text.partition("="))
     sources = [source for source in map(str.strip, listed.split(";")) if source]
     if not name or not sources:
-        raise UsageError(f"--line {text!r} names no line; write NAME=SOURCE;SOURCE, for example ours=report_a;report_b")
+        raise UsageError(f"--line {text!r} has no line name; write NAME=SOURCE;SOURCE, for example ours=report_a;report_b")
     return name, sources
 
 
@@ -76,16 +76,16 @@ class AxisScore(NamedTuple):
     axis: str
     """Name of the axis."""
     title: str
-    """What stands beside the axis."""
+    """Label of the axis."""
     score: float
-    """In percent."""
+    """Score in percent."""
     source: str
     """The report, or the row of a paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """The scores of a method, measured or published; it may have one network for objects and another one for parts."""
+    """The scores of a method, measured or published; it may have separate networks for objects and parts."""
 
     name: str
     axes: dict[str, AxisScore] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Line:
 
     @classmethod
     def of(cls, name: str, sources: Sequence[str | os.PathLike[str]]) -> "Line":
-        """Collect the scores of reports, presets and rows; two scores on one axis are refused."""
+        """Collect the scores of reports, presets and rows; refuses two scores on one axis."""
         reported = [os.path.exists(source) for source in sources]
         line = cls(name=name, published=not any(reported))
         for source, is_report in zip(sources, reported, strict=True):
@@ -118,12 +118,12 @@ class Radar:
     """Lines over the axes that at least one of them has a score on."""
 
     titles: Mapping[str, str]
-    """The axes in their order around the plot: name, and what stands beside it."""
+    """The axes in their order around the plot: name and label."""
     lines: tuple[Line, ...]
 
     @classmethod
     def of(cls, sources: Mapping[str, Sequence[str | os.PathLike[str]]]) -> "Radar":
-        """Collect the scores of lines by name; fewer than three axes are refused."""
+        """Collect the scores of lines by name; refuses fewer than three axes."""
         lines = tuple(Line.of(name, listed) for name, listed in sources.items())
         titles = {axis: score.title for line in lines for axis, score in line.axes.items()}
         names = sorted(titles, key=lambda axis: ORDER.index(axis) if axis in ORDER else len(ORDER))
@@ -140,12 +140,12 @@ class Radar:
         return CENTER * min(scores), max(scores)
 
     def radius(self, line: Line, axis: str) -> float:
-        """Where a line crosses an axis: from 0 at the center to 1 at the edge; NaN without a score."""
+        """Position of a line on an axis: 0 at the center, 1 at the edge, NaN without a score."""
         center, edge = self.limits(axis)
         return (line.scores[axis] - center) / ((edge - center) or 1) if axis in line.scores else math.nan
 
     def table(self) -> str:
-        """The scores in percent, for a terminal."""
+        """Format the scores in percent for a terminal."""
         heads = [title.replace("\n", " ") for title in self.titles.values()]
         rows = [[line.name, *(percent(line.scores.get(axis)) for axis in self.titles)] for line in self.lines]
         return "\n".join(aligned([["", *heads], *rows]))
@@ -211,7 +211,7 @@ def _report_scores(report: Path) -> list[AxisScore]:
 
 
 def _entries(content: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """What a report scored, of a reproduction, of several benchmarks, or of one."""
+    """The entries of a report: of a reproduction, of several benchmarks, or of one."""
     if "models" in content:
         return [row for model in content["models"] for row in model["benchmarks"] if "miou" in row]
     if "benchmarks" in content:

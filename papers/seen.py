@@ -1,4 +1,4 @@
-"""Scores of seen and of unseen classes, from finished reports: ERR-Seg, Table 5; CAT-Seg, Fig. 2."""
+"""Scores of seen and unseen classes, from finished reports: ERR-Seg, Table 5; CAT-Seg, Fig. 2."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -31,18 +31,18 @@ from segvoc.version import __version__
     default=SEEN_ABOVE,
     show_default=True,
     metavar="S",
-    help="Labels that are more similar than this to a training label are seen.",
+    help="Labels more similar than this to a training label are seen.",
 )
 @out_option
 @model_options(*NETWORK_OPTIONS)
 def seen(reports: Sequence[str], model: str, training: str, above: float, out: str, chosen: ModelOptions) -> None:
-    """Score seen and unseen classes apart, from folders of `segvoc evaluate` (ERR-Seg, Table 5).
+    """Score seen and unseen classes separately, from reports of `segvoc evaluate` (ERR-Seg, Table 5).
 
     \b
     python -m papers.seen cat_report err_report --model err-seg-b --weights W
 
-    A class is seen if its name is more similar than 0.95 to a training label, by the text encoder of --model, which is
-    the same for all REPORTs whatever model they are of. Writes seen.md and seen.json.
+    A class is seen if its similarity to a training label exceeds 0.95 by the text encoder of --model, which is used for
+    all REPORTs, whatever their model. Writes seen.md and seen.json.
     """
     found = [report for folder in reports for report in read_reports(Path(folder))]
     known, segmenter = training_labels(training), chosen.load(model)
@@ -63,9 +63,9 @@ def seen(reports: Sequence[str], model: str, training: str, above: float, out: s
 
 
 def read_reports(folder: Path) -> list[dict[str, Any]]:
-    """The reports of an evaluation: one, or with several benchmarks that of each.
+    """Read the reports of an evaluation: one per benchmark.
 
-    Reports of parts are refused: they have seen and unseen objects of their own.
+    Part reports are refused: they already have seen and unseen objects.
     """
     try:
         report = read_json(folder / "report.json")
@@ -76,12 +76,12 @@ def read_reports(folder: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{str(folder)!r} holds no report; give the --out folder of a `segvoc evaluate`") from None
     if parts:
-        raise UsageError(f"{parts[0]} has seen and unseen parts of its own, which its report scores; leave it out")
+        raise UsageError(f"{parts[0]} already reports seen and unseen parts; leave it out")
     return found
 
 
 def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenScores:
-    """The scores of a report's seen and of its unseen classes; a background is neither."""
+    """Score a report's seen and unseen classes; a background is neither."""
     names, protocol = [entry["name"] for entry in report["classes"]], report["protocol"]
     collapsed = [] if protocol["collapse_from"] is None else names[protocol["collapse_from"] :]
     iou, accuracy = (
@@ -93,7 +93,7 @@ def scores_of_report(report: Mapping[str, Any], seen: frozenset[str]) -> SeenSco
 
 
 def seen_table(rows: Sequence[tuple[str, str, SeenScores]]) -> str:
-    """Table 5 as Markdown: a row for each model and data."""
+    """Table 5 as Markdown: a row per model and dataset."""
     head = ("model", "data", "mIoU of seen classes", "classes", "mIoU of unseen classes", "classes")
     lines = (
         (model, title, _percent(own.seen), str(own.seen_count), _percent(own.unseen), str(own.unseen_count))

@@ -1,6 +1,6 @@
-"""One training step with several settings of a recipe: what learns, memory and seconds. CAT-Seg, Table 3 and Fig. 5a.
+"""One training step with several settings of a recipe: trained parameters, memory and seconds. CAT-Seg, Table 3 and Fig. 5a.
 
-Weights and images are random, since costs don't depend on them. Encoding words that don't learn is not included.
+Weights and images are random, since costs don't depend on them. Encoding frozen words is not included.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ from segvoc.vocabulary import Vocabulary
 @click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @out_option
 def steps(recipe: str, vary: Sequence[str], classes: int, images: int, repeat: int, device: str, out: str) -> None:
-    """Measure a training step of RECIPE as it is, and with each of some settings (CAT-Seg, Table 3 and Fig. 5a).
+    """Measure a training step of RECIPE unchanged and with each --vary (CAT-Seg, Table 3 and Fig. 5a).
 
     \b
     python -m papers.steps cat-seg-v1-l --vary trainable=none --vary trainable=all
@@ -74,8 +74,8 @@ def step_costs(
     """Measure forward pass, backward pass and update of one step with random weights, images and labels.
 
     Returns:
-        "settings"; what learns: "of_clip", of the image encoder without a backbone for guidance, and "trainable", all;
-        "memory", the peak on a GPU above that of the weights [GiB] (None on a CPU); and "seconds" of the fastest step.
+        "settings"; trained parameters: "of_clip", in the image encoder without a guidance backbone, and "trainable",
+        all; "memory", the GPU peak above the weights [GiB] (None on a CPU); and "seconds" of the fastest step.
     """
     preset, configuration, side = find_preset(recipe.model), recipe.network_config(), recipe.data.input_size
     network = preset.build(configuration).to(device)

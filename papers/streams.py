@@ -1,9 +1,9 @@
 """Similarity of the spatial and the class stream over a training run: PCA-Seg, Fig. 6.
 
 The similarity is a mean over classes and cells: of the squared cosine (Eqs. 7 and 8), which the paper's orthogonality
-loss reduces, and of the signed cosine, which the released code returns beside the loss. The paper doesn't say which of
-them its figure shows. `segvoc train` records both for every block at every step, as fod_1, fod_2, ... and cosine_1,
-cosine_2, ..., if the recipe has that loss (fod_weight) or asks for the record alone (log_stream_similarity).
+loss reduces, and of the signed cosine, which the released code returns beside the loss. The paper doesn't say which
+its figure shows. `segvoc train` records both for every block at every step, as fod_1, fod_2, ... and cosine_1,
+cosine_2, ..., if the recipe has that loss (fod_weight) or only logs it (log_stream_similarity).
 """
 
 import json
@@ -25,7 +25,7 @@ from segvoc.storage.json_files import write_json
 from segvoc.training.run_folder import RunFolder
 
 CURVE_POINTS = 1000
-"""Most points of a curve; of longer runs, neighboring steps are averaged."""
+"""Max points of a curve; longer runs average neighboring steps."""
 
 
 @click.command()
@@ -51,7 +51,7 @@ class StreamCurves:
 
     name: str
     recipe: dict[str, Any]
-    """Recipe that the run was started with."""
+    """The run's recipe."""
     steps: np.ndarray
     squared: Float[np.ndarray, "steps blocks"]
     """Squared cosine of the streams in each block, in [0, 1]; NaN for a step that was not finite."""
@@ -83,7 +83,7 @@ class StreamCurves:
     def facts(self) -> dict[str, object]:
         """Plain values: minimum and mean of the first and the last tenth of the run, and each block's last tenth.
 
-        Those of the signed cosine are in "cosine", the others are of the squared one.
+        Values of the signed cosine are in "cosine"; all others are of the squared cosine.
         """
         kept = ("model", "network", "optimizer", "objective")
         return {
@@ -96,9 +96,9 @@ class StreamCurves:
 
 
 def write_curves(folder: Path, runs: Sequence[StreamCurves]) -> None:
-    """Write streams.png, with a panel for each of both cosines, and streams.json.
+    """Write streams.png, with a panel per cosine, and streams.json.
 
-    In a panel, each run has a line, and thin ones for its blocks.
+    Each run has a thick line, and thin ones for its blocks.
     """
     write_json(folder / "streams.json", {"runs": [curves.facts() for curves in runs]})
     figure = new_figure(4.4, 1.5)
@@ -119,7 +119,7 @@ def write_curves(folder: Path, runs: Sequence[StreamCurves]) -> None:
 
 
 def _column(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Float[np.ndarray, "steps blocks"]:
-    """Some entries of every line; NaN for those that a line lacks."""
+    """Some entries of every line; NaN if missing."""
     return np.array([[np.nan if line.get(name) is None else line[name] for name in names] for line in lines], float)
 
 

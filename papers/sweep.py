@@ -29,7 +29,7 @@ ModelLoader = Callable[[Mapping[str, object]], tuple[NetworkSegmenter, ModelOrig
 """Loads the model with changed options."""
 
 _LABEL_OPTIONS = tuple(name for name in IMAGE_OPTIONS if name != "background")
-"""Benchmarks have their own background."""
+"""Excluded, since benchmarks define the background."""
 
 
 @click.command()
@@ -64,13 +64,13 @@ def sweep(
         --data ROOT --out FOLDER
 
     A setting is an option of the network (as in --set) or of labels (keep_classes, window, threshold). The benchmark is
-    scored by its published protocol but for the setting that varies. Writes sweep.md, sweep.json, sweep.png and the
-    report of every evaluation; a repeated call continues.
+    scored by its published protocol except for the varied setting. Writes sweep.md, sweep.json, sweep.png and the
+    report of every evaluation; repeat the call to resume.
     """
     axes = [Axis.parse(text) for text in vary]
     for axis in axes:
         for value in axis.values:
-            # build it without weights, to find unknown options before the first evaluation
+            # build the network without weights, to catch unknown options before the first evaluation
             options, _ = axis.changed(value, EvaluationSettings())
             _, preset, configuration = named_model(model, {**chosen.departures(), **options})
             with weightless():
@@ -91,11 +91,11 @@ def sweep(
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """A setting and the values that it takes."""
+    """A setting and its values."""
 
     name: str
     values: tuple[str, ...]
-    """The values as the user writes them."""
+    """The values as written by the user."""
 
     @classmethod
     def parse(cls, text: str) -> "Axis":
@@ -105,14 +105,14 @@ class Axis:
         if not equals or not found:
             raise UsageError(f"{text!r} has no values to vary; write NAME=VALUE,VALUE, for example top=1,3,5")
         if len(set(found)) < len(found):
-            raise UsageError(f"{text!r} has the same value twice; give each once")
+            raise UsageError(f"{text!r} has a duplicate value; give each once")
         if name in _LABEL_OPTIONS:
             for value in found:
                 parse_option(name, value)
         return cls(name=name, values=found)
 
     def changed(self, value: str, settings: EvaluationSettings) -> tuple[dict[str, object], EvaluationSettings]:
-        """The changed options of the network, and the settings, that stand for a value."""
+        """The network options and settings for a value."""
         if self.name in _LABEL_OPTIONS:
             options: Any = {**settings.options, self.name: parse_option(self.name, value)}
             return {}, replace(settings, options=options)
@@ -122,13 +122,13 @@ class Axis:
 def score(
     load: ModelLoader, task: EvaluationTask, axes: Sequence[Axis], out: Path, settings: EvaluationSettings
 ) -> list[dict[str, Any]]:
-    """Evaluate a model as it is, and with each value of each axis, one axis at a time, and write the table.
+    """Evaluate a model unchanged and with each value of each axis, one axis at a time, and write the table.
 
     Each evaluation has its own folder in `out` and resumes there.
 
     Returns:
-        A row for each evaluation: "setting", "value", "miou" and "pixel_accuracy" [%], "seconds" (median per image),
-        "images", and the mean numbers of classes in an image, "true" ones and those "found" (ERR-Seg, Table 9).
+        A row per evaluation: "setting", "value", "miou" and "pixel_accuracy" [%], "seconds" (median per image),
+        "images", and the mean numbers of "true" and "found" classes in an image (ERR-Seg, Table 9).
     """
     rows = []
     asked = [("unchanged", "", ({}, settings))]

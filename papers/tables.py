@@ -1,7 +1,7 @@
 """Write docs/papers/tables.md: every row of every table and every figure of the papers, with its commands.
 
-Usage: python -m papers.tables. The rows are in `tables.toml`; `tests/papers` runs their commands on networks and data
-in small, in a folder where files of the names that they use lie.
+Usage: python -m papers.tables. The rows are in `tables.toml`; `tests/papers` runs their commands on small networks and
+data, in a folder with the files that they name.
 """
 
 import tomllib
@@ -17,7 +17,7 @@ from segvoc.models.presets import PRESETS
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "papers" / "tables.md"
 TEXT: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("tables.toml").read_text(encoding="utf-8"))
 Status = Literal["built", "to train", "option", "departs", "not ours", "missing"]
-"""Of a row; `statuses` in `tables.toml` has what they mean."""
+"""Status of a row, explained by `statuses` in `tables.toml`."""
 
 ENCODERS: Mapping[str, str] = {
     "pca-seg-b": "DECLIP-B.pt",
@@ -30,7 +30,7 @@ ENCODERS: Mapping[str, str] = {
     "cat-seg-v1-g": "ViT-bigG-14.safetensors,swin_b.pth",
     "err-seg-b": "convnext_base_w_320.bin",
 }
-"""The files of encoders that training starts from, by preset, where segvoc can't fetch them."""
+"""Encoder files that training starts from, by preset, if segvoc can't fetch them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Row:
     commands: tuple[str, ...] = ()
     """The commands that make it, one after the other in the same folder."""
     note: str = ""
-    """Options, departures or the reason why it isn't here, for the page."""
+    """Options, departures or the reason for its absence, for the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def _papers() -> Iterator[PaperRows]:
 
 
 def _rows(paper: str, entry: dict[str, Any]) -> Iterator[Row]:
-    """The rows that an entry stands for: itself, or those of a table of scores that networks of ours stand for."""
+    """The rows of an entry: itself, or the rows of a score table that our networks cover."""
     if "scores" not in entry:
         yield _without_weights(Row(**{**entry, "commands": tuple(entry.get("commands", ()))}))
         return
@@ -77,12 +77,12 @@ def _rows(paper: str, entry: dict[str, Any]) -> Iterator[Row]:
         if (published.paper, published.table) == (paper, entry["scores"]):
             named.setdefault(published.row, []).append(published)
     for rows in named.values():
-        # parts have one row for each protocol
+        # part tables have a row per protocol
         yield _without_weights(_score_row(rows[0], entry.get("where", entry["scores"])))
 
 
 def _without_weights(row: Row) -> Row:
-    """The row, of which nothing is built before somebody has trained."""
+    """The row, marked as not built if it needs training."""
     needs = any(part in " ".join(row.commands) for part in ("segvoc train ", " --train ", ".safetensors"))
     return replace(row, status="to train") if needs and row.status in ("built", "option") else row
 
@@ -98,7 +98,7 @@ def _score_row(row: PublishedRow, where: str) -> Row:
 
 
 def reproduction(row: PublishedRow) -> str:
-    """The command that sets our score beside that of a row."""
+    """The command that compares our score with a row's."""
     published = PRESETS[row.preset].published is not None
     weights = "" if published else f"--weights {row.preset}.safetensors "
     training = f"--train {_start_of(row.preset)}"
@@ -113,7 +113,7 @@ def reproduction(row: PublishedRow) -> str:
 
 
 def _start_of(preset: str) -> str:
-    """The options of a training that say what a preset starts from or learns from, where nothing can be fetched."""
+    """Training options for initial weights or data that can't be fetched."""
     if preset == "syn-seg-b":
         return "--captions captions.json --images images "
     return f"--encoder-weights {ENCODERS[preset]} " if preset in ENCODERS else ""

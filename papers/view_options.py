@@ -35,7 +35,7 @@ class ViewOptions:
         return Path(self.out)
 
     def vocabulary(self, images: Sequence[str]) -> Vocabulary:
-        """The words. Refuses to go on if the results could overwrite one of the images."""
+        """The words; raises `UsageError` if the results could overwrite an image."""
         for image in images:
             if Path(image).resolve().parent == self.folder.resolve() and Path(image).suffix.lower() == ".png":
                 raise UsageError(f"results could overwrite {image!r}, which is in {self.out!r}; choose another --out")
@@ -46,7 +46,7 @@ class ViewOptions:
         return self.chosen.load(self.model)
 
     def metadata(self, images: Sequence[str], vocabulary: Vocabulary) -> dict[str, object]:
-        """All that a figure depends on, for the JSON file beside it."""
+        """Everything that a figure depends on, for its JSON file."""
         return {
             "segvoc": __version__,
             "images": list(images),
@@ -59,7 +59,7 @@ class ViewOptions:
 
 
 def view_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the options to a script's command, which gets their values as its argument `view`.
+    """Add the options to a script's command, passed as its argument `view`.
 
     Args:
         names: fields of `LabelOptions`.

@@ -1,4 +1,4 @@
-"""Statistics of vocabularies: classes in an image, and similarity of labels to those of training.
+"""Statistics of vocabularies: classes per image, and similarity of labels to training labels.
 
 ERR-Seg, Tables 1 and 2 and the ground truth of Table 9; SynSeg, Table IV.
 """
@@ -26,7 +26,7 @@ from segvoc.progress import Progress, print_line
 from segvoc.version import __version__
 
 SIMILARITIES = (1.0, 0.95, 0.9, 0.85)
-"""Similarities for which Table 2 or its text gives the share of labels."""
+"""Similarities in Table 2 or its text."""
 
 training_labels_option = click.option(
     "--training",
@@ -38,9 +38,9 @@ training_labels_option = click.option(
 
 @click.command(cls=SeveralBenchmarks)
 @click.option("--benchmark", "benchmarks", multiple=True, required=True, metavar="NAME...", help="Benchmarks, by name.")
-@click.option("--data", metavar="ROOT", help="The data folder that they were prepared in: count classes in images.")
+@click.option("--data", metavar="ROOT", help="Count classes in images prepared in this data folder.")
 @click.option("--model", metavar="NAME", help="Compare labels by its text encoder: a preset or a .safetensors file.")
-@click.option("--unlabeled", is_flag=True, help="Count the pixels without a label as one more class.")
+@click.option("--unlabeled", is_flag=True, help="Count unlabeled pixels as a class.")
 @training_labels_option
 @out_option
 @model_options(*NETWORK_OPTIONS)
@@ -53,14 +53,14 @@ def vocabulary(
     out: str,
     chosen: ModelOptions,
 ) -> int:
-    """Count the classes in an image, and compare labels with those of training (ERR-Seg, Tables 1 and 2).
+    """Count the classes per image, and compare labels with training labels (ERR-Seg, Tables 1 and 2).
 
     \b
     python -m papers.vocabulary --benchmark pas-20 pc-59 a-150 pc-459 a-847 --data ROOT
     python -m papers.vocabulary --benchmark pas-20 pc-59 a-150 pc-459 a-847 --model err-seg-b --weights W
 
-    With --data, counts the classes in the label maps of each image. With --model, finds the most similar training label
-    of each label, which needs no data. Writes vocabulary.md and vocabulary.json.
+    --data counts the classes in the label maps of each image. --model finds the most similar training label of each
+    label, which needs no data. Writes vocabulary.md and vocabulary.json.
     """
     refuse_twice(benchmarks)
     if data is None and model is None:
@@ -74,7 +74,7 @@ def vocabulary(
 
     tables, facts = [], {"segvoc": __version__}
     if data is not None:
-        tasks = [EvaluationTask.of_benchmark(name, data) for name in benchmarks]  # all are there before one is read
+        tasks = [EvaluationTask.of_benchmark(name, data) for name in benchmarks]  # check all before reading any
         counted = [count_classes(task, warn, unlabeled=unlabeled) for task in tasks]
         tables.append(image_classes_table(counted))
         facts |= {"images": {found.title: found.facts() for found in counted}}
@@ -96,21 +96,21 @@ def vocabulary(
 
 @dataclass(frozen=True, kw_only=True)
 class ImageClasses:
-    """How many classes of a vocabulary an image contains (ERR-Seg, Table 1)."""
+    """Number of classes of a vocabulary in each image (ERR-Seg, Table 1)."""
 
     title: str
     classes: int
     counts: tuple[int, ...]
-    """For each image the number of classes with at least one pixel."""
+    """Number of classes with at least one pixel, per image."""
 
     @property
     def mean(self) -> float:
-        """Mean number of classes in an image ("Average")."""
+        """Mean number of classes per image ("Average")."""
         return float(np.mean(self.counts))
 
     @property
     def redundancy(self) -> float:
-        """Share of the vocabulary that an image doesn't contain on average, in [0, 1] ("Redundancy")."""
+        """Mean share of the vocabulary that is absent from an image, in [0, 1] ("Redundancy")."""
         return 1 - self.mean / self.classes
 
     def facts(self) -> dict[str, object]:
@@ -127,9 +127,9 @@ class ImageClasses:
 def count_classes(
     task: EvaluationTask, on_problem: Callable[[str], object] = lambda message: None, *, unlabeled: bool = False
 ) -> ImageClasses:
-    """Count the classes in every image of a set, with `unlabeled` pixels as one of them.
+    """Count the classes in every image of a set; with `unlabeled`, unlabeled pixels count as a class.
 
-    `on_problem` receives one line about each image that can't be read.
+    `on_problem` receives a line per unreadable image.
     """
     images, classes, counts = task.select_images(None), len(task.images.vocabulary), []
     with Progress(f"reading {task.title}", total=len(images)) as progress:
@@ -146,14 +146,14 @@ def count_classes(
 
 
 def training_labels(source: str) -> Sequence[str]:
-    """The labels of a benchmark by its name, or those in a JSON file."""
+    """Read the labels of a benchmark, or of a JSON file."""
     if source not in BENCHMARKS and Path(source).suffix.lower() == ".json":
         return read_classes(source).words
     return find_benchmark(source).classes
 
 
 def image_classes_table(sets: Sequence[ImageClasses]) -> str:
-    """Table 1 as Markdown, a row for each set."""
+    """Table 1 as Markdown, a row per set."""
     rows = [
         (found.title, str(len(found.counts)), str(found.classes), f"{found.mean:.1f}", f"{found.redundancy:.1%}")
         for found in sets
@@ -162,7 +162,7 @@ def image_classes_table(sets: Sequence[ImageClasses]) -> str:
 
 
 def similarity_table(labels: Mapping[str, NearestLabels]) -> str:
-    """Table 2 as Markdown, a row for each list of labels by its title."""
+    """Table 2 as Markdown, a row per list of labels, by title."""
     head = ("1.00" if value == 1 else f">= {value:.2f}" for value in SIMILARITIES)
     rows = ((title, *(f"{found.share(value):.2f}" for value in SIMILARITIES)) for title, found in labels.items())
     return markdown_table(("labels", *head), rows)

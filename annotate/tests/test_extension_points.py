@@ -37,6 +37,7 @@ EXTENSION_POINTS = {
     "segvoc.imaging.reading",
     "segvoc.imaging.result_paths",
     "segvoc.inference.label_options",
+    "segvoc.inference.edges",
     # the programs that the page runs
     "segvoc.clicks.clicked_image",
     "segvoc.exported.manifest",

@@ -48,6 +48,7 @@ def test_evaluate_scores_all_of_them(segvoc: Command) -> None:
     assert worst.getextrema()[1] > 200
 
 
+@pytest.mark.slow
 def test_finetune_and_teach_learn_from_all_of_them(segvoc: Command) -> None:
     options = (*BOTH, "--rename", "sofa=couch", "--drop", "sky", "--stretch", "0,4095")
     taught = segvoc("teach", *options, "--drop", "lamp", "--out", "two.words.safetensors", "--json")

@@ -134,11 +134,11 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
         "crop_size=50 does not divide", "take 48"
     )
     train("finetune", *folders, "--model", "tiny", "--set", "blocks=2").refused(
-        "method=words leaves the network as it is", "add method=network"
+        "method=words freezes the network", "add method=network"
     )
     train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is not one of the classes")
     train("pca-seg-b", *folders).refused("starts from published encoders", "--encoder-weights", "--weights random")
-    train("cat-seg-b").refused("name the root of your data with --data")
+    train("cat-seg-b").refused("segvoc prepare coco-stuff", "name ROOT with --data")
     train("cat-seg-b", "--model", "tiny").refused("leave out --model")
     train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
 

@@ -21,7 +21,6 @@ ELSEWHERE = {
     "docs/index.md": "the README's",
     "docs/explanation/clicks.md": "tests/clicks/test_click.py",
     "docs/how_to/batch.md": "tests/batch run batches, and read their tables with pycocotools",
-    "docs/how_to/serve.md": "tests/test_client.py",
     "docs/how_to/teach.md": "tests/teaching teach, save and combine words",
     "docs/how_to/viewers.md": "tests/inference/test_viewers.py",
     "docs/how_to/triton.md": "there is no Triton server here",

@@ -44,7 +44,7 @@ def test_words_are_refined_alike_whatever_is_asked_beside_them() -> None:
     assert whole.min() >= maps.min() - 1e-4 and whole.max() <= maps.max() + 1e-4
 
 
-@pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}}, {"taught": True}])
+@pytest.mark.parametrize("asked", [{}, {"parts": {"cat": ["head", "ear"]}, "edges": True}, {"taught": True}])
 def test_pytorch_and_onnx_agree(tiny: ExportedSegmenter, asked: dict) -> None:
     network = segvoc.load("tiny", device="cpu", dtype="float32")
     models, words, image = [network, tiny], WORDS, SAMPLE
@@ -59,13 +59,15 @@ def test_pytorch_and_onnx_agree(tiny: ExportedSegmenter, asked: dict) -> None:
     assert (one.labels == other.labels).mean() > 0.999
     if one.part_labels is not None:
         assert (one.part_labels == other.part_labels).mean() > 0.999
-    plain = models[1].segment(image, words, edges=False, **asked)
+    plain = models[1].segment(image, words, **{**asked, "edges": False})
     assert 0.8 < (plain.labels == other.labels).mean() < 1
 
 
-def test_published_protocols_and_other_networks_have_them_only_if_asked(tiny: ExportedSegmenter) -> None:
+def test_published_protocols_parts_and_other_networks_have_them_only_if_asked(tiny: ExportedSegmenter) -> None:
     found = {edges: tiny.segment(SAMPLE, WORDS, window="official", edges=edges).labels for edges in (None, False, True)}
     assert np.array_equal(found[None], found[False]) and not np.array_equal(found[None], found[True])
+    default, off = (tiny.segment(SAMPLE, WORDS, parts={"cat": ["head"]}, edges=edges).labels for edges in (None, False))
+    assert np.array_equal(default, off)
     small, image = small_segmenter(), drawn_examples(1).images[0]
     plain, off, on = (small.segment(image, ["grass", "sky"], edges=edges) for edges in (None, False, True))
     assert np.array_equal(plain.confidence, off.confidence) and not np.array_equal(plain.confidence, on.confidence)

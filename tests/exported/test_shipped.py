@@ -44,7 +44,7 @@ def test_what_needs_the_network_says_so(exported: ExportedSegmenter, tmp_path: P
         "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]
         "export": lambda: export(exported, tmp_path / "folder"),  # type: ignore[arg-type]
     }
-    with pytest.raises(UsageError, match=rf"without the network; to {verb} it, load .* segvoc.load\('tiny'\)"):
+    with pytest.raises(UsageError, match=rf"without its network; to {verb} it, load .* segvoc.load\('tiny'\)"):
         calls[verb]()
     assert not [*tmp_path.iterdir()]
 

@@ -56,6 +56,7 @@ def test_every_option_that_changes_labels_is_in_the_record() -> None:
         keep_classes=3,
         background="other",
         threshold=0.5,
+        edges=True,
         tile=800,
         overlap=200,
         wrap=True,

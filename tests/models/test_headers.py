@@ -33,7 +33,7 @@ def test_a_file_brings_the_whole_configuration(preset):
     ],
 )
 def test_a_header_that_asks_for_something_unknown_is_one_line(record):
-    with one_line_error(CheckpointError, match=r"'w.safetensors' was made with what this segvoc doesn't know"):
+    with one_line_error(CheckpointError, match=r"'w.safetensors' needs a newer segvoc"):
         configuration_of(file_of("cat-seg-b", **record), PRESETS["cat-seg-b"])
 
 

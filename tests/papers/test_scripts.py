@@ -57,7 +57,7 @@ def test_a_script_is_run_from_a_clone() -> None:
     call = [sys.executable, "-m", "papers.radar", "--line", "ours"]
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("segvoc: error: --line 'ours' names no line") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("segvoc: error: --line 'ours' has no line name") and done.stderr.count("\n") == 1
 
 
 def test_wrong_radars_are_refused(script: Script) -> None:

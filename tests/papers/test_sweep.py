@@ -55,7 +55,7 @@ def test_each_value_is_evaluated_and_the_table_made(tmp_path):
     [
         ("top", "has no values to vary"),
         ("top=,", "has no values to vary"),
-        ("top=1,1", "same value twice"),
+        ("top=1,1", "has a duplicate value"),
         ("keep_classes=some", "keep_classes='some' is invalid"),
         ("keep_classes=0", "keep_classes=0 is invalid"),
         ("window=round", "window=round is unknown"),

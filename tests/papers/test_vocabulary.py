@@ -61,7 +61,7 @@ def test_a_reports_seen_classes_are_scored_apart_and_its_background_is_neither()
         (None, "holds no report"),
         ("{}", "holds no report"),
         ("[]", "holds no report"),
-        (json.dumps(report(parts={})), "drawn has seen and unseen parts of its own"),
+        (json.dumps(report(parts={})), "drawn already reports seen and unseen parts"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path, content, said):

@@ -93,9 +93,9 @@ def test_a_second_push_replaces_the_files_of_the_first_and_may_keep_the_card(hub
 def test_what_cannot_be_shared_is_told(hub, model):
     with one_line_error(UsageError, "no name of a repository", "owner/name"):
         model.push_to_hub("drawn", token=hub.repositories.token)
-    with one_line_error(UsageError, "nowhere else", "share its weights too"):
+    with one_line_error(UsageError, "unpublished weights", "share its weights too"):
         model.push_to_hub(NAME, weights=False)
-    with one_line_error(UsageError, "a network that its author built"):
+    with one_line_error(UsageError, "is a custom network"):
         segvoc.load("cat-seg-l", network=model.network, weights="random").push_to_hub(NAME)
     with one_line_error(CheckpointError, "can't be written to the hub", "not logged in"):
         model.push_to_hub(NAME)
@@ -126,7 +126,7 @@ def test_refusals_to_read_are_told(hub, model, home, monkeypatch):
             segvoc.load(name, **given)
     with one_line_error(UsageError, "give one of them"):
         segvoc.load(f"{NAME}@main", revision="v9")
-    with one_line_error(UsageError, "is no repository"):
+    with one_line_error(UsageError, "is not a repository"):
         segvoc.load("tiny", revision="v9")
     hub.status = 503
     with one_line_error(CheckpointError, "the hub answers 503"):

@@ -66,7 +66,7 @@ def test_callbacks_follow_a_run_that_was_stopped_and_resumed(tmp_path, monkeypat
         train(recipe, images, run, callbacks=[OnAFullDisk(), TensorBoard(), first], **call)
     trained = train(recipe, images, run, callbacks=[OnAFullDisk(), TensorBoard(), second], resume=True, **call)
 
-    warning = "segvoc: warning: OnAFullDisk is left out from here on ([Errno 28] No space left on device)"
+    warning = "segvoc: warning: OnAFullDisk is disabled ([Errno 28] No space left on device)"
     assert capsys.readouterr().err.count(warning) == 2
     assert [(start.done, start.steps, dict(start.kept)) for start in (*first.starts, *second.starts)] == [
         (0, 4, {}),
@@ -111,4 +111,4 @@ def test_a_training_that_fails_tells_so_and_a_tracker_that_cant_start_is_left_ou
             callbacks=[TensorBoard(), recorder],
         )
     assert recorder.ends == [RunEnd(status="failed", step=1, weights=None)]
-    assert capsys.readouterr().err.count("TensorBoard is left out from here on") == 1
+    assert capsys.readouterr().err.count("TensorBoard is disabled") == 1

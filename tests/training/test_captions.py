@@ -46,5 +46,5 @@ def test_without_a_readable_image_the_run_says_so(tmp_path):
 
 
 def test_margins_that_leave_no_cosine_are_refused():
-    with pytest.raises(UsageError, match=r"loss_eps=0\.5 leaves no cosine inside"):
+    with pytest.raises(UsageError, match=r"loss_eps=0\.5 leaves no range for the cosine"):
         RECIPE.with_settings(["loss_eps=0.5"])

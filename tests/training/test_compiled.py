@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from tests.processes import printed
 
 
 # a process of its own: annotations that are checked at run time break graphs
+@pytest.mark.slow
 def test_a_compiled_run_has_the_same_numbers_and_its_graphs_serve_all_steps(tmp_path, pytestconfig):
     shown = printed("-m", "tests.training.compiled_run", tmp_path, cwd=pytestconfig.rootpath)
     graphs = json.loads(shown)

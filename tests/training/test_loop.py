@@ -162,7 +162,7 @@ def test_sigterm_ends_the_step_saves_and_leaves(images, whole, tmp_path, monkeyp
 
 def test_a_run_in_the_folder_is_not_overwritten_nor_continued_otherwise(images, tmp_path):
     open_run(images, tmp_path / "run", steps=1).run()
-    with pytest.raises(UsageError, match="holds a run already; continue it with --resume"):
+    with pytest.raises(UsageError, match="already holds a run; continue it with --resume"):
         open_run(images, tmp_path / "run", steps=1)
     with pytest.raises(UsageError, match=r"started with other settings \(recipe\.data\.flip_prob: 0\.5, now 0\.25\)"):
         open_run(images, tmp_path / "run", steps=1, flip_prob=0.25, resume=True)

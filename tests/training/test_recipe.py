@@ -56,7 +56,7 @@ def test_a_recipe_is_written_as_json_and_read_back(name):
         ("flip_prob=2", "flip_prob=2.0 is out of range; give a number from 0 to 1"),
         ("color_jitter=yes", "color_jitter=yes is not true or false"),
         ("loss=mask", "loss=mask is not one of released, masked"),
-        ("short_sides=", "short_sides names no lengths"),
+        ("short_sides=", "short_sides is empty"),
         ("short_sides=0", "short_sides=0 is out of range"),
         ("model=tiny", "no setting 'model'"),
         ("blocks=two", "blocks=two is not a whole number"),
@@ -169,7 +169,7 @@ def test_the_recipe_of_syn_seg_is_the_papers_and_other_choices_are_settings():
 
 @pytest.mark.parametrize("seeds", [(), (1, 1)])
 def test_seeds_differ(seeds):
-    with pytest.raises(UsageError, match="not distinct seeds"):
+    with pytest.raises(UsageError, match="are not distinct"):
         Recipe(model="tiny", seeds=seeds)
 
 

@@ -122,4 +122,4 @@ def test_a_run_without_a_checkpoint_says_that_it_begins_again(tmp_path):
     del first
     again, state = RunFolder.open(tmp_path, CONFIG, resume=True)
     assert state is None
-    assert list(again.notes()) == [f"{str(tmp_path)!r} has no checkpoint yet: the run begins again at step 1"]
+    assert list(again.notes()) == [f"{str(tmp_path)!r} has no checkpoint yet: the run restarts at step 1"]

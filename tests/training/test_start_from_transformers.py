@@ -79,6 +79,6 @@ def test_a_file_of_segvoc_has_both_and_stands_alone():
     write_weights("run,1.safetensors", state, "part-cat-seg-b")
     after = started(part_network(), "run,1.safetensors")
     assert all(torch.equal(value, state[name]) for name, value in after.items())
-    with pytest.raises(UsageError, match="holds all encoders; name it alone"):
+    with pytest.raises(UsageError, match="holds all encoders; give only this file"):
         Path("run,1.safetensors").rename("run.safetensors")
         started(part_network(), "run.safetensors,dinov2.pth")

@@ -90,8 +90,8 @@ def test_who_is_not_logged_in_at_wandb_is_told_so_and_not_asked(tmp_path, monkey
     ):
         pass
     assert warnings == [
-        "Wandb is left out from here on (nobody is logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); "
-        "training goes on"
+        "Wandb is disabled (not logged in to W&B: run `wandb login`, or set WANDB_MODE=offline); "
+        "training continues"
     ]
 
 

@@ -94,7 +94,7 @@ def test_a_class_without_labels_keeps_its_text(tmp_path):
 def test_words_that_are_never_better_keep_their_text(tmp_path, capsys):
     images, chosen = drawn_images(tmp_path / "set", 8), recipe(8, steps=4, eval_every=1, lr=0.0)
     result = train(chosen, images, tmp_path / "run", device="cpu", progress=False)
-    assert "no better on held-out images than by their text alone" in capsys.readouterr().err
+    assert "no better on held-out images than by text alone" in capsys.readouterr().err
     assert not (tmp_path / "run/tuned.words.safetensors").exists()
     assert result.metrics["step"] == 2  # two validations in a row were no better
     assert segvoc.load(result.weights, device="cpu").taught == ()
@@ -143,9 +143,9 @@ def test_an_exported_model_has_its_tuned_words(tmp_path):
 
 def test_what_cant_be_tuned_is_refused(tmp_path):
     images = drawn_images(tmp_path / "set", 3)
-    with pytest.raises(UsageError, match="no multiple of 8; take 64"):
+    with pytest.raises(UsageError, match="not a multiple of 8; take 64"):
         recipe(3, pyramid_channels=12)
-    with pytest.raises(UsageError, match="doesn't go with parallel=fsdp"):
+    with pytest.raises(UsageError, match="which parallel=fsdp doesn't support"):
         recipe(30, parallel="fsdp")
     with pytest.raises(UsageError, match="leave out the label maps of objects"):
         train(recipe(3), images, tmp_path / "no", object_maps=images, device="cpu", progress=False)

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -31,13 +31,13 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
-    def apply(self, operator: str, *inputs: str, outputs: int = 1, **attributes: object) -> list[str]:
+    def apply(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
         """Add an operator; returns the names of its results."""
         names = [f"{operator.lower()}_{len(self.nodes)}_{number}" for number in range(outputs)]
         self.nodes.append(onnx.helper.make_node(operator, inputs, names, **attributes))
         return names
 
-    def one(self, operator: str, *inputs: str, **attributes: object) -> str:
+    def one(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add an operator with a single result."""
         return self.apply(operator, *inputs, **attributes)[0]
 

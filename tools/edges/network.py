@@ -6,6 +6,7 @@ Deng, ECCV 2020).
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -31,8 +32,9 @@ class Residual(nn.Module):
         self.expand = nn.Conv2d(channels, inner, 1)
         self.depthwise = nn.Conv2d(inner, inner, 3, padding=dilation, dilation=dilation, groups=inner)
         self.project = nn.Conv2d(inner, channels, 1)
-        nn.init.zeros_(self.project.bias)
-        self.project.weight.data.mul_(0.5)
+        with torch.no_grad():
+            cast(Tensor, self.project.bias).zero_()
+            self.project.weight.mul_(0.5)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Add what the surroundings say."""
@@ -58,18 +60,19 @@ class EdgeNetwork(nn.Module):
         self.upsampling = nn.Sequential(nn.Conv2d(CHANNELS + 64, 64, 1), nn.ReLU(), nn.Conv2d(64, 36, 1))
         with torch.no_grad():
             self.bias.weight.mul_(0.3)
-            self.bias.bias.zero_().view(-1, 9)[:, 4] = 2.0
-            self.upsampling[2].weight.mul_(0.3)
-            self.upsampling[2].bias.copy_(_bilinear().log())
+            cast(Tensor, self.bias.bias).zero_().view(-1, 9)[:, 4] = 2.0
+            last = cast(nn.Conv2d, self.upsampling[2])
+            last.weight.mul_(0.3)
+            cast(Tensor, last.bias).copy_(_bilinear().log())
 
     def forward(
         self,
         maps: Float[Tensor, "B K h w"],
-        pixels: Float[Tensor, "B 3 4h 4w"],
+        pixels: Float[Tensor, "B 3 4*h 4*w"],
         tap_1: Float[Tensor, "B 24 h w"],
-        tap_0: Float[Tensor, "B 48 h/2 w/2"],
-        appearance: Float[Tensor, "B 472 h/4 w/4"],
-    ) -> Float[Tensor, "B K 2h 2w"]:
+        tap_0: Float[Tensor, "B 48 h//2 w//2"],
+        appearance: Float[Tensor, "B 472 h//4 w//4"],
+    ) -> Float[Tensor, "B K 2*h 2*w"]:
         """Refine the maps; `pixels` are in [0, 255]."""
         fine = F.relu(self.fine(pixels / 127.5 - 1))
         x = self.coarse(fine)

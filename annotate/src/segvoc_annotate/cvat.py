@@ -1,6 +1,6 @@
 """A detection function for CVAT's automatic annotation: `cvat-cli task auto-annotate --function-module`.
 
-CVAT's labels are the words: a task with the labels "cat" and "sofa" gets masks of both.
+CVAT's labels are the words: a task with the labels "cat" and "sofa" gets masks for both.
 """
 
 from typing import Unpack
@@ -17,17 +17,16 @@ from segvoc_annotate.label_regions import coarse_polygons, label_regions
 
 
 class SegvocFunction:
-    """Gives every connected region of each word as a mask, or as polygons if CVAT asks for them.
+    """Returns the connected components of each word as masks, or as polygons if CVAT requests them.
 
     Args:
         words: the words, separated by commas; also the names of the labels.
-        words_file: a file with one word a line instead.
+        words_file: a file with one word per line instead.
         model: a preset, or a path; see `segvoc.load`.
         weights: a weights file for the model.
         device: "auto", "cpu", "cuda", ...
-        smallest: smallest number of pixels of a mask.
-        options: how to label, by the names of `LabelOptions`. The background gets no mask, nor do pixels below the
-            threshold.
+        smallest: minimum pixels per mask.
+        options: fields of `LabelOptions`. The background and pixels below the threshold get no mask.
 
     Raises:
         UsageError: there are no words, or the model is unknown.
@@ -55,7 +54,7 @@ class SegvocFunction:
 
     @property
     def spec(self) -> cvataa.DetectionFunctionSpec:
-        """The labels, by the index of their words."""
+        """The labels; ids are word indices."""
         names = enumerate(self._words.words)
         return cvataa.DetectionFunctionSpec(
             labels=[cvataa.label_spec(name, at, type="mask") for at, name in names if name != self._options.background]
@@ -65,7 +64,7 @@ class SegvocFunction:
         """Label one frame.
 
         Args:
-            context: what CVAT asks for: a lowest confidence, and masks or polygons.
+            context: CVAT's request: a minimum confidence, and masks or polygons.
             image: the frame.
         """
         result = self._model.segment(image, self._words, options=self._options)
@@ -88,4 +87,4 @@ class SegvocFunction:
 
 
 create = SegvocFunction
-"""The name that `cvat-cli` calls with the values of its `-p` options."""
+"""The factory that `cvat-cli` calls with its `-p` options."""

@@ -1,4 +1,4 @@
-"""The connected regions of a result, which annotators correct one by one."""
+"""Connected components of a result, for annotators to correct."""
 
 from collections.abc import Iterator
 
@@ -9,19 +9,19 @@ from segvoc import Segmentation
 from segvoc.annotations.connected_regions import Region, connected_regions
 
 _FINEST = 2.0
-"""How far a polygon may leave the outline of its region [px]."""
+"""Max deviation of a polygon from its region's outline [px]."""
 
 
 def label_regions(
     result: Segmentation, *, without: str | None = None, smallest: int = 1, least_confidence: float = 0.0
 ) -> Iterator[tuple[Region, float]]:
-    """The connected regions of every class, class by class, with the mean probability of their pixels, in [0, 1].
+    """Find the connected components of each class, with the mean probability of their pixels, in [0, 1].
 
     Args:
         result: a labeled image.
-        without: a class to leave out, for example that of the background.
-        smallest: smallest number of pixels of a region.
-        least_confidence: lowest mean probability of a region.
+        without: a class to leave out, for example the background.
+        smallest: minimum pixels per region.
+        least_confidence: minimum mean probability of a region.
 
     Raises:
         UsageError: scikit-image isn't installed.
@@ -34,7 +34,7 @@ def label_regions(
 
 
 def coarse_polygons(region: Region) -> Iterator[Float64[np.ndarray, "V 2"]]:
-    """The outer outlines of a region as polygons of (x, y) in pixels, with few vertices; holes are filled.
+    """Simplify the outer outlines of a region to polygons of (x, y) in pixels; holes are filled.
 
     The corner of the first pixel is (0, 0).
     """
@@ -43,10 +43,10 @@ def coarse_polygons(region: Region) -> Iterator[Float64[np.ndarray, "V 2"]]:
     filled = np.pad(region.inside, 1).astype(np.float32)
     for outline in find_contours(filled, 0.5, positive_orientation="high"):
         rows, columns = outline.T
-        # around a hole the turn is the other way
+        # holes wind the other way
         if np.sum(columns * np.roll(rows, -1)) - np.sum(rows * np.roll(columns, -1)) >= 0:
             continue
         coarse = approximate_polygon(outline, _FINEST)
         chosen = (coarse if len(coarse) > 3 else outline)[:-1]  # the first vertex is repeated at the end
-        # of the padded map, pixel centers are whole numbers
+        # pixel centers of the padded map are integers
         yield np.clip(chosen[:, ::-1] - 0.5 + [region.left, region.top], 0, None)

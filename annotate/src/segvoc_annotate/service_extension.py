@@ -1,4 +1,4 @@
-"""What segvoc-annotate adds to `segvoc serve`: an entry point of the group `segvoc.routes`."""
+"""Routes of segvoc-annotate for `segvoc serve`: an entry point of the group `segvoc.routes`."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnnotateRoutes:
-    """Adds the project's addresses, if there is a project, Label Studio's and the page."""
+    """Adds the routes of Label Studio, the page and the project, if any."""
 
     settings: AnnotateSettings
 

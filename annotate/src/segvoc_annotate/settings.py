@@ -1,4 +1,4 @@
-"""What is served beside the model: a project, the page, and Label Studio's addresses."""
+"""Settings of the project, the page and the Label Studio routes."""
 
 import os
 from dataclasses import dataclass, field
@@ -14,31 +14,31 @@ TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateSettings:
-    """What is served, and its limits.
+    """Served parts and their limits.
 
     Raises:
-        UsageError: Label Studio's address or its token isn't one.
+        UsageError: Label Studio's address or token is invalid.
     """
 
     project: Path | None = None
-    """Folder of the project; None: none is served."""
+    """Folder of the project; None: no project."""
     upload_bytes: int = 200_000_000
-    """Bytes of one upload of images into the project, and of what is known of an image."""
+    """Max bytes of an image upload into the project, and of a work file."""
     archive_bytes: int = 2_000_000_000
-    """Bytes of a dataset or project that is imported."""
+    """Max bytes of an imported dataset or project."""
     transfer_seconds: float = 600.0
-    """Time for such a body [s]."""
+    """Timeout of these bodies [s]."""
     watchers: int = 200
-    """Requests that may wait for changes of the project."""
+    """Max concurrent long polls for changes of the project."""
     page: Path = WEB
-    """Folder of the web page; without an index.html in it, the service has no page."""
+    """Folder of the web page; no page is served without an index.html in it."""
     label_studio: str | None = None
-    """Address of the Label Studio whose images may be fetched; None: none is."""
+    """Address of the Label Studio whose images may be fetched; None: fetch no images."""
     label_studio_token: str | None = field(default=None, repr=False)
     fetch_seconds: float = 30.0
-    """Time for fetching an image from Label Studio [s]."""
+    """Timeout for fetching an image from Label Studio [s]."""
     tasks: int = 100
-    """Tasks of Label Studio's in one request."""
+    """Max Label Studio tasks per request."""
 
     def __post_init__(self) -> None:
         address, token = self.label_studio, self.label_studio_token
@@ -53,7 +53,7 @@ class AnnotateSettings:
 
 
 def _is_origin(address: str) -> bool:
-    """Whether a URL names a server of HTTP, and nothing on it."""
+    """Whether a URL is an HTTP origin, without a path."""
     try:
         place = urlsplit(address)
         known = place.scheme in ("http", "https") and place.hostname and place.port != 0
@@ -63,14 +63,14 @@ def _is_origin(address: str) -> bool:
 
 
 def label_studio_token(file: str | None, option: str) -> str:
-    """Label Studio's token from a file or the environment.
+    """Read Label Studio's token from a file or the environment.
 
     Args:
         file: the file, if any.
-        option: where the file is given, for errors.
+        option: the file's option, for errors.
 
     Raises:
-        UsageError: there is none, both are given, or the file can't be read or is empty.
+        UsageError: the token is missing or given twice, or the file can't be read or is empty.
     """
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is not None and file is not None:

@@ -1,4 +1,4 @@
-"""A folder with the page and a model that runs in the browser, which any static server can serve."""
+"""A static site with the page and a model that runs in the browser."""
 
 import filecmp
 import gzip
@@ -15,36 +15,35 @@ from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.storage.atomic_writes import folder_in_the_making
 
 WEB = Path(__file__).parent / "web"
-"""The built page; its sources are in the repository's folder `annotate/web`."""
+"""The built page; its sources are in `annotate/web`."""
 
 MODEL_FOLDER = "model"
 """Name of the page's folder that holds the exported model."""
 
 CLICKS_FOLDER = "clicks"
-"""Name of its folder that holds the network of clicks, which is that of `tiny` whatever model the page labels with."""
+"""Name of the folder of the click network, always `tiny`'s regardless of the page's model."""
 
 CLICKS_FILE = "clicks.json"
-"""Describes the files in it."""
+"""Description of the click files."""
 
 TINY_WEIGHTS = "tiny.safetensors"
-"""Weights of the program for images, by the name that it has for them."""
+"""Weights file of the image program, as named in it."""
 
 _DESCRIPTION = "runtime.json"
-"""Names the WebAssembly file that the page was built for; not part of the page."""
+"""Names the page's matching WebAssembly file; not part of the page."""
 
 
 def write_page(out: Path, write_model: Callable[[Path], object], runtime: Path | None = None) -> None:
-    """Write the page around a model. The folder appears when it is complete.
+    """Write a page with a model, atomically.
 
     Args:
         out: the folder; an earlier page there is replaced.
-        write_model: writes the exported model into a folder, which doesn't exist yet.
+        write_model: writes the exported model into a new folder.
         runtime: the npm package onnxruntime-web, or the folder of its WebAssembly file; None: the file beside the built
             page, which wheels carry and `make web` writes.
 
     Raises:
-        UsageError: `out` is something else than a page, or the WebAssembly file is missing, or isn't the one that the
-            page was built for.
+        UsageError: `out` exists and isn't a page, or the WebAssembly file is missing or doesn't match the page.
         OutputError: the folder can't be written.
     """
     if out.exists() and not is_exported(out / MODEL_FOLDER) and (not out.is_dir() or any(out.iterdir())):
@@ -56,10 +55,10 @@ def write_page(out: Path, write_model: Callable[[Path], object], runtime: Path |
 
 
 def write_page_files(folder: Path, runtime: Path | None = None) -> None:
-    """Write the page's own files; see `write_page`.
+    """Write the page's files; see `write_page`.
 
     Args:
-        folder: the page's folder, which exists.
+        folder: the page's existing folder.
         runtime: as for `write_page`.
     """
     description = json.loads((WEB / _DESCRIPTION).read_text(encoding="utf-8"))
@@ -68,7 +67,7 @@ def write_page_files(folder: Path, runtime: Path | None = None) -> None:
     for path in WEB.iterdir():
         if path.name not in (_DESCRIPTION, packed):
             shutil.copyfile(path, folder / path.name)
-    # a quarter of its size on its way to the browser, whatever the server does
+    # compressed to a quarter, whatever the server does
     (folder / packed).write_bytes(gzip.compress(content, mtime=0))
 
 
@@ -93,10 +92,10 @@ def _runtime(description: dict[str, str], packed: str, folder: Path | None) -> b
 
 
 def click_description(weights: str) -> dict[str, object]:
-    """What `clicks.json` says.
+    """The content of `clicks.json`.
 
     Args:
-        weights: address of the weights of the program for images, relative to that of the description.
+        weights: address of the image program's weights, relative to the description's.
     """
     about = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
     protocol = about["protocols"]["auto"]
@@ -104,7 +103,7 @@ def click_description(weights: str) -> dict[str, object]:
 
 
 def _write_click_files(folder: Path, model: Path) -> None:
-    """Write what finds objects by clicks; the weights only where those of the page's model are others."""
+    """Write the click network; its weights only if the page's model has different ones."""
     folder.mkdir()
     own = model / TINY_WEIGHTS
     is_tiny = own.is_file() and filecmp.cmp(own, SHIPPED / TINY_WEIGHTS, False)

@@ -1,4 +1,4 @@
-"""Zips that are written piece by piece, and zips from anywhere that are unpacked safely."""
+"""Streaming zip writer, and safe unpacking of untrusted zips."""
 
 import os
 import shutil
@@ -15,16 +15,16 @@ from segvoc.storage.atomic_writes import writing
 from segvoc.storage.files import safe_path
 
 _STORED = frozenset((".zip", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".safetensors", ".gif", ".heic"))
-"""Suffixes of files that don't get smaller."""
+"""Suffixes of files that don't compress."""
 
 _LARGEST_FACTOR, _LARGEST_REST = 20, 50_000_000
-"""A zip may hold so many times its own bytes, and so many more [bytes]: images and label maps hardly shrink."""
+"""Max unpacked size as a factor of the zip's size, plus a constant [bytes]: images and label maps hardly shrink."""
 
 _BLOCK = 262_144
 
 
 class _Pieces:
-    """An open file that keeps what is written to it until it is taken."""
+    """A file-like buffer of written bytes."""
 
     def __init__(self) -> None:
         self.kept: list[bytes] = []
@@ -38,17 +38,17 @@ class _Pieces:
 
 
 class ZipStream:
-    """A zip that is sent while it is made: each call gives the next pieces. What doesn't get smaller is stored."""
+    """A streaming zip: each call yields the next pieces. Incompressible files are stored."""
 
     def __init__(self) -> None:
         self._pieces = _Pieces()
         self._archive = zipfile.ZipFile(cast(IO[bytes], self._pieces), "w")
 
     def add(self, name: str, path: Path) -> Iterator[bytes]:
-        """Add a file; one that isn't there any more is left out.
+        """Add a file; skip it if it no longer exists.
 
         Raises:
-            InputError: it can't be read.
+            InputError: the file can't be read.
         """
         try:
             with path.open("rb") as file:
@@ -66,12 +66,12 @@ class ZipStream:
         yield self._taken()
 
     def add_text(self, name: str, text: str) -> Iterator[bytes]:
-        """Add a file with a text."""
+        """Add a text file."""
         self._archive.writestr(_entry(name, time.time()), text)
         yield self._taken()
 
     def end(self) -> Iterator[bytes]:
-        """The table of all files."""
+        """Write the central directory."""
         self._archive.close()
         yield self._taken()
 
@@ -93,13 +93,13 @@ def _damage_named(path: str) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path!r} is no zip that can be unpacked: {one_line(error)}; save it again") from None
+        raise UsageError(f"{path!r} can't be unpacked as a zip: {one_line(error)}; save it again") from None
     except OSError as error:
         raise UsageError(f"{path!r} can't be read: {error.strerror or error}; check it") from None
 
 
 def zip_names(path: str | os.PathLike[str]) -> list[str]:
-    """The names of the files in a zip; none if it can't be read."""
+    """List the file names in a zip; empty if it can't be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
@@ -108,16 +108,16 @@ def zip_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def unpack_zip(path: str | os.PathLike[str], target: Path, wanted: Callable[[str], str | None]) -> None:
-    """Unpack a zip, whoever made it.
+    """Unpack an untrusted zip.
 
     Args:
         path: the zip.
-        target: the folder for its files, which is made where needed.
-        wanted: the place of a file in the folder by its name in the zip; None: it isn't unpacked.
+        target: the folder for its files, created if missing.
+        wanted: maps a name in the zip to a path in the folder; None skips the file.
 
     Raises:
-        UsageError: it is no zip, or one that would harm: with names that lead elsewhere, links, files that are there
-            twice, or more bytes than it can have.
+        UsageError: the file isn't a zip, or is unsafe: names that lead outside, links, duplicates, or too many
+            unpacked bytes.
         OutputError: the folder can't be written.
     """
     name = os.fspath(path)
@@ -150,7 +150,7 @@ def _check_size(total: int, path: Path) -> None:
         raise UsageError(f"{str(path)!r} would take {total} bytes, which is more than images and label maps can")
     with suppress(OSError):
         if total > (free := shutil.disk_usage(path.parent).free):
-            raise UsageError(f"{str(path)!r} takes {total} bytes, of which the disk has {free}; free some space")
+            raise UsageError(f"{str(path)!r} takes {total} bytes, but only {free} are free; free some space")
 
 
 def _extract(source: IO[bytes], target: Path) -> None:

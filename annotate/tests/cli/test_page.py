@@ -44,7 +44,7 @@ def test_an_exported_folder_becomes_a_page(segvoc_command: Command) -> None:
     assert json.loads(Path("site/clicks/clicks.json").read_text())["weights"] == {
         "tiny.safetensors": "tiny.safetensors"
     }
-    segvoc_command("page", "exported", "other", "--weights", "x").refused("which has its weights; leave out")
+    segvoc_command("page", "exported", "other", "--weights", "x").refused("with fixed weights; leave out")
     assert not Path("other").exists()
 
 

@@ -60,7 +60,7 @@ def test_from_labels_to_a_dataset_and_back(
             ("project", "export", "street", "--format", "voc", "--out", "out"),
             "no image of the project 'street' is done",
         ),
-        (("project", "import", "street"), "give --dataset, or --images"),
+        (("project", "import", "street"), "give --dataset or --images"),
         (("project", "import", "street", "--images", "photos", "--labels", "x"), "--labels and --classes"),
         (("teach", "--dataset", "street", "--out", "x.words.safetensors"), "is done; mark images as done"),
     ],

@@ -115,7 +115,7 @@ def test_ids_of_words_stay(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the word 'cat' is missing"):
         project.update(expected=3, words=record.words[:2])
     for words, said in (
-        ((*record.words, replace(cat, name="dog")), "one id"),
+        ((*record.words, replace(cat, name="dog")), "same id"),
         ((*record.words, replace(cat, id=9)), "'cat' is given twice"),
         ((*record.words, replace(cat, id=65_534, name="x")), "out of range"),
         ((*record.words, replace(cat, id=9, name=" x")), "white space"),
@@ -133,7 +133,7 @@ def test_ids_of_words_stay(tmp_path: Path) -> None:
         ("a.jpg", "'a.jpg' would share its label map with 'a.png'"),
         ("../x.png", "points outside"),
         (".x.png", "is hidden"),
-        ("x", "no suffix of an image"),
+        ("x", "no image suffix"),
         ("x\n.png", "no name of a file"),
     ],
 )
@@ -175,7 +175,7 @@ def test_images_elsewhere_stay_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"put '2\.png' there"):
         project.add("2.png", png())
     (tmp_path / "photos").rename(tmp_path / "moved")
-    assert "is not there; bring it back" in project.states()[1][0]
+    assert "does not exist; restore it" in project.states()[1][0]
 
 
 def test_what_is_removed_comes_back_with_everything(tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     assert [change.seq for change in project.history.after(5)] == [6, 7]
     for text, said in (
         ("{", "project.json' is damaged: it is not JSON"),
-        ('{"a": 1}', "is no project of segvoc"),
+        ('{"a": 1}', "is not a segvoc project"),
         ('{"format": "segvoc project", "version": 2}', "made by a newer segvoc"),
         ('{"format": "segvoc project", "version": 1}', "'name' is missing"),
     ):

@@ -198,7 +198,7 @@ def test_fine_tuning_ends_is_canceled_and_is_killed(project: Project) -> None:
     improvement = Improvement(project, open_network, steps=100_000)
     # whoever comes next takes over, and may begin again at once
     state = until(improvement, None)
-    assert (state.state, state.message) == ("failed", "the service was stopped while it learned; start it again")
+    assert (state.state, state.message) == ("failed", "the service stopped during training; start it again")
     assert sorted(path.name for path in (project.folder / "taught").iterdir()) == left
 
     assert improvement.start(finetune=True, by="ben").state == "running"

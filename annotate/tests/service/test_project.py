@@ -201,10 +201,10 @@ def test_datasets_come_and_go_as_zips(street: Path, tmp_path: Path) -> None:
         ({"labels.png": np.zeros((6000, 6000), np.uint8)}, "labels.png has 6000 x 6000 pixels"),
         ({"confidence.png": np.zeros((48, 64), np.uint16)}, "8-bit gray"),
         ({"labels.png": b"\x89PNG\r\n\x1a\n cut"}, "labels.png of the work file is damaged"),
-        ({"draft.png": b"x" * 2_000_000}, "the image has no room"),
+        ({"draft.png": b"x" * 2_000_000}, "too many for the image"),
         ({"labels.png": None}, "has no labels.png"),
         ({"state.json": "[" * 100_000}, "isn't JSON"),
-        ({"../evil.png": b""}, "isn't one of its files"),
+        ({"../evil.png": b""}, "is unknown or a duplicate"),
     ],
 )
 def test_work_files_are_not_trusted(street: Path, changes: dict[str, Any], said: str) -> None:

@@ -19,13 +19,13 @@ class Download:
     """One folder or file of an original download."""
 
     archives: tuple[str, ...]
-    """Names of the archive, the current one first; empty if the file is downloaded as it is."""
+    """Names of the archive, the current name first; empty if the file is downloaded unpacked."""
     member: str
     """The folder or file in the archive, without leading folders."""
     locations: tuple[str, ...]
-    """Where it may be after unpacking, below the data folder; `segvoc prepare` unpacks to the first location."""
+    """Possible locations after unpacking, below the data folder; `segvoc prepare` unpacks to the first."""
     suffix: str
-    """How the names of the files in the folder end; empty if `member` is a single file."""
+    """Suffix of the file names in the folder; empty if `member` is a single file."""
     page: str
     """Address of the download page."""
 
@@ -44,7 +44,7 @@ class BenchmarkParts:
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """All objects, those without parts included; the index is the label in an object map."""
+        """All objects, including those without parts; the index is the label in an object map."""
         return tuple(read_class_list(self.class_list)["obj_names"])
 
     @property
@@ -73,7 +73,7 @@ class BenchmarkParts:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A benchmark, as it is named on the command line."""
+    """A benchmark."""
 
     name: str
     """Name on the command line."""
@@ -106,7 +106,7 @@ class Benchmark:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names that the network is asked for, spelled as in the data set; the index is the label."""
+        """The class names that prompt the network, spelled as in the dataset; the index is the label."""
         if self.training_parts is not None:
             return self.training_parts.seen_classes
         return class_names(self.class_list)
@@ -140,7 +140,7 @@ class Benchmark:
         return published_scores(self.name)
 
     def published_for(self, preset: str) -> tuple[PublishedScore, ...]:
-        """The scores that papers report for a network: for parts one for each protocol, else one or none."""
+        """The scores reported for a network: for parts one per protocol, else one or none."""
         return tuple(score for score in self.published if score.preset == preset)
 
     @property
@@ -173,7 +173,7 @@ class PartRecord(LabeledImage):
 
 @dataclass(frozen=True, kw_only=True)
 class PartRecords(LabeledImages):
-    """Images of a part benchmark: each image comes once for every object in it, one record after the other."""
+    """Images of a part benchmark, with one record per object in an image."""
 
     images: tuple[PartRecord, ...]
     """By stem."""
@@ -189,7 +189,7 @@ class PartTrainingImage(LabeledImage):
 
 @dataclass(frozen=True, kw_only=True)
 class PartTrainingImages(LabeledImages):
-    """Images whose classes are the parts of objects that are seen in training, with label maps of all objects."""
+    """Images labeled with the parts of objects seen in training, with label maps of all objects."""
 
     images: tuple[PartTrainingImage, ...]
     """By stem."""
@@ -215,16 +215,16 @@ def find_benchmark(name: str) -> Benchmark:
 
 
 def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
-    """The images and label maps of a benchmark that `segvoc prepare` has prepared.
+    """Open the images and label maps of a prepared benchmark.
 
-    There may be fewer images than `Benchmark.image_count`: images were missing and `--partial` was given, or the
-    published evaluations leave some out too.
+    There may be fewer images than `Benchmark.image_count` if `--partial` allowed missing images, or if the published
+    evaluations leave some out too.
 
     Returns:
         The images: `PartRecords` for part benchmarks, `PartTrainingImages` for training sets of parts.
 
     Raises:
-        UsageError: the benchmark isn't prepared, or not completely; the message contains the command to run.
+        UsageError: the benchmark isn't fully prepared; the message has the command to run.
     """
     root = Path(root)
     remedy = f"run `segvoc prepare {benchmark.name} --data {root}`"

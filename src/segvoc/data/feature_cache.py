@@ -1,10 +1,10 @@
-"""Rows of tensors on disk, in safetensors files (shards) with a fixed number of rows; each shard is written once.
+"""On-disk cache of tensor rows, in write-once safetensors shards with a fixed number of rows.
 
     FOLDER/images-000000-<digest>.safetensors     tap0, tap1, ... (rows, views, tokens, width)
     FOLDER/phrases-000000-<digest>.safetensors    embeddings (rows, width)
 
-A shard's digest covers everything that its content depends on, so a stale shard is never read: with another encoder,
-other settings or a changed image, the file has another name.
+A shard's file name has a digest of everything that its content depends on (encoder, settings, images), so a stale
+shard is never read.
 """
 
 import json
@@ -28,7 +28,7 @@ DAMAGE = (OSError, SafetensorError, ValueError)
 """Exceptions that reading a damaged file raises."""
 
 OPEN_SHARDS = 64
-"""Files that a process keeps open for reading."""
+"""Max files that a process keeps open for reading."""
 
 _DIGEST_BYTES = 8
 
@@ -41,7 +41,7 @@ class FeatureCache:
     kind: str
     """Prefix of the file names."""
     digests: bytes
-    """The digests of all shards, 8 bytes each; nothing else of the set is kept in memory."""
+    """The digests of all shards, 8 bytes each; all that is kept in memory."""
     rows: int
     """Number of rows in all shards."""
     shard_rows: int
@@ -51,7 +51,7 @@ class FeatureCache:
     def of(
         cls, folder: Path, kind: str, contents: Iterable[object], shard_rows: int, *settings: object
     ) -> "FeatureCache":
-        """The cache of rows that depend on `settings`, and each on its item of `contents`."""
+        """Create a cache whose rows depend on `settings` and on their item of `contents`."""
         rows, digests, remaining = 0, [], iter(contents)
         while chunk := list(islice(remaining, shard_rows)):
             digests.append(bytes.fromhex(digest_of(settings, chunk))[:_DIGEST_BYTES])
@@ -79,7 +79,7 @@ class FeatureCache:
     def write(self, shard: int, tensors: Mapping[str, Tensor], problems: Mapping[int, str] | None = None) -> None:
         """Write a shard atomically.
 
-        All tensors have the rows of the shard as their first axis. `problems` say why rows have no features, by row.
+        The first axis of all tensors is the shard's rows. `problems` maps rows without features to the reason.
 
         Raises:
             OutputError: the file can't be written, for example because the disk is full.
@@ -88,7 +88,7 @@ class FeatureCache:
         write_bytes(self.path(shard), content)
 
     def read(self, row: int) -> dict[str, Shaped[Tensor, "..."]]:
-        """The tensors of a row, by name.
+        """Read the tensors of a row, by name.
 
         Raises:
             InputError: its file is missing or damaged.
@@ -102,7 +102,7 @@ class FeatureCache:
             raise _damaged(path, error) from None
 
     def problem(self, row: int) -> str | None:
-        """Why a row has no features; None if it has.
+        """Why a row has no features; None if it has some.
 
         Raises:
             InputError: its file is missing or damaged.

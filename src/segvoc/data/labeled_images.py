@@ -23,19 +23,19 @@ from segvoc.storage.resume import Stamp, stamp_of
 from segvoc.vocabulary import Vocabulary
 
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
-"""Folder of the lists. Names are in label order, spelled exactly as in the data sets."""
+"""Folder of the class lists. Names are in label order, spelled as in the datasets."""
 
 ENGLISH_NAMES: Mapping[str, str] = {
     "diningtable": "dining table",
     "pottedplant": "potted plant",
     "tvmonitor": "tv monitor",
 }
-"""English spelling of the class names that the data sets write as one word."""
+"""English spelling of class names that datasets write as one word."""
 
 
 @cache
 def read_class_list(name: str) -> Any:
-    """The content of a JSON file in `CLASS_LIST_FOLDER`, by name without suffix; don't modify it."""
+    """Read a JSON file in `CLASS_LIST_FOLDER` by name without suffix; don't modify the result."""
     return json.loads((CLASS_LIST_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -53,11 +53,11 @@ def image_stems(name: str) -> tuple[str, ...]:
 
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
-"""Suffixes of label maps, in the order in which they are looked for."""
+"""Suffixes of label maps, in search order."""
 
 
 ABSENCE_IMAGES = 300
-"""Images of a set that are read to find classes that occur nowhere."""
+"""Max images to read when looking for absent classes."""
 
 
 class ImageAndLabels(NamedTuple):
@@ -80,9 +80,9 @@ class LabeledImage:
     stem: str
     """Path of both below their folders, without suffix ("sub/photo")."""
     new_labels: tuple[int, ...] | None = None
-    """The label of each of the stored ones, 65535 for unlabeled; None: they are as stored."""
+    """Maps stored labels to labels, 65535 for unlabeled; None: unchanged."""
     stretch: Stretch | None = None
-    """The values of a gray image of more than 8 bits that are black and white; None: see `read_image`."""
+    """Black and white values of a gray image with more than 8 bits; None: see `read_image`."""
 
     def read(self, classes: int) -> ImageAndLabels:
         """Read the image and its labels, and check that they match.
@@ -97,7 +97,7 @@ class LabeledImage:
         return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
     def content(self) -> Path | bytes:
-        """The image: its path, or its file's content where that is part of another file.
+        """The image's path, or its content if embedded in another file.
 
         Raises:
             InputError: that file is damaged.
@@ -106,23 +106,23 @@ class LabeledImage:
 
     @property
     def identity(self) -> str:
-        """Its stem, and how it is read if it isn't as stored: what scores of it depend on besides the files."""
+        """Its stem and read options: everything besides the files that scores depend on."""
         changes = [repr(value) for value in (self.new_labels, self.stretch) if value is not None]
         return " ".join((self.stem, *changes))
 
     def exists(self) -> bool:
-        """Whether the image is there; what is in it isn't looked at."""
+        """Whether the image exists, without reading it."""
         return self.image.exists()
 
     def stamp(self) -> tuple[Stamp, Stamp]:
-        """The stamps of the image and of its labels, by which a change of their content is noticed."""
+        """Stamps of the image and its labels, to detect changes."""
         return stamp_of(self.image), stamp_of(self.labels)
 
     def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
         """Read only the labels.
 
         Args:
-            size: height and width of the image [px], which the labels must have too.
+            size: height and width of the image and the labels [px].
             classes: number of classes, which all labels must be below.
 
         Raises:
@@ -145,7 +145,7 @@ class LabeledImage:
         return labels if self.new_labels is None else label_table(dict(enumerate(self.new_labels)))[labels]
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
-        """The labels as they are stored.
+        """Read the labels as stored.
 
         Args:
             size: height and width of the image [px], for labels that are shapes.
@@ -156,11 +156,11 @@ class LabeledImage:
         return read_label_map(self.labels)
 
     def read_objects(self, size: tuple[int, int], stuff: Set[int] = frozenset()) -> UInt16[np.ndarray, "H W"] | None:
-        """The number of each pixel's object, 0 for none; None if the dataset has none.
+        """Read each pixel's object number, 0 for none; None if the dataset has no objects.
 
         Args:
             size: height and width of the image [px].
-            stuff: labels of what is no object unless the dataset says so: where all it has are shapes without groups.
+            stuff: labels that aren't objects unless the dataset says so (not for shapes without groups).
 
         Raises:
             InputError: a file is missing or damaged.
@@ -170,7 +170,7 @@ class LabeledImage:
         return self.stored_objects(size, stuff)
 
     def stored_objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
-        """As `read_objects`; `stuff` are stored labels."""
+        """Like `read_objects`, but `stuff` are stored labels."""
         return None
 
 
@@ -180,7 +180,7 @@ class FolderRules(TypedDict, total=False):
     background: str | None
     """The class that stands for "none of the others"."""
     owner: str | None
-    """The object that all other classes are parts of."""
+    """The object whose parts all other classes are."""
     skip: str | os.PathLike[str] | None
     """A folder to leave out."""
 
@@ -223,7 +223,7 @@ class LabeledImages:
             classes: JSON file with the list of class names, in label order.
             background: the class that stands for "none of the others".
             owner: the object that all classes except the background are parts of: "door" means "car's door".
-            skip: a folder inside `images` to leave out, such as that of the results, which are images too.
+            skip: a folder inside `images` to leave out, such as a results folder.
 
         Raises:
             UsageError: a folder is missing or empty, no image has a label map, two images share a label map, or the
@@ -247,7 +247,7 @@ class LabeledImages:
     def joined(
         cls, sets: Sequence["LabeledImages"], *, rename: Mapping[str, str] | None = None, drop: Iterable[str] = ()
     ) -> "LabeledImages":
-        """One set of the images of several, whose classes of one name are one class.
+        """Join several sets, merging classes of the same name.
 
         Args:
             sets: at least one.
@@ -255,7 +255,7 @@ class LabeledImages:
             drop: classes whose pixels become unlabeled.
 
         Raises:
-            UsageError: no set has a class that is renamed or dropped, none is left, or there are several backgrounds.
+            UsageError: a renamed or dropped class is unknown, no class is left, or there are several backgrounds.
         """
         rename, drop = dict(rename or {}), frozenset(drop)
         known = list(dict.fromkeys(word for one in sets for word in one.vocabulary.words))
@@ -268,7 +268,7 @@ class LabeledImages:
         backgrounds = list(dict.fromkeys(rename.get(str(word), str(word)) for word in found))
         if len(backgrounds) > 1:
             raise UsageError(
-                f"the backgrounds {backgrounds[0]!r} and {backgrounds[1]!r} are two classes; "
+                f"the backgrounds {backgrounds[0]!r} and {backgrounds[1]!r} differ; "
                 f"rename one: --rename {backgrounds[1]}={backgrounds[0]}"
             )
         names: Counter[str] = Counter()
@@ -292,18 +292,18 @@ class LabeledImages:
         )
 
     def stretched(self, stretch: str) -> "LabeledImages":
-        """The set with grays of more than 8 bits read with other values of black and white: "0,4095" or "2%,98%".
+        """Return the set with other black and white values for grays of more than 8 bits: "0,4095" or "2%,98%".
 
         Raises:
-            UsageError: that is no stretch.
+            UsageError: the stretch is invalid.
         """
         values = Stretch.parsed(stretch)
         return replace(self, images=tuple(replace(image, stretch=values) for image in self.images))
 
     def absent_classes(self) -> str | None:
-        """A line that names the classes that occur nowhere in the labels, besides the background; None: all occur.
+        """A line that names classes absent from the labels, except the background; None if all occur.
 
-        Of large sets, `ABSENCE_IMAGES` images are looked at. Images that can't be read are passed over.
+        Large sets are sampled (`ABSENCE_IMAGES` images). Unreadable images are skipped.
         """
         left = set(range(len(self.vocabulary))) - {
             label for label, word in enumerate(self.vocabulary.words) if word == self.background
@@ -326,7 +326,7 @@ class LabeledImages:
         return len(self.images)
 
     def only(self, indices: Iterable[int]) -> "LabeledImages":
-        """A set with only the images at these positions."""
+        """Select the images at these positions."""
         return replace(self, images=tuple(self.images[index] for index in indices))
 
     def read(self, index: int) -> ImageAndLabels:
@@ -338,9 +338,9 @@ class LabeledImages:
         return self.images[index].read(len(self.vocabulary))
 
     def read_objects(self, index: int, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"] | None:
-        """The number of each pixel's object in the image at a position, 0 for none; None if the dataset has none.
+        """Read the object number of each pixel of an image, 0 for none; None if the dataset has no objects.
 
-        Shapes of stuff (sky, wall, ...) are no objects, unless the dataset says so.
+        Shapes of stuff (sky, wall, ...) aren't objects unless the dataset says so.
 
         Args:
             index: the position.
@@ -353,14 +353,14 @@ class LabeledImages:
 
 
 def absence_line(names: Sequence[str], classes: int, unlabeled: int, pixels: int, where: str = "") -> str | None:
-    """A line about classes that no pixel of the labels has; None without any.
+    """A line about classes without a labeled pixel; None if there are none.
 
     Args:
         names: the classes.
         classes: number of all classes.
         unlabeled: pixels that are unlabeled.
-        pixels: of all labels.
-        where: what was looked at, if it wasn't all.
+        pixels: pixels of all labels.
+        where: which images were read, if not all.
     """
     if not names:
         return None

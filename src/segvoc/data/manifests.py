@@ -11,7 +11,7 @@ from segvoc.records import check_amounts, from_json, to_json
 from segvoc.storage.json_files import read_json, write_json
 
 PREPARED_LAYOUT = 1
-"""Version of the prepared files; those of another version are made again."""
+"""Version of the prepared files; other versions are prepared again."""
 
 PREPARATION_FOLDER = "segvoc"
 """Folder of the manifests and of the journals of unfinished preparations, below the data folder."""
@@ -49,13 +49,13 @@ class Manifest:
     sha256: str
     """SHA-256 over the names and contents of all files written."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Images or records that the published evaluations leave out too, with the reason."""
+    """Images or records left out as in the published evaluations, with the reason."""
     missing: tuple[str, ...] = ()
-    """Images whose files are missing, if that was allowed."""
+    """Images with missing files, if allowed."""
     failed: tuple[str, ...] = ()
     """Images whose files are damaged."""
     partial: bool = False
-    """Whether the benchmark has fewer images than it should."""
+    """Whether images are missing from the benchmark."""
     sources: Mapping[str, int] = field(default_factory=dict)
     """Original folders and files, with the number of files read from each."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -105,5 +105,5 @@ class Manifest:
         write_json(self.path(root, self.benchmark), content)
 
     def lost_files(self, root: Path) -> list[str]:
-        """Paths of files that belong to the records but no longer exist."""
+        """Paths of the records' files that no longer exist."""
         return [name for record in self.records for name in record.files if not os.path.exists(root / name)]

@@ -1,4 +1,4 @@
-"""The scores that papers report: all rows of their tables, and those to set beside the scores of a preset.
+"""Scores reported in papers: all rows of their tables, and the scores to compare a preset with.
 
 `published_scores.json` has the rows, with notes on the tables.
 """
@@ -15,7 +15,7 @@ from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
 
 Paper = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg"]
-"""A paper, by the name of its network."""
+"""A paper, named by its network."""
 
 LAST_VERSIONS: Mapping[Paper, str] = {
     "PCA-Seg": "CVPR 2026",
@@ -26,7 +26,7 @@ LAST_VERSIONS: Mapping[Paper, str] = {
 """The last version of each paper, which our networks follow."""
 
 PartProtocol = Literal["pred-all", "oracle-obj"]
-"""How parts are predicted: among all classes, or with the object given (OV-PARTS, PartCLIPSeg)."""
+"""Part protocols: prediction among all classes, or with the object given (OV-PARTS, PartCLIPSeg)."""
 
 PrintedScores = Mapping[str, float]
 """Scores on one benchmark, in percent: "miou"; "seen" and "unseen"; for parts also "harmonic", as printed. "found" is
@@ -35,7 +35,7 @@ the mean number of an image's classes that are found (ERR-Seg, Table 9)."""
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedScore:
-    """What a paper reports for a network on a benchmark."""
+    """A paper's score of a network on a benchmark."""
 
     preset: str
     """Our name of the network."""
@@ -46,7 +46,7 @@ class PublishedScore:
     protocol: PartProtocol | None = None
     """For parts: how they were predicted."""
     source: str = ""
-    """Address of the page with the scores, where there is one besides the paper."""
+    """URL of a page with the scores besides the paper, if any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +57,13 @@ class PublishedRow:
     """
 
     paper: Paper
-    """The paper that prints the row."""
+    """The paper of the row."""
     version: str
     """The version of the paper."""
     table: str
     """The table: "Table 1"."""
     row: str
-    """What tells the row from the others of its table."""
+    """Name of the row within its table."""
     preset: str
     """Our network; empty if there is none."""
     recipe: str
@@ -73,17 +73,17 @@ class PublishedRow:
     options: tuple[str, ...] = ()
     """Settings of the trained network for the evaluation, as NAME=VALUE."""
     labels: LabelKeywords = field(default_factory=LabelKeywords)
-    """Options of labels in the evaluation, in place of those of the published protocol."""
+    """Label options that override the published protocol in the evaluation."""
     protocol: PartProtocol | None = None
     """For parts: how they are predicted."""
     scores: Mapping[str, PrintedScores]
     """The printed scores, by benchmark."""
     main: bool = False
-    """Whether these are the scores of the preset as it is, as the paper reports them first."""
+    """Whether these are the main scores of the unchanged preset."""
     departs: str = ""
-    """How our network differs from that of the row; empty: not in anything that the paper or its code states."""
+    """Known differences of our network from the row's; empty: none from the paper or its code."""
     source: str = ""
-    """Address of a page with the same scores, besides the paper."""
+    """URL of a page with the same scores, besides the paper."""
 
     @property
     def title(self) -> str:
@@ -98,7 +98,7 @@ class PublishedRow:
         return f"{self.title}, {self.row}{protocol}"
 
     def score_on(self, benchmark: str) -> PublishedScore:
-        """The printed score on one of the benchmarks of `scores`."""
+        """The published score on a benchmark of `scores`."""
         return PublishedScore(
             preset=self.preset,
             table=self.title if self.main else self.name,
@@ -114,16 +114,16 @@ def _row(entry: dict[str, Any]) -> PublishedRow:
 
 
 PUBLISHED_ROWS: tuple[PublishedRow, ...] = tuple(map(_row, read_json(Path(__file__).with_suffix(".json"))["rows"]))
-"""The rows of all tables, paper after paper."""
+"""The rows of all tables, by paper."""
 
 
 def published_rows(preset: str) -> tuple[PublishedRow, ...]:
-    """All rows that a preset stands for, as it is or with settings, in the order of the tables."""
+    """All rows of a preset, unchanged or with settings, in table order."""
     return tuple(row for row in PUBLISHED_ROWS if row.preset == preset)
 
 
 def recipe_rows(recipe: str) -> tuple[PublishedRow, ...]:
-    """All rows that a recipe trains, as it is or with settings, in the order of the tables."""
+    """All rows of a recipe, unchanged or with settings, in table order."""
     return tuple(row for row in PUBLISHED_ROWS if row.recipe == recipe)
 
 
@@ -131,10 +131,10 @@ def find_rows(name: str) -> tuple[PublishedRow, ...]:
     """Look up rows by name.
 
     Args:
-        name: the name of a row, in upper or lower case; or a preset, for the rows that the papers report for it first.
+        name: a row's name, case-insensitive; or a preset, for its main rows.
 
     Raises:
-        UsageError: there are none; the message suggests similar names.
+        UsageError: the name is unknown; the message suggests similar names.
     """
     folded = name.casefold()
     rows = tuple(row for row in PUBLISHED_ROWS if row.name.casefold() == folded or (row.main and row.preset == name))
@@ -148,12 +148,12 @@ def find_rows(name: str) -> tuple[PublishedRow, ...]:
 
 
 def scored_benchmarks(preset: str) -> tuple[str, ...]:
-    """The benchmarks on which papers report scores of a preset as it is, in the order of the tables."""
+    """The benchmarks with published scores of the unchanged preset, in table order."""
     return tuple(dict.fromkeys(name for row in _main_rows() if row.preset == preset for name in row.scores))
 
 
 def published_scores(benchmark: str) -> tuple[PublishedScore, ...]:
-    """The scores that papers report for presets as they are, in the order of the tables; empty if there are none."""
+    """The published scores of unchanged presets on a benchmark, in table order; may be empty."""
     return tuple(row.score_on(benchmark) for row in _main_rows() if benchmark in row.scores)
 
 

@@ -1,4 +1,4 @@
-"""Reader processes of PyTorch's data loader: what is told when one of them is killed."""
+"""Workers of PyTorch's data loader, with a clear error if a worker is killed."""
 
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -11,13 +11,13 @@ _Batch = TypeVar("_Batch")
 
 
 def batches_of(loader: DataLoader[Any], what: str, fix: str) -> Iterator[Any]:
-    """Start the reader processes of a data loader now, and give its batches.
+    """Start the workers of a data loader now, and iterate over its batches.
 
-    The error says what the processes do ("reads images") and how to go on without them.
+    `what` ("reads images") and `fix` complete the error message.
 
     Raises:
-        ProcessError: (while iterating) a reader process was killed.
-        SegvocError: (while iterating) what a reader process has raised.
+        ProcessError: (while iterating) a worker was killed.
+        SegvocError: (while iterating) an error raised in a worker.
     """
     batches = iter(loader)
     return _naming_killed_readers(batches, what, fix) if loader.num_workers else batches
@@ -27,11 +27,11 @@ def _naming_killed_readers(batches: Iterator[_Batch], what: str, fix: str) -> It
     try:
         yield from batches
     except SegvocError as error:
-        # it comes with the reader's traceback, whose last line is that of the error
+        # the message includes the worker's traceback; its last line is the error
         raise type(error)(str(error).rstrip().rpartition("\n")[2].partition(": ")[2]) from None
     except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
-        # What a reader raises comes as "Caught ... in DataLoader worker process 0". One that is gone "exited
-        # unexpectedly" or "is killed by signal", or else a batch that it had announced can't be fetched from it.
+        # A worker's exception starts with "Caught ... in DataLoader worker process 0". A dead worker "exited
+        # unexpectedly" or "is killed by signal", or its announced batch can't be fetched.
         killed = str(error).startswith("DataLoader worker (pid") if isinstance(error, RuntimeError) else True
         if not killed or str(error).startswith("Caught "):
             raise

@@ -1,4 +1,7 @@
-"""Prompts: of parts, and the 80 that OpenAI's CLIP classifies ImageNet with (Radford et al., arXiv:2103.00020)."""
+"""Prompts: of parts, and the 80 that OpenAI's CLIP classifies ImageNet with (Radford et al., arXiv:2103.00020).
+
+`segvoc.models.presets` says which templates each preset uses.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Embeds vocabularies with a PyTorch text encoder: each prompt once, and again when the weights change."""
+"""Embeds vocabularies with a PyTorch text encoder and notices changed weights; the cache is in `word_encoder`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast

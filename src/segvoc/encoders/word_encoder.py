@@ -1,4 +1,4 @@
-"""Encodes vocabularies, whatever library runs the text encoder: each prompt once, independently of the others."""
+"""Encodes vocabularies, whatever library runs the text encoder: each prompt once, cached in memory and on disk."""
 
 import unicodedata
 import warnings

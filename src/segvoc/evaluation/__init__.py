@@ -1,1 +1,1 @@
-"""How well predictions agree with the truth: metrics, the loop over the images, and the report."""
+"""Metrics, the evaluation loop and the report."""

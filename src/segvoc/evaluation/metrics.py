@@ -1,4 +1,4 @@
-"""Metrics: the confusion matrix of the classes and its scores, and the scores of parts."""
+"""Metrics: the confusion matrix, its scores, and the scores of parts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ _DENSE_CODES = 4_000_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Confusion:
-    """A sparse confusion matrix: the pixels of each pair of a true and a predicted class.
+    """A sparse confusion matrix: pixel counts per pair of true and predicted class.
 
-    Pairs are distinct and sorted; those without any pixel are left out.
+    Pairs are distinct and sorted; empty pairs are left out.
     """
 
     classes: int
@@ -30,7 +30,7 @@ class Confusion:
     pixels: Int64[np.ndarray, " N"]
     """The number of pixels of each pair."""
     ignored: int = 0
-    """Pixels without a true class, which count nowhere else."""
+    """Pixels without a true class; no other count includes them."""
 
     @classmethod
     def count(
@@ -40,8 +40,8 @@ class Confusion:
 
         Args:
             truth: the true class of each pixel, below `classes`; 65535 is ignored.
-            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabeled) is wrong wherever there
-                is a true class.
+            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabeled) is wrong where a true class
+                exists.
             classes: number of classes.
 
         Raises:
@@ -51,21 +51,21 @@ class Confusion:
         true, given = truth[known].astype(np.int64), prediction[known].astype(np.int64)
         for what, labels in (("truth", true), ("prediction", given[given != UNLABELED])):
             if labels.size and labels.max() >= classes:
-                raise ValueError(f"the {what} has the label {labels.max()}, and there are {classes} classes")
+                raise ValueError(f"the {what} has label {labels.max()}, but there are only {classes} classes")
         given[given == UNLABELED] = classes
         codes, pixels = _counted(true * (classes + 1) + given, classes * (classes + 1))
         return cls._of(codes, pixels, classes, int(truth.size - true.size))
 
     @classmethod
     def total(cls, confusions: Iterable["Confusion"], classes: int) -> "Confusion":
-        """The sum of several confusions, which is exact in any order.
+        """Sum several confusion matrices; exact in any order.
 
         Raises:
-            ValueError: one has another number of classes.
+            ValueError: the numbers of classes differ.
         """
         confusions = list(confusions)
         if any(confusion.classes != classes for confusion in confusions):
-            raise ValueError(f"only confusions of {classes} classes can be added here")
+            raise ValueError(f"cannot add confusion matrices of different sizes; all need {classes} classes")
         pairs = [confusion.truth * (classes + 1) + confusion.prediction for confusion in confusions]
         codes, places = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]), return_inverse=True)
         pixels = np.zeros(len(codes), np.int64)
@@ -93,11 +93,11 @@ class Confusion:
         return _summed(self.truth, self.pixels, self.classes)
 
     def predicted_pixels(self) -> Int64[np.ndarray, " K"]:
-        """Pixels of each predicted class, among those with a true class."""
+        """Pixels of each predicted class; pixels without a true class don't count."""
         return _summed(self.prediction, self.pixels, self.classes + 1)[:-1]
 
     def unlabeled(self) -> int:
-        """Pixels with a true class and no predicted one."""
+        """Pixels with a true class but no predicted class."""
         return int(self.pixels[self.prediction == self.classes].sum())
 
     def scores(self) -> "Scores":
@@ -144,9 +144,9 @@ def _summed(classes: np.ndarray, pixels: np.ndarray, number: int) -> np.ndarray:
 class Scores:
     """The scores of a confusion matrix, in percent; NaN where a score is not defined.
 
-    They follow detectron2's evaluator, with which the papers' scores are computed: only classes with at least one true
-    pixel count (the others are NaN, however often they are predicted), and pixels without a true class count nowhere,
-    not even in the predicted area. An unlabeled pixel is a miss of its class.
+    They follow detectron2's evaluator, as the papers do: only classes with at least one true pixel count (the others
+    are NaN, however often they are predicted), and pixels without a true class are ignored, also in the predicted
+    area. An unlabeled pixel is a miss of its class.
     """
 
     miou: float
@@ -169,8 +169,8 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> Float64[np.ndarray, " K"]:
 
 
 PartRule = Literal["part-cat-seg", "ov-parts"]
-"""Which classes enter the mean of the seen and of the unseen classes: in PartCATSeg's evaluator (which PCA-Seg uses)
-those with IoU > 0, in OV-PARTS' those with at least one true or predicted pixel."""
+"""Which classes enter the means over seen and unseen classes: classes with IoU > 0 in PartCATSeg's evaluator (which
+PCA-Seg uses), classes with at least one true or predicted pixel in OV-PARTS'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +186,7 @@ class PartScores:
     mean_accuracy: float
     """Mean of hits / true over the classes."""
     seen: float
-    """Mean IoU of the parts of objects that are seen in training."""
+    """Mean IoU of the parts of objects seen in training."""
     unseen: float
     """Mean IoU of the other parts."""
     harmonic: float
@@ -202,7 +202,7 @@ class PartScores:
 def part_scores(
     confusion: Confusion, seen: Bool[np.ndarray, " K"], protocol: PartProtocol, rule: PartRule = "part-cat-seg"
 ) -> PartScores:
-    """The scores of a confusion matrix of parts.
+    """Compute the scores of a confusion matrix of parts.
 
     Pred-All: the overall scores have a background class in addition to the parts. All ignored pixels are hits of the
     background (the official evaluator forces them to it); unlabeled predictions are misses of their parts and count
@@ -252,14 +252,14 @@ def _harmonic(seen: float, unseen: float) -> float:
 def guided_parts(
     objects: Sequence[str], object_of: Sequence[int], names: Sequence[str], *, substring: bool = False
 ) -> list[list[int]]:
-    """For each object, the parts that may answer for it when it is given (Oracle-Obj), as ascending indices.
+    """Candidate parts of each object when the object is given (Oracle-Obj), as ascending indices.
 
     Args:
         objects: names of the objects.
         object_of: the object of each part, as an index.
         names: names of the parts ("dog's head").
-        substring: as published, all parts whose name contains the name of the object, so that "car's door" may answer
-            for "door"; otherwise only the parts of the object itself.
+        substring: as published, all parts whose name contains the object's name, so "car's door" is a candidate for
+            "door"; otherwise only the parts of the object itself.
     """
     return [
         [

@@ -1,7 +1,7 @@
-"""Multiply-adds of one forward pass, of our graph and of the published one.
+"""Multiply-adds of a forward pass, for our graph and the published graph.
 
 Papers call multiply-adds "FLOPs". Ours are counted on the meta device: all matrix products, convolutions and attention.
-The published graph repeats for each class some work that ours does once for an image.
+The published graph repeats some work per class that ours does once per image.
 """
 
 import math
@@ -25,16 +25,16 @@ from segvoc.selection_rules import Voted
 
 
 def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: int) -> dict[str, int]:
-    """Multiply-adds for one square image of the preset's own size, with cached text embeddings.
+    """Count multiply-adds for a square image of the preset's input size, with cached text embeddings.
 
-    ERR-Seg keeps as many classes as its authors do for a benchmark of this size, else as many as for free words.
+    ERR-Seg keeps as many classes as its paper does for a benchmark of this size, else as many as for free words.
 
     Returns:
         "side" of the image [px], "classes", classes "kept", multiply-adds "counted" in our graph and, for ERR-Seg with
         ConvNeXt-CLIP, "as_published".
 
     Raises:
-        UsageError: the preset or an option is unknown, or it is a part network.
+        UsageError: the preset or an option is unknown, or the network is a part network.
     """
     found = find_preset(preset)
     configuration = with_settings(found.configuration, options, preset)
@@ -53,16 +53,16 @@ def require_single_level(network: nn.Module) -> None:
     """Check that a network has one cost volume and one sequence of blocks.
 
     Raises:
-        UsageError: it is a part network, which has an object and a part level.
+        UsageError: the network is a part network, which has an object and a part level.
     """
     if isinstance(network, PartNetwork):
         raise UsageError(
-            "part networks have two levels and this analysis reads one; use another model, such as pca-seg-b or tiny"
+            "this analysis reads one level and part networks have two; use another model, such as pca-seg-b or tiny"
         )
 
 
 def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, keep: int | None) -> int:
-    """Multiply-adds of our graph for one square image, with cached text embeddings.
+    """Count the multiply-adds of our graph for a square image, with cached text embeddings.
 
     Args:
         network: the network, on the meta device and in evaluation mode.
@@ -78,7 +78,7 @@ def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, k
 
 
 def multiply_adds_of(work: Callable[[], object]) -> int:
-    """Multiply-adds of the matrix products, convolutions and attentions in a call, a backward pass in it included."""
+    """Count multiply-adds of matrix products, convolutions and attention in a call, including any backward pass."""
     counted: dict[Any, Callable[..., int]] = {torch.ops.aten.convolution_backward: _of_convolution_backward}
     with FlopCounterMode(display=False, custom_mapping=counted) as counter:
         work()
@@ -86,15 +86,15 @@ def multiply_adds_of(work: Callable[[], object]) -> int:
 
 
 def _of_convolution_backward(out: Sequence[int], x: Sequence[int], weight: Sequence[int], *more: Any, **_: Any) -> int:
-    """Operations of a convolution's gradients; PyTorch counts those of the weights as if there were no groups."""
+    """Operations of a convolution's gradients; PyTorch ignores groups in the weight gradients."""
     transposed, wanted = more[4], more[7]
     return 2 * math.prod(x if transposed else out) * math.prod(weight[1:]) * sum(wanted[:2])
 
 
 def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int | None:
-    """Multiply-adds of ERR-Seg's released graph; its image encoder is the same as ours, the head is not.
+    """Multiply-adds of ERR-Seg's released graph: our image encoder, a different head.
 
-    None for a ViT, with which no code was released.
+    None for a ViT, for which no code was released.
     """
     if not isinstance(network.image_encoder, ConvNextClipImageEncoder):
         return None
@@ -123,7 +123,7 @@ def err_head(head: Any, cells: int, classes: int, keep: int) -> int:
 
 
 def err_block(head: Any, cells: int, keep: int) -> int:
-    """Multiply-adds of one block of redundancy-reduced aggregation (Table 11 has those of four, for 32 classes)."""
+    """Multiply-adds of one redundancy-reduced aggregation block (Table 11 lists four blocks, for 32 classes)."""
     block, dim, total = head.blocks[0], head.merge_costs.out_channels, 0
     if block.spatial is not None:
         r1 = block.spatial.reduction
@@ -143,7 +143,7 @@ def _mlp(mlp: nn.Module) -> int:
 
 
 def _decoder(head: Any, sizes: tuple[int, ...]) -> int:
-    """Multiply-adds of the decoder for one class; of transposed convolutions, one for each input cell and weight."""
+    """Multiply-adds of the decoder per class; transposed convolutions count one per input cell and weight."""
     total = sizes[-1] * head.decoder.head.in_channels
     for stage, size in zip(head.decoder.stages, sizes, strict=True):
         up, conv1, conv2 = stage.upsample, stage.conv1, stage.conv2

@@ -1,4 +1,4 @@
-"""The protocol of an evaluation: the published one of a benchmark, `auto` on your own images, or what options say."""
+"""The protocol of an evaluation: published for a benchmark, `auto` on your own images, overridden by options."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,23 +20,23 @@ from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, may_drop
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedProtocol:
-    """How images of a benchmark become label maps in a paper's table."""
+    """How a paper labels the images of a benchmark."""
 
     source: str = ""
     """Where the protocol is published; empty if no paper scores the network on the benchmark."""
     options: LabelOptions = field(default_factory=lambda: LabelOptions(window="official"))
-    """The window, which names the network's `Protocol` with the resize, the views, class pooling and the cap on the
-    classes; the classes that the votes keep of each image; and the threshold of the background."""
+    """The window, which names the network's `Protocol` (resize, views, class pooling, cap on the classes); the classes
+    kept per image; and the background threshold."""
     templates: tuple[str, ...] = ()
     """Prompt templates; empty: the network's own."""
     substring_guide: bool = False
-    """For parts with the object given: see `EvaluationSettings`."""
+    """For Oracle-Obj; see `EvaluationSettings`."""
     chosen: str = ""
-    """What the paper leaves open, and what we chose."""
+    """What the paper leaves open, and our choice."""
 
 
 NO_PAPER = PublishedProtocol()
-"""The protocol on benchmarks where no paper scores a network: its own `official` window."""
+"""The protocol where no paper reports a score: the network's `official` window."""
 
 _SLIDING = PublishedProtocol(
     source="CAT-Seg, appendix A.3, and eval.sh of the released code", templates=(CLIP_TEMPLATE,)
@@ -45,7 +45,7 @@ _SLIDING_V1 = PublishedProtocol(source="CAT-Seg (arXiv v1), appendices A.2 and A
 _SLIDING_PCA = PublishedProtocol(source="PCA-Seg, eval.sh of the released code", templates=(CLIP_TEMPLATE,))
 
 ERR_SEG_KEPT: Mapping[str, int] = {"a-847": 48, "pc-459": 48, "a-150": 32, "pc-59": 24, "pas-20": 16}
-"""P, the number of classes that ERR-Seg keeps of each image, by benchmark (ERR-Seg, Table 8)."""
+"""P, the number of classes that ERR-Seg keeps per image, by benchmark (ERR-Seg, Table 8)."""
 
 _VIEWS = PublishedProtocol(
     source="SynSeg, appendix B",
@@ -94,19 +94,19 @@ PUBLISHED_PROTOCOLS: Mapping[Family, Mapping[str, PublishedProtocol]] = {
 
 
 def published_protocol(preset: str, benchmark: str) -> PublishedProtocol:
-    """The protocol by which a paper scores a network on a benchmark.
+    """Look up the protocol by which a paper scores a network on a benchmark.
 
     Returns:
-        The protocol; `NO_PAPER` if no paper scores this network there.
+        The protocol; `NO_PAPER` if no paper reports a score.
     """
     family = PRESETS[preset].family if preset in PRESETS else None
     return NO_PAPER if family is None else PUBLISHED_PROTOCOLS[family].get(benchmark, NO_PAPER)
 
 
 def err_seg_kept(classes: int) -> int:
-    """Number of classes that ERR-Seg keeps of so many: P of the benchmark with as many classes, else by our own rule.
+    """Number of classes that ERR-Seg keeps: P of the benchmark with this many classes, else by our rule.
 
-    For counting costs, which know a number of classes and no benchmark.
+    For cost estimates, which have a number of classes but no benchmark.
     """
     by_size = {len(find_benchmark(name).classes): kept for name, kept in ERR_SEG_KEPT.items()}
     return by_size.get(classes, OWN_SELECTION.keep(classes))
@@ -114,14 +114,14 @@ def err_seg_kept(classes: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """How images become label maps in an evaluation; `evaluation_protocol` makes one."""
+    """How an evaluation labels images; built by `evaluation_protocol`."""
 
     options: LabelOptions
     """How images are labeled."""
     steps: Protocol
-    """What its window and class selection stand for: resize, views, class pooling and the selection of classes."""
+    """The resolved window and class selection: resize, views, class pooling and selection rule."""
     classes: int
-    """Number of classes that the network looks for: not the background, but at most all words that stand for it."""
+    """Number of classes in the forward pass, without the background but with up to all of its stand-ins."""
     templates: tuple[str, ...]
     """Prompt templates."""
     substring_guide: bool
@@ -138,11 +138,11 @@ class EvaluationProtocol:
 
     @property
     def kept_classes(self) -> int | None:
-        """Number of classes that are kept of each image; None: all, or as many as the image suggests."""
+        """Number of classes kept per image; None: all, or a number that depends on the image."""
         return self.selection.keep if isinstance(self.selection, MostSimilar | Voted) else None
 
     def facts(self) -> dict[str, object]:
-        """What may change a score, as plain values under readable names."""
+        """Everything that may change a score, as plain values by readable names."""
         return {
             **{name: value for name, value in self.options.record().items() if name != "keep_classes"},
             "kept_classes": self.kept_classes,
@@ -153,7 +153,7 @@ class EvaluationProtocol:
         }
 
     def origin(self) -> dict[str, object]:
-        """Which paper the protocol is from, what that leaves open, and what deviates from it."""
+        """The paper of the protocol, what it leaves open, and the deviations from it."""
         published = self.published or PublishedProtocol()
         return {"source": published.source, "chosen": published.chosen, "deviations": list(self.deviations)}
 
@@ -161,15 +161,15 @@ class EvaluationProtocol:
 def evaluation_protocol(
     segmenter: Segmenter, task: EvaluationTask, settings: EvaluationSettings, preset: str | None = None
 ) -> EvaluationProtocol:
-    """The protocol by which a network is evaluated.
+    """Resolve the protocol by which a network is evaluated.
 
-    On a benchmark, whatever the settings leave open is as published, or the network's `official` window where no
-    paper scores this network. On other images it is as in `Segmenter.segment`.
+    Settings left open follow the published protocol on a benchmark, or the network's `official` window where no
+    paper reports a score. On other images they follow `Segmenter.segment`.
 
-    `preset` is the one whose published protocol it is; by default the one that the network was built from.
+    `preset` selects the published protocol; default: the preset that the network was built from.
 
     Raises:
-        UsageError: the network doesn't have the window, or the background is another than that of the images.
+        UsageError: the network doesn't have the window, or the background differs from the images' background.
     """
     preset = preset or str(segmenter.origin.get("preset", segmenter.name))
     published = None if task.benchmark is None else published_protocol(preset, task.benchmark.name)
@@ -208,7 +208,7 @@ def evaluation_protocol(
 
 
 def _of_options(protocol: EvaluationProtocol, published: EvaluationProtocol) -> Iterator[str]:
-    """The options that differ from the published ones, whose class selection is that in the same window."""
+    """The options that differ from the published ones; class selection is compared within the same window."""
     own = "the network's own"
     unset = {"keep_classes": f"{own} rule", "threshold": own if protocol.options.background else "none"}
     usual = published.options.record()
@@ -233,7 +233,7 @@ def _of_settings(settings: EvaluationSettings, segmenter: Segmenter) -> Iterator
 
 
 def _of_network(segmenter: Segmenter) -> Iterator[str]:
-    """The settings of the network that differ from its preset's, apart from its prompts."""
+    """The network settings, apart from prompts, that differ from the preset's."""
     record, preset = segmenter.origin.get(CONFIGURATION), PRESETS.get(str(segmenter.origin.get("preset")))
     if record is None or preset is None:
         return

@@ -12,12 +12,12 @@ from segvoc.models.presets import find_preset
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOrigin:
-    """Where a network comes from, which a segmenter does not know."""
+    """Where a network's weights come from; a segmenter doesn't record it."""
 
     preset: str
     """The name under which papers' scores are looked up."""
     weights: str = ""
-    """The weights, in words or as a path."""
+    """Description or path of the weights."""
     published: bool = False
     """Whether the weights are those of the paper."""
     options: Mapping[str, object] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class ModelOrigin:
 
 
 PUBLISHED_WEIGHTS = "published by the authors"
-"""How reports call the published weights of a preset."""
+"""Name of a preset's published weights in reports."""
 
 
 def origin_of(model: str, weights: str | None = None, options: Mapping[str, object] | None = None) -> ModelOrigin:
@@ -37,7 +37,7 @@ def origin_of(model: str, weights: str | None = None, options: Mapping[str, obje
         options: settings of the network that differ from the preset's.
 
     Raises:
-        UsageError: there is no preset of that name.
+        UsageError: the preset is unknown.
         CheckpointError: the file can't be read.
     """
     options = options or {}
@@ -63,19 +63,19 @@ class FailedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """The scores of all images, and how they came about."""
+    """The scores of all images, and facts about the run."""
 
     images: Sequence[EvaluationImage]
     """All images of the evaluation."""
     scores: Sequence[ImageScore]
-    """Of the images that could be read, in their order."""
+    """Scores of the images that could be read, in order."""
     failures: Sequence[FailedImage]
     """The other images."""
     peak_memory: float
-    """Of the process that used most [GB]."""
+    """Peak memory of the largest process [GB]."""
     processes: int
-    """How many processes took part."""
+    """Number of processes."""
     resumed: int
-    """Images that an earlier run had scored."""
+    """Images scored by an earlier run."""
     seconds: float
     """Duration of this run [s]."""

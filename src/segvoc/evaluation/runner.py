@@ -1,4 +1,4 @@
-"""The evaluation loop: images are read ahead of the network and scored behind it, and each score is kept at once."""
+"""The evaluation loop: images are prefetched, scores are computed in threads, and each is saved at once."""
 
 import hashlib
 import os
@@ -43,22 +43,22 @@ READER_THREADS = 4
 """Threads that read images."""
 
 BATCHES_AHEAD = 2
-"""Batches that are read while the network works on one."""
+"""Batches to prefetch."""
 
 BATCHES_BEHIND = 2
-"""Batches that wait to be scored; more would only fill the memory."""
+"""Size of the scoring queue, in batches; bounds memory."""
 
 TF32 = False
-"""Whether float32 products are rounded to TF32 on a GPU, whatever the process has set for itself."""
+"""Whether float32 products use TF32 on a GPU, regardless of the process-wide setting."""
 
 _JOURNALS = "journal"
 """The folder of the journals, one of each process."""
 
 OnStart = Callable[[int], object]
-"""Called once before the first image, with the number of images that this process still has to evaluate."""
+"""Called once before the first image with the number of images left for this process."""
 
 OnResult = Callable[[EvaluationImage, str | None], object]
-"""Called after each image, with the error if it could not be evaluated, else None; from several threads."""
+"""Called after each image with the error, or None; from several threads."""
 
 
 def evaluate(
@@ -80,22 +80,22 @@ def evaluate(
         report = segvoc.evaluate(model, images, "report/")
         print(report["miou"], {entry["name"]: entry["iou"] for entry in report["classes"]})
 
-    A benchmark that `segvoc prepare` has prepared is `EvaluationTask.of_benchmark("a-150", "data/")`, from
+    For a benchmark prepared by `segvoc prepare`, pass `EvaluationTask.of_benchmark("a-150", "data/")` from
     `segvoc.evaluation.task`. It is scored by its published protocol (`segvoc.evaluation.protocol`) unless
-    `settings` say otherwise; then the report names what deviates.
+    `settings` override it; the report then names the deviations.
 
-    The score of each image is kept in `out` as soon as it is known. If the process is killed, the same call goes on
-    from there and gives the same report to the last digit; images whose files have changed since are scored again.
-    Images that can't be read are listed in `report["failures"]`, and the others are scored.
+    The score of each image is saved in `out` at once. If the process is killed, the same call resumes and gives the
+    same report to the last digit; images whose files have changed since are scored again. Unreadable images are
+    listed in `report["failures"]`.
 
     Args:
         model: the network, from `segvoc.load`.
-        task: labeled images, which are scored in all their classes; or images with rules for scoring them.
+        task: labeled images, scored in all their classes; or an `EvaluationTask` with scoring rules.
         out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `images/`).
         settings: how to segment and score; by default a benchmark as published, other images as in `model.segment`.
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
             of unknown origin for the preset that the network was built from.
-        processes: this process among several that share the evaluation; see `segvoc.distributed.join_processes`.
+        processes: the process group that shares the evaluation; see `segvoc.distributed.join_processes`.
         on_start: for progress: called before the first image.
         on_result: for progress: called after each image.
         on_drawn: for progress: called before and after each example image of the report.
@@ -104,7 +104,7 @@ def evaluate(
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
 
     Raises:
-        UsageError: the model is an exported one, `out` holds another evaluation (other images, weights, settings, ...),
+        UsageError: the model is exported, `out` holds another evaluation (other images, weights, settings, ...),
             or another process writes it.
         OutputError: a file can't be written.
     """
@@ -122,7 +122,7 @@ def evaluate(
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
-        # a batch is done as a whole or not at all: its other images may change the last bits of a result
+        # a batch is redone as a whole: its other images may change the last bits of a result
         mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
         on_start(sum(map(len, mine)))
         failures = segment_and_score(
@@ -160,7 +160,7 @@ def evaluate_shown(
     origin: ModelOrigin,
     processes: Processes,
 ) -> Report:
-    """`evaluate` with a bar or lines of progress, and a line for each image that can't be read."""
+    """`evaluate` with progress output, and a line per unreadable image."""
 
     def count(_: EvaluationImage, error: str | None) -> None:
         if error is not None:
@@ -188,7 +188,7 @@ def evaluate_shown(
 
 
 class TaskSegmenter:
-    """A segmenter with the words and the protocol of an evaluation."""
+    """A segmenter with the words and protocol of an evaluation."""
 
     def __init__(self, segmenter: Segmenter, task: EvaluationTask, protocol: EvaluationProtocol) -> None:
         self.segmenter, self.task, self.protocol = segmenter, task, protocol
@@ -200,7 +200,7 @@ class TaskSegmenter:
 
     @property
     def batch(self) -> int:
-        """Images per call of `segment`; for parts one, since each image has its own objects."""
+        """Batch size of `segment`; 1 for parts, since the objects differ between images."""
         return self.segmenter.batch if self.task.parts is None else 1
 
     @cached_property
@@ -209,7 +209,7 @@ class TaskSegmenter:
         return self.segmenter.encode(self.task.images.vocabulary, background=self.protocol.options.background)
 
     def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:
-        """The predictions for a batch of images; for parts, `among` holds one for each object of the image."""
+        """The predictions for a batch of images; for parts, `among` holds one per object of the image."""
         among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
         images = [truth.image for truth in truths]
         with float32_products(tf32=TF32):
@@ -231,7 +231,7 @@ def segment_and_score(
     `keep` is called with each image, its truth and its score, in a thread; `on_result` as in `evaluate`.
 
     Returns:
-        The images that can't be read.
+        The unreadable images.
     """
     failures: list[FailedImage] = []
     scoring: deque[Future[None]] = deque()
@@ -266,7 +266,7 @@ def segment_and_score(
 def _read_ahead(
     batches: Sequence[Sequence[EvaluationImage]], classes: int
 ) -> Iterator[list[tuple[EvaluationImage, Future[GroundTruth]]]]:
-    """Each batch with its images being read, a few batches before it is needed."""
+    """Prefetch the images of each batch."""
     readers = ThreadPoolExecutor(READER_THREADS, "reader")
     reading: deque[list[tuple[EvaluationImage, Future[GroundTruth]]]] = deque()
     try:
@@ -280,13 +280,13 @@ def _read_ahead(
 
 
 def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImage]) -> dict[str, ImageScore]:
-    """The scores by stem, without those of images whose files have changed since."""
+    """The scores by stem, except of images whose files have changed since."""
     found = ((image.stem, done.get(image.stem, image.stamp())) for image in images)
     return {stem: score for stem, score in found if score is not None}
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory that was in use so far: of the GPU if the device is one, else of the process [GB]."""
+    """Peak memory so far: of the GPU if the device is one, else of the process [GB]."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return peak_gigabytes()
@@ -300,7 +300,7 @@ def _fingerprint(
     settings: EvaluationSettings,
     protocol: EvaluationProtocol,
 ) -> Key:
-    """All that may change a score, as plain values under readable names; long lists as their length and a digest."""
+    """Everything that may change a score, as plain values by readable names; long lists as length and digest."""
     return {
         "model": segmenter.name,
         "weights": origin.weights,

@@ -1,4 +1,4 @@
-"""Which labels count as seen in training, by the similarity of a text encoder, and the scores of seen and unseen ones.
+"""Which labels count as seen in training, by text-encoder similarity, and the scores of seen and unseen classes.
 
 Source: ERR-Seg, Sec. 4.1.3 (Table 2) and Sec. 4.2.1 (Table 5); CAT-Seg, Fig. 2.
 """
@@ -20,12 +20,12 @@ from segvoc.vocabulary import Vocabulary
 SEEN_ABOVE = 0.95
 """A label that is more similar than this to a training label counts as seen (Sec. 4.2.1).
 
-The paper's sentence has it the other way round ("unseen classes are defined as those with a label similarity exceeding
+The paper states the opposite ("unseen classes are defined as those with a label similarity exceeding
 0.95"). Its own numbers contradict that: by Table 2, 41 % of A-150's labels are at least 0.95 similar, and
 0.41 x 44.7 + 0.59 x 29.4 = 35.7 is Table 3's 35.8 mIoU only if the 44.7 of "seen" are theirs."""
 
 EQUAL_WITHIN = 1e-4
-"""Cosines above 1 minus this are 1: those of equal prompts."""
+"""Cosines within this of 1 count as 1 (equal prompts)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class NearestLabels:
     names: tuple[str, ...]
     """The labels."""
     nearest: tuple[str, ...]
-    """Their most similar training labels; of equally similar ones the first."""
+    """Their most similar training labels; ties go to the first."""
     similarity: Float32[np.ndarray, " K"]
     """Cosine of the two embeddings, in [-1, 1]."""
 
@@ -49,16 +49,16 @@ class NearestLabels:
 
 
 def nearest_labels(segmenter: NetworkSegmenter, names: Sequence[str], training: Sequence[str]) -> NearestLabels:
-    """Compare labels with training labels by the text encoder of a network.
+    """Compare labels with training labels by a network's text encoder.
 
-    Labels are embedded as for segmentation: with the network's prompt templates, whose embeddings are averaged, and of
-    several synonyms the first.
+    Labels are embedded as for segmentation: the mean over the network's prompt templates; only the first synonym
+    counts.
 
     Raises:
-        UsageError: there is no label in a list, or one is empty or given twice.
+        UsageError: a list is empty, or a label is empty or duplicated.
     """
     labels, known = Vocabulary(names), Vocabulary(training)
-    # float64, so that the order of a sum can't decide what is above the threshold
+    # float64, so that summation order can't decide what exceeds the threshold
     cosines = _embeddings(segmenter, labels) @ _embeddings(segmenter, known).T
     similarity, index = cosines.max(dim=1)
     return NearestLabels(
@@ -82,7 +82,7 @@ class SeenScores:
     unseen: float
     """Mean IoU of the unseen classes."""
     seen_count: int
-    """Number of seen classes with a true pixel: those in the mean."""
+    """Number of seen classes in the mean, that is, with a true pixel."""
     unseen_count: int
     """Number of unseen classes with a true pixel."""
 
@@ -90,12 +90,12 @@ class SeenScores:
 def seen_scores(
     scores: Scores, classes: Sequence[str], seen: Collection[str], *, apart: Collection[str] = ()
 ) -> SeenScores:
-    """Split the mean IoU by whether a class was seen in training, whatever the rule that decides it.
+    """Split the mean IoU by whether a class was seen in training.
 
     As in the overall mean, only classes with a true pixel count.
 
-    Names that aren't among `seen` are unseen, but those in `apart`, such as a background that stands for all other
-    classes, count in neither mean.
+    Names outside `seen` are unseen. Names in `apart`, such as a background that stands for all other classes, count
+    in neither mean.
     """
     counted = ~np.isnan(scores.iou) & np.array([name not in apart for name in classes], bool)
     known = np.array([name in seen for name in classes], bool)

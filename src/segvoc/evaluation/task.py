@@ -24,7 +24,7 @@ from segvoc.storage.resume import Stamp
 _GENERIC_FOLDERS = frozenset(
     ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")
 )
-"""Folder names that say nothing about their content."""
+"""Generic folder names, unsuitable as titles."""
 
 PART_BACKGROUND = "background"
 """The word for "none of the parts", for networks that have a background."""
@@ -34,21 +34,21 @@ PART_BACKGROUND = "background"
 class EvaluationSettings:
     """How images are segmented and scored.
 
-    What is left open follows the published protocol of a benchmark (`segvoc.evaluation.protocol`), and on
-    other images what `Segmenter.segment` does by itself.
+    Defaults follow the published protocol on a benchmark (`segvoc.evaluation.protocol`), and
+    `Segmenter.segment` on other images.
     """
 
     options: LabelKeywords = field(default_factory=LabelKeywords)
-    """Options of `LabelOptions` in place of the protocol's: {"window": "single"}."""
+    """`LabelOptions` that override the protocol's: {"window": "single"}."""
     limit: int | None = None
     """Number of images to evaluate, from the first; None: all of them."""
     substring_guide: bool | None = None
-    """For parts with the object given (Oracle-Obj): every part may answer whose name contains the object's, as in the
-    published evaluations, instead of the object's own parts alone. None: as published."""
+    """For parts with the object given (Oracle-Obj): candidates are all parts whose name contains the object's, as in the
+    published evaluations, instead of only the parts of that object. None: as published."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
-            raise UsageError(f"limit={self.limit} leaves no image; give a number from 1")
+            raise UsageError(f"limit={self.limit} leaves no image; it must be at least 1")
         LabelOptions(**self.options)
 
 
@@ -62,7 +62,7 @@ class GroundTruth(NamedTuple):
     objects: tuple[int | None, ...]
     """The object of each record; see `EvaluationImage.objects`."""
     stamp: list[Stamp]
-    """Of the files, from before they were read; see `EvaluationImage.stamp`."""
+    """File stamps from before reading; see `EvaluationImage.stamp`."""
 
     def combined(self) -> UInt16[np.ndarray, "H W"]:
         """The labels of all records in one map, later records over earlier ones."""
@@ -74,12 +74,12 @@ class GroundTruth(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationImage:
-    """An image with its records: one label map, or for parts one for each object."""
+    """An image with its records: one label map, or for parts one per object."""
 
     stem: str
     """Names the image in its set."""
     records: tuple[LabeledImage, ...]
-    """All of the same image file."""
+    """The records, all of the same image file."""
     objects: tuple[int | None, ...] = (None,)
     """For each record, the index of its object; None if no part of that object is a class."""
 
@@ -96,16 +96,16 @@ class EvaluationImage:
         return GroundTruth(first.image, [first.labels, *others], self.objects, stamp)
 
     def stamp(self) -> list[Stamp]:
-        """The stamps of the image and of each label map, to notice when one is replaced."""
+        """The stamps of the image and of each label map, to detect replaced files."""
         stamps = [record.stamp() for record in self.records]
         return [stamps[0][0], *(labels for _, labels in stamps)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTask:
-    """Labeled images, and the rules by which predictions on them are scored.
+    """Labeled images and their scoring rules.
 
-    `of_folders` makes one from your own images, `of_benchmark` from a prepared benchmark.
+    Create a task with `of_folders` from your own images, or `of_benchmark` from a prepared benchmark.
     """
 
     name: str
@@ -113,15 +113,15 @@ class EvaluationTask:
     title: str
     """For people."""
     images: LabeledImages
-    """The images; the network is asked for the words of their vocabulary."""
+    """The images; their vocabulary prompts the network."""
     classes: tuple[str, ...]
-    """The names of the classes that are scored."""
+    """Names of the scored classes."""
     collapse_from: int | None = None
-    """Predictions of this class or a later one count as this class."""
+    """Predictions of this or a later class count as this class."""
     parts: BenchmarkParts | None = None
     """Which object each class is a part of, for a part benchmark."""
     benchmark: Benchmark | None = None
-    """The benchmark that the images are of, whose published protocol and scores apply."""
+    """The benchmark, whose published protocol and scores apply."""
     source: Mapping[str, object] = field(default_factory=dict)
     """Facts about the data, for the report."""
 
@@ -133,7 +133,7 @@ class EvaluationTask:
         classes: str | os.PathLike[str],
         **rules: Unpack[FolderRules],
     ) -> "EvaluationTask":
-        """Your own images and label maps.
+        """Create a task from your own images and label maps.
 
         Args:
             images: folder of the images, including sub-folders.
@@ -153,16 +153,16 @@ class EvaluationTask:
 
     @classmethod
     def of_images(cls, images: LabeledImages) -> "EvaluationTask":
-        """Labeled images, scored in all their classes."""
+        """Create a task from labeled images, scored in all their classes."""
         return cls(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
 
     @classmethod
     def of_benchmark(cls, benchmark: Benchmark | str, root: str | os.PathLike[str]) -> "EvaluationTask":
-        """A benchmark that `segvoc prepare` has prepared.
+        """Create a task from a benchmark prepared by `segvoc prepare`.
 
         Args:
             benchmark: the benchmark, or its name, for example "a-150".
-            root: the data folder that was given to `segvoc prepare`.
+            root: the data folder given to `segvoc prepare`.
 
         Raises:
             UsageError: the name is unknown, or the benchmark is not prepared there.
@@ -207,19 +207,19 @@ class EvaluationTask:
         return [image_of(group) for group in itertools.islice(groups, limit)]
 
     def asked_background(self, has_background: bool) -> str | None:
-        """The word that the network is told is the background.
+        """The word passed to the network as the background.
 
         Parts compete with "none of the parts" where the network has a background (Pred-All).
 
         Args:
-            has_background: whether the network has a background of its own.
+            has_background: whether the network predicts a background.
         """
         if self.parts is not None and has_background:
             return PART_BACKGROUND
         return self.images.background
 
     def scored(self, labels: UInt16[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
-        """A predicted label map in the classes that are scored."""
+        """Map a predicted label map to the scored classes."""
         if self.parts is not None:
             # `PART_BACKGROUND` is the last word
             return np.where(labels == len(self.classes), np.uint16(UNLABELED), labels)
@@ -229,22 +229,22 @@ class EvaluationTask:
         return np.where(collapsed, np.uint16(self.collapse_from), labels)
 
     def published_for(self, preset: str) -> Sequence[PublishedScore]:
-        """The scores that papers report for a network."""
+        """The scores reported for a network in papers."""
         return () if self.benchmark is None else self.benchmark.published_for(preset)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageScore:
-    """What one image adds to the scores of its set."""
+    """An image's contribution to the scores."""
 
     stem: str
     """Names the image in its set."""
     seconds: float
-    """Time that the network took [s]."""
+    """Network time [s]."""
     kept_classes: int
     """Number of classes that class selection kept in any view of the image."""
     confusion: Confusion
-    """Of all records of the image."""
+    """Confusion matrix of all records of the image."""
     oracle: Confusion | None = None
     """For parts: the same with the object given (Oracle-Obj)."""
 
@@ -263,7 +263,7 @@ class ImageScore:
 def score_image(task: EvaluationTask, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
     """Compare a prediction with the truth.
 
-    For parts, the result's `group_labels` holds a prediction for each object of `present_objects`.
+    For parts, `result.group_labels` holds a prediction per object of `present_objects`.
     """
     classes, prediction = len(task.classes), task.scored(result.labels)
     oracle = None
@@ -287,12 +287,12 @@ def score_image(task: EvaluationTask, image: EvaluationImage, truth: GroundTruth
 
 
 def present_objects(objects: Sequence[int | None]) -> list[int]:
-    """The distinct objects of the records of an image, ascending."""
+    """The distinct objects of an image's records, ascending."""
     return sorted({owner for owner in objects if owner is not None})
 
 
 def shown_prediction(task: EvaluationTask, truth: GroundTruth, result: Segmentation) -> np.ndarray:
-    """The prediction as it is shown: for parts only where the truth has a part, since nothing else is scored."""
+    """The prediction to display; for parts, only where the truth has a part, since nothing else is scored."""
     prediction = task.scored(result.labels)
     if task.parts is None:
         return prediction

@@ -262,10 +262,13 @@ def export(
         model = model.with_taught(*taught)
     settings.check(model)
     with export_in_the_making(Path(out)) as folder:
-        reuses = settings == _Settings(format=format) and not afresh and _is_built_as_shipped(model)
-        if reuses:
+        if settings == _Settings(format=format) and not afresh and _has_shipped_network(model):
             say("copying the programs that ship")
-            _reuse_shipped(model, folder, settings)
+            copy_tiny(folder)
+            if not is_tiny(model.origin):  # words were learned with it
+                (folder / MANIFEST).unlink()
+                [pooling] = {protocol.pooling for protocol in model.protocols.values()}
+                _write_manifest(model, folder, {pooling: "words.onnx"}, settings)
         else:
             _write_folder(model, folder, settings, say)
         add_taught(folder, model.taught)
@@ -314,32 +317,12 @@ def _write_weights(
     return [folder / WEIGHTS_FILE]
 
 
-def _is_built_as_shipped(model: NetworkSegmenter) -> bool:
-    """Whether a model is `tiny`, possibly with fine-tuned weights."""
+def _has_shipped_network(model: NetworkSegmenter) -> bool:
+    """Whether a model's network is the shipped `tiny`, with or without taught words."""
     built = {name: model.origin.get(name) for name in ("preset", "configuration")}
-    return is_tiny(built) and model.protocols == ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols
-
-
-def _reuse_shipped(model: NetworkSegmenter, folder: Path, settings: _Settings) -> None:
-    """Write the shipped programs, with the model's weights where they differ from the shipped weights."""
-    copy_tiny(folder)
-    shipped = shipped_weights("tiny", PRESETS["tiny"]).tensors
-    state = {name: value.contiguous() for name, value in model.network.state_dict().items()}
-    changed = {name: value for name, value in state.items() if not torch.equal(value, shipped[name])}
-    if not changed:
-        return
-    changed |= {name: value for name, value in state.items() if name.endswith(".bias")}  # equal ones may differ now
-    try:
-        from segvoc.exporting.onnx_files import give_weights  # here, since it needs the extra
-    except ImportError:
-        raise missing_extra("onnxscript", "export") from None
-    (folder / WEIGHTS_FILE).write_bytes(save(changed))
-    manifest = ExportManifest.read(folder / MANIFEST)
-    for program in (*manifest.program_files, *manifest.files_apart):
-        give_weights(folder / program, folder / WEIGHTS_FILE)
-    [pooling] = {protocol.pooling for protocol in model.protocols.values()}
-    (folder / MANIFEST).unlink()
-    _write_manifest(model, folder, {pooling: "words.onnx"}, settings)
+    if not is_tiny(built) or model.protocols != ExportManifest.read(SHIPPED / TINY_MANIFEST).protocols:
+        return False
+    return _are_shipped(model.network.state_dict(), PRESETS["tiny"])
 
 
 def _are_shipped(state: Mapping[str, Tensor], preset: Preset) -> bool:

@@ -149,39 +149,6 @@ def refer_to(model: ir.Model, files: Sequence[Path]) -> None:
             _replace(model, value, stored, *place)
 
 
-def give_weights(program: Path, weights: Path) -> None:
-    """Replace the external and embedded weights of a program.
-
-    Args:
-        program: a file of `write_onnx`, modified in place, with the network's names of weights.
-        weights: a .safetensors file in the same folder; weights missing from it are unchanged.
-    """
-    model, stored = ir.load(program), dict(_tensors_of(weights))
-    for node in model.graph:
-        if node.op_type == "Conv" and len(node.inputs) == 3:
-            # equal biases are merged in the program
-            of, bias = (_stored_name(cast(ir.Value, one)) for one in node.inputs[1:])
-            own = f"{of.removesuffix('weight')}bias"
-            if bias != own and own in stored:
-                node.replace_input_with(2, _Expanded(model, stored, own, None).whole(None)[0])
-    for name, value in model.graph.initializers.items():
-        weight = name.removeprefix("stored.")
-        if weight in stored:
-            tensor = stored[weight].tensor(name)
-            value.const_value = tensor if name != weight else ir.tensor(tensor.numpy(), name=name)
-            value.dtype = tensor.dtype
-        elif weight.removesuffix(SCALE) in stored and value.const_value is not None:
-            value.const_value = ir.tensor(np.ones(value.const_value.shape.numpy(), np.float32), name=name)
-    ir.save(model, program)
-
-
-def _stored_name(value: ir.Value) -> str:
-    """The name of the weight that a value is computed from."""
-    while (node := value.producer()) is not None:
-        value = cast(ir.Value, node.inputs[0])
-    return str(value.name).removeprefix("stored.")
-
-
 def _tensors_of(path: Path) -> Iterator[tuple[str, _Stored]]:
     """The tensors of a .safetensors file, by name: a length, a JSON header, and their bytes one after another."""
     with path.open("rb") as file:

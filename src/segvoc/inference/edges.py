@@ -34,6 +34,9 @@ FEATURES = ("tap_1", "tap_0", "appearance")
 VIEW = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
 """Input size of `tiny`."""
 
+MOST_WORDS = 512
+"""Maps of more words stay as they are: refined maps have 16 times as many cells."""
+
 ISLAND = 1e-3
 """Connected components smaller than this share of a view take the surrounding word."""
 
@@ -48,7 +51,7 @@ def shipped_program(name: str) -> "OnnxProgram":
 
 def refined(
     logits: Float[Array, "N K h w"], pixels: Float32[np.ndarray, "N 3 H W"], features: Mapping[str, Array] | None
-) -> Float32[np.ndarray, "N K 2y 2x"]:
+) -> Float32[np.ndarray, "N K _ _"]:
     """Refine the maps of words by the image.
 
     Args:

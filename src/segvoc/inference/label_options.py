@@ -111,11 +111,11 @@ class LabelOptions:
     edges: bool | None = field(
         default=None,
         metadata=_text(
-            "Let masks follow the edges in the image; on by default for tiny in its own windows.", has_opposite=True
+            "Let masks follow the edges in the image; on by default for tiny, without parts.", has_opposite=True
         ),
     )
-    """Refine the maps of all words so that masks follow the image (`segvoc.inference.edges`); None: only for `tiny`,
-    except in published protocols."""
+    """Refine the maps of up to 512 words so that masks follow the image (`segvoc.inference.edges`); None: for `tiny` in
+    its own windows, without parts."""
     return_probabilities: bool = False
     """Keep the probability of every class at every pixel in the result."""
     tile: int | None = field(

@@ -16,7 +16,7 @@ from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.notebook_html import table
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.edges import refined, without_islands
+from segvoc.inference.edges import MOST_WORDS, refined, without_islands
 from segvoc.inference.job import LabelingJob, NotFinite, ReadImage, read_in_batches
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst, label_parts
@@ -408,9 +408,15 @@ class Segmenter(Teachable, Shareable, ABC):
             groups=checked_groups(groups, len(query.words)),
             # the classes kept for an image must not depend on the other images in its batch
             batch=1 if protocol.counts_classes or options.tiling is not None else self.batch,
-            edges=self._is_tiny and options.window in ("auto", "single") if options.edges is None else options.edges,
+            edges=self._follows_edges(options, has_parts=bool(query.candidates)),
             smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
+
+    def _follows_edges(self, options: LabelOptions, *, has_parts: bool) -> bool:
+        """Whether maps are refined: if nothing else is asked for, those of `tiny` in its own windows, without parts."""
+        if options.edges is not None:
+            return options.edges
+        return self._is_tiny and options.window in ("auto", "single") and not has_parts
 
     def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> Iterator[Segmentation | NotFinite | InputError]:
         """Label a batch of images; yields a result at a time."""
@@ -512,6 +518,8 @@ class Segmenter(Teachable, Shareable, ABC):
         job: LabelingJob,
     ) -> Float[Array, "N P y x"]:
         """Refine maps by the image's edges, and remove islands except of parts, which may be small."""
+        if logits.shape[1] > MOST_WORDS:
+            return logits
         fine = refined(logits, pixels, features)
         for number, maps in enumerate(fine):
             words = slice(job.query.named) if kept is None else to_numpy(kept[number, ...]) < job.query.named

@@ -1,1 +1,1 @@
-"""The table of models, and how each is built, loaded and converted."""
+"""The table of models; building, loading and converting them."""

@@ -25,7 +25,7 @@ NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegCon
 
 
 def input_size_of(config: NetworkConfig | None) -> int:
-    """Side of the images that a network with the encoders of a CLIP reads [pixels]; 0 for other networks."""
+    """Input size of a network with CLIP encoders [pixels]; 0 for other networks."""
     return config.encoder.input_size if isinstance(config, ClipNetworkConfig) else 0
 
 
@@ -78,7 +78,7 @@ def _timm_encoders(config: TimmEncoders) -> tuple[nn.Module, nn.Module]:
 def clip_segmentation_network(
     config: ClipNetworkConfig, image_encoder: nn.Module, text_encoder: nn.Module, backbone: nn.Module | None = None
 ) -> SegmentationNetwork:
-    """Build such a network on these encoders.
+    """Build a network on these encoders.
 
     Args:
         config: the aggregation, and how it is trained and prompted.
@@ -87,7 +87,7 @@ def clip_segmentation_network(
         backbone: guides the aggregation, see `build_backbone`; None: the image encoder does.
 
     Raises:
-        UsageError: there are no costs whose gradients could be stopped.
+        UsageError: `cost_gradient` is false and the network aggregates no costs.
     """
     layers = config.aggregation
     if backbone is not None:
@@ -121,18 +121,18 @@ def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
 
 
 class _ErrEncoders(NamedTuple):
-    """ERR-Seg's encoders, and what its aggregation gets from them."""
+    """ERR-Seg's encoders, and the sizes that its aggregation needs."""
 
     image: nn.Module
     text: nn.Module
     costs: int
-    """Costs of each class."""
+    """Costs per class."""
     guides: tuple[int, ...]
     """Channels of the maps that guide the aggregation, from coarse to fine."""
     lifts: tuple[int, ...]
     """Factors by which the decoder upsamples the last of them."""
     decoder_taps: tuple[int, ...]
-    """Channels of the decoder's guides after that."""
+    """Channels of the decoder's guidance after upsampling."""
 
 
 def _convnext_of_err_seg(config: ErrSegConfig) -> _ErrEncoders:

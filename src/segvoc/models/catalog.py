@@ -1,6 +1,6 @@
-"""What can be named: models, recipes and the files that they start from, without importing any network.
+"""The names of models, recipes and their initial weights, without importing any network.
 
-`catalog.json` says it, so that lists, help and errors need neither PyTorch nor the seconds that it takes to import.
+They are in `catalog.json`, so that lists, help and errors don't have to import PyTorch, which takes seconds.
 `tools/make_catalog.py` writes it from the tables of presets and recipes, and the tests compare it with them.
 """
 
@@ -21,24 +21,24 @@ CATALOG = Path(__file__).with_name("catalog.json")
 
 @dataclass(frozen=True, kw_only=True)
 class ListedModel:
-    """A model that can be named, as the lists show it."""
+    """A model as listed by `segvoc models`."""
 
     summary: str
     """One-line description."""
     ships: bool
     """Whether its weights ship with segvoc."""
     published: str | None
-    """The file of its weights, for `segvoc fetch`; None: none is fetched."""
+    """The weights file for `segvoc fetch`; None if it can't be fetched."""
     encoders: tuple[str, ...]
     """Published files that its training starts from."""
     fetches_encoders: bool
-    """Whether these are all that its training starts from."""
+    """Whether `encoders` is all that its training starts from."""
     how_to_get: str
     """Where its weights come from, if none ship or are fetched."""
     parameters: int
     """Number of its parameters."""
     trainable: int
-    """Those that the published recipe trains."""
+    """Number of parameters that the published recipe trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Catalog:
 
 
 def unknown_model(name: str) -> UsageError:
-    """The error for a name that no model has; it lists the names."""
+    """The error for an unknown model; it lists the names."""
     models = catalog().models
     return UsageError(
         f"model {name!r} is unknown{did_you_mean(name, models)}; it is one of {', '.join(models)}, or a "
@@ -61,10 +61,10 @@ def unknown_model(name: str) -> UsageError:
 
 
 def check_name_without_torch(name: str) -> None:
-    """Check, where PyTorch is missing, that it would help: that a name is a model's, a path, or may be a repository's.
+    """Check, without PyTorch, that a name is a model, a path, or possibly a repository.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: the name is none of these.
     """
     known = name in catalog().models or os.path.exists(name) or "/" in name or name.lower().endswith(".safetensors")
     if not known and find_spec("torch") is None:

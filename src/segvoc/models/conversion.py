@@ -64,11 +64,11 @@ class Conversion:
     tensors: int
     """Number of tensors written."""
     parts: tuple[str, ...]
-    """Modules of the network that the file contains; empty: all of them."""
+    """Modules of the network in the file; empty: all."""
     sha256: str
     """SHA-256 of the original file."""
     published: PublishedFile | None
-    """The published file that the original is identical to, if segvoc knows it."""
+    """The known published file with the same contents, if any."""
 
 
 def convert(
@@ -80,7 +80,7 @@ def convert(
     encoder_weights: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Convert a checkpoint in any published format to a segvoc file, which records its preset, origin and license.
+    """Convert a published checkpoint to a segvoc file, which records its preset, origin and license.
 
     Values and dtypes are kept. A plain CLIP has no aggregation, so its file contains only the encoders, unless the
     options ask for no aggregation.

@@ -1,4 +1,4 @@
-"""What the results of a model depend on, as digests: to keep words on disk, and to go on with a run."""
+"""Digests of everything that a model's results depend on, to cache words on disk and resume runs."""
 
 from functools import partial
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from segvoc.storage.files import digest_of
 
 
 def model_record(model: Segmenter) -> dict[str, str]:
-    """What the results of a loaded model depend on, by readable names: two models with equal records give equal ones.
+    """Everything that a model's results depend on, by readable names: equal records mean equal results.
 
     Reading the weights of a PyTorch network takes about 1.5 s per gigabyte.
     """
@@ -25,7 +25,7 @@ def model_record(model: Segmenter) -> dict[str, str]:
     from segvoc.models.network_segmenter import NetworkSegmenter
 
     assert isinstance(model, NetworkSegmenter)
-    # equal weights label otherwise with another activation or way to dense features
+    # equal weights give other labels with another activation or dense mode
     settings = digest_of(model.origin.get("configuration"))
     return record | {"weights": content_hash(model.network), "network settings": settings, "engine": _engine(model)}
 
@@ -37,12 +37,12 @@ def model_device(model: Segmenter) -> str:
 
 
 def keep_words(model: Segmenter) -> None:
-    """Let a model that was just loaded keep its words on disk (`PromptedWordEncoder.digest`).
+    """Enable the on-disk word cache of a loaded model (`PromptedWordEncoder.digest`).
 
     The encoder gets no reference to the model: a cycle would keep the weights in memory long after their last use.
     """
     encoder = model.encode_words
-    encoder = getattr(encoder, "encode", encoder)  # an encoder of parts has one of names inside
+    encoder = getattr(encoder, "encode", encoder)  # the part encoder wraps a name encoder
     if not isinstance(encoder, PromptedWordEncoder):
         return  # the words of an exported model may be fixed
     if isinstance(model, ExportedSegmenter):
@@ -61,7 +61,7 @@ def _network_words(encoder: PromptedWordEncoder) -> str:
     from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 
     tower = cast(VocabularyEncoder, encoder).text_encoder
-    # equal weights compute other embeddings with other activations, which only the modules tell
+    # equal weights give other embeddings with other activations, which only the modules show
     return digest_of(content_hash(tower), str(tower), f"torch {version('torch')}")
 
 
@@ -72,5 +72,5 @@ def _engine(model: Segmenter) -> str:
 
 
 def _exported_digest(manifest: ExportManifest) -> str:
-    # it has the digests of all files, which were checked when the folder was opened
+    # the manifest has the digests of all files, checked when the folder was opened
     return digest_of(manifest.to_json())

@@ -1,4 +1,4 @@
-"""Models that are neither presets nor files: shared folders and repositories, runs, and what other libraries saved."""
+"""Models from shared folders and repositories, runs, and other libraries."""
 
 import os
 import re
@@ -18,30 +18,30 @@ from segvoc.sharing.shareable import Shareable
 AnyShareable = TypeVar("AnyShareable", bound=Shareable)
 
 RUN_ENTRY = "recipe"
-"""Entry by which the `config.json` of a run is known."""
+"""Key that identifies the `config.json` of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundModel:
-    """A model in a folder or a repository, as what it consists of."""
+    """The parts of a model in a folder or a repository."""
 
     name: str
-    """Its name in results: as it was asked for."""
+    """Its name in results, as requested."""
     model: str
     """The preset, or the path of a file of segvoc."""
     weights: str | None = None
-    """A folder of weights of another library, for the preset; None: its own, or those of the file."""
+    """A folder of another library's weights for the preset; None: the weights of the preset or file."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Settings of the preset that the weights are for."""
     taught: tuple[str, ...] = ()
-    """Files of words that were taught to it."""
+    """Files of its taught words."""
     words: tuple[str, ...] = ()
-    """What it was trained on or taught."""
+    """The classes that it was trained on or taught."""
     background: str | None = None
-    """The word among them that means "none of the others"."""
+    """The word among `classes` that means "none of the others"."""
 
     def named(self, model: "AnyShareable") -> "AnyShareable":
-        """A model, loaded from these parts, under its name and with its words."""
+        """Apply the name and the words to a model loaded from these parts."""
         model.name = self.name
         if self.words:
             model.known_words, model.known_background = self.words, self.background
@@ -49,7 +49,7 @@ class FoundModel:
 
 
 def find_model(name: str, *, revision: str | None = None, token: Token = None) -> FoundModel | None:
-    """What a name stands for, if it is the path of a folder, or a repository of the hub, whose files are then fetched.
+    """Resolve the path of a folder, or a repository of the hub, whose files are then fetched.
 
     Args:
         name: the model's name.
@@ -60,13 +60,13 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
         The model; None for presets and files.
 
     Raises:
-        CheckpointError: it is of another library, damaged or incomplete, or can't be fetched.
-        UsageError: a revision is given for what has none.
+        CheckpointError: the model is unsupported, damaged or incomplete, or can't be fetched.
+        UsageError: a revision is given for something other than a repository.
     """
     place = _place(name, revision, token)
     if place is None:
         if revision is not None or token is not None:
-            raise UsageError(f"{name!r} is no repository of the hub; leave out its revision and the token")
+            raise UsageError(f"{name!r} is not a repository of the hub; leave out the revision and the token")
         return None
     get, listed = place
     config_path = get(CONFIG)
@@ -78,7 +78,7 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
         raise CheckpointError(
             f"{name!r} is an exported model; download it (hf download {name} --local-dir DIR), and load that folder"
         )
-    # the weights of a stranger's repository may be large: they aren't fetched to find out what they are
+    # identify an unknown repository without fetching its weights, which may be large
     own = get(SHARED_WEIGHTS) if os.path.isdir(name) or RUN_ENTRY in config else None
     if own is not None and named_weights(own, name):
         return FoundModel(name=name, model=str(own))
@@ -98,26 +98,26 @@ def find_model(name: str, *, revision: str | None = None, token: Token = None) -
 
 
 def trainable_model(name: str) -> str:
-    """A model to train further, as a preset or the path of a file of segvoc.
+    """Resolve a model for fine-tuning, to a preset or the path of a segvoc file.
 
     Args:
         name: a preset, a path, or a repository of the hub, whose weights are then fetched.
 
     Raises:
         CheckpointError: see `find_model`.
-        UsageError: it consists of taught words alone, or of the weights of another library.
+        UsageError: the model has only taught words, or weights of another library.
     """
     found = find_model(name)
     if found is None:
         return name
     if found.taught or found.weights is not None:
         given = f"--model {found.model}" + ("" if found.weights is None else f" --weights {found.weights}")
-        raise UsageError(f"{name!r} has no weights of segvoc's own to train; train its network: {given}")
+        raise UsageError(f"{name!r} has no segvoc weights to train; train its network: {given}")
     return found.model
 
 
 Get = Callable[[str], Path | None]
-"""The path of a file by its name; None if there is none."""
+"""Maps a file name to a local path; None if the file is missing."""
 
 
 def _place(name: str, revision: str | None, token: Token) -> tuple[Get, Callable[[], list[str]]] | None:
@@ -177,14 +177,14 @@ def _shared(name: str, shared: SharedModel, get: Get) -> FoundModel:
 
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-"""Where open_clip says what a model is."""
+"""open_clip's configuration file."""
 
 _CLIP = {"hidden_size": 768, "patch_size": 32, "image_size": 224}
 """Transformers' defaults of a CLIP's image encoder, which a configuration may leave out."""
 
 
 def _transformers_preset(config: Mapping[str, Any], name: str) -> str | None:
-    """The preset for a model that transformers saved; None: there is none."""
+    """The preset for a model saved by transformers; None if there is none."""
     kind = config.get("model_type")
     if kind == "clipseg":
         decoder = config.get("use_complex_transposed_convolution", False)
@@ -216,7 +216,7 @@ _SIGLIPS = {(768, 16): "siglip2-b", (1024, 16): "siglip2-l", (1152, 16): "siglip
 
 
 def _siglip_preset(config: Mapping[str, Any], name: str) -> str:
-    """The preset for a SigLIP that transformers saved."""
+    """The preset for a SigLIP saved by transformers."""
     vision, text = (_sizes_in(config, part, {}) for part in ("vision_config", "text_config"))
     width, patch, words = vision.get("hidden_size", 768), vision.get("patch_size", 16), text.get("vocab_size", 32000)
     preset = _SIGLIPS.get((width, patch))
@@ -229,13 +229,13 @@ def _siglip_preset(config: Mapping[str, Any], name: str) -> str:
 
 
 def _sizes_in(config: Mapping[str, Any], part: str, defaults: Mapping[str, int]) -> dict[str, Any]:
-    """What a part of a configuration of transformers says, beside the defaults."""
+    """The sizes in part of a transformers configuration, with defaults filled in."""
     found = config.get(part)
     return {**defaults, **found} if isinstance(found, Mapping) else dict(defaults)
 
 
 def _open_clip_preset(get: Get, name: str) -> str | None:
-    """The preset for a CLIP that open_clip saved, whose image encoder is timm's; None: there is none."""
+    """The preset for a CLIP saved by open_clip with a timm image encoder; None if there is none."""
     path = get(OPEN_CLIP_CONFIG)
     model = None if path is None else read_model_config(path, name).get("model_cfg")
     if not isinstance(model, Mapping):
@@ -251,21 +251,21 @@ def _open_clip_preset(get: Get, name: str) -> str | None:
 
 
 def _architecture(model: Mapping[str, Any]) -> tuple[object, ...]:
-    """What tells models of open_clip apart, but for the side of the images that they were trained with."""
+    """What distinguishes open_clip models, apart from the input size."""
     vision, text = (_sizes_in(model, part, {}) for part in ("vision_cfg", "text_cfg"))
     timms = re.sub(r"_\d+$", "", str(vision.get("timm_model_name")))
     return timms, model.get("embed_dim"), text.get("vocab_size"), text.get("width"), text.get("layers")
 
 
 def _transformers_options(config: Mapping[str, Any]) -> Mapping[str, object]:
-    """Settings of the preset that a configuration of transformers tells: a CLIP's activation, if it isn't OpenAI's."""
+    """Preset settings from a transformers configuration: a CLIP's activation, if it isn't OpenAI's."""
     vision = config.get("vision_config")
     gelu = isinstance(vision, Mapping) and vision.get("hidden_act") == "gelu"
     return {"activation": "gelu"} if config.get("model_type") == "clip" and gelu else {}
 
 
 def _foreign(name: str, config: Mapping[str, Any], files: list[str]) -> CheckpointError:
-    """What was found, and what to do."""
+    """The error for a model of another library."""
     architectures = config.get("architectures")
     found = [str(entry) for entry in architectures] if isinstance(architectures, list) else []
     library = config.get("library_name") or ("transformers" if "model_type" in config else "")

@@ -27,10 +27,10 @@ CONFIGURATION = "configuration"
 """Header entry of the configuration."""
 
 CUSTOM = "custom"
-"""Header entry that marks a network that no preset builds."""
+"""Header entry that marks a custom network."""
 
 TRAINING = "training"
-"""Header entry that tells how `segvoc train` has trained a network."""
+"""Header entry that records how `segvoc train` trained a network."""
 
 
 def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
@@ -39,15 +39,15 @@ def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
 
 
 def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
-    """The configuration of the network that a file's weights belong to; for a released checkpoint, that of the preset.
+    """Read the network configuration of a weights file; for a released checkpoint, the preset's.
 
     Args:
         file: a weights file, or its header alone.
-        preset: the preset to load it as. A file with only the encoders fits every preset with these encoders, whose
-            aggregation and prompts are then used; EVA's encoders keep the dense mode that they were distilled in.
+        preset: the preset to load it as. An encoder-only file fits every preset with these encoders and takes that
+            preset's aggregation and prompts; EVA encoders keep the dense mode of their distillation.
 
     Raises:
-        CheckpointError: the file needs a setting that this version doesn't know.
+        CheckpointError: the file has a setting unknown to this version.
     """
     own = None if file.preset is None else PRESETS.get(file.preset)
     if own is None:
@@ -58,7 +58,7 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
         configuration = own.configuration if entry is None else from_json(type(own.configuration), entry, CONFIGURATION)
     except UsageError as error:
         raise CheckpointError(
-            f"{file.path!r} was made with what this segvoc doesn't know ({error}); install a newer one"
+            f"{file.path!r} needs a newer segvoc ({error}); update it"
         ) from None
     if own is preset:
         return configuration
@@ -86,8 +86,8 @@ def write_network(
         path: the file; an existing one is replaced.
         name: the model's name, for errors.
         network: the network.
-        built: its preset and configuration, and how it was trained (`Segmenter.origin`).
-        taught: words that it was taught.
+        built: its preset, configuration and training record (`Segmenter.origin`).
+        taught: its taught words.
         origin: where the weights come from.
         license: license of the weights.
 
@@ -133,5 +133,5 @@ def is_custom(network: SegmentationNetwork, built: Mapping[str, object]) -> bool
 
 def _structure(network: nn.Module) -> tuple[object, object]:
     modules = [(name, type(module)) for name, module in network.named_modules()]
-    state = network.state_dict()  # a tokenizer comes with the weights, and may be of any size
+    state = network.state_dict()  # excludes the tokenizer, whose size varies
     return modules, {name: value.shape for name, value in state.items() if not name.endswith(f".{TOKENIZER}")}

@@ -1,4 +1,4 @@
-"""Loads a PyTorch network by name with its weights, from any supported file, ready to segment."""
+"""Loads a PyTorch network by name with its weights, from any supported file, and chooses its device and dtype."""
 
 import contextlib
 import os
@@ -36,10 +36,10 @@ ENCODERS = tuple(f"{tower}." for tower in TOWERS)
 """Key prefixes of the encoders."""
 
 COSTS = ("aggregation.skip.", "aggregation.synthesized.")
-"""Key prefixes of the sum of costs."""
+"""Key prefixes of the cost sum."""
 
 COMMON = ENCODERS + COSTS
-"""Key prefixes that networks with different aggregations share."""
+"""Key prefixes shared by networks with different aggregations."""
 
 
 def load_network(
@@ -53,7 +53,7 @@ def load_network(
     revision: str | None = None,
     token: Token = None,
 ) -> NetworkSegmenter:
-    """Load a PyTorch network, ready to segment; `segvoc.load` describes the arguments.
+    """Load a PyTorch network; see `segvoc.load` for the arguments.
 
     Raises:
         UsageError: the name, device, dtype or an option is unknown.
@@ -101,7 +101,7 @@ def _load_found(
     options: Mapping[str, object] | None,
     network: SegmentationNetwork | None,
 ) -> NetworkSegmenter:
-    """Load the parts of a shared model, which labels alike everywhere: "auto" is float32."""
+    """Load a shared model; "auto" is float32, for the same labels everywhere."""
     kind: DtypeName = "float32" if dtype == "auto" else dtype
     chosen = {**found.options, **(options or {})} or options
     try:
@@ -115,7 +115,7 @@ def _load_found(
 
 
 def _classes(file: WeightsFile) -> tuple[str, ...]:
-    """The classes that a file's network was trained on, if `segvoc train` wrote it."""
+    """The training classes of a file written by `segvoc train`."""
     classes = file.record.get("classes", ())
     return tuple(map(str, classes)) if isinstance(classes, list) else ()
 
@@ -133,7 +133,7 @@ def segmenter_of(
         preset: the preset that the network was built from.
         network: the network with its weights, on its device.
         configuration: the network's own configuration.
-        training: how `segvoc train` has trained it; None for weights that no user has trained.
+        training: the record of `segvoc train`; None if no user trained the weights.
     """
     trained = {} if training is None else {TRAINING: training}
     return NetworkSegmenter(
@@ -150,25 +150,25 @@ def segmenter_of(
 
 
 class NamedModel(NamedTuple):
-    """What a model's name says of its network before any weights are read."""
+    """A model's header and configuration, before any weights are read."""
 
     file: WeightsFile | None
     """The header of a file of segvoc; None for a preset."""
     preset: Preset
     configuration: NetworkConfig
-    """The configuration, with the changes."""
+    """The configuration with the changes applied."""
 
 
 def named_model(model: str, changes: Mapping[str, object] | None = None) -> NamedModel:
-    """Look up a preset, or read the header of a file of segvoc, or of one that was shared.
+    """Look up a preset, or read the header of a segvoc file or a shared model.
 
     Args:
         model: the name of the preset, or the path, or a repository of the hub.
-        changes: settings of the network that differ.
+        changes: network settings to override.
 
     Raises:
-        UsageError: there is no such preset or setting.
-        CheckpointError: the file can't be read, or segvoc didn't write it.
+        UsageError: the preset or a setting is unknown.
+        CheckpointError: the file can't be read or wasn't written by segvoc.
     """
     if (found := find_model(model)) is not None:
         model, changes = found.model, {**found.options, **(changes or {})}
@@ -179,15 +179,15 @@ def named_model(model: str, changes: Mapping[str, object] | None = None) -> Name
 
 
 def is_own_path(name: str) -> bool:
-    """Whether a model name is the path of a file that segvoc should have written."""
+    """Whether a model name is the path of a segvoc file."""
     return name not in PRESETS and name.lower().endswith(".safetensors")
 
 
 def named_preset(file: WeightsFile) -> str:
-    """The preset that a segvoc file is for.
+    """Return the preset of a segvoc file.
 
     Raises:
-        CheckpointError: segvoc didn't write the file, or a newer version did.
+        CheckpointError: the file wasn't written by segvoc, or by a newer version.
     """
     if file.preset is None:
         raise CheckpointError(
@@ -220,7 +220,7 @@ def filled(
     if network is None:
         if file.record.get(CUSTOM):
             raise CheckpointError(
-                f"{file.path!r} holds a network that its author built; build it and load it with network=..., or with "
+                f"{file.path!r} holds a custom network; build it and load it with network=..., or with "
                 "--network FILE.py:FUNCTION"
             )
         with weightless():
@@ -244,7 +244,7 @@ def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | N
 
 
 def state_of(name: str, preset: Preset, network: SegmentationNetwork, file: WeightsFile) -> dict[str, Tensor]:
-    """The network's state dict from a file; the keys of released checkpoints are renamed.
+    """Read the network's state dict from a file, renaming the keys of released checkpoints.
 
     Raises:
         CheckpointError: the weights are for another network.
@@ -261,14 +261,14 @@ def state_of(name: str, preset: Preset, network: SegmentationNetwork, file: Weig
 
 
 def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: WeightsFile) -> dict[str, Tensor]:
-    """The tensors of a segvoc file; a file with only the encoders fits every preset with these encoders."""
+    """The tensors of a segvoc file; an encoder-only file fits every preset with these encoders."""
     if "parts" not in file.record:
         if file.preset is not None and PRESETS.get(file.preset) is not preset:
             raise CheckpointError(f"these weights are for {file.preset!r}, not for {name}; load them under that name")
         own = without_taught(file.tensors)
         return begin_with(file, network) if isinstance(network.aggregation, NoAggregation) else own
     if file.record["parts"] != list(TOWERS):
-        raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
+        raise CheckpointError("its header names modules unknown to this segvoc; install a newer segvoc")
     from segvoc.checkpoints.official_towers import cosine_state  # imported here because timm takes seconds to import
 
     logits = cosine_state(network.aggregation, preset.cosine_logits)
@@ -276,9 +276,9 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
 
 
 def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Tensor]:
-    """The tensors of a segvoc file that a network with another aggregation shares.
+    """Read the tensors of a segvoc file that a network with another aggregation can reuse.
 
-    These are the encoders, and the sum of costs if it has the same shape.
+    These are the encoders, and the cost sum if its shape matches.
     """
     theirs, ours = (
         {name: value.shape for name, value in tensors.items() if name.startswith(COSTS)}
@@ -305,13 +305,13 @@ def find_device(device: str) -> torch.device:
 
 
 def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) -> torch.dtype:
-    """Find the dtype of most computations by name.
+    """Resolve the dtype of most computations by name.
 
     Args:
-        dtype: the name; "auto" is bfloat16 if the labels stay and the device multiplies it in hardware, else float32.
+        dtype: the name; "auto" is bfloat16 if `keeps_labels` and the device has bfloat16 hardware, else float32.
         device: the device of the network.
-        keeps_labels: whether bfloat16 was shown to keep the network's labels: whether the network has the weights and
-            configuration of a preset with `Preset.keeps_labels_in_bfloat16`.
+        keeps_labels: whether the network's labels are known not to change in bfloat16: its weights and configuration
+            are a preset's with `Preset.keeps_labels_in_bfloat16`.
 
     Raises:
         UsageError: the name is unknown, or the dtype is for GPUs.
@@ -326,7 +326,7 @@ def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) ->
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions that multiply bfloat16 matrices."""
+    """Whether a device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16
     return device.type == "cpu" and bfloat16_instructions() is not None

@@ -34,31 +34,31 @@ class FeatureSize:
     channels: int
     """Its channels."""
     stride: int
-    """Pixels of the image along a side of one of its cells."""
+    """Stride: pixels per cell along each axis."""
 
     def __str__(self) -> str:
-        """Both: "256 channels at stride 32"."""
+        """Format as "256 channels at stride 32"."""
         return f"{self.channels} channels at stride {self.stride}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AggregationInputs:
-    """What an aggregation is called with, but for the batch, the words and the size of the image."""
+    """Sizes of an aggregation's inputs, independent of batch, words and image size."""
 
     maps: tuple[FeatureSize, ...]
-    """Feature maps in the space of the words."""
+    """Feature maps in the text embedding space."""
     prompts: int
-    """Prompts of each word (P)."""
+    """Prompts per word (P)."""
     guidance: tuple[FeatureSize, ...]
-    """Feature maps that guide: one of the first map's size, then finer ones."""
+    """Guidance feature maps: the first map's size, then finer."""
 
     @property
     def cost_maps(self) -> int:
-        """Cost maps of each word: one for each map and prompt."""
+        """Cost maps per word: one per map and prompt."""
         return len(self.maps) * self.prompts
 
     def __str__(self) -> str:
-        """All of it in a few lines."""
+        """Format all sizes in a few lines."""
         lines = [
             f"maps: {'; '.join(map(str, self.maps))}",
             f"cost maps of a word: {self.cost_maps} ({len(self.maps)} maps x {self.prompts} prompts)",
@@ -68,10 +68,10 @@ class AggregationInputs:
 
 
 CELLS = 8
-"""Cells along the side of the image that is looked at."""
+"""Cells along each side of the probe image."""
 
 LICENSE = "that of the weights it started from and of its training data"
-"""License in a file's header where its author has stated none."""
+"""Default license in a file's header."""
 
 
 class NetworkSegmenter(Segmenter):
@@ -93,11 +93,11 @@ class NetworkSegmenter(Segmenter):
         Args:
             name: the model's name in results.
             network: the network; it is put into evaluation mode.
-            protocols: one for each `window`.
+            protocols: one per `window`.
             templates: prompt templates; `{}` stands for the word.
-            class_chunk: classes that the network refines at a time; bounds memory and doesn't affect results.
-            batch: images, or windows of images, that go through the network together (default: 1 on a CPU, else 8).
-            traits: options of `Segmenter` by the same names.
+            class_chunk: classes refined per chunk; bounds memory without affecting results.
+            batch: images or windows per forward pass (default: 1 on a CPU, else 8).
+            traits: passed to `Segmenter`.
         """
         self.network = network.eval()
         on_cpu = self.device.type == "cpu"
@@ -126,10 +126,10 @@ class NetworkSegmenter(Segmenter):
 
     @torch.inference_mode()
     def aggregation_inputs(self) -> AggregationInputs:
-        """What the encoders hand to the aggregation for a black image, and so what one of your own has to fit.
+        """Probe what the encoders pass to the aggregation, for building a custom one.
 
         Raises:
-            UsageError: the network has no aggregation of costs.
+            UsageError: the network has no cost aggregation.
         """
         network = self.network
         if network.features_type is not ImageFeatures:
@@ -148,7 +148,7 @@ class NetworkSegmenter(Segmenter):
         )
 
     def prepare_to_run(self) -> None:
-        """Refuse what PyTorch would hang at, or raise an error about its own insides for.
+        """Refuse what would make PyTorch hang or raise an obscure error.
 
         Raises:
             UsageError: see `check_fork`; or the network has no weights.
@@ -161,15 +161,15 @@ class NetworkSegmenter(Segmenter):
     def shareable(self, *, weights: bool | None = None) -> ShareableModel:
         """The model as files and facts; see `Shareable.shareable`.
 
-        Words alone, of a model with published weights, are checked against these when they are loaded.
+        Taught words shared without weights are checked against the published weights when loaded.
 
         Raises:
-            UsageError: the network isn't a preset's.
+            UsageError: the network is custom.
         """
         built, taught = self.origin, self.taught
         if "preset" not in built or is_custom(self.network, built):
             raise UsageError(
-                f"{self.name!r} is a network that its author built, which nobody could load without its code; share "
+                f"{self.name!r} is a custom network, which can't be loaded without its code; share "
                 "its file beside the code yourself"
             )
         base = str(built["preset"])
@@ -181,7 +181,7 @@ class NetworkSegmenter(Segmenter):
             write = partial(write_network, name=self.name, network=self.network, built=built, taught=taught, **options)
         elif not shipped and not (taught and preset.published):
             raise UsageError(
-                f"{self.name!r} has weights that are nowhere else, or no taught words; share its weights too"
+                f"{self.name!r} has unpublished weights, or no taught words; share its weights too"
             )
         facts = _facts(base, preset, built, taught, shipped=shipped)
         return ShareableModel(facts=facts, write_weights=write, taught=taught if shipped or write is None else ())
@@ -213,7 +213,7 @@ class NetworkSegmenter(Segmenter):
         return logits.float(), kept
 
     def _sent(self, pixels: Float32[np.ndarray, "N 3 H W"]) -> Float32[Tensor, "N 3 H W"]:
-        """Views on the device; a GPU copies them from pinned memory, while the host goes on."""
+        """Views on the device; copies to a GPU are pinned and asynchronous."""
         image = torch.from_numpy(pixels)
         return (image.pin_memory() if self.device.type == "cuda" else image).to(self.device, non_blocking=True)
 
@@ -226,7 +226,7 @@ class NetworkSegmenter(Segmenter):
 
 
 def classes_at_a_time(device: torch.device) -> int:
-    """How many classes a chunk should have on a device: what fits into a CPU's caches, or keeps a GPU busy."""
+    """Chunk size in classes: fits a CPU's caches, or keeps a GPU busy."""
     return 8 if device.type == "cpu" else 128
 
 
@@ -234,24 +234,24 @@ def require_network(model: Segmenter, what: str) -> None:
     """Refuse an exported model where a network is needed.
 
     Args:
-        model: what `segvoc.load` gave.
-        what: what it is needed for: a verb.
+        model: from `segvoc.load`.
+        what: the purpose, as a verb.
 
     Raises:
-        UsageError: the model is an exported one, whose programs have no network.
+        UsageError: the model is exported and has no network.
     """
     if not isinstance(model, NetworkSegmenter):
         source = model.origin.get("preset", model.name)
         raise UsageError(
-            f"{model.name!r} is exported programs, without the network; to {what} it, load the preset or file that it "
-            f"was exported from: segvoc.load({source!r})"
+            f"{model.name!r} is an exported model without its network; to {what} it, load the preset or file it was "
+            f"exported from: segvoc.load({source!r})"
         )
 
 
 def _facts(
     base: str, preset: Preset, built: Mapping[str, object], taught: Sequence[TaughtWords], *, shipped: bool
 ) -> CardFacts:
-    """What the model itself says; the folder of a run says more."""
+    """Model-card facts from the model; the folder of a run adds more."""
     training = built.get(TRAINING)
     trained: Mapping[str, Any] = training if isinstance(training, dict) else {}
     network = TINY if base == "tiny" else f"the network `{base}` of segvoc ({preset.summary})"

@@ -1,4 +1,4 @@
-"""`segvoc.load`: opens any model by name or path, with the engine that can run it."""
+"""`segvoc.load`: opens any model by name or path, with an engine that can run it."""
 
 import os
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def list_models() -> tuple[str, ...]:
-    """The names that `load` takes besides paths; without PyTorch there is only `tiny`."""
+    """List the presets that `load` takes; without PyTorch, only `tiny`."""
     if find_spec("torch") is None:
         return ("tiny",)
     from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
@@ -44,40 +44,38 @@ def load(
     revision: str | None = None,
     token: Token = None,
 ) -> "NetworkSegmenter":
-    """Load a model, ready to segment.
+    """Load a model.
 
     Args:
-        name: a preset (`segvoc models` lists them; without PyTorch there is only `tiny`), the path of a .safetensors
-            file written by segvoc, a folder that `segvoc export` wrote, which runs on the CPU, also without
-            PyTorch, the folder of a run, a repository of the Hugging Face hub that `segvoc push`
-            wrote ("owner/name", or "owner/name@revision"), or one, or a folder, in which transformers has saved a
-            CLIP, SigLIP 2 or CLIPSeg, or open_clip a SigLIP 2, PE-Core or MobileCLIP. A folder with the name of a
-            preset is meant by a path ("./tiny").
+        name: a preset (see `segvoc models`; without PyTorch only `tiny`), a .safetensors file written by segvoc, a
+            folder written by `segvoc export` (runs on the CPU, also without PyTorch), the folder of a run, or a
+            Hugging Face repository written by `segvoc push` ("owner/name" or "owner/name@revision"). Repositories
+            and folders may also hold a CLIP, SigLIP 2 or CLIPSeg saved by transformers, or a SigLIP 2, PE-Core or
+            MobileCLIP saved by open_clip. If a folder is named like a preset, write it as a path ("./tiny").
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
         device: "auto" (NVIDIA's GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1" or 1, ... or "mps", Apple's
             GPU, on which segvoc has not been tested.
-        dtype: "float32", to train, to save, and for scores to compare; "bfloat16" or, on a GPU, "float16" for most
-            weights and computations, which saves memory and, on processors with instructions for it and on GPUs, much
-            time, but changes labels where classes are about equally likely; or "auto": "bfloat16" where the device
-            multiplies it in hardware and the weights are the shipped ones of `tiny`, of whose labels hardly any
-            change, else "float32", also for a repository: what is shared labels alike everywhere.
-            PyTorch's own names, such as `torch.float32`, are taken too.
-        options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights that
-            were distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
-            own.
-        network: your own network to load the weights into, instead of one built by a preset, for example a preset's
-            network with another aggregation. Its architecture must be the same as when the file was written.
+        dtype: "float32" for training, saving and comparable scores; "bfloat16" or, on a GPU, "float16" for most
+            weights and computations: less memory and, with hardware support, much less time, but labels change where
+            classes are about equally likely; "auto": "bfloat16" for the shipped weights of `tiny`, whose labels hardly
+            change, on devices that multiply it in hardware, else "float32". Repositories always get "float32", for
+            the same labels everywhere. PyTorch dtypes, such as `torch.float32`, work too.
+        options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights
+            distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
+            settings.
+        network: a custom network to load the weights into, for example a preset's network with another aggregation.
+            Its architecture must be the same as when the file was written.
         revision: branch, tag or commit of the repository; None: its main branch.
         token: token of the hub, for private repositories; None: HF_TOKEN, or that of `hf auth login`.
 
     Returns:
-        The model: for a preset or a file a `NetworkSegmenter`, with the network on the device and in evaluation mode.
-        An exported folder, and `tiny` without PyTorch, gives an `ExportedSegmenter`, which labels images alike but has
-        no network to save, train, evaluate or export; `load_exported` says so to type checkers as well.
+        A `NetworkSegmenter` for a preset or a file, with the network on the device in evaluation mode. An exported
+        folder, and `tiny` without PyTorch, give an `ExportedSegmenter`, which labels images alike but has no network
+        to save, train, evaluate or export; `load_exported` has the precise return type.
 
     Raises:
-        UsageError: the name, device, dtype or an option is unknown, or PyTorch is needed and not installed.
+        UsageError: the name, device, dtype or an option is unknown, or PyTorch is required but not installed.
         CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
     """
     name, dtype, device = os.fspath(name), dtype_name(dtype), device_name(device)
@@ -86,14 +84,14 @@ def load(
         for setting, value in settings.items():
             if value:
                 raise UsageError(
-                    f"{name!r} is an exported model, which has its own weights and settings; leave out {setting}"
+                    f"{name!r} is an exported model with fixed weights and settings; leave out {setting}"
                 )
         if device not in ("auto", "cpu"):
             raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
         model = load_exported(name)
         if dtype not in ("auto", model.dtype):
             raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
-        return cast("NetworkSegmenter", model)  # whose callers know that it has no network
+        return cast("NetworkSegmenter", model)  # documented: an exported model has no network
     plain = _is_plain(weights, options, network) and device in ("auto", "cpu")
     if name == "tiny" and plain and find_spec("torch") is None:
         if dtype not in ("auto", "float32"):
@@ -123,13 +121,13 @@ def load_to_label(
     options: Mapping[str, object],
     network: "SegmentationNetwork | None",
 ) -> Segmenter:
-    """As `load`, for who only labels images: `tiny` by its shipped programs where that is all that is asked for.
+    """Load a model for labeling only: `tiny` runs as its shipped exported programs where possible.
 
-    They give the results of its network in float32 as fast on a CPU, without the second that PyTorch takes.
+    They match its network in float32, equally fast on a CPU, without the second to import PyTorch.
 
     Raises:
-        UsageError: See `load`.
-        CheckpointError: See `load`.
+        UsageError: see `load`.
+        CheckpointError: see `load`.
     """
     device = device_name(device)
     on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
@@ -146,17 +144,17 @@ def load_to_label(
 
 
 def _is_plain(weights: object, options: object, network: object) -> bool:
-    """Whether a model is asked for as it comes."""
+    """Whether the model is loaded with default arguments."""
     return weights is None and not options and network is None
 
 
 def dtype_name(dtype: "DtypeName | torch.dtype") -> DtypeName:
-    """The name of a dtype, which may be given as PyTorch's own: "float32" for `torch.float32`."""
-    return cast("DtypeName", str(dtype).removeprefix("torch."))  # others are refused where it is looked up
+    """The name of a dtype or PyTorch dtype: "float32" for `torch.float32`."""
+    return cast("DtypeName", str(dtype).removeprefix("torch."))  # unknown names are refused at lookup
 
 
 def means_exported_folder(name: str) -> bool:
-    """Whether a model's name is the path of an exported folder; bare names of presets mean the presets."""
+    """Whether a model name is the path of an exported folder; bare preset names are presets."""
     if not is_exported(name):
         return False
     if os.sep in name or find_spec("torch") is None:
@@ -167,19 +165,19 @@ def means_exported_folder(name: str) -> bool:
 
 
 def load_exported(folder: str | os.PathLike[str]) -> ExportedSegmenter:
-    """Load a folder that `segvoc export` wrote; it runs on the CPU.
+    """Load a folder written by `segvoc export`; it runs on the CPU.
 
     Args:
         folder: the folder.
 
     Raises:
-        CheckpointError: it is no exported model, or a damaged one, or its taught words were taught to another.
+        CheckpointError: the folder isn't an exported model or is damaged, or its words were taught to another model.
     """
     return _ready(ExportedSegmenter(folder))
 
 
 def load_tiny() -> ExportedSegmenter:
-    """`tiny` by its shipped programs, which need no PyTorch; on the CPU, in float32."""
+    """Load `tiny` as its shipped exported programs, without PyTorch; on the CPU, in float32."""
     return _ready(open_tiny())
 
 

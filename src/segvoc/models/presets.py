@@ -42,9 +42,9 @@ class ClipTowers(NamedTuple):
 
     name: str
     start: str
-    """What training starts from."""
+    """Description of the initial weights."""
     file: PublishedFile | UnconfirmedFile
-    """The file of it."""
+    """The file of the initial weights."""
     encoders: EvaEncoders | OpenAIEncoders
 
 
@@ -81,7 +81,7 @@ OPEN_CLIP_G = ClipTowers(
 )
 
 BACKBONES: dict[str, UnconfirmedFile] = {"resnet101": UNCONFIRMED["resnet101"], "swin_b": UNCONFIRMED["swin-b"]}
-"""What the backbones for guidance start from."""
+"""Initial weights of the guidance backbones."""
 
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -108,11 +108,11 @@ CLIP_TEMPLATE = "A photo of a {} in the scene"
 
 
 Family = Literal["PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
-"""The networks of the papers; all sizes of a network share its test protocol."""
+"""The papers' networks; all sizes share a test protocol."""
 
 
 KeyMap = Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]]
-"""From the weights of a released checkpoint to the state dict of a network."""
+"""Maps a released checkpoint's tensors to a network's state dict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class Preset:
     summary: str
     """One-line description."""
     family: Family | None = None
-    """The paper's network of which this is a size; None for networks of other origins."""
+    """The paper's network; None for networks of other origins."""
     configuration: builders.NetworkConfig
     """The complete configuration of the network."""
     build: Callable[[Any], SegmentationNetwork]
@@ -134,15 +134,14 @@ class Preset:
     own_selection: OwnSelection | None = None
     """Default class selection; None: the protocol's."""
     background_words: BackgroundWords | None = None
-    """Words that stand for the background. A network that is trained further does without them: it learns where none of
-    its own words is."""
+    """Words that stand for the background. A fine-tuned network drops them: it learns where none of its classes is."""
     parts_against: PartsAgainst = "object"
-    """The rule by which a pixel gets a part."""
+    """The rule that assigns parts to pixels."""
     keeps_labels_in_bfloat16: bool = False
     """Whether bfloat16 gives at least 99.5 % of the pixels of photographs the same labels as float32, with the shipped
-    weights. Weights of published networks aren't at hand here, and those of users can be anything."""
+    weights. Not verified for published networks' or users' weights."""
     cosine_logits: CosineLogits = COSINES
-    """Logits of a plain CLIP that is loaded into the network without an aggregation."""
+    """Logits of a plain CLIP without an aggregation."""
     shipped: tuple[str, ...] = ()
     """Files in `WEIGHTS` that together contain its weights."""
     record: str | None = None
@@ -150,7 +149,7 @@ class Preset:
     published: PublishedFile | None = None
     """Weights that are downloaded on first use."""
     encoders: tuple[PublishedFile | UnconfirmedFile, ...] = ()
-    """Published encoders that a training starts from, in the order of `--encoder-weights`."""
+    """Published encoders that training starts from, in the order of `--encoder-weights`."""
     how_to_get: str = ""
     """Explains where to get weights if none ship with segvoc and none are published."""
     from_official: KeyMap | None = None
@@ -162,18 +161,18 @@ class Preset:
 
     @property
     def fetched_encoders(self) -> tuple[PublishedFile, ...]:
-        """The encoders that a training starts from, if all of them can be fetched; otherwise none."""
+        """The encoders that training starts from, if all can be fetched; otherwise none."""
         found = tuple(file for file in self.encoders if isinstance(file, PublishedFile))
         return found if len(found) == len(self.encoders) else ()
 
     @property
     def protocols(self) -> Protocols:
-        """Test protocols of the preset's own network."""
+        """Test protocols of the preset's network."""
         return self.protocols_of(self.configuration)
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """Prompt templates of the preset's own network."""
+        """Prompt templates of the preset's network."""
         return self.templates_of(self.configuration)
 
     def read_record(self) -> dict[str, Any]:
@@ -182,7 +181,7 @@ class Preset:
 
 
 def votes_of(configuration: builders.NetworkConfig) -> Votes:
-    """The vote settings of a configuration: how the cells of an image vote for classes."""
+    """The settings by which an image's cells vote for classes."""
     return configuration.votes if isinstance(configuration, ErrSegConfig) else PUBLISHED_VOTES
 
 
@@ -233,7 +232,7 @@ def _clip_preset(
 
 
 def _first_version(towers: ClipTowers, backbone: GuidanceBackbone) -> Preset:
-    """CAT-Seg as in arXiv v1: a backbone of its own guides, the decoder is bilinear, and prompts are CLIP's 80."""
+    """CAT-Seg as in arXiv v1: separate guidance backbone, bilinear decoder, CLIP's 80 prompts."""
     aggregation = replace(CAT_SEG, decoder="bilinear")
     preset = _clip_preset("CAT-Seg v1", aggregation, towers)
     name = {"resnet101": "ResNet-101", "swin_b": "Swin-B"}.get(backbone, backbone)
@@ -254,8 +253,8 @@ def _clip_templates(configuration: ClipNetworkConfig) -> tuple[str, ...]:
 
 
 FROZEN_LOGITS = CosineLogits(scale=40.0, likely=0.2)
-"""Logits of CLIPs alone: the factor is that of SCLIP's and NACLIP's code, which apply a softmax; even chances are in
-the middle of the range from 0 to 0.4, which CLIPScore (Hessel et al., EMNLP 2021) scales to 1. Not measured here: words
+"""Logits of CLIPs alone: the factor is that of SCLIP's and NACLIP's code, which apply a softmax; probability 0.5 is in
+the middle of the range from 0 to 0.4, which CLIPScore (Hessel et al., EMNLP 2021) scales to 1. Not calibrated: words
 can be compared, but probabilities are rough."""
 
 FROZEN_BACKGROUND = BackgroundWords(similarity=0.95, threshold=0.0)
@@ -267,7 +266,7 @@ stand-ins that are almost the same as a word are left out. Not measured here."""
 def _frozen_preset(
     title: str, encoder: EvaEncoders | OpenAIEncoders | TimmEncoders, file: PublishedFile | UnconfirmedFile
 ) -> Preset:
-    """A CLIP alone, as it is published, in windows of the size that it was trained with."""
+    """A published CLIP alone, in windows of its training size."""
     published = file if isinstance(file, PublishedFile) else None
     return Preset(
         summary=f"{title} alone, without training, in windows of {encoder.input_size} px",
@@ -286,13 +285,13 @@ def _frozen_preset(
 
 
 def _frozen_vit_preset(title: str, encoder: EvaEncoders | OpenAIEncoders, file: PublishedFile) -> Preset:
-    """The same of a ViT; `dense_modes.py` says why it is read as in NACLIP."""
+    """A ViT CLIP alone, in NACLIP's dense mode; see `dense_modes.py`."""
     vit = replace(encoder.vit, input_size=encoder.vit.pretrained_size)
     return _frozen_preset(title, replace(encoder, vit=vit, dense="naclip"), file)
 
 
 def _frozen_timm_preset(name: TimmClipName) -> Preset:
-    """The same of a CLIP whose image encoder is timm's."""
+    """A CLIP alone with a timm image encoder."""
     sizes = TIMM_CLIPS[name]
     return _frozen_preset(sizes.title, TimmEncoders(kind=name, side=sizes.pretrained_size), UNCONFIRMED[name])
 
@@ -338,7 +337,7 @@ def _syn_templates(configuration: SynSegConfig) -> tuple[str, ...]:
 
 
 def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
-    """CLIPSeg as published (Lüddecke and Ecker, CVPR 2022): each phrase has a probability of its own."""
+    """CLIPSeg as published (Lüddecke and Ecker, CVPR 2022): each phrase has an independent probability."""
     return Preset(
         summary=f"CLIPSeg rd64 with the {head} head, for phrases, at 352 px",
         configuration=SynSegConfig(
@@ -360,7 +359,7 @@ TINY_SELECTION = OwnShare(share=0.98, least=16)
 
 def _tiny_protocols(configuration: TinyConfig) -> Protocols:
     single = Protocol(size=448)
-    # photographs up to 2:1 score as well or better squashed to squares as at their own ratio
+    # photographs up to 2:1 score at least as well squashed to squares as at their aspect ratio
     shaped = replace(single, multiple=32, squash=2.0, max_aspect=4.0)
     return {"auto": shaped, "single": single, "official": single, "official-single": single}
 
@@ -478,5 +477,5 @@ def find_preset(name: str) -> Preset:
 
 
 def preset_name(preset: Preset) -> str:
-    """The name of a preset in the table."""
+    """Look up the name of a preset."""
     return next(name for name, known in PRESETS.items() if known is preset)

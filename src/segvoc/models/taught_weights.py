@@ -1,4 +1,4 @@
-"""Taught words inside a weights file of segvoc: tensors taught.N.NAME, records in its header; and shipped weights."""
+"""Taught words in a segvoc weights file (tensors taught.N.NAME, records in the header); shipped weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from segvoc.teaching.taught_words import TaughtWords, is_half
 
 
 def shipped_weights(name: str, preset: Preset) -> WeightsFile:
-    """Read the weights that ship with segvoc for a preset."""
+    """Read a preset's shipped weights."""
     tensors: dict[str, Tensor] = {}
     for file in preset.shipped:
         tensors |= read_weights(WEIGHTS / file).tensors
@@ -24,7 +24,7 @@ def shipped_weights(name: str, preset: Preset) -> WeightsFile:
 
 
 def has_shipped_weights(name: str, network: SegmentationNetwork) -> bool:
-    """Whether a network has exactly the weights that ship with segvoc for its preset.
+    """Whether a network has exactly its preset's shipped weights.
 
     Args:
         name: the preset.
@@ -58,7 +58,7 @@ def taught_words_of(file: WeightsFile) -> tuple[TaughtWords, ...]:
     """The taught words of a weights file.
 
     Raises:
-        CheckpointError: they are damaged.
+        CheckpointError: the taught words are damaged.
     """
     records = file.record.get(TAUGHT, [])
     if not isinstance(records, list):

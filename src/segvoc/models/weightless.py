@@ -1,4 +1,4 @@
-"""Networks of which only the shapes are needed, because their weights come from a file or not at all."""
+"""Networks built without weights, on the meta device."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,17 +11,17 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def weightless() -> Iterator[None]:
-    """Modules that are built in this context are on the meta device: they take no memory and draw no random weights.
+    """Build modules on the meta device, without memory or random weights.
 
-    There is nothing to fill on that device, but PyTorch runs its Python reference of every draw all the same. For that
-    it imports its compiler, which takes as long as importing PyTorch itself.
+    Without this context, PyTorch runs its Python reference of every random draw even on that device, which imports its
+    compiler and takes as long as importing PyTorch itself.
     """
     with torch.device("meta"), _NoDraws():
         yield
 
 
 class _NoDraws(TorchFunctionMode):
-    """Leaves tensors empty instead of filling them with random values."""
+    """Skips random initialization."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
@@ -37,10 +37,10 @@ class _NoDraws(TorchFunctionMode):
 
 
 _DRAWS = frozenset((nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_))
-"""What fills a tensor with random values; the other functions of `torch.nn.init` call these."""
+"""Random fills of a tensor, which the functions of `torch.nn.init` call."""
 
 _STEPS_OF_DRAWS = frozenset((Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_, Tensor.fill_, Tensor.zero_))
-"""What libraries that draw from other distributions, or fill tensors, call one after the other."""
+"""In-place operations that libraries chain to draw from other distributions or fill tensors."""
 
 _RANDOM_TENSORS = frozenset((torch.rand, torch.randn))
-"""What makes a tensor of random values, with the arguments of `torch.empty`."""
+"""Functions that create random tensors, with the arguments of `torch.empty`."""

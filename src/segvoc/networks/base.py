@@ -82,7 +82,7 @@ class CostAggregation(nn.Module):
         guidance: FeatureMaps,
         context: AggregationContext,
     ) -> Logits:
-        """Refine and decode the selected classes; with a skip, their last cost is the weighted sum of the others."""
+        """Refine and decode the selected classes; with a skip, the last cost is the weighted sum of the others."""
         dtype = lowest_precision(self)
         with without_autocast(cost):
             x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
@@ -107,9 +107,9 @@ class SegmentationNetwork(Float32Parts):
     selects = True
     """Whether the network supports class selection."""
     takes_examples = True
-    """Whether features of images are compared with words in a second step (`compared`), as taught words need it."""
+    """Whether image features are compared with words in a separate step (`compared`), as taught words require."""
     features_type: type = ImageFeatures
-    """What `encoded` gives."""
+    """Type returned by `encoded`."""
     float32_parts = ("text_encoder",)
 
     def __init__(
@@ -165,16 +165,16 @@ class SegmentationNetwork(Float32Parts):
         return self.compared(self.encoded(image), text, **options)
 
     def encoded(self, image: Images) -> ImageFeatures:
-        """All that the network knows of images before it is told words; see `selected_logits`."""
+        """Encode images, independently of the words; see `selected_logits`."""
         return self.image_encoder(image)
 
     def compared(
         self, found: ImageFeatures, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]
     ) -> SelectedLogits:
-        """Logits of the selected classes from the features of images; see `selected_logits`.
+        """Compute logits of the selected classes from image features; see `selected_logits`.
 
         Args:
-            found: what the image encoder found.
+            found: output of the image encoder.
             text: P prompt embeddings for each of T classes, from the text encoder.
             options: fields of `AggregationContext`.
         """

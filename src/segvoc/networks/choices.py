@@ -1,4 +1,4 @@
-"""The rows of the ablation tables as layers, and the aggregation built from those that a configuration names."""
+"""The rows of the ablation tables as layers, and the aggregation built from a configuration."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -256,13 +256,13 @@ class SpatialBlock(nn.Module):
     def forward(
         self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
     ) -> ClassTokens:
-        """Refine every class on its own."""
+        """Refine every class independently."""
         guided = self.spatial.precompute_guidance(guidance)
         return context.map(self.spatial, x, shared=(guided,))
 
 
 class JointBlock(nn.Module):
-    """Linear attention over all cells of all classes, which doesn't tell space from classes (row III)."""
+    """Linear attention over all cells of all classes jointly (row III)."""
 
     def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: nn.Module) -> None:
         super().__init__()
@@ -299,7 +299,7 @@ FUSIONS: dict[Fusion, Callable[..., nn.Module]] = {
     "concatenation": ConcatenatedStreams,
     "last": LastStream,
 }
-"""Modules that fuse the two streams of a block; a line here is all that `fusion=NAME` needs."""
+"""Modules that fuse the two streams of a block; add a line here for a new `fusion=NAME`."""
 
 CLASS_ATTENTIONS: dict[ClassAttention, type[ClassAggregation]] = {
     "linear": ClassAggregation,
@@ -320,7 +320,7 @@ def layers_of(config: CostAggregationConfig) -> AggregationLayers:
     """The layer classes that a configuration names.
 
     Raises:
-        UsageError: there is no such fusion, or it has no choice of `experts`.
+        UsageError: the fusion is unknown, or doesn't take `experts`.
     """
     if config.fusion not in FUSIONS:
         raise UsageError(f"fusion={config.fusion} is unknown; it is one of {', '.join(FUSIONS)}")

@@ -21,7 +21,7 @@ from segvoc.layers.cost_sum import CostSum, SynthesizedClassifiers
 
 
 class NoGuidance(nn.Module):
-    """Takes the place of a projection to no channels, which PyTorch's layers can't have.
+    """Projection to 0 channels, which PyTorch's layers don't support.
 
     Args:
         dim: the axis of the channels.
@@ -150,7 +150,7 @@ class CostAggregationConfig:
 
 
 def check_vit(vit: VitConfig) -> None:
-    """Check that the sizes of a ViT are plausible: the header of a file could contain any values.
+    """Check that the sizes of a ViT, which may come from an untrusted file, are plausible.
 
     Raises:
         UsageError: a size is out of range.
@@ -161,7 +161,7 @@ def check_vit(vit: VitConfig) -> None:
 
 
 class _VitEncoders:
-    """What the encoders of a ViT have in common."""
+    """Shared by the ViT encoders."""
 
     vit: VitConfig
 
@@ -205,9 +205,9 @@ class OpenAIEncoders(_VitEncoders):
     activation: Activation = "quick_gelu"
     """Activation of the MLPs."""
     mlp_width: int | None = None
-    """Channels inside the image encoder's MLPs; None: 4 times the tokens'."""
+    """Hidden width of the image encoder's MLPs; None: 4 times the tokens'."""
     visual_prompts: int = 0
-    """Learned tokens that each block of the image encoder reads beside its input (CAT-Seg, arXiv v1, Table 3, II)."""
+    """Learned prompt tokens per block of the image encoder (CAT-Seg, arXiv v1, Table 3, II)."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -217,10 +217,10 @@ class OpenAIEncoders(_VitEncoders):
 
 @dataclass(frozen=True, kw_only=True)
 class TimmEncoders:
-    """The image and text encoders of a CLIP whose image encoder is timm's."""
+    """The image and text encoders of a CLIP with a timm image encoder."""
 
     kind: TimmClipName = "siglip2-b"
-    """Which one; `timm_clip_sizes.py` has their sizes."""
+    """Name of the CLIP; its sizes are in `timm_clip_sizes.py`."""
     side: int | None = None
     """Side of the images that the network reads [pixels]; None: the encoder's own."""
 
@@ -254,7 +254,7 @@ class ClipNetworkConfig:
     prompts: Literal["scene", "imagenet"] = "scene"
     """A single prompt template, or the mean of CLIP's 80 for ImageNet."""
     guidance_backbone: GuidanceBackbone = "none"
-    """What guides the aggregation: the image encoder itself, or a backbone of its own (CAT-Seg, arXiv v1)."""
+    """Guidance of the aggregation: the image encoder itself, or a separate backbone (CAT-Seg, arXiv v1)."""
     cost_gradient: bool = True
     """Whether gradients reach the image encoder through the costs, or through the guidance alone (CAT-Seg, arXiv v1,
     Table 4, third row)."""

@@ -39,8 +39,8 @@ LARGEST_TAP = 16.0
 
 
 OWN_SELECTION = OwnQuarter(least=16, most=48)
-"""Classes to keep of an arbitrary vocabulary. The rule is ours: the paper has a number for each benchmark alone
-(`segvoc.evaluation.protocol`), and these are their least and most."""
+"""Classes to keep from an arbitrary vocabulary. The rule is ours: the paper only has a number per benchmark
+(`segvoc.evaluation.protocol`), and these are the smallest and largest."""
 
 
 ERR_SEG_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
@@ -103,7 +103,7 @@ class ErrSegConfig:
     maps: Literal["hierarchical", "single"] = "hierarchical"
     """Costs at two strides, or at the last one only (Table 6)."""
     stage_4_gradient: Literal["both", "stride_16", "stride_32"] = "both"
-    """Which map backpropagates into the image encoder's last stage (Table 6)."""
+    """Map that backpropagates into the image encoder's last stage (Table 6)."""
     votes: Votes = PUBLISHED_VOTES
     """How the cells of an image vote for classes (k and lambda of Table 7 and Fig. 6)."""
     aggregation: ErrAggregationConfig = ErrAggregationConfig()
@@ -148,13 +148,13 @@ GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
 """What the guidance contributes to queries and keys: (B 1 H W C), and (B 1 h w D) on the grid of the reduced keys."""
 
 MLPS: dict[MLP, Callable[[int], nn.Module]] = {"star": StarMLP, "star-paper": PaperStarMLP, "vanilla": gelu_mlp}
-"""Those of Eq. 8, and of Table 12, which gives no sizes of its vanilla one: GELU, four times as wide inside."""
+"""MLPs of Eq. 8 and Table 12, which gives no sizes for the vanilla MLP: ours has a GELU and 4 times the width."""
 
 
 class DropPath(nn.Module):
     """Stochastic depth: the residual branch of a sample is dropped at this rate in training (Huang et al., ECCV 2016).
 
-    The factors of all samples are drawn at once, so they don't depend on how the samples are processed.
+    The factors of all samples are drawn at once, so they don't depend on chunking.
     """
 
     def __init__(self, rate: float) -> None:
@@ -180,7 +180,7 @@ class ReducedSpatialAggregation(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, dim)
         if r > 1:
-            self.project.add_module("k", nn.Linear(2 * dim, dim))  # of reduced cells, in which both terms are joined
+            self.project.add_module("k", nn.Linear(2 * dim, dim))  # on reduced cells, which join both terms
             self.reduce_k = GuidedConv2d(dim, dim, 2 * dim, kernel=r, stride=r, bias=True)
             self.norm_k = nn.LayerNorm(2 * dim)
             self.reduce_v = nn.Conv2d(dim, dim, kernel_size=r, stride=r)
@@ -279,7 +279,7 @@ class ErrDecoder(UpsamplingDecoder):
 
     def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
         super().__init__(dim, (), replace(sizes, lifts=()))
-        if sizes.lifts:  # of a ViT: the map at stride 16 fits its stage as it is
+        if sizes.lifts:  # ViT: the map at stride 16 fits its stage unchanged
             lifted = zip(tap_channels[1:], sizes.taps[1:], sizes.lifts, strict=True)
             self.lifts.extend([nn.Identity(), *(nn.ConvTranspose2d(tap, own, by, by) for tap, own, by in lifted)])
         self.head = nn.Conv2d(sizes.stages[-1], 1, kernel_size=1)
@@ -320,9 +320,9 @@ class ErrAggregation(nn.Module):
         Args:
             config: sizes and options.
             channels: channels of the embedding space that images and words share.
-            tap_channels: channels of the maps that guide, from coarse to fine. The last two guide the decoder, those
-                before them the blocks, and the one at stride 16, which is the third from the end, both.
-            maps: number of costs of each class.
+            tap_channels: channels of the guidance maps, from coarse to fine. The last two guide the decoder, the others
+                the blocks, and the third from the end, at stride 16, both.
+            maps: costs per class.
         """
         super().__init__()
         c = config
@@ -346,8 +346,7 @@ class ErrAggregation(nn.Module):
         Args:
             maps: dense feature maps of the images, one for each cost.
             text: prompt embeddings of the T classes of each image.
-            guidance: the maps that guide are the last ones: those at strides 32, 16, 8 and 4, or for a ViT its dense
-                map and two taps.
+            guidance: the last maps are used: strides 32, 16, 8 and 4, or a ViT's dense map and two taps.
             context: settings of this forward pass.
 
         Returns:

@@ -1,4 +1,4 @@
-"""PartCATSeg: refines objects and generic parts, then the parts of each object from the features of both; its words.
+"""PartCATSeg: refines objects and generic parts, then the parts of each object from both.
 
 Choi et al., "Fine-Grained Image-Text Correspondence with Cost Aggregation for Open-Vocabulary Part Segmentation", CVPR
 2025. The architecture follows the released code, which refines objects and generic parts together in one aggregation
@@ -335,10 +335,10 @@ class PartNetwork(SegmentationNetwork):
         queried.
 
         Raises:
-            UsageError: `selection` is given; it could drop words whose parts or objects the other level needs.
+            UsageError: `selection` is given; it could drop words that the other level needs.
         """
         if selection is not None:
-            raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
+            raise UsageError("part networks don't support class selection; leave out keep_classes, or give 'all'")
         first, second = self.levels(image, text, **options)
         objects = first.logits[:, text.parts :]
         if second is None:

@@ -156,7 +156,7 @@ class ParallelBlock(nn.Module):
 
         Args:
             x: features of all classes.
-            guided: what all classes share in spatial aggregation; None: x is the spatial stream.
+            guided: shared guidance of spatial aggregation; None: x is the spatial stream.
             text: guidance of class aggregation.
             context: settings of this forward pass.
         """
@@ -165,7 +165,7 @@ class ParallelBlock(nn.Module):
         if context.observe is None and not normed:
             return context.map(self.fused, x, text, shared=shared)
         pairs = context.each(self.streams, x, text, shared=shared)
-        if context.observe is not None:  # not within `streams`, which a backward pass may compute again
+        if context.observe is not None:  # not in `streams`, which checkpointing may recompute
             for pair in pairs:
                 context.observe(context.block, *pair)
         # batch norm needs all classes before the first chunk is fused

@@ -58,7 +58,7 @@ class ConditionedDecoderConfig:
     kind: Literal["synergy"] = "synergy"
     """Identifies the aggregation's type."""
     film: Film = "linear"
-    """FiLM's conditioning: two linear layers as in CLIPSeg, or an MLP as in SynSeg."""
+    """FiLM's conditioning: two linear layers (CLIPSeg) or an MLP (SynSeg)."""
     head: Head = "plain"
     """One transposed convolution ("plain"), or three convolutions ("refined")."""
     pooled: Pooled = "conditional"
@@ -105,7 +105,7 @@ class SynSegConfig:
     prompts: Literal["one", "tcl", "bare"] = "one"
     """A single prompt template, TCL's nine, or the bare word as in CLIPSeg."""
     pixels: PixelStatistics = "clip"
-    """Whose mean and standard deviation normalize the pixels: CLIPSeg was trained with ImageNet's."""
+    """Pixel normalization; CLIPSeg was trained with ImageNet's mean and standard deviation."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""

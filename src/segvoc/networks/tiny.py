@@ -9,10 +9,10 @@ from segvoc.networks.part_cat_seg import PartAggregationConfig
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
 
 MAPS = 3
-"""Dense maps of the image encoder in the space of the words; each gives one cost."""
+"""Dense maps of the image encoder in the text embedding space; each gives one cost."""
 
 KNOWN_CLASSES = 1000
-"""Classes of ImageNet, whose classifiers are blended into one for each word, for one more cost."""
+"""Classes of ImageNet, whose classifiers are blended into one per word, for an additional cost."""
 
 FAMILIAR_WORDS = 401
 """Number of words that its projections were trained on."""

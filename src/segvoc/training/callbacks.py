@@ -1,4 +1,4 @@
-"""Callbacks of a training run: trackers of experiments, and what users write themselves."""
+"""Callbacks of a training run: experiment trackers, and user-defined ones."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,30 +9,30 @@ from typing import Any, Literal
 from segvoc.errors import one_line
 
 NOT_MEASURED = ("step",)
-"""Numbers among the metrics of a step that aren't curves."""
+"""Numeric step metrics that aren't plotted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStart:
-    """A run that starts, or goes on where it was stopped."""
+    """A starting or resumed run."""
 
     folder: Path
     """The run folder."""
     config: Mapping[str, Any]
-    """Recipe, data and seed, as config.json has them."""
+    """Recipe, data and seed, as in config.json."""
     steps: int
     """Steps of the whole run."""
     done: int
-    """Steps that are done: 0 for a new run."""
+    """Completed steps: 0 for a new run."""
     kept: Mapping[str, str] = field(default_factory=dict)
-    """What callbacks have kept in the run folder when it was last started, by their key."""
+    """Texts that callbacks stored in the run folder, by key."""
     keep: Callable[[str, str], None] = lambda key, value: None
-    """Keeps a short text under a key, for `kept` of a resumed run: with which id a tracker knows the run."""
+    """Stores a short text under a key for `kept` of a resumed run, such as a tracker's run id."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunEvaluation:
-    """The network's results on the watched images after some steps."""
+    """The network's results on the validation set at a step."""
 
     step: int
     """Completed steps."""
@@ -44,35 +44,35 @@ class RunEvaluation:
     """Overlays of some of the images: PNG files by the image's name."""
 
     def numbers(self) -> dict[str, float]:
-        """All scores by the name of their curve: "validation/mean_iou", "validation/iou/cat"."""
+        """All scores by curve name: "validation/mean_iou", "validation/iou/cat"."""
         scores = {f"validation/{name}": value for name, value in self.scores.items()}
         return scores | {f"validation/iou/{word}": value for word, value in self.iou.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnd:
-    """How a run has ended."""
+    """The end of a run."""
 
     status: Literal["finished", "stopped", "failed"]
     """"stopped": by a signal; the run can be resumed."""
     step: int
     """Completed steps."""
     weights: Path | None
-    """The trained weights, of a finished run."""
+    """The trained weights of a finished run."""
 
 
 class Callback:
-    """Follows a training run; derive from it and override what you need.
+    """Base class of callbacks; override what you need.
 
-    Only the first process of a run calls it, between steps, so what takes long holds up the training. A callback that
-    raises an exception doesn't end the training: a warning is printed, and the callback isn't called again.
+    Only rank 0 calls it, between steps, so slow callbacks hold up training. A callback that raises an exception is
+    disabled with a warning; training continues.
     """
 
     def on_start(self, run: RunStart) -> None:
-        """The run starts or goes on."""
+        """Called when the run starts or resumes."""
 
     def on_step(self, metrics: Mapping[str, Any]) -> None:
-        """A step is done.
+        """Called after each step.
 
         Args:
             metrics: a line of metrics.jsonl: "step", "loss" and its terms, "gradient_norm", "learning_rate",
@@ -80,14 +80,14 @@ class Callback:
         """
 
     def on_evaluation(self, evaluation: RunEvaluation) -> None:
-        """The watched images were labeled, and scored if they have labels."""
+        """Called after each validation; scores need labels."""
 
     def on_end(self, end: RunEnd) -> None:
-        """The run is finished, was stopped or has failed."""
+        """Called when the run finishes, is stopped or fails."""
 
 
 def step_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among the metrics of a step by the name of their curve: "train/loss"."""
+    """The numeric metrics of a step by curve name: "train/loss"."""
     return {
         f"train/{name}": float(value)
         for name, value in metrics.items()
@@ -96,11 +96,11 @@ def step_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 class Followers:
-    """The callbacks of a run; one that fails is left out from then on.
+    """The callbacks of a run; failing ones are disabled.
 
     Args:
-        callbacks: those of this process.
-        warn: is called with a line about each that fails.
+        callbacks: this process's callbacks.
+        warn: called with a line per failing callback.
     """
 
     def __init__(self, callbacks: Sequence[Callback], warn: Callable[[str], None]) -> None:
@@ -108,11 +108,11 @@ class Followers:
 
     @contextmanager
     def session(self, run: RunStart, weights: Path) -> Iterator[None]:
-        """Tell them of the start and of the end.
+        """Notify them of the start and the end.
 
         Args:
             run: the run.
-            weights: the file that a finished run has written.
+            weights: the weights file of a finished run.
         """
         self._step = run.done
         self._tell(lambda callback: callback.on_start(run))
@@ -128,12 +128,12 @@ class Followers:
             self._tell(lambda callback: callback.on_end(end))
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """Tell them of a step."""
+        """Notify them of a step."""
         self._step = metrics["step"]
         self._tell(lambda callback: callback.on_step(metrics))
 
     def evaluation(self, evaluation: RunEvaluation) -> None:
-        """Tell them of the watched images."""
+        """Notify them of a validation."""
         self._tell(lambda callback: callback.on_evaluation(evaluation))
 
     def _tell(self, call: Callable[[Callback], None]) -> None:
@@ -141,6 +141,6 @@ class Followers:
             try:
                 call(callback)
             except Exception as error:
-                # whatever a tracker raises, days of training are worth more
+                # a failing tracker must not lose days of training
                 self._callbacks.remove(callback)
-                self._warn(f"{type(callback).__name__} is left out from here on ({one_line(error)}); training goes on")
+                self._warn(f"{type(callback).__name__} is disabled ({one_line(error)}); training continues")

@@ -60,7 +60,7 @@ class CaptionObjective(nn.Module):
             "loss", the weighted sum; each term by name; and "activation". Only "loss" has a gradient.
         """
         vectors, logits = self.network.learn(taps, phrases, owner)
-        # similarities near 1 need more digits than bfloat16 has, to which autocast would round their products
+        # similarities near 1 need more digits than bfloat16, which autocast would use
         with torch.autocast(phrases.device.type, enabled=False):
             foreground, background = at_least_float32(vectors.foreground), at_least_float32(vectors.background)
             terms = self.losses(foreground, background, at_least_float32(phrases), owner, len(taps[0]))
@@ -72,21 +72,21 @@ class CaptionObjective(nn.Module):
 _Result = TypeVar("_Result")
 
 PHRASES_LAYOUT = 2
-"""Version of the cached embeddings; those of another version are computed anew."""
+"""Version of the cached embeddings; other versions are recomputed."""
 
 PHRASES_PER_SHARD, PHRASES_PER_BATCH = 4096, 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionFiles:
-    """Where the captioned images for training are, and where their index and phrases are stored."""
+    """Paths of the captioned training images, and of their index and phrases."""
 
     captions: str | os.PathLike[str]
     """A folder, a caption file, or tars; see `find_captions`."""
     images: str | os.PathLike[str] | None = None
-    """The folder of the images that a caption file names; by default the file's own folder."""
+    """The image folder of a caption file; default: the file's folder."""
     features: Path | None = None
-    """The folder of the index and the embeddings, which runs may share; by default one in the run folder."""
+    """The folder of the index and the embeddings, which runs may share; default: inside the run folder."""
 
 
 class CaptionBatch(NamedTuple):
@@ -99,7 +99,7 @@ class CaptionBatch(NamedTuple):
     owner: Int[Tensor, " M"]
     """For each phrase, its image's position in the batch; ascending."""
     problems: tuple[str, ...]
-    """One line for each image that could not be read and was replaced."""
+    """A line per unreadable image that was replaced."""
 
 
 class Draw(NamedTuple):
@@ -111,17 +111,17 @@ class Draw(NamedTuple):
 
 
 class DrawnImage(NamedTuple):
-    """What a draw shows."""
+    """The image of a draw."""
 
     pixels: UInt8[Tensor, "3 S S"] | None
-    """The image, squashed and perhaps mirrored; None if no image can be read."""
+    """The image, squashed and possibly mirrored; None if no image can be read."""
     phrases: Float[Tensor, "M C"]
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionReader(Dataset[DrawnImage]):
-    """Captioned images by draw; the same whichever process reads them, and in any order."""
+    """Captioned images by draw, independent of the worker and the order."""
 
     dataset: CaptionDataset
     phrases: FeatureCache
@@ -134,7 +134,7 @@ class CaptionReader(Dataset[DrawnImage]):
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> DrawnImage:
-        """The image of a draw; if it can't be read, the next one of the set that can."""
+        """Read the image of a draw, or the next readable image."""
         problems: list[str] = []
         for offset in range(len(self)):
             entry = self.dataset.entry((draw.image + offset) % len(self))
@@ -145,22 +145,22 @@ class CaptionReader(Dataset[DrawnImage]):
                 problems.append(str(error))
                 continue
             return DrawnImage(pixels.flip(2) if draw.mirrored else pixels, phrases, tuple(problems))
-        # not an exception, which would lose its type and show a traceback when it leaves a worker
+        # not an exception, which would lose its type in a worker
         return DrawnImage(None, torch.empty(0, 0), tuple(problems))
 
 
 def resize_to_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 S S"]:
-    """An image as the encoders take it: squashed to a square (SynSeg, v2), bilinear with antialiasing."""
+    """Squash an image to the encoders' square input (SynSeg, v2), bilinear with antialiasing."""
     square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawSampler:
-    """The draws for the places that a sampler yields.
+    """The draws for a sampler's positions.
 
     Place p shows image number p modulo N of pass p // N, in an order that depends on the seed, as does mirroring. Draws
-    are made in the parent process, since the order of a pass takes memory that grows with the set.
+    are made in the parent process, since the memory for a pass's order grows with the set.
     """
 
     places: ShardedSampler
@@ -187,7 +187,7 @@ class CaptionTask:
 
     reader: CaptionReader
     encoders: "FrozenEncoders"
-    """Encode the images, on the way."""
+    """Encoders that run during training."""
     seed: int
     """Seed of the order of images and of mirroring."""
     mirror: bool
@@ -203,7 +203,7 @@ class CaptionTask:
         return CaptionObjective(network, recipe)
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[CaptionBatch]:
-        """The batches of a sampler's places, read by `workers` processes (0: by this one)."""
+        """The batches of a sampler's positions, read by `workers` processes (0: this process)."""
         draws = DrawSampler(places=sampler, images=len(self), seed=self.seed, mirror=self.mirror)
         for pixels, phrases, owner, problems in read_ahead(self.reader, draws, _collate, workers, pinned=pinned):
             taps: tuple[Tensor, ...] = ()
@@ -218,7 +218,7 @@ class CaptionTask:
         """Tokens, phrases, and the image of each phrase, on the device.
 
         Raises:
-            InputError: the batch is empty, since no image can be read.
+            InputError: the batch is empty because no image can be read.
         """
         if not batch.taps:
             raise InputError(f"none of the {len(self)} captioned images can be read; {batch.problems[0]}")
@@ -236,9 +236,9 @@ def open_captions(
     *,
     silent: bool = False,
 ) -> CaptionDataset:
-    """The data set of a recipe. The first process builds its index; all processes read it.
+    """Open a recipe's dataset. Rank 0 builds its index; all processes read it.
 
-    `warn` receives a line for the first captions and images that are skipped, and the number of the others.
+    `warn` receives a line for the first skipped captions and images, and the number of the others.
 
     Raises:
         UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
@@ -267,16 +267,16 @@ def open_captions(
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenEncoders:
-    """Image and text encoder as functions, which run without gradients and are never trained."""
+    """Frozen image and text encoders as functions without gradients."""
 
     input_size: int
-    """Side of the square that every image is resized to [px]."""
+    """Side of the square input [px]."""
     images: Callable[[Tensor], tuple[Tensor, ...]]
     """Maps RGB in [0, 255] (B 3 S S) to the tokens of intermediate blocks, each (B L C)."""
     texts: Callable[[Sequence[str]], Tensor]
     """Maps M phrases to embeddings (M C)."""
     digest: str
-    """Differs whenever the results of `texts` may differ: weights, prompt templates; see `digest_of`."""
+    """Digest of everything that the results of `texts` depend on: weights, prompt templates; see `digest_of`."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """Device of the pixels that `images` takes."""
 
@@ -291,12 +291,12 @@ def open_caption_task(
     processes: Processes = Processes(),  # noqa: B008
     silent: bool = False,
 ) -> CaptionTask:
-    """The task of a data set, after computing the embeddings of phrases that are not cached yet.
+    """Create the task of a dataset, after computing missing phrase embeddings.
 
     With `mirror`, half of the images are mirrored.
 
     Raises:
-        OutputError: a file can't be written; finished ones are kept.
+        OutputError: a file can't be written; finished files are kept.
         UsageError: files of another process are missing.
     """
     phrases = phrase_cache(folder, dataset, encoders)
@@ -312,7 +312,7 @@ def open_caption_task(
 
 
 def phrase_cache(folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders) -> FeatureCache:
-    """The cache of a set's phrase embeddings; row n is phrase n. Nothing is computed yet."""
+    """Create the cache of a set's phrase embeddings; row n is phrase n. Computes nothing."""
     starts = range(0, dataset.facts["phrases"], PHRASES_PER_SHARD)
     texts = (text for start in starts for text in dataset.phrase_texts(start, start + PHRASES_PER_SHARD))
     return FeatureCache.of(folder, "phrases", texts, PHRASES_PER_SHARD, PHRASES_LAYOUT, encoders.digest)
@@ -340,8 +340,8 @@ def encode_phrases(
 
 
 def own_shards(cache: FeatureCache, processes: Processes) -> list[int]:
-    """The missing shards that this process computes: an even share of what is missing for the first process."""
-    # the others may already see files that are being written
+    """This process's even share of the shards missing on rank 0."""
+    # other ranks may see files being written
     missing = processes.gather(cache.missing())[0]
     return processes.share(missing)
 
@@ -368,7 +368,7 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
 
 
 def _by_first(processes: Processes, work: Callable[[], _Result]) -> _Result:
-    """Run `work` in the first process and return its result, or raise its error, in all processes."""
+    """Run `work` on rank 0; return its result or raise its error in all processes."""
     outcome: _Result | SegvocError | None = None
     if processes.first:
         try:
@@ -385,7 +385,7 @@ _Collated = tuple[Tensor | None, Tensor, Tensor, tuple[str, ...]]
 
 
 def _collate(samples: Sequence[DrawnImage]) -> _Collated:
-    """Pixels (None: of no image), phrases, the image of each phrase, and problems."""
+    """Pixels (None without images), phrases, the image of each phrase, and problems."""
     problems = tuple(problem for sample in samples for problem in sample.problems)
     pixels = [sample.pixels for sample in samples if sample.pixels is not None]
     if not pixels:

@@ -1,4 +1,4 @@
-"""The training loop, its checkpoints and metrics, best weights, and what stops it; on a CPU or GPUs."""
+"""The training loop: steps, checkpoints, metrics, best weights and stopping; on a CPU or GPUs."""
 
 import math
 import signal
@@ -38,10 +38,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect the signals received so far in a list, which the run checks after each step.
+    """Collect received signals in a list, which the run checks after each step.
 
-    The second signal has its usual effect. Python handles signals between two instructions of the main thread; a call
-    of a library that hangs has to be ended by SIGKILL, as `torchrun` does.
+    The second signal has its usual effect. Python handles signals between instructions of the main thread; a hanging
+    library call must be ended by SIGKILL, as `torchrun` does.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -61,16 +61,16 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 NAMED = 3
-"""How many tensors of each kind a message names."""
+"""Max tensors of each kind named in a message."""
 
 
 def all_finite(values: Iterable[float]) -> bool:
-    """Whether none is NaN or infinite."""
+    """Whether all values are finite."""
     return bool(torch.tensor(list(values)).isfinite().all())
 
 
 def tensors_finite(values: Iterable[Tensor]) -> bool:
-    """Whether none has a NaN or an infinite number; of sharded tensors, in the part of this process."""
+    """Whether all tensors are finite; only this process's shard is checked."""
     return all(_finite(value.to_local() if isinstance(value, DTensor) else value.detach()) for value in values)
 
 
@@ -80,7 +80,7 @@ def not_finite(
     passes: Sequence[tuple[Any, ...]],
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> str:
-    """Name the losses, weights and gradients that are not finite, and the module that it began in, in one line.
+    """Name non-finite losses, weights and gradients, and the module where they start, in one line.
 
     The forward passes are repeated without gradients, in the network's mode, so they change running statistics.
 
@@ -88,7 +88,7 @@ def not_finite(
         network: maps the inputs of a pass to losses.
         losses: the step's losses.
         passes: inputs of the step's forward passes, as many in every process.
-        autocast: what they run in; float16 may overflow where float32 doesn't.
+        autocast: autocast context of the passes; float16 may overflow where float32 doesn't.
     """
     parameters = dict(network.named_parameters())
     gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
@@ -104,7 +104,7 @@ def not_finite(
 def _first_module(
     network: nn.Module, passes: Sequence[tuple[Any, ...]], autocast: Callable[[], AbstractContextManager[Any]]
 ) -> list[str]:
-    """The first module with finite inputs, but an output that isn't; modules inside come before those around them."""
+    """The first module with finite inputs but a non-finite output; inner modules come first."""
     found: list[str] = []
     names = {module: name for name, module in network.named_modules()}
 
@@ -114,7 +114,7 @@ def _first_module(
 
     handles = [module.register_forward_hook(look, with_kwargs=True) for module in names]
     try:
-        for inputs in passes:  # all of them, since batch norm may wait for the other processes
+        for inputs in passes:  # run all, since batch norm may wait for other processes
             with torch.no_grad(), autocast():
                 network(*inputs)
     finally:
@@ -141,27 +141,27 @@ def _some(names: list[str]) -> str:
 
 @dataclass(kw_only=True)
 class BestWeights:
-    """The state with the best score so far: the parameters that learn, and all buffers."""
+    """The state with the best score so far: trained parameters and all buffers."""
 
     patience: int
     """Validations in a row without a better score after which training stops; 0: no weights are kept."""
     score: float | None = None
     """The best score; None before the first one."""
     step: int = 0
-    """The step that it was found after."""
+    """The step of the best score."""
     waited: int = 0
-    """Validations since then."""
+    """Validations since the best score."""
     weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    """That state, by name."""
+    """The best state, by name."""
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether training has to stop."""
+        """Whether to stop training."""
         return bool(self.patience) and self.waited >= self.patience
 
     @torch.no_grad()
     def note(self, score: float | None, step: int, state: Mapping[str, Tensor]) -> None:
-        """Keep the state that was validated if its score is the best; a validation without a score says nothing."""
+        """Keep the validated state if its score is the best; validations without a score are ignored."""
         if not self.patience or score is None:
             return
         if self.score is not None and score <= self.score:
@@ -171,7 +171,7 @@ class BestWeights:
         self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs."""
+        """The state for `restore`."""
         return {"score": self.score, "step": self.step, "waited": self.waited, "weights": self.weights}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -184,7 +184,7 @@ AUTOCAST_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.
 """Autocast data type for each `Recipe.precision`; None: no autocast."""
 
 _NORM, _UNREADABLE, _STOPPED = "gradient norm", "unreadable images", "stopped by a signal"
-"""What a step averages over all processes beside the losses."""
+"""Values besides the losses that a step averages over all processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +196,9 @@ class Listeners:
     warn: Callable[[str], None] = lambda line: None
     """Called with each warning, as a readable line."""
     watch: Callable[[int], float | None] = lambda step: None
-    """Called by every process with the number of completed steps, to validate the network on the watched images;
-    returns the score, the same in every process, or None if there is none. The network then has the weights that would
-    be saved, in the default memory format."""
+    """Called by every process with the number of completed steps, to validate the network;
+    returns the score, the same in every process, or None. The network then has the weights that would be saved, in the
+    default memory format."""
 
 
 @dataclass(kw_only=True)
@@ -234,13 +234,13 @@ class Training:
         if recipe.runtime.sync_batch_norm and count > 1:
             share_norms(self.network.aggregation)
         self.device = next(self.network.parameters()).device
-        if recipe.runtime.parallel != "fsdp":  # FSDP only splits tensors in the default memory format
+        if recipe.runtime.parallel != "fsdp":  # FSDP only shards tensors in the default memory format
             self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
         self.objective = self.task.objective(self.network, recipe)
         shards = (*getattr(self.network.aggregation, "blocks", ()), self.network.text_encoder)
         self.module = wrap_distributed(self.objective, self.processes, parallel=recipe.runtime.parallel, shards=shards)
         if recipe.runtime.compile:
-            # the parts of a block, which take tensors alone; the block itself is given what changes at every step
+            # compile a block's parts, which only take tensors; the block's arguments change at every step
             blocks = getattr(self.network.aggregation, "blocks", ())
             for module in (self.network.image_encoder, *(part for block in blocks for part in block.children())):
                 module.compile()
@@ -257,7 +257,7 @@ class Training:
         """Run all remaining steps.
 
         Raises:
-            TrainingError: too many consecutive steps had no finite loss, or the last one left weights that aren't.
+            TrainingError: too many consecutive steps had no finite loss, or the last step left non-finite weights.
             InputError: no image can be read.
             OutputError: the folder can't be written.
             SystemExit: the process received SIGTERM (exit code 143) or SIGINT (130), after saving a checkpoint.
@@ -271,20 +271,20 @@ class Training:
             first_step=self.step,
             steps=recipe.optimizer.steps,
         )
-        workers = min(recipe.runtime.num_workers, available_cores())  # more workers would only compete for cores
+        workers = min(recipe.runtime.num_workers, available_cores())  # more workers would compete for cores
         loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with closing(self.folder), stop_signals() as received:
             if self._is_watched() and not self._was_watched():
-                self._watch()  # before the first step, or the run was killed between the checkpoint and this validation
+                self._watch()  # before the first step, or after a kill between the checkpoint and its validation
             while self.step < recipe.optimizer.steps and not self.best.out_of_patience:
                 stopped = self._one_step(loader, received)
                 last = self.step == recipe.optimizer.steps
                 saved = False
-                # weights whose losses are not finite must not replace the last good checkpoint
+                # weights with non-finite losses must not replace the last good checkpoint
                 judged = bool(self.best.patience) and self._is_watched()
                 if judged:
-                    self._watch()  # a checkpoint holds what its validation has found
+                    self._watch()  # a checkpoint includes its validation's result
                 if last or stopped or judged or (self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row):
                     saved = self._save_if_finite()
                 if last and not saved:
@@ -295,7 +295,7 @@ class Training:
                     self._leave(received, saved)
 
     def _save_if_finite(self) -> bool:
-        """Save, unless the weights have a NaN or an infinite number in any process; whether it was saved."""
+        """Save unless the weights are non-finite in any process; return whether it saved."""
         weights = [*self.learning.values(), *self.network.aggregation.buffers()]
         (spoilt,) = self.processes.any(not tensors_finite(weights), device=self.device)
         if not spoilt:
@@ -303,14 +303,14 @@ class Training:
         return not spoilt
 
     def _kept(self) -> str:
-        """What is left of a run that can't go on, and what to do."""
+        """Message on the state of a failed run, and the fix."""
         path = self.folder.path
         saved = (path / "checkpoint.pt").exists()
         kept = "the last good checkpoint stays" if saved else "no checkpoint has been written yet"
         return f"{kept} in {str(path)!r}: check the images, or lower lr in a new run"
 
     def _is_watched(self) -> bool:
-        """Whether to evaluate the network on the watched images after this step."""
+        """Whether to validate the network after this step."""
         every = self.recipe.runtime.eval_every
         if not self.step:
             return self.recipe.runtime.eval_first
@@ -320,22 +320,22 @@ class Training:
         return any(line["step"] == self.step for line in self.folder.read_lines("watched.jsonl"))
 
     def _state(self) -> dict[str, Tensor]:
-        """What training changes, by name in the network: the parameters that learn, and all buffers of its file."""
+        """Trained parameters and all saved buffers, by name in the network."""
         state = self.network.state_dict(keep_vars=True)
         return {name: value for name, value in state.items() if name in self.learning or name in self.buffers}
 
     def _passes(self, loader: Iterator[Any], unreadable: list[str]) -> Iterator[tuple[Any, ...]]:
-        """The objective's inputs in each pass of a step; adds new problems of their images to `unreadable`."""
+        """The objective's inputs per pass of a step; adds new image problems to `unreadable`."""
         for number in range(self.recipe.optimizer.grad_accum_steps):
             batch = next(loader)
             unreadable += self._pass_over(batch.problems)
             yield self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
 
     def _counted(self, passes: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
-        """The passes, each with the mean count of labeled pixels over all passes of all processes.
+        """Append to each pass the mean number of labeled pixels over all passes and processes.
 
-        Divided by it, the sums of a pass have as their mean the sum over all labeled pixels divided by their number.
-        Objectives without a `counted` average over the images of a pass, which are equally many in each.
+        Dividing a pass's sums by it makes their mean over passes the mean over all labeled pixels.
+        Objectives without `counted` average over the images of a pass, an equal number in each.
         """
         if (count := getattr(self.objective, "counted", None)) is None:
             return passes
@@ -347,7 +347,7 @@ class Training:
         return [(*inputs, mean) for inputs in passes]
 
     def _one_step(self, loader: Iterator[Any], received: Sequence[int] = ()) -> bool:
-        """Run a step; returns whether any process received a signal; one of several is heard at the next step's end."""
+        """Run a step; return whether any process received a signal (with several, checked one step late)."""
         recipe, start = self.recipe, time.perf_counter()
         factor = rate_factor(recipe.optimizer, self.step)
         for group in self.optimizer.param_groups:
@@ -367,7 +367,7 @@ class Training:
         reduce_gradients(self.learning.values(), self.processes, sharded=recipe.runtime.parallel == "fsdp")
         self.scaler.unscale_(self.optimizer)
         found = clip_gradients(list(self.learning.values()), recipe.optimizer.max_grad_norm)
-        # the step's only wait for the device; what isn't finite in one process isn't in the mean of all
+        # the step's only device sync; non-finite values in one process make the mean non-finite
         flags = {_UNREADABLE: bool(unreadable), _STOPPED: bool(received)}
         noted = {_NORM: found} | {name: torch.full_like(found, float(flag)) for name, flag in flags.items()}
         means = self.processes.mean(totals | noted)
@@ -382,7 +382,7 @@ class Training:
             problem = self._skip(means, passes if isinstance(passes, list) else [inputs], running)
         else:
             self.bad_in_a_row = 0
-            if not unstable:  # `scaler.step` would wait for the device again to find that out
+            if not unstable:  # `scaler.step` would sync again to check this
                 self.optimizer.step()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -392,7 +392,7 @@ class Training:
         return stopped or (self.processes.count == 1 and bool(received))
 
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
-        """Warn about unreadable images and count each one once; returns the new ones."""
+        """Warn about unreadable images, counting each once; return the new ones."""
         new = [problem for problem in dict.fromkeys(problems) if problem not in self.unreadable]
         self.unreadable.update(new)
         for problem in new:
@@ -400,10 +400,10 @@ class Training:
         return new
 
     def _skip(self, losses: dict[str, float], passes: Sequence[tuple[Any, ...]], running: Mapping[str, Tensor]) -> str:
-        """Skip a step: restore the earlier running statistics; returns a description of the non-finite tensors."""
+        """Skip a step: restore the running statistics; return a description of the non-finite tensors."""
         self.bad_in_a_row += 1
         where = "losses or gradients"
-        if self.recipe.runtime.parallel != "fsdp":  # a single process can't run a sharded network
+        if self.recipe.runtime.parallel != "fsdp":  # one process can't run a sharded network
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                 where = not_finite(self.objective, losses, passes, self._autocast)
         with torch.no_grad():
@@ -452,7 +452,7 @@ class Training:
         self.step = state["step"]
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights by name, the best if the recipe asks for them; every process must call this."""
+        """The network's weights by name, the best ones if the recipe asks for them; every process must call this."""
         weights = {
             name.removeprefix("network."): value for name, value in full_state_dict(self.module, None)[0].items()
         }
@@ -460,7 +460,7 @@ class Training:
 
     def _watch(self) -> None:
         if self.recipe.runtime.parallel == "fsdp":
-            return  # a sharded network can't run on different images in each process
+            return  # a sharded network can't run on different images per process
         with float32_products(tf32=False):
             # without sync, batch norm statistics differ between processes; those of rank 0 are saved
             self.processes.copy_from_first(self.network.buffers())

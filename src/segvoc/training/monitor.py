@@ -1,4 +1,4 @@
-"""Monitoring of a run: progress, callbacks, curves, and validation on a few watched images."""
+"""Monitoring of a run: progress, callbacks, curves, and validation on a few images."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
@@ -26,14 +26,14 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 
 POINTS = 2000
-"""Largest number of steps that are drawn; longer runs are thinned out evenly."""
+"""Max steps to plot; longer runs are thinned out evenly."""
 
 FEW = 20
-"""With fewer points than this, each gets a marker: a single point makes no line."""
+"""With fewer points than this, add markers: a single point draws no line."""
 
 
 def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence[dict[str, Any]]) -> None:
-    """Plot losses and their terms, learning rate, gradient norm and scores of the watched images over the steps.
+    """Plot losses and their terms, learning rate, gradient norm and validation scores over the steps.
 
     Raises: OutputError: the file can't be written.
     """
@@ -68,19 +68,19 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
 
 
 PREVIEW = EvaluationSettings(options={"window": "auto"})
-"""How watched images are segmented: in one view, since published protocols may take several times as long."""
+"""Window of the validation: a single view, since published protocols may take several times as long."""
 
 SHOWN = 8
-"""Number of watched images that get an overlay; the scores use all of them."""
+"""Number of validation images with an overlay; scores use all."""
 
 _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
 
 
 class Monitor:
-    """Monitors a run. Every process has a monitor and segments watched images; only rank 0 writes and prints.
+    """Monitors a run. Every process has a monitor and segments validation images; only rank 0 writes and prints.
 
     `segmenter` returns a segmenter with the network's current weights; its argument is the number of steps so far.
-    Watched images have their scoring rules, or phrases from their captions. `followers` are told of steps and scores.
+    Validation images have scoring rules, or phrases from captions. `followers` receive steps and scores.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class Monitor:
 
     def step(self, metrics: dict[str, Any]) -> None:
         """Show the metrics of a step."""
-        # a GPU's memory is among the metrics; that of a process belongs to no step
+        # GPU memory is in the metrics; process memory isn't per step
         self.followers.step({"gigabytes": peak_gigabytes(), **metrics})
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
         if self._progress is not None:
             shown = {"loss": f"{metrics['loss']:.4f}"}
-            # signed cosines are in the files alone: the line has their squares
+            # signed cosines are only in the files; the line shows the squared ones
             losses = [name for name in numbers if name not in _NOT_LOSSES and not name.startswith("cosine_")]
             shown |= {name: f"{numbers[name]:.4f}" for name in losses}
             shown |= {"lr": f"{metrics['learning_rate']:.1e}", "s": f"{metrics['seconds']:.2f}"}
@@ -129,15 +129,15 @@ class Monitor:
             self._progress.update(note=", ".join(f"{name} {value}" for name, value in shown.items()))
 
     def warn(self, line: str) -> None:
-        """Print a warning, unless it was printed before."""
+        """Print a warning once."""
         if self.processes.first and line not in self._warned:
             self._warned.add(line)
             print_line(f"segvoc: warning: {line}")
 
     def watch(self, step: int) -> float | None:
-        """Segment the watched images in the window `auto`; write scores to `watched.jsonl`, overlays and curves.
+        """Segment the validation images in the window `auto`; write scores to `watched.jsonl`, overlays and curves.
 
-        Each process handles its share of the images, so all of them must call this.
+        Each process handles its share of the images, so all must call this.
 
         Returns:
             The mean IoU in [0, 1]; None without labels.
@@ -162,7 +162,7 @@ class Monitor:
         return scores.get("mean_iou")
 
     def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
-        """The confusion counts of this process, and a line for each unreadable image."""
+        """The confusion counts of this process, and a line per unreadable image."""
         protocol = evaluation_protocol(segmenter, task, PREVIEW)
         network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
         shown = {image.stem for image in images[:SHOWN]}
@@ -179,7 +179,7 @@ class Monitor:
         return Confusion.total(counts, len(task.classes)), problems
 
     def _show_captioned(self, segmenter: Segmenter, dataset: CaptionDataset, step: int) -> list[str]:
-        """Draw overlays of the first captioned images, each with its own phrases; they have no labels, so no scores."""
+        """Draw overlays of the first captioned images with their phrases; without labels there are no scores."""
         problems: list[str] = []
         for entry in self.processes.share(list(dataset.entries(0, SHOWN))):
             try:
@@ -192,9 +192,9 @@ class Monitor:
         return problems
 
     def _evaluation(self, step: int, scores: dict[str, Any]) -> RunEvaluation:
-        """The scores of the watched images, as callbacks get them."""
+        """The validation scores for callbacks."""
         words = self.watched.classes if isinstance(self.watched, EvaluationTask) else ()
-        iou = zip(words, scores.get("iou", ()), strict=False)  # without labels there is none
+        iou = zip(words, scores.get("iou", ()), strict=False)  # empty without labels
         folder = self._overlays(step)
         overlays = sorted(folder.rglob("*.png"))
         return RunEvaluation(
@@ -228,7 +228,7 @@ def _readable(batch: Sequence[EvaluationImage], classes: int, problems: list[str
 
 
 def _scores(counts: Confusion) -> dict[str, Any]:
-    """Pixel accuracy, mean IoU over the classes that occur, and each one's IoU, in [0, 1]; None without labels."""
+    """Pixel accuracy, mean IoU over the classes that occur, and IoU per class, in [0, 1]; None without labels."""
     scores = counts.scores()
     if not counts.truth_pixels().any():
         return {"pixel_accuracy": None, "mean_iou": None}

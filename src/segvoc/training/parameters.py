@@ -11,7 +11,7 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.recipe import OptimizerConfig, Recipe
 
 UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
-"""Modules whose own parameters have no weight decay, as in detectron2's defaults."""
+"""Modules whose direct parameters have no weight decay, as in detectron2's defaults."""
 
 
 def learning_rates(network: SegmentationNetwork, recipe: Recipe) -> dict[str, float]:
@@ -36,7 +36,7 @@ def _trainable(network: SegmentationNetwork, place: str, optimizer: OptimizerCon
     tower = network.get_submodule(place)
     if chosen == "published":
         return cast(Tower, tower).fine_tuned_parameters()
-    # a backbone for guidance isn't part of the encoder that is compared with words; `trunk_lr_scale` trains it
+    # a guidance backbone isn't part of the CLIP encoder; `trunk_lr_scale` trains it
     own = "clip." if hasattr(tower, "backbone") else ""
     names = tuple(name for name, _ in tower.named_parameters() if name.startswith(own))
     if chosen == "all":
@@ -55,7 +55,7 @@ def freeze_others(network: nn.Module, rates: dict[str, float]) -> None:
 
 
 def parameter_groups(network: nn.Module, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: one for each learning rate and weight decay.
+    """Build AdamW's parameter groups: one per learning rate and weight decay.
 
     "rate" is a group's learning rate before the schedule. As in detectron2's defaults, norms and embeddings have no
     weight decay, while biases, padding values and scales do.

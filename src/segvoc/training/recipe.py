@@ -37,10 +37,10 @@ _FRACTION: tuple[float, float] = (0, 1)
 
 @dataclass(frozen=True)
 class _Group:
-    """Settings that belong together."""
+    """A group of settings."""
 
     _LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {}
-    """Range of fields by name; all other numbers are amounts."""
+    """Ranges of fields by name; all other numbers must be >= 0."""
 
     def __post_init__(self) -> None:
         """Check that all values are in range."""
@@ -85,14 +85,14 @@ class OptimizerConfig(_Group):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig(_Group):
-    """What a network that learns from label maps minimizes."""
+    """The objective of a network trained on label maps."""
 
     loss: Loss = "released"
     """How unlabeled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
     "competing" also ignores them, and uses one softmax over all classes and "none of them", whose logit is 0, instead
-    of a sigmoid per class; "cross-entropy" is that without "none of them" (ERR-Seg's paper). Those that ignore them
-    average over the labeled pixels of all passes and processes; for a part network, "released" averages
-    over those of each pass, as its released code does."""
+    of a sigmoid per class; "cross-entropy" is the same without "none of them" (ERR-Seg's paper). Losses that ignore unlabeled
+    pixels average over the labeled pixels of all passes and processes; a part network's "released" averages
+    per pass, as in its released code."""
     fod_weight: float = 0.0
     """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
     log_stream_similarity: bool = False
@@ -108,7 +108,7 @@ class ObjectiveConfig(_Group):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig(_Group):
-    """What a network that learns from captions (SynSeg) minimizes, and the noun phrases that it learns."""
+    """The objective of a network trained on captions (SynSeg), and its noun phrases."""
 
     align_weight: float = 1.0
     """Weight of SynSeg's loss l1."""
@@ -131,12 +131,12 @@ class CaptionConfig(_Group):
     excluded_words: tuple[str, ...] = EXCLUDED
     """Words that exclude a phrase, see `CleaningRules`."""
     match: Match = "word"
-    """Which of its captions' phrases an image keeps, see `CleaningRules`."""
+    """Matching rule of excluded words, see `CleaningRules`."""
     determiners: bool = False
-    """Whether phrases keep their determiners ("a red hat"), as spaCy's noun chunks have them."""
+    """Whether phrases keep their determiners ("a red hat"), as in spaCy's noun chunks."""
     flip: bool = True
-    """Whether to flip half of the captioned images horizontally. Their phrases stay as they are: a "left hand" is not
-    turned into a right one."""
+    """Whether to flip half of the captioned images horizontally. Phrases are unchanged: a "left hand" doesn't
+    become a right hand."""
 
     _LIMITS: ClassVar = {"max_phrases": _COUNT}
 
@@ -144,17 +144,17 @@ class CaptionConfig(_Group):
         """Check that all values are in range."""
         super().__post_init__()
         if not 0 < self.loss_eps < 0.5:
-            raise UsageError(f"loss_eps={self.loss_eps} leaves no cosine inside; give a number between 0 and 0.5")
+            raise UsageError(f"loss_eps={self.loss_eps} leaves no range for the cosine; give a number between 0 and 0.5")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Augmentation, _Group):
-    """Labeled images and their augmentation; `Augmentation` documents the settings of the latter."""
+    """Labeled images and their augmentation; see `Augmentation` for its settings."""
 
     dataset: str = "coco-stuff-train"
     """The data set that the recipe was made for."""
     resize_crop_to: int = 0
-    """Side to which the crop is resized, that of the network's input [px]; 0: the crop stays as it is."""
+    """Network input size to which the crop is resized [px]; 0: no resize."""
     num_val_images: int = 0
     """Number of images held out for validation."""
 
@@ -167,7 +167,7 @@ class DataConfig(Augmentation, _Group):
         """Check that all values are in range."""
         super().__post_init__()
         if not self.short_sides:
-            raise UsageError("short_sides names no lengths; give some in pixels, for example 384,512")
+            raise UsageError("short_sides is empty; give lengths in pixels, for example 384,512")
 
     @property
     def input_size(self) -> int:
@@ -182,7 +182,7 @@ class RuntimeConfig(_Group):
     precision: Precision = "float32"
     """Data type for computation; weights stay float32."""
     tf32: bool = True
-    """Whether a GPU may round the factors of float32 products to TF32, as CAT-Seg's and PCA-Seg's code lets it.
+    """Whether float32 products on a GPU may use TF32, as in CAT-Seg's and PCA-Seg's code.
     Validation is in float32."""
     class_chunk_size: int = 0
     """Number of classes processed at a time; 0: all."""
@@ -203,26 +203,26 @@ class RuntimeConfig(_Group):
     eval_first: bool = False
     """Whether to validate before the first step, too."""
     patience: int = 0
-    """Validations in a row without a better mean IoU after which the run stops; its best weights are saved. 0: it runs
-    to its end, and the last weights are saved."""
+    """Early stopping: validations in a row without a better mean IoU; the best weights are saved. 0: run to the end and
+    save the last weights."""
     max_bad_steps: int = 5
-    """The run stops after this many consecutive steps without a finite loss."""
+    """Stop the run after this many consecutive steps without a finite loss."""
 
     _LIMITS: ClassVar = {"save_every": _COUNT, "max_bad_steps": _COUNT}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TunedWordsConfig(_Group):
-    """How words are tuned while the network stays as it is (`method=words`)."""
+    """Tuning of words with a frozen network (`method=words`)."""
 
     views: int = 4
-    """Augmented views of each image whose features are computed once and cached."""
+    """Augmented views per image, whose features are cached."""
     pyramid_channels: int = 64
     """Channels of the feature pyramid; a multiple of 8."""
     dropout: float = 0.1
     """Probability of dropping a channel of its features."""
     class_weight_power: float = 0.25
-    """A word weighs by its number of labeled cells to the power of minus this; 0: all alike."""
+    """A word's weight is its number of labeled cells to the power of minus this; 0: equal weights."""
 
     _LIMITS: ClassVar = {
         "views": _COUNT,
@@ -235,7 +235,7 @@ class TunedWordsConfig(_Group):
         """Check that all values are in range."""
         super().__post_init__()
         if self.pyramid_channels % 8:
-            raise UsageError(f"pyramid_channels={self.pyramid_channels} is no multiple of 8; take 64, for example")
+            raise UsageError(f"pyramid_channels={self.pyramid_channels} is not a multiple of 8; take 64, for example")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,15 +245,15 @@ class Recipe:
     model: str
     """A preset, or a weights file written by segvoc."""
     init_from: InitFrom = "encoders"
-    """What is fetched if no weights are given and none ship: the encoders that the network's authors started from, or
-    the whole network as they trained it (if that isn't published, the encoders)."""
+    """What to fetch if no weights are given or shipped: the encoders that the authors started from, or their trained
+    network (the encoders if it isn't published)."""
     supervision: Supervision = "labels"
-    """What the network learns from: label maps, or captions (SynSeg)."""
+    """Supervision: label maps, or captions (SynSeg)."""
     method: Method = "network"
-    """What is trained: the network's own weights, or "words": a small pyramid on the features of the network, which
-    stays as it is, with a classifier for each word (`segvoc.training.tuning`)."""
+    """What is trained: the network's weights, or "words": a small pyramid on the frozen network's features with a
+    classifier per word (`segvoc.training.tuning`)."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of the runs whose mean score is the published one. A run without a seed of its own takes the first."""
+    """Seeds of the runs whose mean score is published. A run without an explicit seed uses the first."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Steps, learning rates and trained parameters."""
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -272,28 +272,28 @@ class Recipe:
     def __post_init__(self) -> None:
         """Check that the groups fit together."""
         if self.supervision == "captions" and self.runtime.parallel == "fsdp":
-            raise UsageError("learning from captions needs whole encoders, which parallel=fsdp splits; leave it out")
+            raise UsageError("learning from captions needs unsharded encoders; leave out parallel=fsdp")
         preset = PRESETS.get(self.model)
         if self.method == "words" and preset is not None and self.network not in (None, preset.configuration):
             raise UsageError(
-                "method=words leaves the network as it is, so its settings can't be changed; add method=network"
+                "method=words freezes the network, so its settings can't be changed; add method=network"
             )
         if self.runtime.patience and self.runtime.parallel == "fsdp":
-            raise UsageError("patience keeps the weights of a step, so it doesn't go with parallel=fsdp; leave it out")
+            raise UsageError("patience keeps the best weights, which parallel=fsdp doesn't support; leave it out")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UsageError(f"seeds={self.seeds} are not distinct seeds; give some, for example 42,43,44")
+            raise UsageError(f"seeds={self.seeds} are not distinct; give different seeds, for example 42,43,44")
 
     def network_config(self) -> NetworkConfig:
         """The network's configuration, by default that of the preset.
 
-        Raises: UsageError: no such preset.
+        Raises: UsageError: the preset is unknown.
         """
         return self.network or find_preset(self.model).configuration
 
     def with_settings(self, assignments: Iterable[str] = (), /, **values: object) -> "Recipe":
-        """A copy with changed settings of the recipe or its network.
+        """Return a copy with changed settings of the recipe or its network.
 
-        With another encoder, images get the size that it reads, unless a size is set too.
+        Another encoder also sets its input size, unless a size is given.
 
         Args:
             assignments: settings as on the command line, by their name or its dotted path: "steps=10",
@@ -317,4 +317,4 @@ class Recipe:
 
 
 FIXED = ("model", "network")
-"""Fields that a setting can't replace as a whole."""
+"""Fields that can't be set as a whole."""

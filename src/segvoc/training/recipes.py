@@ -132,13 +132,13 @@ def cat_seg_eva_l() -> Recipe:
 def tuned_words(recipe: Recipe, images: int, steps: int | None = None) -> Recipe:
     """Tune words on the features of a recipe's network: a small pyramid, and a classifier for each word.
 
-    Fewer images get more views each, and more of them more steps. A tenth of them, and at least two, are held out to
-    choose the best weights, unless there are fewer than eight.
+    Fewer images get more views each; more images get more steps. A tenth, and at least two, are held out to choose
+    the best weights, unless there are fewer than eight images.
 
     Args:
         recipe: the network, and how its images are augmented.
         images: number of labeled images.
-        steps: number of steps, at five of which the held-out images are scored; None: by the number of images.
+        steps: number of steps, with five validations; None: by the number of images.
     """
     held_out = 0 if images < 8 else min(50, max(2, round(images / 10)))
     steps = steps or min(3000, 900 + 4 * images)
@@ -497,7 +497,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         tiny_syn,
     )
 }
-"""Every recipe, by name: that of its function with hyphens."""
+"""Every recipe, by its function's name with hyphens."""
 
 
 def finetune(
@@ -510,21 +510,21 @@ def finetune(
 ) -> Recipe:
     """Fine-tune a model on your own images.
 
-    tiny stays as it is, and words are tuned on its features (`method=words`). The published networks are trained
-    themselves: they keep their learning rates and losses, but train for a thousand steps, ignore unlabeled pixels, and
-    swap left and right in mirror images. Without `--weights`, a network whose authors published their weights starts
+    For tiny, the network is frozen and words are tuned on its features (`method=words`). Published networks are
+    trained themselves: they keep their learning rates and losses, but train for a thousand steps, ignore unlabeled
+    pixels, and swap left and right in mirror images. Without `--weights`, a network with published weights starts
     from these (`--set init_from=encoders`: from its encoders alone).
 
     Args:
-        model: a preset, or the path of a .safetensors file that segvoc wrote.
+        model: a preset, or the path of a .safetensors file written by segvoc.
         preset: the preset that the model was made from; None reads it from the file.
-        images: number of labeled images, from which the settings of tuned words follow.
+        images: number of labeled images, which determines the settings of tuned words.
         steps: number of steps; None: the default.
         method: "words" tunes words, "network" trains the network; None: "words" for tiny, otherwise "network".
 
     Raises:
-        UsageError: there is no such preset.
-        CheckpointError: the file can't be read, or segvoc didn't write it.
+        UsageError: the preset is unknown.
+        CheckpointError: the file can't be read or wasn't written by segvoc.
     """
     network = None
     if is_own_path(model):
@@ -556,9 +556,9 @@ def finetune(
 
 
 def _on_labels(preset: str) -> Recipe:
-    """How a network without a recipe learns from label maps: CLIPSeg's decoder, or the image encoder of a CLIP alone.
+    """Recipe for networks without a published one: trains CLIPSeg's decoder, or a CLIP's image encoder, on label maps.
 
-    No paper trains them so; the learning rates are those of CLIPSeg's and CAT-Seg's recipes.
+    This isn't from a paper; the learning rates are from CLIPSeg's and CAT-Seg's recipes.
     """
     configuration = find_preset(preset).configuration
     if isinstance(configuration, SynSegConfig):

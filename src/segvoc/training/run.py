@@ -49,14 +49,14 @@ COMPARED_IMAGES = 6
 """Number of images."""
 
 GAP = 8
-"""White pixels between the two."""
+"""White pixels between the two overlays."""
 
 
 def compare_in_images(run: Path, best: int) -> list[Path]:
-    """Write before_after/NAME.png for the first validation images: the overlay before training, and that of a step.
+    """Write before_after/NAME.png for the first validation images: overlays before training and at a step.
 
     Args:
-        run: the run folder, whose overlays are in images/step_NNNNNN.
+        run: the run folder, with overlays in images/step_NNNNNN.
         best: the step.
 
     Returns:
@@ -82,14 +82,14 @@ def compare_in_images(run: Path, best: int) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a run has given."""
+    """The result of a run."""
 
     weights: Path
     """The trained weights, for `segvoc.load`."""
     metrics: dict[str, Any]
-    """Those of the last step, a line of metrics.jsonl: "step", "loss" and its terms, "learning_rate", "seconds", ..."""
+    """Metrics of the last step, a line of metrics.jsonl: "step", "loss" and its terms, "learning_rate", "seconds", ..."""
     validation: dict[str, Any] | None
-    """The last scores on the watched images, a line of watched.jsonl; None if none were taken."""
+    """The last validation scores, a line of watched.jsonl; None without a validation."""
 
 
 def train(
@@ -117,24 +117,24 @@ def train(
             initial weights.
         images: training data: labeled images, or captioned ones for a recipe that learns from captions.
         out: the run folder: a new one, or with `resume` that of an interrupted run.
-        network: your own network with its weights, used instead of the one built from the recipe's model; for example,
-            a preset with a different aggregation. It is trained in place and is in evaluation mode afterwards. Image
-            sizes and prompts are those of the recipe's model. `segvoc.load(..., network=...)` loads the result.
+        network: a custom network with its weights, used instead of the recipe's model; for example, a preset with a
+            different aggregation. It is trained in place and is in evaluation mode afterwards. Image sizes and prompts
+            are those of the recipe's model. `segvoc.load(..., network=...)` loads the result.
         start: the initial weights; omit it if you pass `network`.
-        watched: images for validation during the run, scored like in `segvoc evaluate`. None:
+        watched: the validation set, scored as in `segvoc evaluate`. None:
             `recipe.data.num_val_images` of `images`, or a few of the training images.
         object_maps: label maps of the objects, for a part network whose part label maps don't imply the object.
-        transform: a transform of your own, `image, labels = transform(image, labels, rng)`, which the images for
-            training pass before the recipe's augmentation; see `segvoc.data.training.augmentations`.
+        transform: a custom transform, `image, labels = transform(image, labels, rng)`, applied to training images
+            before the recipe's augmentation; see `segvoc.data.training.augmentations`.
         seed: seed of all random numbers; None: the recipe's first.
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
         resume: continue from the last checkpoint, or start a new run if there is none.
         progress: whether to show progress: a bar on a terminal, otherwise an occasional line.
-        callbacks: what follows the run: `segvoc.trackers`, or your own `segvoc.Callback`. None: TensorBoard's files in
-            the run folder, where the package is installed.
+        callbacks: `segvoc.trackers`, or your own `segvoc.Callback`. None: TensorBoard files in the run folder, if the
+            package is installed.
 
     Returns:
-        Where the weights are, and the last metrics; the same in every process.
+        The path of the weights, and the last metrics; the same in every process.
 
     Raises:
         UsageError: the recipe, weights or folder don't fit together.
@@ -157,11 +157,11 @@ def train(
         preset, started_from = find_preset(recipe.model), ()
     where = find_device(Processes.from_environment().own_device(device))
     if where.index is not None and where.type == "cuda":
-        torch.cuda.set_device(where)  # NCCL and CUDA's graphs go by the current device
+        torch.cuda.set_device(where)  # NCCL and CUDA graphs use the current device
     configuration = recipe.network_config()
     templates = preset.templates_of(configuration)
     on_gpu = where.type == "cuda"
-    # all crops have one size, so that cuDNN finds its fastest algorithms once
+    # all crops have the same size, so cuDNN benchmarks its algorithms once
     products = float32_products(tf32=on_gpu and recipe.runtime.tf32, benchmark=on_gpu)
     with join_processes("nccl" if on_gpu else "gloo") as processes, products:
         RunFolder.check(out, to_json(recipe) if resume else None)
@@ -200,7 +200,7 @@ def train(
             chosen = default_callbacks() if callbacks is None else callbacks
             monitor.followers = Followers(chosen, monitor.warn)
         with monitor.followers.session(_run_start(folder, config, recipe, state), folder.path / MODEL_FILE):
-            # not kept in a variable here: a wrapped network must not outlive the process group
+            # not kept in a variable: a wrapped network must not outlive the process group
             weights = _trained(
                 Training(
                     network=network if tuning is None else tuning.network,
@@ -220,7 +220,7 @@ def train(
                 tensors, header = taught_tensors(taught)
                 metadata = data.metadata() | header | ({CUSTOM: True} if custom else {})
                 _write_model(folder, recipe, metadata, weights | tensors, config)
-        # no process returns before the file is there
+        # no process returns before the file exists
         results = processes.gather([_result(folder)] if processes.first else [])
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
@@ -240,7 +240,7 @@ def _check_call(
         # oneDNN kernels wait forever for threads that OpenMP hasn't started
         raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
     if network is not None and start is not None:
-        raise UsageError("a network of your own has its own weights; leave out `start`")
+        raise UsageError("a custom network already has weights; leave out `start`")
     if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
         kind = str(lowest_precision(network)).removeprefix("torch.")
         raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
@@ -258,7 +258,7 @@ def _own_transform(recipe: Recipe, transform: Transform | None) -> OwnTransform 
 
 
 def _run_start(folder: RunFolder, config: dict[str, Any], recipe: Recipe, state: dict[str, Any] | None) -> RunStart:
-    """What callbacks are told of the run."""
+    """The run's description for callbacks."""
     return RunStart(
         folder=folder.path,
         config={key: value for key, value in config.items() if key != "session"},
@@ -272,10 +272,10 @@ def _run_start(folder: RunFolder, config: dict[str, Any], recipe: Recipe, state:
 def _tuned(
     tuning: Tuning, weights: dict[str, Tensor], folder: RunFolder, taught: tuple[TaughtWords, ...]
 ) -> tuple[TaughtWords, ...]:
-    """The words that the model was taught before, and the tuned ones; these are also written alone, with images."""
+    """The words taught before and the tuned ones; the latter are also written separately, with images."""
     words, best = tuning.finish(weights, folder.read_lines("watched.jsonl"))
     if words is None:
-        print_line("segvoc: warning: no better on held-out images than by their text alone, so the words keep it")
+        print_line("segvoc: warning: no better on held-out images than by text alone, so the words keep their text embeddings")
         return taught
     words.save(folder.path / TUNED_WORDS_FILE)
     compare_in_images(folder.path, best)
@@ -311,7 +311,7 @@ def _config(
 
 
 def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
-    """When, how and where a run was started or resumed. Entries of "machine" can change the last bits of results."""
+    """Time, command and machine of a start or resume. Entries of "machine" can change the last bits of results."""
     versions = {"segvoc": __version__, "torch": torch.__version__, "numpy": np.__version__}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

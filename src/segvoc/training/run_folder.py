@@ -1,12 +1,12 @@
 """The folder of a training run, with its configuration, its checkpoint and the metrics of every step.
 
     config.json        the recipe, the data, the seed and the files that the run started from; for each start
-                       ("sessions") the command, the machine, versions; "kept" is what callbacks keep for a resumed run
+                       ("sessions") the command, the machine, versions; "kept" has callbacks' texts for a resumed run
     metrics.jsonl      one line per step: step, loss, its terms, learning rates, seconds
-    watched.jsonl      one line per evaluation on the watched images: step, pixel accuracy, mean IoU
+    watched.jsonl      one line per validation: step, pixel accuracy, mean IoU
     checkpoint.pt      everything needed to resume the run
     curves.png         plots of the metrics
-    images/          overlays of a few watched images
+    images/          overlays of a few validation images
     model.safetensors  the trained network
 
 Files are replaced atomically, except for the two journals (`segvoc.storage.journal`): if the process is killed, their
@@ -33,7 +33,7 @@ from segvoc.storage.json_files import read_json, strict_json, write_json
 from segvoc.storage.resume import difference
 
 FEATURES = "features"
-"""Folder for the cached features of captioned images, which is filled before config.json is written."""
+"""Folder of cached features of captioned images, filled before config.json is written."""
 
 MODEL_FILE = "model.safetensors"
 """The trained weights."""
@@ -53,7 +53,7 @@ ROUNDING = (*(f"recipe.runtime.{name}" for name in NUMERIC), "machine.")
 """Settings that change the order of summation, and thus the last digits of results."""
 
 OF_CALLBACKS = "kept"
-"""Entry of config.json for what callbacks keep."""
+"""Entry of config.json for callbacks' texts."""
 
 STATE = frozenset("step weights optimizer scaler best generators gpu_generators unreadable".split())
 """Keys of a checkpoint."""
@@ -67,7 +67,7 @@ class RunFolder:
         self._journals: dict[str, Journal] = {}
         self._lock: BaseFileLock | None = None
         self.begins_again = False
-        """Whether the run was to be resumed, but was stopped before its first checkpoint."""
+        """Whether the resumed run was stopped before its first checkpoint."""
         self.rounding = ""
         """Changes since the last session that may affect the last digits of the losses; empty without any."""
 
@@ -75,7 +75,7 @@ class RunFolder:
     def open(
         cls, path: str | os.PathLike[str], config: Mapping[str, Any], *, resume: bool
     ) -> tuple["RunFolder", dict[str, Any] | None]:
-        """Create or resume a run folder; returns it and the checkpoint to resume from, if there is one.
+        """Create or resume a run folder; return it and the checkpoint to resume from, if any.
 
         A folder without a completed step counts as new, for example after a refused call.
 
@@ -85,8 +85,8 @@ class RunFolder:
             resume: continue the run in the folder. All settings except `FREE` must be unchanged.
 
         Raises:
-            UsageError: the folder holds a run that is in progress or has another configuration, or holds any run
-                without `resume`.
+            UsageError: the folder has a run in progress or with another configuration, or any run without
+                `resume`.
             CheckpointError: its checkpoint is damaged.
             OutputError: the folder can't be written.
         """
@@ -102,7 +102,7 @@ class RunFolder:
         if known is None or not folder._begun():
             write_json(folder.path / "config.json", {**config, "sessions": [session]})
         elif not resume:
-            raise UsageError(f"{str(path)!r} holds a run already; continue it with --resume, or choose another folder")
+            raise UsageError(f"{str(path)!r} already holds a run; continue it with --resume, or choose another folder")
         else:
             folder._refuse_changes(known, config)
             folder._continue(known, config, session)
@@ -116,9 +116,9 @@ class RunFolder:
         return folder, state
 
     def notes(self) -> Iterator[str]:
-        """What whoever resumes the run should know, as readable lines."""
+        """Notes on a resumed run, as readable lines."""
         if self.begins_again:
-            yield f"{str(self.path)!r} has no checkpoint yet: the run begins again at step 1"
+            yield f"{str(self.path)!r} has no checkpoint yet: the run restarts at step 1"
         if self.rounding:
             yield f"{self.rounding}: losses may differ in the last digits from those of an uninterrupted run"
 
@@ -165,11 +165,11 @@ class RunFolder:
         self._journals[name].append(entry)
 
     def kept(self) -> dict[str, str]:
-        """What callbacks have kept."""
+        """Texts stored by callbacks."""
         return dict((self._config() or {}).get(OF_CALLBACKS, {}))
 
     def keep(self, key: str, value: str) -> None:
-        """Keep a text of a callback for the next session.
+        """Store a callback's text for the next session.
 
         Raises: OutputError: the file can't be written.
         """
@@ -193,7 +193,7 @@ class RunFolder:
             raise UsageError(f"{str(self.path)!r} is not a folder; choose another --out")
         config, others = None, list[str]()
         try:
-            # list the folder before checking for config.json: a run that is just starting writes config.json first
+            # list the folder before checking for config.json, which a starting run writes first
             names = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
             exists = path.exists()
             if exists:
@@ -254,7 +254,7 @@ def _has_step(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_config(config: object) -> bool:
-    """Whether a file holds the configuration of a run, with the sessions that there were."""
+    """Whether a value is the configuration of a run, with its sessions."""
     if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
         return False
     sessions, kept = config.get("sessions", []), config.get(OF_CALLBACKS, {})
@@ -276,7 +276,7 @@ def open_together(
     *,
     resume: bool,
 ) -> tuple[RunFolder, dict[str, Any] | None]:
-    """`RunFolder.open` for all processes: rank 0 creates or refuses the folder, and the others follow or exit."""
+    """Call `RunFolder.open` in all processes: rank 0 creates or refuses the folder, the others follow or exit."""
     error, opened = None, None
     if processes.first:
         try:
@@ -287,7 +287,7 @@ def open_together(
     if error is not None:
         raise error
     if refused:
-        raise SystemExit(2)  # the first process prints the reason
+        raise SystemExit(2)  # rank 0 prints the reason
     if opened is None:
         folder = RunFolder(Path(path))
         opened = folder, folder.state() if resume else None

@@ -1,4 +1,4 @@
-"""A run as a model to share: its weights, its record, and a card with its data, scores, curves and images."""
+"""Shares a run as a model: weights, record, and a model card with data, scores, curves and images."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -28,12 +28,12 @@ def is_run(folder: str | os.PathLike[str]) -> bool:
 
 
 def shareable_run(found: ShareableModel, folder: str | os.PathLike[str], *, images: bool = True) -> ShareableModel:
-    """A run's model with its record, and what its card says about the run.
+    """Add a run's record and model-card facts to its model.
 
     Args:
-        found: the model, which was loaded from the folder.
+        found: the model loaded from the folder.
         folder: the run folder.
-        images: whether the card shows images of the run, which are some of those that it was validated on.
+        images: whether the card shows some of the run's validation images.
     """
     path = Path(folder)
     config = read_json(path / "config.json")
@@ -66,7 +66,7 @@ def _recipe(config: Mapping[str, Any], group: str, setting: str) -> Any:
 
 
 def _chosen(watched: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> int | None:
-    """The step whose weights were saved: the best, where the run stops early, else the last; None: none was scored."""
+    """The step whose weights were saved: the best with early stopping, else the last; None without scores."""
     scored = [line for line in watched if line.get("mean_iou") is not None]
     if not scored:
         return watched[-1]["step"] if watched else None
@@ -77,7 +77,7 @@ def _chosen(watched: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> 
 def _validation(
     data: Mapping[str, Any], watched: Sequence[Mapping[str, Any]], chosen: int | None, held_out: int
 ) -> ScoreTable | None:
-    """Scores on the images that were held out, before and after; None without such images."""
+    """Scores on the held-out images, before and after; None without them."""
     by_step = {line["step"]: line for line in watched if line.get("mean_iou") is not None}
     after, before = by_step.get(chosen), by_step.get(0, {})
     if not held_out or after is None:
@@ -126,7 +126,7 @@ def _data(config: Mapping[str, Any], data: Mapping[str, Any], held_out: int) -> 
 def _training(config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """How the run was made, in rows."""
     method = {
-        "words": "the network stays as it is; a small feature pyramid with a classifier for each word is trained",
+        "words": "the network is frozen; a small feature pyramid with a classifier per word is trained",
         "network": "the network itself is trained",
     }
     recipe, session = config["recipe"], (config.get("sessions") or [{}])[-1]
@@ -159,6 +159,6 @@ def _images(path: Path, chosen: int | None) -> list[CardImage]:
 
 
 def _record(config: Mapping[str, Any], watched: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The run's configuration and scores; without its commands, which name folders of its author's machine."""
+    """The run's configuration and scores, without its commands, which contain local paths."""
     sessions = [{key: value for key, value in one.items() if key != "command"} for one in config.get("sessions", [])]
     return {**config, "sessions": sessions, "scores": list(watched)}

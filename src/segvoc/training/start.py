@@ -40,9 +40,9 @@ class Start:
 
     weights: str | None = None
     """Weights of the whole network: a .safetensors file written by segvoc, a released checkpoint, or "random". None:
-    the weights shipped with the preset, or else published ones, which are fetched (see `Recipe.init_from`). If the
-    aggregation differs from that of shipped weights, it is then initialized randomly, except for the sum of costs that
-    its output is added to."""
+    the preset's shipped weights, or else published ones, which are fetched (see `Recipe.init_from`). An aggregation
+    that differs from the shipped weights' is initialized randomly, except for the cost sum that its output is added
+    to."""
     encoder_weights: str | None = None
     """Weights of the encoders only: a plain CLIP (for networks with DINOv2, a comma and its file follow), or a file
     written by segvoc. The aggregation is initialized randomly, as above."""
@@ -59,15 +59,15 @@ class BuiltNetwork:
     network: SegmentationNetwork
     """The network."""
     started_from: tuple[dict[str, str], ...]
-    """The files that its weights are from: name and SHA-256; of a published file also its place and license."""
+    """The source files of its weights: name and SHA-256; for a published file also its place and license."""
     taught: tuple[TaughtWords, ...]
-    """Words that the model was taught or tuned to before."""
+    """Words taught or tuned before."""
 
 
 def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None) -> BuiltNetwork:
-    """Build the network with its initial weights; published weights that it needs are fetched.
+    """Build the network with its initial weights, fetching published weights as needed.
 
-    The caller's own `network` is used instead of one built from the recipe's configuration.
+    The caller's `network` replaces the one built from the recipe's configuration.
 
     Raises:
         UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.
@@ -113,7 +113,7 @@ def _random_network(preset: Preset, configuration: NetworkConfig, seed: int) -> 
 
 
 def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, list[str]]:
-    """The weights of the whole network that are given or fetched, if any, and the path of their file."""
+    """The given or fetched weights of the whole network, if any, and the path of their file."""
     if is_own_path(recipe.model):
         if start.weights is not None:
             raise UsageError(f"{recipe.model!r} is a file of weights, and --weights is given too; give one of them")
@@ -128,7 +128,7 @@ def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, lis
 
 
 def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
-    """The recipe with the network configuration of the segvoc file that it starts from, if any.
+    """Take the network configuration from the segvoc file that the recipe starts from, if any.
 
     Network settings are then applied to that configuration.
 
@@ -145,14 +145,14 @@ def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
 
 
 def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) -> list[str]:
-    """The files of the encoders that a training starts from, fetched where they aren't in the cache."""
+    """The files of the initial encoders, fetched if not cached."""
     encoders = preset.encoders
     if isinstance(configuration, ClipNetworkConfig) and isinstance(preset.configuration, ClipNetworkConfig):
         kind = configuration.encoder.kind
         if kind in TIMM_CLIPS:
             encoders = (UNCONFIRMED[kind],)
         elif kind != preset.configuration.encoder.kind:
-            raise UsageError(f"{model} with encoder={kind} has no encoders of its own; name theirs: --encoder-weights")
+            raise UsageError(f"{model} with encoder={kind} has no default encoders; give --encoder-weights")
     if encoders is preset.encoders and preset.fetched_encoders:
         return [str(fetch(file)) for file in preset.fetched_encoders]
     unconfirmed = [file for file in encoders if isinstance(file, UnconfirmedFile)]
@@ -164,7 +164,7 @@ def _fetched_encoders(model: str, preset: Preset, configuration: NetworkConfig) 
 
 
 def _origin(path: str) -> dict[str, str]:
-    """What a run records of a file that it started from."""
+    """A run's record of an initial weights file."""
     digest = file_sha256(path)
     known = known_file(digest)
     return {"filename": os.path.basename(path), "sha256": digest} if known is None else known.record()
@@ -210,7 +210,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     """The encoder weights from a segvoc file (with the sum of costs if both have one), or from CLIP (and DINOv2)."""
     if file.preset is not None:
         if others:
-            raise UsageError(f"{file.path!r} is a file of segvoc, which holds all encoders; name it alone")
+            raise UsageError(f"{file.path!r} is a segvoc file, which holds all encoders; give only this file")
         return _with_own_additions(begin_with(file, network), network.state_dict())
     # here, since timm takes seconds to import
     from segvoc.checkpoints.official_towers import clip_state
@@ -231,18 +231,18 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
 
 
 _ADDITIONS = (".prompts.", ".stride_one.")
-"""Parts of names: what a setting adds to an encoder, which training has to learn."""
+"""Name parts of parameters that a setting adds to an encoder, learned in training."""
 
 
 def _with_own_additions(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of encoders, with the additions that the network has, as it has them, in place of the file's."""
+    """The encoders' weights, with the network's values for its added parameters."""
     added = {name: value for name, value in own.items() if any(part in name for part in _ADDITIONS)}
     kept = {name: value for name, value in state.items() if name in own or not any(part in name for part in _ADDITIONS)}
     return added | kept
 
 
 def _fill(network: SegmentationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:
-    """Load weights into the network: all of them, or those of the modules that it shares with other networks."""
+    """Load all weights into the network, or those of modules shared with other networks."""
     ours = network.state_dict()
     prefixes = tuple(prefix for prefix in COMMON if any(name.startswith(prefix) for name in state))
     if any(not name.startswith(prefixes) for name in state):

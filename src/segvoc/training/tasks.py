@@ -37,13 +37,13 @@ class TrainingTask(Protocol):
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> nn.Module:
         """The module that maps `inputs` to losses by name; training minimizes "loss".
 
-        If that is a mean over labeled pixels, the module also has `counted`, which maps `inputs` to their number, or to
-        several if it is a sum of such means. Its last input then is what the sums are divided by.
+        If the loss is a mean over labeled pixels, the module also has `counted`, which maps `inputs` to their number, or
+        to several for a sum of means. Its last input is then the divisor of the sums.
         """
         ...
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
-        """The sampler's batches, loaded by `workers` processes (0: by this one)."""
+        """The sampler's batches, loaded by `workers` processes (0: this process)."""
         ...
 
     def inputs(self, batch: Any, info: StepInfo, device: torch.device) -> tuple[Any, ...]:
@@ -83,7 +83,7 @@ class LabelTask:
         if not batch.images.numel():
             raise InputError(f"none of the {len(self.training_set.images)} images can be read; {batch.problems[0]}")
         to = {"device": device, "non_blocking": True}
-        # copied as they are, since the loader has pinned them, and widened on the device
+        # copied from pinned memory unchanged, then widened on the device
         labels, words = batch.labels.to(**to).long(), self.words
         if self.chosen and isinstance(words, Tensor):
             seed = seed_of(self.seed, "words", *info)
@@ -101,7 +101,7 @@ def chosen_words(labels: Int[Tensor, "B H W"], classes: int, words: int, seed: i
         labels: the class of every pixel; values from `classes` on are not classes.
         classes: number of all classes.
         words: number of classes to sample. All classes in the images are kept even if there are more.
-        seed: of the random distractors.
+        seed: seed of the random distractors.
 
     Returns:
         The sampled classes in ascending order.

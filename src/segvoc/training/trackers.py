@@ -1,9 +1,9 @@
-"""Trackers of experiments: TensorBoard and Weights & Biases.
+"""Experiment trackers: TensorBoard and Weights & Biases.
 
     segvoc.train(recipe, images, "run", callbacks=[segvoc.trackers.Wandb(project="birds")])
 
-Both have the same curves: `train/...` of every step, `validation/...` of the watched images, and the overlays of these.
-A resumed run goes on in the tracker where it was.
+Both have the same curves: `train/...` of every step, `validation/...`, and overlays of validation images.
+A resumed run continues in the tracker.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ from segvoc.training.callbacks import Callback, RunEnd, RunEvaluation, RunStart,
 __all__ = ["TRACKERS", "TensorBoard", "Wandb", "default_callbacks", "named_tracker"]
 
 TRACKERS = ("tensorboard", "wandb")
-"""The names of the trackers on the command line."""
+"""Tracker names on the command line."""
 
 _EXIT_CODES = {"finished": 0, "stopped": 130, "failed": 1}
 
@@ -34,7 +34,7 @@ class TensorBoard(Callback):
         self._writer: Any = None
 
     def on_start(self, run: RunStart) -> None:
-        """Open the files; what they have of steps after the checkpoint isn't shown any more."""
+        """Open the files; stale steps after the checkpoint are hidden."""
         from torch.utils.tensorboard import SummaryWriter  # here, since it takes seconds to import
 
         self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.done + 1)
@@ -46,7 +46,7 @@ class TensorBoard(Callback):
 
     def on_evaluation(self, evaluation: RunEvaluation) -> None:
         """Write scores and overlays."""
-        from segvoc.imaging.reading import read_image  # here, so that the command line can name the trackers at once
+        from segvoc.imaging.reading import read_image  # here, so that the command line can list trackers quickly
 
         for name, value in evaluation.numbers().items():
             self._writer.add_scalar(name, value, evaluation.step)
@@ -59,7 +59,7 @@ class TensorBoard(Callback):
 
 
 class Wandb(Callback):
-    """Logs to Weights & Biases, whose own settings apply: `wandb login`, WANDB_MODE=offline, WANDB_ENTITY, ...
+    """Logs to Weights & Biases, whose settings apply: `wandb login`, WANDB_MODE=offline, WANDB_ENTITY, ...
 
     Args:
         project: the project; None: WANDB_PROJECT, or "segvoc".
@@ -73,15 +73,15 @@ class Wandb(Callback):
         self._project, self._options, self._run = project, options, None
 
     def on_start(self, run: RunStart) -> None:
-        """Open the run, or the one that a resumed run had.
+        """Open a new W&B run, or the resumed run's.
 
-        Raises: UsageError: nobody is logged in; asking on a terminal would hold up the training.
+        Raises: UsageError: not logged in; a prompt would hold up the training.
         """
         import wandb
 
         mode = self._options.get("mode") or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
         if mode == "online" and not wandb.login(prompt=False):
-            raise UsageError("nobody is logged in to W&B: run `wandb login`, or set WANDB_MODE=offline")
+            raise UsageError("not logged in to W&B: run `wandb login`, or set WANDB_MODE=offline")
         name = run.kept.get("wandb") or secrets.token_hex(4)
         self._run = wandb.init(
             **{
@@ -95,7 +95,7 @@ class Wandb(Callback):
                 **self._options,
             }
         )
-        # steps of its own never go back, those of a resumed run may
+        # W&B's step can't decrease, but a resumed run's may
         self._run.define_metric("*", step_metric="step")
         run.keep("wandb", self._run.id)
 
@@ -121,11 +121,11 @@ class Wandb(Callback):
 
 
 def named_tracker(name: str, project: str | None = None) -> Callback:
-    """The tracker of a name.
+    """Create a tracker by name.
 
     Args:
         name: one of `TRACKERS`.
-        project: where W&B puts the run; TensorBoard has no projects.
+        project: W&B project; TensorBoard ignores it.
 
     Raises: UsageError: its package isn't installed.
     """
@@ -133,11 +133,11 @@ def named_tracker(name: str, project: str | None = None) -> Callback:
 
 
 def default_callbacks() -> list[Callback]:
-    """What follows a run if nothing was chosen: TensorBoard's files, where it is installed."""
+    """Default callbacks: TensorBoard, if installed."""
     return [TensorBoard()] if importlib.util.find_spec("tensorboard") is not None else []
 
 
 def _require(package: str, missing: UsageError) -> None:
-    """Raise `UsageError` at once where a tracker's package is missing, before anything is trained."""
+    """Raise `UsageError` before training if a tracker's package is missing."""
     if importlib.util.find_spec(package) is None:
         raise missing

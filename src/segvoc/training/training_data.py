@@ -28,25 +28,25 @@ from segvoc.training.tasks import LabelTask
 from segvoc.vocabulary import Vocabulary
 
 HELD_OUT = "coco-stuff"
-"""The benchmark on whose first images a network is evaluated while a paper's recipe runs, if its data isn't the
-training set of a benchmark."""
+"""The validation benchmark of papers' recipes (its first images), unless their data is the training set of a
+benchmark."""
 
 LOOKED_AT = 100
-"""How many of them."""
+"""Number of its images."""
 
 
 def held_out_benchmark(recipe: Recipe) -> str:
-    """The benchmark on which a recipe is watched: that of its training set.
+    """The validation benchmark of a recipe: the benchmark of its training set.
 
     Raises:
-        UsageError: the recipe's data set is no benchmark.
+        UsageError: the recipe's dataset isn't a benchmark.
     """
     name = find_benchmark(recipe.data.dataset).name
     return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
 
 
 def needed_data(recipe: Recipe) -> tuple[str, ...]:
-    """The benchmarks that a recipe trains and is watched on; none for captions."""
+    """The training and validation benchmarks of a recipe; empty for captions."""
     return () if recipe.supervision == "captions" else (recipe.data.dataset, held_out_benchmark(recipe))
 
 
@@ -54,7 +54,7 @@ def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, Evalua
     """The training set of a paper's recipe, and the first images of its held-out benchmark.
 
     Raises:
-        UsageError: some aren't prepared; the message names all of them.
+        UsageError: benchmarks aren't prepared; the message names all of them.
     """
     sets, problems = dict[str, LabeledImages](), list[str]()
     for name in needed_data(recipe):
@@ -64,7 +64,7 @@ def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, Evalua
             problems.append(str(error))
     learned, watched = needed_data(recipe)
     if problems:
-        raise UsageError(f"the recipe learns from {learned} and is watched on {watched}: {'; '.join(problems)}")
+        raise UsageError(f"the recipe trains on {learned} and is validated on {watched}: {'; '.join(problems)}")
     first = sets[watched].only(range(min(LOOKED_AT, len(sets[watched]))))
     return sets[learned], replace(EvaluationTask.of_benchmark(find_benchmark(watched), root), images=first)
 
@@ -84,7 +84,7 @@ class LabelTrainingData:
     seed: int
     """Seed of the run."""
     transform: OwnTransform | None = None
-    """A transform of the user's own."""
+    """The user's transform."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -107,9 +107,9 @@ class LabelTrainingData:
         return {"classes": list(self.learned.vocabulary.words)}
 
     def task(self, network: SegmentationNetwork, templates: Sequence[str], warn: Callable[[str], None]) -> LabelTask:
-        """The task of training a network, on its device, on these images.
+        """Create the task of training a network, on its device, on these images.
 
-        Prompt templates have "{}" in place of the word; `warn` gets each warning, as a readable line.
+        `{}` in prompt templates stands for the word; `warn` gets each warning as a readable line.
         """
         training_set = self._training_set(network)
         words = class_words(network, templates, training_set.vocabulary, self.recipe)
@@ -195,7 +195,7 @@ def training_data_of(
     silent: bool,
     transform: OwnTransform | None = None,
 ) -> LabelTrainingData | CaptionTrainingData:
-    """The training data of a run; see `segvoc.training.run.train` for the arguments.
+    """Collect the training data of a run; see `segvoc.training.run.train` for the arguments.
 
     Raises: UsageError: there are too few images.
     """
@@ -219,11 +219,11 @@ def training_data_of(
 def class_words(
     network: SegmentationNetwork, templates: Sequence[str], vocabulary: Vocabulary, recipe: Recipe
 ) -> Tensor | PartWords:
-    """Embeddings (T P C) of the class prompts, or their tokens (T P L) if the text encoder is trained.
+    """Compute embeddings (T P C) of the class prompts, or their tokens (T P L) if the text encoder is trained.
 
     Raises:
-        UsageError: the recipe trains the text encoder of a part network or of a CLIP alone, which have 80 prompts for
-            each of hundreds of names.
+        UsageError: the recipe trains the text encoder of a part network or of a CLIP alone, with 80 prompts for each of
+            hundreds of names.
     """
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():

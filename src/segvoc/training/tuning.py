@@ -1,4 +1,4 @@
-"""A run that tunes words (`method=words`): its data, the model that it is validated as, and what it writes."""
+"""Runs that tune words (`method=words`): data, validated model, and output."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,11 +34,11 @@ from segvoc.version import __version__
 from segvoc.vocabulary import Vocabulary
 
 CLASSIFIER_DEVIATION = 0.1
-"""Standard deviation of the classifiers' initial weights; from zeros, the pyramid learns more slowly."""
+"""Standard deviation of the classifiers' initial weights; with zeros, the pyramid learns more slowly."""
 
 
 class TunedWords(nn.Module):
-    """The pyramid and the classifiers; it takes the place of the aggregation in what the training loop trains."""
+    """The pyramid and the classifiers, in place of the aggregation during training."""
 
     frequency: Tensor
 
@@ -81,14 +81,14 @@ class TunedWords(nn.Module):
     def taught_words(
         self, record: TeachingRecord, mean: np.ndarray, scale: np.ndarray, probe: np.ndarray, words: Sequence[int]
     ) -> TaughtWords:
-        """What was learned, as a file of taught words.
+        """Export the result as taught words.
 
         Args:
-            record: what it was learned from.
+            record: the training record.
             mean: the mean of each feature.
             scale: their standard deviations.
             probe: mean features of the drawn image.
-            words: indices of the words that have labels.
+            words: indices of labeled words.
         """
         weights = {name: _array(value).astype(np.float16) for name, value in self.weights.items()}
         return TaughtWords(
@@ -105,7 +105,7 @@ class TunedWords(nn.Module):
 class TunedWordsObjective(nn.Module):
     """The loss of a batch: softmax cross-entropy over the words and "none of them", whose logit is 0.
 
-    A word weighs by its number of labeled cells to the power of -`class_weight_power`.
+    A word's weight is its number of labeled cells to the power of -`class_weight_power`.
     """
 
     def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
@@ -127,9 +127,9 @@ class TunedWordsObjective(nn.Module):
 
         Args:
             zero_shot: the network's logits by text.
-            labels: the index of each cell's word; K is none of them, and `IGNORED` unlabeled.
+            labels: the word index of each cell; K means none of them, `IGNORED` unlabeled.
             maps: standardized feature maps, the coarse one first.
-            cells: what the sum over labeled cells is divided by; None: their number (`counted`).
+            cells: divisor of the sum over labeled cells; None: their number (`counted`).
         """
         tuned = cast(TunedWords, self.network.aggregation)
         logits = tuned(maps, zero_shot)
@@ -142,7 +142,7 @@ class TunedWordsObjective(nn.Module):
 
 
 def trained_network(network: SegmentationNetwork, tuned: TunedWords) -> SegmentationNetwork:
-    """What the training loop trains: the tuned words, behind the network's frozen encoders."""
+    """The network to train: the tuned words behind the frozen encoders."""
     return SegmentationNetwork(network.image_encoder, network.text_encoder, tuned)
 
 
@@ -151,12 +151,12 @@ def _array(value: Tensor) -> np.ndarray:
 
 
 VIEWS_LAYOUT = 1
-"""Version of the cached features; those of another version are computed anew."""
+"""Version of the cached features; other versions are recomputed."""
 
 VIEWS_PER_SHARD = 8
 
 ZERO_SHOT, LABELS = "zero_shot", "labels"
-"""Names in the cache, beside those of the feature maps."""
+"""Names in the cache, besides the feature maps."""
 
 
 class ViewBatch(NamedTuple):
@@ -169,7 +169,7 @@ class ViewBatch(NamedTuple):
     labels: Int[Tensor, "B H W"]
     """The index of each cell's word."""
     problems: tuple[str, ...]
-    """One line for each image that could not be read."""
+    """A line per unreadable image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,7 @@ class CachedViews(Dataset[ViewBatch]):
     """The views of a training set, each as a batch of one."""
 
     cache: FeatureCache
-    """Where they are."""
+    """The feature cache."""
 
     def __len__(self) -> int:
         """Number of views."""
@@ -195,7 +195,7 @@ class CachedViews(Dataset[ViewBatch]):
 
 @dataclass(frozen=True, kw_only=True)
 class _Rows:
-    """The rows of a sampler's positions: each epoch shows all views in an order of its own."""
+    """The rows of a sampler's positions: each epoch shuffles all views."""
 
     positions: ShardedSampler
     rows: Sequence[int]
@@ -215,17 +215,17 @@ class TunedWordsTask:
     """The training task of tuned words; see `TrainingTask`."""
 
     views: CachedViews
-    """What is learned from."""
+    """The cached training views."""
     rows: tuple[int, ...]
-    """The views whose image could be read."""
+    """Rows of the views with readable images."""
     mean: Float32[np.ndarray, " D"]
-    """Mean of each feature over the views, in the order in which classifiers read them."""
+    """Mean of each feature over the views, in the classifiers' input order."""
     scale: Float32[np.ndarray, " D"]
     """Their standard deviations."""
     channels: dict[str, int]
     """Channels of each map."""
     cells: Int[np.ndarray, " K1"]
-    """Labeled cells of each word, and of none of them."""
+    """Labeled cells per word, and of none of them."""
     pixels: Int[np.ndarray, " K"]
     """The same in pixels of the augmented images."""
     images: Int[np.ndarray, " K"]
@@ -240,7 +240,7 @@ class TunedWordsTask:
         return TunedWordsObjective(network, recipe)
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[ViewBatch]:
-        """The batches of a sampler. They are mapped into memory, so no worker processes are needed."""
+        """The batches of a sampler; memory-mapped, so no workers are needed."""
         rows = _Rows(positions=sampler, rows=self.rows, seed=self.seed)
         return read_ahead(self.views, rows, _collate, 0, pinned=pinned)
 
@@ -261,12 +261,12 @@ class TunedWordsTask:
         return tuple(name for name in self.channels if name != CLASS_LOGITS)
 
     def tuned_words(self, recipe: Recipe, seed: int) -> TunedWords:
-        """New pyramid and classifiers for these features."""
+        """Create pyramid and classifiers for these features."""
         coarse, *fine = (self.channels[name] for name in self.map_names)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(seed, "weights"))
             tuned = TunedWords(recipe.words, coarse, sum(fine), len(self.pixels))
-        # words without labels have no classifier; their weight doesn't matter
+        # unlabeled words have no classifier; their weight is irrelevant
         tuned.frequency.copy_(torch.from_numpy(np.maximum(self.cells, self.cells.sum() * 1e-4)))
         return tuned
 
@@ -283,21 +283,21 @@ def open_tuned_words_task(
     warn: Callable[[str], None],
     silent: bool,
 ) -> TunedWordsTask:
-    """Compute what isn't cached yet of the views of a training set.
+    """Compute the missing cached views of a training set, and create the task.
 
     Args:
         segmenter: the frozen network.
         text: the words' embeddings.
         images: the images, with their augmentation.
-        recipe: how many views, of which size.
-        folder: where the features are kept.
+        recipe: number and size of the views.
+        folder: the cache folder.
         channels: channels of each feature map that classifiers read.
         processes: all processes of the run, which share the work.
-        warn: called with a line for each image that can't be read.
+        warn: called with a line per unreadable image.
         silent: whether to hide progress.
 
     Raises:
-        OutputError: a file can't be written; finished ones are kept.
+        OutputError: a file can't be written; finished files are kept.
         InputError: no image can be read.
     """
     count = len(images.images)
@@ -345,10 +345,10 @@ def open_tuned_words_task(
 def _encoded(
     segmenter: NetworkSegmenter, text: EncodedWords, images: TrainingSet, row: int, recipe: Recipe
 ) -> dict[str, Tensor] | str:
-    """What the cache holds of a view, or why it can't be made."""
+    """Compute a view's cache entry, or return the problem."""
     sample = images[row]
     if sample.problems:
-        return sample.problems[0]  # what the sample shows instead has views of its own
+        return sample.problems[0]  # the replacement image has separate views
     side = recipe.data.input_size
     pixels = bilinear(sample.image[None].float(), (side, side)).numpy()
     found = segmenter.find_features(pixels)
@@ -389,7 +389,7 @@ def _task(views: CachedViews, channels: dict[str, int], images: TrainingSet, rec
             sums[name][1] += np.square(x).sum(axis=1)
             sums[name][2] += x.shape[1]
     if not cells.any():
-        raise InputError(f"no image has labels that can be learned from{f'; {problem}' if problem else ''}")
+        raise InputError(f"no image has usable labels{f'; {problem}' if problem else ''}")
     mean, scale = np.zeros(sum(channels.values())), np.ones(sum(channels.values()))
     ends = dict(zip(channels, np.cumsum(list(channels.values())).tolist(), strict=True))
     for name, (total, squares, count) in sums.items():
@@ -417,7 +417,7 @@ def _collate(samples: Sequence[ViewBatch]) -> ViewBatch:
 
 
 TUNED_WORDS_FILE = "tuned.words.safetensors"
-"""The tuned words alone in the run folder, for --taught."""
+"""File of only the tuned words in the run folder, for --taught."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,34 +425,34 @@ class Tuning:
     """The parts of a run that tunes words."""
 
     plain: Callable[[int], NetworkSegmenter]
-    """The model as it is without them, after so many steps."""
+    """Maps a number of steps to the model without tuned words."""
     task: TunedWordsTask
     """The data."""
     network: SegmentationNetwork
-    """What the training loop trains: the tuned words behind the frozen encoders."""
+    """The trained network: the tuned words behind the frozen encoders."""
     tuned: TunedWords
-    """The tuned words, as the loop changes them."""
+    """The tuned words, updated by the loop."""
     vocabulary: Vocabulary
     """The words."""
     scored: tuple[str, ...]
-    """The classes whose scores watched.jsonl has, in order: the words, and the background if there is one."""
+    """The classes scored in watched.jsonl, in order: the words, and the background if any."""
     held_out: bool
-    """Whether scores are of images that nothing was learned from."""
+    """Whether the scored images are held out."""
     patience: bool
-    """Whether the weights of the best validation are kept."""
+    """Whether the best weights are kept."""
     probe: np.ndarray
-    """Mean features of the drawn image by which the model is recognized."""
+    """Mean features of the drawn image that identifies the model."""
 
     def segmenter(self, step: int) -> NetworkSegmenter:
-        """The model after some steps; before the first, it has no tuned words."""
+        """The model after some steps; without tuned words before the first."""
         plain = self.plain(step)
         return plain.with_taught(self.words(())) if step else plain
 
     def words(self, watched: Sequence[dict[str, Any]]) -> TaughtWords:
-        """The tuned words as they are now.
+        """Export the current tuned words.
 
         Args:
-            watched: scores before and after, lines of watched.jsonl; empty if they aren't known.
+            watched: scores before and after, lines of watched.jsonl; empty if unknown.
         """
         before, after = (watched[0], watched[-1]) if watched and self.held_out else ({}, {})
         shown = np.flatnonzero(self.task.images).tolist()
@@ -486,14 +486,14 @@ class Tuning:
         return _percent(scores["iou"][self.scored.index(word)]) if "iou" in scores and word in self.scored else None
 
     def finish(self, weights: dict[str, Tensor], watched: Sequence[dict[str, Any]]) -> tuple[TaughtWords | None, int]:
-        """The tuned words of the run, and the step that they are of.
+        """Export the run's tuned words, with their step.
 
         Args:
-            weights: the weights that the loop gives: those of the best validation, if images are held out.
+            weights: the loop's final weights: the best ones if images are held out.
             watched: the lines of watched.jsonl.
 
         Returns:
-            The words, or None if they were never better on held-out images than the model without them.
+            The words, or None if they never beat the model without them on held-out images.
         """
         scored = [line for line in watched if line["mean_iou"] is not None]
         best = scored[-1]["step"] if scored else watched[-1]["step"]
@@ -515,12 +515,12 @@ def open_tuning(
     *,
     silent: bool,
 ) -> Tuning:
-    """Compute the features of a run's images, and build what it trains.
+    """Compute the features of a run's images, and build the trained parts.
 
     Args:
-        plain: the model without tuned words, after so many steps.
+        plain: maps a number of steps to the model without tuned words.
         data: the labeled images, with the recipe.
-        folder: where the features are kept.
+        folder: the cache folder.
         processes: all processes of the run.
         warn: called with each warning, as a readable line.
         silent: whether to hide progress.
@@ -531,7 +531,7 @@ def open_tuning(
         OutputError: a file can't be written.
     """
     if isinstance(data, CaptionTrainingData):
-        raise UsageError("words are tuned to label maps, not to captions; leave out method=words")
+        raise UsageError("tuning words needs label maps rather than captions; leave out method=words")
     recipe = data.recipe
     if data.object_maps is not None:
         raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")

@@ -167,7 +167,7 @@ def test_yolo_lines(tmp_path: Path) -> None:
     assert counts == {"cat": 400 - 48, "dog": 48}
     assert "(1 box, 1 point): 2" in told
     write(tmp_path / "labels/photo.txt", lines[1])
-    with pytest.raises(UsageError, match="boxes or points and no polygons"):
+    with pytest.raises(UsageError, match="boxes or points; polygons are required"):
         segvoc.read_dataset(tmp_path)
 
 

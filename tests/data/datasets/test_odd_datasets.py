@@ -230,7 +230,7 @@ def test_background_is_what_lies_outside(tmp_path: Path, background: str, words:
 
 
 def test_format_that_is_not_plain(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="looks like no dataset that segvoc knows; name its format"):
+    with pytest.raises(UsageError, match="is not in any known dataset format; name its format"):
         dataset_format(tmp_path)
     write(tmp_path / "annotations.xml", "<annotations/>")
     write(tmp_path / "tasks.json", [])
@@ -246,7 +246,7 @@ def test_missing_images(tmp_path: Path) -> None:
     content = coco({"category_id": 3, "segmentation": [SQUARE]})
     write(tmp_path / "annotations/instances.json", content)
     with pytest.raises(
-        UsageError, match=r"no image .* is there: .*photo\.png' is missing; give their folder with --im"
+        UsageError, match=r"has none of its images: .*photo\.png' is missing; give their folder with --im"
     ):
         segvoc.read_dataset(tmp_path)
     content["images"].append({"id": 78, "file_name": "other.png"})

@@ -136,18 +136,18 @@ OF_ONE = [
     (
         "CamVid",
         _map("LabeledApproved_full/0001TP_006690_L.png", colored((1, 2, 3), (0, 0, 0), (0, 0, 0))),
-        "'0001TP_006690_L.png' has the color 1, 2, 3 (#010203), which no class has",
+        "'0001TP_006690_L.png' has the undefined color 1, 2, 3 (#010203)",
     ),
     (
         "CamVid",
         _map("LabeledApproved_full/0001TP_006690_L.png", colored(**CAMVID)[:9]),
         "it is for 12 x 9 pixels, the image",
     ),
-    ("Cityscapes", _map("gtFine/val/ulm/a_gtFine_labelIds.png", values(99, 7, 0)), "has the index 99, which no"),
-    ("data_semantics", _map("training/semantic/000000_10.png", values(99, 7, 0)), "has the index 99"),
+    ("Cityscapes", _map("gtFine/val/ulm/a_gtFine_labelIds.png", values(99, 7, 0)), "has the undefined index 99"),
+    ("data_semantics", _map("training/semantic/000000_10.png", values(99, 7, 0)), "has the undefined index 99"),
     ("index and name", _gone(MASK), "one.png' does not exist"),
-    ("index and name", _map(MASK, values(5, 4, 255)), "'one.png' has the index 5, which no class has"),
-    ("index and name", _map(MASK, colored((1, 2, 3), (0, 0, 0), (0, 0, 0))), "for which the table of classes has none"),
+    ("index and name", _map(MASK, values(5, 4, 255)), "'one.png' has the undefined index 5"),
+    ("index and name", _map(MASK, colored((1, 2, 3), (0, 0, 0), (0, 0, 0))), "but the class table has no colors"),
     ("index and name", lambda folder: (folder / MASK).write_bytes(b"\x89PNG"), "one.png'"),
     ("color and name", _map(MASK, np.dstack([*[values(0, 0, 0)] * 3, values(0, 255, 255)])), "is a RGBA image"),
     ("index and name", _gone("images/sub/one.jpg"), "one.jpg' does not exist"),
@@ -174,14 +174,14 @@ def test_the_wrong_folder_is_answered_with_the_right_one(tmp_path: Path) -> None
     root = tmp_path / "data/ADEChallengeData2016"
     LAYOUTS["ADEChallengeData2016"].write(root)
     for wrong in (tmp_path, tmp_path / "data", root / "images", root / "images/validation"):
-        with one_line_error(UsageError, f"is no dataset, but {str(root)!r} is: give that folder"):
+        with one_line_error(UsageError, f"did you mean {str(root)!r}?"):
             segvoc.read_dataset(wrong)
     photo(tmp_path / "alone/photo.jpg")
-    with one_line_error(UsageError, "it has images, and no labels beside them"):
+    with one_line_error(UsageError, "it has images without labels"):
         dataset_format(tmp_path / "alone")
     for name in ("images", "masks"):
         photo(tmp_path / f"pair/{name}/photo.png")
-    with one_line_error(UsageError, "has no table of its classes; write classes.txt"):
+    with one_line_error(UsageError, "has no class table; write classes.txt"):
         segvoc.read_dataset(tmp_path / "pair", "masks")
     LAYOUTS["mapillary-vistas-v2.0"].write(tmp_path / "vistas")
     with one_line_error(UsageError, "has labels of several versions; give one as --dataset"):

@@ -39,7 +39,7 @@ def test_nothing_in_a_pickle_runs(tmp_path, nested):
     command = Command(f"touch {witness}")
     content = {"names": np.array([command], object)} if nested else command
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(UsageError, match=r"not safe to read \(it asks for posix\.system\)"):
+    with pytest.raises(UsageError, match=r"not safe to read \(it refers to posix\.system\)"):
         read_pickled_index(path)
     assert not witness.exists()
 

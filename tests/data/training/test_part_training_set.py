@@ -74,7 +74,7 @@ def test_every_image_needs_an_object_map(root):
 def test_an_image_with_nothing_to_learn_is_skipped(root):
     drawn(root, np.tile([0, 0, 0, 255, 255, 255], (6, 1)), CLASSES)
     own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=WHOLE, seed=0)
-    assert "no part and no object that is learned" in own[0].problems[0]
+    assert "no learned part or object" in own[0].problems[0]
 
 
 def test_both_maps_are_augmented_alike(root):

@@ -20,16 +20,16 @@ from segvoc.cli.serve import naming_fastapi
 
 HOST = "127.0.0.1"
 PORT = 8000
-"""The page's, if it is free."""
+"""Default port of the page."""
 
 
 @click.command()
 @click.argument("folder", metavar="DIR")
 @word_options
-@click.option("--images", metavar="FOLDER", help="Of a new project: its images stay in this folder.")
+@click.option("--images", metavar="FOLDER", help="Reference images in place instead of copying (new projects).")
 @click.option("--model", metavar="NAME", help="The model, or its path.  [default: the project's, else tiny]")
 @model_options(*NETWORK_OPTIONS, "taught", dtype="auto")
-@click.option("--port", type=click.IntRange(0, 65_535), help="Port of the page.  [default: a free one]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port of the page.  [default: a free port]")
 @click.option("--no-browser", is_flag=True, help="Only print the page's address.")
 def annotate(
     folder: str,
@@ -41,7 +41,7 @@ def annotate(
     no_browser: bool,
     chosen: ModelOptions,
 ) -> None:
-    """Open the project in the folder DIR, or its zip, on a page in your browser; it is made where there is none.
+    """Open the project in the folder DIR, or its zip, in your browser; create it if missing.
 
     \b
     segvoc annotate street --words "car, road, sky" --images photos
@@ -65,7 +65,7 @@ def annotate(
     names = vocabulary_of(words, words_file).words if given else ()
     if is_project(folder) or folder.lower().endswith(".zip"):
         if images is not None:
-            raise UsageError(f"{folder!r} is a project already, whose images are known; leave out --images")
+            raise UsageError(f"{folder!r} is an existing project with known images; leave out --images")
         project = open_project(folder)
         project.add_words(names)
     else:
@@ -77,7 +77,7 @@ def annotate(
         echo(f"segvoc: {problem}", err=True)
     options = project.record.options
     port = port or (_is_free(PORT) if port is None else 0) or _is_free(0)
-    if _is_free(port):  # else the service says what is wrong
+    if _is_free(port):  # else the service reports the error
         told = project.record.name, port, not no_browser
         threading.Thread(target=_tell_when_it_answers, args=told, name="segvoc-address", daemon=True).start()
     served = AnnotateSettings(project=project.folder, upload_bytes=2_000_000_000, archive_bytes=20_000_000_000)
@@ -87,7 +87,7 @@ def annotate(
         stop_seconds=5.0,
         extensions=(AnnotateRoutes(served),),
     )
-    logging.disable(logging.INFO)  # whoever labels reads the page, not the service's log
+    logging.disable(logging.INFO)  # users read the page, not the service's log
     try:
         run(partial(chosen.open, model or options.model), settings, host=HOST, port=port)
     finally:
@@ -95,19 +95,19 @@ def annotate(
 
 
 def _ask_for_new(folder: Path) -> None:
-    """Ask before a folder is made, since a project's name may be mistyped; scripts aren't asked."""
+    """Confirm before creating a project, whose name may be mistyped; scripts skip this."""
     if folder.exists() or not sys.stdin.isatty():
         return
     from segvoc.data.datasets.project import is_project
 
     beside = [other.name for other in folder.absolute().parent.glob("*/") if is_project(other)]
     alike = get_close_matches(folder.name, beside, n=1)
-    hint = f"; did you mean {str(folder.with_name(alike[0]))!r}" if alike else ""
-    click.confirm(f"There is no project {str(folder)!r}{hint}. Make it?", default=not alike, abort=True)
+    hint = f"; did you mean {str(folder.with_name(alike[0]))!r}?" if alike else "."
+    click.confirm(f"There is no project {str(folder)!r}{hint} Make it?", default=not alike, abort=True)
 
 
 def _is_free(port: int) -> int:
-    """A port if nobody listens there, any for 0; else 0."""
+    """Return the port if it is free (any free port for 0), else 0."""
     with socket.socket() as trial, suppress(OSError):
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         trial.bind((HOST, port))
@@ -116,7 +116,7 @@ def _is_free(port: int) -> int:
 
 
 def _tell_when_it_answers(name: str, port: int, opens: bool) -> None:
-    """Print the page's address as soon as the service listens, and open it in the browser."""
+    """Print the page's address once the service listens, and open it in the browser."""
     while True:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
             break

@@ -27,11 +27,11 @@ def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> Non
     python -m http.server --directory site
 
     Any static server can serve OUT; images stay in the browser. MODEL is a preset, a segvoc .safetensors file, or a
-    folder of ONNX programs that `segvoc export` wrote, for example with other weights, in float16 or of fixed words.
+    folder written by `segvoc export --format onnx`, for example with other weights, in float16 or for fixed words.
     """
     if is_exported(Path(model)):
         if chosen != ModelOptions(options=()):
-            raise segvoc.UsageError(f"{model!r} is an exported folder, which has its weights; leave out the options")
+            raise segvoc.UsageError(f"{model!r} is an exported folder with fixed weights; leave out the options")
         write_model = partial(shutil.copytree, model)
     elif model == "tiny" and (chosen.weights, chosen.options) == (None, ()):
         write_model = partial(_write_tiny, chosen)
@@ -42,7 +42,7 @@ def page(model: str, out: str, runtime: str | None, chosen: ModelOptions) -> Non
 
 
 def _write_tiny(chosen: ModelOptions, folder: Path) -> None:
-    """Write the programs that ship."""
+    """Write the shipped programs."""
     folder.mkdir()
     copy_tiny(folder)
     add_taught(folder, chosen.with_taught(open_tiny()).taught)

@@ -19,24 +19,24 @@ from segvoc_annotate.projects.records import ProjectRecord
 
 @click.group(no_args_is_help=False)
 def project() -> None:
-    """Work with the folder of a project, as `segvoc annotate` makes it.
+    """Work with a project folder of `segvoc annotate`.
 
-    One process at a time writes a project; export, status and zip only read it, also while it is served. `--dataset
-    DIR` of teach, train and evaluate reads its images that are done.
+    Only one process may write a project; export, status and zip only read it, also while it is served. `--dataset
+    DIR` of teach, train and evaluate reads its finished images.
     """
 
 
 @project.command("export")
 @click.argument("folder", metavar="DIR")
 @click.option("--format", "format_", required=True, type=click.Choice(FORMAT_NAMES), metavar="NAME", help="The format.")
-@click.option("--out", required=True, metavar="FOLDER", help="Where the dataset is to be.")
-@click.option("--all", "all_", is_flag=True, help="Also images with labels that aren't done.")
-@click.option("--no-images", is_flag=True, help="Leave the images where they are.")
+@click.option("--out", required=True, metavar="FOLDER", help="Folder for the dataset.")
+@click.option("--all", "all_", is_flag=True, help="Include labeled images that aren't done.")
+@click.option("--no-images", is_flag=True, help="Don't copy the images.")
 def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> int:
-    """Write the labels of DIR as a dataset of another tool, with the images, ready for training.
+    """Export the labels of DIR as a dataset of another tool, with the images, ready for training.
 
-    NAME is one of coco-panoptic, coco-instances, labelme, cvat, yolo-seg, voc, cityscapes, label-studio, rgba. Only
-    images that are done are written, unless --all is given.
+    NAME is one of coco-panoptic, coco-instances, labelme, cvat, yolo-seg, voc, label-studio. Only images that are done
+    are written, unless --all is given.
     """
     from segvoc_annotate.projects.exporting import ProjectExport
     from segvoc_annotate.projects.folder import ProjectFolder
@@ -56,21 +56,21 @@ def export(folder: str, format_: str, out: str, all_: bool, no_images: bool) -> 
 @project.command("import")
 @click.argument("folder", metavar="DIR")
 @dataset_options
-@click.option("--images", metavar="FOLDER", help="Folder of images; of a dataset, where its images are elsewhere.")
+@click.option("--images", metavar="FOLDER", help="Folder of images, or of a dataset's images if they are elsewhere.")
 @click.option("--labels", metavar="FOLDER", help="With --images: their label maps, with the same names: PNG or TIFF.")
 @click.option("--classes", metavar="FILE", help="With --labels: the class names, a JSON list in label order.")
-@click.option("--done", is_flag=True, help="The images count as done.")
+@click.option("--done", is_flag=True, help="Mark the images as done.")
 def import_(
     folder: str, images: str | None, labels: str | None, classes: str | None, done: bool, dataset: DatasetOptions
 ) -> int:
-    """Add images to the project DIR, with labels if there are any; it is made where there is none.
+    """Import images, with any labels, into the project DIR; create it if missing.
 
     \b
     segvoc project import street --dataset coco/ --split val --done
     segvoc project import street --images photos --labels maps --classes classes.json
     segvoc project import street --dataset other_project.zip
 
-    Words that the project hasn't are added. Images that it has already keep their labels.
+    New words are added. Images already in the project keep their labels.
     """
     from segvoc import LabeledImages
     from segvoc.data.datasets.project import is_project
@@ -80,14 +80,14 @@ def import_(
 
     dataset.refuse_beside({"--labels": labels, "--classes": classes, "--stretch": dataset.stretch})
     if not dataset.paths and images is None:
-        raise UsageError("nothing is to be imported; give --dataset, or --images")
+        raise UsageError("nothing to import; give --dataset or --images")
     if (labels is None) != (classes is None):
         raise UsageError("--labels and --classes belong together; give both, or neither")
     found = None
     if images is not None and labels is not None and classes is not None:
         found = LabeledImages.from_folders(images, labels, classes)
     opened = Project.open(folder) if is_project(folder) else Project.create(folder)
-    opened.recover()  # an import that was ended may have left an image half-way
+    opened.recover()  # an interrupted import may have left a partial image
     with Progress("importing", unit="image") as progress:
 
         def show(count: int, total: int) -> None:
@@ -113,9 +113,9 @@ def import_(
 
 @project.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, with the state of each image.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON with the state of each image.")
 def status(folder: str, as_json: bool) -> int:
-    """Show how many images of DIR are done, labeled and unlabeled, and how much of them each word has."""
+    """Count the images of DIR that are done, labeled and unlabeled, and the pixels of each word."""
     from segvoc_annotate.projects.folder import ProjectFolder
 
     opened = ProjectFolder.open(folder)
@@ -149,13 +149,13 @@ def status(folder: str, as_json: bool) -> int:
 @project.command()
 @click.argument("folder", metavar="DIR")
 @click.option("--add", metavar="WORDS", help='Words to add, separated by commas: "curb, hedge".')
-@click.option("--rename", nargs=2, multiple=True, metavar="OLD NEW", help="Give a word another name; its pixels stay.")
-@click.option("--remove", multiple=True, metavar="WORD", help="No longer look for a word; its pixels keep its id.")
+@click.option("--rename", nargs=2, multiple=True, metavar="OLD NEW", help="Rename a word; its pixels stay.")
+@click.option("--remove", multiple=True, metavar="WORD", help="Stop looking for a word; its pixels keep its id.")
 @click.option("--json", "as_json", is_flag=True, help="Print each word as one line of JSON.")
 def words(
     folder: str, add: str | None, rename: Sequence[tuple[str, str]], remove: Sequence[str], as_json: bool
 ) -> None:
-    """List the words of DIR with their ids, after words were added, renamed or removed."""
+    """List the words of DIR with their ids, after adding, renaming or removing words."""
     from segvoc_annotate.projects.folder import ProjectFolder
 
     if add is None and not rename and not remove:
@@ -191,7 +191,7 @@ def _changed(folder: str, add: str | None, rename: Sequence[tuple[str, str]], re
 def zip_(folder: str, out: str | None) -> None:
     """Save DIR with its images, labels, history and trash as one zip.
 
-    `segvoc annotate FILE` and the page open it again.
+    Reopen it with `segvoc annotate FILE` or on the page.
     """
     from segvoc.storage.atomic_writes import write_atomically
     from segvoc_annotate.projects.archive import archived

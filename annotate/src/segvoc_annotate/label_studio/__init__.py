@@ -1,1 +1,1 @@
-"""Label Studio's contract of an ML backend: labels of a project are the words, and predictions are masks."""
+"""Label Studio ML backend: a project's labels are the words, and predictions are masks."""

@@ -1,4 +1,4 @@
-"""Images of tasks: `data:` URIs, and what the one Label Studio that is configured keeps; nothing else is fetched."""
+"""Images of tasks: `data:` URIs, and files of the configured Label Studio; nothing else is fetched."""
 
 import asyncio
 import base64
@@ -21,16 +21,16 @@ from segvoc.errors import ImageTooLargeError
 from segvoc_annotate.settings import AnnotateSettings
 
 REDIRECTS = 2
-"""How often Label Studio may name another address of its own."""
+"""Max redirects within Label Studio."""
 
 ACCESS_SECONDS = 120.0
-"""How long an access token is used that was given for a personal one; Label Studio's own limit is 300 s."""
+"""Lifetime of a cached access token; Label Studio's limit is 300 s."""
 
 TOKEN_ADDRESS = "/api/token/refresh/"
 """Where Label Studio exchanges personal access tokens."""
 
 _IMAGE_PATHS = re.compile(r"/(data|storage-data)/[^\\]+|/tasks/\d+/(presign|resolve)/")
-"""Where Label Studio keeps images: uploads, local files, and those in a cloud storage."""
+"""Image paths in Label Studio: uploads, local files and cloud storage."""
 
 _CLOUD = re.compile(r"(s3|gs|azure-blob)://", re.IGNORECASE)
 _LARGEST_TOKEN = 100_000
@@ -38,11 +38,11 @@ _CHUNK = 65_536
 
 
 class LabelStudioHost:
-    """Fetches images of tasks; its methods may be called in several threads at once.
+    """Fetches images of tasks; thread-safe.
 
     Args:
-        settings: the address, the token and the time.
-        max_bytes: most bytes of an image file.
+        settings: address, token and timeout.
+        max_bytes: max size of an image file [bytes].
     """
 
     def __init__(self, settings: AnnotateSettings, max_bytes: int) -> None:
@@ -52,14 +52,14 @@ class LabelStudioHost:
         self._access, self._fetched_access = "", -ACCESS_SECONDS
 
     def fetch(self, source: str, task: object) -> bytes:
-        """The image file at an address in a task.
+        """Fetch the image file of a task.
 
         Args:
-            source: a URL or path of Label Studio's, or a URI of its cloud storage.
+            source: a Label Studio URL or path, or a URI of its cloud storage.
             task: id of the task.
 
         Raises:
-            InputError: it isn't an address of this Label Studio's images, or can't be fetched within the limits.
+            InputError: the address isn't an image of this Label Studio, or can't be fetched within the limits.
         """
         target, deadline = self._target(source, task), time.monotonic() + self._settings.fetch_seconds
         for _ in range(REDIRECTS + 1):
@@ -76,7 +76,7 @@ class LabelStudioHost:
         raise InputError(f"Label Studio redirects more than {REDIRECTS} times; check the image in the task")
 
     def _target(self, source: str, task: object) -> str:
-        """The path and query to ask this Label Studio for."""
+        """The path and query of the request to Label Studio."""
         if _CLOUD.match(source):
             if not isinstance(task, int):
                 _refused(source)
@@ -108,7 +108,7 @@ class LabelStudioHost:
             return f"Bearer {self._access}"
 
     def _exchanged(self, token: str, deadline: float) -> str:
-        """The access token that Label Studio gives for a personal access token."""
+        """Exchange a personal access token for an access token."""
         body = json.dumps({"refresh": token}).encode()
         headers = {"Content-Type": "application/json"}
         with self._answer("POST", TOKEN_ADDRESS, headers, body, deadline) as (answer, connected):
@@ -135,11 +135,11 @@ class LabelStudioHost:
             connection.connect()
             connected = connection.sock
             connection.request(method, target, body or None, headers)
-            with connection.getresponse() as answer:  # keeps the socket open as long as it isn't closed itself
+            with connection.getresponse() as answer:  # the response keeps the socket open until it is closed
                 yield answer, connected
         except (OSError, http.client.HTTPException) as error:
             reason = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
-            raise InputError(f"Label Studio can't be asked for the image: {reason}; check its address") from None
+            raise InputError(f"Label Studio can't be reached for the image: {reason}; check its address") from None
         finally:
             connection.close()
 
@@ -173,7 +173,7 @@ def _refused(source: str) -> NoReturn:
 
 
 FETCHING_THREADS = 4
-"""Images that are fetched at once."""
+"""Max concurrent fetches."""
 
 
 class TaskImages:
@@ -188,14 +188,14 @@ class TaskImages:
         """The image file of a task.
 
         Args:
-            source: what the task's data says of the image.
+            source: the image field of the task's data.
             task: id of the task.
 
         Raises:
-            InputError: it is no `data:` URI, and no address of the configured Label Studio; or it can't be had.
+            InputError: the source is neither a `data:` URI nor at the configured Label Studio, or can't be fetched.
         """
         if not isinstance(source, str) or not source:
-            raise InputError("it has no image in the field that the labeling configuration names; check its data")
+            raise InputError("it has no image in the field named by the labeling configuration; check its data")
         if source[:5].lower() == "data:":
             return await asyncio.to_thread(self._decoded, source)
         if self._host is None:

@@ -1,7 +1,7 @@
-"""Label Studio's labeling configuration: which labels an image may get, and what the results have to be called.
+"""Label Studio's labeling configuration: the labels of an image and the names of results.
 
-The configuration is XML that comes with each request. Nothing in it is ever loaded or expanded: documents with a
-document type, the only place for entities, are refused when it begins.
+The configuration is XML that comes with each request. Nothing in it is loaded or expanded: a document type, the only
+place for entities, is refused.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from segvoc import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 
 DEEPEST = 100
-"""Elements that may be nested in one another."""
+"""Max nesting depth of elements."""
 
 Tool = Literal["BrushLabels", "PolygonLabels"]
 """Elements whose labels can be predicted."""
@@ -22,7 +22,7 @@ _TOOLS: tuple[Tool, ...] = ("BrushLabels", "PolygonLabels")
 
 @dataclass(frozen=True, kw_only=True)
 class LabelingConfig:
-    """What the first tool for masks of a configuration asks for."""
+    """The settings of a configuration's first mask tool."""
 
     tool: Tool
     from_name: str
@@ -30,18 +30,18 @@ class LabelingConfig:
     image_field: str
     """Field of a task's data with the image."""
     labels: tuple[str, ...]
-    """What an annotator may choose."""
+    """Labels that an annotator may choose."""
     words: tuple[str, ...]
-    """The words to look for; several may belong to one label."""
+    """The words to look for; a label may have several."""
     label_of_word: tuple[int, ...]
     """Index of each word's label."""
     background: str | None
-    """The word for all other pixels."""
+    """The background word."""
     threshold: float | None
     """Probability below which a pixel gets no label, or the background."""
 
     def label_of_class(self, classes: tuple[str, ...]) -> list[int]:
-        """The index of the label of each class of a result; 65535 for a background that is no label."""
+        """Map each class of a result to its label index; 65535 for a background without a label."""
         return [*self.label_of_word, *([UNLABELED] * (len(classes) - len(self.words)))]
 
 
@@ -55,13 +55,13 @@ class _ToolElement:
 
 
 def read_config(text: str) -> LabelingConfig:
-    """The first `BrushLabels` or `PolygonLabels` of a configuration that belongs to an `Image`.
+    """Read the first `BrushLabels` or `PolygonLabels` of an `Image` in a configuration.
 
     A label's words are in its attribute `predicted_values`, separated by commas; without it, its value is the word. The
     tool's attributes `model_background` and `model_score_threshold` are options of `Segmenter.segment`.
 
     Raises:
-        UsageError: the XML is damaged, unsafe or nested too deeply, there is no such tool, or it has no labels.
+        UsageError: the XML is damaged, unsafe or nested too deeply, or no such tool has labels.
     """
     tools, images = _parsed(text)
     for tool in tools:
@@ -77,7 +77,7 @@ def read_config(text: str) -> LabelingConfig:
 
 
 def check_config(text: str) -> None:
-    """Check that a configuration can be read, whatever it asks for: a new project has an empty one.
+    """Check that a configuration is readable; a new project's may be empty.
 
     Raises:
         UsageError: the XML is damaged, unsafe or nested too deeply.

@@ -15,19 +15,19 @@ from segvoc_annotate.label_regions import coarse_polygons, label_regions
 from segvoc_annotate.label_studio.labeling_config import LabelingConfig
 
 SMALLEST_REGION = 64
-"""Pixels of the smallest region that becomes a polygon."""
+"""Minimum pixels of a polygon's region."""
 
 
 def prediction_json(result: Segmentation, config: LabelingConfig, model_version: str) -> bytes:
-    """One task's prediction: a mask for each label, or the polygons of each connected region.
+    """Format a task's prediction: a mask per label, or polygons per connected component.
 
     Args:
         result: the labeled image.
         config: the project's labeling configuration.
-        model_version: what made it; Label Studio predicts a task once for each version.
+        model_version: the model's version; Label Studio predicts a task once per version.
 
     Raises:
-        UsageError: polygons are asked for, and scikit-image isn't installed.
+        UsageError: polygons are requested, but scikit-image isn't installed.
     """
     values = _masks(result, config) if config.tool == "BrushLabels" else _polygons(result, config)
     regions = [
@@ -83,17 +83,17 @@ class TaskFailureText(BaseModel):
 
 
 class LabelStudioTask(BaseModel):
-    """A task of Label Studio's; what else it has doesn't matter."""
+    """A Label Studio task; other fields are ignored."""
 
     id: int | str | None = None
     data: dict[str, JsonValue] = Field(
-        description="Its data, with the image in the field that the labeling configuration names: a `data:` URI, or "
-        "an address of the Label Studio that the service was started with."
+        description="Its data, with the image in the field named by the labeling configuration: a `data:` URI, or "
+        "an address of the Label Studio given to the service."
     )
 
 
 class PredictJson(BaseModel):
-    """What Label Studio sends for predictions; what else it sends doesn't matter."""
+    """Label Studio's prediction request; other fields are ignored."""
 
     tasks: list[LabelStudioTask]
     label_config: str = Field(description="The project's labeling configuration, XML.")
@@ -102,13 +102,13 @@ class PredictJson(BaseModel):
 class PredictionAnswer(BaseModel):
     """The prediction for a task."""
 
-    result: list[dict[str, JsonValue]] = Field(description="Regions in Label Studio's form.")
+    result: list[dict[str, JsonValue]] = Field(description="Regions in Label Studio's format.")
     score: float = Field(description="Mean probability of the labeled pixels.")
     model_version: str
 
 
 class TaskFailure(BaseModel):
-    """Stands for the prediction of a task whose image can't be had."""
+    """Replaces the prediction of a task whose image can't be fetched."""
 
     error: TaskFailureText
 
@@ -120,26 +120,26 @@ class PredictAnswer(BaseModel):
 
 
 class SetupJson(BaseModel):
-    """What Label Studio sends when a project is connected; what else it sends, such as its token, isn't used."""
+    """Label Studio's setup request; other fields, such as its token, are ignored."""
 
     project: str | int | None = None
     label_config: str | None = Field(None, alias="schema", description="The labeling configuration, XML.")
 
 
 class SetupAnswer(BaseModel):
-    """Which model answers."""
+    """The model's version."""
 
     model_version: str
 
 
 class LabelStudioHealth(BaseModel):
-    """How the service is, in Label Studio's words."""
+    """Service status in Label Studio's format."""
 
     status: Literal["UP"]
     model_class: str
 
 
 class WebhookAnswer(BaseModel):
-    """What became of an event: nothing, since the model doesn't learn from annotations."""
+    """The answer to an event, which is ignored: the model doesn't learn from annotations."""
 
     status: Literal["ignored"]

@@ -1,4 +1,4 @@
-"""The addresses of Label Studio's contract; requests bring everything, so nothing is kept between them."""
+"""Stateless routes of the Label Studio ML backend."""
 
 import asyncio
 import time
@@ -30,29 +30,29 @@ from segvoc_annotate.label_studio.predictions import (
 from segvoc_annotate.settings import AnnotateSettings
 
 MOST_VALUES = 4_000_000
-"""Values in a request: tasks come with their annotations, whose brush masks are long lists of numbers."""
+"""Max values in a request: tasks include annotations, whose brush masks are long lists of numbers."""
 
 MOST_LISTS = 200_000
-"""Lists and objects in a request; each takes 300 bytes in memory, even if it is empty."""
+"""Max lists and objects in a request; each takes 300 bytes in memory, even if empty."""
 
 
 class LabelStudioRoutes:
-    """Label Studio's addresses."""
+    """Label Studio's routes."""
 
     def __init__(self, service: Service, settings: AnnotateSettings) -> None:
         self._service, self._settings = service, settings
         self._images = TaskImages(settings, service.settings.max_bytes)
 
     def add(self, app: FastAPI) -> None:
-        """Add the addresses to the application."""
+        """Add the routes to the application."""
         for method, path, answer, model, summary in (
             ("POST", "/predict", self._predict, PredictAnswer, "Label the images of Label Studio's tasks"),
-            ("POST", "/setup", self._setup, SetupAnswer, "Connect a project of Label Studio's"),
-            ("POST", "/webhook", self._webhook, WebhookAnswer, "Take an event of Label Studio's, and do nothing"),
+            ("POST", "/setup", self._setup, SetupAnswer, "Connect a Label Studio project"),
+            ("POST", "/webhook", self._webhook, WebhookAnswer, "Accept and ignore a Label Studio event"),
             ("GET", "/health", self._health, LabelStudioHealth, "Whether Label Studio can use the service"),
         ):
             app.add_api_route(path, answer, methods=[method], responses={200: {"model": model}}, summary=summary)
-            self._service.password_paths.add(path)  # Label Studio sends the key so
+            self._service.password_paths.add(path)  # Label Studio sends the key as a password
 
     @property
     def _model_version(self) -> str:
@@ -95,9 +95,9 @@ class LabelStudioRoutes:
     async def _predictions(
         self, tasks: list[LabelStudioTask], config: LabelingConfig, definition: VocabularyDefinition
     ) -> list[bytes | InputError]:
-        """The predictions of all tasks, or why an image can't be had.
+        """The predictions of all tasks, or why an image can't be fetched.
 
-        No more are in hand at a time than go through the model together.
+        At most one batch is in flight.
         """
         size, results = self._service.labeler.model.batch, []
         for start in range(0, len(tasks), size):
@@ -117,7 +117,7 @@ class LabelStudioRoutes:
             return type(error)(f"task {str(task.id)[:60]}: {error}")
 
     async def _with_patience(self, label: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Label an image; where the queue is full, wait for a place, so that what was done so far isn't lost."""
+        """Label an image; if the queue is full, wait rather than lose finished predictions."""
         end = time.monotonic() + self._service.settings.queue_seconds
         while True:
             try:
@@ -133,7 +133,7 @@ def _answer(result: Segmentation, hints: tuple[str, ...], *, config: LabelingCon
 
 
 def _failure(error: InputError) -> bytes:
-    """What stands for a prediction that there is none of: Label Studio logs it, and keeps the others."""
+    """The placeholder for a failed prediction: Label Studio logs it and keeps the others."""
     failure = ServiceFailure.of(error)
     assert failure is not None
     return strict_json({"error": {"code": failure.code, "message": failure.message}}).encode()

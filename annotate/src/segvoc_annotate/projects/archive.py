@@ -1,4 +1,4 @@
-"""A project as one zip: as it is saved and sent, and how one that comes from elsewhere becomes a folder again."""
+"""Projects as zip files: writing, sending and unpacking."""
 
 import os
 import secrets
@@ -18,13 +18,13 @@ from segvoc_annotate.projects.project import Project
 from segvoc_annotate.zip_files import ZipStream, unpack_zip, zip_names
 
 PARTS = ("images", "labels", "objects", "states", "taught", TRASH, "work")
-"""The folders in a project's zip, beside `project.json` and `history.jsonl`."""
+"""Folders in a project's zip, besides `project.json` and `history.jsonl`."""
 
 
 def archived(project: ProjectFolder) -> Iterator[bytes]:
-    """The zip of a project, piece by piece; images that lie elsewhere go along, hidden files don't.
+    """Stream the zip of a project, including images outside its folder but no hidden files.
 
-    Whatever is changed meanwhile: each file is whole, and whoever opens the zip derives all from the work files.
+    Concurrent changes are safe: each file is whole, and opening the zip rebuilds everything from the work files.
 
     Raises:
         InputError: a file can't be read.
@@ -38,7 +38,7 @@ def archived(project: ProjectFolder) -> Iterator[bytes]:
 
 
 def _files(project: ProjectFolder) -> Iterator[tuple[str, Path]]:
-    """The files of a project but `project.json`, with their names in the zip."""
+    """The files of a project except `project.json`, with their names in the zip."""
     yield HISTORY_FILE, project.history.path
     yield from ((f"images/{image.name}", image.path) for image in project.images().values())
     yield from ((f"{TRASH}/images/{name}", project.trash.path(name)) for name in project.removed())
@@ -54,37 +54,37 @@ def _files(project: ProjectFolder) -> Iterator[tuple[str, Path]]:
 
 
 def project_in(names: list[str]) -> str | None:
-    """The folder in a zip with these files that has `project.json`: "", or one at the top; None without any."""
+    """Find the folder with `project.json` among a zip's files: "" or a top-level folder; None if missing."""
     found = [name[: -len(PROJECT_FILE)] for name in names if PurePosixPath(name).name == PROJECT_FILE]
     tops = sorted(found, key=len)
     return tops[0] if tops and tops[0].count("/") <= 1 else None
 
 
 def open_project(path: str | os.PathLike[str]) -> Project:
-    """Open a project by its folder, or by its zip, which is unpacked beside it.
+    """Open a project folder, or a zip, which is unpacked beside it.
 
     Raises:
-        UsageError: there is none, or it can't be opened.
-        DamagedProjectError: it is damaged.
+        UsageError: the project doesn't exist or can't be opened.
+        DamagedProjectError: the project is damaged.
         OutputError: the zip can't be unpacked.
     """
     return unpack_project(path) if Path(path).suffix.lower() == ".zip" and Path(path).is_file() else Project.open(path)
 
 
 def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Project:
-    """Unpack the zip of a project, whoever made it, and open it.
+    """Unpack an untrusted zip of a project, and open it.
 
     Args:
         path: the zip.
-        folder: where the project is to be; None: beside the zip, with its name.
+        folder: the project's new folder; None: beside the zip, with its name.
 
     Raises:
-        UsageError: something is there already, or the file is no such zip, or one that would harm (`unpack_zip`).
+        UsageError: the folder exists, or the file isn't a project's zip or is unsafe (`unpack_zip`).
         OutputError: the folder can't be written.
     """
     name, target = os.fspath(path), Path(path).with_suffix("") if folder is None else Path(folder)
     if os.path.lexists(target):
-        raise UsageError(f"{str(target)!r} is there already; open it, or move it away before {name!r} is unpacked")
+        raise UsageError(f"{str(target)!r} already exists; open it, or move it away before unpacking {name!r}")
     names = zip_names(path)
     if (top := project_in(names)) is None:
         raise UsageError(f"{name!r} has no {PROJECT_FILE}; give the zip of a project")
@@ -92,7 +92,7 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
     try:
         unpack_zip(path, made, _places(top))
         if Project.open(made).record.images != "images":
-            raise UsageError(f"{name!r} is about images that lie outside of it; correct its {PROJECT_FILE}")
+            raise UsageError(f"{name!r} references images outside the zip; correct its {PROJECT_FILE}")
         with writing(target):
             made.replace(target)
     finally:
@@ -101,7 +101,7 @@ def unpack_project(path: str | os.PathLike[str], folder: str | os.PathLike[str] 
 
 
 def _places(top: str) -> Callable[[str], str | None]:
-    """Where the files of a zip belong in the project; None for others."""
+    """Maps a zip's file names to their paths in the project; None for others."""
 
     def place(name: str) -> str | None:
         if not name.startswith(top):

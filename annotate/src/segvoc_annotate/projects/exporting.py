@@ -18,7 +18,7 @@ from segvoc_annotate.projects.records import ImageState
 from segvoc_annotate.zip_files import ZipStream
 
 PROBLEMS_FILE = "problems.txt"
-"""The file in an exported zip that says which images couldn't be exported, if any."""
+"""The file in an exported zip that lists images that failed to export, if any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +26,15 @@ class ProjectExport:
     """An export of a project.
 
     Raises:
-        UsageError: the format is unknown, has no room for the words, or needs what isn't installed; or there is nothing
-            to export.
+        UsageError: the format is unknown, can't hold the words, or needs a missing package; or there is nothing to
+            export.
     """
 
     project: ProjectFolder
     format: str
     """As in `DatasetWriter`."""
     only_done: bool = True
-    """Whether images that aren't done are left out; those without labels always are."""
+    """Whether to export only images that are done; unlabeled images are always left out."""
     copy_images: bool = True
 
     def __post_init__(self) -> None:
@@ -47,12 +47,12 @@ class ProjectExport:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of the dataset: those of the project that weren't removed, in order."""
+        """The words of the dataset: the project's current words, in order."""
         return tuple(word.name for word in self.project.record.present)
 
     @cached_property
     def states(self) -> list[ImageState]:
-        """The images that are exported, as they were when it was asked first."""
+        """The images to export, fixed at first access."""
         return [state for state in self.project.states()[0] if state.revision and (state.done or not self.only_done)]
 
     def to_folder(self, folder: str, on_step: Callable[[int, int], None] = lambda *_: None) -> list[str]:
@@ -63,7 +63,7 @@ class ProjectExport:
             on_step: called with the number of images so far and of all.
 
         Returns:
-            A line for each image that couldn't be exported.
+            A line per image that failed to export.
 
         Raises:
             OutputError: the folder can't be written.
@@ -74,10 +74,10 @@ class ProjectExport:
         return problems
 
     def to_zip(self) -> Iterator[bytes]:
-        """The dataset as a zip, piece by piece, image by image.
+        """Stream the dataset as a zip, image by image.
 
         Raises:
-            OutputError: there is no room for temporary files.
+            OutputError: no space is left for temporary files.
         """
         stream, problems = ZipStream(), list[str]()
         with scratch_folder() as scratch:
@@ -100,7 +100,7 @@ class ProjectExport:
         yield from stream.end()
 
     def _written(self, folder: str, problems: list[str]) -> Iterator[EntryFiles | None]:
-        """Write the images one by one, then the files about all of them."""
+        """Write the images one by one, then the dataset's common files."""
         dataset, written = self._dataset(folder), list[EntryFiles]()
         for state in self.states:
             files = None
@@ -131,7 +131,7 @@ class ProjectExport:
         pixels = read_image(image.path)
         if pixels.shape[:2] != work.labels.shape:
             raise UsageError(f"{image.name!r} has another size than its labels; was the image replaced?")
-        # removed words have no label
+        # removed words are unlabeled
         places = {word.id: label for label, word in enumerate(self.project.record.present)}
         labels = label_table(places)[work.labels]
         confidence = np.ones(labels.shape, np.float32) if work.confidence is None else work.confidence / np.float32(255)

@@ -1,4 +1,4 @@
-"""A project's folder as it is read: nothing here writes."""
+"""Read-only access to a project's folder."""
 
 import os
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ _Folder = TypeVar("_Folder", bound="ProjectFolder")
 
 
 class ProjectFolder:
-    """A project as it is read.
+    """A read-only project.
 
     Args:
         folder: the folder of the project.
 
     Raises:
-        UsageError: it is no project, or one of a newer version.
+        UsageError: the folder isn't a project, or is of a newer version.
         DamagedProjectError: its `project.json` is damaged.
     """
 
@@ -67,7 +67,7 @@ class ProjectFolder:
 
     @property
     def record(self) -> ProjectRecord:
-        """What `project.json` says now.
+        """The current `project.json`.
 
         Raises:
             DamagedProjectError: it is damaged.
@@ -85,17 +85,17 @@ class ProjectFolder:
 
     def images(self) -> Mapping[str, ProjectImage]:
         """The images by name, in order, as they are now."""
-        return dict(self._listing(fresh=True)[1])  # uploads in other threads add to the listing itself
+        return dict(self._listing(fresh=True)[1])  # uploads in other threads modify the listing
 
     def problems(self) -> list[str]:
-        """A line for each file among the images that can't be used, as of the last look."""
+        """A line per unusable image file, as of the last listing."""
         return self._listing(fresh=False)[2]
 
     def image(self, name: str) -> ProjectImage:
         """An image.
 
         Raises:
-            NotInProjectError: there is none of this name.
+            NotInProjectError: the image doesn't exist.
         """
         image = self._listing(fresh=False)[1].get(name) or self._listing(fresh=True)[1].get(name)
         if image is None or not image.path.is_file() or name in self.trash.outside():
@@ -103,11 +103,11 @@ class ProjectFolder:
         return image
 
     def files(self, image: ProjectImage) -> ImageFiles:
-        """The files of an image."""
+        """Paths of the files of an image."""
         return ImageFiles.below(self.folder, image.stem)
 
     def states(self) -> tuple[list[ImageState], list[str]]:
-        """The states of all images in order, and a line for each image or file that can't be used."""
+        """The states of all images in order, and a line per unusable image or file."""
         found, problems = [], []
         for image in self.images().values():
             try:
@@ -117,11 +117,11 @@ class ProjectFolder:
         return found, [*self.problems(), *problems]
 
     def state(self, image: ProjectImage) -> ImageState:
-        """The state of an image, as it was written last.
+        """The last written state of an image.
 
         Raises:
-            InputError: nothing is known of the image, and it can't be read.
-            DamagedProjectError: its work file is damaged, and nothing else is known of it.
+            InputError: the image has no state and can't be read.
+            DamagedProjectError: its work file is damaged, and it has no state.
         """
         files = self.files(image)
         stamp = file_stamp(files.state) or file_stamp(files.work) or file_stamp(image.path)
@@ -140,11 +140,11 @@ class ProjectFolder:
                 raise InputError(f"{str(path)!r} can't be read: {error.strerror}; check it") from None
             except DamagedProjectError:
                 if path == files.work:
-                    raise  # a state can be made again, this can't
+                    raise  # states can be rebuilt, work files can't
         return self.fresh_state(image)
 
     def fresh_state(self, image: ProjectImage) -> ImageState:
-        """The state of an image that nobody has labeled.
+        """The state of an unlabeled image.
 
         Raises:
             InputError: it can't be read.
@@ -153,7 +153,7 @@ class ProjectFolder:
         return ImageState(image=image.name, width=width, height=height, unlabeled=width * height)
 
     def work(self, name: str) -> tuple[ImageState, LabelWork]:
-        """What is known of an image's pixels.
+        """The state and pixel data of an image.
 
         Raises:
             NotInProjectError: there is no such image, or nothing about it yet.
@@ -165,7 +165,7 @@ class ProjectFolder:
             raise _no_work(name) from None
 
     def work_content(self, name: str) -> tuple[int, bytes]:
-        """The revision and the bytes of an image's work file.
+        """The revision and content of an image's work file.
 
         Raises:
             NotInProjectError: there is no such image, or nothing about it yet.
@@ -185,7 +185,7 @@ class ProjectFolder:
         return self.trash.names()
 
     def _listing(self, *, fresh: bool) -> tuple[int, dict[str, ProjectImage], list[str]]:
-        """The images, as they are now or as of the last change that the history has."""
+        """The images now, or as of the last change in the history."""
         last = self.history.last()
         if fresh or self._found is None or self._found[0] != last:
             found = find_images(self.images_folder, self._owner, self.trash.outside())
@@ -193,7 +193,7 @@ class ProjectFolder:
         return self._found
 
     def _owner(self, stem: str) -> str | None:
-        """The image that the files of a stem are of."""
+        """The image that owns the files of a stem."""
         files = ImageFiles.below(self.folder, stem)
         for read, path in ((read_state, files.state), (read_state_of, files.work)):
             try:
@@ -204,7 +204,7 @@ class ProjectFolder:
 
 
 def file_stamp(path: Path) -> FileStamp:
-    """What differs once a file was replaced or written; None where there is none."""
+    """A value that changes when a file is replaced or written; None if it doesn't exist."""
     try:
         status = path.stat()
     except OSError:
@@ -217,7 +217,7 @@ def _no_work(name: str) -> NotInProjectError:
 
 
 def no_project(folder: Path) -> str:
-    """The line about a folder that is no project."""
+    """The error line for a folder that isn't a project."""
     name = str(folder)
     if not folder.exists():
         return f"the project {name!r} does not exist; make it: segvoc annotate {name} --images FOLDER"
@@ -232,20 +232,20 @@ def no_project(folder: Path) -> str:
 
 
 def has_images(folder: Path) -> bool:
-    """Whether there are images in a folder or below."""
+    """Whether a folder or its subfolders have images."""
     return any(image.problem is None for image in image_paths([folder]))
 
 
 def stored_labels(files: ImageFiles) -> tuple[ImageState, LabelWork | None, UInt16[np.ndarray, "H W"]]:
-    """The labels of an image as ids, as they are in its label map, whoever has written that.
+    """Read an image's label map as ids, whoever wrote it.
 
-    Where a process was ended before it could make the label map from the work file, they are those of the latter.
+    If a process died before deriving the label map, the labels come from the work file.
 
     Returns:
-        The state, the work where it was read, and the labels.
+        The state, the work if it was read, and the labels.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: the image has no labels.
         DamagedProjectError: the work file is damaged.
         InputError: the label map is damaged.
     """

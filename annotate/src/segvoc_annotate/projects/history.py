@@ -1,4 +1,4 @@
-"""The history of a project: a line for each change, by which pages learn of it."""
+"""The history of a project: a line per change, which pages poll."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class History:
         self._one = threading.Lock()
 
     def append(self, what: What, *, by: str, revision: int, image: str | None = None) -> Change:
-        """Add a change; the caller writes the project alone.
+        """Append a change; the caller must hold the project's lock.
 
         Raises:
             OutputError: the system refused; the history stays as it was.
@@ -58,10 +58,10 @@ class History:
         return self._last
 
     def after(self, seq: int) -> list[Change]:
-        """The changes after one, in order.
+        """The changes after a given one, in order.
 
         Args:
-            seq: its number; 0: all.
+            seq: number of the given change; 0: all.
         """
         found = []
         for change in self._backwards():
@@ -71,7 +71,7 @@ class History:
         return found[::-1]
 
     def _backwards(self) -> Iterator[Change]:
-        """The changes from the last one on; damaged lines are skipped."""
+        """The changes, last first; damaged lines are skipped."""
         for line in _lines_backwards(self.path):
             try:
                 yield from_json(Change, json.loads(line))
@@ -80,7 +80,7 @@ class History:
 
 
 def _lines_backwards(path: Path) -> Iterator[bytes]:
-    """The lines of a file from the last one that is complete."""
+    """The complete lines of a file, last first."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def _lines_backwards(path: Path) -> Iterator[bytes]:
             file.seek(start)
             first, *lines = (file.read(end - start) + rest).split(b"\n")
             if is_last and lines:
-                lines.pop()  # what follows the last line's end: nothing, or a line that is being written
+                lines.pop()  # empty, or a line being written
                 is_last = False
             yield from reversed(lines)
             rest, end = first, start
@@ -102,14 +102,14 @@ def _lines_backwards(path: Path) -> Iterator[bytes]:
 
 
 LOCKED_FOLDER, WRITER_FILE = ".segvoc", ".segvoc/writer.json"
-"""Below a project's folder: what is locked, and who has locked it."""
+"""Lock and lock owner, below a project's folder."""
 
 
 class ProjectWriter:
-    """What all `Project`s of a folder in this process share, as long as there are any.
+    """State shared by all `Project`s of a folder in this process.
 
     Args:
-        folder: the project's folder, which is made where needed.
+        folder: the project's folder, created if missing.
 
     Raises:
         UsageError: another process writes the project.
@@ -120,7 +120,7 @@ class ProjectWriter:
         self.history, self.threads = History(folder), threading.RLock()
         about = folder / WRITER_FILE
         try:
-            self._lock = lock_folder(folder / LOCKED_FOLDER)  # for as long as this object is there
+            self._lock = lock_folder(folder / LOCKED_FOLDER)  # for the lifetime of this object
         except UsageError:
             raise UsageError(_taken(folder, about)) from None
         with writing(about):
@@ -132,7 +132,7 @@ def _taken(folder: Path, about: Path) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
         found = read_json(about)
         who = f"process {found['pid']} on {found['host']} since {found['since']}"
-    return f"the project {str(folder)!r} is open in {who}; use its page, or end it first"
+    return f"the project {str(folder)!r} is open in {who}; use its page, or stop it first"
 
 
 _writers: WeakValueDictionary[str, ProjectWriter] = WeakValueDictionary()

@@ -16,25 +16,25 @@ from segvoc_annotate.projects.records import ImageState
 
 TRASH = "trash"
 REMOVED_FILE = "removed.json"
-"""The list of removed images that lie outside the project, in the trash."""
+"""The list, in the trash, of removed images outside the project."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFiles:
-    """The files of an image but the image itself; none has to be there."""
+    """The derived files of an image; none has to exist."""
 
     work: Path
-    """The truth: `work/a.zip`."""
+    """The source of truth: `work/a.zip`."""
     labels: Path
-    """Made from it: `labels/a.png`."""
+    """Derived from `work`: `labels/a.png`."""
     objects: Path
     """`objects/a.png`"""
     state: Path
-    """`states/a.json`, which is written last."""
+    """`states/a.json`, written last."""
 
     @classmethod
     def below(cls, folder: Path, stem: str) -> "ImageFiles":
-        """Those of a stem in a project's folder, or in its trash."""
+        """The files of a stem in a project's folder or its trash."""
         return cls(
             work=folder / f"work/{stem}.zip",
             labels=folder / f"labels/{stem}.png",
@@ -46,7 +46,7 @@ class ImageFiles:
         return iter((self.work, self.labels, self.objects, self.state))
 
     def move(self, to: "ImageFiles") -> bool:
-        """Move those that are there; whether there were any.
+        """Move the existing files; return whether there were any.
 
         Raises:
             OutputError: the system refused.
@@ -60,13 +60,13 @@ class ImageFiles:
 class Trash:
     """The images that were removed from a project.
 
-    Where an image is says whether it is removed; its other files follow. Images that lie outside the project stay where
-    they are, and are listed.
+    An image in the trash is removed; its other files follow. Images outside the project stay in place and are
+    listed instead.
 
     Args:
         folder: the project's folder.
         images: the folder of its images.
-        is_owned: whether that is inside the project.
+        is_owned: whether `images` is inside the project.
     """
 
     def __init__(self, folder: Path, images: Path, *, is_owned: bool) -> None:
@@ -84,14 +84,14 @@ class Trash:
         return sorted(set(names))
 
     def outside(self) -> list[str]:
-        """The images that lie outside the project and don't count as its own any more."""
+        """Removed images outside the project."""
         return [] if self.is_owned else self._listed()
 
     def put(self, name: str) -> None:
-        """Take an image away from the project; its files follow.
+        """Move an image to the trash; its files follow.
 
         Raises:
-            UsageError: the trash has another one of this name.
+            UsageError: the trash has another image of this name.
             OutputError: the system refused.
         """
         if not self.is_owned:
@@ -102,7 +102,7 @@ class Trash:
         move(self.images / name, self.folder / "images" / name)
 
     def holds(self, name: str) -> str | None:
-        """The image in the trash that has the files which this one would have; None without one."""
+        """The image in the trash whose files would clash with this one's; None without one."""
         own = folded(stem_of(name))
         return next((other for other in self.names() if folded(stem_of(other)) == own), None)
 
@@ -115,7 +115,7 @@ class Trash:
         return ImageFiles.below(self.folder, stem_of(name))
 
     def take(self, name: str) -> None:
-        """Give an image back to the project, whose files are there again.
+        """Restore an image whose files are already restored.
 
         Raises:
             OutputError: the system refused.
@@ -137,7 +137,7 @@ class Trash:
 
 
 def move(old: Path, new: Path) -> None:
-    """Move a file on the same disk; folders are made where needed.
+    """Move a file on the same disk, creating folders as needed.
 
     Raises:
         OutputError: the system refused.
@@ -148,7 +148,7 @@ def move(old: Path, new: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there.
+    """Remove a file if it exists.
 
     Raises:
         OutputError: the system refused.
@@ -158,7 +158,7 @@ def remove(path: Path) -> None:
 
 
 def mark_as_ours(files: ImageFiles, state: ImageState) -> None:
-    """Give a label map the time by which it is known as ours without reading it.
+    """Set a label map's modification time, which identifies it as ours without reading it.
 
     Raises:
         OutputError: the system refused.
@@ -169,7 +169,7 @@ def mark_as_ours(files: ImageFiles, state: ImageState) -> None:
 
 
 def seconds_of(at: str | None) -> float:
-    """A time of the files as seconds since 1970; 0 where there is none or it can't be read."""
+    """Parse a timestamp as seconds since 1970; 0 if missing or invalid."""
     try:
         return datetime.fromisoformat(at or "").timestamp()
     except ValueError:

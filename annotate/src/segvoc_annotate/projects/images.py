@@ -1,4 +1,4 @@
-"""The images of a project: which there are, under which names, and how large they are."""
+"""The images of a project: listing, names and sizes."""
 
 import os
 from collections import defaultdict
@@ -19,10 +19,10 @@ from segvoc.storage.atomic_writes import write_bytes
 from segvoc.storage.files import safe_path
 
 _SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that exchange width and height."""
+"""EXIF orientations that swap width and height."""
 
 _ORIENTING = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
-"""Where Pillow keeps what may have an orientation."""
+"""Pillow's metadata keys that may hold an orientation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,12 @@ class ProjectImage:
     """An image of a project."""
 
     name: str
-    """Path below the folder of the images, with slashes."""
+    """Path below the image folder, with slashes."""
     path: Path
 
     @property
     def stem(self) -> str:
-        """Its name without the suffix, by which its other files are called."""
+        """Its name without the suffix, shared by its other files."""
         return stem_of(self.name)
 
 
@@ -45,10 +45,10 @@ def stem_of(name: str) -> str:
 
 
 def checked_name(name: str) -> str:
-    """The name that an image may have in a project.
+    """Check the name of an image in a project.
 
     Raises:
-        UsageError: it leads elsewhere, is hidden, or has no suffix of an image.
+        UsageError: the name leads outside the folder, is hidden, or lacks an image suffix.
     """
     try:
         path = safe_path(name)
@@ -59,22 +59,22 @@ def checked_name(name: str) -> str:
     if not name.isprintable():
         raise UsageError(f"the name {name[:80]!r} has characters that can't be shown; rename the image")
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UsageError(f"{name[:80]!r} has no suffix of an image (.jpg, .png, ...); rename it")
+        raise UsageError(f"{name[:80]!r} has no image suffix (.jpg, .png, ...); rename it")
     return path.as_posix()
 
 
 def find_images(
     folder: Path, owner: Callable[[str], str | None], removed: Collection[str]
 ) -> tuple[dict[str, ProjectImage], list[str]]:
-    """All images below a folder, by name in order, and a line about each that can't be used.
+    """List all images below a folder, sorted by name, and a line per unusable image.
 
     Args:
         folder: the folder of the images.
-        owner: the name of the image for which a stem has files, if it has any.
-        removed: names that are left out.
+        owner: maps a stem to the image that owns its files, if any.
+        removed: names to leave out.
     """
     if not folder.is_dir():
-        return {}, [f"the folder of the images, {str(folder)!r}, is not there; bring it back, or correct project.json"]
+        return {}, [f"the image folder {str(folder)!r} does not exist; restore it, or correct project.json"]
     found: dict[str, list[ProjectImage]] = defaultdict(list)
     problems = []
     for image in image_paths([folder]):
@@ -100,7 +100,7 @@ def find_images(
 
 
 def clash(name: str, other: str) -> str:
-    """The line about an image that would share its label map with another."""
+    """The error line for two images that would share a label map."""
     return f"{name!r} would share its label map with {other!r}; rename it"
 
 
@@ -112,7 +112,7 @@ def _chosen(same: Sequence[ProjectImage], owner: Callable[[str], str | None]) ->
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as people see it [px]; only its header is read.
+    """Upright height and width of an image [px], from its header.
 
     Raises:
         InputError: it can't be read.
@@ -123,9 +123,9 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def shown_image(path: Path) -> bytes | None:
-    """An image as an upright PNG, where a browser would show its file otherwise than it is read here; None: it doesn't.
+    """Convert an image to an upright PNG if browsers would show its file differently; else None.
 
-    Browsers apply the EXIF orientation of JPEG files, and none of other files or of XMP; few read TIFF files.
+    Browsers apply only the EXIF orientation of JPEG files, not XMP or other formats; few read TIFF files.
 
     Raises:
         InputError: it can't be read.
@@ -142,15 +142,15 @@ def shown_image(path: Path) -> bytes | None:
 
 
 def _turn(image: Image.Image, path: Path) -> int:
-    """The EXIF orientation of an image that is open."""
-    # Pillow would decode all of a PNG to look for EXIF data behind the pixels
+    """The EXIF orientation of an open image."""
+    # Pillow would decode a whole PNG to look for EXIF data after the pixels
     if image.format == "PNG" and not _ORIENTING & image.info.keys() and not _has_chunk(path, b"eXIf", b"iTXt"):
         return 1
     return orientation(image)
 
 
 def _has_chunk(path: Path, *kinds: bytes) -> bool:
-    """Whether a PNG has a chunk of one of some kinds."""
+    """Whether a PNG has a chunk of any of these kinds."""
     with path.open("rb") as file:
         file.seek(8)
         while head := _chunk_head(file):
@@ -172,7 +172,7 @@ _FOLDER = ".segvoc/thumbnails"
 
 
 def thumbnail(folder: Path, image: ProjectImage) -> bytes:
-    """A thumbnail of an image as JPEG, made again whenever the image has changed.
+    """Return a cached JPEG thumbnail of an image, rebuilt when the image changes.
 
     Args:
         folder: the project's folder.
@@ -184,7 +184,7 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
     kept = folder / _FOLDER / f"{image.stem}.jpg"
     status = None
     with suppress(OSError):
-        status = image.path.stat()  # before reading: an image that is replaced meanwhile is newer than its thumbnail
+        status = image.path.stat()  # before reading, so that an image replaced meanwhile is newer than its thumbnail
         if kept.stat().st_mtime_ns == status.st_mtime_ns:
             return kept.read_bytes()
     with opened_image(image.path, rgb=True) as opened:
@@ -195,7 +195,7 @@ def thumbnail(folder: Path, image: ProjectImage) -> bytes:
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=80)
     if status is not None:
-        with suppress(OSError, OutputError):  # they only save time
+        with suppress(OSError, OutputError):  # only a cache
             write_bytes(kept, buffer.getvalue())
             os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
     return buffer.getvalue()

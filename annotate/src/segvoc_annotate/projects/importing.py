@@ -1,4 +1,4 @@
-"""Images with labels from elsewhere, as images of a project: datasets of other programs, folders, other projects."""
+"""Imports images with labels into a project: datasets, folders, other projects."""
 
 import os
 from collections import Counter
@@ -30,14 +30,14 @@ OnStep = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What became of an import."""
+    """The result of an import."""
 
     added: list[str] = field(default_factory=list)
-    """The images that have labels now, or were added without any; also those that were there with the same labels."""
+    """Images now in the project as imported, including those already there with the same labels."""
     problems: list[str] = field(default_factory=list)
-    """A line for each image that could not be imported."""
+    """A line per image that failed to import."""
     passed_over: Counter[str] = field(default_factory=Counter)
-    """The other files of a folder of images, by their suffixes."""
+    """Other files in a folder of images, by suffix."""
 
 
 def import_dataset(
@@ -49,16 +49,16 @@ def import_dataset(
     max_pixels: int | None = None,
     on_step: OnStep = lambda *_: None,
 ) -> Imported:
-    """Add the images of a dataset to a project, with their labels. It can be ended at any moment, and begun anew.
+    """Add the images of a dataset with their labels to a project; safe to interrupt and repeat.
 
-    Words that the project hasn't are added. Images that it has already keep their labels; without any they get them.
+    New words are added. Images already in the project keep their labels; unlabeled ones get the dataset's.
 
     Args:
         project: the project.
         dataset: the dataset.
-        done: whether the images count as done then.
+        done: whether to mark the images as done.
         by: who imports them.
-        max_pixels: most pixels that an image may have; None: as many as can be read.
+        max_pixels: max pixels per image; None: as many as can be read.
         on_step: called with the number of images so far and of all.
 
     Raises:
@@ -104,7 +104,7 @@ def import_images(project: Project, folder: str, *, by: str = "import", on_step:
 
 @contextmanager
 def _noting(result: Imported) -> Iterator[None]:
-    """Note what is wrong with an image, and go on; not where nothing more can be written."""
+    """Record an image's error and continue, unless the disk can't be written."""
     try:
         yield
     except DiskFullError:
@@ -116,7 +116,7 @@ def _noting(result: Imported) -> Iterator[None]:
 def import_project(
     project: Project, other: ProjectFolder, *, by: str = "import", on_step: OnStep = lambda *_: None
 ) -> Imported:
-    """Add the images of another project, with all that is known of them.
+    """Add the images of another project with all their data.
 
     Raises:
         OutputError: the disk is full, or the project can't be written.
@@ -149,21 +149,21 @@ def import_path(
     max_pixels: int | None = None,
     on_step: OnStep = lambda *_: None,
 ) -> Imported:
-    """Add what is at a path: a dataset or another project, as a folder or zip, or a file about all images.
+    """Add a dataset or another project from a folder, zip or annotation file.
 
     Args:
         project: the project.
         path: the path.
-        format: the format of a dataset; None: find it out.
-        images: the folder of the images, if they aren't in the dataset.
-        split: which of its sets is meant, if it has several.
-        done: whether images of a dataset count as done then; those of a project are as they were.
+        format: the format of a dataset; None: detect it.
+        images: the folder of the images, if outside the dataset.
+        split: the dataset's set to import, if there are several.
+        done: whether to mark a dataset's images as done; a project's images keep their state.
         by: who imports them.
         max_pixels: as for `import_dataset`.
         on_step: called with the number of images so far and of all.
 
     Raises:
-        UsageError: it can't be read as a whole.
+        UsageError: the path can't be read.
         OutputError: the disk is full, or the project can't be written.
     """
     if Path(path).suffix.lower() == ".zip" and Path(path).is_file():
@@ -179,7 +179,7 @@ def import_path(
 
 
 def _unpacked(path: str | os.PathLike[str], scratch: Path) -> Path:
-    """The folder with the project or dataset of a zip, which may be a folder in it."""
+    """Unpack a zip and find the folder of its project or dataset."""
     if project_in(zip_names(path)) is not None:
         return unpack_project(path, scratch / "project").folder
     place = scratch / "dataset"
@@ -192,18 +192,18 @@ def _unpacked(path: str | os.PathLike[str], scratch: Path) -> Path:
 
 
 def _name_of(image: LabeledImage) -> str:
-    """The name of an image in the project; where two differ in the suffix, their stems have it."""
+    """The name of an image in the project; stems include the suffix if names would clash."""
     suffix = image.image.suffix
     return image.stem if suffix and image.stem.endswith(suffix) else f"{image.stem}{suffix}"
 
 
 def _is_plain(image: LabeledImage) -> bool:
-    """Whether the labels are a file of this image alone, which may be missing."""
+    """Whether the labels are a separate file per image, which may be missing."""
     return type(image) is LabeledImage
 
 
 def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels: int | None) -> str:
-    """Add an image, by its path or content, unless it is there; its name in the project."""
+    """Add an image by path or content unless it exists; return its name in the project."""
     if not project.trash.is_owned:
         folder = project.images_folder.resolve()
         if isinstance(image, bytes) or not image.resolve().is_relative_to(folder):
@@ -221,7 +221,7 @@ def _added(project: Project, image: Path | bytes, name: str, by: str, max_pixels
 
 
 def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str) -> None:
-    """Give an image its labels, unless it has others."""
+    """Store an image's labels, unless it has different ones."""
     image = project.image(name)
     state: ImageState = project.state(image)
     if state.revision:
@@ -234,7 +234,7 @@ def _keep(project: Project, name: str, work: LabelWork, done: bool, by: str) -> 
 
 
 def _moved(work: LabelWork, ids: Mapping[int, int]) -> LabelWork:
-    """The work with other ids; words that were removed go."""
+    """Map the work to other ids, dropping removed words."""
     table = label_table(ids)
     decided = np.zeros(UNLABELED + 1, np.uint16)
     decided[:FIRST_WORD] = range(FIRST_WORD)

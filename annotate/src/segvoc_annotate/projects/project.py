@@ -1,4 +1,4 @@
-"""A project that is changed: what is acknowledged stays, and nothing is half."""
+"""Writable projects, with durable and atomic changes."""
 
 import io
 import os
@@ -53,23 +53,23 @@ from segvoc_annotate.projects.work_files import (
 )
 
 SOMEONE = "someone"
-"""Who changes a project, where nobody says it."""
+"""Default author of a change."""
 
 ANOTHER_PROGRAM = "another program"
-"""Who has changed a label map, where segvoc hasn't."""
+"""Author of label maps changed outside segvoc."""
 
 
 class Project(ProjectFolder):
-    """A project that is changed, by this process alone; see `ProjectFolder`.
+    """A project opened for writing, exclusively by this process; see `ProjectFolder`.
 
-    The work file of an image is its truth and is written first; its other files are made from it, and `states/a.json`
-    is the last. Whoever comes next after a process was ended in between makes the rest again.
+    The work file of an image is the source of truth and is written first; the other files are derived from it,
+    `states/a.json` last. After a crash in between, the next process rebuilds the rest.
 
     Args:
         folder: the folder of the project.
 
     Raises:
-        UsageError: it is no project, or one of a newer version, or another process writes it.
+        UsageError: the folder isn't a project, is of a newer version, or is being written by another process.
         DamagedProjectError: its `project.json` is damaged.
     """
 
@@ -79,7 +79,7 @@ class Project(ProjectFolder):
         self.history = self._writer.history
 
     def close(self) -> None:
-        """Let other processes write it, unless this one has it open elsewhere; it can't be changed any more."""
+        """Release the project, so that other processes can write it unless this process has it open elsewhere."""
         del self._writer
 
     @classmethod
@@ -92,17 +92,17 @@ class Project(ProjectFolder):
         images: str | os.PathLike[str] | None = None,
         options: ProjectOptions | None = None,
     ) -> "Project":
-        """Make a project.
+        """Create a project.
 
         Args:
-            folder: its folder, which is made where needed, and else has nothing in it but perhaps `images/`.
-            name: its name; None: that of the folder.
+            folder: its folder, created if missing; may only contain `images/`.
+            name: its name; None: the folder's.
             words: its words.
-            images: a folder of images elsewhere that it is about; None: they are copied into it.
+            images: an external folder whose images stay in place; None: images are copied into the project.
             options: how images are labeled.
 
         Raises:
-            UsageError: something is in the folder already, or a value can't be used.
+            UsageError: the folder isn't empty, or a value is invalid.
             OutputError: it can't be written.
         """
         path = Path(os.path.abspath(folder))
@@ -128,19 +128,19 @@ class Project(ProjectFolder):
         return cls(path)
 
     def recolor(self, name: str) -> None:
-        """Give an image's label map the colors that the words have now; `update` leaves that to the caller.
+        """Update the colors of an image's label map; `update` leaves that to the caller.
 
         Raises:
-            SegvocError: there is no such image, or its files can't be read or written.
+            SegvocError: the image doesn't exist, or its files can't be read or written.
         """
         with self._writer.threads:
             self._refresh(self.image(name))
 
     def recover(self) -> list[str]:
-        """Finish what ended processes have begun, and take over what other programs have changed in label maps.
+        """Finish interrupted changes, and adopt label maps changed by other programs.
 
         Returns:
-            A line for each image whose files are damaged.
+            A line per image with damaged files.
 
         Raises:
             OutputError: the folder can't be written.
@@ -158,16 +158,16 @@ class Project(ProjectFolder):
         return problems
 
     def receive(self, name: str, file: BinaryIO | io.BytesIO, *, expected: int, by: str = SOMEONE) -> ImageState:
-        """Take over a work file that somebody sends; it isn't trusted.
+        """Store an untrusted work file sent by a client.
 
         Args:
             name: the image.
             file: the zip.
-            expected: the revision that it goes on from; 0: there was none.
+            expected: the revision it is based on; 0: none.
             by: who sends it.
 
         Returns:
-            The state of the image now.
+            The new state of the image.
 
         Raises:
             NotInProjectError: there is no such image.
@@ -181,7 +181,7 @@ class Project(ProjectFolder):
         return self._write(name, work, expected=expected, by=by)
 
     def write(self, name: str, work: LabelWork, *, expected: int, by: str = SOMEONE) -> ImageState:
-        """Write what is known of an image's pixels; see `receive`."""
+        """Write an image's pixel data; see `receive`."""
         state, record = self.state(self.image(name)), self.record
         if work.labels.shape != (state.height, state.width):
             height, width = work.labels.shape
@@ -194,13 +194,13 @@ class Project(ProjectFolder):
         with self._writer.threads:
             image, current = self._at_revision(name, expected)
             if current.done:
-                raise ImageDoneError(f"{name!r} is done; reopen it before you change it", current)
+                raise ImageDoneError(f"{name!r} is done; reopen it before changing it", current)
             state = replace(work.state, revision=expected + 1, by=by, at=now())
             self._store(image, work, state)
             return state
 
     def _at_revision(self, name: str, expected: int) -> tuple[ProjectImage, ImageState]:
-        """An image and its state, if it has the revision that a caller goes on from."""
+        """An image and its state, if the caller's revision is current."""
         image = self.image(name)
         current = self._refresh(image)
         if current.revision != expected:
@@ -217,14 +217,14 @@ class Project(ProjectFolder):
             by: who says so.
 
         Raises:
-            NotInProjectError: there is no such image, or it has no labels.
+            NotInProjectError: the image doesn't exist or has no labels.
             ConflictError: it has another revision.
             OutputError: it can't be written.
         """
         with self._writer.threads:
             image, current = self._at_revision(name, expected)
             if not current.revision:
-                raise NotInProjectError(f"{name!r} has no labels that could be done; label it first")
+                raise NotInProjectError(f"{name!r} has no labels to mark as done; label it first")
             if current.done == done:
                 return current
             state = replace(current, done=done, revision=expected + 1, by=by, at=now())
@@ -244,14 +244,14 @@ class Project(ProjectFolder):
 
         Args:
             expected: the revision that the caller has seen.
-            name: its name; None: as it is.
-            words: all of its words, also removed ones; None: as they are.
-            options: how images are labeled; None: as it is.
+            name: its name; None: unchanged.
+            words: all of its words, including removed ones; None: unchanged.
+            options: how images are labeled; None: unchanged.
             by: who says so.
 
         Raises:
             ConflictError: the project has another revision.
-            UsageError: a value can't be used, or a word is missing.
+            UsageError: a value is invalid, or a word is missing.
             OutputError: it can't be written.
         """
         with self._writer.threads:
@@ -262,7 +262,7 @@ class Project(ProjectFolder):
             return self._update(record, by, {key: value for key, value in given.items() if value is not None})
 
     def add_words(self, names: Iterable[str], *, by: str = SOMEONE) -> ProjectRecord:
-        """Add words that the project hasn't, whatever its revision.
+        """Add new words, whatever the project's revision.
 
         Raises:
             UsageError: a word can't be used.
@@ -274,7 +274,7 @@ class Project(ProjectFolder):
             return record if words == record.words else self._update(record, by, {"words": words})
 
     def improved(self, file: str, *, by: str) -> ProjectRecord:
-        """Note a file of taught words, or that it has a new content, whatever the project's revision."""
+        """Record a new or changed file of taught words, whatever the project's revision."""
         with self._writer.threads:
             record = self.record
             taught = (*(other for other in record.options.taught if other != file), file)
@@ -284,7 +284,7 @@ class Project(ProjectFolder):
         changed = replace(record, **changes, revision=record.revision + 1)
         if missing := record.ids - changed.ids:
             name = next(word.name for word in record.words if word.id in missing)
-            raise UsageError(f"the word {name[:60]!r} is missing; a word that is removed stays, marked as removed")
+            raise UsageError(f"the word {name[:60]!r} is missing; mark removed words as removed instead")
         write_json(self.folder / PROJECT_FILE, to_json(changed))
         self.history.append(what, by=by, revision=changed.revision)
         return changed
@@ -293,13 +293,13 @@ class Project(ProjectFolder):
         """Add an image.
 
         Args:
-            name: its path below the folder of the images.
+            name: its path below the image folder.
             content: the file.
             by: who adds it.
-            max_pixels: most pixels that it may have.
+            max_pixels: max pixels.
 
         Raises:
-            UsageError: its name can't be used, or is that of another image.
+            UsageError: its name is invalid or taken.
             InputError: it can't be read.
             OutputError: it can't be written.
         """
@@ -329,7 +329,7 @@ class Project(ProjectFolder):
         return name in self._listing(fresh=False)[1] and _has(self.images_folder / name, content)
 
     def _of_stem(self, name: str) -> str | None:
-        """The image that has the files which this one would have."""
+        """The image whose files would clash with this one's."""
         if (self.images_folder / name).exists():
             return name
         own = folded(stem_of(name))
@@ -342,9 +342,9 @@ class Project(ProjectFolder):
     _stems: tuple[dict[str, ProjectImage], dict[str, str]] | None = None
 
     def _added(self, image: ProjectImage) -> tuple[int, dict[str, ProjectImage], list[str]] | None:
-        """Count an image in, without looking at all others again; the listing that it was added to.
+        """Add an image to the listing without a rescan; return that listing.
 
-        Threads that read may put another one, without the image, into `_found` at any time.
+        Reader threads may replace `_found` by a listing without the image at any time.
         """
         listed = self._found
         if listed is not None:
@@ -358,7 +358,7 @@ class Project(ProjectFolder):
 
         Raises:
             NotInProjectError: there is no such image.
-            UsageError: the trash has another one of its name.
+            UsageError: the trash has another image of this name.
             OutputError: the system refused.
         """
         with self._writer.threads:
@@ -372,11 +372,11 @@ class Project(ProjectFolder):
             self._found = self._stems = None
 
     def restore(self, name: str, *, by: str = SOMEONE) -> ImageState:
-        """Put a removed image back, with all that was known of it.
+        """Restore a removed image with all its data.
 
         Raises:
             NotInProjectError: the trash has no such image.
-            UsageError: the project has another one of its name.
+            UsageError: the project has another image of this name.
             OutputError: the system refused.
         """
         with self._writer.threads:
@@ -396,11 +396,11 @@ class Project(ProjectFolder):
         return state
 
     def _follow(self, name: str) -> bool:
-        """Move the files of an image that is in the trash there, too; whether there were any."""
+        """Move the files of a trashed image to the trash; return whether there were any."""
         return ImageFiles.below(self.folder, stem_of(name)).move(self.trash.files(name))
 
     def _refresh(self, image: ProjectImage) -> ImageState:
-        """The state of an image by its work file, after what was begun or changed elsewhere is finished."""
+        """Bring an image's files up to date after interrupted or external changes; return its state."""
         files = self.files(image)
         try:
             state = read_state_of(files.work)
@@ -422,7 +422,7 @@ class Project(ProjectFolder):
         return state
 
     def _recolor(self, files: ImageFiles, state: ImageState) -> None:
-        """Give a label map the words' colors where it has others."""
+        """Update a label map's colors if they differ."""
         with writing(files.labels):
             with files.labels.open("rb") as file:
                 head = file.read(HEAD_BYTES)
@@ -432,7 +432,7 @@ class Project(ProjectFolder):
                 mark_as_ours(files, state)
 
     def _take_over(self, image: ProjectImage, state: ImageState | None) -> ImageState:
-        """Take over a label map that isn't as segvoc has written it: pixels that differ were decided by somebody."""
+        """Adopt a label map changed outside segvoc: differing pixels count as corrections."""
         files = self.files(image)
         if state is not None:
             ours = read_packed(files.work, planes=(LABELS_ENTRY,)).planes[LABELS_ENTRY]
@@ -449,7 +449,7 @@ class Project(ProjectFolder):
             raise damaged_file(files.labels, f"it has {width} x {height} pixels, not {fresh.width} x {fresh.height}")
         if unknown := set(np.unique(labels).tolist()) - self.record.ids - {UNLABELED}:
             raise damaged_file(
-                files.labels, f"it has the value {min(unknown)}, which stands for no word of the project"
+                files.labels, f"it has the value {min(unknown)}, the id of no word in the project"
             )
         work = LabelWork.of_labels(labels)
         if state is not None:
@@ -467,7 +467,7 @@ class Project(ProjectFolder):
         self._derive(image, work, state)
 
     def _derive(self, image: ProjectImage, work: PackedWork, state: ImageState, *, is_new: bool = True) -> None:
-        """Write the files of an image that are made from its work file."""
+        """Write the derived files of an image."""
         files = self.files(image)
         write_bytes(files.labels, in_colors(work.planes[LABELS_ENTRY], self.record.colors))
         mark_as_ours(files, state)

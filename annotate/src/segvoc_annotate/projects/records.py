@@ -1,4 +1,4 @@
-"""What a project's JSON files say: of the project, of an image, and of a change; and how a change fails."""
+"""Records of a project's JSON files (project, image, change), and errors of changes."""
 
 import os
 import re
@@ -16,18 +16,18 @@ from segvoc.records import from_json
 from segvoc.storage.json_files import read_json
 
 MOST_IDS = 65_534
-"""Ids of words are below: a correction is an id + 2 in 16 bits."""
+"""Upper bound of word ids: a correction is an id + 2 in 16 bits."""
 
 LONGEST_ANSWERS = 200_000
-"""Characters of what an image's draft answers."""
+"""Max characters of an image's `answers`."""
 
 LONGEST_NAME = 200
 
 Source = Literal["model", "person", "import"]
-"""Where the labels of an image come from."""
+"""Origin of an image's labels."""
 
 What = Literal["labels", "done", "reopened", "added", "removed", "restored", "words", "improved"]
-"""What a change did."""
+"""Kind of a change."""
 
 _TAUGHT = re.compile(r"taught/[^/\\]+\.words\.safetensors")
 
@@ -37,8 +37,8 @@ class DamagedProjectError(UsageError):
 
 
 def damaged_file(path: str | os.PathLike[str], problem: str) -> DamagedProjectError:
-    """The error for such a file."""
-    return DamagedProjectError(f"{os.fspath(path)!r} is damaged: {problem}; bring it back from a backup, or remove it")
+    """The error for a damaged file."""
+    return DamagedProjectError(f"{os.fspath(path)!r} is damaged: {problem}; restore it from a backup, or remove it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class ProjectWord:
     color: tuple[int, int, int]
     """RGB."""
     removed: bool = False
-    """Whether it is no longer looked for; its pixels keep its id."""
+    """Whether it was removed; its pixels keep its id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class ProjectOptions:
     parts: str = ""
     """Parts of objects, as `PartVocabulary.parse` reads them; empty: none."""
     threshold: float = 0.0
-    """Least probability of a word, in [0, 1]."""
+    """Minimum probability of a word, in [0, 1]."""
     background: str | None = None
     """The word that stands for "none of the others"."""
     taught: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class ProjectRecord:
     """The content of `project.json`.
 
     Raises:
-        UsageError: it is of another format, or a value can't be used.
+        UsageError: the format differs, or a value is invalid.
     """
 
     format: Literal["segvoc project"] = PROJECT_FORMAT
@@ -84,7 +84,7 @@ class ProjectRecord:
     name: str
     revision: int = 1
     images: str = "images"
-    """The folder of the images: below the project's, or absolute."""
+    """The image folder: below the project's, or absolute."""
     words: tuple[ProjectWord, ...] = ()
     options: ProjectOptions = field(default_factory=ProjectOptions)
 
@@ -95,7 +95,7 @@ class ProjectRecord:
             )
         ids = [word.id for word in self.words]
         if len(set(ids)) != len(ids):
-            raise UsageError("two words have one id; give each its own")
+            raise UsageError("two words have the same id; make ids unique")
         for word in self.words:
             if not 0 <= word.id < MOST_IDS or not all(0 <= value < 256 for value in word.color):
                 raise UsageError(f"the id or the color of {word.name[:40]!r} is out of range; ids are below {MOST_IDS}")
@@ -106,16 +106,16 @@ class ProjectRecord:
         if not 0 <= self.options.threshold <= 1:
             raise UsageError(f"the threshold {self.options.threshold:g} is not in [0, 1]; choose another")
         if wrong := [file for file in self.options.taught if not _TAUGHT.fullmatch(file)]:
-            raise UsageError(f"{wrong[0][:80]!r} is no file of taught words; they are taught/NAME.words.safetensors")
+            raise UsageError(f"{wrong[0][:80]!r} is not a file of taught words (taught/NAME.words.safetensors)")
 
     @property
     def present(self) -> tuple[ProjectWord, ...]:
-        """The words that weren't removed, in order."""
+        """The current words, without removed ones, in order."""
         return tuple(word for word in self.words if not word.removed)
 
     @property
     def ids(self) -> frozenset[int]:
-        """The ids of all words, also of removed ones."""
+        """The ids of all words, including removed ones."""
         return frozenset(word.id for word in self.words)
 
     @property
@@ -124,10 +124,10 @@ class ProjectRecord:
         return {word.id: word.color for word in self.words}
 
     def with_words(self, names: Iterable[str]) -> "ProjectRecord":
-        """The record with further words, which get the next ids and the colors of these.
+        """Add words, with the next ids and their default colors.
 
         Args:
-            names: the words; those that the project has already are left out, and removed ones come back.
+            names: the words; existing words are skipped, removed ones restored.
         """
         known = {word.name for word in self.present}
         missing = [name for name in dict.fromkeys(names) if name not in known]
@@ -139,7 +139,7 @@ class ProjectRecord:
 
 
 def word_color(number: int) -> tuple[int, int, int]:
-    """RGB of the word with an id, as long as nobody chooses another."""
+    """Default RGB of the word with an id."""
     red, green, blue = class_colors(number + 1)[number].tolist()
     return red, green, blue
 
@@ -154,10 +154,10 @@ class PixelPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageState:
-    """What is known of an image and its labels."""
+    """State of an image and its labels."""
 
     image: str
-    """Path of the image below the folder of the images."""
+    """Path of the image below the image folder."""
     width: int
     height: int
     revision: int = 0
@@ -169,14 +169,14 @@ class ImageState:
     """When, in UTC."""
     source: Source | None = None
     answers: str | None = None
-    """What the draft answers: the page's own."""
+    """The query that the draft answers, opaque to the server."""
     corrected: int = 0
-    """Pixels that a person decided."""
+    """Pixels corrected by a person."""
     pixels: Mapping[str, int] = field(default_factory=dict)
     """Pixels by the word's id."""
     unlabeled: int
     uncertainty: float | None = None
-    """Mean of 1 - confidence over the pixels that no person decided."""
+    """Mean of 1 - confidence over uncorrected pixels."""
     least_certain: PixelPlace | None = None
     objects: Mapping[str, int] | None = None
     """Objects by the word's id."""
@@ -195,7 +195,7 @@ class Change:
 
 
 def now() -> str:
-    """The time in UTC, as the files have it."""
+    """The current UTC time in the files' format."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -203,7 +203,7 @@ def read_project_record(path: Path) -> ProjectRecord:
     """Read `project.json`.
 
     Raises:
-        UsageError: it is of another format, or of a newer version of segvoc.
+        UsageError: the format is unknown, or from a newer segvoc.
         DamagedProjectError: it is damaged.
         OSError: it can't be read.
     """
@@ -212,7 +212,7 @@ def read_project_record(path: Path) -> ProjectRecord:
     except ValueError as error:
         raise damaged_file(path, f"it is not JSON ({one_line(error)})") from None
     if not isinstance(content, dict) or content.get("format") != PROJECT_FORMAT:
-        raise UsageError(f"{str(path)!r} is no project of segvoc; give the folder of one")
+        raise UsageError(f"{str(path)!r} is not a segvoc project; give the folder of a project")
     version = content.get("version")
     if isinstance(version, int) and version > PROJECT_VERSION:
         raise UsageError(f"{str(path)!r} is of version {version}, made by a newer segvoc; update segvoc")
@@ -236,11 +236,11 @@ def read_state(path: Path) -> ImageState:
 
 
 class ConflictError(UsageError):
-    """Somebody else was faster: what is to be changed has another revision than the caller knows.
+    """Edit conflict: the caller's revision is outdated.
 
     Args:
         message: what happened.
-        current: how it is now.
+        current: the current record.
     """
 
     def __init__(self, message: str, current: ImageState | ProjectRecord) -> None:
@@ -249,15 +249,15 @@ class ConflictError(UsageError):
 
 
 class ImageDoneError(ConflictError):
-    """The labels of an image that is done aren't changed."""
+    """The image is done, so its labels are locked."""
 
 
 class NotInProjectError(UsageError):
-    """The project has no such image, or nothing about it yet."""
+    """The project lacks the image, or data about it."""
 
 
 def changed_meanwhile(what: str, current: ImageState | ProjectRecord) -> ConflictError:
-    """The error for something that has another revision than expected."""
+    """The error for an outdated revision."""
     return ConflictError(
-        f"{what} was changed meanwhile and has revision {current.revision}; look at it, and try again", current
+        f"{what} was changed meanwhile and has revision {current.revision}; reload and try again", current
     )

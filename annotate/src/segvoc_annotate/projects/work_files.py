@@ -32,27 +32,27 @@ STATE_ENTRY, LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIO
     *("state.json", "labels.png", "draft.png", "confidence.png", "parts.png"),
     *("corrections.png", "objects.png"),
 )
-"""The files in it. Parts, which come with a draft, are the page's business: they are kept as they came."""
+"""Files in the zip. Parts, which come with a draft, are opaque to the server and stored unchanged."""
 
 _PLANES = (LABELS_ENTRY, DRAFT_ENTRY, CONFIDENCE_ENTRY, PARTS_ENTRY, CORRECTIONS_ENTRY, OBJECTS_ENTRY)
 _STATE_BYTES = 1_000_000
 
 UNDECIDED, NO_WORD, FIRST_WORD = 0, 1, 2
-"""Values of corrections: nobody decided; a person took the word away; and the first id's."""
+"""Values of corrections: uncorrected; word removed by a person; offset of ids."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelWork:
-    """What is known of an image's pixels."""
+    """The pixel data of an image."""
 
     labels: UInt16[np.ndarray, "H W"]
     """The id of each pixel's word; 65535: unlabeled."""
     draft: UInt16[np.ndarray, "H W"] | None = None
-    """What the model found: ids, 65535: none."""
+    """The model's labels: ids, 65535 for none."""
     confidence: UInt8[np.ndarray, "H W"] | None = None
-    """Probability of the draft's word, 255 standing for 1."""
+    """Probability of the draft's word, scaled to 255."""
     corrections: UInt16[np.ndarray, "H W"] | None = None
-    """What people decided: 0: nobody did, 1: no word, id + 2: that word."""
+    """Corrections: 0: none, 1: no word, id + 2: that word."""
     objects: UInt16[np.ndarray, "H W"] | None = None
     """The number of each pixel's object; 0: none."""
     source: Source = "person"
@@ -65,12 +65,12 @@ class LabelWork:
     def of_labels(
         cls, labels: UInt16[np.ndarray, "H W"], objects: UInt16[np.ndarray, "H W"] | None = None
     ) -> "LabelWork":
-        """The work of labels that somebody made elsewhere, all of which count as decided."""
+        """Create the work of imported labels, all of which count as corrected."""
         corrections = np.where(labels == UNLABELED, 0, labels + np.uint16(FIRST_WORD)).astype(np.uint16)
         return cls(labels=labels, corrections=corrections, objects=objects, source="import")
 
     def planes(self) -> dict[str, np.ndarray]:
-        """The arrays by their files; a draft and corrections are always there, so that the page can go on with them."""
+        """The arrays by file name, always with a draft and corrections, which the page needs."""
         shape = self.labels.shape
         return {
             DRAFT_ENTRY: np.full(shape, UNLABELED, np.uint16) if self.draft is None else self.draft,
@@ -80,7 +80,7 @@ class LabelWork:
         }
 
     def state(self, image: str) -> ImageState:
-        """The state of an image with this work, as revision 0."""
+        """The state of an image with this work, at revision 0."""
         labels = self.labels
         counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1).tolist()
         decided = np.zeros(labels.shape, bool) if self.corrections is None else self.corrections > UNDECIDED
@@ -110,34 +110,34 @@ class LabelWork:
 
 
 def _by_word(counts: Mapping[int, int]) -> dict[str, int]:
-    """Counts by ids, as JSON has them."""
+    """Counts by id, with JSON's string keys."""
     return {str(word): count for word, count in counts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackedWork:
-    """The files of an image, ready to be written."""
+    """The encoded files of an image."""
 
     state: ImageState
-    """As revision 0."""
+    """The state at revision 0."""
     planes: Mapping[str, bytes]
-    """The PNGs by their names in the work file; those of `labels.png` and `objects.png` are the derived files, too."""
+    """The PNGs by name in the work file; `labels.png` and `objects.png` also serve as the derived files."""
 
     def content(self, state: ImageState) -> bytes:
-        """The work file with a state."""
+        """Encode the work file with a state."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name, data in {STATE_ENTRY: strict_json(to_json(state)).encode(), **self.planes}.items():
-                # one date for all, so that equal work has equal bytes
+                # a constant date, so that equal work has equal bytes
                 archive.writestr(zipfile.ZipInfo(name), data)
         return buffer.getvalue()
 
 
 def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int, int]]) -> PackedWork:
-    """Make the files of an image.
+    """Encode the files of an image.
 
     Args:
-        work: what is known of its pixels.
+        work: its pixel data.
         image: its name.
         colors: RGB by id.
     """
@@ -146,12 +146,12 @@ def packed_work(work: LabelWork, image: str, colors: Mapping[int, tuple[int, int
 
 
 def labels_png(labels: UInt16[np.ndarray, "H W"], colors: Mapping[int, tuple[int, int, int]]) -> bytes:
-    """A label map as a PNG of ids: a palette of the words' colors up to the id 254, 16 bits beyond."""
+    """Encode a label map as a PNG of ids: palette of the words' colors up to id 254, 16 bits beyond."""
     return png_of(label_map_image(labels, color_table(colors)))
 
 
 def png_of(image: Image.Image) -> bytes:
-    """An image as PNG."""
+    """Encode an image as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
@@ -160,7 +160,7 @@ def png_of(image: Image.Image) -> bytes:
 def received(
     file: BinaryIO | io.BytesIO, image: str, size: tuple[int, int], colors: Mapping[int, tuple[int, int, int]]
 ) -> PackedWork:
-    """Check a work file that somebody sends; nothing in it is trusted.
+    """Check an untrusted work file.
 
     Args:
         file: the zip.
@@ -169,8 +169,8 @@ def received(
         colors: RGB by the ids of the project's words.
 
     Raises:
-        UsageError: it isn't such a zip, is larger than the image can make it, is of an image of another size, or has
-            ids that no word has.
+        UsageError: the zip is invalid or too large for the image, the image sizes differ, or an id belongs to no
+            word.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -178,7 +178,7 @@ def received(
     except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, OSError, EOFError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"the work file is no zip of PNGs: {one_line(error)}; save it again") from None
+        raise UsageError(f"the work file is not a zip of PNGs: {one_line(error)}; save it again") from None
     facts, planes = _facts(files.pop(STATE_ENTRY)), {name: _plane(name, data, size) for name, data in files.items()}
     work = _work(planes, facts)
     _check_ids(work, colors)
@@ -191,9 +191,9 @@ def _entries(archive: zipfile.ZipFile, pixels: int) -> dict[str, bytes]:
         name = entry.filename
         most = _STATE_BYTES if name == STATE_ENTRY else 2 * pixels + pixels // 8 + 1_000_000
         if name in files or name not in (STATE_ENTRY, *_PLANES):
-            raise UsageError(f"the work file has {name[:60]!r}, which isn't one of its files, or is there twice")
+            raise UsageError(f"the work file has {name[:60]!r}, which is unknown or a duplicate")
         if entry.file_size > most:
-            raise UsageError(f"{name!r} of the work file has {entry.file_size} bytes; the image has no room for them")
+            raise UsageError(f"{name!r} of the work file has {entry.file_size} bytes, too many for the image")
         files[name] = archive.read(entry)
     if missing := [name for name in (STATE_ENTRY, LABELS_ENTRY) if name not in files]:
         raise UsageError(f"the work file has no {missing[0]}; save it again")
@@ -201,7 +201,7 @@ def _entries(archive: zipfile.ZipFile, pixels: int) -> dict[str, bytes]:
 
 
 def _facts(content: bytes) -> Mapping[str, Any]:
-    """What is taken from a state that was sent; the rest is computed."""
+    """The accepted fields of a sent state; the rest is computed."""
     try:
         state = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -219,7 +219,7 @@ def _facts(content: bytes) -> Mapping[str, Any]:
 
 
 def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
-    """The values of a PNG, whose size is known before it is decoded."""
+    """Decode a PNG after checking its size."""
     height, width = size
     try:
         image = PngImageFile(io.BytesIO(content))
@@ -229,13 +229,13 @@ def _plane(name: str, content: bytes, size: tuple[int, int]) -> np.ndarray:
             return labels_of(image, name)
         mode, kind = ("L", "8-bit") if name == CONFIDENCE_ENTRY else ("I;16", "16-bit")
         if image.mode != mode:
-            raise UsageError(f"{name} is a {image.mode} image; it is a {kind} gray PNG")
+            raise UsageError(f"{name} is a {image.mode} image; send a {kind} gray PNG")
         return np.array(image)
     except UsageError:
         raise
     except InputError as error:
         raise UsageError(str(error)) from None
-    except Exception as error:  # as for images: damaged data raises a dozen kinds of errors
+    except Exception as error:  # damaged data raises a dozen exception types
         raise UsageError(f"{name} of the work file is damaged: {one_line(error)}; save it again") from None
 
 
@@ -266,11 +266,11 @@ def _refuse_unknown(name: str, values: np.ndarray | None, known: np.ndarray) -> 
 
 
 def read_packed(path: Path, *, planes: Collection[str] = _PLANES) -> PackedWork:
-    """Read a work file of a project, which segvoc wrote; its PNGs aren't decoded.
+    """Read a project's work file, written by segvoc, without decoding its PNGs.
 
     Args:
         path: the work file.
-        planes: which of its PNGs are read.
+        planes: PNGs to read.
 
     Raises:
         DamagedProjectError: it is damaged.
@@ -293,15 +293,15 @@ def _unpacked(path: Path, file: BinaryIO | io.BytesIO, planes: Collection[str]) 
             return PackedWork(state=state, planes={name: archive.read(name) for name in planes if name in names})
     except OSError:
         raise
-    except Exception as error:  # zipfile raises a dozen kinds of errors on damaged data
+    except Exception as error:  # zipfile raises a dozen exception types on damaged data
         raise damaged_file(path, one_line(error)) from None
 
 
 def state_in(path: Path, content: bytes) -> ImageState:
-    """The state in the bytes of a work file.
+    """Read the state from the content of a work file.
 
     Raises:
-        DamagedProjectError: they are damaged.
+        DamagedProjectError: the content is damaged.
     """
     return _unpacked(path, io.BytesIO(content), ()).state
 
@@ -335,7 +335,7 @@ def read_work(path: Path) -> tuple[ImageState, LabelWork]:
 
 
 def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
-    """The work with labels that somebody has changed; None if they haven't."""
+    """Apply externally changed labels to the work; None if unchanged."""
     differs = labels != work.labels
     if not differs.any():
         return None
@@ -346,16 +346,16 @@ def relabeled(work: LabelWork, labels: np.ndarray) -> LabelWork | None:
 
 
 HEAD_BYTES = 1_000
-"""The palette of a label map of ours is among its first bytes."""
+"""Leading bytes that contain the palette of our label maps."""
 
 _SIGNATURE_BYTES = 8
 _AROUND = 12
-"""Bytes of a piece beside its content: its length, its name and its checksum."""
+"""Bytes of a PNG chunk besides its content: length, name and checksum."""
 _EIGHT_BITS_OF_PALETTE = b"\x08\x03"
 
 
 def color_table(colors: Mapping[int, tuple[int, int, int]]) -> UInt8[np.ndarray, "K 3"]:
-    """Colors by id as an array up to the highest id; black where there is none.
+    """Build an array of colors up to the highest id; black for unused ids.
 
     Args:
         colors: RGB by id.
@@ -367,7 +367,7 @@ def color_table(colors: Mapping[int, tuple[int, int, int]]) -> UInt8[np.ndarray,
 
 
 def in_colors(png: bytes, colors: Mapping[int, tuple[int, int, int]]) -> bytes:
-    """A label map in other colors; the same bytes where it has no palette of 256 colors.
+    """Recolor a label map; unchanged without a palette of 256 colors.
 
     Args:
         png: the file, or its first bytes.

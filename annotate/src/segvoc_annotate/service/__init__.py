@@ -1,1 +1,1 @@
-"""A project that is served: several people label its images in their browsers."""
+"""Serves a project to several people who label its images in their browsers."""

@@ -1,4 +1,4 @@
-"""Bodies of requests about a project: files that are read to the disk where they are large, within limits."""
+"""Request bodies of the project's routes; large files are spooled to disk, within limits."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,10 +17,10 @@ from segvoc_annotate.projects.project import SOMEONE
 from segvoc_annotate.settings import AnnotateSettings
 
 USER_HEADER = "X-Segvoc-User"
-"""Header with the name of who labels, percent-encoded."""
+"""Header with the annotator's name, percent-encoded."""
 
 MOST_FILES = 1000
-"""Files in one upload."""
+"""Max files per upload."""
 
 _IN_MEMORY = 4_000_000
 _REVISION = re.compile(r'(?:W/)?"?(\d{1,15})"?')
@@ -37,11 +37,11 @@ def _kept() -> Iterator[None]:
 
 @asynccontextmanager
 async def sent_file(request: Request, kind: str, settings: AnnotateSettings) -> AsyncIterator[BinaryIO]:
-    """A body that is one file, open for reading.
+    """Receive a single-file body, open for reading.
 
     Args:
         request: the request.
-        kind: the type that it has to have.
+        kind: the required content type.
         settings: limits and times.
 
     Raises:
@@ -61,17 +61,17 @@ async def sent_file(request: Request, kind: str, settings: AnnotateSettings) -> 
 async def sent_form(
     request: Request, field: str, limit: int, seconds: float, *, most: int = MOST_FILES
 ) -> AsyncIterator[tuple[Sequence[UploadFile], dict[str, str]]]:
-    """The files of a form, which are in memory or on the disk, and its other fields.
+    """Receive the files of a form, in memory or on disk, and its other fields.
 
     Args:
         request: the request.
         field: the name of the field with files; others are texts.
-        limit: most bytes of all together.
-        seconds: time for the form [s].
-        most: most files.
+        limit: max total bytes.
+        seconds: timeout for the form [s].
+        most: max files.
 
     Raises:
-        ServiceFailure: the form is too large, too slow, or can't be read, or has no such file.
+        ServiceFailure: the form is too large, too slow or invalid, or lacks the file.
     """
     content_type(request, FORM)
     parser = _Parser(request.headers, body_stream(request, limit), max_files=most, max_fields=10)
@@ -81,7 +81,7 @@ async def sent_form(
         files, texts = [], {}
         for name, value in parsed.multi_items():
             if isinstance(value, UploadFile) != (name == field):
-                raise ServiceFailure("invalid_request", f"{field}, and nothing else, is a file; send it so")
+                raise ServiceFailure("invalid_request", f"only {field} may be a file; send other fields as text")
             if isinstance(value, UploadFile):
                 files.append(value)
             else:
@@ -95,27 +95,27 @@ async def sent_form(
 
 class _Parser(MultiPartParser):
     def close(self) -> None:
-        """Close all files, also one that a form was cut off in, which the parsed form doesn't have."""
+        """Close all files, including a truncated one, which the parsed form lacks."""
         for file in self._files_to_close_on_error:
             file.close()
 
 
 def expected_revision(request: Request) -> int:
-    """The revision that the caller knows, from the header If-Match.
+    """Parse the caller's revision from the header If-Match.
 
     Raises:
-        ServiceFailure: there is none, or it is no number.
+        ServiceFailure: the header is missing or not a number.
     """
     found = _REVISION.fullmatch(request.headers.get("if-match", "").strip())
     if found is None:
         raise ServiceFailure(
-            "invalid_request", "If-Match is missing or no revision; send the one that the change goes on from"
+            "invalid_request", "If-Match is missing or not a revision; send the revision that the change is based on"
         )
     return int(found[1])
 
 
 def user_of(request: Request) -> str:
-    """The name of who labels, as the caller says it, on one line; otherwise that of the API key."""
+    """The annotator's name as given by the caller, on one line; else the API key's name."""
     name = " ".join(unquote(request.headers.get(USER_HEADER, "")).split())
     return (
         "".join(character for character in name if character.isprintable())[:64].strip()
@@ -125,10 +125,10 @@ def user_of(request: Request) -> str:
 
 
 def whole_number(request: Request, name: str, default: float, most: float) -> float:
-    """A number in the query, from 0.
+    """Parse a number >= 0 from the query.
 
     Raises:
-        ServiceFailure: it is none.
+        ServiceFailure: it isn't one.
     """
     text = request.query_params.get(name)
     if text is None:
@@ -138,5 +138,5 @@ def whole_number(request: Request, name: str, default: float, most: float) -> fl
     except ValueError:
         number = -1.0
     if not number >= 0:
-        raise ServiceFailure("invalid_request", f"{name}={text[:40]!r} is no number from 0 on; send one")
+        raise ServiceFailure("invalid_request", f"{name}={text[:40]!r} is not a number >= 0")
     return min(number, most)

@@ -1,4 +1,4 @@
-"""Improves the model of a project with the images that are done: one job at a time, which can be canceled."""
+"""Improves a project's model with its finished images: one cancelable job at a time."""
 
 import logging
 import multiprocessing
@@ -23,21 +23,21 @@ from segvoc_annotate.service.improving import TUNING_PREFIX, ImprovementOrder, d
 
 TAUGHT_FOLDER = "taught"
 IMPROVED_FILE = f"{TAUGHT_FOLDER}/improved.words.safetensors"
-"""The words that the images of the project have taught, below its folder."""
+"""Words taught by the project's images, below its folder."""
 
 STATE_FILE, UNFINISHED_FILE = "improvement.json", ".unfinished.words.safetensors"
-"""In the folder of taught words: how far the job is; what it has written so far."""
+"""In the folder of taught words: the job's state, and its partial result."""
 
-STOPPED = "the service was stopped while it learned; start it again"
+STOPPED = "the service stopped during training; start it again"
 
 FEWEST_IMAGES = 2
-"""One has to be held out."""
+"""One image is held out."""
 
 NEWS_SECONDS = 0.25
-"""Time between two looks for news of the process, and whether it is to end [s]."""
+"""Polling interval for progress and cancellation [s]."""
 
 CANCEL_SECONDS = 10.0
-"""Time in which a canceled job ends [s]."""
+"""Grace period of a canceled job [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,48 +47,48 @@ class Means:
     miou: float | None
     accuracy: float | None
     words: Mapping[str, float | None] = field(default_factory=dict)
-    """IoU of each word; None where no held-out image shows it."""
+    """IoU of each word; None if no held-out image shows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutGains:
-    """What the words gained, on images that were held out."""
+    """Scores of the words before and after, on held-out images."""
 
     before: Means
     """By text alone."""
     after: Means
     """With examples."""
     keep_text: tuple[str, ...]
-    """Words that keep their text alone, because examples made them worse."""
+    """Words that keep their text embedding, because examples made them worse."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImprovementState:
-    """How far the job is, or how it ended."""
+    """Progress or outcome of the job."""
 
     state: Literal["none", "running", "done", "failed", "canceled"] = "none"
     stage: str | None = None
     share: float | None = None
-    """Of all work, in [0, 1]."""
+    """Fraction done, in [0, 1]."""
     images: int = 0
-    """Images that are learned from."""
+    """Number of training images."""
     finetune: bool = False
     scores: HeldOutGains | None = None
     message: str | None = None
-    """One line on what went wrong, or on what else there is to say."""
+    """One line about the error or the result."""
     by: str | None = None
     at: str | None = None
     """When it began, in UTC."""
 
 
 class Improvement:
-    """The job of a project, which runs in a process of its own; the folder keeps how the last one ended.
+    """The improvement job of a project, in a separate process; the folder stores its last outcome.
 
     Args:
         project: the project.
-        open_model: loads the model; it has to be picklable.
-        on_taught: called by the job's thread once the project has new words.
-        steps: of fine-tuning; None: as many as suit the number of images.
+        open_model: loads the model; must be picklable.
+        on_taught: called in the job's thread when the project has new taught words.
+        steps: fine-tuning steps; None: chosen by the number of images.
     """
 
     def __init__(
@@ -104,22 +104,22 @@ class Improvement:
         self._job: _Job | None = None
 
     def state(self) -> ImprovementState:
-        """How far the job is, or how the last one ended."""
+        """Progress of the job, or outcome of the last one."""
         job = self._job
         if job is not None:
             return job.state
         state = self._written()
-        if state.state == "running":  # of a service that was killed
+        if state.state == "running":  # left by a killed service
             self.clean()
             state = replace(state, state="failed", stage=None, share=None, message=STOPPED)
             self.write(state)
         return state
 
     def start(self, *, finetune: bool, by: str) -> ImprovementState:
-        """Begin; a job that runs already is joined.
+        """Start a job, or return the running one.
 
         Raises:
-            UsageError: there are too few images that are done.
+            UsageError: too few images are done.
             OutputError: the folder can't be written.
         """
         with self._guard:
@@ -140,18 +140,18 @@ class Improvement:
             return state
 
     def cancel(self) -> ImprovementState:
-        """Cancel the job; returns once it has ended."""
+        """Cancel the job and wait for its end."""
         if (job := self._job) is not None and job.is_alive():
             job.end("canceled", None)
         return self.state()
 
     def stop(self) -> None:
-        """End the job, as the service stops; the state says so."""
+        """Stop the job because the service stops, and record it."""
         if (job := self._job) is not None and job.is_alive():
             job.end("failed", STOPPED)
 
     def finish(self, taught: Mapping[str, Any], state: ImprovementState) -> ImprovementState:
-        """Put the new file in the place of an earlier one, and note it in the project."""
+        """Replace the previous file by the new one, and record it in the project."""
         os.replace(self.folder / UNFINISHED_FILE, self.project.folder / IMPROVED_FILE)
         self.project.improved(IMPROVED_FILE, by=state.by or "")
         self.on_taught()
@@ -160,12 +160,12 @@ class Improvement:
             return replace(done, message="none of the done images was corrected, so nothing says how good it is")
         if taught["miou"] is None:
             return replace(done, message="too few images are done to hold some out, so nothing says how good it is")
-        # fine-tuning notes how many it learned from, which are fewer
+        # fine-tuning records its number of training images, which is smaller
         images = state.images if state.finetune else int(taught["images"])
         return replace(done, scores=_gains(taught), images=images)
 
     def clean(self) -> None:
-        """Remove what a job leaves that was ended."""
+        """Remove the leftovers of a killed job."""
         (self.folder / UNFINISHED_FILE).unlink(missing_ok=True)
         for folder in self.folder.glob(f"{TUNING_PREFIX}*"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -178,12 +178,12 @@ class Improvement:
             return ImprovementState(state="failed", message=f"{str(path)!r} is damaged; start it again")
 
     def write(self, state: ImprovementState) -> None:
-        """Keep how far the job is."""
+        """Save the job's state."""
         write_json(self.folder / STATE_FILE, to_json(state))
 
 
 class _Job(threading.Thread):
-    """Watches the process that learns."""
+    """Watches the training process."""
 
     def __init__(self, improvement: Improvement, state: ImprovementState) -> None:
         super().__init__(name="segvoc-improvement", daemon=True)
@@ -191,7 +191,7 @@ class _Job(threading.Thread):
         self._end: ImprovementState | None = None
 
     def end(self, how: Literal["failed", "canceled"], message: str | None) -> None:
-        """End it, and wait for that."""
+        """End the job and wait."""
         self._end = replace(self.state, state=how, stage=None, share=None, message=message)
         self.join(CANCEL_SECONDS)
 
@@ -203,7 +203,7 @@ class _Job(threading.Thread):
             ended = replace(self.state, state="failed", message=str(error))
         except Exception:
             logging.getLogger("segvoc").exception("improving the project failed")
-            ended = replace(self.state, state="failed", message="it failed inside; the service's log has the reason")
+            ended = replace(self.state, state="failed", message="internal error; see the service's log")
         with suppress(OSError, SegvocError):
             self.improvement.clean()
             self.improvement.write(ended)
@@ -249,7 +249,7 @@ class _Job(threading.Thread):
 
 
 def _gains(record: Mapping[str, Any]) -> HeldOutGains:
-    """The scores that a file of taught words has."""
+    """The scores in a file of taught words."""
     words = record["words"]
     before, after = (
         Means(

@@ -1,4 +1,4 @@
-"""The process in which words are taught with a project's images, so that it can be ended at any time."""
+"""The process that teaches words with a project's images; it can be killed at any time."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -31,46 +31,46 @@ IMPROVEMENT_STAGES: Mapping[str, tuple[float, float]] = {
     "computing features": (0.05, 0.4),
     "fine-tuning": (0.4, 1.0),
 }
-"""What is done, and the shares of all work at which it begins and ends."""
+"""Stages, with their start and end as fractions of all work."""
 
 LOWER_PRIORITY = 5
-"""By how much the process gives way to those that label."""
+"""Niceness of the process, which yields to labeling."""
 
 TUNING_PREFIX = ".tuning-"
-"""Of the folder in which words are fine-tuned, beside the file that they come to."""
+"""Suffix of the fine-tuning folder, beside the output file."""
 
 TUNED_WORDS_FILE = "tuned.words.safetensors"
-"""What a run that tunes words writes into its folder, where they are better than the words' text."""
+"""File of a run's tuned words, written if they beat the words' text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImprovementOrder:
-    """What to learn from, and where the words are written."""
+    """The training data and the output file."""
 
     project: Path
     """The project's folder."""
     out: Path
-    """The file of taught words, which is whole when it is there."""
+    """The output file of taught words, written atomically."""
     finetune: bool
-    """Whether words are tuned with a small network of their own, in place of linear classifiers."""
+    """Whether to tune words with a small network instead of linear classifiers."""
     steps: int | None = None
-    """Steps of fine-tuning; None: as many as suit the number of images."""
+    """Fine-tuning steps; None: chosen by the number of images."""
 
 
 def why_no_finetuning(model: Segmenter) -> str | None:
-    """Why words can't be fine-tuned for a model, in one line; None: they can."""
+    """Why a model's words can't be fine-tuned, in one line; None if they can."""
     if find_spec("torch") is None:
-        return "fine-tuning needs PyTorch, which the service doesn't have; pip install 'segvoc[torch]'"
+        return "fine-tuning needs PyTorch, which is not installed; pip install 'segvoc[torch]'"
     if getattr(model, "network", None) is None or "preset" not in model.origin:
         return f"{model.name!r} is an exported model, which can't be fine-tuned; serve a preset, such as tiny"
     return None
 
 
 def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]:
-    """What loads the model with the weights as they are stored: fine-tuning saves them, and can't save rounded ones.
+    """Wrap the loader to keep the stored dtype: fine-tuning can't save rounded weights.
 
     Args:
-        open_model: loads the model; where it is `ModelOptions.open` of a command, with these options.
+        open_model: loads the model; options of a command's `ModelOptions.open` are kept.
     """
     options = getattr(getattr(open_model, "func", None), "__self__", None)
     if not isinstance(open_model, partial) or not is_dataclass(options):
@@ -82,12 +82,12 @@ def exact_opener(open_model: Callable[[], Segmenter]) -> Callable[[], Segmenter]
 def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Connection) -> None:
     """Teach, and report the progress to the parent.
 
-    It is sent ("step", stage, share), and in the end ("done", record and number of judges), ("nothing", line) or
+    Messages are ("step", stage, share), and finally ("done", record and number of judges), ("nothing", line) or
     ("failed", line).
 
     Args:
         open_model: loads the model.
-        order: what to do.
+        order: the job.
         to: the connection to the parent.
     """
     for_own_process()
@@ -110,7 +110,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
             else model.teach(images, judges=judges, on_step=tell)
         )
         if taught is None:
-            to.send(("nothing", "fine-tuning was no better than the words' text on images that were held out"))
+            to.send(("nothing", "fine-tuning was no better than the words' text on held-out images"))
             return
         taught.save(order.out)
         to.send(("done", to_json(taught.record) | {"judges": len(judges)}))
@@ -118,7 +118,7 @@ def improve(open_model: Callable[[], Segmenter], order: ImprovementOrder, to: Co
         to.send(("failed", str(error)))
     except Exception:
         LOGGER.exception("improving the project failed")
-        to.send(("failed", "it failed inside; the service's log has the reason"))
+        to.send(("failed", "internal error; see the service's log"))
 
 
 def _tuned(
@@ -128,13 +128,13 @@ def _tuned(
     order: ImprovementOrder,
     tell: Callable[[str, int, int], None],
 ) -> TaughtWords | None:
-    """Tuned words; None where they are no better on held-out images."""
+    """Tuned words; None if no better on held-out images."""
     if (why := why_no_finetuning(model)) is not None:
         raise UsageError(why)
     assert isinstance(model, segvoc.NetworkSegmenter)
     with TemporaryDirectory(dir=order.out.parent, prefix=TUNING_PREFIX) as folder:
         file, run = Path(folder) / "model.safetensors", Path(folder) / "run"
-        segvoc.save(model, file)  # weights may have been given beside the preset
+        segvoc.save(model, file)  # the weights may differ from the preset's
         recipe = segvoc.recipes.finetune(str(file), images=len(images), steps=order.steps, method="words")
         watched = None
         if judges and recipe.data.num_val_images:
@@ -149,7 +149,7 @@ def _tuned(
 
 
 class _Progress(Callback):
-    """Tells how far a run is."""
+    """Reports the progress of a run."""
 
     def __init__(self, tell: Callable[[str, int, int], None]) -> None:
         self._tell, self._steps = tell, 1
@@ -167,9 +167,9 @@ class DoneImage(LabeledImage):
     """An image of a project; its label map has the ids of words."""
 
     places: Mapping[int, int]
-    """The class index of each word that the project still has, by its id."""
+    """The class index of each current word, by id."""
     corrected: bool
-    """Whether a person corrected it, or its labels were imported; else they are the model's own."""
+    """Whether its labels were corrected or imported, rather than only the model's."""
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         """See `LabeledImage.stored_labels`; pixels of a removed word are unlabeled."""
@@ -177,15 +177,15 @@ class DoneImage(LabeledImage):
 
 
 def corrected_places(images: LabeledImages) -> list[int]:
-    """The indices of those `done_images` that say how good a model is: those whose labels aren't its own."""
+    """The indices of `done_images` fit for evaluation: their labels aren't the model's."""
     return [place for place, image in enumerate(images.images) if isinstance(image, DoneImage) and image.corrected]
 
 
 def done_images(project: ProjectFolder) -> LabeledImages:
-    """The images of a project that are done, with the words that weren't removed.
+    """The finished images of a project, with its current words.
 
     Raises:
-        UsageError: none is done, or the project has no words.
+        UsageError: no image is done, or the project has no words.
     """
     record = project.record
     words = record.present
@@ -200,7 +200,7 @@ def done_images(project: ProjectFolder) -> LabeledImages:
                 DoneImage(image=image.path, labels=labels, stem=image.stem, places=places, corrected=corrected)
             )
     if not found:
-        raise UsageError(f"no image of the project {record.name!r} is done; mark those as done whose labels are right")
+        raise UsageError(f"no image of the project {record.name!r} is done; mark images with correct labels as done")
     names = [word.name for word in words]
     vocabulary = Vocabulary(names, synonyms=record.options.synonyms)
     background = record.options.background

@@ -1,4 +1,4 @@
-"""The web page that the service shows: its files, and what it may use."""
+"""The web page of the service: its files and its capabilities."""
 
 import json
 from pathlib import Path
@@ -16,18 +16,18 @@ from segvoc.serving.failures import ServiceFailure
 from segvoc_annotate.static_page import CLICKS_FILE, CLICKS_FOLDER, MODEL_FOLDER, TINY_WEIGHTS, click_description
 
 _RUNTIME = "*.wasm*"
-"""ONNX Runtime for browsers, which a page has beside it where it can run models itself."""
+"""ONNX Runtime for browsers; if present, the page runs models itself."""
 
 _ALLOW = {"Allow": "GET, HEAD, OPTIONS"}
 _NO_CACHE = {"Cache-Control": "no-cache"}
-"""Browsers ask each time whether files have changed."""
+"""Browsers revalidate files on each use."""
 
 
 class ServedPage:
-    """The page, and `tiny` for browsers that can run it. It takes what is no address of the API, and needs no key.
+    """Serves the page, and `tiny` for browsers that can run it, at all paths outside the API, without a key.
 
     Args:
-        folder: the page's folder; without an index.html in it, there are no files.
+        folder: the page's folder; nothing is served without an index.html in it.
         has_project: whether the service has a project.
     """
 
@@ -51,8 +51,8 @@ class ServedPage:
             self._models |= {f"/{CLICKS_FOLDER}/{name}": SHIPPED / name for name in (IMAGE, PROGRAM)}
 
     def add(self, app: FastAPI) -> None:
-        """Let the page have what no route of the application takes."""
-        # not mounted at "/", where it would take wrong methods of the API's addresses too
+        """Serve the page at all paths without another route."""
+        # not mounted at "/", where it would also catch wrong methods on API routes
         app.router.default = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +74,7 @@ class ServedPage:
 
 
 class _PageFiles(StaticFiles):
-    """The page's own files."""
+    """The page's files."""
 
     def file_response(self, *arguments: object, **options: object) -> Response:
         response = super().file_response(*arguments, **options)  # pyright: ignore[reportArgumentType]
@@ -82,14 +82,14 @@ class _PageFiles(StaticFiles):
         return response
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """The file at a path; hidden files aren't there."""
+        """Serve the file at a path, except hidden files."""
         if any(part.startswith(".") and part != "." for part in Path(path).parts):
             raise ServiceFailure.of_status(404)
         return await super().get_response(path, scope)
 
 
 def _tiny_files() -> dict[str, Path]:
-    """The files that browsers run `tiny` with, by their names in its folder."""
+    """The files of `tiny` for browsers, by name in its folder."""
     manifest = ExportManifest.read(SHIPPED / TINY_MANIFEST)
     assert manifest.text is not None
     names = [*manifest.program_files, manifest.text.tokenizer, EDGES]

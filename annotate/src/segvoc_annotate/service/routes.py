@@ -1,4 +1,4 @@
-"""The addresses of a project, which this process alone writes."""
+"""The routes of a project, which only this process writes."""
 
 import asyncio
 import shutil
@@ -47,29 +47,29 @@ from segvoc_annotate.service.schemas import DoneJson, ImprovementJson, ProjectJs
 from segvoc_annotate.settings import AnnotateSettings
 
 WATCHING_SECONDS = 25.0
-"""Time that a request for changes waits for one [s]."""
+"""Long-polling timeout for changes [s]."""
 
 LOOK_SECONDS = 0.1
-"""Time between two looks for changes [s]."""
+"""Polling interval for changes [s]."""
 
 ZIP = "application/zip"
 
 AT_ONCE = 2
-"""Images that are decoded at once for a project: each takes a few hundred megabytes."""
+"""Max concurrent image decodes per project; each takes a few hundred megabytes."""
 
 _T = TypeVar("_T")
 
 
 class ProjectRoutes:
-    """The project's addresses.
+    """The project's routes.
 
     Args:
-        service: what all routes share.
+        service: shared by all routes.
         settings: limits and times.
         folder: the project's folder.
 
     Raises:
-        UsageError: it is no project, or another process has it.
+        UsageError: the folder isn't a project, or another process has it open.
     """
 
     def __init__(self, service: Service, settings: AnnotateSettings, folder: Path) -> None:
@@ -81,10 +81,10 @@ class ProjectRoutes:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """While the service runs.
+        """Run with the service.
 
-        At first, what a process that was ended has begun is finished, what is damaged is logged, and the model takes
-        the words that the project was taught.
+        On startup, interrupted changes are finished, damaged files are logged, and the model loads the project's
+        taught words.
         """
         for problem in await asyncio.to_thread(self.project.recover):
             LOGGER.warning("a file of the project can't be used", extra={FIELDS: {"problem": problem}})
@@ -96,7 +96,7 @@ class ProjectRoutes:
         self.project.close()
 
     def add(self, router: APIRouter) -> None:
-        """Add the addresses."""
+        """Add the routes."""
         for method, path, answer in (
             ("GET", "/v1/project", self._get),
             ("PUT", "/v1/project", self._put),
@@ -131,7 +131,7 @@ class ProjectRoutes:
         return Response(content, media_type="application/json", headers=_etag(revision))
 
     def _content(self) -> tuple[str, int]:
-        # the number of the last change first: a change that follows may be reported twice, but is never missed
+        # read the last change number first: a later change may be reported twice, but is never missed
         seq, record = self.project.history.last(), self.project.record
         states, problems = self.project.states()
         settings = self._settings
@@ -165,7 +165,7 @@ class ProjectRoutes:
         return Response(content, media_type="application/json", headers=_etag(revision))
 
     async def _recolor(self, before: asyncio.Task[None] | None) -> None:
-        """Give all label maps the words' new colors; what an end interrupts, the next start finishes."""
+        """Recolor all label maps; the next start finishes an interrupted run."""
         if before is not None:
             before.cancel()
         for image in self.project.images().values():
@@ -194,7 +194,7 @@ class ProjectRoutes:
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
-        """A place among those who wait for changes, which take none of the places for requests."""
+        """A slot for a long poll, separate from the request slots."""
         if self._waiting >= self._limits.watchers:
             raise ServiceFailure("busy", f"{self._waiting} requests wait for changes; try again later", retry_after=5)
         self._waiting += 1
@@ -223,7 +223,7 @@ class ProjectRoutes:
                 image = self.project.image(name)
                 state = self.project.state(image)
                 if state.revision < revision:
-                    # the history is written before the state, and after the work file
+                    # the history is written after the work file and before the state
                     state = read_state_of(self.project.files(image).work)
             except (SegvocError, FileNotFoundError):
                 continue  # removed, or damaged
@@ -316,7 +316,7 @@ class ProjectRoutes:
         return self._zip((await self._in_thread(export)).to_zip(), f" {format_}")
 
     def _zip(self, pieces: Iterator[bytes], what: str = "") -> Response:
-        """A zip that is sent while it is made, with the project's name."""
+        """Stream a zip named after the project."""
         name = "".join(character for character in self.project.name if character.isalnum() or character in " -_.")
         file = f"{name.strip(' .').encode('ascii', 'ignore').decode() or 'project'}{what}.zip"
         headers = {"Content-Disposition": f'attachment; filename="{file}"'}
@@ -360,7 +360,7 @@ class ProjectRoutes:
         return JSONResponse(to_json(state) | {"can_finetune": offered})
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
-        """What a call about the project gives, with its errors as failures of the request."""
+        """Run a call in a thread, mapping its errors to request failures."""
         try:
             return await asyncio.to_thread(call)
         except (SegvocError, OSError) as error:
@@ -381,11 +381,11 @@ _ANSWERS: Mapping[str, type[BaseModel]] = {
     "_improve": schemas.ImprovementAnswer,
     "_cancel_improvement": schemas.ImprovementAnswer,
 }
-"""What the addresses answer that don't send a file, by their methods."""
+"""Response models of the routes that don't send a file, by method."""
 
 
 _KEPT = {"Cache-Control": "private, no-cache"}
-"""Browsers keep images, and ask each time whether they changed."""
+"""Browsers cache images but revalidate on each use."""
 
 
 def _failure(error: SegvocError | OSError) -> Exception:
@@ -401,7 +401,7 @@ def _failure(error: SegvocError | OSError) -> Exception:
 
 
 def _imported(project: Project, file: BinaryIO, format_: str | None, options: dict[str, Any]) -> Imported:
-    """Import a zip that somebody sends."""
+    """Import an uploaded zip."""
     with scratch_folder() as folder:
         path = Path(folder, "archive.zip")
         with writing(path), path.open("wb") as kept:
@@ -409,7 +409,7 @@ def _imported(project: Project, file: BinaryIO, format_: str | None, options: di
         try:
             return import_path(project, path, format_ or None, **options)
         except UsageError as error:
-            # where it lay is none of the caller's business
+            # don't reveal the temporary path to the caller
             raise UsageError(str(error).replace(folder, "")) from None
 
 
@@ -434,15 +434,15 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 FOLLOW_SECONDS = 60.0
-"""Time that a thread waits until the model has changed [s]."""
+"""Timeout for a thread that waits for the model to change [s]."""
 
 
 class TaughtModel:
-    """Follows the files of taught words that the project names.
+    """Reloads the project's files of taught words when they change.
 
     Args:
         project: the project.
-        service: what labels; once it runs, its model is that without the words.
+        service: the labeling service; starts with the model without taught words.
     """
 
     def __init__(self, project: Project, service: Service) -> None:
@@ -453,7 +453,7 @@ class TaughtModel:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def follow(self) -> None:
-        """Take what is new; a file that can't be used is logged, and the model stays as it is."""
+        """Load changed files; an unusable file is logged and the model kept."""
         self._loop = asyncio.get_running_loop()
         async with self._one:
             stamps = self._stamps()
@@ -470,9 +470,9 @@ class TaughtModel:
                 LOGGER.warning("taught words of the project can't be used", extra={FIELDS: {"problem": str(error)}})
 
     def follow_from_thread(self) -> None:
-        """Do so from another thread, and wait for it."""
+        """Call `follow` from another thread and wait."""
         if self._loop is not None:
-            with suppress(TimeoutError):  # the model changes once it is through with what it has
+            with suppress(TimeoutError):  # the model changes after its queued work
                 asyncio.run_coroutine_threadsafe(self.follow(), self._loop).result(FOLLOW_SECONDS)
 
     def _stamps(self) -> dict[Path, FileStamp]:

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers about a project, as the API's description (OpenAPI) has them."""
+"""Request and response bodies of the project's routes, for OpenAPI."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _STRICT = ConfigDict(extra="forbid")
 
 Text = Annotated[str, Field(min_length=1)]
-"""Text that isn't empty."""
+"""Non-empty text."""
 
 Color = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 """RGB."""
@@ -21,7 +21,7 @@ class WordJson(BaseModel):
     id: int = Field(ge=0, lt=65_534, description="Its value in all label maps; never reused.")
     name: Text = Field(examples=["car, automobile"])
     color: Color
-    removed: bool = Field(False, description="Whether it is no longer looked for; its pixels keep its id.")
+    removed: bool = Field(False, description="Whether it was removed; its pixels keep its id.")
 
 
 class OptionsJson(BaseModel):
@@ -38,12 +38,12 @@ class OptionsJson(BaseModel):
 
 
 class ProjectJson(BaseModel):
-    """What of a project is to be changed; what is missing stays as it is."""
+    """Changes of a project; missing fields stay unchanged."""
 
     model_config = _STRICT
 
     name: Text | None = Field(None, max_length=200)
-    words: list[WordJson] | None = Field(None, description="All words, also those that were removed.")
+    words: list[WordJson] | None = Field(None, description="All words, including removed ones.")
     options: OptionsJson | None = None
 
 
@@ -56,11 +56,11 @@ class DoneJson(BaseModel):
 
 
 class ImprovementJson(BaseModel):
-    """How to learn from the images that are done."""
+    """How to learn from the finished images."""
 
     model_config = _STRICT
 
-    finetune: bool = Field(False, description="Tune words with a small network of their own; needs PyTorch.")
+    finetune: bool = Field(False, description="Tune words with a small network; needs PyTorch.")
 
 
 class PlaceAnswer(BaseModel):
@@ -71,9 +71,9 @@ class PlaceAnswer(BaseModel):
 
 
 class StateAnswer(BaseModel):
-    """What is known of an image and its labels."""
+    """State of an image and its labels."""
 
-    image: str = Field(description="Path of the image below the folder of the images.")
+    image: str = Field(description="Path of the image below the image folder.")
     width: int
     height: int
     revision: int = Field(description="How often its labels were written.")
@@ -81,27 +81,27 @@ class StateAnswer(BaseModel):
     by: str | None
     at: str | None = Field(examples=["2026-11-24T20:15:00Z"])
     source: Literal["model", "person", "import"] | None
-    answers: str | None = Field(description="What the draft answers: the page's own.")
-    corrected: int = Field(description="Pixels that a person decided.")
+    answers: str | None = Field(description="The query that the draft answers, opaque to the server.")
+    corrected: int = Field(description="Pixels corrected by a person.")
     pixels: dict[str, int] = Field(description="Pixels by the word's id.")
     unlabeled: int
-    uncertainty: float | None = Field(description="Mean of 1 - confidence over pixels that no person decided.")
+    uncertainty: float | None = Field(description="Mean of 1 - confidence over uncorrected pixels.")
     least_certain: PlaceAnswer | None
     objects: dict[str, int] | None = Field(description="Objects by the word's id.")
 
 
 class ProjectLimits(BaseModel):
-    """What requests about the project may hold."""
+    """Limits of requests about the project."""
 
-    bytes: int = Field(description="Bytes of an image file.")
+    bytes: int = Field(description="Max bytes of an image file.")
     pixels: int
     words: int
-    upload: int = Field(description="Bytes of one upload.")
-    archive: int = Field(description="Bytes of a dataset or project that is imported.")
+    upload: int = Field(description="Max bytes of one upload.")
+    archive: int = Field(description="Max bytes of an imported dataset or project.")
 
 
 class RecordAnswer(BaseModel):
-    """The project's own file."""
+    """The project's record."""
 
     format: Literal["segvoc project"]
     version: int
@@ -118,7 +118,7 @@ class ProjectAnswer(RecordAnswer):
     images: list[StateAnswer]
     images_folder: str
     removed: list[str]
-    problems: list[str] = Field(description="A line for each image that can't be used.")
+    problems: list[str] = Field(description="A line per unusable image.")
     limits: ProjectLimits
 
 
@@ -134,25 +134,25 @@ class ChangeAnswer(BaseModel):
 
 
 class ChangedRecord(RecordAnswer):
-    """The project's own file, as it is now."""
+    """The project's current record."""
 
-    images: str = Field(description="The folder of the images.")
+    images: str = Field(description="The image folder.")
 
 
 class ChangesAnswer(BaseModel):
-    """What has changed."""
+    """The changes since a given number."""
 
     seq: int
     changes: list[ChangeAnswer]
-    states: dict[str, StateAnswer] = Field(description="How the images of these changes are now.")
+    states: dict[str, StateAnswer] = Field(description="Current states of the changed images.")
     project: ChangedRecord | None = Field(None, description="Only if it was changed.")
 
 
 class AddedAnswer(BaseModel):
-    """What became of images that were sent."""
+    """Result of an image upload."""
 
     added: list[StateAnswer]
-    problems: list[str] = Field(description="A line for each file that isn't added.")
+    problems: list[str] = Field(description="A line per rejected file.")
 
 
 class RemovedAnswer(BaseModel):
@@ -162,28 +162,28 @@ class RemovedAnswer(BaseModel):
 
 
 class MeansAnswer(BaseModel):
-    """Scores [%] on images that were held out."""
+    """Scores [%] on held-out images."""
 
     miou: float | None
     accuracy: float | None
-    words: dict[str, float | None] = Field(description="IoU of each word; null where no held-out image shows it.")
+    words: dict[str, float | None] = Field(description="IoU of each word; null if no held-out image shows it.")
 
 
 class GainsAnswer(BaseModel):
-    """What the words gained."""
+    """Scores of the words before and after."""
 
     before: MeansAnswer = Field(description="By text alone.")
     after: MeansAnswer = Field(description="With examples.")
-    keep_text: list[str] = Field(description="Words that keep their text alone.")
+    keep_text: list[str] = Field(description="Words that keep their text embedding.")
 
 
 class ImprovementAnswer(BaseModel):
-    """How far learning from the images that are done is, or how it ended."""
+    """Progress or outcome of learning from the finished images."""
 
     state: Literal["none", "running", "done", "failed", "canceled"]
     stage: str | None
-    share: float | None = Field(description="Of all work, in [0, 1].")
-    images: int = Field(description="Images that are learned from.")
+    share: float | None = Field(description="Fraction done, in [0, 1].")
+    images: int = Field(description="Number of training images.")
     finetune: bool
     scores: GainsAnswer | None
     message: str | None

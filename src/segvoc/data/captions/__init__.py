@@ -1,1 +1,1 @@
-"""Captioned images: noun phrases of captions, and image features that are computed once."""
+"""Captioned images: noun phrases of captions, and cached image features."""

@@ -34,10 +34,10 @@ from segvoc.storage.atomic_writes import write_bytes, write_path_atomically
 from segvoc.storage.files import digest_of
 
 INDEX_FORMAT = 1
-"""Version of both files; those of another version are built anew."""
+"""Version of both files; files of other versions are rebuilt."""
 
 PROBLEMS_KEPT = 20
-"""Problems of a chunk, and of a set, that are kept word for word; the others are only counted."""
+"""Max problems of a chunk, and of a set, that are recorded verbatim; others are only counted."""
 
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT);
@@ -62,12 +62,12 @@ def build_index(
     on_problem: OnProblem = lambda message: None,
     silent: bool = False,
 ) -> Path:
-    """Scan a set and extract its phrases, unless an index of the same content is in the folder already.
+    """Scan a set and extract its phrases, unless the folder has an index of the same content.
 
-    Memory is that of one chunk, and of the distinct phrases while they are numbered.
+    Memory use: one chunk, and all distinct phrases.
 
-    Several sets may share the `folder`. `workers` processes scan and extract (0: this one does). `on_problem` receives
-    one line for each caption or image that is skipped; also where the index is reused.
+    Several sets may share the `folder`. `workers` processes scan and extract (0: this process). `on_problem` receives
+    a line per skipped caption or image, also if the index is reused.
 
     Returns:
         The path of the index.
@@ -98,14 +98,14 @@ def open_index(path: Path) -> sqlite3.Connection:
     """Open an index for reading.
 
     Raises:
-        sqlite3.Error: it is missing or damaged.
+        sqlite3.Error: the index is missing or damaged.
     """
-    # no other process writes to it, so that no locks are needed, which network file systems lack
+    # nothing writes to it, so it needs no locks, which network file systems lack
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
 
 def _read_facts(index: Path) -> dict[str, Any] | None:
-    """What the index says of the whole set; None if it is missing or damaged."""
+    """The index's facts about the whole set; None if it is missing or damaged."""
     if not index.exists():
         return None
     try:
@@ -170,7 +170,7 @@ def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) ->
     entries = []
     for image in images:
         phrases = [next(found) for _ in image.captions]
-        # the tar may move before the index is read again
+        # the tar may move before the next read
         file = "" if chunk.tar else image.location.file
         entries.append((image.name, file, *image.location[1:], phrases))
     content = json.dumps({"images": entries, "problems": problems, "skipped": skipped}).encode()
@@ -199,7 +199,7 @@ def _merge(
 
     def write(temporary: Path) -> None:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-            # a file that is cut off is never renamed, so that a journal would only cost time
+            # an incomplete file is never renamed, so a journal would only cost time
             connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN; {_TABLES}")
             connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", merged.images())
             files = ((number, _bytes(path)) for path, number in merged.files.items())
@@ -219,7 +219,7 @@ def _merge(
 
 @dataclass(frozen=True, kw_only=True)
 class _Merged:
-    """The rows of an index, numbered while the chunks are read one after the other."""
+    """The rows of an index, numbered as the chunks are read in turn."""
 
     source: CaptionSource
     paths: Sequence[Path]
@@ -255,7 +255,7 @@ class _Merged:
             yield row, _bytes(name), number, _bytes(member), offset, size, json.dumps(phrases)
 
     def facts(self) -> dict[str, Any]:
-        """What holds of the whole set."""
+        """Facts about the whole set."""
         if not self.counts["images"]:
             raise self.source.empty()
         if not self.phrases:
@@ -291,10 +291,10 @@ class CaptionSample(NamedTuple):
 
 
 class CaptionDataset(Dataset[CaptionSample]):
-    """The captioned images that have a phrase; `build_index` makes the index that it reads.
+    """The captioned images that have a phrase, read from an index made by `build_index`.
 
-    An entry is read from the index when it is asked for. So the memory of a process, and what is copied to a data
-    loader's workers, does not grow with the set.
+    Entries are read from the index on demand, so neither a process's memory nor the data copied to data loader
+    workers grows with the set.
     """
 
     def __init__(self, index: Path) -> None:
@@ -312,7 +312,7 @@ class CaptionDataset(Dataset[CaptionSample]):
         self.facts: dict[str, Any] = facts
 
     def __len__(self) -> int:
-        """How many images have a phrase."""
+        """Number of images with a phrase."""
         return self.facts["with_phrases"]
 
     def __getitem__(self, position: int) -> CaptionSample:
@@ -326,7 +326,7 @@ class CaptionDataset(Dataset[CaptionSample]):
         return CaptionSample(entry.location.read(), self.phrases(entry))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the connection, which belongs to one process."""
+        """Drop the connection, which belongs to one process."""
         return self.__dict__ | {"_connection": None}
 
     @property

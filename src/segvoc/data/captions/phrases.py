@@ -1,6 +1,6 @@
 """From captions to noun phrases: their extraction, by rules or by spaCy, and which of them an image keeps.
 
-A phrase is a noun chunk as spaCy has them: determiners, modifiers, and the noun that they belong to, which ends it ("a
+A phrase is a noun chunk as in spaCy: determiners and modifiers, ending with their noun ("a
 man in a red hat" has two). The rules know closed word classes, endings and common verbs; a word that no rule covers
 counts as a noun. docs/how_to/captions.md measures how good they are.
 """
@@ -54,9 +54,9 @@ class CleaningRules:
 
     def __post_init__(self) -> None:
         if self.match not in ("word", "substring"):
-            raise UsageError(f"match={self.match!r} is unknown; it is 'word' or 'substring'")
+            raise UsageError(f"match={self.match!r} is unknown; use 'word' or 'substring'")
         if self.most < 1:
-            raise UsageError(f"most={self.most} is not a number of phrases; give one from 1")
+            raise UsageError(f"most={self.most} is not a number of phrases; it must be at least 1")
 
     def clean(self, captions: Iterable[Sequence[str]]) -> tuple[str, ...]:
         """Clean the phrases of one image and choose those to keep.
@@ -65,14 +65,14 @@ class CleaningRules:
             captions: the noun phrases of each of its captions.
 
         Returns:
-            The phrases that are kept, in lower case, the most mentioned first.
+            The kept phrases in lower case, most mentioned first.
         """
         mentions: Counter[str] = Counter()
         for phrases in captions:
             bare = {phrase: without_determiners(phrase) for phrase in map(_lower, phrases)}
             plain = dict.fromkeys(phrase if self.determiners else noun for phrase, noun in bare.items() if noun)
             mentions.update([phrase for phrase in plain if not self.excludes(phrase)])
-        # sorted() is stable: among equals the first one stays first
+        # sorted() is stable: ties keep their order
         return tuple(sorted(mentions, key=lambda phrase: -mentions[phrase])[: self.most])
 
     def excludes(self, phrase: str) -> bool:
@@ -117,7 +117,7 @@ def _third_person(verb: str) -> str:
 
 
 LONGEST = 8
-"""Maximum words of a phrase. A longer run of words is not a phrase but text that the rules don't understand."""
+"""Maximum words of a phrase; the rules misparse longer runs of words."""
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*(?![^\W_])|[^\W_]+(?:[-'’][^\W_]+)*(?:(?<=s)['’](?=\s+\w))?|['’]s\b|[^\w\s]|\w+")
 _ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|[@#]\w+")
@@ -131,7 +131,7 @@ _BREAKERS |= _WORDS["adverbs"]
 _SUBJECTS = _WORDS["pronouns"] | _WORDS["auxiliaries"]
 _VERBS = frozenset(map(_third_person, _WORDS["strong_verbs"])) | _WORDS["pasts"]
 _VERBS_OR_NOUNS = _WORDS["also_nouns"] | frozenset(map(_third_person, _WORDS["also_nouns"]))
-"""Verbs that are as often nouns; they count as verbs before a determiner or a preposition alone."""
+"""Verbs that are as often nouns; they only count as verbs before a determiner or a preposition."""
 
 _ADJECTIVE_ENDINGS = ("ful", "ous", "less", "able", "ible", "ish", "like", "-in", "-up", "-down", "-on")
 
@@ -174,7 +174,7 @@ def noun_chunks(caption: str) -> list[str]:
 
 
 def _kind(lower: Sequence[str], at: int, chunk: Sequence[int], has_noun: bool, before: str) -> str:
-    """What a word is in the phrase so far: "determiner", "modifier", "noun", a "comma" inside it, or its "end"."""
+    """The role of a word in the phrase so far: "determiner", "modifier", "noun", a "comma" inside it, or its "end"."""
     word, following = lower[at], lower[at + 1]
     if word == "'s":
         return "modifier" if chunk else "end"

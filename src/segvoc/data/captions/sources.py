@@ -31,11 +31,11 @@ LONGEST_CAPTION = 10_000
 """Longest caption that is accepted [characters]."""
 
 OnProblem = Callable[[str], object]
-"""Receives one line for each caption or image that is skipped."""
+"""Receives a line per skipped caption or image."""
 
 
 class ImageLocation(NamedTuple):
-    """An image file, or an image in a tar, which is read at its offset without unpacking the tar."""
+    """An image file, or an image in a tar, read at its offset without unpacking."""
 
     file: str
     """Path of the image, or of the tar that contains it."""
@@ -50,7 +50,7 @@ class ImageLocation(NamedTuple):
         """Read and decode the image.
 
         Raises:
-            InputError: it is missing, damaged, not an image, or too large.
+            InputError: the image is missing, damaged, not an image, or too large.
         """
         if not self.member:
             return read_image(Path(self.file))
@@ -85,7 +85,7 @@ def file_fingerprint(path: str | os.PathLike[str]) -> tuple[object, ...]:
 
 
 def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[str, ...]:
-    """The usable captions among what a file stores for an image, with white space normalized and duplicates removed.
+    """Extract an image's usable captions, with white space normalized and duplicates removed.
 
     `on_problem` receives one line for each entry that is not a caption.
     """
@@ -100,7 +100,7 @@ def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[st
 
 
 def joined_captions(entries: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
-    """All captions of each name, without duplicates; names are in the order of their first appearance."""
+    """Merge the captions of each name, without duplicates; names keep the order of first appearance."""
     joined: dict[str, list[str]] = {}
     for name, captions in entries:
         joined.setdefault(name, []).extend(captions)
@@ -120,16 +120,16 @@ def _problem(entry: object) -> str:
 
 
 IMAGE_KEYS = ("image", "file_name", "filename", "image_path", "path")
-"""Keys that may name the image of a record; the first one present counts."""
+"""Keys that may name the image of a record; the first present counts."""
 
 CAPTION_KEYS = ("captions", "caption", "text")
-"""Keys that may hold its captions; the first one present counts."""
+"""Keys that may hold its captions; the first present counts."""
 
 _FORMS = 'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption"}], and JSON Lines of such records'
 
 
 def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
-    """The captions of each image, by its name in the file; several entries of one image are joined.
+    """Read the captions of each image, by its name in the file; entries of the same image are joined.
 
     `on_problem` receives one line for each entry that is skipped.
 
@@ -195,7 +195,7 @@ def _of_records(
 
 
 def _record(entry: Any) -> tuple[str, str] | None:
-    """The keys under which a record has its image and captions; None if it lacks one of them."""
+    """The keys of a record's image and captions; None if either is missing."""
     if not isinstance(entry, dict):
         return None
     image = next((key for key in IMAGE_KEYS if isinstance(entry.get(key), str) and entry[key].strip()), None)
@@ -224,7 +224,7 @@ def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
 TAR_SUFFIX = ".tar"
 
 LARGEST_TEXT = 1 << 20
-"""Largest member that is read as captions [bytes]."""
+"""Max size of a member with captions [bytes]."""
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
@@ -256,7 +256,7 @@ def is_tar(path: Path) -> bool:
     """Whether a file is a tar, judged by its content.
 
     Raises:
-        UsageError: it can't be read, or is compressed as a whole, so that members can't be read individually.
+        UsageError: the file can't be read, or is compressed as a whole, so members can't be read individually.
     """
     try:
         with path.open("rb") as file:
@@ -369,7 +369,7 @@ def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_p
 
 
 IMAGES_PER_CHUNK = 1024
-"""Images of a chunk where the set is not made of tars."""
+"""Images per chunk of a set without tars."""
 
 
 @dataclass(frozen=True)
@@ -394,7 +394,7 @@ class CaptionChunk:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionSource:
-    """A set of captioned images, none of which has been read."""
+    """A set of captioned images that are read on demand."""
 
     path: str
     """The path or pattern that the user gave."""
@@ -437,7 +437,7 @@ def find_captions(
     *,
     on_problem: OnProblem = lambda message: None,
 ) -> CaptionSource:
-    """Find the captioned images that a path names. Images are not read, and tars are not scanned yet.
+    """Find the captioned images of a path, without reading images or scanning tars.
 
     Args:
         captions: a folder, a caption file, a tar, or a pattern of tars ("set/{000000..000099}.tar", "set/*.tar").
@@ -524,7 +524,7 @@ def _inner(path: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _ImageNames:
-    """The images below a folder, by every name they may go by. Paths are strings: millions of `Path`s take minutes."""
+    """The images below a folder, by all their possible names. Paths are strings: millions of `Path`s take minutes."""
 
     folder: str
     stems: Mapping[str, str]

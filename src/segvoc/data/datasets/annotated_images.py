@@ -1,7 +1,7 @@
-"""Images whose labels are in a dataset's own form, from which they are drawn when they are read.
+"""Images whose labels are drawn from a dataset's annotations when they are read.
 
-Most have shapes, drawn one over the other: polygons as pycocotools draws them, whatever program they come from, and
-masks, each in the encoding of its format. What is listed and can't be drawn is counted.
+Most annotations are overlapping shapes: polygons, always rasterized like pycocotools, and masks in the encoding of
+their format. Annotations that can't be drawn are counted.
 """
 
 import base64
@@ -31,25 +31,25 @@ _CORNERS_OF_ELLIPSE = 180
 
 @runtime_checkable
 class Annotation(Protocol):
-    """The labels of an image, in whatever form; can be sent to other processes."""
+    """The labels of an image in any form; picklable."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """The label map of an image of this height and width [px].
+        """Draw the label map of an image of this height and width [px].
 
         Args:
-            size: that of the image.
-            outside: the label of pixels that are in no shape; maps, which say themselves what is unlabeled, ignore it.
+            size: image size.
+            outside: the label of pixels outside all shapes; ignored by maps, which define what is unlabeled.
 
         Raises:
-            ValueError: it is damaged, or doesn't fit the image; the message says what is wrong.
+            ValueError: the annotation is damaged or doesn't fit the image; the message says why.
             InputError: a file is missing or damaged.
         """
         ...
 
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
-        """The number of each pixel's object, from 1, and 0 for none; None if there are none.
+        """Draw the object number of each pixel, from 1, 0 for none; None without objects.
 
-        `stuff` are labels whose shapes are objects only where the dataset says so. Errors are those of `draw`.
+        `stuff` are labels whose shapes are only objects if the dataset says so. Raises the same errors as `draw`.
         """
         ...
 
@@ -72,16 +72,16 @@ class Broken:
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedImage(LabeledImage):
-    """An image of a dataset; `labels` is the file that has its annotation."""
+    """An image of a dataset; `labels` is its annotation file."""
 
     annotation: Annotation
     """Its labels."""
     outside: int = UNLABELED
-    """The label of pixels that are in no shape."""
+    """The label of pixels outside all shapes."""
     embedded: str | None = None
-    """The content of the image's file, in base64, if it is in the file of the annotation."""
+    """The image file in base64, if it is embedded in the annotation file."""
     skipped: tuple[str, ...] = ()
-    """What each annotation is that isn't drawn: "polyline", "box", ..."""
+    """Kinds of the annotations that aren't drawn: "polyline", "box", ..."""
 
     def exists(self) -> bool:
         """See `LabeledImage.exists`."""
@@ -129,14 +129,14 @@ def annotated(
     annotation: Callable[[], "Annotation"],
     name: str | None = None,
 ) -> AnnotatedImage:
-    """An image with its annotation; if either raises a `ValueError`, one that says so when it is read.
+    """Create an image with its annotation; a `ValueError` from either is raised when the image is read.
 
     Args:
         labels: the file with the annotation.
         stem: the name of the image.
-        image: finds it.
-        annotation: reads it.
-        name: what an error calls the image; None: nothing.
+        image: locates the image.
+        annotation: reads the annotation.
+        name: name of the image in errors; None: omitted.
     """
     try:
         found = annotation()
@@ -147,32 +147,32 @@ def annotated(
 
 
 def broken(path: Path, stem: str, problem: str) -> AnnotatedImage:
-    """An image that can't be used, with the file that is the reason and what is wrong there."""
+    """Create an unusable image, with the faulty file and the problem."""
     annotation = Broken(problem=f"{str(path)!r}: {problem}; correct it there")
     return AnnotatedImage(image=path, labels=path, stem=stem, annotation=annotation)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundDataset:
-    """What the reader of a format has found."""
+    """The result of a format's reader."""
 
     names: Sequence[str]
-    """The names of the classes, in the order of their labels; those of one name are one class."""
+    """The class names in label order; classes with equal names are merged."""
     images: Sequence[AnnotatedImage]
     background: str | None = None
-    """The class that the format itself calls the background, if it has one."""
+    """The format's background class, if any."""
     has_outside: bool = True
-    """Whether the labels are shapes, outside of which is something else, and not maps."""
+    """Whether the labels are shapes, which don't cover the image, rather than maps."""
 
     def labeled_images(self, name: str, background: str | None) -> LabeledImages:
-        """The images, by their stems; those whose file is that of another as well are broken.
+        """The images by stem; images that share a file become broken ones.
 
         Args:
-            name: of the dataset.
-            background: the class that stands for "none of the others"; None: the format's own.
+            name: name of the dataset.
+            background: the class that stands for "none of the others"; None: the format's.
 
         Raises:
-            UsageError: a name is no word, or a map has no such background.
+            UsageError: a class name is invalid, or the maps lack the background.
         """
         own = [name.strip() for name in self.names]
         background = self.background if background is None else background
@@ -200,20 +200,20 @@ class FoundDataset:
 
 
 def skipped_line(images: Iterable[AnnotatedImage]) -> str | None:
-    """How many annotations of which kinds aren't drawn; None: all are."""
+    """A line that counts the annotations not drawn, by kind; None if all are drawn."""
     count = Counter(kind for image in images for kind in image.skipped)
     kinds = ", ".join(f"{number} {kind}" for kind, number in count.most_common())
     return f"skipped annotations without an area ({kinds}): {count.total()}" if count else None
 
 
 def checked_size(size: tuple[int, int], stated: tuple[int, int] | None) -> None:
-    """Raise a `ValueError` if an image hasn't the height and width for which its annotation was made."""
+    """Raise a `ValueError` if an image's size differs from its annotation's."""
     if stated is not None and stated != size:
         raise ValueError(f"it is for {stated[1]} x {stated[0]} pixels, the image has {size[1]} x {size[0]}")
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """Names of images by their paths in a dataset: without suffix, but where two would have the same name."""
+    """Names of images by their paths in a dataset: without suffix unless names would clash."""
     short = [path.with_suffix("").as_posix() for path in paths]
     count = Counter(short)
     return [stem if count[stem] == 1 else path.as_posix() for stem, path in zip(short, paths, strict=True)]
@@ -223,16 +223,16 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
 
 
 class Patch(NamedTuple):
-    """Pixels of a rectangle of an image, all of which is inside."""
+    """Pixels of a rectangle inside an image."""
 
     top: int
     left: int
     inside: Bool[np.ndarray, "h w"]
-    """Which of them are meant."""
+    """Mask of the selected pixels."""
 
 
 class NoArea(ValueError):
-    """A shape isn't drawn, as it is a point, a line or the like; the message is its kind."""
+    """A shape without an area (point, line, ...); the message is its kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,12 +242,12 @@ class Shape:
     label: int
     """The index of its class; 65535 where pixels are unlabeled."""
     patch: Callable[[int, int], Patch]
-    """Its pixels in an image of this height and width [px]; a `ValueError` if it is damaged, or doesn't fit. Can be
-    sent to other processes."""
+    """Maps height and width [px] to the shape's pixels, or raises a `ValueError` if it is damaged or doesn't fit.
+    Picklable."""
     group: int | str | None = None
-    """What the shapes of an object have in common; None: it is an object by itself."""
+    """Group id shared by the shapes of an object; None: the shape is an object by itself."""
     is_crowd: bool = False
-    """Whether it is no object, but several, or a part of none."""
+    """Whether the shape is a crowd or stuff rather than a single object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,17 +256,17 @@ class Shapes:
 
     shapes: tuple[Shape, ...]
     size: tuple[int, int] | None = None
-    """Height and width of the image as the dataset says [px]."""
+    """Height and width of the image according to the dataset [px]."""
     skipped: tuple[str, ...] = ()
-    """What each one is that isn't drawn."""
+    """Kinds of the shapes that aren't drawn."""
     larger_first: bool = False
-    """Whether smaller ones are in front, as the format has no order."""
+    """Whether smaller shapes are in front, for formats without an order."""
     is_answered: bool = True
-    """Whether somebody has annotated the image, so that something is known of what lies outside."""
+    """Whether the image was annotated, so that pixels outside all shapes are known."""
 
     @classmethod
     def of(cls, items: Iterable[_Item], shape: Callable[[_Item], Shape], **about: Any) -> "Shapes":
-        """The shapes of what a dataset lists of an image; `shape` raises `NoArea` for what isn't drawn."""
+        """Collect the shapes of an image's entries; `shape` raises `NoArea` for entries that aren't drawn."""
         found, skipped = [], []
         for item in items:
             try:
@@ -288,7 +288,7 @@ class Shapes:
         numbers = np.zeros(size, np.uint16)
         known: dict[tuple[int, int | str | None], int] = {}
         for index, (shape, (top, left, inside)) in enumerate(self._patches(size)):
-            # a shape without a group is found by its place, which no label is
+            # a shape without a group is keyed by its index
             key = (-1 - index, None) if shape.group is None else (shape.label, shape.group)
             is_none = shape.label == UNLABELED or shape.is_crowd or (shape.group is None and shape.label in stuff)
             number = 0 if is_none else known.setdefault(key, len(known) + 1)
@@ -306,16 +306,16 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Polygons:
-    """Draws polygons as pycocotools does: the pixels whose centers are inside."""
+    """Rasterizes polygons like pycocotools: the pixels whose centers are inside."""
 
     corners: Sequence[Any]
-    """x and y of each polygon's corners in turns [px], or as fractions if `relative`; checked when they are drawn."""
+    """x and y of each polygon's corners, alternating [px], or as fractions if `relative`; checked when drawn."""
     relative: float | None = None
     """The coordinate of the right and bottom edges, if coordinates are fractions of the image's size."""
     degrees: float = 0.0
-    """They are turned by this in the image, clockwise."""
+    """Clockwise rotation in the image."""
     about: tuple[float, float] = (0.0, 0.0)
-    """x and y of what they are turned about, in the same unit as the corners."""
+    """x and y of the rotation center, in the same unit as the corners."""
 
     def __call__(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
@@ -324,7 +324,7 @@ class Polygons:
         if self.degrees:
             cos, sin = math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
             about = np.array(self.about) * scale
-            # y goes down, so that this is clockwise
+            # y points down, so this is clockwise
             polygons = [(points - about) @ np.array([[cos, sin], [-sin, cos]]) + about for points in polygons]
         if not polygons:
             raise ValueError("a shape without a polygon")
@@ -336,20 +336,20 @@ class Polygons:
         right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, (width, height)).tolist()
         if left >= right or top >= bottom:
             return Patch(0, 0, np.zeros((0, 0), bool))
-        # it rounds to fifths of a pixel towards zero, before the corner of the box is subtracted here
+        # pycocotools rounds to fifths of a pixel towards zero: round before subtracting the corner of the box
         fifths = [np.trunc(5 * points + 0.5) - [5 * left, 5 * top] for points in polygons]
         moved = [((points - (points < 0)) / 5).ravel().tolist() for points in fifths]
         return Patch(top, left, coco_mask(moved, bottom - top, right - left))
 
 
 def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:
-    """The corners of a polygon from x and y in turns, which may be of any type."""
+    """The corners of a polygon from alternating x and y, of any type."""
     if not isinstance(flat, Sequence) or len(flat) < 6 or len(flat) % 2:
         raise ValueError("a polygon that isn't a list of 3 corners or more, with x and y of each")
     try:
         return np.array(flat, np.float64).reshape(-1, 2)
     except TypeError:
-        raise ValueError("a polygon with a corner that is no number") from None
+        raise ValueError("a polygon with a corner that isn't a number") from None
 
 
 def rectangle(left: float, top: float, right: float, bottom: float) -> tuple[float, ...]:
@@ -371,7 +371,7 @@ def check_box(left: int, top: int, columns: int, rows: int, height: int, width: 
 
 @dataclass(frozen=True)
 class PngMask:
-    """Draws a mask in a PNG, which is in base64."""
+    """Decodes a mask from a base64 PNG."""
 
     png: str
     left: int = 0
@@ -389,5 +389,5 @@ class PngMask:
                 alpha = np.array(image.convert("RGBA").getchannel("A"))
                 inside = alpha > 0 if alpha.min() < 255 else np.array(image.convert("L")) > 0
         except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError):
-            raise ValueError("a mask that is no PNG in base64") from None
+            raise ValueError("a mask that isn't a base64 PNG") from None
         return Patch(self.top, self.left, inside)

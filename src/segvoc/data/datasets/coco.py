@@ -63,22 +63,22 @@ class PanopticSegments:
 
 
 _LOOSE_FILES = ("_annotations.coco.json", "annotations.json", "result.json", "labels.json")
-"""What Roboflow, labelme2coco, Label Studio and FiftyOne call the file, beside the images or their folder."""
+"""File names used by Roboflow, labelme2coco, Label Studio and FiftyOne, beside the images or their folder."""
 
 
 def loose_coco_files(folder: Path) -> dict[str, Path]:
-    """The JSON files beside the images of each set ("train/_annotations.coco.json"), by the names of the sets.
+    """Find the JSON files beside the images of each set ("train/_annotations.coco.json"), by set name.
 
-    A dataset whose only file is in the folder itself has the set "".
+    A dataset with a single file in the folder itself has the set "".
     """
     files = [place / name for place in (folder, *sorted(folder.iterdir())) for name in _LOOSE_FILES]
     return {"" if file.parent == folder else file.parent.name: file for file in files if file.is_file()}
 
 
 def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
-    """Read panoptic segments, or instances, the later of which are in front.
+    """Read panoptic segments, or instances; later instances are in front.
 
-    The source is a folder with `annotations/`, or with a JSON file beside the images of each set, or the JSON file.
+    The source is a folder with `annotations/` or with a JSON file beside the images of each set, or a JSON file.
     """
     path = source.path if source.path.is_file() else _annotation_file(source, panoptic)
     with naming_damage(path):
@@ -110,16 +110,16 @@ class _Reader:
             for key, name in (("categories", "category"), ("images", "image"), ("annotations", "annotation"))
         )
         if len({entry.identity("id") for entry in categories}) < len(categories):
-            raise ValueError("two categories have one id")
+            raise ValueError("two categories have the same id")
         categories = self._without_roots(categories)
         self.names = [entry.text("name").strip() for entry in categories]
         self.labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
-        # only panoptic files have to say what is stuff, and COCO's own file of stuff doesn't either
+        # only panoptic files must declare stuff; even COCO's stuff file doesn't
         is_stuff = path.stem.startswith("stuff_")
         self.stuff = {label for label, entry in enumerate(categories) if is_stuff or entry.content.get("isthing") == 0}
 
     def _without_roots(self, categories: Sequence[Entry]) -> list[Entry]:
-        """Without what stands for a group of categories, as Roboflow's first one: others name it, nothing is of it."""
+        """Drop categories that only group others, like Roboflow's first category."""
         segments = (
             entry.content.get("segments_info") if self.panoptic else [entry.content] for entry in self.annotations
         )
@@ -137,10 +137,10 @@ class _Reader:
     def dataset(self) -> FoundDataset:
         by_image: dict[int | str, list[Entry]] = {entry.identity("id"): [] for entry in self.images}
         if len(by_image) < len(self.images):
-            raise ValueError("two images have one id")
+            raise ValueError("two images have the same id")
         for entry in self.annotations:
             if (image_id := entry.identity("image_id")) not in by_image:
-                raise ValueError(f"an annotation is of image {image_id!r}, which it doesn't list")
+                raise ValueError(f"an annotation is of the unlisted image {image_id!r}")
             by_image[image_id].append(entry)
         names = [entry.text("file_name") for entry in self.images]
         stems = unique_stems([(path_ends(name) or [Path("image")])[0] for name in names])
@@ -158,7 +158,7 @@ class _Reader:
             for entry, name, stem in zip(self.images, names, stems, strict=True)
         ]
         if images and sum(len(image.skipped) for image in images) == len(self.annotations) > 0:
-            raise ValueError("it has boxes or points and no masks, which this needs")
+            raise ValueError("its annotations are boxes or points; masks are required")
         return FoundDataset(names=self.names, images=images, has_outside=not self.panoptic)
 
     def _instances(self, image: Entry, entries: Sequence[Entry]) -> Shapes:
@@ -166,7 +166,7 @@ class _Reader:
 
     def _panoptic(self, image: Entry, entries: Sequence[Entry]) -> Annotation:
         if len(entries) != 1:
-            raise ValueError(f"an image has {len(entries)} panoptic annotations in place of one")
+            raise ValueError(f"an image has {len(entries)} panoptic annotations instead of one")
         folders = [self.path.with_suffix(""), self.path.parent / "panoptic", self.path.parent]
         png = DatasetSource(path=self.path).image(entries[0].text("file_name"), folders)
         segments = [Entry(segment, "a segment") for segment in entries[0].items("segments_info")]
@@ -187,24 +187,24 @@ class _Reader:
         else:
             # some tools write a single polygon without the list around it
             content = content if any(isinstance(one, list) for one in content) else [content]
-            # two corners or fewer are a line, as some tools write for what they clipped
+            # some tools write clipped polygons as lines of at most two corners
             patch = Polygons([one for one in content if not (isinstance(one, list) and len(one) in (0, 2, 4))])
             if not patch.corners:
                 raise NoArea("line")
-        # each annotation is an object: its name is a group of its own
+        # each annotation is an object, so its name serves as its group
         is_crowd = label in self.stuff or bool(entry.content.get("iscrowd"))
         return Shape(label=label, patch=patch, group=entry.name, is_crowd=is_crowd)
 
     def _label(self, entry: Entry) -> int:
         category = entry.identity("category_id")
         if category not in self.labels:
-            raise ValueError(f"{entry.name} is of category {category!r}, which it doesn't define")
+            raise ValueError(f"{entry.name} is of the undefined category {category!r}")
         return self.labels[category]
 
 
 def _runs(runs: Mapping[str, Any], height: int, width: int) -> Patch:
-    """Draws a mask as COCO's run lengths, {"size": [H, W], "counts": ...}."""
+    """Decodes COCO's run lengths, {"size": [H, W], "counts": ...}."""
     try:
         return Patch(0, 0, coco_mask(runs, height, width))
     except (KeyError, TypeError, UnicodeError, OverflowError) as error:
-        raise ValueError(f"run lengths that are none ({error})") from None
+        raise ValueError(f"invalid run lengths ({error})") from None

@@ -28,7 +28,7 @@ from segvoc.storage.files import safe_path
 
 
 def find_xml(folder: Path) -> dict[str, Path]:
-    """The files about all images in a folder, by the names of their sets."""
+    """Find the XML files of a folder, by set name."""
     files = {file.stem: file for file in sorted(folder.glob("*.xml")) if file.name != "label_config.xml"}
     return {"annotations": files["annotations"]} if "annotations" in files else files
 
@@ -36,14 +36,14 @@ def find_xml(folder: Path) -> dict[str, Path]:
 def read_cvat(source: DatasetSource) -> FoundDataset:
     """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
 
-    An image of a subset is in the folder of its name, as CVAT exports it.
+    Images of a subset are in the folder of that name, as CVAT exports them.
     """
     path, split = source.path, source.split
     if not path.is_file():
         files = find_xml(path)
         if not files:
-            raise UsageError(f"{str(path)!r} has no XML file of CVAT's; give the file itself as --dataset")
-        # of a single file, a split chooses a subset
+            raise UsageError(f"{str(path)!r} has no CVAT XML file; give the file itself as --dataset")
+        # in a single file, a split selects a subset
         path, split = (
             (next(iter(files.values())), split) if len(files) == 1 else (chosen_set(source, files, "files"), None)
         )
@@ -52,8 +52,8 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
         if root.tag != "annotations":
             raise ValueError(f"it begins with <{root.tag[:40]}>, not with <annotations>")
         if root.find("track") is not None:
-            raise ValueError("it has the tracks of a video, which aren't read: export it as CVAT for images 1.1")
-        # those with a parent are the points of a skeleton
+            raise ValueError("video tracks aren't supported: export it as CVAT for images 1.1")
+        # labels with a parent are the points of a skeleton
         labels = [label for label in root.iterfind("meta//labels/label") if label.find("parent") is None]
         names = [name for label in labels if (name := (label.findtext("name") or "").strip())]
         if not names:
@@ -84,7 +84,7 @@ def read_cvat(source: DatasetSource) -> FoundDataset:
 
 
 def _image(source: DatasetSource, folder: Path, element: Element, subsets: Set[str], *, is_alone: bool) -> Path:
-    """The file of an image: in the folder of its subset, or, if no other subset has one of the name, in any."""
+    """The file of an image: in the folder of its subset, or anywhere if the name is unique."""
     name = element.get("name", "")
     roots = [folder / "images", folder]
     if source.images is not None:
@@ -102,7 +102,7 @@ def _subset(element: Element) -> str:
 
 
 def _annotation(element: Element, labels: Mapping[str, int]) -> Shapes:
-    # what is about the whole image (<tag>) is no shape
+    # a <tag> labels the whole image and isn't a shape
     shapes = sorted(
         (shape for shape in element if shape.tag != "tag"), key=lambda shape: int(shape.get("z_order") or 0)
     )
@@ -119,7 +119,7 @@ def _shape(element: Element, labels: Mapping[str, int]) -> Shape:
     if kind not in ("mask", "polygon", "box", "ellipse"):
         raise NoArea(kind)
     if word not in labels:
-        raise ValueError(f"a {kind} has the label {word[:60]!r}, which the file doesn't list")
+        raise ValueError(f"a {kind} has the unlisted label {word[:60]!r}")
     if kind == "mask":
         left, top, width, height = (int(element.get(name, "")) for name in ("left", "top", "width", "height"))
         patch = partial(_runs, element.get("rle", ""), (left, top, width, height))
@@ -143,7 +143,7 @@ def _shape(element: Element, labels: Mapping[str, int]) -> Shape:
 
 
 def _runs(text: str, box: tuple[int, int, int, int], height: int, width: int) -> Patch:
-    """Draws a mask as run lengths in a box (left, top, width, height), row by row: outside, inside, outside, ..."""
+    """Decodes run lengths in a box (left, top, width, height), row by row: outside, inside, outside, ..."""
     left, top, columns, rows = box
     check_box(left, top, columns, rows, height, width)
     lengths = np.array([int(length) for length in text.split(",")], np.int64)

@@ -1,4 +1,4 @@
-"""What readers of datasets share: where a dataset lies, and checked values of its files, which may be hostile."""
+"""Shared by dataset readers: locating files, and checked access to their untrusted values."""
 
 import math
 import re
@@ -19,27 +19,27 @@ _Set = TypeVar("_Set")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSource:
-    """What a call says of a dataset."""
+    """The location of a dataset, as given by the caller."""
 
     path: Path
-    """Its folder, or the file about all images."""
+    """Its folder, or its annotation file for all images."""
     images: Path | None = None
     """The folder of the images, if they are elsewhere."""
     split: str | None = None
 
     @property
     def folder(self) -> Path:
-        """The dataset's folder; of a file, the one it is in."""
+        """The dataset's folder, or the folder of its file."""
         return self.path.parent if self.path.is_file() else self.path
 
     def image(self, name: str, folders: Sequence[Path]) -> Path:
-        """The file of an image that the dataset calls by a path below one of some folders, the likeliest first.
+        """Find an image by its path in the dataset, below candidate folders, the likeliest first.
 
-        `images` alone is looked into if it is given, also for the end of the path. So are the folders for that of a URL
-        or of a path on another machine. The first, and longest, that exists; if none does, the first.
+        If given, only `images` is searched, also for the end of the path. The folders are searched for the end of URLs
+        and of paths from another machine. Returns the first and longest match, or the first candidate.
 
         Raises:
-            ValueError: the name points outside the folders, and no end of it is there.
+            ValueError: the name points outside the folders, and no end of it matches.
         """
         folders = folders if self.images is None else [self.images]
         try:
@@ -56,20 +56,20 @@ class DatasetSource:
 
 
 def path_ends(name: str) -> list[Path]:
-    """A path or URL of any machine, without what leads out of a folder, and its ends: "a/b.jpg", "b.jpg"."""
+    """The relative ends of any path or URL, without parts that lead out of a folder: "a/b.jpg", "b.jpg"."""
     if re.match(r"[a-zA-Z][\w+.-]*://", name):
         name = unquote(urlsplit(name).path)
     parts = [part for part in re.split(r"[/\\]+", re.sub("^[a-zA-Z]:", "", name)) if part not in ("", ".", "..")]
-    with suppress(ValueError):  # no name of a file
+    with suppress(ValueError):  # not a file name
         return [safe_path("/".join(parts[first:])) for first in range(len(parts))]
     return []
 
 
 def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _Set:
-    """The set that is meant; `kind` says what the sets are, for the error: "files in annotations/".
+    """Choose the requested set; `kind` describes the sets in errors: "files in annotations/".
 
     Raises:
-        UsageError: there are several and none is named, or there is none of that name.
+        UsageError: there are several sets and none is named, or the name is unknown.
     """
     names = ", ".join(sorted(sets))
     if source.split is not None:
@@ -82,7 +82,7 @@ def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _S
 
 
 def visible_files(folder: Path, accept: Callable[[Path], bool]) -> list[Path]:
-    """The files below a folder that are wanted, sorted by path; hidden files and folders are skipped."""
+    """List the accepted files below a folder, sorted by path; hidden files and folders are skipped."""
     found = []
     pending = [folder]
     while pending:
@@ -97,19 +97,19 @@ def visible_files(folder: Path, accept: Callable[[Path], bool]) -> list[Path]:
 
 
 class DamagedDatasetError(UsageError):
-    """A file about all images of a dataset is damaged."""
+    """The annotation file of a dataset is damaged."""
 
 
 def damaged(path: Path, problem: str) -> DamagedDatasetError:
-    """The error for such a file."""
+    """The error for a damaged annotation file."""
     return DamagedDatasetError(f"{str(path)!r} is damaged: {problem}; export the dataset again")
 
 
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
-    """Raise an error of reading a file, or a `ValueError` about what is in it, as that for a damaged file.
+    """Turn read errors and `ValueError`s about a file's content into `DamagedDatasetError`.
 
-    A `UsageError` comes through.
+    A `UsageError` passes through.
     """
     try:
         yield
@@ -122,7 +122,7 @@ def naming_damage(path: Path) -> Iterator[None]:
 
 
 def json_content(path: Path) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Raises:
         DamagedDatasetError: it can't be read.
@@ -135,29 +135,29 @@ def json_content(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8.
+    """Read the lines of a UTF-8 text file.
 
     Raises:
         DamagedDatasetError: it can't be read.
     """
     with naming_damage(path):
         try:
-            # not `splitlines`, for which a name may have ends of lines inside
+            # not `splitlines`, which also splits at characters that names may contain
             return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
         except UnicodeError:
-            raise ValueError("it is no text in UTF-8") from None
+            raise ValueError("it is not UTF-8 text") from None
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):
     def doctype(self, *_: object) -> None:
-        raise ValueError("it has a DOCTYPE, which may hold entities; none belongs there")
+        raise ValueError("it has a DOCTYPE, which is not allowed (it may define entities)")
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """The root of an XML file.
+    """Read the root of an XML file.
 
     Raises:
-        DamagedDatasetError: the file can't be read, is no XML, or has a DOCTYPE.
+        DamagedDatasetError: the file can't be read, isn't XML, or has a DOCTYPE.
     """
     with naming_damage(path):
         try:
@@ -167,7 +167,7 @@ def read_xml(path: Path) -> ElementTree.Element:
 
 
 class Entry:
-    """An entry of a file, whose values are checked; errors call it by its name ("annotation 7")."""
+    """An entry of a file with checked values; errors refer to it by name ("annotation 7")."""
 
     def __init__(self, content: object, name: str) -> None:
         if not isinstance(content, Mapping):
@@ -178,14 +178,14 @@ class Entry:
         return self.content.get(key) is not None
 
     def text(self, key: str) -> str:
-        """A text that isn't empty."""
+        """Get a non-empty text."""
         value = self._value(key)
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not a text")
         return value
 
     def whole(self, key: str) -> int:
-        """A whole number."""
+        """Get an integer."""
         value = self._value(key)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -194,14 +194,14 @@ class Entry:
         return value
 
     def identity(self, key: str) -> int | str:
-        """A number or a text that stands for something."""
+        """Get an id: a number or a text."""
         value = self._value(key)
         if not isinstance(value, int | str) or isinstance(value, bool):
             raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not an id")
         return value
 
     def number(self, key: str) -> float:
-        """A finite number."""
+        """Get a finite number."""
         return finite(self._value(key), f"{key!r} of {self.name}")
 
     def items(self, key: str) -> Sequence[Any]:
@@ -212,11 +212,11 @@ class Entry:
         return value
 
     def entry(self, key: str) -> "Entry":
-        """An entry inside this one."""
+        """Get a nested entry."""
         return Entry(self._value(key), f"{key!r} of {self.name}")
 
     def size(self, height: str = "height", width: str = "width") -> tuple[int, int] | None:
-        """Height and width of an image [px]; None where the entry lacks one of them."""
+        """Get the height and width of an image [px]; None if either is missing."""
         if height not in self or width not in self:
             return None
         return self.whole(height), self.whole(width)
@@ -228,7 +228,7 @@ class Entry:
 
 
 def finite(value: object, name: str) -> float:
-    """A value as a finite number, or a `ValueError`."""
+    """Convert a value to a finite number, or raise `ValueError`."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
@@ -239,7 +239,7 @@ def finite(value: object, name: str) -> float:
 
 
 def _kind(value: object) -> str:
-    """A value as errors show it."""
+    """Format a value for errors."""
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):

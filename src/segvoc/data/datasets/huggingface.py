@@ -1,4 +1,4 @@
-"""Hugging Face `datasets`: rows with an image and a label map, in memory or in a folder that `save_to_disk` wrote."""
+"""Hugging Face `datasets`: rows with an image and a label map, in memory or saved by `save_to_disk`."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import datasets
 
 IMAGE_COLUMNS = ("image", "pixel_values", "img")
-"""Names of the column with the images, the likeliest first."""
+"""Names of the image column, the likeliest first."""
 
 CLASS_FILES = ("classes.json", "id2label.json")
-"""Files with the names of the classes in a folder of `save_to_disk`: a list, or an object of ids."""
+"""Class name files in a folder of `save_to_disk`: a list, or an object keyed by id."""
 
 ClassNames = Sequence[str] | Mapping[int, str] | Mapping[str, str]
-"""The names of the classes: in the order of their values in label maps, or by these values (the hub's `id2label`)."""
+"""The class names, in the order of their values in label maps or keyed by value (the hub's `id2label`)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,15 +35,15 @@ class Cell:
     """An image file in a column of a dataset."""
 
     dataset: "datasets.Dataset"
-    """The dataset, whose images aren't decoded."""
+    """The dataset, with image decoding off."""
     column: str
     row: int
 
     def content(self) -> bytes:
-        """The file, or an `InputError`."""
+        """Read the file, or raise `InputError`."""
         stored = self.dataset.select_columns([self.column])[self.row][self.column]
         if stored is None:
-            raise InputError(f"row {self.row} has nothing in the column {self.column!r}; filter it out")
+            raise InputError(f"row {self.row} has no value in the column {self.column!r}; filter it out")
         if stored.get("bytes") is not None:
             return bytes(stored["bytes"])
         try:
@@ -68,7 +68,7 @@ class RowLabels:
         if mode not in ("P", "L") and not mode.startswith("I"):
             raise ValueError(f"it is a {mode} image; a label map is a palette or gray PNG")
         checked_size(size, (values.shape[0], values.shape[1]))
-        return looked_up(values, self.values, lambda value: f"it has the value {value}, which no class has")
+        return looked_up(values, self.values, lambda value: f"it has the undefined value {value}")
 
     def objects(self, size: tuple[int, int], stuff: Set[int]) -> UInt16[np.ndarray, "H W"] | None:
         """See `Annotation.objects`."""
@@ -77,7 +77,7 @@ class RowLabels:
 
 @dataclass(frozen=True, kw_only=True)
 class RowImage(AnnotatedImage):
-    """A row of a dataset; its paths only name it in messages, and its stamps are those of the dataset's content."""
+    """A row of a dataset; its paths only serve messages, and its stamps come from the dataset's content."""
 
     cell: Cell
 
@@ -104,26 +104,26 @@ def read_huggingface(
     background: str | None = None,
     name: str | None = None,
 ) -> LabeledImages:
-    """Read a dataset of Hugging Face's library `datasets`, for `evaluate`, `train` and `teach`.
+    """Read a Hugging Face dataset for `evaluate`, `train` and `teach`.
 
         rows = datasets.load_dataset("owner/name", split="train")
         images = segvoc.read_huggingface(rows, {0: "road", 1: "car"}, labels="annotation")
         segvoc.train(segvoc.recipes.finetune("tiny", images=len(images)), images, "run/")
 
-    Rows are read when they are used, also by the processes that read training images. Images are read as files are:
-    upright, as RGB. On the command line `--dataset` takes a folder that `save_to_disk` wrote.
+    Rows are read on demand, also by data loader workers. Images are read like files: upright, as RGB. On the command
+    line, `--dataset` takes a folder written by `save_to_disk`.
 
     Args:
-        dataset: a dataset of rows, not a streamed one, with a column of images and one of label maps (palette or gray).
-        classes: names in the order of the values in the label maps, or by value. 255 is unlabeled unless a class has
-            it, and 65535 always is.
+        dataset: a non-streamed dataset with a column of images and a column of label maps (palette or gray).
+        classes: names in the order of the values in the label maps, or by value. 255 is unlabeled unless it is a class;
+            65535 always is.
         image: the column of the images. None: "image", "pixel_values" or "img".
-        labels: the column of the label maps. None: the only other column of images.
+        labels: the column of the label maps. None: the only other image column.
         background: the class that stands for "none of the others".
-        name: of the dataset, for reports; by default its own.
+        name: name of the dataset in reports; default: the dataset's name.
 
     Raises:
-        UsageError: a column is missing or not plain, or the dataset is streamed.
+        UsageError: a column is missing or ambiguous, or the dataset is streamed.
     """
     try:
         from datasets import Dataset, DatasetDict
@@ -132,20 +132,20 @@ def read_huggingface(
     if isinstance(dataset, DatasetDict):
         raise UsageError(f"the dataset has the splits {', '.join(map(str, dataset))}; give one of them: dataset[...]")
     if not isinstance(dataset, Dataset):
-        raise UsageError(f"a {type(dataset).__name__} can't be read in any order; load the dataset without streaming")
+        raise UsageError(f"a {type(dataset).__name__} has no random access; load the dataset without streaming")
     name = name or str(dataset.info.dataset_name or "dataset")
     return _found_rows(dataset, classes, image, labels, name).labeled_images(name, background)
 
 
 def read_saved(source: DatasetSource) -> FoundDataset:
-    """Read a folder that `save_to_disk` wrote, whose class names are in `classes.json` or `id2label.json`."""
+    """Read a folder written by `save_to_disk`, with class names in `classes.json` or `id2label.json`."""
     try:
         from datasets import DatasetDict, load_from_disk
     except ModuleNotFoundError:
         raise missing_package("datasets") from None
     try:
         stored = load_from_disk(str(source.path))
-    except Exception as error:  # Arrow, JSON and the library itself each have their own
+    except Exception as error:  # Arrow, JSON and the library raise different types
         raise UsageError(f"{str(source.path)!r} can't be read by datasets: {one_line(error)}; save it again") from None
     if isinstance(stored, DatasetDict):
         stored = chosen_set(source, {str(split): one for split, one in stored.items()}, "splits")
@@ -158,12 +158,12 @@ def read_saved(source: DatasetSource) -> FoundDataset:
     classes = json_content(file)
     names = list(classes.values()) if isinstance(classes, dict) else classes
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
-        raise UsageError(f'{str(file)!r} has no names of classes; write ["cat", ...] or {{"0": "cat", ...}}')
+        raise UsageError(f'{str(file)!r} has no class names; write ["cat", ...] or {{"0": "cat", ...}}')
     return _found_rows(stored, classes, None, None, source.path.name)
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` wrote a folder."""
+    """Whether a folder was written by `save_to_disk`."""
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
@@ -177,7 +177,7 @@ def _found_rows(
         pairs = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
         by_value = dict(sorted((int(value), word) for value, word in pairs))
     except (TypeError, ValueError):
-        raise UsageError("the classes are neither names nor names by whole numbers; give one of them") from None
+        raise UsageError("the classes are neither a list of names nor names by integer; give either") from None
     values = dict.fromkeys((UNLABELED_8_BIT, UNLABELED), UNLABELED)
     values |= {value: index for index, value in enumerate(by_value)}
     plain = dataset.with_format(None).select_columns(list(columns))
@@ -192,7 +192,7 @@ def _found_rows(
 
 
 def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None) -> tuple[str, str]:
-    """The columns of the images and of the label maps, both of images."""
+    """The names of the image column and the label map column."""
     from datasets import Image
 
     features: Mapping[str, Any] = dataset.features
@@ -205,12 +205,12 @@ def _columns(dataset: "datasets.Dataset", image: str | None, labels: str | None)
     if image is None:
         image = next((column for column in IMAGE_COLUMNS if column in pictures and column != labels), None)
     if image is None:
-        raise UsageError(f"which of the columns {', '.join(features)} has the images isn't plain; name it (image=)")
+        raise UsageError(f"can't tell which of the columns {', '.join(features)} has the images; set image=")
     if labels is None:
         maps = [column for column in pictures if column != image]
         if len(maps) != 1:
             raise UsageError(
-                f"which of the columns {', '.join(features)} has the label maps isn't plain; name it (labels=), or "
+                f"can't tell which of the columns {', '.join(features)} has the label maps; set labels=, or "
                 "keep only it and the images (select_columns)"
             )
         return image, maps[0]

@@ -28,23 +28,23 @@ from segvoc.data.datasets.fields import DatasetSource, Entry, finite, json_conte
 _ABOUT_IMAGE = frozenset(
     ("choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea")
 )
-"""Types of answers about a whole image, or about a region that is listed itself."""
+"""Result types about the whole image, or about a region with a separate entry."""
 
 _STEPS = np.linspace(0, 1, 20, endpoint=False)[1:, None]
-"""Where a curve between two corners of a vector has corners of its polygon, as shares of its way."""
+"""Curve parameters at which a side of a vector is sampled."""
 
 
 def read_label_studio(source: DatasetSource) -> FoundDataset:
-    """Read tasks with their annotations, or, where nobody has annotated, with predictions; later shapes are in front.
+    """Read tasks with their annotations, or predictions where there are none; later shapes are in front.
 
-    Of several annotations of an image, the last that wasn't cancelled counts. The classes are the labels of
-    `label_config.xml`, or else all that occur, in alphabetical order.
+    If an image has several annotations, the last uncancelled counts. The classes are the labels in
+    `label_config.xml`, or else all labels that occur, in alphabetical order.
     """
     path = source.path if source.path.is_file() else source.path / "tasks.json"
     with naming_damage(path):
         content = json_content(path)
         if not isinstance(content, list):
-            raise ValueError("it is no list of tasks")
+            raise ValueError("it is not a list of tasks")
         tasks = [Entry(task, f"task {number}") for number, task in enumerate(content)]
         labels = _configured(path.parent / "label_config.xml")
         if not labels:
@@ -70,7 +70,7 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
 
 
 def _configured(config: Path) -> dict[str, str]:
-    """The labels of the labeling interface, and what each is called: its alias, if it has one, as in exports."""
+    """The labels of the labeling interface, with their exported names (the alias, if any)."""
     labels: dict[str, str] = {}
     for label in read_xml(config).iter("Label") if config.is_file() else ():
         value, alias = label.get("value", "").strip(), label.get("alias", "").strip()
@@ -79,7 +79,7 @@ def _configured(config: Path) -> dict[str, str]:
 
 
 def _address(data: Entry) -> str:
-    """The image of a task: its "image", or else the only text that looks like one."""
+    """The image of a task: its "image", or else the only text that looks like an image path."""
     if "image" in data:
         return data.text("image")
     texts = [value for value in data.content.values() if isinstance(value, str) and ("/" in value or "\\" in value)]
@@ -111,10 +111,10 @@ def _image(source: DatasetSource, folder: Path, name: str) -> Path:
 
 
 def _regions(task: Entry) -> Sequence[Any] | None:
-    """What was annotated, or predicted if nobody has looked; None: nobody has, or has skipped the task."""
+    """The annotated regions, or the predicted ones without annotations; None if the task has neither or was skipped."""
     for key in ("annotations", "completions", "predictions"):
         listed = task.items(key) if key in task else []
-        # ids stand for what isn't in the file
+        # ids refer to results outside the file
         answers = [Entry(answer, f"an entry of {key!r}") for answer in listed if not isinstance(answer, int)]
         kept = [answer for answer in answers if not answer.content.get("was_cancelled")]
         if kept:
@@ -125,7 +125,7 @@ def _regions(task: Entry) -> Sequence[Any] | None:
 
 
 def _words(region: object) -> list[str]:
-    """The labels of a region; none of one that has none, like a choice."""
+    """The labels of a region; empty for regions without labels, like a choice."""
     if not isinstance(region, dict) or not isinstance(value := region.get("value"), dict):
         return []
     kind = region.get("type")
@@ -135,7 +135,7 @@ def _words(region: object) -> list[str]:
 
 def _shapes(task: Entry, labels: Mapping[str, int]) -> Shapes:
     answer = _regions(task)
-    # a shape that is drawn with one control and labeled, or described, with others has an entry of each, of one id
+    # a shape drawn with one control and labeled with others has an entry of each, with the same id
     regions: dict[object, list[Entry]] = {}
     for number, content in enumerate(answer or ()):
         entry = Entry(content, f"region {number}")
@@ -165,14 +165,14 @@ def _shape(region: Entry, words: Sequence[str], labels: Mapping[str, int]) -> Sh
     if not words:
         raise NoArea(f"{kind} without a label")
     if words[0] not in labels:
-        raise ValueError(f"{region.name} has the label {words[0]!r}, which label_config.xml lacks")
+        raise ValueError(f"{region.name} has the label {words[0]!r}, which is not in label_config.xml")
     if region.content.get("image_rotation"):
-        raise ValueError(f"{region.name} was drawn on an image that Label Studio had turned; turn it in its file")
+        raise ValueError(f"{region.name} was drawn on an image rotated in Label Studio; rotate the image file")
     return Shape(label=labels[words[0]], patch=patch)
 
 
 def _patch(value: Entry, kind: str) -> Callable[[int, int], Patch]:
-    """What draws a region: its value tells which shape it is, whatever its type is called."""
+    """The rasterizer of a region; its value, rather than its type, determines the shape."""
     if "rle" in value:
         return partial(_brush, value.items("rle"))
     if "imageDataURL" in value:
@@ -207,7 +207,7 @@ def _vector(vertices: Sequence[Entry]) -> list[float]:
             for one, key in ((start, "controlPoint2"), (end, "controlPoint1"))
         )
         if out is not None or back is not None:
-            # without a control point of its own, an end has one on the straight line
+            # a missing control point lies on the straight line
             near = first + 0.3 * (last - first) if out is None else np.array([out.number("x"), out.number("y")])
             far = last - 0.3 * (last - first) if back is None else np.array([back.number("x"), back.number("y")])
             rest = 1 - _STEPS
@@ -217,11 +217,11 @@ def _vector(vertices: Sequence[Entry]) -> list[float]:
 
 
 def _brush(runs: Sequence[Any], height: int, width: int) -> Patch:
-    """Draws a mask as Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
+    """Decodes Label Studio's run lengths of RGBA pixels (see `segvoc.imaging.brush_masks`)."""
     try:
         content = bytes(runs)
     except (TypeError, ValueError):
-        raise ValueError("run lengths that are no bytes") from None
+        raise ValueError("run lengths that aren't bytes") from None
     values = _brush_values(content, 4 * height * width)
     return Patch(0, 0, values.reshape(height, width, 4)[..., 3] > 0)
 
@@ -240,7 +240,7 @@ def _brush_values(content: bytes, expected: int) -> np.ndarray:
 
     count, word = number(32), number(5) + 1
     if count != expected or word > 8:
-        raise ValueError(f"run lengths of {count} values in place of {expected}")
+        raise ValueError(f"run lengths of {count} values instead of {expected}")
     sizes = [number(4) + 1 for _ in range(4)]
     values = np.zeros(count, np.uint8)
     place = 0

@@ -1,4 +1,4 @@
-"""LabelMe, and AnyLabeling, which writes its files: a JSON file of shapes for each image."""
+"""LabelMe and AnyLabeling: a JSON file of shapes per image."""
 
 import math
 import os
@@ -49,7 +49,7 @@ def read_labelme(source: DatasetSource) -> FoundDataset:
         except ValueError as error:
             problems[path] = str(error)
     if not contents:
-        raise UsageError(f"{str(source.path)!r} has no JSON file of LabelMe's; check the path")
+        raise UsageError(f"{str(source.path)!r} has no LabelMe JSON file; check the path")
     file = source.folder / "labels.txt"
     listed = read_lines(file) if file.is_file() else []
     if not listed:
@@ -82,7 +82,7 @@ def _annotated(
         if source.images is not None:
             name = (path_ends(name) or [Path("image")])[-1].as_posix()
         elif not re.match("/|[a-zA-Z]:", name):
-            # it may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
+            # the path may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
             name = os.path.normpath(PurePosixPath(path.relative_to(source.folder).parent.as_posix(), name))
         try:
             found = source.image(name, [source.folder, path.parent])
@@ -106,7 +106,7 @@ def _annotated(
 def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
     word = entry.text("label").strip()
     if word not in labels:
-        raise ValueError(f"{entry.name} has the label {word[:60]!r}, which labels.txt lacks")
+        raise ValueError(f"{entry.name} has the label {word[:60]!r}, which is not in labels.txt")
     kind = entry.text("shape_type") if "shape_type" in entry else "polygon"
     points = [_point(point, entry.name) for point in entry.items("points")]
     if kind in _WITHOUT_AREA or (kind in _OF_CORNERS and len(points) < (2 if kind == "rectangle" else 3)):
@@ -115,7 +115,7 @@ def _shape(entry: Entry, labels: Mapping[str, int]) -> Shape:
         corners = [value for point in points for value in point]
         patch = Polygons([rectangle(*corners) if len(points) == 2 else corners])
     elif len(points) != 2 or kind not in ("circle", "mask"):
-        raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which is no shape of LabelMe's")
+        raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which isn't a LabelMe shape")
     elif kind == "mask":
         patch = PngMask(entry.text("mask"), round(points[0][0]), round(points[0][1]))
     else:

@@ -1,7 +1,7 @@
-"""Folders of images and maps: published datasets as they are downloaded, VOC, and masks with a table of classes.
+"""Folders of images and maps: published datasets as downloaded, VOC, and masks with a class table.
 
-Each published dataset is a row of `MAP_LAYOUTS`, which says where its maps are and what their values stand for; VOC
-adds lists of images, and masks several ways to call two folders. All are paired with the images by their names.
+Each published dataset is a row of `MAP_LAYOUTS`, with the location of its maps and the meaning of their values; VOC
+adds lists of images, and masks several naming schemes for the two folders. Maps and images are paired by name.
 """
 
 import re
@@ -30,7 +30,7 @@ from segvoc.imaging.label_maps import UNLABELED
 from segvoc.storage.files import safe_path
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
-"""Suffixes of masks; none of their formats changes a value."""
+"""Suffixes of masks, all lossless formats."""
 
 
 # ---- pairs of images and maps
@@ -38,21 +38,21 @@ MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 
 @dataclass(frozen=True, kw_only=True)
 class _Pairing:
-    """Two folders, and what their files are called."""
+    """An image folder and a map folder, with their naming scheme."""
 
     images: Path
     maps: Path
     image_ending: str = ""
-    """What the names of images have after those that they share with their maps, without the suffix."""
+    """Ending of image names after the part shared with their maps, without the suffix."""
     endings: tuple[str, ...] = ("",)
-    """What the names of maps may have there; that which most of them have is taken."""
+    """Possible endings of map names; the most frequent is used."""
     objects: tuple[str, str] | None = None
-    """What a map's path has in place of what, where its file of objects is."""
+    """Path replacement from a map to its object map."""
     numbers: ObjectNumbers | None = None
     """What the values of that file are."""
 
     def map_file(self, path: Path, table: LabelTable) -> MapFile:
-        """A map, with its objects if there are some."""
+        """A map, with its object map if there is one."""
         objects_path = None
         if self.objects is not None:
             own, others = self.objects
@@ -65,7 +65,7 @@ class _Pairing:
 def _paired(
     source: DatasetSource, pairing: _Pairing, table: LabelTable, stems: Iterable[str] | None = None
 ) -> FoundDataset:
-    """The images and maps of the same names, or those of a list.
+    """Pair images and maps of the same names, or only those in a list.
 
     Images without a map and maps without an image are included, and reading them says which file is missing.
     """
@@ -119,7 +119,7 @@ def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
 
 
 def _sets(folder: Path, pattern: str) -> dict[str, Path]:
-    """The folders that a pattern stands for, by what stands for its asterisk."""
+    """The folders that match a pattern, by the text that matches its asterisk."""
     before, _, after = pattern.partition("*")
     found = [path for path in sorted(folder.glob(pattern)) if path.is_dir()]
     names = [path.relative_to(folder).as_posix().removeprefix(before).removesuffix(after) for path in found]
@@ -131,26 +131,26 @@ def _sets(folder: Path, pattern: str) -> dict[str, Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class MapLayout:
-    """Where a dataset has its maps and images, below its folder, and what the values stand for.
+    """Locations of a dataset's maps and images below its folder, and the meaning of the values.
 
     In the names of folders, "*" stands for the name of a set.
     """
 
     marks: tuple[str, ...]
-    """Patterns of files or folders, any of which no other dataset has."""
+    """Patterns of files or folders unique to this dataset."""
     maps: tuple[str, ...]
-    """Folders of the maps; the first that is there."""
+    """Candidate map folders; the first that exists is used."""
     images: tuple[str, ...]
-    """Folders of the images; the first that is there."""
+    """Candidate image folders; the first that exists is used."""
     classes: Callable[[DatasetSource], LabelTable]
     image_ending: str = ""
     map_ending: str = ""
     objects: tuple[str, str] | None = None
-    """How the path of a map's file of objects differs from its own: what is in place of what."""
+    """Path replacement from a map to its object map."""
     numbers: ObjectNumbers | None = None
     """What the values of that file are."""
     archive: str
-    """What to unpack."""
+    """The archive to unpack, for errors."""
 
 
 def _cityscapes_classes(source: DatasetSource) -> LabelTable:
@@ -180,16 +180,16 @@ def _stuff_classes(source: DatasetSource) -> LabelTable:
 
 
 def find_vistas(path: Path) -> list[Path]:
-    """The files `config.json`, `config_v1.2.json`, ... of Vistas in a folder with its sets, or such a file itself."""
+    """Find Vistas' `config.json`, `config_v1.2.json`, ... in a folder with its sets, or accept such a file."""
     if path.is_file():
         return [path] if is_vistas_config(json_content(path)) else []
     if not any((path / name / "images").is_dir() for name in ("training", "validation", "testing")):
-        return []  # other programs' files of that name aren't read
+        return []  # ignore other programs' files of that name
     return [file for file in sorted(path.glob("config*.json")) if is_vistas_config(json_content(file))]
 
 
 def is_vistas_config(content: object) -> bool:
-    """Whether the content of a JSON file is Vistas' list of classes."""
+    """Whether JSON content is Vistas' list of classes."""
     labels = content.get("labels") if isinstance(content, dict) else None
     return isinstance(labels, list) and bool(labels) and isinstance(labels[0], dict) and "readable" in labels[0]
 
@@ -238,13 +238,13 @@ MAP_LAYOUTS: Mapping[PublishedName, MapLayout] = {
         archive="stuffthingmaps_trainval2017.zip",
     ),
 }
-"""The datasets by the names of their formats; Vistas is one for each version (`_vistas`)."""
+"""The datasets by format name; Vistas has a layout per version (`_vistas`)."""
 
 
 def _vistas(file: Path) -> MapLayout:
     """Mapillary Vistas 1.2 (`validation/labels`) or 2.0 (`validation/v2.0/labels`), by its list of classes.
 
-    The classes have their readable names; those that aren't evaluated are unlabeled.
+    Classes have readable names; classes excluded from evaluation are unlabeled.
     """
     with naming_damage(file):
         labels = Entry(json_content(file), "the file").items("labels")
@@ -266,7 +266,7 @@ def _vistas(file: Path) -> MapLayout:
 
 
 def read_vistas(source: DatasetSource) -> FoundDataset:
-    """Read the version whose list of classes is given, or the only one that is there."""
+    """Read the version whose class list is given, or the only version present."""
     files = find_vistas(source.path)
     if not files:
         raise UsageError(f"{str(source.path)!r} has no config.json of Vistas; give the folder that has it")
@@ -300,7 +300,7 @@ def read_published(source: DatasetSource, layout: MapLayout) -> FoundDataset:
 
 
 def find_voc(folder: Path) -> Path | None:
-    """The folder with `SegmentationClass` in or below a folder; None without one."""
+    """Find the folder with `SegmentationClass` in or below a folder; None without one."""
     places = (folder / below for below in ("", "VOC2012", "VOCdevkit/VOC2012"))
     return next((place for place in places if (place / "SegmentationClass").is_dir()), None)
 
@@ -308,8 +308,8 @@ def find_voc(folder: Path) -> Path | None:
 def read_voc(source: DatasetSource) -> FoundDataset:
     """Read label maps in `SegmentationClass`: palette PNGs, or RGB ones in the colors of `labelmap.txt`.
 
-    Without that file, the classes are those of `class_names.txt`, or else VOC's own. The dataset's path may be that of
-    a list in `ImageSets/Segmentation`, which its split chooses too.
+    Without that file, the classes come from `class_names.txt`, or else are VOC's. The dataset's path may be a list in
+    `ImageSets/Segmentation`, which the split selects too.
     """
     root = find_voc(source.folder.parent.parent if source.path.is_file() else source.folder)
     if root is None:
@@ -327,7 +327,7 @@ def _voc_stems(source: DatasetSource, root: Path) -> list[str]:
     elif not lists:
         return sorted(_by_stem(root / "SegmentationClass", MASK_SUFFIXES))
     elif source.split is None and all(lines == next(iter(lists.values())) for lines in lists.values()):
-        stems = next(iter(lists.values()))  # as segvoc writes them: nobody has divided the images
+        stems = next(iter(lists.values()))  # as written by segvoc, without a split
     else:
         stems = chosen_set(source, lists, "lists in ImageSets/Segmentation")
     return list(dict.fromkeys(stem.strip() for stem in stems if stem.strip()))
@@ -347,7 +347,7 @@ def _voc_classes(root: Path) -> LabelTable:
                 raise damaged(file, f"the line {line[:60]!r} isn't a name and its color, name:red,green,blue::")
             red, green, blue = map(int, numbers.groups()) if numbers else (0, 0, 0)
             found.append((name, red << 16 | green << 8 | blue if numbers else palette[len(found) % 256]))
-    elif (file := root / "class_names.txt").is_file():  # labelme2voc's, in which "_background_" is index 0
+    elif (file := root / "class_names.txt").is_file():  # from labelme2voc, where "_background_" is index 0
         names = [line.strip() for line in read_lines(file) if line.strip()]
         found = list(zip([VOC_BACKGROUND if name == "_background_" else name for name in names], palette, strict=False))
     else:
@@ -366,21 +366,21 @@ def _voc_classes(root: Path) -> LabelTable:
 # ---- folders of masks with a table of their classes
 
 _TABLES = ("classes.txt", "classes.json", "classes.csv", "class_dict.csv", "_classes.csv")
-"""What tables are called, the first choice first."""
+"""File names of class tables, in order of preference."""
 
 _IMAGES, _MASKS = ("images", "JPEGImages"), ("masks", "labels", "annotations", "gt")
 _BESIDE = ("_masks", "_labels")
-"""What the name of a folder of masks has after that of its images: "train" and "train_masks"."""
+"""Suffixes of mask folders relative to image folders: "train" and "train_masks"."""
 
 _MASK_ENDINGS = ("", "_mask", "_label", "_L", "_P", "_seg", "_gt")
-"""What the name of a mask may have after that of its image."""
+"""Suffixes of mask names relative to image names."""
 
 
 def find_pairs(folder: Path) -> dict[str, _Pairing]:
-    """The pairs of folders in a dataset by the names of its sets; a dataset without sets has "".
+    """Find the folder pairs of a dataset by set name; "" for a dataset without sets.
 
-    These are `images/train` with `masks/train`, `train/images` with `train/masks`, `train` with `train_masks`, or
-    `images` with `masks`; or else one folder is both, with `train/a.jpg` and `train/a_mask.png`.
+    Supported are `images/train` with `masks/train`, `train/images` with `train/masks`, `train` with `train_masks`,
+    `images` with `masks`, or a single folder with `train/a.jpg` and `train/a_mask.png`.
     """
     if (pair := _pair(folder)) is not None:
         inside, sets = _sets(pair.images, "*"), _sets(pair.maps, "*")
@@ -412,29 +412,29 @@ def _of_masks(images: Path, masks: Path) -> _Pairing:
 
 
 def _find_table(folder: Path, pairs: Iterable[_Pairing]) -> Path | None:
-    """The table of classes in a folder, or beside the masks in it; None without one."""
+    """The class table in a folder, or beside its masks; None without one."""
     places = [folder, *(pair.maps for pair in pairs)]
     return next((place / name for place in places for name in _TABLES if (place / name).is_file()), None)
 
 
 def has_masks(folder: Path) -> bool:
-    """Whether a folder has images and masks, with a table of classes."""
+    """Whether a folder has images and masks with a class table."""
     pairs = find_pairs(folder).values()
     return any(_by_stem(pair.maps, MASK_SUFFIXES) for pair in pairs) and _find_table(folder, pairs) is not None
 
 
 def read_masks(source: DatasetSource) -> FoundDataset:
-    """Read images and masks of the same names in two folders, with a table of their classes."""
+    """Read images and masks of the same names, with a class table."""
     pairs = find_pairs(source.folder)
     if not pairs:
         raise UsageError(
-            f"{str(source.path)!r} has no two folders of images and masks; call them images and masks, "
+            f"{str(source.path)!r} has no pair of image and mask folders; name them images and masks, "
             "or train and train_masks"
         )
     path = source.path if source.path.is_file() else _find_table(source.folder, pairs.values())
     if path is None:
         raise UsageError(
-            f"{str(source.path)!r} has no table of its classes; write classes.txt with a line for each, "
+            f"{str(source.path)!r} has no class table; write classes.txt with a line per class, "
             "'0 background' or '128,64,128 road'"
         )
     return _paired(source, chosen_set(source, pairs, "sets"), read_label_table(path))

@@ -1,4 +1,4 @@
-"""Label maps of datasets, of indices or of colors, and the tables of classes that say what their values stand for."""
+"""Label maps of datasets, of indices or colors, and the class tables that define their values."""
 
 import csv
 import re
@@ -19,25 +19,25 @@ from segvoc.imaging.reading import opened_image
 IGNORED_NAMES = frozenset(
     ("__ignore__", "don't care", "ignore", "ignored", "unlabeled", "unlabelled", "unknown", "void")
 )
-"""Classes whose pixels are unlabeled, in small letters."""
+"""Class names that mean unlabeled, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTable:
-    """The classes of a dataset, and what the values of its maps stand for."""
+    """The classes of a dataset and the meaning of its map values."""
 
     names: tuple[str, ...]
-    """The names of the classes that are no void; their order is that of the labels."""
+    """The class names in label order, without void classes."""
     indices: Mapping[int, int]
-    """The label of each index in a mask of indices; 65535 for what is unlabeled."""
+    """The label of each index in an index mask; 65535 if unlabeled."""
     colors: Mapping[int, int] | None = None
-    """The label of each color (0xRRGGBB) in a mask of colors; None: the table has no colors."""
+    """The label of each color (0xRRGGBB) in a color mask; None if the table has no colors."""
     has_colors_alone: bool = False
-    """Whether the table has colors and no indices, which are the lines' order: palette images are of colors, too."""
+    """Whether the table has colors but no explicit indices, so palette images are read as colors."""
 
 
 class ObjectNumbers(NamedTuple):
-    """How values of 16 bits have an index and an object's number: `factor` times the index plus the number."""
+    """Encoding of a class index and an object number in 16 bits: `factor` times the index plus the number."""
 
     factor: int
     things: frozenset[int]
@@ -46,41 +46,41 @@ class ObjectNumbers(NamedTuple):
     """The first number of an object."""
 
     def of(self, values: np.ndarray) -> np.ndarray:
-        """What numbers each pixel's object, 0 for none."""
+        """Extract each pixel's object number, 0 for none."""
         if values.dtype == np.uint8:
-            raise ValueError("the map of objects is not one of 16 bits")
+            raise ValueError("the object map is not 16-bit")
         is_object = np.isin(values // self.factor, list(self.things)) & (values % self.factor >= self.first)
         return np.where(is_object, values.astype(np.int64) + 1, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapFile:
-    """A map of indices (gray or palette) or of colors, maybe with a map of objects."""
+    """A map of indices (gray or palette) or colors, with an optional object map."""
 
     path: Path
     table: LabelTable
-    """What its values stand for."""
+    """The class table of its values."""
     objects_path: Path | None = None
-    """The file with objects; None: there is none."""
+    """The object map file, if any."""
     numbers: ObjectNumbers | None = None
-    """What its values are; None: the objects' numbers, of which 255 is none in 8 bits."""
+    """Encoding of the object map; None: plain object numbers, with 255 for none in 8 bits."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
         values, name = self._values(self.path), self.path.name
         if values.ndim == 3 and self.table.colors is None and (values == values[..., :1]).all():
-            values = values[..., 0]  # indices, saved as gray of three channels
+            values = values[..., 0]  # indices saved as three-channel gray
         checked_size(size, (values.shape[0], values.shape[1]))
         if values.ndim == 2:
             return looked_up(
-                values, self.table.indices, lambda value: f"{name!r} has the index {value}, which no class has"
+                values, self.table.indices, lambda value: f"{name!r} has the undefined index {value}"
             )
         if self.table.colors is None:
-            raise ValueError(f"{name!r} is of colors, for which the table of classes has none")
+            raise ValueError(f"{name!r} is a color mask, but the class table has no colors")
 
         def unknown(key: int) -> str:
             color = f"{key >> 16}, {key >> 8 & 255}, {key & 255} (#{key:06x})"
-            return f"{name!r} has the color {color}, which no class has"
+            return f"{name!r} has the undefined color {color}"
 
         return looked_up(values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), self.table.colors, unknown)
 
@@ -90,7 +90,7 @@ class MapFile:
             return None
         values = self._values(self.objects_path)
         if values.ndim != 2:
-            raise ValueError(f"{self.objects_path.name!r} is of colors, which are no numbers of objects")
+            raise ValueError(f"{self.objects_path.name!r} is a color image, not a map of object numbers")
         checked_size(size, values.shape)
         if self.numbers is not None:
             values = self.numbers.of(values)
@@ -110,17 +110,17 @@ class MapFile:
         if mode == "RGBA" and (values[..., 3] == 255).all():
             return values[..., :3]
         if mode not in ("P", "L", "RGB") and not mode.startswith("I"):
-            raise ValueError(f"{path.name!r} is a {mode} image, neither of indices nor of colors")
+            raise ValueError(f"{path.name!r} is a {mode} image, neither indices nor colors")
         return values
 
 
 def looked_up(
     values: np.ndarray, labels: Mapping[int, int], problem: Callable[[int], str]
 ) -> UInt16[np.ndarray, "H W"]:
-    """The label of each value of a map.
+    """Look up the label of each value of a map.
 
     Raises:
-        ValueError: a value has none; `problem` says so.
+        ValueError: a value has no label; the message is from `problem`.
     """
     found, inverse = np.unique(values, return_inverse=True)
     if unknown := [value for value in found.tolist() if value not in labels]:
@@ -128,7 +128,7 @@ def looked_up(
     return np.array([labels[value] for value in found.tolist()], np.uint16)[inverse].reshape(values.shape)
 
 
-# ---- tables of classes, as text, CSV or JSON
+# ---- class tables as text, CSV or JSON
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,14 +139,14 @@ class _Row:
 
 
 def read_label_table(path: Path) -> LabelTable:
-    """Read a table of classes.
+    """Read a class table.
 
-    As text, a line is a name, or begins with the index or with red, green and blue. CSV has a header (name, index, r,
-    g, b, ... in any order). JSON is a list of names or of objects ({"name", "id", "color"}), or an object of names by
+    A text line is a name, optionally preceded by the index or by red, green and blue. CSV has a header (name, index,
+    r, g, b, ... in any order). JSON is a list of names or objects ({"name", "id", "color"}), or an object of names by
     index. Classes called "void", "unlabeled", "ignore", ... are unlabeled.
 
     Raises:
-        DamagedDatasetError: it can't be read, or isn't such a table.
+        DamagedDatasetError: the file can't be read or isn't a class table.
     """
     with naming_damage(path):
         if path.suffix.lower() == ".json":
@@ -165,7 +165,7 @@ def _label_table(rows: Sequence[_Row]) -> LabelTable:
         if twice := [value for value, count in Counter(values).items() if value is not None and count > 1]:
             raise ValueError(f"two classes have the {what} {_shown(twice[0])}")
     labels = [names.index(row.name) if row.name in names else UNLABELED for row in rows]
-    # without indices, they follow the order of the rows
+    # default indices follow the order of the rows
     indices = {order if row.index is None else row.index: labels[order] for order, row in enumerate(rows)}
     if wrong := [index for index in indices if not 0 <= index <= UNLABELED]:
         raise ValueError(f"the index {wrong[0]} is not from 0 to {UNLABELED}")
@@ -188,14 +188,14 @@ _LINES = (
     re.compile(r"(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[\s,;:]+(?P<name>.*\D.*)"),
     re.compile(r"(?P<index>\d{1,5})[\s,;:=]+(?P<name>(?!\d+[\s,;:]).*\D.*)"),
 )
-"""A line of colors, and one of an index. No name begins with a number: the line may lack one."""
+"""Lines with a color, and with an index. A name can't begin with a number, since the line may lack a name."""
 
 _COLUMNS = {
     **dict.fromkeys(("name", "class", "label", "category"), "name"),
     **dict.fromkeys(("index", "idx", "id", "class id", "value", "pixel value"), "index"),
     **{"r": "r", "red": "r", "g": "g", "green": "g", "b": "b", "blue": "b", "color": "color"},
 }
-"""What the columns of a header, and the keys of JSON objects, stand for."""
+"""Meaning of CSV columns and JSON keys."""
 
 
 def _text_rows(lines: Sequence[str]) -> list[_Row]:

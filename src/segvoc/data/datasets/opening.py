@@ -1,4 +1,4 @@
-"""Opening a dataset: its format is found by its files where that is plain."""
+"""Opens a dataset, detecting its format by its files."""
 
 import os
 import warnings
@@ -34,7 +34,7 @@ from segvoc.formats.dataset import DATASET_NAMES, DatasetName
 from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 
 _MOST_NEAR = 50
-"""Folders below another one that are looked at where that is no dataset."""
+"""Max subfolders to search if a folder isn't a dataset."""
 
 _READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
     "coco-panoptic": partial(read_coco, panoptic=True),
@@ -60,25 +60,25 @@ def read_dataset(
     split: str | None = None,
     background: str | None = None,
 ) -> LabeledImages:
-    """Read a dataset in the format of another program, for `evaluate` and `train`.
+    """Read a dataset in another program's format, for `evaluate` and `train`.
 
         dataset = segvoc.read_dataset("coco/", split="val2017")
         report = segvoc.evaluate(segvoc.load("tiny"), dataset, "report/")
 
-    Labels are drawn when an image is read, so opening takes no longer than reading the files about all images. An image
-    that is missing or whose annotation is damaged raises an `InputError` when it is read.
+    Labels are drawn when an image is read, so opening only reads the annotation files. A missing image or a damaged
+    annotation raises an `InputError` when it is read.
 
     Args:
-        path: the folder of the dataset, or its file about all images (COCO's JSON, CVAT's XML, a table of classes).
-        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.formats.dataset.DATASET_NAMES`); None finds it.
-        images: the folder of the images, if they aren't in the dataset.
-        split: which of the dataset's sets is meant, if it has several: "train", "val", ...
-        background: the class that stands for "none of the others". Where labels are shapes, it is what lies outside of
-            all of them; it is added to the classes if it isn't one.
+        path: the folder of the dataset, or its annotation file (COCO's JSON, CVAT's XML, a class table).
+        format: "coco-panoptic", "voc", "ade20k", "masks", ... (`segvoc.formats.dataset.DATASET_NAMES`); None: detect it.
+        images: the folder of the images, if outside the dataset.
+        split: the set to read, if there are several: "train", "val", ...
+        background: the class that stands for "none of the others". If labels are shapes, it covers the pixels outside
+            all shapes, and is added to the classes if missing.
 
     Raises:
-        UsageError: there is no such dataset; its format isn't plain; it has several sets and `split` names none; or a
-            file about all images is damaged.
+        UsageError: the dataset doesn't exist, its format is ambiguous, it has several sets and `split` is None, or an
+            annotation file is damaged.
     """
     if not os.path.exists(path):
         raise UsageError(f"the dataset {os.fspath(path)!r} does not exist; check the path")
@@ -91,7 +91,7 @@ def read_dataset(
     dataset = found.labeled_images(_name(source), background)
     if not any(image.exists() for image in dataset.images):
         raise UsageError(
-            f"no image of {os.fspath(path)!r} is there: {str(dataset.images[0].image)[:300]!r} is missing; "
+            f"{os.fspath(path)!r} has none of its images: {str(dataset.images[0].image)[:300]!r} is missing; "
             "give their folder with --images"
         )
     return dataset
@@ -118,13 +118,13 @@ def _name(source: DatasetSource) -> str:
 
 
 def dataset_format(path: Path) -> DatasetName:
-    """The format of a dataset, by its files.
+    """Detect the format of a dataset by its files.
 
     Args:
-        path: the folder, or the file about all images.
+        path: the folder, or the annotation file.
 
     Raises:
-        UsageError: there is nothing like a dataset, or it could be several.
+        UsageError: no format matches, or several do.
     """
     found = _formats_of_file(path) if path.is_file() else _formats_of_folder(path)
     if len(found) == 1:
@@ -132,16 +132,16 @@ def dataset_format(path: Path) -> DatasetName:
     if found:
         what = f"could be {' or '.join(found)}"
     elif path.is_dir() and (near := _near(path)) is not None:
-        raise UsageError(f"{str(path)!r} is no dataset, but {str(near)!r} is: give that folder")
+        raise UsageError(f"no dataset in {str(path)!r}; did you mean {str(near)!r}?")
     else:
-        what = "looks like no dataset that segvoc knows"
+        what = "is not in any known dataset format"
         if path.is_dir() and any(map(_has_images, [path, *_folders_in(path)])):
-            what += ": it has images, and no labels beside them"
+            what += ": it has images without labels"
     raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(DATASET_NAMES)}")
 
 
 def _near(folder: Path) -> Path | None:
-    """A folder above or below a folder that is a dataset for sure."""
+    """A parent or child folder that is certainly a dataset."""
     below = _folders_in(folder)
     deeper = [path for child in below for path in _folders_in(child)][:_MOST_NEAR]
     for one in (*below, *deeper, *list(folder.resolve().parents)[:3]):
@@ -205,8 +205,8 @@ def _formats_of_folder(folder: Path) -> list[DatasetName]:
 
 
 def marked_formats(folder: Path) -> list[DatasetName]:
-    """The formats that a folder has files or folders of whose names no other format has."""
-    if is_project(folder):  # whatever else lies in it
+    """List the formats whose unique files or folders exist in a folder."""
+    if is_project(folder):  # regardless of other files
         return ["project"]
     annotations = folder / "annotations"
     marks: dict[DatasetName, bool] = {
@@ -218,7 +218,7 @@ def marked_formats(folder: Path) -> list[DatasetName]:
         "label-studio": (folder / "tasks.json").is_file(),
         "huggingface": is_saved(folder),
     }
-    # COCO's own folders have maps of stuff beside the instances
+    # COCO's folders have stuff maps beside the instances
     return [name for name, marked in marks.items() if marked] or [
         *(name for name, layout in MAP_LAYOUTS.items() if any(any(folder.glob(mark)) for mark in layout.marks)),
         *(["mapillary-vistas"] if find_vistas(folder) else []),

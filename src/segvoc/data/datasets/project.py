@@ -1,4 +1,4 @@
-"""Projects of segvoc-annotate: the images that are done, with the project's words.
+"""Projects of segvoc-annotate: the finished images, with the project's words.
 
 Only the files that docs/reference/files.md describes are read: `project.json`, `states/a.json`, `labels/a.png` and
 `objects/a.png`.
@@ -15,7 +15,7 @@ from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT
 from segvoc.storage.json_files import read_json
 
 PROJECT_FILE = "project.json"
-"""The file by which a folder is known as a project."""
+"""The file that identifies a project folder."""
 
 PROJECT_FORMAT = "segvoc project"
 PROJECT_VERSION = 1
@@ -32,14 +32,14 @@ def is_project(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_project(source: DatasetSource) -> FoundDataset:
-    """Read the images of a project that are done."""
+    """Read the finished images of a project."""
     folder, file = source.folder, source.folder / PROJECT_FILE
     if not file.is_file():
         raise UsageError(f"{str(folder)!r} has no {PROJECT_FILE}; give the folder of a project")
     with naming_damage(file):
         project = Entry(json_content(file), "the file")
         if project.content.get("format") != PROJECT_FORMAT:
-            raise UsageError(f"{str(file)!r} is no project of segvoc; give the folder of one")
+            raise UsageError(f"{str(file)!r} is not a segvoc project; give the folder of a project")
         if (version := project.whole("version")) > PROJECT_VERSION:
             raise UsageError(f"{str(file)!r} is of version {version}, made by a newer segvoc; update segvoc")
         words = [Entry(word, "a word") for word in project.items("words")]

@@ -1,4 +1,4 @@
-"""YOLO segmentation: `data.yaml`, and a text file of polygons for each image."""
+"""YOLO segmentation: `data.yaml`, and a text file of polygons per image."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
@@ -16,14 +16,14 @@ from segvoc.imaging.image_formats import IMAGE_SUFFIXES
 from segvoc.storage.files import safe_path
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-"""The file about all images."""
+"""The dataset's YAML file."""
 
 _LARGEST_YAML = 10_000_000
 
 _SETS = ("train", "val", "valid", "test")
 
 _SHORT = {1: "label without a shape", 3: "point", 5: "box"}
-"""What a line of so many fields is."""
+"""Kind of a line by its number of fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,13 @@ class PolygonLines:
         return self._shapes().objects(size, stuff)
 
     def kinds(self) -> Sequence[str | None]:
-        """What each line is, None for a polygon; none of a file that can't be read."""
+        """The kind of each line, None for a polygon; empty if the file can't be read."""
         with suppress(InputError):
             return [_SHORT.get(len(fields)) for _, fields in self._lines()]
         return []
 
     def _shapes(self) -> Shapes:
-        # larger ones first, as YOLO itself lays polygons over one another: the lines have no order
+        # larger first, as in YOLO: the lines have no order
         lines = [line for line in self._lines() if len(line[1]) not in _SHORT]
         return Shapes(shapes=tuple(self._shape(*line) for line in lines), larger_first=True)
 
@@ -58,16 +58,16 @@ class PolygonLines:
             label = float(fields[0])  # some tools write 1.0
             corners = np.array(fields[1:], np.float64)
         except ValueError:
-            raise ValueError(f"line {number} has {' '.join(fields)[:40]!r} in place of numbers") from None
+            raise ValueError(f"line {number} has {' '.join(fields)[:40]!r} instead of numbers") from None
         if not label.is_integer() or not 0 <= label < self.classes:
             raise ValueError(f"line {number} begins with {fields[0][:20]!r}, not a label below {self.classes}")
-        # a bit more than 1 comes of rounding
+        # rounding may give slightly more than 1
         if not ((corners >= -0.01) & (corners <= 1.01)).all():
-            raise ValueError(f"line {number} has a coordinate that is no fraction of the image's size")
+            raise ValueError(f"line {number} has a coordinate that isn't a fraction of the image's size")
         return Shape(label=int(label), patch=Polygons([corners.tolist()], relative=1.0))
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
-        """The fields of each line that has some, with its number."""
+        """The fields of each non-empty line, with its number."""
         try:
             lines = read_lines(self.path) if self.path.exists() else []
         except UsageError as error:
@@ -76,7 +76,7 @@ class PolygonLines:
 
 
 def find_yaml(folder: Path) -> Path | None:
-    """The file about all images in a folder, for which Label Studio has a list of classes; None without one."""
+    """Find the YAML file of a folder, or Label Studio's class list; None without one."""
     if (found := next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)) is not None:
         return found
     classes = folder / "classes.txt"
@@ -84,7 +84,7 @@ def find_yaml(folder: Path) -> Path | None:
 
 
 def read_yolo(source: DatasetSource) -> FoundDataset:
-    """Read polygons in `labels`, whose paths are those of the images with "labels" in place of "images"."""
+    """Read polygons in `labels`, at the images' paths with "labels" in place of "images"."""
     path = source.path if source.path.is_file() else find_yaml(source.path)
     if path is None:
         raise UsageError(f"{str(source.path)!r} has no data.yaml; give the YAML file itself as --dataset")
@@ -93,10 +93,10 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
             _yaml(path) if path.suffix != ".txt" else {"names": [name for name in read_lines(path) if name.strip()]}
         )
         names = _names(content.get("names"))
-        # not any other type: the text of a list whose entries refer to one another may be endless
+        # no other type: formatting a list with self-references may never end
         stated = content.get("path")
         ends = path_ends(stated) if isinstance(stated, str) else []
-        # it may be the place where the dataset was made, or be seen from another folder
+        # the path may be from the machine that made the dataset, or relative to another folder
         root = next((path.parent / end for end in ends if (path.parent / end).is_dir()), path.parent)
         sets: dict[str, tuple[str, ...]] = {}
         for name in _SETS:
@@ -113,8 +113,8 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
             found, drawn = _images(source, root, place, len(names))
             images, polygons = images + found, polygons + drawn
         if not polygons and any(image.skipped for image in images):
-            raise ValueError("it has boxes or points and no polygons, which this needs")
-    # an image without a text file has no polygon, but where not even the folder is there, they are elsewhere
+            raise ValueError("its labels are boxes or points; polygons are required")
+    # an image without a text file has no polygons, but a missing folder is an error
     if images and not any(one.labels.is_file() or _is_labels_folder(one) for one in images):
         raise UsageError(
             f"{str(path)!r}: the folder {str(images[0].labels.parent)!r} of its text files is missing; their paths are "
@@ -134,12 +134,12 @@ def _yaml(path: Path) -> Mapping[str, Any]:
     except ModuleNotFoundError:
         raise missing_extra("PyYAML", "data") from None
     if path.stat().st_size > _LARGEST_YAML:
-        raise ValueError("it is larger than any list of classes")
+        raise ValueError("it is too large for a list of classes")
     try:
-        # names are the text as written: no, off, 010 and 12:30 as well
+        # names are literal text, including no, off, 010 and 12:30
         content = yaml.load("\n".join(read_lines(path)), yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"it is no YAML ({one_line(error)})") from None
+        raise ValueError(f"it is not YAML ({one_line(error)})") from None
     if not isinstance(content, dict):
         raise ValueError("it has no names")
     return content
@@ -159,8 +159,8 @@ def _names(names: object) -> list[str]:
 
 
 def _images(source: DatasetSource, root: Path, place: str, classes: int) -> tuple[list[AnnotatedImage], int]:
-    """The images in a folder, or of a list of images, and how many polygons they have."""
-    # tools that stand in another folder write "../train/images", others the place where the dataset was made
+    """The images in a folder or list, and their number of polygons."""
+    # some tools write "../train/images", others paths on the machine that made the dataset
     ends = path_ends(place)
     there = next((root / end for end in ends if (root / end).exists()), None)
     if there is None:
@@ -207,8 +207,8 @@ def _below(folder: Path, root: Path) -> Path:
 
 
 def _text_file(image: Path, root: Path, inside: Path) -> Path:
-    """The text file of an image, which is or would be `inside` the folder of the dataset."""
-    beside = image.with_suffix(".txt")  # as Darknet has them
+    """The text file of an image at `inside` below the dataset's folder."""
+    beside = image.with_suffix(".txt")  # as in Darknet
     before, found, after = f"/{inside.with_suffix('.txt').as_posix()}".rpartition("/images/")
     usual = root / f"{before}/labels/{after}".lstrip("/") if found else beside
     return beside if beside.is_file() and not usual.is_file() else usual

@@ -84,7 +84,7 @@ ID_TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
     "pascal-part-116": cache(lambda: _table(256, {entry: entry for entry in range(116)}, (255,))),
     "ade20k-part-234": cache(lambda: _table(65_536, {entry: entry for entry in range(234)}, (65_535,))),
 }
-"""For each benchmark a function that returns its table: the label of each id, 65535 if ignored, else `UNKNOWN_ID`."""
+"""Function per benchmark that returns its table: the label of each id, 65535 if ignored, else `UNKNOWN_ID`."""
 
 
 def read_ids(path: Path) -> np.ndarray:
@@ -167,7 +167,7 @@ def _run_length_mask(
         if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or runs.sum() != height * width:
             raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
         text = coco.frPyObjects({"size": size, "counts": runs.tolist()}, height, width)["counts"]
-    # pycocotools only checks for "too long": the lengths must be too long for one pixel less, and fit exactly
+    # pycocotools only checks for "too long": the lengths must be too long for one pixel fewer
     if _fits(coco, text, height * width - 1) or not _fits(coco, text, height * width):
         raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
     return coco.decode({"size": size, "counts": text}).astype(bool)
@@ -212,12 +212,12 @@ class ConversionResult:
     sha256: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each written file, by its path below the data folder."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Stems of records that the published evaluations leave out too, with the reason."""
+    """Stems of records left out as in the published evaluations, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConversion:
-    """How one image is converted, as a value that can be pickled; all its paths are below the data folder."""
+    """The conversion of an image, picklable; all paths are below the data folder."""
 
     stem: str
     """Names the image in its benchmark."""
@@ -299,7 +299,7 @@ LabelSource = IdImageLabels | MatlabLabels | MaskLabels
 
 @dataclass(frozen=True, kw_only=True)
 class LabelConversion(ImageConversion):
-    """Writes the label map of an image; the image itself is used as it is."""
+    """Writes the label map of an image; the image itself is unchanged."""
 
     labels: str
     """Path of the label map to write."""
@@ -329,7 +329,7 @@ def check_image(path: Path, shape: tuple[int, ...]) -> None:
         size = image.size
         if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
             size = size[::-1]
-        # decoding a JPEG at an eighth of its size also finds a truncated file, three times as fast
+        # decoding a JPEG at an eighth of its size detects truncation too, three times as fast
         image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))
         image.load()
     if size[::-1] != tuple(shape):
@@ -367,7 +367,7 @@ def write_image(path: Path, image: Image.Image, image_format: str, **options: st
 
 
 SHORT_SIDE = 512
-"""Images with a longer short side are shrunk to this one [px]."""
+"""Max short side; larger images are shrunk [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,7 +379,7 @@ class FullAdeConversion(ImageConversion):
     """
 
     original: str
-    """Path of the original image; its `_seg.png` is beside it, and `image` is the one to write."""
+    """Path of the original image, beside its `_seg.png`; `image` is the output."""
     labels: str
     """Path of the label map to write."""
 
@@ -488,9 +488,9 @@ class InstanceMasks:
 
 @dataclass(frozen=True, kw_only=True)
 class PartConversion(ImageConversion):
-    """Writes a label map and a mask for each object of an image; for training, maps of learned parts and of objects.
+    """Writes a label map and a mask per object of an image; for training, maps of learned parts and objects.
 
-    Objects without parts are left out, since nothing of them could be scored, and so are images without learned parts.
+    Objects without parts, which can't be scored, and images without learned parts are left out.
     """
 
     parts: str
@@ -500,7 +500,7 @@ class PartConversion(ImageConversion):
     table: str
     """Name of the table in `ID_TABLES` that maps part ids to labels."""
     folder: str
-    """Folder of the written files; of a benchmark that is scored, each image gets a sub-folder."""
+    """Folder of the written files; each image of an evaluation benchmark gets a subfolder."""
     learned: tuple[int, ...] | None = None
     """For training: labels of the learned parts among all parts, in the order of their labels in the training set."""
 

@@ -27,7 +27,7 @@ _HARMLESS = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),  # how Python 3 writes bytes in protocol 2
+    ("_codecs", "encode"),  # bytes in protocol 2, as written by Python 3
 }
 """The globals that a pickle of dictionaries, lists and numeric arrays needs; none of them runs code from the file."""
 
@@ -35,12 +35,12 @@ _HARMLESS = {
 class _HarmlessUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+            raise pickle.UnpicklingError(f"it refers to {module_name}.{global_name}")
         return super().find_class(module_name.replace("numpy.core", "numpy._core"), global_name)
 
 
 def read_pickled_index(path: Path) -> dict[str, Any]:
-    """Read a pickled dictionary of lists and arrays, without running any code from it.
+    """Read a pickled dictionary of lists and arrays without running code.
 
     Raises:
         UsageError: the file can't be read, is damaged, or refers to anything but dictionaries, lists and arrays.
@@ -112,10 +112,10 @@ _BROKEN = (
 
 
 MOST_BLOWN_UP = 200
-"""How many times its packed size a file of an archive may have; images hardly shrink, indices ten times."""
+"""Max compression ratio of an archived file; images hardly shrink, indices by a factor of ten."""
 
 LARGEST_BLOWN_UP = 64 << 20
-"""Size up to which a file may have any [bytes]."""
+"""Size below which any ratio is allowed [bytes]."""
 
 
 def files_below(folder: Path, suffix: str) -> list[str]:
@@ -139,7 +139,7 @@ def find_original(download: Download, root: Path) -> str | None:
     """Find the unpacked files of a download.
 
     Returns:
-        Path below the data folder; None if they aren't there, or unpacking wasn't finished.
+        Path below the data folder; None if the files are missing or incompletely unpacked.
     """
     for location in download.locations:
         path = root / location
@@ -193,15 +193,15 @@ def _how_to_get(archives: Sequence[str], files: Sequence[Download], root: Path) 
 def unpack_downloads(
     downloads: Sequence[Download], root: Path, on_failure: Callable[[str, str], None]
 ) -> tuple[str, ...]:
-    """Unpack the downloads of which only the archive is there; hidden files are skipped.
+    """Unpack the downloads that are still archives, skipping hidden files.
 
-    A marker file shows that unpacking isn't finished. If the process is killed, or if a file in an archive is damaged,
-    the marker remains, and the next call goes on with the same archive or one that was downloaded again.
+    A marker file exists until unpacking is complete. If the process is killed or an archived file is damaged, the
+    marker remains, and the next call resumes with the same or a newly downloaded archive.
 
     `on_failure` is called for each damaged file in an archive, with its path below the data folder and the error.
 
     Returns:
-        For each download, where its files are below the data folder.
+        The location of each download's files, below the data folder.
 
     Raises:
         InputError: a whole archive is damaged.
@@ -250,7 +250,7 @@ def _unpack(archive: Path, wanted: Sequence[Download], root: Path, on_failure: C
 
 
 def _target(name: str, wanted: Sequence[Download], archive: Path) -> tuple[Download, str] | None:
-    """The download that an archive member belongs to, and its path below the data folder; None if it isn't needed."""
+    """The download of an archive member, and its path below the data folder; None if not needed."""
     for download in wanted:
         if (inside := _path_inside(name, download, archive)) is not None:
             return download, str(PurePosixPath(download.locations[0]) / inside)
@@ -287,7 +287,7 @@ def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 def _refuse_bomb(archive: Path, name: str, size: int, packed: int) -> None:
     if size > LARGEST_BLOWN_UP and size > MOST_BLOWN_UP * packed:
         raise UsageError(
-            f"{str(archive)!r} contains {name[:100]!r}, of which {packed} bytes would become {size}; don't trust this "
+            f"{str(archive)!r} contains {name[:100]!r}, whose {packed} bytes would unpack to {size}; don't trust this "
             "archive, download it again"
         )
 

@@ -1,4 +1,4 @@
-"""Plans for preparing benchmarks: find the original files of each image, and how to convert them."""
+"""Plans the preparation of benchmarks: the original files of each image and their conversion."""
 
 import json
 from collections import defaultdict
@@ -25,7 +25,7 @@ from segvoc.data.preparation.originals import files_below, read_pickled_index
 from segvoc.errors import UsageError, one_line
 
 OriginalPaths = Sequence[str]
-"""Where the downloads of a benchmark are, below the data folder, in the order of `Benchmark.downloads`."""
+"""Paths of a benchmark's downloads below the data folder, in the order of `Benchmark.downloads`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Plan:
     missing: Mapping[str, str] = field(default_factory=dict)
     """By stem: the first missing file of each image that lacks one."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """By stem: why the published evaluations leave out an image too."""
+    """By stem: why an image is left out, as in the published evaluations."""
 
     @property
     def image_count(self) -> int:
@@ -55,7 +55,7 @@ def plan_preparation(benchmark: Benchmark, root: Path, originals: OriginalPaths)
 
 
 def _paired(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
-    """An image folder and a label folder, with file names that differ in their suffixes."""
+    """An image folder and a label folder, whose file names differ only in the suffix."""
     folders = [(folder, download.suffix) for download, folder in zip(benchmark.downloads, originals, strict=True)]
     listed, stems = set[str](), set[str]()
     for folder, suffix in folders:
@@ -135,7 +135,7 @@ def _full_ade20k(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
     except (KeyError, TypeError) as error:
         raise _unknown_form(root / listing, error) from None
     entries = read_class_list("ade847_ids")
-    # ids count from 1; a few names may be spelled differently, but in another release all ids are shifted
+    # ids start at 1; a few names may differ in spelling, but another release shifts all ids
     same = sum(objects[entry["ade_id"] - 1 : entry["ade_id"]] == [entry["name"]] for entry in entries)
     if same < len(entries) // 2:
         raise UsageError(
@@ -175,7 +175,7 @@ def _pascal_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> 
 
 
 def _ade20k_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
-    """All instances of the validation set and unseen objects of the training set; for training, all of the latter."""
+    """All validation instances and the unseen objects of the training set; for training, all training instances."""
     parts_of_objects = BenchmarkParts(class_list=benchmark.class_list)
     splits = {"validation": originals[::2], "training": originals[1::2]}
     if benchmark.training_parts is not None:
@@ -250,12 +250,12 @@ def _label_path(benchmark: Benchmark, stem: str) -> str:
 def _planned(
     wanted: Mapping[str, tuple[str, ...]], exists: Callable[[str], bool], convert: Callable[..., ImageConversion]
 ) -> Plan:
-    """The conversions of the images whose files all exist; of each other image, its first missing file.
+    """The conversions of all complete images, and the first missing file of each other image.
 
     Args:
         wanted: the files of each image, by stem.
-        exists: whether a file is there.
-        convert: makes the conversion of a stem and its files.
+        exists: whether a file exists.
+        convert: creates the conversion of a stem and its files.
     """
     absent = {stem: next((path for path in paths if not exists(path)), None) for stem, paths in wanted.items()}
     missing = {stem: path for stem, path in absent.items() if path is not None}
@@ -287,4 +287,4 @@ _PLANS: Mapping[str, Callable[[Benchmark, Path, OriginalPaths], Plan]] = {
     "pascal-part-116": _pascal_part,
     "ade20k-part-234": _ade20k_part,
 }
-"""How the originals of each benchmark, and of its training set, are read."""
+"""Planner of each benchmark and training set."""

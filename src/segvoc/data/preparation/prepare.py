@@ -1,4 +1,4 @@
-"""Prepare a benchmark: convert its original downloads to label maps; an interrupted preparation can be resumed."""
+"""Prepares a benchmark: converts its original downloads to label maps, resumably."""
 
 import hashlib
 import multiprocessing
@@ -31,7 +31,7 @@ class PreparationResult:
     manifest: Manifest
     """The manifest of the prepared benchmark."""
     already: bool
-    """Whether everything was prepared before, so that nothing was done."""
+    """Whether the benchmark was already prepared."""
 
 
 class _Failure(NamedTuple):
@@ -40,12 +40,12 @@ class _Failure(NamedTuple):
 
 
 def check_preparation(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:
-    """Check whether a benchmark is prepared, or can be.
+    """Check whether a benchmark is prepared or can be prepared.
 
-    With `allow_missing`, a benchmark that was prepared with missing images counts as prepared.
+    With `allow_missing`, a benchmark prepared with missing images counts as prepared.
 
     Returns:
-        The manifest if the benchmark is prepared; None if it isn't, but its originals are there.
+        The manifest if the benchmark is prepared; None if only its originals exist.
 
     Raises:
         UsageError: originals are missing; the message says which, where to get them and where to put them.
@@ -69,14 +69,14 @@ def prepare(
 ) -> PreparationResult:
     """Convert the original downloads of a benchmark to label maps, and write a manifest of them.
 
-    Files are written atomically, and a journal records the finished images: if the process is killed, the same call
-    goes on from there and writes the same manifest. Images with damaged files are reported to `on_failure`, and the
-    next call tries them again. Archives are unpacked into the data folder.
+    Files are written atomically, and a journal records the finished images: after a kill, the same call resumes and
+    writes the same manifest. Images with damaged files are reported to `on_failure` and retried by the next call.
+    Archives are unpacked into the data folder.
 
-    With `allow_missing`, the benchmark is prepared even if images are missing; the manifest lists them.
+    With `allow_missing`, missing images are skipped and listed in the manifest.
 
     Returns:
-        The manifest, and whether there was anything to do.
+        The manifest, and whether it was already prepared.
 
     Raises:
         UsageError: originals are missing or have another format.
@@ -85,7 +85,7 @@ def prepare(
     """
     root = Path(root)
     if (manifest := check_preparation(benchmark, root, allow_missing=allow_missing)) is not None:
-        # left behind if the process was killed just after it wrote the manifest
+        # left by a process killed just after writing the manifest
         _journal_path(root, benchmark).unlink(missing_ok=True)
         return PreparationResult(manifest=manifest, already=True)
     damaged: dict[str, str] = {}
@@ -159,7 +159,7 @@ def _converted(
     jobs: int,
     on_failure: Callable[[str], object],
 ) -> tuple[dict[str, ConversionResult], list[str]]:
-    """The results by stem, and the stems that failed; what an earlier call has done isn't converted again."""
+    """The results by stem, and the failed stems; resumes an earlier call."""
     failed: list[str] = []
     with ResumableWork(_journal_path(root, benchmark), {"layout": PREPARED_LAYOUT}, decode=_conversion) as work:
         found = {item.stem: item for _, stamp, item in work.done if stamp == _stamp(root, item)}
@@ -182,14 +182,14 @@ def _journal_path(root: Path, benchmark: Benchmark) -> Path:
 
 
 def _conversion(value: dict[str, Any]) -> ConversionResult:
-    """A result from the value of its entry."""
+    """Restore a result from its journal entry."""
     item = from_json(ConversionResult, value)
     check_amounts(item)
     return item
 
 
 def _stamp(root: Path, item: ConversionResult) -> list[object]:
-    """Of the files that were written."""
+    """Stamps of the written files."""
     return [list(stamp_of(root / name) or ()) for name in item.sha256]
 
 
@@ -198,14 +198,14 @@ def _results(conversions: Sequence[ImageConversion], root: Path, jobs: int) -> I
     if jobs == 1 or len(conversions) < 2:
         yield from map(work, conversions)
         return
-    # spawn, since a fork would copy locks that threads of the parent hold
+    # spawn, since a fork would copy locks held by the parent's threads
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(min(jobs, len(conversions)), mp_context=context, initializer=end_with_parent)
     try:
         yield from executor.map(work, conversions, chunksize=max(1, min(16, len(conversions) // (4 * jobs))))
     except BrokenProcessPool:
         raise OutputError(
-            "a process that converts images was killed, perhaps because memory ran out; run the same command again "
+            "a conversion worker was killed, perhaps because memory ran out; run the same command again "
             "with fewer --jobs"
         ) from None
     finally:

@@ -29,17 +29,17 @@ Transform = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.nda
 - `image`: (H, W, 3) uint8, RGB in [0, 255].
 - `labels`: (H, W) int32: the index of each pixel's class, 65535 for unlabeled pixels, and the number of classes for
   the background, if the images have one. For a network of parts (H, W, 2): parts and objects.
-- `rng`: the only source of random numbers. It follows from the run's seed and the image's place in the order of
-  training alone, so that a run is the same with any number of workers, and after a resume.
+- `rng`: the only source of random numbers. It depends only on the run's seed and the image's position in the training
+  order, so a run is the same with any number of workers and after a resume.
 
-It may change the size, of both alike; the recipe's resize, crop, color jitter and flip come afterwards. It has to be
-picklable, as other processes read the images: a function or a class at the top level of a module.
+It may change the size, of both alike; the recipe's resize, crop, color jitter and flip come afterwards. It must be
+picklable for the data loader workers: a function or a class at the top level of a module.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnTransform:
-    """A transform whose results are checked."""
+    """A user's transform with checked results."""
 
     function: Transform
     """The transform."""
@@ -64,11 +64,11 @@ class OwnTransform:
             image: RGB in [0, 255].
             labels: one label map, or several in the last axis.
             rng: the source of random numbers.
-            others: values that labels may have and that are no class.
+            others: valid labels that aren't classes.
             classes: for each label map, the number of its classes.
 
         Raises:
-            UsageError: what comes back is no image with labels.
+            UsageError: the result isn't an image with labels.
         """
         maps = labels.shape[2:]
         found = self.function(image, labels, rng)
@@ -79,29 +79,29 @@ class OwnTransform:
         image, labels = (np.asarray(one) for one in found)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise UsageError(
-                f"the transform {self.name} returned an image of shape {image.shape} and type {image.dtype}; it has to "
+                f"the transform {self.name} returned an image of shape {image.shape} and type {image.dtype}; it must "
                 "be (H, W, 3) uint8"
             )
         if labels.dtype.kind not in "iu" or labels.shape != (*image.shape[:2], *maps):
             raise UsageError(
                 f"the transform {self.name} returned labels of shape {labels.shape} and type {labels.dtype} for an "
-                f"image of shape {image.shape}; they have to be whole numbers of its height and width"
+                f"image of shape {image.shape}; they must be integers of its height and width"
             )
         for values, count in zip(np.moveaxis(labels.reshape(*labels.shape[:2], -1), -1, 0), classes, strict=True):
             present = np.unique(values)
             wrong = present[((present < 0) | (present >= count)) & ~np.isin(present, list(others))]
             if wrong.size:
                 raise UsageError(
-                    f"the transform {self.name} returned the label {wrong[0]}, which no class has; fill what is "
-                    "new with 65535 (unlabeled)"
+                    f"the transform {self.name} returned the label {wrong[0]}, which no class has; fill new "
+                    "pixels with 65535 (unlabeled)"
                 )
         return image, labels.astype(np.int32)
 
     def check_sendable(self) -> None:
-        """Check that the processes that read images can get it.
+        """Check that the transform can be sent to data loader workers.
 
         Raises:
-            UsageError: it can't be pickled, or isn't in a file that they could import.
+            UsageError: it can't be pickled, or isn't in an importable file.
         """
         fix = "define it at the top level of a module, or read images in this process (num_workers=0)"
         named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
@@ -109,20 +109,20 @@ class OwnTransform:
             raise UsageError(f"the transform {self.name} is in no file, so reading processes can't import it; {fix}")
         try:
             pickle.dumps(self.function)
-        except Exception as error:  # objects raise what they like
+        except Exception as error:  # pickling may raise anything
             problem = f"the transform {self.name} can't be sent to reading processes ({one_line(error)}); {fix}"
             raise UsageError(problem) from None
 
 
 def named_transform(name: str) -> Transform:
-    """The transform that "module:function" names; modules in the working directory are found too.
+    """Import the transform "module:function", also from the working directory.
 
     Raises:
-        UsageError: there is no such module or function.
+        UsageError: the module or function doesn't exist.
     """
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute.isidentifier():
-        raise UsageError(f"{name!r} names no function; write MODULE:FUNCTION, for example transforms:rain")
+        raise UsageError(f"{name!r} is not a function name; write MODULE:FUNCTION, for example transforms:rain")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -154,7 +154,7 @@ class Augmentation:
     """Random resize, crop, color jitter and horizontal flip, in this order."""
 
     short_sides: tuple[int, ...] = (384,)
-    """Lengths to which the shorter side is resized, one of which is drawn [px]."""
+    """Candidate lengths of the resized shorter side, drawn at random [px]."""
     max_long_side: int = 1333
     """Maximum length of the longer side after resizing [px]."""
     crop_size: int = 384

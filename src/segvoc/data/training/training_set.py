@@ -30,7 +30,7 @@ _Sample = TypeVar("_Sample")
 _Batch = TypeVar("_Batch")
 
 IGNORED = UNLABELED
-"""Label of a pixel about which nothing is known."""
+"""Label of unlabeled pixels."""
 
 MAX_LABEL = UNLABELED + 1
 """The largest label of a sample."""
@@ -44,7 +44,7 @@ class TrainingSample(NamedTuple):
     labels: Int[Tensor, "*maps S S"]
     """One label map, or several."""
     problems: tuple[str, ...]
-    """What is wrong with the images that could not be read and were skipped, one line each."""
+    """A line per unreadable image that was skipped."""
 
 
 class TrainingBatch(NamedTuple):
@@ -63,19 +63,19 @@ class TrainingSet(Dataset[TrainingSample]):
     """An endless sequence of augmented images, in an order that the seed determines; each epoch has its own order.
 
     Position p holds image number p modulo N of epoch p // N, augmented by a generator seeded with (seed, p). A sample
-    depends neither on the process that reads it nor on what was read before.
+    depends neither on the worker nor on earlier samples.
 
-    The background, if there is one, is not a class: its pixels get the label `len(vocabulary)`, which no class has.
+    The background, if any, is not a class: its pixels get the label `len(vocabulary)`.
     """
 
     images: LabeledImages
-    """What to learn from."""
+    """The training images."""
     augmentation: Augmentation
-    """How each image is changed."""
+    """The augmentation."""
     seed: int
     """Determines the order and all augmentations."""
     transform: OwnTransform | None = None
-    """A transform of the user's own, which comes before the augmentation."""
+    """The user's transform, applied before the augmentation."""
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -84,7 +84,7 @@ class TrainingSet(Dataset[TrainingSample]):
         return every if background is None else every.without(background)
 
     def __getitem__(self, position: int) -> TrainingSample:
-        """The sample at a position; an image that can't be read is replaced by the next one of its epoch."""
+        """Read the sample at a position; unreadable images are replaced by the next in the epoch."""
         count = len(self.images)
         order = epoch_order(count, self.seed, position // count)
         problems: list[str] = []
@@ -101,11 +101,11 @@ class TrainingSet(Dataset[TrainingSample]):
             sides = {"swap_sides": self.with_other_sides} if self.augmentation.swap_left_right else {}
             pixels, labels = self.augmentation(pixels, labels, generator, **sides)
             return TrainingSample(pixels.contiguous(), labels.contiguous(), tuple(problems))
-        # not an exception, since one that is raised in a worker loses its type
+        # not an exception, which would lose its type in a worker
         return TrainingSample(torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0).int(), tuple(problems))
 
     def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "*maps H W"]]:
-        """An image, and its labels as indices of the classes to learn.
+        """Read an image, and its labels as indices of the classes to learn.
 
         Raises:
             InputError: see `LabeledImage.read`.
@@ -117,7 +117,7 @@ class TrainingSet(Dataset[TrainingSample]):
         self, transform: OwnTransform, image: np.ndarray, labels: Int[Tensor, "*maps H W"], position: int
     ) -> tuple[np.ndarray, Int[Tensor, "*maps h w"]]:
         rng = np.random.default_rng(seed_of(self.seed, "transform", position))
-        # arrays of its own, which it may write to
+        # copies, which the transform may modify
         maps = (labels.movedim(0, -1) if labels.ndim == 3 else labels).numpy().copy()
         classes = tuple(map(len, self.names_of_maps()))
         image, maps = transform(np.array(image), maps, rng, self.no_classes, classes)
@@ -126,16 +126,16 @@ class TrainingSet(Dataset[TrainingSample]):
 
     @property
     def no_classes(self) -> frozenset[int]:
-        """Labels of pixels that are no class to learn."""
+        """Labels that aren't classes to learn."""
         background = () if self.images.background is None else (len(self.vocabulary),)
         return frozenset((IGNORED, *background))
 
     def names_of_maps(self) -> tuple[Sequence[str], ...]:
-        """For each label map of a sample, the names that its labels stand for."""
+        """The class names of each label map of a sample."""
         return (self.vocabulary.words,)
 
     def with_other_sides(self, labels: Int[Tensor, "*maps H W"]) -> Int[Tensor, "*maps H W"]:
-        """The labels with left and right exchanged, as a mirrored image has them."""
+        """Swap left and right in the labels, for a mirrored image."""
         maps = labels.reshape(-1, *labels.shape[-2:])
         swapped = [table[label_map.long()] for table, label_map in zip(self._swap_tables, maps, strict=True)]
         return torch.stack(swapped).reshape(labels.shape).to(labels.dtype)
@@ -173,7 +173,7 @@ def other_sides(names: Sequence[str]) -> dict[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedSampler:
-    """The positions that one process reads: its share of each batch, split for gradient accumulation."""
+    """The positions read by a process: its share of each batch, split for gradient accumulation."""
 
     batch: int
     """Samples per optimizer step, of all processes together."""
@@ -217,7 +217,7 @@ def read_ahead(
 ) -> Iterator[_Batch]:
     """Read the batches of a data set with PyTorch's data loader.
 
-    `sampler` gives the indices of each batch. `workers` processes read them (0: this one does). `pinned` copies the
+    `sampler` gives the indices of each batch. `workers` processes read them (0: this process). `pinned` copies the
     batches to pinned memory, for a GPU.
 
     Raises:
@@ -233,7 +233,7 @@ def read_ahead(
         pin_memory=pinned,
         multiprocessing_context=WORKER_START if workers else None,
         worker_init_fn=_isolate_worker,
-        # it draws the workers' seeds: from the common generator, dropout would differ after a resume
+        # for the workers' seeds: drawing them from the global generator would change dropout after a resume
         generator=torch.Generator(),
     )
     fix = "continue the run with --resume, and with fewer workers (--set num_workers=N) if it happens again"
@@ -241,7 +241,7 @@ def read_ahead(
 
 
 def _isolate_worker(worker: int) -> None:
-    """Move a worker to its own process group, since a signal to the run's group lets the run finish its step first.
+    """Move a worker to its own process group, so that a signal to the run's group doesn't kill it mid-step.
 
     The worker exits when the run does.
     """
@@ -258,7 +258,7 @@ def _exit_with_run() -> None:
 
 
 def _start_forkserver() -> None:
-    """Start the process that forks the workers, which exit when it does; it ignores SIGTERM."""
+    """Start the fork server of the workers, which ignores SIGTERM; workers exit with it."""
     if WORKER_START != "forkserver":
         return
     from multiprocessing import forkserver  # not for Windows
@@ -274,7 +274,7 @@ def _start_forkserver() -> None:
 
 @lru_cache(maxsize=4)
 def epoch_order(count: int, seed: int, epoch: int) -> Int[Tensor, " N"]:
-    """The order of the images in an epoch; cached, since computing it takes as long as reading an image."""
+    """The order of the images in an epoch; cached, since it takes as long as reading an image."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
 
 
@@ -286,7 +286,7 @@ def _collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
 
 
 def seed_of(*keys: int | str) -> int:
-    """A seed of 63 bits for a combination of keys, such as the run's seed, a purpose and a position.
+    """Derive a 63-bit seed from keys, such as the run's seed, a purpose and a position.
 
     Different keys give unrelated seeds.
     """
@@ -295,7 +295,7 @@ def seed_of(*keys: int | str) -> int:
 
 
 NONE = MAX_LABEL
-"""Label of a pixel that shows no part, or no object that is learned; no class has this label."""
+"""Label of a pixel without a part or a learned object; not a class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,12 +303,12 @@ class PartTrainingSet(TrainingSet):
     """Images whose classes are parts of objects ("dog's head") and objects without parts.
 
     A pixel has two labels: the index of its part in `names.specific` and the index of its object in `names.objects`.
-    Its object is the one whose part it shows; background belongs to no object.
+    Its object is the object of its part; background belongs to no object.
     """
 
     object_maps: LabeledImages | None = None
     """Label maps of the objects, which also cover pixels that belong to no part (the rest of the dog). Images and maps
-    are matched by stem. Unlabeled pixels and objects that are not learned show no object."""
+    are matched by stem. Unlabeled pixels and unlearned objects count as no object."""
 
     def __post_init__(self) -> None:
         missing = (image.stem for image in self.images.images if image.stem not in self._object_maps)
@@ -321,10 +321,10 @@ class PartTrainingSet(TrainingSet):
         return PartNames.of(self.vocabulary.words)
 
     def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "2 H W"]]:
-        """An image, and its maps of parts and objects.
+        """Read an image, and its maps of parts and objects.
 
         Raises:
-            InputError: a file is missing or damaged, or the image shows no part and no object that is learned.
+            InputError: a file is missing or damaged, or the image has no learned part or object.
         """
         image, labels = self.images.read(index)
         parts, objects = (torch.from_numpy(table[labels]) for table in self._tables)
@@ -333,7 +333,7 @@ class PartTrainingSet(TrainingSet):
             labels = object_map.read_labels(labels.shape, len(self.object_maps.vocabulary))
             objects = torch.from_numpy(self._object_table[labels])
         if not ((parts < NONE) & (parts != IGNORED)).any() and not ((objects < NONE) & (objects != IGNORED)).any():
-            raise InputError(f"{self.images.images[index].stem!r} shows no part and no object that is learned")
+            raise InputError(f"{self.images.images[index].stem!r} has no learned part or object")
         return image, torch.stack((parts, objects))
 
     @property

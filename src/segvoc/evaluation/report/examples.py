@@ -1,4 +1,4 @@
-"""The best and the worst images of an evaluation, to look at."""
+"""Pictures of the best and the worst images of an evaluation."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,26 +18,26 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 
 EXAMPLE_FOLDER = "images"
-"""Name of the folder of the examples, in the folder of the report."""
+"""Subfolder of the report that holds the examples."""
 
 EXAMPLE_FILES = ("photograph", "truth", "prediction")
 """The three files of an example."""
 
 MAX_EXAMPLES = 6
-"""Largest number of examples of either kind."""
+"""Max examples of each kind."""
 
 EXAMPLE_SIDE = 720
 """Longest side of an example [px]."""
 
 MAX_CLASSES_LISTED = 8
-"""Largest number of classes that are listed below an example."""
+"""Max classes listed below an example."""
 
 SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
 """Segments some images."""
 
 
 OnDrawn = Callable[[int, int], object]
-"""Called with the number of examples that are drawn, and of all: first 0, then after each."""
+"""Called with the number of examples drawn and the total: first with 0, then after each."""
 
 
 def write_examples(
@@ -45,10 +45,10 @@ def write_examples(
 ) -> dict[str, Any]:
     """Write the images with the lowest and the highest mIoU, their true labels and their predictions.
 
-    They are segmented once more, so that no evaluation has to keep all predictions.
+    These images are segmented again, so an evaluation needn't keep all predictions.
 
     Returns:
-        The entries "worst" and "best" of the report, each beginning with the most extreme image.
+        The entries "worst" and "best" of the report, most extreme image first.
 
     Raises:
         OutputError: a file can't be written.
@@ -68,7 +68,7 @@ def write_examples(
             try:
                 truth = by_stem[score.stem].read(len(task.images.vocabulary))
             except InputError:
-                continue  # it was there when it was scored
+                continue  # the file was readable when it was scored
             finally:
                 drawn += 1
             (prediction,) = segment([truth])

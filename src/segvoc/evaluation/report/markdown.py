@@ -23,9 +23,9 @@ PART_COLUMNS = tuple(
 
 
 def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
-    """A table with a row for each report; part benchmarks (by PartCATSeg's rule) get a table of their own.
+    """Build a table with a row per report; part benchmarks (by PartCATSeg's rule) get a separate table.
 
-    Below the tables, a line for each benchmark compares it with the papers.
+    Below the tables, a line per benchmark compares the scores with the papers.
     """
     kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
     tables = [_table([_cells(report) for report in kind]) for kind in kinds if kind]
@@ -51,14 +51,14 @@ def _cells(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def score_cells(report: Mapping[str, Any]) -> dict[str, str]:
-    """The scores of a report by their headings; for parts by PartCATSeg's rule."""
+    """The scores of a report by heading; for parts by PartCATSeg's rule."""
     if (parts := report["parts"]) is not None:
         return {head: percent(parts[protocol]["part-cat-seg"][name]) for head, protocol, name in PART_COLUMNS}
     return {head: percent(report[name]) for head, name in PLAIN_COLUMNS}
 
 
 def kept_text(protocol: Mapping[str, Any]) -> str:
-    """How many classes are kept of each image."""
+    """Number of classes kept per image, as text."""
     return "all" if protocol["kept_classes"] is None else f"{protocol['kept_classes']:g}"
 
 
@@ -74,7 +74,7 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """A name as literal text: markup of Markdown and HTML is escaped, line breaks become spaces."""
+    """Escape Markdown and HTML in a name; line breaks become spaces."""
     printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", printable)
 
@@ -99,10 +99,10 @@ def without_scores(scores: Iterable[PublishedScore]) -> list[dict[str, Any]]:
 
 
 def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each published score.
+    """Compare a report with the published scores, a row per score.
 
-    A row has "table", "source", "score" (its name), its values "published" and "here" in percent, their "difference"
-    (None if nothing was scored), and whether they are "within" `AGREEMENT` of each other.
+    A row has "table", "source", "score" (its name), the values "published" and "here" in percent, their "difference"
+    (None if nothing was scored), and whether it is "within" `AGREEMENT`.
     """
     rows = []
     for entry in report["published"]:
@@ -122,14 +122,14 @@ def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _score(report: Mapping[str, Any], name: str) -> tuple[float | None, str]:
-    """Our score of a name, other than of parts, and how tables call it."""
+    """Our score by name (parts excepted), and its heading in tables."""
     if name == "found":
         return (report["classes_per_image"] or {"found": None})["found"], "classes found"
     return report[name], "mIoU"
 
 
 def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
-    """Whether the scores on a benchmark agree with the published ones, and what was done in another way."""
+    """Say whether the scores agree with the published ones, and what deviates."""
     model, data, rows = report["model"], report["data"], comparison(report)
     parts = [f"{_agreement(report, table)} {table}" for table in dict.fromkeys(row["table"] for row in rows)]
     if not rows:
@@ -144,7 +144,7 @@ def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
 
 
 def _agreement(report: Mapping[str, Any], table: str) -> str:
-    """How the scores agree with those of a table."""
+    """How the scores agree with a paper's table."""
     rows = [row for row in comparison(report) if row["table"] == table]
     if any(row["here"] is None for row in rows):
         return "nothing to compare with"

@@ -1,4 +1,4 @@
-"""The report as an HTML page: one file next to the example images, which loads nothing from the network."""
+"""The report as an HTML page: one file next to the example images, with no external resources."""
 
 import re
 import warnings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import markupsafe
 
 MAX_BARS = 60
-"""Largest number of classes whose bars are shown; of more classes, the highest and the lowest half of this number."""
+"""Max classes shown as bars; beyond it, the highest and the lowest half of this number."""
 
 
 def write_page(folder: Path, report: Mapping[str, Any]) -> None:
@@ -30,9 +30,9 @@ def write_page(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
-    """Write a page, atomically; names are escaped, whatever they contain.
+    """Write a page atomically; names are escaped.
 
-    Without jinja2 there is no page, and a warning says how to get it: the scores don't need it.
+    Without jinja2 the page is skipped with a warning that says how to install it.
 
     The template is a file beside this module.
 
@@ -43,7 +43,7 @@ def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
         import jinja2  # noqa: F401
     except ImportError:
         warnings.warn(f"index.html is not written: {missing_extra('jinja2', 'data')}", UserWarning, stacklevel=3)
-        # a page of an earlier report would tell other scores
+        # the page of an earlier report would show stale scores
         path.unlink(missing_ok=True)
         return
     page = _environment().get_template(template).render(values)
@@ -69,10 +69,10 @@ def _environment() -> "jinja2.Environment":
 
 
 def _linked(text: str) -> "markupsafe.Markup":
-    """Text in which addresses are links; everything else is escaped."""
+    """Text with URLs as links; everything else is escaped."""
     from markupsafe import Markup
 
-    # the addresses stand at the odd places
+    # URLs are at the odd indices
     parts = re.split(r"(https?://[^\s;,]+)", text)
     link = Markup('<a href="{0}">{0}</a>')
     return Markup("").join(link.format(part) if index % 2 else part for index, part in enumerate(parts))
@@ -84,7 +84,7 @@ def thousands(number: int) -> str:
 
 
 def _derived(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that the page shows in addition to the report, or in another order."""
+    """Values that the page adds to the report or reorders."""
     classes = report["classes"]
     present = sorted((entry for entry in classes if entry["iou"] is not None), key=lambda entry: -entry["iou"])
     many = len(present) > MAX_BARS
@@ -137,7 +137,7 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
 
 
 def protocol_facts(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How images become label maps, beside the window's name and the number of classes, as names and values."""
+    """How images are labeled, as names and values, besides the window's name and the number of classes."""
     names = {
         "size": "input [px]",
         "loader": "resize [px]",
@@ -149,13 +149,13 @@ def protocol_facts(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
         "threshold": "threshold",
         "chosen": "our choice",
     }
-    # a side of 0 means that the resize decides
+    # side 0: set by the resize
     values = {**protocol, "size": protocol["size"] or None}
     return [(title, _plain(values[name])) for name, title in names.items() if values[name] not in (None, "")]
 
 
 def _plain(value: object) -> str:
-    """A value of the protocol, without brackets and quotes."""
+    """A protocol value without brackets and quotes."""
     if isinstance(value, Mapping):
         return ", ".join(f"{'' if name == KIND else f'{name} '}{_plain(entry)}" for name, entry in value.items())
     return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)

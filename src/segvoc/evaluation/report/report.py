@@ -1,4 +1,4 @@
-"""The report of an evaluation: a folder with JSON, a table, a row for a paper and a page to look at."""
+"""The report of an evaluation: a folder with JSON, a CSV table, a Markdown row and an HTML page."""
 
 import csv
 import dataclasses
@@ -53,7 +53,7 @@ class Report(dict[str, Any]):
     """The content of `report.json`: plain values, None where a score is not defined."""
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the scores, and those of each class."""
+        """Notebook display: the overall and per-class scores."""
         if not self:
             return ""
         names = {"miou": "mIoU", "fwiou": "frequency-weighted IoU", "pixel_accuracy": "pixel accuracy"}
@@ -90,7 +90,7 @@ def write_report(
     write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
     write_page(folder, report)
-    # last: where this file exists, the others exist too
+    # written last, so its presence means that the report is complete
     write_report_json(folder / "report.json", report)
     return report
 
@@ -160,7 +160,7 @@ def build_report(
 
 
 def _absent(task: EvaluationTask, confusion: Confusion) -> str | None:
-    """A line that names the classes of your own images that occur nowhere; None: all do."""
+    """A line that names the classes absent from your own images; None if all occur."""
     if task.benchmark is not None:
         return None
     seen = confusion.truth_pixels()
@@ -171,7 +171,7 @@ def _absent(task: EvaluationTask, confusion: Confusion) -> str | None:
 
 
 def _kept_classes(protocol: EvaluationProtocol, task: EvaluationTask, result: EvaluationResult) -> float | None:
-    """Number of classes kept of each image, the mean where it depends on the image; None: all."""
+    """(Mean) number of classes kept per image; None: all."""
     if not isinstance(protocol.selection, VotedShare):
         return protocol.kept_classes
     kept = [score.kept_classes for score in result.scores]
@@ -201,7 +201,7 @@ def _classes(
 
 
 def _classes_per_image(confusions: Sequence[Confusion]) -> dict[str, float] | None:
-    """The mean number of true classes in an image, and of those among them that are predicted in it too.
+    """The mean number of true classes per image, and how many of them are predicted.
 
     ERR-Seg, Table 9 ("Ground Truth" and "#Classes"). As everywhere, pixels without a true class don't count.
     """
@@ -251,7 +251,7 @@ def _confusions(task: EvaluationTask, confusion: Confusion) -> list[dict[str, An
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
-    """Time of the network per image, without encoding words and reading files [s]."""
+    """Network time per image, without word encoding and file reading [s]."""
     if not seconds:
         return {"mean": None, "median": None, "p95": None}
     return {
@@ -297,7 +297,7 @@ def encoded(text: str) -> bytes:
 
 
 def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence[str]) -> ScoreTable:
-    """Read the report of `segvoc evaluate` on a model.
+    """Read a model's `segvoc evaluate` report.
 
     Args:
         folder: the report's folder.
@@ -305,7 +305,7 @@ def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence
         taught: digests of its taught words.
 
     Raises:
-        UsageError: it holds no report, or that of another model.
+        UsageError: the folder has no report, or a report of another model.
     """
     path = Path(folder) / "report.json"
     try:
@@ -323,9 +323,9 @@ def shared_scores(folder: str | os.PathLike[str], weights: str, taught: Sequence
             columns=("before", "IoU"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{str(path)!r} is no report of segvoc evaluate ({one_line(error)}); name one") from None
+        raise UsageError(f"{str(path)!r} is not a segvoc evaluate report ({one_line(error)}); give the folder of a report") from None
     if not same:
-        raise UsageError(f"{str(path)!r} is of another model; evaluate the one that is shared, and name that report")
+        raise UsageError(f"{str(path)!r} is the report of another model; evaluate the shared model, and give that report")
     return table
 
 
@@ -333,7 +333,7 @@ _SCORES = tuple(name for _, name in PLAIN_COLUMNS)
 
 
 def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The `report.json` of several benchmarks: the scores of each, and where its report is."""
+    """Build the `report.json` of several benchmarks: the scores and report path of each."""
     first = next(iter(reports.values()))
     return {
         "model": first["model"],
@@ -357,7 +357,7 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> None:
-    """Write the `report.json` of several benchmarks, and `row.md` with a row for each.
+    """Write the `report.json` of several benchmarks, and `row.md` with a row per benchmark.
 
     Raises:
         OutputError: a file can't be written.

@@ -20,7 +20,7 @@ NONE_WEIGHT = 0.05
 """Weight of the channel "none of them"."""
 
 PixelLoss = Callable[[Logits, Int[Tensor, "B H W"]], Float[Tensor, "B H W"]]
-"""Maps the logits and the classes of pixels to the loss of each."""
+"""Maps logits and classes to the loss of each pixel."""
 
 
 def binary_loss(
@@ -30,7 +30,7 @@ def binary_loss(
     weight = logits.new_ones(logits.shape[1])
     weight[-1] = none_weight
     negatives = torch.einsum("bkhw,k->bhw", -F.logsigmoid(-logits), weight)
-    # -log s(x) for the pixel's own class in place of -log(1 - s(x)): the difference is x
+    # -log s(x) for the true class instead of -log(1 - s(x)): the difference is x
     own = weight[labels] * logits.gather(1, labels[:, None])[:, 0]
     return (negatives - own) / logits.shape[1]
 
@@ -55,7 +55,7 @@ class PartTargets:
     general_parts: int
     """Number of general parts."""
     counts: Float[Tensor, "3"] | None = None
-    """What sums over the pixels of `counted` are divided by; None: their numbers in this batch."""
+    """Divisors of the sums over the pixels of `counted`; None: their numbers in this batch."""
 
     @property
     def has_part(self) -> Bool[Tensor, "B H W"]:
@@ -72,7 +72,7 @@ class PartTargets:
         return torch.stack([pixels.sum() for pixels in (self.has_part, self.no_object, self.objects != IGNORED)])
 
     def divisors(self) -> Float[Tensor, "3"]:
-        """What sums over these pixels are divided by."""
+        """Divisors of the sums over these pixels."""
         return self.counted().clamp(min=1).float() if self.counts is None else self.counts
 
 
@@ -200,7 +200,7 @@ class SynergyLosses:
 
 
 Count = Float[Tensor, ""] | None
-"""How many pixels a mean is over; None: as many as are counted."""
+"""Divisor of a sum over pixels; None: the number of counted pixels."""
 
 
 def stream_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
@@ -222,7 +222,7 @@ def released_segmentation_loss(
     Args:
         logits: at any size; they are interpolated to that of the labels.
         labels: the class of every pixel.
-        ignored: pixels with this label, or with a label that is not a class, are trained as belonging to no class.
+        ignored: pixels with this label, or a label that isn't a class, are trained as negatives for every class.
         chunk: classes processed at a time, whose maps at the labels' size are recomputed in the backward pass instead
             of stored; None: all classes at once, stored.
     """
@@ -257,7 +257,7 @@ def competing_segmentation_loss(
 def cross_entropy_segmentation_loss(
     logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None, pixels: Count = None
 ) -> Float[Tensor, ""]:
-    """Softmax cross-entropy over all classes (ERR-Seg, Sec. 4.1.4), over the pixels of one of them: `F.cross_entropy`.
+    """Softmax cross-entropy over all classes (ERR-Seg, Sec. 4.1.4) at pixels with a class: `F.cross_entropy`.
 
     Pixels with another label, such as the background's, are left out like `ignored` ones. The arguments are those of
     `masked_segmentation_loss`.
@@ -313,7 +313,7 @@ class StreamMeans(NamedTuple):
     squared: Float[Tensor, " blocks"]
     """Mean squared cosine, which the loss reduces (PCA-Seg, Eq. 8)."""
     cosine: Float[Tensor, " blocks"]
-    """Mean cosine, which the released code returns beside its loss; without a gradient."""
+    """Mean cosine, which the released code returns with its loss; without a gradient."""
 
     def metrics(self) -> dict[str, Float[Tensor, ""]]:
         """Entries of `metrics.jsonl`: fod_1, fod_2, ... are the squared cosines, cosine_1, ... the signed ones."""
@@ -325,7 +325,7 @@ class StreamSimilarity:
     """Collects how similar the two streams of each block are in one forward pass; `observe` is its observer."""
 
     def __init__(self, *, gradients: bool = True) -> None:
-        """Begin a forward pass; without `gradients`, none pass through the collected numbers."""
+        """Begin a forward pass; without `gradients`, the collected numbers are detached."""
         self._gradients = gradients
         self._sums: dict[int, list[tuple[Float[Tensor, ""], Float[Tensor, ""], int]]] = {}
 
@@ -371,7 +371,7 @@ class OrthogonalityLoss(nn.Module):
         return self.weight * means.squared.mean()
 
     def similarity(self, *, log: bool) -> StreamSimilarity | None:
-        """What a forward pass collects: without a weight nothing, or numbers without gradients if they are logged."""
+        """The collector for a forward pass: None without a weight, unless the similarity is logged without gradients."""
         return StreamSimilarity(gradients=self.weight > 0) if self.weight > 0 or log else None
 
     def add_to(self, losses: dict[str, Tensor], streams: StreamSimilarity | None) -> dict[str, Tensor]:
@@ -386,7 +386,7 @@ class OrthogonalityLoss(nn.Module):
 
 
 def class_options(recipe: Recipe, streams: StreamSimilarity | None) -> ClassOptions:
-    """Options of a forward pass: chunks of classes, whether they are recomputed, and what collects the streams."""
+    """Options of a forward pass: class chunks, recomputation, and the stream observer."""
     return {
         "chunk": recipe.runtime.class_chunk_size or None,
         "recompute": recipe.runtime.activation_checkpointing,

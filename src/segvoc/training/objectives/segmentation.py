@@ -48,12 +48,12 @@ class GroundTruthFirst:
     labels: Int[Tensor, "B H W"]
     """The class of every pixel."""
     voted: Voted
-    """How many classes are kept, and how cells vote for them."""
+    """Number of kept classes, and the vote settings."""
     ignored: int = 255
     """Value of unlabeled pixels."""
     fill: Literal["strongest", "released"] = "strongest"
-    """Which other classes are added: those with the most votes, or as in the released code, which drops the classes
-    with the highest indices, not those with the fewest votes."""
+    """How other classes are added: by most votes, or as in the released code, which drops the classes with the highest
+    indices instead of the fewest votes."""
 
     def __call__(self, cost: CostVolume) -> Kept | None:
         """Select classes."""
@@ -63,7 +63,7 @@ class GroundTruthFirst:
         order = count_votes(cost, self.voted.votes).argsort(dim=1, descending=True, stable=True)
         if self.fill == "released":
             order = order[:, :keep].sort(dim=1).values
-        # ranked instead of picked by masks, whose sizes the host would wait for
+        # ranking avoids masks, whose sizes would force a device sync
         number = torch.arange(classes, device=order.device).expand(len(order), -1)
         rank = torch.full_like(number, classes).scatter(1, order, number[:, : order.shape[1]])
         known = (self.labels < classes) & (self.labels != self.ignored)
@@ -74,7 +74,7 @@ class GroundTruthFirst:
 
 
 SOFTMAX: tuple[Loss, ...] = ("competing", "cross-entropy")
-"""Losses in which all classes compete; a part network's "none of them" is a class of its own in both."""
+"""Losses in which all classes compete; a part network's "none of them" is a separate class in both."""
 
 
 class PartObjective(nn.Module):
@@ -92,7 +92,7 @@ class PartObjective(nn.Module):
             value = getattr(recipe.objective, name)
             if value:
                 raise UsageError(
-                    f"{name}={value}: a part network is trained on all its words at once; leave {name} at 0"
+                    f"{name}={value}: a part network trains on all its words at once; leave {name} at 0"
                 )
         self.two_streams = isinstance(next(iter(network.aggregation.blocks), None), ParallelBlock)
         self.of_pixels = competing_loss if recipe.objective.loss in SOFTMAX else binary_loss
@@ -118,7 +118,7 @@ class PartObjective(nn.Module):
             images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
             labels: the part of an object and the object of every pixel (`PartTrainingSet`).
             words: the encoded classes; at least one is a part of an object.
-            counts: what sums over pixels are divided by; None: the numbers of these pixels (`counted`).
+            counts: divisors of the sums over pixels; None: the numbers of these pixels (`counted`).
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         log = recipe.objective.log_stream_similarity
@@ -161,14 +161,14 @@ SEGMENTATION_LOSSES: dict[Loss, Callable[..., Float[Tensor, ""]]] = {
 }
 
 PROMPTS = 64
-"""Prompts that the text encoder processes at a time when its activations are recomputed."""
+"""Chunk size, in prompts, of the text encoder when its activations are recomputed."""
 
 WordTensor = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
 """Prompt embeddings of the classes, or prompt tokens where the text encoder is trained."""
 
 
 def objective_of(network: SegmentationNetwork, recipe: Recipe) -> "AnyObjective":
-    """The objective of a network: losses of parts and objects, or of one label per pixel."""
+    """Build a network's objective: losses of parts and objects, or of one label per pixel."""
     return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
 
 
@@ -209,10 +209,10 @@ class Objective(nn.Module):
 
         Args:
             images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the class of every pixel. `IGNORED` pixels are unlabeled; other values that are not a class mean
-                none of the classes.
+            labels: the class of every pixel. `IGNORED` pixels are unlabeled; other non-class values mean none of the
+                classes.
             words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
-            pixels: what the sum over labeled pixels is divided by; None: their number (`counted`).
+            pixels: divisor of the sum over labeled pixels; None: their number (`counted`).
         """
         recipe, side = self.recipe, self.recipe.data.input_size
         text = words if words.is_floating_point() else self._embedded(words)
@@ -221,7 +221,7 @@ class Objective(nn.Module):
             voted = Voted(recipe.objective.num_kept_classes)
             selection = GroundTruthFirst(labels, voted, IGNORED, recipe.objective.fill_classes)
         streams = self.orthogonality.similarity(log=recipe.objective.log_stream_similarity) if self.blocks else None
-        # up to three times as fast for the encoders' convolutions, above all for depthwise ones in the backward pass
+        # up to three times as fast for the encoders' convolutions, especially depthwise ones in the backward pass
         images = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         options = class_options(recipe, streams)
         logits = self.network(images, text, selection=selection, **options)

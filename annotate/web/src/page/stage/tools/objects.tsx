@@ -7,7 +7,6 @@ import type { Labeling } from "../../../labels/labeling";
 import { cut, dissolve, divide, makeObjects, merge } from "../../../labels/objects";
 import type { Box, Point } from "../../../labels/runs";
 import { firstName } from "../../../labels/synonyms";
-import { plural } from "../../page";
 import { pixelAt, toStage } from "../navigation";
 import type { Pen } from "../painter";
 import type { Key, Press, Tool } from "../tool";
@@ -159,7 +158,7 @@ export class ObjectsTool implements Tool {
           No object
         </button>
         <span role="status" class="told">
-          {this.told.value || (word && count(word) ? `${word}: ${plural(count(word), "object")}` : "")}
+          {this.told.value || (word && count(word) ? `${word}: ${count(word)} object${count(word) === 1 ? "" : "s"}` : "")}
         </span>
       </>
     );
